@@ -116,7 +116,7 @@ MOVED: Mapping[str, str] = {
     "mlpipe.data.drawn": "mlpipe.data.augment.random_choices",
     "mlpipe.data.geometry": "mlpipe.data.augment.geometry",
     "mlpipe.data.patches": "mlpipe.data.augment.patches",
-    "mlpipe.data.split_on_test": "mlpipe.data.splits.on_test",
+    "mlpipe.data.split_on_test": "mlpipe.data.splits.methods",
     "mlpipe.data.splits": "mlpipe.data.splits.methods",
     "mlpipe.learn.best_practice": "mlpipe.learn.callbacks.best_practice",
     "mlpipe.learn.burgers": "mlpipe.learn.losses.equations",

@@ -18,7 +18,7 @@ import timm as timm_library
 import torch
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt, channels, starting
+from mlpipe.arch import adapt, initial_weights, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras.layers import activations
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, problem
@@ -168,7 +168,7 @@ def timm(
     drop_path_rate: Annotated[float, ">= 0", "< 1"] | None = None,
     freeze: bool | Literal["backbone"] | Annotated[int, ">= 1"] = False,
     pretrained_fallback: Literal["random"] | None = None,
-    extra_channels: channels.Filling = "timm",
+    extra_channels: timm_body.Filling = "timm",
     pre_logits: bool = True,
     weights_strict: bool = True,
 ) -> Classifier:
@@ -210,7 +210,7 @@ def timm(
 
     backbone, source = body(options)
     if extra_channels != "timm" and count > 3 and pretrained is not False and weights is None:
-        channels.widen(backbone, body({**options, "in_chans": 3})[0], extra_channels)
+        timm_body.widen(backbone, body({**options, "in_chans": 3})[0], extra_channels)
     if not pre_logits and hasattr(backbone, "pre_logits"):
         backbone.pre_logits, backbone.head_hidden_size = nn.Identity(), backbone.num_features
     mean, std = statistics(backbone.pretrained_cfg, count, pixels)
@@ -220,9 +220,9 @@ def timm(
         features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)
     if weights is not None:
-        network.begun = starting.load(network, starting.of_file(weights, weights_strict))
+        network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict))
     elif source:
-        network.begun = starting.of_pretrained(network, source)
+        network.begun = initial_weights.of_pretrained(network, source)
     adapt.freeze(network, freeze)
     return network
 

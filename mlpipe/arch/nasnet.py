@@ -11,7 +11,7 @@ from timm.layers.conv_bn_act import ConvNormAct
 from timm.models import nasnet
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt, starting
+from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.errors import ConfigError, problem
 
@@ -101,7 +101,7 @@ def mobile(
     scale = pixels.peak if pixels.normalization == "unit" else pixels.peak / 2
     network = Classifier(body, _FEATURES, heads, [shift] * channels, [scale] * channels)
     if weights is not None:
-        network.begun = starting.load(network, starting.of_file(weights, weights_strict, most_missing=0))
+        network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict, most_missing=0))
     adapt.freeze(network, freeze)
     return network
 

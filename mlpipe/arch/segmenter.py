@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt, starting, timm_body
+from mlpipe.arch import adapt, initial_weights, timm_body
 from mlpipe.arch.classifier import Head, Pixels, hub, pretrained_name, statistics, unavailable
-from mlpipe.arch.starting import Start
+from mlpipe.arch.initial_weights import Start
 from mlpipe.errors import ConfigError, first_line, problem
 
 Freeze = bool | Literal["backbone"]
@@ -261,7 +261,7 @@ def linknet(
 
 
 def _start(weights: str | None, strict: bool) -> Start | None:
-    return None if weights is None else starting.of_file(weights, strict)
+    return None if weights is None else initial_weights.of_file(weights, strict)
 
 
 def _built(
@@ -296,9 +296,9 @@ def _built(
     last = nn.Sequential(last, nn.Sigmoid()) if outputs == "sigmoid" else last
     whole = Segmenter(network.encoder, network.decoder, last, target, multiple, mean, std)
     if start is not None:
-        whole.begun = starting.load(whole, start)
+        whole.begun = initial_weights.load(whole, start)
     elif not is_random:
-        whole.begun = starting.of_pretrained(whole, pretrained_name(network.encoder.model.pretrained_cfg))
+        whole.begun = initial_weights.of_pretrained(whole, pretrained_name(network.encoder.model.pretrained_cfg))
     adapt.freeze(whole, freeze)
     return whole
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -157,3 +157,24 @@ def _silent() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+Filling = Literal["timm", "zero", "copy_last"]
+
+
+def widen(backbone: Any, three: Any, how: Filling) -> None:
+    """Give the first layers of a network the weights of one for three channels; further channels are filled.
+
+    Args:
+        backbone: A network of timm for more than three channels, changed in place.
+        three: The same network for three channels, pretrained.
+        how: `zero`, or `copy_last`: the weights of the third channel.
+    """
+    names = three.pretrained_cfg["first_conv"]
+    for name in (names,) if isinstance(names, str) else names:
+        source, target = three.get_submodule(name).weight, backbone.get_submodule(name).weight
+        with torch.no_grad():
+            target.zero_()
+            target[:, : source.shape[1]] = source
+            if how == "copy_last":
+                target[:, source.shape[1] :] = source[:, -1:]

@@ -1,4 +1,4 @@
-"""Safe unpacking of zip and tar archives: no member leaves the folder, links anywhere or hides anything."""
+"""Folders and archives as sources: zip and tar are unpacked safely, no member leaves the folder, links or hides anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from mlpipe import files
-from mlpipe.errors import DataError, problem
+from mlpipe.data import visible_files
+from mlpipe.errors import DataError, did_you_mean, problem
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _CHUNK = 1 << 20
@@ -222,3 +223,31 @@ def _opened(path: Path) -> Iterator[_Opened]:
     else:
         with tarfile.open(path, "r:*") as tarred:
             yield _Tar(tarred)
+
+
+def opened(root: str, data_dir: str | None, key: str) -> Path:
+    """The absolute path of a folder; an archive is unpacked below the data folder first.
+
+    A single folder in an archive that holds everything else is stepped into.
+
+    Raises:
+        DataError: When it is neither a folder nor an archive.
+    """
+    base = Path(root).expanduser().absolute()
+    if base.is_file() and is_archive(base):
+        if data_dir is None:
+            raise DataError(problem(key, "is an archive, and there is no data_dir to unpack it in", got=root))
+        base = unpacked(base, Path(data_dir).expanduser().absolute() / "archives")
+        while len(inside := visible_files.entries(base)) == 1:
+            if not inside[0].is_dir() or not visible_files.folders(inside[0]):
+                break
+            base = inside[0]
+        return base
+    if not base.is_dir():
+        fix = did_you_mean(base.name, _siblings(base), otherwise="name an existing folder, or a zip or tar archive")
+        raise DataError(problem(key, "there is no such folder", got=str(base), fix=fix))
+    return base
+
+
+def _siblings(base: Path) -> list[str]:
+    return [entry.name for entry in base.parent.iterdir() if entry.is_dir()] if base.parent.is_dir() else []

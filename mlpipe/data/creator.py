@@ -9,9 +9,9 @@ from typing import Literal
 from mlpipe.data import kind as kind_data
 from mlpipe.data import spelling, task
 from mlpipe.data.decoding.value_rules import Background
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
+from mlpipe.data.sources.source import finished
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 

@@ -11,13 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import numpy.typing as npt
 
-from mlpipe.data import kind, noise
+from mlpipe.data import kind
+from mlpipe.data.augment.samples import uniform
 from mlpipe.data.records import outputs
-from mlpipe.data.splits.dealing import grouped
+from mlpipe.data.sampling import sample_seeds
+from mlpipe.data.splits.assignment import grouped
 from mlpipe.data.splits.methods import TEST, UNLABELLED, Split, inner_folds
 from mlpipe.data.task import Part, Samples, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -128,7 +132,7 @@ def _with_fixed_test(task: Task, split: Split) -> Task:
     return replace(task, samples=replace(task.samples, parts=parts))
 
 
-def _pool(samples: Samples) -> noise.Rows:
+def _pool(samples: Samples) -> Rows:
     return np.flatnonzero(samples.in_part("train", "val") & samples.labelled)
 
 
@@ -161,7 +165,7 @@ def _kept_groups(task: Task, share: float, tag: Tag) -> Task:
     """
     samples, pool = task.samples, _pool(task.samples)
     names, group = np.unique(grouped(samples, pool), return_inverse=True)
-    order, sizes = noise.draws("subset", tag.seed, names.tolist()), np.bincount(group)
+    order, sizes = draws("subset", tag.seed, names.tolist()), np.bincount(group)
     of_samples = kind.of(task.kind).strata(samples.targets[pool])
     table = np.zeros((len(names), int(of_samples.max(initial=0)) + 1), np.int64)
     np.add.at(table, (group, of_samples), 1)
@@ -185,7 +189,7 @@ def _shrink(task: Task, tag: Tag, world: World) -> Task:
 def _kept(task: Task, count: int, tag: Tag) -> Task:
     """The task with fewer training samples: classes lose the same share, and a smaller subset lies in a larger one."""
     samples, pool = task.samples, _pool(task.samples)
-    order = noise.draws("subset", tag.seed, [samples.ids[row] for row in pool])
+    order = draws("subset", tag.seed, [samples.ids[row] for row in pool])
     strata = kind.of(task.kind).strata(samples.targets[pool])
     urgency = np.empty(len(pool))
     for level in np.unique(strata):
@@ -195,7 +199,7 @@ def _kept(task: Task, count: int, tag: Tag) -> Task:
     return _only(task, pool[np.lexsort((order, urgency))[:count]])
 
 
-def _only(task: Task, kept: noise.Rows) -> Task:
+def _only(task: Task, kept: Rows) -> Task:
     """The task with these rows of its training part, and all of its other parts."""
     samples = task.samples
     gone = np.setdiff1d(np.flatnonzero(samples.in_part("train", "val")), kept)
@@ -210,8 +214,8 @@ def _noise(task: Task, tag: Tag, world: World) -> Task:
     if kind.of(task.kind).IS_CLASS_NUMBER and len(task.classes) < 2:
         raise DataError(problem("task", "there is a single class", got=f"+{tag}", fix="leave the tag out"))
     samples = task.samples
-    noisy = noise.noisy(samples, _pool(samples), share, tag.seed, len(task.classes))
-    return replace(task, samples=replace(samples, noisy=noisy))
+    changed = noisy(samples, _pool(samples), share, tag.seed, len(task.classes))
+    return replace(task, samples=replace(samples, noisy=changed))
 
 
 def _bootstrap(task: Task, tag: Tag, world: World) -> Task:
@@ -263,7 +267,7 @@ def _remove(task: Task, tag: Tag, world: World) -> Task:
     return replace(task, classes=classes, samples=kept)
 
 
-def _without(targets: noise.Rows, number: int) -> noise.Rows:
+def _without(targets: Rows, number: int) -> Rows:
     """Class numbers when one class is gone."""
     return np.where(targets > number, targets - 1, targets)
 
@@ -352,3 +356,35 @@ KNOWN = {
     "bootstrap": _Known(_bootstrap, _NUMBER, "a seed", "+bootstrap?1"),
     "head": _Known(_head, _TEXT, "an output of records with several", "+head?NAME"),
 }
+
+
+Rows = npt.NDArray[np.int64]
+
+
+def draws(what: str, seed: int, ids: Sequence[str]) -> npt.NDArray[np.float64]:
+    """A number from 0 to 1 for each id that depends on nothing but it, the purpose and the seed; shape (ids,)."""
+    return uniform(sample_seeds(tuple(f"{what} {seed} {name}" for name in ids)), 0)
+
+
+def noisy(samples: Samples, pool: Rows, share: float, seed: int, n_classes: int) -> npt.NDArray[Any]:
+    """The targets as training sees them when a share of the pool's are wrong, shaped as `Samples.targets`.
+
+    A class number becomes one of the other classes, each as likely (symmetric noise, Patrini et al. 2017). Labels and
+    numbers to predict are exchanged among the chosen samples, which keeps how often each value comes.
+
+    Args:
+        samples: The task's samples.
+        pool: The rows that may train.
+        share: How many of them, 0 to 1: the rounded share exactly.
+        seed: Decides which, and what they become.
+        n_classes: How many classes there are.
+    """
+    ids = [samples.ids[row] for row in pool]
+    chosen = pool[np.argsort(draws("noise", seed, ids), kind="stable")[: round(share * len(pool))]]
+    targets = samples.learned.copy()
+    if targets.ndim == 2:
+        targets[chosen] = targets[np.roll(chosen, 1)]
+        return targets
+    steps = 1 + np.floor(draws("class", seed, [samples.ids[row] for row in chosen]) * (n_classes - 1)).astype(np.int64)
+    targets[chosen] = (targets[chosen] + steps) % n_classes
+    return targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlpipe.errors import did_you_mean, listing, problem
@@ -13,19 +13,24 @@ from mlpipe.errors import did_you_mean, listing, problem
 Rule = Callable[[str, Any], list[str]]
 
 
-def text(key: str, value: Any) -> list[str]:
-    """Any text."""
-    return [] if isinstance(value, str) else [problem(key, "must be text", got=value, fix="give it in quotes")]
+def fitting(expected: str, fits: Callable[[Any], bool], fix: str = "give it such a value") -> Rule:
+    """A value that a test lets pass.
+
+    Args:
+        expected: What it must be, for the sentence.
+        fits: The test.
+        fix: What to do about another one.
+    """
+    return lambda key, value: [] if fits(value) else [_unfit(key, expected, value, fix)]
 
 
-def mapping(key: str, value: Any) -> list[str]:
-    """Any mapping."""
-    return [] if isinstance(value, Mapping) else [problem(key, "must be a mapping", got=value, fix="use {}")]
+def _unfit(key: str, expected: str, value: Any, fix: str) -> str:
+    return problem(key, f"must be {expected}", got="null" if value is None else value, fix=fix)
 
 
-def flag(key: str, value: Any) -> list[str]:
-    """True or false."""
-    return [] if isinstance(value, bool) else [problem(key, "must be true or false", got=value, fix="without quotes")]
+text = fitting("text", lambda value: isinstance(value, str), "give it in quotes")
+mapping = fitting("a mapping", lambda value: isinstance(value, Mapping), "use {}")
+flag = fitting("true or false", lambda value: isinstance(value, bool), "without quotes")
 
 
 def anything(key: str, value: Any) -> list[str]:
@@ -38,6 +43,16 @@ def maybe(rule: Rule) -> Rule:
     return lambda key, value: [] if value is None else rule(key, value)
 
 
+def either(expected: str, *options: Rule) -> Rule:
+    """A value that fits one of several rules.
+
+    Args:
+        expected: What it must be, for the sentence.
+        options: The rules.
+    """
+    return fitting(expected, lambda value: any(not rule("", value) for rule in options))
+
+
 def flag_or_count(key: str, value: Any) -> list[str]:
     """True or false, or how much: 0, 1, ..."""
     return [] if isinstance(value, bool) else whole(0)(key, value)
@@ -45,58 +60,53 @@ def flag_or_count(key: str, value: Any) -> list[str]:
 
 def word(*options: str) -> Rule:
     """One of some texts, in any case."""
-
-    def rule(key: str, value: Any) -> list[str]:
-        if isinstance(value, str) and value.lower() in [option.lower() for option in options]:
-            return []
-        fix = did_you_mean(value, options) if isinstance(value, str) else ""
-        return [problem(key, f"must be {' or '.join(options)}", got=value, fix=fix or "choose one of them")]
-
-    return rule
+    return _of(options, lambda value: value.lower() in [option.lower() for option in options])
 
 
 def one_of(*options: str) -> Rule:
     """One of some texts."""
+    return _of(options, lambda value: value in options)
 
+
+def _of(options: Sequence[str], fits: Callable[[str], bool]) -> Rule:
     def rule(key: str, value: Any) -> list[str]:
-        if isinstance(value, str) and value in options:
+        if isinstance(value, str) and fits(value):
             return []
         fix = did_you_mean(value, options) if isinstance(value, str) else ""
-        return [problem(key, f"must be {' or '.join(options)}", got=value, fix=fix or "choose one of them")]
+        return [_unfit(key, " or ".join(options), value, fix or "choose one of them")]
 
     return rule
 
 
-def whole(least: int, most: int | None = None) -> Rule:
-    """A whole number; as in JSON schema 1.0 is one."""
+def whole(least: int, most: int | None = None, *, is_written_so: bool = False) -> Rule:
+    """A whole number; as in JSON schema 1.0 is one, unless it must be written so."""
     wanted = f"a whole number from {least} to {most}" if most is not None else f"a whole number >= {least}"
 
-    def rule(key: str, value: Any) -> list[str]:
-        fits = _is_number(value) and float(value).is_integer() and value >= least and (most is None or value <= most)
-        return [] if fits else [problem(key, f"must be {wanted}", got=value, fix="give it such a number")]
+    def fits(value: Any) -> bool:
+        is_whole = _is_number(value) and (isinstance(value, int) if is_written_so else float(value).is_integer())
+        return bool(is_whole and value >= least and (most is None or value <= most))
 
-    return rule
-
-
-def number(*, above: float | None = None, least: float | None = None) -> Rule:
-    """A finite number, where a bound is given larger than one or not smaller than another."""
-    wanted = (
-        f"a number > {above:g}" if above is not None else f"a number >= {least:g}" if least is not None else "a number"
-    )
-
-    def rule(key: str, value: Any) -> list[str]:
-        fits = _is_number(value) and (above is None or value > above) and (least is None or value >= least)
-        return [] if fits else [problem(key, f"must be {wanted}", got=value, fix="give it such a number")]
-
-    return rule
+    return fitting(wanted, fits, "give it such a number")
 
 
-def many(item: Rule, *, least: int = 0) -> Rule:
-    """A list of at least so many values that fit a rule."""
+def number(*, above: float | None = None, least: float | None = None, below: float | None = None) -> Rule:
+    """A finite number within the bounds that are given."""
+    bounds = {">": above, ">=": least, "<": below}
+    wanted = " and".join(f" {sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
+
+    def fits(value: Any) -> bool:
+        inside = _is_number(value) and (above is None or value > above) and (least is None or value >= least)
+        return bool(inside and (below is None or value < below))
+
+    return fitting(f"a number{wanted}", fits, "give it such a number")
+
+
+def many(item: Rule, expected: str = "a list", *, least: int = 0) -> Rule:
+    """A list of at least so many values that fit a rule; `expected`: what it must be, for the sentence."""
 
     def rule(key: str, value: Any) -> list[str]:
         if not isinstance(value, Sequence) or isinstance(value, str):
-            return [problem(key, "must be a list", got=value, fix="write it as [...]")]
+            return [_unfit(key, expected, value, "write it as [...]")]
         if len(value) < least:
             return [problem(key, f"must have at least {least} entry", got=list(value), fix="add one")]
         return [sentence for index, one in enumerate(value) for sentence in item(f"{key}[{index}]", one)]
@@ -121,16 +131,21 @@ class Block:
         required: Keys that must be there, with their rules.
         optional: Keys that may be.
         is_open: Whether others are let through.
+        others: The rule of others that are let through; None: they may be anything.
+        expected: What it must be, for the sentence.
     """
 
-    required: Mapping[str, Rule]
-    optional: Mapping[str, Rule]
+    required: Mapping[str, Rule] = field(default_factory=dict)
+    optional: Mapping[str, Rule] = field(default_factory=dict)
     is_open: bool = False
+    others: Rule | None = None
+    expected: str = "a mapping"
 
     def __call__(self, key: str, value: Any) -> list[str]:
         """A sentence for every missing, unknown or wrong key."""
         if not isinstance(value, Mapping):
-            return [problem(key, "must be a mapping", got=value, fix=f"with the keys {listing(self.required)}")]
+            fix = f"with the keys {listing(self.required)}" if self.required else "use {}"
+            return [_unfit(key, self.expected, value, fix)]
         known = {**self.required, **self.optional}
         found = [
             problem(_dotted(key, name), "is needed", fix=self._near(name, value, known))
@@ -140,6 +155,8 @@ class Block:
         for name, one in value.items():
             if name in known:
                 found += known[name](_dotted(key, str(name)), one)
+            elif self.others is not None:
+                found += self.others(_dotted(key, str(name)), one)
             elif not self.is_open:
                 found.append(unknown_key(_dotted(key, str(name)), known))
         return found

@@ -87,7 +87,7 @@ class Translation:
 
 
 @dataclass
-class Collected:
+class State:
     """State of a translation on its way.
 
     Attributes:

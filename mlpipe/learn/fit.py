@@ -17,8 +17,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from mlpipe.config.schema import Recipe, Stage
+from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
-from mlpipe.data.loading.together import JointData
 from mlpipe.errors import TrainingError, listing
 from mlpipe.learn import checkpoints, compile, linear_head, monitoring, multitask, recording, recovery, stages
 from mlpipe.learn.build import fold, loss

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import kinds
-from mlpipe.arch.starting import Start
+from mlpipe.arch.initial_weights import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Healing, Recipe
 from mlpipe.data.cache.packs import Pack

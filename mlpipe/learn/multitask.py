@@ -15,7 +15,7 @@ from mlpipe import names
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading.together import JointData
+from mlpipe.data.loading.joint import JointData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task

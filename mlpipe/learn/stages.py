@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlpipe.arch import adapt, starting
-from mlpipe.arch.starting import Start
+from mlpipe.arch import adapt, initial_weights
+from mlpipe.arch.initial_weights import Start
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows, with_negatives
@@ -134,7 +134,7 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> str:
         if not path.is_file():
             fix = "name a file of weights"
             raise DataError(problem("stages.list.initial_weights", "there is no such file", got=str(path), fix=fix))
-        begun = starting.load(network, _start(path, stage))
+        begun = initial_weights.load(network, _start(path, stage))
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(stage.freeze is not None or name in at_first)
     if stage.freeze is not None:
@@ -145,7 +145,7 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> str:
 
 
 def _start(path: Path, stage: Stage) -> Start:
-    start = starting.of_file(str(path), stage.weights_strict)
+    start = initial_weights.of_file(str(path), stage.weights_strict)
     return replace(start, key="stages.list.initial_weights", allow="weights_strict: false to the stage")
 
 

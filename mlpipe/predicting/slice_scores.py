@@ -15,8 +15,7 @@ from mlpipe.data.sources.listings.sliced_volumes import Place
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.sources.targets.mask_files import Mask, Values
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
-from mlpipe.data.volumes.cuts import Cuts
-from mlpipe.data.volumes.slices import Grid
+from mlpipe.data.volumes.slices import Cuts, Grid
 from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.learn import monitoring
 from mlpipe.learn.losses.labels import Labels

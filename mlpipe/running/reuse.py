@@ -23,7 +23,7 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.references import Located
 
 if TYPE_CHECKING:
-    from mlpipe.arch.starting import Start
+    from mlpipe.arch.initial_weights import Start
 
 
 def applied(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[str]]:
@@ -63,7 +63,7 @@ def start(config: RunConfig, task: Task, how: str = "") -> Start | None:
         ProjectError: When the record is not there, or its weights are gone or changed.
         DataError: When there is no such file.
     """
-    from mlpipe.arch.starting import Start
+    from mlpipe.arch.initial_weights import Start
 
     text = config.reuse.parameters
     if text is None:

@@ -18,7 +18,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.overrides import tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources, tags, task
-from mlpipe.data.cache import joined, packs
+from mlpipe.data.cache import packs, variant_packs
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources.targets import target_files
@@ -252,7 +252,7 @@ def pack_of(
         of_bases = [_packed(run_config, one, preprocessing, workers or cores(), progress, most) for one in bases]
         for one, pack in zip(bases, of_bases, strict=True):
             _tell_unreadable(one, pack, shown.told)
-        return joined.joined(of, of_bases) if of.bases else of_bases[0]
+        return variant_packs.joined(of, of_bases) if of.bases else of_bases[0]
     finally:
         shown.display.close()
 

@@ -28,7 +28,7 @@ def test_a_page_has_commands(page: str) -> None:
 
 @pytest.mark.program
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page(page: str) -> None:
+def test_the_commands_of_a_page(page: str, few_digits: None) -> None:
     if page == "upgrade":
         mml_core_project.written(Path("mml_results"), Path("mml_data"))
     for _, mode, *arguments in commands(page):

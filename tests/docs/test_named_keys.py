@@ -39,6 +39,7 @@ def literals(source: str) -> Iterator[str]:
             yield node.value
 
 
+@cache
 def named() -> list[tuple[str, str, str]]:
     """File, key and value of everything that looks like an override."""
     found = set()

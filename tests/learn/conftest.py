@@ -22,7 +22,7 @@ from mlpipe.runs.project import Project
 NONE = np.empty(0, np.int64)
 BASE = [
     "task=digits", "arch=test_resnet", "arch.drop_rate=0.2", "sys.threads=1", "preprocessing.size=16", "split.folds=8",
-    "mode.nested=false", "trainer.max_epochs=3", "split.test_fraction=0.8",
+    "mode.nested=false", "trainer.max_epochs=3", "split.test_fraction=0.9",
 ]  # fmt: skip
 
 

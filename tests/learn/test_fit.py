@@ -269,7 +269,7 @@ def test_a_plateau_after_a_ramp_watches_a_metric_that_nobody_asked_for(tmp_path:
             ["lr_scheduler=cosine", "lr_scheduler.interval=epoch", "lr_scheduler.warmup_epochs=0"],
             [0.01, 0.0075, 0.0025],
         ),
-        (["lr_scheduler=cosine", "lr_scheduler.warmup_epochs=1"], [0.01 / 11, 0.01, 0.005]),
+        (["lr_scheduler=cosine", "lr_scheduler.warmup_epochs=1"], [0.01 / 6, 0.01, 0.005]),
         (
             ["lr_scheduler=cosine", "lr_scheduler.warmup_epochs=0", "trainer.accumulate_grad_batches=3"],
             [0.01, 0.0075, 0.0025],

@@ -7,9 +7,11 @@ import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from statsmodels.stats.proportion import proportion_confint
 
 from mlpipe import kinds
@@ -91,6 +93,19 @@ def report(project: Project, data_dir: Path) -> Page:
     return page
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are empty, for pages whose words alone are looked at: drawing is most of what a report costs."""
+
+    def save(self: Figure, target: Any, *, format: str, **options: Any) -> None:
+        if format == "png":
+            Path(target).write_bytes(b"")
+        else:
+            target.write('<svg viewBox="0 0 1 1"></svg>')
+
+    monkeypatch.setattr(Figure, "savefig", save)
+
+
 def test_numbers_are_the_stored_ones(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"])
     stored = projects.ensemble(project)
@@ -131,7 +146,7 @@ def test_every_name_is_escaped(tmp_path: Path) -> None:
     assert bad in page.words and "<b>bold</b>" in page.words
 
 
-def test_groups_absent_classes_and_gone_images(tmp_path: Path) -> None:
+def test_groups_absent_classes_and_gone_images(tmp_path: Path, undrawn: None) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b", "gone"], groups=4, absent=2, n=60)
     for file in (tmp_path / "images").iterdir():
         file.unlink()
@@ -148,7 +163,7 @@ def test_without_a_description_of_the_task(tmp_path: Path) -> None:
     assert "No pictures: the task's description cannot be read." in report(project, data_dir).words
 
 
-def test_no_predictions_yet(tmp_path: Path) -> None:
+def test_no_predictions_yet(tmp_path: Path, undrawn: None) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], with_predictions=False, n=20)
     record = records.load_all(project)[0]
     event = {"kind": "not a number", "epoch": 6, "text": "t fold 0: back <b>to</b> the start"}
@@ -159,7 +174,7 @@ def test_no_predictions_yet(tmp_path: Path) -> None:
     assert "Learning curves" in page.words and "Confusion" not in page.words
 
 
-def test_records_without_an_ensemble_or_test_images(tmp_path: Path) -> None:
+def test_records_without_an_ensemble_or_test_images(tmp_path: Path, undrawn: None) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b", "c"], with_test=False, n=60)
     page = report(project, data_dir)
     best = tables.leaderboard(project, "t")[0]
@@ -247,7 +262,7 @@ def test_prevalence_counts_images_that_a_split_took_for_the_test(tmp_path: Path)
 
 
 @pytest.mark.parametrize("wrong", ["nan", "inf"])
-def test_a_broken_recipe_is_not_shown(tmp_path: Path, wrong: str) -> None:
+def test_a_broken_recipe_is_not_shown(tmp_path: Path, wrong: str, undrawn: None) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=20, recipes=1, folds=1)
     path = project.predictions_file("t", "r0-0")
     rows = predictions.load(path, "t", "test")

@@ -84,7 +84,7 @@ QUICK = settings(
 )
 
 
-@settings(QUICK, max_examples=60)
+@settings(QUICK, max_examples=40)
 @given(st.sampled_from(MODES), lines())
 def test_a_configuration_composes_or_is_refused_with_sentences(mode: str, texts: list[str]) -> None:
     check(mode, texts)
@@ -134,7 +134,7 @@ def whole() -> dict[str, object]:
     return compose.compose("train", ["task=digits"], compose.Facts(lambda: ("resnet18",))).tree
 
 
-@settings(QUICK, max_examples=150)
+@settings(QUICK, max_examples=100)
 @given(st.data())
 def test_a_stored_configuration_with_another_value_is_taken_or_refused(data: st.DataObject) -> None:
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in whole().items()}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from torch import nn
 
 from mlpipe import hdf5
-from mlpipe.arch import adapt, starting
+from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.keras import graph as keras_graph
@@ -85,7 +85,7 @@ def keras_json(
     network = (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
     network.origin, network.drawing = origin, drawing
     if path is not None and state is not None:
-        network.begun = starting.load(network, starting.of_file(str(path), strict=not weights_by_layer))
+        network.begun = initial_weights.load(network, initial_weights.of_file(str(path), strict=not weights_by_layer))
     if freeze and not any(True for _ in network.heads.parameters()):
         fix = "end the network in a Dense layer, or leave it out"
         raise ConfigError(problem("arch.freeze", "leaves nothing to learn", got=freeze, fix=fix))

@@ -1,7 +1,8 @@
-"""Random changes of training images and their masks together: both are moved alike, only images are recoloured.
+"""Random changes of training images together with their masks or target images: both are moved alike.
 
-Class numbers are shifted by one while they are moved, so that whatever a step fills up with zeros is a pixel that does
-not count (`mlpipe.data.task.IGNORED`).
+Only images are recoloured, unless a step says that it is for targets too (`on`). New pixels of target images are
+interpolated as those of images are; masks get the nearest class. Class numbers are shifted by one while they are moved, so
+that whatever a step fills up with zeros is a pixel that does not count (`mlpipe.data.task.IGNORED`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from mlpipe.data.augment import geometry
 from mlpipe.data.augment import libraries as transforms
+from mlpipe.data.augment.patches import RandomPatches
 from mlpipe.data.augment.samples import Images, Seeds, Step, mix, once
 from mlpipe.data.preprocessing import Interpolation, resized
 from mlpipe.data.sources.targets.target_files import SAME, Scale
@@ -25,17 +27,20 @@ from mlpipe.names import name_of
 PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 
 _PIPELINE = "augmentations.cpu.pipeline"
+_GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transforms.v2._color"
 # Steps of mlpipe by their names.
 MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "rotate90", "random_flips")
 COLOURING = ("brightness_contrast", "random_erasing", "convert_color", "normalize")
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.
 SAMPLING = (*("random_resized_crop", RESIZE, "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate"),)
+# What moves an image and a target of another size alike: flips, turns around the middle, and each one's own colours.
+_OF_ANY_SIZE = (*("horizontal_flip", "vertical_flip", "rotate90", "rotate", "random_rotate", RESIZE), *COLOURING)
 
 
 @dataclass(frozen=True)
 class Always:
-    """A step that images and masks go through in evaluation too.
+    """A step that images and their partners go through in evaluation too.
 
     Attributes:
         change: The step.
@@ -43,62 +48,107 @@ class Always:
 
     change: PairStep
 
-    def __call__(self, images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
-        """The changed images and masks."""
-        changed: tuple[Images, Images] = self.change(images, masks, seeds)
+    def __call__(self, images: Images, others: Images, seeds: Seeds) -> tuple[Images, Images]:
+        """The changed images and their partners."""
+        changed: tuple[Images, Images] = self.change(images, others, seeds)
         return changed
 
 
+@dataclass(frozen=True)
+class Apart(Always):
+    """A resize of images or of targets only.
+
+    Attributes:
+        on: Of which.
+    """
+
+    on: str = "targets"
+
+
 def always(steps: Sequence[PairStep]) -> list[PairStep]:
-    """The steps that images and masks go through in evaluation."""
+    """The steps that images and their partners go through in evaluation."""
     return [step for step in steps if isinstance(step, Always)]
 
 
-def adapt(target: str, transform: Any) -> PairStep:
-    """A step for images and masks.
+def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
+    """A step for images and their masks, or for images and their target images.
 
     Args:
         target: What the configuration named.
         transform: What it gave: one of our steps, or a transform of albumentations or torchvision v2, which know by
             themselves what a mask is.
+        of_images: Whether targets are images with channels, and not masks.
 
     Raises:
-        DataError: For transforms that normalise, and those that say nothing of masks.
+        DataError: For transforms that normalise, and those that do not say what happens to masks or targets.
     """
-    libraries = transforms.origins(transform)
-    if "albumentations" in libraries:
+    if of_images and isinstance(transform, RandomPatches):
+        return Always(transform)
+    name, what = type(transform).__name__, "targets" if of_images else "masks"
+    is_torchvision = any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__)
+    if "albumentations" in transforms.origins(transform) or is_torchvision:
         transforms.refuse_normalising(transform, _PIPELINE)
-        return each(type(transform).__name__, albumentations(transform))
-    if any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__):
-        transforms.refuse_normalising(transform, _PIPELINE)
-        return each(type(transform).__name__, partial(_by_torchvision, transform))
-    if name_of(target) not in (*MOVING, *COLOURING, *SAMPLING):
-        fix = "use a transform of albumentations or of torchvision.transforms.v2, which move masks too"
-        raise DataError(problem(_PIPELINE, "does not say what happens to masks", got=target, fix=fix))
-    step = _own(name_of(target), transform)
+        change = _of_albumentations if "albumentations" in transforms.origins(transform) else _of_torchvision
+        return _PerPair(name, change(transform, of_images), of_images)
+    own = name_of(target)
+    if own not in (*MOVING, *COLOURING, *SAMPLING):
+        fix = f"use a transform of albumentations or of torchvision.transforms.v2, which move {what} too"
+        raise DataError(problem(_PIPELINE, f"does not say what happens to {what}", got=target, fix=fix))
+    step = _own(own, transform, of_images)
+    if own == RESIZE and transform.on is not None:
+        return Apart(step, transform.on)
     return Always(step) if isinstance(transform, geometry.Always) else step
 
 
-def apply(steps: Sequence[PairStep], images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
-    """Run the steps of a pipeline on images and masks, each with seeds of its own, as `augmentations.apply` does.
+def check_sizes(steps: Sequence[tuple[str, Any]], scale: Scale) -> None:
+    """Refuse steps that would not move images and targets of different sizes alike.
+
+    Args:
+        steps: What the configuration named, and what it gave, of each step.
+        scale: The size of targets in that of images before the first step.
+
+    Raises:
+        DataError: For the first one.
+    """
+    apart = scale != SAME
+    for target, transform in steps:
+        if apart and name_of(target) not in _OF_ANY_SIZE:
+            name = target.rpartition(".")[2]
+            wrong = f"{name} does not move images and targets of different sizes alike"
+            fix = "use flips, rotate90, rotate, random_rotate and colours there"
+            raise DataError(
+                problem(_PIPELINE, wrong, fix=f"{fix}; where both begin with one size, put it before the resize")
+            )
+        apart = apart or (name_of(target) == RESIZE and transform.on is not None)
+
+
+def apply(
+    steps: Sequence[PairStep], images: Images, others: Images, seeds: Seeds, *, of_images: bool = False
+) -> tuple[Images, Images]:
+    """Run the steps of a pipeline on images and their partners, each with seeds of its own, as `samples.apply` does.
 
     Args:
         steps: What `adapt` gave.
         images: A batch (n, height, width, channels), or a list of images of several sizes.
-        masks: Class numbers alike, with one channel, uint8.
+        others: Alike: target images with channels of their own; or class numbers with one channel, uint8.
         seeds: One for each sample, shape (n,).
+        of_images: As for `adapt`.
 
     Returns:
-        Images and masks; each an array, or a list where sizes differ.
+        Images and their partners; each an array, or a list where sizes differ.
     """
     if not steps:
-        return images, masks
+        return images, others
     # 255, the pixel that does not count, becomes 0.
-    shifted: Any = masks + np.uint8(1) if isinstance(masks, np.ndarray) else [mask + np.uint8(1) for mask in masks]
+    moved = others if of_images else _shifted(others, 1)
     for number, step in enumerate(steps):
-        images, shifted = step(images, shifted, mix(seeds, number + 1))
-    back = shifted - np.uint8(1) if isinstance(shifted, np.ndarray) else [mask - np.uint8(1) for mask in shifted]
-    return images, back
+        images, moved = step(images, moved, mix(seeds, number + 1))
+    return images, moved if of_images else _shifted(moved, 255)
+
+
+def _shifted(masks: Images, by: int) -> Images:
+    """Masks with a number added to each pixel; 256 is 0."""
+    return masks + np.uint8(by) if isinstance(masks, np.ndarray) else [mask + np.uint8(by) for mask in masks]
 
 
 def of_size(others: Images, images: Images, interpolation: Interpolation = "bilinear", scale: Scale = SAME) -> Images:
@@ -112,77 +162,67 @@ def of_size(others: Images, images: Images, interpolation: Interpolation = "bili
     """
     if not isinstance(others, list):
         return others
-    wanted = [(round(image.shape[0] * scale[0]), round(image.shape[1] * scale[1])) for image in images]
+    sizes = [(round(image.shape[0] * scale[0]), round(image.shape[1] * scale[1])) for image in images]
     return [
         one if one.shape[:2] == (height, width) else resized(np.array(one), height, width, interpolation)
-        for one, (height, width) in zip(others, wanted, strict=True)
+        for one, (height, width) in zip(others, sizes, strict=True)
     ]
 
 
-def _own(name: str, transform: Callable[..., Any]) -> PairStep:
-    """A step of mlpipe's own for images and masks."""
-    if name in COLOURING:
-        transforms.refuse_targets(transform)
-        return partial(_images_only, transform)
-    if name in MOVING:
-        return partial(_both, transform, transform)
-    if name == RESIZE and transform.on is not None:  # type: ignore[attr-defined]
+def _own(name: str, transform: Any, of_images: bool) -> PairStep:
+    """A step of mlpipe's own."""
+    on = getattr(transform, "on", None)
+    if not of_images and name == RESIZE and on is not None:
         fix = "leave `on` out: masks have the size of their images"
-        raise DataError(problem(_PIPELINE, "resizes images or masks alone", got=f"on: {transform.on}", fix=fix))  # type: ignore[attr-defined]
-    return partial(_both, transform, partial(transform, exact=True))
+        raise DataError(problem(_PIPELINE, "resizes images or masks alone", got=f"on: {on}", fix=fix))
+    if not of_images:
+        transforms.refuse_targets(transform)
+    of_others = partial(transform, exact=True) if name in SAMPLING and not of_images else transform
+    return partial(_changed, transform, of_others, on or ("images" if name in COLOURING else "both"))
 
 
-def _images_only(step: Step, images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
-    return once(step, images, seeds), masks
-
-
-def _both(step: Step, of_masks: Step, images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
-    return once(step, images, seeds), once(of_masks, masks, seeds)
-
-
-def each(name: str, change: Callable[[Any, Any, int], tuple[Any, Any]], *, several: bool = False) -> PairStep:
-    """A step that changes one pair at a time, and gives arrays where all have one size.
-
-    Args:
-        name: What changes them, for sentences.
-        change: The change; it gets an image, its mask and a seed.
-        several: Whether the second of a pair is an image with channels, and no mask (height, width).
-    """
-
-    return _PerPair(name, change, several)
+def _changed(
+    step: Step, of_others: Step, on: str, images: Images, others: Images, seeds: Seeds
+) -> tuple[Images, Images]:
+    changed = once(step, images, seeds) if on != "targets" else images
+    return changed, once(of_others, others, seeds) if on != "images" else others
 
 
 @dataclass(frozen=True)
 class _PerPair:
-    """Transform of pairs that `each` makes."""
+    """A transform of another library: it changes one pair at a time, and gives arrays where all have one size.
+
+    Attributes:
+        name: The transform's class, for sentences.
+        change: The change; it gets an image, its mask (height, width) or target image, and a seed.
+        of_images: As for `adapt`.
+    """
 
     name: str
     change: Callable[[Any, Any, int], tuple[Any, Any]]
-    several: bool
+    of_images: bool
 
-    def __call__(self, images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
+    def __call__(self, images: Images, others: Images, seeds: Seeds) -> tuple[Images, Images]:
+        """The changed images and their partners."""
         with transforms.global_draws_kept():
-            pairs = [self._one(*given) for given in zip(images, masks, seeds.tolist(), strict=True)]
-        return _stacked([image for image, _ in pairs]), _stacked([mask for _, mask in pairs])
+            pairs = [self._one(*pair) for pair in zip(images, others, seeds.tolist(), strict=True)]
+        return _stacked([image for image, _ in pairs]), _stacked([other for _, other in pairs])
 
-    def _one(self, image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
-        name, several = self.name, self.several
+    def _one(self, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
+        plain = other if self.of_images else other[:, :, 0]
         try:
             # Copies of its own: some transforms write into what they are given, and the cache is shared.
-            other = mask if several else mask[:, :, 0]
-            moved, labels = self.change(np.array(image, order="C"), np.array(other, order="C"), seed)
+            moved, partner = self.change(np.array(image, order="C"), np.array(plain, order="C"), seed)
         except _unfit() as error:
-            raise transforms.unfit(name, _PIPELINE, image, error) from error
-        moved = transforms.checked(name, image, moved)
-        labels = np.asarray(labels)
-        if several and labels.ndim == 2 and mask.shape[2] == 1:
-            labels = labels[:, :, np.newaxis]
-        shape = (*moved.shape[:2], mask.shape[2]) if several else moved.shape[:2]
-        if labels.shape != shape or labels.dtype != mask.dtype:
-            what = "target" if several else "mask"
-            wrong = f"{name} gives a {what} of shape {labels.shape} for an image of shape {moved.shape}"
+            raise transforms.unfit(self.name, _PIPELINE, image, error) from error
+        moved, partner = transforms.checked(self.name, image, moved), np.asarray(partner)
+        if self.of_images and partner.ndim == 2 and other.shape[2] == 1:
+            partner = partner[:, :, np.newaxis]
+        if partner.shape != (*moved.shape[:2], *plain.shape[2:]) or partner.dtype != other.dtype:
+            what = "target" if self.of_images else "mask"
+            wrong = f"{self.name} gives a {what} of shape {partner.shape} for an image of shape {moved.shape}"
             raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
-        return moved, labels if several else labels[:, :, np.newaxis]
+        return moved, partner if self.of_images else partner[:, :, np.newaxis]
 
 
 def _unfit() -> tuple[type[Exception], ...]:
@@ -195,42 +235,51 @@ def _stacked(images: list[Any]) -> Images:
     return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
-def albumentations(transform: Any) -> Callable[[Any, Any, int], tuple[Any, Any]]:
-    """A change of image and mask by a transform of albumentations, from a seed.
-
-    Args:
-        transform: The transform.
-    """
+def _of_albumentations(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+    """The change of a pair by a transform of albumentations, to which every partner is a mask."""
+    if of_images:
+        _interpolate_alike(transform)
     return partial(_by_albumentations, transforms.Seeded(transform))
 
 
-def _by_albumentations(seeded: transforms.Seeded, image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
-    both = seeded(seed, image=image, mask=mask)
+def _interpolate_alike(transform: Any) -> None:
+    """Let a transform of albumentations, and all inside it, make new pixels of targets as it makes those of images."""
+    if hasattr(transform, "mask_interpolation") and hasattr(transform, "interpolation"):
+        transform.mask_interpolation = transform.interpolation
+    if hasattr(transform, "fill_mask") and hasattr(transform, "fill"):
+        transform.fill_mask = transform.fill
+    inner = getattr(transform, "transforms", None)
+    for part in inner if isinstance(inner, list | tuple) else ():
+        _interpolate_alike(part)
+
+
+def _by_albumentations(seeded: transforms.Seeded, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
+    both = seeded(seed, image=image, mask=other)
     return both["image"], both["mask"]
 
 
-def _by_torchvision(transform: Any, image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
-    import torch
+def _of_torchvision(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+    """The change of a pair by a transform of torchvision: one that moves moves both, one of colours changes images."""
     from torchvision import tv_tensors
 
-    moved, labels = torchvision(transform, image, tv_tensors.Mask(torch.from_numpy(mask)), seed)
-    return moved, labels.numpy()
+    home = type(transform).__module__
+    if of_images and home not in (_GEOMETRY, _COLOUR):
+        fix = "list its parts one by one, or use a transform of albumentations"
+        wrong = "does not say what happens to targets"
+        raise DataError(problem(_PIPELINE, wrong, got=type(transform).__name__, fix=fix))
+    # What is wrapped as a mask keeps its colours.
+    kind = tv_tensors.Image if of_images and home == _GEOMETRY else tv_tensors.Mask
+    return partial(_by_torchvision, transform, kind)
 
 
-def torchvision(transform: Any, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
-    """Outputs of a transform of torchvision for an image (height, width, channels) and another of its tensors.
-
-    Args:
-        transform: The transform.
-        image: The image.
-        other: A tensor of `torchvision.tv_tensors`, which says what it is.
-        seed: What is drawn from.
-    """
+def _by_torchvision(transform: Any, kind: Any, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
     import torch
     from torchvision import tv_tensors
 
     torch.default_generator.manual_seed(seed % 2**63)
     np.random.seed(seed % 2**32)
     random.seed(seed)
-    moved, changed = transform(tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)), other)
-    return moved.permute(1, 2, 0).numpy(), changed
+    tensors = [torch.from_numpy(one if one.ndim == 2 else one.transpose(2, 0, 1)) for one in (image, other)]
+    moved, changed = transform(tv_tensors.Image(tensors[0]), kind(tensors[1]))
+    partner = changed.numpy() if other.ndim == 2 else np.ascontiguousarray(changed.permute(1, 2, 0).numpy())
+    return moved.permute(1, 2, 0).numpy(), partner

@@ -108,6 +108,9 @@ def append(
     Raises:
         DataError: When an image does not have `shape` or the task's type, or is not the one that the task was made of.
     """
+    # The journal never says more than what is safely on disk, and the file may hold more than the journal says: what is
+    # behind `state.size` is cut off and decoded again. So pixels are flushed before their line is written (`_sync`), every few
+    # seconds only, since a flush costs as much as many images; and once more however this ends.
     total, dtype = len(task.samples), np.dtype(task.dtype)
     started = synced = time.perf_counter()
     before, noted = state.seconds, (len(state.unreadable), len(state.places))
@@ -218,6 +221,8 @@ def _decoded(
     def some(chunk: range) -> list[Pixels | str]:
         return [one(row) for row in chunk]
 
+    # Threads decode out of order, the file is written in order: a queue of jobs keeps both apart. It is short, so that
+    # decoded images that wait for a slow one before them do not fill the memory.
     ahead: deque[tuple[range, Future[list[Pixels | str]]]] = deque()
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:

@@ -20,7 +20,7 @@ from mlpipe import files
 from mlpipe.data import sources
 from mlpipe.data.cache import filling
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
-from mlpipe.data.loading import portable
+from mlpipe.data.loading import processes
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
@@ -61,10 +61,10 @@ class Pack:
         return len(self.images if self.places is None else self.places)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "images": portable.packed(self.images)}
+        return {**self.__dict__, "images": processes.packed(self.images)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, images=portable.unpacked(state["images"]))
+        self.__dict__.update(state, images=processes.unpacked(state["images"]))
 
     @property
     def ragged(self) -> bool:

@@ -203,6 +203,9 @@ def is_transparent(content: bytes) -> bool:
 
 
 def _header(image: Image.Image, content: bytes, numbers: Numbers | None) -> Header:
+    # What Pillow says first is not always what the file holds: it opens 16-bit colours as 8-bit ones, and a palette that is
+    # all grey as colours. So the file's own header has the last word on depth and colour, and who decodes follows from
+    # that: simplejpeg for speed, OpenCV where Pillow would lose the lower bits, Pillow for the rest.
     grey = image.mode in GREY_MODES or file_values.is_grey(image, content)
     keyed = file_values.has_key(image)
     channels = 1 if grey else 4 if image.mode in ("RGBA", "RGBa", "PA") or keyed else 3

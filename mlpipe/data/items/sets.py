@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mlpipe.data import spelling, walking
+from mlpipe.data import spelling, visible_files
 from mlpipe.data.decoding import images
 from mlpipe.data.items import PredictionItem
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -72,7 +72,7 @@ class _Table(Images):
         ids = [row[column] for row in rows]
         find = _finder(folders)
         super().__init__([find(name) for name in ids], ids, [])
-        self.notes = [note for folder in folders for note in walking.notes([folder])]
+        self.notes = [note for folder in folders for note in visible_files.notes([folder])]
 
 
 class BinaryClassificationDataSet(_Table):
@@ -192,8 +192,8 @@ class DirectoryDataSet(Noted):
         base = Path(path)
         if not base.is_dir():
             raise DataError(problem("path", "there is no such folder", got=str(path), fix="name a folder of images"))
-        self._files = [file for file in walking.entries(base) if file.suffix.lower() in _SUFFIXES]
-        self.notes = walking.notes([base])
+        self._files = [file for file in visible_files.entries(base) if file.suffix.lower() in _SUFFIXES]
+        self.notes = visible_files.notes([base])
 
     def __len__(self) -> int:
         return len(self._files)
@@ -214,12 +214,12 @@ class FolderClassificationDataSet(Images):
         base = Path(imagePath)
         if not base.is_dir():
             raise DataError(problem("task.train", "there is no such folder", got=imagePath, fix="name a folder"))
-        folders = walking.folders(base)
-        files = [file for one in folders for file in walking.entries(one) if file.suffix.lower() in _SUFFIXES]
+        folders = visible_files.folders(base)
+        files = [file for one in folders for file in visible_files.entries(one) if file.suffix.lower() in _SUFFIXES]
         classes = sorted({spelling.plain(file.parent.name) for file in files})
         super().__init__(files, [file.relative_to(base).as_posix() for file in files], classes)
         together = spelling.fallen_together([folder.name for folder in folders], "folders of classes")
-        self.notes = [*together, *walking.notes([base])]
+        self.notes = [*together, *visible_files.notes([base])]
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
         """One-hot."""
@@ -250,7 +250,7 @@ def _finder(folders: list[Path]) -> Callable[[str], Path]:
     """A function from an image's name, with or without suffix, to its file."""
     known: dict[str, Path] = {}
     for folder in folders:
-        for file in walking.entries(folder) if folder.is_dir() else []:
+        for file in visible_files.entries(folder) if folder.is_dir() else []:
             known.setdefault(spelling.plain(file.name), file)
             known.setdefault(spelling.plain(file.stem), file)
 

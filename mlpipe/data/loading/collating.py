@@ -1,4 +1,7 @@
-"""Collation of a batch: cached images, changed in training, joined with their targets."""
+"""Collation of a batch: cached samples, changed in training, joined with their targets, whatever these are.
+
+Targets are numbers in the task, masks or target images in a pack of their own, or stand in the samples themselves (rows).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from mlpipe.data.augment import geometry, libraries, samples
+from mlpipe import kinds
+from mlpipe.data import sources
+from mlpipe.data.augment import geometry, libraries, paired, samples
+from mlpipe.data.augment.paired import Always, Apart, PairStep
+from mlpipe.data.augment.patches import RandomPatches
 from mlpipe.data.augment.samples import Images, Seeds
 from mlpipe.data.cache.packs import Pack
+from mlpipe.data.records import RecordAugmentor, drawing_from
+from mlpipe.data.records.layout import Layout
 from mlpipe.data.sampling import Rows
-from mlpipe.data.task import Task
+from mlpipe.data.sources.listings import record_files
+from mlpipe.data.sources.targets import target_files
+from mlpipe.data.task import IGNORED, Task
 
 Batch = dict[str, torch.Tensor]
 
@@ -33,8 +45,8 @@ class Collating:
         self._targets = targets if targets.ndim == 1 else targets.astype(np.float32)
         self._weights = task.samples.weights
 
-    @staticmethod
-    def adapt(target: str, transform: Any) -> Any:
+    @classmethod
+    def adapt(cls, target: str, transform: Any) -> Any:
         """A step of what a configuration named; those that are for targets are refused."""
         libraries.refuse_targets(transform)
         return libraries.adapt(transform)
@@ -65,8 +77,7 @@ class Collating:
         """The batch of some rows, whose images are at hand, with the targets of the task."""
         # Originals may happen to have one size, which need not be the network's.
         if isinstance(images, list) or self._pack.ragged:
-            made = self._pack.preprocessing.fixed if self._pack.ragged else self._pack.preprocessing.sized
-            images = np.stack([made(image) for image in images])
+            images = _of_one_size(images, self._pack)
         if images.dtype == np.uint16:
             images = images.astype(np.float32)
         tensor = torch.from_numpy(np.ascontiguousarray(images))
@@ -78,3 +89,176 @@ class Collating:
         if self._weights is not None and self._is_training:
             batch["weight"] = torch.from_numpy(self._weights[rows].astype(np.float32))
         return batch
+
+
+class Masks(Collating):
+    """Makes batches of images and masks, moved together in training.
+
+    `target` has the shape (n, *spatial), uint8: class numbers, or `IGNORED`, as every pixel of an image without mask.
+
+    Args:
+        pack: The cached images, with the pack of masks or target images as `masks`.
+        task: The task.
+        steps: What moves both.
+        is_training: Whether the samples are to be learned.
+    """
+
+    # Whether targets are images with channels, as `paired` asks.
+    of_images = False
+
+    def __init__(self, pack: Pack, task: Task, steps: Sequence[PairStep], *, is_training: bool) -> None:
+        super().__init__(pack, task, steps, is_training=is_training)
+        self._has_target, self._scale = task.samples.labelled, target_files.scale_of(task)
+        self._are_resized = any(isinstance(step, Apart) and step.on == "targets" for step in self._steps)
+
+    @classmethod
+    def adapt(cls, target: str, transform: Any) -> PairStep:
+        """A step of what a configuration named, for images and their partners."""
+        return paired.adapt(target, transform, of_images=cls.of_images)
+
+    @staticmethod
+    def always(steps: Sequence[Any]) -> list[Any]:
+        """The steps that images and their partners go through in evaluation too."""
+        return list(paired.always(steps))
+
+    def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
+        """The batch of some rows."""
+        return self._moved(rows, seeds, self._steps)
+
+    def _moved(self, rows: Rows, seeds: Seeds, steps: list[PairStep]) -> Batch:
+        others, images = self._pack.masks, self._pack.take(rows)
+        targets = self._targets_of(rows, images)
+        images, targets = paired.apply(steps, images, targets, seeds, of_images=self.of_images)
+        batch = self.joined(images, rows)
+        if others is not None:
+            # A step may have given targets a size of their own.
+            is_whole = isinstance(targets, np.ndarray) and (self._are_resized or not others.ragged)
+            values = self._tensor(targets if is_whole else _of_one_size(targets, others), others.peak)
+            values[torch.from_numpy(~self._has_target[rows])] = torch.nan if self.of_images else IGNORED
+            batch["target"] = values
+        return batch
+
+    def _targets_of(self, rows: Rows, images: Images) -> Images:
+        assert self._pack.masks is not None
+        return paired.of_size(self._pack.masks.take(rows), images, "nearest")
+
+    @staticmethod
+    def _tensor(masks: Any, peak: float) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(masks[..., 0]))
+
+
+class TargetImages(Masks):
+    """Makes batches of images and target images, moved together in training.
+
+    `target` has the shape (n, channels, *spatial), float32, white being 1 for targets of files; NaN where an image has
+    none. Without a single one there are the numbers of the task.
+    """
+
+    of_images = True
+
+    def __init__(self, pack: Pack, task: Task, steps: Sequence[PairStep], *, is_training: bool) -> None:
+        super().__init__(pack, task, steps, is_training=is_training)
+        self._channels = len(task.classes)
+        self._moves = [step for step in self._steps if not _makes_targets(step)]
+
+    @staticmethod
+    def check(task: Task, steps: Sequence[tuple[str, Any]]) -> None:
+        """Refuse steps that do not move images and targets of different sizes alike."""
+        paired.check_sizes(steps, target_files.scale_of(task))
+
+    def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
+        """The batch of some rows."""
+        known = self._has_target[rows]
+        if known.all() or self._moves == self._steps:
+            return self._moved(rows, seeds, self._steps)
+        # Images without a target lose nothing that would have to be filled in.
+        parts = [
+            (np.flatnonzero(flag), self._moved(rows[flag], seeds[flag], steps))
+            for flag, steps in ((known, self._steps), (~known, self._moves))
+            if flag.any()
+        ]
+        order = np.argsort(np.concatenate([places for places, _ in parts]))
+        return {key: torch.cat([batch[key] for _, batch in parts])[order] for key in parts[0][1]}
+
+    def _targets_of(self, rows: Rows, images: Images) -> Images:
+        if self._pack.masks is None:
+            empty = [np.zeros((*image.shape[:-1], self._channels), image.dtype) for image in images]
+            return np.stack(empty) if isinstance(images, np.ndarray) else empty
+        return paired.of_size(self._pack.masks.take(rows), images, scale=self._scale)
+
+    @staticmethod
+    def _tensor(targets: Any, peak: float) -> torch.Tensor:
+        values = targets.astype(np.float32) / np.float32(peak)
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, 1)))
+
+
+class VariedRows(Collating):
+    """Makes batches of rows of named arrays, each varied with random numbers that follow from run, fold, epoch and row alone.
+
+    Args:
+        pack: The cached rows.
+        task: The task, which names the functions that vary them.
+        steps: Augmentations of rows that no function varies.
+        is_training: Whether the rows are to be learned; others are not varied.
+    """
+
+    def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], *, is_training: bool) -> None:
+        super().__init__(pack, task, steps, is_training=is_training)
+        self._layout, self._names = Layout.from_plain(task.source["layout"]), task.samples.ids
+        self._augmentor = record_files.augmentor_of(task.source) if is_training else RecordAugmentor([])
+        self._are_varied = is_training and bool(len(self._augmentor) or self._layout.tail)
+
+    def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
+        """The batch of some rows."""
+        if not self._are_varied:
+            return super().__call__(rows, seeds)
+        batch = self.joined(self._pack.take(rows), rows)
+        vectors, targets = batch["images"].numpy().reshape(len(rows), -1), batch["target"].numpy()
+        weights = batch["weight"].numpy() if "weight" in batch else np.ones(len(rows))
+        if not len(self._augmentor):
+            return self._with_weights(batch, vectors)
+        varied, new_targets, new_weights = [], [], []
+        for number, row in enumerate(rows.tolist()):
+            where = f"augmentor: {self._names[row]}"
+            plain = self._layout.data_record(vectors[number], targets[number], float(weights[number]))
+            with drawing_from(int(seeds[number])):
+                changed = record_files.called(where, self._augmentor, plain)
+            varied.append(self._layout.vector(changed, where))
+            new_targets.append(self._layout.target(changed, where))
+            new_weights.append(self._layout.weight(changed, where))
+        batch["images"] = torch.from_numpy(np.stack(varied)).reshape(batch["images"].shape)
+        batch["target"] = torch.tensor(new_targets, dtype=batch["target"].dtype)
+        if self._layout.weighted:
+            batch["weight"] = torch.tensor(new_weights, dtype=torch.float32)
+        return self._with_weights(batch, np.stack(varied))
+
+    def _with_weights(self, batch: Batch, vectors: npt.NDArray[Any]) -> Batch:
+        """The batch with a weight for each of several outputs, shape (n, outputs), where rows have them."""
+        if self._layout.tail:
+            batch["weight"] = torch.from_numpy(np.ascontiguousarray(vectors[:, -self._layout.tail :]))
+        return batch
+
+
+def collating_of(task: Task, pack: Pack) -> type[Collating]:
+    """The class that joins images of a task with their targets, by the form of the targets.
+
+    Args:
+        task: The task.
+        pack: Its cached images.
+    """
+    kind = kinds.of(task.kind)
+    if kind.is_dense and not kind.has_classes:
+        return TargetImages
+    if pack.masks is not None:
+        return Masks
+    return Collating if sources.open(task).layout is None else VariedRows
+
+
+def _of_one_size(images: Images, pack: Pack) -> npt.NDArray[Any]:
+    """Images, masks or targets of any sizes as the network gets them."""
+    change = pack.preprocessing.fixed if pack.ragged else pack.preprocessing.sized
+    return np.stack([change(image) for image in images])
+
+
+def _makes_targets(step: PairStep) -> bool:
+    return isinstance(step, Always) and isinstance(step.change, RandomPatches)

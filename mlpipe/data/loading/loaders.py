@@ -10,14 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mlpipe import kinds
-from mlpipe.data import sources
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading import portable, worker_life
-from mlpipe.data.loading.collating import Batch, Collating
-from mlpipe.data.loading.masks import Masks
-from mlpipe.data.loading.rows import VariedRows
-from mlpipe.data.loading.target_images import TargetImages
+from mlpipe.data.loading import processes
+from mlpipe.data.loading.collating import Batch, collating_of
 from mlpipe.data.sampling import (
     WHOLE,
     EpochBatches,
@@ -77,21 +72,6 @@ class PackDataset(Dataset[Batch]):
         """
         epoch, rows = request
         return self._collate(rows, epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch))
-
-
-def collating_of(task: Task, pack: Pack) -> type[Collating]:
-    """The class that joins images of a task with their targets, by the form of the targets.
-
-    Args:
-        task: The task.
-        pack: Its cached images.
-    """
-    kind = kinds.of(task.kind)
-    if kind.is_dense and not kind.has_classes:
-        return TargetImages
-    if pack.masks is not None:
-        return Masks
-    return Collating if sources.open(task).layout is None else VariedRows
 
 
 class FoldData(pl.LightningDataModule):
@@ -202,13 +182,13 @@ def batch_loader(sampler: Any, dataset: Dataset[dict[str, Any]], workers: int) -
         dataset: Answers each with a batch.
         workers: Loader processes.
     """
-    workers = portable.workers_for(dataset, workers)
+    workers = processes.workers_for(dataset, workers)
     return DataLoader(
         dataset,
         batch_size=None,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=worker_life.begin,
+        worker_init_fn=processes.begin,
         pin_memory=torch.cuda.is_available(),
     )

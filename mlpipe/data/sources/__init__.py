@@ -8,7 +8,7 @@ gives the samples of a stored task again.
 from __future__ import annotations
 
 from mlpipe.data.sources.arrays import arrays
-from mlpipe.data.sources.created import created
+from mlpipe.data.sources.created import created, load, open, reader, root, targets_of
 from mlpipe.data.sources.csv import csv
 from mlpipe.data.sources.digits import digits
 from mlpipe.data.sources.elpv import elpv
@@ -21,9 +21,7 @@ from mlpipe.data.sources.items import items
 from mlpipe.data.sources.mask_folders import mask_folders
 from mlpipe.data.sources.masks import masks
 from mlpipe.data.sources.mnist import mnist
-from mlpipe.data.sources.new_arrays import new_arrays
-from mlpipe.data.sources.new_images import new_images
-from mlpipe.data.sources.opening import load, open, reader, root, targets_of
+from mlpipe.data.sources.new_inputs import new_arrays, new_images
 from mlpipe.data.sources.records import records_of as records
 from mlpipe.data.sources.samples import samples
 from mlpipe.data.sources.slices import slices

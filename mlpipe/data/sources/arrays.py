@@ -13,8 +13,7 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.data import spelling, task
-from mlpipe.data.sources.final_task import finished
-from mlpipe.data.sources.source import ByName
+from mlpipe.data.sources.source import ByName, finished
 from mlpipe.data.sources.targets import array_labels
 from mlpipe.data.sources.targets.array_labels import Labels
 from mlpipe.data.sources.targets.missing_labels import Missing
@@ -258,6 +257,8 @@ def _dtype(path: Path, parts: Mapping[Part, tuple[Array, Any]], value_range: tup
     if not all(kind.kind in "iuf" for kind in kinds):
         fix = "save uint8, uint16 or floating-point images"
         raise DataError(problem(path.name, "has images of another type", got=listing(map(str, kinds)), fix=fix))
+    # Other types leave open what is black and white. Floating-point images are taken for 0 to 1, and only when all of them
+    # are: an image brighter than that would be cut off without a word. Integers have no such habit, so the user says it.
     ranges = {part: (float(pixels.min()), float(pixels.max())) for part, (pixels, _) in parts.items()}
     known = [end for ends in ranges.values() for end in ends if end == end] or [0.0, 1.0]
     # To the last digit: what lies outside by less than is shown is refused, too.

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from mlpipe.data import spelling, task
+from mlpipe.data.archives import opened
 from mlpipe.data.sources.error_lists import Faults
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
-from mlpipe.data.sources.listings.root_folder import opened
 from mlpipe.data.sources.listings.table_files import Table, read
 from mlpipe.data.sources.listings.table_rows import check_paths, other_columns, relative
+from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.sources.targets.table_targets import Targets, find_targets
 from mlpipe.data.task import Part, Row, Task

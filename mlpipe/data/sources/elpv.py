@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mlpipe.data import task
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.sources.source import finished
 from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem
 

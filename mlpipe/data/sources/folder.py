@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mlpipe.data import archives, task
-from mlpipe.data.sources.final_task import finished
+from mlpipe.data.archives import opened
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.class_folders import class_notes, class_problems, folder_notes, labelled_files
 from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
-from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.sources.source import finished
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import DataError
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data import task, walking
-from mlpipe.data.sources.final_task import finished
+from mlpipe.data import task, visible_files
+from mlpipe.data.archives import opened
 from mlpipe.data.sources.listings import file_headers, pixel_rules
-from mlpipe.data.sources.listings.class_folders import class_notes
-from mlpipe.data.sources.listings.part_folders import class_of, class_problems, images_in
+from mlpipe.data.sources.listings.class_folders import class_notes, class_of, images_in, unshared_classes
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
-from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.sources.source import finished
 from mlpipe.data.spelling import fallen_together, plain, plain_all
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, problem
@@ -71,7 +70,7 @@ def folders(
             for file in images_in(base, f"task.{part}", strict)
         ]
     names = plain_all(classes) or sorted({label for part, label, _ in found if part == given[0][0]} - {""})
-    if wrong := class_problems(found, names) if labelled else []:
+    if wrong := unshared_classes(found, names) if labelled else []:
         raise DataError(wrong)
     paths = [file for _, _, file in found]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, Path(source[given[0][0]])))
@@ -96,7 +95,7 @@ def folders(
         notes=[
             *(fallen_together([path.parent.name for path in paths], "folders of classes") if labelled else []),
             *(class_notes(names) if labelled else []),
-            *walking.notes([Path(source[part]) for part, _, _ in given]),
+            *visible_files.notes([Path(source[part]) for part, _, _ in given]),
             *pixels.notes,
         ],
     )

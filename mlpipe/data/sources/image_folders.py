@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources.error_lists import raise_some
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.file_headers import Look
 from mlpipe.data.sources.listings.image_pairs import InParts, Names, Pair, in_parts, size_problem
 from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.table_rows import relative
+from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem
@@ -74,7 +74,9 @@ def image_folders(
             unequal size.
     """
     own = labelled and train_targets is None and test_targets is None
-    _demand(train, test, train_targets, own or not labelled)
+    if train is not None and train_targets is None and labelled and not own:
+        fix = "add task.train_targets=DIR, or leave task.test_targets out: each image is its own target then"
+        raise DataError(problem("task.train_targets", "a folder is needed", fix=fix))
     parts = in_parts(
         {"train": train, "test": test},
         {"train": train_targets if labelled else None, "test": test_targets if labelled else None},
@@ -158,16 +160,3 @@ def _size_problems(
         for pair, look, (target, image) in both
         if not target_files.has_scale(target, image, scale)
     ]
-
-
-def _demand(train: str | None, test: str | None, train_targets: str | None, none_wanted: bool) -> None:
-    """Demand images, and targets of those that are learned.
-
-    Raises:
-        DataError: When something is missing.
-    """
-    if train is None and test is None:
-        raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
-    if train is not None and train_targets is None and not none_wanted:
-        fix = "add task.train_targets=DIR, or leave task.test_targets out: each image is its own target then"
-        raise DataError(problem("task.train_targets", "a folder is needed", fix=fix))

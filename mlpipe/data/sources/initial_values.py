@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.data import task
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.array_layout import pixel_digest
-from mlpipe.data.sources.source import ByName
+from mlpipe.data.sources.source import ByName, finished
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, problem

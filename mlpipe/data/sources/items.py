@@ -10,10 +10,10 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data import items as protocol
 from mlpipe.data import task
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import set_attributes, set_changes
 from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.python_sets import check_code, functions_of, opened_parts, present
+from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets import item_masks, item_targets
 from mlpipe.data.sources.targets.mask_files import Mask
 from mlpipe.data.task import Dtype, Part, Row, Task

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.image_pairs import Names, in_parts
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
+from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets.masked_pairs import MaskedImages, Reading, of_pairs
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
@@ -77,13 +77,11 @@ def mask_folders(
 
 
 def _demand(source: dict[str, Any], train_masks: str | None, classes: list[str] | None, has_masks: bool) -> None:
-    """Demand images, masks of those that are learned, and classes.
+    """Demand masks of images that are learned, and classes.
 
     Raises:
         DataError: When something is missing.
     """
-    if "train" not in source and "test" not in source:
-        raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
     if "train" in source and train_masks is None:
         raise DataError(problem("task.train_masks", "a folder is needed", fix="add task.train_masks=DIR"))
     if not has_masks and classes is None:

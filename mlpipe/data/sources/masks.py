@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data import spelling, walking
+from mlpipe.data import spelling, visible_files
+from mlpipe.data.archives import opened
 from mlpipe.data.sources.error_lists import Faults
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.class_folders import PART_FOLDERS
 from mlpipe.data.sources.listings.image_pairs import Names, Pair, paired
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
-from mlpipe.data.sources.listings.root_folder import opened
 from mlpipe.data.sources.listings.table_files import Table, read
 from mlpipe.data.sources.listings.table_rows import check_paths, other_columns, relative
+from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets.masked_pairs import MaskedImages, Reading, of_pairs
 from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.task import Part, Task
@@ -103,7 +103,7 @@ def _of_folders(root: str | None, images: str, masks: str, names: Names, data_di
             pair for part, folder in parts.items() for pair in paired(folder / images, folder / masks, names, part)
         ]
         return MaskedImages(
-            base, base, pairs, walking.notes([folder / one for folder in parts.values() for one in both])
+            base, base, pairs, visible_files.notes([folder / one for folder in parts.values() for one in both])
         )
     for key, folder in (("task.images", images), ("task.masks", masks)):
         if not (base / Path(folder).expanduser()).is_dir():
@@ -112,7 +112,7 @@ def _of_folders(root: str | None, images: str, masks: str, names: Names, data_di
             raise DataError(problem(key, "there is no such folder", got=str(base / folder), fix=fix))
     of_images, of_masks = (base / Path(folder).expanduser() for folder in (images, masks))
     pairs = paired(of_images, of_masks, names, None)
-    return MaskedImages(of_images, of_masks, pairs, walking.notes([of_images, of_masks]))
+    return MaskedImages(of_images, of_masks, pairs, visible_files.notes([of_images, of_masks]))
 
 
 def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:

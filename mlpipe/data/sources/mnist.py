@@ -14,9 +14,8 @@ import numpy as np
 
 from mlpipe.data import task
 from mlpipe.data.decoding.images import Pixels
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.array_layout import pixel_digest
-from mlpipe.data.sources.source import ByName
+from mlpipe.data.sources.source import ByName, finished
 from mlpipe.data.sources.targets import class_numbers
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem

@@ -16,8 +16,8 @@ from mlpipe.data.records import (
 )
 from mlpipe.data.records import layout as record_layout
 from mlpipe.data.records.layout import Layout
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.record_files import IDENTITY, PARTS, allow, called, is_held, place, sets_of
+from mlpipe.data.sources.source import finished
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
 

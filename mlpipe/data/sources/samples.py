@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mlpipe.data import spelling, task, walking
+from mlpipe.data import spelling, task, visible_files
 from mlpipe.data.sources.error_lists import raise_some
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays, arrays_below, channels_of
 from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
-from mlpipe.data.sources.source import ByName, Places, Read
+from mlpipe.data.sources.source import ByName, Places, Read, finished
 from mlpipe.data.sources.targets import array_targets, class_numbers
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
@@ -105,7 +104,7 @@ def samples(
         for (part, key, value, _), place in zip(found, of_labels.places, strict=True)
     ]
     bases = [Path(source[part]) for part in ("train", "test") if part in source]
-    notes = [*of_labels.notes, *walking.notes([base for base in bases if base.is_dir()], ENDS)]
+    notes = [*of_labels.notes, *visible_files.notes([base for base in bases if base.is_dir()], ENDS)]
     title = name or Path(str(train or test)).expanduser().absolute().stem
     made = task.make(title, of_labels.names, rows, channels=channels, dtype="float32", source=source, notes=notes)
     return finished(made, allow_overlap)

@@ -9,16 +9,15 @@ from typing import Annotated, Any
 
 from mlpipe import files
 from mlpipe.data import task
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, sliced_volumes
 from mlpipe.data.sources.listings.sliced_volumes import Place
+from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.sources.targets.mask_files import Mask, Values
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.data.volumes import arrays
 from mlpipe.data.volumes import slices as cutting
-from mlpipe.data.volumes.cuts import Cuts
-from mlpipe.data.volumes.slices import Grid, SliceSet
+from mlpipe.data.volumes.slices import Cuts, Grid, SliceSet
 from mlpipe.errors import ConfigError, DataError, listing, problem
 
 _KEY = "task.slices"

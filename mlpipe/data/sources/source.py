@@ -1,4 +1,4 @@
-"""Source of a stored task: reads inputs and targets, and refuses paths outside its folders."""
+"""Source of a stored task: reads inputs and targets, and refuses paths outside its folders; the final name of a new one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe import files
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.records.layout import Layout
+from mlpipe.data.splits import checks
 from mlpipe.data.task import Task, origins
-from mlpipe.data.volumes.cuts import Cuts
+from mlpipe.data.volumes.slices import Cuts
+from mlpipe.errors import DataError
 
 Pixels = np.ndarray[Any, Any]
 Read = Callable[[int], Pixels]
@@ -222,3 +225,22 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
     if pixels.shape[-1] == 1:
         return np.repeat(pixels, channels, axis=-1)
     raise UnreadableImageError(f"has {pixels.shape[-1]} channels, {channels} are wanted")
+
+
+def finished(task: Task, allow_overlap: bool) -> Task:
+    """The task under its final name, which ends in a hash of everything in it.
+
+    Raises:
+        DataError: When validation or test images, or groups, are in the training part too, and that is not allowed.
+    """
+    if not allow_overlap:
+        wrong = [checks.overlap_problem(pairs)] if (pairs := checks.overlap(task.samples)) else []
+        wrong += checks.group_overlap_problems(task.samples)
+        if wrong:
+            raise DataError(wrong)
+    rules = [rule for place in (task.source, task.source.get("targets", {})) if (rule := place.get("decoding"))]
+    digest = files.digest([task.source_hash, task.channels, *rules])[:8]
+    name = f"{files.safe_name(task.name)}-{digest}"
+    return Task(
+        name, task.kind, task.classes, task.channels, task.source, task.samples, dtype=task.dtype, notes=task.notes
+    )

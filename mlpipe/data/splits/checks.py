@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mlpipe import kinds
 from mlpipe.data import kind as kind_data
-from mlpipe.data.splits.dealing import Ints, grouped
+from mlpipe.data.splits.assignment import Ints, grouped
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Samples, Task, has_target

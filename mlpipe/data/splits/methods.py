@@ -15,7 +15,7 @@ import numpy as np
 from mlpipe.data.splits import mml as mml_split
 from mlpipe.data.splits import shares
 from mlpipe.data.splits import shuffled as shuffled_split
-from mlpipe.data.splits.dealing import Ints, deal_rows
+from mlpipe.data.splits.assignment import Ints, deal_rows
 from mlpipe.data.task import Samples
 from mlpipe.errors import DataError, listing, problem
 
@@ -37,7 +37,7 @@ class Split:
         validated: The folds that serve as validation data, one model each.
         stratify: Whether classes were spread evenly.
         seed: What the split was drawn with, used again for nested folds.
-        dealing: How samples were dealt to folds, used again for nested folds: `even` (`mlpipe.data.splits.dealing`), `mml`, by
+        dealing: How samples were dealt to folds, used again for nested folds: `even` (`mlpipe.data.splits.assignment`), `mml`, by
             `group`, or forward in `time`: a fold learns from those before it alone.
         is_given: Whether the folds came with the task; what they lack was somebody's decision.
         rare: Whether a class or label that is too rare for the folds is refused; it decides no fold and is not stored.
@@ -390,3 +390,19 @@ def _given_folds(samples: Samples, fold: Ints, folds: Ints, rare: Rare) -> Split
         wrong = f"fold {listing(empty)} has no training image" if empty else "there is a single fold"
         raise DataError(problem("split=given", wrong, fix="number the folds 0, 1, 2, ..."))
     return Split(fold, n, tuple(range(n)), True, 0, is_given=True, rare=rare)
+
+
+def on_test(samples: Samples, *, rare: Rare = "refuse") -> Split:
+    """All training samples (and those of a validation part) in fold 1, the test part in fold 0, which is validated.
+
+    A task without a test part is learned and not judged. Scores on the test part stay honest as long as nothing is
+    chosen by them: with the last epoch's weights, and neither an early stop nor a plateau schedule.
+
+    Args:
+        samples: The task's samples.
+        rare: As for `mlpipe.data.splits.methods.kfold`.
+    """
+    fold = np.full(len(samples), UNLABELLED, np.int64)
+    fold[samples.in_part("train", "val") & samples.labelled] = 1
+    fold[samples.in_part("test") & samples.labelled] = 0
+    return Split(fold, 2, (0,), True, 0, is_given=True, rare=rare)

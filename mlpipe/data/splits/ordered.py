@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from mlpipe.data.splits.dealing import Ints, grouped
+from mlpipe.data.splits.assignment import Ints, grouped
 from mlpipe.data.splits.methods import TEST, Rare, Split, check_enough, with_test
 from mlpipe.data.task import Samples
 from mlpipe.errors import DataError, listing, problem

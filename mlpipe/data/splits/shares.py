@@ -14,7 +14,7 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.splits.dealing import Ints, deal_rows, grouped, levels_of, units_of
+from mlpipe.data.splits.assignment import Ints, deal_rows, grouped, levels_of, units_of
 from mlpipe.data.task import Samples
 from mlpipe.errors import DataError, problem
 
@@ -222,13 +222,17 @@ def take(units: Units, goal: Goal, seed: int) -> Bools:
         goal: The share.
         seed: Decides between choices that are equally near.
     """
+    # Three steps, each repairing what the one before may have left: counts of all levels are near their shares; no part
+    # lacks a level that it is to have; the number of samples is near enough, which goes before both.
     drawn = np.random.Generator(np.random.Philox(key=[seed, 3]))
     dealt = _with_size(units, goal, _with_levels(units, goal, _dealt(units, goal)))
     if len(units.rows) * max(len(units.totals), 1) > _LARGEST:
         return dealt
+    # Dealing never takes back: exchanges do, and other starts find what exchanges from this one do not reach.
     search = _Search(units, goal, units.as_table(), drawn)
     starts = [dealt, *(_first(units, goal, drawn.permutation(len(units.rows))) for _ in range(search.restarts))]
     found = [search.improved(start) for start in starts]
+    # Rounded: of choices that are equally near, the first start's counts on every machine.
     return min(found, key=lambda one: round(search.cost(one), 12))
 
 
@@ -289,6 +293,8 @@ def _with_size(units: Units, goal: Goal, taken: Bools) -> Bools:
     """The choice with units moved to the other part until the number of samples is near enough and no part empty."""
     taken, allowed = taken.copy(), units.sizes.max() / 2
     size, whole = int(units.sizes[taken].sum()), int(units.sizes.sum())
+    # Each turn moves the unit that comes nearest to the goal. It ends by itself where none comes nearer, but not with a part
+    # empty: then even a unit that leads away from the goal moves.
     while abs(off := size - goal.samples) > allowed or size in (0, whole):
         side = taken if off > 0 else ~taken
         moves = np.flatnonzero(side)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import hdf5
-from mlpipe.data import walking
+from mlpipe.data import visible_files
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, no_such_file, problem
 
 ENDS = (".npy", ".npz", *hdf5.ENDS)
@@ -72,7 +72,7 @@ def file_of(path: Path, key: str) -> Path:
         return path
     if not path.is_dir():
         raise DataError(no_such_file(key, path))
-    found = [one for one in walking.entries(path) if one.suffix.lower() in ENDS]
+    found = [one for one in visible_files.entries(path) if one.suffix.lower() in ENDS]
     if len(found) != 1:
         wrong = f"holds {len(found)} arrays, slices are cut from one"
         raise DataError(problem(key, wrong, got=str(path), fix=f"name a file in {listing(ENDS)}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -385,26 +385,48 @@ def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
         if not grid.overlaps:
             place[...] = values
             return
+        # A slice is taken apart into pieces that it is the first to write, and pieces that others wrote before. Each place
+        # gets the prediction times its share (one over the number of slices there), one factor for each axis with overlaps,
+        # so that the mean is there when the last slice is. No second array counts, and the first writer reads nothing:
+        # the file of a large volume need not be filled with zeros first.
         shares = grid.shares(region)
         for piece, is_first in grid.pieces(index):
-            given, target = values[(slice(None), *piece)], place[(slice(None), *piece)]
+            added, target = values[(slice(None), *piece)], place[(slice(None), *piece)]
             own = [share[tuple(part if size > 1 else slice(None) for part, size in zip(piece, share.shape, strict=True))]
                    for share in shares]  # fmt: skip
             for number, share in enumerate(own):
                 is_last = is_first and number == len(own) - 1
-                given = np.multiply(given, share, out=target if is_last else given if number else None)
+                added = np.multiply(added, share, out=target if is_last else added if number else None)
             if not is_first:
-                target += given
+                target += added
             elif not own:
-                target[...] = given
+                target[...] = added
 
 
-def assemble(grid: Grid, predictions: Iterable[Floats]) -> npt.NDArray[np.float32]:
-    """Predictions of all slices, in their order, as one array of shape (channels, *grid.extent), overlaps averaged."""
-    joined: npt.NDArray[np.float32] | None = None
-    for index, prediction in enumerate(predictions):
-        if joined is None:
-            joined = np.zeros((len(prediction), *grid.extent), np.float32)
-        put(joined, grid, index, prediction)
-    assert joined is not None
-    return joined
+@dataclass(frozen=True)
+class Cuts:
+    """All slices of a part, counted through its sets.
+
+    Attributes:
+        part: `train` or `test`.
+        sets: The slice sets.
+        shape: The volume's spatial shape.
+    """
+
+    part: str
+    sets: Sequence[SliceSet]
+    shape: tuple[int, ...]
+
+    @cached_property
+    def grids(self) -> list[Grid]:
+        """The slices of each set."""
+        return [Grid(one, self.shape) for one in self.sets]
+
+    @cached_property
+    def places(self) -> dict[str, tuple[Grid, int]]:
+        """The set and the number of every sample by its id, such as `train/yz/00017`."""
+        found = dict[str, tuple[Grid, int]]()
+        for grid in self.grids:
+            digits = max(5, len(str(len(grid) - 1)))
+            found |= {f"{self.part}/{grid.cut.name}/{at:0{digits}}": (grid, at) for at in range(len(grid))}
+        return found

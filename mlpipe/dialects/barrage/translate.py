@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.barrage import schema
-from mlpipe.dialects.barrage.collected import Work, keys_of
 from mlpipe.dialects.barrage.sections.model import translate_dataset, translate_model
 from mlpipe.dialects.barrage.sections.services import translate_services
 from mlpipe.dialects.barrage.sections.solver import translate_solver
+from mlpipe.dialects.barrage.state import State, keys_of
 from mlpipe.dialects.translation import Translation
 
 
@@ -25,16 +25,16 @@ def translate(source: Mapping[str, Any]) -> Translation:
             counterpart.
     """
     merged = schema.prepared(source)
-    work = Work(merged, keys_of(source))
-    translate_dataset(work)
-    translate_model(work)
-    translate_solver(work)
-    translate_services(work)
-    work.require_none_wrong()
-    work.options |= {"split": "given", "preprocessing": "none", "augmentations": "none"}
-    work.set("mode.nested", False)
-    work.set("trainer.precision", "32-true")
-    work.set("sys.artifact_config", json.dumps(merged, sort_keys=True))
+    state = State(merged, keys_of(source))
+    translate_dataset(state)
+    translate_model(state)
+    translate_solver(state)
+    translate_services(state)
+    state.require_none_wrong()
+    state.options |= {"split": "given", "preprocessing": "none", "augmentations": "none"}
+    state.set("mode.nested", False)
+    state.set("trainer.precision", "32-true")
+    state.set("sys.artifact_config", json.dumps(merged, sort_keys=True))
     return Translation(
-        "barrage", work.whole(), tuple(work.lines), {"task.train": "train.csv", "task.validation": "val.csv"}
+        "barrage", state.whole(), tuple(state.lines), {"task.train": "train.csv", "task.validation": "val.csv"}
     )

@@ -305,8 +305,8 @@ def _best(model: Model) -> int:
 
 def _weights(model: Model, task: Task, config: RunConfig, folder: Path) -> tuple[str | None, int, str]:
     """Write a model's weights: their hash, how many numbers they are, and why they were left."""
-    from mlpipe.arch import foreign
     from mlpipe.arch import weights as weight_files
+    from mlpipe.dialects.mml_core import weights
     from mlpipe.learn.module import TARGET
 
     if not model.parameters.is_file():
@@ -314,7 +314,7 @@ def _weights(model: Model, task: Task, config: RunConfig, folder: Path) -> tuple
     try:
         name = str(config.recipe.arch.params["name"])
         outputs, numbers = max(len(task.classes), 1), task.kind == "regression"
-        found = foreign.from_mml_core(model.parameters, name, model.view, outputs, head=TARGET, numbers=numbers)
+        found = weights.from_mml_core(model.parameters, name, model.view, outputs, head=TARGET, numbers=numbers)
     except MlpipeError as error:
         return None, 0, f"its weights were left: {error}"
     count = sum(value.numel() for key, value in found.items() if "running_" not in key and "num_batches" not in key)

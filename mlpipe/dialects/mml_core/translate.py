@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlpipe.dialects.translation import Collected, Translation
+from mlpipe.dialects.translation import State, Translation
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 
@@ -72,163 +72,163 @@ def translate(source: Mapping[str, Any]) -> Translation:
     Raises:
         ConfigError: With a sentence for everything that cannot be said here.
     """
-    work = Collected()
+    state = State()
     for key in source:
         if key not in _SECTIONS:
             known = did_you_mean(str(key), _SECTIONS)
-            work.refuse(str(key), "is no section of a pipeline", fix=known or f"there are {listing(_SECTIONS)}")
+            state.refuse(str(key), "is no section of a pipeline", fix=known or f"there are {listing(_SECTIONS)}")
         elif not isinstance(source[key], Mapping):
-            work.refuse(key, "must be a section", got=source[key])
-    work.require_none_wrong()
+            state.refuse(key, "must be a section", got=source[key])
+    state.require_none_wrong()
     for key, read in _SECTIONS.items():
         if key in source:
-            read(work, source[key])
-    work.require_none_wrong()
-    return Translation(NAME, work.whole(), tuple(work.lines))
+            read(state, source[key])
+    state.require_none_wrong()
+    return Translation(NAME, state.whole(), tuple(state.lines))
 
 
-def _arch(work: Collected, arch: Mapping[str, Any]) -> None:
+def _arch(state: State, arch: Mapping[str, Any]) -> None:
     if arch.get("_target_") != _TIMM:
-        work.missing("arch._target_", f"the network {arch.get('_target_')}", "its classifiers are timm's")
+        state.missing("arch._target_", f"the network {arch.get('_target_')}", "its classifiers are timm's")
         return
-    work.options["arch"] = "timm"
+    state.options["arch"] = "timm"
     for key in ("name", "pretrained", "drop_rate"):
         if key in arch:
-            work.same(f"arch.{key}", f"arch.{key}", arch[key])
-    work.set("arch.in_chans", 3)
-    work.say("arch", "same", "arch.in_chans=3", "grey images are given to three channels, as there")
-    _rest(work, "arch", arch, ("_target_", "name", "pretrained", "drop_rate"))
+            state.same(f"arch.{key}", f"arch.{key}", arch[key])
+    state.set("arch.in_chans", 3)
+    state.say("arch", "same", "arch.in_chans=3", "grey images are given to three channels, as there")
+    _rest(state, "arch", arch, ("_target_", "name", "pretrained", "drop_rate"))
 
 
-def _optimizer(work: Collected, optimizer: Mapping[str, Any]) -> None:
+def _optimizer(state: State, optimizer: Mapping[str, Any]) -> None:
     name = _class_of(optimizer, "torch.optim.")
     if name not in _OPTIMIZERS:
         fix = f"there are {listing(_OPTIMIZERS)}"
-        work.refuse("optimizer._target_", "has no counterpart here", got=optimizer.get("_target_"), fix=fix)
+        state.refuse("optimizer._target_", "has no counterpart here", got=optimizer.get("_target_"), fix=fix)
         return
     option, keys = _OPTIMIZERS[name]
-    work.options["optimizer"] = option
+    state.options["optimizer"] = option
     for key, value in _TORCH_DEFAULTS.get(option, {}).items():
         if key not in optimizer:
-            work.set(f"optimizer.{key}", value)
+            state.set(f"optimizer.{key}", value)
     for key in keys:
         if key in optimizer:
-            work.same(f"optimizer.{key}", f"optimizer.{key}", optimizer[key])
+            state.same(f"optimizer.{key}", f"optimizer.{key}", optimizer[key])
     for key, neutral in _NEUTRAL.items():
         if key in optimizer and optimizer[key] != neutral:
-            work.missing(f"optimizer.{key}", f"{key}={optimizer[key]}", f"leave it at {neutral}")
-    _rest(work, "optimizer", optimizer, ("_target_", "_convert_", *keys, *_NEUTRAL))
+            state.missing(f"optimizer.{key}", f"{key}={optimizer[key]}", f"leave it at {neutral}")
+    _rest(state, "optimizer", optimizer, ("_target_", "_convert_", *keys, *_NEUTRAL))
 
 
-def _schedule(work: Collected, schedule: Mapping[str, Any]) -> None:
+def _schedule(state: State, schedule: Mapping[str, Any]) -> None:
     if schedule.get("_target_") is None:
-        work.options["lr_scheduler"] = "none"
-        work.say("lr_scheduler", "same", "lr_scheduler=none")
+        state.options["lr_scheduler"] = "none"
+        state.say("lr_scheduler", "same", "lr_scheduler=none")
         return
     name = _class_of(schedule, "torch.optim.lr_scheduler.")
     if name not in _SCHEDULES:
         fix = f"there are {listing(_SCHEDULES)}"
-        work.refuse("lr_scheduler._target_", "has no counterpart here", got=schedule.get("_target_"), fix=fix)
+        state.refuse("lr_scheduler._target_", "has no counterpart here", got=schedule.get("_target_"), fix=fix)
         return
     option, keys = _SCHEDULES[name]
-    work.options["lr_scheduler"] = option
+    state.options["lr_scheduler"] = option
     if option in ("cosine", "cosine_restart"):
         # There it is stepped after every epoch, here along the batches.
-        work.set("lr_scheduler.interval", "epoch")
-        work.set("lr_scheduler.warmup_epochs", 0.0)
+        state.set("lr_scheduler.interval", "epoch")
+        state.set("lr_scheduler.warmup_epochs", 0.0)
     if option == "one_cycle":
-        work.say(
+        state.say(
             "lr_scheduler", "differs", "lr_scheduler=one_cycle", "mml-core cannot build it; here it steps by batch"
         )
     else:
-        work.say("lr_scheduler", "same", f"lr_scheduler={option}")
+        state.say("lr_scheduler", "same", f"lr_scheduler={option}")
     for theirs, ours in keys.items():
         if theirs in schedule:
-            work.same(f"lr_scheduler.{theirs}", f"lr_scheduler.{ours}", schedule[theirs])
-    _rest(work, "lr_scheduler", schedule, ("_target_", "mode", "T_max", "max_lr", "epochs", *keys))
+            state.same(f"lr_scheduler.{theirs}", f"lr_scheduler.{ours}", schedule[theirs])
+    _rest(state, "lr_scheduler", schedule, ("_target_", "mode", "T_max", "max_lr", "epochs", *keys))
 
 
-def _loss(work: Collected, loss: Mapping[str, Any]) -> None:
+def _loss(state: State, loss: Mapping[str, Any]) -> None:
     """One loss for each kind of task; those of classes and labels that are torch's plain ones are what `auto` is."""
     plain = {"cls": "torch.nn.CrossEntropyLoss", "mlcls": "torch.nn.BCEWithLogitsLoss"}
-    work.options["loss"] = "auto"
+    state.options["loss"] = "auto"
     for key, target in plain.items():
         if key not in loss:
             continue
         section = loss[key] if isinstance(loss[key], Mapping) else {}
         if section.get("_target_") != target:
-            work.missing(f"loss.{key}", f"the loss {section.get('_target_')}", "choose one of conf/loss by loss=NAME")
+            state.missing(f"loss.{key}", f"the loss {section.get('_target_')}", "choose one of conf/loss by loss=NAME")
         elif key == "cls" and section.get("label_smoothing"):
-            work.same("loss.cls.label_smoothing", "loss.label_smoothing", section["label_smoothing"])
+            state.same("loss.cls.label_smoothing", "loss.label_smoothing", section["label_smoothing"])
         else:
-            work.say(f"loss.{key}", "same", "loss=auto")
+            state.say(f"loss.{key}", "same", "loss=auto")
     for key, note in (("reg", "numbers are learned by loss=auto; loss=huber is there"), ("seg", "it is for masks")):
         if key in loss:
-            work.say(f"loss.{key}", "ignored", note=note)
+            state.say(f"loss.{key}", "ignored", note=note)
     if loss.get("class_weights") is not None:
-        work.same("loss.class_weights", "loss.class_weights", loss["class_weights"])
+        state.same("loss.class_weights", "loss.class_weights", loss["class_weights"])
     if "auto_activate_weighing" in loss:
         note = "classes are weighed by loss.class_weights=balanced only"
-        work.say("loss.auto_activate_weighing", "ignored", note=note)
-    _rest(work, "loss", loss, (*plain, "reg", "seg", "class_weights", "auto_activate_weighing"))
+        state.say("loss.auto_activate_weighing", "ignored", note=note)
+    _rest(state, "loss", loss, (*plain, "reg", "seg", "class_weights", "auto_activate_weighing"))
 
 
-def _preprocessing(work: Collected, preprocessing: Mapping[str, Any]) -> None:
+def _preprocessing(state: State, preprocessing: Mapping[str, Any]) -> None:
     """The size that images are stored at; the crop that a network is given may make it smaller."""
     steps = [step for step in preprocessing.get("pipeline") or [] if isinstance(step, Mapping)]
     sizes = [size for step in steps if (size := _size(step)) is not None]
-    work.options["preprocessing"] = "default"
+    state.options["preprocessing"] = "default"
     if not sizes:
-        work.say("preprocessing.pipeline", "differs", "preprocessing.size", "names no size: the task's is used")
+        state.say("preprocessing.pipeline", "differs", "preprocessing.size", "names no size: the task's is used")
         return
-    work.set("preprocessing.size", sizes[-1])
+    state.set("preprocessing.size", sizes[-1])
     shape = "short_side" if any(step.get("name") == "SmallestMaxSize" for step in steps) else "squash"
-    work.set("preprocessing.resize", shape)
-    work.say("preprocessing.pipeline", "differs", "preprocessing.size", f"images are resized once, resize={shape}")
+    state.set("preprocessing.resize", shape)
+    state.say("preprocessing.pipeline", "differs", "preprocessing.size", f"images are resized once, resize={shape}")
 
 
-def _augmentations(work: Collected, augmentations: Mapping[str, Any]) -> None:
-    work.options["augmentations"] = "none"
+def _augmentations(state: State, augmentations: Mapping[str, Any]) -> None:
+    state.options["augmentations"] = "none"
     normalization = augmentations.get("normalization")
     if normalization is None:
-        work.same("augmentations.normalization", "augmentations.normalization", "unit")
+        state.same("augmentations.normalization", "augmentations.normalization", "unit")
     else:
         note = "mean and deviation of the network, which are ImageNet's for most"
-        work.set("augmentations.normalization", "model")
-        work.say("augmentations.normalization", "same", "augmentations.normalization=model", note)
+        state.set("augmentations.normalization", "model")
+        state.say("augmentations.normalization", "same", "augmentations.normalization=model", note)
     for theirs, ours in (("cpu", "cpu"), ("gpu", "device")):
         section = augmentations.get(theirs) or {}
         steps = section.get("pipeline") or []
         library = _LIBRARIES.get(str(section.get("backend")))
         if steps and library is None:
-            work.missing(f"augmentations.{theirs}.backend", f"the library {section.get('backend')}")
+            state.missing(f"augmentations.{theirs}.backend", f"the library {section.get('backend')}")
             continue
-        made = [_step(work, f"augmentations.{theirs}", step, str(library)) for step in steps]
+        made = [_step(state, f"augmentations.{theirs}", step, str(library)) for step in steps]
         made = [step for step in made if step is not None]
-        work.set(f"augmentations.{ours}.pipeline", made)
-    _rest(work, "augmentations", augmentations, ("normalization", "cpu", "gpu"))
+        state.set(f"augmentations.{ours}.pipeline", made)
+    _rest(state, "augmentations", augmentations, ("normalization", "cpu", "gpu"))
 
 
-def _step(work: Collected, where: str, step: Mapping[str, Any], library: str) -> dict[str, Any] | None:
+def _step(state: State, where: str, step: Mapping[str, Any], library: str) -> dict[str, Any] | None:
     """One augmentation; a crop to a fixed size is the size that images are stored at, cut from padded ones."""
     name = str(step.get("name"))
     parameters = {key: value for key, value in step.items() if key != "name"}
     size = _size(step)
     if name in ("RandomCrop", "RandomResizedCrop") and size is not None:
-        stored = work.native.get("preprocessing", {}).get("size", size)
-        work.set("preprocessing.size", min(size, stored))
+        stored = state.native.get("preprocessing", {}).get("size", size)
+        state.set("preprocessing.size", min(size, stored))
         crop = path_of("augmentations", "random_crop")
-        work.say(f"{where}: {name}", "differs", crop, "cut from the padded image")
+        state.say(f"{where}: {name}", "differs", crop, "cut from the padded image")
         return {"_target_": crop, "padding": 0.1}
     if name == "Resize" and size is not None:
-        work.set("preprocessing.size", size)
-        work.say(f"{where}: {name}", "differs", "preprocessing.size", "images are resized once, into the cache")
+        state.set("preprocessing.size", size)
+        state.say(f"{where}: {name}", "differs", "preprocessing.size", "images are resized once, into the cache")
         return None
     if name in ("RandAugment", "ImageNetAA") and library == "albumentations":
-        work.say(f"{where}: {name}", "differs", "torchvision's RandAugment", "mml-core has one of its own")
+        state.say(f"{where}: {name}", "differs", "torchvision's RandAugment", "mml-core has one of its own")
         magnitude = {"num_ops": int(step.get("number", 2)), "magnitude": int(step.get("magnitude", 9))}
         return {"_target_": "torchvision.transforms.v2.RandAugment", **magnitude}
-    work.say(f"{where}: {name}", "same", f"{library}.{name}")
+    state.say(f"{where}: {name}", "same", f"{library}.{name}")
     return {"_target_": f"{library}.{name}", **parameters}
 
 
@@ -243,35 +243,35 @@ def _size(step: Mapping[str, Any]) -> int | None:
     return min(whole) if whole else None
 
 
-def _sampling(work: Collected, sampling: Mapping[str, Any]) -> None:
+def _sampling(state: State, sampling: Mapping[str, Any]) -> None:
     count, is_balanced = sampling.get("sample_num") or 0, bool(sampling.get("balanced"))
-    work.options["sampling"] = "balanced" if is_balanced else "subset" if count else "full"
-    work.say("sampling", "same", f"sampling={work.options['sampling']}")
+    state.options["sampling"] = "balanced" if is_balanced else "subset" if count else "full"
+    state.say("sampling", "same", f"sampling={state.options['sampling']}")
     if count:
-        work.same("sampling.sample_num", "sampling.sample_count", int(count))
+        state.same("sampling.sample_num", "sampling.sample_count", int(count))
     if "batch_size" in sampling:
-        work.same("sampling.batch_size", "sampling.batch_size", sampling["batch_size"])
+        state.same("sampling.batch_size", "sampling.batch_size", sampling["batch_size"])
     if sampling.get("drop_last"):
-        work.say("sampling.drop_last", "ignored", note="the last batch of an epoch is always used")
+        state.say("sampling.drop_last", "ignored", note="the last batch of an epoch is always used")
     for key in ("enable_caching", "cache_max_size"):
         if key in sampling:
-            work.say(f"sampling.{key}", "ignored", note="images are always cached, decoded")
+            state.say(f"sampling.{key}", "ignored", note="images are always cached, decoded")
     named = ("sample_num", "balanced", "batch_size", "drop_last", "enable_caching", "cache_max_size")
-    _rest(work, "sampling", sampling, named)
+    _rest(state, "sampling", sampling, named)
 
 
-def _trainer(work: Collected, trainer: Mapping[str, Any]) -> None:
+def _trainer(state: State, trainer: Mapping[str, Any]) -> None:
     for key in _TRAINER:
         if key == "precision" and str(trainer.get(key)).startswith("16"):
             note = "half precision where the hardware has it: bfloat16 on a GPU, else 32 bit"
-            work.set("trainer.precision", "auto")
-            work.say("trainer.precision", "differs", "trainer.precision=auto", note)
+            state.set("trainer.precision", "auto")
+            state.say("trainer.precision", "differs", "trainer.precision=auto", note)
         elif trainer.get(key) is not None:
-            work.same(f"trainer.{key}", f"trainer.{key}", trainer[key])
-    _rest(work, "trainer", trainer, ("_target_", *_TRAINER))
+            state.same(f"trainer.{key}", f"trainer.{key}", trainer[key])
+    _rest(state, "trainer", trainer, ("_target_", *_TRAINER))
 
 
-def _callbacks(work: Collected, callbacks: Mapping[str, Any]) -> None:
+def _callbacks(state: State, callbacks: Mapping[str, Any]) -> None:
     """Early stopping and averaged weights; mixup and cutmix are callbacks there and augmentations here."""
     chosen = []
     for name, section in callbacks.items():
@@ -279,48 +279,48 @@ def _callbacks(work: Collected, callbacks: Mapping[str, Any]) -> None:
         kind = str(section.get("_target_", "")).rpartition(".")[2]
         if kind == "EarlyStopping":
             chosen.append("early")
-            work.same(f"cbs.{name}.patience", "cbs.early.patience", section.get("patience", 3))
+            state.same(f"cbs.{name}.patience", "cbs.early.patience", section.get("patience", 3))
         elif kind == "StochasticWeightAveraging":
             chosen.append("swa")
-            work.say(f"cbs.{name}", "differs", "callbacks=swa", "the rate of the averaged epochs is cbs.swa.swa_lrs")
+            state.say(f"cbs.{name}", "differs", "callbacks=swa", "the rate of the averaged epochs is cbs.swa.swa_lrs")
         elif kind in ("MixUpCallback", "CutMixCallback"):
             step = {"MixUpCallback": "mixup", "CutMixCallback": "cutmix"}[kind]
-            steps = work.native.setdefault("augmentations", {}).setdefault("device", {}).setdefault("pipeline", [])
+            steps = state.native.setdefault("augmentations", {}).setdefault("device", {}).setdefault("pipeline", [])
             steps.append({"_target_": path_of("device_augmentations", step), "alpha": section.get("alpha", 0.4)})
-            work.say(f"cbs.{name}", "same", "augmentations.device.pipeline")
+            state.say(f"cbs.{name}", "same", "augmentations.device.pipeline")
         else:
-            work.say(f"cbs.{name}", "ignored", note="what it watches is in metrics.csv and in the report")
-    work.options["callbacks"] = chosen if len(chosen) > 1 else chosen[0] if chosen else "none"
+            state.say(f"cbs.{name}", "ignored", note="what it watches is in metrics.csv and in the report")
+    state.options["callbacks"] = chosen if len(chosen) > 1 else chosen[0] if chosen else "none"
 
 
-def _tta(work: Collected, tta: Mapping[str, Any]) -> None:
+def _tta(state: State, tta: Mapping[str, Any]) -> None:
     variations = tta.get("variations") or {}
     if not variations:
-        work.options["tta"] = "none"
+        state.options["tta"] = "none"
     elif set(variations) == _ROTATIONS:
-        work.options["tta"] = "rotate"
+        state.options["tta"] = "rotate"
     else:
-        work.missing("tta.variations", "a list of your own", "choose one of conf/tta by tta=NAME")
+        state.missing("tta.variations", "a list of your own", "choose one of conf/tta by tta=NAME")
         return
-    work.say("tta", "same", f"tta={work.options['tta']}")
+    state.say("tta", "same", f"tta={state.options['tta']}")
 
 
-def _tune(work: Collected, tune: Mapping[str, Any]) -> None:
+def _tune(state: State, tune: Mapping[str, Any]) -> None:
     option = "batch_size" if tune.get("bs") else "lr_find" if tune.get("lr") else "none"
-    work.options["tune"] = option
+    state.options["tune"] = option
     if tune.get("lr") and tune.get("bs"):
-        work.say("tune.lr", "ignored", note="one search at a time: tune=lr_find on the command line")
-    work.say("tune", "same", f"tune={option}")
+        state.say("tune.lr", "ignored", note="one search at a time: tune=lr_find on the command line")
+    state.say("tune", "same", f"tune={option}")
 
 
-def _mode(work: Collected, mode: Mapping[str, Any]) -> None:
+def _mode(state: State, mode: Mapping[str, Any]) -> None:
     for key in _MODE:
         if mode.get(key, True) is True:
-            work.say(f"mode.{key}", "same", f"mode.{key}")
+            state.say(f"mode.{key}", "same", f"mode.{key}")
         else:
-            work.same(f"mode.{key}", f"mode.{key}", mode[key])
+            state.same(f"mode.{key}", f"mode.{key}", mode[key])
     if mode.get("multitask"):
-        work.say("mode.multitask", "ignored", note="say it on the command line, with task_list and mode.co_tasks")
+        state.say("mode.multitask", "ignored", note="say it on the command line, with task_list and mode.co_tasks")
 
 
 def _class_of(section: Mapping[str, Any], package: str) -> str:
@@ -328,13 +328,13 @@ def _class_of(section: Mapping[str, Any], package: str) -> str:
     return target.removeprefix(package) if target.startswith(package) else ""
 
 
-def _rest(work: Collected, where: str, section: Mapping[str, Any], named: Sequence[str]) -> None:
+def _rest(state: State, where: str, section: Mapping[str, Any], named: Sequence[str]) -> None:
     for key in section:
         if key not in named:
-            work.say(f"{where}.{key}", "ignored", note="it has no counterpart")
+            state.say(f"{where}.{key}", "ignored", note="it has no counterpart")
 
 
-_SECTIONS: Mapping[str, Callable[[Collected, Mapping[str, Any]], None]] = {
+_SECTIONS: Mapping[str, Callable[[State, Mapping[str, Any]], None]] = {
     "arch": _arch,
     "optimizer": _optimizer,
     "lr_scheduler": _schedule,

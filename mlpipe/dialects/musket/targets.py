@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe.dialects.musket import schema
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home, with_numbers
 from mlpipe.dialects.musket.sections import hyperparameters
 from mlpipe.dialects.musket.sections.data import additions, calls, outputs_of, parts_of
 from mlpipe.dialects.musket.sections.heads import task_keys
+from mlpipe.dialects.musket.state import State
 from mlpipe.errors import ConfigError
 
 
@@ -21,8 +21,8 @@ def targets_of(source: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         source: The experiment's configuration, common.yaml merged in.
     """
-    work = Work(source, Home(Path("config.yaml"), Path()), lenient=True)
-    found = {"kind": work.kind, "outputs": outputs_of(work), **task_keys(work)}
+    state = State(source, Home(Path("config.yaml"), Path()), lenient=True)
+    found = {"kind": state.kind, "outputs": outputs_of(state), **task_keys(state)}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -37,13 +37,13 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
     Raises:
         ConfigError: When there is no such data set.
     """
-    work = Work(source, home, lenient=True)
-    found = parts_of(work) if name is None else {"train": calls(work, "datasets", name)}
-    added = additions(work)
-    work.require_none_wrong()
+    state = State(source, home, lenient=True)
+    found = parts_of(state) if name is None else {"train": calls(state, "datasets", name)}
+    added = additions(state)
+    state.require_none_wrong()
     kept = ("preprocessing", "steps_dir", *(("augmenter", "holdout", "after_holdout") if name is None else ()))
     also = {key: value for key, value in {**found, **added}.items() if key in ("validation", "test", *kept)}
-    return {"calls": found.get("train", []), **also, **work.code(), "root": str(home.project / "data")}
+    return {"calls": found.get("train", []), **also, **state.code(), "root": str(home.project / "data")}
 
 
 def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
@@ -56,10 +56,10 @@ def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
     Raises:
         ConfigError: When it names what is not there.
     """
-    work = Work(source, home, lenient=True)
-    added = additions(work)
-    work.require_none_wrong()
-    return {**added, **work.code(), "root": str(home.project / "data")} if added else {}
+    state = State(source, home, lenient=True)
+    added = additions(state)
+    state.require_none_wrong()
+    return {**added, **state.code(), "root": str(home.project / "data")} if added else {}
 
 
 def code_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def code_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
         source: The experiment's configuration, common.yaml merged in.
         home: Where it lies.
     """
-    return Work(source, home, lenient=True).code()
+    return State(source, home, lenient=True).code()
 
 
 def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

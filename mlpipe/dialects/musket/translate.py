@@ -8,11 +8,11 @@ from typing import Any
 from mlpipe.config.recipe_file import as_text
 from mlpipe.dialects import names
 from mlpipe.dialects.musket import schema
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home, united, with_numbers
 from mlpipe.dialects.musket.sections import callbacks, heads, hyperparameters, imgaug, losses, masks
 from mlpipe.dialects.musket.sections.data import translate_data, translate_split
 from mlpipe.dialects.musket.sections.stages import translate_stages
+from mlpipe.dialects.musket.state import State
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
@@ -57,339 +57,342 @@ def translate(
     Raises:
         ConfigError: With a sentence for every problem.
     """
+    # Formulas need the values of hyperparameters, types need formulas that are filled in, and sections need types: hence
+    # this order. What is ill-typed is left out here, and what only follows from that is not told in the end. Each section
+    # notes what is wrong with it and goes on, so that all is told at once.
     texts: list[str] = []
     written, values = with_numbers(united(source, home.common()), found=texts), values or {}
     searched, wrong = hyperparameters.read(written)
     first = {f"given.{name}": one.first for name, one in searched.items() if name not in values}
     filled = hyperparameters.filled(written, {name: values.get(name, one.first) for name, one in searched.items()})
     typed, ill_typed = schema.read(filled)
-    work = Work(typed, home, lenient)
-    work.wrong += wrong
+    state = State(typed, home, lenient)
+    state.wrong += wrong
     for key in texts:
-        work.say(key, "lint", note="YAML reads it as a text, a number needs a point (1.0e-4); taken as the number")
-    heads.check(work)
-    for key, value in work.source.items():
+        state.say(key, "lint", note="YAML reads it as a text, a number needs a point (1.0e-4); taken as the number")
+    heads.check(state)
+    for key, value in state.source.items():
         if key in _KEYS:
-            _KEYS[key](work, key, value)
+            _KEYS[key](state, key, value)
         elif key in _IGNORED:
-            work.say(key, "ignored", note=_IGNORED[key])
-        elif work.is_own(work.source.get("architecture")) and key not in _ELSEWHERE:
-            work.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
-        elif key not in _ELSEWHERE and not _is_of_network(work, key):
-            work.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *(["backbone"] if work.is_of_masks else [])))
+            state.say(key, "ignored", note=_IGNORED[key])
+        elif state.is_own(state.source.get("architecture")) and key not in _ELSEWHERE:
+            state.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
+        elif key not in _ELSEWHERE and not _is_of_network(state, key):
+            state.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *(["backbone"] if state.is_of_masks else [])))
     for key in ("architecture", "shape"):
-        if key not in work.source:
-            work.refuse(key, "is missing", fix=f"add {key}:")
-    _optimizer(work)
-    losses.translate_metrics(work)
-    _callbacks_and_stages(work)
-    losses.translate_losses(work)
-    _own_metrics(work)
-    translate_data(work)
-    translate_split(work)
-    if "bgr" in work.source:
-        _bgr(work, "bgr", work.source["bgr"])
-    _defaults(work)
-    hyperparameters.translate(work, searched, values, written)
-    work.wrong = [*ill_typed, *schema.follow_from(work.wrong, ill_typed)]
-    work.require_none_wrong()
+        if key not in state.source:
+            state.refuse(key, "is missing", fix=f"add {key}:")
+    _optimizer(state)
+    losses.translate_metrics(state)
+    _callbacks_and_stages(state)
+    losses.translate_losses(state)
+    _own_metrics(state)
+    translate_data(state)
+    translate_split(state)
+    if "bgr" in state.source:
+        _bgr(state, "bgr", state.source["bgr"])
+    _defaults(state)
+    hyperparameters.translate(state, searched, values, written)
+    state.wrong = [*ill_typed, *schema.follow_from(state.wrong, ill_typed)]
+    state.require_none_wrong()
     needed = {key: as_text(value) for key, value in first.items()}
-    return Translation("musket", work.whole(), tuple(work.lines), needed)
+    return Translation("musket", state.whole(), tuple(state.lines), needed)
 
 
-def _architecture(work: Work, key: str, value: Any) -> None:
+def _architecture(state: State, key: str, value: Any) -> None:
     name = str(value).lower()
-    own = next((word for word in (str(value), name) if work.is_own(word)), None)
+    own = next((word for word in (str(value), name) if state.is_own(word)), None)
     if own is not None:
-        _own_network(work, key, own)
+        _own_network(state, key, own)
         return
     if name in names.SEGMENTERS:
-        masks.architecture(work, key, value)
+        masks.architecture(state, key, value)
         return
     if name == "deeplabv3":
-        work.refuse(key, "is not there", got=value, fix="for masks use Unet, Linknet, PSPNet or FPN")
+        state.refuse(key, "is not there", got=value, fix="for masks use Unet, Linknet, PSPNet or FPN")
         return
     if name == "nasnetmobile":
-        work.options["arch"] = "nasnetmobile"
-        if work.source.get("weights") is not None:
+        state.options["arch"] = "nasnetmobile"
+        if state.source.get("weights") is not None:
             fix = "use weights: null, or NASNetLarge"
-            work.refuse("weights", "there are no pretrained weights of NASNetMobile", fix=fix)
-        work.say(key, "same", "arch", "Keras's network of timm's cells; pixels from -1 to 1")
+            state.refuse("weights", "there are no pretrained weights of NASNetMobile", fix=fix)
+        state.say(key, "same", "arch", "Keras's network of timm's cells; pixels from -1 to 1")
         return
     if name not in names.BACKBONES:
-        near = did_you_mean(str(value), work.own_names()) or did_you_mean(name, [*names.BACKBONES, *names.SEGMENTERS])
+        near = did_you_mean(str(value), state.own_names()) or did_you_mean(name, [*names.BACKBONES, *names.SEGMENTERS])
         fix = near or f"known: {listing(names.BACKBONES, most=30)}"
-        work.refuse(key, "unknown architecture", got=value, fix=fix)
+        state.refuse(key, "unknown architecture", got=value, fix=fix)
         return
-    network, tag = _of_width(work, name) if name in names.WIDTHS else names.BACKBONES[name]
-    wants = (work.source.get("weights") or work.source.get("encoder_weights")) is not None
+    network, tag = _of_width(state, name) if name in names.WIDTHS else names.BACKBONES[name]
+    wants = (state.source.get("weights") or state.source.get("encoder_weights")) is not None
     if wants and not tag:
-        work.refuse("weights", f"there are none for {value}", fix="use weights: null")
-    work.options["arch"] = "timm"
-    work.set("arch.name", f"{network}.{tag}" if wants and tag else network)
+        state.refuse("weights", f"there are none for {value}", fix="use weights: null")
+    state.options["arch"] = "timm"
+    state.set("arch.name", f"{network}.{tag}" if wants and tag else network)
     note = "timm's network; pixels are normalised as its weights were trained with"
     if name.startswith("vgg"):
-        work.set("arch.pre_logits", False)
-    work.say(key, "differs", "arch.name", note)
+        state.set("arch.pre_logits", False)
+    state.say(key, "differs", "arch.name", note)
 
 
-def _is_of_network(work: Work, key: str) -> bool:
+def _is_of_network(state: State, key: str) -> bool:
     """Whether a key is an argument of Keras's network, which `_of_width` or `masks.architecture` sees to."""
-    if work.is_of_masks:
+    if state.is_of_masks:
         return key == "backbone"
-    return key in ("alpha", "depth_multiplier") and str(work.source.get("architecture")).lower() in names.WIDTHS
+    return key in ("alpha", "depth_multiplier") and str(state.source.get("architecture")).lower() in names.WIDTHS
 
 
-def _of_width(work: Work, name: str) -> tuple[str, str]:
+def _of_width(state: State, name: str) -> tuple[str, str]:
     """timm's network of the width that `alpha` asks for, and the tag of its weights."""
-    widths, alpha = names.WIDTHS[name], work.source.get("alpha", 1.0)
-    if (depth := work.source.get("depth_multiplier", 1)) != 1:
-        work.missing("depth_multiplier", f"another one than 1 ({depth})", "use alpha for a smaller network")
-    elif "depth_multiplier" in work.source:
-        work.say("depth_multiplier", "same", note="each channel gets one filter")
+    widths, alpha = names.WIDTHS[name], state.source.get("alpha", 1.0)
+    if (depth := state.source.get("depth_multiplier", 1)) != 1:
+        state.missing("depth_multiplier", f"another one than 1 ({depth})", "use alpha for a smaller network")
+    elif "depth_multiplier" in state.source:
+        state.say("depth_multiplier", "same", note="each channel gets one filter")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or alpha not in widths:
-        work.refuse("alpha", "there is no such width", got=alpha, fix=f"use {' or '.join(map(str, widths))}")
+        state.refuse("alpha", "there is no such width", got=alpha, fix=f"use {' or '.join(map(str, widths))}")
         return names.BACKBONES[name]
-    if "alpha" in work.source:
-        work.say("alpha", "same", "arch.name")
+    if "alpha" in state.source:
+        state.say("alpha", "same", "arch.name")
     return widths[alpha]
 
 
-def _own_network(work: Work, key: str, name: str) -> None:
+def _own_network(state: State, key: str, name: str) -> None:
     """A function of the project's modules; it is given the keys that are nobody else's, as Keras's networks were."""
-    work.options["arch"] = "own"
-    work.set("arch.name", name)
-    for place, value in work.code().items():
-        work.set(f"arch.{place}", value)
+    state.options["arch"] = "own"
+    state.set("arch.name", name)
+    for place, value in state.code().items():
+        state.set(f"arch.{place}", value)
     known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
-    extra = {given: value for given, value in work.source.items() if given not in known}
+    extra = {given: value for given, value in state.source.items() if given not in known}
     if extra:
-        work.set("arch.arguments", extra)
-    work.say(key, "differs", "arch.name", "it returns a torch module that gives features; pooling and head follow")
+        state.set("arch.arguments", extra)
+    state.say(key, "differs", "arch.name", "it returns a torch module that gives features; pooling and head follow")
 
 
-def _weights(work: Work, key: str, value: Any) -> None:
+def _weights(state: State, key: str, value: Any) -> None:
     if value not in (None, "imagenet"):
         fix = "use imagenet or null"
-        work.refuse(key, "there are no such weights", got=value, fix=fix)
+        state.refuse(key, "there are no such weights", got=value, fix=fix)
         return
-    if value == "imagenet" or "pretrained" not in work.native.get("arch", {}):
-        work.set("arch.pretrained", value == "imagenet")
-    work.say(key, "same", "arch.pretrained")
+    if value == "imagenet" or "pretrained" not in state.native.get("arch", {}):
+        state.set("arch.pretrained", value == "imagenet")
+    state.say(key, "same", "arch.pretrained")
 
 
-def _pooling(work: Work, key: str, value: Any) -> None:
+def _pooling(state: State, key: str, value: Any) -> None:
     if value not in (None, "avg", "max"):
-        work.refuse(key, "must be avg, max or null", got=value)
+        state.refuse(key, "must be avg, max or null", got=value)
         return
-    if value == "max" and not work.is_of_masks:
-        work.set("arch.pool", "max")
-    work.say(key, "same", "arch.pool")
+    if value == "max" and not state.is_of_masks:
+        state.set("arch.pool", "max")
+    state.say(key, "same", "arch.pool")
 
 
-def _shape(work: Work, key: str, value: Any) -> None:
+def _shape(state: State, key: str, value: Any) -> None:
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(side, int) and side > 0 for side in value):
-        work.refuse(key, "must be [height, width, channels]", got=value)
+        state.refuse(key, "must be [height, width, channels]", got=value)
         return
     height, width, channels = value
-    work.options.setdefault("preprocessing", "default")
-    work.same(key, "preprocessing.size", height if height == width else [height, width])
-    work.set("preprocessing.interpolation", "bicubic")
-    work.set("arch.in_chans", channels)
+    state.options.setdefault("preprocessing", "default")
+    state.same(key, "preprocessing.size", height if height == width else [height, width])
+    state.set("preprocessing.interpolation", "bicubic")
+    state.set("arch.in_chans", channels)
 
 
-def _augmentation(work: Work, key: str, value: Any) -> None:
-    steps = imgaug.pipeline(work, key, value)
+def _augmentation(state: State, key: str, value: Any) -> None:
+    steps = imgaug.pipeline(state, key, value)
     if steps:
         # imgaug works on the image as it is, and the resize comes after.
-        work.options["preprocessing"] = "original"
-        work.set("preprocessing.max_side", None)
-    work.set("augmentations.cpu.pipeline", steps)
+        state.options["preprocessing"] = "original"
+        state.set("preprocessing.max_side", None)
+    state.set("augmentations.cpu.pipeline", steps)
 
 
-def _transforms(work: Work, key: str, value: Any) -> None:
-    steps = imgaug.pipeline(work, key, value, place="preprocessing.before")
+def _transforms(state: State, key: str, value: Any) -> None:
+    steps = imgaug.pipeline(state, key, value, place="preprocessing.before")
     if steps:
-        work.options.setdefault("preprocessing", "default")
-        work.set("preprocessing.before", steps)
+        state.options.setdefault("preprocessing", "default")
+        state.set("preprocessing.before", steps)
         note = "what is random in them is drawn from an image's pixels, so that it is predicted alike each time"
-        work.say(key, "differs", "preprocessing.before", note)
+        state.say(key, "differs", "preprocessing.before", note)
 
 
-def _tta(work: Work, key: str, value: Any) -> None:
+def _tta(state: State, key: str, value: Any) -> None:
     options = {"horizontal": "flips", "horizontal_and_vertical": "hv", "true": "d4"}
     option = options.get(str(value).lower())
-    shape = work.source.get("shape") or work.source.get("input_shape")
+    shape = state.source.get("shape") or state.source.get("input_shape")
     if option == "d4" and isinstance(shape, list) and len(shape) == 3 and shape[0] != shape[1]:
-        work.options["tta"] = "hv"
-        work.say(key, "differs", "tta", "an image that is no square has four views: the quarter turns are left out")
+        state.options["tta"] = "hv"
+        state.say(key, "differs", "tta", "an image that is no square has four views: the quarter turns are left out")
     elif option is not None:
-        work.options["tta"] = option
-        work.say(key, "same", "tta")
-    elif value and work.is_own(value):
-        work.options["tta"] = "own"
-        for place, given in {"function": value, **work.code()}.items():
-            work.set(f"tta.{place}", given)
-        work.say(key, "same", "tta.function")
+        state.options["tta"] = option
+        state.say(key, "same", "tta")
+    elif value and state.is_own(value):
+        state.options["tta"] = "own"
+        for place, given in {"function": value, **state.code()}.items():
+            state.set(f"tta.{place}", given)
+        state.say(key, "same", "tta.function")
     elif value:
         fix = "use Horizontal, Horizontal_and_vertical, true or a function of the project's modules"
-        work.refuse(key, "unknown test-time augmentation", got=value, fix=fix)
+        state.refuse(key, "unknown test-time augmentation", got=value, fix=fix)
 
 
-def _lists(work: Work, key: str, value: Any) -> None:
+def _lists(state: State, key: str, value: Any) -> None:
     if value not in ("range", "choice"):
-        work.refuse(key, "must be range or choice", got=value, fix="choice is what imgaug did")
+        state.refuse(key, "must be range or choice", got=value, fix="choice is what imgaug did")
         return
     note = "a list in an augmentation is one of its values" if value == "choice" else "a list of two numbers is a range"
-    work.say(key, "same", "augmentations.cpu.pipeline", note)
+    state.say(key, "same", "augmentations.cpu.pipeline", note)
 
 
-def _bgr(work: Work, key: str, value: Any) -> None:
+def _bgr(state: State, key: str, value: Any) -> None:
     if value:
-        place = work.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
+        place = state.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
         place.append({"_target_": path_of("augmentations", "convert_color"), "code": "RGB2BGR"})
-        work.say(key, "same", "augmentations.cpu.pipeline", "in training and in prediction")
+        state.say(key, "same", "augmentations.cpu.pipeline", "in training and in prediction")
 
 
-def _number(place: str, note: str = "") -> Callable[[Work, str, Any], None]:
-    def handle(work: Work, key: str, value: Any) -> None:
-        work.say(key, "differs" if note else "same", work.set(place, value), note)
+def _number(place: str, note: str = "") -> Callable[[State, str, Any], None]:
+    def handle(state: State, key: str, value: Any) -> None:
+        state.say(key, "differs" if note else "same", state.set(place, value), note)
 
     return handle
 
 
-def _batch(work: Work, key: str, value: Any) -> None:
+def _batch(state: State, key: str, value: Any) -> None:
     note = "the last, smaller batch of an epoch is learned too"
-    if "batch_size" not in work.native.get("sampling", {}):
-        work.set("sampling.batch_size", value)
+    if "batch_size" not in state.native.get("sampling", {}):
+        state.set("sampling.batch_size", value)
     else:
         note += "; it counts images, and Musket's counts cells"
-    work.say(key, "differs", "sampling.batch_size", note)
+    state.say(key, "differs", "sampling.batch_size", note)
 
 
-def _crops(work: Work, key: str, value: Any) -> None:
+def _crops(state: State, key: str, value: Any) -> None:
     if value in (None, 1):
-        work.say(key, "ignored", note="there is one cell")
+        state.say(key, "ignored", note="there is one cell")
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 2:
-        work.refuse(key, "must be a whole number >= 1", got=value, fix="3 cuts an image into 9 cells")
+        state.refuse(key, "must be a whole number >= 1", got=value, fix="3 cuts an image into 9 cells")
         return
-    work.options["slicing"] = "crops"
-    work.set("slicing.cells", value)
+    state.options["slicing"] = "crops"
+    state.set("slicing.cells", value)
     note = "folds, batches and augmentations are of whole images, a prediction is the mean over the cells"
-    work.say(key, "differs", "slicing.cells", note)
+    state.say(key, "differs", "slicing.cells", note)
     # A batch of Musket counts cells.
-    work.set("sampling.batch_size", max(1, round(int(work.source.get("batch", 8)) / value**2)))
+    state.set("sampling.batch_size", max(1, round(int(state.source.get("batch", 8)) / value**2)))
 
 
-def _max_epoch_size(work: Work, key: str, value: Any) -> None:
+def _max_epoch_size(state: State, key: str, value: Any) -> None:
     if value is None:
         return
-    work.options["sampling"] = "subset"
-    work.set("sampling.sample_count", int(value) * int(work.source.get("batch", 8)))
-    work.say(key, "differs", "sampling.sample_count", "epochs take turns through all images; short sets come again")
+    state.options["sampling"] = "subset"
+    state.set("sampling.sample_count", int(value) * int(state.source.get("batch", 8)))
+    state.say(key, "differs", "sampling.sample_count", "epochs take turns through all images; short sets come again")
 
 
-def _copy_weights(work: Work, key: str, value: Any) -> None:
-    channels = (work.source.get("shape") or [0, 0, 3])[-1]
-    if work.is_of_masks and channels > 3:
-        work.say(key, "differs", "arch.in_chans", "the first layer's weights are spread over all channels")
+def _copy_weights(state: State, key: str, value: Any) -> None:
+    channels = (state.source.get("shape") or [0, 0, 3])[-1]
+    if state.is_of_masks and channels > 3:
+        state.say(key, "differs", "arch.in_chans", "the first layer's weights are spread over all channels")
     elif channels == 3:
-        work.say(key, "same", note="nothing to do for three channels")
+        state.say(key, "same", note="nothing to do for three channels")
     elif channels > 3:
-        work.say(key, "same", "arch.extra_channels")
+        state.say(key, "same", "arch.extra_channels")
     else:
-        work.say(key, "differs", "arch.in_chans", "timm's way of fitting the first layer to fewer channels is used")
+        state.say(key, "differs", "arch.in_chans", "timm's way of fitting the first layer to fewer channels is used")
 
 
-def _optimizer(work: Work) -> None:
-    if work.source.get("noTrain"):
-        work.options["optimizer"] = "none"
-        work.say("noTrain", "same", "optimizer", "nothing is learned: the network as it starts is validated")
+def _optimizer(state: State) -> None:
+    if state.source.get("noTrain"):
+        state.options["optimizer"] = "none"
+        state.say("noTrain", "same", "optimizer", "nothing is learned: the network as it starts is validated")
         for key in ("optimizer", "lr"):
-            if key in work.source:
-                work.say(key, "ignored", note="nothing is learned")
+            if key in state.source:
+                state.say(key, "ignored", note="nothing is learned")
         return
-    given = work.source.get("optimizer")
+    given = state.source.get("optimizer")
     rule = names.OPTIMIZERS.get(str(given).lower())
     if rule is None:
         fix = did_you_mean(str(given), names.OPTIMIZERS, otherwise=f"known: {listing(names.OPTIMIZERS)}")
-        work.refuse("optimizer", "is missing" if given is None else "unknown optimizer", got=given, fix=fix)
+        state.refuse("optimizer", "is missing" if given is None else "unknown optimizer", got=given, fix=fix)
         return
-    work.options["optimizer"] = rule.option
+    state.options["optimizer"] = rule.option
     for key, value in rule.keys.items():
-        work.set(f"optimizer.{key}", value)
-    work.say("optimizer", "same", "optimizer", "with Keras's own epsilon and momentum")
-    rate = work.source.get("lr")
-    work.set("optimizer.lr", rule.lr if rate is None else rate)
-    work.say("lr", "same", "optimizer.lr", "missing, so Keras's default" if rate is None else "")
+        state.set(f"optimizer.{key}", value)
+    state.say("optimizer", "same", "optimizer", "with Keras's own epsilon and momentum")
+    rate = state.source.get("lr")
+    state.set("optimizer.lr", rule.lr if rate is None else rate)
+    state.say("lr", "same", "optimizer.lr", "missing, so Keras's default" if rate is None else "")
 
 
-def _callbacks_and_stages(work: Work) -> None:
-    root = callbacks.translated(work, "callbacks", work.source.get("callbacks"))
+def _callbacks_and_stages(state: State) -> None:
+    root = callbacks.translated(state, "callbacks", state.source.get("callbacks"))
     if root.callbacks:
-        work.options["callbacks"] = list(root.callbacks)
+        state.options["callbacks"] = list(root.callbacks)
         for name, node in root.callbacks.items():
             for key, value in node.items():
                 if key != "_target_":
-                    work.set(f"callbacks.{name}.{key}", value)
-    work.options["lr_scheduler"] = "none"
+                    state.set(f"callbacks.{name}.{key}", value)
+    state.options["lr_scheduler"] = "none"
     if root.lr_scheduler is not None:
-        work.options["lr_scheduler"] = root.lr_scheduler["_target_"].rpartition(".")[2]
+        state.options["lr_scheduler"] = root.lr_scheduler["_target_"].rpartition(".")[2]
         for key, value in root.lr_scheduler.items():
             if key != "_target_":
-                work.set(f"lr_scheduler.{key}", value)
+                state.set(f"lr_scheduler.{key}", value)
     if root.logging is not None:
-        work.options["logging"] = "tensorboard"
+        state.options["logging"] = "tensorboard"
         for key, value in root.logging.items():
-            work.set(f"logging.{key}", value)
-    if root.lr is not None and not work.source.get("noTrain"):
-        work.set("optimizer.lr", root.lr)
-    if work.source.get("stages") or not work.source.get("noTrain"):
-        translate_stages(work, root)
+            state.set(f"logging.{key}", value)
+    if root.lr is not None and not state.source.get("noTrain"):
+        state.set("optimizer.lr", root.lr)
+    if state.source.get("stages") or not state.source.get("noTrain"):
+        translate_stages(state, root)
 
 
-def _own_metrics(work: Work) -> None:
+def _own_metrics(state: State) -> None:
     """Functions of the project's modules that are named as metrics, or watched by a callback."""
-    if work.own_metrics:
-        work.options["metrics"] = "own"
-        for place, value in {"functions": work.own_metrics, **work.code()}.items():
-            work.set(f"metrics.{place}", value)
-        if len(work.heads) > 1:
+    if state.own_metrics:
+        state.options["metrics"] = "own"
+        for place, value in {"functions": state.own_metrics, **state.code()}.items():
+            state.set(f"metrics.{place}", value)
+        if len(state.heads) > 1:
             named = [
                 {"name": f"out{number}", "outputs": size, "activation": activation}
-                for number, (activation, size) in enumerate(work.heads)
+                for number, (activation, size) in enumerate(state.heads)
             ]
-            work.set("metrics.heads", named)
+            state.set("metrics.heads", named)
 
 
-def _defaults(work: Work) -> None:
+def _defaults(state: State) -> None:
     """Write Musket's defaults for keys that the file leaves out."""
-    work.options.setdefault("augmentations", "none")
-    work.native.setdefault("arch", {}).setdefault("pretrained", False)
-    if work.options.get("arch") == "timm" and work.native["arch"].get("in_chans", 3) > 3:
-        work.set("arch.extra_channels", "copy_last" if work.source.get("copyWeights") else "zero")
-    sampling = work.native.setdefault("sampling", {})
+    state.options.setdefault("augmentations", "none")
+    state.native.setdefault("arch", {}).setdefault("pretrained", False)
+    if state.options.get("arch") == "timm" and state.native["arch"].get("in_chans", 3) > 3:
+        state.set("arch.extra_channels", "copy_last" if state.source.get("copyWeights") else "zero")
+    sampling = state.native.setdefault("sampling", {})
     if "batch_size" not in sampling:
         sampling["batch_size"] = 8
-        work.say("batch", "same", "sampling.batch_size", "missing, so 8")
+        state.say("batch", "same", "sampling.batch_size", "missing, so 8")
     sampling.setdefault("eval_batch_size", 32)
-    work.set("mode.nested", False)
-    work.set("logging.examples", 16)
+    state.set("mode.nested", False)
+    state.set("logging.examples", 16)
     for key in ("num_seeds", "tasks"):
-        if key in work.source:
-            work.say(key, "ignored", note=f"mml {'fit' if key == 'num_seeds' else 'task'} sees to it")
-    if work.source.get("manualResize"):
-        before = work.native.pop("preprocessing", {}).get("before")
-        work.options["preprocessing"] = "none"
+        if key in state.source:
+            state.say(key, "ignored", note=f"mml {'fit' if key == 'num_seeds' else 'task'} sees to it")
+    if state.source.get("manualResize"):
+        before = state.native.pop("preprocessing", {}).get("before")
+        state.options["preprocessing"] = "none"
         if before:
-            work.set("preprocessing.before", before)
-        work.say("manualResize", "same", "preprocessing", "all images must have one size")
-    if "declarations" in work.source:
-        work.say("declarations", "same", note="those that preprocessing names are in its place")
+            state.set("preprocessing.before", before)
+        state.say("manualResize", "same", "preprocessing", "all images must have one size")
+    if "declarations" in state.source:
+        state.say("declarations", "same", note="those that preprocessing names are in its place")
 
 
-_KEYS: dict[str, Callable[[Work, str, Any], None]] = {
+_KEYS: dict[str, Callable[[State, str, Any], None]] = {
     "architecture": _architecture,
     "weights": _weights,
     "pooling": _pooling,

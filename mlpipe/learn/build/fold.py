@@ -14,12 +14,12 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from mlpipe.arch import starting
+from mlpipe.arch import initial_weights
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache.packs import Pack
+from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
-from mlpipe.data.loading.together import JointData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.learn import checkpoints, features, monitoring, multitask, stages
@@ -46,7 +46,7 @@ def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
         network, report = started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
     else:
         network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
-        report = starting.load(network, job.start) if job.start is not None else weights_report(network)
+        report = initial_weights.load(network, job.start) if job.start is not None else weights_report(network)
     return network.to(memory_format=torch.channels_last) if numerics.channels_last else network, numerics, report
 
 

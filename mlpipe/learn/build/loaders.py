@@ -13,8 +13,9 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import batches, geometry, paired
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading import portable
-from mlpipe.data.loading.loaders import Draw, FoldData, collating_of
+from mlpipe.data.loading import processes
+from mlpipe.data.loading.collating import collating_of
+from mlpipe.data.loading.loaders import Draw, FoldData
 from mlpipe.data.sampling import WHOLE, Sampling, Shard
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
@@ -52,7 +53,7 @@ def _sendable(component: Component, adapt: Callable[[str, Any], Any], step: Any)
     # What is for evaluation too says so by its type.
     if not is_own or isinstance(step, geometry.Always | paired.Always):
         return step
-    return portable.OwnStep(partial(_adapted, component, adapt), step)
+    return processes.OwnStep(partial(_adapted, component, adapt), step)
 
 
 def _adapted(component: Component, adapt: Callable[[str, Any], Any]) -> Any:

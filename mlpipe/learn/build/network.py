@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from mlpipe import kinds
-from mlpipe.arch import starting
+from mlpipe.arch import initial_weights
 from mlpipe.arch.classifier import Classifier, Head, Pixels
-from mlpipe.arch.starting import Start
+from mlpipe.arch.initial_weights import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
@@ -139,7 +139,7 @@ def started_network(
         return network, weights_report(network)
     # Pretrained weights matter beside a start that may lack some.
     network = build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=start.allow_missing, bare=True)
-    report = starting.load(network, start)
+    report = initial_weights.load(network, start)
     recipe.peft.build(network)
     return network, report
 

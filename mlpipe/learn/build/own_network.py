@@ -10,7 +10,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt, starting
+from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch.classifier import Classifier, Head, Pixels, statistics
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.own_parts.own_code import Code, called, taken
@@ -106,7 +106,7 @@ def own(
     mean, std = statistics(_STATISTICS, channels, pixels)
     network = Classifier(body, _width(body, name, channels, pixels.sides), heads, mean, std)
     if weights is not None:
-        network.begun = starting.load(network, starting.of_file(weights, weights_strict, most_missing=0))
+        network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict, most_missing=0))
     adapt.freeze(network, freeze)
     return network
 

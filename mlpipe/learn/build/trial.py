@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe import kinds
-from mlpipe.arch.starting import Start
+from mlpipe.arch.initial_weights import Start
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import batches
 from mlpipe.data.cache.packs import Pack

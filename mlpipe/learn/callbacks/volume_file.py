@@ -18,7 +18,7 @@ from mlpipe.data import sources
 from mlpipe.data.task import Task
 from mlpipe.data.volumes import assembly, slices
 from mlpipe.data.volumes.assembly import Assembly, Layout, Precision
-from mlpipe.data.volumes.cuts import Cuts
+from mlpipe.data.volumes.slices import Cuts
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.machine import device_group
 from mlpipe.learn.monitoring import Direction

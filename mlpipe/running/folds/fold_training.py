@@ -25,7 +25,7 @@ from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
 if TYPE_CHECKING:
-    from mlpipe.arch.starting import Start
+    from mlpipe.arch.initial_weights import Start
     from mlpipe.learn.job import FoldJob
     from mlpipe.learn.multitask import Joint
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import albumentations
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from torchvision.transforms import v2
 
-from mlpipe.data.augment import geometry, paired_targets, samples
+from mlpipe.data.augment import geometry, paired, samples
 from mlpipe.errors import DataError
 
 SEEDS = np.arange(6, dtype=np.uint64)
 OWN, GEOMETRY = "mlpipe.data.augment.samples", "mlpipe.data.augment.geometry"
+adapt, apply = partial(paired.adapt, of_images=True), partial(paired.apply, of_images=True)
 
 
 def pair(size: int = 24) -> tuple[Any, Any]:
@@ -40,7 +42,7 @@ def pair(size: int = 24) -> tuple[Any, Any]:
 )
 def test_both_move_and_are_interpolated_alike(name: str, step: Any) -> None:
     images, targets = pair()
-    moved, others = paired_targets.apply([paired_targets.adapt(name, step)], images, targets, SEEDS)
+    moved, others = apply([adapt(name, step)], images, targets, SEEDS)
     moved, others = np.asarray(moved), np.asarray(others)
     assert moved.shape[:3] == others.shape[:3] and others.shape[3] == 2
     # OpenCV rounds places to a 32nd of a pixel in another way for other numbers of channels.
@@ -60,7 +62,7 @@ def test_both_move_and_are_interpolated_alike(name: str, step: Any) -> None:
 )
 def test_colours_change_in_images_only(name: str, step: Any) -> None:
     images = np.random.default_rng(0).random((6, 8, 8, 3)).astype(np.float32)
-    changed, targets = paired_targets.apply([paired_targets.adapt(name, step)], images, images, SEEDS)
+    changed, targets = apply([adapt(name, step)], images, images, SEEDS)
     assert np.array_equal(targets, images) and not np.allclose(changed, images)
 
 
@@ -68,16 +70,16 @@ def test_colours_of_targets_where_they_are_asked_for() -> None:
     images = np.random.default_rng(0).random((6, 8, 8, 3)).astype(np.float32)
     name = f"{GEOMETRY}.normalize"
     for on, which in (("images", (1, 0)), ("targets", (0, 1)), ("both", (1, 1))):
-        step = paired_targets.adapt(name, geometry.normalize(mean=0.5, std=0.25, on=on))  # type: ignore[arg-type]
-        found = paired_targets.apply([step], images, images, SEEDS)
+        step = adapt(name, geometry.normalize(mean=0.5, std=0.25, on=on))  # type: ignore[arg-type]
+        found = apply([step], images, images, SEEDS)
         for values, is_changed in zip(found, which, strict=True):
             assert np.allclose(values, (images - 0.5) / 0.25 if is_changed else images)
 
 
 def test_what_says_nothing_of_targets_is_refused() -> None:
     with pytest.raises(DataError, match="does not say what happens to targets"):
-        paired_targets.adapt("x", v2.Compose([v2.RandomHorizontalFlip()]))
+        adapt("x", v2.Compose([v2.RandomHorizontalFlip()]))
     with pytest.raises(DataError, match="does not say what happens to targets"):
-        paired_targets.adapt("mlpipe.mine", lambda images, seeds: images)
+        adapt("mlpipe.mine", lambda images, seeds: images)
     with pytest.raises(DataError, match="Normalize does not belong here"):
-        paired_targets.adapt("x", albumentations.Normalize())
+        adapt("x", albumentations.Normalize())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe import hdf5
-from mlpipe.data import walking
+from mlpipe.data import visible_files
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.listings.array_layout import Form, oriented
 from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
@@ -34,7 +34,7 @@ def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
     """
     if not base.exists():
         raise DataError(no_such_file(key, base, otherwise="name an existing file or folder"))
-    paths = [base] if base.is_file() else [path for path in walking.files_below(base) if path.suffix in ENDS]
+    paths = [base] if base.is_file() else [path for path in visible_files.files_below(base) if path.suffix in ENDS]
     if not paths or paths[0].suffix not in ENDS:
         wrong = "holds no NumPy or HDF5 file"
         raise DataError(problem(key, wrong, got=str(base), fix=f"its files end in {listing(ENDS)}"))

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpipe.data import walking
+from mlpipe.data import visible_files
+from mlpipe.data.archives import opened
 from mlpipe.data.sources.error_lists import raise_some
-from mlpipe.data.sources.listings.class_folders import PART_FOLDERS
+from mlpipe.data.sources.listings.class_folders import PART_FOLDERS, images_in
 from mlpipe.data.sources.listings.file_headers import Look
-from mlpipe.data.sources.listings.part_folders import images_in
-from mlpipe.data.sources.listings.root_folder import opened
 from mlpipe.data.spelling import plain
 from mlpipe.data.task import Part
-from mlpipe.data.walking import images_below
+from mlpipe.data.visible_files import images_below
 from mlpipe.errors import DataError, problem
 
 
@@ -74,7 +73,7 @@ class InParts:
 
     def notes(self) -> list[str]:
         """Notes about files that are left out."""
-        return walking.notes([*self.bases, *self.roots])
+        return visible_files.notes([*self.bases, *self.roots])
 
 
 def in_parts(
@@ -99,11 +98,13 @@ def in_parts(
     Raises:
         DataError: When a folder is missing, or images and masks are no pairs.
     """
+    if not any(folder is not None for folder in images.values()):
+        raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
     found = InParts({"type": "folders"}, [], [], [], [])
-    for part, given in images.items():
-        if given is None:
+    for part, folder in images.items():
+        if folder is None:
             continue
-        base, partners = opened(given, data_dir, f"task.{part}"), masks[part]
+        base, partners = opened(folder, data_dir, f"task.{part}"), masks[part]
         found.source[part] = str(base)
         found.bases.append(base)
         files = images_in(base, f"task.{part}", strict)

@@ -21,8 +21,7 @@ from mlpipe.data.sources.targets.mask_files import Mask
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.data.volumes import arrays, slices
 from mlpipe.data.volumes.arrays import Volume
-from mlpipe.data.volumes.cuts import Cuts
-from mlpipe.data.volumes.slices import Grid
+from mlpipe.data.volumes.slices import Cuts, Grid
 from mlpipe.errors import DataError, in_short, listing, problem
 
 # What slices with class numbers are learned as.

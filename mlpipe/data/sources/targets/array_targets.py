@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.data import task, walking
+from mlpipe.data import task, visible_files
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays_below, channels_of
@@ -150,7 +150,7 @@ def imaged(
 
 def hidden_notes(where: Mapping[str, Path]) -> list[str]:
     """Notes about files that are left out of folders."""
-    return walking.notes([base for base in where.values() if base.is_dir()], ENDS)
+    return visible_files.notes([base for base in where.values() if base.is_dir()], ENDS)
 
 
 def absolute(paths: Mapping[str, str | None]) -> dict[str, Path]:

@@ -175,6 +175,9 @@ def _separated(
     missing: Missing,
 ) -> Targets:
     """Labels in one column; an empty cell of a row with a part means that no label holds."""
+    # Three cells look alike and mean different things: an empty one says that no label holds, one such as `NA` that nothing
+    # is known, and any cell of an unlabelled row says nothing. Labels come from training rows alone, so that a word of a
+    # test row only is a mistake, and not one label more.
     where, stored = f"{table.path.name}, column {column}", table.column(column)
     unknown = [bool(cell) and missing.means(cell) for cell in stored]
     parted = [[word for word in cell.split(separator.strip() or None) if word.strip()] for cell in table.stored(column)]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpipe.dialects import rules
-from mlpipe.dialects.barrage.collected import Work
 from mlpipe.dialects.barrage.sections import keras_names
+from mlpipe.dialects.barrage.state import State
 from mlpipe.errors import did_you_mean, listing
 
 _REDUCTIONS = ("auto", "sum_over_batch_size")
@@ -22,40 +22,40 @@ _OF_LOSSES = {
 }
 
 
-def translate_dataset(work: Work) -> None:
+def translate_dataset(state: State) -> None:
     """Loader, transformer, augmentors, counts and seed."""
-    dataset = work.source["dataset"]
-    work.options["task"] = "records"
+    dataset = state.source["dataset"]
+    state.options["task"] = "records"
     for key in ("loader", "transformer", "augmentor"):
-        work.same(f"dataset.{key}", f"task.{key}", dataset[key])
+        state.same(f"dataset.{key}", f"task.{key}", dataset[key])
     if "sample_count" in dataset:
-        work.same("dataset.sample_count", "task.sample_count", dataset["sample_count"])
+        state.same("dataset.sample_count", "task.sample_count", dataset["sample_count"])
     if "seed" in dataset:
         seed = int(dataset["seed"])
-        work.set("task.seed", seed)
-        work.set("seed", seed)
-        work.say("dataset.seed", "differs", "seed", "everything random follows from it, and is the same every time")
+        state.set("task.seed", seed)
+        state.set("seed", seed)
+        state.say("dataset.seed", "differs", "seed", "everything random follows from it, and is the same every time")
     # Barrage looks for no rows that are in both parts.
-    work.set("task.allow_overlap", True)
+    state.set("task.allow_overlap", True)
 
 
-def translate_model(work: Work) -> None:
+def translate_model(state: State) -> None:
     """The network and its output."""
-    model = work.source["model"]
-    work.options["arch"] = "records"
+    model = state.source["model"]
+    state.options["arch"] = "records"
     note = "a function or class of yours returns a torch module" if not _is_sequential(model["network"]) else ""
-    work.set("arch.network", model["network"])
-    work.say("model.network", "differs" if note else "same", "arch.network", note)
+    state.set("arch.network", model["network"])
+    state.say("model.network", "differs" if note else "same", "arch.network", note)
     outputs = model["outputs"]
-    work.monitors |= {"loss": "train/loss", "val_loss": "val/loss"}
+    state.monitors |= {"loss": "train/loss", "val_loss": "val/loss"}
     # Keras logs metrics of the batches that it learns too.
-    work.set("metrics.while_training", True)
+    state.set("metrics.while_training", True)
     parts = [
-        _output(work, f"model.outputs[{number}]", output, len(outputs) > 1) for number, output in enumerate(outputs)
+        _output(state, f"model.outputs[{number}]", output, len(outputs) > 1) for number, output in enumerate(outputs)
     ]
     if any(part is None for part in parts):
         return
-    (_only if len(outputs) == 1 else _several)(work, [part for part in parts if part is not None])
+    (_only if len(outputs) == 1 else _several)(state, [part for part in parts if part is not None])
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class _Part:
     metrics: list[Any]
 
 
-def _only(work: Work, parts: list[_Part]) -> None:
+def _only(state: State, parts: list[_Part]) -> None:
     """One output: a task of its kind."""
     (part,) = parts
-    work.options["loss"] = "keras"
+    state.options["loss"] = "keras"
     values = {
         "task.output": part.name,
         "task.kind": part.loss.kind,
@@ -91,23 +91,23 @@ def _only(work: Work, parts: list[_Part]) -> None:
         **{f"loss.{key}": value for key, value in part.loss.keys.items()},
     }
     for place, value in values.items():
-        work.set(place, value)
+        state.set(place, value)
     if blocks := [one for one in part.metrics if isinstance(one, Mapping)]:
-        work.set("metrics.blocks", blocks)
-    work.set("metrics.train", [one["name"] if isinstance(one, Mapping) else one for one in part.metrics])
+        state.set("metrics.blocks", blocks)
+    state.set("metrics.train", [one["name"] if isinstance(one, Mapping) else one for one in part.metrics])
 
 
-def _several(work: Work, parts: list[_Part]) -> None:
+def _several(state: State, parts: list[_Part]) -> None:
     """Several outputs, with a loss and a head for each."""
-    work.options["loss"] = "keras_outputs"
+    state.options["loss"] = "keras_outputs"
     for key in ("task.output", "arch.output"):
-        work.set(key, [part.name for part in parts])
-    work.set("task.kind", "regression")
-    work.set("task.kinds", [part.loss.kind for part in parts])
-    work.set("arch.gives", [part.loss.gives for part in parts])
-    work.set("metrics.train", [])
-    work.set("metrics.final", [])
-    work.set(
+        state.set(key, [part.name for part in parts])
+    state.set("task.kind", "regression")
+    state.set("task.kinds", [part.loss.kind for part in parts])
+    state.set("arch.gives", [part.loss.gives for part in parts])
+    state.set("metrics.train", [])
+    state.set("metrics.final", [])
+    state.set(
         "loss.parts",
         [
             {
@@ -122,48 +122,48 @@ def _several(work: Work, parts: list[_Part]) -> None:
         ],
     )
     note = "each is a head with a record of its own, whose probabilities are stored as their logarithms"
-    work.say("model.outputs", "differs", "loss.parts", note)
+    state.say("model.outputs", "differs", "loss.parts", note)
 
 
-def _output(work: Work, key: str, output: Mapping[str, Any], is_one_of_several: bool) -> _Part | None:
+def _output(state: State, key: str, output: Mapping[str, Any], is_one_of_several: bool) -> _Part | None:
     name = str(output["name"])
-    work.say(f"{key}.name", "same", "task.output")
+    state.say(f"{key}.name", "same", "task.output")
     if keras_names.last_part(output["loss"]["import"]) is None:
-        loss: _Loss | None = _own_loss(work, f"{key}.loss", output)
+        loss: _Loss | None = _own_loss(state, f"{key}.loss", output)
     else:
-        loss = _loss(work, f"{key}.loss", output["loss"])
+        loss = _loss(state, f"{key}.loss", output["loss"])
     if loss is None:
         return None
     if is_one_of_several and loss.name == "sparse_categorical_crossentropy":
         fix = "use categorical_crossentropy with one-hot targets"
-        work.missing(f"{key}.loss", "class numbers as the target of one of several outputs", fix)
+        state.missing(f"{key}.loss", "class numbers as the target of one of several outputs", fix)
     if is_one_of_several and loss.gives == "logits" and loss.kind != "regression":
         fix = "let the network give probabilities"
-        work.missing(f"{key}.loss.params.from_logits", "an output of logits beside others", fix)
+        state.missing(f"{key}.loss.params.from_logits", "an output of logits beside others", fix)
     if output.get("sample_weight_mode") is not None:
         note = "weights are one number for each record" if output["sample_weight_mode"] == "temporal" else ""
-        work.say(f"{key}.sample_weight_mode", "ignored", note=note or "Keras ignores it too")
+        state.say(f"{key}.sample_weight_mode", "ignored", note=note or "Keras ignores it too")
     prefix = f"{name}_" if is_one_of_several else ""
     if is_one_of_several:
-        work.monitors |= {f"{name}_loss": f"train/{name}_loss", f"val_{name}_loss": f"val/{name}_loss"}
-    metrics = _metrics(work, f"{key}.metrics", output.get("metrics") or [], loss.kind, prefix)
+        state.monitors |= {f"{name}_loss": f"train/{name}_loss", f"val_{name}_loss": f"val/{name}_loss"}
+    metrics = _metrics(state, f"{key}.metrics", output.get("metrics") or [], loss.kind, prefix)
     return _Part(name, loss, float(output.get("loss_weight", 1.0)), metrics)
 
 
-def _own_loss(work: Work, key: str, output: Mapping[str, Any]) -> _Loss:
+def _own_loss(state: State, key: str, output: Mapping[str, Any]) -> _Loss:
     """A loss of the user's own; what it is for, the output's metrics of Keras tell."""
     block = output["loss"]
     paths = [one["import"] for one in output.get("metrics") or []]
     kind = keras_names.kind_by_metrics(part for path in paths if (part := keras_names.last_part(path)) is not None)
     note = f"a class of yours; the output is taken for {kind}, by its metrics"
-    work.say(key, "differs", "loss", note)
+    state.say(key, "differs", "loss", note)
     params = dict(block.get("params") or {})
     return _Loss(block["import"], kind, keras_names.GIVES[kind], {"params": params} if params else {})
 
 
-def _loss(work: Work, key: str, block: Mapping[str, Any]) -> _Loss | None:
+def _loss(state: State, key: str, block: Mapping[str, Any]) -> _Loss | None:
     """A loss of Keras."""
-    found = _named(work, key, block["import"], keras_names.LOSSES, "loss")
+    found = _named(state, key, block["import"], keras_names.LOSSES, "loss")
     params = dict(block.get("params") or {})
     if found is None:
         return None
@@ -171,80 +171,80 @@ def _loss(work: Work, key: str, block: Mapping[str, Any]) -> _Loss | None:
     logits = found in ("categorical_crossentropy", "binary_crossentropy", "sparse_categorical_crossentropy")
     known = ["reduction", "name"] + ["label_smoothing"] * smoothing + ["from_logits"] * logits
     known += ["delta"] * (found == "huber") + ["axis"] * (found == "cosine_similarity")
-    work.unknown_keys(f"{key}.params", params, known)
+    state.unknown_keys(f"{key}.params", params, known)
     if params.get("reduction", "auto") not in _REDUCTIONS:
-        work.missing(f"{key}.params.reduction", f"the reduction {params['reduction']}", "use sum_over_batch_size")
+        state.missing(f"{key}.params.reduction", f"the reduction {params['reduction']}", "use sum_over_batch_size")
     if not all(
-        work.fits(f"{key}.params.{name}", params[name], rule) for name, rule in _OF_LOSSES.items() if name in params
+        state.fits(f"{key}.params.{name}", params[name], rule) for name, rule in _OF_LOSSES.items() if name in params
     ):
         return None
     if params.get("label_smoothing", 0) >= 1:
-        work.refuse(f"{key}.params.label_smoothing", "must be a number < 1", got=params["label_smoothing"])
+        state.refuse(f"{key}.params.label_smoothing", "must be a number < 1", got=params["label_smoothing"])
         return None
     delta = params.get("delta", 1.0)
     if params.get("axis", -1) != -1:
-        work.missing(f"{key}.params.axis", "an axis other than the last", "leave it out")
+        state.missing(f"{key}.params.axis", "an axis other than the last", "leave it out")
     kind = keras_names.kind_of(found)
     note = "" if kind == "regression" else "probabilities are stored as their logarithms"
-    work.say(key, "same", "loss", note)
+    state.say(key, "same", "loss", note)
     gives = "logits" if params.get("from_logits") else keras_names.GIVES[kind]
     return _Loss(found, kind, gives, {"label_smoothing": params.get("label_smoothing", 0.0), "delta": float(delta)})
 
 
-def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, prefix: str) -> list[Any]:
+def _metrics(state: State, key: str, blocks: list[Mapping[str, Any]], kind: str, prefix: str) -> list[Any]:
     """Native metrics; notes under which names Keras logs them, of the training and of the validation part."""
     table = keras_names.METRICS[kind]
     found: list[Any] = []
     for number, block in enumerate(blocks):
         where = f"{key}[{number}]"
         if keras_names.last_part(block["import"]) is None:
-            found.append(_own_metric(work, where, block, prefix))
+            found.append(_own_metric(state, where, block, prefix))
             continue
-        name = _named(work, where, block["import"], tuple(table), "metric")
+        name = _named(state, where, block["import"], tuple(table), "metric")
         if name is None:
             continue
         params = dict(block.get("params") or {})
         own_name = params.pop("name", None)
-        if "name" in (block.get("params") or {}) and not work.fits(f"{where}.params.name", own_name, rules.text):
+        if "name" in (block.get("params") or {}) and not state.fits(f"{where}.params.name", own_name, rules.text):
             continue
-        work.unknown_keys(f"{where}.params", params, [])
-        _watchable(work, prefix, keras_names.logged_as(str(block["import"]), own_name), table[name])
+        state.unknown_keys(f"{where}.params", params, [])
+        _watchable(state, prefix, keras_names.logged_as(str(block["import"]), own_name), table[name])
         found.append(table[name])
         note = "the exact area, where Keras has 200 steps" if name == "auc" else ""
-        work.say(where, "differs" if name == "auc" else "same", f"{table[name]}", note)
+        state.say(where, "differs" if name == "auc" else "same", f"{table[name]}", note)
     return [one for number, one in enumerate(found) if one not in found[:number]]
 
 
-def _own_metric(work: Work, key: str, block: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _own_metric(state: State, key: str, block: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """A metric of the user's own as a block, under the name that Keras logs: the parameter `name`, or the class's."""
     params = dict(block.get("params") or {})
     names = keras_names.logged_as(str(block["import"]), params.get("name"))
     name = names[0]
-    _watchable(work, prefix, names, name)
-    work.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")
+    _watchable(state, prefix, names, name)
+    state.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")
     return {"import": block["import"], "params": params, "name": name}
 
 
-def _watchable(work: Work, prefix: str, names: list[str], native: str) -> None:
+def _watchable(state: State, prefix: str, names: list[str], native: str) -> None:
     """Let a metric be watched under its names, of which another metric's first one is never taken."""
     for number, name in enumerate(names):
         for part, place in ((f"{prefix}{name}", "train"), (f"val_{prefix}{name}", "val")):
-            if number == 0 or part not in work.monitors:
-                work.monitors[part] = f"{place}/{prefix}{native}"
+            if number == 0 or part not in state.monitors:
+                state.monitors[part] = f"{place}/{prefix}{native}"
 
 
-def _named(work: Work, key: str, path: str, known: tuple[str, ...], what: str) -> str | None:
+def _named(state: State, key: str, path: str, known: tuple[str, ...], what: str) -> str | None:
     """The known name that an import string means."""
     name = keras_names.last_part(path) or ""
     if "." in path and (name.islower() or (what == "loss" and name in keras_names.FUNCTIONS)):
         fix = f"use the short name {name!r}"
-        work.refuse(f"{key}.import", "a dotted name must be one of a class, as in Barrage", got=path, fix=fix)
+        state.refuse(f"{key}.import", "a dotted name must be one of a class, as in Barrage", got=path, fix=fix)
         return None
     plain = keras_names.snake(name)
     if plain not in known:
         near = did_you_mean(plain, known)
         fix = f"{near} there are {listing(known, most=20)}".strip()
-        work.refuse(f"{key}.import", f"there is no such {what} here", got=path, fix=fix)
+        state.refuse(f"{key}.import", f"there is no such {what} here", got=path, fix=fix)
         return None
     return plain
 

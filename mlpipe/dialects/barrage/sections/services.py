@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.barrage.collected import Work
 from mlpipe.dialects.barrage.sections.solver import monitor
+from mlpipe.dialects.barrage.state import State
 
 _BOARD = (
     "log_dir", "histogram_freq", "write_graph", "write_images", "write_steps_per_second", "update_freq", "profile_batch",
@@ -15,36 +15,36 @@ _BOARD = (
 _STOP = ("monitor", "mode", "patience", "min_delta", "verbose", "baseline", "restore_best_weights")
 
 
-def translate_services(work: Work) -> None:
+def translate_services(state: State) -> None:
     """Best checkpoint, a checkpoint after every epoch, curves, the CSV log and the two early stops."""
-    services = work.source["services"]
-    work.options["callbacks"] = "best_practice"
+    services = state.source["services"]
+    state.options["callbacks"] = "best_practice"
     best, key = services["best_checkpoint"], "services.best_checkpoint"
-    watched = monitor(work, f"{key}.monitor", _of_validation(work, f"{key}.monitor", best["monitor"], True))
+    watched = monitor(state, f"{key}.monitor", _of_validation(state, f"{key}.monitor", best["monitor"], True))
     if watched is not None:
-        work.set("metrics.monitor", watched)
-        work.set("metrics.direction", best["mode"])
-        work.say(key, "same", "metrics.monitor", "the record has the best epoch's weights")
-    _stop(work, "services.train_early_stopping", services["train_early_stopping"], "early_train", False)
-    _stop(work, "services.validation_early_stopping", services["validation_early_stopping"], "early_validation", True)
+        state.set("metrics.monitor", watched)
+        state.set("metrics.direction", best["mode"])
+        state.say(key, "same", "metrics.monitor", "the record has the best epoch's weights")
+    _stop(state, "services.train_early_stopping", services["train_early_stopping"], "early_train", False)
+    _stop(state, "services.validation_early_stopping", services["validation_early_stopping"], "early_validation", True)
     board = services["tensorboard"]
-    work.unknown_keys("services.tensorboard", board, _BOARD)
-    work.options["logging"] = "tensorboard"
+    state.unknown_keys("services.tensorboard", board, _BOARD)
+    state.options["logging"] = "tensorboard"
     note = "loss and metrics" + ("; its other parameters are not used" if set(board) - {"log_dir"} else "")
-    work.say("services.tensorboard", "differs", "logging=tensorboard", note)
+    state.say("services.tensorboard", "differs", "logging=tensorboard", note)
     if "log_dir" in board:
-        work.say("services.tensorboard.log_dir", "lint", note="Barrage overrides it, the curves go to TensorBoard/")
+        state.say("services.tensorboard.log_dir", "lint", note="Barrage overrides it, the curves go to TensorBoard/")
     # Keras ends a training whose loss is NaN; by itself mlpipe would go back and learn on with a lower rate.
-    work.set("healing.rollbacks", 0)
-    work.say("services", "differs", "healing.rollbacks", "a loss that is no number ends the training with an error")
+    state.set("healing.rollbacks", 0)
+    state.say("services", "differs", "healing.rollbacks", "a loss that is no number ends the training with an error")
 
 
-def _stop(work: Work, key: str, block: Mapping[str, Any], name: str, validation: bool) -> None:
-    work.unknown_keys(key, block, _STOP)
+def _stop(state: State, key: str, block: Mapping[str, Any], name: str, validation: bool) -> None:
+    state.unknown_keys(key, block, _STOP)
     baseline = block.get("baseline")
     if baseline is not None and (isinstance(baseline, bool) or not isinstance(baseline, int | float)):
-        work.refuse(f"{key}.baseline", "must be a number", got=baseline, fix="leave it out")
-    watched = monitor(work, f"{key}.monitor", _of_validation(work, f"{key}.monitor", block["monitor"], validation))
+        state.refuse(f"{key}.baseline", "must be a number", got=baseline, fix="leave it out")
+    watched = monitor(state, f"{key}.monitor", _of_validation(state, f"{key}.monitor", block["monitor"], validation))
     if watched is None:
         return
     values: dict[str, Any] = {"patience": int(block["patience"]), "min_delta": float(block["min_delta"])}
@@ -52,14 +52,14 @@ def _stop(work: Work, key: str, block: Mapping[str, Any], name: str, validation:
     if baseline is not None:
         values["baseline"] = baseline
     for one, value in values.items():
-        work.set(f"callbacks.{name}.{one}", value)
+        state.set(f"callbacks.{name}.{one}", value)
     note = "the weights are those of the best epoch anyway" if block.get("restore_best_weights") else ""
-    work.say(key, "same", f"callbacks.{name}", note)
+    state.say(key, "same", f"callbacks.{name}", note)
 
 
-def _of_validation(work: Work, key: str, name: str, wanted: bool) -> str:
+def _of_validation(state: State, key: str, name: str, wanted: bool) -> str:
     """The monitor with or without `val_`, as Barrage forces it, with the warning that Barrage logs."""
     forced = f"val_{name.removeprefix('val_')}" if wanted else name.removeprefix("val_")
     if forced != name:
-        work.say(key, "lint", note=f"{name} is not of the {'validation' if wanted else 'training'}, so it is {forced}")
+        state.say(key, "lint", note=f"{name} is not of the {'validation' if wanted else 'training'}, so it is {forced}")
     return forced

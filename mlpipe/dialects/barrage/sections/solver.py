@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.barrage.collected import Work
 from mlpipe.dialects.barrage.sections import keras_names
+from mlpipe.dialects.barrage.state import State
 from mlpipe.dialects.rules import Rule, flag, maybe, number, text
 from mlpipe.errors import did_you_mean, listing
 
@@ -23,129 +23,131 @@ _PARAMETERS: dict[str, Rule] = {
 }
 
 
-def translate_solver(work: Work) -> None:
+def translate_solver(state: State) -> None:
     """Optimizer, schedule or reducer, batch size, epochs and steps."""
-    solver = work.source["solver"]
-    work.options["lr_scheduler"] = "none"
-    decay = _optimizer(work, solver["optimizer"])
-    _rate(work, solver["optimizer"]["learning_rate"], decay)
-    work.same("solver.batch_size", "sampling.batch_size", int(solver["batch_size"]))
-    work.same("solver.epochs", "trainer.max_epochs", int(solver["epochs"]))
-    work.options["sampling"] = "full"
+    solver = state.source["solver"]
+    state.options["lr_scheduler"] = "none"
+    decay = _optimizer(state, solver["optimizer"])
+    _rate(state, solver["optimizer"]["learning_rate"], decay)
+    state.same("solver.batch_size", "sampling.batch_size", int(solver["batch_size"]))
+    state.same("solver.epochs", "trainer.max_epochs", int(solver["epochs"]))
+    state.options["sampling"] = "full"
     if "steps" in solver:
-        work.options["sampling"] = "subset"
+        state.options["sampling"] = "subset"
         count = int(solver["steps"]) * int(solver["batch_size"])
-        work.set("sampling.sample_count", count)
+        state.set("sampling.sample_count", count)
         note = "steps times batch_size samples: epochs take turns through all samples, in a new order each time"
-        work.say("solver.steps", "same", "sampling.sample_count", note)
+        state.say("solver.steps", "same", "sampling.sample_count", note)
     if "learning_rate_reducer" in solver:
-        _reducer(work, solver["learning_rate_reducer"])
+        _reducer(state, solver["learning_rate_reducer"])
 
 
-def _optimizer(work: Work, block: Mapping[str, Any]) -> Any:
+def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
     """The optimizer and its parameters; returns `decay`, which is a schedule."""
     key, path = "solver.optimizer.import", block["import"]
     name = keras_names.last_part(path)
     if name is None:
-        work.options["optimizer"] = "import_block"
-        work.set("optimizer.name", path)
-        work.set("optimizer.params", dict(block.get("params") or {}))
-        work.say(key, "differs", "optimizer=import_block", "a class of yours derived from torch.optim.Optimizer")
+        state.options["optimizer"] = "import_block"
+        state.set("optimizer.name", path)
+        state.set("optimizer.params", dict(block.get("params") or {}))
+        state.say(key, "differs", "optimizer=import_block", "a class of yours derived from torch.optim.Optimizer")
         return None
     found = keras_names.either_case(name, keras_names.OPTIMIZERS)
     if found is None:
         known = f"there are {listing(keras_names.OPTIMIZERS)}"
         fix = did_you_mean(name, keras_names.OPTIMIZERS)
-        work.refuse(key, "there is no such optimizer", got=path, fix=f"{fix} {known}".strip())
+        state.refuse(key, "there is no such optimizer", got=path, fix=f"{fix} {known}".strip())
         return None
     option, own = keras_names.OPTIMIZERS[found]
-    work.options["optimizer"] = option
+    state.options["optimizer"] = option
     note = "write tensorflow.keras in full, Barrage warns of tf.keras" if keras_names.is_abbreviated(path) else ""
-    work.say(key, "same", f"optimizer={option}", note)
+    state.say(key, "same", f"optimizer={option}", note)
     params = block.get("params") or {}
     prefix = "solver.optimizer.params"
-    work.unknown_keys(prefix, params, [*own, *keras_names.BOUNDS, "decay", "name"])
+    state.unknown_keys(prefix, params, [*own, *keras_names.BOUNDS, "decay", "name"])
     for name in (*own, *keras_names.BOUNDS, "decay", "name"):
         if name in params:
-            work.fits(f"{prefix}.{name}", params[name], _PARAMETERS.get(name, number(least=0)))
+            state.fits(f"{prefix}.{name}", params[name], _PARAMETERS.get(name, number(least=0)))
     for name in (*own, *keras_names.BOUNDS):
         if name in params:
-            work.same(f"{prefix}.{name}", f"optimizer.{name}", params[name])
+            state.same(f"{prefix}.{name}", f"optimizer.{name}", params[name])
     if "name" in params:
-        work.say(f"{prefix}.name", "ignored", note="nothing asks for it")
+        state.say(f"{prefix}.name", "ignored", note="nothing asks for it")
     return params.get("decay")
 
 
-def _rate(work: Work, rate: Any, decay: Any) -> None:
+def _rate(state: State, rate: Any, decay: Any) -> None:
     """A number, or a schedule; or a number with `decay`, which is a schedule too."""
     if isinstance(rate, Mapping):
         if decay:
-            work.missing("solver.optimizer.params.decay", "decay beside a schedule", "keep one of them")
-        _schedule(work, rate)
+            state.missing("solver.optimizer.params.decay", "decay beside a schedule", "keep one of them")
+        _schedule(state, rate)
         return
-    work.same(_RATE, "optimizer.lr", float(rate))
+    state.same(_RATE, "optimizer.lr", float(rate))
     if decay is None:
         return
     if isinstance(decay, bool) or not isinstance(decay, int | float) or decay < 0:
-        work.refuse("solver.optimizer.params.decay", "must be a number >= 0", got=decay)
+        state.refuse("solver.optimizer.params.decay", "must be a number >= 0", got=decay)
         return
-    work.options["lr_scheduler"] = "inverse_time"
+    state.options["lr_scheduler"] = "inverse_time"
     for name, value in {"interval": "step", "decay_rate": float(decay), "decay_steps": 1.0}.items():
-        work.set(f"lr_scheduler.{name}", value)
-    work.say("solver.optimizer.params.decay", "same", "lr_scheduler=inverse_time", "at every step")
+        state.set(f"lr_scheduler.{name}", value)
+    state.say("solver.optimizer.params.decay", "same", "lr_scheduler=inverse_time", "at every step")
 
 
-def _schedule(work: Work, block: Mapping[str, Any]) -> None:
+def _schedule(state: State, block: Mapping[str, Any]) -> None:
+    # A schedule of Keras has a native twin, which begins with the rate that the schedule begins with. One of the user's own
+    # computes the rate itself: it is called at each step, and multiplies a rate of 1.
     key, path = f"{_RATE}.import", block["import"]
     name = keras_names.last_part(path)
     if name is None:
-        work.options["lr_scheduler"] = "import_block"
+        state.options["lr_scheduler"] = "import_block"
         values = {"name": path, "interval": "step", "params": dict(block.get("params") or {})}
         for one, value in values.items():
-            work.set(f"lr_scheduler.{one}", value)
-        work.set("optimizer.lr", 1.0)
-        work.say(_RATE, "same", "lr_scheduler=import_block", "at every step, times optimizer.lr, which is 1")
+            state.set(f"lr_scheduler.{one}", value)
+        state.set("optimizer.lr", 1.0)
+        state.say(_RATE, "same", "lr_scheduler=import_block", "at every step, times optimizer.lr, which is 1")
         return
     if name not in keras_names.SCHEDULES:
         known = f"there are {listing(keras_names.SCHEDULES)}"
         fix = did_you_mean(name, keras_names.SCHEDULES)
-        work.refuse(key, "there is no such schedule", got=path, fix=f"{fix} {known}".strip())
+        state.refuse(key, "there is no such schedule", got=path, fix=f"{fix} {known}".strip())
         return
     params = {name: value for name, value in (block.get("params") or {}).items() if name != "name"}
     needed, optional = keras_names.SCHEDULES[name]
-    prefix, before = f"{_RATE}.params", len(work.wrong)
-    work.unknown_keys(prefix, params, (*needed, *optional))
+    prefix, before = f"{_RATE}.params", len(state.wrong)
+    state.unknown_keys(prefix, params, (*needed, *optional))
     for one in needed:
         if one not in params:
-            work.refuse(f"{prefix}.{one}", "is needed", fix="add it")
+            state.refuse(f"{prefix}.{one}", "is needed", fix="add it")
     for one, value in params.items():
-        _check_parameter(work, f"{prefix}.{one}", one, value)
-    if len(work.wrong) > before:
+        _check_parameter(state, f"{prefix}.{one}", one, value)
+    if len(state.wrong) > before:
         return
     if name == "PiecewiseConstantDecay" and not _fits(params):
         fix = "give growing boundaries, and one value >= 0 more than boundaries, not all of them 0"
-        work.refuse(prefix, "boundaries and values do not fit", got=params, fix=fix)
+        state.refuse(prefix, "boundaries and values do not fit", got=params, fix=fix)
         return
     option, lr, values = _native(name, params)
     if lr <= 0:
-        work.refuse(f"{prefix}.initial_learning_rate", "must be a number > 0", got=lr)
+        state.refuse(f"{prefix}.initial_learning_rate", "must be a number > 0", got=lr)
         return
-    work.options["lr_scheduler"] = option
-    work.set("optimizer.lr", lr)
+    state.options["lr_scheduler"] = option
+    state.set("optimizer.lr", lr)
     for one, value in values.items():
-        work.set(f"lr_scheduler.{one}", value)
-    work.say(_RATE, "same", f"lr_scheduler={option}", "at every step; its first rate is optimizer.lr")
+        state.set(f"lr_scheduler.{one}", value)
+    state.say(_RATE, "same", f"lr_scheduler={option}", "at every step; its first rate is optimizer.lr")
 
 
-def _check_parameter(work: Work, key: str, name: str, value: Any) -> None:
+def _check_parameter(state: State, key: str, name: str, value: Any) -> None:
     if name in ("staircase", "cycle"):
         if not isinstance(value, bool):
-            work.refuse(key, "must be true or false", got=value)
+            state.refuse(key, "must be true or false", got=value)
     elif name in ("boundaries", "values"):
         if not isinstance(value, list) or not all(_is_number(one) for one in value):
-            work.refuse(key, "must be a list of numbers", got=value)
+            state.refuse(key, "must be a list of numbers", got=value)
     elif not _is_number(value) or value < 0 or (name == "decay_steps" and value == 0):
-        work.refuse(key, "must be a number " + ("> 0" if name == "decay_steps" else ">= 0"), got=value)
+        state.refuse(key, "must be a number " + ("> 0" if name == "decay_steps" else ">= 0"), got=value)
 
 
 def _fits(params: Mapping[str, Any]) -> bool:
@@ -174,18 +176,18 @@ def _native(name: str, params: Mapping[str, Any]) -> tuple[str, float, dict[str,
     return "polynomial", lr, keys | {"cycle": params.get("cycle", False)}
 
 
-def _reducer(work: Work, block: Mapping[str, Any]) -> None:
+def _reducer(state: State, block: Mapping[str, Any]) -> None:
     """Keras's ReduceLROnPlateau."""
-    if isinstance(work.source["solver"]["optimizer"]["learning_rate"], Mapping) or "decay" in (
-        work.source["solver"]["optimizer"].get("params") or {}
+    if isinstance(state.source["solver"]["optimizer"]["learning_rate"], Mapping) or "decay" in (
+        state.source["solver"]["optimizer"].get("params") or {}
     ):
-        work.refuse(_REDUCER, "cannot reduce the rate of a schedule", fix="keep one of them")
+        state.refuse(_REDUCER, "cannot reduce the rate of a schedule", fix="keep one of them")
         return
     known = ("monitor", "mode", "patience", "factor", "cooldown", "min_delta", "min_lr", "verbose")
-    work.unknown_keys(_REDUCER, block, known)
+    state.unknown_keys(_REDUCER, block, known)
     if block["factor"] >= 1:
-        work.refuse(f"{_REDUCER}.factor", "must be a number < 1, as Keras wants it", got=block["factor"])
-    watched = monitor(work, f"{_REDUCER}.monitor", block["monitor"])
+        state.refuse(f"{_REDUCER}.factor", "must be a number < 1, as Keras wants it", got=block["factor"])
+    watched = monitor(state, f"{_REDUCER}.monitor", block["monitor"])
     if watched is None:
         return
     # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
@@ -199,19 +201,19 @@ def _reducer(work: Work, block: Mapping[str, Any]) -> None:
         "watch": watched,
         "watch_direction": block["mode"],
     }
-    work.options["lr_scheduler"] = "plateau"
+    state.options["lr_scheduler"] = "plateau"
     for name, value in values.items():
-        work.set(f"lr_scheduler.{name}", value)
+        state.set(f"lr_scheduler.{name}", value)
     note = "patience and cooldown are one less: torch counts from the next epoch"
-    work.say(_REDUCER, "same", "lr_scheduler=plateau", note)
+    state.say(_REDUCER, "same", "lr_scheduler=plateau", note)
 
 
-def monitor(work: Work, key: str, name: str) -> str | None:
+def monitor(state: State, key: str, name: str) -> str | None:
     """The native monitor for a name that Keras logs; None where there is none, which is noted."""
-    if name in work.monitors:
-        return work.monitors[name]
-    fix = did_you_mean(name, work.monitors, otherwise=f"there are {listing(work.monitors)}")
-    work.refuse(key, "nothing computes this", got=name, fix=fix)
+    if name in state.monitors:
+        return state.monitors[name]
+    fix = did_you_mean(name, state.monitors, otherwise=f"there are {listing(state.monitors)}")
+    state.refuse(key, "nothing computes this", got=name, fix=fix)
     return None
 
 

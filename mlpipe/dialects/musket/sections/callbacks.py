@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import losses
+from mlpipe.dialects.musket.state import State
 from mlpipe.names import path_of
 
 _KNOWN = {
@@ -51,37 +51,37 @@ class Callbacks:
     logging: dict[str, Any] | None = None
 
 
-def translated(work: Work, key: str, given: Any) -> Callbacks:
+def translated(state: State, key: str, given: Any) -> Callbacks:
     """Native meaning of a map (or list) of callbacks.
 
     Args:
-        work: Notes what is wrong.
+        state: Notes what is wrong.
         key: Where it stands in the source.
         given: Names to parameters.
     """
     result, schedules = Callbacks(), list[_Schedule]()
-    for name, parameters in _entries(work, key, given):
+    for name, parameters in _entries(state, key, given):
         full, where = _KNOWN.get(name.lower()), f"{key}.{name}"
         parameters = parameters if isinstance(parameters, Mapping) else {}
         if full is None:
-            work.missing(where, f"the callback {name}", f"known: {', '.join(_KNOWN.values())}")
+            state.missing(where, f"the callback {name}", f"known: {', '.join(_KNOWN.values())}")
             continue
-        _known(work, where, full, parameters)
+        _known(state, where, full, parameters)
         if full == "EarlyStopping":
-            _early(work, where, parameters, result)
+            _early(state, where, parameters, result)
         elif full in ("TerminateOnNaN", "ModelCheckpoint"):
-            work.say(where, "same", note="every training does this")
+            state.say(where, "same", note="every training does this")
         elif full == "TensorBoard":
-            _board(work, where, parameters, result)
+            _board(state, where, parameters, result)
         else:
             schedules.append(_Schedule(full, where, parameters))
-    _schedule(work, schedules, result)
+    _schedule(state, schedules, result)
     return result
 
 
-def _known(work: Work, key: str, name: str, parameters: Mapping[str, Any]) -> None:
+def _known(state: State, key: str, name: str, parameters: Mapping[str, Any]) -> None:
     for unknown in set(parameters) - _KEYS.get(name, set(parameters)):
-        work.unknown(f"{key}.{unknown}", str(unknown), sorted(_KEYS[name]))
+        state.unknown(f"{key}.{unknown}", str(unknown), sorted(_KEYS[name]))
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class _Schedule:
         return self.name == "CyclicLR" or whole
 
 
-def _schedule(work: Work, given: list[_Schedule], result: Callbacks) -> None:
+def _schedule(state: State, given: list[_Schedule], result: Callbacks) -> None:
     """The one schedule that several are: of those that set the rate after every batch the last one has its way."""
     if sorted(one.name for one in given) == ["LRVariator", "ReduceLROnPlateau"] and not any(
         one.is_always_on for one in given
     ):
-        _ramp_and_plateau(work, {one.name: one for one in given}, result)
+        _ramp_and_plateau(state, {one.name: one for one in given}, result)
         return
     winner = next((one for one in reversed(given) if one.is_always_on), given[0] if len(given) == 1 else None)
     later = given[given.index(winner) + 1 :] if winner is not None else []
@@ -113,30 +113,30 @@ def _schedule(work: Work, given: list[_Schedule], result: Callbacks) -> None:
         for one in given[1:]:
             ramp = next((other.name for other in given if other.name != one.name), one.name)
             wrong = f"and {given[0].name} change the learning rate in turns"
-            work.refuse(one.key, wrong, fix=_as_two_stages(ramp, one.name))
+            state.refuse(one.key, wrong, fix=_as_two_stages(ramp, one.name))
         return
     for one in given:
-        _SCHEDULERS[one.name](work, one.key, one.parameters, result if one is winner else Callbacks())
+        _SCHEDULERS[one.name](state, one.key, one.parameters, result if one is winner else Callbacks())
         if one is not winner:
             note = f"{winner.name} sets the rate anew after every batch, as in Keras, so that this has no effect"
             if one.name == "ReduceLROnPlateau":
                 note += " (there it lasted one batch)"
-            work.lines = [line for line in work.lines if line.key != one.key]
-            work.say(one.key, "differs", note=note)
+            state.lines = [line for line in state.lines if line.key != one.key]
+            state.say(one.key, "differs", note=note)
 
 
-def _ramp_and_plateau(work: Work, given: Mapping[str, _Schedule], result: Callbacks) -> None:
+def _ramp_and_plateau(state: State, given: Mapping[str, _Schedule], result: Callbacks) -> None:
     """A ramp for a while or again and again, and a plateau that lowers what it leaves."""
     ramp, plateau = given["LRVariator"], given["ReduceLROnPlateau"]
-    _variator(work, ramp.key, ramp.parameters, result)
-    values = _plateau_values(work, plateau.key, plateau.parameters)
+    _variator(state, ramp.key, ramp.parameters, result)
+    values = _plateau_values(state, plateau.key, plateau.parameters)
     if result.lr_scheduler is None or values is None:
         return
     if "plateau" in result.lr_scheduler:
-        work.refuse(plateau.key, "and the one after LRVariator both lower the learning rate", fix="keep one of them")
+        state.refuse(plateau.key, "and the one after LRVariator both lower the learning rate", fix="keep one of them")
         return
     result.lr_scheduler |= {"plateau": values, "plateau_from": "start"}
-    work.say(plateau.key, "same", "lr_scheduler.plateau", f"while LRVariator runs it sets the rate anew; {_ONE_LESS}")
+    state.say(plateau.key, "same", "lr_scheduler.plateau", f"while LRVariator runs it sets the rate anew; {_ONE_LESS}")
 
 
 def _as_two_stages(first: str, second: str) -> str:
@@ -147,7 +147,7 @@ def _as_two_stages(first: str, second: str) -> str:
     return f"{text}; without lr and loss it goes on with the rate of the first"
 
 
-def _entries(work: Work, key: str, given: Any) -> list[tuple[str, Any]]:
+def _entries(state: State, key: str, given: Any) -> list[tuple[str, Any]]:
     if given is None:
         return []
     if isinstance(given, Mapping):
@@ -155,30 +155,30 @@ def _entries(work: Work, key: str, given: Any) -> list[tuple[str, Any]]:
     if isinstance(given, list):
         entries = [entry if isinstance(entry, Mapping) else {entry: None} for entry in given]
         return [(str(name), value) for entry in entries for name, value in entry.items()]
-    work.refuse(key, "must be a map of callbacks", got=given, fix="for example EarlyStopping: {patience: 3}")
+    state.refuse(key, "must be a map of callbacks", got=given, fix="for example EarlyStopping: {patience: 3}")
     return []
 
 
-def _watched(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    monitored = losses.monitor(work, f"{key}.monitor", str(parameters.get("monitor", "val_loss")))
+def _watched(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    monitored = losses.monitor(state, f"{key}.monitor", str(parameters.get("monitor", "val_loss")))
     if monitored is None:
         return None
-    mode = losses.direction(work, f"{key}.mode", monitored, parameters.get("mode", "auto"))
+    mode = losses.direction(state, f"{key}.mode", monitored, parameters.get("mode", "auto"))
     return {"watch": monitored, "watch_direction": mode}
 
 
-def _early(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
-    watched = _watched(work, key, parameters)
+def _early(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
+    watched = _watched(state, key, parameters)
     if watched is not None:
         values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
         result.callbacks["early"] = {"_target_": path_of("callbacks", "early"), **values, **watched}
-        work.say(key, "same", "callbacks.early")
+        state.say(key, "same", "callbacks.early")
 
 
-def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
+def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
     every = int(parameters.get("histogram_freq") or 0)
     found: dict[str, Any] = {
-        "log_dir": str(work.home.experiment / str(parameters.get("log_dir", "logs"))),
+        "log_dir": str(state.home.experiment / str(parameters.get("log_dir", "logs"))),
         "histograms": every,
         "gradients": bool(every and parameters.get("write_grads", False)),
         "filters": bool(every and parameters.get("write_images", False)),
@@ -189,31 +189,31 @@ def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Callback
     if rhythm == "batch":
         found["every_n_steps"] = 1
     elif isinstance(rhythm, int) and not isinstance(rhythm, bool) and rhythm > 0:
-        found["every_n_steps"] = max(1, rhythm // int(work.source.get("batch", 8)))
+        found["every_n_steps"] = max(1, rhythm // int(state.source.get("batch", 8)))
     elif rhythm != "epoch":
-        work.refuse(f"{key}.update_freq", "must be epoch, batch or a number of images", got=rhythm)
+        state.refuse(f"{key}.update_freq", "must be epoch, batch or a number of images", got=rhythm)
     result.logging = found
-    work.say(key, "same", "logging")
+    state.say(key, "same", "logging")
     for name in ("batch_size", "embeddings_layer_names", "embeddings_metadata", "embeddings_data"):
         if parameters.get(name) is not None:
             note = (
                 "histograms and features are of one validation batch; the features before the heads, with their targets"
             )
-            work.say(f"{key}.{name}", "ignored", note=note)
+            state.say(f"{key}.{name}", "ignored", note=note)
 
 
-def _plateau(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
-    values = _plateau_values(work, key, parameters)
+def _plateau(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
+    values = _plateau_values(state, key, parameters)
     if values is not None:
         result.lr_scheduler = {"_target_": path_of("lr_scheduler", "plateau"), **values}
-        work.say(key, "same", "lr_scheduler", _ONE_LESS)
+        state.say(key, "same", "lr_scheduler", _ONE_LESS)
 
 
 _ONE_LESS = "patience and cooldown are one less: torch counts from the next epoch"
 
 
-def _plateau_values(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    watched = _watched(work, key, parameters)
+def _plateau_values(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    watched = _watched(state, key, parameters)
     if watched is None:
         return None
     # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
@@ -228,14 +228,14 @@ def _plateau_values(work: Work, key: str, parameters: Mapping[str, Any]) -> dict
     }
 
 
-def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
+def _cyclic(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
     low, high = float(parameters.get("base_lr", 0.001)), float(parameters.get("max_lr", 0.006))
     mode = parameters.get("mode", "triangular")
     if not 0 <= low <= high or high == 0:
-        work.refuse(key, "base_lr must be at most max_lr", got=[low, high])
+        state.refuse(key, "base_lr must be at most max_lr", got=[low, high])
         return
     if mode not in ("triangular", "triangular2", "exp_range"):
-        work.refuse(f"{key}.mode", "must be triangular, triangular2 or exp_range", got=mode)
+        state.refuse(f"{key}.mode", "must be triangular, triangular2 or exp_range", got=mode)
         return
     result.lr = high
     result.lr_scheduler = {
@@ -246,38 +246,38 @@ def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Callbac
         "policy": mode,
         "gamma": float(parameters.get("gamma", 1.0)),
     }
-    work.say(key, "same", "lr_scheduler", "max_lr is optimizer.lr")
+    state.say(key, "same", "lr_scheduler", "max_lr is optimizer.lr")
 
 
-def _variator(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
-    values = _ramps(work, key, parameters)
+def _variator(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
+    values = _ramps(state, key, parameters)
     if values is not None:
         result.lr_scheduler = {"_target_": path_of("lr_scheduler", "variator"), "interval": "step", **values}
-        work.say(key, "same", "lr_scheduler")
+        state.say(key, "same", "lr_scheduler")
 
 
-def _ramps(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+def _ramps(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     """A ramp and what follows it; a plateau at the end is one of the first ramp's keys."""
-    values, then = _ramp(work, key, parameters), parameters.get("then")
+    values, then = _ramp(state, key, parameters), parameters.get("then")
     if values is None or then is None:
         return values
     name, inner = _following(then)
     if name == "LRVariator":
-        _known(work, f"{key}.then", name, inner)
-        following = _ramps(work, f"{key}.then", inner)
+        _known(state, f"{key}.then", name, inner)
+        following = _ramps(state, f"{key}.then", inner)
         if following is None:
             return None
         ending = {name: following.pop(name) for name in ("plateau",) if name in following}
         return {**values, **ending, "then": following}
     if name != "ReduceLROnPlateau":
         wrong, fix = "must be an LRVariator or a ReduceLROnPlateau", _as_two_stages("LRVariator", name)
-        work.refuse(f"{key}.then", wrong, got=then, fix=fix)
+        state.refuse(f"{key}.then", wrong, got=then, fix=fix)
         return None
-    _known(work, f"{key}.then", name, inner)
-    lowered = _plateau_values(work, f"{key}.then", inner)
+    _known(state, f"{key}.then", name, inner)
+    lowered = _plateau_values(state, f"{key}.then", inner)
     if lowered is None:
         return None
-    work.say(
+    state.say(
         f"{key}.then",
         "differs",
         "lr_scheduler.plateau",
@@ -296,10 +296,10 @@ def _following(then: Any) -> tuple[str, Mapping[str, Any]]:
     return ("LRVariator" if set(then) & _KEYS["LRVariator"] else str(next(iter(then), "it"))), then
 
 
-def _ramp(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+def _ramp(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     for one, other in (("absSize", "relSize"), ("periodEpochs", "periodSteps")):
         if parameters.get(one) is not None and parameters.get(other) is not None:
-            work.refuse(key, f"has both {one} and {other}", fix="keep one of them")
+            state.refuse(key, f"has both {one} and {other}", fix="keep one of them")
             return None
     given = {
         "from_lr": parameters.get("fromVal"),

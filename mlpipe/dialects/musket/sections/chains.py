@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import imgaug
+from mlpipe.dialects.musket.state import State
 from mlpipe.errors import did_you_mean, listing
 
 # As in `mlpipe.data.items.preprocessors`, which this package does not know.
@@ -18,66 +18,66 @@ _BRANCHES = ("split-preprocessor", "split-concat-preprocessor", "transform-prepr
 _DEEPEST = 20
 
 
-def translate_chain(work: Work) -> list[dict[str, Any]]:
+def translate_chain(state: State) -> list[dict[str, Any]]:
     """The chain of `preprocessing`, its augmentations put where training has them; empty where there is none.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
     """
-    given = work.source.get("preprocessing")
+    given = state.source.get("preprocessing")
     if given in (None, [], {}):
         return []
-    found = _chain(work, "preprocessing", given, 0)
-    work.say("preprocessing", "same", "task.preprocessing")
+    found = _chain(state, "preprocessing", given, 0)
+    state.say("preprocessing", "same", "task.preprocessing")
     return found
 
 
-def _chain(work: Work, key: str, given: Any, depth: int) -> list[dict[str, Any]]:
-    declared = work.source.get("declarations") or {}
+def _chain(state: State, key: str, given: Any, depth: int) -> list[dict[str, Any]]:
+    declared = state.source.get("declarations") or {}
     if depth > _DEEPEST:
-        work.refuse(key, "declarations name each other without an end", fix="take one of them out")
+        state.refuse(key, "declarations name each other without an end", fix="take one of them out")
         return []
     if isinstance(given, str):
-        return _entry(work, key, given, None, declared, depth)
+        return _entry(state, key, given, None, declared, depth)
     entries = given if isinstance(given, list) else [given]
     found = []
     for number, entry in enumerate(entries):
         where = f"{key}[{number}]"
         if isinstance(entry, str):
-            found += _entry(work, where, entry, None, declared, depth)
+            found += _entry(state, where, entry, None, declared, depth)
         elif isinstance(entry, Mapping) and entry:
             for name, arguments in entry.items():
-                found += _entry(work, where, str(name), arguments, declared, depth)
+                found += _entry(state, where, str(name), arguments, declared, depth)
         else:
-            work.refuse(
+            state.refuse(
                 where, "must be a function with its arguments", got=entry, fix="for example {resize: {size: 32}}"
             )
     return found
 
 
 def _entry(
-    work: Work, key: str, name: str, arguments: Any, declared: Mapping[str, Any], depth: int
+    state: State, key: str, name: str, arguments: Any, declared: Mapping[str, Any], depth: int
 ) -> list[dict[str, Any]]:
     if name in declared:
         body = declared[name]
         if isinstance(body, Mapping) and set(body) & {"body", "parameters"}:
-            body = _filled(work, key, name, body, arguments)
-        return _chain(work, f"declarations.{name}", body, depth + 1)
+            body = _filled(state, key, name, body, arguments)
+        return _chain(state, f"declarations.{name}", body, depth + 1)
     if name == "augmentation":
-        _augmentation(work, key, arguments)
+        _augmentation(state, key, arguments)
         return []
     if name in _BRANCHES:
         branches = list(arguments.values()) if isinstance(arguments, Mapping) else arguments
         if not isinstance(branches, list) or not branches:
-            work.refuse(key, f"{name} needs its branches", got=arguments, fix="give a list of chains")
+            state.refuse(key, f"{name} needs its branches", got=arguments, fix="give a list of chains")
             return []
-        return [{"call": name, "arguments": [_chain(work, key, branch, depth + 1) for branch in branches]}]
+        return [{"call": name, "arguments": [_chain(state, key, branch, depth + 1) for branch in branches]}]
     if name == "seq-preprocessor":
-        return [{"call": name, "arguments": _chain(work, key, arguments, depth + 1)}]
-    if name not in BUILT_IN and not work.is_own(name):
-        known = [*work.own_names(), *BUILT_IN, *declared, "augmentation"]
+        return [{"call": name, "arguments": _chain(state, key, arguments, depth + 1)}]
+    if name not in BUILT_IN and not state.is_own(name):
+        known = [*state.own_names(), *BUILT_IN, *declared, "augmentation"]
         fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
-        work.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
+        state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
         return []
     if arguments is None:
         return [{"call": name}]
@@ -85,7 +85,7 @@ def _entry(
     return [{"call": name, "arguments": given if isinstance(given, dict | list) else [given]}]
 
 
-def _filled(work: Work, key: str, name: str, declared: Mapping[str, Any], arguments: Any) -> Any:
+def _filled(state: State, key: str, name: str, declared: Mapping[str, Any], arguments: Any) -> Any:
     """The chain of a declaration with parameters, the given arguments in their place."""
     parameters = [str(one) for one in declared.get("parameters") or []]
     if isinstance(arguments, Mapping):
@@ -95,7 +95,7 @@ def _filled(work: Work, key: str, name: str, declared: Mapping[str, Any], argume
         given = dict(zip(parameters, listed, strict=False))
     if set(given) != set(parameters):
         fix = f"give {listing(parameters)}" if parameters else "leave its arguments out"
-        work.refuse(key, f"{name} has other parameters", got=sorted(given), fix=fix)
+        state.refuse(key, f"{name} has other parameters", got=sorted(given), fix=fix)
     return _replaced(declared.get("body"), given)
 
 
@@ -108,7 +108,7 @@ def _replaced(value: Any, given: Mapping[str, Any]) -> Any:
     return given[value] if isinstance(value, str) and value in given else value
 
 
-def _augmentation(work: Work, key: str, body: Any) -> None:
+def _augmentation(state: State, key: str, body: Any) -> None:
     """Operations that act in training only, each with its own chance where the body gives weights."""
     chances: list[Any] = []
     if isinstance(body, Mapping) and "body" in body:
@@ -116,25 +116,25 @@ def _augmentation(work: Work, key: str, body: Any) -> None:
         chances, body = given if isinstance(given, list) else [given], body["body"]
     if not isinstance(body, Mapping | list | None):
         fix = "for example {Fliplr: 0.5}"
-        work.refuse(f"{key}.augmentation", "must be a map of operations", got=body, fix=fix)
+        state.refuse(f"{key}.augmentation", "must be a map of operations", got=body, fix=fix)
         return
     if not all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= 1 for one in chances):
         fix = "give one for each operation"
-        work.refuse(f"{key}.augmentation.weights", "must be probabilities from 0 to 1", got=chances, fix=fix)
+        state.refuse(f"{key}.augmentation.weights", "must be probabilities from 0 to 1", got=chances, fix=fix)
         return
     operations = body if isinstance(body, list) else [{name: given} for name, given in (body or {}).items()]
     if chances and len(chances) != len(operations):
-        work.refuse(key, "weights has another length than body", got=chances, fix="give one for each operation")
+        state.refuse(key, "weights has another length than body", got=chances, fix="give one for each operation")
         return
     steps = []
     for number, operation in enumerate(operations):
-        made = imgaug.pipeline(work, key, operation)
+        made = imgaug.pipeline(state, key, operation)
         if chances:
             made = [{**step, "p": step["p"] * float(chances[number])} for step in made]
         steps += made
     if steps:
-        present = work.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
+        present = state.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
         present += steps
-        work.options["preprocessing"] = "original"
-        work.set("preprocessing.max_side", None)
-        work.say(f"{key}.augmentation", "differs", "augmentations.cpu.pipeline", "after the rest of the chain")
+        state.options["preprocessing"] = "original"
+        state.set("preprocessing.max_side", None)
+        state.say(f"{key}.augmentation", "differs", "augmentations.cpu.pipeline", "after the rest of the chain")

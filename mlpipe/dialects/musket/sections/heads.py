@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket.collected import ACTIVATIONS, Work
 from mlpipe.dialects.musket.sections import masks
+from mlpipe.dialects.musket.state import ACTIVATIONS, State
 from mlpipe.errors import did_you_mean, listing
 
 # The names that outputs have in Keras's logs, counted from 1, and here, counted from 0.
@@ -23,103 +23,103 @@ def kind_of(activation: str) -> str:
     )
 
 
-def check(work: Work) -> None:
+def check(state: State) -> None:
     """See that `classes` and `activation` fit each other."""
-    classes, activation = work.source.get("classes"), work.source.get("activation")
+    classes, activation = state.source.get("classes"), state.source.get("activation")
     if classes is None:
-        work.refuse("classes", "is missing", fix="say how many classes there are")
+        state.refuse("classes", "is missing", fix="say how many classes there are")
     for size in classes if isinstance(classes, list) else [classes]:
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-            work.refuse("classes", "must be a whole number >= 1", got=size)
+            state.refuse("classes", "must be a whole number >= 1", got=size)
     if activation is None:
-        work.refuse("activation", "is missing", fix="use sigmoid for labels, softmax for classes, none for numbers")
+        state.refuse("activation", "is missing", fix="use sigmoid for labels, softmax for classes, none for numbers")
         return
     for given in dict.fromkeys(activation if isinstance(activation, list) else [activation]):
         name = str(given).lower()
         if name not in (*ACTIVATIONS, "none"):
             fix = did_you_mean(name, ACTIVATIONS, otherwise=f"known: {listing((*ACTIVATIONS, 'none'), most=20)}")
-            work.refuse("activation", "there is no such activation", got=given, fix=fix)
+            state.refuse("activation", "there is no such activation", got=given, fix=fix)
     sizes = len(classes) if isinstance(classes, list) else 1
     if isinstance(activation, list) and len(activation) != sizes:
         what = "there is one head" if sizes == 1 else f"there are {sizes} heads"
-        work.refuse("activation", what, got=activation, fix="give one for each number in classes")
-    if classes == 1 and work.activation == "softmax":
-        work.refuse("activation", "a softmax over one class is always 1", fix="use activation: sigmoid")
-    if work.is_of_masks:
-        masks.check(work)
+        state.refuse("activation", what, got=activation, fix="give one for each number in classes")
+    if classes == 1 and state.activation == "softmax":
+        state.refuse("activation", "a softmax over one class is always 1", fix="use activation: sigmoid")
+    if state.is_of_masks:
+        masks.check(state)
         return
-    if work.are_joined:
-        work.say("classes", "differs", "task.outputs", "the sigmoid heads are one head with all labels")
-    elif work.has_parts and work.kind == "regression":
+    if state.are_joined:
+        state.say("classes", "differs", "task.outputs", "the sigmoid heads are one head with all labels")
+    elif state.has_parts and state.kind == "regression":
         note = "predictions hold what the activations give, side by side, as numbers"
-        work.say("classes", "differs", "task.heads", note)
+        state.say("classes", "differs", "task.heads", note)
     else:
-        work.say("classes", "same", "task.outputs")
-    work.say("activation", "same", "task.heads" if work.has_parts else "task.kind")
+        state.say("classes", "same", "task.outputs")
+    state.say("activation", "same", "task.heads" if state.has_parts else "task.kind")
 
 
-def task_keys(work: Work) -> dict[str, Any]:
+def task_keys(state: State) -> dict[str, Any]:
     """Keys of a native task for the heads."""
-    if not work.has_parts or work.kind != "regression":
+    if not state.has_parts or state.kind != "regression":
         return {}
-    return {"heads": [{"outputs": size, "activation": name} for name, size in work.heads]}
+    return {"heads": [{"outputs": size, "activation": name} for name, size in state.heads]}
 
 
-def parts(work: Work, expressions: list[str]) -> list[dict[str, Any]]:
+def parts(state: State, expressions: list[str]) -> list[dict[str, Any]]:
     """`loss.parts` for losses of the heads, each with the metrics that the file names.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         expressions: The native loss of each head.
     """
     found = []
-    for number, ((activation, size), expression) in enumerate(zip(work.heads, expressions, strict=True)):
+    for number, ((activation, size), expression) in enumerate(zip(state.heads, expressions, strict=True)):
         part = {"name": f"out{number}", "outputs": size, "activation": activation, "expression": expression}
-        part["metrics"] = list(dict.fromkeys(work.of_heads[number])) if number < len(work.of_heads) else []
+        part["metrics"] = list(dict.fromkeys(state.of_heads[number])) if number < len(state.of_heads) else []
         found.append(part)
     return found
 
 
-def metric(work: Work, key: str, name: str) -> str | None:
+def metric(state: State, key: str, name: str) -> str | None:
     """The native name of a metric of all heads (their mean), or of one (`out0_macro_f1`, in Keras `dense_1_macro_f1`).
 
     Args:
-        work: Is told which heads measure it, and what is wrong.
+        state: Is told which heads measure it, and what is wrong.
         key: Where it stands in the source.
         name: Musket's name, without `val_` and `_holdout`.
     """
     one, number = _OF_HEAD.fullmatch(name), number_of(name)
     if one is not None and number is not None:
-        if not 0 <= number < len(work.heads):
-            work.refuse(key, f"there are {len(work.heads)} heads", got=name, fix="heads are out0, out1, ...")
+        if not 0 <= number < len(state.heads):
+            state.refuse(key, f"there are {len(state.heads)} heads", got=name, fix="heads are out0, out1, ...")
             return None
         if one["name"] == "loss":
             return f"out{number}_loss"
-        native = native_of(work, number, one["name"])
-        return f"out{number}_{native}" if _measured(work, key, name, [native], [number]) else None
-    natives = [native_of(work, number, name) for number in range(len(work.heads))]
-    if not _measured(work, key, name, natives, range(len(natives))):
+        native = native_of(state, number, one["name"])
+        return f"out{number}_{native}" if _measured(state, key, name, [native], [number]) else None
+    natives = [native_of(state, number, name) for number in range(len(state.heads))]
+    if not _measured(state, key, name, natives, range(len(natives))):
         return None
     there = {native for native in natives if native is not None}
     return there.pop() if len(there) == 1 and None not in natives else ""
 
 
-def _measured(work: Work, key: str, name: str, natives: list[str | None], numbers: Any) -> bool:
+def _measured(state: State, key: str, name: str, natives: list[str | None], numbers: Any) -> bool:
     for number, native in zip(numbers, natives, strict=True):
         if native is not None:
-            work.of_heads[number].append(native)
+            state.of_heads[number].append(native)
     if any(native is not None for native in natives):
         return True
-    known = sorted({name for activation, _ in work.heads for name in names.METRICS[kind_of(activation)]})
+    known = sorted({name for activation, _ in state.heads for name in names.METRICS[kind_of(activation)]})
     fix = did_you_mean(name, known, otherwise=f"known: {listing(known, most=30)}")
-    work.refuse(key, "unknown metric", got=name, fix=fix)
+    state.refuse(key, "unknown metric", got=name, fix=fix)
     return False
 
 
-def native_of(work: Work, number: int, name: str) -> str | None:
+def native_of(state: State, number: int, name: str) -> str | None:
     """The native name of a metric of one head; None where its kind has none."""
-    native = names.METRICS[kind_of(work.heads[number][0])].get(name.lower())
-    return None if native is None else _ALIKE.get(native, native) if work.heads[number][0] != "softmax" else native
+    native = names.METRICS[kind_of(state.heads[number][0])].get(name.lower())
+    return None if native is None else _ALIKE.get(native, native) if state.heads[number][0] != "softmax" else native
 
 
 def number_of(name: str) -> int | None:
@@ -134,18 +134,18 @@ def plain(name: str) -> str:
     return found["name"] if found else name
 
 
-def names_of(work: Work, listed: list[str]) -> dict[str, str]:
+def names_of(state: State, listed: list[str]) -> dict[str, str]:
     """Musket's name of each native metric of heads.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         listed: Metrics that the file names, without affixes.
     """
     found: dict[str, str] = {"heads": "heads"}
     for name in listed:
         whole = plain(name)
-        for number in range(len(work.heads)):
-            native = native_of(work, number, whole)
+        for number in range(len(state.heads)):
+            native = native_of(state, number, whole)
             if native is not None:
                 found.setdefault(f"out{number}_{native}", f"out{number}_{whole}")
                 found.setdefault(native, whole)

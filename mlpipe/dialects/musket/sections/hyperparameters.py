@@ -9,7 +9,7 @@ from typing import Any
 
 from mlpipe import formulas
 from mlpipe.config.recipe_file import as_text
-from mlpipe.dialects.musket.collected import Work
+from mlpipe.dialects.musket.state import State
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 KEYS = ("hyperparameters", "max_evals")
@@ -126,12 +126,12 @@ def _filled(value: Any, key: str, values: Mapping[str, Any], wrong: list[str]) -
 
 
 def translate(
-    work: Work, searched: Mapping[str, Searched], values: Mapping[str, Any], source: Mapping[str, Any]
+    state: State, searched: Mapping[str, Searched], values: Mapping[str, Any], source: Mapping[str, Any]
 ) -> None:
     """The native search, `given.NAME` for each parameter, and the report.
 
     Args:
-        work: The translation, of a file in which formulas have values.
+        state: The translation, of a file in which formulas have values.
         searched: The parameters.
         values: The values that the command line gives.
         source: The file as it is written.
@@ -139,28 +139,28 @@ def translate(
     trials = source.get("max_evals", _USUAL)
     if not searched:
         if "max_evals" in source:
-            work.say("max_evals", "ignored", note="there are no hyperparameters")
+            state.say("max_evals", "ignored", note="there are no hyperparameters")
         return
     if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
-        work.refuse("max_evals", "must be a whole number >= 1", got=trials)
+        state.refuse("max_evals", "must be a whole number >= 1", got=trials)
     for name in set(values) - set(searched):
         fix = did_you_mean(name, searched, otherwise=f"there are {listing(searched)}")
-        work.refuse(f"given.{name}", "the file searches no such parameter", fix=fix)
+        state.refuse(f"given.{name}", "the file searches no such parameter", fix=fix)
     used = _used({key: value for key, value in source.items() if key not in KEYS})
     for name, one in searched.items():
         key, place = f"hyperparameters.{name}", f"search_space.params.given.{name}"
         if name in used:
-            work.say(key, "same", place, one.space)
+            state.say(key, "same", place, one.space)
         else:
-            work.say(key, "lint", place, "no text of the file is a formula with this name, so it changes nothing")
-    work.options["hpo"] = "optuna"
-    work.set("hpo.trials", trials)
-    work.set("hpo.startup_trials", _STARTUP)
-    work.native["search_space"] = {
+            state.say(key, "lint", place, "no text of the file is a formula with this name, so it changes nothing")
+    state.options["hpo"] = "optuna"
+    state.set("hpo.trials", trials)
+    state.set("hpo.startup_trials", _STARTUP)
+    state.native["search_space"] = {
         "params": {f"given.{name}": one.space for name, one in searched.items() if name not in values}
     }
-    work.say("max_evals", "same", "hpo.trials", "" if "max_evals" in source else f"missing, so {_USUAL}")
-    work.say("hyperparameters", "differs", "hpo", "Optuna's TPE goes by the primary metric's mean over the folds")
+    state.say("max_evals", "same", "hpo.trials", "" if "max_evals" in source else f"missing, so {_USUAL}")
+    state.say("hyperparameters", "differs", "hpo", "Optuna's TPE goes by the primary metric's mean over the folds")
 
 
 def _used(value: Any) -> frozenset[str]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
+from mlpipe.dialects.musket.state import State
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 
@@ -27,11 +27,11 @@ class _WrongError(Exception):
     """A problem with an operation's parameters."""
 
 
-def pipeline(work: Work, key: str, params: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
+def pipeline(state: State, key: str, params: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
     """The steps that a map (or list of maps) of operations means, in its order.
 
     Args:
-        work: Notes what is wrong.
+        state: Notes what is wrong.
         key: Where it stands in the source.
         params: Operations to parameters.
         place: The native key that they go to.
@@ -40,35 +40,35 @@ def pipeline(work: Work, key: str, params: Any, place: str = "augmentations.cpu.
     steps: Steps = []
     for entry in maps:
         if not isinstance(entry, Mapping):
-            work.refuse(key, "must be a map of operations", got=entry, fix="for example {Fliplr: 0.5}")
+            state.refuse(key, "must be a map of operations", got=entry, fix="for example {Fliplr: 0.5}")
             continue
         for name, parameters in entry.items():
-            steps += _operation(work, f"{key}.{name}", str(name), parameters, place)
+            steps += _operation(state, f"{key}.{name}", str(name), parameters, place)
     return steps
 
 
-def _operation(work: Work, key: str, name: str, parameters: Any, place: str) -> Steps:
+def _operation(state: State, key: str, name: str, parameters: Any, place: str) -> Steps:
     known = {one.lower(): one for one in (*_OPERATIONS, *_NESTING)}
     full = known.get(name.lower())
     if full is None:
         if name.lower() == "backgroundreplacer":
-            wrong = "is not there" if work.is_of_masks else "needs masks, and classes have none"
-            work.refuse(key, wrong, fix="leave it out")
+            wrong = "is not there" if state.is_of_masks else "needs masks, and classes have none"
+            state.refuse(key, wrong, fix="leave it out")
             return []
         fix = did_you_mean(name, known.values(), otherwise=f"known: {listing(known.values(), most=50)}")
-        work.refuse(key, "there is no such operation here", fix=fix)
+        state.refuse(key, "there is no such operation here", fix=fix)
         return []
     try:
         if full in _NESTING:
-            return _NESTING[full](lambda inner: pipeline(work, key, inner, place), parameters)
-        if work.source.get("imgaug_lists") == "choice":
+            return _NESTING[full](lambda inner: pipeline(state, key, inner, place), parameters)
+        if state.source.get("imgaug_lists") == "choice":
             found = _one_each([_OPERATIONS[full](one) for one in _alternatives(parameters)])
         else:
             found = _OPERATIONS[full](parameters)
-        work.say(key, "same", place)
+        state.say(key, "same", place)
         return found
     except (_WrongError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        work.refuse(key, f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
+        state.refuse(key, f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
         return []
 
 

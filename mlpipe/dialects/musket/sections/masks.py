@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket.collected import Work
+from mlpipe.dialects.musket.state import State
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 
@@ -46,95 +46,95 @@ _NOT_OF_MASKS = {
 }
 
 
-def check(work: Work) -> None:
+def check(state: State) -> None:
     """See that `classes` and `activation` are those of masks, and that no key has no meaning for them."""
-    classes, activation = work.source.get("classes"), work.source.get("activation")
+    classes, activation = state.source.get("classes"), state.source.get("activation")
     if isinstance(classes, list) or isinstance(activation, list):
         fix = "give one number of classes and one activation"
-        work.refuse("classes", "masks have one head", got=classes, fix=fix)
-    elif work.activation == "sigmoid" and isinstance(classes, int) and classes > 1:
+        state.refuse("classes", "masks have one head", got=classes, fix=fix)
+    elif state.activation == "sigmoid" and isinstance(classes, int) and classes > 1:
         wrong = f"a sigmoid over {classes} classes means masks that overlap, which are not learned here"
-        work.refuse("activation", wrong, fix="use softmax, and count the background as a class")
-    elif work.activation not in ("sigmoid", "softmax"):
+        state.refuse("activation", wrong, fix="use softmax, and count the background as a class")
+    elif state.activation not in ("sigmoid", "softmax"):
         fix = "use sigmoid with one class, softmax with several"
-        work.refuse("activation", "gives no probabilities of masks", got=activation, fix=fix)
+        state.refuse("activation", "gives no probabilities of masks", got=activation, fix=fix)
     elif classes == 1:
         note = "background and foreground have a logit each, whose softmax is the sigmoid of their difference"
-        work.say("classes", "differs", "task.outputs", note)
+        state.say("classes", "differs", "task.outputs", note)
     else:
-        work.say("classes", "same", "task.outputs")
-    work.say("activation", "same", "task.kind")
+        state.say("classes", "same", "task.outputs")
+    state.say("activation", "same", "task.kind")
     for key, (wrong, fix) in _NOT_OF_MASKS.items():
-        if work.source.get(key) not in (None, 1):
-            work.refuse(key, f"{wrong}, and masks are learned here", got=work.source[key], fix=fix)
-    if work.is_own(work.source.get("testTimeAugmentation")):
+        if state.source.get(key) not in (None, 1):
+            state.refuse(key, f"{wrong}, and masks are learned here", got=state.source[key], fix=fix)
+    if state.is_own(state.source.get("testTimeAugmentation")):
         fix = "use Horizontal, Horizontal_and_vertical or true"
-        work.refuse("testTimeAugmentation", "what a function does to an image cannot be undone on its mask", fix=fix)
+        state.refuse("testTimeAugmentation", "what a function does to an image cannot be undone on its mask", fix=fix)
 
 
-def architecture(work: Work, key: str, value: Any) -> None:
+def architecture(state: State, key: str, value: Any) -> None:
     """A decoder on one of Musket's backbones.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         key: Where it stands in the source.
         value: The decoder, a name in `names.SEGMENTERS` in any case.
     """
-    work.options["arch"] = names.SEGMENTERS[str(value).lower()]
+    state.options["arch"] = names.SEGMENTERS[str(value).lower()]
     note = "the decoder of segmentation-models-pytorch on timm's network; pixels are normalised as its weights need it"
-    work.say(key, "differs", "arch", note)
-    given = work.source.get("backbone")
+    state.say(key, "differs", "arch", note)
+    given = state.source.get("backbone")
     name = _BACKBONE if given is None else str(given).lower()
     if name not in names.BACKBONES:
         fix = did_you_mean(name, names.BACKBONES, otherwise=f"known: {listing(names.BACKBONES, most=30)}")
-        work.refuse("backbone", "unknown backbone", got=given, fix=fix)
+        state.refuse("backbone", "unknown backbone", got=given, fix=fix)
         return
-    decoder = work.options["arch"]
+    decoder = state.options["arch"]
     if decoder not in _UNEVEN.get(name, (decoder,)):
         wrong = f"gives features whose sizes do not fit {value}"
-        work.refuse("backbone", wrong, got=given, fix="use another one, for example resnet34")
+        state.refuse("backbone", wrong, got=given, fix="use another one, for example resnet34")
         return
     network, tag = names.BACKBONES[name]
-    wants = _wants_weights(work)
+    wants = _wants_weights(state)
     if wants and not tag:
-        work.refuse("encoder_weights", f"there are none for {given}", fix="use encoder_weights: null")
-    work.set("arch.encoder", f"{network}.{tag}" if wants and tag else network)
-    work.set("arch.pretrained", wants)
-    work.say("backbone", "differs", "arch.encoder", f"missing, so {_BACKBONE}" if given is None else "timm's network")
+        state.refuse("encoder_weights", f"there are none for {given}", fix="use encoder_weights: null")
+    state.set("arch.encoder", f"{network}.{tag}" if wants and tag else network)
+    state.set("arch.pretrained", wants)
+    state.say("backbone", "differs", "arch.encoder", f"missing, so {_BACKBONE}" if given is None else "timm's network")
 
 
-def _wants_weights(work: Work) -> bool:
+def _wants_weights(state: State) -> bool:
     """Whether the encoder starts from ImageNet's weights, as in segmentation_models where the file does not say."""
-    given = [work.source[key] for key in ("encoder_weights", "weights") if key in work.source]
+    given = [state.source[key] for key in ("encoder_weights", "weights") if key in state.source]
     if not given:
-        work.say("encoder_weights", "same", "arch.pretrained", "missing, so imagenet")
+        state.say("encoder_weights", "same", "arch.pretrained", "missing, so imagenet")
     return any(one is not None for one in given) or not given
 
 
-def native_term(work: Work, key: str, word: str) -> str | None:
+def native_term(state: State, key: str, word: str) -> str | None:
     """The term of `loss=composite` that a loss means for masks; notes a problem when there is none.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         key: Where it stands in the source.
         word: Musket's name.
     """
     term = LOSSES.get(word.lower())
     if term is None:
-        is_known = work.is_own(word) or word.lower() in names.LOSSES
+        is_known = state.is_own(word) or word.lower() in names.LOSSES
         fix = did_you_mean(word, LOSSES, otherwise=f"for masks there are {listing(LOSSES, most=20)}")
-        work.refuse(key, "is no loss of masks here" if is_known else "unknown loss", got=word, fix=fix)
+        state.refuse(key, "is no loss of masks here" if is_known else "unknown loss", got=word, fix=fix)
         return None
     is_categorical = "categorical" in word.lower()
-    if is_categorical and work.activation == "sigmoid":
+    if is_categorical and state.activation == "sigmoid":
         wrong = f"{word} needs probabilities of another activation than sigmoid"
-        work.refuse(key, wrong, fix="use binary_crossentropy")
+        state.refuse(key, wrong, fix="use binary_crossentropy")
         return None
     note = _NOTES.get(term, "")
-    if term == "ce" and not is_categorical and work.activation == "softmax":
+    if term == "ce" and not is_categorical and state.activation == "softmax":
         note = f"{word} of a softmax is the cross-entropy of each pixel's class here, not a question for each class"
-    if note and not any((line.key, line.note) == (key, note) for line in work.lines):
-        work.say(key, "differs", "loss", note)
+    if note and not any((line.key, line.note) == (key, note) for line in state.lines):
+        state.say(key, "differs", "loss", note)
     return term
 
 
@@ -149,9 +149,9 @@ def component(expression: str) -> dict[str, Any]:
     return {"_target_": path_of("loss", "composite"), "expression": expression}
 
 
-def metrics(work: Work) -> dict[str, str]:
+def metrics(state: State) -> dict[str, str]:
     """Native metrics by Musket's names; with one class overlaps are those of the foreground."""
-    of_foreground = "foreground_" if work.activation == "sigmoid" else ""
+    of_foreground = "foreground_" if state.activation == "sigmoid" else ""
     return {
         **{name: name for name in _NATIVE},
         **dict.fromkeys(_ACCURACIES, "pixel_accuracy"),
@@ -160,22 +160,22 @@ def metrics(work: Work) -> dict[str, str]:
     }
 
 
-def metric(work: Work, key: str, name: str) -> str | None:
+def metric(state: State, key: str, name: str) -> str | None:
     """The native name of a metric; notes a problem when there is none.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         key: Where it stands in the source.
         name: Musket's name, without `val_` and `_holdout`.
     """
-    table = metrics(work)
+    table = metrics(state)
     native = table.get(name.lower())
     if native is None:
         fix = did_you_mean(name, table, otherwise=f"for masks there are {listing(table, most=20)}")
-        is_known = work.is_own(name) or any(name.lower() in one for one in names.METRICS.values())
-        work.refuse(key, "is no metric of masks here" if is_known else "unknown metric", got=name, fix=fix)
+        is_known = state.is_own(name) or any(name.lower() in one for one in names.METRICS.values())
+        state.refuse(key, "is no metric of masks here" if is_known else "unknown metric", got=name, fix=fix)
     elif name.lower() in _IOU:
         note = "intersection over union of predicted and true pixels; Musket's iou is another, soft overlap"
-        if not any(line.note == note for line in work.lines):
-            work.say(key, "differs", "metrics", note)
+        if not any(line.note == note for line in state.lines):
+            state.say(key, "differs", "metrics", note)
     return native

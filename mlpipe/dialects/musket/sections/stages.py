@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import callbacks, losses
 from mlpipe.dialects.musket.sections.callbacks import Callbacks
+from mlpipe.dialects.musket.state import State
 from mlpipe.names import path_of
 
 _KEYS = (
@@ -16,81 +16,81 @@ _KEYS = (
 )  # fmt: skip
 
 
-def translate_stages(work: Work, root: Callbacks) -> None:
+def translate_stages(state: State, root: Callbacks) -> None:
     """The list of stages.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         root: What the root's callbacks mean.
     """
-    given = work.source.get("stages")
+    given = state.source.get("stages")
     if not isinstance(given, list) or not given:
-        work.refuse("stages", "nothing is trained without stages", got=given, fix="for example stages: [{epochs: 10}]")
+        state.refuse("stages", "nothing is trained without stages", got=given, fix="for example stages: [{epochs: 10}]")
         return
-    frozen = bool(work.source.get("freeze_encoder", False))
+    frozen = bool(state.source.get("freeze_encoder", False))
     mentioned = frozen or any({"freeze_encoder", "unfreeze_encoder"} & set(entry or {}) for entry in given)
     entries = []
     for number, entry in enumerate(given):
         if not isinstance(entry, Mapping):
-            work.refuse(f"stages[{number}]", "must be a mapping", got=entry, fix="for example {epochs: 10}")
+            state.refuse(f"stages[{number}]", "must be a mapping", got=entry, fix="for example {epochs: 10}")
             continue
         if "unfreeze_encoder" in entry or "freeze_encoder" in entry:
             frozen = not entry["unfreeze_encoder"] if "unfreeze_encoder" in entry else bool(entry["freeze_encoder"])
-        native = _stage(work, number, entry, root)
+        native = _stage(state, number, entry, root)
         if len(given) > 1:
             native["keep"] = True
         if mentioned:
             native["freeze"] = "backbone" if frozen else False
         entries.append(native)
-    work.set("stages.list", entries)
-    if "freeze_encoder" in work.source:
-        work.say("freeze_encoder", "differs", "stages.list", "what is frozen keeps its batch statistics too")
+    state.set("stages.list", entries)
+    if "freeze_encoder" in state.source:
+        state.say("freeze_encoder", "differs", "stages.list", "what is frozen keeps its batch statistics too")
 
 
-def _stage(work: Work, number: int, entry: Mapping[str, Any], root: Callbacks) -> dict[str, Any]:
+def _stage(state: State, number: int, entry: Mapping[str, Any], root: Callbacks) -> dict[str, Any]:
     key = f"stages[{number}]"
     for unknown in set(entry) - set(_KEYS):
-        work.unknown(f"{key}.{unknown}", str(unknown), _KEYS)
+        state.unknown(f"{key}.{unknown}", str(unknown), _KEYS)
     epochs = entry.get("epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        work.refuse(f"{key}.epochs", "must be a whole number >= 1", got=epochs, fix="say how many epochs it has")
+        state.refuse(f"{key}.epochs", "must be a whole number >= 1", got=epochs, fix="say how many epochs it has")
     native: dict[str, Any] = {"epochs": epochs}
     if entry.get("loss") is not None:
-        found = losses.component(work, f"{key}.loss", entry["loss"])
+        found = losses.component(state, f"{key}.loss", entry["loss"])
         if found is not None:
             native["loss"] = found
-    own = _callbacks(work, key, entry, root)
+    own = _callbacks(state, key, entry, root)
     rate = own.lr if own is not None else root.lr
     if entry.get("lr") is not None or rate is not None:
         native["lr"] = float(rate if rate is not None else entry["lr"])
     if own is not None:
         native["callbacks"] = own.callbacks
         if own.logging is not None and root.logging is None:
-            work.options["logging"] = "tensorboard"
+            state.options["logging"] = "tensorboard"
             for name, value in own.logging.items():
-                work.set(f"logging.{name}", value)
-            work.say(f"{key}.callbacks.TensorBoard", "differs", "logging", "it writes in all stages")
+                state.set(f"logging.{name}", value)
+            state.say(f"{key}.callbacks.TensorBoard", "differs", "logging", "it writes in all stages")
         native["lr_scheduler"] = own.lr_scheduler or {"_target_": path_of("lr_scheduler", "none")}
     if number and entry.get("lr") is None and entry.get("loss") is None:
         native["carry"] = True
-    _negatives(work, key, entry, native)
-    _start(work, key, entry, native)
+    _negatives(state, key, entry, native)
+    _start(state, key, entry, native)
     if entry.get("logAll"):
-        work.say(f"{key}.logAll", "ignored", note="metrics are computed after every epoch")
-    work.say(key, "same", f"stages.list[{number}]")
+        state.say(f"{key}.logAll", "ignored", note="metrics are computed after every epoch")
+    state.say(key, "same", f"stages.list[{number}]")
     return native
 
 
-def _callbacks(work: Work, key: str, entry: Mapping[str, Any], root: Callbacks) -> Callbacks | None:
+def _callbacks(state: State, key: str, entry: Mapping[str, Any], root: Callbacks) -> Callbacks | None:
     """The callbacks of a stage with some of its own; None where they are the root's."""
     if "callbacks" not in entry and "extra_callbacks" not in entry:
         return None
-    base = entry.get("callbacks", work.source.get("callbacks"))
+    base = entry.get("callbacks", state.source.get("callbacks"))
     extra = entry.get("extra_callbacks") or {}
     if isinstance(base, Mapping) and isinstance(extra, Mapping):
-        return callbacks.translated(work, f"{key}.callbacks", {**base, **extra})
+        return callbacks.translated(state, f"{key}.callbacks", {**base, **extra})
     joined = [*_as_list(base), *_as_list(extra)]
-    return callbacks.translated(work, f"{key}.callbacks", joined)
+    return callbacks.translated(state, f"{key}.callbacks", joined)
 
 
 def _as_list(given: Any) -> list[Any]:
@@ -99,7 +99,7 @@ def _as_list(given: Any) -> list[Any]:
     return list(given or [])
 
 
-def _negatives(work: Work, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
+def _negatives(state: State, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
     training = entry.get("negatives", "all")
     for name, place in (("negatives", "negatives"), ("validation_negatives", "val_negatives")):
         given = entry.get(name, training)
@@ -108,16 +108,16 @@ def _negatives(work: Work, key: str, entry: Mapping[str, Any], native: dict[str,
         if given == "none" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
             native[place] = 0 if given == "none" else given
         elif isinstance(given, float):
-            work.say(f"{key}.{name}", "lint", note=f"{given} is no whole number, so all negatives are kept")
+            state.say(f"{key}.{name}", "lint", note=f"{given} is no whole number, so all negatives are kept")
         else:
-            work.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=given)
+            state.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=given)
 
 
-def _start(work: Work, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
+def _start(state: State, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
     given = entry.get("initial_weights")
     if given is None:
         return
-    candidates = [work.home.experiment / str(given), work.home.project / str(given)]
+    candidates = [state.home.experiment / str(given), state.home.project / str(given)]
     there = next((path for path in candidates if path.is_file()), None)
     native["initial_weights"] = str(there or given)
-    work.say(f"{key}.initial_weights", "differs", "", "it wins over the best weights of the stage before")
+    state.say(f"{key}.initial_weights", "differs", "", "it wins over the best weights of the stage before")

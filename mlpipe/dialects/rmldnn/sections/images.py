@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mlpipe.dialects.rmldnn import schema
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.masks import check_moves, require_targets
 from mlpipe.dialects.rmldnn.sections.pde import translate_burgers
 from mlpipe.dialects.rmldnn.sections.transforms import listed_of, refuse_moves, translate_transforms
+from mlpipe.dialects.rmldnn.state import State
 
 _PATHS = (
     ("input_path", "train"), ("target_path", "train_targets"), ("test_input_path", "test"),
@@ -16,113 +16,115 @@ _PATHS = (
 _CHANNELS = (1, 3, 4)
 
 
-def translate_target_images(work: Work) -> None:
+def translate_target_images(state: State) -> None:
     """Images with images as targets."""
-    data = work.section("data")
-    work.options["task"] = "image_folders"
+    data = state.section("data")
+    state.options["task"] = "image_folders"
     is_grey = bool(data.get("input_grayscale", data.get("grayscale", False)))
     grey_target = bool(data.get("target_grayscale", data.get("grayscale", False)))
-    _paths(work, may_be_own=is_grey == grey_target)
+    _paths(state, may_be_own=is_grey == grey_target)
     for key, value in {"pairing": "order", "strict": True, "bits": 8}.items():
-        work.set(f"task.{key}", value)
-    work.set("task.channels", 1 if is_grey else 3)
+        state.set(f"task.{key}", value)
+    state.set("task.channels", 1 if is_grey else 3)
     target = 1 if grey_target else 3
-    if not _has_any(work):
-        work.set("task.labelled", False)
-        units = work.network.units
-        if units is not None and work.network.maps and units not in _CHANNELS:
+    if not _has_any(state):
+        state.set("task.labelled", False)
+        units = state.network.units
+        if units is not None and state.network.maps and units not in _CHANNELS:
             fix = "give target_type and test_target_path, or end it in 1 or 3 maps"
-            work.refuse("layers", f"the network gives {units} maps, images have 1 or 3", fix=fix)
-        target = units if units is not None and work.network.maps else target
-    work.set("task.target_channels", target)
+            state.refuse("layers", f"the network gives {units} maps, images have 1 or 3", fix=fix)
+        target = units if units is not None and state.network.maps else target
+    state.set("task.target_channels", target)
     for key in ("grayscale", "input_grayscale", "target_grayscale"):
         if key in data:
-            work.say(f"data.{key}", "same", "task.target_channels" if key == "target_grayscale" else "task.channels")
-    translate_transforms(work, is_colour=not is_grey, white=255.0, target_colour=target == 3)
-    check_moves(work, sizes=True)
+            state.say(f"data.{key}", "same", "task.target_channels" if key == "target_grayscale" else "task.channels")
+    translate_transforms(state, is_colour=not is_grey, white=255.0, target_colour=target == 3)
+    check_moves(state, sizes=True)
 
 
-def translate_target_arrays(work: Work) -> None:
+def translate_target_arrays(state: State) -> None:
     """NumPy and HDF5 files with arrays as targets."""
-    work.options["task"] = "samples"
-    work.set("task.labels", "images")
+    state.options["task"] = "samples"
+    state.set("task.labels", "images")
     # Initial values are rows of an image, for a network that takes them without a height, too.
-    is_row = str(work.section("loss").get("function", "")).lower().startswith("burgers")
-    if work.network.axes != 2 and not is_row:
-        work.set("task.axes", work.network.axes)
-        refuse_moves(work, work.network.axes, "samples")
-    _paths(work, may_be_own=True)
-    if not _has_any(work):
-        work.set("task.labelled", False)
-        work.set("task.classes", [f"channel {number}" for number in range(work.network.units or 1)])
-    translate_transforms(work, is_colour=False, white=1.0, target_colour=False)
-    check_moves(work, sizes=True)
+    is_row = str(state.section("loss").get("function", "")).lower().startswith("burgers")
+    if state.network.axes != 2 and not is_row:
+        state.set("task.axes", state.network.axes)
+        refuse_moves(state, state.network.axes, "samples")
+    _paths(state, may_be_own=True)
+    if not _has_any(state):
+        state.set("task.labelled", False)
+        state.set("task.classes", [f"channel {number}" for number in range(state.network.units or 1)])
+    translate_transforms(state, is_colour=False, white=1.0, target_colour=False)
+    check_moves(state, sizes=True)
 
 
-def _has_any(work: Work) -> bool:
+def _has_any(state: State) -> bool:
     """Whether samples have targets."""
-    return work.trains or work.has_targets
+    return state.trains or state.has_targets
 
 
-def _paths(work: Work, *, may_be_own: bool) -> None:
+def _paths(state: State, *, may_be_own: bool) -> None:
     """The folders; where inputs are the targets too, these are left out."""
-    data = work.section("data")
-    names = [name for _, name, _ in listed_of(work, "input")]
-    used = [(key, place) for key, place in _PATHS if work.trains or key.startswith("test")]
-    pairs = [("input_path", "target_path")] * work.trains + [("test_input_path", "test_target_path")] * work.evaluates
+    data = state.section("data")
+    names = [name for _, name, _ in listed_of(state, "input")]
+    used = [(key, place) for key, place in _PATHS if state.trains or key.startswith("test")]
+    pairs = [("input_path", "target_path")] * state.trains + [("test_input_path", "test_target_path")] * state.evaluates
     makes_own = "random_patches" in names and all(not data.get(target) for _, target in pairs)
-    are_own = _has_any(work) and may_be_own and all(data.get(target) == data.get(one) for one, target in pairs)
-    if work.solves:
+    are_own = _has_any(state) and may_be_own and all(data.get(target) == data.get(one) for one, target in pairs)
+    if state.solves:
         # The network's input is the diffusivity that its output is judged by.
         makes_own = are_own = True
     if not makes_own:
-        require_targets(work)
+        require_targets(state)
     for key, place in used:
         if key in data and are_own and "target" in key:
-            work.say(f"data.{key}", "same", "task", "each sample is its own target")
+            state.say(f"data.{key}", "same", "task", "each sample is its own target")
         elif key in data:
-            work.same(f"data.{key}", f"task.{place}", data[key])
+            state.same(f"data.{key}", f"task.{place}", data[key])
     for key, _ in _PATHS:
         if key in data and key not in [one for one, _ in used]:
-            work.say(f"data.{key}", "ignored", note="nothing is trained")
+            state.say(f"data.{key}", "ignored", note="nothing is trained")
 
 
-def translate_image_loss(work: Work) -> None:
+def translate_image_loss(state: State) -> None:
     """MSE or BCE between images, and the signal-to-noise ratio in the place of an accuracy."""
-    given = work.section("loss")
-    kind, end = schema.named(str(given["function"]), schema.LOSSES), work.network.end
+    given = state.section("loss")
+    kind, end = schema.named(str(given["function"]), schema.LOSSES), state.network.end
     if kind == "Burgers_pde":
-        translate_burgers(work)
+        translate_burgers(state)
         return
-    if work.solves:
-        _poisson(work, kind)
+    if state.solves:
+        _poisson(state, kind)
         return
-    work.set("metrics.train", ["psnr"])
-    work.say("loss", "differs", "metrics.train", "images have no accuracy: in its place stands their PSNR, in decibels")
+    state.set("metrics.train", ["psnr"])
+    state.say(
+        "loss", "differs", "metrics.train", "images have no accuracy: in its place stands their PSNR, in decibels"
+    )
     if kind == "mse":
-        work.options["loss"] = "mse"
-        work.say("loss.function", "same", "loss=mse", "of the network's outputs as they are")
+        state.options["loss"] = "mse"
+        state.say("loss.function", "same", "loss=mse", "of the network's outputs as they are")
     elif kind == "bce" and end not in ("sigmoid", "softmax"):
         wrong = f"BCE takes values from 0 to 1, the network ends in {end}"
-        work.refuse("loss.function", wrong, fix="end the network in sigmoid, or use MSE")
+        state.refuse("loss.function", wrong, fix="end the network in sigmoid, or use MSE")
     elif kind == "bce":
-        work.options["loss"] = "bce"
-        work.say("loss.function", "same", "loss=bce", "between values, of which targets may be any from 0 to 1")
+        state.options["loss"] = "bce"
+        state.say("loss.function", "same", "loss=bce", "between values, of which targets may be any from 0 to 1")
         if "source" in given:
-            work.say("loss.source", "ignored", note="as in rmldnn")
+            state.say("loss.source", "ignored", note="as in rmldnn")
     else:
         fix = "use MSE or BCE, or add target_is_mask where targets are masks"
-        work.refuse("loss.function", f"{kind} compares classes, targets are images", fix=fix)
+        state.refuse("loss.function", f"{kind} compares classes, targets are images", fix=fix)
 
 
-def _poisson(work: Work, kind: str) -> None:
+def _poisson(state: State, kind: str) -> None:
     """The energy of a solution, whose diffusivity the network's input is."""
-    axes, own = (3 if kind == "Poisson3D_pde" else 2), work.network.axes
+    axes, own = (3 if kind == "Poisson3D_pde" else 2), state.network.axes
     if own != axes:
         fix = f"use Poisson{own}D_pde" if own in (2, 3) else f"use a network of {axes} axes"
-        work.refuse("loss.function", f"{kind} is for {axes} axes, the network has {own}", fix=fix)
-    work.options["loss"] = "poisson"
-    work.set("metrics.train", [])
+        state.refuse("loss.function", f"{kind} is for {axes} axes, the network has {own}", fix=fix)
+    state.options["loss"] = "poisson"
+    state.set("metrics.train", [])
     where = "square" if axes == 2 else "cube"
     note = f"the plain integral over the unit {where}, by two Gauss points along each axis; only the input is used, no target"
-    work.say("loss.function", "differs", "loss=poisson", note)
+    state.say("loss.function", "differs", "loss=poisson", note)

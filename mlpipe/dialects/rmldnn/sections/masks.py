@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.transforms import COLOURS, listed_of, translate_transforms
+from mlpipe.dialects.rmldnn.state import State
 
 # How far a value may lie from a whole number to be meant as it: std 0.00392 is 1/255 in three digits only.
 _NEAR = 0.15
@@ -15,96 +15,98 @@ _NEAR = 0.15
 _WHOLE = 'add {"normalize": {"std": 0.00392}} to the transforms of targets'
 
 
-def translate_mask_images(work: Work) -> None:
+def translate_mask_images(state: State) -> None:
     """Images with images as masks."""
-    data = work.section("data")
-    work.options["task"] = "mask_folders"
+    data = state.section("data")
+    state.options["task"] = "mask_folders"
     for key, place in (
         ("input_path", "train"), ("target_path", "train_masks"), ("test_input_path", "test"),
         ("test_target_path", "test_masks"),
     ):  # fmt: skip
-        if key in data and (work.trains or key.startswith("test")):
-            work.same(f"data.{key}", f"task.{place}", data[key])
+        if key in data and (state.trains or key.startswith("test")):
+            state.same(f"data.{key}", f"task.{place}", data[key])
         elif key in data:
-            work.say(f"data.{key}", "ignored", note="nothing is trained")
-    require_targets(work)
+            state.say(f"data.{key}", "ignored", note="nothing is trained")
+    require_targets(state)
     for key, value in {"pairing": "order", "strict": True, "bits": 8}.items():
-        work.set(f"task.{key}", value)
+        state.set(f"task.{key}", value)
     grey = bool(data.get("input_grayscale", data.get("grayscale", False)))
-    work.set("task.channels", 1 if grey else 3)
+    state.set("task.channels", 1 if grey else 3)
     for key in ("grayscale", "input_grayscale", "target_grayscale"):
         if key in data:
             note = "a mask has one number for each pixel in any case" if key == "target_grayscale" else ""
-            work.say(f"data.{key}", "same", "" if note else "task.channels", note)
-    classes_and_values(work, 255.0)
-    translate_transforms(work, is_colour=not grey, white=255.0)
-    note_masks(work)
+            state.say(f"data.{key}", "same", "" if note else "task.channels", note)
+    classes_and_values(state, 255.0)
+    translate_transforms(state, is_colour=not grey, white=255.0)
+    note_masks(state)
 
 
-def require_targets(work: Work) -> None:
+def require_targets(state: State) -> None:
     """Refuse a training without masks, and outputs of a training that has none to be compared with."""
-    data = work.section("data")
-    if work.trains and "target_path" not in data:
-        work.refuse("data.target_path", "is needed to train", fix="name the folder of the masks")
-    if work.trains and work.evaluates and not work.has_targets:
+    data = state.section("data")
+    if state.trains and "target_path" not in data:
+        state.refuse("data.target_path", "is needed to train", fix="name the folder of the masks")
+    if state.trains and state.evaluates and not state.has_targets:
         fix = "add it, or predict these images in a configuration of their own, without input_path"
-        work.refuse("data.test_target_path", "is needed beside a training", fix=fix)
+        state.refuse("data.test_target_path", "is needed beside a training", fix=fix)
 
 
-def note_masks(work: Work) -> None:
+def note_masks(state: State) -> None:
     """Note in the report what holds for masks."""
-    data = work.section("data")
+    data = state.section("data")
     if "target_is_mask" in data:
-        work.say("data.target_is_mask", "same", "task")
-    elif work.has_targets or work.trains:
+        state.say("data.target_is_mask", "same", "task")
+    elif state.has_targets or state.trains:
         note = "the loss is of classes: targets are masks, whose pixels are never mixed"
-        work.say("data.target_is_mask", "differs", "task", note)
-    moved = [name for name in ("rotate", "random_rotate") if any(name == one for _, one, _ in listed_of(work, "input"))]
+        state.say("data.target_is_mask", "differs", "task", note)
+    moved = [
+        name for name in ("rotate", "random_rotate") if any(name == one for _, one, _ in listed_of(state, "input"))
+    ]
     if moved:
         note = "pixels that come from outside of the image count nowhere"
-        work.say(f"data.transforms.{moved[0]}", "differs", note=note)
+        state.say(f"data.transforms.{moved[0]}", "differs", note=note)
 
 
-def classes_and_values(work: Work, white: float, section: str = "task") -> None:
+def classes_and_values(state: State, white: float, section: str = "task") -> None:
     """The classes, as many as the network has maps (a single one has two), and the value of each in the masks.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         white: What the masks' pixels are divided by before they are normalised.
         section: Where that is said: `task`, or `mode`, where classes are as many as the network has.
     """
-    units = work.network.units
-    if units is None or not work.network.maps:
+    units = state.network.units
+    if units is None or not state.network.maps:
         fix = "end the network in a convolution with a filter for each class, or one and a sigmoid"
-        work.refuse("layers", "targets are masks, and the network gives no maps", fix=fix)
+        state.refuse("layers", "targets are masks, and the network gives no maps", fix=fix)
         return
     count = 2 if units == 1 else units
     if section == "task":
         names = ["background", "foreground"] if units == 1 else [str(number) for number in range(count)]
-        work.set("task.classes", names)
-    if not work.trains and not work.has_targets:
+        state.set("task.classes", names)
+    if not state.trains and not state.has_targets:
         return
-    values = [_value_of(work, number, white) for number in range(count)]
+    values = [_value_of(state, number, white) for number in range(count)]
     if None in values:
         wrong = f"no value of a pixel becomes the class {values.index(None)} of {count}"
-        work.refuse("data.target_transforms", wrong, fix=_WHOLE)
+        state.refuse("data.target_transforms", wrong, fix=_WHOLE)
         return
-    work.set(f"{section}.values", values)
-    ignored = work.section("loss").get("ignore_index")
+    state.set(f"{section}.values", values)
+    ignored = state.section("loss").get("ignore_index")
     if ignored is not None and not 0 <= ignored < count:
-        value = _value_of(work, int(ignored), white)
+        value = _value_of(state, int(ignored), white)
         if value is None:
-            work.say("loss.ignore_index", "ignored", note="no pixel can be of this class")
+            state.say("loss.ignore_index", "ignored", note="no pixel can be of this class")
         else:
-            work.say("loss.ignore_index", "same", work.set(f"{section}.ignore_index", value))
+            state.say("loss.ignore_index", "same", state.set(f"{section}.ignore_index", value))
 
 
-def _value_of(work: Work, number: int, white: float) -> int | None:
+def _value_of(state: State, number: int, white: float) -> int | None:
     """The pixel whose normalised value is a class number; None: there is none."""
     found = []
     for pixel in range(256):
         value = pixel / white
-        for _, name, given in listed_of(work, "target"):
+        for _, name, given in listed_of(state, "target"):
             if name == "normalize":
                 value = (value - float(given.get("mean", 0))) / float(given.get("std", 1))
         found.append((abs(value - number), pixel))
@@ -112,113 +114,113 @@ def _value_of(work: Work, number: int, white: float) -> int | None:
     return pixel if distance <= _NEAR else None
 
 
-def check_moves(work: Work, *, sizes: bool = False) -> None:
+def check_moves(state: State, *, sizes: bool = False) -> None:
     """Demand that inputs and targets, where there are any, are moved by the same transforms: both go through one list.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         sizes: Whether a resize may give targets another size.
     """
-    if not (work.trains or work.has_targets):
+    if not (state.trains or state.has_targets):
         return
     moves = [
-        [(name, None if sizes and name == "resize" else given) for _, name, given in listed_of(work, part)
+        [(name, None if sizes and name == "resize" else given) for _, name, given in listed_of(state, part)
          if name not in COLOURS]
         for part in ("input", "target")
     ]  # fmt: skip
     if moves[0] != moves[1]:
         fix = "list the same ones in both, in the same order"
         wrong = "resizes, crops, flips or turns targets in another way than input_transforms does inputs"
-        work.refuse("data.target_transforms", wrong, fix=fix)
+        state.refuse("data.target_transforms", wrong, fix=fix)
 
 
-def translate_mask_loss(work: Work) -> None:
+def translate_mask_loss(state: State) -> None:
     """The loss between maps and masks, and Dice as the accuracy."""
-    given = work.section("loss")
-    kind, end, units = schema.named(str(given["function"]), schema.LOSSES), work.network.end, work.network.units
-    work.set("metrics.train", ["foreground_dice" if units == 1 else "dice"])
-    work.say("loss", "same", "metrics.train", "the accuracy of masks is their Dice, over the pixels of all images")
+    given = state.section("loss")
+    kind, end, units = schema.named(str(given["function"]), schema.LOSSES), state.network.end, state.network.units
+    state.set("metrics.train", ["foreground_dice" if units == 1 else "dice"])
+    state.say("loss", "same", "metrics.train", "the accuracy of masks is their Dice, over the pixels of all images")
     if end == "linear" or (units == 1 and end != "sigmoid"):
         fix = "end it in softmax or log_softmax, with a single map in sigmoid"
         wrong = f"{kind} takes probabilities, the network ends in {end}" + (" with one map" if units == 1 else "")
-        work.refuse("loss.function", wrong, fix=fix)
+        state.refuse("loss.function", wrong, fix=fix)
     elif kind in ("Dice", "Jaccard"):
-        _overlap(work, kind.lower(), given)
+        _overlap(state, kind.lower(), given)
     elif kind == "Lovasz":
-        work.options["loss"] = "lovasz"
-        work.set("loss.hinge", units == 1)
-        work.say("loss.function", "same", "loss=lovasz", "the Lovász hinge" if units == 1 else "over the softmax")
+        state.options["loss"] = "lovasz"
+        state.set("loss.hinge", units == 1)
+        state.say("loss.function", "same", "loss=lovasz", "the Lovász hinge" if units == 1 else "over the softmax")
     elif kind == "Focal":
-        _focal(work, given)
+        _focal(state, given)
     elif kind == "nll" and units != 1:
-        _nll(work, given)
+        _nll(state, given)
     elif kind == "bce" and units == 1:
-        work.options["loss"] = "ce"
-        work.say("loss.function", "same", "loss=ce", "of a single sigmoid it is the binary cross-entropy")
+        state.options["loss"] = "ce"
+        state.say("loss.function", "same", "loss=ce", "of a single sigmoid it is the binary cross-entropy")
     else:
         fix = "use NLL for several maps and BCE for one" if kind in ("nll", "bce") else "use Dice, BCE or NLL"
-        work.refuse("loss.function", f"{kind} does not compare {units} maps with one mask", fix=fix)
-    _source(work, str(given.get("source", "")).lower(), kind)
+        state.refuse("loss.function", f"{kind} does not compare {units} maps with one mask", fix=fix)
+    _source(state, str(given.get("source", "")).lower(), kind)
 
 
-def _source(work: Work, source: str, kind: str) -> None:
+def _source(state: State, source: str, kind: str) -> None:
     """Check the loss's `source` against the network's end; sigmoid and softmax both mean probabilities."""
-    end = work.network.end
+    end = state.network.end
     if source and kind != "bce" and (source == "log_softmax") != (end == "log_softmax"):
-        work.refuse("loss.source", f"the network ends in {end}", got=source, fix=f"write {end}")
+        state.refuse("loss.source", f"the network ends in {end}", got=source, fix=f"write {end}")
     elif source:
-        work.say("loss.source", "ignored" if kind == "bce" else "same", note="the network's end says it")
+        state.say("loss.source", "ignored" if kind == "bce" else "same", note="the network's end says it")
     elif end == "log_softmax" and kind in ("Dice", "Jaccard", "Focal", "Lovasz"):
-        work.say(
+        state.say(
             "loss.source", "differs", note="softmax is rmldnn's default; the network's log_softmax is taken as it is"
         )
 
 
-def _overlap(work: Work, option: str, params: Mapping[str, Any]) -> None:
-    work.options["loss"] = option
-    work.set("loss.over", "all")
-    work.set("loss.eps", float(params.get("eps", 1e-7)))
+def _overlap(state: State, option: str, params: Mapping[str, Any]) -> None:
+    state.options["loss"] = option
+    state.set("loss.over", "all")
+    state.set("loss.eps", float(params.get("eps", 1e-7)))
     weight = [float(value) for value in params.get("weight", [])]
-    if work.network.units == 1:
+    if state.network.units == 1:
         # The single map is the second class; the first one is nothing of its own.
-        work.set("loss.class_weights", [0.0, 1.0])
+        state.set("loss.class_weights", [0.0, 1.0])
         if weight:
-            work.say("loss.weight", "ignored", note="of one class")
-    elif weight and len(weight) != work.network.units:
-        wrong = f"the network has {work.network.units} maps"
-        work.refuse("loss.weight", wrong, got=weight, fix=f"give {work.network.units} numbers")
+            state.say("loss.weight", "ignored", note="of one class")
+    elif weight and len(weight) != state.network.units:
+        wrong = f"the network has {state.network.units} maps"
+        state.refuse("loss.weight", wrong, got=weight, fix=f"give {state.network.units} numbers")
     elif weight:
-        work.set("loss.class_weights", weight)
-        work.say("loss.weight", "same", "loss.class_weights", "of each class in the mean")
-    work.say("loss.function", "same", f"loss={option}", "over the pixels of a batch, the mean over classes")
+        state.set("loss.class_weights", weight)
+        state.say("loss.weight", "same", "loss.class_weights", "of each class in the mean")
+    state.say("loss.function", "same", f"loss={option}", "over the pixels of a batch, the mean over classes")
 
 
-def _focal(work: Work, params: Mapping[str, Any]) -> None:
-    work.options["loss"] = "focal"
-    work.set("loss.gamma", float(params.get("gamma", 2.0)))
-    work.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
+def _focal(state: State, params: Mapping[str, Any]) -> None:
+    state.options["loss"] = "focal"
+    state.set("loss.gamma", float(params.get("gamma", 2.0)))
+    state.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
     weight = params.get("weight", params.get("alpha"))
-    if isinstance(weight, list) and work.network.units != 1:
-        work.set("loss.class_weights", [float(value) for value in weight])
-        work.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
+    if isinstance(weight, list) and state.network.units != 1:
+        state.set("loss.class_weights", [float(value) for value in weight])
+        state.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
     elif weight is not None:
-        work.missing("loss.alpha", "one weight for all classes", "give one for each class, or leave it out")
+        state.missing("loss.alpha", "one weight for all classes", "give one for each class, or leave it out")
 
 
-def _nll(work: Work, params: Mapping[str, Any]) -> None:
-    is_log, units = work.network.end == "log_softmax", work.network.units
-    work.options["loss"] = "nll" if is_log else "ce"
-    note = "" if is_log else f"NLL wants log-probabilities: the logarithm of the {work.network.end} is taken here"
-    work.say("loss.function", "same" if is_log else "differs", f"loss={work.options['loss']}", note)
+def _nll(state: State, params: Mapping[str, Any]) -> None:
+    is_log, units = state.network.end == "log_softmax", state.network.units
+    state.options["loss"] = "nll" if is_log else "ce"
+    note = "" if is_log else f"NLL wants log-probabilities: the logarithm of the {state.network.end} is taken here"
+    state.say("loss.function", "same" if is_log else "differs", f"loss={state.options['loss']}", note)
     weights, ignored = [float(value) for value in params.get("weight", [])], params.get("ignore_index")
     if weights and len(weights) != units:
-        work.refuse("loss.weight", f"the network has {units} maps", got=weights, fix=f"give {units} numbers")
+        state.refuse("loss.weight", f"the network has {units} maps", got=weights, fix=f"give {units} numbers")
         return
     if ignored is not None and 0 <= ignored < (units or 0):
         weights = weights or [1.0] * (units or 0)
         weights[int(ignored)] = 0.0
-        work.say("loss.ignore_index", "same", "loss.class_weights")
+        state.say("loss.ignore_index", "same", "loss.class_weights")
     if weights:
-        work.set("loss.class_weights", weights)
+        state.set("loss.class_weights", weights)
         if "weight" in params:
-            work.say("loss.weight", "same", "loss.class_weights")
+            state.say("loss.weight", "same", "loss.class_weights")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.masks import check_moves, classes_and_values, note_masks, require_targets
 from mlpipe.dialects.rmldnn.sections.transforms import (
     RANDOM,
@@ -14,6 +13,7 @@ from mlpipe.dialects.rmldnn.sections.transforms import (
     refuse_moves,
     translate_transforms,
 )
+from mlpipe.dialects.rmldnn.state import State
 
 _LISTS = ("sizes", "padding", "padded_sizes", "strides")
 _NOT_USED = ("batch_size", "preload", "grayscale", "input_grayscale", "target_grayscale")
@@ -22,117 +22,117 @@ _WORDS = {"hdf5_precision": "precision", "hdf5_layout": "layout"}
 _RESIZING, _MOVING = ("resize", "center_crop", "jitter_crop"), ("rotate",)
 
 
-def translate_slices(work: Work, inputs: str | None, targets: str | None) -> None:
+def translate_slices(state: State, inputs: str | None, targets: str | None) -> None:
     """Translate slices: the array, how it is cut, what is learned of it, and where predictions go.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         inputs: The type of inputs.
         targets: The type of targets.
     """
-    data = work.section("data")
+    data = state.section("data")
     for key, kind in (("input_type", inputs), ("target_type", targets)):
         if kind is not None and kind not in ("numpy", "hdf5"):
-            work.refuse(f"data.{key}", "slices are cut from numpy or hdf5", got=kind, fix="use one of them")
+            state.refuse(f"data.{key}", "slices are cut from numpy or hdf5", got=kind, fix="use one of them")
     if "test_output_path" in data:
-        work.refuse("data.test_output_path", "is for samples in files of their own", fix="use hdf5_outfile")
-    if (work.trains or work.has_targets) and not work.is_of_masks:
+        state.refuse("data.test_output_path", "is for samples in files of their own", fix="use hdf5_outfile")
+    if (state.trains or state.has_targets) and not state.is_of_masks:
         fix = "use NLL, Dice, Jaccard, Focal or Lovasz with target_type hdf5 or numpy, or add target_is_mask: true"
-        work.refuse("data.target_type", "slices are learned with a class for every place of the array", fix=fix)
-    elif work.trains:
-        _learned(work)
+        state.refuse("data.target_type", "slices are learned with a class for every place of the array", fix=fix)
+    elif state.trains:
+        _learned(state)
     else:
-        _applied(work)
+        _applied(state)
     for key in (*_WORDS, "hdf5_outfile"):
         if key in data and "hdf5_outfile" in data:
-            section = "callbacks.volume" if work.trains else "mode"
+            section = "callbacks.volume" if state.trains else "mode"
             value = data[key] if key == "hdf5_outfile" else data[key].lower()
-            work.same(f"data.{key}", f"{section}.{_WORDS.get(key, 'outfile')}", value)
+            state.same(f"data.{key}", f"{section}.{_WORDS.get(key, 'outfile')}", value)
         elif key in data:
-            work.say(f"data.{key}", "ignored", note="there is no hdf5_outfile")
+            state.say(f"data.{key}", "ignored", note="there is no hdf5_outfile")
 
 
-def _learned(work: Work) -> None:
+def _learned(state: State) -> None:
     """A training on the slices of an array."""
-    data = work.section("data")
-    work.options["task"] = "slices"
+    data = state.section("data")
+    state.options["task"] = "slices"
     paths = {"input_path": "train", "target_path": "train_targets", "test_input_path": "test",
              "test_target_path": "test_targets"}  # fmt: skip
     for key, place in paths.items():
         if key in data:
-            work.same(f"data.{key}", f"task.{place}", data[key])
-    require_targets(work)
-    work.same("data.slicers", "task.slices", [_native(one) for one in data["slicers"]])
-    classes_and_values(work, 1.0)
-    note_masks(work)
-    check_moves(work)
+            state.same(f"data.{key}", f"task.{place}", data[key])
+    require_targets(state)
+    state.same("data.slicers", "task.slices", [_native(one) for one in data["slicers"]])
+    classes_and_values(state, 1.0)
+    note_masks(state)
+    check_moves(state)
     if "hdf5_outfile" in data:
-        _joined(work)
-    for place, name, _ in {one[0]: one for part in ("input", "target") for one in listed_of(work, part)}.values():
+        _joined(state)
+    for place, name, _ in {one[0]: one for part in ("input", "target") for one in listed_of(state, part)}.values():
         if name in _RESIZING:
             fix = "leave it out: sizes say how large slices are"
-            work.refuse(place, f"{name} changes the size of slices", fix=fix)
+            state.refuse(place, f"{name} changes the size of slices", fix=fix)
         elif name in _MOVING and "hdf5_outfile" in data:
             fix = "leave it out, or apply it to the arrays beforehand"
-            work.refuse(place, f"{name} moves what predictions in hdf5_outfile are of", fix=fix)
-    refuse_moves(work, sum(size > 1 for size in data["slicers"][0]["sizes"]), "slices")
-    if not work.wrong:
-        translate_transforms(work, is_colour=False, white=1.0)
+            state.refuse(place, f"{name} moves what predictions in hdf5_outfile are of", fix=fix)
+    refuse_moves(state, sum(size > 1 for size in data["slicers"][0]["sizes"]), "slices")
+    if not state.wrong:
+        translate_transforms(state, is_colour=False, white=1.0)
 
 
-def _joined(work: Work) -> None:
+def _joined(state: State) -> None:
     """Demand what predictions of a training can be joined of."""
-    if not work.evaluates:
-        work.refuse("data.hdf5_outfile", "holds predictions of test slices", fix="add test_input_path")
-    for number, one in enumerate(work.section("data")["slicers"]):
+    if not state.evaluates:
+        state.refuse("data.hdf5_outfile", "holds predictions of test slices", fix="add test_input_path")
+    for number, one in enumerate(state.section("data")["slicers"]):
         strides = one.get("strides", one["sizes"])
         if len(strides) == len(one["sizes"]) and any(
             far > size for far, size in zip(strides, one["sizes"], strict=True)
         ):
             fix = "give no stride above its size, or leave hdf5_outfile out"
-            work.refuse(f"data.slicers[{number}].strides", "leaves gaps", got=strides, fix=fix)
+            state.refuse(f"data.slicers[{number}].strides", "leaves gaps", got=strides, fix=fix)
 
 
-def _applied(work: Work) -> None:
+def _applied(state: State) -> None:
     """A network that is applied, and compared where there are targets."""
-    data = work.section("data")
+    data = state.section("data")
     for key, fix in (("test_input_path", "name the array's file"), ("hdf5_outfile", "name the file of predictions")):
         if key not in data:
-            work.refuse(f"data.{key}", "is needed with slicers", fix=fix)
-    work.same("data.slicers", "mode.slices", [_native(one) for one in data["slicers"]])
-    work.set("mode.batch_size", int(data.get("test_batch_size", 64)))
+            state.refuse(f"data.{key}", "is needed with slicers", fix=fix)
+    state.same("data.slicers", "mode.slices", [_native(one) for one in data["slicers"]])
+    state.set("mode.batch_size", int(data.get("test_batch_size", 64)))
     for key, place in {"test_input_path": "source", "test_target_path": "targets"}.items():
         if key in data:
-            work.same(f"data.{key}", f"mode.{place}", data[key])
-    if work.has_targets:
-        classes_and_values(work, 1.0, "mode")
-        note_masks(work)
-    _values(work)
+            state.same(f"data.{key}", f"mode.{place}", data[key])
+    if state.has_targets:
+        classes_and_values(state, 1.0, "mode")
+        note_masks(state)
+    _values(state)
     if "test_batch_size" in data:
-        work.say("data.test_batch_size", "same", "mode.batch_size")
+        state.say("data.test_batch_size", "same", "mode.batch_size")
     for key in (*_NOT_USED, "input_path", "target_path"):
         if key in data:
             unused = "slices are read as they are, when they are needed" if key in _NOT_USED else "nothing is trained"
-            work.say(f"data.{key}", "ignored", note=unused)
+            state.say(f"data.{key}", "ignored", note=unused)
 
 
-def _values(work: Work) -> None:
+def _values(state: State) -> None:
     """Transforms are for training, but for those that are not random; of these a change of values is what slices can have."""
-    for place, name, value in listed_of(work, "input"):
+    for place, name, value in listed_of(state, "input"):
         if name in RANDOM:
-            work.say(place, "ignored", note="nothing is trained")
+            state.say(place, "ignored", note="nothing is trained")
         elif name == "normalize":
-            work.steps.append(normalize(value, 1.0))
-            work.say(f"{place}.normalize", "same", "augmentations.cpu.pipeline")
+            state.steps.append(normalize(value, 1.0))
+            state.say(f"{place}.normalize", "same", "augmentations.cpu.pipeline")
         else:
-            work.missing(place, f"{name} of slices", "apply it to the array beforehand")
-    if "target_transforms" in work.section("data"):
-        for place, name, _ in listed_of(work, "target"):
+            state.missing(place, f"{name} of slices", "apply it to the array beforehand")
+    if "target_transforms" in state.section("data"):
+        for place, name, _ in listed_of(state, "target"):
             if name not in (*RANDOM, "normalize"):
-                work.missing(place, f"{name} of slices", "apply it to the array beforehand")
-    if work.steps:
-        work.options["augmentations"] = "none"
-        work.set("augmentations.cpu.pipeline", work.steps)
+                state.missing(place, f"{name} of slices", "apply it to the array beforehand")
+    if state.steps:
+        state.options["augmentations"] = "none"
+        state.set("augmentations.cpu.pipeline", state.steps)
 
 
 def _native(slicer: Mapping[str, Any]) -> dict[str, Any]:

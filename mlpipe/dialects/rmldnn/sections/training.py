@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.images import translate_image_loss
 from mlpipe.dialects.rmldnn.sections.masks import translate_mask_loss
+from mlpipe.dialects.rmldnn.state import State
 
 _ADAM = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
 _SGD = {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "dampening": 0.0, "nesterov": False}
@@ -42,51 +42,51 @@ _ALSO: dict[str, dict[str, Any]] = {
 _WHOLE_SET = 2**31
 
 
-def translate_optimizer(work: Work) -> None:
+def translate_optimizer(state: State) -> None:
     """The optimizer and its schedule."""
-    given = work.section("optimizer")
+    given = state.section("optimizer")
     kind = schema.named(str(given["type"]), DEFAULTS)
-    work.options["optimizer"] = option = _OPTIONS.get(kind, kind.lower())
-    work.say("optimizer.type", "same", f"optimizer={option}")
+    state.options["optimizer"] = option = _OPTIONS.get(kind, kind.lower())
+    state.say("optimizer.type", "same", f"optimizer={option}")
     values = DEFAULTS[kind] | {key: value for key, value in given.items() if key in DEFAULTS[kind]}
     if values.get("nesterov") and (values["momentum"] <= 0 or values["dampening"] != 0):
-        work.refuse("optimizer.nesterov", "needs a momentum and no dampening", fix="set momentum, or leave it out")
+        state.refuse("optimizer.nesterov", "needs a momentum and no dampening", fix="set momentum, or leave it out")
     if "beta1" in values:
-        work.set("optimizer.betas", [values.pop("beta1"), values.pop("beta2")])
+        state.set("optimizer.betas", [values.pop("beta1"), values.pop("beta2")])
     for key, value in {**values, **_ALSO.get(kind, {})}.items():
-        work.set(f"optimizer.{_NAMES.get(key, key)}", value)
+        state.set(f"optimizer.{_NAMES.get(key, key)}", value)
     for key in given:
         if key in DEFAULTS[kind]:
             place = "betas" if key in ("beta1", "beta2") else _NAMES.get(key, key)
-            work.say(f"optimizer.{key}", "same", f"optimizer.{place}")
+            state.say(f"optimizer.{key}", "same", f"optimizer.{place}")
     if "weight_decay" in values:
         # torch and rmldnn shrink every parameter; mlpipe leaves norms, biases and embeddings out by itself.
-        work.set("optimizer.decay_all", True)
+        state.set("optimizer.decay_all", True)
     if kind == "Hessian":
-        _whole_batch(work)
-    _schedule(work, given.get("lr_scheduler"))
+        _whole_batch(state)
+    _schedule(state, given.get("lr_scheduler"))
 
 
-def _whole_batch(work: Work) -> None:
+def _whole_batch(state: State) -> None:
     """A line search needs the same loss for the same weights."""
-    if work.random:
+    if state.random:
         fix = "leave them out, or use a first-order optimizer"
-        work.refuse("optimizer.type", f"Hessian needs images that stay the same ({', '.join(work.random)})", fix=fix)
-    if work.network.drops:
+        state.refuse("optimizer.type", f"Hessian needs images that stay the same ({', '.join(state.random)})", fix=fix)
+    if state.network.drops:
         fix = "leave the Dropout layers out, or use a first-order optimizer"
-        work.refuse("optimizer.type", "Hessian needs a network without dropout", fix=fix)
-    work.set("sampling.batch_size", _WHOLE_SET)
+        state.refuse("optimizer.type", "Hessian needs a network without dropout", fix=fix)
+    state.set("sampling.batch_size", _WHOLE_SET)
     note = "limited-memory BFGS (torch.optim.LBFGS) on all training samples at once; batch_size is not used"
-    work.say("optimizer.type", "differs", "sampling.batch_size", note)
+    state.say("optimizer.type", "differs", "sampling.batch_size", note)
 
 
-def _schedule(work: Work, params: Mapping[str, Any] | None) -> None:
+def _schedule(state: State, params: Mapping[str, Any] | None) -> None:
     if params is None:
-        work.options["lr_scheduler"] = "none"
+        state.options["lr_scheduler"] = "none"
         return
     key = "optimizer.lr_scheduler"
     kind = schema.named(str(params["type"]), schema.SCHEDULES)
-    work.options["lr_scheduler"] = option = kind.lower()
+    state.options["lr_scheduler"] = option = kind.lower()
     values: dict[str, Any] = {"interval": "epoch"}
     if kind == "Warmup":
         values |= {"warmup_epochs": params["num_epochs"], "start_ratio": params["start_factor"]}
@@ -95,133 +95,133 @@ def _schedule(work: Work, params: Mapping[str, Any] | None) -> None:
     values |= {"step_epochs": params["step_size"]} if kind == "Step" else {}
     values |= {"milestones": params["milestones"]} if kind == "MultiStep" else {}
     for name, value in values.items():
-        work.set(f"lr_scheduler.{name}", value)
-    work.say(f"{key}.type", "same", f"lr_scheduler={option}")
+        state.set(f"lr_scheduler.{name}", value)
+    state.say(f"{key}.type", "same", f"lr_scheduler={option}")
     for name in params:
         if name not in ("type", "verbose"):
-            work.say(f"{key}.{name}", "same", "lr_scheduler")
+            state.say(f"{key}.{name}", "same", "lr_scheduler")
     if "verbose" in params:
-        work.say(f"{key}.verbose", "ignored", note="the rate of every epoch is in the record's metrics.csv")
+        state.say(f"{key}.verbose", "ignored", note="the rate of every epoch is in the record's metrics.csv")
 
 
-def translate_loss(work: Work) -> None:
+def translate_loss(state: State) -> None:
     """The loss over class numbers, or over masks."""
-    given = work.section("loss")
+    given = state.section("loss")
     kind = schema.named(str(given["function"]), schema.LOSSES)
-    if work.is_generated and kind != "Burgers_pde":
+    if state.is_generated and kind != "Burgers_pde":
         wrong = f"{kind} is no loss of generated data, which have no targets"
-        work.refuse("loss.function", wrong, fix="use Burgers_pde")
+        state.refuse("loss.function", wrong, fix="use Burgers_pde")
         return
-    if work.is_of_masks:
-        translate_mask_loss(work)
+    if state.is_of_masks:
+        translate_mask_loss(state)
         return
-    if work.is_of_images:
-        translate_image_loss(work)
+    if state.is_of_images:
+        translate_image_loss(state)
         return
     if kind in ("Dice", "Jaccard", "Lovasz"):
-        work.missing("loss.function", f"{kind}, which compares images with images,", "use NLL, BCE, MSE or Focal")
-    elif work.solves:
-        work.refuse(
+        state.missing("loss.function", f"{kind}, which compares images with images,", "use NLL, BCE, MSE or Focal")
+    elif state.solves:
+        state.refuse(
             "loss.function", f"{kind} solves an equation, for which there are no labels", fix="leave target_type out"
         )
     elif kind in ("Wasserstein", "YOLOv3"):
-        work.missing("loss.function", f"{kind}, a loss of --app,", "use NLL, BCE, MSE or Focal")
+        state.missing("loss.function", f"{kind}, a loss of --app,", "use NLL, BCE, MSE or Focal")
     elif kind == "nll":
-        _nll(work, given)
+        _nll(state, given)
     elif kind == "Focal":
-        _focal(work, given)
+        _focal(state, given)
     else:
-        _each_output(work, kind)
-    end, source = work.network.end, given.get("source")
+        _each_output(state, kind)
+    end, source = state.network.end, given.get("source")
     if source is not None and kind == "Focal" and str(source).lower() != end:
         fix = f"end the network in {source}, or write {end}"
-        work.refuse("loss.source", f"the network ends in {end}", got=source, fix=fix)
+        state.refuse("loss.source", f"the network ends in {end}", got=source, fix=fix)
     elif source is not None and kind == "bce":
-        work.say("loss.source", "ignored", note="as in rmldnn")
+        state.say("loss.source", "ignored", note="as in rmldnn")
 
 
-def _nll(work: Work, params: Mapping[str, Any]) -> None:
-    if work.network.end == "log_softmax":
-        work.options["loss"] = "nll"
-        work.say("loss.function", "same", "loss=nll")
+def _nll(state: State, params: Mapping[str, Any]) -> None:
+    if state.network.end == "log_softmax":
+        state.options["loss"] = "nll"
+        state.say("loss.function", "same", "loss=nll")
     else:
-        work.options["loss"] = "ce"
-        note = f"the network ends in {work.network.end}, and NLL wants log-probabilities: the logarithm is taken here"
-        work.say("loss.function", "differs", "loss=ce", note)
-        work.say("loss.function", "lint", note="end the network in log_softmax")
+        state.options["loss"] = "ce"
+        note = f"the network ends in {state.network.end}, and NLL wants log-probabilities: the logarithm is taken here"
+        state.say("loss.function", "differs", "loss=ce", note)
+        state.say("loss.function", "lint", note="end the network in log_softmax")
     if "weight" in params or "ignore_index" in params:
-        weights = _class_weights(work, params)
+        weights = _class_weights(state, params)
         if weights is not None:
-            work.set("loss.class_weights", weights)
-            work.say("loss.weight", "same", "loss.class_weights")
+            state.set("loss.class_weights", weights)
+            state.say("loss.weight", "same", "loss.class_weights")
 
 
-def _class_weights(work: Work, params: Mapping[str, Any]) -> list[float] | None:
+def _class_weights(state: State, params: Mapping[str, Any]) -> list[float] | None:
     """The weight of each class; a class that is ignored has none, which is what torch does with it."""
-    ignored, units = params.get("ignore_index"), work.network.units
+    ignored, units = params.get("ignore_index"), state.network.units
     weights = [float(value) for value in params.get("weight", [])]
     if ignored is not None and not weights:
         if units is None or not 0 <= ignored < units:
-            work.say("loss.ignore_index", "ignored", note="it is no class")
+            state.say("loss.ignore_index", "ignored", note="it is no class")
             return None
         weights = [1.0] * units
     if units is not None and len(weights) != units:
         fix = f"give {units} numbers"
-        work.refuse("loss.weight", f"the network has {units} outputs", got=weights, fix=fix)
+        state.refuse("loss.weight", f"the network has {units} outputs", got=weights, fix=fix)
     if ignored is not None and 0 <= ignored < len(weights):
         weights[int(ignored)] = 0.0
-        work.say("loss.ignore_index", "same", "loss.class_weights")
+        state.say("loss.ignore_index", "same", "loss.class_weights")
     return weights
 
 
-def _focal(work: Work, params: Mapping[str, Any]) -> None:
-    gamma, end = float(params.get("gamma", 2.0)), work.network.end
-    if end == "sigmoid" and work.network.units != 1:
-        work.options["loss"] = "elementwise"
+def _focal(state: State, params: Mapping[str, Any]) -> None:
+    gamma, end = float(params.get("gamma", 2.0)), state.network.end
+    if end == "sigmoid" and state.network.units != 1:
+        state.options["loss"] = "elementwise"
         for key, value in {"of": "focal", "outputs": "sigmoid", "gamma": gamma}.items():
-            work.set(f"loss.{key}", value)
-        work.say("loss.function", "same", "loss=elementwise", "every output is a class against the rest")
+            state.set(f"loss.{key}", value)
+        state.say("loss.function", "same", "loss=elementwise", "every output is a class against the rest")
     elif end == "linear":
         fix = "end the network in softmax, log_softmax or sigmoid"
-        work.refuse("loss.function", "Focal takes probabilities, the network ends in linear", fix=fix)
+        state.refuse("loss.function", "Focal takes probabilities, the network ends in linear", fix=fix)
     else:
-        work.options["loss"] = "focal"
-        work.set("loss.gamma", gamma)
-        work.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
+        state.options["loss"] = "focal"
+        state.set("loss.gamma", gamma)
+        state.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
     weight = params.get("weight", params.get("alpha"))
     if isinstance(weight, list) and end != "sigmoid":
-        work.set("loss.class_weights", [float(value) for value in weight])
-        work.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
+        state.set("loss.class_weights", [float(value) for value in weight])
+        state.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
     elif weight is not None:
-        work.missing("loss.alpha", "one weight for all classes", "give one for each class, or leave it out")
+        state.missing("loss.alpha", "one weight for all classes", "give one for each class, or leave it out")
 
 
-def _each_output(work: Work, kind: str) -> None:
+def _each_output(state: State, kind: str) -> None:
     """BCE and MSE between every output and its class as 0 or 1."""
-    end = work.network.end
+    end = state.network.end
     if kind == "bce" and end not in ("softmax", "sigmoid"):
         wrong = f"BCE takes probabilities, the network ends in {end}"
-        work.refuse("loss.function", wrong, fix="end the network in sigmoid or softmax")
+        state.refuse("loss.function", wrong, fix="end the network in sigmoid or softmax")
         return
-    if work.network.units == 1:
-        _one_output(work, kind)
+    if state.network.units == 1:
+        _one_output(state, kind)
         return
-    work.options["loss"] = "elementwise"
-    work.set("loss.of", "bce" if kind == "bce" else "squared_error")
-    work.set("loss.outputs", end if end in ("softmax", "sigmoid") else "linear")
-    work.say("loss.function", "same", "loss=elementwise", "between every output and its class as 0 or 1")
+    state.options["loss"] = "elementwise"
+    state.set("loss.of", "bce" if kind == "bce" else "squared_error")
+    state.set("loss.outputs", end if end in ("softmax", "sigmoid") else "linear")
+    state.say("loss.function", "same", "loss=elementwise", "between every output and its class as 0 or 1")
 
 
-def _one_output(work: Work, kind: str) -> None:
+def _one_output(state: State, kind: str) -> None:
     """BCE and MSE of a single sigmoid, which is the chance of the second of two classes."""
-    if work.network.end != "sigmoid":
-        wrong = f"{kind} of a single output is one of a sigmoid, the network ends in {work.network.end}"
-        work.refuse("loss.function", wrong, fix="end it in sigmoid, or give it an output for each class")
+    if state.network.end != "sigmoid":
+        wrong = f"{kind} of a single output is one of a sigmoid, the network ends in {state.network.end}"
+        state.refuse("loss.function", wrong, fix="end it in sigmoid, or give it an output for each class")
     elif kind == "bce":
-        work.options["loss"] = "ce"
-        work.say("loss.function", "same", "loss=ce", "of a single sigmoid it is the binary cross-entropy")
+        state.options["loss"] = "ce"
+        state.say("loss.function", "same", "loss=ce", "of a single sigmoid it is the binary cross-entropy")
     else:
-        work.options["loss"] = "elementwise"
-        work.set("loss.of", "squared_error")
-        work.set("loss.outputs", "softmax")
-        work.say("loss.function", "same", "loss=elementwise", "both classes have the error of the single output")
+        state.options["loss"] = "elementwise"
+        state.set("loss.of", "squared_error")
+        state.set("loss.outputs", "softmax")
+        state.say("loss.function", "same", "loss=elementwise", "both classes have the error of the single output")

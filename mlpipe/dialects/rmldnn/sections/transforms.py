@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.rmldnn.collected import Work
+from mlpipe.dialects.rmldnn.state import State
 from mlpipe.names import path_of
 
 # Transforms that draw at random, which happen in training only.
@@ -30,70 +30,70 @@ _STEPS: dict[str, tuple[str, str]] = {
 }
 
 
-def translate_transforms(work: Work, *, is_colour: bool, white: float, target_colour: bool | None = None) -> None:
+def translate_transforms(state: State, *, is_colour: bool, white: float, target_colour: bool | None = None) -> None:
     """Preprocessing and steps of the inputs, and of targets that are images.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         is_colour: Whether the inputs are colour images, which rmldnn reads as BGR.
         white: What the inputs have as white: 255 for images.
         target_colour: Whether targets are colour images; None: they are no images.
     """
-    data = work.section("data")
+    data = state.section("data")
     key = "input_transforms" if "input_transforms" in data else "transforms"
     for one in ("input_transforms", "target_transforms"):
         if one in data and "transforms" in data:
-            work.refuse(f"data.{one}", "stands beside transforms", fix="keep one of the two")
-    if data.get("target_transforms") and not work.is_of_masks and target_colour is None:
+            state.refuse(f"data.{one}", "stands beside transforms", fix="keep one of the two")
+    if data.get("target_transforms") and not state.is_of_masks and target_colour is None:
         fix = "leave it out; it is for targets that are images"
-        work.refuse("data.target_transforms", "the targets are no images", fix=fix)
+        state.refuse("data.target_transforms", "the targets are no images", fix=fix)
     if target_colour is None:
-        listed = [(*one, "") for one in _blue_first(work, listed_of(work, "input"), is_colour, "")]
+        listed = [(*one, "") for one in _blue_first(state, listed_of(state, "input"), is_colour, "")]
     else:
-        inputs = _blue_first(work, listed_of(work, "input"), is_colour, "images")
-        listed = _woven(inputs, _blue_first(work, listed_of(work, "target"), target_colour, "targets"))
+        inputs = _blue_first(state, listed_of(state, "input"), is_colour, "images")
+        listed = _woven(inputs, _blue_first(state, listed_of(state, "target"), target_colour, "targets"))
     sizes = [name for _, name, _, _ in listed if name in ("resize", "center_crop")]
     ragged = "jitter_crop" in [name for _, name, _, _ in listed[_last(listed, ("resize", "center_crop")) :]]
     if ragged:
-        work.refuse(f"data.{key}", "jitter_crop leaves images of several sizes", fix="put a resize behind it")
-    _preprocess(work, listed, bool(sizes))
+        state.refuse(f"data.{key}", "jitter_crop leaves images of several sizes", fix="put a resize behind it")
+    _preprocess(state, listed, bool(sizes))
     for place, name, value, on in listed:
-        _step(work, place, name, value, white, on)
-    work.options["augmentations"] = "none"
-    if work.steps:
-        work.set("augmentations.cpu.pipeline", work.steps)
+        _step(state, place, name, value, white, on)
+    state.options["augmentations"] = "none"
+    if state.steps:
+        state.set("augmentations.cpu.pipeline", state.steps)
 
 
-def refuse_moves(work: Work, axes: int, what: str) -> None:
+def refuse_moves(state: State, axes: int, what: str) -> None:
     """Refuse what resizes, crops, flips or turns images, where samples have other axes.
 
     Args:
-        work: The translation.
+        state: The translation on its way.
         axes: How many spatial axes there are.
         what: What has them: slices or samples.
     """
     if axes == 2:
         return
     for place, name in {
-        place: name for part in ("input", "target") for place, name, _ in listed_of(work, part)
+        place: name for part in ("input", "target") for place, name, _ in listed_of(state, part)
     }.items():
         if name not in COLOURS:
             fix = f"leave it out; normalize is for {what} of any axes"
-            work.refuse(place, f"{name} is for {what} of two axes, these have {axes}", fix=fix)
+            state.refuse(place, f"{name} is for {what} of two axes, these have {axes}", fix=fix)
 
 
-def _blue_first(work: Work, listed: list[Listed], is_colour: bool, on: str) -> list[Listed]:
+def _blue_first(state: State, listed: list[Listed], is_colour: bool, on: str) -> list[Listed]:
     """The transforms of colour images in the order of colours that rmldnn reads them in; `on`: what of is said."""
     codes = [value for _, name, value in listed if name == "convert_color"]
     if is_colour and codes != ["BGR2RGB"]:
-        work.steps.append(
+        state.steps.append(
             {"_target_": path_of("augmentations", "convert_color"), "code": "RGB2BGR", **({"on": on} if on else {})}
         )
         words = "colours of targets go in" if on == "targets" else "colours go in"
-        work.say("data", "same", "augmentations.cpu.pipeline", f"{words} as blue, green, red, as rmldnn reads them")
+        state.say("data", "same", "augmentations.cpu.pipeline", f"{words} as blue, green, red, as rmldnn reads them")
     elif is_colour:
         place = next(place for place, name, _ in listed if name == "convert_color")
-        work.say(place, "same", note="images are read in this order")
+        state.say(place, "same", note="images are read in this order")
         return [one for one in listed if one[1] != "convert_color"]
     return listed
 
@@ -126,9 +126,9 @@ def _between_moves(listed: list[Listed]) -> list[tuple[Listed | None, list[Liste
     return [*found, (None, colours)]
 
 
-def listed_of(work: Work, part: str) -> list[tuple[str, str, Any]]:
+def listed_of(state: State, part: str) -> list[tuple[str, str, Any]]:
     """The transforms of `input` or `target`: key, name and value of each."""
-    data = work.section("data")
+    data = state.section("data")
     is_split = "input_transforms" in data or "target_transforms" in data
     key = f"{part}_transforms" if is_split else "transforms"
     return [(f"data.{key}[{number}]", *_one(item)) for number, item in enumerate(data.get(key) or [])]
@@ -145,23 +145,23 @@ def _last(listed: list[tuple[str, str, Any, str]], names: tuple[str, ...]) -> in
     return places[-1] if places else 0
 
 
-def _preprocess(work: Work, listed: list[tuple[str, str, Any, str]], resizes: bool) -> None:
+def _preprocess(state: State, listed: list[tuple[str, str, Any, str]], resizes: bool) -> None:
     """Choose the cached size: that of a resize that comes first, originals where one comes later."""
     if not resizes:
-        work.options["preprocessing"] = "none"
+        state.options["preprocessing"] = "none"
         return
     place, name, value, on = listed[0]
     if name == "resize" and value[0] == value[1] and not on:
-        work.options["preprocessing"] = "default"
-        work.set("preprocessing.size", value[0])
-        work.set("preprocessing.interpolation", "linear")
-        work.say(place, "same", "preprocessing.size", "done once, into the cache")
+        state.options["preprocessing"] = "default"
+        state.set("preprocessing.size", value[0])
+        state.set("preprocessing.interpolation", "linear")
+        state.say(place, "same", "preprocessing.size", "done once, into the cache")
         del listed[0]
         return
-    work.options["preprocessing"] = "original"
-    work.set("preprocessing.max_side", None)
+    state.options["preprocessing"] = "original"
+    state.set("preprocessing.max_side", None)
     # rmldnn names the width first.
-    work.set("preprocessing.size", _size(listed)[::-1])
+    state.set("preprocessing.size", _size(listed)[::-1])
 
 
 def _size(listed: list[tuple[str, str, Any, str]]) -> list[int]:
@@ -170,31 +170,31 @@ def _size(listed: list[tuple[str, str, Any, str]]) -> list[int]:
     )
 
 
-def _step(work: Work, place: str, name: str, value: Any, white: float, on: str) -> None:
+def _step(state: State, place: str, name: str, value: Any, white: float, on: str) -> None:
     if name == "random_patches":
-        _patches(work, place, value)
+        _patches(state, place, value)
         return
     if name in ("resize", "center_crop") and len(value) != 2:
-        work.refuse(place, "takes width and height", got=value, fix="for example [64, 64]")
+        state.refuse(place, "takes width and height", got=value, fix="for example [64, 64]")
         return
     if name in ("jitter_crop", "random_zoom") and value >= 1:
-        work.refuse(place, "must be smaller than 1", got=value, fix="for example 0.1")
+        state.refuse(place, "must be smaller than 1", got=value, fix="for example 0.1")
         return
     if name in ("random_horizontal_flip", "random_vertical_flip") and value > 1:
-        work.refuse(place, "is a probability", got=value, fix="give a number from 0 to 1")
+        state.refuse(place, "is a probability", got=value, fix="give a number from 0 to 1")
         return
     if name == "normalize":
-        work.steps.append({**normalize(value, white), **({"on": on} if on else {})})
+        state.steps.append({**normalize(value, white), **({"on": on} if on else {})})
     else:
         step, key = _STEPS[name]
-        work.steps.append({"_target_": path_of("augmentations", step), key: value, **({"on": on} if on else {})})
+        state.steps.append({"_target_": path_of("augmentations", step), key: value, **({"on": on} if on else {})})
     note = ""
     if name in RANDOM:
-        work.random.append(name)
+        state.random.append(name)
         note = "in training only"
     elif name in ("resize", "center_crop"):
         note = "[width, height]"
-    work.say(f"{place}.{name}", "same", "augmentations.cpu.pipeline", note)
+    state.say(f"{place}.{name}", "same", "augmentations.cpu.pipeline", note)
 
 
 def normalize(value: Mapping[str, Any], white: float) -> dict[str, Any]:
@@ -208,12 +208,12 @@ def normalize(value: Mapping[str, Any], white: float) -> dict[str, Any]:
     return {"_target_": path_of("augmentations", "normalize"), "mean": mean, "std": std, "white": white}
 
 
-def _patches(work: Work, place: str, value: Mapping[str, Any]) -> None:
-    if not work.is_of_images:
+def _patches(state: State, place: str, value: Mapping[str, Any]) -> None:
+    if not state.is_of_images:
         fix = "use target_type images, with target_path as input_path"
-        work.refuse(place, "makes targets that are images, and the targets are none", got="random_patches", fix=fix)
+        state.refuse(place, "makes targets that are images, and the targets are none", got="random_patches", fix=fix)
         return
-    work.steps.append({"_target_": path_of("augmentations", "random_patches"), **value})
-    work.random.append("random_patches")
+    state.steps.append({"_target_": path_of("augmentations", "random_patches"), **value})
+    state.random.append("random_patches")
     note = "in evaluation, too, where targets are: always the same ones of an image"
-    work.say(f"{place}.random_patches", "differs", "augmentations.cpu.pipeline", note)
+    state.say(f"{place}.random_patches", "differs", "augmentations.cpu.pipeline", note)

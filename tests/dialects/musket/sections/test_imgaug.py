@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from mlpipe.data.augment import random_choices, samples
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.sections import imgaug
+from mlpipe.dialects.musket.state import State
 
 
 def steps(given: Any) -> list[dict[str, Any]]:
-    work = Work({}, Home.of(Path("/none/config.yaml")), False)
-    found = imgaug.pipeline(work, "augmentation", given)
-    assert not work.wrong, work.wrong
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    found = imgaug.pipeline(state, "augmentation", given)
+    assert not state.wrong, state.wrong
     return found
 
 
@@ -115,18 +115,18 @@ def test_nested_operations_and_drawn_parameters_are_steps_of_each_image(given: d
 
 
 def test_a_list_is_a_choice_where_the_file_says_so() -> None:
-    work = Work({"imgaug_lists": "choice"}, Home.of(Path("/none/config.yaml")), False)
-    (found,) = imgaug.pipeline(work, "augmentation", {"Affine": {"rotate": [-16, 16], "shear": [-3, 3]}})
+    state = State({"imgaug_lists": "choice"}, Home.of(Path("/none/config.yaml")), False)
+    (found,) = imgaug.pipeline(state, "augmentation", {"Affine": {"rotate": [-16, 16], "shear": [-3, 3]}})
     drawn_from = [
         (one["rotate"], one["shear"]["x"]) for pipeline in found["pipelines"] for one in pipeline
     ]  # fmt: skip
     assert sorted(drawn_from) == [
         ([rotate, rotate], [shear, shear]) for rotate in (-16.0, 16.0) for shear in (-3.0, 3.0)
     ]
-    assert imgaug.pipeline(work, "augmentation", {"Fliplr": 0.5}) == steps({"Fliplr": 0.5})
+    assert imgaug.pipeline(state, "augmentation", {"Fliplr": 0.5}) == steps({"Fliplr": 0.5})
 
 
 def test_an_operation_on_masks_says_so() -> None:
-    work = Work({}, Home.of(Path("/none/config.yaml")), False)
-    imgaug.pipeline(work, "augmentation", {"BackgroundReplacer": {"path": "x"}})
-    assert work.wrong == ["augmentation.BackgroundReplacer: needs masks, and classes have none; leave it out"]
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", {"BackgroundReplacer": {"path": "x"}})
+    assert state.wrong == ["augmentation.BackgroundReplacer: needs masks, and classes have none; leave it out"]

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import nn
 
-from mlpipe.arch import classifier, segmenter, starting, timm_body, weights
+from mlpipe.arch import classifier, initial_weights, segmenter, timm_body, weights
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.errors import DataError
 
@@ -190,8 +190,8 @@ def test_a_grid_of_known_images_is_read_as_theirs(tmp_path: Path) -> None:
         first.backbone.pos_embed[:, -16:] = places
     weights.save(first.state_dict(), tmp_path / "w.safetensors")
     network = classifier.timm({"target": Head(3)}, Pixels(3, 64, width=256), name="test_vit", pretrained=False)
-    start = starting.Start(tmp_path / "w.safetensors", "", "PROJ#1", keep_heads=True, sides=(32, 128))
-    assert "1 resampled to another size (backbone.pos_embed)" in starting.load(network, start)
+    start = initial_weights.Start(tmp_path / "w.safetensors", "", "PROJ#1", keep_heads=True, sides=(32, 128))
+    assert "1 resampled to another size (backbone.pos_embed)" in initial_weights.load(network, start)
     table = network.backbone.pos_embed[0, -4 * 16 :].view(4, 16, -1)
     torch.testing.assert_close(table, table[:1].expand_as(table), rtol=1e-4, atol=1e-4)
     assert table[0, 0].mean() < 0.5 and table[0, -1].mean() > 6.5

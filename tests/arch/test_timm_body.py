@@ -8,14 +8,14 @@ import pytest
 import timm
 import torch
 
-from mlpipe.arch import channels, classifier
+from mlpipe.arch import classifier, timm_body
 from mlpipe.arch.classifier import Head, Pixels
 
 
 @pytest.mark.parametrize(("how", "last"), [("zero", None), ("copy_last", 2)])
 def test_further_channels_are_zeros_or_the_third_one(how: Any, last: int | None) -> None:
     three, five = (timm.create_model("test_resnet", in_chans=count, num_classes=0) for count in (3, 5))
-    channels.widen(five, three, how)
+    timm_body.widen(five, three, how)
     found, given = five.conv1[0].weight, three.conv1[0].weight
     assert torch.equal(found[:, :3], given)
     for number in (3, 4):

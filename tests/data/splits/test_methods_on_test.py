@@ -7,7 +7,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.data.splits import variants
-from mlpipe.data.splits.on_test import on_test
+from mlpipe.data.splits.methods import on_test
 from mlpipe.data.task import Row, Task, make
 from mlpipe.errors import DataError
 

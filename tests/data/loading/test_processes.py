@@ -17,9 +17,9 @@ import yaml
 from safetensors.numpy import load_file
 
 from mlpipe.config.components import Component
-from mlpipe.data.augment import libraries, paired, paired_targets, samples
-from mlpipe.data.loading import portable
-from mlpipe.data.loading.portable import OwnStep
+from mlpipe.data.augment import libraries, paired, samples
+from mlpipe.data.loading import processes
+from mlpipe.data.loading.processes import OwnStep
 
 CONF = Path(__file__).parents[3] / "conf" / "augmentations"
 RNG = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def test_every_step_does_the_same_after_a_journey(node: dict[str, Any]) -> None:
     for adapt, of, others in (
         (lambda name, made: libraries.adapt(made), samples.apply, ()),
         (paired.adapt, paired.apply, (MASKS,)),
-        (paired_targets.adapt, paired_targets.apply, (IMAGES[::-1],)),
+        (partial(paired.adapt, of_images=True), partial(paired.apply, of_images=True), (IMAGES[::-1],)),
     ):
         try:
             step = adapt(target, component.build())
@@ -109,22 +109,22 @@ def test_steps_of_ones_own_are_made_anew() -> None:
 def test_a_cache_is_sent_by_its_files_name(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(1_000_000, dtype=np.int64).reshape(1000, 1000))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    sent = pickle.dumps(portable.packed(mapped))
+    sent = pickle.dumps(processes.packed(mapped))
     assert len(sent) < 1000
-    np.testing.assert_array_equal(portable.unpacked(pickle.loads(sent)), mapped)
+    np.testing.assert_array_equal(processes.unpacked(pickle.loads(sent)), mapped)
     # A part of a file is not where the file says; and what is in memory stays what it is.
-    np.testing.assert_array_equal(portable.unpacked(portable.packed(mapped[3:5])), mapped[3:5])
-    assert portable.packed(IMAGES) is IMAGES
+    np.testing.assert_array_equal(processes.unpacked(processes.packed(mapped[3:5])), mapped[3:5])
+    assert processes.packed(IMAGES) is IMAGES
 
 
 def test_what_cannot_be_sent_is_loaded_without_processes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert portable.workers_for(dimmed(1.0), 2) == 2
+    assert processes.workers_for(dimmed(1.0), 2) == 2
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
-    monkeypatch.setattr(portable.log, "propagate", True)
-    assert portable.workers_for(IMAGES, 2) == 2
-    assert portable.workers_for(dimmed(1.0), 2) == 0
+    monkeypatch.setattr(processes.log, "propagate", True)
+    assert processes.workers_for(IMAGES, 2) == 2
+    assert processes.workers_for(dimmed(1.0), 2) == 0
     assert "sys.num_workers: images are loaded by the training process itself" in caplog.text
 
 

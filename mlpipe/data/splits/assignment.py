@@ -89,6 +89,8 @@ def deal_labels(
         Fold numbers, shape (samples,).
     """
     units = units_of(names, groups, seed)
+    # A unit is a whole group. `wanted` and `room` are what each fold still lacks of every label and of samples; a group
+    # larger than that makes them negative, so that the fold comes last from then on.
     counts = np.array([labels[unit].sum(axis=0) for unit in units], np.float64).reshape(len(units), labels.shape[1])
     sizes = np.array([len(unit) for unit in units], np.float64)
     wanted, room = np.tile(counts.sum(axis=0) / n, (n, 1)), np.full(n, sizes.sum() / n)
@@ -104,6 +106,8 @@ def deal_labels(
         room[chosen] -= sizes[index]
         left[index] = False
 
+    # Rare labels first: a frequent one can be balanced by what is left at the end, a rare one cannot. What is left is
+    # counted anew after each label, because its samples took others along. Without labels only sizes count.
     while left.any():
         remaining = counts[left].sum(axis=0)
         label = int(np.where(remaining > 0, remaining, np.inf).argmin()) if remaining.any() else None
@@ -138,6 +142,8 @@ def deal(
     levels = np.unique(strata)
     counts = np.zeros((n, len(levels)), np.int64)
     sizes = np.array([(strata == level).sum() for level in levels])
+    # Groups first, while there are single samples left to make up for their unevenness. The cost is how much the sum of
+    # squares of each level's counts grows, relative to the level's size: least in the fold that has least of its levels.
     for rows in _large_groups(order, groups, seed):
         own = np.array([(strata[rows] == level).sum() for level in levels])
         cost = (((counts + own) ** 2 - counts**2) / sizes).sum(axis=1)
@@ -146,6 +152,7 @@ def deal(
         counts[chosen] += own
     for column, level in enumerate(levels):
         rows = order[(strata[order] == level) & (fold[order] < 0)]
+        # A generator of the level's own: a class more or less changes nothing for the others.
         rows = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
         emptiest = [(int(counts[k, column]), int(counts[k].sum()), k) for k in range(n)]
         heapq.heapify(emptiest)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlpipe.dialects import translation
 from mlpipe.dialects.rmldnn.network import Network
-from mlpipe.dialects.translation import Collected
 
 
 @dataclass
-class Work(Collected):
-    """A translation at work.
+class State(translation.State):
+    """State of a translation on its way.
 
     Attributes:
         source: The object `neural_network`, checked.

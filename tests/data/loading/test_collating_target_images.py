@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mlpipe.data import sources
-from mlpipe.data.augment import paired_targets, samples
+from mlpipe.data.augment import paired, samples
 from mlpipe.data.augment.patches import random_patches
 from mlpipe.data.cache import packs
 from mlpipe.data.cache.packs import Pack
@@ -50,7 +50,7 @@ def packed(task: Task, folder: Path, keep: str = "fixed") -> Pack:
 def test_pairs_come_together(tmp_path: Path, keep: str) -> None:
     task = drawn(tmp_path)
     assert task.samples.ids[0].startswith("test/")
-    steps = [paired_targets.adapt("mlpipe.data.augment.samples.horizontal_flip", samples.horizontal_flip())]
+    steps = [paired.adapt("mlpipe.data.augment.samples.horizontal_flip", samples.horizontal_flip(), of_images=True)]
     dataset = PackDataset(packed(task, tmp_path, keep), task, steps, Draw(0, 0), is_training=True)
     batch = dataset[(3, np.arange(6))]
     images, target = batch["images"].numpy() / 255, batch["target"].numpy()
@@ -66,7 +66,9 @@ def test_patches_are_new_in_every_epoch_and_stay_in_evaluation(tmp_path: Path) -
     pack = replace(alone, masks=alone)
     rows = np.arange(1, 6)
     view = View(task.name, 0, rows, rows, rows[:0], rows[:0])
-    steps: Any = [paired_targets.adapt("mlpipe.data.augment.patches.random_patches", random_patches(number=2, size=5))]
+    steps: Any = [
+        paired.adapt("mlpipe.data.augment.patches.random_patches", random_patches(number=2, size=5), of_images=True)
+    ]
 
     def data(fold: int) -> FoldData:
         sampling = full(batch_size=8, eval_batch_size=8)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mlpipe.data import sources, tags, task
-from mlpipe.data.cache import joined
 from mlpipe.data.cache import packs as cache
+from mlpipe.data.cache import variant_packs
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.splits.methods import Split, kfold
 from mlpipe.data.task import Task
@@ -30,7 +30,7 @@ def test_images_are_those_that_the_reader_gives(text: str, keep: str, tmp_path: 
     preprocessing = standard(1, id="small", size=12, keep=keep)  # type: ignore[arg-type]
     of = variant_of(sources.digits(), text)
     build = partial(cache.build, preprocessing=preprocessing, workers=1)
-    pack = joined.joined(of, [build(base, folder=tmp_path / base.name) for base in of.bases])
+    pack = variant_packs.joined(of, [build(base, folder=tmp_path / base.name) for base in of.bases])
     assert len(pack) == len(of.samples) and pack.shape == (12, 12) and pack.ragged == (keep == "original")
     rows = np.random.default_rng(0).permutation(len(of.samples))[:25]
     read = sources.reader(of, 1)
@@ -41,7 +41,7 @@ def test_images_are_those_that_the_reader_gives(text: str, keep: str, tmp_path: 
     features = pack.with_images(np.arange(len(pack) * 2, dtype=np.float32).reshape(-1, 2))
     assert features.take(np.array([3]))[0].tolist() == [6, 7]
     other = variant_of(sources.digits(), "shrink?31")
-    assert pack.rows_key != joined.joined(other, pack.parts[:1]).rows_key and not pack.parts[0].rows_key
+    assert pack.rows_key != variant_packs.joined(other, pack.parts[:1]).rows_key and not pack.parts[0].rows_key
 
 
 def test_unreadable_images_are_named_as_in_the_variant(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_unreadable_images_are_named_as_in_the_variant(tmp_path: Path) -> None:
     first = next(name for name in of.samples.ids if name.startswith("fashion_mini:"))
     packs[1].unreadable[first.removeprefix("fashion_mini:")] = "broken"
     packs[0].unreadable["00001"] = "empty"
-    pack = joined.joined(of, packs)
+    pack = variant_packs.joined(of, packs)
     assert pack.unreadable == {first: "broken", "00001": "empty"}
     assert pack.unreadable_mask(of).sum() == 2
 
@@ -60,7 +60,7 @@ def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:
     none = standard(1, id="none", size=None)
     packs = [cache.build(base, none, tmp_path / base.name, workers=1) for base in of.bases]
     with pytest.raises(DataError, match="fashion_mini has images of 28 x 28 pixels, digits others"):
-        joined.joined(of, packs)
+        variant_packs.joined(of, packs)
 
 
 def test_ids_that_two_tasks_share_are_refused() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.data import sources, walking
+from mlpipe.data import sources, visible_files
 from mlpipe.data.items import sets
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
@@ -159,4 +159,4 @@ def test_a_class_of_hidden_images_only_has_none(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_is_hidden(name: str, is_folder: bool, hidden: bool) -> None:
-    assert walking.is_hidden(name, is_folder=is_folder) == hidden
+    assert visible_files.is_hidden(name, is_folder=is_folder) == hidden

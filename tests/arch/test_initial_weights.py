@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from mlpipe.arch import starting, weights
+from mlpipe.arch import initial_weights, weights
 from mlpipe.arch.classifier import Classifier, Head
-from mlpipe.arch.starting import Start
+from mlpipe.arch.initial_weights import Start
 from mlpipe.errors import DataError
 from mlpipe.learn.optimizers.parameter_groups import parameter_groups
 
@@ -27,7 +27,7 @@ def stored(of: nn.Module, path: Path, *, keep_heads: bool = True, allow_missing:
 
 def test_a_body_and_a_matching_head_are_taken_over(tmp_path: Path) -> None:
     old, new = network(seed=1), network(seed=2)
-    assert starting.load(new, stored(old, tmp_path / "w.safetensors")) == "starts from PROJ#3, 9 tensors loaded"
+    assert initial_weights.load(new, stored(old, tmp_path / "w.safetensors")) == "starts from PROJ#3, 9 tensors loaded"
     for name, tensor in old.state_dict().items():
         assert torch.equal(tensor, new.state_dict()[name])
 
@@ -37,7 +37,7 @@ def test_another_head_is_new_and_statistics_of_pixels_stay(tmp_path: Path, class
     old, new = network(seed=1), network(classes, seed=2)
     head = new.heads["target"].weight.clone()
     old.mean += 7
-    report = starting.load(new, stored(old, tmp_path / "w.safetensors", keep_heads=keep_heads))
+    report = initial_weights.load(new, stored(old, tmp_path / "w.safetensors", keep_heads=keep_heads))
     assert "7 tensors loaded" in report
     assert "2 new (heads.target.weight, heads.target.bias)" in report
     assert torch.equal(new.heads["target"].weight, head)
@@ -48,7 +48,7 @@ def test_another_head_is_new_and_statistics_of_pixels_stay(tmp_path: Path, class
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (3, 6), (1, 2)])
 def test_grey_images_give_the_same_features_with_other_channels(tmp_path: Path, before: int, after: int) -> None:
     old, new = network(channels=before, seed=1).eval(), network(channels=after, seed=2).eval()
-    report = starting.load(new, stored(old, tmp_path / "w.safetensors"))
+    report = initial_weights.load(new, stored(old, tmp_path / "w.safetensors"))
     assert "1 adapted to other channels (backbone.0.weight)" in report
     grey = torch.rand(2, 1, 8, 8)
     left, right = old.features(grey.repeat(1, before, 1, 1)), new.features(grey.repeat(1, after, 1, 1))
@@ -58,7 +58,7 @@ def test_grey_images_give_the_same_features_with_other_channels(tmp_path: Path, 
 def test_further_channels_repeat_the_first_as_timm_repeats_them(tmp_path: Path) -> None:
     """timm's rule: red, green, blue, red, scaled by 3 / 4, so that the sum over equal channels is about what it was."""
     old, new = network(channels=3, seed=1), network(channels=4, seed=2)
-    starting.load(new, stored(old, tmp_path / "w.safetensors"))
+    initial_weights.load(new, stored(old, tmp_path / "w.safetensors"))
     before, after = old.backbone[0].weight, new.backbone[0].weight
     torch.testing.assert_close(after, 0.75 * torch.cat([before, before[:, :1]], 1))
 
@@ -67,17 +67,17 @@ def test_too_much_missing_is_an_error_unless_allowed(tmp_path: Path) -> None:
     part = nn.Module()
     part.backbone = nn.Sequential(nn.Conv2d(3, 4, 3))
     with pytest.raises(DataError) as caught:
-        starting.load(network(), stored(part, tmp_path / "w.safetensors"))
+        initial_weights.load(network(), stored(part, tmp_path / "w.safetensors"))
     (sentence,) = caught.value.problems
     assert sentence.startswith("reuse.parameters: 5 of 7 tensors of the network's body are not in PROJ#3")
     assert sentence.endswith("choose the arch that it was trained with, or add reuse.allow_missing=true")
-    report = starting.load(network(), stored(part, tmp_path / "w.safetensors", allow_missing=True))
+    report = initial_weights.load(network(), stored(part, tmp_path / "w.safetensors", allow_missing=True))
     assert "2 tensors loaded, 5 missing (backbone.1.weight" in report
 
 
 def test_a_file_of_a_bare_body_fits(tmp_path: Path) -> None:
     old, new = network(seed=1), network(seed=2)
-    starting.load(new, stored(old.backbone, tmp_path / "w.safetensors"))
+    initial_weights.load(new, stored(old.backbone, tmp_path / "w.safetensors"))
     assert torch.equal(old.backbone[0].weight, new.backbone[0].weight)
 
 

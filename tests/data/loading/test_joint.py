@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from mlpipe.data import sampling
-from mlpipe.data.loading.together import JointBatches
+from mlpipe.data.loading.joint import JointBatches
 from mlpipe.data.sampling import EpochBatches
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpipe.data.splits import checks, dealing, methods
+from mlpipe.data.splits import assignment, checks, methods
 from mlpipe.data.splits.methods import TEST, UNLABELLED
 from mlpipe.data.task import Part, Samples
 
@@ -33,14 +33,14 @@ def labelled(
 def test_labels_are_spread_about_evenly(seed: int, n: int, folds: int) -> None:
     labels = np.random.default_rng(seed).random((n, 4)) < [0.5, 0.3, 0.2, 0.1]
     names = [f"{index:05d}" for index in range(n)]
-    fold = dealing.deal_labels(labels, names, folds, seed)
+    fold = assignment.deal_labels(labels, names, folds, seed)
     sizes = np.bincount(fold, minlength=folds)
     assert sizes.sum() == n and sizes.max() - sizes.min() <= max(4, 0.2 * n / folds)
     for column in range(4):
         counts = np.bincount(fold[labels[:, column]], minlength=folds)
         assert counts.max() - counts.min() <= 3
     shuffled = np.random.default_rng(seed + 1).permutation(n)
-    again = dealing.deal_labels(labels[shuffled], [names[row] for row in shuffled], folds, seed)
+    again = assignment.deal_labels(labels[shuffled], [names[row] for row in shuffled], folds, seed)
     assert (again == fold[shuffled]).all()
 
 
@@ -49,7 +49,7 @@ def test_rare_labels_are_spread_better_than_by_chance() -> None:
     names = [f"{index:05d}" for index in range(500)]
     spread = [
         np.ptp([labels[fold == k].sum(axis=0) for k in range(5)], axis=0).sum()
-        for fold in (dealing.deal_labels(labels, names, 5, 0), dealing.deal(np.zeros(500, np.int64), names, 5, 0))
+        for fold in (assignment.deal_labels(labels, names, 5, 0), assignment.deal(np.zeros(500, np.int64), names, 5, 0))
     ]
     assert spread[0] <= 6 < spread[1]
 

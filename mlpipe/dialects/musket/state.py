@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlpipe.dialects import names
+from mlpipe.dialects import names, translation
 from mlpipe.dialects.musket.reading import Home
-from mlpipe.dialects.translation import Collected
 from mlpipe.errors import did_you_mean, listing
 
 # Packages that a project's modules import, in whose place stands what mlpipe has.
@@ -30,8 +29,8 @@ def _meant(activation: str) -> str:
 
 
 @dataclass
-class Work(Collected):
-    """A translation at work.
+class State(translation.State):
+    """State of a translation on its way.
 
     Attributes:
         source: The experiment's configuration, common.yaml merged in.

@@ -1,16 +1,21 @@
-"""Unlabelled images for prediction, outside any task: a folder, an archive or a single file."""
+"""Unlabelled images or arrays for prediction, outside any task: a folder, an archive of images, or a single file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from mlpipe.data import archives, kind, task, walking
+import numpy as np
+
+from mlpipe.data import archives, kind, task, visible_files
+from mlpipe.data.archives import opened
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.value_rules import Decoding
-from mlpipe.data.sources.final_task import finished
-from mlpipe.data.sources.listings import file_headers
-from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.sources.listings import array_files, file_headers
+from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
+from mlpipe.data.sources.source import finished
 from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem
 
@@ -40,7 +45,7 @@ def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
         raise DataError(problem("mode.source", wrong, got=root, fix=fix))
     else:
         base = opened(root, data_dir, "mode.source")
-        found, notes = walking.images_below(base), walking.notes([base])
+        found, notes = visible_files.images_below(base), visible_files.notes([base])
     if not found:
         kinds = ", ".join(sorted(images.EXTENSIONS))
         raise DataError(problem("mode.source", "holds no image", got=root, fix=f"images end in {kinds}"))
@@ -53,6 +58,37 @@ def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
         Row(file.relative_to(base).as_posix(), "unlabelled", target, seen.digest)
         for file, seen in zip(found, looks, strict=True)
     ]
+    return _of(like, path, rows, {"type": "folder", "root": str(base), **rule.as_plain()}, notes)
+
+
+def new_arrays(*, root: str, like: Task) -> Task:
+    """A task of unlabelled arrays with the classes of another task of arrays.
+
+    Args:
+        root: The .npy, .npz or HDF5 file, or a folder of such files.
+        like: The task that the arrays are predicted for; says where channels are.
+
+    Raises:
+        DataError: When there is no array, one cannot be read, has other channels, or values that are NaN or infinite.
+    """
+    base, form = Path(root).expanduser().absolute(), Form.of((like.bases or (like,))[0].source)
+    target = kind.of(like.kind).unknown(len(like.classes))
+    rows, wrong = list[Row](), list[str]()
+    for name, value in array_files.arrays_below(base, "mode.source", form):
+        if value.shape[-1] != like.channels:
+            has = f"has {value.shape[-1]} channels, the samples of {like.name} have {like.channels}"
+            wrong.append(problem(name, has, fix=f"give arrays with as many (task.layout is {form.layout})"))
+        if not np.isfinite(value).all():
+            wrong.append(problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them"))
+        rows.append(Row(f"test/{name}", "unlabelled", target, pixel_digest(value)))
+    raise_some(wrong)
+    notes = visible_files.notes([base], array_files.ENDS) if base.is_dir() else []
+    return _of(
+        like, base, rows, {"type": "samples", "layout": form.layout, "axes": form.axes, "test": str(base)}, notes
+    )
+
+
+def _of(like: Task, path: Path, rows: list[Row], source: dict[str, Any], notes: list[str]) -> Task:
     made = task.make(
         f"new-{path.stem if path.is_file() else path.name}",
         like.classes,
@@ -60,7 +96,7 @@ def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
         channels=like.channels,
         kind=like.kind,
         dtype=like.dtype,
-        source={"type": "folder", "root": str(base), **rule.as_plain()},
+        source=source,
         notes=notes,
     )
     return finished(made, allow_overlap=True)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlpipe.dialects import translation
 from mlpipe.dialects.rules import Rule
-from mlpipe.dialects.translation import Collected, Fate
 from mlpipe.errors import did_you_mean, listing
 
 
 @dataclass
-class Work(Collected):
-    """A translation at work.
+class State(translation.State):
+    """State of a translation on its way.
 
     Attributes:
         source: The configuration, checked and with its defaults.
@@ -25,7 +25,7 @@ class Work(Collected):
     given: frozenset[str]
     monitors: dict[str, str] = field(default_factory=dict)
 
-    def say(self, key: str, fate: Fate, place: str = "", note: str = "") -> None:
+    def say(self, key: str, fate: translation.Fate, place: str = "", note: str = "") -> None:
         """Add a line to the report; it says of defaults that they are."""
         plain = key.partition("[")[0]
         is_default = fate != "lint" and not any(one == plain or one.startswith(f"{plain}.") for one in self.given)

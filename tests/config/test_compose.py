@@ -162,8 +162,8 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         "arch: unknown network, got 'resnet5O'; did you mean 'resnet50'?",
         "loss: unknown option, got 'foca'; did you mean 'focal'?",
         "task: unknown option, got 'fashon_mini'; did you mean 'fashion_mini'?",
-        "optimzer: unknown key; did you mean 'optimizer'?",
-        "trainer.max_epoch: unknown key; did you mean 'max_epochs'?",
+        "optimzer.lr: unknown key; write optimizer.lr=3",
+        "trainer.max_epoch: unknown key; write trainer.max_epochs=3",
         "optimizer.lr: must be a number > 0, got 'abc'; give it such a value",
     ]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.modes import WORDS
 
 FLAGS = {
     "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
@@ -150,7 +151,7 @@ def check_mode(call: Call) -> None:
         raise ConfigError(problem("mode", "the first word is the mode", got=call.mode, fix=fix))
     if meant := suggestions.for_mode(call.mode):
         raise ConfigError(problem("mode", "unknown mode", got=call.mode, fix=f"write {meant} {rest}".rstrip()))
-    catalog.check_mode(call.mode, tuple(call.config_dirs))
+    catalog.check_mode(call.mode, tuple(call.config_dirs), also=WORDS)
 
 
 def _straight(text: str) -> str:
@@ -233,7 +234,12 @@ def _as_override(text: str, call: Call, rest: list[str]) -> str:
 
 def _is_value(call: Call, rest: Sequence[str]) -> bool:
     """Whether the next word is the value of an option: none that is an override, an option, or the mode."""
-    if not rest or re.match(r"[A-Za-z_][\w.@/-]*=.", rest[0]) or re.match(r"--?[A-Za-z]", rest[0]):
+    if (
+        not rest
+        or rest[1:2] == ["="]
+        or re.match(r"[A-Za-z_][\w.@/-]*=.", rest[0])
+        or re.match(r"--?[A-Za-z]", rest[0])
+    ):
         return False
     from mlpipe.config import catalog
 

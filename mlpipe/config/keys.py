@@ -33,7 +33,12 @@ _OF_OWN_NAMES = ("given", "preset.recipes", "search_space.params")
 # What the program fills in, and what chooses the code: no keys for a person.
 _NO_KEYS = ("_target_", "scheduler", "defaults", "trust")
 # Files of options that are no group of the catalogue, by the group's name in an override.
-_LAUNCHER = "hydra/launcher"
+LAUNCHER = "hydra/launcher"
+# Words that are written like keys, and are read before a configuration is made.
+_WORDS = {
+    "recipe": "A file with overrides of this command: a native YAML file, or one of another program (docs/from_*.md).",
+    "continue": "Go on with a run that was stopped: latest, or the name of a run or the end of it.",
+}
 # What code checks that no annotation says.
 _VALUES = {
     "seed": "a whole number from 0 to 4294967295",
@@ -140,9 +145,12 @@ class Key:
 
 @functools.cache
 def all_keys() -> dict[str, Key]:
-    """Every key that a file of `conf/` has, by full name: those of no group first, then group by group."""
-    found = dict(top_keys())
-    for group in (*catalog.groups(), _LAUNCHER):
+    """Every key that a file of `conf/` has, by full name: those of no group first, then group by group.
+
+    `recipe` and `continue`, which no file has, are among those of no group.
+    """
+    found = {**top_keys(), **_words()}
+    for group in (*catalog.groups(), LAUNCHER):
         for name, key in of_group(group).items():
             if name in found:
                 # A task's file sets what stands in conf/config.yaml.
@@ -160,6 +168,10 @@ def find(name: str) -> Key | None:
     head, dot, rest = name.partition(".")
     name = f"{catalog.ALIASES.get(head, head)}{dot}{rest}"
     return all_keys().get(name) or (further(head).get(name) if head in catalog.groups() else None)
+
+
+def _words() -> dict[str, Key]:
+    return {name: Key(name, "", (Setting("", "", meaning, ""),)) for name, meaning in _WORDS.items()}
 
 
 @functools.cache
@@ -197,10 +209,18 @@ def defaults() -> dict[str, str]:
     return dict(re.findall(r"^ +- (\w+): (\w+)$", text, re.MULTILINE))
 
 
-def of_option(group: str, option: str) -> dict[str, Key]:
+def of_option(group: str, option: str, extra: tuple[Path, ...] = ()) -> dict[str, Key]:
     """The keys that one option has, by full name, in the order of its file."""
-    own = of_group(group)
-    return {name: own[name] for name in _option_settings(group, option, ())}
+    own = of_group(group, extra)
+    return {name: own[name] for name in _option_settings(group, option, extra)}
+
+
+def option_text(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
+    """The text of an option's file, comments included; that of the last folder that has it."""
+    for root in (*reversed(extra), catalog.conf_dir()):
+        if (file := root / group / f"{option}.yaml").is_file():
+            return file.read_text("utf-8")
+    return ""
 
 
 @functools.cache
@@ -231,7 +251,7 @@ def referred(default: str) -> str:
 
 def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[str, Setting]:
     """The settings of one option by full name, those of the options that its `defaults` name included."""
-    text = _text(group, option, extra)
+    text = option_text(group, option, extra)
     above = "" if "# @package _global_" in text else group.replace("/", ".")
     found: dict[str, Setting] = {}
     for parent in _parents(text):
@@ -245,17 +265,13 @@ def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[s
         before = found.get(name)
         comment = one.comment or (before.comment if before else "")
         found[name] = Setting(option, one.default, comment, one.target or target)
-    # A task's file sets keys of other sections too, which its component is not given.
-    component = {name: target if group == "mode" else one.target for name, one in found.items()}
-    component |= dict.fromkeys((name for name in found if not name.startswith(group.replace("/", "."))), "")
-    return {name: Setting(option, one.default, one.comment, component[name]) for name, one in found.items()}
-
-
-def _text(group: str, option: str, extra: tuple[Path, ...]) -> str:
-    for root in (*reversed(extra), catalog.conf_dir()):
-        if (file := root / group / f"{option}.yaml").is_file():
-            return file.read_text("utf-8")
-    return ""
+    for name, one in found.items():
+        if not name.startswith(f"{group.replace('/', '.')}."):
+            # A task's file sets keys of conf/config.yaml too: the comment there is a reason for the value, no meaning.
+            found[name] = Setting(option, one.default, top_keys()[name].settings[0].comment, "")
+        elif group == "mode":
+            found[name] = Setting(option, one.default, one.comment, target)
+    return found
 
 
 def _parents(text: str) -> list[str]:
@@ -271,7 +287,7 @@ def _target(text: str) -> str:
 
 
 def _target_of(group: str, option: str) -> str:
-    text = _text(group, option, ())
+    text = option_text(group, option)
     return _target(text) or next((found for parent in _parents(text) if (found := _target_of(group, parent))), "")
 
 
@@ -378,14 +394,38 @@ def _comment_of_others(key: Key, one: Setting) -> str:
 def _documentation(target: str) -> dict[str, str]:
     """What the docstring of a function or class, and of its base, says of each parameter."""
     module, _, name = target.rpartition(".")
-    defined = signatures._definition(module, name, depth=0)
-    if defined is None:
-        return {}
-    node, source = defined
-    base = node.bases[0] if isinstance(node, ast.ClassDef) and node.bases else None
+    head = _head(module, name)
+    if head is None:
+        defined = signatures.definition(target)
+        if defined is None:
+            return {}
+        head, module = defined[0], defined[1].module
+    base = head.bases[0] if isinstance(head, ast.ClassDef) and head.bases else None
     is_ours = target.startswith("mlpipe.") and isinstance(base, ast.Name)
-    inherited = _documentation(f"{source.module}.{base.id}") if is_ours and isinstance(base, ast.Name) else {}
-    return {**inherited, **dict(_arguments(node))}
+    inherited = _documentation(f"{module}.{base.id}") if is_ours and isinstance(base, ast.Name) else {}
+    return {**inherited, **dict(_arguments(head))}
+
+
+def _head(module: str, name: str) -> ast.FunctionDef | ast.ClassDef | None:
+    """A definition up to the end of its docstring; None where the module imports it, or it has none.
+
+    To parse whole modules would take most of the time of an answer.
+    """
+    text = _source(module)
+    found = re.search(
+        rf"^(?:def|class) {re.escape(name)}\b(?:(?!^\S)[\s\S]|^\))*?\"\"\"[\s\S]*?\"\"\"", text, re.MULTILINE
+    )
+    try:
+        node = ast.parse(found[0]).body[0] if found else None
+    except SyntaxError:
+        return None
+    return node if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+
+
+@functools.cache
+def _source(module: str) -> str:
+    file = signatures.module_file(module)
+    return file.read_text("utf-8") if file else ""
 
 
 def _arguments(node: ast.FunctionDef | ast.ClassDef) -> Iterator[tuple[str, str]]:

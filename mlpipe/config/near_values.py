@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
@@ -85,11 +86,11 @@ def other_forms(value: object) -> list[tuple[str, object]]:
         return [(str(bool(value)).lower(), bool(value)), (f"[{value}]", [value])]
     if isinstance(value, list) and len(value) == 1:
         return [(str(value[0]), value[0])]
-    if not isinstance(value, int | float):
+    if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
         return []
     # A percentage in place of a share, a broken number in place of a whole one.
-    share = value / 100
-    return [(f"[{value}]", [value]), (str(value), str(value)), (f"{share:g}", share), (str(round(value)), round(value))]
+    shares: list[tuple[str, object]] = [(f"{value / 100:g}", value / 100)] if 5 <= value < 100 else []
+    return [(f"[{value}]", [value]), (str(value), str(value)), *shares, (str(round(value)), round(value))]
 
 
 def plain(text: str) -> object:

@@ -16,7 +16,8 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, problem
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)(?:ec(?:ond)?s?|in(?:ute)?s?|(?<=h)(?:ou)?rs?|(?<=d)ays?)?")
+_UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
+_TIME = re.compile(rf"(\d+(?:\.\d+)?)({_UNIT})(?![a-z])")
 
 
 def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunConfig:
@@ -92,7 +93,7 @@ def seconds_of(text: Any) -> float | None:
     if not parts or _TIME.sub("", plain):
         fix = "write a number of seconds, or for example 45s, 30m, 1h30m"
         raise ConfigError(problem("time_limit", "is no time", got=text, fix=fix))
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    total = sum(float(number) * _UNITS[unit[0]] for number, unit in parts)
     if total <= 0:
         raise ConfigError(problem("time_limit", "must be longer than nothing", got=text))
     return total

@@ -16,7 +16,7 @@ from mlpipe.config.near_values import beginning, meanings, nearest, squashed
 from mlpipe.config.synonyms import Entry
 from mlpipe.errors import listing
 
-_NEAR, _VERY_NEAR, _OF_SIBLINGS = 0.77, 0.82, 0.7
+_NEAR, _VERY_NEAR, _OF_SIBLINGS = 0.75, 0.82, 0.7
 # Words for an option where a key is written, such as optimizer.name=adam.
 _NAMES = frozenset({"name", "type", "option", "method", "class", "choice", "kind", "target", "cls", "func", "fn"})
 _ENDINGS = ("loss", "lr", "scheduler", "callback", "optimizer", "logger", "split", "splitter", "aug", "sampler")

@@ -1050,12 +1050,6 @@ _VALUES: dict[str, dict[str, str]] = {
     "loss.pos_weight": {"balanced": "balance true auto yes on", "null": "none false no off"},
     "augmentations.normalization": {"model": "imagenet true timm default yes network standard zscore",
         "unit": "none 0-1 minmax false no off 255 scale"},
-    "task.kind": {
-        "classification": "class multiclass multi_class classify single_label binary binary_classification"
-        " image_classification",
-        "multilabel": "multi_label multi_labels labels multi-label-classification multi_label_classification",
-        "regression": "regress continuous number numbers numeric",
-    },
     "task.background": {"white": "light 255 bright", "black": "dark 0 zero"},
     "arch.pretrained": {"true": "imagenet yes default imagenet1k pretrained on", "false": "no none random"
     " scratch off null"},
@@ -1070,6 +1064,16 @@ _VALUES: dict[str, dict[str, str]] = {
 VALUES: dict[str, dict[str, str]] = {
     key: {word: value for value, words in entries.items() for word in words.split()} for key, entries in _VALUES.items()
 }
+
+_KINDS = (
+    (
+        "class multiclass multi_class classify single_label binary binary_classification image_classification",
+        "classification",
+    ),
+    ("multi_label multi_labels labels multi_label_classification tagging tags", "multilabel"),
+    ("regress continuous number numbers numeric float", "regression"),
+)
+VALUES["task.kind"] = {word: kind for words, kind in _KINDS for word in words.split()}
 
 # How to write the values of keys that are hard to guess.
 EXAMPLES: dict[str, str] = {

@@ -66,8 +66,8 @@ def test_every_key_has_a_meaning_in_every_option() -> None:
     ("name", "option", "default", "meaning", "values"),
     [
         ("optimizer.lr", "adamw", "${recommend.lr}", "Learning rate.", "a number > 0"),
-        ("optimizer.weight_decay", "adamw", "0.05", "Never on norms, biases, and what the network", "a number >= 0"),
-        ("optimizer.clip_norm", "sgd", "null", "Bounds of the gradients: the norm of all", "a number > 0 or null"),
+        ("optimizer.weight_decay", "adamw", "0.05", "Weight decay; never of norms, biases,", "a number >= 0"),
+        ("optimizer.clip_norm", "sgd", "null", "The largest norm of all gradients together", "a number > 0 or null"),
         ("trainer.max_epochs", "default", "${recommend.epochs}", "Epochs: how often", "a whole number >= 1"),
         ("trainer.benchmark", "default", "", "The value (true or false) to set torch.backends", "true or false"),
         ("mode.prior", "post", "val", "The prevalence that", "one of val, test, quantify or a list"),
@@ -77,7 +77,7 @@ def test_every_key_has_a_meaning_in_every_option() -> None:
         ("task.root", "folder", "???", "The folder, or a zip or tar archive of it.", "text"),
         # Its docstring says `As for folder.`
         ("task.allow_overlap", "csv", "false", "Accept test or validation images", "true or false"),
-        ("preprocessing.size", "size96", "96", "Height and width in pixels", "a whole number >= 1 and <= 8192 or"),
+        ("preprocessing.size", "size96", "96", "Height and width of images", "a whole number >= 1 and <= 8192 or"),
         ("arch.weights_strict", "timm", "", "", "true or false"),
         ("seed", "", "42", "One seed for everything random.", "a whole number from 0 to 4294967295"),
         ("recommend.size", "digits", "32", "Height and width of images in pixels", ""),

@@ -44,3 +44,9 @@ def test_the_value_that_is_meant(key: str, value: object, options: tuple[str, ..
 )
 def test_other_forms_of_a_value(value: object, form: tuple[str, object]) -> None:
     assert form in near_values.other_forms(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "", [], {}, None])
+def test_no_value_breaks_it(value: object) -> None:
+    near_values.other_forms(value)
+    near_values.for_value("optimizer.lr", value)

@@ -426,6 +426,11 @@ class _Known:
             return f"write {text}=OPTION, one of {listing(self._options[text], most=8)}"
         if self._mode in ("predict", "test", *_OF_PROJECTS) and (self._out_dir() / text).is_dir():
             return f"write proj={text}"
+        projects = [one.name for one in self._out_dir().glob("*")] if self._mode in _OF_PROJECTS else []
+        if near := self._nearest(text, projects, 0.6):
+            return f"did you mean proj={near}?"
+        if self._mode in self._options["mode"] and self._is_of_mode(text):
+            return f"write mode.{text}=VALUE"
         if found := self._suggestions.for_word(text, self._mode):
             return found
         groups = [group for group, options in self._options.items() if text in options and group != "mode"]
@@ -442,6 +447,12 @@ class _Known:
         if self.is_mode(text):
             return f"one mode at a time: write mml {text} in a command of its own"
         return "write key=value"
+
+    def _is_of_mode(self, text: str) -> bool:
+        from mlpipe.config import keys
+
+        key = keys.find(f"mode.{text}")
+        return key is not None and self._mode in key.options
 
     def _tasks(self) -> list[Path]:
         folder = Path(os.environ.get("MML_DATA_PATH") or "mlpipe_data").expanduser()

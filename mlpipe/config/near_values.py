@@ -55,7 +55,8 @@ def for_value(key: str, value: object, options: Sequence[str] = ()) -> str:
     if not isinstance(value, str) or not value:
         return ""
     same = {squashed(option): option for option in options}
-    return same.get(squashed(word)) or beginning(word, options) or nearest(word, options, 0.6)
+    near = same.get(squashed(word)) or beginning(word, options) or nearest(word, options, 0.6)
+    return near or meanings(key).get(nearest(squashed(word), meanings(key), 0.82), "")
 
 
 def example(key: str) -> str:

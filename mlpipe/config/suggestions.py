@@ -66,6 +66,10 @@ def for_key(name: str, value: str, here: Here) -> str:
         return found
     if not section and (group := nearest(name, here.groups, _NEAR)):
         return f"did you mean {group!r}? {written(f'{group}={{}}', value, here)}"
+    if "." not in name and (of := [group for group in catalog.groups() if name.lower() in catalog.options(group)]):
+        return _as_fix(
+            " or ".join(f"{group}={name.lower()}" for group in of[:3] if group != "mode") or f"mml {name.lower()}"
+        )
     elsewhere = nearest(leaf, {key.leaf for key in keys.all_keys().values()}, _VERY_NEAR)
     return _elsewhere(elsewhere, value, section) if elsewhere else ""
 

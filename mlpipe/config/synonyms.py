@@ -137,7 +137,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
     ),
     "batch": (
         (("-1|auto|null|none", "tune=batch_size"), (_ANY, "sampling.batch_size={}")),
-        "bs batch_size batch batches per_device_train_batch_size train_batch_size per_gpu_batch_size mini_batch_size"
+        "bs batch_size train_batch batch batches per_device_train_batch_size train_batch_size per_gpu_batch_size mini_batch_size"
         " minibatch_size samples_per_gpu train_bs batch_size_train per_device_batch_size global_batch_size b",
     ),
     "batch in evaluation": (
@@ -438,7 +438,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
     "cache": ("data_dir={}", "cache cache_dir cache_path cache_images cache_folder"),
     "time": (
         "time_limit={}, with a preset such as preset=fast",
-        "time max_time timeout time_budget training_time max_runtime max_runtime_secs max_duration budget_time"
+        "time budget max_time timeout time_budget training_time max_runtime max_runtime_secs max_duration budget_time"
         " hours minutes"
         " max_hours runtime duration time_left_for_this_task timelimit wall_time",
     ),
@@ -459,7 +459,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
         " n_iter_no_change early_stopping_rounds"
         " early_stopping_epochs",
     ),
-    "early stopping": (_STOP, "early_stopping early_stop es use_early_stopping do_early_stopping earlystop"),
+    "early stopping": (_STOP, "early_stopping stop_early early_stop es use_early_stopping do_early_stopping earlystop"),
     "improvement": ("cbs=early cbs.early.min_delta={}", "min_delta early_stopping_threshold early_stopping_delta"
         " delta es_delta tol tolerance"),
     "ema": (

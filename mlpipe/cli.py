@@ -4,51 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlpipe.command_line import Call, check_mode, parse
 from mlpipe.errors import (
     INPUT_IS_WRONG,
     INTERRUPTED_TWICE,
     STEP_FAILED,
     STOPPED_RESUMABLE,
-    ConfigError,
     MlpipeError,
     in_short,
     is_out_of_memory,
     place_in_own_code,
-    problem,
 )
 from mlpipe.modes import WORDS
 
 if TYPE_CHECKING:
     from mlpipe.running.jobs import PreparedCommand
     from mlpipe.running.launch import Prepared
-
-_FLAGS = {
-    "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
-    "--json": "json", "--dry-run": "dry_run",
-}  # fmt: skip
-
-# Options of scripts that are texts, also where they look like numbers.
-_TEXTS = ("project", "name", "task", "cache", "inputFolder", "output", "onlyMetric", "sortBy")
-# Modes whose keys may be written as `--key value` too.
-_SCRIPTS = ("fit", "task", "analyze")
-
-
-@dataclass
-class Call:
-    """The parsed command line."""
-
-    mode: str = ""
-    overrides: list[str] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)
-    cfg: str = ""
-    config_dirs: list[Path] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in WORDS:
             return _word(arguments[0], arguments[1:])
-        return _run(_parse(arguments))
+        return _run(parse(arguments))
     except MlpipeError as error:
         for sentence in str(error).splitlines():
             print(sentence, file=sys.stderr)
@@ -89,91 +64,6 @@ def _word(word: str, rest: list[str]) -> int:
     return int(module.main([word] if {"-h", "--help"} & {*rest} else rest))
 
 
-def _parse(arguments: list[str]) -> Call:
-    from mlpipe.errors import did_you_mean
-
-    call, found, rest = Call(), list[str](), list(arguments)
-    while rest:
-        text = rest.pop(0)
-        name, equals, value = text.partition("=")
-        if text in _FLAGS:
-            call.flags.add(_FLAGS[text])
-        elif (fix := _with_value(call, name)) and not _takes(call, name, given := _value(call, equals, value, rest)):
-            found.append(problem(name, "needs a value", fix=fix))
-        elif name in ("--cfg", "-c"):
-            call.cfg = given or ""
-        elif name in ("--config-dir", "-cd"):
-            call.config_dirs.append(Path(given or "").absolute())
-        elif call.mode == "train" and name == "--config":
-            # What rmldnn's command line is: --config=FILE, --config FILE, --config= FILE.
-            call.overrides.append(f"recipe={_quoted(given or '')}")
-        elif call.mode == "train" and name == "--app":
-            # The loss of rmldnn's configuration says that it is an equation.
-            if given != "pde":
-                fix = "leave it out, or use --app=pde for Poisson2D_pde and Burgers_pde"
-                found.append(problem("--app", f"{given} is not available in this version", fix=fix))
-        elif fix:
-            call.overrides.append(_script_option(name, given or ""))
-        elif text.startswith("-") and not text[1:].replace(".", "").isdigit():
-            fix = did_you_mean(text, [*_FLAGS, "--cfg", "--config-dir"], otherwise="see mml --help")
-            found.append(problem(text, "unknown option", fix=fix))
-        elif not call.mode and "=" not in text:
-            call.mode = text
-        else:
-            call.overrides.append(text)
-    found += [
-        problem("--config-dir", "there is no such folder", got=str(path), fix="name an existing folder")
-        for path in call.config_dirs
-        if not path.is_dir()
-    ]
-    if call.cfg not in ("", "job"):
-        found.append(problem("--cfg", "shows the configuration of the job", got=call.cfg, fix="write --cfg job"))
-    if found:
-        raise ConfigError(found)
-    return call
-
-
-def _with_value(call: Call, name: str) -> str:
-    """How an option that needs a value is written; empty for what is none."""
-    fixes = {"--cfg": "write --cfg job", "-c": "write --cfg job"}
-    fixes |= dict.fromkeys(("--config-dir", "-cd"), "write --config-dir DIR")
-    if call.mode == "train":
-        fixes |= {"--config": "write --config=FILE", "--app": "write --app=pde"}
-    if name not in fixes and call.mode in _SCRIPTS and name.startswith("--") and len(name) > 2:
-        return f"write {name} VALUE"
-    return fixes.get(name, "")
-
-
-def _value(call: Call, equals: str, value: str, rest: list[str]) -> str | None:
-    """What stands behind an option's `=`, else the next word, which is taken; None where another option follows."""
-    if value or not rest or rest[0].startswith("--") or (equals and call.mode in _SCRIPTS):
-        return value if equals else None
-    return rest.pop(0)
-
-
-def _takes(call: Call, name: str, value: str | None) -> bool:
-    """Whether an option has its value; one of a script may be an empty text."""
-    return (
-        value is not None
-        if call.mode in _SCRIPTS and name not in ("--cfg", "-c", "--config-dir", "-cd")
-        else bool(value)
-    )
-
-
-def _script_option(name: str, value: str) -> str:
-    """An option of a script, such as `--name "one, two"`, as the mode's key."""
-    lower = value.lower()
-    if name[2:] not in _TEXTS and (lower in ("true", "false", "null") or value.isdigit()):
-        return f"mode.{name[2:]}={lower}"
-    return f"mode.{name[2:]}={_quoted(value)}"
-
-
-def _quoted(value: str) -> str:
-    """A text in Hydra's grammar."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def _run(call: Call) -> int:
     if "version" in call.flags:
         return main(["--version"])
@@ -182,9 +72,9 @@ def _run(call: Call) -> int:
 
         shown = help.main([*filter(None, [call.mode]), *call.overrides], tuple(call.config_dirs))
         return shown if "help" in call.flags else INPUT_IS_WRONG
-    from mlpipe.config import catalog
+    check_mode(call)
+    import logging
 
-    catalog.check_mode(call.mode, tuple(call.config_dirs))
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -194,6 +84,8 @@ def _run(call: Call) -> int:
 
     asked = Command(call.mode, call.overrides)
     command = jobs.prepare(asked, call.config_dirs, front=front, multirun="multirun" in call.flags)
+    for note in () if call.cfg else call.notes:
+        logging.getLogger("mlpipe").info(note)
     if command.search is not None:
         return _search(call, command)
     if command.one is None:

@@ -187,8 +187,11 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> str:
-    """`did you mean 'x'?` for the nearest option, or `otherwise` when none is near."""
+    """`did you mean 'x'?` for the only option that begins so, or the nearest one; `otherwise` when none is near."""
     by_lower = {option.lower(): option for option in options}
+    begun = [option for lower, option in by_lower.items() if lower.startswith(word.lower())] if len(word) > 2 else []
+    if len(begun) == 1:
+        return f"did you mean {begun[0]!r}?"
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {by_lower[near[0]]!r}?" if near else otherwise
 

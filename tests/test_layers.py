@@ -30,6 +30,7 @@ LEVELS = {
     "running": 6,
     "modes": 7,
     "dialects": 8,
+    "command_line": 8,
     "cli": 9,
     "api": 9,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlpipe import files, names
-from mlpipe.config import catalog, components, rules, signatures
+from mlpipe.config import catalog, components, near_values, rules, signatures
 from mlpipe.config.components import Component
 from mlpipe.config.schema import (
     OPTIONAL_SECTIONS,
@@ -28,6 +28,7 @@ from mlpipe.config.schema import (
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 MOST_THREADS = 8
+_ACCELERATORS = ["auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu", "xla"]
 _CLIP_KEYS = ("clip_norm", "clip_value")
 _LAYER_KEYS = ("layer_decay",)
 _COMPONENTS = (
@@ -290,10 +291,13 @@ def _trainer_problems(section: Any) -> list[str]:
         return [problem("trainer", "must be a mapping", got=section)]
     signature = signatures.read("pytorch_lightning.trainer.trainer.Trainer")
     assert signature is not None
-    found = signature.problems("trainer", section)
-    epochs = section.get("max_epochs")
+    found = signature.problems("trainer", section) + _named_values(section, signature)
+    epochs, key = section.get("max_epochs"), "trainer.max_epochs"
+    if any(one.startswith(f"{key}:") for one in found):
+        return found
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        found.append(problem("trainer.max_epochs", "must be a whole number >= 1", got=epochs))
+        fix = f"for example {key}=20" if epochs != -1 else f"give it an end, such as {key}=100 with cbs=early"
+        found.append(problem(key, "must be a whole number >= 1", got=epochs, fix=fix))
     elif epochs >= 2**31:
         found.append(problem("trainer.max_epochs", "must be a whole number < 2147483648", got=epochs))
     return found
@@ -353,3 +357,21 @@ def _option(key: str, group: str, name: Any, problems: list[str]) -> Any:
         problems.append(problem(key, "unknown option", got=name, fix=fix))
         return None
     return files.plain_yaml(catalog.option_text(group, name))
+
+
+def _named_values(section: Mapping[str, Any], signature: signatures.Signature) -> list[str]:
+    """Precisions and accelerators that Lightning has no such name for; it would say so only when a training begins."""
+    parameter = signature.parameters.get("precision")
+    of_source = signatures.choices(parameter.annotation, signature.module) if parameter and parameter.annotation else []
+    known = {"precision": ["auto", *of_source] if of_source else [], "accelerator": _ACCELERATORS}
+    found = []
+    for name, options in known.items():
+        given, key = section.get(name, "auto"), f"trainer.{name}"
+        is_name = given is None if name == "precision" else False
+        if not options or is_name or (not isinstance(given, bool) and str(given) in options):
+            continue
+        near = near_values.for_value(key, given, list(dict.fromkeys(options)))
+        listed = listing(dict.fromkeys(options), most=16)
+        fix = f"write {key}={near}" if near else f"for example {key}=auto"
+        found.append(problem(key, f"must be one of {listed}", got=given, fix=fix))
+    return found

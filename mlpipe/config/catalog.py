@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
@@ -47,8 +48,13 @@ def targets(group: str) -> frozenset[str]:
     return frozenset(name for option in options(group) for name in _TARGET.findall(option_text(group, option)))
 
 
-def check_mode(mode: str, extra: tuple[Path, ...] = ()) -> None:
+def check_mode(mode: str, extra: tuple[Path, ...] = (), *, also: Iterable[str] = ()) -> None:
     """See that there is such a mode.
+
+    Args:
+        mode: The name.
+        extra: Further folders of configuration files.
+        also: Words that may have been meant, beside modes.
 
     Raises:
         ConfigError: When there is none.
@@ -58,7 +64,7 @@ def check_mode(mode: str, extra: tuple[Path, ...] = ()) -> None:
         return
     if not mode:
         raise ConfigError(problem("mode", "the first word is the mode", fix=f"one of {listing(modes, most=20)}"))
-    fix = did_you_mean(mode, modes, otherwise=f"modes: {listing(modes, most=20)}")
+    fix = did_you_mean(mode, [*modes, *also], otherwise=f"modes: {listing(modes, most=20)}")
     raise ConfigError(problem("mode", "unknown mode", got=mode, fix=fix))
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from mlpipe.names import name_of
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
 # Sections whose keys are the user's own.
 _FREE = ("given.", "search_space.params")
+_FREE_SECTIONS = ("preset.recipes", "preset.common", "search_space.params", *catalog.ALIASES)
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
 # Combinations of options that are kept; the jobs of a sweep mostly differ in values.
@@ -97,8 +99,14 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
         fix = "write all of them in one place"
         twice = [change.value for change in values if change.key == "tags"]
         found += [problem("tags", "the task's name has tags already", got=value, fix=fix) for value in twice]
-    composed, wrong = _with_values([*choices, *(change.text for change in targets)], values, facts.extra_dirs)
-    found += wrong + list(facts.tag_problems(str(composed.tags or "")))
+    known = tuple(dict.fromkeys([*catalog.options("task", facts.extra_dirs), *facts.tasks]))
+    unsure = {sentence.partition(":")[0] for sentence in found}
+    composed, wrong = _with_values(
+        [*choices, *(change.text for change in targets)], values, facts.extra_dirs, (mode, known, groups)
+    )
+    # Where an option is wrong, its keys are not known.
+    found += [one for one in wrong if not (": unknown key" in one and one.partition(".")[0] in unsure)]
+    found += list(facts.tag_problems(str(composed.tags or "")))
     tree = resolve.resolved(composed, mode, changes, {"out_dir": facts.out_dir, "data_dir": facts.data_dir}, found)
     found += _networks(tree["arch"], facts)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
@@ -106,10 +114,21 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     try:
         run_config = assemble(tree)
     except ConfigError as error:
-        raise ConfigError(list(dict.fromkeys([*found, *error.problems]))) from None
+        raise ConfigError(_without_promised([*found, *error.problems], unsure)) from None
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     return run_config
+
+
+def _without_promised(sentences: Sequence[str], unsure: Collection[str]) -> list[str]:
+    """Sentences without those that ask for a key which another sentence tells to write, or whose option is wrong."""
+    told = {key for one in sentences for key in re.findall(r"([a-z_]+\.[a-z_]+)=", one.partition("write ")[2])}
+
+    def is_promised(sentence: str) -> bool:
+        key, _, rest = sentence.partition(": ")
+        return rest.startswith("a value is needed") and (key in told or key.partition(".")[0] in unsure)
+
+    return [one for one in dict.fromkeys(sentences) if not is_promised(one)]
 
 
 def _of_own_name(change: Change) -> Change:
@@ -162,9 +181,15 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     if group == "arch":
         wrong = _unknown_network("arch", name, facts, known)
         return (["arch=timm", f"arch.name='{name}'"], []) if not wrong else ([], [wrong])
+    # Read only where something is wrong, as are the other imports of it.
+    from mlpipe.config import suggestions
+
     options = [*known, *(facts.tasks if group == "task" else ())]
-    fix = did_you_mean(name, options, otherwise=f"options: {listing(options, most=20)}")
-    return [], [problem(group, "unknown option", got=name, fix=fix)]
+    fix = suggestions.for_option(group, name, options)
+    meant = re.fullmatch(r"did you mean '(.*)'\?", fix)
+    # Gone on with what was meant, so that its keys are checked as well.
+    texts = [f"{group}={meant[1]}"] if meant and meant[1] in known else []
+    return texts, [problem(group, "unknown option", got=name, fix=fix)]
 
 
 def _unknown_network(key: str, name: str, facts: Facts, options: Sequence[str] = ()) -> str:
@@ -178,8 +203,20 @@ def _unknown_network(key: str, name: str, facts: Facts, options: Sequence[str] =
             name, [f"{network}.{one}" for one in tags], otherwise=f"its tags are {listing(tags, most=20)}"
         )
         return problem(key, f"{network} has no weights with the tag {tag}", got=name, fix=fix)
-    otherwise = "use the name of a timm network" + (" or an option of arch" if options else "")
-    return problem(key, "unknown network", got=name, fix=did_you_mean(name, [*options, *networks], otherwise=otherwise))
+    return problem(key, "unknown network", got=name, fix=_network_fix(name, [*options, *networks]))
+
+
+def _network_fix(name: str, known: Sequence[str]) -> str:
+    """What to write in place of a network that is not there."""
+    from mlpipe.config import suggestions
+
+    if "," in name or "/" in name or name.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
+        fix = suggestions.for_option("arch", name, known)
+        if not fix.startswith("options"):
+            return fix
+    meant = suggestions.option_meant("arch", name, known)
+    otherwise = "use the name of a timm network or an option of arch; mml models WORD searches"
+    return f"did you mean {meant!r}?" if meant in known else did_you_mean(name, known, otherwise=otherwise)
 
 
 def _networks(arch: Any, facts: Facts) -> list[str]:
@@ -199,7 +236,9 @@ def _tagged_choice(change: Change, known: list[str], facts: Facts) -> tuple[list
     """The choice of a task whose name may have tags."""
     base, tags = tagged(str(change.value), known)
     if base not in known:
-        fix = did_you_mean(base, known, otherwise=f"options: {listing(known, most=20)}")
+        from mlpipe.config import suggestions
+
+        fix = suggestions.for_option("task", base, known)
         return [], [problem("task", "unknown option", got=change.value, fix=fix)]
     if not tags:
         return ["task=created", f"task.name='{base}'"], []
@@ -208,8 +247,20 @@ def _tagged_choice(change: Change, known: list[str], facts: Facts) -> tuple[list
     return [*texts, f"tags='{quoted}'"], wrong
 
 
-def _with_values(choices: list[str], values: list[Change], extra_dirs: Sequence[Path]) -> tuple[DictConfig, list[str]]:
-    """Compose with all values; where Hydra refuses, find which ones are at fault and go on without them."""
+def _with_values(
+    choices: list[str],
+    values: list[Change],
+    extra_dirs: Sequence[Path],
+    known: tuple[str, Sequence[str], Collection[str]],
+) -> tuple[DictConfig, list[str]]:
+    """Compose with all values; where Hydra refuses, find which ones are at fault and go on without them.
+
+    Args:
+        choices: Overrides that choose options and targets.
+        values: All others.
+        extra_dirs: Further folders of configuration files.
+        known: The mode, the tasks and the groups that there are.
+    """
     try:
         composer = Composer(choices, extra_dirs)
     except _REFUSALS as error:
@@ -224,7 +275,7 @@ def _with_values(choices: list[str], values: list[Change], extra_dirs: Sequence[
     good: list[str] = []
     found: list[str] = []
     for change in values:
-        text, wrong = _placed(change, composer.base)
+        text, wrong = _placed(change, composer.base, known)
         if wrong:
             found.append(wrong)
             continue
@@ -236,7 +287,7 @@ def _with_values(choices: list[str], values: list[Change], extra_dirs: Sequence[
     return composer.put(good), found
 
 
-def _placed(change: Change, base: DictConfig) -> tuple[str, str]:
+def _placed(change: Change, base: DictConfig, world: tuple[str, Sequence[str], Collection[str]]) -> tuple[str, str]:
     """The override's text, forced in where a signature knows its key, or a sentence when nothing does."""
     if change.key.startswith(_FREE):
         return change.text, ""
@@ -260,12 +311,29 @@ def _placed(change: Change, base: DictConfig) -> tuple[str, str]:
         prefix = f"{section}." if section else ""
         if not isinstance(node, DictConfig):
             return "", problem(f"{prefix}{part}", "unknown key", fix=f"{section} holds one value, no keys")
-        fix = did_you_mean(part, known, otherwise=f"known keys: {listing(known, most=20)}")
-        return "", problem(f"{prefix}{part}", "unknown key", fix=fix)
+        from mlpipe.config import suggestions
+
+        mode, tasks, groups = world
+        here = suggestions.Here(mode, _names(base), tasks, groups)
+        fix = suggestions.for_key(change.key, change.text.partition("=")[2], here)
+        otherwise = f"known keys: {listing(known, most=20)}" if section else f"mml help {part} searches the keys"
+        key = change.key if fix else f"{prefix}{part}"
+        return "", problem(key, "unknown key", fix=fix or did_you_mean(part, known, otherwise=otherwise))
     if isinstance(change.value, dict) and _is_free(base, parts):
         # Hydra lets no mapping have keys that its default has not.
         return f"++{change.text.lstrip('+')}", ""
     return change.text, ""
+
+
+def _names(node: DictConfig, section: str = "") -> list[str]:
+    """The full names of all keys below a node that a person sets."""
+    found = []
+    for key in _known_keys(section, node):
+        name, child = f"{section}.{key}".lstrip("."), _child(node, key)
+        if key in ("scheduler", "given", "recommend", "trust") or name in _FREE_SECTIONS:
+            continue
+        found += _names(child, name) if isinstance(child, DictConfig) and len(child) else [name]
+    return found
 
 
 def _is_free(base: DictConfig, parts: Sequence[str]) -> bool:

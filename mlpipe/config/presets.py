@@ -16,6 +16,8 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, problem
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
+_TIME = re.compile(rf"(\d+(?:\.\d+)?)({_UNIT})(?![a-z])")
 
 
 def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunConfig:
@@ -77,7 +79,7 @@ def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str])
 
 
 def seconds_of(text: Any) -> float | None:
-    """Seconds of a time such as `90`, `45s`, `30m` or `1h30m`; None of None.
+    """Seconds of a time such as `90`, `45s`, `30m`, `5min` or `1h30m`; None of None.
 
     Raises:
         ConfigError: When it is none.
@@ -86,11 +88,12 @@ def seconds_of(text: Any) -> float | None:
         return None
     if isinstance(text, int | float) and not isinstance(text, bool) and text > 0:
         return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", str(text).replace(" ", ""))
-    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != str(text).replace(" ", ""):
+    plain = str(text).replace(" ", "").lower()
+    parts = _TIME.findall(plain)
+    if not parts or _TIME.sub("", plain):
         fix = "write a number of seconds, or for example 45s, 30m, 1h30m"
         raise ConfigError(problem("time_limit", "is no time", got=text, fix=fix))
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    total = sum(float(number) * _UNITS[unit[0]] for number, unit in parts)
     if total <= 0:
         raise ConfigError(problem("time_limit", "must be longer than nothing", got=text))
     return total

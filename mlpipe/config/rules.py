@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlpipe.config import objectives, signatures
+from mlpipe.config import near_values, objectives, signatures
 from mlpipe.errors import did_you_mean, listing, problem
 from mlpipe.names import name_of
 
@@ -312,7 +312,9 @@ def _devices(tree: Mapping[str, Any]) -> list[str]:
     if devices == "auto":
         return []
     if not isinstance(devices, int) or isinstance(devices, bool) or devices < 1:
-        return [problem(key, "must be a whole number >= 1 or auto", got=devices, fix=f"for example {key}=2")]
+        near = near_values.for_value(key, devices)
+        fix = f"write {key}={near}" if near else f"for example {key}=2"
+        return [problem(key, "must be a whole number >= 1 or auto", got=devices, fix=fix)]
     if devices == 1:
         return []
     found = []

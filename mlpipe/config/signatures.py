@@ -17,8 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlpipe.config import near_values
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
+# Names of types that stand for names of types.
+_DEEPEST = 4
 _BOUNDS = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -66,11 +69,27 @@ class Signature:
             elif isinstance(value, dict) and (described := self._described(annotation)) is not None:
                 found += described.problems(key, value)
             elif annotation is not None and (wanted := self._mismatch(annotation, value)):
-                found.append(problem(key, f"must be {wanted}", got=value, fix="give it such a value"))
+                fix = self._fix(key, annotation, value) or "give it such a value"
+                found.append(problem(key, f"must be {wanted}", got=value, fix=fix))
         for name, parameter in self.parameters.items():
             if parameter.required and name not in given and name not in may_miss:
                 found.append(problem(f"{section}.{name}", "a value is needed", fix=f"add {section}.{name}=VALUE"))
         return found
+
+    def _fix(self, key: str, annotation: ast.expr, value: Any) -> str:
+        """What to write in place of a value that does not fit; empty where nothing is near."""
+        if found := near_values.for_value(key, value, choices(annotation, self.module)):
+            return f"write {key}={found}"
+        if found := near_values.example(key):
+            return found
+        for text, plain in near_values.other_forms(value):
+            if not self._mismatch(annotation, plain):
+                return f"write {key}={text}"
+        parts = value.split(",") if isinstance(value, str) and "," in value else []
+        plain_parts = [near_values.plain(part) for part in parts]
+        if parts and not any(self._mismatch(annotation, one) for one in plain_parts):
+            return f"add -m to run each of them, or write {key}={parts[0].strip()}"
+        return ""
 
     def _mismatch(self, annotation: ast.expr, value: Any) -> str:
         """As `mismatch`, which does not know of mappings with known keys."""
@@ -190,6 +209,45 @@ def mismatch(annotation: ast.expr, value: Any, module: ast.Module) -> str:
     if isinstance(annotation, ast.Subscript):
         return _subscript(annotation, value, module)
     return ""
+
+
+def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[str]:
+    """The values that the `Literal`s of an annotation list, as texts; those of types that it names included.
+
+    Args:
+        annotation: The annotation.
+        module: The module that it stands in.
+        depth: How many names were followed already.
+    """
+    if isinstance(annotation, ast.BinOp):
+        return [*choices(annotation.left, module, depth), *choices(annotation.right, module, depth)]
+    if isinstance(annotation, ast.Name | ast.Attribute):
+        name = annotation.id if isinstance(annotation, ast.Name) else annotation.attr
+        found = _type(name, module) if depth < _DEEPEST else None
+        return choices(*found, depth + 1) if found is not None else []
+    if not isinstance(annotation, ast.Subscript):
+        return []
+    inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+    outer = annotation.value
+    if isinstance(outer, ast.Name | ast.Attribute) and "Literal" in (
+        getattr(outer, "id", ""),
+        getattr(outer, "attr", ""),
+    ):
+        return [str(one.value) for one in inner if isinstance(one, ast.Constant)]
+    return [text for one in inner for text in choices(one, module, depth)]
+
+
+def _type(name: str, module: ast.Module) -> tuple[ast.expr, ast.Module] | None:
+    """What a name for a type stands for, and the module that says so, in whichever package that lies."""
+    for node in module.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return node.value, module
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
+            origins = [one.name for one in node.names if (one.asname or one.name) == name]
+            if origins and (file := module_file(node.module)) is not None:
+                return _type(origins[0], _parsed(file))
+    return None
 
 
 def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module) -> str:

@@ -96,6 +96,8 @@ def contender(project: Project, task: str, text: str) -> Contender:
             return replace(_of_recipe(project, [record]), name=record.id)
     named = {record.recipe: record.arch for record in stored}
     fitting = [recipe for recipe, arch in named.items() if text in (recipe, arch)]
+    if not fitting and len(text) > 2:
+        fitting = [recipe for recipe in named if recipe.startswith(text)]
     if len(fitting) == 1:
         return _of_recipe(project, [record for record in stored if record.recipe == fitting[0]])
     if fitting:

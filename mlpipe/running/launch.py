@@ -112,6 +112,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
     created, folders = tasks.created_names(data_dir), tuple(extra_dirs)
+    texts, more = tasks.with_whole_names(texts, created)
+    notes += more
     facts = Facts(
         names.timm_names, created, out_dir, data_dir, folders, tags.problems, names.timm_tags, names.is_network
     )
@@ -204,6 +206,8 @@ def _check_project(config: RunConfig, keys: Collection[str]) -> None:
         near = did_you_mean(project.name, there)
         known = f"there are {listing(there)}" if there else f"train something first: mml train proj={project.name}"
         fix = f"{near} {known}" if near else known
+        if there and not named:
+            fix = f"{known}; add proj={there[0]}{'' if len(there) == 1 else ', or another'}"
         wrong = f"there is no project {project.name} in {config.out_dir}"
         raise ProjectError(problem("proj", wrong, fix=fix))
     if mode in _READ and not records.load_all(project):
@@ -225,6 +229,10 @@ def _task(config: RunConfig) -> str:
 
 def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides: Sequence[str]) -> Prepared:
     own = [text for text in overrides if text.partition("=")[0] not in _WITH_RESUME]
+    near = did_you_mean(wanted, ["latest", *(run.name for run in journal.all_runs(project))])
+    if own and near == "did you mean 'latest'?":
+        fix = f"write mml {mode} continue=latest, without the other overrides"
+        raise ConfigError(problem("continue", "there is no such run", got=wanted, fix=fix))
     if own:
         fix = "leave the other overrides out, or start a new run"
         raise ConfigError(

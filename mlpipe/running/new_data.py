@@ -127,8 +127,16 @@ class NewData:
         if self.request.ensemble == "latest":
             return found[-1]
         names = {record.id: record for record in found}
+        begun = [
+            one
+            for name, one in names.items()
+            if name.removeprefix("ens-").startswith(self.request.ensemble.removeprefix("ens-"))
+        ]
+        if len(begun) == 1 and len(self.request.ensemble) > 2:
+            return begun[0]
         if self.request.ensemble not in names:
-            fix = did_you_mean(self.request.ensemble, list(names), otherwise=f"there are {listing(list(names))}")
+            there = ["latest", *names]
+            fix = did_you_mean(self.request.ensemble, there, otherwise=f"use latest, or one of {listing(list(names))}")
             raise ProjectError(problem("mode.ensemble", "there is none", got=self.request.ensemble, fix=fix))
         return names[self.request.ensemble]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import multiprocessing
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlpipe import files, kinds
-from mlpipe.config import snapshot
+from mlpipe.config import catalog, snapshot
 from mlpipe.config.assemble import cores
 from mlpipe.config.components import Component
 from mlpipe.config.overrides import tagged
@@ -38,6 +39,7 @@ log = logging.getLogger("mlpipe")
 
 Progress = Callable[[int, int], None]
 _DECODERS = 8
+_HASH = re.compile(r"-[0-9a-f]{8}$")
 _EMBEDDED = ("fashion_mini", "digits")
 
 
@@ -331,6 +333,27 @@ def described_in(data_dir: Path, of: Task) -> Path:
 def created_names(data_dir: Path) -> tuple[str, ...]:
     """The names of the tasks in a data folder."""
     return tuple(sorted(file.parent.name for file in data_dir.glob("*/task.json"))) if data_dir.is_dir() else ()
+
+
+def with_whole_names(texts: Sequence[str], created: Collection[str]) -> tuple[list[str], list[str]]:
+    """Overrides in which `task=` names a created task whole, where it names only the part before the hash.
+
+    Args:
+        texts: The overrides.
+        created: The names of all created tasks.
+
+    Returns:
+        The overrides, and a line for each name that was completed. What fits no task, or several, stays as it is.
+    """
+    found, notes = [], []
+    for text in texts:
+        key, _, name = text.lstrip("+").partition("=")
+        base, plus, tags_ = name.partition("+")
+        fitting = [one for one in created if _HASH.sub("", one) == base or one.startswith(f"{base}-")]
+        is_short = key == "task" and base not in (*created, *catalog.options("task")) and len(fitting) == 1
+        found.append(f"task={fitting[0]}{plus}{tags_}" if is_short else text)
+        notes += [f"task={base}: {fitting[0]}, the only task whose name begins so"] if is_short else []
+    return found, notes
 
 
 def describe(of: Task) -> str:

@@ -165,7 +165,7 @@ def find(project: Project, wanted: str, key: str = "continue") -> Run:
     if len(fitting) == 1:
         return fitting[0]
     names = [run.name for run in runs]
-    fix = did_you_mean(wanted, names, otherwise=f"runs: {listing(names[::-1], most=5)}")
+    fix = did_you_mean(wanted, ["latest", *names], otherwise=f"runs: {listing(names[::-1], most=5)}")
     wrong = f"{len(fitting)} runs fit" if fitting else "there is no such run"
     raise ProjectError(problem(key, wrong, got=wanted, fix=fix))
 

@@ -162,8 +162,8 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         "arch: unknown network, got 'resnet5O'; did you mean 'resnet50'?",
         "loss: unknown option, got 'foca'; did you mean 'focal'?",
         "task: unknown option, got 'fashon_mini'; did you mean 'fashion_mini'?",
-        "optimzer: unknown key; did you mean 'optimizer'?",
-        "trainer.max_epoch: unknown key; did you mean 'max_epochs'?",
+        "optimzer.lr: unknown key; write optimizer.lr=3",
+        "trainer.max_epoch: unknown key; write trainer.max_epochs=3",
         "optimizer.lr: must be a number > 0, got 'abc'; give it such a value",
     ]
 
@@ -173,10 +173,16 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
     [
         ("optimizer.lr=-1", "optimizer.lr: must be a number > 0, got -1; give it such a value"),
         ("split.folds=1", "split.folds: must be a whole number >= 2, got 1; give it such a value"),
-        ("split.folds=2.5", "split.folds: must be a whole number >= 2, got 2.5; give it such a value"),
+        ("split.folds=2.5", "split.folds: must be a whole number >= 2, got 2.5; write split.folds=2"),
         ("mode.cv=maybe", "mode.cv: must be true or false, got 'maybe'; give it such a value"),
-        ("optimizer.betas=[0.9]", "optimizer.betas: must be a list of 2 values, got [0.9]; give it such a value"),
-        ("trainer.max_epochs=0", "trainer.max_epochs: must be a whole number >= 1, got 0"),
+        (
+            "optimizer.betas=[0.9]",
+            "optimizer.betas: must be a list of 2 values, got [0.9]; for example optimizer.betas=[0.9,0.999]",
+        ),
+        (
+            "trainer.max_epochs=0",
+            "trainer.max_epochs: must be a whole number >= 1, got 0; for example trainer.max_epochs=20",
+        ),
         ("trainer.logger=true", "trainer.logger: is set by mlpipe itself; leave it out"),
         ("seed=-1", "seed: must be a whole number from 0 to 4294967295, got -1"),
         ("proj=a/b", "proj: must be a plain folder name, got 'a/b'; for example proj=default"),
@@ -226,7 +232,7 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ("stages.list=3", "stages.list: must be a list of stages, got 3; use [] for one"),
         (
             "arch.freeze=0",
-            "arch.freeze: must be true or false or one of backbone or a whole number >= 1, got 0; give it such a value",
+            "arch.freeze: must be true or false or one of backbone or a whole number >= 1, got 0; write arch.freeze=false",
         ),
         ("task=folder", "task.root: a value is needed; add task.root=VALUE"),
         ("mode=predict", "mode: is the first word of the command; write mml predict ..."),
@@ -260,7 +266,7 @@ def test_a_class_of_torch_fits_a_loss_and_its_keys_are_checked() -> None:
     config = composed("loss._target_=torch.nn.MultiMarginLoss", "loss.margin=0.5")
     assert type(config.recipe.loss.build("late arguments are not for it")).__name__ == "MultiMarginLoss"
     assert problems("loss._target_=torch.nn.MultiMarginLoss", "loss.margn=1") == [
-        "loss.margn: unknown key; did you mean 'margin'?"
+        "loss.margn: unknown key; did you mean 'margin'? write loss.margin=1"
     ]
 
 

@@ -12,7 +12,17 @@ from mlpipe.errors import ConfigError
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", None), (90, 90), ("45s", 45), ("30m", 1800), ("1h30m", 5400), ("0.5h", 1800), (None, None)],
+    [
+        ("90", None),
+        (90, 90),
+        ("45s", 45),
+        ("30m", 1800),
+        ("1h30m", 5400),
+        ("0.5h", 1800),
+        ("5min", 300),
+        ("1 hour 30 minutes", 5400),
+        (None, None),
+    ],
 )
 def test_times(text: object, seconds: float | None) -> None:
     if text == "90":
@@ -22,7 +32,7 @@ def test_times(text: object, seconds: float | None) -> None:
         assert presets.seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["5 minutes", "m", "-3m", "0s", 0, -1, True, "3m5"])
+@pytest.mark.parametrize("text", ["5 monkeys", "m", "5 minutesx", "-3m", "0s", 0, -1, True, "3m5"])
 def test_what_is_no_time(text: object) -> None:
     with pytest.raises(ConfigError, match="time_limit"):
         presets.seconds_of(text)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mlpipe import cli
+from mlpipe import command_line
 from mlpipe.dialects.musket.commands.fit import FitScheduler
 from mlpipe.errors import ConfigError
 from mlpipe.running import launch
@@ -32,7 +32,7 @@ ANALYZE = {"inputFolder": "path/to/project", "output": "a/report.scv", "onlyMetr
 
 
 def parameters(mode: str, words: list[str]) -> dict[str, Any]:
-    call = cli._parse([mode, *words])
+    call = command_line.parse([mode, *words])
     return dict(launch.prepare(launch.Command(mode, call.overrides)).run_config.scheduler.params)
 
 

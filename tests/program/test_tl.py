@@ -78,8 +78,8 @@ def test_keys_of_train_are_checked_as_for_train() -> None:
         "mode.neste: unknown key; did you mean 'nested'?",
         "mode.cv: must be true or false, got 'maybe'; give it such a value",
         "mode.pretrain_task: a value is needed; add mode.pretrain_task=VALUE",
-        "mode.model_selection: must be one of performance, created, random, got 'best'; give it such a value",
-        "mode.freeze: must be true or false, got 1; give it such a value",
+        "mode.model_selection: must be one of performance, created, random, got 'best'; write mode.model_selection=performance",
+        "mode.freeze: must be true or false, got 1; write mode.freeze=true",
     ]
     with pytest.raises(ConfigError, match="mode.subroutines: mml tl trains"):
         prepared("mode.subroutines=[predict]")

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from mlpipe import kinds
-from mlpipe.config import rules
+from mlpipe.config import near_values, rules
 from mlpipe.config.schema import AUTO, RunConfig
 from mlpipe.data.records import outputs
 from mlpipe.data.splits import checks, methods
@@ -300,7 +300,9 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     watched = [(key, name) for key, name in monitoring.watched(config.recipe) if not name.startswith("train/")]
     for key, name in [("metrics.monitor", recipe.monitor), *watched]:
         if name not in monitors:
+            meant = near_values.for_value("metrics.monitor", name)
             fix = did_you_mean(name, monitors, otherwise=f"use one of {listing(monitors)}")
+            fix = f"write {key}={meant}" if meant in monitors else fix
             problems.append(problem(key, f"no metric of {kind} tasks", got=name, fix=fix))
     return problems
 

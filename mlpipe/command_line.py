@@ -1,0 +1,497 @@
+"""Read the words of a command line: mode, options and overrides; what is written otherwise is read as it is meant, or answered.
+
+A line that is right is read without any table. Where a word is no override (`--epochs 5`, `task.root = DIR`, a bare path), it
+becomes one if only one thing can be meant, and a note says how the line was read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.modes import WORDS
+
+FLAGS = {
+    "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
+    "--json": "json", "--dry-run": "dry_run",
+}  # fmt: skip
+_WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd")
+# What Hydra's own programs have, and this one has not.
+_HYDRA = (
+    "--package",
+    "--resolve",
+    "--hydra-help",
+    "--info",
+    "--run",
+    "--shell-completion",
+    "-sc",
+    "-r",
+    "--experimental-rerun",
+)
+
+# Options of scripts that are texts, also where they look like numbers.
+_TEXTS = ("project", "name", "task", "cache", "inputFolder", "output", "onlyMetric", "sortBy")
+# Modes whose keys may be written as `--key value` too.
+_SCRIPTS = ("fit", "task", "analyze")
+
+# Modes that take new data where a path stands alone, and files by their endings.
+_OF_TASKS = ("train", "tl", "create", "pp", "lr_find", "test")
+_OF_PROJECTS = ("info", "post", "verify", "clean", "upgrade", "downgrade")
+_TABLES, _ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".npy")
+_ARCHIVES, _RECIPES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"), (".yaml", ".yml", ".json")
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")
+_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+_PARTS = ("train", "val", "valid", "validation", "test", "unlabelled")
+_FEW = 200
+
+
+@dataclass
+class Call:
+    """The parsed command line.
+
+    Attributes:
+        mode: The first word.
+        overrides: In Hydra's grammar; with `--help` the words as they were typed.
+        flags: The names of options without a value.
+        cfg: The value of `--cfg`.
+        config_dirs: Further folders of configuration files.
+        started: When it was read, on the clock of `time.monotonic`.
+        notes: How words were read that were not written as overrides.
+    """
+
+    mode: str = ""
+    overrides: list[str] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+    cfg: str = ""
+    config_dirs: list[Path] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    notes: list[str] = field(default_factory=list)
+
+
+def parse(arguments: Sequence[str]) -> Call:
+    """The command line of words.
+
+    Args:
+        arguments: The words behind the name of the program.
+
+    Raises:
+        ConfigError: With a sentence for every word that cannot be meant.
+    """
+    call, found, rest = Call(), list[str](), list(map(_straight, arguments))
+    asks, is_odd = bool({"-h", "--help"} & {*rest}), False
+    while rest:
+        text = rest.pop(0)
+        name, equals, value = text.partition("=")
+        if text in FLAGS:
+            call.flags.add(FLAGS[text])
+        elif (fix := _with_value(call, name)) and not _takes(call, name, given := _value(call, equals, value, rest)):
+            found.append(problem(name, "needs a value", fix=fix))
+        elif name in ("--cfg", "-c"):
+            call.cfg = given or ""
+        elif name in ("--config-dir", "-cd"):
+            call.config_dirs.append(Path(given or "").absolute())
+        elif call.mode == "train" and name == "--config":
+            # A program in this form: --config=FILE, --config FILE, --config= FILE.
+            call.overrides.append(f"recipe={_quoted(given or '')}")
+        elif call.mode == "train" and name == "--app":
+            # The loss of that program's configuration says that it is an equation.
+            if given != "pde":
+                fix = "leave it out, or use --app=pde for Poisson2D_pde and Burgers_pde"
+                found.append(problem("--app", f"{given} is not available in this version", fix=fix))
+        elif fix:
+            call.overrides.append(_script_option(name, given or ""))
+        elif text.startswith("-") and not text[1:].replace(".", "").isdigit() and not asks:
+            is_odd = True
+            wrong = _unknown_option(text)
+            found += [wrong] if wrong else []
+            call.overrides += [] if wrong else [_as_override(text, call, rest)]
+        elif not call.mode and "=" not in text:
+            call.mode = text
+        else:
+            call.overrides.append(text)
+    found += [
+        problem("--config-dir", "there is no such folder", got=str(path), fix="name an existing folder")
+        for path in call.config_dirs
+        if not path.is_dir()
+    ]
+    if call.cfg not in ("", "job"):
+        found.append(problem("--cfg", "shows the configuration of the job", got=call.cfg, fix="write --cfg job"))
+    if not asks and call.mode not in _SCRIPTS and (is_odd or any(map(_is_odd, call.overrides))):
+        found += _read(call, is_other=is_odd)
+    if found:
+        raise ConfigError(found)
+    return call
+
+
+def check_mode(call: Call) -> None:
+    """See that the first word is a mode.
+
+    Raises:
+        ConfigError: When it is none, with the command that is meant where that is known.
+    """
+    from mlpipe.config import catalog, suggestions
+
+    if call.mode in catalog.options("mode", tuple(call.config_dirs)):
+        return
+    rest = shlex.join(call.overrides)
+    given = [text.partition("=")[2] for text in call.overrides if text.startswith("mode=")]
+    if not call.mode and given:
+        raise ConfigError(problem("mode", "is the first word of the command", fix=f"write mml {given[0]} ..."))
+    if not call.mode and call.overrides:
+        wrong, fix = "the first word is the mode", f"write mml train {rest}, or another mode: see mml --help"
+        raise ConfigError(problem("mode", wrong, fix=fix))
+    if "/" in call.mode or (call.mode and Path(call.mode).exists()):
+        fix = f"write mml train {shlex.join([call.mode, *call.overrides])}, or mml predict {shlex.quote(call.mode)}"
+        raise ConfigError(problem("mode", "the first word is the mode", got=call.mode, fix=fix))
+    if meant := suggestions.for_mode(call.mode):
+        raise ConfigError(problem("mode", "unknown mode", got=call.mode, fix=f"write {meant} {rest}".rstrip()))
+    catalog.check_mode(call.mode, tuple(call.config_dirs), also=WORDS)
+
+
+def _straight(text: str) -> str:
+    """A word as a terminal would have given it: what a word processor makes of dashes and quotes is undone."""
+    if text[:1] in "\u2013\u2014\u2212" and text:
+        text = "--" + text.lstrip("\u2013\u2014\u2212-")
+    quotes = "\u201c\u201d\u201e"
+    return text.translate(dict.fromkeys(map(ord, quotes), '"')) if set(quotes) & set(text) else text
+
+
+def _with_value(call: Call, name: str) -> str:
+    """How an option that needs a value is written; empty for what is none."""
+    fixes = {"--cfg": "write --cfg job", "-c": "write --cfg job"}
+    fixes |= dict.fromkeys(("--config-dir", "-cd"), "write --config-dir DIR")
+    if call.mode == "train":
+        fixes |= {"--config": "write --config=FILE", "--app": "write --app=pde"}
+    if name not in fixes and call.mode in _SCRIPTS and name.startswith("--") and len(name) > 2:
+        return f"write {name} VALUE"
+    return fixes.get(name, "")
+
+
+def _value(call: Call, equals: str, value: str, rest: list[str]) -> str | None:
+    """What stands behind an option's `=`, else the next word, which is taken; None where another option follows."""
+    if value or not rest or rest[0].startswith("--") or (equals and call.mode in _SCRIPTS):
+        return value if equals else None
+    return rest.pop(0)
+
+
+def _takes(call: Call, name: str, value: str | None) -> bool:
+    """Whether an option has its value; one of a script may be an empty text."""
+    return value is not None if call.mode in _SCRIPTS and name not in _WITH_VALUE else bool(value)
+
+
+def _script_option(name: str, value: str) -> str:
+    """An option of a script, such as `--name "one, two"`, as the mode's key."""
+    lower = value.lower()
+    if name[2:] not in _TEXTS and (lower in ("true", "false", "null") or value.isdigit()):
+        return f"mode.{name[2:]}={lower}"
+    return f"mode.{name[2:]}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    """A text in Hydra's grammar."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _path(value: str) -> str:
+    return value if re.fullmatch(r"[\w./~+@%-]+", value) else _quoted(value)
+
+
+def _unknown_option(text: str) -> str:
+    """The sentence for what is nearly an option, or an option of another program of Hydra's; empty for anything else."""
+    from mlpipe.config.near_values import nearest, squashed
+
+    name = text.partition("=")[0]
+    known = [*FLAGS, *_WITH_VALUE]
+    same = {squashed(one): one for one in known if one.startswith("--")}
+    if found := same.get(squashed(name)):
+        return problem(name, "unknown option", fix=f"did you mean {found!r}?")
+    if name in _HYDRA:
+        return problem(name, "unknown option", fix="leave it out; --cfg job shows the configuration, see mml --help")
+    near = nearest(name, [one for one in known if len(one) > 4], 0.75) if len(name) > 4 and name != "--config" else ""
+    return problem(name, "unknown option", fix=f"did you mean {near!r}?") if near else ""
+
+
+def _as_override(text: str, call: Call, rest: list[str]) -> str:
+    """`--key value`, `--key=value`, `--flag` or `--no-flag` as an override."""
+    name, equals, value = text.lstrip("-").partition("=")
+    key = name.replace("-", "_")
+    if not equals and key.startswith("no_") and not _is_value(call, rest):
+        return f"{key[3:]}=false"
+    if key == "continue" and not equals and not _is_value(call, rest):
+        return "continue=latest"
+    if not value and _is_value(call, rest):
+        value = rest.pop(0)
+        value = rest.pop(0) if value == "=" and rest else value.removeprefix("=")
+    return f"{key}={value}" if value or equals else f"{key}=true"
+
+
+def _is_value(call: Call, rest: Sequence[str]) -> bool:
+    """Whether the next word is the value of an option: none that is an override, an option, or the mode."""
+    if (
+        not rest
+        or rest[1:2] == ["="]
+        or re.match(r"[A-Za-z_][\w.@/-]*=.", rest[0])
+        or re.match(r"--?[A-Za-z]", rest[0])
+    ):
+        return False
+    from mlpipe.config import catalog
+
+    return bool(call.mode) or rest[0] not in catalog.options("mode")
+
+
+def _is_odd(text: str) -> bool:
+    """Whether a word may be something else than one override."""
+    key, equals, _ = text.partition("=")
+    is_whole = bool(equals) and bool(key.strip("+~ ")) and ":" not in key and " " not in key and text[-1] != "="
+    return not text.startswith("~") and (not is_whole or re.search(r"\s[\w.+~]+=", text) is not None)
+
+
+def _read(call: Call, *, is_other: bool) -> list[str]:
+    """Read words as the overrides that they are meant for; a sentence for each that may be many things, or none."""
+    known = _Known(call)
+    words = known.separated(call.overrides)
+    if not call.mode and words and known.is_mode(words[0]):
+        call.mode = words.pop(0)
+    found, read = list[str](), list[str]()
+    words = known.joined(words)
+    for number, text in enumerate(words):
+        key, equals, _ = text.partition("=")
+        if (equals and key) or text[:1] in "~+":
+            read.append(text)
+            continue
+        meant, wrong = known.alone(text, [*words[:number], *words[number + 1 :]])
+        read += meant
+        found += [wrong] if wrong else []
+    is_other = is_other or read != call.overrides
+    call.overrides[:] = read
+    if not found and call.mode and is_other:
+        call.notes.append(f"read as: mml {shlex.join([call.mode, *read])}")
+    return found
+
+
+class _Known:
+    """What words may be: keys, options, paths, tasks, projects."""
+
+    def __init__(self, call: Call) -> None:
+        from mlpipe.config import catalog, keys, near_values, suggestions
+
+        self._mode, self._folders = call.mode, tuple(call.config_dirs)
+        self._suggestions = suggestions
+        self._squashed, self._nearest = near_values.squashed, near_values.nearest
+        self._groups = [*catalog.groups(self._folders), *catalog.ALIASES]
+        self._options = {group: catalog.options(group, self._folders) for group in catalog.groups(self._folders)}
+        self._top = {name.partition(".")[0] for name in keys.top_keys()} | {
+            "recipe",
+            "continue",
+            "use_best_params",
+            "hydra",
+        }
+
+    def is_mode(self, text: str) -> bool:
+        """Whether a word is a mode."""
+        return text in self._options["mode"]
+
+    def is_key(self, text: str) -> bool:
+        """Whether a word is a key, a group, or another program's word for one."""
+        head = text.lstrip("+").partition(".")[0]
+        return bool(re.fullmatch(r"\+*[A-Za-z_][\w.-]*", text)) and (
+            head in self._groups
+            or text in self._top
+            or ("." in text and (head in self._top or head in self._groups))
+            or self._suggestions.is_word(text)
+        )
+
+    def is_value(self, key: str, text: str) -> bool:
+        """Whether a word that follows a key may be its value: no key itself, or an option of the group."""
+        return not self.is_key(text) or text in self._options.get(key, ())
+
+    def separated(self, words: Sequence[str]) -> list[str]:
+        """Words with those parted that a pair of quotes holds together."""
+        found = []
+        for text in words:
+            # A pair of quotes around `key = value`.
+            text = re.sub(r"^\s*([+~]*[A-Za-z_][\w.]*)\s+=\s*", r"\1=", text)
+            parts = [part for part in re.split(r"[\s;]+|,\s*(?=[\w.]+=)", text) if part]
+            overrides = [part for part in parts if re.match(r"[+~]*[A-Za-z_][\w.]*=", part)]
+            is_many = len(parts) > 1 and not set(text) & set("'\"[{(")
+            first = 1 if parts and self.is_mode(parts[0]) else 0
+            if (
+                is_many
+                and len(overrides) == len(parts) - first
+                and all(self.is_key(one.partition("=")[0]) for one in overrides)
+            ):
+                found += parts
+            else:
+                found.append(text)
+        return found
+
+    def joined(self, words: Sequence[str]) -> list[str]:
+        """Words with those joined that blanks part: `key = value`, `key value`, `key: value`."""
+        found, rest = list[str](), list(words)
+        while rest:
+            text = rest.pop(0)
+            is_bare = "=" not in text
+            follows = rest[0] if rest else ""
+            if is_bare and follows in ("=", "==", ":", ":=") and len(rest) > 1:
+                rest.pop(0)
+                text = f"{text}={rest.pop(0)}"
+            elif is_bare and len(follows) > 1 and follows.startswith("="):
+                text = f"{text}={rest.pop(0).lstrip('=')}"
+            elif text.endswith("=") and len(text) > 1 and follows and "=" not in follows:
+                text += rest.pop(0)
+            elif is_bare and text.endswith(":") and self.is_key(text[:-1]) and follows and "=" not in follows:
+                text = f"{text[:-1]}={rest.pop(0)}"
+            elif is_bare and (pair := re.fullmatch(r"([A-Za-z_][\w.]+):(?!//)(\S+)", text)) and self.is_key(pair[1]):
+                text = f"{pair[1]}={pair[2]}"
+            elif is_bare and self.is_key(text) and follows and "=" not in follows and self.is_value(text, follows):
+                text = f"{text}={rest.pop(0)}"
+            found.append(text)
+        return found
+
+    def alone(self, text: str, others: Sequence[str]) -> tuple[list[str], str]:
+        """The overrides that a word without a value means, and a sentence where they cannot be told."""
+        path = Path(text).expanduser()
+        try:
+            exists = path.exists() and text not in ("", ".", "..", "/")
+        except (OSError, ValueError):
+            exists = False
+        if exists:
+            return self._of_path(text, path, others)
+        if "/" in text or path.suffix.lower() in (*_TABLES, *_ARRAYS, *_ARCHIVES, *_RECIPES, *_WEIGHTS, *_IMAGES):
+            siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+            key = self._key_of_path(path)
+            near = self._nearest(path.name, siblings, 0.6)
+            right = _path(str(path.parent / near)) if near else "PATH"
+            fix = f"did you mean {near!r}?" if near else ""
+            fix = f"{fix} write {key}={right}".strip() if key else fix
+            return [], problem(text, "there is no such file or folder", fix=fix)
+        return [], problem(text, "is not an override", fix=self._fix_of_word(text))
+
+    def _key_of_path(self, path: Path) -> str:
+        """The words in front of a path, the last one a key."""
+        suffix = path.suffix.lower()
+        if self._mode == "predict" and suffix not in (*_RECIPES, *_WEIGHTS):
+            return "mode.source"
+        if self._mode == "convert" or (self._mode in _OF_TASKS and suffix in _RECIPES):
+            return "recipe"
+        if self._mode == "upgrade":
+            return "mode.source"
+        if self._mode not in _OF_TASKS:
+            return ""
+        by_suffix = {_TABLES: "task=csv task.file", _ARRAYS: "task=arrays task.file", _WEIGHTS: "arch.weights"}
+        return next((key for endings, key in by_suffix.items() if suffix in endings), "task=folder task.root")
+
+    def _of_path(self, text: str, path: Path, others: Sequence[str]) -> tuple[list[str], str]:
+        """A path of data, a project, weights or a recipe."""
+        key = self._key_of_path(path)
+        *words, last = key.split(" ")
+        task = next((one.partition("=")[2] for one in others if one.startswith("task=")), None)
+        line = shlex.join([*words, f"{last}={_path(text)}"])
+        if not key and self._mode in _OF_PROJECTS and path.is_dir():
+            return [], problem(text, "is not an override", fix=f"write mml {self._mode} proj={path.name}")
+        if not key or key == "arch.weights":
+            fix = f"write {line}" if key else f"write key={_path(text)}, see mml {self._mode} --help"
+            return [], problem(text, "is not an override", fix=fix)
+        if not last.startswith("task.") or (
+            task == words[0].partition("=")[2] and not any(one.startswith(f"{last}=") for one in others)
+        ):
+            return [f"{last}={_path(text)}"], ""
+        if task is not None:
+            return [], problem(text, f"task={task} says which images already", fix=f"leave it out, or write {line}")
+        if wrong := _no_classes(text, path):
+            return [], wrong
+        return [*words, f"{last}={_path(text)}"], ""
+
+    def _fix_of_word(self, text: str) -> str:
+        """What to write in place of a word that is no path."""
+        plain = self._squashed(text)
+        if flag := {self._squashed(one): one for one in FLAGS if one.startswith("--")}.get(plain):
+            return f"write {flag}"
+        if plain in ("dry", "multi"):
+            return "write --dry-run" if plain == "dry" else "write -m"
+        if self.is_mode(text) and self._mode in ("train", "predict", "test") and text in ("train", "predict", "test"):
+            return f"write mode.subroutines=[{self._mode},{text}]"
+        if any(one.name == text or one.name.startswith(f"{text}-") for one in self._tasks()):
+            return f"write task={text}"
+        if self._mode == "verify":
+            return f"write mode.run={text}"
+        if text in self._options:
+            return f"write {text}=OPTION, one of {listing(self._options[text], most=8)}"
+        if self._mode in ("predict", "test", *_OF_PROJECTS) and (self._out_dir() / text).is_dir():
+            return f"write proj={text}"
+        projects = [one.name for one in self._out_dir().glob("*")] if self._mode in _OF_PROJECTS else []
+        if near := self._nearest(text, projects, 0.6):
+            return f"did you mean proj={near}?"
+        if self._mode in self._options["mode"] and self._is_of_mode(text):
+            return f"write mode.{text}=VALUE"
+        if found := self._suggestions.for_word(text, self._mode):
+            return found
+        groups = [group for group, options in self._options.items() if text in options and group != "mode"]
+        groups.sort(key=lambda group: group not in ("task", "arch", "loss", "optimizer"))
+        if groups:
+            return f"write {' or '.join(f'{group}={text}' for group in groups[:3])}"
+        from mlpipe.arch import names
+
+        if text in names.timm_names():
+            return f"write arch={text}"
+        for group in ("task", "arch", "loss", "optimizer", "lr_scheduler", "augmentations", "preset", "callbacks"):
+            if meant := self._suggestions.option_meant(group, text, self._options[group]):
+                return meant if meant.startswith("leave") else f"write {meant if '=' in meant else f'{group}={meant}'}"
+        if self.is_mode(text):
+            return f"one mode at a time: write mml {text} in a command of its own"
+        return "write key=value"
+
+    def _is_of_mode(self, text: str) -> bool:
+        from mlpipe.config import keys
+
+        key = keys.find(f"mode.{text}")
+        return key is not None and self._mode in key.options
+
+    def _tasks(self) -> list[Path]:
+        folder = Path(os.environ.get("MML_DATA_PATH") or "mlpipe_data").expanduser()
+        return [file.parent for file in folder.glob("*/task.json")]
+
+    def _out_dir(self) -> Path:
+        return Path(os.environ.get("MML_RESULTS_PATH") or "results").expanduser()
+
+
+def _no_classes(text: str, path: Path) -> str:
+    """The sentence for a folder without folders of classes; empty where it has some, and for files."""
+    if not path.is_dir():
+        return ""
+    folders = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")]
+    parts = [one for one in folders if one.name.lower() in _PARTS]
+    inner = [two for one in parts for two in one.iterdir() if two.is_dir()]
+    names = {one.name.lower() for one in folders}
+    if names & {"masks", "mask", "labels"} and names & {"images", "image", "imgs"}:
+        return problem(text, "is not an override", fix=f"for masks write task=masks task.root={_path(text)}")
+    classes = [one for one in [*folders, *inner] if one not in parts and _has_images(one)]
+    tables = [one for one in path.iterdir() if one.suffix.lower() in _TABLES]
+    if len(tables) == 1 and len(classes) < 2:
+        fix = f"write task=csv task.file={_path(str(Path(text) / tables[0].name))}"
+        return problem(text, "has a table, and no folders of classes", fix=fix)
+    if classes:
+        return ""
+    if _has_images(path):
+        fix = (
+            f"put those of each class into a folder of its own, or predict them: mml predict mode.source={_path(text)}"
+        )
+        return problem(text, "holds images, but no folders of classes", fix=fix)
+    shown = f"; it has {listing(sorted(names), most=4)}" if names else ""
+    fix = f"name a folder with one folder of images for each class: task=folder task.root=DIR{shown}"
+    return problem(text, "has no folders of classes", fix=fix)
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        entries = [entry for _, entry in zip(range(_FEW), folder.iterdir(), strict=False)]
+    except OSError:
+        return False
+    return any(entry.suffix.lower() in _IMAGES for entry in entries)

@@ -1,0 +1,117 @@
+"""Suggest the value that is meant where one does not fit: by near words, words of other programs, and other ways to write it."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+
+_TRUTH = {
+    "yes": "true",
+    "on": "true",
+    "y": "true",
+    "no": "false",
+    "off": "false",
+    "n": "false",
+    "none": "null",
+    "nil": "null",
+}
+
+
+def squashed(word: str) -> str:
+    """A word without what people write differently: case, `-`, `_`, `.` and blanks; a number as it is."""
+    if re.fullmatch(r"-?[\d.]+", word):
+        return word
+    return re.sub(r"[-_. ]", "", word.lower())
+
+
+def nearest(word: str, options: Iterable[str], cutoff: float) -> str:
+    """The option that is nearest to a word, at least so near on a scale to 1; empty where none is."""
+    by_lower = {option.lower().replace("-", "_"): option for option in options}
+    near = difflib.get_close_matches(word.lower().replace("-", "_"), by_lower, n=1, cutoff=cutoff)
+    return by_lower[near[0]] if near else ""
+
+
+def beginning(word: str, options: Iterable[str]) -> str:
+    """The only option that begins with a word of three letters or more."""
+    found = [option for option in options if option.lower().startswith(word.lower())] if len(word) > 2 else []
+    return found[0] if len(found) == 1 else ""
+
+
+def for_value(key: str, value: object, options: Sequence[str] = ()) -> str:
+    """The value of a key that another program's word for it, or a near word, means; empty where there is none.
+
+    Args:
+        key: The whole key.
+        value: What was written.
+        options: What it may be, where that is a list.
+    """
+    word = str(value)
+    if found := meanings(key).get(squashed(word)):
+        return found
+    if not isinstance(value, str) or not value:
+        return ""
+    same = {squashed(option): option for option in options}
+    near = same.get(squashed(word)) or beginning(word, options) or nearest(word, options, 0.6)
+    return near or meanings(key).get(nearest(squashed(word), meanings(key), 0.82), "")
+
+
+def example(key: str) -> str:
+    """How to write the value of a key that is hard to guess; empty for others."""
+    return str(_synonyms().EXAMPLES.get(key, ""))
+
+
+def other_forms(value: object) -> list[tuple[str, object]]:
+    """Ways to write a value that is of another type than it should be, as text and as plain data, likely ones first."""
+    if isinstance(value, str):
+        word = value.strip()
+        near = _TRUTH.get(word.lower()) or nearest(word, ("true", "false", "null"), 0.6)
+        found: list[tuple[str, object]] = [(near, {"true": True, "false": False, "null": None}[near])] if near else []
+        found += [("false", False)] if near == "null" else []
+        bare = word.lstrip("=").strip("[]() ")
+        numbers = [bare, bare.replace(",", "."), bare.rstrip("%"), re.sub(r"(?<=\d)[ _,](?=\d{3}\b)", "", bare)]
+        unit = re.fullmatch(r"([\d.]+) ?[a-z]+", bare, re.IGNORECASE)
+        numbers += [unit[1]] if unit else []
+        found += [(one, number) for one in numbers if isinstance(number := plain(one), int | float) and one != value]
+        parts = [part for part in re.split(r"(?<=\d) *[x×] *(?=\d)|[,; ]+", bare) if part]
+        items = [plain(part) for part in parts]
+        return [*found, (f"[{','.join(parts)}]", items)] if parts else found
+    if isinstance(value, bool) or value is None:
+        return [("1" if value else "0", int(bool(value)))] if value is not None else []
+    if isinstance(value, float) and value.is_integer():
+        return [(str(int(value)), int(value)), (f"[{int(value)}]", [int(value)])]
+    if isinstance(value, int) and value in (0, 1):
+        return [(str(bool(value)).lower(), bool(value)), (f"[{value}]", [value])]
+    if isinstance(value, list) and len(value) == 1:
+        return [(str(value[0]), value[0])]
+    if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        return []
+    # A percentage in place of a share, a broken number in place of a whole one.
+    shares: list[tuple[str, object]] = [(f"{value / 100:g}", value / 100)] if 5 <= value < 100 else []
+    return [(f"[{value}]", [value]), (str(value), str(value)), *shares, (str(round(value)), round(value))]
+
+
+def plain(text: str) -> object:
+    """A text as the number that it writes, else the text."""
+    for kind in (int, float):
+        try:
+            return kind(text.strip())
+        except ValueError:
+            pass
+    return text.strip()
+
+
+@functools.cache
+def meanings(key: str) -> Mapping[str, str]:
+    """Words of other programs for the values of a key, squashed, to those values."""
+    return {squashed(word): value for word, value in _synonyms().VALUES.get(key, {}).items()}
+
+
+def _synonyms() -> ModuleType:
+    """The tables of other programs' words, which a right command does not read."""
+    from mlpipe.config import synonyms
+
+    return synonyms

@@ -1,0 +1,315 @@
+"""Suggest what to write in place of an unknown key, option or value: by near names, and by words of other programs.
+
+It is asked only where something is wrong, so that a right command reads none of its tables.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlpipe.config import catalog, keys, synonyms
+from mlpipe.config.near_values import beginning, meanings, nearest, squashed
+from mlpipe.config.synonyms import Entry
+from mlpipe.errors import listing
+
+_NEAR, _VERY_NEAR, _OF_SIBLINGS = 0.75, 0.82, 0.7
+# Words for an option where a key is written, such as optimizer.name=adam.
+_NAMES = frozenset({"name", "type", "option", "method", "class", "choice", "kind", "target", "cls", "func", "fn"})
+_ENDINGS = ("loss", "lr", "scheduler", "callback", "optimizer", "logger", "split", "splitter", "aug", "sampler")
+_HASH = re.compile(r"-[0-9a-f]{8}$")
+_WORD = re.compile(r"([\w./]+)=(.*)")
+
+
+@dataclass(frozen=True)
+class Here:
+    """The configuration that an unknown key was meant for.
+
+    Attributes:
+        mode: The mode's name.
+        names: The full names of its keys.
+        tasks: The names that `task=` takes.
+        groups: The groups.
+    """
+
+    mode: str
+    names: Sequence[str]
+    tasks: Sequence[str] = ()
+    groups: Collection[str] = ()
+
+
+def for_key(name: str, value: str, here: Here) -> str:
+    """What to write in place of a key that the configuration does not have; empty where nothing is near.
+
+    Args:
+        name: The key as it was written.
+        value: The text of its value.
+        here: The configuration.
+    """
+    head, leaf = name.partition(".")[0], name.rpartition(".")[2]
+    if same := {squashed(group): group for group in here.groups}.get(squashed(name)):
+        return written(f"{same}={{}}", value, here)
+    section = _section(head, here) if "." in name else ""
+    if entry := _whole().get(squashed_parts(f"{section}.{leaf}" if section else name)):
+        return written(entry, value, here)
+    if section and (found := _in_section(section, name, value, here)):
+        return found
+    if found := _by_leaf(leaf, value, here, section):
+        return found
+    words = [*_leaves(here), *(word for word in synonyms.KEYS if ":" not in word)]
+    # What stands in a section that there is was mostly meant for it.
+    near = nearest(leaf, words, _VERY_NEAR if head in here.groups else _NEAR)
+    if near and (found := _by_leaf(near, value, here, section)):
+        return found
+    if not section and (group := nearest(name, here.groups, _NEAR)):
+        return f"did you mean {group!r}? {written(f'{group}={{}}', value, here)}"
+    if "." not in name and (of := [group for group in catalog.groups() if name.lower() in catalog.options(group)]):
+        return _as_fix(
+            " or ".join(f"{group}={name.lower()}" for group in of[:3] if group != "mode") or f"mml {name.lower()}"
+        )
+    elsewhere = nearest(leaf, {key.leaf for key in keys.all_keys().values()}, _VERY_NEAR)
+    return _elsewhere(elsewhere, value, section) if elsewhere else ""
+
+
+def squashed_parts(name: str) -> str:
+    """A key, each part squashed."""
+    return ".".join(map(squashed, name.split(".")))
+
+
+def _section(head: str, here: Here) -> str:
+    """The section that a key's first word means."""
+    if head in here.groups or any(name.startswith(f"{head}.") for name in here.names):
+        return head
+    meant = _sections().get(squashed(head))
+    return meant or nearest(head, here.groups, 0.7) or head
+
+
+def _in_section(section: str, name: str, value: str, here: Here) -> str:
+    """A key of that section by the right or a near last word; its option where the last word says `name`."""
+    rest, leaf = name.partition(".")[2], name.rpartition(".")[2]
+    if (right := f"{section}.{rest}") in here.names and right != name:
+        return written(f"{right}={{}}", value, here)
+    inside = {one.rpartition(".")[2]: one for one in here.names if one.startswith(f"{section}.")}
+    by_squashed = {squashed(one): full for one, full in inside.items()}
+    if found := by_squashed.get(squashed(leaf)):
+        return written(f"{found}={{}}", value, here)
+    siblings = [one.rpartition(".")[2] for one in here.names if one.rpartition(".")[0] == name.rpartition(".")[0]]
+    parent = name.rpartition(".")[0]
+    if parent.count(".") and (near := nearest(leaf, siblings, _OF_SIBLINGS)):
+        return f"did you mean {near!r}? {written(f'{parent}.{near}={{}}', value, here)}"
+    if (near := nearest(leaf, inside, _VERY_NEAR)) and squashed(leaf) not in _entries():
+        return f"did you mean {near!r}? {written(f'{inside[near]}={{}}', value, here)}"
+    if leaf.lower() in _NAMES and section in here.groups and section != "mode":
+        return written(f"{section}={{}}", value, here)
+    elsewhere = keys.find(f"{section}.{leaf}")
+    if (
+        elsewhere
+        and elsewhere.options
+        and section != "mode"
+        and f"{section}." not in str(_entries().get(squashed(leaf)))
+    ):
+        return written(f"{section}={elsewhere.options[0]} {elsewhere.name}={{}}", value, here)
+    return ""
+
+
+def _by_leaf(leaf: str, value: str, here: Here, section: str) -> str:
+    """A key by its last word: one of the configuration, another program's word, one of another option."""
+    word = squashed(leaf)
+    entry = _entries().get(word)
+    of_mode = _entries().get(f"{here.mode}:{word}")
+    exact = [one for one in here.names if squashed(one.rpartition(".")[2]) == word]
+    own = [one for one in exact if one.startswith("mode.")]
+    if own and word not in _rather():
+        return written(f"{own[0]}={{}}", value, here)
+    if of_mode:
+        return written(of_mode, value, here)
+    if section and (inside := [one for one in exact if one.startswith(f"{section}.")]):
+        return written(f"{inside[0]}={{}}", value, here)
+    if len(exact) == 1 and word not in _rather():
+        return written(f"{exact[0]}={{}}", value, here)
+    if entry:
+        return written(entry, value, here)
+    if exact:
+        return f"write {' or '.join(_filled(f'{one}={{}}', value, ()) for one in exact[:4])}"
+    if leaf in here.groups or leaf in catalog.ALIASES:
+        return written(f"{leaf}={{}}", value, here)
+    return _elsewhere(leaf, value, section)
+
+
+def _elsewhere(leaf: str, value: str, section: str) -> str:
+    """A key that only another option, or another mode, has."""
+    found = [key for key in keys.all_keys().values() if squashed(key.leaf) == squashed(leaf) and key.group]
+    found = [key for key in found if key.group == section] or found
+    texts = []
+    for key in found[:3]:
+        right = _filled(f"{key.name}={{}}", value, ())
+        modes = " or ".join(f"mml {option}" for option in key.options[:3])
+        alone = f" with {key.group}={key.options[0]}" if key.options else ""
+        texts.append(f"{right}, a key of {modes}" if key.group == "mode" else f"{right}{alone}")
+    return f"write {' or '.join(texts)}" if texts else ""
+
+
+def for_option(group: str, word: str, options: Sequence[str], here: Here | None = None) -> str:
+    """What to write in place of an option that a group does not have; a list of all where nothing is near.
+
+    Args:
+        group: The group.
+        word: What was written.
+        options: The group's options.
+        here: The configuration; None: unknown.
+    """
+    parts = [part.strip() for part in word.split(",")]
+    if len(parts) > 1 and all(part in options or group == "arch" for part in parts):
+        return f"add -m to run each of them, or write {group}={parts[0]}"
+    if meant := option_meant(group, word, options):
+        is_words = "=" in meant or meant.startswith("leave")
+        return _as_fix(meant) if is_words else f"did you mean {meant!r}?"
+    if entry := synonyms.OTHER_OPTIONS.get(group):
+        found = written(entry, word, here or Here("", ()))
+        if found:
+            return found
+    begun = [one for one in options if one.lower().startswith(f"{word.lower()}-")]
+    if len(begun) > 1:
+        return f"several begin so: {listing(begun)}; write one of them whole"
+    # Tasks are known by what stands in front of their hashes.
+    whole = {_HASH.sub("", option): option for option in options}
+    near = beginning(word, options) or whole.get(nearest(word, whole, 0.6), "") or nearest(word, options, 0.6)
+    if not near and (other := nearest(word, synonyms.OPTIONS.get(group, ()), _VERY_NEAR)):
+        return for_option(group, other, options, here)
+    own = "; a folder of your own is task=folder task.root=DIR" if group == "task" else ""
+    return f"did you mean {near!r}?" if near else f"options: {listing(options, most=20)}{own}"
+
+
+def option_meant(group: str, word: str, options: Iterable[str]) -> str:
+    """The option, or the words, that another program's word for an option means; empty where it is none."""
+    plain = squashed(word)
+    by_squashed = {squashed(option): option for option in options}
+    meant = _options(group)
+    for one in dict.fromkeys([plain, *(plain.removesuffix(end) for end in _ENDINGS)]):
+        if one and (found := by_squashed.get(one) or meant.get(one)):
+            return found
+    return ""
+
+
+def for_mode(word: str) -> str:
+    """The command that a word in place of a mode means; empty where it is none."""
+    return {squashed(one): command for one, command in synonyms.MODES.items()}.get(squashed(word), "")
+
+
+def written(entry: Entry, value: str, here: Here) -> str:
+    """`write WORDS`, as an entry of the synonyms says it for a value; empty where no part of it fits."""
+    text = value.strip()
+    plain = text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+    for pattern, template in ((".*", entry),) if isinstance(entry, str) else entry:
+        match = re.fullmatch(pattern, plain, re.IGNORECASE)
+        if match is not None and not (template == "task={}" and plain.partition("+")[0] not in here.tasks):
+            return _as_fix(_filled(template, text or "VALUE", match.groups(), here))
+    return ""
+
+
+def _as_fix(words: str) -> str:
+    return words if words.startswith("leave") else f"write {words}"
+
+
+def _filled(template: str, value: str, groups: Sequence[str], here: Here | None = None) -> str:
+    """A template with the value in it; words that are needed for a key that is there already are left out."""
+    if template.startswith("leave"):
+        return template
+    words, comma, comment = template.partition(", ")
+    shown = []
+    for word in words.split(" "):
+        match = _WORD.match(word)
+        if match is None or "{" not in word:
+            shown.append(word)
+            continue
+        filled = match[2].format(value, *groups)
+        text = _translated(match[1], filled, here)
+        shown.append(shlex.quote(text) if re.search(r"[\s\"$();&|<>*?]", text) and "'" not in text else text)
+        if here is not None and _aliased(match[1]) in here.names:
+            shown = shown[-1:]
+            break
+    return f"{' '.join(shown)}{comma}{comment.format(value, *groups)}"
+
+
+def _translated(key: str, value: str, here: Here | None) -> str:
+    """`KEY=VALUE` with another program's word for an option or a value replaced by ours."""
+    if "." in key:
+        return f"{key}={meanings(key).get(squashed(value), value)}"
+    group = catalog.ALIASES.get(key, key)
+    options = here.tasks if here is not None and group == "task" else _options_of(group)
+    if group == "arch" and (network := option_meant("arch", value, ())):
+        return f"arch={network}"
+    if not options or value in options or value.startswith("NAME"):
+        return f"{key}={value}"
+    meant = option_meant(group, value, options)
+    if (
+        not meant
+        and group in synonyms.OTHER_OPTIONS
+        and (other := written(synonyms.OTHER_OPTIONS[group], value, here or Here("", ())))
+    ):
+        meant = other.removeprefix("write ")
+    return meant if "=" in meant else f"{key}={meant or value}"
+
+
+def _aliased(key: str) -> str:
+    head, dot, rest = key.partition(".")
+    return catalog.ALIASES.get(head, head) + dot + rest
+
+
+def _leaves(here: Here) -> list[str]:
+    return [one.rpartition(".")[2] for one in here.names]
+
+
+@functools.cache
+def _options_of(group: str) -> tuple[str, ...]:
+    return tuple(catalog.options(group)) if group in catalog.groups() and group != "arch" else ()
+
+
+@functools.cache
+def _entries() -> dict[str, Entry]:
+    return {
+        f"{mode}{colon}{squashed(word)}": entry
+        for one, entry in synonyms.KEYS.items()
+        for mode, colon, word in [_of_mode(one)]
+    }
+
+
+def _of_mode(word: str) -> tuple[str, str, str]:
+    mode, colon, rest = word.partition(":")
+    return (mode, colon, rest) if colon else ("", "", word)
+
+
+@functools.cache
+def _whole() -> dict[str, Entry]:
+    return {squashed_parts(name): entry for name, entry in synonyms.WHOLE.items()}
+
+
+@functools.cache
+def _rather() -> frozenset[str]:
+    return frozenset(map(squashed, synonyms.RATHER))
+
+
+@functools.cache
+def _sections() -> dict[str, str]:
+    return {squashed(word): section for word, section in synonyms.SECTIONS.items()}
+
+
+@functools.cache
+def _options(group: str) -> Mapping[str, str]:
+    return {squashed(word): meant for word, meant in synonyms.OPTIONS.get(group, {}).items()}
+
+
+def is_word(word: str) -> bool:
+    """Whether another program has a key of this name."""
+    return squashed(word) in _entries()
+
+
+def for_word(word: str, mode: str) -> str:
+    """What to write in place of a word without a value that another program has as a key; empty where none has it."""
+    entry = _entries().get(f"{mode}:{squashed(word)}") or _entries().get(squashed(word))
+    if entry is None:
+        return ""
+    return written(entry, "VALUE" if isinstance(entry, str) else "true", Here(mode, ()))

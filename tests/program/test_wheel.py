@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mlpipe import __version__
+
 TOP = Path(__file__).parents[2]
 
 
@@ -18,15 +20,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(TOP)]
     subprocess.run(command, check=True, capture_output=True, cwd=folder)
-    return next(folder.glob("mlpipe-*.whl"))
+    return next(folder.glob("mlpipe_images-*.whl"))
 
 
 def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     wanted = {f"mlpipe/conf/{file.relative_to(TOP / 'conf').as_posix()}" for file in (TOP / "conf").rglob("*.yaml")}
+    own = [file for file in (TOP / "mlpipe").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    wanted |= {file.relative_to(TOP).as_posix() for file in own}
     assert wanted <= set(names)
-    assert {"mlpipe/data/embedded/fashion_mini.npz", "mlpipe/data/embedded/NOTICE", "mlpipe/py.typed"} <= set(names)
-    assert not [name for name in names if name.startswith(("tests", "conf/"))]
+    assert {"mlpipe/data/embedded/fashion_mini.npz", "mlpipe/reports/report.css", "mlpipe/py.typed"} <= wanted
+    assert {name.partition("/")[0] for name in names} == {"mlpipe", f"mlpipe_images-{__version__}.dist-info"}
 
 
 @pytest.mark.timeout(900)

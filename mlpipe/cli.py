@@ -219,7 +219,8 @@ def _one(call: Call, prepared: Prepared) -> int:
 def _search(call: Call, command: PreparedCommand) -> int:
     """A search for hyperparameters, every corner of its space checked before the first trial."""
     from mlpipe.config import snapshot
-    from mlpipe.running import jobs, search
+    from mlpipe.running import jobs
+    from mlpipe.running.sweeps import search
 
     prepared = command.search
     assert prepared is not None

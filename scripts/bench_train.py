@@ -81,7 +81,7 @@ def whole_program(arch: str, size: int, batch: int, images: int, epochs: int, fo
 
 def compare(given: argparse.Namespace, size: int, folder: Path) -> dict[str, Any]:
     """The program against the loop in the precision and layout that `auto` chooses."""
-    from mlpipe.learn.hardware import numerics
+    from mlpipe.learn.machine.hardware import numerics
 
     chosen = numerics("auto", size)
     shape = (given.arch, size, given.batch, given.images, given.epochs)
@@ -96,7 +96,7 @@ def compare(given: argparse.Namespace, size: int, folder: Path) -> dict[str, Any
 
 def table(given: argparse.Namespace, size: int) -> dict[str, Any]:
     """The bare loop in every precision and layout, as a ratio to 32 bit, and what `auto` chooses."""
-    from mlpipe.learn.hardware import numerics
+    from mlpipe.learn.machine.hardware import numerics
 
     cells = {
         "32-true": (False, False),

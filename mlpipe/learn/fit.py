@@ -27,13 +27,10 @@ from mlpipe.errors import Interrupted, TrainingError, listing
 from mlpipe.learn import (
     checkpoints,
     compile,
-    device_group,
-    disk_space,
     features,
     linear_head,
     monitoring,
     multitask,
-    own_metrics,
     recording,
     recovery,
     stages,
@@ -49,15 +46,17 @@ from mlpipe.learn.callbacks.examples import Examples
 from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochRows, EpochScores, Progress
-from mlpipe.learn.device_group import DeviceGroup
-from mlpipe.learn.gradient_wait import Exchange
-from mlpipe.learn.hardware import Numerics, numerics_for
+from mlpipe.learn.gradients.gradient_wait import Exchange
 from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.job import FoldJob as FoldJob
 from mlpipe.learn.job import Watch as Watch
 from mlpipe.learn.losses import class_weights
+from mlpipe.learn.machine import device_group, disk_space
+from mlpipe.learn.machine.device_group import DeviceGroup
+from mlpipe.learn.machine.hardware import Numerics, numerics_for
+from mlpipe.learn.machine.quiet import prepare_torch, quiet
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
-from mlpipe.learn.quiet import prepare_torch, quiet
+from mlpipe.learn.own_parts import own_metrics
 from mlpipe.learn.recording import Trained
 from mlpipe.learn.recovery import Healed
 from mlpipe.post import metrics

@@ -20,10 +20,12 @@ from mlpipe.config.schema import Clip
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.augment.samples import mix
 from mlpipe.kinds import Kind
-from mlpipe.learn import accumulation, device_group, microbatches, slicing
-from mlpipe.learn.device_group import DeviceGroup
+from mlpipe.learn import slicing
+from mlpipe.learn.gradients import accumulation, microbatches
 from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.lr_schedulers import plateau
+from mlpipe.learn.machine import device_group
+from mlpipe.learn.machine.device_group import DeviceGroup
 from mlpipe.learn.recovery import Healed
 from mlpipe.learn.task_weights import TaskWeights
 from mlpipe.learn.tta import Views
@@ -198,7 +200,7 @@ class FoldModule(pl.LightningModule):
         return losses[0] if weighing is None else weighing.weighed(losses, self.network, once)
 
     def _shares(self, batch_idx: int) -> list[float]:
-        """What the batch's loss of each task counts in its step, see `mlpipe.learn.accumulation`."""
+        """What the batch's loss of each task counts in its step, see `mlpipe.learn.gradients.accumulation`."""
         if not self._sizes:
             return [1.0]
         group = int(self.trainer.accumulate_grad_batches)

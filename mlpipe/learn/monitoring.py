@@ -8,9 +8,9 @@ from typing import Any
 from mlpipe import kinds
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data.task import Task
-from mlpipe.learn import own_classes
 from mlpipe.learn.directions import Direction
 from mlpipe.learn.losses import by_output
+from mlpipe.learn.own_parts import own_classes
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 

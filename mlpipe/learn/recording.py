@@ -20,8 +20,8 @@ from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe
 from mlpipe.learn import monitoring, stages
 from mlpipe.learn.callbacks.keeper import Keeper
-from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.job import FoldJob
+from mlpipe.learn.machine.hardware import Numerics
 from mlpipe.learn.module import FoldModule
 from mlpipe.post import metrics
 from mlpipe.runs import records

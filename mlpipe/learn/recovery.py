@@ -17,7 +17,7 @@ from torch import nn
 from mlpipe import errors, files
 from mlpipe.config.schema import Healing
 from mlpipe.errors import TrainingError, first_line
-from mlpipe.learn import microbatches
+from mlpipe.learn.gradients import microbatches
 
 Event = dict[str, Any]
 # Ends the name of a file beside the folder of saved states.

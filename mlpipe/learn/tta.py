@@ -21,7 +21,7 @@ from mlpipe.config.components import Component
 from mlpipe.data.augment import batches as device_augmentations
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
-from mlpipe.learn.own_code import Code, called
+from mlpipe.learn.own_parts.own_code import Code, called
 
 Mix = Literal["probabilities", "logits"]
 # Images (n, channels, height, width) to as many images of the same size.

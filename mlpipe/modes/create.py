@@ -8,7 +8,8 @@ from typing import Annotated
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits import checks, variants
 from mlpipe.data.splits.methods import TEST, Split
-from mlpipe.running import folds, tasks
+from mlpipe.running import tasks
+from mlpipe.running.folds import context
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
@@ -60,7 +61,7 @@ class CreateScheduler(Scheduler):
         for sentence in checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         views = [variants.plain(of, split, fold) for fold in split.validated]
-        for sentence in [*folds.split_notes(of, split), *checks.lacking(of, views)]:
+        for sentence in [*context.split_notes(of, split), *checks.lacking(of, views)]:
             log.info(f"note on {of.name}: {sentence}")
         sizes, test = (
             [int((split.fold == fold).sum()) for fold in range(split.n_folds)],

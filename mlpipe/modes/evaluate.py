@@ -11,7 +11,8 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import problem
-from mlpipe.running import console, dimension_checks, folds, image_cache, tasks, training_log
+from mlpipe.running import console, dimension_checks, image_cache, tasks, training_log
+from mlpipe.running.folds import context
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.running.volume_slices import SliceRequest, Targets, VolumeSlices
@@ -100,7 +101,7 @@ class EvaluationScheduler(Scheduler):
     def _evaluate(self, run: Run | None) -> None:
         from mlpipe.learn.build.network import build_network
         from mlpipe.learn.callbacks import output_files
-        from mlpipe.learn.quiet import prepare_torch
+        from mlpipe.learn.machine.quiet import prepare_torch
 
         config, task = self.run_config, self._task
         pack = image_cache.packed(self.world, config, task)
@@ -134,6 +135,6 @@ class EvaluationScheduler(Scheduler):
                 if sink is not None:
                     sink.add(output_files.as_in_file(network, predicted))
 
-            config, workers = self.run_config, folds.num_workers(self.run_config)
+            config, workers = self.run_config, context.num_workers(self.run_config)
             options: dict[str, Any] = {"num_workers": workers, "should_stop": self.world.stop, "take": take}
             return evaluate(config.recipe, task, pack, network, **options)

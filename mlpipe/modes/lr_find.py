@@ -11,8 +11,9 @@ from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data.splits import checks
 from mlpipe.errors import listing, problem
 from mlpipe.names import path_of
-from mlpipe.running import dimension_checks, folds, tasks
-from mlpipe.running.folds import Folds
+from mlpipe.running import dimension_checks, tasks
+from mlpipe.running.folds import context
+from mlpipe.running.folds.context import Folds
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
@@ -79,7 +80,7 @@ class LrFindScheduler(Scheduler):
         ]
 
     def _problems(self, recipe: Recipe) -> list[str]:
-        from mlpipe.learn import hardware
+        from mlpipe.learn.machine import hardware
 
         task, validated = self._task, self._split.validated
         found = hardware.device_problems(recipe.trainer)
@@ -103,7 +104,7 @@ class LrFindScheduler(Scheduler):
         from mlpipe.learn.build.trial import try_recipe
 
         view = self._ground.checked(self._fold)
-        folds.tell_sizes(self.world, self._task, self._split, [view])
+        context.tell_sizes(self.world, self._task, self._split, [view])
         try_recipe(self._ground.config.recipe, self._task, self._ground.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:

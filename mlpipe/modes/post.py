@@ -24,7 +24,8 @@ from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.members import Member
 from mlpipe.post.prior import Prior
 from mlpipe.reports import tables
-from mlpipe.running import leaderboard, output_records, pixel_ensembles, reuse, tasks
+from mlpipe.running import leaderboard, pixel_ensembles, reuse, tasks
+from mlpipe.running.folds import output_records
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs import ensembles, predictions, records

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.running import stored_folds, tasks, training
-from mlpipe.running.co_tasks import Request as JointRequest
-from mlpipe.running.cross_validation import Request
-from mlpipe.running.fold_training import Storage
+from mlpipe.running import tasks
+from mlpipe.running.folds import stored_folds, training
+from mlpipe.running.folds.co_tasks import Request as JointRequest
+from mlpipe.running.folds.cross_validation import Request
+from mlpipe.running.folds.fold_training import Storage
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, World, raise_all, require_writable
 
@@ -93,7 +94,7 @@ class TrainingScheduler(Scheduler):
         if task.bases:
             log.info(f"task {task.name}: {tasks.describe(task)}")
         if not trains:
-            from mlpipe.learn import hardware
+            from mlpipe.learn.machine import hardware
 
             raise_all(hardware.device_problems(config.recipe.trainer))
         return task

@@ -20,9 +20,9 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, problem
 from mlpipe.learn import multitask
-from mlpipe.learn.hardware import numerics_for
+from mlpipe.learn.machine.hardware import numerics_for
+from mlpipe.learn.machine.quiet import prepare_torch, quiet
 from mlpipe.learn.module import TARGET
-from mlpipe.learn.quiet import prepare_torch, quiet
 from mlpipe.predicting import kind
 
 Outputs = dict[str, Tensor]

@@ -25,9 +25,9 @@ from mlpipe.data.volumes.assembly import Assembly
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.build.network import without_weights
-from mlpipe.learn.hardware import numerics
+from mlpipe.learn.machine.hardware import numerics
+from mlpipe.learn.machine.quiet import prepare_torch
 from mlpipe.learn.module import TARGET
-from mlpipe.learn.quiet import prepare_torch
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.model import Inputs, Model, load
 from mlpipe.predicting.slice_scores import Judge

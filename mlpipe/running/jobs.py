@@ -10,11 +10,12 @@ from typing import Any
 from mlpipe.config import launcher
 from mlpipe.config.launcher import Launcher
 from mlpipe.errors import ConfigError, problem
-from mlpipe.running import launch, search, sweeps, trials
+from mlpipe.running import launch
 from mlpipe.running.commands import Command, Front
 from mlpipe.running.launch import Prepared
-from mlpipe.running.search import Search
-from mlpipe.running.sweeps import Job
+from mlpipe.running.sweeps import combinations, search, trials
+from mlpipe.running.sweeps.combinations import Job
+from mlpipe.running.sweeps.search import Search
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def prepare(
     if is_search:
         return PreparedCommand(mode, search=search.prepare(command, extra_dirs, front=front))
     if multirun:
-        return PreparedCommand(mode, jobs=sweeps.prepare(command, extra_dirs, front=front), queue=queue)
+        return PreparedCommand(mode, jobs=combinations.prepare(command, extra_dirs, front=front), queue=queue)
     return PreparedCommand(mode, one=launch.prepared(front.native(command), extra_dirs))
 
 
@@ -84,7 +85,7 @@ def execute(command: PreparedCommand, *, stop: Any = None, started: float | None
     if command.one is not None:
         return launch.execute(command.one, stop=stop, started=started)
     if command.queue is not None:
-        from mlpipe.running import cluster
+        from mlpipe.running.sweeps import cluster
 
         return cluster.execute(command.mode, command.jobs, command.queue)
-    return sweeps.execute(command.mode, command.jobs, stop=stop)
+    return combinations.execute(command.mode, command.jobs, stop=stop)

@@ -22,7 +22,8 @@ from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, prob
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
-from mlpipe.running import folds, image_cache, tasks
+from mlpipe.running import image_cache, tasks
+from mlpipe.running.folds import context as folds
 from mlpipe.running.steps import Step, World, raise_all
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.ensembles import EnsembleRecord

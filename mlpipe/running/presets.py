@@ -204,7 +204,7 @@ class PresetScheduler(Scheduler):
         return child
 
     def _measured(self) -> Shape:
-        from mlpipe.learn import speed
+        from mlpipe.learn.machine import speed
 
         config = self._child(self._names()[-1], {}).run_config
         channels = tasks.preprocessing_of(config, self._task).channels

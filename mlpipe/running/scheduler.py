@@ -114,7 +114,7 @@ class Scheduler(ABC):
             for step in steps:
                 self._do(step, run)
             return
-        from mlpipe.running import fold_processes
+        from mlpipe.running.processes import fold_processes
 
         for block in fold_processes.blocks(steps):
             at_once = fold_processes.workers(wanted, self.run_config.recipe.threads, len(block))

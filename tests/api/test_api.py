@@ -9,7 +9,8 @@ import pytest
 
 from mlpipe.api import load_project, run
 from mlpipe.errors import ConfigError, ProjectError
-from mlpipe.running import launch, trials
+from mlpipe.running import launch
+from mlpipe.running.sweeps import trials
 
 FAST = ["task=digits", "split.folds=2", "trainer.max_epochs=1", "sys.threads=1", "preprocessing.size=16"]
 

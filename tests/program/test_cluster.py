@@ -18,7 +18,8 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.config import launcher
 from mlpipe.errors import ConfigError
-from mlpipe.running import cluster, launch
+from mlpipe.running import launch
+from mlpipe.running.sweeps import cluster
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 
@@ -102,7 +103,7 @@ def test_a_fold_of_a_sweep_is_a_list_of_one() -> None:
 
 def answering(monkeypatch: pytest.MonkeyPatch, out: str, err: str = "", code: int = 0) -> None:
     answer = subprocess.CompletedProcess([], code, out, err)
-    monkeypatch.setattr("mlpipe.running.cluster.subprocess.run", lambda *args, **rest: answer)
+    monkeypatch.setattr("mlpipe.running.sweeps.cluster.subprocess.run", lambda *args, **rest: answer)
 
 
 def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:

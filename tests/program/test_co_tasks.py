@@ -17,7 +17,8 @@ from PIL import Image
 from mlpipe.cli import main
 from mlpipe.data.cache import packs
 from mlpipe.data.preprocessing import standard
-from mlpipe.running import co_tasks, launch, tasks
+from mlpipe.running import launch, tasks
+from mlpipe.running.folds import co_tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests.build import SMALL

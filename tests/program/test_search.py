@@ -22,8 +22,9 @@ import yaml
 from mlpipe.cli import main
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, Pruned, TrainingError
-from mlpipe.running import launch, search, trials
+from mlpipe.running import launch
 from mlpipe.running.commands import Command
+from mlpipe.running.sweeps import search, trials
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
 

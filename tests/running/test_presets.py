@@ -10,7 +10,7 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.learn.callbacks.time_limit import TimeLimit
 from mlpipe.running import presets
-from mlpipe.running.fold_training import FoldTraining
+from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.presets import Pace, PresetScheduler, Shape
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project

@@ -188,8 +188,8 @@ def report(
     if not found:
         fix = f"mml fit --name {config.parent.name}"
         raise ProjectError(problem(str(config.parent), "nothing was trained yet", fix=fix))
-    from mlpipe.learn import own_metrics
     from mlpipe.learn.losses import by_output
+    from mlpipe.learn.own_parts import own_metrics
 
     source = source_of(config)
     names = musket.names_of(source, home_of(config))

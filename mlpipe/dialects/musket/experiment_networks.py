@@ -110,7 +110,7 @@ class Networks:
 
     def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
         from mlpipe.learn.build.network import build_network
-        from mlpipe.learn.quiet import prepare_torch
+        from mlpipe.learn.machine.quiet import prepare_torch
         from mlpipe.predicting import model as models
 
         prepared = front.prepared("predict", self._overrides(record))

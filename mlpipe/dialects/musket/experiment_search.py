@@ -15,9 +15,10 @@ from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
 from mlpipe.dialects.musket.search_files import Trial
 from mlpipe.errors import ProjectError, problem
 from mlpipe.reports import studies as report_of_studies
-from mlpipe.running import launch, search, trials
+from mlpipe.running import launch
 from mlpipe.running.commands import Command
-from mlpipe.running.search import Search
+from mlpipe.running.sweeps import search, trials
+from mlpipe.running.sweeps.search import Search
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
 

@@ -57,7 +57,7 @@ class Lines:
 
     def introduce(self, task: Task, network: Any, counts: Mapping[str, int]) -> None:
         """Print devices, network, optimizer, loss and data before they are used."""
-        from mlpipe.learn import description, hardware
+        from mlpipe.learn.machine import description, hardware
 
         recipe = self._config.recipe
         batch, test_batch = (recipe.sampling.params.get(key) for key in ("batch_size", "eval_batch_size"))
@@ -84,7 +84,7 @@ class Lines:
 
     def introduce_volume(self, name: str, file: Path, grids: Sequence[Grid], network: Any, origin: Any) -> None:
         """Print the device, the network and the slice sets."""
-        from mlpipe.learn import description
+        from mlpipe.learn.machine import description
 
         lines = block("Device(s)", {"Name": description.device(self._config.recipe)})
         lines += self._of_network(network, origin)
@@ -103,7 +103,7 @@ class Lines:
         log.info(eval_line(row, epochs, batches))
 
     def _of_network(self, network: Any, origin: tuple[Sequence[str], Sequence[str]]) -> list[str]:
-        from mlpipe.learn import description
+        from mlpipe.learn.machine import description
 
         arch = self._config.recipe.arch.params
         lines = block("Neural Network", description.network(network, str(arch.get("name"))))

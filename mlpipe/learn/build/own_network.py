@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mlpipe.arch import adapt, starting
 from mlpipe.arch.classifier import Classifier, Head, Pixels, statistics
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.own_code import Code, called, taken
+from mlpipe.learn.own_parts.own_code import Code, called, taken
 
 # What most ImageNet weights were trained with.
 _STATISTICS = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}

@@ -17,7 +17,7 @@ from mlpipe.arch.sequential import sequential_from_config
 from mlpipe.data import imports
 from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.learn.losses.keras import as_logits
-from mlpipe.learn.own_code import called
+from mlpipe.learn.own_parts.own_code import called
 
 Gives = Literal["logits", "softmax", "sigmoid"]
 Inputs = Sequence[tuple[str, tuple[int, ...]]]

@@ -14,7 +14,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, first_line, problem
-from mlpipe.learn import kind, linear_head, own_metrics
+from mlpipe.learn import kind, linear_head
 from mlpipe.learn.build import smallest_batch
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, device_steps, fold_data
@@ -22,8 +22,9 @@ from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.network import seen_shape, started_network, target_sides
 from mlpipe.learn.build.optimizer import build_optimizers
 from mlpipe.learn.losses import equations
+from mlpipe.learn.machine.quiet import prepare_torch
 from mlpipe.learn.module import TARGET
-from mlpipe.learn.quiet import prepare_torch
+from mlpipe.learn.own_parts import own_metrics
 
 
 def try_recipe(

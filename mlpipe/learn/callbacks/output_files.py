@@ -19,8 +19,8 @@ from torch import nn
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
-from mlpipe.learn import device_group
 from mlpipe.learn.directions import Direction
+from mlpipe.learn.machine import device_group
 from mlpipe.learn.module import FoldModule
 from mlpipe.runs.sinks import Predicted, hdf5
 from mlpipe.runs.sinks.hdf5 import Hdf5Sink

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from mlpipe.learn import device_group
+from mlpipe.learn.machine import device_group
 
 
 @dataclass(frozen=True)

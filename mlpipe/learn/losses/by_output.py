@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, listing, problem
-from mlpipe.learn import own_metrics
 from mlpipe.learn.losses import own
 from mlpipe.learn.losses.keras import as_logits
 from mlpipe.learn.losses.labels import Labels, facts
 from mlpipe.learn.losses.means import mean_of_rows
+from mlpipe.learn.own_parts import own_metrics
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 

@@ -14,11 +14,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.learn import own_classes
 from mlpipe.learn.losses import probabilities
 from mlpipe.learn.losses.labels import Labels, facts, kinds_that
 from mlpipe.learn.losses.means import mean_of_each, weighted_mean
 from mlpipe.learn.losses.own import OwnLoss
+from mlpipe.learn.own_parts import own_classes
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure

@@ -14,7 +14,7 @@ from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.losses.composite import summed
 from mlpipe.learn.losses.labels import Labels, facts
 from mlpipe.learn.losses.means import mean_of_rows, probabilities
-from mlpipe.learn.own_code import Code, called
+from mlpipe.learn.own_parts.own_code import Code, called
 
 
 def own(

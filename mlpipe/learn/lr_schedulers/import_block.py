@@ -10,8 +10,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.lr_schedulers.clock import Clock
-from mlpipe.learn.own_classes import instance
-from mlpipe.learn.own_code import called
+from mlpipe.learn.own_parts.own_classes import instance
+from mlpipe.learn.own_parts.own_code import called
 
 
 def schedule(

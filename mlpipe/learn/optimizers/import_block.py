@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from torch.optim import Optimizer
 
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.own_classes import instance
+from mlpipe.learn.own_parts.own_classes import instance
 
 
 def optimizer(

@@ -17,8 +17,8 @@ from mlpipe.errors import ConfigError, TrainingError, problem
 from mlpipe.learn import fit
 from mlpipe.learn.build import loaders
 from mlpipe.learn.fit import FoldJob, Watch
-from mlpipe.learn.hardware import Numerics
-from mlpipe.learn.quiet import quiet
+from mlpipe.learn.machine.hardware import Numerics
+from mlpipe.learn.machine.quiet import quiet
 from mlpipe.learn.recovery import is_out_of_memory
 from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
 from mlpipe.names import path_of

@@ -18,7 +18,7 @@ from mlpipe.errors import ConfigError, TrainingError, problem
 from mlpipe.learn import fit
 from mlpipe.learn.build.optimizer import build_optimizer, with_rate
 from mlpipe.learn.fit import FoldJob, Watch
-from mlpipe.learn.quiet import quiet
+from mlpipe.learn.machine.quiet import quiet
 from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
 
 

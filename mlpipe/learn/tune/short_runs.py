@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import Interrupted
 from mlpipe.learn.fit import Watch
-from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.machine.hardware import Numerics
 
 # Trials end after a number of steps; augmentations that stop in the last epochs must not stop in them.
 _ENDLESS = 10**6

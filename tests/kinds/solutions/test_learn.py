@@ -16,10 +16,10 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.kinds.solutions import learn as solutions
-from mlpipe.learn import hardware
-from mlpipe.learn.hardware import numerics_for
 from mlpipe.learn.losses import equations
 from mlpipe.learn.losses.equations import BurgersResidual, Equation, PoissonEnergy
+from mlpipe.learn.machine import hardware
+from mlpipe.learn.machine.hardware import numerics_for
 from mlpipe.running import launch
 
 ROWS = torch.rand(3, 1, 1, 6, generator=torch.Generator().manual_seed(1))

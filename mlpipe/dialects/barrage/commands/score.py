@@ -56,7 +56,7 @@ class ScoreScheduler(Scheduler):
 
     def _score(self, run: Run | None) -> None:
         from mlpipe.dialects.barrage import scoring
-        from mlpipe.learn.quiet import prepare_torch
+        from mlpipe.learn.machine.quiet import prepare_torch
 
         prepare_torch(self.run_config.recipe.threads)
         trust = self.run_config.tree["trust"] or ()

@@ -21,10 +21,11 @@ from mlpipe.dialects.musket.commands import task
 from mlpipe.dialects.musket.commands.task import Settings
 from mlpipe.dialects.musket.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, problem
-from mlpipe.running import launch, search
+from mlpipe.running import launch
 from mlpipe.running.commands import Command
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import AGAIN, Step, World, full_disk
+from mlpipe.running.sweeps import search
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

@@ -12,8 +12,9 @@ import torch
 from pytest import LogCaptureFixture, MonkeyPatch
 
 from mlpipe.errors import DiskFull, Interrupted
-from mlpipe.learn import disk_space, fit
+from mlpipe.learn import fit
 from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.machine import disk_space
 from mlpipe.runs import records
 from tests.learn.conftest import job, joint_job
 

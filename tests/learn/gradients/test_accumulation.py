@@ -12,8 +12,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mlpipe.errors import Interrupted
-from mlpipe.learn import accumulation, fit, task_weights
+from mlpipe.learn import fit, task_weights
 from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.gradients import accumulation
 from tests.learn.conftest import job, joint_job
 
 RECIPE = [

@@ -22,8 +22,8 @@ from mlpipe.names import path_of
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import tasks
-from mlpipe.running.fold_predictions import Inference
-from mlpipe.running.folds import Folds
+from mlpipe.running.folds.context import Folds
+from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord

@@ -21,11 +21,11 @@ from safetensors.numpy import load_file
 from mlpipe.cli import main
 from mlpipe.data.sampling import Shard
 from mlpipe.errors import DataError, Interrupted, MlpipeError, Pruned, TrainingError
-from mlpipe.learn import hardware
-from mlpipe.learn.device_group import DeviceGroup, trainer_arguments
+from mlpipe.learn.machine import hardware
+from mlpipe.learn.machine.device_group import DeviceGroup, trainer_arguments
 from mlpipe.reports.progress import Display
-from mlpipe.running import device_processes
-from mlpipe.running.processes import Outcome, Worker
+from mlpipe.running.processes import device_processes
+from mlpipe.running.processes.child_processes import Outcome, Worker
 from mlpipe.running.steps import Follower, World
 from mlpipe.runs import records
 from mlpipe.runs.project import Project

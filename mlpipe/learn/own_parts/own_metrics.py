@@ -15,10 +15,10 @@ from mlpipe import kinds
 from mlpipe.config.schema import Metrics
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import own_classes
 from mlpipe.learn.losses import probabilities
 from mlpipe.learn.losses.composite import OnProbabilities
-from mlpipe.learn.own_code import Code, called
+from mlpipe.learn.own_parts import own_classes
+from mlpipe.learn.own_parts.own_code import Code, called
 from mlpipe.post import metrics
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.metrics import Measure

@@ -16,8 +16,9 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
-from mlpipe.running import folds, tasks
-from mlpipe.running.folds import Folds
+from mlpipe.running import tasks
+from mlpipe.running.folds import context
+from mlpipe.running.folds.context import Folds
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -59,7 +60,7 @@ class Inference:
                     record.fold,
                     requests,
                     out,
-                    num_workers=folds.num_workers(self.ground.config),
+                    num_workers=context.num_workers(self.ground.config),
                     should_stop=self.ground.world.stop,
                     co_tasks=record.co_tasks,
                 )
@@ -79,7 +80,7 @@ class Inference:
         if self._has_other_views(record) or any((name, "test") not in there for name in names):
             self.predict(record)
             record = self._of_now(record)
-        from mlpipe.learn import own_metrics
+        from mlpipe.learn.own_parts import own_metrics
 
         section = self.config_of(record).recipe.metrics
         own = own_metrics.measures(section, record.kind, len(record.classes))

@@ -27,8 +27,8 @@ from mlpipe.errors import (
     Interrupted,
     TrainingError,
 )
-from mlpipe.running import processes
-from mlpipe.running.processes import Relay, Send, Worker
+from mlpipe.running.processes import child_processes
+from mlpipe.running.processes.child_processes import Relay, Send, Worker
 from mlpipe.running.steps import Follower, Stop, World
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -61,7 +61,7 @@ def run(config: RunConfig, world: World, of_run: Run, step: str, count: int) -> 
         try:
             for number in range(count):
                 shard = Shard(number, count)
-                group.append(processes.start(_work, config, of_run, step, shard, f"{folder}/meeting"))
+                group.append(child_processes.start(_work, config, of_run, step, shard, f"{folder}/meeting"))
             _follow(group, world)
         finally:
             for worker in group:
@@ -90,7 +90,7 @@ def _follow(group: Sequence[Worker], world: World) -> None:
             for worker in group:
                 # Lightning's answer to SIGTERM talks to the other processes, which may be busy.
                 worker.ask_to_stop(signal.SIGUSR1)
-        processes.listen(group, take, timeout=_GRACE)
+        child_processes.listen(group, take, timeout=_GRACE)
         if deadline == float("inf") and any(worker.outcome and worker.outcome.event != "done" for worker in group):
             deadline = time.monotonic() + _GRACE
 
@@ -138,7 +138,7 @@ def _work(
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def do(send: Send, stop: Stop) -> None:
-        from mlpipe.learn import device_group, hardware
+        from mlpipe.learn.machine import device_group, hardware
 
         follower = Follower(lambda name: None, lambda *facts: send("epoch", *facts))
         world = World(Project(config.project_dir), Relay(send), stop, follower=follower, shard=shard)
@@ -148,7 +148,7 @@ def _work(
 
     # What Lightning reads to know that processes are started for it, and which one this is.
     os.environ |= {"LOCAL_RANK": str(shard.rank), "NODE_RANK": "0"}
-    outcome = processes.work(
+    outcome = child_processes.work(
         messages, verbosity, signal.SIGUSR1, do, is_heard=lambda stop: shard.rank == 0 or stop.asked
     )
     # Without the usual end: a group of processes of which one is gone cannot be dissolved.

@@ -11,10 +11,10 @@ import torch
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.learn.build.network import without_weights
-from mlpipe.learn.hardware import numerics
+from mlpipe.learn.machine.hardware import numerics
+from mlpipe.learn.machine.quiet import prepare_torch
 from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers.parameter_groups import parameter_groups
-from mlpipe.learn.quiet import prepare_torch
 
 _STEPS, _MOST_SECONDS = 8, 6.0
 

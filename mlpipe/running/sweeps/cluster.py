@@ -36,10 +36,11 @@ from mlpipe.errors import (
     problem,
 )
 from mlpipe.reports.progress import Display
-from mlpipe.running import launch, sweeps
+from mlpipe.running import launch
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, Stop, World
-from mlpipe.running.sweeps import Job
+from mlpipe.running.sweeps import combinations
+from mlpipe.running.sweeps.combinations import Job
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -111,7 +112,7 @@ def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any
         log.info(f"{one.label}: queued as run {one.run.name}")
     _wait(mode, queue)
     outcomes = [{**(one.outcome or {}), "run": one.run.name, "slurm": one.submitted.job_id} for one in queue]
-    log.info("\n" + sweeps.table(jobs, outcomes))
+    log.info("\n" + combinations.table(jobs, outcomes))
     code = max(outcome["exit_code"] for outcome in outcomes)
     if code == 0:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from mlpipe.data import imports
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.losses.means import probabilities
-from mlpipe.learn.own_code import called
+from mlpipe.learn.own_parts.own_code import called
 
 
 def instance(key: str, path: str, params: Mapping[str, Any] | None, trust: Sequence[str] | None, *given: Any) -> Any:

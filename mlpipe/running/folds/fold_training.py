@@ -16,9 +16,10 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
-from mlpipe.running import co_tasks, console, folds, tasks
+from mlpipe.running import console, tasks
 from mlpipe.running.console import Console, Trace
-from mlpipe.running.folds import Folds
+from mlpipe.running.folds import co_tasks, context
+from mlpipe.running.folds.context import Folds
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
@@ -72,7 +73,7 @@ class FoldTraining:
 
         recipe, task = self.ground.config.recipe, self.ground.task
         views = [self.ground.checked(fold) for fold in self.chosen]
-        folds.tell_sizes(self.ground.world, task, self.ground.split, views)
+        context.tell_sizes(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
         network = try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
         shown = console.of(self.ground.config)
@@ -84,7 +85,7 @@ class FoldTraining:
             joints = [self._joint(view) for view in views]
             for number, partner in enumerate(joints[0].partners):
                 of = [joint.partners[number].view for joint in joints]
-                folds.tell_sizes(
+                context.tell_sizes(
                     self.ground.world, partner.task, tasks.split_of_other(self.ground.config, partner.task), of
                 )
             multitask.try_joint(recipe, task, pack, rows, joints[0])
@@ -106,10 +107,11 @@ class FoldTraining:
 
     def train(self, fold: int, run: Run | None) -> None:
         """Train a fold to its record, or go on with it."""
-        from mlpipe.learn import fit, hardware
+        from mlpipe.learn import fit
         from mlpipe.learn.build import loss
         from mlpipe.learn.losses import class_weights
-        from mlpipe.running import device_processes
+        from mlpipe.learn.machine import hardware
+        from mlpipe.running.processes import device_processes
 
         assert run is not None
         devices = hardware.device_count(self.ground.config.recipe.trainer)
@@ -168,7 +170,7 @@ class FoldTraining:
             store_best=self.storage.best,
             store_parameters=self.storage.parameters,
             val_used_for=rules.val_used_for(config.tree),
-            num_workers=folds.num_workers(config),
+            num_workers=context.num_workers(config),
             logging=config.logging,
             logs=run.folder / "logs" / record_id,
             joint=self._joint(view) if self.beside else None,

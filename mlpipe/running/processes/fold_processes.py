@@ -30,8 +30,8 @@ from mlpipe.errors import (
     TrainingError,
 )
 from mlpipe.reports.progress import Display
-from mlpipe.running import processes
-from mlpipe.running.processes import Outcome, Relay, Send, Worker
+from mlpipe.running.processes import child_processes
+from mlpipe.running.processes.child_processes import Outcome, Relay, Send, Worker
 from mlpipe.running.steps import Step, Stop, World
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -204,9 +204,9 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
                 lane.device = free_device(gpus, [other.device for other in running])
                 names = [step.name for step in lane.steps]
                 own = lane.device, multiprocessing.get_start_method()
-                lane.worker = processes.start(_work, config, of_run, names, *own)
+                lane.worker = child_processes.start(_work, config, of_run, names, *own)
                 running.append(lane)
-            processes.listen([_worker(lane) for lane in running], partial(_take, running, of_run))
+            child_processes.listen([_worker(lane) for lane in running], partial(_take, running, of_run))
             # Not by the process alone: one that has ended may have left messages in its pipe, the last steps that it
             # did.
             running = [lane for lane in running if not lane.has_ended(of_run, asked=world.stop())]
@@ -306,5 +306,5 @@ def _work(
             by_name[name].call(_ToldRun(of_run.name, of_run.folder, send))
             send("done", name, round(time.perf_counter() - started, 3))
 
-    outcome = processes.work(messages, verbosity, signal.SIGTERM, do)
+    outcome = child_processes.work(messages, verbosity, signal.SIGTERM, do)
     sys.exit(0 if outcome.event == "done" else STEP_FAILED)

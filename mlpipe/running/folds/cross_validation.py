@@ -10,10 +10,11 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.records import outputs
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
-from mlpipe.running import co_tasks, leaderboard, output_records, tasks
-from mlpipe.running.fold_predictions import Inference
-from mlpipe.running.fold_training import Storage
-from mlpipe.running.folds import Folds
+from mlpipe.running import leaderboard, tasks
+from mlpipe.running.folds import co_tasks, output_records
+from mlpipe.running.folds.context import Folds
+from mlpipe.running.folds.fold_predictions import Inference
+from mlpipe.running.folds.fold_training import Storage
 from mlpipe.running.steps import Step, World, raise_all
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run

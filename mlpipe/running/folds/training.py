@@ -17,22 +17,13 @@ from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
-from mlpipe.running import (
-    artifacts,
-    co_tasks,
-    console,
-    cross_validation,
-    dimension_checks,
-    folds,
-    output_records,
-    reuse,
-    tasks,
-)
+from mlpipe.running import artifacts, console, dimension_checks, reuse, tasks
 from mlpipe.running.artifacts import Artifact
-from mlpipe.running.cross_validation import Request
-from mlpipe.running.fold_predictions import Inference
-from mlpipe.running.fold_training import FoldTraining
-from mlpipe.running.folds import Folds
+from mlpipe.running.folds import co_tasks, context, cross_validation, output_records
+from mlpipe.running.folds.context import Folds
+from mlpipe.running.folds.cross_validation import Request
+from mlpipe.running.folds.fold_predictions import Inference
+from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.steps import Step, World, raise_all
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
@@ -127,7 +118,7 @@ def _write(one: Artifact, training: FoldTraining, fold: int, run: Run | None) ->
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
     """Everything that is wrong with the recipe for this task."""
     from mlpipe.arch import classifier
-    from mlpipe.learn import hardware
+    from mlpipe.learn.machine import hardware
 
     if request.nested and len(split.validated) < split.n_folds:
         fix = "add mode.nested=false, or use split=kfold"
@@ -135,7 +126,7 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
     else:
         found = checks.size_problems(task.kind, task.samples, split, task.classes, nested=request.nested)
     if request.folds is not None:
-        found += folds.problems(request.folds, list(split.validated))
+        found += context.problems(request.folds, list(split.validated))
     found += _unjudged_problems(config, split, task)
     arch = config.recipe.arch
     if arch.name == "timm":
@@ -163,7 +154,8 @@ def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]
 
 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:
-    from mlpipe.learn import monitoring, own_metrics
+    from mlpipe.learn import monitoring
+    from mlpipe.learn.own_parts import own_metrics
 
     recipe = config.recipe.metrics
     own, kind = own_metrics.names_of(recipe), kinds.decide(task.kind, config.recipe.loss)

@@ -21,8 +21,8 @@ from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, Prune
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import launch
 from mlpipe.running.launch import Prepared
-from mlpipe.running.search import Search
 from mlpipe.running.steps import AGAIN, Follower, Stop, end_process, full_disk
+from mlpipe.running.sweeps.search import Search
 from mlpipe.runs import journal, records, studies
 
 if TYPE_CHECKING:

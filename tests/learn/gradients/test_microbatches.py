@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mlpipe.learn import microbatches
+from mlpipe.learn.gradients import microbatches
 
 
 class Net(nn.Module):

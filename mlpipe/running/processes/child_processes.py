@@ -34,8 +34,8 @@ _PRELOADED = [
     "mlpipe.learn.fit",
     "mlpipe.predicting.records",
     "mlpipe.modes.train",
-    "mlpipe.running.fold_processes",
-    "mlpipe.running.device_processes",
+    "mlpipe.running.processes.fold_processes",
+    "mlpipe.running.processes.device_processes",
 ]
 # Seconds between two reports of progress, and for which messages are waited for at a time.
 _EVERY, _WAIT = 0.5, 0.2

@@ -14,13 +14,13 @@ from mlpipe.data.items import preprocessors
 from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.musket.commands import task
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import own_classes, own_code, own_metrics
 from mlpipe.learn.build import row_network
 from mlpipe.learn.losses import keras
 from mlpipe.learn.losses.labels import Labels
 from mlpipe.learn.lr_schedulers import import_block as schedules
 from mlpipe.learn.lr_schedulers.clock import Clock
 from mlpipe.learn.optimizers import import_block as optimizers
+from mlpipe.learn.own_parts import own_classes, own_code, own_metrics
 
 CODE = """
 import torch

@@ -12,7 +12,7 @@ from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.config.schema import Recipe
-from mlpipe.learn import hardware
+from mlpipe.learn.machine import hardware
 
 
 def device(recipe: Recipe) -> str:

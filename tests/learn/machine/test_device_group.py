@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mlpipe.data.sampling import OrderedBatches, Shard
-from mlpipe.learn import device_group
-from mlpipe.learn.device_group import Rounds
+from mlpipe.learn.machine import device_group
+from mlpipe.learn.machine.device_group import Rounds
 
 
 def test_one_process_keeps_what_it_has() -> None:

@@ -9,10 +9,11 @@ from functools import partial
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
-from mlpipe.running import cross_validation, dimension_checks, fold_predictions, folds, reuse, tasks
-from mlpipe.running.cross_validation import Request
-from mlpipe.running.fold_predictions import Inference
-from mlpipe.running.folds import Folds
+from mlpipe.running import dimension_checks, reuse, tasks
+from mlpipe.running.folds import context, cross_validation, fold_predictions
+from mlpipe.running.folds.context import Folds
+from mlpipe.running.folds.cross_validation import Request
+from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.steps import Step, World, raise_all
 from mlpipe.runs import records, references
 from mlpipe.runs.adoption import adopt
@@ -70,7 +71,7 @@ def _chosen(
     if not found:
         raise records.untrained(project, task.name)
     there = [record.fold for record in found]
-    raise_all(folds.problems(wanted or [], there))
+    raise_all(context.problems(wanted or [], there))
     chosen = [record for record in found if wanted is None or record.fold in wanted]
     fix = "train with mode.store_parameters=true"
     weightless = [record.id for record in chosen if record.weights is None]

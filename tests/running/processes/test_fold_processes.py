@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.running import fold_processes
+from mlpipe.running.processes import fold_processes
 from mlpipe.running.steps import Step
 from mlpipe.runs import records
 from mlpipe.runs.project import Project

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 
 from mlpipe.config.schema import Metrics
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import own_metrics
+from mlpipe.learn.own_parts import own_metrics
 from mlpipe.post import metrics
 from mlpipe.post.measures import class_metrics
 

@@ -1,0 +1,1 @@
+"""Gradients: accumulated over batches, in parts of a batch, and waited for by several processes."""

@@ -1,0 +1,1 @@
+"""Code of the user that a training calls: functions, classes and metrics."""

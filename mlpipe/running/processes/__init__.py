@@ -1,0 +1,1 @@
+"""Child processes: folds side by side, and one process for each device."""

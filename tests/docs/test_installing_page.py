@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -106,3 +109,44 @@ def test_a_missing_package_is_told_with_the_command_that_brings_it(
     sentence = "logging=tensorboard: the package tensorboard is not installed; pip install 'mlpipe-images[tensorboard]'"
     assert not_installed("logging=tensorboard", "tensorboard") == sentence
     assert not_installed("x", "submitit", otherwise="leave it out").endswith("[slurm]', or leave it out")
+
+
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """What make says in an empty checkout, where a folder has all the programs that can be found."""
+    top = folder / "checkout"
+    for name in ("requirements/base.txt", "requirements/dev.txt", "pyproject.toml", "Makefile"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TOP / name, top / name)
+    for name in ("make", "sh", "test", "awk"):
+        (folder / "bin" / name).symlink_to(shutil.which(name) or name)
+    environment = {"PATH": str(folder / "bin"), "LANG": "C"}
+    command = [str(folder / "bin" / "make"), "--no-print-directory", *words]
+    return subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, check=False)
+
+
+def put(folder: Path, name: str, text: str) -> None:
+    """A program in the folder of all programs."""
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / name).write_text(f"#!{shutil.which('sh')}\n{text}\n")
+    (folder / "bin" / name).chmod(0o755)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_takes_the_first_python_that_will_do(tmp_path: Path) -> None:
+    put(tmp_path, "python3.11", "exit 127")  # As a shim of an interpreter that is not there.
+    put(tmp_path, "python3", f'exec {sys.executable} "$@"')
+    assert '"python3" -m venv .venv' in make(tmp_path, "-n", "setup").stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_takes_the_python_that_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "python3", f'exec {sys.executable} "$@"')
+    assert '"python9" -m venv .venv' in make(tmp_path, "-n", "setup", "PYTHON=python9").stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
+    put(tmp_path, "python3", "exit 1")
+    done = make(tmp_path, "setup")
+    assert done.returncode == 2 and "make setup PYTHON=" in done.stderr
+    assert "needs one of Python 3.11 3.12 3.13 3.14" in done.stderr and not (tmp_path / "checkout" / ".venv").exists()

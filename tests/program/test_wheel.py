@@ -7,10 +7,12 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlpipe import __version__
+from mlpipe.errors import DISTRIBUTION, INPUT_IS_WRONG
 
 TOP = Path(__file__).parents[2]
 
@@ -49,8 +51,14 @@ def test_train_from_an_empty_folder_in_a_fresh_environment(wheel: Path, tmp_path
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MML_", "PYTHON"))}
-    command = [str(fresh / "bin" / "mml"), "train", "task=digits", "mode.cv=false", "trainer.max_epochs=1"]
-    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+    run: dict[str, Any] = {"cwd": empty, "env": environment, "capture_output": True, "text": True}
+    program = str(fresh / "bin" / "mml")
+    assert subprocess.run([program, "--version"], **run).stdout == f"mlpipe {__version__}\n"
+    assert "fashion_mini" in subprocess.run([program, "--help"], **run).stdout
+    missing = subprocess.run([program, "train", "task=elpv"], **run)
+    assert missing.returncode == INPUT_IS_WRONG
+    assert missing.stderr.endswith(f"elpv-dataset is not installed; pip install '{DISTRIBUTION}[elpv]'\n")
+    done = subprocess.run([program, "train", "task=digits", "mode.cv=false", "trainer.max_epochs=1"], **run)
     assert done.returncode == 0, done.stderr
     assert sorted(entry.name for entry in empty.iterdir()) == ["mlpipe_data", "results"]
     records = list((empty / "results" / "default" / "tasks" / "digits" / "models").glob("*/record.json"))

@@ -13,10 +13,10 @@ from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running.folds import co_tasks, output_records
-from mlpipe.running.folds.context import Folds
 from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.fold_training import Storage
-from mlpipe.running.steps import Step, World, raise_all
+from mlpipe.running.folds.folds import Folds
+from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
@@ -101,7 +101,7 @@ def inferences(request: Request, inference: Inference) -> Calls:
 
 def last_steps(
     config: RunConfig,
-    world: World,
+    context: RunContext,
     task: Task,
     removals: Sequence[tuple[str, Callable[[Run | None], None]]],
     *,
@@ -111,7 +111,7 @@ def last_steps(
 
     Args:
         config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         task: The pivot.
         removals: What removes the weights of each record.
         predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
@@ -119,9 +119,9 @@ def last_steps(
     chosen = removals if config.remove.parameters else []
 
     def board(run: Run | None) -> None:
-        leaderboard.show(world, *output_records.task_names(task))
+        leaderboard.show(context, *output_records.task_names(task))
         if predicts_later and not chosen:
-            words = "" if world.project.name == "default" else f" proj={world.project.name}"
+            words = "" if context.project.name == "default" else f" proj={context.project.name}"
             log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
 
     return [
@@ -130,6 +130,6 @@ def last_steps(
     ]
 
 
-def remove_weights(world: World, record: ModelRecord) -> None:
+def remove_weights(context: RunContext, record: ModelRecord) -> None:
     """Do what `remove.parameters` asks for with one record."""
-    records.without_weights(world.project, record, "removed after the run (remove.parameters)")
+    records.without_weights(context.project, record, "removed after the run (remove.parameters)")

@@ -57,8 +57,8 @@ $(STAMP): requirements/base.txt requirements/dev.txt pyproject.toml
 	"needs one of Python $(VERSIONS), with venv and pip (Debian: apt-get install python3 python3-venv);" \
 	"name it if it is here: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	@echo "downloads 3.5 GB, what is already here excepted (2.5 GB of them CUDA for PyTorch, on Linux); takes 7 GB of disk"
-	@test -n "$(UV_TORCH_BACKEND)" || echo "without a GPU, far less: stop this, and UV_TORCH_BACKEND=cpu make $(or $(MAKECMDGOALS),setup)"
+	@echo "downloads 3.5 GB (2.5 GB of it CUDA, on Linux) unless uv has it already, and takes 7 GB of disk"
+	@test -n "$(UV_TORCH_BACKEND)" || echo "without a GPU far less: stop this, then UV_TORCH_BACKEND=cpu make $(or $(MAKECMDGOALS),setup)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) install --compile-bytecode -r requirements/base.txt -r requirements/dev.txt
 	@# An environment of an older checkout holds it under another name.

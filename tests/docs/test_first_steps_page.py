@@ -35,5 +35,5 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert main([mode, *words, *(quick if mode == "train" else [])]) == 0, command
     (table,) = (tmp_path / "results" / "better" / "reports" / "predictions").rglob("*.csv")
     head, *rows = table.read_text("utf-8").splitlines()
-    assert {"cat", "dog"} <= {name.rpartition(".")[2].removeprefix("probability_") for name in head.split(",")}
+    assert {"prediction", "probability", "set", "p(cat)", "p(dog)"} <= set(head.split(","))
     assert len(rows) == 2

@@ -18,7 +18,7 @@ PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 UV = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip
 ACTIVATE = echo "to type mml yourself: source $(BIN)/activate (fish: activate.fish, csh: activate.csh)"
 
-.PHONY: help run test test-program test-services test-all services coverage setup wheel check format bench clean
+.PHONY: help run test test-program test-services test-all services coverage setup wheel check format docs bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -79,6 +79,9 @@ check: setup  ## ruff, mypy --strict, the direction of imports, where tests lie
 format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## write docs/keys.md anew, from the configuration files and docstrings
+	$(BIN)/python scripts/keys.py
 
 bench: setup  ## ratios against a bare PyTorch loop, side by side
 	for script in scripts/bench_*.py; do $(BIN)/python $$script || exit 1; done

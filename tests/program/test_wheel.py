@@ -27,7 +27,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    wanted = {f"mlpipe/conf/{file.relative_to(TOP / 'conf').as_posix()}" for file in (TOP / "conf").rglob("*.yaml")}
+    folders = {"conf": "*.yaml", "docs": "*.md"}
+    files = [file for folder, pattern in folders.items() for file in (TOP / folder).rglob(pattern)]
+    wanted = {f"mlpipe/{file.relative_to(TOP).as_posix()}" for file in files}
     own = [file for file in (TOP / "mlpipe").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     wanted |= {file.relative_to(TOP).as_posix() for file in own}
     assert wanted <= set(names)

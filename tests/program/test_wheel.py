@@ -27,6 +27,7 @@ def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> N
     files = [file for folder, pattern in folders.items() for file in (TOP / folder).rglob(pattern)]
     wanted = {f"mlpipe/{file.relative_to(TOP).as_posix()}" for file in files}
     assert wanted <= set(names)
+    assert {f"mlpipe/modes/completion/{name}" for name in ("bash.sh", "zsh.sh", "fish.fish")} <= set(names)
     assert {"mlpipe/data/embedded/fashion_mini.npz", "mlpipe/data/embedded/NOTICE", "mlpipe/py.typed"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "conf/", "docs/"))]
 

@@ -49,7 +49,7 @@ class Slot:
 
 
 SLOTS: dict[str, Slot] = {
-    "mode": Slot("mlpipe.modes", also="mlpipe.running.presets", names=("run_config", "world")),
+    "mode": Slot("mlpipe.modes", also="mlpipe.running.presets", names=("run_config", "context|world")),
     "task": Slot("mlpipe.data.sources"),
     "split": Slot("mlpipe.data.splits", names=("samples",)),
     "arch": Slot("mlpipe.arch", names=("heads", "pixels")),

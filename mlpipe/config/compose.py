@@ -40,7 +40,7 @@ _SECTIONS = (
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of the world that composing needs, as plain values.
+    """Facts from outside the configuration that composing needs, as plain values.
 
     Attributes:
         architectures: Gives the names of all networks that `arch=NAME` accepts besides the group's options.

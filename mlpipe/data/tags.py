@@ -223,10 +223,10 @@ def _bootstrap(task: Task, tag: Tag, world: World) -> Task:
 
 def _nested(task: Task, tag: Tag, world: World) -> Task:
     split, fold = world.split(task), int(tag.argument)
-    if len(split.validated) < split.n_folds:
+    if not split.can_nest:
         raise DataError(problem("task", "nested needs folds that all validate", got=f"+{tag}", fix="use split=kfold"))
-    if fold >= split.n_folds:
-        fix = f"the folds are 0 to {split.n_folds - 1}"
+    if fold not in split.validated:
+        fix = f"the folds are {split.validated[0]} to {split.validated[-1]}"
         raise DataError(problem("task", "there is no such fold", got=f"+{tag}", fix=fix))
     inner = inner_folds(task.samples, split, fold)
     rows = np.flatnonzero((inner >= 0) | (split.fold == fold))

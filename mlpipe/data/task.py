@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,7 @@ class Row(NamedTuple):
         positive: Whether it shows what is looked for; None: not given.
         mask: Path and hash of its mask, or of its target image where that is another one; empty: it has none.
         stratum: A name that stratified folds spread evenly in place of the target; empty: none.
+        order: Its place in time or in another order; NaN: none.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Row(NamedTuple):
     positive: bool | None = None
     mask: tuple[str, str] = ("", "")
     stratum: str = ""
+    order: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Samples:
         masks: Path and hash of each sample's mask or target image, both empty where it has none; empty also where each
             image is its own target.
         strata: A name for each sample that stratified folds spread evenly in place of targets; empty: targets are.
+        orders: Each sample's place in time or in another order, shape (n,), NaN for none; None: no sample has one.
     """
 
     ids: tuple[str, ...]
@@ -88,6 +92,7 @@ class Samples:
     positives: npt.NDArray[np.bool_] | None = None
     masks: tuple[tuple[str, str], ...] = ()
     strata: tuple[str, ...] = ()
+    orders: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,6 +116,7 @@ class Samples:
             None if self.positives is None else self.positives[rows],
             tuple(self.masks[row] for row in rows) if self.masks else (),
             tuple(self.strata[row] for row in rows) if self.strata else (),
+            None if self.orders is None else self.orders[rows],
         )
 
     @property
@@ -313,6 +319,7 @@ def _damage(task: Task, path: Path) -> list[str]:
         one
         for one in (
             samples.groups or None,
+            samples.orders,
             samples.weights,
             samples.folds,
             samples.positives,
@@ -363,6 +370,7 @@ def make(
     targets = np.array([row.target for row in ordered], of_kind.DTYPE)
     weights = np.array([row.weight for row in ordered], np.float64)
     folds = np.array([row.fold for row in ordered], np.int64)
+    orders = np.array([row.order for row in ordered], np.float64)
     samples = Samples(
         ids,
         tuple(row.part for row in ordered),
@@ -376,6 +384,7 @@ def make(
         else None,
         masks=tuple(row.mask for row in ordered) if any(row.mask[0] for row in ordered) else (),
         strata=tuple(row.stratum for row in ordered) if any(row.stratum for row in ordered) else (),
+        orders=None if np.isnan(orders).all() else orders,
     )
     return Task(name, kind, tuple(classes), channels, source, samples, dtype, tuple(notes))
 
@@ -403,6 +412,8 @@ def _as_plain(samples: Samples) -> dict[str, Any]:
         columns["mask"] = [list(pair) for pair in samples.masks]
     if samples.strata:
         columns["stratum"] = list(samples.strata)
+    if samples.orders is not None:
+        columns["order"] = [None if value != value else value for value in samples.orders.tolist()]
     return columns
 
 
@@ -420,4 +431,5 @@ def _from_plain(columns: Mapping[str, Any], kind: str) -> Samples:
         positives=np.array(columns["positive"], np.bool_) if "positive" in columns else None,
         masks=tuple((str(path), str(digest)) for path, digest in columns.get("mask", ())),
         strata=tuple(columns.get("stratum", ())),
+        orders=np.array(columns["order"], np.float64) if "order" in columns else None,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlpipe.config.schema import RunConfig
 from mlpipe.dialects import detect
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World
+from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -19,13 +19,13 @@ class ConvertScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration that the file means.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         recipe: The file.
         lenient: Let unknown keys and monitors that nothing computes pass.
     """
 
-    def __init__(self, run_config: RunConfig, world: World, *, recipe: str, lenient: bool) -> None:
-        super().__init__(run_config, world)
+    def __init__(self, run_config: RunConfig, context: RunContext, *, recipe: str, lenient: bool) -> None:
+        super().__init__(run_config, context)
         self._recipe, self._lenient = recipe, lenient
 
     def plan(self) -> list[Step]:
@@ -34,7 +34,7 @@ class ConvertScheduler(Scheduler):
 
     def _convert(self, run: Run | None) -> None:
         found = detect.translated(Path(self._recipe), lenient=self._lenient).of_one_training()
-        self.world.facts.update(
+        self.context.facts.update(
             dialect=found.dialect,
             native=found.native,
             report=[

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 from torch import nn
 
@@ -24,6 +25,8 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import logistic
+from mlpipe.learn.logistic import End, Features
 from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
 
@@ -32,6 +35,8 @@ Floats = npt.NDArray[np.float64]
 _NEVER = -30.0
 # So many worse strengths in a row end the search.
 _WORSE = 2
+# The gradient at which a fit is near enough to its minimum to compare strengths.
+_NEAR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -133,20 +138,19 @@ def solve(
         balanced: Whether classes weigh the same, however frequent.
         seed: Of the inner folds.
     """
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    std = np.where(std > 0, std, 1.0)
-    scaled = (features - mean) / std
+    basis = logistic.basis(features)
+    scaled = basis.rows
     inverse = np.logspace(-4, 1, head.strengths)
     facts = kinds.of(kind)
     if facts.has_classes:
-        model = _Classes(outputs, balanced, head.max_iter)
+        model = _Classes(outputs, balanced)
         parts = [_chosen(model, inverse, head, scaled, targets, units, weights, seed)]
         coefficients, bias = parts[0][0]
     else:
         shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
         spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
         goal = (targets - shift) / np.where(spread > 0, spread, 1.0)
-        single: _Label | _Number = _Label(head.max_iter) if facts.has_probabilities else _Number()
+        single: _Label | _Number = _Label() if facts.has_probabilities else _Number()
         parts = []
         for column in goal.T:
             known = ~np.isnan(column)
@@ -155,8 +159,8 @@ def solve(
             parts.append(_chosen(single, inverse, head, scaled[known], column[known], names, own, seed))
         coefficients = np.concatenate([part[0][0] for part in parts])
         bias = np.concatenate([part[0][1] for part in parts])
-    weight = coefficients / std
-    return Fitted(weight, bias - weight @ mean, [part[1] for part in parts], [part[2] for part in parts])
+    weight, bias = basis.of_features(coefficients, bias)
+    return Fitted(weight, bias, [part[1] for part in parts], [part[2] for part in parts])
 
 
 @dataclass(frozen=True)
@@ -165,25 +169,29 @@ class _Classes:
 
     outputs: int
     balanced: bool
-    max_iter: int
     stratifies: bool = True
 
-    def fit(self, inverse: float, x: Floats, y: npt.NDArray[Any], weights: Floats | None) -> tuple[Floats, Floats]:
-        there = np.unique(y)
+    def path(
+        self, inverse: Floats, x: Features, y: npt.NDArray[Any], weights: Floats | None, end: End
+    ) -> Iterator[tuple[Floats, Floats]]:
+        there, numbers = np.unique(y, return_inverse=True)
         coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, _NEVER)
-        if len(there) == 1:
-            bias[there] = 0.0
-            return coefficients, bias
-        kind = "balanced" if self.balanced else None
-        model = LogisticRegression(C=inverse, max_iter=self.max_iter, class_weight=kind)
-        model.fit(x, y, sample_weight=weights)
-        if len(there) == 2:
-            # The log-odds of two classes, shared between them.
-            coefficients[there] = np.concatenate([-model.coef_, model.coef_]) / 2
-            bias[there] = np.concatenate([-model.intercept_, model.intercept_]) / 2
-        else:
-            coefficients[there], bias[there] = model.coef_, model.intercept_
-        return coefficients, bias
+        own = np.ones(len(y)) if weights is None else weights
+        if self.balanced:
+            own = own * compute_class_weight("balanced", classes=there, y=y, sample_weight=own)[numbers]
+        theta = None
+        for strength in inverse:
+            if len(there) == 1:
+                bias[there] = 0.0
+            elif len(there) == 2:
+                # The log-odds of two classes, shared between them.
+                theta = logistic.logistic_fit(x, numbers, strength, own, end, theta)
+                halves = np.concatenate([-theta, theta]) / 2
+                coefficients[there], bias[there] = halves[:, :-1], halves[:, -1]
+            else:
+                theta = logistic.softmax_fit(x, numbers, strength, own, end, theta)
+                coefficients[there], bias[there] = theta[:, :-1], theta[:, -1]
+            yield coefficients, bias
 
     def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
         return cross_entropy(shown, y)
@@ -193,14 +201,19 @@ class _Classes:
 class _Label:
     """Logistic regression of one label."""
 
-    max_iter: int
     stratifies: bool = True
 
-    def fit(self, inverse: float, x: Floats, y: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
-        if len(np.unique(y)) == 1:
-            return np.zeros((1, x.shape[1])), np.full(1, -_NEVER if y[0] else _NEVER)
-        model = LogisticRegression(C=inverse, max_iter=self.max_iter).fit(x, y, sample_weight=weights)
-        return model.coef_, model.intercept_
+    def path(
+        self, inverse: Floats, x: Features, y: Floats, weights: Floats | None, end: End
+    ) -> Iterator[tuple[Floats, Floats]]:
+        own = np.ones(len(y)) if weights is None else weights
+        theta = None
+        for strength in inverse:
+            if len(np.unique(y)) == 1:
+                yield np.zeros((1, x.shape[1])), np.full(1, -_NEVER if y[0] else _NEVER)
+            else:
+                theta = logistic.logistic_fit(x, y, strength, own, end, theta)
+                yield theta[:, :-1], theta[:, -1]
 
     def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
         return binary_cross_entropy(shown, y[:, None])
@@ -212,9 +225,12 @@ class _Number:
 
     stratifies: bool = False
 
-    def fit(self, inverse: float, x: Floats, y: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
-        model = Ridge(alpha=1 / inverse).fit(x, y, sample_weight=weights)
-        return model.coef_[None], np.full(1, model.intercept_)
+    def path(
+        self, inverse: Floats, x: Features, y: Floats, weights: Floats | None, end: End
+    ) -> Iterator[tuple[Floats, Floats]]:
+        for strength in inverse:
+            model = Ridge(alpha=1 / strength).fit(x.astype(np.float64), y, sample_weight=weights)
+            yield model.coef_[None], np.full(1, model.intercept_)
 
     def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
         return squared_error(shown, y[:, None])
@@ -232,20 +248,26 @@ def _chosen(
 ) -> tuple[tuple[Floats, Floats], float, float]:
     """The fit to all rows at the strength with the least mean loss over inner folds, that strength and that loss."""
     folds = list(_inner_folds(y, units, head.inner_folds, seed, model.stratifies))
+    near, quick = End(head.max_iter, _NEAR), x.astype(np.float32)
+    paths = [
+        model.path(inverse, quick[learns], y[learns], None if weights is None else weights[learns], near)
+        for learns, _ in folds
+    ]
     losses: list[float] = []
-    for strength in inverse if folds else ():
-        of_folds = []
-        for learns, held in folds:
-            own = None if weights is None else weights[learns]
-            weight, bias = model.fit(float(strength), x[learns], y[learns], own)
-            of_folds.append(model.lost(np.asarray(x[held] @ weight.T + bias), y[held]))
+    # One strength at a time in all folds, each of which begins where its last one ended.
+    for fits in zip(*paths, strict=True):
+        of_folds = [
+            model.lost(np.asarray(x[held] @ weight.T + bias), y[held])
+            for (weight, bias), (_, held) in zip(fits, folds, strict=True)
+        ]
         losses.append(float(np.mean(of_folds)))
         # From strong penalties to weak ones the loss falls and then rises, and weak ones take longest.
         if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):
             break
     best = int(np.argmin(losses)) if losses else len(inverse) // 2
     loss = losses[best] if losses else float("nan")
-    return model.fit(float(inverse[best]), x, y, weights), float(inverse[best]), loss
+    (fit,) = model.path(inverse[best : best + 1], x, y, weights, End(head.max_iter))
+    return fit, float(inverse[best]), loss
 
 
 def _inner_folds(

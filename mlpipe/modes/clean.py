@@ -16,7 +16,7 @@ from mlpipe.reports import tables
 from mlpipe.running import deletable, tasks
 from mlpipe.running.deletable import Leftover
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World
+from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs import records, uses
 from mlpipe.runs.journal import Run
 
@@ -28,7 +28,7 @@ class CleanScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         subroutines: Any of `temp` (unfinished files, states of finished runs), `download` (unpacked archives), `cache`
             (packed images), `parameters` (the weights of the project's records).
         force: Do not ask, and take too what unfinished runs need.
@@ -39,14 +39,14 @@ class CleanScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         subroutines: list[str],
         force: bool,
         all: bool,
         pivot: bool | None,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._subroutines, self._force, self._all, self._pivot = subroutines, force, all, pivot
         self._agreed = False
 
@@ -61,7 +61,7 @@ class CleanScheduler(Scheduler):
         for one in found:
             if one.kept:
                 log.info(f"kept: {one.path} ({_megabytes(one.size)}): {one.kept}")
-        self.world.facts.update(deleted=[], bytes=0, kept={str(one.path): one.kept for one in found if one.kept})
+        self.context.facts.update(deleted=[], bytes=0, kept={str(one.path): one.kept for one in found if one.kept})
         if not going:
             log.info(f"nothing to do: no {listing(self._subroutines)} to delete")
             return []
@@ -71,7 +71,7 @@ class CleanScheduler(Scheduler):
         return [Step("ask", partial(self._ask, going), in_project=False), *steps]
 
     def _found(self) -> list[Leftover]:
-        config, project = self.run_config, self.world.project
+        config, project = self.run_config, self.context.project
         data_dir, chosen = config.data_dir, self._tasks()
         going_on = deletable.unfinished(config.out_dir)
         found: list[Leftover] = []
@@ -91,7 +91,7 @@ class CleanScheduler(Scheduler):
 
     def _tasks(self) -> list[str]:
         """The names of the tasks that count."""
-        config, project = self.run_config, self.world.project
+        config, project = self.run_config, self.context.project
         of_project = [path.name for path in project.tasks_dir().iterdir()] if project.tasks_dir().is_dir() else []
         there = sorted({*tasks.created_names(config.data_dir), *of_project})
         if self._all:
@@ -135,7 +135,7 @@ class CleanScheduler(Scheduler):
         print(f"delete these {len(going)} ({total})? [y/N] ", end="", file=sys.stderr, flush=True)
         self._agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
         # Ctrl-C at the question is a no, too.
-        self.world.stop.check()
+        self.context.stop.check()
         if not self._agreed:
             log.info("nothing was deleted")
 
@@ -144,7 +144,7 @@ class CleanScheduler(Scheduler):
             return
         self._require_inside(one.path)
         if one.record is not None:
-            records.without_weights(self.world.project, one.record, "deleted by mml clean")
+            records.without_weights(self.context.project, one.record, "deleted by mml clean")
         elif one.kind == "cache" and (uses.others(one.path) or deletable.is_locked(one.path)):
             log.warning(f"kept: {one.path}: a process has begun to use it")
             return
@@ -156,12 +156,12 @@ class CleanScheduler(Scheduler):
             shutil.rmtree(moved)
         else:
             one.path.unlink(missing_ok=True)
-        self.world.facts["deleted"].append(str(one.path))
-        self.world.facts["bytes"] += one.size
+        self.context.facts["deleted"].append(str(one.path))
+        self.context.facts["bytes"] += one.size
         log.info(f"deleted {one.path} ({_megabytes(one.size)})")
 
     def _require_inside(self, path: Path) -> None:
-        roots = [self.run_config.data_dir.resolve(), self.world.project.root.resolve()]
+        roots = [self.run_config.data_dir.resolve(), self.context.project.root.resolve()]
         if path.is_symlink() or not any(path.resolve().is_relative_to(root) for root in roots):
             raise ProjectError(
                 problem(str(path), "lies outside the data folder and the project", fix="delete it by hand")

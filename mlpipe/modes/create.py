@@ -9,9 +9,9 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits import checks, variants
 from mlpipe.data.splits.methods import TEST, Split
 from mlpipe.running import tasks
-from mlpipe.running.folds import context
+from mlpipe.running.folds.folds import split_notes
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -24,7 +24,7 @@ class CreateScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         subroutines: `dataset` and `task`; describing a task needs its images, so `task` does both.
         n_folds: How many folds.
         ensure_balancing: Spread every class evenly over the folds.
@@ -33,13 +33,13 @@ class CreateScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         subroutines: list[str],
         n_folds: Annotated[int, ">= 2"],
         ensure_balancing: bool,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._subroutines = subroutines
 
     def plan(self) -> list[Step]:
@@ -51,7 +51,7 @@ class CreateScheduler(Scheduler):
 
     def _dataset(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
-        self.world.facts["task"] = of.name
+        self.context.facts["task"] = of.name
         log.info(f"task {of.name}: {tasks.describe(of)}")
         log.info(f"use it with task={of.name}")
 
@@ -61,17 +61,19 @@ class CreateScheduler(Scheduler):
         for sentence in checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         views = [variants.plain(of, split, fold) for fold in split.validated]
-        for sentence in [*context.split_notes(of, split), *checks.lacking(of, views)]:
+        for sentence in [*split_notes(of, split), *checks.lacking(of, views)]:
             log.info(f"note on {of.name}: {sentence}")
         sizes, test = (
             [int((split.fold == fold).sum()) for fold in range(split.n_folds)],
             int((split.fold == TEST).sum()),
         )
-        self.world.facts.update(task=of.name, folds=sizes, test=test)
+        self.context.facts.update(task=of.name, folds=sizes, test=test)
         log.info(f"folds of {of.name}: {', '.join(map(str, sizes))} images{_roles(split)}; test part: {test} images")
         log.info(f"described in {tasks.described_in(self.run_config.data_dir, of)}")
 
 
 def _roles(split: Split) -> str:
     """Which fold validates, where not every one does in turn."""
-    return "" if len(split.validated) == split.n_folds else f" (fold {split.validated[0]} validates)"
+    if len(split.validated) == split.n_folds:
+        return ""
+    return " (fold 0 is only learned from)" if split.can_nest else f" (fold {split.validated[0]} validates)"

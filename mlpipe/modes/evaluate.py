@@ -12,9 +12,9 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import problem
 from mlpipe.running import console, dimension_checks, image_cache, tasks, training_log
-from mlpipe.running.folds import context
+from mlpipe.running.folds.folds import num_workers
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.running.volume_slices import SliceRequest, Targets, VolumeSlices
 from mlpipe.runs.journal import Run
 
@@ -32,7 +32,7 @@ class EvaluationScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         outputs: A folder for output_1.h5, what the network gives for each image.
         slices: Slice sets of a volume that the network is applied to instead of a task's images.
         source: The file of the volume.
@@ -51,7 +51,7 @@ class EvaluationScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         outputs: str | None = None,
         slices: list[dict[str, Any]] | None = None,
@@ -67,13 +67,13 @@ class EvaluationScheduler(Scheduler):
         values: list[Annotated[int, ">= 0", "<= 65535"]] | None = None,
         ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._outputs = Path(outputs).expanduser().absolute() if outputs else None
         self._volume = None
         if slices is not None:
             compared = Targets(targets, target_dataset, values, ignore_index) if targets is not None else None
             request = SliceRequest(slices, source, dataset, outfile, precision, layout, record, batch_size, compared)
-            self._volume = VolumeSlices(run_config, world, request)
+            self._volume = VolumeSlices(run_config, context, request)
         fix = "add mode.slices, or leave it out"
         for_slices = {"source": source, "dataset": dataset, "outfile": outfile, "record": record, "targets": targets}
         odd = [key for key, value in for_slices.items() if value is not None and slices is None]
@@ -104,7 +104,7 @@ class EvaluationScheduler(Scheduler):
         from mlpipe.learn.machine.quiet import prepare_torch
 
         config, task = self.run_config, self._task
-        pack = image_cache.packed(self.world, config, task)
+        pack = image_cache.packed(self.context, config, task)
         prepare_torch(config.recipe.threads)
         network = build_network(config.recipe, task, pack, seed=config.seed)
         shown = console.of(config)
@@ -115,12 +115,12 @@ class EvaluationScheduler(Scheduler):
         shown.epoch(row, 1, -(-len(found.rows) // size))
         said = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
         log.info(f"{task.name}: {said or f'{len(found.rows)} images, no targets'}")
-        self.world.facts.update(task=task.name, images=len(found.rows), scores=found.scores)
+        self.context.facts.update(task=task.name, images=len(found.rows), scores=found.scores)
         if config.sys.outfile is not None:
             training_log.write(config.sys.outfile, [], [row])
         if self._outputs is not None:
             path = output_files.path_of(self._outputs, 1)
-            self.world.facts.update(outputs=str(path))
+            self.context.facts.update(outputs=str(path))
             log.info(f"outputs: {path}")
 
     def _judged(self, task: Task, pack: Pack, network: nn.Module) -> Evaluation:
@@ -135,6 +135,6 @@ class EvaluationScheduler(Scheduler):
                 if sink is not None:
                     sink.add(output_files.as_in_file(network, predicted))
 
-            config, workers = self.run_config, context.num_workers(self.run_config)
-            options: dict[str, Any] = {"num_workers": workers, "should_stop": self.world.stop, "take": take}
+            config, workers = self.run_config, num_workers(self.run_config)
+            options: dict[str, Any] = {"num_workers": workers, "should_stop": self.context.stop, "take": take}
             return evaluate(config.recipe, task, pack, network, **options)

@@ -19,7 +19,7 @@ from mlpipe.reports import gallery, more_data, tables
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World
+from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs import studies
 from mlpipe.runs.journal import Run
 
@@ -34,7 +34,7 @@ class InfoScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, report.
         compare: Two recipes, records or ensembles; the subroutine compare runs where they are given.
         study_name: An Optuna study.
@@ -46,7 +46,7 @@ class InfoScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         subroutines: list[str],
         study_name: str | None,
@@ -55,7 +55,7 @@ class InfoScheduler(Scheduler):
         augmented: bool,
         compare: list[str | int] | None,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._subroutines = ["samples" if name == "sample_grid" else name for name in subroutines]
         self._study_name, self._info_grid, self._info_individual = study_name, info_grid, info_individual
         self._augmented, self._compared = augmented, [str(one) for one in compare or []]
@@ -76,8 +76,8 @@ class InfoScheduler(Scheduler):
             fix = "name two: mml info mode.compare=[resnet18,latest]"
             raise ConfigError(problem(comparison.KEY, "must name two models", got=self._compared or None, fix=fix))
         if "compare" in wanted:
-            self._task = tasks.recorded_pivot(self.run_config, self.world.project)
-            self._pair = [comparison.contender(self.world.project, self._task.name, one) for one in self._compared]
+            self._task = tasks.recorded_pivot(self.run_config, self.context.project)
+            self._pair = [comparison.contender(self.context.project, self._task.name, one) for one in self._compared]
         return [Step(name, calls[name], in_project=False) for name in calls if name in wanted]
 
     def _known_tasks(self) -> list[Task]:
@@ -114,22 +114,22 @@ class InfoScheduler(Scheduler):
                 )
         if self._info_grid and firsts:
             self._draw("tasks", [pixels for pixels, _ in firsts], [name for _, name in firsts])
-        self.world.facts["tasks"] = described
+        self.context.facts["tasks"] = described
 
     def _hpo(self, run: Run | None) -> None:
-        project, name = self.world.project, self._study_name
+        project, name = self.context.project, self._study_name
         if name is None:
             there = studies.names(project)
             hint = f"; more of one: mml info mode.study_name={there[0]}" if there else ""
             log.info(f"studies: {listing(there)}{hint}" if there else "no study")
-            self.world.facts["hpo"] = {"studies": there}
+            self.context.facts["hpo"] = {"studies": there}
             return
         with studies.loaded(project, name) as study:
             told = study_reports.facts(study, studies.masked(name))
         log.info(study_reports.as_text(told))
         pictures = study_reports.write(told, project)
         log.info(f"look at: {listing(pictures)}")
-        self.world.facts["hpo"] = {**told, "files": [str(path) for path in pictures]}
+        self.context.facts["hpo"] = {**told, "files": [str(path) for path in pictures]}
 
     def _samples(self, run: Run | None) -> None:
         for of in self._known_tasks():
@@ -160,9 +160,9 @@ class InfoScheduler(Scheduler):
         return list(samples.apply(steps, images, sampling.epoch_seeds(seeds, config.seed, 0, 0)))
 
     def _models(self, run: Run | None) -> None:
-        project = self.world.project
+        project = self.context.project
         board = tables.leaderboard(project)
-        self.world.facts["models"] = board
+        self.context.facts["models"] = board
         log.info(tables.as_text(board))
         for note in tables.notes(board, project):
             log.warning(note)
@@ -172,12 +172,12 @@ class InfoScheduler(Scheduler):
         log.info(f"look at: {path} and {project.plots_dir()}")
         pivot = tasks.pivot(self.run_config).name
         own = [row for row in board if row["task"] == pivot] or board
-        leaderboard.final(self.world, own[0]["task"], self.run_config.data_dir)
+        leaderboard.final(self.context, own[0]["task"], self.run_config.data_dir)
 
     def _more_data(self, run: Run | None) -> None:
         pivot = tasks.pivot(self.run_config).name.partition("+")[0]
-        found, notes = more_data.more_data(self.world.project, pivot, self.run_config.seed)
-        self.world.facts["more_data"] = [one.as_plain() for one in found]
+        found, notes = more_data.more_data(self.context.project, pivot, self.run_config.seed)
+        self.context.facts["more_data"] = [one.as_plain() for one in found]
         said = [*(sentence for one in found for sentence in one.sentences()), *notes]
         how = f"train parts of it: mml train -m 'task={pivot}+subset?0.25,{pivot}+subset?0.5,{pivot}'"
         for sentence in said or [f"what more images of {pivot} would bring is not known; {how}"]:
@@ -187,7 +187,7 @@ class InfoScheduler(Scheduler):
         groups = self._task.samples.group_of() or None
         first, second = self._pair
         found = comparison.compared(first, second, groups, self.run_config.seed)
-        self.world.facts["compare"] = found.as_plain()
+        self.context.facts["compare"] = found.as_plain()
         for sentence in found.sentences():
             log.info(sentence)
 
@@ -195,15 +195,15 @@ class InfoScheduler(Scheduler):
         # Matplotlib takes its time, which only those who want the report pay.
         from mlpipe.reports import html
 
-        path = html.write(self.world.project, self.run_config.data_dir)
-        self.world.facts["report"] = str(path)
+        path = html.write(self.context.project, self.run_config.data_dir)
+        self.context.facts["report"] = str(path)
         log.info(f"look at: {path}")
 
     def _draw(self, name: str, pixels: list[Pixels], captions: list[str], *, columns: int = 0) -> None:
         path = gallery.grid(
-            pixels, captions, self.world.project.plots_dir() / f"{files.safe_name(name)}.png", columns=columns
+            pixels, captions, self.context.project.plots_dir() / f"{files.safe_name(name)}.png", columns=columns
         )
-        self.world.facts.setdefault("pictures", []).append(str(path))
+        self.context.facts.setdefault("pictures", []).append(str(path))
 
 
 def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:

@@ -12,10 +12,9 @@ from mlpipe.data.splits import checks
 from mlpipe.errors import listing, problem
 from mlpipe.names import path_of
 from mlpipe.running import dimension_checks, tasks
-from mlpipe.running.folds import context
-from mlpipe.running.folds.context import Folds
+from mlpipe.running.folds.folds import Folds, tell_sizes
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -26,7 +25,7 @@ class LrFindScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         nested: Set the fold aside as test data and split the rest anew, as `mml train` does.
         fold: The fold.
         start: The first rate.
@@ -40,7 +39,7 @@ class LrFindScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         nested: bool,
         fold: Annotated[int, ">= 0"],
@@ -51,7 +50,7 @@ class LrFindScheduler(Scheduler):
         stop_factor: Annotated[float, "> 1"],
         suggest: Literal["steepest", "valley"],
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._nested, self._fold = nested, fold
         self._keys: dict[str, Any] = {
             "start": start,
@@ -72,7 +71,7 @@ class LrFindScheduler(Scheduler):
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
         raise_all(self._problems(config.recipe))
-        self._ground = Folds(config, self.world, self._task, self._split, self._nested, decoding=config)
+        self._ground = Folds(config, self.context, self._task, self._split, self._nested, decoding=config)
         return [
             Step(f"preprocess {self._task.name}", self._preprocess, in_project=False),
             Step("build the network", self._try_network, in_project=False),
@@ -91,7 +90,7 @@ class LrFindScheduler(Scheduler):
         if self._fold not in validated:
             fix = f"the folds are {listing(validated)}"
             found.append(problem("mode.fold", "there is no such fold", got=self._fold, fix=fix))
-        if self._nested and len(validated) < self._split.n_folds:
+        if self._nested and not self._split.can_nest:
             fix = "add mode.nested=false, or use split=kfold"
             found.append(problem("mode.nested", f"the split has {len(validated)} validation part", fix=fix))
             return found
@@ -104,7 +103,7 @@ class LrFindScheduler(Scheduler):
         from mlpipe.learn.build.trial import try_recipe
 
         view = self._ground.checked(self._fold)
-        context.tell_sizes(self.world, self._task, self._split, [view])
+        tell_sizes(self.context, self._task, self._split, [view])
         try_recipe(self._ground.config.recipe, self._task, self._ground.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:
@@ -117,7 +116,7 @@ class LrFindScheduler(Scheduler):
             task=self._task,
             view=self._ground.checked(self._fold),
             pack=self._ground.pack(self._task),
-            project=self.world.project,
+            project=self.context.project,
             record_id="lr_find",
             run=run.name,
             recipe_hash="",
@@ -132,14 +131,14 @@ class LrFindScheduler(Scheduler):
             logs=run.folder / "logs",
         )
         test = Component("tune", path_of("tune", "lr_find"), self._keys).build()
-        self.world.display.start("range test", 1)
+        self.context.display.start("range test", 1)
         try:
-            found = test.find(job, fit.Watch(self.world.stop, log=log.debug))
+            found = test.find(job, fit.Watch(self.context.stop, log=log.debug))
         finally:
-            self.world.display.close()
+            self.context.display.close()
         tune.write(found, run.folder)
         lr = found.chosen["lr_found"]
-        self.world.facts.update({**found.facts, "lr": lr, "file": str(run.folder / "lr_find.csv")})
+        self.context.facts.update({**found.facts, "lr": lr, "file": str(run.folder / "lr_find.csv")})
         others = ", ".join(f"{name} {found.facts[name]:.3g}" for name in ("valley", "steepest"))
         log.info(f"suggested learning rate {lr:.3g} ({others}) after {found.facts['ended_after']} steps")
         log.info(f"use it with optimizer.lr={lr:.3g}; the curve: {run.folder / 'lr_find.csv'}")

@@ -27,7 +27,7 @@ from mlpipe.reports import tables
 from mlpipe.running import leaderboard, pixel_ensembles, reuse, tasks
 from mlpipe.running.folds import output_records
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.adoption import adopt
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -43,7 +43,7 @@ class PostprocessScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         subroutines: Any of calibrate, ensemble.
         prior: The prevalence that probabilities are meant for: val, test, quantify, or one number for each class.
         calibrator: The method, see `mlpipe.post.calibration.calibrate.calibrate`.
@@ -72,7 +72,7 @@ class PostprocessScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         subroutines: list[str],
         prior: Literal["val", "test", "quantify"] | list[float],
@@ -99,7 +99,7 @@ class PostprocessScheduler(Scheduler):
         deploy_prior: list[float] | None,
         report: bool,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._wants_report = report
         self._subroutines, self._prior = subroutines, prior
         self._how = Fitting(calibrator, shrinkage, run_config.seed)
@@ -122,7 +122,7 @@ class PostprocessScheduler(Scheduler):
         # The products are skinny: several threads of the linear algebra only wait for each other.
         threadpool_limits(limits=1)
         raise_all(require_writable(config.out_dir, "out_dir"))
-        self._task = tasks.recorded_pivot(config, self.world.project)
+        self._task = tasks.recorded_pivot(config, self.context.project)
         output_records.require_one(self._task)
         self._records = self._with_predictions()
         holding.wanted(self._how.shrinkage)
@@ -134,7 +134,7 @@ class PostprocessScheduler(Scheduler):
             log.warning(note)
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
         if kinds.of(self._task.kind).is_dense:
-            mean = partial(pixel_ensembles.mean_of_folds, config, self.world, self._task, self._records)
+            mean = partial(pixel_ensembles.mean_of_folds, config, self.context, self._task, self._records)
             report = [Step("report", self._report)] if self._wants_report else []
             return [*steps, Step("mean of folds", mean), *report]
         if "calibrate" in self._subroutines:
@@ -149,13 +149,13 @@ class PostprocessScheduler(Scheduler):
         # Matplotlib takes its time, which only those who want the report pay.
         from mlpipe.reports import html
 
-        path = html.write(self.world.project, self.run_config.data_dir)
-        tables.write_csv(tables.leaderboard(self.world.project, self._task.name), self.world.project)
-        self.world.facts["report"] = str(path)
+        path = html.write(self.context.project, self.run_config.data_dir)
+        tables.write_csv(tables.leaderboard(self.context.project, self._task.name), self.context.project)
+        self.context.facts["report"] = str(path)
         log.info(f"look at: {path}")
 
     def _with_predictions(self) -> list[ModelRecord]:
-        project, name = self.world.project, self._task.name
+        project, name = self.context.project, self._task.name
         stored = records.load_all(project, name)
         found = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
         self._taken = self._from_elsewhere({record.id for record in stored})
@@ -184,14 +184,14 @@ class PostprocessScheduler(Scheduler):
         return [one for one in fitting if one.record.id not in known]
 
     def _adopt(self, one: Located, run: Run | None) -> None:
-        adopt(one, self.world.project, weights=False, predictions=True)
+        adopt(one, self.context.project, weights=False, predictions=True)
 
     def _foreign_rows(self) -> list[str]:
         """A sentence for each file with predictions of samples that the task does not have."""
         known, wrong = set(self._task.samples.ids), []
         taken = {one.record.id for one in self._taken}
         for record in self._records:
-            path = self.world.project.predictions_file(record.pivot, record.id)
+            path = self.context.project.predictions_file(record.pivot, record.id)
             own = {record.pivot, record.task} if record.pivot == self._task.name else set()
             if record.id not in taken and (unknown := sorted(predictions.sample_ids(path, own) - known)):
                 what = (
@@ -202,7 +202,7 @@ class PostprocessScheduler(Scheduler):
 
     def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
         """Learn from a record's validation rows, and fill the column `calibrated` of all its rows."""
-        project = self.world.project
+        project = self.context.project
         path = project.predictions_file(record.pivot, record.id)
         val = predictions.load(path, record.task, "val")
         if post_kind.of(record.kind).PROBABILITIES is None:
@@ -250,12 +250,12 @@ class PostprocessScheduler(Scheduler):
         if missed:
             told += f"; {missed} of {len(rows)} rows are as they are there, for want of rows of every class"
         log.info(told + (")" if after < before else "): calibrating it gains nothing here"))
-        self.world.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
+        self.context.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
 
     def _forget(self, record: ModelRecord) -> None:
         """Remove what an earlier run learned: nothing may rest on it any more."""
-        path = self.world.project.predictions_file(record.pivot, record.id)
-        stored = self.world.project.calibration_file(record.pivot, record.id)
+        path = self.context.project.predictions_file(record.pivot, record.id)
+        stored = self.context.project.calibration_file(record.pivot, record.id)
         if stored.is_file():
             stored.unlink()
             rows = {pair: predictions.load(path, *pair).logits for pair in predictions.contents(path)}
@@ -268,7 +268,7 @@ class PostprocessScheduler(Scheduler):
     def _prior_of(self, record: ModelRecord, val: predictions.Predictions) -> Prior:
         if not kinds.of(record.kind).has_classes:
             return Prior("list" if isinstance(self._prior, list) else "val", tuple(self._listed() or ()))
-        path = self.world.project.predictions_file(record.pivot, record.id)
+        path = self.context.project.predictions_file(record.pivot, record.id)
         test = predictions.load(path, record.pivot, "test")
         own_test = test if len(test) or not record.nested else predictions.load(path, record.task, "test")
         rates = val if self._rates_from == "val" else own_test
@@ -292,7 +292,7 @@ class PostprocessScheduler(Scheduler):
         """Choose members and weights, calibrate the mixture where that helps, judge and store it."""
         assert run is not None
         gather = members.recipes if self._select_on == "oof" else members.singles
-        candidates, notes = gather(self.world.project, self._records)
+        candidates, notes = gather(self.context.project, self._records)
         kind, seed, groups = self._task.kind, self.run_config.seed, self._task.samples.group_of() or None
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
@@ -309,7 +309,7 @@ class PostprocessScheduler(Scheduler):
         decide = evaluation.decisions(final, estimate, kind, self._options, self._task.classes, seed)
         if kinds.of(kind).has_classes:
             pairs = [
-                members.held_out_and_unlabelled(self.world.project, one) for member in used for one in member.records
+                members.held_out_and_unlabelled(self.context.project, one) for member in used for one in member.records
             ]
             known = [pair for pair in pairs if pair is not None]
             decide["prevalence"] = evaluation.prevalence(final, known, self._task.classes, seed)
@@ -340,7 +340,7 @@ class PostprocessScheduler(Scheduler):
         self._store(record, final)
 
     def _store(self, record: EnsembleRecord, final: Final) -> None:
-        project = self.world.project
+        project = self.context.project
         path = project.ensembles_dir(record.task) / f"{record.id}.parquet"
         splits = {"val": final.chooses, "test": final.test, "unlabelled": final.unlabelled}
         if record.select_on == "test":
@@ -351,13 +351,15 @@ class PostprocessScheduler(Scheduler):
                 if rows is not None:
                     sink.add(record.task, split, -1, rows.ids, rows.targets, rows.raw, rows.calibrated)
         written = ensembles.save(project, record)
-        self.world.facts.update(task=record.task, ensemble=record.id, ensemble_file=str(written), scores=record.scores)
+        self.context.facts.update(
+            task=record.task, ensemble=record.id, ensemble_file=str(written), scores=record.scores
+        )
         for split, values in record.scores.items():
             log.info(f"\n{split}:\n" + tables.scores(values))
         for sentence in [*record.comparisons, *evaluation.sentences(record.decide), *record.notes]:
             log.info(sentence)
         log.info(f"ensemble {record.id}: {written}")
-        leaderboard.final(self.world, record.task, self.run_config.data_dir)
+        leaderboard.final(self.context, record.task, self.run_config.data_dir)
 
     def _prior_facts(self, final: Final) -> dict[str, Any]:
         """What the final probabilities are meant for, with the numbers."""
@@ -373,7 +375,7 @@ class PostprocessScheduler(Scheduler):
 
     def _calibrations(self, used: Sequence[Member], final: Final) -> dict[str, Any]:
         """What was learned from each record's validation rows, or only moves them, where the ensemble rests on it."""
-        project, found = self.world.project, {}
+        project, found = self.context.project, {}
         for member, record in ((one, record) for one in used for record in one.records):
             path = project.calibration_file(record.pivot, record.id)
             if final.stage == "after" or not path.is_file():

@@ -7,7 +7,7 @@ import logging
 from mlpipe.config.schema import RunConfig
 from mlpipe.running import image_cache, tasks
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -18,12 +18,12 @@ class PreprocessScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         subroutines: `preprocess` is the only one.
     """
 
-    def __init__(self, run_config: RunConfig, world: World, *, subroutines: list[str]) -> None:
-        super().__init__(run_config, world)
+    def __init__(self, run_config: RunConfig, context: RunContext, *, subroutines: list[str]) -> None:
+        super().__init__(run_config, context)
 
     def plan(self) -> list[Step]:
         """One step."""
@@ -32,7 +32,7 @@ class PreprocessScheduler(Scheduler):
 
     def _preprocess(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
-        pack = image_cache.packed(self.world, self.run_config, of)
+        pack = image_cache.packed(self.context, self.run_config, of)
         facts = {"task": of.name, "cache": str(pack.folder), "images": len(of.samples), "unreadable": pack.unreadable}
-        self.world.facts.update(facts)
+        self.context.facts.update(facts)
         log.info(f"the cache of {of.name} is in {pack.folder}")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes.train import TrainingScheduler
-from mlpipe.running.steps import Step, World
+from mlpipe.running.steps import RunContext, Step
 
 
 class TransferScheduler(TrainingScheduler):
@@ -18,7 +18,7 @@ class TransferScheduler(TrainingScheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         pretrain_task: The task that the model was trained on.
         model_selection: How it was chosen among those that `reuse.models` offers.
         freeze: Learn the heads only; batch statistics stay and dropout is off in the body.
@@ -28,14 +28,14 @@ class TransferScheduler(TrainingScheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         pretrain_task: str,
         model_selection: Literal["performance", "created", "random"],
         freeze: bool,
         **training: Any,
     ) -> None:
-        super().__init__(run_config, world, **training)
+        super().__init__(run_config, context, **training)
         self.origin = f"{model_selection} of mode.pretrain_task={pretrain_task}{', body frozen' * freeze}"
 
     def plan(self) -> list[Step]:

@@ -13,7 +13,7 @@ from mlpipe.running.folds.co_tasks import Request as JointRequest
 from mlpipe.running.folds.cross_validation import Request
 from mlpipe.running.folds.fold_training import Storage
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 
 log = logging.getLogger("mlpipe")
 
@@ -23,7 +23,7 @@ class TrainingScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         subroutines: Any of train, predict, test.
         cv: One model for each fold; False: fold 0 only.
         nested: Set each fold aside as test data and split the rest anew.
@@ -42,7 +42,7 @@ class TrainingScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         subroutines: list[str],
         cv: bool,
@@ -58,7 +58,7 @@ class TrainingScheduler(Scheduler):
         folds: list[int] | None,
         strict_validation: bool,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self.request = Request(
             subroutines=[name for name in ("train", "predict", "test") if name in subroutines],
             cv=cv,
@@ -74,8 +74,8 @@ class TrainingScheduler(Scheduler):
         """The cache and the network first; then every fold's training, predictions and test."""
         task = self.pivot()
         if not self.request.trains:
-            return stored_folds.steps(self.run_config, self.world, task, self.request)
-        plan = training.plan(self.run_config, self.world, task, self.request, self.origin)
+            return stored_folds.steps(self.run_config, self.context, task, self.request)
+        plan = training.plan(self.run_config, self.context, task, self.request, self.origin)
         self.decided(plan.config, plan.recipe_hash)
         return plan.steps
 
@@ -89,7 +89,7 @@ class TrainingScheduler(Scheduler):
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         trains = self.request.trains
-        task = tasks.pivot(config) if trains else tasks.recorded_pivot(config, self.world.project)
+        task = tasks.pivot(config) if trains else tasks.recorded_pivot(config, self.context.project)
         tasks.refuse_results_inside(task, config.project_dir)
         if task.bases:
             log.info(f"task {task.name}: {tasks.describe(task)}")

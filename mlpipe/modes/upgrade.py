@@ -10,7 +10,7 @@ from pathlib import Path
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs import formats, journal
 from mlpipe.runs.formats import Conversion
 from mlpipe.runs.journal import Run
@@ -23,7 +23,7 @@ class UpgradeScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         subroutines: `upgrade` or `downgrade`.
         version: The version that files come from (upgrade) or go back to (downgrade).
     """
@@ -31,12 +31,12 @@ class UpgradeScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         subroutines: list[str],
         version: str | float | None,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._subroutines, self._version = subroutines, None if version is None else str(version)
         self._backup = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
@@ -50,12 +50,12 @@ class UpgradeScheduler(Scheduler):
         config = self.run_config
         target = self._target()
         found = formats.planned(config.project_dir, config.data_dir, target)
-        self.world.facts.update(converted=[], backup=None)
+        self.context.facts.update(converted=[], backup=None)
         if not found:
             log.info(f"nothing to do: project {config.proj} and the tasks have the formats of version {target}")
             return []
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
-        for run in journal.all_run_folders(self.world.project):
+        for run in journal.all_run_folders(self.context.project):
             run.refuse_if_running()
         kinds = listing(sorted({one.kind for one in found}))
         log.info(f"{len(found)} files ({kinds}) to convert; the old ones are kept in {formats.BACKUPS}/{self._backup}")
@@ -86,7 +86,7 @@ class UpgradeScheduler(Scheduler):
 
     def _convert(self, one: Conversion, run: Run | None) -> None:
         kept = formats.convert(one, self._root(one), self._backup)
-        self.world.facts["converted"].append(str(one.path))
-        self.world.facts["backup"] = str(kept)
+        self.context.facts["converted"].append(str(one.path))
+        self.context.facts["backup"] = str(kept)
         log.info(self._words(one))
         log.debug(f"the old one: {kept}")

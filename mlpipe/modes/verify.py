@@ -9,7 +9,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.reports import tables
 from mlpipe.running import replay as replaying
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World
+from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs import integrity, journal
 from mlpipe.runs.integrity import Finding
 from mlpipe.runs.journal import Run
@@ -22,13 +22,13 @@ class VerifyScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         run: `latest`, a run's name or the end of one.
         replay: Train the run's folds again, in a temporary project.
     """
 
-    def __init__(self, run_config: RunConfig, world: World, *, run: str, replay: bool) -> None:
-        super().__init__(run_config, world)
+    def __init__(self, run_config: RunConfig, context: RunContext, *, run: str, replay: bool) -> None:
+        super().__init__(run_config, context)
         self._wanted, self._replay = run, replay
         self._findings: list[Finding] = []
 
@@ -38,32 +38,32 @@ class VerifyScheduler(Scheduler):
         Raises:
             ProjectError: When there is no such run, or a process runs it now.
         """
-        self._run = journal.find(self.world.project, self._wanted, key="mode.run")
+        self._run = journal.find(self.context.project, self._wanted, key="mode.run")
         self._run.refuse_if_running()
-        self._folds, self._ensembles, self._findings = integrity.of_run(self.world.project, self._run.name)
+        self._folds, self._ensembles, self._findings = integrity.of_run(self.context.project, self._run.name)
         steps = [Step("check the files", self._check, in_project=False)]
         if self._replay and self._folds:
             steps.append(Step("replay the folds", self._train_again, in_project=False))
         return [*steps, Step("compare", self._tell, in_project=False)]
 
     def _check(self, run: Run | None) -> None:
-        project = self.world.project
+        project = self.context.project
         for record in self._folds:
-            self.world.stop.check()
+            self.context.stop.check()
             self._findings += integrity.of_record(project, record)
         for ensemble in self._ensembles:
             self._findings += integrity.of_ensemble(project, ensemble)
 
     def _train_again(self, run: Run | None) -> None:
         log.info(f"replays {len(self._folds)} folds of run {self._run.name} in a temporary project")
-        with replaying.replayed(self.run_config, self.world, self._run, self._folds) as project:
+        with replaying.replayed(self.run_config, self.context, self._run, self._folds) as project:
             for record in self._folds:
-                self._findings += replaying.compared(self.world.project, record, project)
+                self._findings += replaying.compared(self.context.project, record, project)
 
     def _tell(self, run: Run | None) -> None:
         rows = [[one.of, one.what, one.verdict, one.why] for one in self._findings]
         wrong = [one for one in self._findings if one.is_wrong]
-        self.world.facts.update(
+        self.context.facts.update(
             verified=self._run.name, findings=[asdict(one) for one in self._findings], exit_code=int(bool(wrong))
         )
         if not rows:

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from mlpipe.config import catalog, components
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.running.steps import World
+from mlpipe.running.steps import RunContext
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
 
@@ -33,11 +33,11 @@ class Artifact(Protocol):
             stored: Whether weights are stored.
         """
 
-    def write(self, world: World, task: Task, record: ModelRecord, run: Run) -> None:
+    def write(self, context: RunContext, task: Task, record: ModelRecord, run: Run) -> None:
         """Write it.
 
         Args:
-            world: The project.
+            context: The project.
             task: The task.
             record: The first fold's.
             run: The run that trained it.

@@ -7,14 +7,14 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.running import tasks
-from mlpipe.running.steps import World
+from mlpipe.running.steps import RunContext
 
 
-def packed(world: World, config: RunConfig, of: Task, *, max_unreadable: int | None = None) -> Pack:
+def packed(context: RunContext, config: RunConfig, of: Task, *, max_unreadable: int | None = None) -> Pack:
     """A task's cached images, decoded first when they are missing.
 
     Args:
-        world: Shows progress; asked to stop, it goes on from there the next time.
+        context: Shows progress; asked to stop, it goes on from there the next time.
         config: Gives the preprocessing and the data folder.
         of: The task.
         max_unreadable: How many unreadable images are accepted; None: as `tasks.unreadable_allowed` says.
@@ -23,7 +23,7 @@ def packed(world: World, config: RunConfig, of: Task, *, max_unreadable: int | N
         DataError: When more images are unreadable.
         Interrupted: When asked to stop.
     """
-    display, stop = world.display, world.stop
+    display, stop = context.display, context.stop
     display.start(f"preprocessing {of.name}", len(of.samples))
 
     def progress(done: int, total: int) -> None:
@@ -31,6 +31,6 @@ def packed(world: World, config: RunConfig, of: Task, *, max_unreadable: int | N
         display.update(done)
 
     try:
-        return tasks.pack_of(config, of, cores(), progress, max_unreadable=max_unreadable, told=world.told)
+        return tasks.pack_of(config, of, cores(), progress, max_unreadable=max_unreadable, told=context.told)
     finally:
         display.close()

@@ -144,11 +144,11 @@ def execute(
     from mlpipe.reports.progress import Display
     from mlpipe.running import console
     from mlpipe.running.scheduler import Scheduler
-    from mlpipe.running.steps import Stop, World
+    from mlpipe.running.steps import RunContext, Stop
 
     config = prepared.run_config
     project = Project(config.project_dir)
-    world = World(
+    context = RunContext(
         project,
         display or Display(),
         stop or Stop(),
@@ -156,24 +156,24 @@ def execute(
         command=prepared.command,
         started=time.monotonic() if started is None else started,
     )
-    world.facts.update(mode=config.mode, project=config.proj)
-    scheduler: Scheduler = config.scheduler.build(config, world)
+    context.facts.update(mode=config.mode, project=config.proj)
+    scheduler: Scheduler = config.scheduler.build(config, context)
     if prepared.resumed is not None and prepared.resumed.is_finished():
-        world.facts.update(run=prepared.resumed.name, finished=True)
-        return world.facts
+        context.facts.update(run=prepared.resumed.name, finished=True)
+        return context.facts
     with console.of(config).around():
         scheduler.run(prepared.resumed)
-    return world.facts
+    return context.facts
 
 
 def planned(prepared: Prepared) -> list[str]:
     """The names of the steps that `execute` would do (describes a missing task in the data folder on the way)."""
     from mlpipe.reports.progress import Display
     from mlpipe.running.scheduler import Scheduler
-    from mlpipe.running.steps import World
+    from mlpipe.running.steps import RunContext
 
     config = prepared.run_config
-    scheduler: Scheduler = config.scheduler.build(config, World(Project(config.project_dir), Display()))
+    scheduler: Scheduler = config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))
     done = prepared.resumed.done() if prepared.resumed else set()
     return [step.name for step in scheduler.plan() if step.name not in done]
 

@@ -23,8 +23,8 @@ from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.running import image_cache, tasks
-from mlpipe.running.folds import context as folds
-from mlpipe.running.steps import Step, World, raise_all
+from mlpipe.running.folds.folds import num_workers
+from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run
@@ -61,14 +61,14 @@ class NewData:
 
     Attributes:
         config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         pivot: The task that the models were trained on.
         request: What was asked for.
         folds: Only these folds, where no ensemble was asked for; None: all.
     """
 
     config: RunConfig
-    world: World
+    context: RunContext
     pivot: Task
     request: PredictionRequest
     folds: Sequence[int] | None
@@ -85,7 +85,7 @@ class NewData:
         self._ensemble = self._found_ensemble()
         self._members = self._found_members()
         if self._ensemble is not None and self.request.deploy_prior is not None:
-            decisions.require_rows(self._ensemble, new_rows.rows_file(self.world.project, self._ensemble))
+            decisions.require_rows(self._ensemble, new_rows.rows_file(self.context.project, self._ensemble))
         used = {record.id: record for _, found, _ in self._members for record in found}
         parts = [kind.of(record.kind) for record in used.values()]
         self._refuse_elsewhere(list(used.values()), parts)
@@ -111,7 +111,7 @@ class NewData:
             ConfigError: When models are of slices of volumes, or solve equations for other samples than arrays.
         """
         if sources.open(self.pivot).cuts():
-            name = Located(self.world.project, used[0]).name(self.config.out_dir)
+            name = Located(self.context.project, used[0]).name(self.config.out_dir)
             raise ConfigError(instead(self.pivot, name, self.request.source))
         if any(part.ROWS_ARE_LOSSES for part in parts) and not sources.open(self.pivot).has_arrays:
             fix = "use mml evaluate with mode.outputs=DIR, and the initial values as a task"
@@ -120,9 +120,9 @@ class NewData:
     def _found_ensemble(self) -> EnsembleRecord | None:
         if self.request.ensemble is None:
             return None
-        found = ensembles.load_all(self.world.project, self.pivot.name)
+        found = ensembles.load_all(self.context.project, self.pivot.name)
         if not found:
-            wrong = f"project {self.world.project.name} has no ensemble of {self.pivot.name}"
+            wrong = f"project {self.context.project.name} has no ensemble of {self.pivot.name}"
             raise ProjectError(problem("mode.ensemble", wrong, fix=f"mml post task={self.pivot.name}"))
         if self.request.ensemble == "latest":
             return found[-1]
@@ -134,12 +134,12 @@ class NewData:
 
     def _found_members(self) -> list[tuple[str, list[ModelRecord], float]]:
         """(name, records, weight) of each member."""
-        stored = records.load_all(self.world.project, self.pivot.name)
+        stored = records.load_all(self.context.project, self.pivot.name)
         if self._ensemble is None:
             latest = records.latest_cross_validation(stored)
             chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
             if not chosen:
-                raise records.untrained(self.world.project, self.pivot.name)
+                raise records.untrained(self.context.project, self.pivot.name)
             return [(chosen[0].recipe, chosen, 1.0)]
         by_id = {record.id: record for record in stored}
         wanted = [(member["name"], member["records"], float(member["weight"])) for member in self._ensemble.members]
@@ -180,15 +180,15 @@ class NewData:
             # Unreadable files are named in the table; the others are predicted all the same.
             most = len(self._new.samples) - 1
             config = tasks.config_of(self.config, record)
-            self._packs[folder] = image_cache.packed(self.world, config, self._new, max_unreadable=most)
+            self._packs[folder] = image_cache.packed(self.context, config, self._new, max_unreadable=most)
         return self._packs[folder]
 
     def _predict(self, record: ModelRecord, run: Run | None) -> None:
         from mlpipe.predicting.records import RowsToPredict, predict
 
-        pack, project = self._pack(record), self.world.project
+        pack, project = self._pack(record), self.context.project
         rows = np.flatnonzero(~pack.unreadable_mask(self._new))
-        self.world.display.start(f"predicting with {record.id}", 1)
+        self.context.display.start(f"predicting with {record.id}", 1)
         try:
             predict(
                 tasks.config_of(self.config, record).recipe,
@@ -196,17 +196,17 @@ class NewData:
                 record.fold,
                 [RowsToPredict(self._new.name, SPLIT, self._new, pack, rows)],
                 project.predictions_file(record.pivot, record.id),
-                num_workers=folds.num_workers(self.config),
-                should_stop=self.world.stop,
+                num_workers=num_workers(self.config),
+                should_stop=self.context.stop,
             )
         finally:
-            self.world.display.close()
+            self.context.display.close()
 
     def _write(self, part: Part, run: Run | None) -> None:
         """Mix what is predicted, and write a table, or a file for each sample."""
         from mlpipe.predicting.new_samples import NewSamples, Used
 
-        world, config = self.world, self.config
+        context, config = self.context, self.config
         models = [
             Used(
                 record, weight / len(several), tasks.config_of(config, record).recipe, self._pack(record).preprocessing
@@ -227,15 +227,15 @@ class NewData:
             self._after,
         )
         if self._is_dense:
-            world.display.start(f"writing {part.NEW}", len(self._new.samples))
+            context.display.start(f"writing {part.NEW}", len(self._new.samples))
         try:
-            world.facts.update(part.write_new(new))
+            context.facts.update(part.write_new(new))
         finally:
-            world.display.close()
+            context.display.close()
 
     def _rows(self) -> NewRows:
         return NewRows(
-            self.world.project,
+            self.context.project,
             self.pivot.kind,
             self.pivot.classes,
             self._ensemble,
@@ -247,8 +247,8 @@ class NewData:
         )
 
     def _after(self, number: int) -> None:
-        self.world.stop.check()
-        self.world.display.update(number)
+        self.context.stop.check()
+        self.context.display.update(number)
 
 
 def instead(pivot: Task, record: str, source: str) -> str:

@@ -18,7 +18,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import bootstrap
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, tasks
-from mlpipe.running.steps import World
+from mlpipe.running.steps import RunContext
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now
@@ -32,12 +32,14 @@ Judge = Callable[[Values, Values | None], tuple[npt.NDArray[np.float32], ...]]
 Mean = Callable[[Sequence[maps.Maps], str, str, maps.MapsWriter], tuple[npt.NDArray[np.float32], ...]]
 
 
-def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[ModelRecord], run: Run | None) -> None:
+def mean_of_folds(
+    config: RunConfig, context: RunContext, task: Task, found: Sequence[ModelRecord], run: Run | None
+) -> None:
     """Average the newest recipe's folds on the test images, and store it as an ensemble.
 
     Args:
         config: The checked configuration.
-        world: The project; told where the files are.
+        context: The project; told where the files are.
         task: The task.
         found: Its records.
         run: The run.
@@ -46,26 +48,26 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
     folds = records.newest_folds([one for one in found if one.recipe == found[-1].recipe])
     kind = folds[0].kind
     log.info(_note(kind))
-    ids = _shared(world, folds)
+    ids = _shared(context, folds)
     if not ids:
         why = "there are no test images that all folds predicted (split.test_fraction=0.2 sets some aside)"
         log.info(f"no ensemble: {why}; the report shows each fold's validation images")
         return
     pivot, name = task.name, f"mean-{files.digest([run.name, folds[0].recipe])[:8]}"
-    path = world.project.ensembles_dir(pivot) / f"{name}.parquet"
+    path = context.project.ensembles_dir(pivot) / f"{name}.parquet"
     outputs, targets, mean = [], [], _mean_of(config, task, folds[0])
     with ExitStack() as stack:
-        opened = [stack.enter_context(maps.Maps(_maps_file(world, one))) for one in folds]
+        opened = [stack.enter_context(maps.Maps(_maps_file(context, one))) for one in folds]
         sink = stack.enter_context(maps.writer(path.with_suffix(maps.SUFFIX)))
         for sample in ids:
-            world.stop.check()
+            context.stop.check()
             counted = mean(opened, pivot, sample, sink)
             outputs.append(counted[0])
             targets.append(counted[1])
     rows = predictions.Predictions(ids, np.stack(targets), np.stack(outputs))
     with predictions.writer(path, (), kind) as table:
         table.add(pivot, "test", -1, rows.sample_ids, rows.targets, rows.logits)
-    _store(config, world, task, folds, rows, name, run)
+    _store(config, context, task, folds, rows, name, run)
 
 
 def _note(kind: str) -> str:
@@ -120,14 +122,14 @@ def _mean_image(
     return judge(mean, true)
 
 
-def _maps_file(world: World, record: ModelRecord) -> Path:
-    return world.project.predictions_file(record.pivot, record.id).with_suffix(maps.SUFFIX)
+def _maps_file(context: RunContext, record: ModelRecord) -> Path:
+    return context.project.predictions_file(record.pivot, record.id).with_suffix(maps.SUFFIX)
 
 
-def _shared(world: World, folds: Sequence[ModelRecord]) -> list[str]:
+def _shared(context: RunContext, folds: Sequence[ModelRecord]) -> list[str]:
     """The test images that every fold predicted, where all predicted the same."""
     each = [
-        predictions.load(world.project.predictions_file(one.pivot, one.id), one.pivot, "test").sample_ids
+        predictions.load(context.project.predictions_file(one.pivot, one.id), one.pivot, "test").sample_ids
         for one in folds
     ]
     return each[0] if all(one == each[0] for one in each) else []
@@ -135,7 +137,7 @@ def _shared(world: World, folds: Sequence[ModelRecord]) -> list[str]:
 
 def _store(
     config: RunConfig,
-    world: World,
+    context: RunContext,
     task: Task,
     folds: Sequence[ModelRecord],
     rows: predictions.Predictions,
@@ -165,8 +167,8 @@ def _store(
         scores={"test": {key: one.as_plain() for key, one in found.items()}},
         notes=[_note(kind)],
     )
-    written = ensembles.save(world.project, record)
-    world.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
+    written = ensembles.save(context.project, record)
+    context.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
     log.info(f"\ntest, mean of {len(folds)} folds:\n" + tables.scores(record.scores["test"]))
     log.info(f"ensemble {name}: {written}")
-    leaderboard.final(world, task.name, config.data_dir)
+    leaderboard.final(context, task.name, config.data_dir)

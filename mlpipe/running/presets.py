@@ -22,7 +22,7 @@ from mlpipe.errors import ConfigError, problem
 from mlpipe.names import path_of
 from mlpipe.running import leaderboard, stored_decisions, tasks
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Follower, Step, World
+from mlpipe.running.steps import Follower, RunContext, Step
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -128,11 +128,11 @@ class PresetScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration; its tree holds the composed trees of the recipes.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
     """
 
-    def __init__(self, run_config: RunConfig, world: World) -> None:
-        super().__init__(run_config, world)
+    def __init__(self, run_config: RunConfig, context: RunContext) -> None:
+        super().__init__(run_config, context)
         self._limit = presets.seconds_of(run_config.tree.get("time_limit"))
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
         self._children: dict[str, Scheduler] = {}
@@ -200,7 +200,7 @@ class PresetScheduler(Scheduler):
         # Its split has been decided, see `_take_decided`.
         config = replace(assemble(tree), given=(self.run_config.given or frozenset()) | {"split"})
         follower = Follower(lambda name: None, pace.epoch) if pace is not None else None
-        child: Scheduler = config.scheduler.build(config, replace(self.world, follower=follower))
+        child: Scheduler = config.scheduler.build(config, replace(self.context, follower=follower))
         return child
 
     def _measured(self) -> Shape:
@@ -346,19 +346,19 @@ class PresetScheduler(Scheduler):
         """Seconds that are left for training."""
         assert self._limit is not None
         reserve = _RESERVE_SECONDS + _RESERVE * self._limit + _RESERVE_PER_THOUSAND * len(self._task.samples) / 1000
-        return self._limit - reserve - (time.monotonic() - self.world.started)
+        return self._limit - reserve - (time.monotonic() - self.context.started)
 
     def _post(self, run: Run | None) -> None:
         config = assemble(deepcopy(dict(self._trees["post"])))
-        scheduler: Scheduler = config.scheduler.build(config, self.world)
+        scheduler: Scheduler = config.scheduler.build(config, self.context)
         for step in scheduler.plan():
-            self.world.stop.check()
+            self.context.stop.check()
             step.call(run)
 
     def _leaderboard(self, run: Run | None) -> None:
-        leaderboard.show(self.world, self._task.name)
-        taken = time.monotonic() - self.world.started
-        self.world.facts["seconds"] = round(taken, 1)
+        leaderboard.show(self.context, self._task.name)
+        taken = time.monotonic() - self.context.started
+        self.context.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {_clock(self._limit)}"
         log.info(f"took {_clock(taken)}{limit}")
 

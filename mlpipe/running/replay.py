@@ -18,7 +18,7 @@ from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig, with_artifacts_in
 from mlpipe.errors import ProjectError, problem
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import World
+from mlpipe.running.steps import RunContext
 from mlpipe.runs import journal, predictions, records
 from mlpipe.runs.integrity import Finding
 from mlpipe.runs.journal import Run
@@ -29,22 +29,22 @@ log = logging.getLogger("mlpipe")
 
 
 @contextmanager
-def replayed(config: RunConfig, world: World, run: Run, folds: Sequence[ModelRecord]) -> Iterator[Project]:
+def replayed(config: RunConfig, context: RunContext, run: Run, folds: Sequence[ModelRecord]) -> Iterator[Project]:
     """A temporary project in which a run was done again under its own name; it is deleted afterwards.
 
     Args:
         config: The configuration of `mml verify`, for the folders.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         run: The run.
         folds: Its records. The recoveries of their training hold from the start.
 
     Raises:
         ProjectError: When the run's configuration is of a mode that trains nothing.
     """
-    out_dir = world.project.root.parent
+    out_dir = context.project.root.parent
     above = out_dir if files.is_writable(out_dir) else Path(tempfile.gettempdir())
     temporary = above / files.temporary_name(out_dir / "verify")
-    project = Project(temporary / world.project.name)
+    project = Project(temporary / context.project.name)
     again = _config(config, run, project, [record.fold for record in folds])
     try:
         copy = Run(run.name, project.run_dir(run.name))
@@ -55,7 +55,7 @@ def replayed(config: RunConfig, world: World, run: Run, folds: Sequence[ModelRec
             recoveries = [event for event in record.events if "epoch" in event]
             if recoveries:
                 files.write_json(copy.checkpoints_dir / f"{record.id}.events.json", recoveries)
-        scheduler: Scheduler = again.scheduler.build(again, World(project, world.display, world.stop))
+        scheduler: Scheduler = again.scheduler.build(again, RunContext(project, context.display, context.stop))
         with _quiet():
             scheduler.run(copy)
         yield project

@@ -16,7 +16,7 @@ from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import Interrupted, MlpipeError
-from mlpipe.running.steps import AGAIN, Step, World, full_disk
+from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.runs import continuing, journal, stale_files
 from mlpipe.runs.journal import Run
 
@@ -28,11 +28,11 @@ class Scheduler(ABC):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
     """
 
-    def __init__(self, run_config: RunConfig, world: World) -> None:
-        self.run_config, self.world = run_config, world
+    def __init__(self, run_config: RunConfig, context: RunContext) -> None:
+        self.run_config, self.context = run_config, context
         self._snapshot, self._recipe_hash = run_config, ""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Scheduler(ABC):
         # A run that is continued is locked before it is planned, so that two commands never plan the same one. A new
         # run has no folder yet: whatever planning and the data steps find wrong, or a stop, leaves no trace in the
         # project.
-        with full_disk(go_on), self.world.stop.listening(), resumed.running() if resumed else nullcontext():
+        with full_disk(go_on), self.context.stop.listening(), resumed.running() if resumed else nullcontext():
             steps = self.plan()
             self._prepare_data([step for step in steps if not step.in_project])
             of_project = [step for step in steps if step.in_project]
@@ -84,9 +84,9 @@ class Scheduler(ABC):
         """Steps that only touch the data folder; what they made is found again the next time."""
         try:
             for step in steps:
-                self.world.stop.check()
+                self.context.stop.check()
                 step.call(None)
-            self.world.stop.check()
+            self.context.stop.check()
         except Interrupted:
             raise Interrupted(
                 "stopped before anything was written to the project; run the same command again"
@@ -94,14 +94,14 @@ class Scheduler(ABC):
 
     def _run_in_project(self, steps: list[Step], run: Run) -> None:
         with _log_file(run.log_file):
-            root = self.world.project.root
+            root = self.context.project.root
             # Behind the run's lock, and before any step: half-written files of dead processes take space that steps may
             # need.
             for path in [*stale_files.sweep(root), *stale_files.sweep(root.parent, deep=False)]:
                 log.debug(f"deleted {path}: the process that wrote it ended before it was whole")
-            self.world.facts["run"] = run.name
-            if self.world.follower:
-                self.world.follower.run(run.name)
+            self.context.facts["run"] = run.name
+            if self.context.follower:
+                self.context.follower.run(run.name)
             done = run.done()
             if done:
                 log.info(f"continues run {run.name}: {len(done)} of {len(steps)} steps are done")
@@ -119,7 +119,7 @@ class Scheduler(ABC):
         for block in fold_processes.blocks(steps):
             at_once = fold_processes.workers(wanted, self.run_config.recipe.threads, len(block))
             if at_once > 1:
-                fold_processes.run(self._snapshot, self.world, run, block, at_once)
+                fold_processes.run(self._snapshot, self.context, run, block, at_once)
             else:
                 for step in (step for lane in block for step in lane):
                     self._do(step, run)
@@ -130,17 +130,17 @@ class Scheduler(ABC):
         Args:
             steps: Those that are done in the project.
         """
-        number = continuing.next_number(self.world.project)
-        run = journal.create(self.world.project)
+        number = continuing.next_number(self.context.project)
+        run = journal.create(self.context.project)
         snapshot.save(self._snapshot, run.folder / journal.CONFIG_FILE)
         versions = {"mlpipe": mlpipe.__version__, "python": platform.python_version(), "git": _git_commit(Path.cwd())}
         names = [step.name for step in steps]
-        run.write_plan(names, self._recipe_hash, versions, self.world.command, number)
+        run.write_plan(names, self._recipe_hash, versions, self.context.command, number)
         return run
 
     def _mention_unfinished(self) -> None:
         recipe = self._recipe_hash
-        for run in reversed(journal.all_runs(self.world.project) if recipe else []):
+        for run in reversed(journal.all_runs(self.context.project) if recipe else []):
             if run.plan()["recipe"] == recipe and not run.is_finished():
                 log.info(f"an unfinished run of this recipe exists; to go on with it: continue={run.name}")
                 return
@@ -151,7 +151,7 @@ class Scheduler(ABC):
         run.note(step.name, "start")
         started = time.perf_counter()
         try:
-            self.world.stop.check()
+            self.context.stop.check()
             step.call(run)
         except Interrupted:
             run.note(step.name, "interrupted")

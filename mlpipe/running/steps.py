@@ -109,7 +109,7 @@ class Follower:
 
 
 @dataclass(frozen=True)
-class World:
+class RunContext:
     """The surroundings of a mode.
 
     Attributes:

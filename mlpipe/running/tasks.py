@@ -138,8 +138,8 @@ def _variant(run_config: RunConfig, base: Task, text: str, split_base: Callable[
     def split(one: Task) -> Split:
         return (split_base if one is base else split_of_other)(run_config, one)
 
-    world = tags.World(split, partial(named, data_dir=run_config.data_dir))
-    return tags.derive(base, tags.parse(text), world)
+    lookup = tags.World(split, partial(named, data_dir=run_config.data_dir))
+    return tags.derive(base, tags.parse(text), lookup)
 
 
 def named(name: str, data_dir: Path) -> Task:

@@ -19,7 +19,7 @@ from mlpipe.data.volumes.arrays import Volume
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.running import console, tasks, training_log
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs import references, stale_files
 from mlpipe.runs.journal import Run
 
@@ -95,12 +95,12 @@ class VolumeSlices:
 
     Attributes:
         config: The checked configuration.
-        world: The display, the wish to stop.
+        context: The display, the wish to stop.
         request: What was asked for.
     """
 
     config: RunConfig
-    world: World
+    context: RunContext
     request: SliceRequest
 
     def plan(self) -> list[Step]:
@@ -159,8 +159,8 @@ class VolumeSlices:
             joined = stack.enter_context(
                 assembly.assembled(self._outfile, grids, precision=self.request.precision, layout=self.request.layout)
             )
-            self.world.display.start("slices", sum(map(len, grids)))
-            stack.callback(self.world.display.close)
+            self.context.display.start("slices", sum(map(len, grids)))
+            stack.callback(self.context.display.close)
             learned.apply(
                 model,
                 volume,
@@ -263,8 +263,8 @@ class VolumeSlices:
         before = [sum(map(len, grids[:number])) for number in range(len(grids))]
 
         def after(place: volumes.Place) -> None:
-            self.world.display.update(before[place.which] + place.stop)
-            self.world.stop.check()
+            self.context.display.update(before[place.which] + place.stop)
+            self.context.stop.check()
 
         return after
 
@@ -280,6 +280,6 @@ class VolumeSlices:
             log.info("targets: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         log.info(f"predictions: {self._outfile}")
         found = {grid.cut.name: {"slices": len(grid), "extent": list(grid.extent)} for grid in grids}
-        self.world.facts.update(
+        self.context.facts.update(
             volume=list(volume.shape), slices=found, outfile=str(self._outfile), scores=dict(scores)
         )

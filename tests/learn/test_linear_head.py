@@ -17,7 +17,7 @@ from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 
-HEAD = LinearHead(4, 3, 400)
+HEAD = LinearHead(4, 3, 1000)
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:300], Y[:300]
 ALONE = [str(number) for number in range(len(X))]
@@ -37,23 +37,27 @@ def test_classes_against_scikit_learn() -> None:
         Cs=np.logspace(-4, 1, 4),
         cv=folds,
         scoring="neg_log_loss",
-        max_iter=400,
+        max_iter=4000,
+        tol=1e-8,
         l1_ratios=(0,),
         use_legacy_attributes=False,
     ).fit(scaled, Y)
     assert found.strength == [pytest.approx(float(np.ravel(model.C_)[0]))]
-    single = LogisticRegression(C=found.strength[0], max_iter=400).fit(scaled, Y)
-    np.testing.assert_allclose(probabilities(found, X), single.predict_proba(scaled), atol=1e-6)
+    single = LogisticRegression(C=found.strength[0], max_iter=4000, tol=1e-8).fit(scaled, Y)
+    np.testing.assert_allclose(probabilities(found, X), single.predict_proba(scaled), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("balanced", [False, True])
-def test_two_classes_are_one_log_odds(balanced: bool) -> None:
+def test_two_classes_are_one_log_odds(balanced: bool, weighted: bool) -> None:
     targets = (Y > 7).astype(np.int64)
-    found = solve(HEAD, X, targets, "classification", 2, ALONE, None, balanced, 0)
+    weights = np.where(Y == 1, 3.0, 1.0) if weighted else None
+    found = solve(HEAD, X, targets, "classification", 2, ALONE, weights, balanced, 0)
     kind = "balanced" if balanced else None
     scaled = StandardScaler().fit_transform(X)
-    model = LogisticRegression(C=found.strength[0], max_iter=400, class_weight=kind).fit(scaled, targets)
-    np.testing.assert_allclose(probabilities(found, X), model.predict_proba(scaled), atol=1e-6)
+    model = LogisticRegression(C=found.strength[0], max_iter=4000, tol=1e-8, class_weight=kind)
+    model.fit(scaled, targets, sample_weight=weights)
+    np.testing.assert_allclose(probabilities(found, X), model.predict_proba(scaled), rtol=1e-4, atol=1e-6)
 
 
 def test_numbers_against_ridge() -> None:

@@ -146,7 +146,7 @@ def test_an_interrupted_preset_goes_on_with_what_it_decided(
 
     def stopping(self: FoldTraining, fold: int, run: object) -> None:
         train(self, fold, run)  # type: ignore[arg-type]
-        self.ground.world.stop.asked = True
+        self.ground.context.stop.asked = True
 
     monkeypatch.setattr(FoldTraining, "train", stopping)
     assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=1"]) == 75

@@ -1,4 +1,4 @@
-"""Tables of image files: CSV, TSV or Parquet with columns for path, target and, perhaps, split, fold, group, weight."""
+"""Tables of image files: CSV, TSV or Parquet with columns for path, target and, perhaps, split, fold, group, weight, order."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def csv(
     fold: str | None = "fold",
     group: str | None = "group",
     weight: str | None = "weight",
+    order: str | None = None,
     channels: Literal[1, 3, 4] | None = None,
     bits: Literal[8, 16] | None = None,
     value_range: tuple[float, float] | None = None,
@@ -68,6 +69,7 @@ def csv(
         fold: The column of fold numbers from 0, which are then used instead of drawing folds.
         group: The column of groups that are never split, such as patients.
         weight: The column of weights in the loss.
+        order: The column of numbers, dates or times that `split=time` goes by; None: there is none.
         channels: As for `folder`.
         bits: As for `folder`.
         value_range: As for `folder`.
@@ -82,7 +84,9 @@ def csv(
     where = Path(file).expanduser().absolute()
     table, faults, absent = read(where), Faults(), Missing(missing)
     base = opened(root, data_dir, "task.root") if root is not None else where.parent
-    columns = _Columns(table, path, {"split": split, "fold": fold, "group": group, "weight": weight}, faults)
+    columns = _Columns(
+        table, path, {"split": split, "fold": fold, "group": group, "weight": weight, "order": order}, faults
+    )
     paths = _paths(table, columns.path, suffix, base, faults)
     said = other_columns(table, columns.optional, absent, faults)
     targets = faults.of(
@@ -101,6 +105,7 @@ def csv(
             said.groups[index],
             said.weight(index),
             said.fold(index),
+            order=said.orders[index],
         )
         for index in range(len(table))
     ]

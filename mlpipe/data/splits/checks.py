@@ -37,7 +37,7 @@ def size_problems(kind: str, samples: Samples, split: Split, classes: Sequence[s
         return []
     pool = split.fold >= 0
     targets, is_single = samples.targets[pool], len(split.validated) == 1
-    if split.is_given:
+    if split.is_given or split.dealing == "group":
         return _unlearned(kind, samples, split, classes)
     if is_lenient(split, samples):
         there = _counts(targets, len(classes)) if of_kind.IS_CLASS_NUMBER else np.ones(len(classes))
@@ -162,7 +162,9 @@ def _unit(samples: Samples) -> str:
 
 def is_lenient(split: Split, samples: Samples) -> bool:
     """Whether a fold may lack a class: it was allowed, or nobody asked for folds with regard to classes or groups."""
-    return split.rare == "allow" or not (split.stratify or samples.groups or split.is_given)
+    if split.rare == "allow" or split.dealing == "time":
+        return True
+    return not (split.stratify or samples.groups or split.is_given)
 
 
 def _counts(targets: npt.NDArray[Any], classes: int) -> Ints:
@@ -211,8 +213,9 @@ def _unlearned(kind: str, samples: Samples, split: Split, classes: Sequence[str]
         own = (split.fold >= 0) & _having(samples, number)
         folds = [fold for fold in split.validated if not own[split.fold != fold].any()]
         if folds:
-            fix = f"give it other folds, or {_ALLOWED}"
-            wrong = f"no training image has it in fold {listing(folds)}, as the folds came with the task"
+            fix = f"give it other {'folds' if split.is_given else 'groups'}, or {_ALLOWED}"
+            why = "as the folds came with the task" if split.is_given else "as all its images are of one group"
+            wrong = f"no training image has it in fold {listing(folds)}, {why}"
             found.append(problem(f"{what} {name!r}", wrong, fix=fix))
     return found
 

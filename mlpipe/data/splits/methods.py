@@ -21,7 +21,10 @@ from mlpipe.errors import DataError, listing, problem
 
 TEST = -1
 UNLABELLED = -2
+# Share of what lies before a fold in time that validates when it is nested.
+_LAST = 0.2
 Rare = Literal["refuse", "allow"]
+Dealing = Literal["even", "mml", "group", "time"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Split:
         validated: The folds that serve as validation data, one model each.
         stratify: Whether classes were spread evenly.
         seed: What the split was drawn with, used again for nested folds.
-        dealing: How samples were dealt to folds, used again for nested folds: `even` (`mlpipe.data.splits.dealing`) or `mml`.
+        dealing: How samples were dealt to folds, used again for nested folds: `even` (`mlpipe.data.splits.dealing`), `mml`, by
+            `group`, or forward in `time`: a fold learns from those before it alone.
         is_given: Whether the folds came with the task; what they lack was somebody's decision.
         rare: Whether a class or label that is too rare for the folds is refused; it decides no fold and is not stored.
     """
@@ -44,9 +48,14 @@ class Split:
     validated: tuple[int, ...]
     stratify: bool
     seed: int
-    dealing: Literal["even", "mml"] = "even"
+    dealing: Dealing = "even"
     is_given: bool = False
     rare: Rare = "refuse"
+
+    @property
+    def can_nest(self) -> bool:
+        """Whether each fold can be set aside and what it would learn from be split again."""
+        return len(self.validated) == self.n_folds or self.dealing == "time"
 
     def as_plain(self) -> dict[str, Any]:
         """The split as plain data for JSON."""
@@ -95,10 +104,10 @@ def kfold(
     Raises:
         DataError: When there are fewer training samples than folds, or a test part is asked for twice.
     """
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
+    fold, pool = with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds, rare)
-    _check_enough(pool, folds)
+    check_enough(pool, folds)
     fold[pool] = deal_rows(samples.spread, pool, folds, seed, stratify=stratify)
     return Split(fold, folds, tuple(range(folds)), stratify, seed, rare=rare)
 
@@ -127,7 +136,7 @@ def holdout(
     Raises:
         DataError: When a part would be empty.
     """
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=2)
+    fold, pool = with_test(samples, test_fraction, stratify, test_seed, others=2)
     chosen = shares.of_samples(samples, pool, val_fraction, stratify, seed, key="split.val_fraction", others=1)
     fold[pool] = 1
     fold[chosen] = 0
@@ -163,10 +172,10 @@ def mml(
     if samples.groups:
         fix = "use split=kfold, or leave the groups out (task.group=null)"
         raise DataError(problem("split=mml", "tears groups, and the task has some", fix=fix))
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
+    fold, pool = with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds, rare)
-    _check_enough(pool, folds)
+    check_enough(pool, folds)
     if samples.strata and stratify:
         wrong = "spreads classes, and the task has strata of its own"
         raise DataError(problem("split=mml", wrong, fix="use split=kfold or split=shuffled"))
@@ -210,7 +219,7 @@ def shuffled(
     # Of masks those that are of one class, all background say, are spread evenly.
     if stratify and spread.ndim == 2 and spread.dtype.kind == "f" and not (_are_labels(samples) or samples.masks):
         raise DataError(problem("split.stratify", "is for classes, labels and masks", fix="add split.stratify=false"))
-    fold, pool = _with_test(samples, 0.0, stratify, test_seed)
+    fold, pool = with_test(samples, 0.0, stratify, test_seed)
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds, rare)
     wanted = shuffled_split.read_rows(Path(test_file), "split.test_file") if test_file else None
@@ -222,7 +231,7 @@ def shuffled(
     if folds_file:
         parts = [part[1] for part in shuffled_split.read_rows(Path(folds_file), "split.folds_file")]
     else:
-        _check_enough(pool, max(folds, 2))
+        check_enough(pool, max(folds, 2))
         strata = shuffled_split.strata_of(spread[pool], max(folds, 2)) if stratify else None
         try:
             parts = shuffled_split.validation_parts(len(pool), folds, val_fraction, seed, strata)
@@ -293,7 +302,19 @@ def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
         targets = samples.targets[pool]
         inner[pool] = mml_split.nested_fold_numbers(targets, split.n_folds, split.seed, fold, stratify=split.stratify)
         return inner
+    if split.dealing == "time":
+        earlier = pool[split.fold[pool] < fold]
+        assert samples.orders is not None
+        late = samples.orders[earlier] > np.quantile(samples.orders[earlier], 1 - _LAST, method="lower")
+        if not late.any():
+            late = samples.orders[earlier] == samples.orders[earlier].max()
+        inner[earlier] = np.where(late, 0, 1)
+        return inner
     others = pool[split.fold[pool] != fold]
+    if split.dealing == "group":
+        # As many as there are other groups.
+        inner[others] = np.unique(split.fold[others], return_inverse=True)[1].reshape(-1)
+        return inner
     inner[others] = deal_rows(samples.spread, others, split.n_folds, split.seed, stratify=split.stratify)
     return inner
 
@@ -321,7 +342,12 @@ def given(samples: Samples, *, rare: Rare = "refuse") -> Split:
     return Split(fold, 2, (0,), True, 0, is_given=True, rare=rare)
 
 
-def _check_enough(pool: Ints, folds: int) -> None:
+def check_enough(pool: Ints, folds: int) -> None:
+    """Refuse fewer training samples than folds.
+
+    Raises:
+        DataError: When there are fewer.
+    """
     if len(pool) < folds:
         wrong = f"there are only {len(pool)} training images"
         raise DataError(problem("split.folds", wrong, got=folds, fix="use fewer"))
@@ -334,7 +360,7 @@ def _outside_pool(samples: Samples) -> Ints:
     return fold
 
 
-def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int, *, others: int = 1) -> tuple[Ints, Ints]:
+def with_test(samples: Samples, fraction: float, stratify: bool, seed: int, *, others: int = 1) -> tuple[Ints, Ints]:
     """Fold numbers with test and unlabelled set, and the rows of the pool."""
     fold = _outside_pool(samples)
     pool = np.flatnonzero(samples.in_part("train", "val"))

@@ -59,12 +59,14 @@ class View:
 
 
 def plain(task: Task, split: Split, fold: int) -> View:
-    """Train on all folds but one, validate on that one, test on the task's test part."""
+    """Train on all folds but one (in time: on those before it), validate on that one, test on the task's test part."""
     pool = np.flatnonzero(split.fold >= 0)
+    of_pool = split.fold[pool]
+    learned = (of_pool < fold) | (of_pool >= split.n_folds) if split.dealing == "time" else of_pool != fold
     return View(
         task.name,
         fold,
-        train=_resampled(task, pool[split.fold[pool] != fold], fold),
+        train=_resampled(task, pool[learned], fold),
         val=pool[split.fold[pool] == fold],
         test=np.flatnonzero(split.fold == TEST),
         unlabelled=np.flatnonzero(split.fold == UNLABELLED),

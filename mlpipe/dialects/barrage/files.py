@@ -21,7 +21,7 @@ from mlpipe.data import sources
 from mlpipe.data.sources.listings import record_files
 from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, problem
-from mlpipe.running.steps import World
+from mlpipe.running.steps import RunContext
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
@@ -128,16 +128,16 @@ class ArtifactFolder:
             found.append(problem(_KEY, "its parent folder is not there", got=str(folder), fix="make it first"))
         return found
 
-    def write(self, world: World, task: Task, record: ModelRecord, run: Run) -> None:
+    def write(self, context: RunContext, task: Task, record: ModelRecord, run: Run) -> None:
         """Fill the folder; the weights of single epochs are in it already.
 
         Args:
-            world: The project.
+            context: The project.
             task: The task, of rows.
             record: The trained fold.
             run: The run that trained it.
         """
-        folder, model_dir = self._folder, world.project.model_dir(record.pivot, record.id)
+        folder, model_dir = self._folder, context.project.model_dir(record.pivot, record.id)
         (folder / DATASET_DIR).mkdir(parents=True, exist_ok=True)
         record_files.save_transformer(task.source, folder / DATASET_DIR)
         if self._foreign is not None:
@@ -152,7 +152,7 @@ class ArtifactFolder:
             shutil.copytree(curves, folder / CURVES_DIR, dirs_exist_ok=True)
         # Last: a folder that has them is complete.
         files.write_bytes(folder / BEST_FILE, (model_dir / records.WEIGHTS_FILE).read_bytes())
-        world.facts.update(artifacts=str(folder))
+        context.facts.update(artifacts=str(folder))
         log.info(f"artifacts: {folder}")
 
 

@@ -22,7 +22,7 @@ from mlpipe.errors import MlpipeError, ProjectError, in_short, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import launch, tasks
-from mlpipe.running.steps import Step, World
+from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs import predictions, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
@@ -38,7 +38,7 @@ class Import:
 
     Args:
         config: The configuration of the command.
-        world: The project that it goes to.
+        context: The project that it goes to.
         source: Its folder.
         data: The folder of its tasks; None: they were described here before.
 
@@ -46,8 +46,8 @@ class Import:
         ProjectError: When folders are not what they should be, or a task's description is missing.
     """
 
-    def __init__(self, config: RunConfig, world: World, source: Path, data: Path | None) -> None:
-        self._config, self._world = config, world
+    def __init__(self, config: RunConfig, context: RunContext, source: Path, data: Path | None) -> None:
+        self._config, self._world = config, context
         self.found: ForeignProject = mml_core.project(source)
         self._described = mml_core.descriptions(data) if data is not None else {}
         self._read: dict[str, Description] = {}

@@ -12,10 +12,10 @@ from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running.folds import co_tasks, output_records
-from mlpipe.running.folds.context import Folds
 from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.fold_training import Storage
-from mlpipe.running.steps import Step, World, raise_all
+from mlpipe.running.folds.folds import Folds
+from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
@@ -97,19 +97,19 @@ def inferences(request: Request, inference: Inference) -> Calls:
 
 
 def last_steps(
-    config: RunConfig, world: World, task: Task, removals: Sequence[tuple[str, Callable[[Run | None], None]]]
+    config: RunConfig, context: RunContext, task: Task, removals: Sequence[tuple[str, Callable[[Run | None], None]]]
 ) -> list[Step]:
     """The leaderboard, and after everything else what `remove.parameters` deletes.
 
     Args:
         config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         task: The pivot.
         removals: What removes the weights of each record.
     """
 
     def board(run: Run | None) -> None:
-        leaderboard.show(world, *output_records.task_names(task))
+        leaderboard.show(context, *output_records.task_names(task))
 
     chosen = removals if config.remove.parameters else []
     return [
@@ -118,6 +118,6 @@ def last_steps(
     ]
 
 
-def remove_weights(world: World, record: ModelRecord) -> None:
+def remove_weights(context: RunContext, record: ModelRecord) -> None:
     """Do what `remove.parameters` asks for with one record."""
-    records.without_weights(world.project, record, "removed after the run (remove.parameters)")
+    records.without_weights(context.project, record, "removed after the run (remove.parameters)")

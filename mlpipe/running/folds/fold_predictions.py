@@ -17,8 +17,7 @@ from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import tasks
-from mlpipe.running.folds import context
-from mlpipe.running.folds.context import Folds
+from mlpipe.running.folds.folds import Folds, num_workers
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -48,7 +47,7 @@ class Inference:
         from mlpipe.learn import tta
         from mlpipe.predicting.records import predict
 
-        recipe, project, display = self._recipe(record), self.ground.world.project, self.ground.world.display
+        recipe, project, display = self._recipe(record), self.ground.context.project, self.ground.context.display
         requests = self._requests(record)
         display.start(f"predicting {record.id}", 1)
         try:
@@ -60,8 +59,8 @@ class Inference:
                     record.fold,
                     requests,
                     out,
-                    num_workers=context.num_workers(self.ground.config),
-                    should_stop=self.ground.world.stop,
+                    num_workers=num_workers(self.ground.config),
+                    should_stop=self.ground.context.stop,
                     co_tasks=record.co_tasks,
                 )
         finally:
@@ -72,7 +71,7 @@ class Inference:
 
     def test(self, record: ModelRecord) -> None:
         """Write a record's scores on test images, which it predicts first where that is missing."""
-        project = self.ground.world.project
+        project = self.ground.context.project
         path = project.predictions_file(record.pivot, record.id)
         names = [other.name for other in self.instead] or [record.task]
         record = self._of_now(record)
@@ -105,13 +104,13 @@ class Inference:
 
     def _files(self, record: ModelRecord) -> list[tuple[Path, Path]]:
         """Where a record's weights are, and where what they predict goes; those of stages that keep their own after them."""
-        folder = self.ground.world.project.model_dir(record.pivot, record.id)
-        own = folder / records.WEIGHTS_FILE, self.ground.world.project.predictions_file(record.pivot, record.id)
+        folder = self.ground.context.project.model_dir(record.pivot, record.id)
+        own = folder / records.WEIGHTS_FILE, self.ground.context.project.predictions_file(record.pivot, record.id)
         kept = [] if self.instead else records.kept_stages(folder)
         return [own, *((records.stage_weights(folder, one), records.stage_predictions(folder, one)) for one in kept)]
 
     def _of_now(self, record: ModelRecord) -> ModelRecord:
-        return records.load(self.ground.world.project.model_dir(record.pivot, record.id))
+        return records.load(self.ground.context.project.model_dir(record.pivot, record.id))
 
     def _recipe(self, record: ModelRecord) -> Recipe:
         """The recipe of a record, with this command's views of each image where it names any."""

@@ -18,8 +18,8 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import console, tasks
 from mlpipe.running.console import Console, Trace
-from mlpipe.running.folds import co_tasks, context
-from mlpipe.running.folds.context import Folds
+from mlpipe.running.folds import co_tasks
+from mlpipe.running.folds.folds import Folds, num_workers, tell_sizes
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
@@ -73,7 +73,7 @@ class FoldTraining:
 
         recipe, task = self.ground.config.recipe, self.ground.task
         views = [self.ground.checked(fold) for fold in self.chosen]
-        context.tell_sizes(self.ground.world, task, self.ground.split, views)
+        tell_sizes(self.ground.context, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
         network = try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
         shown = console.of(self.ground.config)
@@ -85,8 +85,8 @@ class FoldTraining:
             joints = [self._joint(view) for view in views]
             for number, partner in enumerate(joints[0].partners):
                 of = [joint.partners[number].view for joint in joints]
-                context.tell_sizes(
-                    self.ground.world, partner.task, tasks.split_of_other(self.ground.config, partner.task), of
+                tell_sizes(
+                    self.ground.context, partner.task, tasks.split_of_other(self.ground.config, partner.task), of
                 )
             multitask.try_joint(recipe, task, pack, rows, joints[0])
 
@@ -95,10 +95,10 @@ class FoldTraining:
         from mlpipe.learn import fit, tune
 
         assert run is not None
-        job, display = self._job(self.chosen[0], run, {}), self.ground.world.display
+        job, display = self._job(self.chosen[0], run, {}), self.ground.context.display
         display.start("tuning on the first fold", 1)
         try:
-            found = job.recipe.tune.build().find(job, fit.Watch(self.ground.world.stop, log=log.debug))
+            found = job.recipe.tune.build().find(job, fit.Watch(self.ground.context.stop, log=log.debug))
         finally:
             display.close()
         tune.write(found, run.folder)
@@ -115,28 +115,28 @@ class FoldTraining:
 
         assert run is not None
         devices = hardware.device_count(self.ground.config.recipe.trainer)
-        if devices > 1 and self.ground.world.shard is None:
-            device_processes.run(self.ground.config, self.ground.world, run, f"train fold {fold}", devices)
+        if devices > 1 and self.ground.context.shard is None:
+            device_processes.run(self.ground.config, self.ground.context, run, f"train fold {fold}", devices)
             return
-        position, world = self.chosen.index(fold), self.ground.world
+        position, context = self.chosen.index(fold), self.ground.context
         told = partial(_healed, run, f"train fold {fold}")
         job = self._job(fold, run, self._tuned(run))
         shown = console.of(self.ground.config)
         trace = console.trace(self.ground.config, shown, run, job.record_id, len(job.view.val))
         report, row = self._reporter(position, shown, trace), trace.epoch if trace else _unheard
         follower = self._epoch_follower(position)
-        watch = fit.Watch(world.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
+        watch = fit.Watch(context.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
         if job.shard.rank > 0:
-            fit.train(job, fit.Watch(world.stop))
+            fit.train(job, fit.Watch(context.stop))
             return
         where = f"fold {position + 1}/{len(self.chosen)}"
         for key, balance in loss.balances(job.recipe, job.task, job.view.train).items():
             log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
-        world.display.start(where, 1)
+        context.display.start(where, 1)
         try:
             record = fit.fit(job, watch)
         finally:
-            world.display.close()
+            context.display.close()
         log.info(f"{where}: {_told(record)}")
         for said in metrics.said_of(record.details.get("val", {}).get("classes", []), record.scores["val"]):
             log.info(f"  {said}")
@@ -160,7 +160,7 @@ class FoldTraining:
             task=self.ground.task,
             view=view,
             pack=self.ground.pack(self.ground.task),
-            project=self.ground.world.project,
+            project=self.ground.context.project,
             record_id=record_id,
             run=run.name,
             recipe_hash=self.recipe_hash,
@@ -170,19 +170,19 @@ class FoldTraining:
             store_best=self.storage.best,
             store_parameters=self.storage.parameters,
             val_used_for=rules.val_used_for(config.tree),
-            num_workers=context.num_workers(config),
+            num_workers=num_workers(config),
             logging=config.logging,
             logs=run.folder / "logs" / record_id,
             joint=self._joint(view) if self.beside else None,
             start=self.start,
             tuned=tuned,
-            shard=self.ground.world.shard or WHOLE,
+            shard=self.ground.context.shard or WHOLE,
             healing=config.healing,
             folds_left=sum(not self._is_trained(run, one) for one in self.chosen),
         )
 
     def _is_trained(self, run: Run, fold: int) -> bool:
-        folder = self.ground.world.project.model_dir(self.ground.task.name, self.record_id(run, fold))
+        folder = self.ground.context.project.model_dir(self.ground.task.name, self.record_id(run, fold))
         return (folder / RECORD_FILE).is_file()
 
     def _joint(self, view: View) -> Joint:
@@ -197,7 +197,7 @@ class FoldTraining:
         return {} if section.is_none else tune.read(run.folder, name)
 
     def _reporter(self, position: int, shown: Console, trace: Trace | None) -> Callable[[Any], None]:
-        count, display = len(self.chosen), self.ground.world.display
+        count, display = len(self.chosen), self.ground.context.display
         alone = self.ground.config.sys.fold_workers != 1
         started = False
 
@@ -219,7 +219,7 @@ class FoldTraining:
         return report
 
     def _epoch_follower(self, position: int) -> Callable[[int, float], None]:
-        follower, epochs = self.ground.world.follower, int(self.ground.config.recipe.trainer["max_epochs"])
+        follower, epochs = self.ground.context.follower, int(self.ground.config.recipe.trainer["max_epochs"])
 
         def report(epoch: int, score: float) -> None:
             if follower is not None:

@@ -22,8 +22,8 @@ from mlpipe.names import path_of
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import tasks
-from mlpipe.running.folds.context import Folds
 from mlpipe.running.folds.fold_predictions import Inference
+from mlpipe.running.folds.folds import Folds
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -83,12 +83,12 @@ def write(ground: Folds, record: ModelRecord) -> None:
     stored = ground.decoding
     for name in reversed(outputs.names(ground.task.source)):
         head = tasks.variant(stored, ground.task, _tag(name))
-        made = _stored(ground.world.project, _record(record, head, name))
+        made = _stored(ground.context.project, _record(record, head, name))
         made = _with_files(ground, record, made, name)
         split = tasks.split_of(stored, head)
-        own = Folds(ground.config, ground.world, head, split, record.nested, decoding=stored)
+        own = Folds(ground.config, ground.context, head, split, record.nested, decoding=stored)
         Inference(own, ()).predict(made)
-        scores = _scored(ground.world.project, made, record.scores.get("val", {}).get(f"{name}_loss"))
+        scores = _scored(ground.context.project, made, record.scores.get("val", {}).get(f"{name}_loss"))
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items() if value is not None)
         log.info(f"  head {name}: validation {shown}")
 
@@ -123,7 +123,7 @@ def _stored(project: Project, made: ModelRecord) -> ModelRecord:
 
 def _with_files(ground: Folds, record: ModelRecord, made: ModelRecord, name: str) -> ModelRecord:
     """Write the head's files and its record: the fold's weights and history, and a configuration that names the head."""
-    project = ground.world.project
+    project = ground.context.project
     source, folder = project.model_dir(record.pivot, record.id), project.model_dir(made.pivot, made.id)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (records.WEIGHTS_FILE, records.METRICS_FILE):

@@ -19,12 +19,12 @@ from mlpipe.errors import did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.running import artifacts, console, dimension_checks, reuse, tasks
 from mlpipe.running.artifacts import Artifact
-from mlpipe.running.folds import co_tasks, context, cross_validation, output_records
-from mlpipe.running.folds.context import Folds
+from mlpipe.running.folds import co_tasks, cross_validation, output_records
 from mlpipe.running.folds.cross_validation import Request
 from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.fold_training import FoldTraining
-from mlpipe.running.steps import Step, World, raise_all
+from mlpipe.running.folds.folds import Folds, unknown_folds
+from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
@@ -45,12 +45,12 @@ class Plan:
     recipe_hash: str
 
 
-def plan(config: RunConfig, world: World, task: Task, request: Request, origin: str) -> Plan:
+def plan(config: RunConfig, context: RunContext, task: Task, request: Request, origin: str) -> Plan:
     """Look at the data, and plan the training of every fold.
 
     Args:
         config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         task: The pivot.
         request: What the mode asks for.
         origin: How the model that the training starts from was chosen; empty: it was named, or there is none.
@@ -65,7 +65,7 @@ def plan(config: RunConfig, world: World, task: Task, request: Request, origin: 
     config = co_tasks.with_channels(tasks.as_decided(config, task), [task, *beside])
     split = tasks.split_of(config, task)
     raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
-    ground = Folds(config, world, task, split, request.nested, decoding=config)
+    ground = Folds(config, context, task, split, request.nested, decoding=config)
     begun = reuse.start(config, task, origin)
     recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun)
     chosen = _chosen_folds(split, request)
@@ -83,10 +83,10 @@ def plan(config: RunConfig, world: World, task: Task, request: Request, origin: 
         steps += [Step(f"heads of fold {fold}", _trained(training, divide, fold), lane=fold) for fold in chosen]
     for name, call in cross_validation.inferences(request, Inference(ground, others)):
         steps += [Step(f"{name} fold {fold}", _trained(training, call, fold), lane=fold) for fold in chosen]
-    remove = partial(cross_validation.remove_weights, world)
+    remove = partial(cross_validation.remove_weights, context)
     removals = [(str(fold), _trained(training, remove, fold)) for fold in chosen]
     steps += [Step(one.step, partial(_write, one, training, chosen[0])) for one in written]
-    return Plan([*steps, *cross_validation.last_steps(config, world, task, removals)], config, recipe_hash)
+    return Plan([*steps, *cross_validation.last_steps(config, context, task, removals)], config, recipe_hash)
 
 
 def _chosen_folds(split: Split, request: Request) -> list[int]:
@@ -107,12 +107,12 @@ def _trained(training: FoldTraining, call: Callable[[ModelRecord], None], fold: 
 
 def _record(training: FoldTraining, run: Run, fold: int) -> ModelRecord:
     ground = training.ground
-    return records.load(ground.world.project.model_dir(ground.task.name, training.record_id(run, fold)))
+    return records.load(ground.context.project.model_dir(ground.task.name, training.record_id(run, fold)))
 
 
 def _write(one: Artifact, training: FoldTraining, fold: int, run: Run | None) -> None:
     assert run is not None
-    one.write(training.ground.world, training.ground.task, _record(training, run, fold), run)
+    one.write(training.ground.context, training.ground.task, _record(training, run, fold), run)
 
 
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
@@ -120,13 +120,13 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
     from mlpipe.arch import classifier
     from mlpipe.learn.machine import hardware
 
-    if request.nested and len(split.validated) < split.n_folds:
+    if request.nested and not split.can_nest:
         fix = "add mode.nested=false, or use split=kfold"
         found = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
     else:
         found = checks.size_problems(task.kind, task.samples, split, task.classes, nested=request.nested)
     if request.folds is not None:
-        found += context.problems(request.folds, list(split.validated))
+        found += unknown_folds(request.folds, list(split.validated))
     found += _unjudged_problems(config, split, task)
     arch = config.recipe.arch
     if arch.name == "timm":

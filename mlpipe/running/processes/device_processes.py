@@ -29,7 +29,7 @@ from mlpipe.errors import (
 )
 from mlpipe.running.processes import child_processes
 from mlpipe.running.processes.child_processes import Relay, Send, Worker
-from mlpipe.running.steps import Follower, Stop, World
+from mlpipe.running.steps import Follower, RunContext, Stop
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
@@ -42,12 +42,12 @@ log = logging.getLogger("mlpipe")
 _GRACE = 5.0
 
 
-def run(config: RunConfig, world: World, of_run: Run, step: str, count: int) -> None:
+def run(config: RunConfig, context: RunContext, of_run: Run, step: str, count: int) -> None:
     """Do a step that trains a fold in several processes.
 
     Args:
         config: The run's configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         of_run: The run.
         step: The step's name in the plan.
         count: How many processes.
@@ -62,30 +62,30 @@ def run(config: RunConfig, world: World, of_run: Run, step: str, count: int) -> 
             for number in range(count):
                 shard = Shard(number, count)
                 group.append(child_processes.start(_work, config, of_run, step, shard, f"{folder}/meeting"))
-            _follow(group, world)
+            _follow(group, context)
         finally:
             for worker in group:
                 worker.process.kill()
                 worker.process.join()
-            world.display.close()
+            context.display.close()
     if group[0].outcome is None or group[0].outcome.event != "done":
-        _raise(group, world, f"mml {config.mode} continue={of_run.name}")
+        _raise(group, context, f"mml {config.mode} continue={of_run.name}")
 
 
-def _follow(group: Sequence[Worker], world: World) -> None:
+def _follow(group: Sequence[Worker], context: RunContext) -> None:
     """Listen until all have ended; when one has ended badly, the others have a few seconds."""
 
     def take(place: int, kind: str, facts: list[Any]) -> None:
         if kind == "start":
-            world.display.start(*facts)
+            context.display.start(*facts)
         elif kind == "progress":
-            world.display.update(*facts)
-        elif kind == "epoch" and world.follower is not None:
-            world.follower.epoch(*facts)
+            context.display.update(*facts)
+        elif kind == "epoch" and context.follower is not None:
+            context.follower.epoch(*facts)
 
     told, deadline = False, float("inf")
     while any(worker.messages for worker in group) and time.monotonic() < deadline:
-        if world.stop() and not told:
+        if context.stop() and not told:
             told = True
             for worker in group:
                 # Lightning's answer to SIGTERM talks to the other processes, which may be busy.
@@ -95,9 +95,9 @@ def _follow(group: Sequence[Worker], world: World) -> None:
             deadline = time.monotonic() + _GRACE
 
 
-def _raise(group: Sequence[Worker], world: World, go_on: str) -> None:
+def _raise(group: Sequence[Worker], context: RunContext, go_on: str) -> None:
     """Raise what ended the group: of several errors the one that is no consequence of another."""
-    if world.stop():
+    if context.stop():
         raise Interrupted("stopped as asked")
     ended = [
         (number, worker.outcome)
@@ -141,9 +141,9 @@ def _work(
         from mlpipe.learn.machine import device_group, hardware
 
         follower = Follower(lambda name: None, lambda *facts: send("epoch", *facts))
-        world = World(Project(config.project_dir), Relay(send), stop, follower=follower, shard=shard)
+        context = RunContext(Project(config.project_dir), Relay(send), stop, follower=follower, shard=shard)
         device_group.join(shard, meeting_point, hardware.backend(config.recipe.trainer))
-        by_name = {one.name: one for one in config.scheduler.build(config, world).plan()}
+        by_name = {one.name: one for one in config.scheduler.build(config, context).plan()}
         by_name[step].call(of_run)
 
     # What Lightning reads to know that processes are started for it, and which one this is.

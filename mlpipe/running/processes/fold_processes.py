@@ -32,7 +32,7 @@ from mlpipe.errors import (
 from mlpipe.reports.progress import Display
 from mlpipe.running.processes import child_processes
 from mlpipe.running.processes.child_processes import Outcome, Relay, Send, Worker
-from mlpipe.running.steps import Step, Stop, World
+from mlpipe.running.steps import RunContext, Step, Stop
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
@@ -169,12 +169,12 @@ class _Lane:
         return True
 
 
-def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]], at_once: int) -> None:
+def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[list[Step]], at_once: int) -> None:
     """Do all lanes; one that fails or dies leaves the others running.
 
     Args:
         config: The run's configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         of_run: The run; its journal is written here only.
         lanes: The steps of each lane, in their order.
         at_once: Processes at a time.
@@ -187,19 +187,19 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
     gpus = devices()
     everyone = [_Lane(steps) for steps in lanes]
     waiting, running, told = deque(everyone), list[_Lane](), False
-    world.display.start(f"{len(lanes)} folds", 1000 * len(lanes))
+    context.display.start(f"{len(lanes)} folds", 1000 * len(lanes))
     # One loop does everything in turn: pass a stop on, fill free places, listen for a moment, take out what has ended.
     # Only this process writes the journal, so that its lines never mix.
     try:
         while waiting or running:
-            if world.stop() and not told:
+            if context.stop() and not told:
                 told = True
                 # Lanes that run are asked once, and listened to until they end: each saves a state or breaks off by
                 # itself.
                 waiting.clear()
                 for lane in running:
                     _worker(lane).ask_to_stop(signal.SIGTERM)
-            while waiting and len(running) < at_once and not world.stop():
+            while waiting and len(running) < at_once and not context.stop():
                 lane = waiting.popleft()
                 lane.device = free_device(gpus, [other.device for other in running])
                 names = [step.name for step in lane.steps]
@@ -209,8 +209,8 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
             child_processes.listen([_worker(lane) for lane in running], partial(_take, running, of_run))
             # Not by the process alone: one that has ended may have left messages in its pipe, the last steps that it
             # did.
-            running = [lane for lane in running if not lane.has_ended(of_run, asked=world.stop())]
-            _show(everyone, world.display)
+            running = [lane for lane in running if not lane.has_ended(of_run, asked=context.stop())]
+            _show(everyone, context.display)
     except BaseException:
         # An error of this process itself: no one would write the journal of the others any more.
         for lane in running:
@@ -221,8 +221,8 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
                 of_run.note(lane.current or lane.steps[0].name, "interrupted")
         raise
     finally:
-        world.display.close()
-    _raise(everyone, world, config.mode, of_run)
+        context.display.close()
+    _raise(everyone, context, config.mode, of_run)
 
 
 def _take(running: Sequence[_Lane], of_run: Run, place: int, kind: str, facts: list[Any]) -> None:
@@ -241,10 +241,10 @@ def _show(lanes: Sequence[_Lane], display: Display) -> None:
     display.update(round(1000 * sum(min(lane.share, 1.0) for lane in lanes)), " | ".join(shown))
 
 
-def _raise(lanes: Sequence[_Lane], world: World, mode: str, of_run: Run) -> None:
+def _raise(lanes: Sequence[_Lane], context: RunContext, mode: str, of_run: Run) -> None:
     go_on = f"mml {mode} continue={of_run.name}"
     failed = [(lane.failed_step, lane.outcome) for lane in lanes if lane.failed_step and lane.outcome is not None]
-    if world.stop():
+    if context.stop():
         raise Interrupted(f"stopped; to go on: {go_on}")
     if not failed:
         return
@@ -297,8 +297,8 @@ def _work(
         os.environ[_DEVICES] = device
 
     def do(send: Send, stop: Stop) -> None:
-        world = World(Project(config.project_dir), Relay(send), stop)
-        by_name = {step.name: step for step in config.scheduler.build(config, world).plan()}
+        context = RunContext(Project(config.project_dir), Relay(send), stop)
+        by_name = {step.name: step for step in config.scheduler.build(config, context).plan()}
         for name in names:
             stop.check()
             send("begin", name)

@@ -29,7 +29,7 @@ from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, ConfigError, Interrupt
 from mlpipe.reports.progress import Display
 from mlpipe.running import launch
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, Stop, World
+from mlpipe.running.steps import RunContext, Step, Stop
 from mlpipe.running.sweeps import combinations
 from mlpipe.running.sweeps.combinations import Job
 from mlpipe.runs.journal import Run
@@ -130,7 +130,7 @@ def _planned(mode: str, jobs: Sequence[Job]) -> list[tuple[Scheduler, list[Step]
     planned = []
     for job in jobs:
         scheduler: Scheduler = job.prepared.run_config.scheduler.build(
-            job.prepared.run_config, World(job.project, Display())
+            job.prepared.run_config, RunContext(job.project, Display())
         )
         try:
             steps = [step for step in scheduler.plan() if step.in_project]

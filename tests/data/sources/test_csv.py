@@ -350,3 +350,22 @@ def test_rows_whose_label_is_said_to_be_missing_are_unlabelled_whatever_their_pa
     assert any("is empty in a test row" in text for text in problems(lambda: sources.csv(file=file, missing=False)))
     made = sources.csv(file=file, missing=True)
     assert made.samples.parts == ("train", "train", "unlabelled", "unlabelled", "test")
+
+
+def test_orders_are_numbers_or_times(pictures: Path) -> None:
+    lines = ["path,label,day", "0.png,a,2024-03-01", "1.png,b,2024-03-01T12:00:00", "2.png,a,2024-03-01 12:00:00+02:00"]
+    made = sources.csv(file=table(pictures, *lines, "3.png,b,"), order="day")
+    assert made.samples.orders is not None
+    # 2024-03-01 00:00 UTC is 1,709,251,200 seconds after 1970.
+    np.testing.assert_array_equal(made.samples.orders, [1709251200, 1709294400, 1709287200, math.nan])
+    numbers = sources.csv(file=table(pictures, "path,label,visit", "0.png,a,10", "1.png,b,9.5"), order="visit")
+    assert numbers.samples.orders is not None and numbers.samples.orders.tolist() == [10.0, 9.5]
+    assert sources.csv(file=table(pictures, "path,label,order", "0.png,a,1", "1.png,b,2")).samples.orders is None
+
+
+def test_a_time_that_is_none_is_named(pictures: Path) -> None:
+    path = table(pictures, "path,label,day", "0.png,a,2024-03-01", "1.png,b,yesterday")
+    assert problems(lambda: sources.csv(file=path, order="day")) == [
+        "t.csv line 3, column day: is no date or time, got 'yesterday'; "
+        "write 2024-03-31, 2024-03-31 14:05:00, or numbers in all rows"
+    ]

@@ -26,7 +26,7 @@ from mlpipe.learn.machine.device_group import DeviceGroup, trainer_arguments
 from mlpipe.reports.progress import Display
 from mlpipe.running.processes import device_processes
 from mlpipe.running.processes.child_processes import Outcome, Worker
-from mlpipe.running.steps import Follower, World
+from mlpipe.running.steps import Follower, RunContext
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 
@@ -96,12 +96,12 @@ LOST = Outcome("failed", "RuntimeError: connection closed by peer")
 def test_the_cause_is_told_and_not_its_consequence(
     outcome: Outcome, error: type[MlpipeError], sentence: str, tmp_path: Path
 ) -> None:
-    world = World(Project(tmp_path), Display())
+    context = RunContext(Project(tmp_path), Display())
     with pytest.raises(error, match=f"^{sentence}"):
-        device_processes._raise(ended(LOST, outcome), world, "mml train continue=x")
-    world.stop.asked = True
+        device_processes._raise(ended(LOST, outcome), context, "mml train continue=x")
+    context.stop.asked = True
     with pytest.raises(Interrupted):
-        device_processes._raise(ended(LOST, outcome), world, "mml train continue=x")
+        device_processes._raise(ended(LOST, outcome), context, "mml train continue=x")
 
 
 class Ended:
@@ -132,7 +132,9 @@ def test_a_search_hears_of_every_epoch_and_may_prune(tmp_path: Path) -> None:
     for number in range(3):
         ends[0].send(("epoch", 0, number, 3, 0.5))
     with pytest.raises(Pruned):
-        device_processes._follow(team, World(Project(tmp_path), Display(), follower=Follower(lambda name: None, epoch)))
+        device_processes._follow(
+            team, RunContext(Project(tmp_path), Display(), follower=Follower(lambda name: None, epoch))
+        )
     assert heard == [(0, 0, 3, 0.5), (0, 1, 3, 0.5)]
 
 
@@ -140,7 +142,7 @@ def test_the_others_are_not_waited_for_when_one_dies(tmp_path: Path, monkeypatch
     monkeypatch.setattr(device_processes, "_GRACE", 0.1)
     team, ends = two()
     ends[1].close()
-    device_processes._follow(team, World(Project(tmp_path), Display()))
+    device_processes._follow(team, RunContext(Project(tmp_path), Display()))
     assert team[0].outcome is None
     assert team[1].outcome == Outcome("died", "its process was ended by SIGKILL")
 

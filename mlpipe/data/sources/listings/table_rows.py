@@ -1,9 +1,11 @@
-"""Columns of a table beside the target: file, part, fold, group and weight of each row."""
+"""Columns of a table beside the target: file, part, fold, group, weight and order of each row."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mlpipe.data import spelling
@@ -25,6 +27,7 @@ class OtherColumns:
         folds: The fold; None: none.
         weights: The weight; None: none is said.
         groups: The group; empty: none.
+        orders: The number or time, in seconds since 1970; NaN: none.
         notes: What a person should know.
     """
 
@@ -32,6 +35,7 @@ class OtherColumns:
     folds: list[float | None]
     weights: list[float | None]
     groups: list[str]
+    orders: list[float]
     notes: list[str]
 
     def weight(self, index: int) -> float:
@@ -50,7 +54,7 @@ def other_columns(table: Table, columns: Mapping[str, str | None], missing: Miss
 
     Args:
         table: The table.
-        columns: The columns of `split`, `fold`, `weight` and `group`; None: there is none.
+        columns: The columns of `split`, `fold`, `weight`, `group` and `order`; None: there is none.
         missing: Which cells say nothing.
         faults: Is told what is wrong.
     """
@@ -60,6 +64,7 @@ def other_columns(table: Table, columns: Mapping[str, str | None], missing: Miss
         _numbers_of(table, columns["fold"], missing, faults, whole=True),
         _numbers_of(table, columns["weight"], missing, faults, whole=False),
         groups,
+        _orders_of(table, columns.get("order"), missing, faults),
         notes,
     )
 
@@ -77,6 +82,34 @@ def groups_in(table: Table, column: str | None, missing: Missing) -> tuple[list[
     groups, where = table.column(column), f"{table.path.name}, column {column}"
     notes = spelling.fallen_together(table.stored(column), f"groups in {where}") + missing.notes(where, groups)
     return ["" if missing.means(group) else group for group in groups], notes
+
+
+def _orders_of(table: Table, column: str | None, missing: Missing, faults: Faults) -> list[float]:
+    """Numbers as they are, dates and times (ISO 8601; without a zone: UTC) as seconds since 1970; NaN where a cell is empty."""
+    if column is None:
+        return [math.nan] * len(table)
+    wrong, orders = list[str](), list[float]()
+    texts = table.column(column)
+    are_numbers = all(number(text) is not None for text in texts if not missing.means(text))
+    for index, text in enumerate(texts):
+        if missing.means(text):
+            orders.append(math.nan)
+            continue
+        value = number(text) if are_numbers else _seconds(text)
+        if value is None:
+            fix = "write 2024-03-31, 2024-03-31 14:05:00, or numbers in all rows"
+            wrong.append(problem(table.where(index, column), "is no date or time", got=text, fix=fix))
+        orders.append(math.nan if value is None else value)
+    faults.add(wrong)
+    return orders
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _parts_of(table: Table, column: str | None, missing: Missing, faults: Faults) -> list[Part | None]:

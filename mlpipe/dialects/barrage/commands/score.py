@@ -13,7 +13,7 @@ from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.barrage import files as artifact_folder
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World
+from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -24,7 +24,7 @@ class ScoreScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         folder: The folder of artifacts.
         file: The rows, .csv or .json.
         output: The file of scores.
@@ -34,14 +34,14 @@ class ScoreScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         folder: str,
         file: str,
         output: str,
         batch_size: Annotated[int, ">= 1"],
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._folder, self._file = Path(folder).expanduser().absolute(), file
         self._output, self._batch_size = Path(output).expanduser().absolute(), batch_size
 
@@ -64,5 +64,5 @@ class ScoreScheduler(Scheduler):
         scores = scoring.scores(self._found, network, self._records, trust, self._batch_size)
         plain = [scoring.as_plain(score) for score in scores]
         files.write_text(self._output, json.dumps(plain, indent=2, sort_keys=True) + "\n")
-        self.world.facts.update(scores=str(self._output), records=len(plain))
+        self.context.facts.update(scores=str(self._output), records=len(plain))
         log.info(f"{len(plain)} records scored: {self._output}")

@@ -8,7 +8,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.mml_core.importing import Import
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes import upgrade
-from mlpipe.running.steps import Step, World, raise_all, require_writable
+from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 
 
 class UpgradeScheduler(upgrade.UpgradeScheduler):
@@ -16,7 +16,7 @@ class UpgradeScheduler(upgrade.UpgradeScheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         subroutines: `upgrade` or `downgrade`.
         version: The version that files come from (upgrade) or go back to (downgrade); with `source` not needed.
         source: A project folder of mml-core whose records are taken over.
@@ -26,14 +26,14 @@ class UpgradeScheduler(upgrade.UpgradeScheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         subroutines: list[str],
         version: str | float | None,
         source: str | None = None,
         source_data: str | None = None,
     ) -> None:
-        super().__init__(run_config, world, subroutines=subroutines, version=version)
+        super().__init__(run_config, context, subroutines=subroutines, version=version)
         self._source, self._source_data = source, source_data
 
     def plan(self) -> list[Step]:
@@ -57,4 +57,4 @@ class UpgradeScheduler(upgrade.UpgradeScheduler):
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         data = None if self._source_data is None else Path(self._source_data).expanduser()
-        return Import(config, self.world, source.expanduser(), data).steps()
+        return Import(config, self.context, source.expanduser(), data).steps()

@@ -10,7 +10,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.musket import comparison_table
 from mlpipe.errors import DataError, problem
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Step, World
+from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -21,7 +21,7 @@ class AnalyzeScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         inputFolder: The folder that is searched.
         output: The table's file; None: report.csv in that folder.
         onlyMetric: The one metric to show; empty: all.
@@ -31,14 +31,14 @@ class AnalyzeScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         inputFolder: str,  # noqa: N803
         output: str | None,
         onlyMetric: str,  # noqa: N803
         sortBy: str,  # noqa: N803
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._folder, self._only, self._sort_by = Path(inputFolder).expanduser(), onlyMetric, sortBy
         self._output = Path(output).expanduser() if output else self._folder / "report.csv"
 
@@ -59,7 +59,7 @@ class AnalyzeScheduler(Scheduler):
         text = comparison_table.table(found, self._only, self._sort_by)
         self._output.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(self._output, text)
-        self.world.facts.update(experiments=len(found), output=str(self._output))
+        self.context.facts.update(experiments=len(found), output=str(self._output))
         log.info(text.rstrip())
         for note in comparison_table.notes(found, self._sort_by):
             log.warning(note)

@@ -24,7 +24,7 @@ from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, probl
 from mlpipe.running import launch
 from mlpipe.running.commands import Command
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import AGAIN, Step, World, full_disk
+from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.running.sweeps import search
 from mlpipe.runs.journal import Run
 
@@ -40,7 +40,7 @@ class FitScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         project: The folder with experiments; None: the current one, or the one that it lies in.
         name: Names of experiments, separated by commas; empty: all that are not finished.
         num_gpus: GPUs that are used at once: several train several folds side by side.
@@ -59,7 +59,7 @@ class FitScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         project: str | None,
         name: str,
@@ -75,7 +75,7 @@ class FitScheduler(Scheduler):
         lenient: bool,
         overrides: str,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._root = experiment_files.project_root(project)
         self._names = experiment_files.names_or_here(name, project)
         self._workers, self._resume, self._lenient = num_workers, allow_resume, lenient
@@ -110,7 +110,7 @@ class FitScheduler(Scheduler):
             if self._tasks:
                 settings = Settings(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
                 for config in self._configs(folder):
-                    steps += task.steps_of(config, self._root, (), settings, self.world)
+                    steps += task.steps_of(config, self._root, (), settings, self.context)
         if found:
             raise ConfigError(found)
         if not steps:
@@ -124,12 +124,12 @@ class FitScheduler(Scheduler):
             Interrupted: When asked to stop, with the command that goes on.
             DiskFull: When there is no disk space, likewise.
         """
-        with full_disk(AGAIN), self.world.stop.listening():
+        with full_disk(AGAIN), self.context.stop.listening():
             for step in self.plan():
                 names = f"--name {','.join(self._names)} " if self._names else ""
                 go_on = f"to go on: mml fit {names}--allow_resume True"
                 try:
-                    self.world.stop.check()
+                    self.context.stop.check()
                     step.call(None)
                 except Interrupted:
                     raise Interrupted(f"stopped in {step.name}; {go_on}") from None
@@ -142,7 +142,7 @@ class FitScheduler(Scheduler):
 
     def _after(self) -> None:
         """Call the functions that `fit_callbacks.after_fit` marks in the project's modules, once."""
-        if not self.world.facts.get("results"):
+        if not self.context.facts.get("results"):
             return
         config = experiment_files.experiments(self._root, self._names)[0] / CONFIG
         trust = tuple(self.run_config.tree.get("trust") or ())
@@ -224,7 +224,7 @@ class FitScheduler(Scheduler):
             else:
                 prepared = front.prepared("train", self._resumed(config) or self._training(config, "train", "predict"))
             if not self._only_report:
-                launch.execute(prepared, display=self.world.display, stop=self.world.stop)
+                launch.execute(prepared, display=self.context.display, stop=self.context.stop)
             self._report(config, prepared.run_config)
         except (Interrupted, KeyboardInterrupt):
             raise
@@ -244,8 +244,8 @@ class FitScheduler(Scheduler):
         if self._recalculate or self._only_report:
             summary = experiment_search.report(config, project, overrides)
         else:
-            summary = experiment_search.run(config, project, overrides, self.world.display, self.world.stop)
-        self.world.facts.setdefault("results", {})[str(config.parent)] = summary["best"]["result"]
+            summary = experiment_search.run(config, project, overrides, self.context.display, self.context.stop)
+        self.context.facts.setdefault("results", {})[str(config.parent)] = summary["best"]["result"]
         log.info(f"written to {config.parent / SUMMARY}")
 
     def _resumed(self, config: Path) -> list[str]:
@@ -262,12 +262,12 @@ class FitScheduler(Scheduler):
 
     def _report(self, config: Path, config_of_run: RunConfig) -> None:
         _, value = experiment_files.report(config, experiment_files.results_of(config), config_of_run)
-        self.world.facts.setdefault("results", {})[str(config.parent)] = value
+        self.context.facts.setdefault("results", {})[str(config.parent)] = value
         log.info(f"written to {config.parent / SUMMARY}")
 
     def _of_seeds(self, folder: Path, run: Run | None) -> None:
         """The parent's summary of an experiment with several seeds, and links to what each has."""
-        found = self.world.facts.get("results", {})
+        found = self.context.facts.get("results", {})
         seeds = [path.parent for path in experiment_files.seeds_of(folder)]
         values = [found[str(seed)] for seed in seeds if str(seed) in found]
         for link in [*folder.glob("metrics/*"), *folder.glob("weights/*")]:

@@ -22,7 +22,7 @@ from mlpipe.dialects.musket.experiment import Experiment
 from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
 from mlpipe.errors import ConfigError, MlpipeError, TrainingError, did_you_mean, in_short, listing, problem
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import AGAIN, Step, World, full_disk
+from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -33,7 +33,7 @@ class TaskScheduler(Scheduler):
 
     Args:
         run_config: The checked configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         project: The folder with experiments; None: the current one, or the one that it lies in.
         name: Names of experiments, separated by commas; empty: all that are finished.
         task: Names of tasks, separated by commas; `all` or empty: every one.
@@ -50,7 +50,7 @@ class TaskScheduler(Scheduler):
     def __init__(
         self,
         run_config: RunConfig,
-        world: World,
+        context: RunContext,
         *,
         project: str | None,
         name: str,
@@ -64,7 +64,7 @@ class TaskScheduler(Scheduler):
         cache: str | None,
         overrides: str,
     ) -> None:
-        super().__init__(run_config, world)
+        super().__init__(run_config, context)
         self._root = experiment_files.project_root(project)
         self._names = experiment_files.names_or_here(name, project)
         self._tasks = experiment_files.listed(task)
@@ -96,16 +96,16 @@ class TaskScheduler(Scheduler):
         settings = Settings(trust, tuple(shlex.split(self._overrides)), self._cache)
         for folder in folders:
             for config in experiment_files.seeds_of(folder) or [folder / CONFIG]:
-                steps += steps_of(config, self._root, self._tasks, settings, self.world)
+                steps += steps_of(config, self._root, self._tasks, settings, self.context)
         if not steps:
             log.info("no experiment is finished; mml fit trains them")
         return steps
 
     def run(self, resumed: Run | None = None) -> None:
         """Run one task after the other."""
-        with full_disk(AGAIN), self.world.stop.listening():
+        with full_disk(AGAIN), self.context.stop.listening():
             for step in self.plan():
-                self.world.stop.check()
+                self.context.stop.check()
                 step.call(None)
 
     def _fit_step(self, folders: Sequence[Path], key: str) -> Step:
@@ -121,7 +121,7 @@ class TaskScheduler(Scheduler):
         prepared = launch.prepare(
             "fit", [*(f"mode.{key}={as_text(value)}" for key, value in given.items()), f"trust={as_text(trust)}"]
         )
-        launch.execute(prepared, display=self.world.display, stop=self.world.stop)
+        launch.execute(prepared, display=self.context.display, stop=self.context.stop)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Settings:
     cache: Path
 
 
-def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings, world: World) -> list[Step]:
+def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings, context: RunContext) -> list[Step]:
     """A step for each task of one experiment.
 
     Args:
@@ -147,7 +147,7 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings
         root: The project's folder.
         wanted: Names of tasks; empty, or `all` among them: every one.
         settings: What the command line says.
-        world: Its facts are told what tasks return.
+        context: Its facts are told what tasks return.
 
     Raises:
         ConfigError: When there is no task of a name.
@@ -163,7 +163,7 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings
         found = zip(wrong, fixes, strict=True)
         raise ConfigError([problem("mode.task", "there is no such task", got=name, fix=fix) for name, fix in found])
     label = config.parent.relative_to(root).as_posix()
-    call = partial(_run, config, settings=settings, world=world)
+    call = partial(_run, config, settings=settings, context=context)
     return [Step(f"task {label} {name}", partial(call, name, known[name]), in_project=False) for name in names]
 
 
@@ -214,7 +214,7 @@ def _run(
     run: Run | None,
     *,
     settings: Settings,
-    world: World,
+    context: RunContext,
 ) -> None:
     """Call a task in its folder; what it returns is a fact."""
     folder = config.parent
@@ -226,7 +226,7 @@ def _run(
     place.mkdir(exist_ok=True)
     with _inside(place):
         returned = called(f"task {name}", function, **given)
-    world.facts.setdefault("tasks", {}).setdefault(folder.name, {})[name] = returned
+    context.facts.setdefault("tasks", {}).setdefault(folder.name, {})[name] = returned
 
 
 def _arguments(name: str, function: Callable[..., Any], experiment: Experiment, trust: Sequence[str]) -> dict[str, Any]:

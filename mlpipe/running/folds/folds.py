@@ -15,7 +15,7 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
 from mlpipe.running import image_cache, tasks
-from mlpipe.running.steps import World
+from mlpipe.running.steps import RunContext
 
 log = logging.getLogger("mlpipe")
 
@@ -28,7 +28,7 @@ class Folds:
 
     Attributes:
         config: The run's configuration.
-        world: The project, the display, the wish to stop.
+        context: The project, the display and the request to stop.
         task: The pivot.
         split: Its split.
         nested: Each fold is set aside as test data and the rest split anew.
@@ -36,7 +36,7 @@ class Folds:
     """
 
     config: RunConfig
-    world: World
+    context: RunContext
     task: Task
     split: Split
     nested: bool
@@ -47,7 +47,7 @@ class Folds:
         """The images of the pivot or of a task beside it, decoded when they are missing."""
         if of.name not in self._packs:
             most = max(tasks.unreadable_allowed(one, of) for one in (self.decoding, self.config))
-            self._packs[of.name] = image_cache.packed(self.world, self.decoding, of, max_unreadable=most)
+            self._packs[of.name] = image_cache.packed(self.context, self.decoding, of, max_unreadable=most)
         return self._packs[of.name]
 
     def view(self, fold: int, *, nested: bool | None = None) -> View:
@@ -73,25 +73,25 @@ class Folds:
         return view
 
 
-def problems(wanted: Sequence[int], there: Sequence[int]) -> list[str]:
+def unknown_folds(wanted: Sequence[int], there: Sequence[int]) -> list[str]:
     """A sentence for each fold that was asked for and is not there."""
     strange = [fold for fold in wanted if fold not in there]
     fix = f"the folds are {listing(there)}"
     return [problem("mode.folds", "there is no such fold", got=fold, fix=fix) for fold in strange]
 
 
-def tell_sizes(world: World, task: Task, split: Split, views: Sequence[View]) -> None:
+def tell_sizes(context: RunContext, task: Task, split: Split, views: Sequence[View]) -> None:
     """Log the parts of some folds, once in a run: several recipes of a preset have the same ones.
 
     Args:
-        world: Its facts get the counts under `parts`.
+        context: Its facts get the counts under `parts`.
         task: The task.
         split: Its split.
         views: The rows of the folds that will be trained.
     """
     counts = {name: [len(view.rows()[name]) for view in views] for name in _NAMES}
     facts = {"task": task.name, "folds": [view.fold for view in views], **counts}
-    told = world.facts.setdefault("parts", [])
+    told = context.facts.setdefault("parts", [])
     if facts in told:
         return
     told.append(facts)

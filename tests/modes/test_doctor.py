@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mlpipe.errors import ConfigError
 from mlpipe.modes import doctor
-from mlpipe.modes.doctor import findings
 from mlpipe.modes.doctor.findings import Finding
 
 FOUND = [
@@ -88,17 +89,18 @@ def test_names_that_a_terminal_would_obey_are_escaped() -> None:
     assert "\x1b" not in doctor.text([Finding("disks", "out_dir", "/tmp/\x1b[31mred")])
 
 
-def test_a_missing_library_keeps_nothing_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`packaging` comes with other libraries only."""
-    import sys
-
-    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
-    monkeypatch.delitem(sys.modules, "mlpipe.modes.doctor.packages", raising=False)
-    monkeypatch.delattr("mlpipe.modes.doctor.packages", raising=False)
-    question = doctor.parsed(["--offline"], {})
-    listed = [(topic, check) for topic, check in doctor.checks(question, {}) if topic != "devices"]
-    found = findings.all_of(listed)
-    assert {one.topic for one in found if one.level == "note" and "packaging" in one.advice} == {
-        "packages", "conflicts", "extras",
-    }  # fmt: skip
-    assert {"memory", "disks", "weights"} <= {one.topic for one in found}
+def test_missing_libraries_keep_nothing_from_being_told(tmp_path: Path) -> None:
+    """`packaging` comes with other libraries only, and PyYAML is what files are read with."""
+    code = """
+import sys
+sys.modules |= {"packaging.requirements": None, "yaml": None}
+from mlpipe.modes import doctor
+doctor._devices = lambda environment: []
+sys.exit(doctor.main(["--offline", "--json"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert told["problems"] == ["packaging.requirements: is not installed; install mlpipe with its dependencies"]
+    assert [one.partition(":")[0] for one in told["notes"] if "could not be found out" in one] == ["disks"]
+    assert {"memory", "processor", "weights", "encodings"} <= set(told["facts"])

@@ -241,7 +241,9 @@ def _of_section(said: _Said, group: str, word: str) -> list[Key]:
     """The keys of a section: those of the chosen option; of all options where none of these begins so."""
     listed = keys.of_group(group, said.folders)
     chosen = said.options(group)
-    own = [key for key in listed.values() if set(key.options) & set(chosen)]
+    # The task by default is only an example.
+    is_open = group == "task" and group not in said.values
+    own = [key for key in listed.values() if is_open or set(key.options) & set(chosen)]
     start = f"{group}.{word.partition('.')[2]}"
     if group == "trainer" or not any(key.name.startswith(start) for key in own):
         own += keys.further(group).values()

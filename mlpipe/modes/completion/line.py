@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 # Behind these bash begins another piece of a word.
-_BREAKS = "=:"
+_BREAKS = "=:@"
 
 
 @dataclass(frozen=True)

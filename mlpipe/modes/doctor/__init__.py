@@ -136,8 +136,11 @@ def checks(question: Question, environment: Mapping[str, str]) -> list[tuple[str
 
 
 def _packages(what: str) -> Sequence[Finding]:
-    from mlpipe.modes.doctor import packages
-
+    try:
+        from mlpipe.modes.doctor import packages
+    except ImportError as error:
+        text = problem(str(error.name), "is not installed", fix="install mlpipe with its dependencies")
+        return [Finding("packages", str(error.name), None, "problem", text)] if what == "versions" else []
     check = {"versions": packages.versions, "conflicts": packages.conflicts, "extras": packages.extras}[what]
     return check(packages.declared(), packages.installed())
 

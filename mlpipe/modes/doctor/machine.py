@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mlpipe import files
 from mlpipe.errors import problem
 from mlpipe.modes.doctor.findings import Finding, size
 
@@ -272,6 +271,9 @@ def disks(out_dir: Path, data_dir: Path) -> list[Finding]:
         out_dir: The folder of results; it need not be there yet.
         data_dir: The folder of tasks and caches.
     """
+    # It needs a library, which may be what is missing.
+    from mlpipe import files
+
     places = {"out_dir": out_dir, "data_dir": data_dir, "temporary files": Path(tempfile.gettempdir())}
     found = []
     for name, folder in places.items():

@@ -98,6 +98,7 @@ def test_keys() -> None:
     # None of the default option begins so, but one of others.
     assert found("train optimizer.mome") == ["optimizer.momentum=", "optimizer.momentum_decay="]
     assert "trainer.benchmark=" in found("train trainer.") and found("train recommend.ba") == ["recommend.batch_size="]
+    assert "task.root=" in found("train task.ro") and "task.root=" not in found("train task=digits task.")
     assert "hydra.launcher.timeout_min=" in found("train hydra.launcher.t")
 
 

@@ -180,7 +180,7 @@ def _run(call: Call) -> int:
     if "help" in call.flags or not (call.mode or call.overrides):
         from mlpipe.modes import help
 
-        shown = help.main([*filter(None, [call.mode]), *call.overrides])
+        shown = help.main([*filter(None, [call.mode]), *call.overrides], tuple(call.config_dirs))
         return shown if "help" in call.flags else INPUT_IS_WRONG
     from mlpipe.config import catalog
 

@@ -197,10 +197,18 @@ def defaults() -> dict[str, str]:
     return dict(re.findall(r"^ +- (\w+): (\w+)$", text, re.MULTILINE))
 
 
-def of_option(group: str, option: str) -> dict[str, Key]:
+def of_option(group: str, option: str, extra: tuple[Path, ...] = ()) -> dict[str, Key]:
     """The keys that one option has, by full name, in the order of its file."""
-    own = of_group(group)
-    return {name: own[name] for name in _option_settings(group, option, ())}
+    own = of_group(group, extra)
+    return {name: own[name] for name in _option_settings(group, option, extra)}
+
+
+def option_text(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
+    """The text of an option's file, comments included; that of the last folder that has it."""
+    for root in (*reversed(extra), catalog.conf_dir()):
+        if (file := root / group / f"{option}.yaml").is_file():
+            return file.read_text("utf-8")
+    return ""
 
 
 @functools.cache
@@ -231,7 +239,7 @@ def referred(default: str) -> str:
 
 def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[str, Setting]:
     """The settings of one option by full name, those of the options that its `defaults` name included."""
-    text = _text(group, option, extra)
+    text = option_text(group, option, extra)
     above = "" if "# @package _global_" in text else group.replace("/", ".")
     found: dict[str, Setting] = {}
     for parent in _parents(text):
@@ -254,13 +262,6 @@ def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[s
     return found
 
 
-def _text(group: str, option: str, extra: tuple[Path, ...]) -> str:
-    for root in (*reversed(extra), catalog.conf_dir()):
-        if (file := root / group / f"{option}.yaml").is_file():
-            return file.read_text("utf-8")
-    return ""
-
-
 def _parents(text: str) -> list[str]:
     """The options of the same group that a file's `defaults` name."""
     block = re.search(r"^defaults:\n((?: +- .*\n)+)", text, re.MULTILINE)
@@ -274,7 +275,7 @@ def _target(text: str) -> str:
 
 
 def _target_of(group: str, option: str) -> str:
-    text = _text(group, option, ())
+    text = option_text(group, option)
     return _target(text) or next((found for parent in _parents(text) if (found := _target_of(group, parent))), "")
 
 

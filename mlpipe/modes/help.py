@@ -14,10 +14,9 @@ import difflib
 import importlib.util
 import inspect
 import re
-import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from mlpipe.config import catalog, keys
 from mlpipe.config.keys import NEEDED, Key
 from mlpipe.errors import INPUT_IS_WRONG, listing
 from mlpipe.modes import WORDS
+from mlpipe.modes.terminal import paragraph, table
 
 # What people change first, in the order of a run.
 FIRST = (
@@ -43,24 +43,25 @@ _MORE = (
 _MOST, _MOST_PAGES = 12, 3
 
 
-def main(words: Sequence[str]) -> int:
+def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
     """Print what is known of the words: a page, or where they occur.
 
     Args:
         words: The words, of which a mode may be the first; none for the first page.
+        extra: Further folders of configuration files.
 
     Returns:
         0, or 2 where nothing is known.
     """
     mode, known = "", [word for word in words if word not in ("-h", "--help")]
-    if known and known[0] in catalog.options("mode"):
+    if known and known[0] in catalog.options("mode", extra):
         mode, known = known[0], known[1:] or known
     if not known:
         print(front())
     elif mode and sum("=" in word for word in known) > 1:
         # A whole command, of which nothing by itself is asked for.
-        print(mode_page(mode))
-    elif pages := [page for word in known for page in _pages(word)] if _are_names(known) else []:
+        print(mode_page(mode, extra))
+    elif pages := [page for word in known for page in _pages(word, extra)] if _are_names(known) else []:
         print("\n\n".join(pages))
     elif found := occurrences(known):
         print("\n\n".join(found))
@@ -90,49 +91,49 @@ def front() -> str:
     return "\n".join(lines)
 
 
-def mode_page(mode: str) -> str:
+def mode_page(mode: str, extra: tuple[Path, ...] = ()) -> str:
     """A mode: what it is for, its keys, and where it learns the groups and the keys that are changed first."""
-    own = keys.of_option("mode", mode)
-    lines = [f"mml {mode} [group=option] [key=value] ...", "", *_head("mode", mode)]
+    own = keys.of_option("mode", mode, extra)
+    lines = [f"mml {mode} [group=option] [key=value] ...", "", *_head("mode", mode, extra)]
     if own:
-        lines += ["", "keys of the mode:", *_table(_row(key, mode) for key in own.values())]
+        lines += ["", "keys of the mode:", *table(_row(key, mode) for key in own.values())]
     if "mode.nested" in own:
         lines += ["", "groups and their options, the one that is used by itself first:", *_groups()]
-        lines += ["", "keys that are changed first:", *_table(_row(key, _usual(key)) for key in map(_key, FIRST))]
+        lines += ["", "keys that are changed first:", *table(_row(key, _usual(key)) for key in map(_key, FIRST))]
         lines += ["", "more:", *(f"  {line}" for line in _MORE)]
     else:
         lines += ["", "Groups (task=NAME and others) and keys of no mode (proj=NAME and others): mml help"]
     return "\n".join(lines)
 
 
-def group_page(group: str) -> str:
+def group_page(group: str, extra: tuple[Path, ...] = ()) -> str:
     """A group: its options, the keys of the one that is used by itself, and those that only others have."""
-    names = keys.options(group)
+    names = keys.options(group, extra)
     chosen = keys.defaults().get(group, "")
     also = next((f", also written {short}" for short, full in catalog.ALIASES.items() if full == group), "")
     lines = [f"{group}=OPTION{also}; options{', ' + chosen + ' where nothing is said' if chosen else ''}:"]
-    lines += _table((name, catalog.purpose(group, name).partition(": mml ")[0]) for name in names)
-    found = list(keys.of_group(group).values())
+    lines += table((name, _first(group, name, extra).partition(": mml ")[0]) for name in names)
+    found = list(keys.of_group(group, extra).values())
     of_chosen = [key for key in found if chosen in key.options]
     others = [key for key in found if chosen not in key.options]
     if of_chosen:
-        lines += ["", f"keys of {group}={chosen}:", *_table(_row(key, chosen) for key in of_chosen)]
+        lines += ["", f"keys of {group}={chosen}:", *table(_row(key, chosen) for key in of_chosen)]
     if others:
         title = f"keys that {group}={chosen} does not have:" if of_chosen else "keys:"
-        lines += ["", title, *_table(_row_of_some(key, names) for key in others)]
+        lines += ["", title, *table(_row_of_some(key, names) for key in others)]
     if further := keys.further(group):
-        lines += ["", "keys that may be given besides:", *_table(_row(key, "") for key in further.values())]
+        lines += ["", "keys that may be given besides:", *table(_row(key, "") for key in further.values())]
     lines += ["", f"mml help {group}=OPTION shows one option, mml help KEY all that is known of a key."]
     return "\n".join([*lines, *_named_in(rf"\b{group}=")])
 
 
-def option_page(group: str, option: str) -> str:
+def option_page(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
     """An option: what it is for and its keys with their whole meaning."""
-    own = keys.of_option(group, option)
-    lines = [f"{group}={option}", "", *_head(group, option)]
+    own = keys.of_option(group, option, extra)
+    lines = [f"{group}={option}", "", *_head(group, option, extra)]
     if own:
         lines += ["", "keys:"]
-        lines += _table((key.name, _default(key, option), key.meaning(option)) for key in own.values())
+        lines += table((key.name, _default(key, option), key.meaning(option)) for key in own.values())
     return "\n".join([*lines, *_named_in(rf"\b{group}={option}\b")])
 
 
@@ -156,7 +157,7 @@ def key_page(key: Key) -> str:
     facts += [("used by", text) for text in _users(key)]
     example = f"mml {usual if key.group == 'mode' else 'train'} {key.name}=VALUE"
     facts.append(("write", f"{example} ({key.group}={usual} has it)" if _needs_option(key, usual) else example))
-    return "\n".join([key.name, *_table(facts), *_named_in(_naming(key.name))])
+    return "\n".join([key.name, *table(facts), *_named_in(_naming(key.name))])
 
 
 def _naming(name: str) -> str:
@@ -175,7 +176,7 @@ def occurrences(words: Sequence[str]) -> list[str]:
     wanted = [word.lower() for text in texts for word in text.split()]
     found = []
     if named := [group for group in catalog.groups() if all(word in group for word in wanted)]:
-        found.append("\n".join(["groups:", *_table((group, ", ".join(keys.options(group))) for group in named)]))
+        found.append("\n".join(["groups:", *table((group, ", ".join(keys.options(group))) for group in named)]))
     rows = [(_rank(wanted, key.leaf, key.meaning()), key) for key in keys.all_keys().values()]
     # What people change first is looked for most, what a task recommends least.
     best = sorted(
@@ -184,7 +185,7 @@ def occurrences(words: Sequence[str]) -> list[str]:
         if rank < 3
     )
     if best:
-        shown = _table((rows[at][1].name, rows[at][1].summary()) for *_, at in best[:_MOST])
+        shown = table((rows[at][1].name, rows[at][1].summary()) for *_, at in best[:_MOST])
         found.append("\n".join(["keys:", *shown, *_rest(len(best))]))
     listed = []
     for group, name in _options():
@@ -192,28 +193,28 @@ def occurrences(words: Sequence[str]) -> list[str]:
         if (rank := _rank(wanted, name, purpose)) < 3:
             listed.append((rank, f"{group}={name}" if group != "mode" else f"mml {name}", purpose))
     if listed:
-        shown = _table((name, purpose) for _, name, purpose in sorted(listed)[:_MOST])
+        shown = table((name, purpose) for _, name, purpose in sorted(listed)[:_MOST])
         found.append("\n".join(["options and modes:", *shown, *_rest(len(listed))]))
     return [*found, *_pages_with(lambda line: all(word in line.lower() for word in wanted), _MOST // 2)]
 
 
-def _pages(word: str) -> Iterator[str]:
+def _pages(word: str, extra: tuple[Path, ...]) -> Iterator[str]:
     """The pages that a word names by itself: a mode, one of the words beside them, a group, an option, a key."""
     name, equals, option = word.partition("=")
     name = catalog.ALIASES.get(name, name)
-    groups = [*catalog.groups(), keys.LAUNCHER]
-    if not equals and name in catalog.options("mode"):
-        yield mode_page(name)
+    groups = [*catalog.groups(extra), keys.LAUNCHER]
+    if not equals and name in catalog.options("mode", extra):
+        yield mode_page(name, extra)
     elif not equals and name in WORDS:
         yield _manual(name)
-    if name in groups and option in catalog.options(name):
-        yield option_page(name, option) if name != "mode" else mode_page(option)
+    if name in groups and option in catalog.options(name, extra):
+        yield option_page(name, option, extra) if name != "mode" else mode_page(option, extra)
     elif name in groups and (not equals or not option):
-        yield group_page(name)
+        yield group_page(name, extra)
     elif (key := keys.find(name)) is not None:
         yield key_page(key)
     elif not equals and (below := [key for key in keys.all_keys() if key.startswith(f"{name}.")]):
-        yield "\n".join([f"{name}: keys", *_table(_row(_key(one), "") for one in below)])
+        yield "\n".join([f"{name}: keys", *table(_row(_key(one), "") for one in below)])
 
 
 def _manual(word: str) -> str:
@@ -320,43 +321,28 @@ def _groups() -> list[str]:
     shorts = {full: short for short, full in catalog.ALIASES.items()}
     named = [(group, f"{group} ({shorts[group]})" if group in shorts else group) for group in catalog.groups()]
     rows = [(shown, ", ".join(keys.options(group))) for group, shown in named if group != "mode"]
-    return _table([*rows, (keys.LAUNCHER, f"{', '.join(keys.options(keys.LAUNCHER))} (with -m)")])
+    return table([*rows, (keys.LAUNCHER, f"{', '.join(keys.options(keys.LAUNCHER))} (with -m)")])
 
 
 def _options() -> Iterator[tuple[str, str]]:
     return ((group, name) for group in catalog.groups() for name in catalog.options(group))
 
 
-def _head(group: str, option: str) -> list[str]:
+def _head(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
     """The comment at the top of an option's file: its purpose, and what else there is to say."""
-    lines = catalog.option_text(group, option).splitlines()
+    first, *others = _comment(group, option, extra)
+    return [*paragraph(first), *paragraph(" ".join(others))]
+
+
+def _first(group: str, option: str, extra: tuple[Path, ...]) -> str:
+    """The purpose of an option, as `catalog.purpose` has it of those of the program."""
+    return _comment(group, option, extra)[0]
+
+
+def _comment(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
+    lines = keys.option_text(group, option, extra).splitlines()
     end = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    first, *others = [line.lstrip("# ") for line in lines[:end] if not line.startswith("# @")] or [""]
-    return [*_wrapped(first, 0), *_wrapped(" ".join(others), 0)]
-
-
-def _table(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows in columns, the last of which is wrapped where the terminal ends."""
-    all_rows = [tuple(row) for row in rows]
-    if not all_rows:
-        return []
-    widths = [min(max(len(row[place]) for row in all_rows), 36) for place in range(len(all_rows[0]) - 1)]
-    lines = []
-    for row in all_rows:
-        start = "  " + "".join(f"{text:{width}}  " for text, width in zip(row, widths, strict=False))
-        indent = 2 + sum(width + 2 for width in widths)
-        rest = _wrapped(row[-1], indent) or [""]
-        if len(start) > indent:
-            lines += [start.rstrip(), *rest]
-        else:
-            lines += [(start + rest[0].strip()).rstrip(), *rest[1:]]
-    return lines
-
-
-def _wrapped(text: str, indent: int) -> list[str]:
-    width = max(shutil.get_terminal_size((110, 24)).columns, indent + 40)
-    margin = " " * indent
-    return textwrap.wrap(text, width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
+    return [line.lstrip("# ") for line in lines[:end] if not line.startswith("# @")] or [""]
 
 
 def _rank(wanted: Sequence[str], name: str, text: str) -> int:

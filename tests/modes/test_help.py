@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -156,6 +157,19 @@ def test_an_unknown_word_gets_near_names(word: str, near: str, capsys: pytest.Ca
 def test_a_word_that_is_a_mode_and_a_group_has_both_pages(capsys: pytest.CaptureFixture[str]) -> None:
     page = shown(capsys, "help", "task")
     assert page.startswith("mml task [group=option]") and "\n\ntask=OPTION; options, fashion_mini" in page
+
+
+def test_folders_of_ones_own_have_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "loss").mkdir(parents=True)
+    (tmp_path / "squares.py").write_text('def squared(labels, *, scale: float = 1.0):\n    """A loss.\n\n    Args:\n'
+                                         '        scale: What it is multiplied by.\n    """\n')  # fmt: skip
+    (tmp_path / "conf" / "loss" / "squared.yaml").write_text("# Brier's loss\n_target_: squares.squared\nscale: 1.0\n")
+    page = shown(capsys, "train", "loss=squared", "--help", "--config-dir=conf")
+    assert page.startswith("loss=squared\n\nBrier's loss\n\nkeys:\n  loss.scale  1.0  What it is multiplied by.")
+    assert "\n  squared " in shown(capsys, "train", "loss", "--help", "--config-dir=conf")
 
 
 def test_a_whole_command_with_help_shows_the_mode(capsys: pytest.CaptureFixture[str]) -> None:

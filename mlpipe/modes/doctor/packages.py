@@ -189,7 +189,10 @@ def conflicts(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
     found = [Finding("conflicts", "requirements", text, "problem", text) for text in wrong]
     found += of_builds(here.get("torch"), here.get("torchvision"))
     found += of_opencv(here)
-    found += of_copies(sys.path, _PACKAGE, needs, here)
+    found += of_copies(sys.path, _PACKAGE)
+    if canonicalize_name(needs.name) != _PACKAGE.name and _PACKAGE.name in here:
+        commands = metadata.distribution(_PACKAGE.name).entry_points
+        found += of_name(needs.name, here[_PACKAGE.name], is_ours=any(_is_ours(one.value) for one in commands))
     return found or [Finding("conflicts", "packages", "none")]
 
 
@@ -249,25 +252,33 @@ def of_opencv(here: Mapping[str, str]) -> list[Finding]:
     return [Finding("conflicts", "cv2", present, "note", text)]
 
 
-def of_copies(path: Sequence[str], package: Path, needs: Declared, here: Mapping[str, str]) -> list[Finding]:
-    """Whether another package has this one's name.
+def of_copies(path: Sequence[str], package: Path) -> list[Finding]:
+    """Whether Python finds another package of this name.
 
     Args:
         path: Where Python looks for modules.
         package: The folder of this package.
-        needs: What this program declares.
-        here: Installed versions by normalised name.
     """
     found = []
     others = {(Path(entry or ".") / package.name).resolve() for entry in path}
     for other in sorted(others - {package.resolve()}):
         if (other / "__init__.py").is_file():
-            text = problem(
-                package.name, f"another one lies in {other.parent}; this is {package}", fix="remove one of them"
-            )
+            wrong = f"another one lies in {other.parent}; this is {package}"
+            text = problem(package.name, wrong, fix="remove one of them")
             found.append(Finding("conflicts", package.name, str(other), "note", text))
-    if canonicalize_name(needs.name) != package.name and package.name in here:
-        wrong = f"the installed package of this name is another program; this one is {needs.name}"
-        text = problem(package.name, wrong, got=here[package.name], fix=f"pip uninstall {package.name}")
-        found.append(Finding("conflicts", "package name", here[package.name], "problem", text))
     return found
+
+
+def of_name(name: str, version: str, *, is_ours: bool) -> list[Finding]:
+    """What a distribution means whose name is this package's, while this program's has another.
+
+    Args:
+        name: This program's distribution.
+        version: The version of the other one.
+        is_ours: Whether it has this program's command: then it is an earlier version.
+    """
+    package = _PACKAGE.name
+    what = "an earlier version of this program" if is_ours else "another program, whose files may replace this one's"
+    fix = f"pip uninstall {package}, then install {name} again"
+    text = problem(package, f"the distribution of this name is {what}", got=version, fix=fix)
+    return [Finding("conflicts", "distribution", version, "note" if is_ours else "problem", text)]

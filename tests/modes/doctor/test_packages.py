@@ -124,10 +124,18 @@ def test_another_package_of_the_name(tmp_path: Path) -> None:
         if name != "empty":
             (tmp_path / name / "mlpipe/__init__.py").touch()
     path = [str(tmp_path / name) for name in ("own", "other", "empty", "none")]
-    (found,) = packages.of_copies(path, tmp_path / "own/mlpipe", declared([]), {})
+    (found,) = packages.of_copies(path, tmp_path / "own/mlpipe")
     assert found.level == "note" and found.value == str(tmp_path / "other/mlpipe")
-    (found,) = packages.of_copies(path[:1], tmp_path / "own/mlpipe", declared([]), {"mlpipe": "3.1"})
-    assert found.level == "problem" and "this one is name-of-it, got '3.1'; pip uninstall mlpipe" in found.advice
+    assert packages.of_copies(path[:1], tmp_path / "own/mlpipe") == []
+
+
+@pytest.mark.parametrize(
+    ("is_ours", "level", "what"), [(False, "problem", "another program"), (True, "note", "an earlier")]
+)
+def test_a_distribution_of_the_name(is_ours: bool, level: str, what: str) -> None:
+    (found,) = packages.of_name("name-of-it", "3.1", is_ours=is_ours)
+    assert found.level == level and f"the distribution of this name is {what}" in found.advice
+    assert found.advice.endswith("pip uninstall mlpipe, then install name-of-it again")
 
 
 def test_this_installation_has_no_conflict_of_requirements() -> None:

@@ -39,10 +39,10 @@ test-program: setup  ## the tests that go through the whole program
 test-services: setup services  ## the tests that start servers on this machine
 	$(PYTEST) -m services
 
-services:  ## install the servers of the tests, where this is root on Debian (a test without its server is skipped)
-	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && ! (command -v chromium && ls -d /usr/lib/postgresql/*) >/dev/null 2>&1; \
-	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql >/dev/null \
-	|| echo "no servers could be installed; tests that need them are skipped"; fi
+services:  ## install the servers, browser and shells of the tests, where this is root on Debian (a test without its server is skipped)
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && ! (command -v chromium && command -v zsh && command -v fish && ls -d /usr/lib/postgresql/*) >/dev/null 2>&1; \
+	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql zsh fish >/dev/null \
+	|| echo "these could not be installed; tests that need them are skipped"; fi
 
 coverage: setup  ## which lines the unit tests reach
 	$(PYTEST) $(UNITS) --cov --cov-report term-missing:skip-covered

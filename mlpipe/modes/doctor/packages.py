@@ -174,7 +174,8 @@ def install_line(needs: Declared, extra: str) -> str:
     """
     if needs.folder is not None:
         return f"pip install '.[{extra}]' in {needs.folder}"
-    return "pip install " + " ".join(f"'{one.name}{one.specifier}'" for one in needs.extras[extra])
+    packages = " ".join(f"'{one.name}{one.specifier}'" for one in needs.extras[extra])
+    return f"pip install {packages}"
 
 
 def conflicts(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
@@ -247,7 +248,7 @@ def of_opencv(here: Mapping[str, str]) -> list[Finding]:
     present = [name for name in _OPENCV if name in here]
     if len(present) < 2:
         return []
-    fix = f"pip uninstall {' '.join(present)}, then pip install opencv-python-headless"
+    fix = f"pip uninstall {' '.join(present)}, then pip install {_OPENCV[1]}"
     text = problem("cv2", "several packages bring it and overwrite each other", got=", ".join(present), fix=fix)
     return [Finding("conflicts", "cv2", present, "note", text)]
 

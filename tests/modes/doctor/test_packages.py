@@ -14,6 +14,7 @@ from mlpipe.modes.doctor import packages
 from mlpipe.modes.doctor.packages import Declared
 
 TOP = Path(__file__).parents[3]
+PIP = "pip install"
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]
 
 
@@ -57,8 +58,8 @@ def test_versions() -> None:
         ("torch", "2.14.0", "ok"), ("pandas", "1.5", "problem"), ("h5py", None, "problem"), ("PyYAML", "6.0.3", "ok"),
         ("tested versions", ["torch 2.14.0 (2.15.0)"], "note"),
     ]  # fmt: skip
-    assert found[2].advice == "pandas: >=2.2 is needed, got '1.5'; pip install 'pandas>=2.2'"
-    assert found[3].advice == "h5py: is not installed; pip install 'h5py>=3'"
+    assert found[2].advice == f"pandas: >=2.2 is needed, got '1.5'; {PIP} 'pandas>=2.2'"
+    assert found[3].advice == f"h5py: is not installed; {PIP} 'h5py>=3'"
     assert "make setup" in found[-1].advice
 
 
@@ -81,9 +82,9 @@ def test_extras() -> None:
     in_wheel = packages.extras(declared([]), here)
     assert [(one.name, one.value) for one in in_wheel] == [
         ("kornia", "kornia 0.9.0"),
-        ("slurm", "not installed: pip install 'submitit>=1.5' 'a'"),
+        ("slurm", f"not installed: {PIP} 'submitit>=1.5' 'a'"),
     ]
-    assert packages.extras(declared([], folder=TOP), here)[1].value == f"not installed: pip install '.[slurm]' in {TOP}"
+    assert packages.extras(declared([], folder=TOP), here)[1].value == f"not installed: {PIP} '.[slurm]' in {TOP}"
     assert {one.level for one in in_wheel} == {"ok"}
 
 
@@ -93,8 +94,8 @@ def test_requirements_all_the_way_down(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(packages.unmet(["vision"], {"vision": "1", "frame": "2.0", "numbers": "3.1"})) == []
     found = list(packages.unmet(["vision"], {"vision": "1", "frame": "2.1", "numbers": "2"}))
     assert found == [
-        "vision needs it: frame: ==2.0 is needed, got '2.1'; pip install 'frame==2.0'",
-        "frame needs it: numbers: >=3 is needed, got '2'; pip install 'numbers>=3'",
+        f"vision needs it: frame: ==2.0 is needed, got '2.1'; {PIP} 'frame==2.0'",
+        f"frame needs it: numbers: >=3 is needed, got '2'; {PIP} 'numbers>=3'",
     ]
     assert list(packages.unmet(["absent"], {})) == []
 

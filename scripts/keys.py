@@ -26,7 +26,8 @@ A default such as `${recommend.lr}` is another key's value: tasks recommend what
 
 def text() -> str:
     """The whole page."""
-    parts = [_HEAD, "## Keys of no group\n", *_keys(keys.top_keys().values(), [])]
+    alone = [key for key in keys.all_keys().values() if not key.group]
+    parts = [_HEAD, "## Keys of no group\n", *_keys(alone, [])]
     for group in (*catalog.groups(), keys.LAUNCHER):
         parts += _group(group)
     return "\n".join(parts)

@@ -34,6 +34,11 @@ _OF_OWN_NAMES = ("given", "preset.recipes", "search_space.params")
 _NO_KEYS = ("_target_", "scheduler", "defaults", "trust")
 # Files of options that are no group of the catalogue, by the group's name in an override.
 LAUNCHER = "hydra/launcher"
+# Words that are written like keys, and are read before a configuration is made.
+_WORDS = {
+    "recipe": "A file with overrides of this command: a native YAML file, or one of another program (docs/from_*.md).",
+    "continue": "Go on with a run that was stopped: latest, or the name of a run or the end of it.",
+}
 # What code checks that no annotation says.
 _VALUES = {
     "seed": "a whole number from 0 to 4294967295",
@@ -140,8 +145,11 @@ class Key:
 
 @functools.cache
 def all_keys() -> dict[str, Key]:
-    """Every key that a file of `conf/` has, by full name: those of no group first, then group by group."""
-    found = dict(top_keys())
+    """Every key that a file of `conf/` has, by full name: those of no group first, then group by group.
+
+    `recipe` and `continue`, which no file has, are among those of no group.
+    """
+    found = {**top_keys(), **_words()}
     for group in (*catalog.groups(), LAUNCHER):
         for name, key in of_group(group).items():
             if name in found:
@@ -160,6 +168,10 @@ def find(name: str) -> Key | None:
     head, dot, rest = name.partition(".")
     name = f"{catalog.ALIASES.get(head, head)}{dot}{rest}"
     return all_keys().get(name) or (further(head).get(name) if head in catalog.groups() else None)
+
+
+def _words() -> dict[str, Key]:
+    return {name: Key(name, "", (Setting("", "", meaning, ""),)) for name, meaning in _WORDS.items()}
 
 
 @functools.cache

@@ -40,7 +40,7 @@ _MORE = (
     "mml help learning rate      keys, options and pages that have these words",
     "docs/keys.md                all keys; mml train --cfg job: the configuration of a command",
 )  # fmt: skip
-_MOST, _MOST_PAGES = 12, 3
+_MOST, _MOST_PAGES, _NOWHERE = 12, 3, 3
 
 
 def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
@@ -53,17 +53,21 @@ def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
     Returns:
         0, or 2 where nothing is known.
     """
-    mode, known = "", [word for word in words if word not in ("-h", "--help")]
-    if known and known[0] in catalog.options("mode", extra):
-        mode, known = known[0], known[1:] or known
+    mode, known = "", [word.strip().rstrip(".=") for word in words if word not in ("-h", "--help")]
+    known = [word for word in known if word]
+    if len(known) > 1 and known[0] in catalog.options("mode", extra):
+        mode, known = known[0], known[1:]
+        # What is a key of the mode is meant by its last word, too.
+        own = keys.of_option("mode", mode, extra)
+        known = [f"mode.{word}" if f"mode.{word}" in own else word for word in known]
     if not known:
         print(front())
     elif mode and sum("=" in word for word in known) > 1:
         # A whole command, of which nothing by itself is asked for.
         print(mode_page(mode, extra))
-    elif pages := [page for word in known for page in _pages(word, extra)] if _are_names(known) else []:
+    elif pages := [page for word in known for page in _pages(word, mode, extra)] if _are_names(known) else []:
         print("\n\n".join(pages))
-    elif found := occurrences(known):
+    elif not any(_is_no_option(word, extra) for word in known) and (found := occurrences(known)):
         print("\n\n".join(found))
     else:
         print(_unknown(" ".join(known)), file=sys.stderr)
@@ -137,9 +141,14 @@ def option_page(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
     return "\n".join([*lines, *_named_in(rf"\b{group}={option}\b")])
 
 
-def key_page(key: Key) -> str:
-    """A key: meaning, values, defaults of all options, where it is used, pages that tell of it."""
-    usual = _usual(key)
+def key_page(key: Key, option: str = "") -> str:
+    """A key: meaning, values, defaults of all options, where it is used, pages that tell of it.
+
+    Args:
+        key: The key.
+        option: The option that is asked about; empty: the group's own choice.
+    """
+    usual = option or _usual(key)
     facts: list[tuple[str, str]] = [("meaning", key.meaning(usual))]
     meanings: dict[str, list[str]] = {}
     for one in key.settings:
@@ -174,15 +183,34 @@ def occurrences(words: Sequence[str]) -> list[str]:
     # Of an override that sets no key its name is looked for.
     texts = [text.partition("=")[0] or text for text in words]
     wanted = [word.lower() for text in texts for word in text.split()]
+    found = _occurrences(wanted, len(wanted))
+    if not found and len(wanted) > 1:
+        # Most of the words, where nothing has them all.
+        found = next((some for least in range(len(wanted) - 1, 0, -1) if (some := _occurrences(wanted, least))), [])
+        return (
+            [f"nothing has all words; {'one of them is' if len(wanted) == 2 else 'most of them are'} in:", *found]
+            if found
+            else []
+        )
+    return found
+
+
+def _occurrences(wanted: Sequence[str], least: int) -> list[str]:
+    """Where so many of the words occur."""
     found = []
-    if named := [group for group in catalog.groups() if all(word in group for word in wanted)]:
+    if named := [group for group in _all_groups() if sum(word in group for word in wanted) >= least]:
         found.append("\n".join(["groups:", *table((group, ", ".join(keys.options(group))) for group in named)]))
-    rows = [(_rank(wanted, key.leaf, key.meaning()), key) for key in keys.all_keys().values()]
-    # What people change first is looked for most, what a task recommends least.
+    rows = [(_rank(wanted, least, key.leaf, key.meaning()), key) for key in keys.all_keys().values()]
+    # What people change first is looked for more than others, what a task recommends less.
     best = sorted(
-        (FIRST.index(key.name) if key.name in FIRST else len(FIRST), rank, key.name.startswith("recommend."), at)
+        (
+            rank - (key.name in FIRST),
+            FIRST.index(key.name) if key.name in FIRST else len(FIRST),
+            key.name.startswith("recommend."),
+            at,
+        )
         for at, (rank, key) in enumerate(rows)
-        if rank < 3
+        if rank < _NOWHERE
     )
     if best:
         shown = table((rows[at][1].name, rows[at][1].summary()) for *_, at in best[:_MOST])
@@ -190,18 +218,26 @@ def occurrences(words: Sequence[str]) -> list[str]:
     listed = []
     for group, name in _options():
         purpose = catalog.purpose(group, name)
-        if (rank := _rank(wanted, name, purpose)) < 3:
+        if (rank := _rank(wanted, least, name, purpose)) < _NOWHERE:
             listed.append((rank, f"{group}={name}" if group != "mode" else f"mml {name}", purpose))
     if listed:
         shown = table((name, purpose) for _, name, purpose in sorted(listed)[:_MOST])
         found.append("\n".join(["options and modes:", *shown, *_rest(len(listed))]))
-    return [*found, *_pages_with(lambda line: all(word in line.lower() for word in wanted), _MOST // 2)]
+    if least == len(wanted):
+        found += _pages_with(lambda line: all(word in line.lower() for word in wanted), _MOST // 2)
+    return found
 
 
-def _pages(word: str, extra: tuple[Path, ...]) -> Iterator[str]:
-    """The pages that a word names by itself: a mode, one of the words beside them, a group, an option, a key."""
+def _pages(word: str, mode: str, extra: tuple[Path, ...]) -> list[str]:
+    """The pages that a word names by itself, in small letters too."""
+    return list(_named(word, mode, extra)) or list(_named(word.lower(), mode, extra))
+
+
+def _named(word: str, mode: str, extra: tuple[Path, ...]) -> Iterator[str]:
+    """The pages of a mode, of one of the words beside them, a group, an option, a key."""
     name, equals, option = word.partition("=")
-    name = catalog.ALIASES.get(name, name)
+    head, dot, rest = name.partition(".")
+    name = f"{catalog.ALIASES.get(head, head)}{dot}{rest}"
     groups = [*catalog.groups(extra), keys.LAUNCHER]
     if not equals and name in catalog.options("mode", extra):
         yield mode_page(name, extra)
@@ -209,10 +245,12 @@ def _pages(word: str, extra: tuple[Path, ...]) -> Iterator[str]:
         yield _manual(name)
     if name in groups and option in catalog.options(name, extra):
         yield option_page(name, option, extra) if name != "mode" else mode_page(option, extra)
-    elif name in groups and (not equals or not option):
+    elif name in groups and (not equals or not option or name == "task"):
         yield group_page(name, extra)
+    elif name == "arch" and _is_network(option):
+        yield option_page(name, "timm", extra)
     elif (key := keys.find(name)) is not None:
-        yield key_page(key)
+        yield key_page(key, mode if mode in key.options else "")
     elif not equals and (below := [key for key in keys.all_keys() if key.startswith(f"{name}.")]):
         yield "\n".join([f"{name}: keys", *table(_row(_key(one), "") for one in below)])
 
@@ -222,6 +260,17 @@ def _manual(word: str) -> str:
     name = f"mlpipe.modes.{word}"
     text = importlib.import_module(name).__doc__ if importlib.util.find_spec(name) else None
     return inspect.cleandoc(text) if text else f"mml {word}: {WORDS[word]}"
+
+
+def _is_no_option(word: str, extra: tuple[Path, ...]) -> bool:
+    """Whether a word chooses an option that a group does not have."""
+    return word.partition("=")[0] in catalog.groups(extra) and "=" in word
+
+
+def _is_network(name: str) -> bool:
+    from mlpipe.arch.names import is_network
+
+    return is_network(name)
 
 
 def _are_names(words: Sequence[str]) -> bool:
@@ -325,7 +374,11 @@ def _groups() -> list[str]:
 
 
 def _options() -> Iterator[tuple[str, str]]:
-    return ((group, name) for group in catalog.groups() for name in catalog.options(group))
+    return ((group, name) for group in _all_groups() for name in catalog.options(group))
+
+
+def _all_groups() -> list[str]:
+    return [*catalog.groups(), keys.LAUNCHER]
 
 
 def _head(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
@@ -345,16 +398,16 @@ def _comment(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
     return [line.lstrip("# ") for line in lines[:end] if not line.startswith("# @")] or [""]
 
 
-def _rank(wanted: Sequence[str], name: str, text: str) -> int:
-    """0: the words are the name; 1: the name has them in it; 2: name and text together have them; 3: neither."""
+def _rank(wanted: Sequence[str], least: int, name: str, text: str) -> int:
+    """0: the words are the name; 1: the name has so many in it; 2: name and text have; `_NOWHERE`: they have not."""
     if "_".join(wanted) == name:
         return 0
-    if all(word in name for word in wanted):
+    if sum(word in name for word in wanted) >= least:
         return 1
-    beginnings = {part for part in re.split(r"[\W_]+", f"{name} {text}".lower()) if part}
     lower = f"{name} {text}".lower()
-    fits = (word in lower if not word.isalnum() else any(one.startswith(word) for one in beginnings) for word in wanted)
-    return 2 if all(fits) else 3
+    beginnings = set(re.split(r"[\W_]+", lower))
+    fits = (any(one.startswith(word) for one in beginnings) if word.isalnum() else word in lower for word in wanted)
+    return 2 if sum(fits) >= least else _NOWHERE
 
 
 def _rest(count: int) -> list[str]:

@@ -77,7 +77,7 @@ def test_every_key_has_a_meaning_in_every_option() -> None:
         ("task.root", "folder", "???", "The folder, or a zip or tar archive of it.", "text"),
         # Its docstring says `As for folder.`
         ("task.allow_overlap", "csv", "false", "Accept test or validation images", "true or false"),
-        ("preprocessing.size", "size96", "96", "Height and width in pixels", "a whole number >= 1 and <= 8192 or"),
+        ("preprocessing.size", "size96", "96", "Height and width of images", "a whole number >= 1 and <= 8192 or"),
         ("arch.weights_strict", "timm", "", "", "true or false"),
         ("seed", "", "42", "One seed for everything random.", "a whole number from 0 to 4294967295"),
         ("recommend.size", "digits", "32", "Height and width of images in pixels", ""),

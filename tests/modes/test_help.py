@@ -128,6 +128,9 @@ def test_everything_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
         (["prevalence"], "docs/post.md:"),
         (["calibrat"], "  mml post "),
         (["lr"], "groups:\n  lr_scheduler "),
+        (["transfer", "learning"], "  mml tl "),
+        (["slurm"], "  hydra/launcher=slurm "),
+        (["faster", "precision"], "one of them is in:"),
         (["exit", "codes"], "docs/errors.md:1 (Exit codes and errors)"),
     ],
 )
@@ -152,6 +155,25 @@ def test_an_unknown_word_gets_near_names(word: str, near: str, capsys: pytest.Ca
     assert main(["train", "--help", word]) == INPUT_IS_WRONG
     sentence = capsys.readouterr().err
     assert sentence.startswith(f"help: nothing is known of {word!r}; ") and near in sentence
+
+
+def test_a_key_of_the_mode_that_stands_in_front_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [" ".join(line.split()) for line in shown(capsys, "predict", "--help", "source").splitlines()]
+    assert lines[0] == "mode.source" and lines[1].startswith("meaning New images to predict in place")
+    assert "write mml predict mode.source=VALUE" in lines
+
+
+def test_letters_may_be_capital(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, "help", "Optimizer.LR") == shown(capsys, "help", "optimizer.lr")
+
+
+@pytest.mark.parametrize(("word", "page"), [("arch=resnet18.a1_in1k", "arch=timm\n"), ("task=mine", "task=OPTION;")])
+def test_names_that_are_no_options(word: str, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, "help", word).startswith(page)
+
+
+def test_words_of_the_command_line_that_are_no_keys_have_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "meaning  Go on with a run that was stopped" in shown(capsys, "help", "continue")
 
 
 def test_a_word_that_is_a_mode_and_a_group_has_both_pages(capsys: pytest.CaptureFixture[str]) -> None:

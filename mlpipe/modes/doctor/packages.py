@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 import mlpipe
-from mlpipe.errors import listing, problem
+from mlpipe.errors import install_command, listing, problem
 from mlpipe.modes.doctor.findings import Finding
 
 _PACKAGE = Path(mlpipe.__file__).parent
@@ -161,21 +161,8 @@ def extras(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
             versions_here = ", ".join(f"{one.name} {here[canonicalize_name(one.name)]}" for one in requirements)
             found.append(Finding("extras", name, versions_here))
         else:
-            found.append(Finding("extras", name, f"not installed: {install_line(needs, name)}"))
+            found.append(Finding("extras", name, f"not installed: {install_command(name)}"))
     return found
-
-
-def install_line(needs: Declared, extra: str) -> str:
-    """The command that installs an extra: by its name in a checkout, else the packages that it stands for.
-
-    Args:
-        needs: What this program declares.
-        extra: The extra's name.
-    """
-    if needs.folder is not None:
-        return f"pip install '.[{extra}]' in {needs.folder}"
-    packages = " ".join(f"'{one.name}{one.specifier}'" for one in needs.extras[extra])
-    return f"pip install {packages}"
 
 
 def conflicts(needs: Declared, here: Mapping[str, str]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,8 @@ from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
 
 # What a step does with the record of a fold, by the step's name.
 Calls = Sequence[tuple[str, Callable[[ModelRecord], None]]]
@@ -97,7 +100,12 @@ def inferences(request: Request, inference: Inference) -> Calls:
 
 
 def last_steps(
-    config: RunConfig, context: RunContext, task: Task, removals: Sequence[tuple[str, Callable[[Run | None], None]]]
+    config: RunConfig,
+    context: RunContext,
+    task: Task,
+    removals: Sequence[tuple[str, Callable[[Run | None], None]]],
+    *,
+    predicts_later: bool = False,
 ) -> list[Step]:
     """The leaderboard, and after everything else what `remove.parameters` deletes.
 
@@ -106,12 +114,16 @@ def last_steps(
         context: The project, the display and the request to stop.
         task: The pivot.
         removals: What removes the weights of each record.
+        predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
     """
+    chosen = removals if config.remove.parameters else []
 
     def board(run: Run | None) -> None:
         leaderboard.show(context, *output_records.task_names(task))
+        if predicts_later and not chosen:
+            words = "" if context.project.name == "default" else f" proj={context.project.name}"
+            log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
 
-    chosen = removals if config.remove.parameters else []
     return [
         Step("leaderboard", board),
         *(Step(f"remove the weights of {name}", call) for name, call in chosen),

@@ -86,7 +86,9 @@ def plan(config: RunConfig, context: RunContext, task: Task, request: Request, o
     remove = partial(cross_validation.remove_weights, context)
     removals = [(str(fold), _trained(training, remove, fold)) for fold in chosen]
     steps += [Step(one.step, partial(_write, one, training, chosen[0])) for one in written]
-    return Plan([*steps, *cross_validation.last_steps(config, context, task, removals)], config, recipe_hash)
+    predicts_later = request.storage.parameters and "predict" not in request.subroutines
+    last = cross_validation.last_steps(config, context, task, removals, predicts_later=predicts_later)
+    return Plan([*steps, *last], config, recipe_hash)
 
 
 def _chosen_folds(split: Split, request: Request) -> list[int]:

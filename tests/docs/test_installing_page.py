@@ -19,8 +19,9 @@ PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]
 OWN = PROJECT["optional-dependencies"]
 PAGE = (TOP / "docs" / "installing.md").read_text("utf-8")
 # What is not this program's, and may be named behind `pip install`.
-OTHERS = {"pre-commit", "torch", "torchvision", "uv"}
-FOLDERS = ("mlpipe", "conf", "docs", "scripts", "tests", "notebooks", "requirements", ".github", ".ci")
+DEPENDENCIES = {re.split(r"[\[><=]", one)[0] for one in PROJECT["dependencies"]}
+OTHERS = DEPENDENCIES | {"opencv-python-headless", "pre-commit", "uv"}
+FOLDERS = ("mlpipe", "conf", "docs", "scripts", "notebooks", "requirements", ".github", ".ci")
 FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml", ".pre-commit-config.yaml")
 # Options whose next word is their value.
 WITH_VALUE = {"-r", "-w", "-d", "--find-links", "--index-url"}

@@ -33,6 +33,7 @@ def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> N
     own = [file for file in (TOP / "mlpipe").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     wanted |= {file.relative_to(TOP).as_posix() for file in own}
     assert wanted <= set(names)
+    assert {f"mlpipe/modes/completion/{name}" for name in ("bash.sh", "zsh.sh", "fish.fish")} <= wanted
     assert {"mlpipe/data/embedded/fashion_mini.npz", "mlpipe/reports/report.css", "mlpipe/py.typed"} <= wanted
     assert {name.partition("/")[0] for name in names} == {"mlpipe", f"mlpipe_images-{__version__}.dist-info"}
 

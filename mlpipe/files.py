@@ -26,6 +26,8 @@ from mlpipe.errors import DiskFull
 MOST_NODES = 100_000
 # Deeper than any configuration, and far from the end of Python's stack.
 DEEPEST = 150
+# Keras writes networks that are nested in each other.
+DEEPEST_JSON = 500
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = re.compile(
@@ -261,9 +263,21 @@ def plain_json(text: str, *, unique: bool = False) -> Any:
         ValueError: When it is not JSON, is nested too deeply to be read, or has a key twice where none may be.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique if unique else None)
+        found = json.loads(text, object_pairs_hook=_unique if unique else None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    # What Python's parser can do differs by version; what goes through the data afterwards has Python's own stack.
+    level = [found] if isinstance(found, dict | list) else []
+    for _ in range(DEEPEST_JSON):
+        level = [
+            child
+            for one in level
+            for child in (one.values() if isinstance(one, dict) else one)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return found
+    raise ValueError("it is nested too deeply")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -156,10 +156,14 @@ def test_json_as_it_is_written(tmp_path: Path) -> None:
 
 
 def test_json_and_yaml_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("[" * 1_500)
+    (tmp_path / "x").write_text("[" * 1_500 + "]" * 1_500)
     for read in (files.read_json, files.read_yaml):
         with pytest.raises(ValueError, match="^it is nested too deeply$"):
             read(tmp_path / "x")
+    for depth in (600, 1_500, 8_000, 100_000):
+        with pytest.raises(ValueError, match="^it is nested too deeply$"):
+            files.plain_json("[" * depth + "]" * depth)
+    assert files.plain_json("[" * 400 + "]" * 400) and files.plain_json("3") == 3
     with pytest.raises(ValueError, match="^Expecting property name"):
         files.plain_json("{]")
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mlpipe.arch import adapt, initial_weights, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras.layers import activations
-from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, problem
+from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, not_installed, problem
 
 # Local packages that carry ImageNet weights: name -> (module, file pattern, the timm network they fit).
 EXTRAS = {
@@ -242,8 +242,7 @@ def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> li
     if name != fits:
         return [problem("arch.pretrained", f"{pretrained} fits arch={fits} only", got=name, fix=f"use arch={fits}")]
     if importlib.util.find_spec(module) is None:
-        package = module.replace("_", "-")
-        return [problem("arch.pretrained", f"the package {package} is not installed", fix=f"pip install {package}")]
+        return [not_installed("arch.pretrained", module)]
     return []
 
 

@@ -22,7 +22,7 @@ import mlpipe
 from mlpipe import files, names
 from mlpipe.config import calling, catalog, signatures
 from mlpipe.config.signatures import Signature
-from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, first_line, listing, problem
+from mlpipe.errors import EXTRAS, ConfigError, MlpipeError, did_you_mean, first_line, listing, not_installed, problem
 
 
 @dataclass(frozen=True)
@@ -333,6 +333,9 @@ def _in_current_folder(module: str) -> bool:
 def _unknown_target(section: str, target: str) -> str:
     module, _, name = target.rpartition(".")
     file = signatures.module_file(module) if module else None
+    package = module.partition(".")[0]
+    if package in EXTRAS and signatures.module_file(package) is None:
+        return not_installed(f"{section}._target_", package)
     if file is None:
         fix = "name an existing module and a function or class in it"
     else:

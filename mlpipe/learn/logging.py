@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, not_installed
 
 
 def none(folder: Path, *, examples: Annotated[int, ">= 0"] = 0) -> list[Logger]:
@@ -63,7 +63,7 @@ def tensorboard(
         ConfigError: When the package tensorboard is not installed.
     """
     if importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError(problem("logging=tensorboard", "the package is not installed", fix="pip install tensorboard"))
+        raise ConfigError(not_installed("logging=tensorboard", "tensorboard"))
     # The last parts of the folder name the record and its stage.
     place = folder if log_dir is None else Path(log_dir).expanduser() / Path(*folder.parts[-2:])
     return [TensorBoardLogger(place, name="", version="", default_hp_metric=False)]

@@ -4,6 +4,8 @@ Words that run nothing have a file here too: `main` of `mlpipe.modes.WORD` is gi
 """
 
 WORDS = {
+    "completion": "Complete modes, groups, keys, tasks and files with the Tab key, in bash, zsh and fish: mml completion",
+    "doctor": "Whether this machine and installation can train, and what differs from a stored run: mml doctor",
     "help": "What a mode, group, option or key means, and where a word occurs: mml help optimizer.lr",
     "models": "Networks by name, with parameters, input size and weights: mml models 'resnet*'",
     "version": "The version of mlpipe: mml version",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipe import files
-from mlpipe.errors import DiskFull, MlpipeError, ProjectError, did_you_mean, first_line, listing, problem
+from mlpipe.errors import DiskFull, MlpipeError, ProjectError, did_you_mean, first_line, listing, not_installed, problem
 from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
         reason = masked(first_line(error))
         wrong = f"{where} is not what a search wrote ({type(error).__name__}: {reason})"
         raise ProjectError(problem("hpo.storage", wrong, fix="move it away, and search again")) from error
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
         raise _failed(error, where) from None
     try:
         yield store
@@ -78,7 +78,13 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
 def _failed(error: Exception, where: str) -> MlpipeError:
     if files.disk_is_full(error):
         return DiskFull(f"{where}: the disk is full")
-    reason = masked(first_line(error.__cause__ or error))
+    cause = error.__cause__ or error
+    if isinstance(cause, ModuleNotFoundError):
+        if cause.name == "psycopg":
+            return ProjectError(not_installed("hpo.storage", "psycopg"))
+        wrong = f"needs the module {cause.name}, which is not installed"
+        return ProjectError(problem("hpo.storage", wrong, got=where, fix=f"install {cause.name}"))
+    reason = masked(first_line(cause))
     fix = "check that it is there, its user and its password, or leave hpo.storage out for a file in the project"
     return ProjectError(problem("hpo.storage", f"failed ({reason})", got=where, fix=fix))
 

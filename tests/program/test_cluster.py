@@ -32,7 +32,7 @@ SMALL = [
 def has_slurm() -> str:
     """Why there is no Slurm to test with; empty where there is."""
     if importlib.util.find_spec("submitit") is None:
-        return "submitit is not installed (the extra mlpipe[slurm])"
+        return "submitit is not installed (the extra `slurm`)"
     if shutil.which("sbatch") is None:
         return "this machine has no Slurm"
     answer = subprocess.run(["timeout", "30", "sinfo", "-h"], capture_output=True, text=True, check=False)
@@ -75,7 +75,7 @@ def test_without_submitit_the_way_to_it_is_told(
 ) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert main(["train", *SMALL, "hydra/launcher=slurm", "mode.folds=0,1", "-m"]) == 2
-    assert "hydra/launcher: needs submitit, which is not installed; pip install" in capsys.readouterr().err
+    assert "hydra/launcher: the package submitit is not installed; pip install" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 

@@ -7,8 +7,12 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from mlpipe import __version__
+from mlpipe.errors import DISTRIBUTION, INPUT_IS_WRONG
 
 TOP = Path(__file__).parents[2]
 
@@ -18,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(TOP)]
     subprocess.run(command, check=True, capture_output=True, cwd=folder)
-    return next(folder.glob("mlpipe-*.whl"))
+    return next(folder.glob("mlpipe_images-*.whl"))
 
 
 def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> None:
@@ -26,9 +30,12 @@ def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> N
     folders = {"conf": "*.yaml", "docs": "*.md"}
     files = [file for folder, pattern in folders.items() for file in (TOP / folder).rglob(pattern)]
     wanted = {f"mlpipe/{file.relative_to(TOP).as_posix()}" for file in files}
+    own = [file for file in (TOP / "mlpipe").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    wanted |= {file.relative_to(TOP).as_posix() for file in own}
     assert wanted <= set(names)
-    assert {"mlpipe/data/embedded/fashion_mini.npz", "mlpipe/data/embedded/NOTICE", "mlpipe/py.typed"} <= set(names)
-    assert not [name for name in names if name.startswith(("tests", "conf/", "docs/"))]
+    assert {f"mlpipe/modes/completion/{name}" for name in ("bash.sh", "zsh.sh", "fish.fish")} <= wanted
+    assert {"mlpipe/data/embedded/fashion_mini.npz", "mlpipe/reports/report.css", "mlpipe/py.typed"} <= wanted
+    assert {name.partition("/")[0] for name in names} == {"mlpipe", f"mlpipe_images-{__version__}.dist-info"}
 
 
 @pytest.mark.timeout(900)
@@ -47,8 +54,14 @@ def test_train_from_an_empty_folder_in_a_fresh_environment(wheel: Path, tmp_path
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MML_", "PYTHON"))}
-    command = [str(fresh / "bin" / "mml"), "train", "task=digits", "mode.cv=false", "trainer.max_epochs=1"]
-    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+    run: dict[str, Any] = {"cwd": empty, "env": environment, "capture_output": True, "text": True}
+    program = str(fresh / "bin" / "mml")
+    assert subprocess.run([program, "--version"], **run).stdout == f"mlpipe {__version__}\n"
+    assert "fashion_mini" in subprocess.run([program, "--help"], **run).stdout
+    missing = subprocess.run([program, "train", "task=elpv"], **run)
+    assert missing.returncode == INPUT_IS_WRONG
+    assert missing.stderr.endswith(f"elpv-dataset is not installed; pip install '{DISTRIBUTION}[elpv]'\n")
+    done = subprocess.run([program, "train", "task=digits", "mode.cv=false", "trainer.max_epochs=1"], **run)
     assert done.returncode == 0, done.stderr
     assert sorted(entry.name for entry in empty.iterdir()) == ["mlpipe_data", "results"]
     records = list((empty / "results" / "default" / "tasks" / "digits" / "models").glob("*/record.json"))

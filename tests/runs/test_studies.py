@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import optuna
@@ -42,6 +43,26 @@ def test_a_storage_that_fails_is_one_sentence_without_its_password(tmp_path: Pat
         pass
     assert "hpo.storage: failed" in str(caught.value)
     assert "secret" not in str(caught.value) and caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("module", "sentence"),
+    [
+        ("psycopg", "hpo.storage: the package psycopg is not installed; pip install"),
+        (
+            "MySQLdb",
+            "hpo.storage: needs the module MySQLdb, which is not installed, got 'mysql://host/base'; install MySQLdb",
+        ),
+    ],
+)
+def test_a_storage_without_its_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, sentence: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    address = {"psycopg": "postgresql+psycopg://host/base", "MySQLdb": "mysql://host/base"}[module]
+    with pytest.raises(ProjectError) as caught, studies.opened(Project(tmp_path), "s", address):
+        pass
+    assert str(caught.value).startswith(sentence)
 
 
 def test_names_and_the_best_trial(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from mlpipe.data import task
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.source import finished
 from mlpipe.data.task import Row, Task
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, not_installed, problem
 
 _LEVELS = ("none", "possible", "likely", "certain")
 _DEFECT = 0.5
@@ -38,9 +38,7 @@ def elpv(
     """
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
-        raise DataError(
-            problem("task=elpv", "the package elpv-dataset is not installed", fix="pip install elpv-dataset")
-        )
+        raise DataError(not_installed("task=elpv", "elpv_dataset"))
     base = Path(spec.origin).parent / "data"
     labels = base / "labels.csv"
     try:

@@ -137,7 +137,8 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
         steps += [one.step("heads of", partial(output_records.write, folds)) for one in made]
     steps += _inferences(request, Inference(folds, others), made)
     steps += [Step(one.step, partial(_write, one, trainer)) for one in artifacts_]
-    return Plan([*steps, *_last_steps(folds, made)], config, recipe_hash)
+    predicts_later = request.storage.parameters and "predict" not in request.subroutines
+    return Plan([*steps, *_last_steps(folds, made, predicts_later=predicts_later)], config, recipe_hash)
 
 
 def stored(config: RunConfig, context: RunContext, task: Task, request: Request) -> list[Step]:
@@ -217,19 +218,28 @@ def _inferences(request: Request, inference: Inference, made: Sequence[_Made]) -
     return [one.step(name, calls[name]) for name in calls if name in request.subroutines for one in made]
 
 
-def _last_steps(folds: Folds, made: Sequence[_Made]) -> list[Step]:
-    """The leaderboard, and after everything else what `remove.parameters` deletes."""
-    context = folds.context
+def _last_steps(folds: Folds, made: Sequence[_Made], *, predicts_later: bool = False) -> list[Step]:
+    """The leaderboard, and after everything else what `remove.parameters` deletes.
+
+    Args:
+        folds: The folds.
+        made: How the record of each is had.
+        predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
+    """
+    context, removes = folds.context, folds.config.remove.parameters
 
     def board(run: Run | None) -> None:
         leaderboard.show(context, *output_records.task_names(folds.task))
+        if predicts_later and not removes:
+            words = "" if context.project.name == "default" else f" proj={context.project.name}"
+            log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
 
     def remove(one: _Made, run: Run | None) -> None:
         records.without_weights(context.project, one.load(run), "removed after the run (remove.parameters)")
 
     names = [f"remove the weights of {one.label.removeprefix('fold ')}" for one in made]
     removals = [Step(name, partial(remove, one)) for name, one in zip(names, made, strict=True)]
-    return [Step("leaderboard", board), *(removals if folds.config.remove.parameters else [])]
+    return [Step("leaderboard", board), *(removals if removes else [])]
 
 
 def _write(one: Artifact, trainer: FoldTraining, run: Run | None) -> None:

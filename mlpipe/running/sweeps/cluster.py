@@ -25,7 +25,16 @@ from typing import Any
 
 from mlpipe.config.launcher import GROUP, Launcher
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short, problem
+from mlpipe.errors import (
+    STEP_FAILED,
+    STOPPED_RESUMABLE,
+    ConfigError,
+    Interrupted,
+    MlpipeError,
+    in_short,
+    not_installed,
+    problem,
+)
 from mlpipe.reports.progress import Display
 from mlpipe.running import launch
 from mlpipe.running.scheduler import Scheduler
@@ -119,8 +128,7 @@ def _submitit() -> Any:
     try:
         found = importlib.import_module("submitit")
     except ImportError:
-        fix = "pip install 'mlpipe[slurm]', or leave it out"
-        raise ConfigError(problem(GROUP, "needs submitit, which is not installed", fix=fix)) from None
+        raise ConfigError(not_installed(GROUP, "submitit", otherwise="leave it out")) from None
     if shutil.which("sbatch") is None:
         fix = "run it on a machine of the cluster, or leave it out"
         raise ConfigError(problem(GROUP, "this machine has no sbatch command", got="slurm", fix=fix))

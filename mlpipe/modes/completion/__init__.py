@@ -1,0 +1,72 @@
+"""`mml completion`: complete modes, groups, options, keys, tasks, projects and files with the Tab key.
+
+mml completion bash|zsh|fish    prints a script; without a shell this text
+
+bash   put this line into ~/.bashrc:
+           eval "$(mml completion bash)"
+zsh    put this line into ~/.zshrc, below compinit where that is called:
+           eval "$(mml completion zsh)"
+fish   put this line into ~/.config/fish/config.fish:
+           mml completion fish | source
+
+The same line typed at the prompt works at once, until the shell ends. `mml` must be found by its name: activate its environment.
+Names that a shell would have to quote, with blanks for example, are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlpipe.errors import ConfigError, did_you_mean, problem
+
+SCRIPTS = {"bash": "bash.sh", "zsh": "zsh.sh", "fish": "fish.fish"}
+_CANDIDATES = "--candidates"
+
+
+def main(words: Sequence[str]) -> int:
+    """Answer `mml completion WORDS`.
+
+    Args:
+        words: A shell, or nothing. The scripts ask by `--candidates SHELL`, with what was typed on standard input: its words
+            without the command, for bash the whole line and the piece of it that is replaced, each with a NUL behind it.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: When there is no such shell.
+    """
+    if not words:
+        print(str(__doc__).partition("\n\n")[2].rstrip())
+        return 0
+    asked = [word for word in words if word != _CANDIDATES]
+    if len(asked) != 1 or asked[0] not in SCRIPTS:
+        near = SCRIPTS if len(asked) == 1 else ()
+        fix = did_you_mean(" ".join(asked), near, otherwise=f"one of {', '.join(SCRIPTS)}")
+        raise ConfigError(problem("completion", "names one shell", got=" ".join(asked), fix=fix))
+    if _CANDIDATES not in words:
+        print((Path(__file__).parent / SCRIPTS[asked[0]]).read_text("utf-8"), end="")
+        return 0
+    typed = sys.stdin.buffer.read().decode("utf-8", "replace").split("\0")[:-1]
+    if lines := _reply(asked[0], typed):
+        print("\n".join(lines))
+    return 0
+
+
+def _reply(shell: str, typed: list[str]) -> list[str]:
+    """The lines that a shell's script reads."""
+    from mlpipe.modes.completion import candidates, line
+
+    if shell != "bash":
+        # The last word is as it was typed, perhaps with an open quote.
+        found = candidates.of(typed[:-1], line.unquoted(typed[-1] if typed else ""), os.environ)
+        return [f"{one.text}\t{one.about}" if one.about else one.text for one in found]
+    whole, piece = [*typed, "", ""][:2]
+    read = line.read(whole)
+    found = candidates.of(read.words, read.word, os.environ, with_meanings=False)
+    start = read.start_of(piece)
+    # Inside of quotes the shell itself ends the word.
+    return [one.text[start:] + (" " if one.is_whole and not read.quote else "") for one in found]

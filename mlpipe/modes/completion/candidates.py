@@ -1,0 +1,432 @@
+"""Candidates for the word that is being typed: modes, flags, groups, options, keys, values, tasks, projects, runs, files.
+
+Names come from folders, values from conf files and signatures; nothing is imported or run for them, and a name that a shell
+would have to quote is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from mlpipe import modes
+from mlpipe.arch import names
+from mlpipe.config import catalog, keys, rules
+from mlpipe.config.keys import Key
+from mlpipe.errors import ConfigError
+
+# Letters, digits and marks that no shell takes for more than what they are.
+_PLAIN = re.compile(r"[\w+.,:@%/#=~\[\]-]+")
+# A candidate that ends so goes on.
+_GO_ON = tuple("=./,[#")
+# Entries of a folder that are looked at, and runs, records and names that are offered.
+_MOST_ENTRIES, _MOST_NAMES = 10_000, 2_000
+_MOST_LETTERS = 70
+# What `mlpipe.cli` takes in every mode; the last two go with a value.
+FLAGS = ("--help", "--version", "--multirun", "--json", "--dry-run", "--cfg", "--config-dir")
+_WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd", "--config", "--app")
+# Modes whose keys may be written as `--key value` too.
+SCRIPTS = ("fit", "task", "analyze")
+# Modes behind which a path may stand.
+_OF_PATHS = ("train", "predict")
+# Keys that stand in no conf file.
+_BESIDE = {
+    "recipe": "A configuration of this program, or of another one.",
+    "continue": "The run to go on with: latest, or its name.",
+    "use_best_params": "The study whose best values are used.",
+}
+_OF_TASKS = ("task_list", "mode.eval_on", "mode.co_tasks", "mode.pretrain_task")
+_OF_RUNS = ("continue", "mode.run")
+_OF_PROJECTS = ("reuse.models", "reuse.parameters", "reuse.predictions", "reuse.blueprint")
+_OF_STUDIES = ("use_best_params", "hpo.study", "mode.study_name")
+_OF_FOLDERS = ("out_dir", "data_dir")
+# Texts that name a file or folder say so in their meaning.
+_OF_FILES = re.compile(r"\b(files?|folders?|archives?|FILE|DIR)\b")
+# Texts that are about files and name none.
+_NO_FILES = ("name", "path", "suffix", "train_tag", "id")
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A word that may be meant.
+
+    Attributes:
+        text: The whole word.
+        about: What it means, short; empty where nothing says it.
+    """
+
+    text: str
+    about: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing can follow but another word."""
+        return not self.text.endswith(_GO_ON)
+
+
+def of(
+    words: Sequence[str], word: str, environment: Mapping[str, str], *, with_meanings: bool = True
+) -> list[Candidate]:
+    """The candidates for a word, each beginning with it, the likeliest first.
+
+    Args:
+        words: The words between the command and it, without quotes.
+        word: What is there of it; may be empty.
+        environment: The environment's variables.
+        with_meanings: Whether to say what they mean, which takes some time.
+    """
+    said = _Said(words, environment, with_meanings)
+    found = dict[str, Candidate]()
+    for one in islice(_candidates(said, word), _MOST_NAMES):
+        if one.text.startswith(word) and one.text != word and _PLAIN.fullmatch(one.text):
+            found.setdefault(one.text, one)
+    return list(found.values())
+
+
+class _Said:
+    """What the words before the one that is being typed say."""
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], with_meanings: bool) -> None:
+        self.environment, self.with_meanings = environment, with_meanings
+        self.mode, self.asks_help = "", False
+        self.values: dict[str, str] = {}
+        folders: list[str] = []
+        # The option of the program that the word is the value of; empty: none.
+        self.option = ""
+        for word in words:
+            name, equals, value = word.partition("=")
+            if self.option:
+                folders += [word] if self.option in ("--config-dir", "-cd") else []
+                self.option = ""
+            elif name in _WITH_VALUE and not equals:
+                self.option = name
+            elif name in ("--config-dir", "-cd"):
+                folders.append(value)
+            elif word in ("--help", "-h"):
+                self.asks_help = True
+            elif not self.mode and not word.startswith("-") and not equals:
+                self.mode = word
+            elif equals:
+                self.values[_full(name)] = value
+        self.folders = tuple(path for path in map(_path, folders) if path.is_dir())
+
+    def folder(self, key: str, variable: str, otherwise: str) -> Path:
+        """The folder of results or of data."""
+        return _path(self.values.get(key) or self.environment.get(variable) or otherwise)
+
+    @property
+    def out_dir(self) -> Path:
+        return self.folder("out_dir", "MML_RESULTS_PATH", "results")
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder("data_dir", "MML_DATA_PATH", "mlpipe_data")
+
+    @property
+    def project(self) -> Path:
+        return self.out_dir / self.values.get("proj", "default")
+
+    def options(self, group: str) -> list[str]:
+        """The options of a group that are chosen: on the line, else by default."""
+        if group == "mode":
+            return [self.mode]
+        text = self.values.get(group, "")
+        return [one for one in re.split(r"[\[\],]", text) if one] or [keys.defaults().get(group, "")]
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - a name of no user stays as it is
+
+
+def _full(key: str) -> str:
+    """A key without the marks before it, `cbs` written out."""
+    head, dot, rest = key.lstrip("+~").partition(".")
+    return catalog.ALIASES.get(head, head) + dot + rest
+
+
+def _candidates(said: _Said, word: str) -> Iterator[Candidate]:
+    if said.option or word.startswith(("--config-dir=", "--config=")):
+        yield from _option_values(said.option or word.partition("=")[0], word)
+    elif not said.mode and "=" not in word:
+        yield from map(Candidate, FLAGS) if word.startswith("-") else _modes(said)
+    elif said.mode in modes.WORDS:
+        yield from _after_a_word(said, word)
+    elif word.startswith("-") and "=" not in word:
+        yield from map(Candidate, FLAGS)
+        yield from map(Candidate, ("--config", "--app") if said.mode == "train" else ())
+        if said.mode in SCRIPTS:
+            yield from (Candidate(f"--{key.leaf}", _about(said, key, said.mode)) for key in _of_mode(said))
+    elif "=" in word:
+        yield from _values(said, word)
+    else:
+        yield from _keys(said, word, "" if said.asks_help else "=")
+        if said.mode in _OF_PATHS and word:
+            yield from _paths("", word)
+
+
+def _option_values(option: str, word: str) -> Iterator[Candidate]:
+    """What may follow an option of the program."""
+    head = word[: word.find("=") + 1] if word.startswith("--") else ""
+    if option in ("--cfg", "-c"):
+        yield Candidate("job")
+    elif option == "--app":
+        yield Candidate("pde")
+    else:
+        yield from _paths(head, word[len(head) :], only_folders=option != "--config")
+
+
+def _modes(said: _Said) -> Iterator[Candidate]:
+    for name in catalog.options("mode", said.folders):
+        yield Candidate(name, _purpose(said, "mode", name))
+    yield from (Candidate(name, _short(about)) for name, about in modes.WORDS.items())
+
+
+def _after_a_word(said: _Said, word: str) -> Iterator[Candidate]:
+    """What may follow a word that is no mode."""
+    key, equals, _ = word.partition("=")
+    if said.mode == "completion":
+        yield from map(Candidate, _SHELLS)
+    elif said.mode == "models":
+        yield from map(Candidate, names.timm_names())
+    elif said.mode == "help":
+        yield from _values(said, word) if equals else (*_modes(said), *_keys(said, word, ""))
+    elif said.mode == "doctor":
+        if equals and key in (*_OF_FOLDERS, "proj"):
+            yield from _values(said, word)
+        else:
+            yield from map(Candidate, ("proj=", "out_dir=", "data_dir=", "--offline", "--json"))
+            yield from map(Candidate, _runs(said.project))
+
+
+def _keys(said: _Said, word: str, end: str) -> Iterator[Candidate]:
+    """Groups, sections and keys.
+
+    Args:
+        said: What was said before.
+        word: What is there of the key.
+        end: What stands behind a key: `=`, or nothing where it is only looked up.
+    """
+    marks = word[: len(word) - len(word.lstrip("+~"))]
+    head, dot, _ = word[len(marks) :].partition(".")
+    group = catalog.ALIASES.get(head, head)
+    groups = catalog.groups(said.folders)
+    if dot and (group in groups or word.startswith("hydra.")):
+        for key in _of_section(said, "hydra/launcher" if head == "hydra" else group, word[len(marks) :]):
+            name = f"{head}{key.name[len(group) :]}" if head != "hydra" else key.name
+            yield Candidate(f"{marks}{name}{end}", _about(said, key, *said.options(group)))
+        return
+    if dot:
+        yield from (Candidate(f"{marks}{key.name}{end}", _about(said, key)) for key in keys.top_keys().values())
+        return
+    for name in sorted({*groups, *catalog.ALIASES} - {"mode"}):
+        if len(catalog.options(catalog.ALIASES.get(name, name), said.folders)) > 1 or not end:
+            yield Candidate(f"{marks}{name}{end}")
+    tops = [key for key in keys.top_keys().values() if "." not in key.name]
+    yield from (Candidate(f"{marks}{key.name}{end}", _about(said, key)) for key in tops)
+    yield from (Candidate(f"{marks}{name}{end}", about) for name, about in _BESIDE.items())
+    yield from (Candidate(f"{marks}{name}.") for name in sorted({*groups, *catalog.ALIASES}) if _has_keys(said, name))
+
+
+def _has_keys(said: _Said, group: str) -> bool:
+    """Whether a section can have keys: some groups only switch something on."""
+    return group in catalog.ALIASES or group not in ("remove", "search_space", "preset") or bool(said.folders)
+
+
+def _of_section(said: _Said, group: str, word: str) -> list[Key]:
+    """The keys of a section: those of the chosen option; of all options where none of these begins so."""
+    listed = keys.of_group(group, said.folders)
+    chosen = said.options(group)
+    # The task by default is only an example.
+    is_open = group == "task" and group not in said.values
+    own = [key for key in listed.values() if is_open or set(key.options) & set(chosen)]
+    start = f"{group}.{word.partition('.')[2]}"
+    if group == "trainer" or not any(key.name.startswith(start) for key in own):
+        own += keys.further(group).values()
+    return own if any(key.name.startswith(start) for key in own) else list(listed.values())
+
+
+def _of_mode(said: _Said) -> list[Key]:
+    return [key for key in keys.of_group("mode", said.folders).values() if said.mode in key.options]
+
+
+def _values(said: _Said, word: str) -> Iterator[Candidate]:
+    """Values of a key, or options of a group; behind a comma or bracket those of one item."""
+    typed, _, value = word.partition("=")
+    key = _full(typed)
+    item = re.split(r"[\[,]", value)[-1]
+    head = word[: len(word) - len(item)]
+    is_list = value.startswith("[")
+    if key in _OF_PROJECTS and "#" in item:
+        yield from _records(said, head, item)
+        return
+    found = list(_named_values(said, key, item))
+    taken = set(re.split(r"[\[,]", value)[:-1])
+    if key in ("callbacks", "task_list", "mode.subroutines") and not value:
+        yield Candidate(f"{head}[")
+        if key != "callbacks":
+            return
+    for one in found:
+        if one.text == item and is_list:
+            yield from (Candidate(f"{word}]"), Candidate(f"{word},"))
+        elif one.text not in taken:
+            yield Candidate(f"{head}{one.text}", one.about)
+    if not found or key in _OF_PROJECTS:
+        yield from _paths(head, item, only_folders=key in _OF_FOLDERS) if _names_files(said, key) else ()
+
+
+def _named_values(said: _Said, key: str, item: str) -> Iterator[Candidate]:
+    """The values of a key that have names."""
+    if key in catalog.groups(said.folders) or key == "hydra/launcher":
+        yield from (Candidate(name, _purpose(said, key, name)) for name in catalog.options(key, said.folders))
+    simple: dict[tuple[str, ...], Callable[[], Iterable[str]]] = {
+        ("arch", "arch.name", "arch.encoder"): lambda: _networks(item),
+        ("task", *_OF_TASKS): lambda: _tasks(said.data_dir),
+        ("proj",): lambda: _projects(said.out_dir),
+        _OF_RUNS: lambda: ["latest", *_runs(said.project)],
+        _OF_STUDIES: lambda: [file.stem for file in _entries(said.project / "studies", ".log")],
+        ("mode.subroutines",): lambda: rules.SUBROUTINES.get(said.mode, ()),
+        ("mode.ensemble",): lambda: ["latest"],
+    }
+    for those, values in simple.items():
+        if key in those:
+            yield from map(Candidate, values())
+    if key in _OF_TASKS:
+        yield from map(Candidate, ("digits", "fashion_mini"))
+    if key in _OF_PROJECTS:
+        yield from (text for name in _projects(said.out_dir) for text in (Candidate(name), Candidate(f"{name}#")))
+    yield from map(Candidate, _closed(said, key))
+
+
+def _closed(said: _Said, key: str) -> list[str]:
+    """The values of a key that has few: what an annotation lists, true and false."""
+    found = _find(said, key)
+    if found is None:
+        return []
+    option = next((one for one in said.options(found.group) if one in found.options), "")
+    values: list[str] = []
+    for part in found.values(option).split(" or "):
+        if part in ("true", "false", "null", "auto"):
+            values.append(part)
+        elif part.startswith("one of "):
+            values += [one for one in part.removeprefix("one of ").split(", ") if " " not in one]
+    # What may be nothing, and else anything, has no values to choose from.
+    return values if values != ["null"] else []
+
+
+def _find(said: _Said, key: str) -> Key | None:
+    """The key of that name; of a section only its own files are read."""
+    head, dot, _ = key.partition(".")
+    group = "hydra/launcher" if head == "hydra" else head
+    if not dot or group not in (*catalog.groups(said.folders), "hydra/launcher"):
+        return keys.top_keys().get(key)
+    return keys.of_group(group, said.folders).get(key) or keys.further(group).get(key)
+
+
+def _names_files(said: _Said, key: str) -> bool:
+    if key in (*_OF_FOLDERS, "recipe", "reuse.parameters", "reuse.blueprint"):
+        return True
+    found = _find(said, key)
+    if found is None or found.leaf in _NO_FILES:
+        return False
+    option = next((one for one in said.options(found.group) if one in found.options), "")
+    return "text" in found.values(option) and bool(_OF_FILES.search(found.meaning(option)))
+
+
+def _networks(item: str) -> Sequence[str]:
+    """The names of timm's networks; behind a point those of a network's weights."""
+    network, dot, _ = item.partition(".")
+    try:
+        return [f"{network}.{tag}" for tag in names.timm_tags(network)] if dot else names.timm_names()
+    except ConfigError:
+        # timm is not installed.
+        return ()
+
+
+def _projects(out_dir: Path) -> list[str]:
+    return [one.name for one in _entries(out_dir) if (one / "runs").is_dir() or (one / "tasks").is_dir()]
+
+
+def _tasks(data_dir: Path) -> list[str]:
+    return [one.name for one in _entries(data_dir) if (one / "task.json").is_file()]
+
+
+def _runs(project: Path) -> list[str]:
+    """The runs of a project, the newest first."""
+    days = reversed(_entries(project / "runs"))
+    found = (
+        f"{day.name}/{one.name}" for day in days for one in reversed(_entries(day)) if (one / "plan.json").is_file()
+    )
+    return list(islice(found, _MOST_NAMES))
+
+
+def _records(said: _Said, head: str, item: str) -> Iterator[Candidate]:
+    """`PROJ#ID` for the records of a project."""
+    name = item.partition("#")[0]
+    project = _path(name) if "/" in name else said.out_dir / name
+    for task in _entries(project / "tasks"):
+        for record in _entries(task / "models"):
+            if (record / "record.json").is_file():
+                yield Candidate(f"{head}{name}#{record.name}")
+
+
+def _entries(folder: Path, ending: str = "") -> list[Path]:
+    """The folders in a folder, or its files with an ending, sorted; none where it cannot be read. Links are not followed."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                one.name
+                for one in islice(entries, _MOST_ENTRIES)
+                if (one.name.endswith(ending) if ending else one.is_dir(follow_symlinks=False))
+            ]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(found) if not name.startswith(".")]
+
+
+def _paths(head: str, typed: str, *, only_folders: bool = False) -> Iterator[Candidate]:
+    """Files and folders that begin with what was typed, folders with a slash behind them.
+
+    Args:
+        head: What stands before the path in the word.
+        typed: What is there of the path.
+        only_folders: Leave out files.
+    """
+    folder, slash, start = typed.rpartition("/")
+    try:
+        with os.scandir(_path(folder + slash or ".")) as entries:
+            found = sorted(
+                (one.name, one.is_dir())
+                for one in islice(entries, _MOST_ENTRIES)
+                if one.name.startswith(start) and (start or not one.name.startswith("."))
+            )
+    except (OSError, ValueError):
+        return
+    for name, is_folder in found:
+        if is_folder or not only_folders:
+            yield Candidate(f"{head}{folder}{slash}{name}{'/' if is_folder else ''}")
+
+
+def _purpose(said: _Said, group: str, option: str) -> str:
+    """What an option is for; of one in a folder of the user's own nothing is said."""
+    is_ours = said.with_meanings and option in catalog.options(group)
+    return _short(catalog.purpose(group, option)) if is_ours else ""
+
+
+def _about(said: _Said, key: Key, *options: str) -> str:
+    """What a key means, in its first sentence."""
+    if not said.with_meanings:
+        return ""
+    option = next((one for one in options if one in key.options), "")
+    return _short(key.summary(option))
+
+
+def _short(text: str) -> str:
+    """The beginning of a sentence, without the command that uses it, in one line."""
+    words = re.split(r"; |: mml ", text, maxsplit=1)[0].rstrip(".;").split()
+    text = "".join(letter for letter in " ".join(words) if letter.isprintable())
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 3].rstrip()}..."

@@ -1,0 +1,214 @@
+"""`mml doctor`: whether this machine and installation can train, and what differs from those of a stored run.
+
+mml doctor [RUN] [proj=NAME] [out_dir=DIR] [data_dir=DIR] [--offline] [--json]
+
+Versions, conflicts, extras, devices, threads, memory, disks, weights, and whether others can be downloaded. With RUN or proj=NAME
+also what differs from a stored run (the newest of the project), and what that means for an exact replay.
+
+--offline  do not ask whether weights can be downloaded
+--json     the same facts as JSON
+
+Exit code 0: nothing here stops a training; 1: something does, and it is said what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from mlpipe.errors import STEP_FAILED, ConfigError, did_you_mean, listing, printable, problem
+from mlpipe.modes.doctor import findings
+from mlpipe.modes.doctor.findings import Check, Finding
+
+_KEYS = ("proj", "out_dir", "data_dir")
+_FLAGS = ("--offline", "--json")
+_MOST_NAMES = 8
+
+
+@dataclass(frozen=True)
+class Question:
+    """A parsed command line.
+
+    Attributes:
+        out_dir: The folder of results.
+        data_dir: The folder of tasks and caches.
+        project: The project of the run to compare with.
+        run: The run, or `latest`; empty: none.
+        offline: Do not ask the hub.
+        json: Print JSON.
+    """
+
+    out_dir: Path
+    data_dir: Path
+    project: str
+    run: str
+    offline: bool
+    json: bool
+
+
+def main(words: Sequence[str]) -> int:
+    """Answer `mml doctor WORDS`.
+
+    Args:
+        words: The words behind `doctor`.
+
+    Returns:
+        0 when nothing stops a training, 1 when something does.
+
+    Raises:
+        ConfigError: When the words are wrong.
+        ProjectError: When there is no such project or run.
+    """
+    question = parsed(words, os.environ)
+    # Not a check, and before them: a run that is not there is the user's mistake.
+    compare = _comparison(question) if question.run else None
+    found = [*findings.all_of(checks(question, os.environ)), *(compare() if compare else ())]
+    print(json.dumps(facts(found), indent=1, default=str) if question.json else text(found))
+    return STEP_FAILED if any(one.level == "problem" for one in found) else 0
+
+
+def parsed(words: Sequence[str], environment: Mapping[str, str]) -> Question:
+    """The question that words ask.
+
+    Args:
+        words: The words behind `doctor`.
+        environment: The environment's variables.
+
+    Raises:
+        ConfigError: With a sentence for every wrong word.
+    """
+    values, wrong, runs = dict[str, str](), list[str](), list[str]()
+    for word in words:
+        key, equals, value = word.partition("=")
+        if word in _FLAGS:
+            continue
+        if equals and key in _KEYS and value:
+            values[key] = value
+        elif equals or word.startswith("-"):
+            fix = did_you_mean(key, [*_KEYS, *_FLAGS], otherwise=f"it takes {listing([*_KEYS, *_FLAGS, 'a run'])}")
+            wrong.append(problem(word, "is nothing that mml doctor takes", fix=fix))
+        else:
+            runs.append(word)
+    if len(runs) > 1:
+        wrong.append(problem("doctor", "compares one run", got=" ".join(runs), fix="name one"))
+    if wrong:
+        raise ConfigError(wrong)
+    out_dir = values.get("out_dir") or environment.get("MML_RESULTS_PATH") or "results"
+    data_dir = values.get("data_dir") or environment.get("MML_DATA_PATH") or "mlpipe_data"
+    run = runs[0] if runs else "latest" if "proj" in values else ""
+    results, data = (Path(folder).expanduser().absolute() for folder in (out_dir, data_dir))
+    return Question(results, data, values.get("proj", "default"), run, "--offline" in words, "--json" in words)
+
+
+# Each check imports what it needs itself: a library that is missing must not keep the others from being told.
+def checks(question: Question, environment: Mapping[str, str]) -> list[tuple[str, Check]]:
+    """All checks, in the order in which they are told.
+
+    Args:
+        question: Folders, and whether the hub is asked.
+        environment: The environment's variables.
+    """
+    from mlpipe.modes.doctor import machine, weights
+
+    return [
+        ("python", machine.python_and_system),
+        ("packages", partial(_packages, "versions")),
+        ("conflicts", partial(_packages, "conflicts")),
+        ("extras", partial(_packages, "extras")),
+        ("devices", partial(_devices, environment)),
+        ("processor", machine.cores),
+        ("threads", partial(machine.threads, environment, machine.usable_cores())),
+        ("memory", machine.memory),
+        ("shared memory", machine.shared_memory),
+        ("processes", machine.start_methods),
+        ("open files", machine.descriptors),
+        ("encodings", machine.encodings),
+        ("disks", partial(machine.disks, question.out_dir, question.data_dir)),
+        ("weights", partial(weights.kept, environment)),
+        ("hub", partial(weights.hub, environment, is_asked=not question.offline)),
+    ]
+
+
+def _packages(what: str) -> Sequence[Finding]:
+    try:
+        from mlpipe.modes.doctor import packages
+    except ImportError as error:
+        text = problem(str(error.name), "is not installed", fix="install mlpipe with its dependencies")
+        return [Finding("packages", str(error.name), None, "problem", text)] if what == "versions" else []
+    check = {"versions": packages.versions, "conflicts": packages.conflicts, "extras": packages.extras}[what]
+    return check(packages.declared(), packages.installed())
+
+
+@cache
+def _torch_facts() -> dict[str, Any]:
+    from mlpipe.modes.doctor import devices
+
+    return devices.asked()
+
+
+def _devices(environment: Mapping[str, str]) -> Sequence[Finding]:
+    from mlpipe.modes.doctor import devices
+
+    return devices.of_torch(_torch_facts(), devices.hardware(), environment)
+
+
+def _comparison(question: Question) -> Check:
+    """What compares a stored run with this machine, once the devices of here are known."""
+    from mlpipe.modes.doctor import stored_environment
+    from mlpipe.runs.project import Project
+
+    project = Project(question.out_dir / question.project)
+    run, then = stored_environment.stored(project, question.run)
+    return lambda: stored_environment.compared(run, project, then, stored_environment.here(_torch_facts()))
+
+
+def facts(found: Sequence[Finding]) -> dict[str, Any]:
+    """Findings as plain data: `ok`, `problems`, `notes`, and the values by topic and name.
+
+    Args:
+        found: The findings; several of one name are a list.
+    """
+    topics: dict[str, dict[str, Any]] = {}
+    for one in found:
+        names = topics.setdefault(one.topic, {})
+        names[one.name] = [*_listed(names[one.name]), one.value] if one.name in names else one.value
+    said = {level: [one.advice for one in found if one.level == level] for level in ("problem", "note")}
+    return {"ok": not said["problem"], "problems": said["problem"], "notes": said["note"], "facts": topics}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def text(found: Sequence[Finding]) -> str:
+    """Findings for a terminal: values by topic, then what is worth a look, then what stops a training.
+
+    Args:
+        found: The findings.
+    """
+    lines: list[str] = []
+    width = max((len(one.name) for one in found), default=0)
+    topics = dict.fromkeys(one.topic for one in found)
+    for topic in topics:
+        lines += ["", topic]
+        lines += [f"  {one.name:{width}}  {printable(_shown(one))}" for one in found if one.topic == topic]
+    for level, heading in (("note", "worth a look:"), ("problem", "this will stop a training:")):
+        said = [one.advice for one in found if one.level == level]
+        lines += ["", heading, *(f"  {sentence}" for sentence in said)] if said else []
+    if not any(one.level == "problem" for one in found):
+        lines += ["", "nothing here will stop a training"]
+    return "\n".join(lines[1:])
+
+
+def _shown(finding: Finding) -> str:
+    value = finding.value
+    if isinstance(value, list):
+        return listing(value, most=_MOST_NAMES) if value else "none"
+    if finding.topic == "memory" and isinstance(value, int):
+        return findings.size(value)
+    return "not there" if value is None else str(value)

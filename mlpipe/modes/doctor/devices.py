@@ -1,0 +1,194 @@
+"""The devices that torch computes on, asked in a process of its own: a broken torch ends that one only."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpipe.errors import problem
+from mlpipe.modes.doctor.findings import Finding, size
+
+# Seconds in which torch has to be imported, on a slow disk too.
+_PATIENCE = 120.0
+_PACKAGE = Path(__file__).parents[2]
+_ASK = f"""
+import sys
+sys.path.append({str(_PACKAGE.parent)!r})
+from mlpipe.modes.doctor import devices
+print(devices.answer())
+"""
+_REINSTALL = "install torch and torchvision anew, with one command"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """GPUs as the system shows them, without any library.
+
+    Attributes:
+        nvidia: GPUs of NVIDIA that programs can open.
+        in_machine: GPUs of NVIDIA that the driver has, those too that a container hides.
+        driver: The version of NVIDIA's driver; None: there is none.
+        amd: Whether there is a GPU of AMD with its driver.
+    """
+
+    nvidia: int
+    in_machine: int
+    driver: str | None
+    amd: bool
+
+
+def hardware(root: Path = Path("/")) -> Hardware:
+    """The GPUs that the system shows.
+
+    Args:
+        root: Where `dev` and `proc` lie.
+    """
+    nodes = [node for node in (root / "dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", node.name)]
+    folder = root / "proc/driver/nvidia"
+    known = len(list((folder / "gpus").iterdir())) if (folder / "gpus").is_dir() else 0
+    text = (folder / "version").read_text("utf-8") if (folder / "version").is_file() else ""
+    version = re.search(r"Kernel Module.*?(\d+(?:\.\d+)+)", text)
+    return Hardware(len(nodes), max(known, len(nodes)), version[1] if version else None, (root / "dev/kfd").exists())
+
+
+def answer() -> str:
+    """The facts about torch and its devices, as JSON; called in a process of its own, as it imports torch."""
+    import torch
+    import torchvision  # noqa: F401
+
+    gpus = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        gpus.append(
+            {
+                "name": properties.name,
+                "memory": total,
+                "free": free,
+                "capability": [properties.major, properties.minor],
+            }
+        )
+    facts = {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "hip": torch.version.hip,
+        "gpus": gpus,
+        "bfloat16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        "architectures": torch.cuda.get_arch_list(),
+        "mps": torch.backends.mps.is_available(),
+        "threads": torch.get_num_threads(),
+        "mkl": torch.backends.mkl.is_available(),  # type: ignore[no-untyped-call]
+        "openmp": torch.backends.openmp.is_available(),  # type: ignore[no-untyped-call]
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+    return json.dumps(facts)
+
+
+def asked(patience: float = _PATIENCE) -> dict[str, Any]:
+    """The same facts, from a process of its own.
+
+    Args:
+        patience: Seconds to wait for them.
+
+    Returns:
+        The facts; `error` alone where there are none.
+    """
+    command = [sys.executable, "-P", "-c", _ASK]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
+    except subprocess.TimeoutExpired:
+        return {"error": f"its import took longer than {patience:g} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode == 0 and lines:
+        facts: dict[str, Any] = json.loads(lines[-1])
+        return facts
+    said = done.stderr.strip().splitlines()
+    return {"error": said[-1][:200] if said else f"its process ended with {done.returncode}"}
+
+
+def of_torch(facts: Mapping[str, Any], there: Hardware, environment: Mapping[str, str]) -> list[Finding]:
+    """What torch's facts mean on this hardware.
+
+    Args:
+        facts: What `asked` gives.
+        there: The GPUs that the system shows.
+        environment: The environment's variables.
+    """
+    if "error" in facts:
+        text = problem("torch", f"it cannot be imported with torchvision ({facts['error']})", fix=_REINSTALL)
+        return [Finding("devices", "torch", None, "problem", text)]
+    built = f"CUDA {facts['cuda']}" if facts["cuda"] else f"ROCm {facts['hip']}" if facts["hip"] else "CPU only"
+    found = [Finding("devices", "torch", f"{facts['torch']} ({built})")]
+    for gpu in facts["gpus"]:
+        wrong = of_capability(gpu["name"], gpu["capability"], facts["architectures"])
+        value = f"{gpu['name']}, {size(gpu['memory'])}, {size(gpu['free'])} free"
+        found.append(Finding("devices", "GPU", value, "problem" if wrong else "ok", wrong))
+    if facts["gpus"]:
+        found.append(Finding("devices", "bfloat16", "yes" if facts["bfloat16"] else "no"))
+    elif wrong := unused(facts, there, environment):
+        found.append(Finding("devices", "GPU", "not used", "note", wrong))
+    else:
+        found.append(Finding("devices", "GPU", "none"))
+    if facts["mps"]:
+        found.append(Finding("devices", "Apple GPU", "mps"))
+    found += [
+        Finding("threads", "of torch here", facts["threads"]),
+        Finding("threads", "OpenMP", "yes" if facts["openmp"] else "no"),
+        Finding("threads", "MKL", "yes" if facts["mkl"] else "no"),
+        Finding("processor", "vector units", facts["cpu"]),
+    ]
+    return found
+
+
+def unused(facts: Mapping[str, Any], there: Hardware, environment: Mapping[str, str]) -> str:
+    """Why a GPU that is there is not used, as a sentence; empty where none is there.
+
+    Args:
+        facts: What `asked` gives.
+        there: The GPUs that the system shows.
+        environment: The environment's variables.
+    """
+    if there.amd and not there.in_machine and not facts["hip"]:
+        return problem("GPU", "there is one of AMD, and torch is built without ROCm", fix="install torch for ROCm")
+    if not there.in_machine:
+        return ""
+    hidden = environment.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        return problem("GPU", "CUDA_VISIBLE_DEVICES hides it", got=hidden, fix="unset CUDA_VISIBLE_DEVICES")
+    if not there.nvidia:
+        return problem("GPU", "the machine has one, this container does not", fix="docker run --gpus all")
+    if not facts["cuda"]:
+        fix = "install torch and torchvision for CUDA (docs/installing.md)"
+        return problem("GPU", "there is one of NVIDIA, and torch is built for CPUs only", got=facts["torch"], fix=fix)
+    fix = "renew the driver, or install torch for an older CUDA"
+    return problem("GPU", f"torch for CUDA {facts['cuda']} cannot use driver {there.driver}", fix=fix)
+
+
+def of_capability(name: str, capability: Sequence[int], architectures: Sequence[str]) -> str:
+    """Why torch has no code for a GPU, as a sentence; empty where it has.
+
+    Compiled code (`sm_86`) runs on the same major version from its minor version on, what is compiled when it is first
+    used (`compute_90`) on everything from its version on (CUDA's programming guide, "binary and PTX compatibility").
+
+    Args:
+        name: The GPU's name.
+        capability: Its major and minor version.
+        architectures: What torch is built for; empty: it does not say.
+    """
+    major, minor = capability
+    for text in architectures:
+        kind, _, digits = text.partition("_")
+        number = int(re.sub(r"\D", "", digits) or 0)
+        own, least = divmod(number, 10)
+        if (own == major and least <= minor) if kind == "sm" else number <= 10 * major + minor:
+            return ""
+    if not architectures:
+        return ""
+    wrong = f"torch has no code for {name} (sm_{major}{minor}), only for {', '.join(architectures)}"
+    return problem("GPU", wrong, fix="install another version of torch, or write trainer.accelerator=cpu")

@@ -1,0 +1,302 @@
+"""The machine as a training meets it: cores, memory, disks, processes, descriptors, encodings; imports nothing heavy."""
+
+from __future__ import annotations
+
+import locale
+import multiprocessing
+import os
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mlpipe.errors import problem
+from mlpipe.modes.doctor.findings import Finding, size
+
+# Bytes. Importing torch and its companions takes some 0.4 GB of memory of its own before the first image.
+_LEAST_MEMORY, _LITTLE_MEMORY = 500_000_000, 2_000_000_000
+_LEAST_DISK, _LITTLE_DISK = 200_000_000, 5_000_000_000
+# Loader processes hand batches over through it; containers get 64 MB where nothing else is said.
+_LITTLE_SHARED = 256_000_000
+_FEW_DESCRIPTORS = 1024
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_OTHER_VARIABLES = (
+    "OMP_WAIT_POLICY",
+    "OMP_PROC_BIND",
+    "OMP_PLACES",
+    "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY",
+    "MKL_THREADING_LAYER",
+)
+
+
+def python_and_system() -> list[Finding]:
+    """The interpreter and the system."""
+    return [
+        Finding("python", "python", platform.python_version()),
+        Finding("python", "program", sys.executable),
+        Finding("python", "system", f"{platform.system()} {platform.release()} {platform.machine()}"),
+    ]
+
+
+def cores(root: Path = Path("/")) -> list[Finding]:
+    """The cores that this process may use.
+
+    Args:
+        root: Where `proc` and `sys` lie.
+    """
+    return of_cores(os.cpu_count() or 1, usable_cores(), core_quota(root))
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on; all where the system does not tell."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def of_cores(present: int, usable: int, quota: float | None) -> list[Finding]:
+    """What counts of cores mean.
+
+    Args:
+        present: Cores of the machine.
+        usable: Those that this process may run on.
+        quota: Cores' worth of time that a container gets; None: no limit.
+    """
+    found = [Finding("processor", "cores", present), Finding("processor", "cores for this process", usable)]
+    if quota is None:
+        return found
+    if quota >= usable:
+        return [*found, Finding("processor", "cores' time by the container", quota)]
+    threads = max(1, int(quota))
+    wrong = f"the container gives the time of {quota:g} cores, and {usable} are seen; threads would wait for each other"
+    fix = f"write sys.threads={threads}"
+    return [
+        *found,
+        Finding("processor", "cores' time by the container", quota, "note", problem("cores", wrong, fix=fix)),
+    ]
+
+
+def core_quota(root: Path) -> float | None:
+    """Cores' worth of time that control groups allow, of version 2 or 1; None: there is no limit."""
+    limits = []
+    for text in _group_files(root, "", "cpu.max"):
+        quota, _, period = text.partition(" ")
+        if quota != "max" and period:
+            limits.append(int(quota) / int(period))
+    periods = list(_group_files(root, "cpu", "cpu.cfs_period_us"))
+    for text, period in zip(_group_files(root, "cpu", "cpu.cfs_quota_us"), periods, strict=False):
+        if int(text) > 0:
+            limits.append(int(text) / int(period))
+    return min(limits, default=None)
+
+
+def memory_limit(root: Path) -> int | None:
+    """Bytes that control groups allow, of version 2 or 1; None: there is no limit."""
+    texts = [*_group_files(root, "", "memory.max"), *_group_files(root, "memory", "memory.limit_in_bytes")]
+    # Version 1 writes a number that no machine has for "no limit".
+    return min((int(text) for text in texts if text != "max" and int(text) < 1 << 60), default=None)
+
+
+def _group_files(root: Path, controller: str, name: str) -> Iterator[str]:
+    """The texts of a file of this process's control group and of those above it."""
+    table = root / "proc/self/cgroup"
+    top = root / "sys/fs/cgroup" / controller
+    own = "/"
+    for line in table.read_text("utf-8").splitlines() if table.is_file() else ():
+        _, names, place = line.split(":", 2)
+        if controller in names.split(","):
+            own = place
+    # A container sees its own group at the top, whatever the table says.
+    folder = top / own.strip("/")
+    for group in [folder, *folder.parents]:
+        if group.is_relative_to(top) and ".." not in group.parts and (group / name).is_file():
+            yield (group / name).read_text("utf-8").strip()
+
+
+def threads(environment: Mapping[str, str], usable: int) -> list[Finding]:
+    """Settings of the environment for threads.
+
+    Args:
+        environment: The environment's variables.
+        usable: Cores that this process may use.
+    """
+    found = []
+    for name in _THREAD_VARIABLES:
+        text = environment.get(name)
+        if text is None:
+            continue
+        number = int(text) if text.isdigit() else 0
+        wrong = ""
+        if not number:
+            wrong = problem(name, "is no number of threads", got=text, fix=f"unset {name}")
+        elif number > usable:
+            wrong = problem(name, f"asks for more threads than the {usable} cores", got=number, fix=f"unset {name}")
+        found.append(Finding("threads", name, text, "note" if wrong else "ok", wrong))
+    found += [Finding("threads", name, environment[name]) for name in _OTHER_VARIABLES if name in environment]
+    return found
+
+
+def memory(root: Path = Path("/")) -> list[Finding]:
+    """The machine's memory and what is free of it, in bytes; empty where the system does not tell."""
+    file = root / "proc/meminfo"
+    if not file.is_file():
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return [Finding("memory", "of the machine", pages)]
+    lines = (line.split() for line in file.read_text("utf-8").splitlines())
+    numbers = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1}
+    return of_memory(numbers["MemTotal"], numbers.get("MemAvailable", numbers["MemFree"]), memory_limit(root))
+
+
+def of_memory(total: int, available: int, limit: int | None) -> list[Finding]:
+    """What numbers of bytes mean.
+
+    Args:
+        total: Of the machine.
+        available: What processes can still take.
+        limit: What a container allows; None: all.
+    """
+    found = [Finding("memory", "of the machine", total)]
+    if limit is not None and limit < total:
+        found.append(Finding("memory", "by the container", limit))
+    usable = available if limit is None else min(available, limit)
+    wrong = f"{size(usable)} can be used"
+    fix = "end other programs, or use less at a time: sampling.batch_size, sys.num_workers, sys.fold_workers"
+    if usable < _LEAST_MEMORY:
+        wrong = f"{wrong}, libraries alone need {size(_LEAST_MEMORY)}"
+        return [*found, Finding("memory", "free", available, "problem", problem("memory", wrong, fix=fix))]
+    if usable < _LITTLE_MEMORY:
+        return [*found, Finding("memory", "free", available, "note", problem("memory", wrong, fix=fix))]
+    return [*found, Finding("memory", "free", available)]
+
+
+def shared_memory(folder: Path = Path("/dev/shm")) -> list[Finding]:
+    """The memory through which processes hand over batches; empty where the system has no such folder."""
+    return of_shared_memory(shutil.disk_usage(folder).free) if folder.is_dir() else []
+
+
+def of_shared_memory(free: int) -> list[Finding]:
+    """What an amount of shared memory means.
+
+    Args:
+        free: Bytes.
+    """
+    wrong = ""
+    if free < _LITTLE_SHARED:
+        fix = "docker run --shm-size=2g, or write sys.num_workers=0"
+        wrong = problem("shared memory", f"{size(free)} are free, loader processes may die for want of it", fix=fix)
+    return [Finding("memory", "shared, free", free, "note" if wrong else "ok", wrong)]
+
+
+def start_methods() -> list[Finding]:
+    """How processes can be started, and whether they can have locks."""
+    return of_start_methods(multiprocessing.get_all_start_methods(), _lock_error())
+
+
+def of_start_methods(methods: list[str], error: str) -> list[Finding]:
+    """What ways to start processes mean.
+
+    Args:
+        methods: Those of Python here.
+        error: Why no lock between processes could be made; empty: one could.
+    """
+    wrong = ""
+    if "forkserver" not in methods:
+        wrong = problem("processes", "this system has no fork server", fix="write sys.fold_workers=1 sys.num_workers=0")
+    elif error:
+        fix = "mount /dev/shm, or write sys.fold_workers=1 sys.num_workers=0"
+        wrong = problem("processes", f"they can share no lock ({error})", fix=fix)
+    return [Finding("processes", "start methods", ", ".join(methods), "note" if wrong else "ok", wrong)]
+
+
+def _lock_error() -> str:
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except (OSError, ImportError) as error:
+        return str(error)
+    return ""
+
+
+def descriptors() -> list[Finding]:
+    """How many files and pipes a process may have open."""
+    return of_descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE))
+
+
+def of_descriptors(soft: int, hard: int) -> list[Finding]:
+    """What limits of open files mean.
+
+    Args:
+        soft: The limit, -1: none.
+        hard: What it may be set to, -1: anything.
+    """
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited or soft >= _FEW_DESCRIPTORS:
+        return [Finding("processes", "open files", "unlimited" if soft == unlimited else soft)]
+    wanted = 4 * _FEW_DESCRIPTORS if hard == unlimited else min(4 * _FEW_DESCRIPTORS, hard)
+    fix = f"ulimit -n {wanted}" if wanted > soft else "ask whoever runs this machine for more"
+    wrong = problem("open files", f"a process may have {soft}, which many loader processes use up", fix=fix)
+    return [Finding("processes", "open files", soft, "note", wrong)]
+
+
+def encodings() -> list[Finding]:
+    """The encodings of file names and of what is printed."""
+    printed = getattr(sys.stdout, "encoding", None) or "none"
+    return of_encodings(sys.getfilesystemencoding(), printed, locale.setlocale(locale.LC_CTYPE))
+
+
+def of_encodings(names: str, printed: str, language: str) -> list[Finding]:
+    """What encodings mean.
+
+    Args:
+        names: Of file names.
+        printed: Of standard output.
+        language: The locale.
+    """
+    fix = "export LANG=C.UTF-8, and unset LC_ALL and PYTHONUTF8"
+    found = [Finding("encodings", "locale", language)]
+    for name, encoding, what in (("file names", names, "read"), ("output", printed, "printed")):
+        is_all = encoding.lower().replace("-", "") in ("utf8", "none")
+        wrong = f"letters outside {encoding} cannot be {what}"
+        advice = "" if is_all else problem(name, wrong, got=encoding, fix=fix)
+        found.append(Finding("encodings", name, encoding, "note" if advice else "ok", advice))
+    return found
+
+
+def disks(out_dir: Path, data_dir: Path) -> list[Finding]:
+    """Space and rights where results, data and temporary files go; nothing stays there.
+
+    Args:
+        out_dir: The folder of results; it need not be there yet.
+        data_dir: The folder of tasks and caches.
+    """
+    # It needs a library, which may be what is missing.
+    from mlpipe import files
+
+    places = {"out_dir": out_dir, "data_dir": data_dir, "temporary files": Path(tempfile.gettempdir())}
+    found = []
+    for name, folder in places.items():
+        usage = shutil.disk_usage(files.nearest_existing(folder))
+        found += of_disk(name, folder, usage.free, is_writable=files.is_writable(folder))
+    return found
+
+
+def of_disk(name: str, folder: Path, free: int, *, is_writable: bool) -> list[Finding]:
+    """What a folder's state means.
+
+    Args:
+        name: The key that names the folder, or what it is for.
+        folder: The folder.
+        free: Bytes.
+        is_writable: Whether a file can be made in it.
+    """
+    other = f"or write {name}=DIR" if name.endswith("_dir") else "or set TMPDIR to another folder"
+    value = f"{folder} ({size(free)} free)"
+    if not is_writable:
+        wrong = problem(name, "cannot be written", got=str(folder), fix=f"change its rights, {other}")
+        return [Finding("disks", name, value, "problem", wrong)]
+    wrong = problem(name, f"{size(free)} are free", got=str(folder), fix=f"free space (mml clean), {other}")
+    if free < _LEAST_DISK:
+        return [Finding("disks", name, value, "problem", wrong)]
+    return [Finding("disks", name, value, "note", wrong) if free < _LITTLE_DISK else Finding("disks", name, value)]

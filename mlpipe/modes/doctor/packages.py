@@ -1,0 +1,272 @@
+"""The installed packages against what this program declares: versions, extras, and packages that do not go together."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+import mlpipe
+from mlpipe.errors import install_command, listing, problem
+from mlpipe.modes.doctor.findings import Finding
+
+_PACKAGE = Path(mlpipe.__file__).parent
+_COMMAND = "mml"
+# Each of these packages brings the module `cv2`; the one that was installed last wins.
+_OPENCV = (
+    "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What this program says that it needs.
+
+    Attributes:
+        name: The distribution's name.
+        needed: What every installation needs.
+        extras: What each extra adds.
+        pins: Versions that it was tested with, by normalised name; only a checkout has them.
+        folder: The checkout; None: it is installed from a wheel.
+    """
+
+    name: str
+    needed: list[Requirement]
+    extras: dict[str, list[Requirement]]
+    pins: dict[str, str]
+    folder: Path | None
+
+
+def declared(package: Path = _PACKAGE) -> Declared:
+    """The needs of this program, from its checkout or from the metadata of its wheel.
+
+    Args:
+        package: The folder of the package.
+
+    Raises:
+        LookupError: When neither is there.
+    """
+    file = package.parent / "pyproject.toml"
+    project = tomllib.loads(file.read_text("utf-8")).get("project", {}) if file.is_file() else {}
+    if _is_ours(project.get("scripts", {}).get(_COMMAND, "")):
+        extras = {name: [*map(Requirement, texts)] for name, texts in project["optional-dependencies"].items()}
+        pinned = package.parent / "requirements/base.txt"
+        pins = pins_of(pinned.read_text("utf-8")) if pinned.is_file() else {}
+        return Declared(project["name"], [*map(Requirement, project["dependencies"])], extras, pins, package.parent)
+    for entry in metadata.entry_points(group="console_scripts", name=_COMMAND):
+        if _is_ours(entry.value) and entry.dist is not None:
+            return of_metadata(entry.dist.metadata["Name"], entry.dist.requires or [])
+    raise LookupError(f"no installed package has the command {_COMMAND}")
+
+
+def _is_ours(entry: str) -> bool:
+    """Whether a command is this package's, whatever the distribution is called."""
+    return entry.partition(".")[0] == _PACKAGE.name
+
+
+def of_metadata(name: str, texts: Sequence[str]) -> Declared:
+    """The needs that a wheel's metadata lists.
+
+    Args:
+        name: The distribution's name.
+        texts: Requirements, those of extras with a marker that says so.
+    """
+    needed: list[Requirement] = []
+    extras: dict[str, list[Requirement]] = {}
+    for text in texts:
+        requirement = Requirement(text)
+        _, found, rest = str(requirement.marker or "").partition("extra == ")
+        if found:
+            requirement.marker = None
+            extras.setdefault(rest.strip("\"'"), []).append(requirement)
+        else:
+            needed.append(requirement)
+    return Declared(name, needed, extras, {}, None)
+
+
+def pins_of(text: str) -> dict[str, str]:
+    """Versions by normalised name of a file of requirements.
+
+    Args:
+        text: Lines such as `numpy==2.4.6`; other lines count for nothing.
+    """
+    pairs = (line.split("#")[0].split(";")[0].strip().split("==") for line in text.splitlines())
+    return {str(canonicalize_name(pair[0].strip())): pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
+def installed() -> dict[str, str]:
+    """The versions of all packages that Python finds here, by normalised name; the first one found counts."""
+    found: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        if (name := distribution.metadata["Name"]) is not None:
+            found.setdefault(str(canonicalize_name(name)), distribution.version)
+    return found
+
+
+def versions(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
+    """The version of each package that is needed, and whether it fits.
+
+    Args:
+        needs: What this program declares.
+        here: Installed versions by normalised name.
+    """
+    found = [Finding("packages", "mlpipe", mlpipe.__version__)]
+    for requirement in needs.needed:
+        if requirement.marker is None or requirement.marker.evaluate():
+            wrong = misfit(requirement, here)
+            name = canonicalize_name(requirement.name)
+            found.append(Finding("packages", requirement.name, here.get(name), "problem" if wrong else "ok", wrong))
+    others = [f"{name} {here[name]} ({pin})" for name, pin in needs.pins.items() if here.get(name, pin) != pin]
+    if others:
+        wrong = f"{len(others)} versions are not those that were tested: {listing(others, most=8)}"
+        fix = "make setup installs these" if needs.folder else ""
+        found.append(Finding("packages", "tested versions", others, "note", problem("packages", wrong, fix=fix)))
+    return found
+
+
+def misfit(requirement: Requirement, here: Mapping[str, str]) -> str:
+    """What is wrong with an installed package, as a sentence; empty where nothing is.
+
+    Args:
+        requirement: The package with bounds of its version.
+        here: Installed versions by normalised name.
+    """
+    version = here.get(canonicalize_name(requirement.name))
+    fix = f"pip install '{requirement.name}{requirement.specifier}'"
+    if version is None:
+        return problem(requirement.name, "is not installed", fix=fix)
+    if requirement.specifier.contains(version, prereleases=True):
+        return ""
+    return problem(requirement.name, f"{requirement.specifier} is needed", got=version, fix=fix)
+
+
+def extras(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
+    """Which extras are installed, and how to install the others.
+
+    Args:
+        needs: What this program declares.
+        here: Installed versions by normalised name.
+    """
+    found = []
+    for name, requirements in needs.extras.items():
+        missing = [one for one in requirements if misfit(one, here)]
+        if not missing:
+            versions_here = ", ".join(f"{one.name} {here[canonicalize_name(one.name)]}" for one in requirements)
+            found.append(Finding("extras", name, versions_here))
+        else:
+            found.append(Finding("extras", name, f"not installed: {install_command(name)}"))
+    return found
+
+
+def conflicts(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
+    """Packages that do not go together: what they need of each other, and what hides what.
+
+    Args:
+        needs: What this program declares.
+        here: Installed versions by normalised name.
+    """
+    direct = {canonicalize_name(one.name) for one in needs.needed}
+    wrong = [text for text in unmet([str(name) for name in direct], here) if text]
+    found = [Finding("conflicts", "requirements", text, "problem", text) for text in wrong]
+    found += of_builds(here.get("torch"), here.get("torchvision"))
+    found += of_opencv(here)
+    found += of_copies(sys.path, _PACKAGE)
+    if canonicalize_name(needs.name) != _PACKAGE.name and _PACKAGE.name in here:
+        commands = metadata.distribution(_PACKAGE.name).entry_points
+        found += of_name(needs.name, here[_PACKAGE.name], is_ours=any(_is_ours(one.value) for one in commands))
+    return found or [Finding("conflicts", "packages", "none")]
+
+
+def unmet(names: Iterable[str], here: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for everything that installed packages need of others, all the way down, and that is not so.
+
+    Args:
+        names: The packages to begin with, normalised.
+        here: Installed versions by normalised name.
+    """
+    waiting, seen = list(names), set(names)
+    while waiting:
+        name = waiting.pop()
+        for text in (metadata.requires(name) or []) if name in here else []:
+            requirement = Requirement(text)
+            other = str(canonicalize_name(requirement.name))
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+                continue
+            # Packages that are needed directly are told by `versions` where they are not there.
+            if wrong := misfit(requirement, here):
+                yield f"{name} needs it: {wrong}"
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+
+
+def of_builds(torch: str | None, torchvision: str | None) -> list[Finding]:
+    """Whether torch and torchvision are of one build, `+cpu` or `+cu130` for example.
+
+    Args:
+        torch: Its version; None: it is not installed.
+        torchvision: Likewise.
+    """
+    try:
+        builds = [Version(text).local for text in (torch, torchvision) if text is not None]
+    except InvalidVersion:
+        return []
+    if len(builds) < 2 or None in builds or builds[0] == builds[1]:
+        return []
+    wrong = f"is built for {builds[1]}, torch for {builds[0]}"
+    fix = "install both with one command, from one --index-url"
+    text = problem("torchvision", wrong, got=torchvision, fix=fix)
+    return [Finding("conflicts", "torchvision", torchvision, "problem", text)]
+
+
+def of_opencv(here: Mapping[str, str]) -> list[Finding]:
+    """Whether several packages bring OpenCV.
+
+    Args:
+        here: Installed versions by normalised name.
+    """
+    present = [name for name in _OPENCV if name in here]
+    if len(present) < 2:
+        return []
+    fix = f"pip uninstall {' '.join(present)}, then pip install {_OPENCV[1]}"
+    text = problem("cv2", "several packages bring it and overwrite each other", got=", ".join(present), fix=fix)
+    return [Finding("conflicts", "cv2", present, "note", text)]
+
+
+def of_copies(path: Sequence[str], package: Path) -> list[Finding]:
+    """Whether Python finds another package of this name.
+
+    Args:
+        path: Where Python looks for modules.
+        package: The folder of this package.
+    """
+    found = []
+    others = {(Path(entry or ".") / package.name).resolve() for entry in path}
+    for other in sorted(others - {package.resolve()}):
+        if (other / "__init__.py").is_file():
+            wrong = f"another one lies in {other.parent}; this is {package}"
+            text = problem(package.name, wrong, fix="remove one of them")
+            found.append(Finding("conflicts", package.name, str(other), "note", text))
+    return found
+
+
+def of_name(name: str, version: str, *, is_ours: bool) -> list[Finding]:
+    """What a distribution means whose name is this package's, while this program's has another.
+
+    Args:
+        name: This program's distribution.
+        version: The version of the other one.
+        is_ours: Whether it has this program's command: then it is an earlier version.
+    """
+    package = _PACKAGE.name
+    what = "an earlier version of this program" if is_ours else "another program, whose files may replace this one's"
+    fix = f"pip uninstall {package}, then install {name} again"
+    text = problem(package, f"the distribution of this name is {what}", got=version, fix=fix)
+    return [Finding("conflicts", "distribution", version, "note" if is_ours else "problem", text)]

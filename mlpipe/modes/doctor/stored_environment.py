@@ -1,0 +1,125 @@
+"""A stored run's versions and device against those of here: what differs, and what that means for an exact replay."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import mlpipe
+from mlpipe.errors import ProjectError, problem
+from mlpipe.modes.doctor.findings import Finding
+from mlpipe.runs import journal, records
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+# What a difference means. What is not listed describes the recipe, which a replay takes from the run.
+_MEANINGS = {
+    "mlpipe": "another version may train otherwise; install that one for an exact replay",
+    "torch": "kernels round otherwise: scores agree to some digits, weights do not",
+    "device": "kernels of another device round otherwise: scores agree to some digits, weights do not",
+    "pytorch_lightning": "the loop around training steps may differ",
+    "timm": "networks and their start may differ",
+    "numpy": "random draws and statistics may differ",
+    "python": "the order of draws is the same, libraries may be others",
+    "system": "libraries of another system round otherwise",
+}
+_LIBRARIES = {"torch": "torch", "pytorch_lightning": "pytorch-lightning", "timm": "timm", "numpy": "numpy"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A value that is not what it was.
+
+    Attributes:
+        name: What it is of.
+        then: What the run has stored.
+        now: What is here; None: it is not here.
+        meaning: What that means for an exact replay.
+    """
+
+    name: str
+    then: str
+    now: str | None
+    meaning: str
+
+
+def here(torch_facts: Mapping[str, Any]) -> dict[str, str | None]:
+    """The values of this machine under the names that records use.
+
+    Args:
+        torch_facts: What torch says of itself and its devices.
+    """
+    gpus = torch_facts.get("gpus") or []
+    found: dict[str, str | None] = {name: _version(library) for name, library in _LIBRARIES.items()}
+    found |= {"torch": torch_facts.get("torch", found["torch"]), "mlpipe": mlpipe.__version__}
+    found |= {"python": platform.python_version(), "system": platform.system()}
+    return found | {"device": gpus[0]["name"] if gpus else platform.processor() or platform.machine()}
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, str | None]) -> list[Difference]:
+    """The values that differ, those first that matter most.
+
+    Args:
+        then: What a run has stored; values that it lacks are not compared.
+        now: What is here.
+    """
+    return [
+        Difference(name, str(then[name]), now.get(name), meaning)
+        for name, meaning in _MEANINGS.items()
+        if then.get(name) is not None and str(then[name]) != now.get(name)
+    ]
+
+
+def stored(project: Project, wanted: str) -> tuple[Run, dict[str, Any]]:
+    """A run and its environment: of a record that it made, else what its plan says.
+
+    Args:
+        project: The project.
+        wanted: The run, or the unique end of its name; `latest`: the one of the newest record, else the newest run.
+
+    Raises:
+        ProjectError: When there is no such project or run.
+    """
+    if not project.root.is_dir():
+        others = sorted(path.parent.name for path in project.root.parent.glob("*/runs")) if project.root.parent else []
+        fix = f"projects there: {', '.join(others)}" if others else "name its folder with out_dir=DIR"
+        raise ProjectError(problem("proj", f"there is no project {project.name} in {project.root.parent}", fix=fix))
+    found = records.load_all(project)
+    if wanted == "latest" and found:
+        wanted = found[-1].run
+    run = journal.find(project, wanted, "doctor")
+    of_plan = {name: value for name, value in run.plan().get("versions", {}).items() if name != "git"}
+    own = [record for record in found if record.run == run.name]
+    return run, of_plan | (own[-1].environment if own else {})
+
+
+def compared(run: Run, project: Project, then: Mapping[str, Any], now: Mapping[str, str | None]) -> list[Finding]:
+    """The findings of a comparison; a difference never stops a training.
+
+    Args:
+        run: The run.
+        project: Its project.
+        then: What it has stored.
+        now: What is here.
+    """
+    topic = f"run {run.name} of project {project.name}"
+    found = differences(then, now)
+    if not found:
+        command = f"mml verify mode.run={run.name} proj={project.name}"
+        value = f"versions and device are the same: it can be repeated exactly, {command} does so"
+        return [Finding(topic, "environment", value)]
+    rows = [
+        Finding(topic, one.name, f"{one.then} then, {one.now or 'not installed'} now: {one.meaning}") for one in found
+    ]
+    exact = problem(topic, "an exact replay cannot be expected here", fix="predictions with its weights stay valid")
+    return [*rows, Finding(topic, "exact replay", "not to be expected", "note", exact)]

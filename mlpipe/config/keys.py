@@ -407,14 +407,15 @@ def _documentation(target: str) -> dict[str, str]:
 
 
 def _head(module: str, name: str) -> ast.FunctionDef | ast.ClassDef | None:
-    """A definition up to the end of its docstring; None where the module imports it, or it has none.
+    """A definition up to the end of its docstring, where a package imports it too; None where it has none.
 
     To parse whole modules would take most of the time of an answer.
     """
-    text = _source(module)
-    found = re.search(
-        rf"^(?:def|class) {re.escape(name)}\b(?:(?!^\S)[\s\S]|^\))*?\"\"\"[\s\S]*?\"\"\"", text, re.MULTILINE
-    )
+    text, word = _source(module), re.escape(name)
+    origin = re.search(rf"^from (mlpipe[\w.]+) import (?:.*, )?(?:(\w+) as )?{word}(?:,|$)", text, re.MULTILINE)
+    if origin:
+        return _head(origin[1], origin[2] or name)
+    found = re.search(rf"^(?:def|class) {word}\b(?:(?!^\S)[\s\S]|^\))*?\"\"\"[\s\S]*?\"\"\"", text, re.MULTILINE)
     try:
         node = ast.parse(found[0]).body[0] if found else None
     except SyntaxError:

@@ -120,7 +120,7 @@ def scores(values: Mapping[str, Mapping[str, Any]]) -> str:
     """Metrics with their intervals as aligned columns: a dash where there is none, and what has to be said of each.
 
     Args:
-        values: By name, what `mlpipe.post.intervals.bootstrap.Interval.as_plain` returned.
+        values: By name, what `mlpipe.post.intervals.by_metric.Interval.as_plain` returned.
     """
     rows = [[name, _figure(one["value"]), _ends(one), _said_of(name, one)] for name, one in values.items()]
     return grid(["metric", "value", "95 % interval", "note"], rows)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mlpipe.errors import listing
 from mlpipe.post import conformal
 from mlpipe.post.calibration import errors as calibration_errors
-from mlpipe.post.intervals.bootstrap import share, wilson
+from mlpipe.post.intervals.by_metric import share, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import numbers, probabilities, style

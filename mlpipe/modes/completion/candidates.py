@@ -192,7 +192,7 @@ def _after_a_word(said: _Said, word: str) -> Iterator[Candidate]:
     if said.mode == "completion":
         yield from map(Candidate, _SHELLS)
     elif said.mode == "models":
-        yield from map(Candidate, names.timm_names())
+        yield from map(Candidate, ("--json", *_networks(word)))
     elif said.mode == "help":
         yield from _values(said, word) if equals else (*_modes(said), *_keys(said, word, ""))
     elif said.mode == "doctor":

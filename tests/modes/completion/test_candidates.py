@@ -87,7 +87,7 @@ def test_networks() -> None:
     assert "arch=resnet18.a1_in1k" in found("train arch=resnet18.") and found("train arch=resnet18,resnet34") == [
         "arch=resnet18,resnet34d",
     ]  # fmt: skip
-    assert "resnet18" in found("models resnet1")
+    assert "resnet18" in found("models resnet1") and "resnet18.a1_in1k" in found("models resnet18.")
 
 
 def test_keys() -> None:

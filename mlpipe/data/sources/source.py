@@ -13,6 +13,7 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.records.layout import Layout
 from mlpipe.data.task import Task, origins
 from mlpipe.data.volumes.cuts import Cuts
+from mlpipe.errors import counted
 
 Pixels = np.ndarray[Any, Any]
 Read = Callable[[int], Pixels]
@@ -221,4 +222,4 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
         return pixels
     if pixels.shape[-1] == 1:
         return np.repeat(pixels, channels, axis=-1)
-    raise UnreadableImageError(f"has {pixels.shape[-1]} channels, {channels} are wanted")
+    raise UnreadableImageError(f"has {counted(pixels.shape[-1], 'channel')}, {counted(channels, 'is', 'are')} wanted")

@@ -15,7 +15,7 @@ from mlpipe.data.records import outputs
 from mlpipe.data.splits import checks, methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
-from mlpipe.errors import did_you_mean, listing, problem
+from mlpipe.errors import counted, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.running import artifacts, console, dimension_checks, reuse, tasks
 from mlpipe.running.artifacts import Artifact
@@ -147,7 +147,7 @@ def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]
         return []
     groups = len({task.samples.groups[row] for row in np.flatnonzero(split.fold >= 0)} if task.samples.groups else ())
     if 2 <= groups < split.n_folds:
-        wrong = f"leaves a fold without images: they are of {groups} groups, which are not split"
+        wrong = f"leaves a fold without images: they are of {counted(groups, 'group, which is', 'groups, which are')} not split"
         return [problem("split.folds", wrong, got=split.n_folds, fix=f"use split.folds={groups}")]
     fix = "use mode.store_best=false, no early stop and no plateau schedule, or give the task a test part"
     return [problem("split", f"leaves no image to validate on, by which to choose ({listing(used)})", fix=fix)]

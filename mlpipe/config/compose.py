@@ -161,7 +161,7 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
         return (["arch=timm", f"arch.name='{name}'"], []) if not wrong else ([], [wrong])
     options = [*known, *(facts.tasks if group == "task" else ())]
     fix = did_you_mean(name, options, otherwise=f"options: {listing(options, most=20)}")
-    return [], [problem(group, "unknown option", got=name, fix=fix)]
+    return [], [problem(catalog.named(group), "unknown option", got=name, fix=fix)]
 
 
 def _unknown_network(key: str, name: str, facts: Facts, options: Sequence[str] = ()) -> str:

@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 UNITS = --ignore tests/program -m "not program and not services and not slow"
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help run test test-program test-services test-all services coverage setup check format bench clean
+.PHONY: help run test test-program test-services test-all services coverage setup check format docs bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ check: setup  ## ruff, mypy --strict, the direction of imports, where tests lie
 format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## write docs/keys.md anew, from the configuration files and docstrings
+	$(BIN)/python scripts/keys.py
 
 bench: setup  ## ratios against a bare PyTorch loop, side by side
 	for script in scripts/bench_*.py; do $(BIN)/python $$script || exit 1; done

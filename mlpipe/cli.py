@@ -22,6 +22,7 @@ from mlpipe.errors import (
     place_in_own_code,
     problem,
 )
+from mlpipe.modes import WORDS
 
 if TYPE_CHECKING:
     from mlpipe.running.jobs import PreparedCommand
@@ -57,12 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 a step failed, 2 the input is wrong, 75 stopped and resumable, 130 interrupted twice.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments == ["--version"]:
+    if arguments in (["--version"], ["version"]):
         from mlpipe import __version__
 
         print(f"mlpipe {__version__}")
         return 0
     try:
+        if arguments and arguments[0] in WORDS:
+            return _word(arguments[0], arguments[1:])
         return _run(_parse(arguments))
     except MlpipeError as error:
         for sentence in str(error).splitlines():
@@ -76,6 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _unexpected(error)
+
+
+def _word(word: str, rest: list[str]) -> int:
+    """What a word that runs nothing does with what stands behind it, as it is typed."""
+    import importlib
+
+    module = importlib.import_module(f"mlpipe.modes.{'help' if {'-h', '--help'} & {*rest} else word}")
+    return int(module.main([word] if {"-h", "--help"} & {*rest} else rest))
 
 
 def _parse(arguments: list[str]) -> Call:
@@ -167,8 +178,10 @@ def _run(call: Call) -> int:
     if "version" in call.flags:
         return main(["--version"])
     if "help" in call.flags or not (call.mode or call.overrides):
-        print(_help(call.mode))
-        return 0 if "help" in call.flags else INPUT_IS_WRONG
+        from mlpipe.modes import help
+
+        shown = help.main([*filter(None, [call.mode]), *call.overrides], tuple(call.config_dirs))
+        return shown if "help" in call.flags else INPUT_IS_WRONG
     from mlpipe.config import catalog
 
     catalog.check_mode(call.mode, tuple(call.config_dirs))
@@ -257,28 +270,6 @@ def _sweep(call: Call, command: PreparedCommand) -> int:
 def _project_words(call: Call) -> str:
     words = [text for text in call.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
     return "".join(f" {word}" for word in words)
-
-
-def _help(mode: str) -> str:
-    from mlpipe.config import catalog
-
-    if mode in catalog.options("mode"):
-        return f"mml {mode} [group=option] [key=value] ...\n\n{catalog.option_text('mode', mode).rstrip()}"
-    lines = ["mml MODE [group=option] [key=value] ...", "", "modes (mml MODE --help shows a mode's keys):"]
-    lines += [f"  {name:9} {catalog.purpose('mode', name)}" for name in catalog.options("mode")]
-    lines += ["", "groups and their options:"]
-    for group in catalog.groups():
-        if group != "mode":
-            lines.append(f"  {group:15} {', '.join(catalog.options(group))}")
-    lines += [
-        "",
-        "arch=NAME also takes every timm name, also with a tag (resnet18.a1_in1k); task=NAME also takes a task created earlier.",
-        "-m runs every combination of comma-separated values: mml train arch=resnet18,resnet50 -m",
-        "hpo=optuna searches: mml train hpo=optuna search_space=basic hpo.trials=20 hpo.study=first",
-        "--cfg job shows the configuration, --dry-run the plan, --json prints results as JSON, --config-dir DIR adds",
-        "a folder of configuration files, --version prints the version.",
-    ]
-    return "\n".join(lines)
 
 
 def _set_up_logging(json: bool) -> None:

@@ -27,7 +27,7 @@ from scipy.special import log_softmax
 from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.ensembling.ensemble import select
-from mlpipe.post.intervals.bootstrap import metric_intervals
+from mlpipe.post.intervals.by_metric import metric_intervals
 from mlpipe.post.measures.class_metrics import METRICS
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post.intervals.bootstrap import metric_intervals
+from mlpipe.post.intervals.by_metric import metric_intervals
 from mlpipe.post.metrics import compute
 
 Array = npt.NDArray[Any]

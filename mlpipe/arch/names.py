@@ -18,7 +18,7 @@ _ENTRY = re.compile(r"""^ {4,8}(['"])(\w+)\.([\w.-]+)\*?\1\s*:""", re.MULTILINE)
 _ENDINGS = re.compile(r"^ {4}for suffix in \(([^)]*)\)", re.MULTILINE)
 _QUICK, _QUICK_VARIANT = "natively QuickGELU", ("_clip_", "_clip_quickgelu_")
 _RENAMED = re.compile(r"^register_model_deprecations\(__name__, \{.*?^\}\)", re.MULTILINE | re.DOTALL)
-_RENAMED_ENTRY = re.compile(r"^ {4}['\"](\w+)['\"]\s*:", re.MULTILINE)
+_RENAMED_ENTRY = re.compile(r"^ {4}['\"](\w+)['\"]\s*:\s*['\"]?([\w.-]*)", re.MULTILINE)
 
 
 @functools.cache
@@ -43,8 +43,17 @@ def timm_tags(name: str) -> tuple[str, ...]:
     """
     for text in _modules():
         if name in _ENTRYPOINT.findall(text):
-            return tuple(sorted({tag for network, tag in _tagged(text) if network == name}))
+            return _tags_in(text).get(name, ())
     return ()
+
+
+def all_timm_tags() -> dict[str, tuple[str, ...]]:
+    """The tags of the weights of each network that has some, as `timm_tags` gives those of one.
+
+    Raises:
+        ConfigError: When timm is not installed.
+    """
+    return {name: tags for text in _modules() for name, tags in _tags_in(text).items()}
 
 
 def is_network(name: str) -> bool:
@@ -59,14 +68,18 @@ def is_network(name: str) -> bool:
         ConfigError: When timm is not installed.
     """
     network, dot, tag = name.partition(".")
-    return (tag in timm_tags(network)) if dot else (name in timm_names() or name in _renamed())
+    return (tag in timm_tags(network)) if dot else (name in timm_names() or name in renamed())
 
 
 @functools.cache
-def _renamed() -> frozenset[str]:
-    """Names that networks had in earlier versions of timm."""
+def renamed() -> dict[str, str]:
+    """Names that networks had in earlier versions of timm, and what they are called now, some with the tag of weights.
+
+    Raises:
+        ConfigError: When timm is not installed.
+    """
     blocks = (block for text in _modules() for block in _RENAMED.findall(text))
-    return frozenset(name for block in blocks for name in _RENAMED_ENTRY.findall(block))
+    return {old: new for block in blocks for old, new in _RENAMED_ENTRY.findall(block)}
 
 
 def _modules() -> Iterator[str]:
@@ -78,6 +91,15 @@ def _modules() -> Iterator[str]:
         raise ConfigError(problem("arch", "timm is not installed", fix="install mlpipe with its dependencies"))
     for file in sorted((Path(spec.origin).parent / "models").glob("*.py")):
         yield file.read_text("utf-8")
+
+
+def _tags_in(text: str) -> dict[str, tuple[str, ...]]:
+    """The tags of each network that a module defines, in alphabetical order."""
+    own, found = set(_ENTRYPOINT.findall(text)), dict[str, set[str]]()
+    for network, tag in _tagged(text):
+        if network in own:
+            found.setdefault(network, set()).add(tag)
+    return {network: tuple(sorted(tags)) for network, tags in found.items()}
 
 
 def _tagged(text: str) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,14 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+@functools.cache
+def docs_dir() -> Path:
+    """The folder of the documentation: inside the package in a wheel, at the top of the repository otherwise."""
+    package = Path(__file__).parents[1]
+    inside = package / "docs"
+    return inside if inside.is_dir() else package.parent / "docs"
+
+
 def groups(extra: tuple[Path, ...] = ()) -> list[str]:
     """The names of the config groups."""
     found = {entry.name for root in (conf_dir(), *extra) for entry in root.iterdir() if entry.is_dir()}

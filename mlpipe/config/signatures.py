@@ -113,14 +113,19 @@ def module_file(module: str) -> Path | None:
 @functools.lru_cache(maxsize=256)
 def read(target: str) -> Signature | None:
     """The signature of the function or class with this dotted name; None when no source defines it."""
-    module, _, name = target.rpartition(".")
-    found = _definition(module, name, depth=0)
+    found = definition(target)
     if found is None:
         return None
     node, source = found
     if isinstance(node, ast.ClassDef):
         return _class_signature(target, node, source)
     return _function_signature(target, node, source)
+
+
+def definition(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, Source] | None:
+    """Where the function or class with this dotted name is defined, re-exports followed; None when no source defines it."""
+    module, _, name = target.rpartition(".")
+    return _definition(module, name, depth=0)
 
 
 def takes_mapping(target: str, name: str) -> bool:
@@ -282,15 +287,21 @@ def _alias(name: str, module: ast.Module) -> ast.expr | None:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A source file and what it says."""
+class Source:
+    """A source file and what it says.
+
+    Attributes:
+        file: The file.
+        tree: What Python makes of it.
+        module: The module's dotted name.
+    """
 
     file: Path
     tree: ast.Module
     module: str
 
 
-def _function_signature(target: str, node: ast.FunctionDef, source: _Source) -> Signature:
+def _function_signature(target: str, node: ast.FunctionDef, source: Source) -> Signature:
     """Keyword-only parameters of what is mlpipe's; of anything else every parameter, of classes but the late ones."""
     arguments = node.args
     found = {
@@ -308,7 +319,7 @@ def _function_signature(target: str, node: ast.FunctionDef, source: _Source) -> 
     return Signature(target, found, arguments.kwarg is not None, *where, is_class=is_class)
 
 
-def _class_signature(target: str, node: ast.ClassDef, source: _Source) -> Signature:
+def _class_signature(target: str, node: ast.ClassDef, source: Source) -> Signature:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             own = _function_signature(target, item, source)
@@ -343,7 +354,7 @@ def _with_base(own: Signature, node: ast.ClassDef) -> Signature:
     return own if base is None else replace(own, parameters={**base.parameters, **own.parameters}, is_open=base.is_open)
 
 
-def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef | ast.ClassDef, _Source] | None:
+def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef | ast.ClassDef, Source] | None:
     """Where a name is defined, following re-exports such as `from .x import name` and `from .x import *`."""
     file = module_file(module)
     if file is None or depth > 6:
@@ -351,7 +362,7 @@ def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef 
     tree = _parsed(file)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return node, _Source(file, tree, module)
+            return node, Source(file, tree, module)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for origin, imported in _imports(tree, package, name):
         if found := _definition(origin, imported, depth=depth + 1):

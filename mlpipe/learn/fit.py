@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,50 +13,29 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from mlpipe.arch import starting
-from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe, Stage
-from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.data.loading.together import JointData
-from mlpipe.errors import Interrupted, TrainingError, listing
-from mlpipe.learn import (
-    checkpoints,
-    compile,
-    features,
-    linear_head,
-    monitoring,
-    multitask,
-    recording,
-    recovery,
-    stages,
-)
-from mlpipe.learn.build import loss
+from mlpipe.errors import TrainingError, listing
+from mlpipe.learn import checkpoints, compile, linear_head, monitoring, multitask, recording, recovery, stages
+from mlpipe.learn.build import fold, loss
 from mlpipe.learn.build.callbacks import build_callbacks
-from mlpipe.learn.build.loaders import batch_size, device_steps, fold_data
-from mlpipe.learn.build.loss import build_loss
-from mlpipe.learn.build.network import scale_of, started_network, weights_report
-from mlpipe.learn.build.optimizer import build_optimizers
+from mlpipe.learn.build.loaders import batch_size, fold_data
 from mlpipe.learn.callbacks import tensorboard
 from mlpipe.learn.callbacks.examples import Examples
 from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
-from mlpipe.learn.callbacks.progress import EpochRows, EpochScores, Progress
+from mlpipe.learn.callbacks.progress import EpochReports, Progress
 from mlpipe.learn.gradients.gradient_wait import Exchange
-from mlpipe.learn.heads import LearnedHead
-from mlpipe.learn.job import FoldJob as FoldJob
-from mlpipe.learn.job import Watch as Watch
+from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.losses import class_weights
 from mlpipe.learn.machine import device_group, disk_space
-from mlpipe.learn.machine.device_group import DeviceGroup
-from mlpipe.learn.machine.hardware import Numerics, numerics_for
-from mlpipe.learn.machine.quiet import prepare_torch, quiet
-from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
-from mlpipe.learn.own_parts import own_metrics
+from mlpipe.learn.machine.hardware import Numerics
+from mlpipe.learn.machine.quiet import quiet
+from mlpipe.learn.module import TARGET, FoldModule
 from mlpipe.learn.recording import Trained
 from mlpipe.learn.recovery import Healed
 from mlpipe.post import metrics
@@ -71,12 +50,12 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
 
 
 def train(job: FoldJob, watch: Watch) -> Trained:
-    """Train one fold, stage by stage; resumes from `job.checkpoint` when a state is there.
+    """Train one fold, stage by stage; resumes from `job.files.checkpoint` when a state is there.
 
-    Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false; those of
-    the stage before where that keeps its own), with a new optimizer. The final scores are those of the kept weights, with
-    the last stage's loss. A damaged saved state is not used; from a NaN loss and from
-    running out of memory the training recovers as `job.healing` says.
+    Every stage but the first starts from the best weights so far (the last ones where `job.files.store_best` is false;
+    those of the stage before where that keeps its own), with a new optimizer. The final scores are those of the kept
+    weights, with the last stage's loss. A damaged saved state is not used; from a NaN loss and from running out of memory
+    the training recovers as `job.healing` says.
 
     Returns:
         What `recording.write` is given; where several processes learn the fold, the first one gives it to it.
@@ -87,7 +66,7 @@ def train(job: FoldJob, watch: Watch) -> Trained:
     """
     # Processes that learn together would have to agree on each recovery: there a trouble ends the fold with a sentence.
     allowed = job.healing if job.shard.ranks == 1 else replace(job.healing, rollbacks=0, micro_batches=False)
-    healed = Healed(allowed, _events_file(job), f"{job.view.task} fold {job.view.fold}")
+    healed = Healed(allowed, _events_file(job), job.title)
     # One process looks for the newest whole state, and may replace or delete a damaged one. The others wait for it:
     # they would else load what it is about to remove, and resume at another epoch than the first.
     if job.shard.rank == 0:
@@ -109,15 +88,15 @@ def train(job: FoldJob, watch: Watch) -> Trained:
 
 def _events_file(job: FoldJob) -> Path:
     """The file of recoveries so far, until the record has them."""
-    return job.checkpoint.with_name(job.checkpoint.name + recovery.EVENTS)
+    return job.files.checkpoint.with_name(job.files.checkpoint.name + recovery.EVENTS)
 
 
 def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
     """Drop saved states that are damaged, so that the training resumes from the newest whole one."""
-    found = checkpoints.settle(job.checkpoint)
-    way = "goes on from the state before" if checkpoints.exists(job.checkpoint) else "the fold starts anew"
-    for place, sentence in enumerate(found, 1):
-        watch.healed(healed.damaged(sentence, way if place == len(found) else "it is not used"))
+    damages = checkpoints.settle(job.files.checkpoint)
+    way = "goes on from the state before" if checkpoints.exists(job.files.checkpoint) else "the fold starts anew"
+    for number, sentence in enumerate(damages, 1):
+        watch.healed(healed.damaged(sentence, way if number == len(damages) else "it is not used"))
 
 
 @dataclass
@@ -129,7 +108,7 @@ class _Training:
         watch: How the outside follows it.
         healed: Recoveries so far.
         network: Learns in place, stage after stage.
-        chosen: Precision and layout.
+        numerics: Precision and layout.
         plan: The stages.
         at_first: The parameters that learn where a stage does not say.
         keeper: Keeps the best weights and saves the state.
@@ -147,7 +126,7 @@ class _Training:
     watch: Watch
     healed: Healed
     network: nn.Module
-    chosen: Numerics
+    numerics: Numerics
     plan: tuple[Stage, ...]
     at_first: frozenset[str]
     keeper: Keeper
@@ -164,7 +143,7 @@ class _Training:
         """Tell what stored weights are begun with, and keep it for the record; nothing where there are none."""
         if report:
             self.notes.append(report)
-            self.watch.log(f"{self.job.view.task} fold {self.job.view.fold}: {report}")
+            self.watch.log(f"{self.job.title}: {report}")
 
 
 @dataclass(frozen=True)
@@ -185,14 +164,14 @@ class _Stage:
     data: FoldData | JointData
     trainer: pl.Trainer
 
-    def attempt(self, run: Callable[..., Any], **given: Any) -> None:
+    def attempt(self, run: Callable[..., Any], **options: Any) -> None:
         """Run a method of the trainer; a NaN loss, or too little memory, is raised with its epoch.
 
         Args:
             run: The method.
-            given: Its arguments besides the module and its data.
+            options: Its arguments besides the module and its data.
         """
-        call = partial(run, self.module, datamodule=self.data, **given)
+        call = partial(run, self.module, datamodule=self.data, **options)
         recovery.attempt(call, lambda: int(self.trainer.current_epoch), self.number, self.module.network)
 
 
@@ -214,29 +193,29 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
     """The network with its first weights, and where in the plan a saved state leaves off."""
     # The first weights are drawn, or read, for a resumed fold too: Lightning puts the saved state into this very
     # network.
-    network, chosen, report = first_network(job)
-    stage, epochs = stages.position(job.checkpoint)
+    network, numerics, report = fold.first_network(job)
+    stage, epochs = stages.position(job.files.checkpoint)
     monitor, direction = job.recipe.metrics.monitor, monitoring.monitor_direction(job.recipe)
     training = _Training(
         job=job,
         watch=watch,
         healed=healed,
         network=network,
-        chosen=chosen,
+        numerics=numerics,
         plan=stages.of(job.recipe),
         # Asked before any stage freezes: a stage that says nothing goes back to this.
         at_first=stages.learning(network),
-        keeper=Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best),
+        keeper=Keeper(monitor, direction, job.files.checkpoint, keep_best=job.files.store_best),
         stage=stage,
         epochs=epochs,
-        resumed=checkpoints.exists(job.checkpoint),
+        resumed=checkpoints.exists(job.files.checkpoint),
     )
     training.note(report)
     # Before the first epoch, which may take hours: its end is where a full disk would show.
     if job.shard.rank == 0:
         disk_space.check(job, network)
     if training.resumed:
-        watch.log(f"{job.view.task} fold {job.view.fold}: resumes from the state in {job.checkpoint.name}")
+        watch.log(f"{job.title}: resumes from the state in {job.files.checkpoint.name}")
     job.recipe.compile.build(network)
     return training
 
@@ -252,39 +231,31 @@ def _stage(training: _Training, number: int) -> _Stage:
     training.note(f"stage {number + 1} {loaded}" if loaded else "")
     recipe = stages.recipe_of(job.recipe, part)
     place = number if len(training.plan) > 1 else None
-    module, data = _module(
-        job,
-        recipe,
-        network,
-        training.chosen,
-        training.watch,
-        stage=place,
-        part=part,
-        optimizer_memory=training.optimizer_memory,
+    module, data = fold.stage_parts(
+        job, recipe, network, training.numerics, training.watch, part, place, training.optimizer_memory
     )
     # One history for all stages, which a saved state brings back too.
     module.history, module.healed = training.history, training.healed
     if job.recipe.stages:
         # Epochs are counted on over stages, so that each draws anew.
         data.load_state_dict({"first_epoch": training.epochs})
-    callbacks = _callbacks(training, recipe, data, number)
-    trainer = _trainer(job, recipe, training.chosen.precision, callbacks, number, training.epochs)
+    callbacks = _callbacks(training, recipe, number)
+    trainer = fold.build_trainer(job, recipe, training.numerics.precision, callbacks, number, training.epochs)
     return _Stage(number, recipe, module, data, trainer)
 
 
-def _callbacks(training: _Training, recipe: Recipe, data: FoldData | JointData, number: int) -> list[Callback]:
+def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callback]:
     """What follows a stage, in this order: the first may stop a batch, the last saves what all before it have seen."""
-    job, watch, view = training.job, training.watch, training.job.view
-    guard, exchange = Guard(watch.should_stop, f"{view.task} fold {view.fold}", number), Exchange()
+    job, watch = training.job, training.watch
+    guard, exchange = Guard(watch.should_stop, job.title, number), Exchange()
     whole = training.epochs + sum(stage.epochs for stage in training.plan[number:])
-    progress = Progress(watch.report, data.epoch_images, whole, guard.last_norm, exchange.share)
+    progress = Progress(watch.report, whole, guard.last_norm, exchange.share, training.speeds)
     own = build_callbacks(recipe, monitoring.monitor_direction(job.recipe))
-    followers = [EpochScores(watch.epoch, job.recipe.metrics.monitor), EpochRows(watch.row)]
-    found = [guard, exchange, progress, _Speeds(progress, training.speeds), *own, *followers]
-    if count := int(job.logging.params.get("examples", 0)):
-        rows = stages.view_of(view, job.task, training.plan[number]).val.tolist()
-        found.append(Examples(training.shown, number, rows, count))
-    return [*found, *_board(job), training.keeper]
+    callbacks = [guard, exchange, progress, *own, EpochReports(watch.epoch, watch.row, job.recipe.metrics.monitor)]
+    if count := int(job.files.logging.params.get("examples", 0)):
+        rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
+        callbacks.append(Examples(training.shown, number, rows, count))
+    return [*callbacks, *tensorboard.boards(job.files.logging), training.keeper]
 
 
 def _learn(training: _Training, stage: _Stage) -> None:
@@ -295,18 +266,21 @@ def _learn(training: _Training, stage: _Stage) -> None:
         return
     # The saved state is that of one stage. Given to a later one it would bring back an optimizer that is over.
     is_saved = training.resumed and stage.number == training.stage
-    stage.attempt(stage.trainer.fit, ckpt_path=str(job.checkpoint) if is_saved else None)
+    stage.attempt(stage.trainer.fit, ckpt_path=str(job.files.checkpoint) if is_saved else None)
     training.history, training.epochs = module.history, len(module.history)
     training.optimizer_memory = stages.OptimizerMemory.of(training.network, stage.trainer.optimizers[0])
 
 
 def _validate(training: _Training, stage: _Stage) -> None:
     """Measure the weights that are kept on the fold's validation images, with the last stage's loss."""
-    job = training.job
+    job, keeper = training.job, training.keeper
     # The network has the last epoch's weights, the record is to have the best one's: scores must be those of what is
     # stored.
-    if job.store_best and not linear_head.has_no_steps(job.recipe):
-        stages.take_up(training.network, _best_state(job, training.keeper, training.watch))
+    if job.files.store_best and not linear_head.has_no_steps(job.recipe):
+        if keeper.best_epoch is None:
+            raise TrainingError(f"{job.title}: no epoch was finished, so that there are no weights to keep")
+        training.watch.log(f"{job.title}: best epoch {keeper.best_epoch + 1}, score {keeper.best_score:.4f}")
+        stages.take_up(training.network, keeper.best_state)
     if training.plan[-1].val_negatives is not None:
         # The record's scores are those of all validation images, whichever of them the stages looked at.
         data = fold_data(stage.recipe, job.task, job.view, job.pack, job.num_workers, shard=job.shard)
@@ -322,19 +296,22 @@ def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
     if job.recipe.optimizer.is_none:
         # Nothing was learned, so that these are the scores of the only epoch, too.
         module.history[0] |= {f"val/{name}": value for name, value in scores.items() if value is not None}
-    # After the scores: it predicts anew, by other heads.
-    co_tasks = _co_tasks(job, module, stage.trainer)
+    co_tasks: list[dict[str, Any]] = []
+    if job.joint is not None:
+        # After the scores: it predicts anew, by other heads.
+        with quiet():
+            co_tasks = multitask.described(job.recipe, job.joint, module, stage.trainer, job.num_workers)
     timings = recording.timings(training.speeds, time.perf_counter() - started)
     unscored = _without_score(job, keeper, training.epochs)
     for sentence in unscored:
-        training.watch.told(f"{job.view.task} fold {job.view.fold}: {sentence}")
+        training.watch.told(f"{job.title}: {sentence}")
     resumed = ["resumed: timings are of the last part"] * training.resumed
     return Trained(
         module=module,
         keeper=keeper,
         scores=scores,
         timings=timings,
-        chosen=training.chosen,
+        numerics=training.numerics,
         notes=[*training.notes, *_weighed(job), *unscored, *resumed],
         co_tasks=co_tasks,
         events=training.healed.events,
@@ -367,177 +344,14 @@ def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
     if not linear_head.applies(job.recipe):
         module.history = [{"epoch": 0.0, "lr": 0.0}]
         return
-    pack = pack_of(job, module.network, watch)
-    found = linear_head.learn(job.recipe, module.network, job.task, job.view.train, pack, TARGET)
-    module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(found.loss)), "lr": 0.0}]
-
-
-def _co_tasks(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> list[dict[str, Any]]:
-    if job.joint is None:
-        return []
-    with quiet():
-        return multitask.described(job.recipe, job.joint, module, trainer, job.num_workers)
-
-
-def parts(
-    job: FoldJob, watch: Watch, optimizers: Optimizers | None = None
-) -> tuple[FoldModule, FoldData | JointData, Numerics]:
-    """The parts of a fold's first stage: module with first weights, loaders, precision and layout.
-
-    Args:
-        job: The fold.
-        watch: Asked while features are computed.
-        optimizers: In place of the recipe's.
-    """
-    network, chosen, _ = first_network(job)
-    stage = stages.of(job.recipe)[0]
-    stages.prepare(network, stage, stages.learning(network))
-    recipe = stages.recipe_of(job.recipe, stage)
-    module, data = _module(job, recipe, network, chosen, watch, optimizers=optimizers)
-    return module, data, chosen
-
-
-def first_network(job: FoldJob) -> tuple[torch.nn.Module, Numerics, str]:
-    """The network with its first weights, precision and layout, and a report of the weights that it starts from."""
-    prepare_torch(job.recipe.threads)
-    chosen = numerics_for(job.recipe, job.pack, job.kind)
-    seed = draw_seed(job.recipe.seed, job.view.fold, -1)
-    if job.joint is None:
-        network, report = started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
-    else:
-        network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
-        report = starting.load(network, job.start) if job.start is not None else weights_report(network)
-    return network.to(memory_format=torch.channels_last) if chosen.channels_last else network, chosen, report
-
-
-def _module(
-    job: FoldJob,
-    recipe: Recipe,
-    network: torch.nn.Module,
-    chosen: Numerics,
-    watch: Watch,
-    *,
-    stage: int | None = None,
-    optimizers: Optimizers | None = None,
-    part: Stage | None = None,
-    optimizer_memory: stages.OptimizerMemory | None = None,
-) -> tuple[FoldModule, FoldData | JointData]:
-    """A stage's module and loaders, of the stage's recipe."""
-    task = job.task
-    view = stages.view_of(job.view, task, part) if part is not None else job.view
-    pack = pack_of(job, network, watch)
-    data: FoldData | JointData
-    if job.joint is None:
-        data = fold_data(recipe, task, view, pack, job.num_workers, shard=job.shard)
-    else:
-        data = multitask.fold_data(recipe, task, view, pack, job.joint, job.num_workers)
-    if optimizers is None:
-        direction = monitoring.monitor_direction(recipe)
-        take_up = (
-            partial(optimizer_memory.into, rates=part.lr is None) if optimizer_memory and part and part.carry else None
-        )
-        optimizers = build_optimizers(recipe, len(data.train_dataloader()), direction, take_up)
-    learning = Learning(
-        monitoring.val_metrics(recipe, task),
-        recipe.seed,
-        view.fold,
-        device_steps=device_steps(recipe, job.pack.peak),
-        channels_last=chosen.channels_last,
-        clip=recipe.clip,
-        group=_device_group(job, data),
-        own_metrics=own_metrics.measures(recipe.metrics, job.kind, len(task.classes)),
-        while_training=recipe.metrics.while_training,
-        batch_sizes=data.batch_sizes,
-        weighing=None if job.joint is None else multitask.weighing(task, job.joint),
-    )
-    own_loss, scale = build_loss(recipe, task, view.train), scale_of(task, view.train)
-    heads = [LearnedHead(TARGET, job.kind, len(task.classes), own_loss, scale)]
-    heads += [] if job.joint is None else multitask.partner_heads(recipe, job.pack, job.joint)
-    return FoldModule(network, heads, optimizers, learning, stage), data
-
-
-def _device_group(job: FoldJob, data: FoldData | JointData) -> DeviceGroup:
-    """The processes that learn the fold; several of them learn no other tasks with it."""
-    if isinstance(data, JointData):
-        return DeviceGroup()
-    return DeviceGroup(job.shard, data.train_sampler().share, data.val_batches)
-
-
-def pack_of(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:
-    """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change."""
-    if job.joint is not None or job.recipe.stages or not features.applies(job.recipe, network):
-        return job.pack
-    assert isinstance(network, Classifier)
-    rows = np.union1d(job.view.train, job.view.val)
-
-    def stop() -> None:
-        if watch.should_stop():
-            raise Interrupted("stopped as asked")
-
-    device = "cuda" if torch.cuda.is_available() and job.recipe.trainer.get("accelerator") != "cpu" else "cpu"
-    return features.feature_pack(network.to(device), job.pack, rows, stop)
-
-
-class _Speeds(Callback):
-    """Collects each epoch's speed for the history."""
-
-    def __init__(self, progress: Progress, speeds: list[dict[str, float]]) -> None:
-        self._progress, self._speeds = progress, speeds
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._speeds.append(
-            {
-                "train_seconds": self._progress.epoch_seconds,
-                "train_images_per_s": self._progress.images_per_s,
-                "data_wait": self._progress.wait,
-            }
-        )
-
-
-def _trainer(
-    job: FoldJob, recipe: Recipe, precision: Any, callbacks: list[Callback], stage: int, epochs: int
-) -> pl.Trainer:
-    """The trainer of a stage, whose epochs go on from those of the stages before."""
-    given = {key: value for key, value in recipe.trainer.items() if key != "precision"}
-    given["max_epochs"] += epochs
-    logs = job.logs / f"stage{stage}" if recipe.stages else job.logs
-    with quiet():
-        trainer = pl.Trainer(
-            **device_group.trainer_arguments(given, job.shard),
-            precision=precision,
-            callbacks=callbacks,
-            # Named, so that Lightning does not take a Slurm job's signals and tasks for its own.
-            plugins=[checkpoints.PlainCheckpointIO(), LightningEnvironment()],
-            logger=job.logging.build(logs) or False,
-            log_every_n_steps=int(job.logging.params.get("every_n_steps", 50)),
-            enable_checkpointing=True,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-    stages.start_at(trainer, epochs)
-    return trainer
-
-
-def _board(job: FoldJob) -> list[Callback]:
-    """What writes more than curves to TensorBoard; nothing where nobody asks for it."""
-    keys = {"histograms": 0, "gradients": False, "filters": False, "graph": False, "embeddings": 0}
-    given: dict[str, Any] = {key: job.logging.params.get(key, default) for key, default in keys.items()}
-    return [tensorboard.Board(**given)] if any(given.values()) else []
-
-
-def _best_state(job: FoldJob, keeper: Keeper, watch: Watch) -> Mapping[str, torch.Tensor]:
-    where = f"{job.view.task} fold {job.view.fold}"
-    if keeper.best_epoch is None:
-        raise TrainingError(f"{where}: no epoch was finished, so that there are no weights to keep")
-    watch.log(f"{where}: best epoch {keeper.best_epoch + 1}, score {keeper.best_score:.4f}")
-    return keeper.best_state
+    pack = fold.inputs_of(job, module.network, watch)
+    head = linear_head.learn(job.recipe, module.network, job.task, job.view.train, pack, TARGET)
+    module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(head.loss)), "lr": 0.0}]
 
 
 def _without_score(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:
     """What a person should know of epochs whose monitor was NaN."""
-    if not keeper.missing or not job.store_best:
+    if not keeper.missing or not job.files.store_best:
         return []
     name, where = job.recipe.metrics.monitor, listing([epoch + 1 for epoch in keeper.missing])
     if keeper.best_score != keeper.best_score:

@@ -1,4 +1,4 @@
-"""The job of a fold: everything that its training needs, and the callbacks by which the outside follows it."""
+"""The job of a fold: what is learned, where its results go, and the callbacks by which the outside follows it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,56 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import WHOLE, Shard
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
+from mlpipe.errors import Interrupted
 from mlpipe.learn.callbacks.progress import Tick
 from mlpipe.learn.multitask import Joint
 from mlpipe.runs.project import Project
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """What the training of a fold writes, and where.
+
+    Attributes:
+        project: Where the record goes.
+        record_id: The record's id.
+        checkpoint: The folder of the state to resume from.
+        logging: What writes the training's curves.
+        logs: The folder that they go to.
+        store_best: Keep the best epoch's weights instead of the last one's.
+        store_parameters: Keep weights at all.
+        folds_left: How many folds are still to be written, this one included.
+    """
+
+    project: Project
+    record_id: str
+    checkpoint: Path
+    logging: Component
+    logs: Path
+    store_best: bool
+    store_parameters: bool
+    folds_left: int = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a record says of the command that it comes from; the training does not depend on it.
+
+    Attributes:
+        run: The run's name.
+        recipe_hash: What groups the folds.
+        pipeline: The configuration that is stored with the record, as YAML.
+        nested: Whether the fold is a nested variant.
+        val_used_for: What validation decided besides being a score.
+        tuned: What `tune` chose before the first fold, such as `lr`; the recipe has it already.
+    """
+
+    run: str
+    recipe_hash: str
+    pipeline: str
+    nested: bool
+    val_used_for: list[str]
+    tuned: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -29,55 +76,36 @@ class FoldJob:
         task: The task.
         view: The rows of this fold.
         pack: The cached images.
-        project: Where the record goes.
-        record_id: The record's id.
-        run: The run's name.
-        recipe_hash: What groups the folds.
-        checkpoint: The folder of the state to resume from.
-        pipeline: The configuration that is stored with the record, as YAML.
-        nested: Whether the fold is a nested variant.
-        store_best: Keep the best epoch's weights instead of the last one's.
-        store_parameters: Keep weights at all.
-        val_used_for: What validation decided besides being a score.
-        num_workers: Loader processes.
-        logging: What writes the training's curves.
-        logs: The folder that they go to.
+        files: What is written, and where.
+        origin: What the record says of the command.
         joint: Other tasks that are learned with it; None: it is learned alone.
         start: Weights that training starts from; None: as the recipe's arch says.
-        tuned: What `tune` chose before the first fold, such as `lr`; `recipe` has it already.
+        num_workers: Loader processes.
         shard: This process's part of every batch, where several learn the fold together.
         healing: The recoveries that are allowed when something goes wrong.
-        folds_left: How many folds are still to be trained, this one included.
     """
 
     recipe: Recipe
     task: Task
     view: View
     pack: Pack
-    project: Project
-    record_id: str
-    run: str
-    recipe_hash: str
-    checkpoint: Path
-    pipeline: str
-    nested: bool
-    store_best: bool
-    store_parameters: bool
-    val_used_for: list[str]
-    num_workers: int
-    logging: Component
-    logs: Path
+    files: FoldFiles
+    origin: Origin
     joint: Joint | None = None
     start: Start | None = None
-    tuned: Mapping[str, float] = field(default_factory=dict)
+    num_workers: int = 0
     shard: Shard = WHOLE
     healing: Healing = field(default_factory=Healing)
-    folds_left: int = 1
 
     @property
     def kind(self) -> str:
         """The kind of the task."""
         return kinds.decide(self.task.kind, self.recipe.loss)
+
+    @property
+    def title(self) -> str:
+        """Task and fold, as messages begin."""
+        return f"{self.view.task} fold {self.view.fold}"
 
 
 @dataclass(frozen=True)
@@ -101,3 +129,12 @@ class Watch:
     epoch: Callable[[int, float], None] = field(default=lambda epoch, score: None)
     healed: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
     row: Callable[[int, dict[str, float]], None] = field(default=lambda epoch, values: None)
+
+    def stop_if_asked(self) -> None:
+        """End the training where somebody wants that.
+
+        Raises:
+            Interrupted: When asked to stop.
+        """
+        if self.should_stop():
+            raise Interrupted("stopped as asked")

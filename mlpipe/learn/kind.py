@@ -107,3 +107,23 @@ def of(name: str) -> Part:
         name: The kind's name, one of `kinds.names()`.
     """
     return cast(Part, kinds.part(name, "learn"))
+
+
+def no_scale(targets: npt.NDArray[Any]) -> Scale | None:
+    """None: outputs are compared as they are, as of kinds with logits or with values of pixels."""
+    return None
+
+
+def all_known(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
+    """None: what has a target has all of it."""
+    return None
+
+
+def no_classes(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
+    """Zeros: numbers have no classes."""
+    return np.zeros(len(task.classes), np.int64)
+
+
+def no_positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """None: no target stands for nothing."""
+    return None

@@ -149,6 +149,7 @@ def solve(
     else:
         shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
         spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
+        # Labels and numbers are fitted one by one: each on the rows where it is known, with a penalty of its own.
         goal = (targets - shift) / np.where(spread > 0, spread, 1.0)
         single: _Label | _Number = _Label() if facts.has_probabilities else _Number()
         parts = []

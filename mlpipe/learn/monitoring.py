@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mlpipe import kinds
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data.task import Task
-from mlpipe.learn.directions import Direction
 from mlpipe.learn.losses import by_output
 from mlpipe.learn.own_parts import own_classes
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
+
+Direction = Literal["min", "max"]
 
 
 def val_metrics(recipe: Recipe, task: Task) -> list[str]:
@@ -22,11 +23,11 @@ def val_metrics(recipe: Recipe, task: Task) -> list[str]:
 
 def metrics_of_epochs(recipe: Recipe, kind: str) -> list[str]:
     """The same for a kind of task."""
-    wanted = post_kind.of(kind).TRAIN if recipe.metrics.train == AUTO else list(recipe.metrics.train)
+    names = post_kind.of(kind).TRAIN if recipe.metrics.train == AUTO else list(recipe.metrics.train)
     by_itself = {"val/loss", *(f"val/{name}" for name in outputs_metrics(recipe))}
     seen = dict.fromkeys([recipe.metrics.monitor, *(name for _, name in watched(recipe))])
     more = [name.removeprefix("val/") for name in seen if name.startswith("val/") and name not in by_itself]
-    return [*wanted, *(name for name in more if name not in wanted)]
+    return [*names, *(name for name in more if name not in names)]
 
 
 def outputs_metrics(recipe: Recipe) -> list[str]:
@@ -53,9 +54,25 @@ def monitor_direction(recipe: Recipe) -> Direction:
     return direction
 
 
+def direction_of(watch: str | None, given: Direction | None, otherwise: Direction) -> Direction:
+    """Whether less or more is better of what is watched.
+
+    Args:
+        watch: A metric in place of the monitor, such as `val/accuracy`; None: the monitor.
+        given: What the configuration says.
+        otherwise: The monitor's direction; also that of functions of the user's own.
+    """
+    if given is not None or watch is None:
+        return given or otherwise
+    known = {"loss", *(name for one in kinds.names() for name in post_kind.of(one).METRICS)}
+    if watch.rpartition("/")[2] not in known:
+        return otherwise
+    return metrics.direction(watch)
+
+
 def watched(recipe: Recipe) -> list[tuple[str, str]]:
     """Each key that names a metric to watch in place of metrics.monitor, and that metric; those of stages, too."""
-    found = []
+    watches = []
     for stage, (schedule, callbacks) in _parts(recipe):
         for key, params in (
             ("lr_scheduler", schedule.params if schedule is not None else {}),
@@ -64,8 +81,8 @@ def watched(recipe: Recipe) -> list[tuple[str, str]]:
         ):
             watch = params.get("watch") if isinstance(params, Mapping) else None
             if isinstance(watch, str):
-                found.append((f"{stage}{key}.watch", watch))
-    return found
+                watches.append((f"{stage}{key}.watch", watch))
+    return watches
 
 
 def _parts(recipe: Recipe) -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -93,12 +93,12 @@ def partner_heads(recipe: Recipe, pack: Pack, joint: Joint) -> list[LearnedHead]
         pack: The pivot's images, which others are made as bright as.
         joint: The partners.
     """
-    found = []
+    heads = []
     for number, one in enumerate(joint.partners, start=1):
         loss, scale = partner_loss(recipe, one)[0], networks.scale_of(one.task, one.view.train)
         ratio = pack.peak / one.pack.peak
-        found.append(LearnedHead(head_name(number), one.task.kind, len(one.task.classes), loss, scale, ratio))
-    return found
+        heads.append(LearnedHead(head_name(number), one.task.kind, len(one.task.classes), loss, scale, ratio))
+    return heads
 
 
 def weighing(task: Task, joint: Joint) -> TaskWeights:
@@ -165,7 +165,7 @@ def described(
         trainer: Computes the outputs.
         num_workers: Loader processes.
     """
-    found = []
+    entries = []
     for number, one in enumerate(joint.partners, start=1):
         module.predicted = number
         data = data_of(recipe, one.task, one.view, one.pack, num_workers, number)
@@ -184,6 +184,6 @@ def described(
         }
         if joint.weights == UNCERTAINTY:
             entry["log_variance"] = log_variances(module.network)[number]
-        found.append(entry)
+        entries.append(entry)
     module.predicted = 0
-    return found
+    return entries

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
+from mlpipe.arch.classifier import Head
 from mlpipe.config.schema import Recipe
+from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.learn.build.loss import try_own
-from mlpipe.learn.kind import Loss
+from mlpipe.learn.kind import Loss, Scale
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
@@ -30,3 +34,13 @@ def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def validated(loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The loss over all images at once, not a mean of batches' means; see `mlpipe.learn.kind.Part`."""
     return loss(rows, targets), rows
+
+
+def logits(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
+    """A logit of each class or label; see `mlpipe.learn.kind.Part.head`."""
+    return Head(outputs)
+
+
+def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
+    """How many images have each class or label; see `mlpipe.learn.kind.Part`."""
+    return task.class_counts(rows, learned=True)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from mlpipe import kinds
+from mlpipe.arch.classifier import Head
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import linear_head
-from mlpipe.learn.kind import Loss
+from mlpipe.learn.kind import Loss, Scale
+
+
+def values(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
+    """A value of each channel for every pixel; see `mlpipe.learn.kind.Part.head`."""
+    return Head(outputs, per_pixel=True, of_values=True)
 
 
 def with_loss(rows: tuple[Tensor, Tensor], loss: Tensor) -> tuple[Tensor, Tensor]:

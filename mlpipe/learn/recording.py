@@ -56,7 +56,7 @@ class Trained:
         keeper: Which epoch was kept.
         scores: The final metrics of the validation images.
         timings: What it took.
-        chosen: Precision and layout.
+        numerics: Precision and layout.
         notes: What a person should know of it.
         co_tasks: What is known of tasks that were learned with it.
         events: Troubles that the training recovered from.
@@ -67,7 +67,7 @@ class Trained:
     keeper: Keeper
     scores: dict[str, float | None]
     timings: dict[str, float]
-    chosen: Numerics
+    numerics: Numerics
     notes: list[str]
     co_tasks: list[dict[str, Any]]
     events: list[dict[str, Any]]
@@ -81,34 +81,37 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         job: The fold.
         trained: What its training gave.
     """
-    module, keeper = trained.module, trained.keeper
-    folder = job.project.model_dir(job.task.name, job.record_id)
+    module, keeper, origin, written = trained.module, trained.keeper, job.origin, job.files
+    folder = written.project.model_dir(job.task.name, written.record_id)
+    # Whoever finds a record may rely on the files that it names, so that it is written last; and the saved state goes only
+    # after it: a process that is killed in between goes on from the state and writes all of it again.
     digest = None
-    if job.store_parameters:
+    if written.store_parameters:
         digest = weight_files.save(adapt.merged_state(module.network), folder / records.WEIGHTS_FILE)
     files.write_text(folder / records.METRICS_FILE, _as_csv(module.history))
-    files.write_text(folder / records.CONFIG_FILE, job.pipeline)
+    files.write_text(folder / records.CONFIG_FILE, origin.pipeline)
     kept = [records.METRICS_FILE, records.CONFIG_FILE]
-    for stage, state in keeper.of_stages.items() if job.store_parameters else ():
+    # After the record's own weights: the network takes up those of each stage that keeps its own, and ends as the last.
+    for stage, state in keeper.of_stages.items() if written.store_parameters else ():
         stages.take_up(module.network, state)
         weight_files.save(adapt.merged_state(module.network), records.stage_weights(folder, stage))
         kept.append(records.stage_weights(folder, stage).name)
     if trained.examples:
         files.write_text(folder / records.EXAMPLES_FILE, json.dumps(trained.examples))
         kept.append(records.EXAMPLES_FILE)
-    optimistic = bool(job.val_used_for) and not job.nested
+    optimistic = bool(origin.val_used_for) and not origin.nested
     has_val = len(job.view.val) > 0
     details = metrics.details(module.val_logits, module.val_targets, job.task.classes, job.kind) if has_val else {}
     record = ModelRecord(
-        id=job.record_id,
+        id=written.record_id,
         number=0,
-        run=job.run,
+        run=origin.run,
         created=now(),
         task=job.view.task,
         pivot=job.task.name,
         fold=job.view.fold,
-        nested=job.nested,
-        recipe=job.recipe_hash,
+        nested=origin.nested,
+        recipe=origin.recipe_hash,
         arch=job.recipe.arch.title,
         classes=list(job.task.classes),
         parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
@@ -118,9 +121,9 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         best_epoch=keeper.best_epoch if keeper.best_epoch is not None else len(module.history) - 1,
         epochs=len(module.history),
         monitor=f"{job.recipe.metrics.monitor} ({monitoring.monitor_direction(job.recipe)})",
-        val_used_for=job.val_used_for,
+        val_used_for=origin.val_used_for,
         timings=trained.timings,
-        environment=_environment(job.recipe, trained.chosen) | _used(job, module),
+        environment=_environment(job.recipe, trained.numerics) | _used(job, module),
         weights=digest,
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
         + trained.notes
@@ -130,12 +133,12 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         events=trained.events,
         checksums={name: files.digest_file(folder / name) for name in kept},
     )
-    record = records.save(job.project, record)
-    shutil.rmtree(job.checkpoint, ignore_errors=True)
+    record = records.save(written.project, record)
+    shutil.rmtree(written.checkpoint, ignore_errors=True)
     return record
 
 
-def _environment(recipe: Recipe, chosen: Numerics) -> dict[str, Any]:
+def _environment(recipe: Recipe, numerics: Numerics) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
         "mlpipe": mlpipe.__version__,
@@ -147,14 +150,14 @@ def _environment(recipe: Recipe, chosen: Numerics) -> dict[str, Any]:
         "system": platform.system(),
         "device": device,
         "threads": recipe.threads,
-        "precision": str(chosen),
+        "precision": str(numerics),
     }
 
 
 def _used(job: FoldJob, module: FoldModule) -> dict[str, Any]:
     """What the training used beyond the usual; empty for most."""
     recipe = job.recipe
-    used: dict[str, Any] = dict(job.tuned)
+    used: dict[str, Any] = dict(job.origin.tuned)
     if recipe.stages:
         used["stages"] = len(recipe.stages)
     if not recipe.compile.is_none:

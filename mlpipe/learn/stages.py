@@ -67,11 +67,11 @@ def view_of(view: View, task: Task, stage: Stage) -> View:
 def _positives(task: Task) -> npt.NDArray[np.bool_]:
     if task.samples.positives is not None:
         return task.samples.positives
-    found = kind.of(task.kind).positives(task.samples.targets)
-    if found is None:
+    positives = kind.of(task.kind).positives(task.samples.targets)
+    if positives is None:
         fix = "give the data set isPositive(i) (task=items), or leave negatives out"
         raise DataError(problem("stages.list.negatives", "nobody said which images are positive", fix=fix))
-    return found
+    return positives
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ class TaskWeights:
 
     def row(self, losses: Sequence[float], network: nn.Module) -> dict[str, float]:
         """The history's columns of an epoch: the mean loss of each task, and learned weights as log variances."""
-        found = {f"train/loss:{name}": value for name, value in zip(self.names, losses, strict=True)}
+        columns = {f"train/loss:{name}": value for name, value in zip(self.names, losses, strict=True)}
         if self.weights == UNCERTAINTY:
             learned = zip(self.names, log_variances(network), strict=True)
-            found |= {f"log_variance:{name}": value for name, value in learned}
-        return found
+            columns |= {f"log_variance:{name}": value for name, value in learned}
+        return columns
 
 
 def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[str], once: float = 1.0) -> Tensor:

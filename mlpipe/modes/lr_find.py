@@ -107,33 +107,32 @@ class LrFindScheduler(Scheduler):
         try_recipe(self._ground.config.recipe, self._task, self._ground.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:
-        from mlpipe.learn import fit, tune
+        from mlpipe.learn import tune
+        from mlpipe.learn.job import FoldFiles, FoldJob, Origin, Watch
 
         assert run is not None
         config = self._ground.config
-        job = fit.FoldJob(
+        written = FoldFiles(
+            project=self.context.project,
+            record_id="lr_find",
+            checkpoint=run.checkpoints_dir / "lr_find",
+            logging=config.logging,
+            logs=run.folder / "logs",
+            store_best=False,
+            store_parameters=False,
+        )
+        job = FoldJob(
             recipe=config.recipe,
             task=self._task,
             view=self._ground.checked(self._fold),
             pack=self._ground.pack(self._task),
-            project=self.context.project,
-            record_id="lr_find",
-            run=run.name,
-            recipe_hash="",
-            checkpoint=run.checkpoints_dir / "lr_find",
-            pipeline=snapshot.text(config.tree),
-            nested=self._nested,
-            store_best=False,
-            store_parameters=False,
-            val_used_for=[],
-            num_workers=0,
-            logging=config.logging,
-            logs=run.folder / "logs",
+            files=written,
+            origin=Origin(run.name, "", snapshot.text(config.tree), self._nested, []),
         )
         test = Component("tune", path_of("tune", "lr_find"), self._keys).build()
         self.context.display.start("range test", 1)
         try:
-            found = test.find(job, fit.Watch(self.context.stop, log=log.debug))
+            found = test.find(job, Watch(self.context.stop, log=log.debug))
         finally:
             self.context.display.close()
         tune.write(found, run.folder)

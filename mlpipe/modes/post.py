@@ -30,11 +30,10 @@ from mlpipe.running.folds import output_records
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs import ensembles, predictions, records
-from mlpipe.runs.adoption import adopt
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now
 from mlpipe.runs.records import ModelRecord
-from mlpipe.runs.references import Located
+from mlpipe.runs.references import Located, adopt
 
 log = logging.getLogger("mlpipe")
 

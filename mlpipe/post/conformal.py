@@ -7,7 +7,7 @@ neither the model, nor its calibration, nor ensemble weights. Scores: `lac` (Sad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Literal, get_args
@@ -71,8 +71,8 @@ class ConformalSets:
         Args:
             plain: What `as_plain` returned, possibly by way of JSON.
         """
-        given = {name: plain[name] for name in cls.__dataclass_fields__}
-        return cls(**{**given, "cuts": tuple(float("inf") if cut is None else cut for cut in plain["cuts"])})
+        fields = {name: plain[name] for name in cls.__dataclass_fields__}
+        return cls(**{**fields, "cuts": tuple(float("inf") if cut is None else cut for cut in plain["cuts"])})
 
 
 @dataclass(frozen=True)
@@ -143,52 +143,6 @@ def upper_quantile(scores: Floats, alpha: float) -> float:
     return float(np.partition(scores, k - 1)[k - 1]) if k <= len(scores) else float("inf")
 
 
-def cross_conformal_sets(
-    fold_scores: Sequence[npt.ArrayLike], new_scores: Sequence[npt.ArrayLike], *, alpha: float = 0.1
-) -> Sets:
-    """CV+ sets of new rows from fold models, each with the rows it did not train on, shape (m, classes).
-
-    For fold models there are no rows that none of them trained on. The promise is 1 - 2 alpha (and about 1 - alpha in
-    practice). Romano, Sesia and Candes 2020.
-
-    Args:
-        fold_scores: For each fold, the scores of the true class of its held-out rows, shape (n_fold,).
-        new_scores: For each fold, its model's scores of the new rows, shape (m, classes).
-        alpha: Half the chance of a miss that is promised.
-    """
-    below = np.zeros(np.shape(new_scores[0]), np.int64)
-    total = 0
-    for own, new in zip(fold_scores, new_scores, strict=True):
-        ordered = np.sort(np.asarray(own, np.float64))
-        below += np.searchsorted(ordered, np.asarray(new, np.float64), side="left")
-        total += len(ordered)
-    return np.asarray(below < (1 - alpha) * (total + 1) - _ROUNDING)
-
-
-def class_scores(
-    logits: npt.ArrayLike,
-    *,
-    score: str = "lac",
-    penalty: float = 0.01,
-    free_rank: int = 5,
-    noise: npt.ArrayLike | None = None,
-    seed: int = 0,
-) -> Floats:
-    """The score of every class of every row, shape (n, classes): the less, the better it conforms.
-
-    Args:
-        logits: Shape (n, classes).
-        score: As for `conformal`.
-        penalty: As for `conformal`.
-        free_rank: As for `conformal`.
-        noise: As for `conformal`.
-        seed: As for `conformal`.
-    """
-    values = finite(logits)
-    shape = _Shape(penalty if score == "raps" else 0.0, free_rank)
-    return _scores(values, score, _noise(noise, len(values), seed), shape)
-
-
 def residual_halfwidths(predicted: npt.ArrayLike, targets: npt.ArrayLike, *, alpha: float = 0.1) -> Floats:
     """Half the width of an interval around each predicted number that holds the truth, shape (outputs,).
 
@@ -250,14 +204,14 @@ def _noise(noise: npt.ArrayLike | None, n: int, seed: int) -> Floats:
 
 
 def _check(score: str, alpha: float, class_conditional: bool, prior: npt.ArrayLike | None) -> None:
-    wrong = []
+    problems = []
     if score not in get_args(Score):
         fix = did_you_mean(score, get_args(Score), otherwise=f"scores: {listing(get_args(Score))}")
-        wrong.append(problem("mode.conformal.score", "unknown score", got=score, fix=fix))
+        problems.append(problem("mode.conformal.score", "unknown score", got=score, fix=fix))
     if not 0 < alpha < 1:
-        wrong.append(problem("mode.conformal.alpha", "must be inside 0 and 1", got=alpha, fix="change it"))
+        problems.append(problem("mode.conformal.alpha", "must be inside 0 and 1", got=alpha, fix="change it"))
     if class_conditional and prior is not None:
         fix = "leave the prior out: sets for each class by itself do not depend on it"
-        wrong.append(problem("mode.conformal", "a prior and classes by themselves do not go together", fix=fix))
-    if wrong:
-        raise ConfigError(wrong)
+        problems.append(problem("mode.conformal", "a prior and classes by themselves do not go together", fix=fix))
+    if problems:
+        raise ConfigError(problems)

@@ -141,6 +141,16 @@ class Part(Protocol):
         ...
 
 
+def neither_right_nor_wrong(outputs: Outputs, targets: Targets) -> Bools | None:
+    """None: a row is near or far, or right in parts; see `Part.right`."""
+    return None
+
+
+def all_alike(targets: Targets) -> list[Bools]:
+    """None: all rows count alike; see `Part.sides`."""
+    return []
+
+
 def of(name: str) -> Part:
     """The part of a kind.
 

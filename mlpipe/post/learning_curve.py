@@ -96,6 +96,7 @@ def fit_learning_curve(
     missed: dict[str, float] = {}
     notes: tuple[str, ...] = ()
     if len(counts) > 3:
+        # The family is the one that foresees the largest size best from the others: what it is to be used for.
         for family in families:
             fitted = _fit(family, counts[:-1], means[None, :-1], weights[:-1])
             missed[family] = float(abs(_values(family, fitted, counts[-1:])[0, 0] - means[-1]))
@@ -103,6 +104,7 @@ def fit_learning_curve(
     else:
         family = families[0]
         notes = (f"three sizes are too few to choose a family: {family} is used",) if len(families) > 1 else ()
+    # Then all sizes are fitted, and each draw of them alike: the spread of those curves is the band.
     best = _fit(family, counts, means[None], weights)[0]
     band = _fit(family, counts, drawn, weights)
     return LearningCurve(family, (float(best[0]), float(best[1]), float(best[2])), band, level, missed, notes)
@@ -180,6 +182,8 @@ def _fit(family: str, sizes: Floats, errors: Floats, weights: Floats) -> Floats:
 
 def _best_shape(family: str, sizes: Floats, errors: Floats, weights: Floats, shapes: Floats) -> Floats:
     """For every row of `errors` the least squares over its row of `shapes`; a, b >= 0 in closed form."""
+    # For one shape c the curve is a line in its basis, whose level and slope have a closed form. So c alone is searched,
+    # for all draws and all shapes at once.
     many, tried = shapes.shape
     basis = _basis(family, sizes, shapes.ravel()).reshape(many, tried, -1)
     total = weights.sum()

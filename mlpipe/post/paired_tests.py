@@ -10,12 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import DataError, counted, problem
-from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import interval, number
 from mlpipe.post.intervals import differences
-from mlpipe.post.intervals.areas import area_components
-from mlpipe.post.intervals.bootstrap import draws, ends, labelled_rows, spread_of, units_of
-from mlpipe.post.intervals.exact import normal_quantile
+from mlpipe.post.intervals.by_metric import labelled_rows, units_of
 from mlpipe.post.intervals.forms import Known
 from mlpipe.post.metrics import compute, direction, statistic
 from mlpipe.post.sums import Statistic, leave_out
@@ -83,52 +80,10 @@ def paired_bootstrap(
             sentence = f"The rows do not tell the two apart by {name}: the difference is {number(value, len(truth))} ({reason})."
             return Comparison("paired, few rows", value, None, None, None, sentence)
         return Comparison("paired, few rows", value, *found, None, _sentence(name, value, *found, level, len(truth)))
-    drawn = [_difference(pair, weights, units) for weights, _ in draws(units, count, truth, resamples, seed)]
-    low, high, _ = ends(np.concatenate(drawn), value, left_out, level)
+    drawn = [_difference(pair, weights, units) for weights in differences.draws(units, count, resamples, seed)]
+    low, high = differences.bootstrap_ends(np.concatenate(drawn), value, left_out, level)
     sentence = _sentence(name, value, low, high, level, len(truth))
     return Comparison("paired bootstrap", value, low, high, None, sentence)
-
-
-def paired_delong(
-    first: npt.ArrayLike,
-    second: npt.ArrayLike,
-    targets: npt.ArrayLike,
-    *,
-    kind: str,
-    groups: npt.ArrayLike | None = None,
-    level: float = 0.95,
-) -> Comparison:
-    """The difference of two models' (mean) areas under the ROC curve on the same rows, with a normal test.
-
-    Args:
-        first: Logits of the one model, shape (n, outputs).
-        second: Logits of the other, shape (n, outputs).
-        targets: As for `mlpipe.post.metrics.compute`.
-        kind: `classification` or `multilabel`.
-        groups: What rows belong together, shape (n,); None: every row by itself.
-        level: Of the interval.
-
-    Raises:
-        DataError: The shapes differ, or no class has rows on both sides.
-    """
-    one, other, truth, members = _pair(first, second, targets, groups)
-    of = post_kind.probabilities(kind)
-    (area, own), (other_area, others) = (area_components(*of.questions(logits, truth)) for logits in (one, other))
-    if np.isnan(area):
-        fix = "compare on rows with two classes or more"
-        raise DataError(problem("comparison", "no class has rows on both sides", fix=fix))
-    value, spread = area - other_area, spread_of(own - others, members)
-    units, count = units_of(members, len(truth))
-    rare = differences.rarest(Known(one, truth, kind, units, count, level, 0, 0))
-    half = normal_quantile(level) * spread
-    low, high = value - half, value + half
-    if (rare < differences.RARE or not spread > 0) and not differences.same(one, other):
-        low, high = differences.bounded(value, spread**2, rare, level)
-        # What the components of few rows do not show is in the ends: the test is theirs.
-        spread = (high - low) / (2 * normal_quantile(level))
-    p = _normal_p(value / spread) if spread > 0 else 1.0
-    sentence = _sentence("auroc", value, low, high, level, len(truth), p)
-    return Comparison("DeLong", value, low, high, p, sentence)
 
 
 def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> Comparison:
@@ -218,12 +173,6 @@ def _pair(
 
 def _difference(pair: list[Statistic], weights: Any, units: Any) -> Any:
     return pair[0].of_weights(weights, units) - pair[1].of_weights(weights, units)
-
-
-def _normal_p(z: float) -> float:
-    from scipy.special import ndtr
-
-    return 2 * float(ndtr(-abs(z)))
 
 
 def agreeing(one: Comparison, test: Comparison, name: str, level: float, rows: int) -> Comparison:

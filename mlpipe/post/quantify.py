@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.post.ensembling.simplex import Mixture, least_quadratic, most_likely
+from mlpipe.post.ensembling.simplex import least_quadratic, most_likely
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled
 
@@ -44,28 +44,20 @@ class Prevalence:
         return self.condition is None or self.condition <= _NEARLY_SINGULAR
 
 
-def predicted_shares(logits: npt.ArrayLike) -> Floats:
-    """Classify and count: the share of rows predicted as each class, shape (classes,).
+def error_rates(votes: Floats, targets: Integers) -> Floats:
+    """M[i, j], the mean vote of rows of class j for class i, shape (classes, classes).
+
+    Of predictions it is the chance that a row of class j is predicted as i. The column of a class without labelled rows is
+    that of a classifier without errors.
 
     Args:
-        logits: Shape (n, classes).
+        votes: What each row counts for each class, shape (n, classes): 1 for its prediction, or its probabilities.
+        targets: Class numbers, shape (n,).
     """
-    values = finite(logits, key="unlabelled predictions")
-    return counts_of(values.argmax(axis=1), values.shape[1]) / len(values)
-
-
-def error_rates(logits: npt.ArrayLike, targets: npt.ArrayLike, *, soft: bool = False) -> Floats:
-    """M[i, j], the chance that a row of class j is predicted as i, shape (classes, classes).
-
-    The column of a class without labelled rows is that of a classifier without errors.
-
-    Args:
-        logits: Shape (n, classes).
-        targets: Class numbers, shape (n,); -1 for none.
-        soft: Whether rows count with their probabilities (as PACC does) and not with their prediction.
-    """
-    values, numbers = labelled(logits, targets)
-    return _rates(_votes(values, soft), numbers)
+    rates = np.eye(votes.shape[1])
+    for number in np.unique(targets):
+        rates[:, number] = votes[targets == number].mean(axis=0)
+    return rates
 
 
 def condition_of(rates: Floats) -> float:
@@ -123,19 +115,6 @@ def importance_shares(joint: Floats, observed: Floats) -> tuple[Floats, tuple[st
     return values / values.sum(), notes
 
 
-def saerens(log_probabilities: npt.ArrayLike, base: Floats, row_weights: Floats | None = None) -> Mixture:
-    """The most likely prevalence of rows with calibrated probabilities: the fixed point of Saerens et al. 2002.
-
-    The likelihood is concave in the shares, so its maximum is global; `gap` certifies it.
-
-    Args:
-        log_probabilities: Calibrated, shape (n, classes).
-        base: The prevalence that they are calibrated for, shape (classes,).
-        row_weights: Weights of the rows, shape (n,); None: all the same.
-    """
-    return most_likely(_likelihoods(np.asarray(log_probabilities), base), row_weights, start=base)
-
-
 def _likelihoods(log_probabilities: Floats, base: Floats) -> Floats:
     """Of each row under each class, the largest of a row set to 1, shape (n, classes)."""
     ratios = log_softmax(log_probabilities) - np.log(base)
@@ -181,7 +160,7 @@ def quantify(
     soft = method in ("pacc", "bbse_soft")
     labelled_votes, votes = _votes(values, soft), _votes(others, soft)
     estimate = _ESTIMATORS[method]
-    point, notes = estimate(_rates(labelled_votes, numbers), numbers, votes.mean(axis=0))
+    point, notes = estimate(error_rates(labelled_votes, numbers), numbers, votes.mean(axis=0))
     missing = np.flatnonzero(counts_of(numbers, values.shape[1]) == 0)
     if len(missing) and method != "cc":
         notes = (*notes, f"no labelled rows of class numbers {listing(missing)}: taken as predicted without errors")
@@ -193,26 +172,27 @@ def quantify(
             rates[:, number] = column(rng)
         drawn[row] = estimate(rates, numbers, observed(rng))[0]
     low, high = _ends(drawn, level, point)
-    condition = condition_of(_rates(labelled_votes, numbers))
+    condition = condition_of(error_rates(labelled_votes, numbers))
     return Prevalence(method, point, low, high, condition, None, notes)
 
 
 def _by_likelihood(unlabelled: Floats, base: Floats, draws: int, level: float, rng: np.random.Generator) -> Prevalence:
+    """The fixed point of Saerens et al. 2002: the likelihood is concave in the shares, `gap` certifies its maximum."""
     likelihoods, n = _likelihoods(unlabelled, base), len(unlabelled)
-    found = most_likely(likelihoods, start=base)
+    mixture = most_likely(likelihoods, start=base)
     drawn = np.empty((draws, len(base)))
     for row in range(draws):
         weights = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
-        drawn[row] = most_likely(likelihoods, weights, start=found.weights, gap=1e-9).weights
-    low, high = _ends(drawn, level, found.weights)
-    return Prevalence("em", found.weights, low, high, None, found.gap)
+        drawn[row] = most_likely(likelihoods, weights, start=mixture.weights, gap=1e-9).weights
+    low, high = _ends(drawn, level, mixture.weights)
+    return Prevalence("em", mixture.weights, low, high, None, mixture.gap)
 
 
 def _base(base: npt.ArrayLike | None, targets: Integers, classes: int) -> Floats:
     """The prevalence given, or that of the labelled rows with one row of each class added, so that none is zero."""
     if base is not None:
-        given = np.asarray(base, np.float64)
-        return np.asarray(given / given.sum())
+        shares = np.asarray(base, np.float64)
+        return np.asarray(shares / shares.sum())
     counts = counts_of(targets, classes).astype(np.float64)
     counts[counts == 0] = len(targets) / (len(targets) + classes)
     return np.asarray(counts / counts.sum())
@@ -221,14 +201,6 @@ def _base(base: npt.ArrayLike | None, targets: Integers, classes: int) -> Floats
 def _votes(logits: Floats, soft: bool) -> Floats:
     """What each row counts for each class, shape (n, classes): its probabilities, or 1 for its prediction."""
     return np.exp(log_softmax(logits)) if soft else np.eye(logits.shape[1])[logits.argmax(axis=1)]
-
-
-def _rates(votes: Floats, targets: Integers) -> Floats:
-    classes = votes.shape[1]
-    rates = np.eye(classes)
-    for number in np.unique(targets):
-        rates[:, number] = votes[targets == number].mean(axis=0)
-    return rates
 
 
 def _resampler(votes: Floats, soft: bool) -> Callable[[np.random.Generator], Floats]:

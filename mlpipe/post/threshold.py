@@ -57,8 +57,8 @@ def best_threshold(
         fix = did_you_mean(criterion, get_args(Criterion), otherwise=f"criteria: {listing(get_args(Criterion))}")
         raise ConfigError(problem("mode.threshold", "unknown criterion", got=criterion, fix=fix))
     if min(false_positive, false_negative) < 0:
-        given = [false_positive, false_negative]
-        raise ConfigError(problem("mode.threshold", "costs must not be negative", got=given, fix="change them"))
+        costs = [false_positive, false_negative]
+        raise ConfigError(problem("mode.threshold", "costs must not be negative", got=costs, fix="change them"))
     truth = np.asarray(positive, np.float64)
     known = ~np.isnan(truth)
     values, yes = np.asarray(scores, np.float64)[known], truth[known] == 1
@@ -68,6 +68,8 @@ def best_threshold(
         fix = "choose thresholds on rows that hold both"
         raise DataError(problem("threshold", "rows with yes and with no are needed", got=int(yes.sum()), fix=fix))
     counts = np.ones(len(yes)) if weights is None else np.asarray(weights, np.float64)[known]
+    # No two cuts between the same neighbouring scores differ in anything: one cut for each gap, and one outside of either
+    # end, are all that there are.
     cuts, hits, alarms = _all_cuts(values, yes, counts)
     n_yes, n_no = float(counts @ yes), float(counts @ ~yes)
     with np.errstate(invalid="ignore"):
@@ -208,45 +210,25 @@ def decide(log_probabilities: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArra
     return np.asarray((probabilities @ _costs(costs, probabilities.shape[1])).argmin(axis=1))
 
 
-def expected_cost(
-    log_probabilities: npt.ArrayLike,
-    targets: npt.ArrayLike,
-    costs: npt.ArrayLike | None = None,
-    *,
-    prior: npt.ArrayLike | None = None,
-    normalised: bool = True,
-) -> float:
-    """The mean cost of a row under `decide`, as a multiple of the best constant decision's.
-
-    Below 1 the predictions are worth having. Ferrer 2022 (arXiv:2209.05355), EC.
+def expected_cost(log_probabilities: npt.ArrayLike, targets: npt.ArrayLike, costs: npt.ArrayLike) -> float:
+    """The mean cost of a row under `decide`.
 
     Args:
         log_probabilities: Shape (n, classes).
         targets: Class numbers, shape (n,); -1 for none.
-        costs: Shape (classes, decisions); None: 1 for every error.
-        prior: The prevalence at the place of use, shape (classes,); None: that of the rows. Classes without rows must
-            have a negligible share.
-        normalised: False: the cost itself.
+        costs: Shape (classes, decisions).
 
     Raises:
-        ConfigError: The costs do not fit, or no constant decision costs anything.
-        DataError: No row has a target, or the prior is none.
+        ConfigError: The costs do not fit.
+        DataError: No row has a target.
     """
     values, numbers = labelled(log_probabilities, targets)
     classes = values.shape[1]
-    table = _costs(1 - np.eye(classes) if costs is None else costs, classes)
+    table = _costs(costs, classes)
     counts = counts_of(numbers, classes)
-    weights = counts / len(numbers) if prior is None else shares(prior, classes)
     own = table[numbers, decide(values, table)]
     by_class = np.bincount(numbers, weights=own, minlength=classes) / np.maximum(counts, 1)
-    cost = float(weights @ by_class)
-    if not normalised:
-        return cost
-    constant = float((weights @ table).min())
-    if constant <= 0:
-        fix = "ask for the cost itself, without normalising"
-        raise ConfigError(problem("costs", "the best constant decision costs nothing", got=constant, fix=fix))
-    return cost / constant
+    return float(counts / len(numbers) @ by_class)
 
 
 def _costs(costs: npt.ArrayLike, classes: int) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +93,7 @@ class _Judge:
         self._kind = kinds.decide(task.kind, recipe.loss)
         self._part, self._loss = kind.of(self._kind), build_loss(recipe, task, known)
         self._task, self._known, self._names = task, known, monitoring.val_metrics(recipe, task)
-        self._outputs, self._targets, self._losses = list[Tensor](), list[Tensor](), list[float]()
+        self._outputs, self._sums = list[Tensor](), MapSums(self._kind, self._loss, self._names)
 
     def add(self, outputs: Tensor, batch: Batch) -> None:
         """Measure maps; keep rows, which are measured all at once."""
@@ -101,7 +101,44 @@ class _Judge:
             self._outputs.append(outputs)
             return
         assert batch.target is not None
-        target = batch.target.cpu()
+        self._sums.add(outputs, batch.target.cpu())
+
+    def scores(self, rows: Rows) -> dict[str, float]:
+        """The loss and the metrics of what was given for rows; empty where no target counts."""
+        if kinds.of(self._kind).is_dense:
+            return self._sums.scores()
+        if not self._outputs:
+            return {}
+        outputs, targets, loss = self._part.measured(
+            torch.cat(self._outputs)[torch.from_numpy(np.isin(rows, self._known))],
+            torch.from_numpy(self._task.samples.targets[self._known]),
+            self._loss,
+        )
+        return _scores(self._names, self._kind, outputs, targets, float(loss))
+
+
+class MapSums:
+    """What metrics of maps are made of, a few numbers for each sample; the maps are not kept.
+
+    The loss is the mean of the batches', each with as much weight as it has samples.
+
+    Args:
+        name: The kind of what is predicted.
+        loss: The loss.
+        names: The metrics.
+    """
+
+    def __init__(self, name: str, loss: nn.Module, names: Sequence[str]) -> None:
+        self._kind, self._part, self._loss, self._names = name, kind.of(name), loss, names
+        self._outputs, self._targets, self._losses = list[Tensor](), list[Tensor](), list[float]()
+
+    def add(self, outputs: Tensor, target: Tensor) -> None:
+        """Measure the samples of a batch that have a target.
+
+        Args:
+            outputs: Shape (n, outputs, *spatial), on the CPU.
+            target: As a batch has it, on the CPU.
+        """
         known = _known(target)
         if known.any():
             measured = self._part.measured(outputs[known], target[known], self._loss)
@@ -109,21 +146,17 @@ class _Judge:
             self._targets.append(measured[1])
             self._losses.append(float(measured[2]) * int(known.sum()))
 
-    def scores(self, rows: Rows) -> dict[str, float]:
-        """The loss and the metrics of what was given for rows; empty where no target counts."""
+    def scores(self) -> dict[str, float]:
+        """The loss and the metrics; empty where no target counts."""
         if not self._outputs:
             return {}
-        if kinds.of(self._kind).is_dense:
-            outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
-            loss = sum(self._losses) / len(outputs)
-        else:
-            given = torch.cat(self._outputs)[torch.from_numpy(np.isin(rows, self._known))]
-            outputs, targets, mean = self._part.measured(
-                given, torch.from_numpy(self._task.samples.targets[self._known]), self._loss
-            )
-            loss = float(mean)
-        values = metrics.compute(self._names, outputs.numpy(), targets.numpy(), self._kind)
-        return {"loss": loss, **{name: float(value) for name, value in values.items() if value is not None}}
+        outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
+        return _scores(self._names, self._kind, outputs, targets, sum(self._losses) / len(outputs))
+
+
+def _scores(names: Sequence[str], name: str, outputs: Tensor, targets: Tensor, loss: float) -> dict[str, float]:
+    values = metrics.compute(names, outputs.numpy(), targets.numpy(), name)
+    return {"loss": loss, **{key: float(value) for key, value in values.items() if value is not None}}
 
 
 def _known(target: Tensor) -> Tensor:

@@ -83,12 +83,12 @@ def write(new: NewSamples, drawing: Drawing) -> dict[str, Any]:
                 rows.append({"image": title, "problem": new.unreadable[name]})
                 continue
             size, parts = size_of(number - 1), list[tuple[Floats, Seen, float]]()
-            for found, one in opened:
-                given = drawing.read(found, new.task.name, new.rows.split, name)
-                parts.append((*_restored(one.preprocessing, given, size, drawing.scale), one.weight))
-            values, told = drawing.draw(*_mean(parts, str(new.folder / sink.place_of(title))))
+            for archive, one in opened:
+                values_of_model = drawing.read(archive, new.task.name, new.rows.split, name)
+                parts.append((*_restored(one.preprocessing, values_of_model, size, drawing.scale), one.weight))
+            values, cells = drawing.draw(*_mean(parts, str(new.folder / sink.place_of(title))))
             sink.add(Predicted([title], np.empty((1, 0), np.float32), arrays=values[np.newaxis]))
-            rows.append({"image": title, drawing.column: str(sink.places[title]), **told})
+            rows.append({"image": title, drawing.column: str(sink.places[title]), **cells})
     return _finish(new, drawing, rows)
 
 
@@ -141,7 +141,7 @@ def step_problems(recipes: Iterable[Recipe]) -> list[str]:
     of_steps = [step for recipe in recipes for step in recipe.augmentations.cpu]
     steps = {step.target.rpartition(".")[2] for step in of_steps}
     fix = "train without it, for example with preprocessing.resize=short_side"
-    found = [
+    problems = [
         problem(
             "augmentations.cpu.pipeline",
             f"{name} also moves images that are predicted, what is written would not fit them",
@@ -153,7 +153,7 @@ def step_problems(recipes: Iterable[Recipe]) -> list[str]:
     coloured = {step.target.rpartition(".")[2] for step in recoloured}
     fix = "train without it, or use mml evaluate with mode.outputs"
     what = "changes the values of targets, which pictures would not have"
-    return found + [problem("augmentations.cpu.pipeline", f"{name} {what}", fix=fix) for name in sorted(coloured)]
+    return problems + [problem("augmentations.cpu.pipeline", f"{name} {what}", fix=fix) for name in sorted(coloured)]
 
 
 def _maps_file(new: NewSamples, one: Used) -> Path:

@@ -14,15 +14,13 @@ from mlpipe.data.sources.listings import sliced_volumes
 from mlpipe.data.sources.listings.sliced_volumes import Place
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.sources.targets.mask_files import Mask, Values
-from mlpipe.data.task import IGNORED
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, DataError, counted, listing, problem
 from mlpipe.learn import monitoring
 from mlpipe.learn.losses.labels import Labels
-from mlpipe.post import metrics
-from mlpipe.predicting import kind
+from mlpipe.predicting.evaluation import MapSums
 
 # What a probability is at least, so that it has a logarithm.
 _LEAST = torch.finfo(torch.float32).tiny
@@ -48,10 +46,9 @@ class Judge:
         loss = recipe.loss.build(Labels(sliced_volumes.KIND, counts, int((~np.isnan(shares[:, 0])).sum()), ()))
         if not isinstance(loss, nn.Module):
             raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
-        self._loss, self._targets, self._values, self._activation = loss, targets, values, activation
-        self._part, self._read = kind.of(sliced_volumes.KIND), 0
-        self._names = monitoring.metrics_of_epochs(recipe, sliced_volumes.KIND)
-        self._counts, self._true, self._losses = list[Tensor](), list[Tensor](), list[float]()
+        self._targets, self._values, self._activation, self._read = targets, values, activation, 0
+        names = monitoring.metrics_of_epochs(recipe, sliced_volumes.KIND)
+        self._sums = MapSums(sliced_volumes.KIND, loss, names)
 
     def add(self, grid: Grid, first: int, outputs: npt.NDArray[np.float32]) -> None:
         """Compare slices that follow each other.
@@ -64,23 +61,11 @@ class Judge:
         target = torch.from_numpy(np.stack([self._classes(grid, first + place) for place in range(len(outputs))]))
         logits = as_logits(torch.from_numpy(outputs), self._activation)
         # Losses are of planes; a volume's are as good as one long plane.
-        logits, target = logits.reshape(*logits.shape[:3], -1), target.reshape(*target.shape[:2], -1)
-        known = (target != IGNORED).flatten(1).any(1)
-        if not known.any():
-            return
-        counts, true, loss = self._part.measured(logits[known], target[known], self._loss)
-        self._counts.append(counts)
-        self._true.append(true)
-        self._losses.append(float(loss) * len(counts))
+        self._sums.add(logits.reshape(*logits.shape[:3], -1), target.reshape(*target.shape[:2], -1))
 
     def scores(self) -> dict[str, float]:
         """The loss and the metrics; empty where no place counts."""
-        if not self._counts:
-            return {}
-        seen, true = torch.cat(self._counts).numpy(), torch.cat(self._true).numpy()
-        values = metrics.compute(self._names, seen, true, sliced_volumes.KIND)
-        found = {name: float(value) for name, value in values.items() if value is not None}
-        return {"loss": sum(self._losses) / len(seen), **found}
+        return self._sums.scores()
 
     def _classes(self, grid: Grid, index: int) -> npt.NDArray[np.uint8]:
         own = sliced_volumes.labels(self._targets, grid, index)

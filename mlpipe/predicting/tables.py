@@ -42,25 +42,25 @@ def write(
         ConfigError: When a prevalence was asked for and outputs are no classes.
     """
     rows = new.rows.mixed(mixing)
-    found: dict[str, Any] = {"source": new.source, "images": len(rows), "task": new.task.name}
+    facts: dict[str, Any] = {"source": new.source, "images": len(rows), "task": new.task.name}
     moved_to = None
     if new.deploy_prior is not None:
         if not of_classes:
             wrong = f"is for classes, not for {new.rows.kind}"
             raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
-        rows, moved_to = new.rows.moved(rows, new.deploy_prior, found)
+        rows, moved_to = new.rows.moved(rows, new.deploy_prior, facts)
     new.rows.store(rows)
     cells = columns(new.pivot.classes, rows.calibrated, new.rows.decided(moved_to))
     table = _table(new, rows.ids, cells)
     files.write_text(new.table, files.csv_text(table))
     models = len(new.models)
-    found |= {"csv": str(new.table), "unreadable": dict(new.unreadable), "models": models}
+    facts |= {"csv": str(new.table), "unreadable": dict(new.unreadable), "models": models}
     readable = [row for row in table if not row["problem"]]
     failed = f"; {len(table) - len(readable)} unreadable" if len(readable) < len(table) else ""
     told = f"{counted(len(readable), 'image')} predicted by {counted(models, 'model')}"
     log.info(f"{told}{summary(readable)}{failed}")
     log.info(f"look at: {new.table}")
-    return found
+    return facts
 
 
 def _table(new: NewSamples, ids: Sequence[str], cells: Sequence[Cells]) -> list[Cells]:

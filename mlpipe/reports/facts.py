@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from mlpipe.data import task as tasks
 from mlpipe.data.task import Task, has_target
 from mlpipe.errors import DataError
 from mlpipe.post import kind as post_kind
-from mlpipe.post.intervals import bootstrap
+from mlpipe.post.ensembling import member_rows, members
+from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports import tables
 from mlpipe.runs import ensembles, predictions, records
@@ -29,25 +30,14 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(member_rows.Rows):
     """Labelled predictions.
 
     Attributes:
-        ids: Names, n of them.
-        targets: As `mlpipe.data.task.Samples.targets`, each row with some target.
-        raw: Logits or numbers as the networks gave them, shape (n, outputs).
-        calibrated: What is handed on: calibrated, or as `raw`.
         is_calibrated: Whether `calibrated` differs from `raw`.
     """
 
-    ids: list[str]
-    targets: Array
-    raw: Array
-    calibrated: Array
-    is_calibrated: bool
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    is_calibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,8 +139,8 @@ def of_task(project: Project, data_dir: Path, name: str) -> TaskFacts | None:
     Raises:
         ProjectError: When a record or predictions are damaged.
     """
-    found = records.load_all(project, name)
-    return _facts(project, data_dir, name, found) if found else None
+    stored = records.load_all(project, name)
+    return _facts(project, data_dir, name, stored) if stored else None
 
 
 def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRecord]) -> TaskFacts:
@@ -205,8 +195,8 @@ def _with_interval(
         if known is not None and ensemble.select_on != "test" and _is(project, ensemble, test):
             return {**row, "test_low": known["low"], "test_high": known["high"]}
     units = np.array([groups.get(one, one) for one in test.ids]) if groups else None
-    found = bootstrap.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
-    low, high = found[name].low, found[name].high
+    intervals = by_metric.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
+    low, high = intervals[name].low, intervals[name].high
     # Where rows do not tell the width there are no ends.
     return {**row, "test_low": low, "test_high": high} if low < high else row
 
@@ -249,11 +239,11 @@ def _shown(
                 return Shown(name, ensemble, "", *parts)
     for row in board:
         folds = recipes.get(row["recipe"], [])
-        found = of_recipe(project, folds) if folds else (None, None)
-        if found[0] is not None or found[1] is not None:
+        rows = of_recipe(project, folds) if folds else (None, None)
+        if rows[0] is not None or rows[1] is not None:
             what = f"{folds[0].arch} (recipe {row['recipe']})"
             return Shown(
-                f"the mean of {len(folds)} folds of {what}" if len(folds) > 1 else what, None, row["recipe"], *found
+                f"the mean of {len(folds)} folds of {what}" if len(folds) > 1 else what, None, row["recipe"], *rows
             )
     return None
 
@@ -286,7 +276,7 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     with np.errstate(invalid="ignore"):
         same = _settled(raw, kind)
     changed = given is not None and not np.allclose(same, calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
-    return Rows(stored.sample_ids, stored.targets, raw, calibrated, changed)
+    return Rows(stored.sample_ids, stored.targets, raw, calibrated, is_calibrated=changed)
 
 
 def _pooled(parts: Sequence[Rows | None]) -> Rows | None:
@@ -298,22 +288,16 @@ def _pooled(parts: Sequence[Rows | None]) -> Rows | None:
         np.concatenate([part.targets for part in filled]),
         np.concatenate([part.raw for part in filled]),
         np.concatenate([part.calibrated for part in filled]),
-        all(part.is_calibrated for part in filled),
+        is_calibrated=all(part.is_calibrated for part in filled),
     )
 
 
 def _mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
-    filled = [part for part in parts if part is not None]
-    # Counts of pixels and sums of errors have no mean; that of the maps is an ensemble of its own.
-    how = post_kind.of(kind).ENSEMBLING
-    if how is None:
+    mean = members.mean(parts, kind)
+    if mean is None:
         return None
-    if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
-        return None
-    mixing, weights = post_kind.weighted(kind), [1 / len(filled)] * len(filled)
-    raw = how.combine([part.raw for part in filled], weights, mixing)
-    calibrated = how.combine([part.calibrated for part in filled], weights, mixing)
-    return replace(filled[0], raw=raw, calibrated=calibrated, is_calibrated=all(one.is_calibrated for one in filled))
+    is_calibrated = all(part is not None and part.is_calibrated for part in parts)
+    return Rows(mean.ids, mean.targets, mean.raw, mean.calibrated, is_calibrated=is_calibrated)
 
 
 def _labelled(rows: Rows | None) -> Rows | None:
@@ -323,7 +307,8 @@ def _labelled(rows: Rows | None) -> Rows | None:
     if not len(there):
         return None
     ids = [rows.ids[row] for row in there.tolist()]
-    return Rows(ids, rows.targets[there], rows.raw[there], rows.calibrated[there], rows.is_calibrated)
+    arrays = rows.targets[there], rows.raw[there], rows.calibrated[there]
+    return Rows(ids, *arrays, is_calibrated=rows.is_calibrated)
 
 
 def _member(ensemble: EnsembleRecord) -> str:

@@ -146,7 +146,7 @@ def scores(values: Mapping[str, Mapping[str, Any]], rows: int | None = None) -> 
     """Metrics with their intervals as aligned columns: a dash where there is none, what each is, and what has to be said of it.
 
     Args:
-        values: By name, what `mlpipe.post.intervals.bootstrap.Interval.as_plain` returned.
+        values: By name, what `mlpipe.post.intervals.by_metric.Interval.as_plain` returned.
         rows: How many images they are of; None: it is not known.
     """
     cells = [

@@ -15,7 +15,7 @@ from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
-from mlpipe.post.intervals import bootstrap
+from mlpipe.post.intervals import by_metric
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running.steps import RunContext
@@ -148,7 +148,7 @@ def _store(
     groups = np.array([of_group[one] for one in rows.sample_ids]) if of_group else None
     kind = folds[0].kind
     final = post_kind.of(kind).FINAL
-    found = bootstrap.metric_intervals(final, rows.logits, rows.targets, kind=kind, groups=groups, seed=config.seed)
+    found = by_metric.metric_intervals(final, rows.logits, rows.targets, kind=kind, groups=groups, seed=config.seed)
     record = EnsembleRecord(
         id=name,
         created=now(),

@@ -1,14 +1,15 @@
-"""References to other projects and their records (`PROJ`, `PROJ#3`, `PROJ#ID`): by name, number or path."""
+"""References to other projects and their records (`PROJ`, `PROJ#3`, `PROJ#ID`), by name, number or path; and adoption."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlpipe import files
 from mlpipe.errors import ProjectError, did_you_mean, listing, problem
-from mlpipe.runs import records
+from mlpipe.runs import maps, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
@@ -57,9 +58,9 @@ def project(text: str, key: str, out_dir: Path) -> Project:
     Raises:
         ProjectError: When there is no such project; the sentence lists what is there.
     """
-    found = Project(Path(text) if "/" in text else out_dir / text)
-    if text and found.tasks_dir().is_dir():
-        return found
+    place = Project(Path(text) if "/" in text else out_dir / text)
+    if text and place.tasks_dir().is_dir():
+        return place
     there = sorted(path.parent.name for path in out_dir.glob("*/tasks") if path.is_dir()) if out_dir.is_dir() else []
     fix = did_you_mean(text, there, otherwise=f"projects in {out_dir}: {listing(there) or 'none'}")
     raise ProjectError(problem(key, "there is no such project", got=text, fix=fix))
@@ -119,3 +120,40 @@ def check_weights(one: Located, key: str, out_dir: Path) -> None:
     if files.digest_file(one.weights) != one.record.weights:
         wrong = f"{one.weights} is not the file that the record was written with"
         raise ProjectError(problem(key, wrong, got=name, fix="choose another record"))
+
+
+def adopt(one: Located, into: Project, *, weights: bool, predictions: bool) -> ModelRecord:
+    """Copy a record's files, the record last, with a number of its own; a record that is there already stays.
+
+    Args:
+        one: The record and its project.
+        into: The project that it goes to.
+        weights: Copy its weights; without them the new record keeps none.
+        predictions: Copy its predictions.
+
+    Returns:
+        The record as it is in the new project.
+    """
+    source, folder = one.record, into.model_dir(one.record.pivot, one.record.id)
+    if (folder / records.RECORD_FILE).is_file():
+        return records.load(folder)
+    of_stages = [records.stage_weights(one.folder, stage).name for stage in records.kept_stages(one.folder)]
+    names = [records.CONFIG_FILE, records.METRICS_FILE, *([records.WEIGHTS_FILE, *of_stages] if weights else [])]
+    for name in names:
+        _copy(one.folder / name, folder / name)
+    if predictions:
+        place = (source.pivot, source.id)
+        _copy(one.project.predictions_file(*place), into.predictions_file(*place))
+        of_pixels = one.project.predictions_file(*place).with_suffix(maps.SUFFIX)
+        if of_pixels.is_file():
+            _copy(of_pixels, into.predictions_file(*place).with_suffix(maps.SUFFIX))
+    note = f"taken from project {one.project.name}, where it is number {source.number}"
+    kept = source.weights if weights else None
+    checksums = {name: value for name, value in source.checksums.items() if weights or name not in of_stages}
+    changed = replace(source, number=0, weights=kept, notes=[*source.notes, note], checksums=checksums)
+    return records.save(into, changed)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with files.durable(target) as temporary:
+        shutil.copyfile(source, temporary)

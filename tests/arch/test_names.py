@@ -52,11 +52,18 @@ def read_once(name: str) -> tuple[str, ...]:
 def test_renamed_networks_are_networks_and_places_are_none() -> None:
     from timm.models._registry import _deprecated_models
 
-    assert names._renamed() == set(_deprecated_models)
+    assert names.renamed() == _deprecated_models
     for name in ("resnet18", "resnet18.a1_in1k", "tv_resnet34", "tf_efficientnet_b0.ns_jft_in1k"):
         assert names.is_network(name)
     for name in ("hf-hub:timm/resnet18", "hf_hub:timm/resnet18.a1_in1k", "local-dir:x", "resnet18.", "resnet18.b", ""):
         assert not names.is_network(name)
+
+
+def test_the_tags_of_all_are_those_of_each() -> None:
+    tags = names.all_timm_tags()
+    for name in ("resnet50", "vit_base_patch16_clip_quickgelu_224", "tf_efficientnet_lite0", "regnety_016"):
+        assert tags[name] == names.timm_tags(name) != ()
+    assert len(tags) > 1200 and set(tags) <= set(names.timm_names())
 
 
 def test_neither_timm_nor_torch_is_imported() -> None:

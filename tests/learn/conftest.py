@@ -14,7 +14,7 @@ from mlpipe.data.splits import variants
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Row
 from mlpipe.learn.callbacks import keeper
-from mlpipe.learn.fit import FoldJob
+from mlpipe.learn.job import FoldFiles, FoldJob, Origin
 from mlpipe.learn.multitask import Joint, Partner
 from mlpipe.running import launch, tasks
 from mlpipe.runs.project import Project
@@ -49,24 +49,23 @@ def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, stor
     config = launch.prepare("train", [*BASE, *overrides, f"out_dir={folder}"]).run_config
     digits = tasks.resolve(config.task, config.data_dir)
     split = tasks.split_of(config, digits)
+    files = FoldFiles(
+        project=Project(config.project_dir),
+        record_id="record",
+        checkpoint=folder / "checkpoint",
+        logging=config.logging,
+        logs=folder / "logs",
+        store_best=store_best,
+        store_parameters=True,
+    )
     return FoldJob(
         recipe=config.recipe,
         task=digits,
         view=variants.plain(digits, split, fold),
         pack=tasks.pack_of(config, digits, 1),
-        project=Project(config.project_dir),
-        record_id="record",
-        run="run",
-        recipe_hash="hash",
-        checkpoint=folder / "checkpoint",
-        pipeline=snapshot.text(config.tree),
-        nested=False,
-        store_best=store_best,
-        store_parameters=True,
-        val_used_for=[],
+        files=files,
+        origin=Origin("run", "hash", snapshot.text(config.tree), nested=False, val_used_for=[]),
         num_workers=num_workers,
-        logging=config.logging,
-        logs=folder / "logs",
         healing=config.healing,
     )
 

@@ -11,7 +11,7 @@ from torch import nn
 from mlpipe.arch import weights
 from mlpipe.errors import TrainingError
 from mlpipe.learn import compile, fit
-from mlpipe.learn.fit import Watch
+from mlpipe.learn.job import Watch
 from mlpipe.predicting import records
 from mlpipe.predicting.records import RowsToPredict
 from mlpipe.runs import predictions
@@ -56,7 +56,7 @@ def test_a_compiled_training_learns_the_same(tmp_path: Path) -> None:
     expected, record = fit.fit(plain, Watch()), fit.fit(compiled, Watch())
     assert record.environment["compile"] == "default" and "compile" not in expected.environment
     assert record.scores["val"]["loss"] == pytest.approx(expected.scores["val"]["loss"], abs=0.05)
-    files = [one.project.model_dir("digits", "record") / "weights.safetensors" for one in (plain, compiled)]
+    files = [one.files.project.model_dir("digits", "record") / "weights.safetensors" for one in (plain, compiled)]
     ours, theirs = (weights.read(file) for file in files)
     assert list(ours) == list(theirs)
     part = RowsToPredict("digits", "val", compiled.task, compiled.pack, compiled.view.val)

@@ -10,7 +10,7 @@ import torch
 
 from mlpipe.learn import features, fit
 from mlpipe.learn.build.network import build_network
-from mlpipe.learn.fit import Watch
+from mlpipe.learn.job import Watch
 from tests.learn.conftest import job
 
 FROZEN = ["arch.freeze=true", "augmentations=none", "arch.drop_rate=0.0"]

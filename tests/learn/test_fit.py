@@ -13,19 +13,21 @@ from pytest import MonkeyPatch
 
 from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import fit
+from mlpipe.learn.build import fold
 from mlpipe.learn.build.loaders import fold_data
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.network import build_network
 from mlpipe.learn.callbacks import keeper, progress
 from mlpipe.learn.callbacks.progress import Tick
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.job import FoldJob, Watch
+from mlpipe.learn.module import FoldModule, draw_seed
 from mlpipe.post import kind as post_kind
 from mlpipe.post.measures import class_metrics
 from tests.learn.conftest import job
 
 
 def history(one: FoldJob) -> str:
-    return (one.project.model_dir("digits", "record") / "metrics.csv").read_text()
+    return (one.files.project.model_dir("digits", "record") / "metrics.csv").read_text()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypa
     assert record.weights == expected.weights
     assert history(cut) == history(whole)
     assert record.scores == expected.scores
-    assert not cut.checkpoint.exists()
+    assert not cut.files.checkpoint.exists()
 
 
 def test_a_sigterm_that_lightning_sees_first_stops_the_fold_as_any_other(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
     network = build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
     from mlpipe.arch import weights
 
-    weights.load(network, weights.read(one.project.model_dir("digits", "record") / "weights.safetensors"))
+    weights.load(network, weights.read(one.files.project.model_dir("digits", "record") / "weights.safetensors"))
     images = torch.from_numpy(np.ascontiguousarray(one.pack.images[one.view.val].transpose(0, 3, 1, 2)))
     targets = torch.from_numpy(one.task.samples.targets[one.view.val])
     with torch.no_grad():
@@ -138,11 +140,11 @@ def test_the_last_epoch_when_asked(tmp_path: Path) -> None:
 
 def test_a_frozen_backbone_keeps_its_weights_and_statistics(tmp_path: Path) -> None:
     one = job(tmp_path, "arch.freeze=true", "trainer.max_epochs=1")
-    before = build_network(one.recipe, one.task, one.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
+    before = build_network(one.recipe, one.task, one.pack, seed=draw_seed(42, 0, -1)).state_dict()
     fit.fit(one, Watch())
     from mlpipe.arch import weights
 
-    after = weights.read(one.project.model_dir("digits", "record") / "weights.safetensors")
+    after = weights.read(one.files.project.model_dir("digits", "record") / "weights.safetensors")
     same = {name for name in after if torch.equal(before[name], after[name])}
     assert {name for name in after if name.startswith("backbone.")} <= same
     assert "heads.target.weight" not in same
@@ -292,7 +294,7 @@ def test_class_weights_come_from_the_training_rows_alone(tmp_path: Path) -> None
     one = job(tmp_path, "trainer.max_epochs=1", "loss=ce", "loss.class_weights=balanced")
     few = np.concatenate([one.view.train[one.task.samples.targets[one.view.train] != 3][:60], one.view.train[:60]])
     one = dataclasses.replace(one, view=dataclasses.replace(one.view, train=np.unique(few)))
-    seen = fit.parts(one, Watch())[0].loss.weight
+    seen = fold.first_stage(one, Watch())[0].loss.weight
     assert isinstance(seen, torch.Tensor)
     targets = one.task.samples.targets[one.view.train]
     expected = compute_class_weight("balanced", classes=np.arange(10), y=targets)
@@ -304,14 +306,14 @@ def test_the_training_loss_is_the_mean_over_images(tmp_path: Path, monkeypatch: 
 
     one = job(tmp_path, "trainer.max_epochs=1", "sampling.batch_size=100")
     losses: list[tuple[float, int]] = []
-    step = fit.FoldModule.training_step
+    step = FoldModule.training_step
 
-    def spy(self: fit.FoldModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+    def spy(self: FoldModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         loss = step(self, batch, batch_idx)
         losses.append((loss.item(), len(batch["target"])))
         return loss
 
-    monkeypatch.setattr(fit.FoldModule, "training_step", spy)
+    monkeypatch.setattr(FoldModule, "training_step", spy)
     fit.fit(one, Watch())
     assert len({count for _, count in losses}) == 2
     assert sum(count for _, count in losses) == len(one.view.train)

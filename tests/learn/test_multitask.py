@@ -13,9 +13,10 @@ from pytest import MonkeyPatch
 
 from mlpipe.errors import ConfigError, DataError, Interrupted
 from mlpipe.learn import fit, multitask
+from mlpipe.learn.build import fold
 from mlpipe.learn.build import network as networks
 from mlpipe.learn.callbacks import keeper
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.multitask import Joint
 from mlpipe.post import metrics
 from mlpipe.post.measures import class_metrics
@@ -25,7 +26,7 @@ from tests.learn.conftest import joint_job
 
 
 def files_of(one: FoldJob) -> Path:
-    return one.project.model_dir("digits", "record")
+    return one.files.project.model_dir("digits", "record")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_partner_is_scored_by_its_own_head_and_in_its_own_unit(tmp_path: Path)
 def test_a_step_is_the_weighted_sum_of_each_tasks_own_loss(tmp_path: Path) -> None:
     one = joint_job(tmp_path, "arch.drop_rate=0", weights=(1.0, 0.25, 3.0))
     assert one.joint is not None
-    module, _, _ = fit.parts(one, Watch())
+    module, _, _ = fold.first_stage(one, Watch())
     network = module.network.eval()
     data = multitask.fold_data(one.recipe, one.task, one.view, one.pack, one.joint, 0)
     batch = next(iter(data.train_dataloader()))

@@ -15,7 +15,8 @@ from torch import Tensor
 from mlpipe.config.schema import Healing
 from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import checkpoints, fit, recovery
-from mlpipe.learn.fit import FoldJob, FoldModule, Watch
+from mlpipe.learn.job import FoldJob, Watch
+from mlpipe.learn.module import FoldModule
 from mlpipe.learn.recovery import Healed, NotFinite, OutOfMemory
 from tests.learn.conftest import job, joint_job
 
@@ -71,7 +72,7 @@ def little_memory(
 
 
 def rates(one: FoldJob) -> list[float]:
-    text = (one.project.model_dir("digits", "record") / "metrics.csv").read_text()
+    text = (one.files.project.model_dir("digits", "record") / "metrics.csv").read_text()
     return [float(row["lr"]) for row in csv.DictReader(text.splitlines())]
 
 
@@ -90,7 +91,7 @@ def test_a_loss_that_is_no_number_lowers_the_rate_from_its_epoch_on(tmp_path: Pa
     assert told[0]["text"] == (
         "digits fold 0: the loss is nan in epoch 2; back to the start of the epoch with 0.5 of the learning rate (1 of 3)"
     )
-    assert record.epochs == 4 and not list(one.checkpoint.parent.glob("checkpoint*"))
+    assert record.epochs == 4 and not list(one.files.checkpoint.parent.glob("checkpoint*"))
 
 
 def test_what_comes_before_the_trouble_is_as_without_it(
@@ -103,7 +104,7 @@ def test_what_comes_before_the_trouble_is_as_without_it(
     healed = job(tmp_path / "healed", *QUICK)
     fit.fit(healed, Watch())
     first = [
-        (one.project.model_dir("digits", "record") / "metrics.csv").read_text().splitlines()[1]
+        (one.files.project.model_dir("digits", "record") / "metrics.csv").read_text().splitlines()[1]
         for one in (whole, healed)
     ]
     assert first[0] == first[1]
@@ -255,9 +256,9 @@ def test_a_damaged_state_is_named_and_not_used(damaged: str, saves_every_epoch: 
     expected = fit.fit(whole, Watch())
     with pytest.raises(Interrupted):
         fit.fit(cut, Watch(*stop_in(3, 1)))
-    newest = cut.checkpoint / checkpoints.STATE_FILE
-    tensors = cut.checkpoint / checkpoints._tensors_of(newest)
-    for path in {"state.json": [newest], "tensors": [tensors], "both": list(cut.checkpoint.iterdir())}[damaged]:
+    newest = cut.files.checkpoint / checkpoints.STATE_FILE
+    tensors = cut.files.checkpoint / checkpoints._tensors_of(newest)
+    for path in {"state.json": [newest], "tensors": [tensors], "both": list(cut.files.checkpoint.iterdir())}[damaged]:
         content = path.read_bytes()
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])

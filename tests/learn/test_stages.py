@@ -15,7 +15,8 @@ from mlpipe.config.schema import Stage
 from mlpipe.errors import DataError, Interrupted
 from mlpipe.learn import fit, stages
 from mlpipe.learn.build.network import build_network
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.job import FoldJob, Watch
+from mlpipe.learn.module import FoldModule, draw_seed
 from mlpipe.runs import integrity, records
 from tests.learn.conftest import job
 from tests.learn.test_fit import calls_in_epoch, history, stop_after
@@ -30,7 +31,7 @@ def rows(one: FoldJob) -> list[dict[str, str]]:
 
 
 def stored(one: FoldJob) -> dict[str, torch.Tensor]:
-    return weights.read(one.project.model_dir("digits", "record") / "weights.safetensors")
+    return weights.read(one.files.project.model_dir("digits", "record") / "weights.safetensors")
 
 
 def test_the_history_counts_epochs_through_and_names_stages(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_frozen_stage_learns_heads_only_and_the_next_one_all(tmp_path: Path) -
     both = job(
         tmp_path / "b", *base, "stages.list=[{epochs:1,freeze:backbone},{epochs:1,freeze:false}]", store_best=False
     )
-    first = build_network(frozen.recipe, frozen.task, frozen.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
+    first = build_network(frozen.recipe, frozen.task, frozen.pack, seed=draw_seed(42, 0, -1)).state_dict()
     for one in (frozen, both):
         fit.fit(one, Watch())
     after_one, after_two = stored(frozen), stored(both)
@@ -71,14 +72,14 @@ def test_a_frozen_stage_learns_heads_only_and_the_next_one_all(tmp_path: Path) -
 
 def test_draws_of_a_second_stage_are_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     orders: list[list[int]] = []
-    step = fit.FoldModule.training_step
+    step = FoldModule.training_step
 
-    def spy(self: fit.FoldModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+    def spy(self: FoldModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         if batch_idx == 0:
             orders.append(batch["row"].tolist())
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(fit.FoldModule, "training_step", spy)
+    monkeypatch.setattr(FoldModule, "training_step", spy)
     fit.fit(job(tmp_path / "two", "stages.list=[{epochs:1},{epochs:2}]"), Watch())
     two = list(orders)
     orders.clear()
@@ -139,7 +140,9 @@ def test_a_stage_starts_from_the_best_weights_so_far_or_from_a_file(tmp_path: Pa
     assert all(torch.equal(seen[3][name], seen[0][name]) for name in seen[0])
     save_file({"x": torch.zeros(1)}, file)
     with pytest.raises(DataError, match="stages.list.initial_weights: does not fit the network"):
-        fit.fit(dataclasses.replace(other, checkpoint=tmp_path / "none"), Watch())
+        fit.fit(
+            dataclasses.replace(other, files=dataclasses.replace(other.files, checkpoint=tmp_path / "none")), Watch()
+        )
 
 
 def test_freeze_then_finetune(tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_a_stage_that_keeps_its_own_weights_is_what_the_next_one_starts_from(tmp
     listed = "stages.list=[{epochs:1,lr:1e-2,keep:true},{epochs:1,lr:10.0,keep:true},{epochs:1,lr:1e-12,keep:true}]"
     one = job(tmp_path, *base, listed)
     record = fit.fit(one, Watch())
-    folder = one.project.model_dir("digits", "record")
+    folder = one.files.project.model_dir("digits", "record")
     assert records.kept_stages(folder) == [0, 1, 2]
     first, second, third = (weights.read(records.stage_weights(folder, stage)) for stage in range(3))
     assert all(torch.equal(first[name], stored(one)[name]) for name in first)
@@ -199,8 +202,8 @@ def test_a_stage_that_keeps_its_own_weights_is_what_the_next_one_starts_from(tmp
     losses = [float(row["val/loss"]) for row in rows(one)]
     assert losses[1] > losses[0] and record.best_epoch == 0
     assert {"weights.stage0.safetensors", "weights.stage2.safetensors"} <= set(record.checksums)
-    assert not [found for found in integrity.of_record(one.project, record) if found.is_wrong]
-    records.without_weights(one.project, record, "taken away")
+    assert not [found for found in integrity.of_record(one.files.project, record) if found.is_wrong]
+    records.without_weights(one.files.project, record, "taken away")
     assert records.kept_stages(folder) == []
 
 
@@ -213,7 +216,7 @@ def test_what_stages_keep_survives_an_interruption(saves_every_epoch: None, tmp_
     fit.fit(cut, Watch())
     for stage in (0, 1):
         one, other = (
-            weights.read(records.stage_weights(each.project.model_dir("digits", "record"), stage))
+            weights.read(records.stage_weights(each.files.project.model_dir("digits", "record"), stage))
             for each in (whole, cut)
         )
         assert all(torch.equal(one[name], other[name]) for name in one)

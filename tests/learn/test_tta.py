@@ -17,7 +17,7 @@ from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.learn import fit, tta
 from mlpipe.learn.build.network import build_network
-from mlpipe.learn.fit import Watch
+from mlpipe.learn.job import Watch
 from mlpipe.predicting import records
 from mlpipe.predicting.records import RowsToPredict
 from mlpipe.runs import predictions
@@ -155,7 +155,7 @@ def test_predictions_are_the_mean_over_the_views_of_the_stored_network(tmp_path:
     one = job(tmp_path, "trainer.max_epochs=1", "tta=d4")
     plain = job(tmp_path / "plain", "trainer.max_epochs=1")
     fit.fit(one, Watch())
-    file, rows = one.project.model_dir("digits", "record") / "weights.safetensors", one.view.val
+    file, rows = one.files.project.model_dir("digits", "record") / "weights.safetensors", one.view.val
     part = RowsToPredict("digits", "val", one.task, one.pack, rows)
     records.predict(one.recipe, file, 0, [part], tmp_path / "d4.parquet", num_workers=0)
     records.predict(plain.recipe, file, 0, [part], tmp_path / "plain.parquet", num_workers=0)

@@ -6,9 +6,7 @@ import pytest
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post.conformal import (
     ConformalSets,
-    class_scores,
     conformal,
-    cross_conformal_sets,
     residual_halfwidths,
     upper_quantile,
 )
@@ -96,22 +94,6 @@ def test_too_few_rows_leave_nothing_out() -> None:
     assert found.cuts == (float("inf"),) * 3
     assert found.sets(logits).all()
     assert json.loads(json.dumps(found.as_plain()))["cuts"] == [None] * 3
-
-
-def test_cross_conformal_sets_are_those_of_a_plain_loop_and_cover() -> None:
-    rng = np.random.default_rng(0)
-    own = [rng.random(n) for n in (7, 9, 8)]
-    new = [rng.random((5, 3)).round(1) for _ in range(3)]
-    found = cross_conformal_sets(own, new, alpha=0.3)
-    for row in range(5):
-        for label in range(3):
-            below = sum((scores < one[row, label]).sum() for scores, one in zip(own, new, strict=True))
-            assert found[row, label] == (below < 0.7 * 25)
-    logits, targets = drawn(6, 900, 4)
-    scores = class_scores(logits)
-    folds = [scores[start : start + 100][np.arange(100), targets[start : start + 100]] for start in (0, 100, 200)]
-    sets = cross_conformal_sets(folds, [scores[300:]] * 3, alpha=0.1)
-    assert 0.86 < sets[np.arange(600), targets[300:]].mean() < 0.95
 
 
 def test_intervals_of_numbers_cover_as_promised() -> None:

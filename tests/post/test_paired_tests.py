@@ -4,9 +4,8 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
 from mlpipe.errors import DataError
-from mlpipe.post.intervals.areas import delong
 from mlpipe.post.measures.class_metrics import log_softmax, nll
-from mlpipe.post.paired_tests import corrected_t, mcnemar, paired_bootstrap, paired_delong
+from mlpipe.post.paired_tests import corrected_t, mcnemar, paired_bootstrap
 from tests.post.drawing import drawn
 
 
@@ -69,34 +68,6 @@ def test_the_corrected_t_is_its_formula() -> None:
         corrected_t([0.5], [0.4], n_train=1, n_test=1)
 
 
-def test_paired_delong_uses_the_covariance() -> None:
-    rng = np.random.default_rng(0)
-    positive = rng.random(200) < 0.4
-    scores = positive + rng.normal(size=(2, 200))
-    logits = [np.column_stack([np.zeros(200), one]) for one in scores]
-    areas, covariance = delong(scores, positive)
-    found = paired_delong(*logits, positive.astype(int), kind="classification")
-    spread = np.sqrt(np.array([1, -1]) @ covariance @ np.array([1, -1]))
-    assert found.difference == pytest.approx(areas[0] - areas[1])
-    assert found.p == pytest.approx(2 * stats.norm.sf(abs(areas[0] - areas[1]) / spread))
-    assert (found.high - found.low) / 2 == pytest.approx(stats.norm.ppf(0.975) * spread)
-    with pytest.raises(DataError, match="no class has rows on both sides"):
-        paired_delong(*logits, np.zeros(200, int), kind="classification")
-    with pytest.raises(DataError, match="predictions of one shape"):
-        paired_delong(logits[0], logits[1][:5], positive.astype(int), kind="classification")
-
-
-def test_a_test_of_equal_models_seldom_finds_a_difference() -> None:
-    found = []
-    for seed in range(150):
-        rng = np.random.default_rng(seed)
-        targets = rng.integers(0, 2, 120)
-        shared = rng.normal(size=120)
-        logits = [np.column_stack([np.zeros(120), targets + shared + rng.normal(size=120)]) for _ in range(2)]
-        found.append(paired_delong(*logits, targets, kind="classification").p < 0.05)
-    assert np.mean(found) < 0.1
-
-
 @pytest.mark.parametrize(("n", "positives"), [(20, 1), (20, 5), (200, 2)])
 @pytest.mark.parametrize("name", ["nll", "brier"])
 def test_differences_of_losses_cover_with_few_positives(name: str, n: int, positives: int) -> None:
@@ -132,5 +103,3 @@ def test_two_models_that_made_no_mistake_may_still_differ(name: str) -> None:
     logits = np.column_stack([-9.0 * (targets - 0.5), 9.0 * (targets - 0.5)])
     found = paired_bootstrap(name, logits, logits * 1.5, targets, resamples=100, kind="classification")
     assert found.difference == 0 and found.low < -0.025 and found.high > 0.025
-    tested = paired_delong(logits, logits * 1.5, targets, kind="classification")
-    assert tested.low < -0.025 and tested.high > 0.025 and tested.p == 1

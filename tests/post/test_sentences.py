@@ -14,7 +14,7 @@ from mlpipe.errors import ConfigError, DataError, MlpipeError
 from mlpipe.post import conformal, learning_curve, metrics, paired_tests, prior, quantify, rows, threshold
 from mlpipe.post.calibration import calibrate, errors, labels
 from mlpipe.post.ensembling import ensemble, mixing, random_search, weights
-from mlpipe.post.intervals import bootstrap
+from mlpipe.post.intervals import by_metric
 
 LOGITS = np.array([[2.0, 0, 0], [0, 2, 0], [0, 0, 2], [1, 0, 0]])
 CLASSES = np.array([0, 1, 2, 0])
@@ -65,21 +65,6 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         lambda: calibrate.calibrate(LOGITS, CLASSES % 2, prior=[0.3, 0.3, 0.4]),
         DataError,
         "mode.prior: class number 2 is given a share of 0.4 but has no labelled row to fit it to; use mode.prior=val, or add labelled rows of that class",
-    ),
-    (
-        lambda: errors.calibration_loss(LOGITS, CLASSES),
-        DataError,
-        "calibration loss: 10 rows or more needed, got 4; measure on more labelled rows",
-    ),
-    (
-        lambda: errors.calibration_loss(np.tile([[900.0, 0], [0, 900]], (20, 1)), np.tile([0, 1], 20)),
-        DataError,
-        "calibration loss: the raw loss is zero; there is nothing to share",
-    ),
-    (
-        lambda: paired_tests.paired_delong(LOGITS, LOGITS, np.zeros(4, int), kind="classification"),
-        DataError,
-        "comparison: no class has rows on both sides; compare on rows with two classes or more",
     ),
     (
         lambda: paired_tests.mcnemar([True], [True, False]),
@@ -173,14 +158,14 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         ConfigError,
         "mode.eval_frac: both parts need a row, got 0.1; with 4 rows give a share from 0.25 to 0.75",
     ),
-    (lambda: bootstrap.wilson(0, 0), DataError, "interval: a share needs a row, got 0; use a split with labels"),
+    (lambda: by_metric.wilson(0, 0), DataError, "interval: a share needs a row, got 0; use a split with labels"),
     (
-        lambda: bootstrap.labelled_rows(LOGITS, CLASSES[:2], None),
+        lambda: by_metric.labelled_rows(LOGITS, CLASSES[:2], None),
         DataError,
         "predictions: 4 rows need as many targets, got 2; give one target for each row",
     ),
     (
-        lambda: bootstrap.labelled_rows(LOGITS, CLASSES, CLASSES[:2]),
+        lambda: by_metric.labelled_rows(LOGITS, CLASSES, CLASSES[:2]),
         DataError,
         "predictions: 4 rows need as many groups, got 2; give one group for each row",
     ),
@@ -356,11 +341,6 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         "threshold: rows with yes and with no are needed, got 2; choose thresholds on rows that hold both",
     ),
     (
-        lambda: threshold.expected_cost(LOGITS, CLASSES, np.zeros((3, 2))),
-        ConfigError,
-        "costs: the best constant decision costs nothing, got 0.0; ask for the cost itself, without normalising",
-    ),
-    (
         lambda: threshold.decide(LOGITS, np.zeros((2, 2))),
         ConfigError,
         "costs: not a table of costs, got (2, 2); give 3 rows (true classes) of finite numbers, one for each decision",
@@ -381,7 +361,6 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
     (errors.adaptive_calibration_error, (MANY, KNOWN), {"bins": 15}),
     (errors.classwise_calibration_error, (MANY, KNOWN), {"bins": 15, "scheme": "width"}),
     (errors.debiased_error, (MANY, KNOWN), {"bins": 15}),
-    (errors.calibration_loss, (MANY, KNOWN), {"method": "affine", "folds": 5, "seed": 0}),
     (errors.binned_error, (np.abs(np.tanh(SCORES)), YES), {"bins": 15, "scheme": "width"}),
     (
         errors.reliability_bins,
@@ -392,11 +371,6 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
         paired_tests.paired_bootstrap,
         ("accuracy", MANY, OTHER, KNOWN),
         {"kind": "classification", "groups": None, "resamples": 2000, "level": 0.95, "seed": 0},
-    ),
-    (
-        paired_tests.paired_delong,
-        (MANY, OTHER, KNOWN),
-        {"kind": "classification", "groups": None, "level": 0.95},
     ),
     (
         conformal.conformal,
@@ -411,18 +385,12 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
         {"kind": "classification", "way": "search", "eval_frac": None, "budget": 1000, "weights_budget": 10}
         | {"max_ensemble_size": 5, "temperature": 0.3, "weights_temperature": 0.5, "include_single": True, "seed": 0},
     ),
-    (bootstrap.wilson, (3, 7), {"level": 0.95}),
+    (by_metric.wilson, (3, 7), {"level": 0.95}),
     (
-        bootstrap.metric_intervals,
+        by_metric.metric_intervals,
         (["accuracy", "nll", "auroc"], MANY, KNOWN),
         {"kind": "classification", "groups": None, "resamples": 2000, "level": 0.95, "seed": 0},
     ),
-    (
-        bootstrap.bootstrap_intervals,
-        (["nll"], MANY, KNOWN),
-        {"kind": "classification", "groups": None, "resamples": 2000, "method": "bca", "level": 0.95, "seed": 0},
-    ),
-    (bootstrap.area_interval, (MANY, KNOWN), {"kind": "classification", "groups": None, "level": 0.95}),
     (
         labels.calibrate_labels,
         (TWO.repeat(9, 0), np.vstack([LABELS.repeat(8, 0), 1 - LABELS])),
@@ -434,7 +402,6 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
         {"variances": None, "families": ("power", "log", "arctan"), "level": 0.9, "draws": 500, "seed": 0},
     ),
     (metrics.compute, (["accuracy", "nll"], MANY, KNOWN), {"kind": "classification", "own": None}),
-    (quantify.error_rates, (MANY, KNOWN), {"soft": False}),
     (
         quantify.quantify,
         (MANY, KNOWN, OTHER),
@@ -443,7 +410,6 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
     (threshold.best_threshold, (SCORES, YES), {"criterion": "f1", "false_positive": 1.0, "false_negative": 1.0}),
     (threshold.class_thresholds, (MANY, KNOWN), {"criterion": "f1"}),
     (threshold.label_thresholds, (TWO, LABELS), {"criterion": "f1"}),
-    (threshold.expected_cost, (MANY, KNOWN), {"costs": 1 - np.eye(3), "prior": None, "normalised": True}),
     (weights.greedy, ([MANY, OTHER], KNOWN), {"kind": "classification", "size": 40, "decimals": 6}),
     (weights.certified_weights, ([MANY, OTHER], KNOWN), {"kind": "classification", "smoothing": None, "seed": 0}),
 ]
@@ -478,6 +444,6 @@ def test_costs_of_a_threshold_are_one_each(function: Callable[..., object], give
 def test_draws_of_prediction_sets_are_those_of_the_seed() -> None:
     def drawn(**seed: int) -> Any:
         fitted = conformal.conformal(MANY, KNOWN, score="aps", **seed)  # type: ignore[arg-type]
-        return fitted.as_plain(), conformal.class_scores(MANY, score="aps", **seed).tolist()  # type: ignore[arg-type]
+        return fitted.as_plain(), fitted.sets(OTHER, **seed).tolist()  # type: ignore[arg-type]
 
     assert drawn() == drawn(seed=0) != drawn(seed=1)

@@ -13,7 +13,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration import calibrate
 from mlpipe.post.calibration import labels as label_calibrate
 from mlpipe.post.ensembling import ensemble
-from mlpipe.post.intervals import areas, bootstrap
+from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures import mask_metrics
 
 RNG = np.random.default_rng(0)
@@ -38,13 +38,6 @@ def test_who_is_better_is_said_in_a_sentence() -> None:
     )
     same = paired_tests.paired_bootstrap("accuracy", LOGITS, LOGITS, KNOWN, kind="classification").sentence
     assert same.startswith("The rows do not tell the two apart by accuracy: the difference is 0.00 (95 % interval ")
-
-
-def test_a_comparison_of_areas_says_its_chance() -> None:
-    found = paired_tests.paired_delong(LOGITS, BETTER, KNOWN, level=0.9, kind="classification")
-    assert found.test == "DeLong"
-    numbers = f"90 % interval of first minus second {found.low:.2f} to {found.high:.2f}, p = {found.p:.2g}"
-    assert found.sentence == f"The second is better by {-found.difference:.2f} in auroc ({numbers})."
 
 
 def test_rows_of_one_model_only_are_counted() -> None:
@@ -137,13 +130,13 @@ def test_ensembles_and_curves_are_stored_by_name() -> None:
 
 
 def test_intervals_say_how_they_were_made() -> None:
-    found = bootstrap.metric_intervals(
+    found = by_metric.metric_intervals(
         ["accuracy", "nll", "auroc"], LOGITS, KNOWN, resamples=100, kind="classification"
     )
     assert {name: one.method for name, one in found.items()} == {
         "accuracy": "wilson", "nll": "one row more", "auroc": "delong",
     }  # fmt: skip
-    assert list(bootstrap.wilson(3, 7).as_plain()) == ["value", "low", "high", "level", "method", "note"]
+    assert list(by_metric.wilson(3, 7).as_plain()) == ["value", "low", "high", "level", "method", "note"]
 
 
 def test_a_table_of_classes_is_that_of_scikit_learn() -> None:
@@ -211,14 +204,3 @@ def test_a_table_of_masks_is_of_all_pixels() -> None:
             [precision[number], recall[number], f1[number], f1[number] / (2 - f1[number])],
         )
     assert [row["images"] for row in rows] == [4, 3, 0] and np.isnan(rows[2]["dice"]) and rows[2]["pixels"] == 0
-
-
-@pytest.mark.parametrize("lonely", [True, False])
-def test_areas_with_a_single_row_on_one_side(lonely: bool) -> None:
-    positive = np.full(20, not lonely)
-    positive[7] = lonely
-    area, components = areas.area_components(
-        np.stack([-LOGITS[:20, 0], LOGITS[:20, 0]], 1), np.stack([~positive, positive], 1).astype(float)
-    )
-    assert area == pytest.approx(sk.roc_auc_score(positive, LOGITS[:20, 0]))
-    assert components.shape == (20,) and components.mean() == pytest.approx(0, abs=1e-12)

@@ -20,7 +20,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration import calibrate, labels
 from mlpipe.post.calibration import errors as calibration_error
 from mlpipe.post.ensembling import ensemble, mixing, random_search, simplex, weights
-from mlpipe.post.intervals import areas, bootstrap
+from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures import class_metrics, ranks
 
 STORED = Path(__file__).with_name("unchanged.json")
@@ -111,8 +111,6 @@ def of_errors() -> Iterator[tuple[str, Callable[[], object]]]:
         lambda: (
             calibration_error.debiased_error(LOGITS, SOME),
             calibration_error.root_brier(LOGITS, SOME),
-            calibration_error.calibration_loss(LOGITS, SOME),
-            calibration_error.calibration_loss(LOGITS, SOME, method="bias", folds=3, seed=2),
         ),
     )
 
@@ -127,14 +125,8 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
         for group, members in (("", None), (" of groups", GROUPS)):
             yield (
                 f"intervals of {kind}{group}",
-                lambda k=kind, n=drawable, o=one, t=truth, m=members: bootstrap.metric_intervals(
+                lambda k=kind, n=drawable, o=one, t=truth, m=members: by_metric.metric_intervals(
                     n, o, t, kind=k, groups=m, resamples=60, level=0.9, seed=3
-                ),
-            )
-            yield (
-                f"percentiles of {kind}{group}",
-                lambda k=kind, n=drawable, o=one, t=truth, m=members: bootstrap.bootstrap_intervals(
-                    n[:3], o, t, kind=k, groups=m, resamples=60, method="percentile"
                 ),
             )
             yield (
@@ -150,29 +142,17 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
                     metrics.statistic(n, *known(o, t), k).of_weights(w, u) for w, u in [weighted(t, drawn)]
                 ],
             )
-    for kind in ("classification", "multilabel"):
-        one, other, truth = BY_KIND[kind]
-        yield (
-            f"areas of {kind}",
-            lambda k=kind, o=one, p=other, t=truth: (
-                areas.area_components(*post_kind.probabilities(k).questions(*known(o, t))),
-                bootstrap.area_interval(o, t, kind=k),
-                bootstrap.area_interval(o, t, kind=k, groups=GROUPS, level=0.8),
-                paired_tests.paired_delong(o, p, t, kind=k),
-                paired_tests.paired_delong(o, p, t, kind=k, groups=GROUPS, level=0.8),
-            ),
-        )
     yield (
         "areas without",
         lambda: (
-            bootstrap.area_interval(LOGITS, np.zeros(N, int), kind="classification"),
-            bootstrap.area_interval(np.eye(3)[CLASSES], CLASSES, kind="classification"),
-            bootstrap.metric_intervals(["accuracy"], LOGITS, np.full(N, -1), kind="classification"),
+            by_metric.metric_intervals(["auroc"], LOGITS, np.zeros(N, int), kind="classification")["auroc"],
+            by_metric.metric_intervals(["auroc"], np.eye(3)[CLASSES], CLASSES, kind="classification")["auroc"],
+            by_metric.metric_intervals(["accuracy"], LOGITS, np.full(N, -1), kind="classification"),
         ),
     )
     yield (
         "Wilson",
-        lambda: [bootstrap.wilson(hits, n, level=0.9) for hits, n in ((0, 1), (0, 9), (5, 9), (9, 9), (1, 1))],
+        lambda: [by_metric.wilson(hits, n, level=0.9) for hits, n in ((0, 1), (0, 9), (5, 9), (9, 9), (1, 1))],
     )
     yield (
         "folds",
@@ -197,17 +177,6 @@ def of_sets() -> Iterator[tuple[str, Callable[[], object]]]:
                 return one, one.sets(OTHER[:9], seed=5), again.sets(OTHER[:9], noise=np.full(9, 0.5))
 
             yield f"sets {score}{name}", sets
-        yield (
-            f"scores {score}",
-            lambda score=score: (
-                conformal.class_scores(TIED[:9], score=score, penalty=0.1, free_rank=1, seed=3),
-                conformal.class_scores(TIED[:9], score=score, noise=np.linspace(0, 1, 9)),
-            ),
-        )
-    yield (
-        "sets of folds",
-        lambda: conformal.cross_conformal_sets([LOGITS[:20, 0], LOGITS[20:40, 1]], [OTHER[:9], THIRD[:9]], alpha=0.3),
-    )
     yield "half-widths", lambda: [conformal.residual_halfwidths(NUMBERS, TRUE, alpha=alpha) for alpha in (0.1, 0.5)]
 
 
@@ -224,7 +193,7 @@ def of_ensembles() -> Iterator[tuple[str, Callable[[], object]]]:
             def chosen(kind: str = kind, way: str = way, models: Any = models, truth: Any = truth) -> object:
                 one = ensemble.select(models, truth, kind=kind, way=way, budget=40)
                 held = ensemble.select(models, truth, kind=kind, way=way, budget=40, eval_frac=0.5, seed=2)
-                return one, one.optimism, one.apply([m[:4] for m in models], kind), held, held.optimism
+                return one, one.apply([m[:4] for m in models], kind), held
 
             yield f"ensemble {way} of {kind}", chosen
         yield (
@@ -296,14 +265,12 @@ def of_prevalence() -> Iterator[tuple[str, Callable[[], object]]]:
             prior.expected_performance(LOGITS, SOME, [0.0, 0.5, 0.5]),
         ),
     )
+    counted, sure = np.eye(3)[LOGITS.argmax(1)], np.exp(class_metrics.log_softmax(LOGITS))
     yield (
         "shares",
         lambda: (
-            quantify.predicted_shares(LOGITS),
-            [quantify.error_rates(LOGITS, SOME, soft=soft) for soft in (False, True)],
-            quantify.saerens(class_metrics.log_softmax(LOGITS), np.array(PRIOR)),
-            quantify.saerens(class_metrics.log_softmax(OTHER), np.array(PRIOR), np.linspace(1, 2, N)),
-            quantify.correct_counts(quantify.error_rates(LOGITS, CLASSES), np.array([0.9, 0.05, 0.05])),
+            [quantify.error_rates(votes[SOME >= 0], SOME[SOME >= 0]) for votes in (counted, sure)],
+            quantify.correct_counts(quantify.error_rates(counted, CLASSES), np.array([0.9, 0.05, 0.05])),
             quantify.importance_shares(np.array([[0.3, 0.1], [0.1, 0.5]]), np.array([0.6, 0.4])),
         ),
     )
@@ -346,9 +313,7 @@ def of_thresholds() -> Iterator[tuple[str, Callable[[], object]]]:
         "costs",
         lambda: (
             threshold.decide(class_metrics.log_softmax(LOGITS), costs),
-            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME),
-            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME, costs, prior=PRIOR),
-            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME, costs, normalised=False),
+            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME, costs),
         ),
     )
 
@@ -386,8 +351,7 @@ def of_parts() -> Iterator[tuple[str, Callable[[], object]]]:
         "leave out",
         lambda: (
             sums.leave_out(statistic, GROUPS, 15),
-            bootstrap.units_of(GROUPS, N),
-            bootstrap.spread_of(LOGITS[:, 0], GROUPS),
+            by_metric.units_of(GROUPS, N),
             statistic.by_unit(GROUPS, 15),
         ),
     )
@@ -405,7 +369,7 @@ def has_interval(name: str, kind: str) -> bool:
 
 def known(logits: Any, targets: Any) -> tuple[Any, Any]:
     """The rows with a target."""
-    values, truth, _ = bootstrap.labelled_rows(logits, targets, None)
+    values, truth, _ = by_metric.labelled_rows(logits, targets, None)
     return values, truth
 
 

@@ -15,7 +15,7 @@ from mlpipe.arch import weights
 from mlpipe.errors import Interrupted, ProjectError, TrainingError
 from mlpipe.learn import fit
 from mlpipe.learn.build.network import build_network
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.predicting import records
 from mlpipe.predicting.records import RowsToPredict
 from mlpipe.runs import predictions
@@ -28,7 +28,7 @@ FEW = ["trainer.max_epochs=1", "sampling.eval_batch_size=50"]
 
 
 def weights_of(one: FoldJob) -> Path:
-    return one.project.model_dir("digits", one.record_id) / "weights.safetensors"
+    return one.files.project.model_dir("digits", one.files.record_id) / "weights.safetensors"
 
 
 def wanted(one: FoldJob, split: str, rows: np.ndarray, name: str = "digits") -> RowsToPredict:
@@ -64,7 +64,7 @@ def test_predictions_are_a_forward_pass(trained: FoldJob, tmp_path: Path) -> Non
         assert stored.targets.tolist() == one.task.samples.targets[rows].tolist()
         np.testing.assert_allclose(stored.logits, forward(one, rows), atol=2e-4, rtol=1e-4)
     assert set(pq.ParquetFile(out).read()["fold"].to_pylist()) == {5}
-    record_scores = (one.project.model_dir("digits", "record") / "record.json").read_text()
+    record_scores = (one.files.project.model_dir("digits", "record") / "record.json").read_text()
     accuracy = (predictions.load(out, "digits", "val").logits.argmax(1) == one.task.samples.targets[val]).mean()
     assert f'"accuracy": {accuracy}' in record_scores
 

@@ -10,6 +10,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.errors import Interrupted
+from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.tune import lr_find
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
@@ -65,7 +66,7 @@ def test_one_rate_for_all_folds_and_for_a_continued_run(tmp_path: Path, monkeypa
 
     fitted = fit.fit
 
-    def interrupted(job: fit.FoldJob, watch: fit.Watch) -> object:
+    def interrupted(job: FoldJob, watch: Watch) -> object:
         if job.view.fold == 1 and len(asked) == 1:
             asked.append(2)
             raise Interrupted("stopped as asked")

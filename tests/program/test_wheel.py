@@ -23,10 +23,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    wanted = {f"mlpipe/conf/{file.relative_to(TOP / 'conf').as_posix()}" for file in (TOP / "conf").rglob("*.yaml")}
+    folders = {"conf": "*.yaml", "docs": "*.md"}
+    files = [file for folder, pattern in folders.items() for file in (TOP / folder).rglob(pattern)]
+    wanted = {f"mlpipe/{file.relative_to(TOP).as_posix()}" for file in files}
     assert wanted <= set(names)
     assert {"mlpipe/data/embedded/fashion_mini.npz", "mlpipe/data/embedded/NOTICE", "mlpipe/py.typed"} <= set(names)
-    assert not [name for name in names if name.startswith(("tests", "conf/"))]
+    assert not [name for name in names if name.startswith(("tests", "conf/", "docs/"))]
 
 
 @pytest.mark.timeout(900)

@@ -229,12 +229,12 @@ def test_the_newest_task_comes_first(tmp_path: Path) -> None:
 
 def test_which_mistakes_are_shown() -> None:
     logits = np.log(np.array([[0.9, 0.1], [0.2, 0.8], [0.45, 0.55], [0.51, 0.49], [0.01, 0.99]]))
-    rows = facts.Rows(list("vwxyz"), np.array([1, 0, 0, 0, 1]), logits, logits, False)
+    rows = facts.Rows(list("vwxyz"), np.array([1, 0, 0, 0, 1]), logits, logits)
     wrong, near = kinds.part("classification", "report").mistakes(rows, ["a", "b"], 3)
     assert [one.sample for one in wrong] == ["v", "w", "x"] and [one.sample for one in near] == ["y", "z"]
     assert wrong[0].words == "b, taken for a (90.0 % sure)"
     assert near[0].words == "a (51.0 %), nearly b (49.0 %)"
-    numbers = facts.Rows(list("xyz"), np.array([[0.0], [1.0], [2.0]]), *[np.array([[0.5], [4.0], [2.0]])] * 2, False)
+    numbers = facts.Rows(list("xyz"), np.array([[0.0], [1.0], [2.0]]), *[np.array([[0.5], [4.0], [2.0]])] * 2)
     assert [one.sample for one in kinds.part("regression", "report").mistakes(numbers, ["n"], 2)[0]] == ["y", "x"]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.learn.callbacks.time_limit import TimeLimit
 from mlpipe.running import presets
 from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.presets import Pace, PresetScheduler, Shape
@@ -107,19 +106,6 @@ def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(
     run = project.run_dir(tuned.run)
     assert json.loads((run / "preset.json").read_text())["tuned"]["is_final"]
     assert not list((run / "checkpoints").glob("*"))
-
-
-def test_a_time_limit_ends_a_training_and_survives_a_resume() -> None:
-    class Trainer:
-        should_stop, max_epochs, world_size = False, 10, 1
-
-    limit, trainer = TimeLimit(1e-9), Trainer()
-    limit.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
-    assert trainer.should_stop
-    patient, trainer = TimeLimit(1000.0), Trainer()
-    patient.load_state_dict({"taken": 900.0, "epochs": 3})
-    patient.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
-    assert trainer.should_stop and patient.state_dict()["epochs"] == 4
 
 
 @pytest.mark.program

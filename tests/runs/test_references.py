@@ -11,7 +11,7 @@ import pytest
 
 from mlpipe import files
 from mlpipe.errors import ProjectError
-from mlpipe.runs import adoption, records, references, uses
+from mlpipe.runs import records, references, uses
 from mlpipe.runs.project import Project
 from tests.build import make_record
 
@@ -60,13 +60,13 @@ def test_a_record_is_taken_over_once_with_a_number_of_its_own(out_dir: Path) -> 
     into = Project(out_dir / "third")
     make_record(into, "own", config="seed: 1\n")
     one = references.record("first#1", "key", out_dir)
-    copy = adoption.adopt(one, into, weights=True, predictions=False)
+    copy = references.adopt(one, into, weights=True, predictions=False)
     assert (copy.id, copy.number, copy.notes) == (
         "net-first-0", 2, ["taken from project first, where it is number 1"],
     )  # fmt: skip
     assert files.digest_file(into.model_dir("digits", copy.id) / records.WEIGHTS_FILE) == copy.weights
-    assert adoption.adopt(one, into, weights=True, predictions=False) == copy
-    bare = adoption.adopt(references.record("first#2", "key", out_dir), into, weights=False, predictions=False)
+    assert references.adopt(one, into, weights=True, predictions=False) == copy
+    bare = references.adopt(references.record("first#2", "key", out_dir), into, weights=False, predictions=False)
     assert bare.weights is None
 
 
@@ -96,7 +96,7 @@ def test_files_of_a_record_that_is_taken_over(out_dir: Path) -> None:
     place = one.project.predictions_file("digits", one.record.id)
     for path in (place, place.with_suffix(".npz")):
         files.write_text(path, path.suffix)
-    copy = adoption.adopt(one, into, weights=False, predictions=True)
+    copy = references.adopt(one, into, weights=False, predictions=True)
     assert (copy.number, copy.weights) == (1, None)
     folder = into.model_dir("digits", one.record.id)
     assert {path.name for path in folder.iterdir()} == {"record.json", "config.yaml", "metrics.csv"}

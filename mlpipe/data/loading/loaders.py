@@ -193,11 +193,6 @@ class FoldData(pl.LightningDataModule):
         """The number of samples in each training batch of an epoch, over all processes; the list has one task."""
         return [self.train_sampler().sizes()]
 
-    @property
-    def epoch_images(self) -> int:
-        """The number of training samples in an epoch."""
-        return self.train_sampler().images
-
 
 def batch_loader(sampler: Any, dataset: Dataset[dict[str, Any]], workers: int) -> Loader:
     """A loader of whole batches: the sampler gives what the dataset is asked for.

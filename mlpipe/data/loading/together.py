@@ -104,9 +104,3 @@ class JointData(pl.LightningDataModule):
         each = [one.train_sampler().sizes() for one in self._tasks]
         steps = max(len(sizes) for sizes in each)
         return [[sizes[(epoch * steps + step) % len(sizes)] for step in range(steps)] for sizes in each]
-
-    @property
-    def epoch_images(self) -> int:
-        """The number of training samples in an epoch, over all tasks, about."""
-        samplers = [one.train_sampler() for one in self._tasks]
-        return round(sum(one.images / len(one) for one in samplers) * len(JointBatches(samplers)))

@@ -209,7 +209,7 @@ def _sets(rows: Rows, shown: Rows, prior: Floats | None, options: DecisionOption
 def _costs(log_probabilities: Array, targets: Array, costs: list[list[float]]) -> dict[str, Any]:
     """What decisions cost on rows: those that cost least, and those for the most probable class."""
     table = np.asarray(costs, np.float64)
-    each = threshold.expected_cost(log_probabilities, targets, table, normalised=False)
+    each = threshold.expected_cost(log_probabilities, targets, table)
     constant = float((own_shares(targets, len(table)) @ table).min())
     plainly = float(table[targets, log_probabilities.argmax(axis=1)].mean())
     normalised = each / constant if constant > 0 else None

@@ -9,10 +9,14 @@ import numpy as np
 
 from mlpipe.post.intervals import forms, scaled
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Bools, Outputs, Targets
+from mlpipe.post.kind import Outputs, Targets
+from mlpipe.post.kind import all_alike as sides
+from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import image_metrics
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import Statistic, ratio
+
+__all__ = ["right", "sides"]
 
 METRICS = image_metrics.METRICS
 WITHOUT_INTERVAL: list[str] = []
@@ -34,16 +38,6 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
 def errors(outputs: Outputs, targets: Targets) -> Floats:
     """Each image's mean squared error."""
     return image_metrics.of_images(outputs, targets)
-
-
-def right(outputs: Outputs, targets: Targets) -> Bools | None:
-    """An image is near or far."""
-    return None
-
-
-def sides(targets: Targets) -> list[Bools]:
-    """All images count alike."""
-    return []
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.arch.classifier import Head
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.learn.kind import Scale
-from mlpipe.learn.per_image import check, kept, rows, validated
+from mlpipe.learn.kind import no_scale as scale
+from mlpipe.learn.per_image import check, class_counts, kept, rows, validated
+from mlpipe.learn.per_image import logits as head
 
-__all__ = ["check", "kept", "rows", "validated"]
+__all__ = ["check", "class_counts", "head", "kept", "rows", "scale", "validated"]
 
 FITTING_LOSSES = ("auto", "bce", "focal", "asymmetric")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
-
-
-def scale(targets: npt.NDArray[Any]) -> Scale | None:
-    """None: logits have no unit."""
-    return None
-
-
-def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
-    """A logit of each."""
-    return Head(outputs)
-
-
-def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-    """For how many images each label holds."""
-    return task.class_counts(rows, learned=True)
 
 
 def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:

@@ -16,9 +16,12 @@ from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Bools, Loss, Outputs, Targets
+from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import label_metrics
 from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import COUNTS, Statistic, ranked, ratio
+
+__all__ = ["right"]
 
 METRICS = label_metrics.METRICS | label_metrics.ELEMENTWISE
 WITHOUT_INTERVAL = label_metrics.ELEMENTWISE
@@ -37,11 +40,6 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
 def errors(outputs: Outputs, targets: Targets) -> Floats:
     """The share of a row's labels that are wrong."""
     return np.asarray(((outputs > 0) != (targets > 0.5)).mean(axis=1), np.float64)
-
-
-def right(outputs: Outputs, targets: Targets) -> Bools | None:
-    """Some labels of a row may be right and others wrong."""
-    return None
 
 
 def sides(targets: Targets) -> list[Bools]:

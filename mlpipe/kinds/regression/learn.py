@@ -10,12 +10,13 @@ import numpy.typing as npt
 import torch
 
 from mlpipe.arch.classifier import Head
-from mlpipe.data.sampling import Rows
-from mlpipe.data.task import Task
 from mlpipe.learn.kind import Scale
+from mlpipe.learn.kind import all_known as known_counts
+from mlpipe.learn.kind import no_classes as class_counts
+from mlpipe.learn.kind import no_positives as positives
 from mlpipe.learn.per_image import check, kept, rows, validated
 
-__all__ = ["check", "kept", "rows", "validated"]
+__all__ = ["check", "class_counts", "kept", "known_counts", "positives", "rows", "validated"]
 
 FITTING_LOSSES = ("auto", "mse", "mae", "huber")
 TARGETS_HAVE_OWN_SHAPE = False
@@ -36,18 +37,3 @@ def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int
     if scale is None:
         return Head(outputs, (0.0,) * outputs, (1.0,) * outputs)
     return Head(outputs, tuple(scale[0].tolist()), tuple(scale[1].tolist()))
-
-
-def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-    """Zeros: numbers have no classes."""
-    return np.zeros(len(task.classes), np.int64)
-
-
-def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
-    """None: what has a target has all of it."""
-    return None
-
-
-def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """None: no number stands for nothing."""
-    return None

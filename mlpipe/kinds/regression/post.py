@@ -13,10 +13,14 @@ from mlpipe.post.ensembling import mixing as losses
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import forms, scaled
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Bools, Loss, Outputs, Targets
+from mlpipe.post.kind import Loss, Outputs, Targets
+from mlpipe.post.kind import all_alike as sides
+from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import number_metrics
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import Statistic, divided
+
+__all__ = ["right", "sides"]
 
 METRICS = number_metrics.METRICS
 WITHOUT_INTERVAL: list[str] = []
@@ -45,16 +49,6 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
 def errors(outputs: Outputs, targets: Targets) -> Floats:
     """The mean squared error of a row's numbers."""
     return np.asarray(((outputs - targets) ** 2).mean(axis=1), np.float64)
-
-
-def right(outputs: Outputs, targets: Targets) -> Bools | None:
-    """A number is near or far."""
-    return None
-
-
-def sides(targets: Targets) -> list[Bools]:
-    """All rows count alike."""
-    return []
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:

@@ -16,18 +16,15 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.learn import per_pixel
 from mlpipe.learn.kind import Loss, Scale
+from mlpipe.learn.kind import all_known as known_counts
+from mlpipe.learn.kind import no_scale as scale
 from mlpipe.learn.per_pixel import validated
 
-__all__ = ["validated"]
+__all__ = ["known_counts", "scale", "validated"]
 
 FITTING_LOSSES = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
-
-
-def scale(targets: npt.NDArray[Any]) -> Scale | None:
-    """None: logits have no unit."""
-    return None
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
@@ -40,11 +37,6 @@ def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
     shares = np.nansum(task.samples.targets[rows], axis=0)
     # A class that has a single pixel in large masks is there all the same.
     return np.asarray(np.maximum(np.rint(shares * 1e6), shares > 0), np.int64)
-
-
-def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
-    """None: what has a target has all of it."""
-    return None
 
 
 def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:

@@ -10,10 +10,13 @@ import numpy as np
 from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Bools, Outputs, Targets
+from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import mask_metrics
 from mlpipe.post.measures.mask_metrics import dice_of, iou_of
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import Statistic, accuracy, mean_there, ratio
+
+__all__ = ["right"]
 
 METRICS = mask_metrics.METRICS
 WITHOUT_INTERVAL: list[str] = []
@@ -41,11 +44,6 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
 def errors(outputs: Outputs, targets: Targets) -> Floats:
     """One less each image's Dice."""
     return 1 - mask_metrics.of_images(outputs, targets)
-
-
-def right(outputs: Outputs, targets: Targets) -> Bools | None:
-    """Some pixels of an image may be right and others wrong."""
-    return None
 
 
 def sides(targets: Targets) -> list[Bools]:

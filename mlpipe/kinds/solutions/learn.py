@@ -12,9 +12,13 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import per_pixel, tta
 from mlpipe.learn.kind import Loss
+from mlpipe.learn.kind import all_known as known_counts
+from mlpipe.learn.kind import no_classes as class_counts
+from mlpipe.learn.kind import no_positives as positives
+from mlpipe.learn.kind import no_scale as scale
 from mlpipe.learn.losses.equations import Equation, EvolutionEquation, misfit
 from mlpipe.learn.per_pixel import validated
-from mlpipe.learn.value_maps import class_counts, head, known_counts, positives, scale
+from mlpipe.learn.per_pixel import values as head
 
 __all__ = ["class_counts", "head", "known_counts", "positives", "scale", "validated"]
 

@@ -9,10 +9,14 @@ import numpy as np
 
 from mlpipe.post.intervals import forms, scaled
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Bools, Outputs, Targets
+from mlpipe.post.kind import Outputs, Targets
+from mlpipe.post.kind import all_alike as sides
+from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import solution_metrics
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import Statistic, ratio
+
+__all__ = ["right", "sides"]
 
 METRICS = solution_metrics.METRICS
 WITHOUT_INTERVAL: list[str] = []
@@ -32,16 +36,6 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
 def errors(outputs: Outputs, targets: Targets) -> Floats:
     """Each solution's loss."""
     return np.asarray(outputs[:, 0], np.float64)
-
-
-def right(outputs: Outputs, targets: Targets) -> Bools | None:
-    """A solution is near or far."""
-    return None
-
-
-def sides(targets: Targets) -> list[Bools]:
-    """All solutions count alike."""
-    return []
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:

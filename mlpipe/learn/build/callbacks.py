@@ -1,13 +1,15 @@
-"""The callbacks that a recipe names."""
+"""The callbacks that a recipe names; those of your own are checked for methods that Lightning could not call."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
+
+import pytorch_lightning as pl
 
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.callbacks import own as own_callbacks
-from mlpipe.learn.directions import Direction
+from mlpipe.learn.monitoring import Direction
 
 
 def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
@@ -20,12 +22,35 @@ def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
     Raises:
         ConfigError: When one is no callback of Lightning.
     """
-    found = {name: one.build(recipe.metrics.monitor, direction) for name, one in recipe.callbacks.items()}
-    for name, callback in found.items():
+    built = {name: one.build(recipe.metrics.monitor, direction) for name, one in recipe.callbacks.items()}
+    for name, callback in built.items():
         if not hasattr(callback, "on_train_epoch_end") or not hasattr(callback, "state_key"):
             fix = "name a class derived from pytorch_lightning.Callback, or a function that gives its instance"
             wrong = f"{recipe.callbacks[name].target} gives no callback"
             raise ConfigError(problem(f"callbacks.{name}", wrong, got=type(callback).__name__, fix=fix))
-    if misfits := [one for name, callback in found.items() for one in own_callbacks.misfitting(name, callback)]:
+    if misfits := [one for name, callback in built.items() for one in misfitting(name, callback)]:
         raise ConfigError(misfits)
-    return list(found.values())
+    return list(built.values())
+
+
+def misfitting(name: str, callback: Any) -> list[str]:
+    """A sentence for each method of a callback that Lightning could not call, before it would in the middle of a training.
+
+    Args:
+        name: What the configuration calls it.
+        callback: The callback.
+    """
+    problems = []
+    for hook, theirs in vars(pl.Callback).items():
+        own = getattr(callback, hook, None)
+        if hook.startswith("_") or not inspect.isfunction(theirs) or not callable(own):
+            continue
+        # Without the instance.
+        expected = list(inspect.signature(theirs).parameters.values())[1:]
+        try:
+            inspect.signature(own).bind(*(one for one in expected if one.default is one.empty))
+        except TypeError as error:
+            takes = ", ".join(["self", *(one.name for one in expected)])
+            cannot = f"{type(callback).__name__}.{hook} cannot be called ({error})"
+            problems.append(problem(f"callbacks.{name}", cannot, fix=f"begin it with def {hook}({takes})"))
+    return problems

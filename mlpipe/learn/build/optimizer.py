@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.directions import Direction
 from mlpipe.learn.lr_schedulers import plateau
 from mlpipe.learn.lr_schedulers.clock import Clock
+from mlpipe.learn.monitoring import Direction
 from mlpipe.learn.optimizers.parameter_groups import parameter_groups, scale_rates
 
 

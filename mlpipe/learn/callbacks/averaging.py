@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mlpipe.learn.callbacks import batch_statistics
-from mlpipe.learn.directions import Direction
+from mlpipe.arch import adapt
+from mlpipe.learn.monitoring import Direction
 
 
 def ema(
@@ -51,7 +53,7 @@ class Averaging(Callback):
     The state that is saved at the end of an epoch holds both, so that a resumed training goes on exactly.
 
     The mean of weights that lie far apart is a network that none of the averaged batch statistics belong to. With it the
-    statistics are computed anew from the epoch's training batches (`mlpipe.learn.callbacks.batch_statistics`); an exponential
+    statistics are computed anew from the epoch's training batches (`renew`); an exponential
     average stays near the weights that move, and its statistics are averaged as they are.
 
     Args:
@@ -94,7 +96,7 @@ class Averaging(Callback):
             self._raw = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
             _put(pl_module, self._average)
             if self._decay is None:
-                batch_statistics.renew(trainer, pl_module)
+                renew(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and the optimizer's weights while the average is in place."""
@@ -122,3 +124,60 @@ def _put(module: pl.LightningModule, weights: dict[str, Tensor]) -> None:
     own = module.state_dict()
     for name, tensor in weights.items():
         own[name].copy_(tensor)
+
+
+def renew(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Compute batch statistics anew, for weights that no step has led to.
+
+    The running mean and variance of each layer become the means over the epoch's training batches, as
+    `torch.optim.swa_utils.update_bn` (Izmailov et al. 2018, section 3): one pass in training mode, every batch with the
+    same weight. What is in evaluation mode because it does not learn keeps its statistics. The batches, their augmentation
+    and what dropout draws are the epoch's own, so that a training that goes on from an earlier state computes the same.
+
+    Args:
+        trainer: In the validation of an epoch.
+        module: A FoldModule with the weights that are to be judged; it is left in the mode that it was in.
+    """
+    network: nn.Module = getattr(module, "network", module)
+    modes = [(part, part.training) for part in network.modules()]
+    network.train()
+    adapt.keep_frozen_in_eval(network)
+    layers = [part for part in network.modules() if isinstance(part, _BatchNorm) and _counts(part)]
+    if layers:
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            # The mean over batches instead of one that forgets.
+            layer.momentum = None
+        _pass(trainer, module)
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        _share(trainer, layers)
+    for part, was_training in modes:
+        part.training = was_training
+
+
+def _counts(layer: _BatchNorm) -> bool:
+    return layer.training and layer.running_mean is not None
+
+
+def _pass(trainer: pl.Trainer, module: Any) -> None:
+    """The epoch's training batches through the network, without gradients; the global draws stay as they were."""
+    # Of its own: the training's loader may be asked again while it is still read from.
+    loader: Any = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+    loader.sampler.set_epoch(trainer.current_epoch)
+    devices = [module.device] if module.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices), trainer.precision_plugin.forward_context():
+        for number, batch in enumerate(loader):
+            module.pass_through(trainer.strategy.batch_to_device(batch), number)
+
+
+def _share(trainer: pl.Trainer, layers: list[_BatchNorm]) -> None:
+    """The mean over processes that learn the fold together, each of which saw its part of every batch."""
+    if trainer.world_size == 1:
+        return
+    for layer in layers:
+        for values in (layer.running_mean, layer.running_var):
+            assert values is not None
+            distributed.all_reduce(values)
+            values /= trainer.world_size

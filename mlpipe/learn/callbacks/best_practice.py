@@ -14,7 +14,7 @@ from mlpipe.arch import weights as weight_files
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.learn.callbacks.early import begin_at
 from mlpipe.learn.callbacks.keeper import Keeper
-from mlpipe.learn.directions import Direction
+from mlpipe.learn.monitoring import Direction
 
 FOLDER = "resume_checkpoints"
 

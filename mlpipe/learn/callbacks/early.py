@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
-from mlpipe.learn.directions import Direction, direction_of
+from mlpipe.learn.monitoring import Direction, direction_of
 
 
 def early(

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 
 from mlpipe import files
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.directions import Direction
+from mlpipe.learn.monitoring import Direction
 
 
 class GraphFile(Callback):

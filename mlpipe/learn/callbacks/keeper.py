@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from mlpipe.learn.directions import Direction
 from mlpipe.learn.machine import device_group
+from mlpipe.learn.monitoring import Direction
 
 _SAVING_SHARE = 20
 

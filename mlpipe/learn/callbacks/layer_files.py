@@ -13,7 +13,7 @@ from mlpipe import files
 from mlpipe.arch import adapt
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.segmenter import KerasSegmenter
-from mlpipe.learn.directions import Direction
+from mlpipe.learn.monitoring import Direction
 
 _KERAS = (KerasClassifier, KerasSegmenter)
 

@@ -19,16 +19,15 @@ from torch import nn
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
-from mlpipe.learn.directions import Direction
 from mlpipe.learn.machine import device_group
 from mlpipe.learn.module import FoldModule
-from mlpipe.runs.sinks import Predicted, hdf5
-from mlpipe.runs.sinks.hdf5 import Hdf5Sink
+from mlpipe.learn.monitoring import Direction
+from mlpipe.runs.sinks import Predicted, Sink, hdf5
 
 Array = npt.NDArray[Any]
 
 
-def opened(folder: Path, epoch: int) -> AbstractContextManager[Hdf5Sink]:
+def opened(folder: Path, epoch: int) -> AbstractContextManager[Sink]:
     """A sink of `output_EPOCH.h5`, which is there when all went well.
 
     Args:
@@ -71,7 +70,7 @@ class OutputFiles(Callback):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open, self._done = ExitStack(), 0
-        self._sink: Hdf5Sink | None = None
+        self._sink: Sink | None = None
         self._rounds: device_group.Rounds | None = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -48,22 +48,22 @@ class Progress(Callback):
 
     Args:
         report: Called after every batch.
-        images: Training images in an epoch.
         epochs: The most epochs of all stages; None: the trainer's.
         norm: Gives the norm of the last step's gradients, where it is known.
         exchange: Gives the share of the time spent waiting for other processes' gradients, where it is measured.
+        speeds: Gets what each finished epoch took.
     """
 
     def __init__(
         self,
         report: Callable[[Tick], None],
-        images: int,
         epochs: int | None = None,
         norm: Callable[[], Tensor | None] = lambda: None,
         exchange: Callable[[], float | None] = lambda: None,
+        speeds: list[dict[str, float]] | None = None,
     ) -> None:
-        self._report, self._images, self._epochs = report, images, epochs
-        self._norm, self._exchange = norm, exchange
+        self._report, self._epochs = report, epochs
+        self._norm, self._exchange, self._speeds = norm, exchange, speeds
         self.epoch_seconds = self.images_per_s = self.wait = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -96,36 +96,31 @@ class Progress(Callback):
         at = (trainer.current_epoch, epochs, batch_idx + 1, batches)
         self._report(Tick(*at, self._loss, self.images_per_s, self.wait, loss, self._norm(), self._exchange()))
 
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the epoch's speed."""
+        if self._speeds is not None:
+            speed = {"train_seconds": self.epoch_seconds, "train_images_per_s": self.images_per_s}
+            self._speeds.append({**speed, "data_wait": self.wait})
 
-class EpochScores(Callback):
-    """Tells the outside the monitor after every epoch, before the state is saved.
+
+class EpochReports(Callback):
+    """Tells the outside what was measured after every epoch, before the state is saved.
 
     Args:
-        report: Told the epoch and the score; what it raises ends the training.
+        score: Told the epoch and the monitor's value, where there is one; what it raises ends the training.
+        row: Told the epoch, and the validation's loss and metrics by their names; none where nothing is validated.
         monitor: The metric's key.
     """
 
-    def __init__(self, report: Callable[[int, float], None], monitor: str) -> None:
-        self._report, self._monitor = report, monitor
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report."""
-        if self._monitor in trainer.callback_metrics:
-            self._report(trainer.current_epoch, float(trainer.callback_metrics[self._monitor]))
-
-
-class EpochRows(Callback):
-    """Tells the outside everything measured after every epoch.
-
-    Args:
-        report: Told the epoch and the validation's loss and metrics by their names; none where nothing is validated.
-    """
-
-    def __init__(self, report: Callable[[int, dict[str, float]], None]) -> None:
-        self._report = report
+    def __init__(
+        self, score: Callable[[int, float], None], row: Callable[[int, dict[str, float]], None], monitor: str
+    ) -> None:
+        self._score, self._row, self._monitor = score, row, monitor
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report."""
         logged = trainer.callback_metrics
+        if self._monitor in logged:
+            self._score(trainer.current_epoch, float(logged[self._monitor]))
         values = {name[4:]: float(value) for name, value in logged.items() if name.startswith("val/")}
-        self._report(trainer.current_epoch, values)
+        self._row(trainer.current_epoch, values)

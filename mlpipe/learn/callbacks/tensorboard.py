@@ -10,9 +10,21 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
+from mlpipe.config.components import Component
 from mlpipe.learn.module import TARGET
 
 _MOST_FILTERS = 64
+
+
+def boards(logging: Component) -> list[Board]:
+    """The board that `conf/logging` asks for; none where it asks for curves alone.
+
+    Args:
+        logging: What writes the training's curves.
+    """
+    keys = {"histograms": 0, "gradients": False, "filters": False, "graph": False, "embeddings": 0}
+    options: dict[str, Any] = {key: logging.params.get(key, default) for key, default in keys.items()}
+    return [Board(**options)] if any(options.values()) else []
 
 
 class Board(Callback):

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from mlpipe.learn.directions import Direction
 from mlpipe.learn.machine import device_group
+from mlpipe.learn.monitoring import Direction
 
 
 class TimeLimit(Callback):

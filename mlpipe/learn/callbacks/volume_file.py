@@ -20,8 +20,8 @@ from mlpipe.data.volumes import assembly, slices
 from mlpipe.data.volumes.assembly import Assembly, Layout, Precision
 from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.directions import Direction
 from mlpipe.learn.machine import device_group
+from mlpipe.learn.monitoring import Direction
 
 _KEY = "callbacks.volume"
 

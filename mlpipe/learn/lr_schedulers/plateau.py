@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from mlpipe.learn import directions
+from mlpipe.learn import monitoring
 from mlpipe.learn.lr_schedulers.clock import Clock
 
 
@@ -56,7 +56,7 @@ def plateau(
     """
     return ReduceLROnPlateau(
         optimizer,
-        mode=directions.direction_of(watch, watch_direction, clock.direction),
+        mode=monitoring.direction_of(watch, watch_direction, clock.direction),
         factor=factor,
         patience=patience,
         threshold=threshold,

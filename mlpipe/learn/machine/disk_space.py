@@ -51,11 +51,11 @@ def of(job: FoldJob, network: nn.Module) -> SpaceNeeded:
     learned = _bytes(parameter for parameter in network.parameters() if parameter.requires_grad)
     plan = stages.of(recipe)
     kept = sum(stage.keep for stage in plan)
-    weights = size * (1 + kept) if job.store_parameters else 0
+    weights = size * (1 + kept) if job.files.store_parameters else 0
     # The last epoch of a stage saves nothing.
     saves = not linear_head.applies(recipe) and any(stage.epochs > 1 for stage in plan)
-    state = size * (1 + job.store_best + kept) + int(learned * _share(recipe)) if saves else 0
-    record = weights * job.folds_left
+    state = size * (1 + job.files.store_best + kept) + int(learned * _share(recipe)) if saves else 0
+    record = weights * job.files.folds_left
     return SpaceNeeded(weights, state, record + state, record + _STATES * state)
 
 
@@ -69,16 +69,17 @@ def check(job: FoldJob, network: nn.Module) -> None:
     Raises:
         DiskFull: With what is needed and what is free.
     """
-    needed, there = of(job, network), sum(file.stat().st_size for file in job.checkpoint.glob("*") if file.is_file())
-    free = shutil.disk_usage(_existing(job.checkpoint)).free + there
+    needed, folder = of(job, network), job.files.checkpoint
+    there = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    free = shutil.disk_usage(_existing(folder)).free + there
     facts = f"{_shown(free)} are free"
     if needed.sure > free:
-        need = counted(job.folds_left, "fold needs", "folds need")
+        need = counted(job.files.folds_left, "fold needs", "folds need")
         wrong = f"{need} {_shown(needed.sure)} at least for weights and a state to go on from, {facts}"
-        raise DiskFull(problem(str(job.project.root), wrong))
+        raise DiskFull(problem(str(job.files.project.root), wrong))
     if needed.likely > free:
         what = f"weights and states to go on from may take {_shown(needed.likely)}, {facts}"
-        log.warning(f"{job.view.task} fold {job.view.fold}: {what}")
+        log.warning(f"{job.title}: {what}")
 
 
 def _share(recipe: Recipe) -> float:

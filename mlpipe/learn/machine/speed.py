@@ -26,13 +26,11 @@ class Speed:
     Attributes:
         train: In a step of training.
         evaluate: In evaluation.
-        batch_bytes: What a training step allocates at most on a GPU; 0 on a CPU, where it is not counted.
         parameters: How many numbers the network has.
     """
 
     train: float
     evaluate: float
-    batch_bytes: int
     parameters: int
 
 
@@ -78,8 +76,7 @@ def speed(recipe: Recipe, channels: int, size: int, outputs: int, batch_size: in
     train = _usual(learn, device) / batch_size
     network.eval()
     evaluate = _usual(look, device) / batch_size
-    used = torch.cuda.max_memory_allocated() if device == "cuda" else 0
-    return Speed(train, evaluate, used, sum(parameter.numel() for parameter in network.parameters()))
+    return Speed(train, evaluate, sum(parameter.numel() for parameter in network.parameters()))
 
 
 def _usual(call: Callable[[], None], device: str) -> float:

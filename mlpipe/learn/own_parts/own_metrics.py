@@ -56,14 +56,14 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
         wrong = "of your own measure no " + ("masks" if kinds.of(kind).has_classes else "target images")
         raise ConfigError(problem("metrics", wrong, got=section.functions or section.blocks, fix="leave them out"))
     code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
-    heads, found = _heads(section, outputs), dict[str, Measure]()
+    heads, measures_by_name = _heads(section, outputs), dict[str, Measure]()
     for name in section.functions or ():
-        found |= _of_function(name, code.function("metrics", name), kind, heads)
+        measures_by_name |= _of_function(name, code.function("metrics", name), kind, heads)
     for block in section.blocks or ():
         measure = own_classes.measure("metrics.blocks", block, kind, section.trust)
-        found[str(block["name"])] = measure
-    _try([found[name] for name in names_of(section, of_heads=False)], kind, outputs, heads)
-    return {**losses, **found}
+        measures_by_name[str(block["name"])] = measure
+    _try([measures_by_name[name] for name in names_of(section, of_heads=False)], kind, outputs, heads)
+    return {**losses, **measures_by_name}
 
 
 def names_of(section: Metrics, *, of_heads: bool = True) -> list[str]:

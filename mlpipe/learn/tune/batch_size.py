@@ -14,9 +14,8 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.errors import ConfigError, TrainingError, counted, problem
-from mlpipe.learn import fit
-from mlpipe.learn.build import loaders
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.build import fold, loaders
+from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.machine.hardware import Numerics
 from mlpipe.learn.machine.quiet import quiet
 from mlpipe.learn.recovery import is_out_of_memory
@@ -61,15 +60,15 @@ class MemoryTest:
         """
         batch = loaders.batch_size(job.recipe)
         most = min(self.cap or batch, batch, len(job.view.train))
-        module, _, chosen = fit.parts(job, watch)
-        pack = fit.pack_of(job, module.network, watch)
+        module, _, numerics = fold.first_stage(job, watch)
+        pack = fold.inputs_of(job, module.network, watch)
         table: list[dict[str, float]] = []
 
         def fits(size: int) -> bool:
             sampling = Component("sampling", path_of("sampling", "full"), {"batch_size": size})
             recipe = replace(job.recipe, sampling=sampling)
             data = loaders.fold_data(recipe, job.task, job.view, pack, 0)
-            good = self._fits(recipe, chosen, module, data, watch)
+            good = self._fits(recipe, numerics, module, data, watch)
             table.append({"images": size, "fits": float(good)})
             watch.log(f"{counted(size, 'image')} at a time: {'fits' if good else 'does not fit'} into memory")
             return good
@@ -79,12 +78,14 @@ class MemoryTest:
         chosen_sizes: dict[str, float] = {"micro_batch": micro, "accumulate": batch // micro}
         return Tuned("batch_size", chosen_sizes, {"batch_size": batch, "largest_that_fits": fitting}, table)
 
-    def _fits(self, recipe: Recipe, chosen: Numerics, module: pl.LightningModule, data: FoldData, watch: Watch) -> bool:
+    def _fits(
+        self, recipe: Recipe, numerics: Numerics, module: pl.LightningModule, data: FoldData, watch: Watch
+    ) -> bool:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         try:
             with quiet():
-                short_trainer(recipe, chosen, 2, Asking(watch), 1).fit(module, datamodule=data)
+                short_trainer(recipe, numerics, 2, Asking(watch), 1).fit(module, datamodule=data)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

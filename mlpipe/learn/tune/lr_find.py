@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mlpipe.errors import ConfigError, TrainingError, counted, problem
-from mlpipe.learn import fit
+from mlpipe.learn.build import fold
 from mlpipe.learn.build.optimizer import build_optimizer, with_rate
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.machine.quiet import quiet
 from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
 
@@ -95,12 +95,12 @@ class RangeTest:
             schedule = LambdaLR(optimizer, lambda step: factor**step)
             return optimizer, {"scheduler": schedule, "interval": "step"}
 
-        module, data, chosen = fit.parts(job, watch, ramped)
+        module, data, numerics = fold.first_stage(job, watch, ramped)
         ramp = _Ramp(self, watch)
         with quiet():
-            short_trainer(job.recipe, chosen, self.steps, ramp, job.recipe.trainer.get("accumulate_grad_batches")).fit(
-                module, datamodule=data
-            )
+            short_trainer(
+                job.recipe, numerics, self.steps, ramp, job.recipe.trainer.get("accumulate_grad_batches")
+            ).fit(module, datamodule=data)
         smooth = smoothed(ramp.losses, self.smoothing)
         found = suggestions(ramp.rates, smooth, self.steps)
         table = [

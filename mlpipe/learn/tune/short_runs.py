@@ -10,8 +10,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 
 from mlpipe.config.schema import Recipe
-from mlpipe.errors import Interrupted
-from mlpipe.learn.fit import Watch
+from mlpipe.learn.job import Watch
 from mlpipe.learn.machine.hardware import Numerics
 
 # Trials end after a number of steps; augmentations that stop in the last epochs must not stop in them.
@@ -35,25 +34,25 @@ class Tuned:
     table: list[dict[str, float]]
 
 
-def short_trainer(recipe: Recipe, chosen: Numerics, steps: int, callback: Callback, accumulate: Any) -> pl.Trainer:
+def short_trainer(recipe: Recipe, numerics: Numerics, steps: int, callback: Callback, accumulate: Any) -> pl.Trainer:
     """A trainer for some steps without validation.
 
     Args:
         recipe: Gives the device and the bound of gradients.
-        chosen: Precision and layout.
+        numerics: Precision and layout.
         steps: How many steps of the optimizer.
         callback: Watches them.
         accumulate: Batches in a step.
     """
-    given = {key: value for key, value in recipe.trainer.items() if key in ("accelerator", "gradient_clip_val")}
+    options = {key: value for key, value in recipe.trainer.items() if key in ("accelerator", "gradient_clip_val")}
     return pl.Trainer(
-        **given,
+        **options,
         devices=1,
         max_epochs=_ENDLESS,
         max_steps=steps,
         accumulate_grad_batches=int(accumulate or 1),
         limit_val_batches=0,
-        precision=chosen.precision,
+        precision=numerics.precision,
         plugins=[LightningEnvironment()],
         callbacks=[callback],
         logger=False,
@@ -75,5 +74,4 @@ class Asking(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the wish to stop."""
-        if self._watch.should_stop():
-            raise Interrupted("stopped as asked")
+        self._watch.stop_if_asked()

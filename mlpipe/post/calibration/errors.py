@@ -11,11 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.errors import DataError, problem
-from mlpipe.post.calibration.calibrate import calibrate
-from mlpipe.post.intervals.bootstrap import wilson
-from mlpipe.post.measures.class_metrics import brier, log_softmax, nll
-from mlpipe.post.rows import Floats, Integers, counts_of, labelled, stratified_folds
+from mlpipe.post.intervals.by_metric import wilson
+from mlpipe.post.measures.class_metrics import brier, log_softmax
+from mlpipe.post.rows import Floats, Integers, counts_of, labelled
 
 Scheme = Literal["width", "mass"]
 
@@ -118,40 +116,6 @@ def root_brier(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     return float(np.sqrt(brier(*labelled(logits, targets))))
 
 
-def calibration_loss(
-    logits: npt.ArrayLike, targets: npt.ArrayLike, *, method: str = "affine", folds: int = 5, seed: int = 0
-) -> float:
-    """The share of the negative log-likelihood that calibration takes away, (raw - calibrated) / raw.
-
-    Cross-fitted: each row is calibrated by a fit to the other folds, so the share may be negative where nothing can be
-    gained. Ferrer 2022 (arXiv:2209.05355).
-
-    Args:
-        logits: Shape (n, classes).
-        targets: Class numbers, shape (n,); -1 for none.
-        method: As for `calibrate`.
-        folds: How many.
-        seed: Of the folds.
-
-    Raises:
-        DataError: There are fewer rows than folds, or the raw loss is zero.
-    """
-    values, numbers = labelled(logits, targets)
-    if len(numbers) < 2 * folds:
-        fix = "measure on more labelled rows"
-        raise DataError(problem("calibration loss", f"{2 * folds} rows or more needed", got=len(numbers), fix=fix))
-    fold = stratified_folds(numbers, folds, seed)
-    calibrated = np.empty_like(values)
-    for number in range(folds):
-        inside = fold == number
-        fitted = calibrate(values[~inside], numbers[~inside], method=method, seed=seed)
-        calibrated[inside] = fitted.apply(values[inside])
-    raw = nll(values, numbers)
-    if raw == 0:
-        raise DataError(problem("calibration loss", "the raw loss is zero", fix="there is nothing to share"))
-    return (raw - nll(calibrated, numbers)) / raw
-
-
 def binned_error(confidence: npt.ArrayLike, hits: npt.ArrayLike, *, bins: int = 15, scheme: Scheme = "width") -> float:
     """The mean over rows of the distance between a bin's hits and its confidence.
 
@@ -186,10 +150,10 @@ def reliability_bins(
     sure, right = np.asarray(confidence, np.float64), np.asarray(hits, np.float64)
     place, edges = _edges(sure, bins, scheme)
     rows, summed, came = _sums(sure, right, place, edges)
-    found = []
+    filled = []
     for number in np.flatnonzero(rows):
         band = wilson(int(came[number]), int(rows[number]), level=level)
-        found.append(
+        filled.append(
             Bin(
                 float(edges[number]),
                 float(edges[number + 1]),
@@ -200,7 +164,7 @@ def reliability_bins(
                 band.high,
             )
         )
-    return found
+    return filled
 
 
 def _edges(confidence: Floats, bins: int, scheme: Scheme) -> tuple[Integers, Floats]:

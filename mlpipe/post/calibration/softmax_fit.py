@@ -7,12 +7,12 @@ of the scale, by L-BFGS. Inside a fit arrays have the shape (classes, rows): sum
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from mlpipe.post.calibration.minimise import minimum
 from mlpipe.post.rows import Floats, Integers
 
 Scale = Literal["fixed", "shared", "per_class"]
@@ -25,6 +25,9 @@ _LAST = 1e-13
 _STEPS = 200
 # Largest entry of the gradient at the end of a matrix's fit: bare, and where ridges hold all of it.
 _ENOUGH_OF_MATRIX, _ENOUGH_HELD = 1e-9, 1e-7
+# Moves that L-BFGS remembers, and the most of its steps.
+_MOVES = 20
+_MOST_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floa
     n_scales = {"fixed": 0, "shared": 1, "per_class": classes}[scale]
     free = n_scales + (classes if fit_bias else 0)
     scales, bias = np.ones(classes), bias.astype(np.float64)
+    # The unknowns of a step are the free scales, then the free biases, one after the other in one vector.
     terms = _terms(rows, scales, bias)
     for _ in range(_STEPS if free else 0):
         by_scale = terms[1] if n_scales > 1 else terms[1].sum(keepdims=True)
@@ -110,6 +114,8 @@ def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floa
             break
         step = -np.linalg.solve(_hessian(rows, terms[3], n_scales, fit_bias), gradient)
         slope, length = float(gradient @ step), 1.0
+        # The whole step, or a half of it, and so on, until the loss falls by a share of what the slope promises. Near the
+        # minimum that fall drowns in rounding: there the whole step is taken unseen, and is the last one.
         while length > 1e-12:
             new_scales = scales + (length * step[:n_scales] if n_scales else 0.0)
             new_bias = bias + (length * step[n_scales:] if fit_bias else 0.0)
@@ -177,6 +183,9 @@ def fit_matrix(
     classes = len(bias)
     on_ridge = rows.ridge if diagonal_ridge is None else diagonal_ridge
     away = ~np.eye(classes, dtype=bool)
+    # Scores of classes go together, so that the loss is a long narrow valley in W and bias, in which L-BFGS zigzags. With
+    # the Cholesky factor of the scores' second moments (and of the ridges) as unit it is nearly round: `both` are W and
+    # bias beside each other, the solver's own unknowns are `both` times the factor.
     inputs = np.vstack([rows.scores, np.ones_like(rows.weights)])
     ridges = np.array([2 * off_diagonal_ridge / away.sum()] * classes + [2 * intercept_ridge / classes])
     metric = (inputs * rows.weights) @ inputs.T / classes + np.diag(ridges + 1e-12)
@@ -189,6 +198,7 @@ def fit_matrix(
         off, on, moved = np.where(away, weights, 0), np.diag(weights) - 1, offsets - bias
         loss += off_diagonal_ridge * float((off**2).sum()) / away.sum() + on_ridge * float(on @ on) / classes
         loss += intercept_ridge * float(moved @ moved) / classes
+        # By W and bias; the last line has it by the solver's unknowns.
         gradient = residual @ inputs.T
         gradient[:, :-1] += 2 * off_diagonal_ridge * off / away.sum()
         gradient[:, :-1][~away] += 2 * on_ridge * on / classes
@@ -199,3 +209,55 @@ def fit_matrix(
     enough = _ENOUGH_OF_MATRIX if diagonal_ridge is None else _ENOUGH_HELD
     found = minimum(penalised, start.ravel(), enough=enough).reshape(classes, classes + 1) @ to_plain
     return found[:, :-1], found[:, -1]
+
+
+def minimum(function: Callable[[Floats], tuple[float, Floats]], start: Floats, *, enough: float = 1e-9) -> Floats:
+    """The minimum of a convex function, shape (parameters,).
+
+    L-BFGS by Nocedal and Wright 2006, algorithm 7.4, with step halving. SciPy's calls a threaded library for every tiny
+    product, which takes milliseconds on a busy machine.
+
+    Args:
+        function: From parameters to the value and the gradient.
+        start: Where to begin, shape (parameters,).
+        enough: Stop when no entry of the gradient is larger, or when rounding hides every decrease.
+    """
+    place, (value, gradient) = start, function(start)
+    # What the last steps did to the place and to the gradient: all that is known of the curvature.
+    moves: list[Floats] = []
+    turns: list[Floats] = []
+    for _ in range(_MOST_STEPS):
+        if np.abs(gradient).max() <= enough:
+            break
+        step = -_inverse_hessian_times(gradient, moves, turns)
+        slope, length = float(gradient @ step), 1.0
+        while length > 1e-10:
+            new_value, new_gradient = function(place + length * step)
+            if new_value <= value + 1e-4 * length * slope:
+                break
+            length /= 2
+        else:
+            # No step lowers it: rounding is all that is left.
+            break
+        move, turn = length * step, new_gradient - gradient
+        place, value, gradient = place + move, new_value, new_gradient
+        # A step along which rounding hides the curvature would make the next directions wild.
+        if move @ turn > 1e-12 * float(turn @ turn):
+            moves, turns = [*moves, move][-_MOVES:], [*turns, turn][-_MOVES:]
+    return place
+
+
+def _inverse_hessian_times(gradient: Floats, moves: list[Floats], turns: list[Floats]) -> Floats:
+    """The two-loop recursion: the inverse Hessian that the last moves suggest, times the gradient."""
+    out = gradient.copy()
+    shares = []
+    for move, turn in zip(reversed(moves), reversed(turns), strict=True):
+        shares.append((move @ out) / (move @ turn))
+        out -= shares[-1] * turn
+    if moves:
+        out *= (moves[-1] @ turns[-1]) / (turns[-1] @ turns[-1])
+    else:
+        out /= max(1.0, float(np.linalg.norm(gradient)))
+    for move, turn, share in zip(moves, turns, reversed(shares), strict=True):
+        out += (share - (turn @ out) / (move @ turn)) * move
+    return out

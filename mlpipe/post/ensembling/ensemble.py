@@ -45,11 +45,6 @@ class Ensemble:
     gap: float | None = None
     notes: tuple[str, ...] = ()
 
-    @property
-    def optimism(self) -> float | None:
-        """By how much the loss is higher on rows that did not choose the ensemble."""
-        return None if self.held_out_loss is None else self.held_out_loss - self.loss
-
     def apply(self, predictions: Sequence[npt.ArrayLike], kind: str) -> Floats:
         """The ensemble's prediction: log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
 

@@ -18,7 +18,7 @@ from mlpipe.post.ensembling.member_mixture import Final, at_own_prevalence, own_
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.members import Member
 from mlpipe.post.figures import number, percent
-from mlpipe.post.intervals import bootstrap
+from mlpipe.post.intervals import by_metric
 from mlpipe.post.quantify import quantify
 
 _DRAWS = 200
@@ -36,15 +36,15 @@ def scores(
         groups: The group of each sample; None: every row by itself.
         seed: Of the bootstrap.
     """
-    part, found = post_kind.of(kind), {}
+    part, by_split = post_kind.of(kind), {}
     for name, rows in (("chosen on", at_own_prevalence(final.chooses, final.prior)), ("test", estimate)):
         if rows is None or not len(rows):
             continue
         units = np.array([groups.get(one, one) for one in rows.ids]) if groups is not None else None
         names = [*part.FINAL, *(part.FURTHER if name == "test" else ())]
-        values = bootstrap.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
-        found[name] = {key: value.as_plain() for key, value in values.items()}
-    return found
+        values = by_metric.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
+        by_split[name] = {key: value.as_plain() for key, value in values.items()}
+    return by_split
 
 
 def comparisons(
@@ -75,8 +75,8 @@ def comparisons(
     form = " (as it is)" if best.form == "raw" else " (calibrated)"
     form = "" if post_kind.of(kind).PROBABILITIES is None else form
     begun = f"First is the ensemble, second its best member {best.name}{form}, on {counted(len(rows), 'row')}."
-    found = comparison.paired(rows, other.only(rows.ids), kind, groups, seed)
-    return [begun, *(one.sentence for one in found)]
+    tests = comparison.paired(rows, other.only(rows.ids), kind, groups, seed)
+    return [begun, *(one.sentence for one in tests)]
 
 
 def decisions(
@@ -109,12 +109,12 @@ def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Seque
         classes: The names of the classes.
         seed: Of the bootstrap.
     """
-    found: dict[str, Any] = {"chosen on": own_shares(final.chooses.targets, len(classes)).tolist()}
+    by_split: dict[str, Any] = {"chosen on": own_shares(final.chooses.targets, len(classes)).tolist()}
     if final.test is not None and (final.test.targets >= 0).any():
-        found["test"] = own_shares(final.test.targets, len(classes)).tolist()
+        by_split["test"] = own_shares(final.test.targets, len(classes)).tolist()
     if models:
-        found["unlabelled"] = _among_unlabelled(models, seed)
-    return found
+        by_split["unlabelled"] = _among_unlabelled(models, seed)
+    return by_split
 
 
 def _among_unlabelled(models: Sequence[tuple[Rows, Rows]], seed: int) -> dict[str, Any]:
@@ -128,8 +128,8 @@ def _among_unlabelled(models: Sequence[tuple[Rows, Rows]], seed: int) -> dict[st
         likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
     second, gap = np.mean([one.values for one in likely], axis=0).tolist(), max(one.gap or 0.0 for one in likely)
     values, low, high = (one.tolist() for one in estimate.shares)
-    told = {"note": estimate.note} if estimate.note else {}
-    return {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": gap, **told}
+    note = {"note": estimate.note} if estimate.note else {}
+    return {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": gap, **note}
 
 
 @dataclass(frozen=True)
@@ -155,16 +155,18 @@ def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Esti
         seed: Of the bootstrap.
     """
     arguments: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
-    found = [quantify(val.raw, val.targets, rows.raw, **arguments) for val, rows in models]
-    telling = tuple(place for place, one in enumerate(found) if one.means_something)
-    blind = len(found) - len(telling)
+    estimates = [quantify(val.raw, val.targets, rows.raw, **arguments) for val, rows in models]
+    telling = tuple(place for place, one in enumerate(estimates) if one.means_something)
+    blind = len(estimates) - len(telling)
     if not telling:
         model = "the model hardly tells" if blind == 1 else f"the {blind} models hardly tell"
         return Estimate((), f"{model} the classes apart, so that counting predictions means nothing", None)
     values, low, high = (
-        np.mean([getattr(found[place], name) for place in telling], axis=0) for name in ("values", "low", "high")
+        np.mean([getattr(estimates[place], name) for place in telling], axis=0) for name in ("values", "low", "high")
     )
-    note = f"without {blind} of {counted(len(found), 'model')}, which hardly tell the classes apart" if blind else ""
+    note = (
+        f"without {blind} of {counted(len(estimates), 'model')}, which hardly tell the classes apart" if blind else ""
+    )
     return Estimate(telling, note, (values, low, high))
 
 

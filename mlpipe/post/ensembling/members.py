@@ -220,8 +220,8 @@ def joined(parts: Sequence[Rows]) -> Rows:
     """
     ids = [name for part in parts for name in part.ids]
     if len(set(ids)) != len(ids):
-        twice = listing([name for name in dict.fromkeys(ids) if ids.count(name) > 1], most=3)
-        raise ProjectError(problem("mode.select_on", f"folds share held-out rows ({twice})", fix="use select_on=test"))
+        shared = listing([name for name in dict.fromkeys(ids) if ids.count(name) > 1], most=3)
+        raise ProjectError(problem("mode.select_on", f"folds share held-out rows ({shared})", fix="use select_on=test"))
     joined = Rows(
         ids,
         np.concatenate([part.targets for part in parts]),

@@ -97,8 +97,8 @@ class NewRows:
         is_given = isinstance(asked, list)
         there = shares(asked, len(self.classes), key="mode.deploy_prior") if is_given else self._estimated(found)
         found["deploy_prior"] = there.tolist()
-        told = ", ".join(f"{name} {share:.3f}" for name, share in zip(self.classes, there, strict=True))
-        log.info(f"probabilities are moved to the prevalence {told}")
+        shown = ", ".join(f"{name} {share:.3f}" for name, share in zip(self.classes, there, strict=True))
+        log.info(f"probabilities are moved to the prevalence {shown}")
         return Rows(rows.ids, rows.targets, rows.raw, move_prior(rows.calibrated, base, there)), there
 
     def decided(self, moved_to: Array | None) -> dict[str, Any]:
@@ -109,14 +109,14 @@ class NewRows:
         """
         if self.ensemble is None:
             return {}
-        found: dict[str, Any] = dict(self.ensemble.decide)
+        facts: dict[str, Any] = dict(self.ensemble.decide)
         if moved_to is not None:
-            found = decisions.at_deployment(
+            facts = decisions.at_deployment(
                 self.ensemble, rows_file(self.project, self.ensemble), moved_to, seed=self.seed
             )
-        for told in decisions.used(found):
-            log.info(told)
-        return found
+        for sentence in decisions.used(facts):
+            log.info(sentence)
+        return facts
 
     def store(self, rows: Rows) -> None:
         """Keep the rows beside those of the ensemble; nothing without one."""
@@ -136,8 +136,8 @@ class NewRows:
     def _calibration(self, record: ModelRecord) -> Mapping[str, Any] | None:
         """What was learned from a record's validation rows; an ensemble remembers what it was made with."""
         if self.ensemble is not None:
-            found: Mapping[str, Any] | None = self.ensemble.calibrations.get(record.id)
-            return found
+            known: Mapping[str, Any] | None = self.ensemble.calibrations.get(record.id)
+            return known
         path = self.project.calibration_file(record.pivot, record.id)
         if not path.is_file():
             log.warning(f"{record.id}: its probabilities are not calibrated; mml post calibrates them")
@@ -161,8 +161,8 @@ class NewRows:
         named = zip(("value", "low", "high"), estimate.shares, strict=True)
         found["prevalence"] = {name: one.tolist() for name, one in named}
         ends = zip(self.classes, *estimate.shares, strict=True)
-        told = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends)
-        log.info(f"prevalence among the new images (95 % intervals): {told}{estimate.note and '; '}{estimate.note}")
+        shown = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends)
+        log.info(f"prevalence among the new images (95 % intervals): {shown}{estimate.note and '; '}{estimate.note}")
         # A share of zero would rule a class out for ever.
         floored = np.maximum(estimate.shares[0], 1 / (2 * max(1, self.samples)))
         return np.asarray(floored / floored.sum())
@@ -171,9 +171,9 @@ class NewRows:
         """The prevalence that the mixture's probabilities are meant for."""
         if self.ensemble is not None:
             return np.asarray(self.ensemble.prior["values"])
-        given = members.prior_of(self.project, self.records)
-        if given is not None:
-            return given
+        stored = members.prior_of(self.project, self.records)
+        if stored is not None:
+            return stored
         counts = [members.rows(self.project, record, record.task, "val") for record in self.records]
         known = np.concatenate([rows.targets for rows in counts if rows is not None] or [np.zeros(0, np.int64)])
         if not len(known):

@@ -124,6 +124,8 @@ def random_search(
     best = BestCombination((int(order[0]),), (1.0,), float(single[order[0]]), 0)
     if not include_single:
         best = BestCombination((), (), float("inf"), 0)
+    # Combinations are of places in `order`, best model first, so that the first one left is the most promising; none is
+    # tried twice.
     left = {size: Combinations(len(order), size) for size in range(2, min(max_ensemble_size, len(order)) + 1)}
     spread = max(1 - weights_temperature, _LEAST_SPREAD)
     tried = 0
@@ -135,6 +137,7 @@ def random_search(
         wild = rng.random() <= temperature
         chosen = left[size].take(int(rng.integers(len(left[size]))) if wild else 0)
         members = tuple(int(order[place]) for place in chosen)
+        # Weights are drawn around 1 / loss: the better a model, the larger its share, and the narrower the draws.
         alphas = np.minimum(spread / np.maximum(single[list(members)], _LEAST_LOSS), _MOST_CONCENTRATION)
         weights = rng.dirichlet(alphas, size=weights_budget) if weights_budget else np.full((1, size), 1 / size)
         parts = [predictions[member] for member in members]

@@ -28,6 +28,8 @@ def least_quadratic(gram: Floats, linear: Floats) -> Floats:
     """
     size = len(linear)
     tolerance = 1e-14 * max(1.0, float(np.abs(gram).max()), float(np.abs(linear).max()))
+    # From the best single share on, a face of the simplex grows and shrinks by one share at a time. The value never rises,
+    # so that no face comes back and the search ends.
     first = int(np.argmin(np.diag(gram) - 2 * linear))
     shares, active = np.zeros(size), [first]
     shares[first] = 1.0
@@ -35,6 +37,8 @@ def least_quadratic(gram: Floats, linear: Floats) -> Floats:
         target = np.zeros(size)
         target[active] = _on_face(gram, linear, active)
         if target[active].min() >= 0:
+            # The face's minimum lies within it: go there, and let in the share that lowers the value fastest. Where none
+            # does, no shares are better, since the problem is convex.
             shares = target
             slope = gram @ shares - linear
             slope -= slope[active].mean()
@@ -44,6 +48,7 @@ def least_quadratic(gram: Floats, linear: Floats) -> Floats:
                 break
             active.append(entering)
             continue
+        # It lies outside: go towards it until the first share is zero, which leaves the face.
         falling = [place for place in active if target[place] < 0]
         length = min(shares[place] / (shares[place] - target[place]) for place in falling)
         shares = shares + length * (target - shares)
@@ -99,6 +104,8 @@ def most_likely(
     used = masses > 0
     likelihoods, masses = likelihoods[used], masses[used]
     weights = np.full(size, 1 / size) if start is None else start / start.sum()
+    # Expectation-maximisation is quick far from the maximum and slow near it: it only brings the shares near enough for the
+    # second-order steps below.
     for _ in range(3):
         weights = expected_shares(likelihoods, weights, masses)
     steps = stalled = 0
@@ -109,6 +116,9 @@ def most_likely(
         bound = max(0.0, float(np.log(ratios.max())))
         if bound <= gap or stalled >= 5 or steps >= 1000:
             return Mixture(weights, loss, bound, steps)
+        # The likelihood's quadratic model around these shares has its exact minimum in `goal`, which may be far off where
+        # the model is poor: only a part of the way is gone then, and one step of expectation-maximisation where even the
+        # smallest part gains nothing that rounding does not hide.
         scaled = likelihoods * (np.sqrt(masses) / mixed)[:, None]
         curvature = scaled.T @ scaled
         goal = least_quadratic(curvature, curvature @ weights + ratios)

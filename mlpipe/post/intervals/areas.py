@@ -1,4 +1,4 @@
-"""Intervals of areas under the ROC curve: each row's contribution, DeLong's variance, and the paired test built on it.
+"""Areas under the ROC curve and under the precision-recall curve, with what each row adds to their errors.
 
 DeLong, DeLong and Clarke-Pearson 1988, with the midranks of Sun and Xu 2014: n log n instead of n squared.
 """
@@ -15,40 +15,6 @@ from mlpipe.post.rows import Floats, Integers
 Bools = npt.NDArray[np.bool_]
 
 
-def delong(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
-    """The areas of several scores of the same rows, shape (scores,), and their covariance, shape (scores, scores).
-
-    Args:
-        scores: Shape (scores, n).
-        positive: Which rows are positive, shape (n,), two or more on each side.
-    """
-    placed = [_placements(one, positive) for one in scores]
-    areas = np.array([above.mean() for above, _ in placed])
-    positives = np.atleast_2d(np.cov([above for above, _ in placed])) / positive.sum()
-    negatives = np.atleast_2d(np.cov([below for _, below in placed])) / (~positive).sum()
-    return areas, positives + negatives
-
-
-def area_components(scores: Floats, truth: Floats) -> tuple[float, Floats]:
-    """The mean area over classes or labels with rows on both sides, and the rows' components, shape (n,).
-
-    The components have mean zero; the sum of their squares is the variance of the area. For one area it is DeLong's
-    (with n - 1 on each side).
-
-    Args:
-        scores: Shape (n, columns).
-        truth: 1 for yes, 0 for no, NaN for unknown, shape (n, columns).
-
-    Returns:
-        NaN and zeros when there is no such class or label.
-    """
-    found = [_placed(score, column) for score, column in zip(scores.T, truth.T, strict=True)]
-    there = [one for one in found if one is not None]
-    if not there:
-        return float("nan"), np.zeros(len(scores))
-    return float(np.mean([area for area, _ in there])), np.sum([own for _, own in there], axis=0) / len(there)
-
-
 def area_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
     """The area of each class or label with rows on both sides, with the rows' components as influences.
 
@@ -58,12 +24,12 @@ def area_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> li
         units: The unit of each row, shape (n,).
         count: How many units there are.
     """
-    found = []
+    parts = []
     for score, column in zip(scores.T, truth.T, strict=True):
         placed, known = _placed(score, column), ~np.isnan(column)
         if placed is not None:
-            found.append(of_ranks(*placed, column == 1, known, units, count))
-    return found
+            parts.append(of_ranks(*placed, column == 1, known, units, count))
+    return parts
 
 
 def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
@@ -75,13 +41,13 @@ def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) 
         units: As for `area_parts`.
         count: As for `area_parts`.
     """
-    found = []
+    parts = []
     for score, column in zip(scores.T, truth.T, strict=True):
         known, influences = ~np.isnan(column), np.zeros(len(column))
         if (column == 1).any():
             value, influences[known] = precision_influences(score[known], column[known] == 1)
-            found.append(of_ranks(value, influences, column == 1, known, units, count))
-    return found
+            parts.append(of_ranks(value, influences, column == 1, known, units, count))
+    return parts
 
 
 def _placed(score: Floats, column: Floats) -> tuple[float, Floats] | None:

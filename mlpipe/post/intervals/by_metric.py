@@ -1,27 +1,146 @@
-"""The interval that suits each metric: from predictions and a metric's name to its ends, or to why there are none."""
+"""The interval that suits each metric, from predictions and its name: ends that hold with few rows, or why there are none.
+
+Rows of one group (a patient, a scene) resemble each other: they count together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
+from mlpipe.errors import DataError, problem
 from mlpipe.post import kind as post_kind
+from mlpipe.post.intervals.exact import is_exact, share_ends, wilson_ends
 from mlpipe.post.intervals.forms import METHODS, Ends, Known, none_because
-from mlpipe.post.metrics import statistic
+from mlpipe.post.metrics import compute, labelled, statistic
+from mlpipe.post.rows import Floats, Integers
 
 
-def ends_of(name: str, value: float, known: Known) -> Ends:
-    """The interval of a metric.
+@dataclass(frozen=True)
+class Interval:
+    """A value, the ends around it, their level, and the method with what has to be said about it."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    method: str
+    note: str = ""
+
+    def as_plain(self) -> dict[str, Any]:
+        """The same as a dict, ready for JSON."""
+        return asdict(self)
+
+
+def wilson(hits: int, n: int, *, level: float = 0.95) -> Interval:
+    """The score interval of a share (Wilson 1927), sound also for few rows and for shares near 0 or 1.
 
     Args:
-        name: Out of the kind's `METRICS`.
-        value: Of all rows.
-        known: The rows.
+        hits: How many rows count.
+        n: Of how many, one or more.
+        level: Of the interval.
 
     Raises:
-        ConfigError: There is no such metric for this kind, or none with an interval.
+        DataError: There are no rows.
     """
+    if n < 1:
+        raise DataError(problem("interval", "a share needs a row", got=n, fix="use a split with labels"))
+    return Interval(hits / n, *wilson_ends(hits, n, level), level, "wilson")
+
+
+def share(hits: int, n: int, *, level: float = 0.95) -> Interval:
+    """The interval of a share of independent rows: exact with few on one side, Wilson's elsewhere.
+
+    Args:
+        hits: How many rows count.
+        n: Of how many, one or more.
+        level: Of the interval.
+    """
+    method = "clopper-pearson" if is_exact(hits / n, n) else "wilson"
+    return Interval(hits / n, *share_ends(hits / n, n, level), level, method)
+
+
+def metric_intervals(
+    names: Iterable[str],
+    logits: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    kind: str,
+    groups: npt.ArrayLike | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Each metric with the interval that suits it; empty when no row has a target.
+
+    Where rows do not tell how far off a value may be, its ends are NaN and the note says why.
+
+    Args:
+        names: Metrics out of the kind's table.
+        logits: Shape (n, outputs).
+        targets: As for `mlpipe.post.metrics.compute`.
+        kind: The kind of the task.
+        groups: What rows belong together, shape (n,); None: every row by itself.
+        resamples: Bootstrap draws.
+        level: Of the intervals.
+        seed: Of the draws.
+    """
+    values, truth, members = labelled_rows(logits, targets, groups)
+    if not len(truth):
+        return {}
+    units, count = units_of(members, len(truth))
+    known = Known(values, truth, kind, units, count, level, resamples, seed)
+    intervals = {}
+    for name, value in compute(dict.fromkeys(names), values, truth, kind).items():
+        ends = _ends(name, value, known)
+        intervals[name] = Interval(value, ends.low, ends.high, level, ends.method, ends.note)
+    return intervals
+
+
+def _ends(name: str, value: float, known: Known) -> Ends:
+    """The ends around a metric's value of all rows, as its kind finds them."""
     one = statistic(name, known.logits, known.targets, known.kind)
     if np.isnan(value):
         reason = "no class has rows on both sides" if name == "auroc" else "these rows do not determine it"
         return none_because(METHODS.get(name, "none"), reason)
     return post_kind.of(known.kind).ends(name, value, one, known)
+
+
+def units_of(groups: npt.NDArray[np.generic] | None, n: int) -> tuple[Integers, int]:
+    """The unit of each row, shape (n,), and how many there are.
+
+    Args:
+        groups: The group of each row, shape (n,); None: every row by itself.
+        n: How many rows.
+    """
+    if groups is None:
+        return np.arange(n), n
+    names, units = np.unique(groups, return_inverse=True)
+    return units, len(names)
+
+
+def labelled_rows(
+    logits: npt.ArrayLike, targets: npt.ArrayLike, groups: npt.ArrayLike | None
+) -> tuple[Floats, npt.NDArray[np.generic], npt.NDArray[np.generic] | None]:
+    """Logits, targets and groups of the rows with some target.
+
+    Args:
+        logits: Shape (n, outputs).
+        targets: As for `mlpipe.post.metrics.compute`.
+        groups: The group of each row, shape (n,), or None.
+
+    Raises:
+        DataError: The lengths differ.
+    """
+    values, truth = np.asarray(logits, np.float64), np.asarray(targets)
+    there = labelled(truth)
+    members = None if groups is None else np.asarray(groups)
+    for what, one in (("target", truth), ("group", members)):
+        if one is not None and len(one) != len(values):
+            wrong = f"{len(values)} rows need as many {what}s"
+            raise DataError(problem("predictions", wrong, got=len(one), fix=f"give one {what} for each row"))
+    return values[there], truth[there], None if members is None else members[there]

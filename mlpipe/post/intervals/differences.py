@@ -1,22 +1,78 @@
-"""Intervals of differences between two models where the bootstrap covers too seldom: few rows, rare classes."""
+"""Intervals of differences between two models: the bootstrap, and others where it covers too seldom (few rows, rare classes)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr, ndtri
 
 from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import one_more_row, scaled
 from mlpipe.post.intervals.exact import share_ends
 from mlpipe.post.intervals.forms import Known, losses_of
-from mlpipe.post.rows import Floats
+from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import AGREEMENT, UNBOUNDED
 
 # From so many units of the rarest class on the bootstrap covers well enough, and from so many units for mean losses.
-RARE = 50
+_RARE = 50
 _FEW_LOSSES = 100
 _FEW_UNBOUNDED = 30
+# Entries of one block of draws, to bound memory.
+_BLOCK = 4_000_000
+
+
+def bootstrap_ends(drawn: Floats, value: float, left_out: Floats, level: float) -> tuple[float, float]:
+    """The ends of the BCa interval (Efron 1987), or plain percentiles where every draw lies on one side of the value.
+
+    Args:
+        drawn: The metric of each draw, shape (draws,); NaN where it is not defined.
+        value: The metric of all rows.
+        left_out: The metric without each unit, shape (units,).
+        level: Of the interval.
+
+    Returns:
+        NaN where no draw is defined.
+    """
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn):
+        return float("nan"), float("nan")
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    # Efron's two corrections. The shift is where the value lies among the draws, ties counted half: it is infinite where all
+    # lie on one side, and then the plain percentiles are what can be said.
+    shift = float(ndtri(((drawn < value).mean() + (drawn <= value).mean()) / 2))
+    if np.isfinite(shift):
+        # The acceleration, from what the metric is without each unit: how its spread changes with its value.
+        off = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
+        square = float((off**2).sum())
+        skew = float((off**3).sum()) / (6 * square**1.5) if square > 0 else 0.0
+        moved = shift + ndtri(tails)
+        tails = ndtr(shift + moved / (1 - skew * moved))
+    low, high = np.quantile(drawn, tails)
+    return float(low), float(high)
+
+
+def draws(units: Integers, count: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Blocks of bootstrap weights, how often each unit is drawn, shape (draws, units).
+
+    A draw may lack a class. Drawing again would hide how much rests on its few rows.
+
+    Args:
+        units: The unit of each row, shape (n,).
+        count: How many units there are.
+        resamples: How many draws in all.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    block = max(1, _BLOCK // max(count, len(units)))
+    for start in range(0, resamples, block):
+        many = min(block, resamples - start)
+        picks = rng.integers(0, count, (many, count), dtype=np.int64)
+        # Each draw counts in a range of its own, so that one bincount does the work of `many`.
+        picks += np.arange(many)[:, None] * count
+        yield np.bincount(picks.ravel(), minlength=many * count).reshape(many, count).astype(np.float64)
 
 
 def few(name: str, known: Known) -> bool:
@@ -30,7 +86,7 @@ def few(name: str, known: Known) -> bool:
         return known.count < _FEW_UNBOUNDED
     if name in ("nll", "brier") and known.count < _FEW_LOSSES:
         return True
-    return name == "accuracy" or rarest(known) < RARE
+    return name == "accuracy" or rarest(known) < _RARE
 
 
 def rarest(known: Known) -> int:
@@ -64,28 +120,28 @@ def ends(
     if name == "accuracy" and first.targets.ndim == 1:
         right = [(one.logits.argmax(axis=1) == one.targets).astype(np.float64) for one in (first, second)]
         each, once = right[0] - right[1], np.ones(len(right[0]))
-        found = one_more_row.mean_ends(each, once, once, first.units, first.count, best=-once, **options)  # type: ignore[arg-type]
-        return found, ""
+        ends_of_mean = one_more_row.mean_ends(each, once, once, first.units, first.count, best=-once, **options)  # type: ignore[arg-type]
+        return ends_of_mean, ""
     if name in ("nll", "brier"):
         (own, every, total), (other, others, _) = losses_of(name, first), losses_of(name, second)
         # In the row more, one model may be wrong where the other is right, whatever they did in the rows there are.
         worst, best = (every.max(axis=-1) - others.min(axis=-1), every.min(axis=-1) - others.max(axis=-1))
         if worst.ndim == 2:
             worst, best = worst.sum(axis=1), best.sum(axis=1)
-        found = one_more_row.mean_ends(own - other, worst, total, first.units, first.count, best=best, **options)  # type: ignore[arg-type]
-        return found, ""
+        ends_of_mean = one_more_row.mean_ends(own - other, worst, total, first.units, first.count, best=best, **options)  # type: ignore[arg-type]
+        return ends_of_mean, ""
     left_out = (
         np.where(np.isnan(left_out), np.nanmean(left_out), left_out) if not np.isnan(left_out).all() else left_out
     )
     deviations = left_out - left_out.mean()
     variance = float((deviations**2).sum()) * (len(left_out) - 1) / len(left_out)
-    return bounded(value, variance, rarest(first), first.level, 2.0 if name in AGREEMENT else 1.0), ""
+    return _bounded(value, variance, rarest(first), first.level, 2.0 if name in AGREEMENT else 1.0), ""
 
 
-def bounded(value: float, variance: float, rare: int, level: float, most: float = 1.0) -> tuple[float, float]:
+def _bounded(value: float, variance: float, rare: int, level: float, most: float = 1.0) -> tuple[float, float]:
     """The ends of a difference that lies between -most and most and rests on few rows of a class.
 
-    As in `parts`, it counts as the share of as many rows as have its variance, the largest possible one added once.
+    As in `exact`, it counts as the share of as many rows as have its variance, the largest possible one added once.
 
     Args:
         value: The difference.

@@ -51,14 +51,14 @@ def mean_ends(
     bottom = float(np.min(parts[wholes > 0] / wholes[wholes > 0]))
     if best is not None:
         bottom = min(bottom, float(best.sum() / known.sum()))
-    found: list[list[Floats]] = [[], []]
+    values: list[list[Floats]] = [[], []]
     for weights in _weights(count + 1, resamples, seed):
         own, more = weights[:, :-1], weights[:, -1]
         above, below = own @ parts, own @ wholes + size * more
-        for ends, loss in zip(found, (bottom, top), strict=True):
+        for ends, loss in zip(values, (bottom, top), strict=True):
             ends.append((above + size * loss * more) / below)
     tails = (1 - level) / 2, (1 + level) / 2
-    low, high = (float(np.quantile(np.concatenate(ends), tail)) for ends, tail in zip(found, tails, strict=True))
+    low, high = (float(np.quantile(np.concatenate(ends), tail)) for ends, tail in zip(values, tails, strict=True))
     return low, high
 
 
@@ -81,26 +81,30 @@ def table_ends(
         resamples: Draws.
         seed: Of the draws.
     """
+    # Weights of rows that sum to one are exponential draws over their sum, and those of many rows in one cell of the table
+    # together a gamma draw: so whole tables are drawn, and never rows. Measures of a table depend on ratios alone, so that
+    # nothing is divided by the sum.
     rng = np.random.default_rng(seed)
     classes = len(table)
     true, predicted = np.nonzero(table)
     counts, there = table[true, predicted], np.flatnonzero(table.sum(axis=1))
     eye = np.eye(classes)
     block = max(1, _BLOCK // max(len(counts), len(there) * classes))
-    found: list[list[Floats]] = [[], []]
+    values: list[list[Floats]] = [[], []]
     for start in range(0, resamples, block):
         many = min(block, resamples - start)
         drawn = rng.standard_gamma(counts, (many, len(counts)))
         more = rng.standard_exponential((many, len(there)))
         rows = drawn @ eye[true] + more @ eye[there]
         columns, hits = drawn @ eye[predicted], drawn[:, true == predicted] @ eye[true[true == predicted]]
+        # The row more of each class is a miss for the low end, called another class at random, and a hit for the high one.
         wrong = (there + rng.integers(1, classes, (many, len(there)))) % classes
         misses = columns.copy()
         np.add.at(misses, (np.arange(many)[:, None], wrong), more)
-        found[0].append(measure(hits, misses, rows))
-        found[1].append(measure(hits + more @ eye[there], columns + more @ eye[there], rows))
+        values[0].append(measure(hits, misses, rows))
+        values[1].append(measure(hits + more @ eye[there], columns + more @ eye[there], rows))
     tails = (1 - level) / 2, (1 + level) / 2
-    low, high = (float(np.quantile(np.concatenate(ends), tail)) for ends, tail in zip(found, tails, strict=True))
+    low, high = (float(np.quantile(np.concatenate(ends), tail)) for ends, tail in zip(values, tails, strict=True))
     return low, high
 
 

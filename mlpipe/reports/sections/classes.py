@@ -13,7 +13,7 @@ from mlpipe import kinds
 from mlpipe.errors import counted
 from mlpipe.post import metrics
 from mlpipe.post.figures import number
-from mlpipe.post.intervals import bootstrap
+from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures import class_metrics
 from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
 from mlpipe.reports.facts import Rows, TaskFacts
@@ -140,7 +140,7 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
         value = metrics.compute([metric], rows.calibrated[places], rows.targets[places], facts.kind)[metric]
         ends = ("", "")
         if is_share:
-            around = bootstrap.share(round(value * len(places)), len(places))
+            around = by_metric.share(round(value * len(places)), len(places))
             ends = (number(around.low, len(places)), number(around.high, len(places)))
         found.append((value, group, len(places), ends))
     found.sort(key=lambda one: (one[0] if metrics.direction(metric) == "max" else -one[0], -one[2], one[1]))

@@ -12,7 +12,7 @@ from mlpipe.errors import counted, listing
 from mlpipe.post import conformal
 from mlpipe.post.calibration import errors as calibration_errors
 from mlpipe.post.figures import number, percent
-from mlpipe.post.intervals.bootstrap import Interval, share, wilson
+from mlpipe.post.intervals.by_metric import Interval, share, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import numbers, probabilities, style

@@ -25,7 +25,7 @@ from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
 if TYPE_CHECKING:
     from mlpipe.arch.starting import Start
-    from mlpipe.learn.fit import FoldJob
+    from mlpipe.learn.job import FoldJob
     from mlpipe.learn.multitask import Joint
 
 log = logging.getLogger("mlpipe")
@@ -92,13 +92,14 @@ class FoldTraining:
 
     def tune(self, run: Run | None) -> None:
         """Find on the first fold what holds for all; a continued run reads it again."""
-        from mlpipe.learn import fit, tune
+        from mlpipe.learn import tune
+        from mlpipe.learn.job import Watch
 
         assert run is not None
         job, display = self._job(self.chosen[0], run, {}), self.ground.context.display
         display.start("tuning on the first fold", 1)
         try:
-            found = job.recipe.tune.build().find(job, fit.Watch(self.ground.context.stop, log=log.debug))
+            found = job.recipe.tune.build().find(job, Watch(self.ground.context.stop, log=log.debug))
         finally:
             display.close()
         tune.write(found, run.folder)
@@ -109,6 +110,7 @@ class FoldTraining:
         """Train a fold to its record, or go on with it."""
         from mlpipe.learn import fit
         from mlpipe.learn.build import loss
+        from mlpipe.learn.job import Watch
         from mlpipe.learn.losses import class_weights
         from mlpipe.learn.machine import hardware
         from mlpipe.running.processes import device_processes
@@ -122,12 +124,12 @@ class FoldTraining:
         told = partial(_healed, run, f"train fold {fold}")
         job = self._job(fold, run, self._tuned(run))
         shown = console.of(self.ground.config)
-        trace = console.trace(self.ground.config, shown, run, job.record_id, len(job.view.val))
+        trace = console.trace(self.ground.config, shown, run, job.files.record_id, len(job.view.val))
         report, row = self._reporter(fold, shown, trace), trace.epoch if trace else _unheard
         follower = self._epoch_follower(position)
-        watch = fit.Watch(context.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
+        watch = Watch(context.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
         if job.shard.rank > 0:
-            fit.train(job, fit.Watch(context.stop))
+            fit.train(job, Watch(context.stop))
             return
         where = f"fold {fold}"
         for key, balance in loss.balances(job.recipe, job.task, job.view.train).items():
@@ -152,33 +154,39 @@ class FoldTraining:
         return f"{name}-{files.digest([self.recipe_hash, self.ground.task.name, run.name])[:8]}-{variant}{fold}"
 
     def _job(self, fold: int, run: Run, tuned: dict[str, float]) -> FoldJob:
-        from mlpipe.learn import fit, tune
+        from mlpipe.learn import job, tune
 
         config, record_id, view = self.ground.config, self.record_id(run, fold), self.ground.checked(fold)
-        return fit.FoldJob(
+        written = job.FoldFiles(
+            project=self.ground.context.project,
+            record_id=record_id,
+            checkpoint=run.checkpoints_dir / record_id,
+            logging=config.logging,
+            logs=run.folder / "logs" / record_id,
+            store_best=self.storage.best,
+            store_parameters=self.storage.parameters,
+            folds_left=sum(not self._is_trained(run, one) for one in self.chosen),
+        )
+        origin = job.Origin(
+            run=run.name,
+            recipe_hash=self.recipe_hash,
+            pipeline=snapshot.text(config.tree),
+            nested=self.ground.nested,
+            val_used_for=rules.val_used_for(config.tree),
+            tuned=tuned,
+        )
+        return job.FoldJob(
             recipe=tune.applied(config.recipe, tuned),
             task=self.ground.task,
             view=view,
             pack=self.ground.pack(self.ground.task),
-            project=self.ground.context.project,
-            record_id=record_id,
-            run=run.name,
-            recipe_hash=self.recipe_hash,
-            checkpoint=run.checkpoints_dir / record_id,
-            pipeline=snapshot.text(config.tree),
-            nested=self.ground.nested,
-            store_best=self.storage.best,
-            store_parameters=self.storage.parameters,
-            val_used_for=rules.val_used_for(config.tree),
-            num_workers=num_workers(config),
-            logging=config.logging,
-            logs=run.folder / "logs" / record_id,
+            files=written,
+            origin=origin,
             joint=self._joint(view) if self.beside else None,
             start=self.start,
-            tuned=tuned,
+            num_workers=num_workers(config),
             shard=self.ground.context.shard or WHOLE,
             healing=config.healing,
-            folds_left=sum(not self._is_trained(run, one) for one in self.chosen),
         )
 
     def _is_trained(self, run: Run, fold: int) -> bool:

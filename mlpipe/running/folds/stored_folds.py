@@ -16,7 +16,6 @@ from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.folds import Folds, unknown_folds
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records, references
-from mlpipe.runs.adoption import adopt
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -81,7 +80,7 @@ def _chosen(
 
 def _adopt(config: RunConfig, project: Project, one: Located, run: Run | None) -> None:
     references.check_weights(one, "reuse.models", config.out_dir)
-    adopt(one, project, weights=True, predictions=False)
+    references.adopt(one, project, weights=True, predictions=False)
 
 
 def _with_own(project: Project, call: Callable[[ModelRecord], None], record: ModelRecord, run: Run | None) -> None:

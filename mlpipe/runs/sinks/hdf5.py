@@ -11,7 +11,7 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 from mlpipe import files
-from mlpipe.runs.sinks import Predicted
+from mlpipe.runs.sinks import Predicted, Sink
 
 
 class Hdf5Sink:
@@ -38,7 +38,7 @@ class Hdf5Sink:
 
 
 @contextmanager
-def opened(path: Path, parts: Collection[str] = ()) -> Iterator[Hdf5Sink]:
+def opened(path: Path, parts: Collection[str] = ()) -> Iterator[Sink]:
     """A sink whose file is there when everything was written.
 
     Args:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mlpipe import kinds
 from mlpipe.runs import maps, predictions
-from mlpipe.runs.sinks import Predicted
+from mlpipe.runs.sinks import Predicted, Sink
 
 Array = npt.NDArray[Any]
 
@@ -67,7 +67,7 @@ class ProjectFiles:
     rows: predictions.PredictionsWriter
     maps: maps.MapsWriter | None
 
-    def part(self, task: str, split: str, fold: int) -> ProjectSink:
+    def part(self, task: str, split: str, fold: int) -> Sink:
         """A sink for one task and split."""
         return ProjectSink(self.rows, self.maps, task, split, fold)
 

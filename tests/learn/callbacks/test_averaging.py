@@ -15,7 +15,7 @@ from mlpipe.arch import weights as weight_files
 from mlpipe.errors import Interrupted
 from mlpipe.learn import fit
 from mlpipe.learn.callbacks.averaging import Averaging, ema, swa
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.runs import records
 from tests.learn.conftest import job
 
@@ -82,7 +82,7 @@ def test_a_validation_of_its_own_changes_nothing() -> None:
 
 
 def state(of: FoldJob) -> dict[str, torch.Tensor]:
-    return weight_files.read(of.project.model_dir(of.task.name, of.record_id) / records.WEIGHTS_FILE)
+    return weight_files.read(of.files.project.model_dir(of.task.name, of.files.record_id) / records.WEIGHTS_FILE)
 
 
 class StopAfter:

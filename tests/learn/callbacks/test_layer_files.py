@@ -6,8 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import h5py
-import numpy as np
 import pytest
 import torch
 
@@ -15,9 +13,7 @@ from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.keras import keras_json
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.errors import DataError
-from mlpipe.learn.callbacks import output_files
 from mlpipe.learn.callbacks.layer_files import every
-from mlpipe.runs.sinks import Predicted
 
 
 def layers(activation: str, units: int, last: str = "out") -> list[dict[str, Any]]:
@@ -78,17 +74,3 @@ def test_what_the_file_lacks_is_named_and_nothing_at_all_is_an_error(tmp_path: P
     torch.save({**state, "out.bias": torch.zeros(9)}, file)
     with pytest.raises(DataError, match=r"does not fit the network \(out\.bias\), .*; rename the layers"):
         network("softmax", 3, 3, weights=str(file), weights_by_layer=True)
-
-
-def test_outputs_are_named_by_files(tmp_path: Path) -> None:
-    values = np.arange(6, dtype=np.float64).reshape(3, 2)
-    path = output_files.path_of(tmp_path / "new" / "out", 7)
-    with output_files.opened(tmp_path / "new" / "out", 7) as sink:
-        sink.add(Predicted(["test/a/1.png", "test/a/2.png", "b.png"], values))
-    assert path.name == "output_7.h5"
-    with h5py.File(path) as file:
-        assert list(file) == ["a", "b.png"] and file["a/2.png"].dtype == np.float32
-        assert np.array_equal(file["a"]["2.png"][()], [2, 3]) and np.array_equal(file["b.png"][()], [4, 5])
-    softened = output_files.as_in_file(network("softmax", 3, 3), Predicted(["a"], np.zeros((1, 3), np.float32)))
-    assert np.allclose(softened.outputs, 1 / 3)
-    assert np.array_equal(output_files.as_in_file(torch.nn.Identity(), Predicted([], values)).outputs, values)

@@ -16,7 +16,7 @@ def test_progress_measures_speed_and_waiting(monkeypatch: pytest.MonkeyPatch) ->
     clock = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     ticks: list[Tick] = []
-    progress, trainer = Progress(ticks.append, 24), FakeTrainer(current_epoch=1, max_epochs=3, num_training_batches=2)
+    progress, trainer = Progress(ticks.append), FakeTrainer(current_epoch=1, max_epochs=3, num_training_batches=2)
     given: Any = (trainer, None)
     progress.on_train_epoch_start(*given)
     for batch, (wait, work, images, loss) in enumerate([(1.0, 3.0, 16, 2.0), (2.0, 2.0, 8, 1.0)]):

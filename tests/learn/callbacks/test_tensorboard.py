@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlpipe.learn import fit
-from mlpipe.learn.fit import Watch
+from mlpipe.learn.job import Watch
 from tests.learn.conftest import job
 
 pytestmark = pytest.mark.program

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from mlpipe.errors import Interrupted
 from mlpipe.learn import fit, task_weights
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.build import fold
 from mlpipe.learn.gradients import accumulation
+from mlpipe.learn.job import FoldJob, Watch
 from tests.learn.conftest import job, joint_job
 
 RECIPE = [
@@ -31,7 +32,7 @@ def trained(made: FoldJob) -> dict[str, Tensor]:
 
 def by_hand(made: FoldJob, groups: list[list[int]]) -> dict[str, Tensor]:
     """The same by a loop of torch: one backward pass of the mean over all images of a group, then w -= lr * gradient."""
-    module, data, _ = fit.parts(made, Watch())
+    module, data, _ = fold.first_stage(made, Watch())
     network, batches = module.network.train(), list(data.train_dataloader())
     for group in groups:
         logits = torch.cat([network(batches[number]["images"])["target"] for number in group])
@@ -52,7 +53,7 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("group", [1, 3, 7])
 def test_a_step_is_that_of_one_batch_of_all_its_images(tmp_path: Path, group: int) -> None:
     made = job(tmp_path, *RECIPE, f"trainer.accumulate_grad_batches={group}", store_best=False)
-    _, data, _ = fit.parts(made, Watch())
+    _, data, _ = fold.first_stage(made, Watch())
     sizes = data.batch_sizes(0)[0]
     # The last batch is smaller.
     assert len(sizes) == 5 and sizes[-1] < sizes[0] == 70
@@ -100,7 +101,7 @@ def test_every_task_counts_by_its_own_images(tmp_path: Path) -> None:
     """The gradients of a group of two joint steps are those of the tasks' means over both steps."""
     weights = (1.0, 0.5, 2.0)
     made = joint_job(tmp_path, *RECIPE, "trainer.accumulate_grad_batches=4", weights=weights)
-    module, data, _ = fit.parts(made, Watch())
+    module, data, _ = fold.first_stage(made, Watch())
     assert len(module.heads) == 3
     sizes = data.batch_sizes(1)
     batches = data.train_dataloader()

@@ -6,6 +6,7 @@ import shutil
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from pytest import LogCaptureFixture, MonkeyPatch
 
 from mlpipe.errors import DiskFull, Interrupted
 from mlpipe.learn import fit
-from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.build import fold
+from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.machine import disk_space
 from mlpipe.runs import records
 from tests.learn.conftest import job, joint_job
@@ -26,8 +28,12 @@ def with_free(monkeypatch: MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 0, free))
 
 
+def writing(one: FoldJob, **changed: Any) -> FoldJob:
+    return replace(one, files=replace(one.files, **changed))
+
+
 def network_of(one: FoldJob) -> torch.nn.Module:
-    return fit.first_network(one)[0]
+    return fold.first_network(one)[0]
 
 
 @pytest.mark.program
@@ -39,13 +45,13 @@ def test_a_state_is_as_large_as_said(tmp_path: Path, saves_every_epoch: None, op
     said = disk_space.of(one, network_of(one))
     # Stopped when the first state is there.
     with pytest.raises(Interrupted):
-        fit.fit(one, Watch(should_stop=lambda: (one.checkpoint / "state.json").is_file()))
-    (stored,) = one.checkpoint.glob("*.safetensors")
+        fit.fit(one, Watch(should_stop=lambda: (one.files.checkpoint / "state.json").is_file()))
+    (stored,) = one.files.checkpoint.glob("*.safetensors")
     assert said.state <= stored.stat().st_size < 1.05 * said.state + 20_000
     assert said.state == pytest.approx((2 + share) * said.weights, rel=0.02)
     assert said.likely == said.weights + 3 * said.state
     record = fit.fit(one, Watch())
-    weights = one.project.model_dir(one.task.name, record.id) / records.WEIGHTS_FILE
+    weights = one.files.project.model_dir(one.task.name, record.id) / records.WEIGHTS_FILE
     assert said.weights <= weights.stat().st_size < said.weights + 20_000
 
 
@@ -53,9 +59,9 @@ def test_what_is_kept_is_counted(tmp_path: Path) -> None:
     one = job(tmp_path, *SHORT)
     network = network_of(one)
     plain = disk_space.of(one, network)
-    assert disk_space.of(replace(one, folds_left=5), network).sure == plain.sure + 4 * plain.weights
-    assert disk_space.of(replace(one, store_best=False), network).state == plain.state - plain.weights
-    assert disk_space.of(replace(one, store_parameters=False), network).weights == 0
+    assert disk_space.of(writing(one, folds_left=5), network).sure == plain.sure + 4 * plain.weights
+    assert disk_space.of(writing(one, store_best=False), network).state == plain.state - plain.weights
+    assert disk_space.of(writing(one, store_parameters=False), network).weights == 0
     single = job(tmp_path, *SHORT, "trainer.max_epochs=1")
     assert disk_space.of(single, network).state == 0
     staged = job(tmp_path, *SHORT, "stages.list=[{epochs: 2, keep: true}, {epochs: 2}]")
@@ -74,7 +80,7 @@ def test_what_is_kept_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.program
 def test_a_full_disk_is_noticed_before_anything_is_learned(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    one = replace(job(tmp_path, *SHORT), folds_left=3)
+    one = writing(job(tmp_path, *SHORT), folds_left=3)
     said = disk_space.of(one, network_of(one))
     with_free(monkeypatch, said.sure - 1)
     batches: list[object] = []
@@ -83,7 +89,7 @@ def test_a_full_disk_is_noticed_before_anything_is_learned(tmp_path: Path, monke
     ) as caught:
         fit.fit(one, Watch(report=batches.append))
     assert caught.value.exit_code == 75
-    assert not batches and not one.checkpoint.exists()
+    assert not batches and not one.files.checkpoint.exists()
 
 
 def test_little_room_is_mentioned(tmp_path: Path, monkeypatch: MonkeyPatch, caplog: LogCaptureFixture) -> None:
@@ -104,8 +110,8 @@ def test_states_that_are_there_are_not_counted_again(tmp_path: Path, monkeypatch
     one = job(tmp_path, *SHORT)
     network = network_of(one)
     said = disk_space.of(one, network)
-    one.checkpoint.mkdir(parents=True)
-    (one.checkpoint / "x").write_bytes(b"0" * said.state)
+    one.files.checkpoint.mkdir(parents=True)
+    (one.files.checkpoint / "x").write_bytes(b"0" * said.state)
     with_free(monkeypatch, said.sure - said.state)
     disk_space.check(one, network)
     with_free(monkeypatch, said.sure - said.state - 1)

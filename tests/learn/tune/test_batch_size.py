@@ -11,7 +11,8 @@ import torch
 
 from mlpipe.errors import ConfigError, TrainingError
 from mlpipe.learn import fit, recording, tune
-from mlpipe.learn.fit import FoldModule, Watch
+from mlpipe.learn.job import Watch
+from mlpipe.learn.module import FoldModule
 from mlpipe.learn.tune import batch_size
 from tests.learn.conftest import job
 
@@ -83,7 +84,7 @@ def test_out_of_memory_splits_the_batch(error: Exception, tmp_path: Path, monkey
     assert recipe.sampling.params["batch_size"] == 8
     assert recipe.trainer["accumulate_grad_batches"] == 6
     assert one.recipe.sampling.params["batch_size"] == 24
-    record = fit.fit(replace(one, recipe=recipe, tuned=found.chosen), Watch())
+    record = fit.fit(replace(one, recipe=recipe, origin=replace(one.origin, tuned=found.chosen)), Watch())
     assert record.environment["micro_batch"] == 8
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mlpipe.errors import ConfigError, Interrupted, TrainingError
 from mlpipe.learn import fit, tune
-from mlpipe.learn.fit import Watch
+from mlpipe.learn.job import Watch
 from mlpipe.learn.tune import lr_find
 from tests.learn.conftest import job
 
@@ -88,7 +88,7 @@ def test_a_training_with_the_found_rate_is_the_one_with_that_rate(tmp_path: Path
     tuned = job(tmp_path / "tuned", "trainer.max_epochs=1")
     lr_find.lr_find(steps=20, start=1e-5, end=1e-2, smoothing=0.0).find(tuned, Watch())
     recipe = tune.applied(tuned.recipe, {"lr_found": 0.01})
-    record = fit.fit(replace(tuned, recipe=recipe, tuned={"lr_found": 0.01}), Watch())
+    record = fit.fit(replace(tuned, recipe=recipe, origin=replace(tuned.origin, tuned={"lr_found": 0.01})), Watch())
     assert record.weights == fit.fit(given, Watch()).weights
     assert record.environment["lr_found"] == 0.01
 

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
 
-from mlpipe.errors import DataError
 from mlpipe.post.calibration import errors
-from mlpipe.post.calibration.calibrate import calibrate
-from mlpipe.post.intervals.bootstrap import wilson
-from mlpipe.post.measures.class_metrics import log_softmax, nll
+from mlpipe.post.intervals.by_metric import wilson
+from mlpipe.post.measures.class_metrics import log_softmax
 from tests.post.drawing import drawn
 
 
@@ -79,17 +77,6 @@ def test_the_root_brier_score_bounds_the_error() -> None:
     one[np.arange(500), targets] -= 1
     assert errors.root_brier(logits, targets) == pytest.approx(np.sqrt((one**2).sum(axis=1).mean()))
     assert errors.root_brier(logits, targets) > errors.debiased_error(logits, targets)
-
-
-def test_calibration_loss_is_what_cross_fitting_takes_away() -> None:
-    logits, targets = drawn(7, 1500, 3)
-    found = errors.calibration_loss(logits, targets)
-    whole = nll(calibrate(logits, targets).apply(logits), targets)
-    assert 0.1 < found <= (nll(logits, targets) - whole) / nll(logits, targets)
-    calibrated, targets = drawn(8, 1500, 3, distort=False)
-    assert abs(errors.calibration_loss(calibrated, targets)) < 0.01
-    with pytest.raises(DataError, match="10 rows or more needed, got 9"):
-        errors.calibration_loss(logits[:9], targets[:9])
 
 
 @pytest.mark.program

@@ -1,109 +1,14 @@
-import itertools
 import json
-import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import minimize
-from scipy.special import expit, softmax
+from scipy.special import expit
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post.ensembling.ensemble import select
-from mlpipe.post.ensembling.mixing import binary_cross_entropy, combine, cross_entropy
-from mlpipe.post.ensembling.random_search import Combinations, combination, random_search
-from mlpipe.post.ensembling.weights import certified_weights, greedy
+from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.measures import class_metrics, label_metrics
-
-
-def models(seed: int, n: int = 120, classes: int = 3, count: int = 6):
-    """Predictions of models of different strength, and targets."""
-    rng = np.random.default_rng(seed)
-    targets = rng.integers(0, classes, n)
-    predictions = []
-    for strength in rng.uniform(0.3, 2.5, count):
-        logits = rng.normal(size=(n, classes))
-        logits[np.arange(n), targets] += strength
-        predictions.append(logits)
-    return predictions, targets
-
-
-def plain_search(predictions, targets, rng, *, budget, weights_budget, size, temperature, weights_temperature):
-    """The reference's loop: every combination in a list, one loss at a time."""
-    single = [cross_entropy(one, targets) for one in predictions]
-    order = [int(place) for place in np.argsort(single, kind="stable")]
-    lists = {k: list(itertools.combinations(order, k)) for k in range(2, size + 1)}
-    best = (None, None, float("inf"))
-    while budget > 0 and any(lists.values()):
-        k = rng.choice([k for k, some in lists.items() if some])
-        place = 0 if rng.random() > temperature else rng.integers(len(lists[k]))
-        members = lists[k].pop(place)
-        if weights_budget:
-            alphas = max(1 - weights_temperature, 1e-3) / np.array([single[m] for m in members])
-            draws = rng.dirichlet(alphas, size=weights_budget)
-        else:
-            draws = [np.full(k, 1 / k)]
-        for weights in draws:
-            loss = cross_entropy(sum(w * predictions[m] for w, m in zip(weights, members, strict=True)), targets)
-            if loss < best[2]:
-                best = (members, weights, loss)
-            budget -= 1
-    return best
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_the_search_is_the_plain_loop(seed: int) -> None:
-    predictions, targets = models(seed)
-    settings = {
-        "budget": [40, 200, 7][seed % 3],
-        "weights_budget": [10, 3, 0][seed % 3],
-        "temperature": [0.3, 0.0, 1.0, 0.7][seed % 4],
-        "weights_temperature": [0.5, 0.0, 1.0][(seed // 3) % 3],
-    }
-    size = 2 + seed % 4
-    rng = np.random.default_rng(seed)
-    members, weights, loss = plain_search(predictions, targets, rng, size=size, **settings)
-    again = np.random.default_rng(seed)
-    found = random_search(
-        predictions, targets, cross_entropy, again, max_ensemble_size=size, include_single=False, **settings
-    )
-    assert found.members == members
-    assert found.weights == pytest.approx(weights, abs=1e-14)
-    assert found.loss == pytest.approx(loss, abs=1e-12)
-    assert again.random() == rng.random()
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 1000))
-def test_combinations_are_taken_as_from_a_list(things: int, size: int, seed: int) -> None:
-    if size > things:
-        return
-    rng = np.random.default_rng(seed)
-    plain, lazy = list(itertools.combinations(range(things), size)), Combinations(things, size)
-    assert [combination(rank, things, size) for rank in range(len(plain))] == plain
-    while plain:
-        assert len(lazy) == len(plain)
-        place = int(rng.integers(len(plain)))
-        assert lazy.take(place) == plain.pop(place)
-    with pytest.raises(IndexError):
-        lazy.take(0)
-
-
-def test_many_models_need_no_lists() -> None:
-    """F3: all combinations of 60 models were in memory."""
-    lazy = Combinations(60, 5)
-    assert len(lazy) == math.comb(60, 5) == 5_461_512
-    assert lazy.take(len(lazy) - 1) == (55, 56, 57, 58, 59)
-    assert lazy.take(len(lazy) - 1) == (54, 56, 57, 58, 59)
-
-
-def test_weights_are_drawn_around_one_over_the_loss() -> None:
-    """The reference's Dirichlet, checked by its mean for losses .2, .4, .8."""
-    alphas = 0.5 / np.array([0.2, 0.4, 0.8])
-    assert np.random.default_rng(0).dirichlet(alphas, size=20_000).mean(axis=0) == pytest.approx(
-        [0.570, 0.286, 0.145], abs=0.006
-    )
+from tests.post.drawing import models
 
 
 def test_equal_weights_when_there_is_no_budget_for_weights() -> None:
@@ -128,7 +33,6 @@ def test_the_ensemble_is_one_array_of_all_rows() -> None:
     rest = np.setdiff1d(np.arange(120), rows)
     assert found.loss == pytest.approx(class_metrics.nll(out[rows], targets[rows]))
     assert found.held_out_loss == pytest.approx(class_metrics.nll(out[rest], targets[rest]))
-    assert found.optimism == pytest.approx(found.held_out_loss - found.loss)
     assert json.loads(json.dumps(found.as_plain()))["members"] == list(found.members)
 
 
@@ -169,65 +73,6 @@ def test_same_seed_same_ensemble() -> None:
     assert select(predictions, targets, eval_frac=0.4, seed=2, kind="classification") != first
 
 
-def plain_greedy(predictions, targets, size):
-    """AutoGluon's EnsembleSelection, written out."""
-    probabilities = [softmax(one, axis=1) for one in predictions]
-    picked, path = [], []
-    for _ in range(size):
-        count = len(picked)
-        held = sum((probabilities[m] for m in picked), np.zeros_like(probabilities[0]))
-        scores = []
-        for one in probabilities:
-            mean = (held + one) / (count + 1)
-            score = -np.log(mean[np.arange(len(targets)), targets]).mean()
-            scores.append(round(score, 6) if picked else score)
-        ties = [m for m, score in enumerate(scores) if np.isclose(score, min(scores), rtol=1e-12, atol=0)]
-        best = ([m for m in ties if m in picked] or ties)[0]
-        picked.append(best)
-        path.append(scores[best])
-    length = path.index(min(path)) + 1
-    return np.bincount(picked[:length], minlength=len(predictions)) / length
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_greedy_is_the_plain_loop(seed: int) -> None:
-    predictions, targets = models(seed)
-    assert greedy(predictions, targets, size=25, kind="classification") == pytest.approx(
-        plain_greedy(predictions, targets, 25), abs=1e-12
-    )
-
-
-def test_greedy_prefers_a_model_that_is_in_already() -> None:
-    predictions, targets = models(0, count=2)
-    twins = [predictions[0], predictions[0], predictions[0]]
-    assert greedy(twins, targets, size=5, kind="classification").tolist() == [1, 0, 0]
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_certified_weights_are_not_beaten(seed: int) -> None:
-    predictions, targets = models(seed)
-    weights, gap = certified_weights(predictions, targets, smoothing=0, kind="classification")
-    own = np.column_stack([softmax(one, axis=1)[np.arange(120), targets] for one in predictions])
-
-    def loss(w):
-        return -np.log(own @ w).mean()
-
-    other = minimize(
-        loss,
-        np.full(6, 1 / 6),
-        method="SLSQP",
-        bounds=[(0, 1)] * 6,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
-        options={"ftol": 1e-14},
-    )
-    assert gap < 1e-10
-    assert loss(weights) <= other.fun + gap + 1e-12
-    assert loss(weights) <= loss(greedy(predictions, targets, size=40, kind="classification")) + 1e-12
-    smooth, _ = certified_weights(predictions, targets, smoothing=1000, kind="classification")
-    assert np.abs(smooth - 1 / 6).max() < np.abs(weights - 1 / 6).max()
-    assert smooth.min() > 0
-
-
 def test_labels_and_numbers_have_ensembles_too() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (200, 3)).astype(float)
@@ -247,21 +92,6 @@ def test_labels_and_numbers_have_ensembles_too() -> None:
     assert found.loss < min(found.single_losses)
     with pytest.raises(ConfigError, match=r"mode\.search: no such way for regression, got 'certified'"):
         select(numbers, truth, kind="regression", way="certified")
-
-
-def test_mixed_probabilities_of_classes() -> None:
-    predictions, _ = models(6)
-    out = combine(predictions[:2], [0.3, 0.7], "classification", "probabilities")
-    expected = 0.3 * softmax(predictions[0], axis=1) + 0.7 * softmax(predictions[1], axis=1)
-    assert np.exp(out) == pytest.approx(expected)
-
-
-def test_losses_are_the_metrics() -> None:
-    predictions, targets = models(7)
-    assert cross_entropy(predictions[0], targets) == pytest.approx(class_metrics.nll(predictions[0], targets))
-    labels = np.where(np.random.default_rng(0).random((120, 3)) < 0.2, np.nan, 1.0)
-    found = binary_cross_entropy(predictions[0], labels)
-    assert found == pytest.approx(label_metrics.nll(predictions[0], labels))
 
 
 def test_all_wrong_numbers_are_reported_at_once() -> None:

@@ -7,7 +7,6 @@ from sklearn.metrics import average_precision_score
 from statsmodels.stats.proportion import proportion_confint
 
 from mlpipe.post.intervals import exact as parts
-from mlpipe.post.intervals.areas import area_parts, delong
 from mlpipe.post.measures.ranks import average_precision_of, precision_influences
 
 
@@ -56,16 +55,6 @@ def test_many_groups_have_the_variance_of_a_ratio() -> None:
     spread = np.sqrt(((hits - value * size) ** 2).sum()) / size.sum()
     low, high = parts.share_ends(found.value, found.rows, 0.95)
     assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.02)
-
-
-def test_an_area_of_many_rows_has_delongs_variance() -> None:
-    rng = np.random.default_rng(1)
-    positive = np.arange(1000) < 400
-    score = positive + rng.normal(size=1000)
-    (found,) = area_parts(score[:, None], positive[:, None].astype(float), np.arange(1000), 1000)
-    areas, covariance = delong(score[None], positive)
-    assert found.value == pytest.approx(areas[0])
-    assert found.value * (1 - found.value) / found.rows == pytest.approx(covariance[0, 0], rel=0.02)
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -10,7 +10,7 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
-from mlpipe.post.intervals import bootstrap
+from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures import mask_metrics
 from mlpipe.runs import maps
 
@@ -80,7 +80,7 @@ def test_sums_of_drawn_rows_are_the_metric_of_them(name: str) -> None:
 
 def test_intervals_hold_the_value() -> None:
     _, _, outputs, targets = masks(20)
-    found = bootstrap.metric_intervals(["dice"], outputs, targets, kind="segmentation", resamples=200)["dice"]
+    found = by_metric.metric_intervals(["dice"], outputs, targets, kind="segmentation", resamples=200)["dice"]
     assert found.low < found.value < found.high
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
-from mlpipe.post.intervals.bootstrap import metric_intervals
+from mlpipe.post.intervals.by_metric import metric_intervals
 from mlpipe.post.metrics import statistic
 
 LOSSES = np.random.default_rng(0).gamma(2, size=(40, 1))

@@ -13,7 +13,8 @@ from torch.optim.swa_utils import update_bn
 
 from mlpipe.errors import Interrupted
 from mlpipe.learn import fit
-from mlpipe.learn.fit import Watch
+from mlpipe.learn.build import fold
+from mlpipe.learn.job import Watch
 from tests.learn.conftest import job, joint_job
 
 pytestmark = pytest.mark.program
@@ -44,7 +45,7 @@ def test_kept_statistics_are_those_of_torch(tmp_path: Path) -> None:
     made = job(tmp_path, *KEYS, store_best=False)
     module = fit.train(made, Watch()).module
     kept = statistics(module.network)
-    _, data, _ = fit.parts(made, Watch())
+    _, data, _ = fold.first_stage(made, Watch())
     loader = data.train_dataloader()
     loader.sampler.set_epoch(3)  # type: ignore[attr-defined]
     again = copy.deepcopy(module.network)
@@ -75,7 +76,7 @@ def test_a_resumed_training_has_the_same(tmp_path: Path, saves_every_epoch: None
 
 def test_frozen_layers_keep_theirs(tmp_path: Path) -> None:
     made = job(tmp_path, *KEYS, "arch.freeze=2", "trainer.max_epochs=2", store_best=False)
-    network, _, _ = fit.first_network(made)
+    network, _, _ = fold.first_network(made)
     before = copy.deepcopy(network.state_dict())
     after = fit.train(made, Watch()).module.network
     frozen = {

@@ -10,12 +10,11 @@ import torch.nn.functional as F  # noqa: N812
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.learn.build import loss as fold_loss
-from mlpipe.learn.build import smallest_batch
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, build_sampling
 from mlpipe.learn.build.optimizer import build_optimizers
 from mlpipe.learn.build.trial import try_recipe
-from mlpipe.learn.fit import FoldJob
+from mlpipe.learn.job import FoldJob
 from tests.learn.conftest import job
 
 CODE = """
@@ -126,15 +125,3 @@ def test_one_image_at_a_time_is_answered_where_it_cannot_be_learned(tmp_path: Pa
     tried(job(tmp_path, "sampling.batch_size=1", "arch=test_vit", "preprocessing.size=160"))
     one = job(tmp_path, "sampling.batch_size=1")
     try_recipe(one.recipe, one.task, one.pack, one.view.train, beside=1)
-
-
-def test_a_try_leaves_network_and_draws_alone() -> None:
-    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Dropout(0.5))
-    network.eval()
-    kept = {name: one.clone() for name, one in network.state_dict().items()}
-    drawn = torch.random.get_rng_state()
-    smallest_batch.check(network, torch.randn(1, 1, 5, 5, generator=torch.Generator().manual_seed(0)), [4, 3], 4, "net")
-    assert torch.equal(torch.random.get_rng_state(), drawn) and not any(one.training for one in network.modules())
-    assert all(torch.equal(kept[name], one) for name, one in network.state_dict().items())
-    with pytest.raises(DataError, match="training part has no more"):
-        smallest_batch.check(network, torch.randn(1, 1, 3, 3), [1], 32, "net")

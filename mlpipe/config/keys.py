@@ -1,0 +1,459 @@
+"""Every key of the configuration: its meaning, its default in each option, what it may be; imports neither torch nor Hydra.
+
+Keys, defaults and the order of both are read from the lines of the files in `conf/`. What a key means is the comment right
+above it there; where its file has none it is the key's line under `Args:` (or `Attributes:`) in the docstring of what the
+option's `_target_` names, or of the section's class in `mlpipe.config.schema`. A comment is not repeated in a docstring's words:
+write one in the file only where the docstring says nothing, or says it for programmers. The comment at a file's top is its
+option's purpose; an empty line ends it where a key's comment follows.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlpipe.config import catalog, rules, signatures
+from mlpipe.errors import listing
+
+NEEDED = "???"
+_TRAINER = "pytorch_lightning.trainer.trainer.Trainer"
+_SCHEMA = "mlpipe.config.schema"
+# Sections, or some keys of them, that are classes of the schema in place of, or beside, a component.
+_SCHEMAS = {
+    "metrics": ("Metrics",), "sys": ("Sys",), "hpo": ("Hpo",), "reuse": ("Reuse",), "remove": ("Remove",),
+    "healing": ("Healing",), "optimizer": ("Clip", "LayerRates"), "augmentations": ("Augmentations",),
+}  # fmt: skip
+# Mappings whose keys are names that the user chooses.
+_OF_OWN_NAMES = ("given", "preset.recipes", "search_space.params")
+# What the program fills in, and what chooses the code: no keys for a person.
+_NO_KEYS = ("_target_", "scheduler", "defaults", "trust")
+# Files of options that are no group of the catalogue, by the group's name in an override.
+LAUNCHER = "hydra/launcher"
+# Words that are written like keys, and are read before a configuration is made.
+_WORDS = {
+    "recipe": "A file with overrides of this command: a native YAML file, or one of another program (docs/from_*.md).",
+    "continue": "Go on with a run that was stopped: latest, or the name of a run or the end of it.",
+}
+# What code checks that no annotation says.
+_VALUES = {
+    "seed": "a whole number from 0 to 4294967295",
+    "proj": "a plain folder name",
+    "task_list": "a list of names of tasks",
+    "time_limit": "a time such as 90s, 30m or 1h30m, or null",
+    "trainer.max_epochs": "a whole number >= 1",
+    "trainer.devices": "a whole number >= 1 or auto",
+}
+_KEY = re.compile(r"( *)([A-Za-z_][\w.]*):(?:\s+(.*))?$")
+_REFERENCE = re.compile(r"\$\{([a-z_]\w*(?:\.\w+)*)\}")
+_DOCUMENTED = re.compile(r"(\w+)(?: \([^)]*\))?:\s*(.*)", re.DOTALL)
+_ELSEWHERE = re.compile(r"As for (\w+)[,;]?(.*)", re.DOTALL)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one option says of a key.
+
+    Attributes:
+        option: The option; empty for the keys of `conf/config.yaml`.
+        default: The value as its file writes it: `0.05`, `null`, `${recommend.lr}`, `???` where one must be given; empty for
+            a key that the file does not have, but what `_target_` names takes.
+        comment: The comment above it in the file; empty where there is none.
+        target: The dotted name of what is given the value; empty where that is no component.
+    """
+
+    option: str
+    default: str
+    comment: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the configuration.
+
+    Attributes:
+        name: Its full name, as an override writes it: `optimizer.lr`.
+        group: The group whose options have it: `optimizer`, `mode`, `hydra/launcher`; empty for what stands in
+            `conf/config.yaml` itself, `recommend.` included.
+        settings: What each option that has it says, the group's default option first.
+    """
+
+    name: str
+    group: str
+    settings: tuple[Setting, ...]
+
+    @property
+    def leaf(self) -> str:
+        """The last word of its name."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that have it; empty for a key of no group."""
+        return tuple(one.option for one in self.settings if one.option)
+
+    def setting(self, option: str = "") -> Setting:
+        """What an option says of it; the group's default option, or the first one, where none is named.
+
+        Raises:
+            KeyError: When the option does not have it.
+        """
+        if not option:
+            return self.settings[0]
+        found = next((one for one in self.settings if one.option == option), None)
+        if found is None:
+            raise KeyError(f"{self.name} of {self.group}={option}")
+        return found
+
+    def default(self, option: str = "") -> str:
+        """Its default as the option's file writes it, see `Setting.default`."""
+        return self.setting(option).default
+
+    def meaning(self, option: str = "") -> str:
+        """What it means, one or more sentences: the comment of the option's file, else the docstring's line."""
+        one = self.setting(option)
+        text = one.comment or _documented_meaning(self, one) or _comment_of_others(self, one)
+        # A docstring may leave it to the one of another option.
+        if (match := _ELSEWHERE.match(text)) and match[1] in self.options and match[1] != one.option:
+            there = self.meaning(match[1])
+            return f"{there.rstrip('.')} ({match[2].strip(' .')})." if match[2].strip(" .") else there
+        return text
+
+    def summary(self, option: str = "") -> str:
+        """The first sentence of its meaning."""
+        return _SENTENCE.split(self.meaning(option), maxsplit=1)[0]
+
+    def values(self, option: str = "") -> str:
+        """What it may be, in words: `a number > 0`, `one of val, test`; empty where nothing says it."""
+        if self.name in _VALUES:
+            return _VALUES[self.name]
+        if self.name == "sys.console":
+            return f"one of {listing(catalog.options('console'))}"
+        for target in _targets(self, self.setting(option)):
+            signature = signatures.read(target)
+            parameter = signature.parameters.get(self.leaf) if signature else None
+            if signature and parameter and parameter.annotation is not None:
+                return signatures.mismatch(parameter.annotation, object(), signature.module)
+        return ""
+
+
+@functools.cache
+def all_keys() -> dict[str, Key]:
+    """Every key that a file of `conf/` has, by full name: those of no group first, then group by group.
+
+    `recipe` and `continue`, which no file has, are among those of no group.
+    """
+    found = {**top_keys(), **_words()}
+    for group in (*catalog.groups(), LAUNCHER):
+        for name, key in of_group(group).items():
+            if name in found:
+                # A task's file sets what stands in conf/config.yaml.
+                key = Key(name, found[name].group, (*found[name].settings, *key.settings))
+            found[name] = key
+    return found
+
+
+def find(name: str) -> Key | None:
+    """The key of that full name, `cbs.` being short for `callbacks.`; also one that no file has, but a signature.
+
+    Args:
+        name: The name, such as `trainer.benchmark`.
+    """
+    head, dot, rest = name.partition(".")
+    name = f"{catalog.ALIASES.get(head, head)}{dot}{rest}"
+    return all_keys().get(name) or (further(head).get(name) if head in catalog.groups() else None)
+
+
+def _words() -> dict[str, Key]:
+    return {name: Key(name, "", (Setting("", "", meaning, ""),)) for name, meaning in _WORDS.items()}
+
+
+@functools.cache
+def top_keys() -> dict[str, Key]:
+    """The keys of `conf/config.yaml` that belong to no group."""
+    lines = _settings((catalog.conf_dir() / "config.yaml").read_text("utf-8"), "", "")
+    return {name: Key(name, "", (one,)) for name, one in lines.items()}
+
+
+@functools.cache
+def of_group(group: str, extra: tuple[Path, ...] = ()) -> dict[str, Key]:
+    """The keys of a group's options, by full name, those of its default option first.
+
+    Args:
+        group: The group, `hydra/launcher` included.
+        extra: Further folders of configuration files.
+    """
+    found: dict[str, list[Setting]] = {}
+    for option in options(group, extra):
+        for name, one in _option_settings(group, option, extra).items():
+            found.setdefault(name, []).append(one)
+    return {name: Key(name, group, tuple(settings)) for name, settings in found.items()}
+
+
+def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:
+    """The options of a group, the one that `conf/config.yaml` chooses first, then in alphabetical order."""
+    default = defaults().get(group, "")
+    return sorted(catalog.options(group, extra), key=lambda option: (option != default, option))
+
+
+@functools.cache
+def defaults() -> dict[str, str]:
+    """The option of each group that `conf/config.yaml` chooses."""
+    text = (catalog.conf_dir() / "config.yaml").read_text("utf-8")
+    return dict(re.findall(r"^ +- (\w+): (\w+)$", text, re.MULTILINE))
+
+
+def of_option(group: str, option: str, extra: tuple[Path, ...] = ()) -> dict[str, Key]:
+    """The keys that one option has, by full name, in the order of its file."""
+    own = of_group(group, extra)
+    return {name: own[name] for name in _option_settings(group, option, extra)}
+
+
+def option_text(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
+    """The text of an option's file, comments included; that of the last folder that has it."""
+    for root in (*reversed(extra), catalog.conf_dir()):
+        if (file := root / group / f"{option}.yaml").is_file():
+            return file.read_text("utf-8")
+    return ""
+
+
+@functools.cache
+def further(group: str) -> dict[str, Key]:
+    """Keys of a group that no file has, but that what an option's `_target_` names takes, such as `trainer.benchmark`."""
+    listed, found = of_group(group), dict[str, list[Setting]]()
+    targets = {option: _target_of(group, option) for option in catalog.options(group)}
+    for option, target in ({"default": _TRAINER} if group == "trainer" else targets).items():
+        signature = signatures.read(target) if target and group != "mode" else None
+        for name in signature.parameters if signature else ():
+            is_own = name in _NO_KEYS or (group == "trainer" and name in rules.SET_BY_MLPIPE)
+            if not is_own and f"{group}.{name}" not in listed:
+                found.setdefault(f"{group}.{name}", []).append(Setting(option, "", "", target))
+    return {name: Key(name, group, tuple(settings)) for name, settings in found.items()}
+
+
+def references(name: str) -> list[str]:
+    """The keys whose default refers to a key: `recommend.lr` is what `optimizer.lr` is by default."""
+    used = f"${{{name}}}"
+    return [key.name for key in all_keys().values() if any(used in one.default for one in key.settings)]
+
+
+def referred(default: str) -> str:
+    """The key that a default is taken from as it is: `recommend.lr` of `${recommend.lr}`; else empty."""
+    found = _REFERENCE.fullmatch(default)
+    return found[1] if found else ""
+
+
+def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[str, Setting]:
+    """The settings of one option by full name, those of the options that its `defaults` name included."""
+    text = option_text(group, option, extra)
+    above = "" if "# @package _global_" in text else group.replace("/", ".")
+    found: dict[str, Setting] = {}
+    for parent in _parents(text):
+        if parent != option:
+            found |= {
+                name: Setting(option, one.default, one.comment, one.target)
+                for name, one in _option_settings(group, parent, extra).items()
+            }
+    target = _target(text) or next((one.target for one in found.values() if one.target), "")
+    for name, one in _settings(text, above, option).items():
+        before = found.get(name)
+        comment = one.comment or (before.comment if before else "")
+        found[name] = Setting(option, one.default, comment, one.target or target)
+    for name, one in found.items():
+        if not name.startswith(f"{group.replace('/', '.')}."):
+            # A task's file sets keys of conf/config.yaml too: the comment there is a reason for the value, no meaning.
+            found[name] = Setting(option, one.default, top_keys()[name].settings[0].comment, "")
+        elif group == "mode":
+            found[name] = Setting(option, one.default, one.comment, target)
+    return found
+
+
+def _parents(text: str) -> list[str]:
+    """The options of the same group that a file's `defaults` name."""
+    block = re.search(r"^defaults:\n((?: +- .*\n)+)", text, re.MULTILINE)
+    return [name for name in re.findall(r"^ +- (\w+)$", block[1], re.MULTILINE) if name != "_self_"] if block else []
+
+
+def _target(text: str) -> str:
+    """The component of a whole section: its own `_target_`, a mode's scheduler, or that of `task:`."""
+    found = re.search(r"^(?:(?:scheduler|task):\n +)?_target_: *[\"']?([\w.]+)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _target_of(group: str, option: str) -> str:
+    text = option_text(group, option)
+    return _target(text) or next((found for parent in _parents(text) if (found := _target_of(group, parent))), "")
+
+
+def _settings(text: str, above: str, option: str) -> dict[str, Setting]:
+    """The keys of a file, with the comment right above each; lists, and mappings of a user's names, are values."""
+    lines = text.splitlines()
+    start = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    found: dict[str, Setting] = {}
+    _read(lines, start, 0, (above, option, _target(text), ""), found)
+    return found
+
+
+def _read(
+    lines: list[str], place: int, indent: int, where: tuple[str, str, str, str], found: dict[str, Setting]
+) -> int:
+    """Take up the keys from one line on that are indented so far; the line at which they end."""
+    above, option, target, inherited = where
+    comment: list[str] = []
+    while place < len(lines):
+        line = lines[place]
+        bare = line.strip()
+        if bare and len(line) - len(line.lstrip()) < indent:
+            return place
+        place += 1
+        if bare.startswith("#"):
+            comment.append(bare.lstrip("# "))
+            continue
+        match = _KEY.match(line)
+        if match is None:
+            comment = []
+            continue
+        end = _end(lines, place, indent)
+        name = f"{above}.{match[2]}" if above else match[2]
+        inner = [text for text in lines[place:end] if text.strip() and not text.strip().startswith("#")]
+        own = " ".join(comment) or inherited
+        is_mapping = match[3] is None and bool(inner) and not inner[0].lstrip().startswith("- ")
+        if match[2] in ("_target_", "scheduler", "defaults") or (match[2] == "trust" and above):
+            pass
+        elif is_mapping and name not in _OF_OWN_NAMES:
+            depth = len(inner[0]) - len(inner[0].lstrip())
+            targets = [text for text in inner if text.startswith(f"{' ' * depth}_target_:")]
+            below = targets[0].partition(":")[2].strip() if targets else target
+            keys = [text for text in inner if text[depth : depth + 1] != " "]
+            _read(lines[:end], place, depth, (name, option, below, own if len(keys) == 1 else ""), found)
+        else:
+            value = match[3] if match[3] is not None else _flow(inner)
+            found[name] = Setting(option, value, own, target)
+        place, comment = end, []
+    return place
+
+
+def _end(lines: list[str], place: int, indent: int) -> int:
+    """The line at which a key's value, written below it, ends."""
+    last = place
+    while place < len(lines):
+        bare = lines[place].strip()
+        if bare and not bare.startswith("#"):
+            if len(lines[place]) - len(lines[place].lstrip()) <= indent:
+                return last
+            last = place + 1
+        place += 1
+    return last
+
+
+def _flow(lines: list[str]) -> str:
+    """A list or mapping that is written over several lines, in one: the items, a component by its bare name."""
+    text = textwrap.dedent("\n".join(lines))
+    items = re.split(r"^- ", text, flags=re.MULTILINE)
+    if not items[0].strip():
+        return f"[{', '.join(_step(item) for item in items[1:])}]"
+    entries = re.split(r"\n(?=\S)", text)
+    return f"{{{', '.join(' '.join(entry.split()) for entry in entries)}}}" if text else "null"
+
+
+def _step(item: str) -> str:
+    """One item of a list: `_target_` and parameters as `name(key=value)`, other mappings as such, texts as they are."""
+    pairs = [line.strip().partition(": ") for line in item.strip().splitlines()]
+    if not pairs[0][1]:
+        return item.strip()
+    if pairs[0][0] == "_target_":
+        name = pairs[0][2].rpartition(".")[2]
+        return f"{name}({', '.join(f'{key}={value}' for key, _, value in pairs[1:])})"
+    return f"{{{', '.join(f'{key}: {value}' for key, _, value in pairs)}}}"
+
+
+def _targets(key: Key, one: Setting) -> list[str]:
+    """What has a key as a parameter or field: the component, or a class of the schema."""
+    schemas = [f"{_SCHEMA}.{name}" for name in _SCHEMAS.get(key.name.partition(".")[0], ())]
+    trainer = [_TRAINER] if key.group == "trainer" else []
+    return [target for target in (one.target, *schemas, *trainer) if target and target != NEEDED]
+
+
+def _documented_meaning(key: Key, one: Setting) -> str:
+    found = (_documentation(target).get(key.leaf, "") for target in _targets(key, one))
+    return next((text for text in found if text), "")
+
+
+def _comment_of_others(key: Key, one: Setting) -> str:
+    """The comment of another option that gives it to the same component, or section: what it says holds here too."""
+    return next((other.comment for other in key.settings if other.comment and other.target == one.target), "")
+
+
+@functools.cache
+def _documentation(target: str) -> dict[str, str]:
+    """What the docstring of a function or class, and of its base, says of each parameter."""
+    module, _, name = target.rpartition(".")
+    head = _head(module, name)
+    if head is None:
+        defined = signatures.definition(target)
+        if defined is None:
+            return {}
+        head, module = defined[0], defined[1].module
+    base = head.bases[0] if isinstance(head, ast.ClassDef) and head.bases else None
+    is_ours = target.startswith("mlpipe.") and isinstance(base, ast.Name)
+    inherited = _documentation(f"{module}.{base.id}") if is_ours and isinstance(base, ast.Name) else {}
+    return {**inherited, **dict(_arguments(head))}
+
+
+def _head(module: str, name: str) -> ast.FunctionDef | ast.ClassDef | None:
+    """A definition up to the end of its docstring, where a package imports it too; None where it has none.
+
+    To parse whole modules would take most of the time of an answer.
+    """
+    text, word = _source(module), re.escape(name)
+    origin = re.search(rf"^from (mlpipe[\w.]+) import (?:.*, )?(?:(\w+) as )?{word}(?:,|$)", text, re.MULTILINE)
+    if origin:
+        return _head(origin[1], origin[2] or name)
+    found = re.search(rf"^(?:def|class) {word}\b(?:(?!^\S)[\s\S]|^\))*?\"\"\"[\s\S]*?\"\"\"", text, re.MULTILINE)
+    try:
+        node = ast.parse(found[0]).body[0] if found else None
+    except SyntaxError:
+        return None
+    return node if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+
+
+@functools.cache
+def _source(module: str) -> str:
+    file = signatures.module_file(module)
+    return file.read_text("utf-8") if file else ""
+
+
+def _arguments(node: ast.FunctionDef | ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """Name and text of each entry under `Args:` or `Attributes:`, of a class and of its `__init__`."""
+    inner = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+    for one in (node, *(inner if isinstance(node, ast.ClassDef) else ())):
+        text = ast.get_docstring(one) or ""
+        for block in re.findall(r"^(?:Args|Attributes):\n((?:[ ]+.*\n?|\n)+)", text, re.MULTILINE):
+            for entry in _entries(textwrap.dedent(block).splitlines()):
+                if match := _DOCUMENTED.match(entry):
+                    yield match[1], _plain(match[2])
+
+
+def _entries(lines: Iterable[str]) -> Iterator[str]:
+    """Entries that begin at the margin, each with the lines that are indented below it."""
+    entry: list[str] = []
+    for line in lines:
+        if line[:1].strip() and entry:
+            yield " ".join(entry)
+            entry = []
+        entry.append(line.strip())
+    yield " ".join(entry)
+
+
+def _plain(text: str) -> str:
+    """A docstring's words as a configuration says them: null, true and false in place of Python's."""
+    text = " ".join(text.replace("``", "").replace("`", "").split())
+    for python, plain in (("None", "null"), ("True", "true"), ("False", "false")):
+        text = re.sub(rf"\b{python}\b", plain, text)
+    return text

@@ -1,0 +1,196 @@
+"""What a fold is trained with, stage by stage: network, inputs, module and loaders, trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+from torch.optim import Optimizer
+
+from mlpipe.arch import starting
+from mlpipe.arch.classifier import Classifier
+from mlpipe.config.schema import Recipe, Stage
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.loading.loaders import FoldData
+from mlpipe.data.loading.together import JointData
+from mlpipe.data.sampling import Rows
+from mlpipe.data.splits.variants import View
+from mlpipe.learn import checkpoints, features, monitoring, multitask, stages
+from mlpipe.learn.build.loaders import device_steps, fold_data
+from mlpipe.learn.build.loss import build_loss
+from mlpipe.learn.build.network import scale_of, started_network, weights_report
+from mlpipe.learn.build.optimizer import build_optimizers
+from mlpipe.learn.heads import LearnedHead
+from mlpipe.learn.job import FoldJob, Watch
+from mlpipe.learn.machine import device_group
+from mlpipe.learn.machine.device_group import DeviceGroup
+from mlpipe.learn.machine.hardware import Numerics, numerics_for
+from mlpipe.learn.machine.quiet import prepare_torch, quiet
+from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
+from mlpipe.learn.own_parts import own_metrics
+
+
+def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
+    """The network with its first weights, precision and layout, and a report of the weights that it starts from."""
+    prepare_torch(job.recipe.threads)
+    numerics = numerics_for(job.recipe, job.pack, job.kind)
+    seed = draw_seed(job.recipe.seed, job.view.fold, -1)
+    if job.joint is None:
+        network, report = started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
+    else:
+        network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
+        report = starting.load(network, job.start) if job.start is not None else weights_report(network)
+    return network.to(memory_format=torch.channels_last) if numerics.channels_last else network, numerics, report
+
+
+def first_stage(
+    job: FoldJob, watch: Watch, optimizers: Optimizers | None = None
+) -> tuple[FoldModule, FoldData | JointData, Numerics]:
+    """A fold's module with first weights, its loaders, precision and layout, as its first stage begins.
+
+    Args:
+        job: The fold.
+        watch: Asked while features are computed.
+        optimizers: In place of the recipe's.
+    """
+    network, numerics, _ = first_network(job)
+    stage = stages.of(job.recipe)[0]
+    stages.prepare(network, stage, stages.learning(network))
+    recipe = stages.recipe_of(job.recipe, stage)
+    data = _loaders(job, recipe, job.view, inputs_of(job, network, watch))
+    optimizers = optimizers or _optimizers(recipe, data)
+    return _module(job, recipe, network, numerics, data, optimizers), data, numerics
+
+
+def stage_parts(
+    job: FoldJob,
+    recipe: Recipe,
+    network: nn.Module,
+    numerics: Numerics,
+    watch: Watch,
+    stage: Stage,
+    number: int | None,
+    memory: stages.OptimizerMemory | None,
+) -> tuple[FoldModule, FoldData | JointData]:
+    """The module and the loaders of one stage.
+
+    Args:
+        job: The fold.
+        recipe: The recipe with what the stage changes.
+        network: Learns.
+        numerics: Precision and layout.
+        watch: Asked while features are computed.
+        stage: The stage.
+        number: Its number, counted from 0; None where it is the only one.
+        memory: What the optimizer of the stage before knew.
+    """
+    view = stages.view_of(job.view, job.task, stage)
+    data = _loaders(job, recipe, view, inputs_of(job, network, watch))
+    take_up = partial(memory.into, rates=stage.lr is None) if memory is not None and stage.carry else None
+    optimizers = _optimizers(recipe, data, take_up)
+    return _module(job, recipe, network, numerics, data, optimizers, view.train, number), data
+
+
+def inputs_of(job: FoldJob, network: nn.Module, watch: Watch) -> Pack:
+    """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change."""
+    if job.joint is not None or job.recipe.stages or not features.applies(job.recipe, network):
+        return job.pack
+    assert isinstance(network, Classifier)
+    rows = np.union1d(job.view.train, job.view.val)
+    device = "cuda" if torch.cuda.is_available() and job.recipe.trainer.get("accelerator") != "cpu" else "cpu"
+    return features.feature_pack(network.to(device), job.pack, rows, watch.stop_if_asked)
+
+
+def build_trainer(
+    job: FoldJob, recipe: Recipe, precision: Any, callbacks: list[Callback], stage: int, epochs: int
+) -> pl.Trainer:
+    """The trainer of a stage.
+
+    Args:
+        job: The fold.
+        recipe: The recipe with what the stage changes.
+        precision: Lightning's.
+        callbacks: What follows the stage.
+        stage: Its number, counted from 0.
+        epochs: Those of the stages before, from which its own go on.
+    """
+    arguments = {key: value for key, value in recipe.trainer.items() if key != "precision"}
+    arguments["max_epochs"] += epochs
+    written = job.files
+    logs = written.logs / f"stage{stage}" if recipe.stages else written.logs
+    with quiet():
+        trainer = pl.Trainer(
+            **device_group.trainer_arguments(arguments, job.shard),
+            precision=precision,
+            callbacks=callbacks,
+            # Named, so that Lightning does not take a Slurm job's signals and tasks for its own.
+            plugins=[checkpoints.PlainCheckpointIO(), LightningEnvironment()],
+            logger=written.logging.build(logs) or False,
+            log_every_n_steps=int(written.logging.params.get("every_n_steps", 50)),
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+    stages.start_at(trainer, epochs)
+    return trainer
+
+
+def _loaders(job: FoldJob, recipe: Recipe, view: View, pack: Pack) -> FoldData | JointData:
+    if job.joint is None:
+        return fold_data(recipe, job.task, view, pack, job.num_workers, shard=job.shard)
+    return multitask.fold_data(recipe, job.task, view, pack, job.joint, job.num_workers)
+
+
+def _optimizers(
+    recipe: Recipe,
+    data: FoldData | JointData,
+    take_up: Callable[[nn.Module, Optimizer], None] | None = None,
+) -> Optimizers:
+    return build_optimizers(recipe, len(data.train_dataloader()), monitoring.monitor_direction(recipe), take_up)
+
+
+def _module(
+    job: FoldJob,
+    recipe: Recipe,
+    network: nn.Module,
+    numerics: Numerics,
+    data: FoldData | JointData,
+    optimizers: Optimizers,
+    rows: Rows | None = None,
+    number: int | None = None,
+) -> FoldModule:
+    """A stage's module; `rows` are those that it learns from, in place of all training rows of the fold."""
+    task, rows = job.task, job.view.train if rows is None else rows
+    learning = Learning(
+        monitoring.val_metrics(recipe, task),
+        recipe.seed,
+        job.view.fold,
+        device_steps=device_steps(recipe, job.pack.peak),
+        channels_last=numerics.channels_last,
+        clip=recipe.clip,
+        group=_device_group(job, data),
+        own_metrics=own_metrics.measures(recipe.metrics, job.kind, len(task.classes)),
+        while_training=recipe.metrics.while_training,
+        batch_sizes=data.batch_sizes,
+        weighing=None if job.joint is None else multitask.weighing(task, job.joint),
+    )
+    loss, scale = build_loss(recipe, task, rows), scale_of(task, rows)
+    heads = [LearnedHead(TARGET, job.kind, len(task.classes), loss, scale)]
+    heads += [] if job.joint is None else multitask.partner_heads(recipe, job.pack, job.joint)
+    return FoldModule(network, heads, optimizers, learning, number)
+
+
+def _device_group(job: FoldJob, data: FoldData | JointData) -> DeviceGroup:
+    """The processes that learn the fold; several of them learn no other tasks with it."""
+    if isinstance(data, JointData):
+        return DeviceGroup()
+    return DeviceGroup(job.shard, data.train_sampler().share, data.val_batches)

@@ -1,0 +1,451 @@
+"""`mml help WORD`, `mml train --help WORD`: what modes, groups, options and keys mean, and where a word occurs.
+
+mml help                    modes, groups and their options
+mml help train              a mode: its keys
+mml help optimizer          a group: its options and their keys
+mml help optimizer=sgd      an option: its keys
+mml help optimizer.lr       a key: its meaning, values and defaults, and where it is used
+mml help learning rate      keys, options and lines of the documentation that have these words
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from mlpipe.config import catalog, keys
+from mlpipe.config.keys import NEEDED, Key
+from mlpipe.errors import INPUT_IS_WRONG, listing
+from mlpipe.modes import WORDS
+from mlpipe.modes.terminal import paragraph, table
+
+# What people change first, in the order of a run.
+FIRST = (
+    "task.root", "proj", "seed", "time_limit", "trainer.max_epochs", "trainer.accelerator", "trainer.devices",
+    "trainer.precision", "optimizer.lr", "optimizer.weight_decay", "lr_scheduler.warmup_epochs", "sampling.batch_size",
+    "preprocessing.size", "arch.pretrained", "arch.freeze", "loss.label_smoothing", "loss.class_weights", "split.folds",
+    "metrics.monitor", "sys.num_workers",
+)  # fmt: skip
+_MORE = (
+    "mml help optimizer          a group: its options and their keys",
+    "mml help optimizer=sgd      an option: its keys",
+    "mml help optimizer.lr       a key: meaning, values, defaults, where it is used",
+    "mml help learning rate      keys, options and pages that have these words",
+    "docs/keys.md                all keys; mml train --cfg job: the configuration of a command",
+)  # fmt: skip
+_MOST, _MOST_PAGES, _NOWHERE = 12, 3, 3
+
+
+def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
+    """Print what is known of the words: a page, or where they occur.
+
+    Args:
+        words: The words, of which a mode may be the first; none for the first page.
+        extra: Further folders of configuration files.
+
+    Returns:
+        0, or 2 where nothing is known.
+    """
+    mode, known = "", [word.strip().rstrip(".=") for word in words if word not in ("-h", "--help")]
+    known = [word for word in known if word]
+    if len(known) > 1 and known[0] in catalog.options("mode", extra):
+        mode, known = known[0], known[1:]
+        # What is a key of the mode is meant by its last word, too.
+        own = keys.of_option("mode", mode, extra)
+        known = [f"mode.{word}" if f"mode.{word}" in own else word for word in known]
+    if not known:
+        print(front())
+    elif mode and sum("=" in word for word in known) > 1:
+        # A whole command, of which nothing by itself is asked for.
+        print(mode_page(mode, extra))
+    elif pages := [page for word in known for page in _pages(word, mode, extra)] if _are_names(known) else []:
+        print("\n\n".join(pages))
+    elif not any(_is_no_option(word, extra) for word in known) and (found := occurrences(known)):
+        print("\n\n".join(found))
+    else:
+        print(_unknown(" ".join(known)), file=sys.stderr)
+        return INPUT_IS_WRONG
+    return 0
+
+
+def front() -> str:
+    """The first page: modes, groups with their options, options of the command line."""
+    lines = ["mml MODE [group=option] [key=value] ...", "", "modes (mml MODE --help shows a mode's keys):"]
+    lines += [f"  {name:9} {catalog.purpose('mode', name)}" for name in catalog.options("mode")]
+    lines += ["", "words that run nothing:", *(f"  {name:9} {purpose}" for name, purpose in WORDS.items())]
+    lines += ["", "groups and their options, the one that is used by itself first:", *_groups()]
+    lines += [
+        "",
+        "arch=NAME also takes every timm name, also with a tag (resnet18.a1_in1k); task=NAME also takes a task created earlier.",
+        "-m runs every combination of comma-separated values: mml train arch=resnet18,resnet50 -m",
+        "hpo=optuna searches: mml train hpo=optuna search_space=basic hpo.trials=20 hpo.study=first",
+        "--cfg job shows the configuration, --dry-run the plan, --json prints results as JSON, --config-dir DIR adds",
+        "a folder of configuration files, --version prints the version.",
+        "",
+        "more:",
+        *(f"  {line}" for line in _MORE),
+    ]
+    return "\n".join(lines)
+
+
+def mode_page(mode: str, extra: tuple[Path, ...] = ()) -> str:
+    """A mode: what it is for, its keys, and where it learns the groups and the keys that are changed first."""
+    own = keys.of_option("mode", mode, extra)
+    lines = [f"mml {mode} [group=option] [key=value] ...", "", *_head("mode", mode, extra)]
+    if own:
+        lines += ["", "keys of the mode:", *table(_row(key, mode) for key in own.values())]
+    if "mode.nested" in own:
+        lines += ["", "groups and their options, the one that is used by itself first:", *_groups()]
+        lines += ["", "keys that are changed first:", *table(_row(key, _usual(key)) for key in map(_key, FIRST))]
+        lines += ["", "more:", *(f"  {line}" for line in _MORE)]
+    else:
+        lines += ["", "Groups (task=NAME and others) and keys of no mode (proj=NAME and others): mml help"]
+    return "\n".join(lines)
+
+
+def group_page(group: str, extra: tuple[Path, ...] = ()) -> str:
+    """A group: its options, the keys of the one that is used by itself, and those that only others have."""
+    names = keys.options(group, extra)
+    chosen = keys.defaults().get(group, "")
+    also = next((f", also written {short}" for short, full in catalog.ALIASES.items() if full == group), "")
+    lines = [f"{group}=OPTION{also}; options{', ' + chosen + ' where nothing is said' if chosen else ''}:"]
+    lines += table((name, _first(group, name, extra).partition(": mml ")[0]) for name in names)
+    found = list(keys.of_group(group, extra).values())
+    of_chosen = [key for key in found if chosen in key.options]
+    others = [key for key in found if chosen not in key.options]
+    if of_chosen:
+        lines += ["", f"keys of {group}={chosen}:", *table(_row(key, chosen) for key in of_chosen)]
+    if others:
+        title = f"keys that {group}={chosen} does not have:" if of_chosen else "keys:"
+        lines += ["", title, *table(_row_of_some(key, names) for key in others)]
+    if further := keys.further(group):
+        lines += ["", "keys that may be given besides:", *table(_row(key, "") for key in further.values())]
+    lines += ["", f"mml help {group}=OPTION shows one option, mml help KEY all that is known of a key."]
+    return "\n".join([*lines, *_named_in(rf"\b{group}=")])
+
+
+def option_page(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
+    """An option: what it is for and its keys with their whole meaning."""
+    own = keys.of_option(group, option, extra)
+    lines = [f"{group}={option}", "", *_head(group, option, extra)]
+    if own:
+        lines += ["", "keys:"]
+        lines += table((key.name, _default(key, option), key.meaning(option)) for key in own.values())
+    return "\n".join([*lines, *_named_in(rf"\b{group}={option}\b")])
+
+
+def key_page(key: Key, option: str = "") -> str:
+    """A key: meaning, values, defaults of all options, where it is used, pages that tell of it.
+
+    Args:
+        key: The key.
+        option: The option that is asked about; empty: the group's own choice.
+    """
+    usual = option or _usual(key)
+    facts: list[tuple[str, str]] = [("meaning", key.meaning(usual))]
+    meanings: dict[str, list[str]] = {}
+    for one in key.settings:
+        meanings.setdefault(key.meaning(one.option), []).append(one.option)
+    facts += [(f"in {listing(names, most=4)}", text) for text, names in meanings.items() if text != key.meaning(usual)][
+        :_MOST
+    ]
+    if values := key.values(usual):
+        facts.append(("values", values))
+    facts += [("default", text) for text in _defaults(key)]
+    missing = [name for name in keys.options(key.group) if name not in key.options] if key.group else []
+    if key.group and key.group != "trainer":
+        whole = f"all of {key.group}" if not missing else listing(key.options, most=30)
+        facts.append(("modes" if key.group == "mode" else "options", whole))
+    facts += [("used by", text) for text in _users(key)]
+    example = f"mml {usual if key.group == 'mode' else 'train'} {key.name}=VALUE"
+    facts.append(("write", f"{example} ({key.group}={usual} has it)" if _needs_option(key, usual) else example))
+    return "\n".join([key.name, *table(facts), *_named_in(_naming(key.name))])
+
+
+def _naming(name: str) -> str:
+    """How a page names a key: a short name is a word of the language, too."""
+    return rf"(?<![\w.]){re.escape(name)}\b" if "." in name else rf"(?<![\w.-]){name}=|`{name}`"
+
+
+def occurrences(words: Sequence[str]) -> list[str]:
+    """Where all words occur: groups, keys, options and modes, pages of the documentation; empty: nowhere.
+
+    Args:
+        words: The words; case does not matter, and what begins with a word counts.
+    """
+    # Of an override that sets no key its name is looked for.
+    texts = [text.partition("=")[0] or text for text in words]
+    wanted = [word.lower() for text in texts for word in text.split()]
+    found = _occurrences(wanted, len(wanted))
+    if not found and len(wanted) > 1:
+        # Most of the words, where nothing has them all.
+        found = next((some for least in range(len(wanted) - 1, 0, -1) if (some := _occurrences(wanted, least))), [])
+        return (
+            [f"nothing has all words; {'one of them is' if len(wanted) == 2 else 'most of them are'} in:", *found]
+            if found
+            else []
+        )
+    return found
+
+
+def _occurrences(wanted: Sequence[str], least: int) -> list[str]:
+    """Where so many of the words occur."""
+    found = []
+    if named := [group for group in _all_groups() if sum(word in group for word in wanted) >= least]:
+        found.append("\n".join(["groups:", *table((group, ", ".join(keys.options(group))) for group in named)]))
+    rows = [(_rank(wanted, least, key.leaf, key.meaning()), key) for key in keys.all_keys().values()]
+    # What people change first is looked for more than others, what a task recommends less.
+    best = sorted(
+        (
+            rank - (key.name in FIRST),
+            FIRST.index(key.name) if key.name in FIRST else len(FIRST),
+            key.name.startswith("recommend."),
+            at,
+        )
+        for at, (rank, key) in enumerate(rows)
+        if rank < _NOWHERE
+    )
+    if best:
+        shown = table((rows[at][1].name, rows[at][1].summary()) for *_, at in best[:_MOST])
+        found.append("\n".join(["keys:", *shown, *_rest(len(best))]))
+    listed = []
+    for group, name in _options():
+        purpose = catalog.purpose(group, name)
+        if (rank := _rank(wanted, least, name, purpose)) < _NOWHERE:
+            listed.append((rank, f"{group}={name}" if group != "mode" else f"mml {name}", purpose))
+    if listed:
+        shown = table((name, purpose) for _, name, purpose in sorted(listed)[:_MOST])
+        found.append("\n".join(["options and modes:", *shown, *_rest(len(listed))]))
+    if least == len(wanted):
+        found += _pages_with(lambda line: all(word in line.lower() for word in wanted), _MOST // 2)
+    return found
+
+
+def _pages(word: str, mode: str, extra: tuple[Path, ...]) -> list[str]:
+    """The pages that a word names by itself, in small letters too."""
+    return list(_named(word, mode, extra)) or list(_named(word.lower(), mode, extra))
+
+
+def _named(word: str, mode: str, extra: tuple[Path, ...]) -> Iterator[str]:
+    """The pages of a mode, of one of the words beside them, a group, an option, a key."""
+    name, equals, option = word.partition("=")
+    head, dot, rest = name.partition(".")
+    name = f"{catalog.ALIASES.get(head, head)}{dot}{rest}"
+    groups = [*catalog.groups(extra), keys.LAUNCHER]
+    if not equals and name in catalog.options("mode", extra):
+        yield mode_page(name, extra)
+    elif not equals and name in WORDS:
+        yield _manual(name)
+    if name in groups and option in catalog.options(name, extra):
+        yield option_page(name, option, extra) if name != "mode" else mode_page(option, extra)
+    elif name in groups and (not equals or not option or name == "task"):
+        yield group_page(name, extra)
+    elif name == "arch" and _is_network(option):
+        yield option_page(name, "timm", extra)
+    elif (key := keys.find(name)) is not None:
+        yield key_page(key, mode if mode in key.options else "")
+    elif not equals and (below := [key for key in keys.all_keys() if key.startswith(f"{name}.")]):
+        yield "\n".join([f"{name}: keys", *table(_row(_key(one), "") for one in below)])
+
+
+def _manual(word: str) -> str:
+    """How a word that runs nothing is used: what the docstring of its module says."""
+    name = f"mlpipe.modes.{word}"
+    text = importlib.import_module(name).__doc__ if importlib.util.find_spec(name) else None
+    return inspect.cleandoc(text) if text else f"mml {word}: {WORDS[word]}"
+
+
+def _is_no_option(word: str, extra: tuple[Path, ...]) -> bool:
+    """Whether a word chooses an option that a group does not have."""
+    return word.partition("=")[0] in catalog.groups(extra) and "=" in word
+
+
+def _is_network(name: str) -> bool:
+    from mlpipe.arch.names import is_network
+
+    return is_network(name)
+
+
+def _are_names(words: Sequence[str]) -> bool:
+    """Whether words are names of pages, and no phrase to look for: one word, or keys and options one after the other."""
+    return len(words) == 1 or all("." in word or "=" in word for word in words)
+
+
+def _unknown(text: str) -> str:
+    """The sentence for what nothing is known of, with near names."""
+    names = [*catalog.groups(), *catalog.options("mode"), *WORDS, *catalog.ALIASES, *keys.all_keys()]
+    leaves = {key.leaf: key.name for key in keys.all_keys().values()}
+    shown = {f"{group}={name}": f"{group}={name}" for group, name in _options() if group != "mode"}
+    bare = {name: full for full in shown for name in [full.partition("=")[2]]}
+    table = {**bare, **leaves, **shown, **{name: name for name in names}}
+    near = [table[one] for one in difflib.get_close_matches(text.lower(), table, n=4, cutoff=0.6)]
+    fix = f"near names: {listing(dict.fromkeys(near))}" if near else "mml help lists modes, groups and options"
+    if not near and (networks := _networks(text)):
+        fix = f"for networks: mml models {networks}"
+    return f"help: nothing is known of {text!r}; {fix}"
+
+
+def _networks(text: str) -> str:
+    """The word itself where names of networks have it in them; empty: none do."""
+    from mlpipe.arch.names import timm_names
+
+    return text if any(text.lower() in name for name in timm_names()) else ""
+
+
+def _key(name: str) -> Key:
+    found = keys.find(name)
+    assert found is not None, name
+    return found
+
+
+def _usual(key: Key) -> str:
+    """The option whose say of a key is shown: the group's own choice, else the plainest one that has it."""
+    preferred = (keys.defaults().get(key.group, ""), "train", "folder")
+    return next((name for name in preferred if name in key.options), key.settings[0].option)
+
+
+def _needs_option(key: Key, option: str) -> bool:
+    return bool(key.group) and key.group != "mode" and option != keys.defaults().get(key.group)
+
+
+def _row(key: Key, option: str) -> tuple[str, str, str]:
+    one = option or _usual(key)
+    return key.name, _default(key, one), key.summary(one)
+
+
+def _row_of_some(key: Key, names: Sequence[str]) -> tuple[str, str, str]:
+    """A key that not every option has: which ones have it stands behind its meaning."""
+    one = _usual(key)
+    if len(key.options) == len(names):
+        return _row(key, one)
+    return key.name, _default(key, one), f"{key.summary(one).rstrip('.')} ({listing(key.options, most=4)})."
+
+
+def _default(key: Key, option: str) -> str:
+    """A default in a few letters: what stands in the file, or the key that it is taken from."""
+    text = key.default(option) or "not set"
+    if text == NEEDED:
+        return "(needed)"
+    text = keys.referred(text) or text
+    return text if len(text) <= 24 else f"{text[:21]}..."
+
+
+def _defaults(key: Key) -> Iterator[str]:
+    """The defaults of a key, each with the options that have it, the most frequent first; what they are taken from."""
+    by_text: dict[str, list[str]] = {}
+    for one in key.settings:
+        by_text.setdefault(one.default or "not set", []).append(one.option)
+    for text, names in sorted(by_text.items(), key=lambda pair: -len(pair[1])):
+        where = "" if len(by_text) == 1 else f" in {listing([name or 'other tasks' for name in names], most=8)}"
+        shown = "has none: it must be given" if text == NEEDED else text
+        yield f"{shown}{where}{_taken(text)}"
+
+
+def _taken(text: str) -> str:
+    """What a default that is another key's value comes to, and which tasks say otherwise."""
+    name = keys.referred(text)
+    if not name or (key := keys.find(name)) is None:
+        return ""
+    others = [f"{one.option} {one.default}" for one in key.settings[1:]] if key.group == "" else []
+    return f", which is {key.default()}{' (task=' + listing(others, most=8) + ')' if others else ''}"
+
+
+def _users(key: Key) -> Iterator[str]:
+    """What is given a key, and the keys whose default is taken from it."""
+    targets = dict.fromkeys(one.target for one in key.settings if one.target.startswith("mlpipe."))
+    if targets:
+        yield listing(targets, most=6)
+    if below := keys.references(key.name):
+        yield f"{listing(below, most=8)}, which {'takes' if len(below) == 1 else 'take'} it by default"
+
+
+def _groups() -> list[str]:
+    shorts = {full: short for short, full in catalog.ALIASES.items()}
+    named = [(group, f"{group} ({shorts[group]})" if group in shorts else group) for group in catalog.groups()]
+    rows = [(shown, ", ".join(keys.options(group))) for group, shown in named if group != "mode"]
+    return table([*rows, (keys.LAUNCHER, f"{', '.join(keys.options(keys.LAUNCHER))} (with -m)")])
+
+
+def _options() -> Iterator[tuple[str, str]]:
+    return ((group, name) for group in _all_groups() for name in catalog.options(group))
+
+
+def _all_groups() -> list[str]:
+    return [*catalog.groups(), keys.LAUNCHER]
+
+
+def _head(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
+    """The comment at the top of an option's file: its purpose, and what else there is to say."""
+    first, *others = _comment(group, option, extra)
+    return [*paragraph(first), *paragraph(" ".join(others))]
+
+
+def _first(group: str, option: str, extra: tuple[Path, ...]) -> str:
+    """The purpose of an option, as `catalog.purpose` has it of those of the program."""
+    return _comment(group, option, extra)[0]
+
+
+def _comment(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
+    lines = keys.option_text(group, option, extra).splitlines()
+    end = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return [line.lstrip("# ") for line in lines[:end] if not line.startswith("# @")] or [""]
+
+
+def _rank(wanted: Sequence[str], least: int, name: str, text: str) -> int:
+    """0: the words are the name; 1: the name has so many in it; 2: name and text have; `_NOWHERE`: they have not."""
+    if "_".join(wanted) == name:
+        return 0
+    if sum(word in name for word in wanted) >= least:
+        return 1
+    lower = f"{name} {text}".lower()
+    beginnings = set(re.split(r"[\W_]+", lower))
+    fits = (any(one.startswith(word) for one in beginnings) if word.isalnum() else word in lower for word in wanted)
+    return 2 if sum(fits) >= least else _NOWHERE
+
+
+def _rest(count: int) -> list[str]:
+    return [f"  and {count - _MOST} more"] if count > _MOST else []
+
+
+@cache
+def _texts() -> dict[str, list[str]]:
+    """The lines of each page of the documentation but the list of keys; empty where it is not there."""
+    folder = catalog.docs_dir()
+    found = sorted(file for file in folder.rglob("*.md") if file.name != "keys.md") if folder.is_dir() else []
+    return {f"docs/{file.relative_to(folder).as_posix()}": file.read_text("utf-8").splitlines() for file in found}
+
+
+def _pages_with(fits: Callable[[str], bool], most: int) -> list[str]:
+    """The pages with lines that fit, those whose title does first, then those with most such lines: page, title, line."""
+    found = []
+    for page, lines in _texts().items():
+        if places := [at for at, line in enumerate(lines) if fits(line)]:
+            found.append((not fits(_title(lines, page)), -len(places), page, places[0]))
+    shown = [line for *_, page, place in sorted(found)[:most] for line in _quoted(page, place)]
+    rest = [f"  and {len(found) - most} more"] if len(found) > most else []
+    return ["\n".join(["pages:", *shown, *rest])] if found else []
+
+
+def _named_in(pattern: str) -> list[str]:
+    """The pages that name something, below a page of help."""
+    named = re.compile(pattern)
+    found = _pages_with(lambda line: named.search(line) is not None, _MOST_PAGES)
+    return ["", *found] if found else []
+
+
+def _title(lines: Sequence[str], page: str) -> str:
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), Path(page).stem)
+
+
+def _quoted(page: str, place: int) -> Iterator[str]:
+    lines = _texts()[page]
+    yield f"  {page}:{place + 1} ({_title(lines, page)})"
+    line = lines[place].strip().strip("|").strip()
+    yield from textwrap.wrap(line, 100, initial_indent="      ", subsequent_indent="      ", max_lines=2)

@@ -1,0 +1,158 @@
+"""`mml models PATTERN ...`: networks by name, with parameters, size of images and pretrained weights.
+
+    mml models 'resnet*'            names that begin with resnet
+    mml models convnext nano        names that have both words in them
+    mml models efficientnet small   where no name has it, small is fewer than 30 M parameters (tiny, base, large alike)
+    mml models resnet50.a1_in1k     the network of these weights
+    mml models 'resnet*' --json     the same as JSON
+
+Parameters are counted with a head of 1,000 classes; size is that of the images that the pretrained weights were trained on
+(preprocessing.size may be another). The weights that arch.pretrained=true takes stand first, others are chosen by
+arch=NAME.TAG. Sizes come from a table beside the program, so that no network has to be made: `?` is a network that is newer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mlpipe.arch import names, network_sizes
+from mlpipe.config import catalog
+from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.modes.terminal import table
+
+_FLAGS = ("--json",)
+# What timm calls an entry of its tables that has no weights.
+_NONE = "untrained"
+# What people call sizes, in parameters from and below; for names that do not say it themselves.
+_SIZES = {"tiny": (0, 10e6), "small": (0, 30e6), "base": (30e6, 100e6), "large": (100e6, 1e12), "huge": (500e6, 1e12)}
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the networks that all patterns fit, the smallest first, and the options of `arch` that they fit.
+
+    Args:
+        words: Patterns with `*` and `?`, or parts of names; `--json`.
+
+    Raises:
+        ConfigError: When none fits, with near names; when an option is unknown.
+    """
+    if unknown := [word for word in words if word.startswith("-") and word not in _FLAGS]:
+        raise ConfigError(problem(unknown[0], "unknown option", fix="mml models PATTERN ... or --json"))
+    patterns = [word.lower().removeprefix("arch=").removeprefix("arch.name=") for word in words if word not in _FLAGS]
+    options, found, note = matching_options(patterns), matching(patterns), ""
+    if not options and not found and (sizes := [word for word in patterns if word in _SIZES]):
+        found = _of_sizes(matching([word for word in patterns if word not in _SIZES]), sizes)
+        note = "".join(f"; {word}: {_bounds(*_SIZES[word])}" for word in sizes)
+    if not options and not found:
+        raise ConfigError(_nothing(patterns))
+    if "--json" in words:
+        print(json.dumps({"networks": found, "options": options}, indent=1))
+    elif not patterns:
+        print("\n".join([*_shown_options(options), "", *_hints(len(found))]))
+    else:
+        shown = _shown(found, patterns, note) if found else []
+        print("\n".join([*_shown_options(options), *([""] if options and found else []), *shown]))
+    return 0
+
+
+def matching(patterns: Sequence[str]) -> list[dict[str, Any]]:
+    """The networks that all patterns fit, those with the fewest parameters first.
+
+    Args:
+        patterns: In small letters, see `main`.
+
+    Returns:
+        Of each its `name`, `parameters` and `size` (None where they are not known) and its `weights`, the tags.
+    """
+    tags, sizes = names.all_timm_tags(), network_sizes.table()
+    found = []
+    for name in names.timm_names():
+        own = [tag for tag in tags.get(name, ()) if tag != _NONE]
+        size = sizes.get(name)
+        own.sort(key=lambda tag: (size is None or tag != size.weights, tag))
+        if all(_fits(pattern, name, own) for pattern in patterns):
+            parameters = size.parameters if size else None
+            found.append({"name": name, "parameters": parameters, "size": (size and size.size) or None, "weights": own})
+    return sorted(found, key=lambda one: (one["parameters"] is None, one["parameters"] or 0, one["name"]))
+
+
+def matching_options(patterns: Sequence[str]) -> list[dict[str, str]]:
+    """The options of `arch` whose names all patterns fit: `option`, `purpose`."""
+    return [
+        {"option": f"arch={name}", "purpose": catalog.purpose("arch", name)}
+        for name in catalog.options("arch")
+        if all(_fits(pattern, name, ()) for pattern in patterns)
+    ]
+
+
+def _fits(pattern: str, name: str, tags: Sequence[str]) -> bool:
+    """Whether a name has the pattern in it, or is what a pattern with `*` or `?` says; a tag stands behind a point."""
+    wild = any(sign in pattern for sign in "*?[")
+    lower = name.lower()
+    if "." in pattern:
+        full = [f"{lower}.{tag.lower()}" for tag in tags]
+        return any(fnmatch.fnmatchcase(one, pattern if wild else f"{pattern}*") for one in full)
+    return fnmatch.fnmatchcase(lower, pattern) if wild else pattern in lower
+
+
+def _of_sizes(found: Sequence[dict[str, Any]], words: Sequence[str]) -> list[dict[str, Any]]:
+    """The networks of the sizes that all words stand for."""
+    bounds = [_SIZES[word] for word in words]
+    return [
+        one
+        for one in found
+        if one["parameters"] is not None and all(least <= one["parameters"] < most for least, most in bounds)
+    ]
+
+
+def _bounds(least: float, most: float) -> str:
+    upper = f"fewer than {_count(int(most))} parameters" if most < 1e12 else ""
+    lower = f"{_count(int(least))} parameters or more" if least else ""
+    return " and ".join(part for part in (lower, upper) if part)
+
+
+def _nothing(patterns: Sequence[str]) -> str:
+    """The sentence where nothing fits: what a network is called now, or near names."""
+    text = " ".join(patterns)
+    if new := names.renamed().get(text):
+        return problem("models", f"timm calls it {new}", got=text, fix=f"write arch={new}")
+    known = [*names.timm_names(), *catalog.options("arch")]
+    bare = text.replace("-", "_").replace(" ", "_").strip("*")
+    near = difflib.get_close_matches(bare, known, n=5, cutoff=0.6) or [name for name in known if bare[:6] in name][:5]
+    fix = f"near names: {listing(near)}" if near else "mml models 'resnet*' shows some"
+    return problem("models", "no network has such a name", got=text, fix=fix)
+
+
+def _shown(found: Sequence[dict[str, Any]], patterns: Sequence[str], note: str) -> list[str]:
+    rows = [
+        (one["name"], _count(one["parameters"]), one["size"] or "?", ", ".join(one["weights"]) or "none")
+        for one in found
+    ]
+    first = max(found, key=lambda one: (one["name"] in patterns, bool(one["weights"])))
+    example = f"arch={first['name']}" + (f" or arch={first['name']}.{first['weights'][0]}" if first["weights"] else "")
+    header = [("network", "parameters", "size", "weights, that of arch.pretrained=true first")]
+    return [*table([*header, *rows]), "", f"{len(found)} of timm's networks{note}; mml train {example}"]
+
+
+def _count(parameters: int | None) -> str:
+    """Millions with three digits: 0.43 M, 5.29 M, 25.6 M, 1,011 M."""
+    if parameters is None:
+        return "?"
+    millions = parameters / 1e6
+    return f"{millions:,.0f} M" if millions >= 100 else f"{millions:.3g} M"
+
+
+def _shown_options(options: Sequence[dict[str, str]]) -> list[str]:
+    return table((one["option"], one["purpose"].partition(": mml ")[0]) for one in options)
+
+
+def _hints(count: int) -> list[str]:
+    return [
+        f"and {count} networks of timm, by name (arch=resnet18, arch=resnet18.a1_in1k):",
+        "  mml models 'resnet*'            names that begin with resnet",
+        "  mml models convnext nano        names that have both words in them",
+    ]

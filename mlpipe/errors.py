@@ -252,6 +252,17 @@ def listing(names: Iterable[object], *, most: int = 10) -> str:
     return ", ".join(all_names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def counted(many: int, what: str, several: str = "") -> str:
+    """A number with its noun: `1 image`, `3 images`.
+
+    Args:
+        many: How many.
+        what: One of them, with a verb where the sentence goes on: `image is`.
+        several: Any other number of them, `images are`; empty: `what` with an s.
+    """
+    return f"{many} {what}" if many == 1 else f"{many} {several or what + 's'}"
+
+
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

@@ -77,6 +77,10 @@ def test_help_names_every_mode_and_group(capsys: pytest.CaptureFixture[str]) -> 
         (["post", "proj=x"], "proj: there is no project x in"),
         (["test", "proj=x"], "proj: there is no project x in"),
         (["verify", "proj=x"], "proj: there is no project x in"),
+        (["clean", "proj=x", "mode.all=true"], "proj: there is no project x in"),
+        (["evaluate", "proj=x"], "proj: there is no project x in"),
+        (["upgrade", "proj=x", "mode.version=0.1.0"], "proj: there is no project x in"),
+        (["downgrade", "proj=x", "mode.version=0.1.0"], "proj: there is no project x in"),
         (["predict"], "task fashion_mini: project default has no trained record of it"),
     ],
 )
@@ -88,6 +92,20 @@ def test_refused_with_one_sentence_and_nothing_written(
     assert sentence in shown
     assert "Traceback" not in shown
     assert not (tmp_path / "results").exists()
+
+
+def test_looking_at_a_task_makes_no_project(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = ["info", "task=digits", "mode.subroutines=[tasks,hpo,samples,models,more_data,report]"]
+    assert main(asked) == 0
+    told = capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+    plots = tmp_path / "data" / "digits" / "plots"
+    assert sorted(path.name for path in plots.iterdir()) == ["samples_digits.png", "task_digits.png", "tasks.png"]
+    assert f"look at: {plots / 'tasks.png'}" in told and "so that there is nothing to report" in told
+    # Beside a project they lie in it.
+    (tmp_path / "results" / "default" / "runs").mkdir(parents=True)
+    assert main(["info", "task=digits"]) == 0
+    assert (tmp_path / "results" / "default" / "reports" / "plots" / "tasks.png").is_file()
 
 
 @pytest.mark.parametrize("mode", ["post", "info", "predict", "test"])

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mlpipe.arch import resampling, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.timm_body import Body, State
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 _HEADS, _DECODER = "heads.", "decoder."
 # The deepest wrapper whose name is looked for before the names of tensors.
@@ -377,7 +377,7 @@ def _report(state: Mapping[str, Tensor], taken: Taken) -> str:
     missing, decoder = _lost(state, taken)
     news = [name for name in state if name.startswith(_HEADS) and name not in taken.state] + decoder
     misshapen = [f"{name}: {shapes}" for name, shapes in taken.misshapen.items()]
-    parts = [f"{len(taken.state)} tensors loaded"]
+    parts = [f"{counted(len(taken.state), 'tensor')} loaded"]
     for word, names in (
         ("missing", missing),
         ("unused", [*taken.unused, *taken.outside]),

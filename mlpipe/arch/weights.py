@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mlpipe import files
-from mlpipe.errors import DataError, first_line, listing, problem
+from mlpipe.errors import DataError, counted, first_line, listing, problem
 
 # So many of a network's tensors may be missing in a file that is said to be its.
 MOST_MISSING = 0.1
@@ -49,7 +49,7 @@ class Match:
 
     def sentence(self) -> str:
         """The report in one sentence."""
-        parts = [f"{len(self.loaded)} tensors loaded"]
+        parts = [f"{counted(len(self.loaded), 'tensor')} loaded"]
         for word, names in (
             ("missing", self.missing),
             ("unused", self.unexpected),

@@ -48,6 +48,12 @@ def targets(group: str) -> frozenset[str]:
     return frozenset(name for option in options(group) for name in _TARGET.findall(option_text(group, option)))
 
 
+def named(group: str) -> str:
+    """A group by the names that a command line may call it: `callbacks (cbs for short)`."""
+    short = [alias for alias, name in ALIASES.items() if name == group]
+    return f"{group} ({short[0]} for short)" if short else group
+
+
 def check_mode(mode: str, extra: tuple[Path, ...] = (), *, also: Iterable[str] = ()) -> None:
     """See that there is such a mode.
 

@@ -189,7 +189,7 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     meant = re.fullmatch(r"did you mean '(.*)'\?", fix)
     # Gone on with what was meant, so that its keys are checked as well.
     texts = [f"{group}={meant[1]}"] if meant and meant[1] in known else []
-    return texts, [problem(group, "unknown option", got=name, fix=fix)]
+    return texts, [problem(catalog.named(group), "unknown option", got=name, fix=fix)]
 
 
 def _unknown_network(key: str, name: str, facts: Facts, options: Sequence[str] = ()) -> str:

@@ -13,7 +13,7 @@ from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.source import finished
 from mlpipe.data.task import Part, Row, Task
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 
 class TaskCreator:
@@ -102,7 +102,7 @@ class TaskCreator:
             raise DataError(problem(self._name, "has no samples", fix="add them with TaskCreator.add"))
         without = [row.id for row in self._rows if row.part in ("train", "val") and row.fold < 0]
         if self._existing and without:
-            wrong = f"{len(without)} training images have no fold ({listing(without, most=3)})"
+            wrong = f"{counted(len(without), 'training image has', 'training images have')} no fold ({listing(without, most=3)})"
             raise DataError(problem(self._name, wrong, fix="give add(..., fold=N), or call split_folds()"))
         paths = [self._root / row.id for row in self._rows]
         looks = file_headers.look(paths)

@@ -16,7 +16,7 @@ from mlpipe.config.recipe_file import SEARCH, as_text, groups_of
 from mlpipe.data import user_code
 from mlpipe.dialects import detect
 from mlpipe.dialects.translation import Translation
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.running import launch
 from mlpipe.running.launch import Command, Prepared
 
@@ -154,8 +154,8 @@ def _require_values(path: Path, translation: Translation, overrides: Sequence[st
 
 def _notes(recipe: str, path: Path, translation: Translation) -> list[str]:
     lint = [f"recipe {line}" for line in translation.of_fate("lint")]
-    differing = len(translation.of_fate("differs"))
+    told = counted(len(translation.of_fate("differs")), "key differs", "keys differ")
     return [
-        f"recipe {path.name} ({translation.dialect}): {differing} keys differ; mml convert recipe={recipe} says how",
+        f"recipe {path.name} ({translation.dialect}): {told}; mml convert recipe={recipe} says how",
         *lint,
     ]

@@ -16,7 +16,7 @@ from torch import nn
 
 from mlpipe import errors, files
 from mlpipe.config.schema import Healing
-from mlpipe.errors import TrainingError, first_line
+from mlpipe.errors import TrainingError, counted, first_line
 from mlpipe.learn.gradients import microbatches
 
 Event = dict[str, Any]
@@ -167,14 +167,13 @@ class Healed:
             raise TrainingError(f"{self._where}: memory ran out in epoch {error.epoch + 1} ({error}); {way}")
         now = self.micro_batch(error.epoch) or batch
         if now <= error.least:
-            raise TrainingError(
-                f"{self._where}: memory ran out in epoch {error.epoch + 1} with {now} images at a time ({error}); {way}"
-            )
+            told = f"memory ran out in epoch {error.epoch + 1} with {counted(now, 'image')} at a time"
+            raise TrainingError(f"{self._where}: {told} ({error}); {way}")
         size = max(error.least, -(-now // 2))
-        text = f"{self._where}: memory ran out in epoch {error.epoch + 1}; from its start on {size} images at a time"
+        text = f"{self._where}: memory ran out in epoch {error.epoch + 1}; from its start on {counted(size, 'image')} at a time"
         text += f", {batch} in a step as before"
         if error.least > 1:
-            text += f" (but batch normalisation sees {size} images at a time, which changes what is learned)"
+            text += f" (but batch normalisation sees {counted(size, 'image')} at a time, which changes what is learned)"
         event = {"kind": MEMORY, "epoch": error.epoch, "stage": error.stage, "batch": batch, "micro_batch": size}
         return self._added({**event, "text": text})
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits import checks, variants
 from mlpipe.data.splits.methods import TEST, Split
+from mlpipe.errors import counted
 from mlpipe.running import tasks
 from mlpipe.running.folds.folds import split_notes
 from mlpipe.running.scheduler import Scheduler
@@ -68,7 +69,9 @@ class CreateScheduler(Scheduler):
             int((split.fold == TEST).sum()),
         )
         self.context.facts.update(task=of.name, folds=sizes, test=test)
-        log.info(f"folds of {of.name}: {', '.join(map(str, sizes))} images{_roles(split)}; test part: {test} images")
+        log.info(
+            f"folds of {of.name}: {', '.join(map(str, sizes))} images{_roles(split)}; test part: {counted(test, 'image')}"
+        )
         log.info(f"described in {tasks.described_in(self.run_config.data_dir, of)}")
 
 

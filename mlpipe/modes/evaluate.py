@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
-from mlpipe.errors import problem
+from mlpipe.errors import counted, problem
 from mlpipe.running import console, dimension_checks, tasks, training_log
 from mlpipe.running.folds.folds import num_workers
 from mlpipe.running.scheduler import Scheduler
@@ -114,7 +114,7 @@ class EvaluationScheduler(Scheduler):
         size = int(config.recipe.sampling.params.get("eval_batch_size", 256))
         shown.epoch(row, 1, -(-len(found.rows) // size))
         said = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
-        log.info(f"{task.name}: {said or f'{len(found.rows)} images, no targets'}")
+        log.info(f"{task.name}: {said or counted(len(found.rows), 'image') + ', no targets'}")
         self.context.facts.update(task=task.name, images=len(found.rows), scores=found.scores)
         if config.sys.outfile is not None:
             training_log.write(config.sys.outfile, [], [row])

@@ -20,7 +20,7 @@ from mlpipe.reports import studies as study_reports
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step
-from mlpipe.runs import studies
+from mlpipe.runs import records, studies
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -109,11 +109,10 @@ class InfoScheduler(Scheduler):
             firsts += [(pixels, of.name) for _, pixels in _examples(of, np.arange(len(of.samples)), 1)]
             if self._info_individual:
                 chosen = _examples(of, np.arange(len(of.samples)), 1)
-                self._draw(
-                    f"task_{of.name}", [pixels for _, pixels in chosen], [_caption(of, row) for row, _ in chosen]
-                )
+                captions = [_caption(of, row) for row, _ in chosen]
+                self._draw(of, f"task_{of.name}", [pixels for _, pixels in chosen], captions)
         if self._info_grid and firsts:
-            self._draw("tasks", [pixels for pixels, _ in firsts], [name for _, name in firsts])
+            self._draw(self._known_tasks()[0], "tasks", [pixels for pixels, _ in firsts], [name for _, name in firsts])
         self.context.facts["tasks"] = described
 
     def _hpo(self, run: Run | None) -> None:
@@ -137,11 +136,11 @@ class InfoScheduler(Scheduler):
             for rows_of_class in _by_class(of):
                 chosen += _examples(of, rows_of_class, _PER_CLASS)
             captions = [_caption(of, row) for row, _ in chosen]
-            self._draw(f"samples_{of.name}", [pixels for _, pixels in chosen], captions, columns=_PER_CLASS)
+            self._draw(of, f"samples_{of.name}", [pixels for _, pixels in chosen], captions, columns=_PER_CLASS)
             if self._augmented:
                 rows = np.array([row for row, _ in chosen], np.int64)
                 pixels = self._after_augmentation(of, rows)
-                self._draw(f"samples_{of.name}_augmented", pixels, captions, columns=_PER_CLASS)
+                self._draw(of, f"samples_{of.name}_augmented", pixels, captions, columns=_PER_CLASS)
 
     def _after_augmentation(self, of: Task, rows: sampling.Rows) -> list[Pixels]:
         """The images as the cache holds them, after the training augmentations of epoch 0."""
@@ -192,6 +191,9 @@ class InfoScheduler(Scheduler):
             log.info(sentence)
 
     def _report(self, run: Run | None) -> None:
+        if not records.load_all(self.context.project):
+            log.info("no records yet, so that there is nothing to report")
+            return
         # Matplotlib takes its time, which only those who want the report pay.
         from mlpipe.reports import html
 
@@ -199,11 +201,14 @@ class InfoScheduler(Scheduler):
         self.context.facts["report"] = str(path)
         log.info(f"look at: {path}")
 
-    def _draw(self, name: str, pixels: list[Pixels], captions: list[str], *, columns: int = 0) -> None:
-        path = gallery.grid(
-            pixels, captions, self.context.project.plots_dir() / f"{files.safe_name(name)}.png", columns=columns
-        )
+    def _draw(self, of: Task, name: str, pixels: list[Pixels], captions: list[str], *, columns: int = 0) -> None:
+        """Draw a picture: in the project, or before there is one beside the task's description."""
+        project = self.context.project
+        beside = tasks.described_in(self.run_config.data_dir, of).parent / "plots"
+        folder = project.plots_dir() if project.root.is_dir() else beside
+        path = gallery.grid(pixels, captions, folder / f"{files.safe_name(name)}.png", columns=columns)
         self.context.facts.setdefault("pictures", []).append(str(path))
+        log.info(f"look at: {path}")
 
 
 def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
-from mlpipe.errors import DataError, ProjectError, listing, problem
+from mlpipe.errors import DataError, ProjectError, counted, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics, prior
 from mlpipe.post.calibration import shrinkage as holding
@@ -22,6 +22,7 @@ from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.members import Member
+from mlpipe.post.figures import number
 from mlpipe.post.prior import Prior
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, pixel_ensembles, reuse, tasks
@@ -245,9 +246,10 @@ class PostprocessScheduler(Scheduler):
         before, after = (
             metrics.compute(["nll"], values, rows.targets, record.kind)["nll"] for values in (rows.raw, own)
         )
-        told = f"{record.id}: validation nll {before:.4f} as it is, {after:.4f} calibrated (cross-fitted"
+        was, became = (number(value, len(rows)) for value in (before, after))
+        told = f"{record.id}: validation nll {was} as it is, {became} calibrated (cross-fitted"
         if missed:
-            told += f"; {missed} of {len(rows)} rows are as they are there, for want of rows of every class"
+            told += f"; {missed} of {counted(len(rows), 'row')} left as they are there, for want of rows of every class"
         log.info(told + (")" if after < before else "): calibrating it gains nothing here"))
         self.context.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
 
@@ -301,7 +303,7 @@ class PostprocessScheduler(Scheduler):
         chosen, final, candidates = kept.chosen, kept.final, list(kept.candidates)
         used = [candidates[place] for place in chosen.members]
         shown = ", ".join(f"{weight:.3f} {member.name}" for weight, member in zip(chosen.weights, used, strict=True))
-        log.info(f"ensemble ({chosen.way}, {len(used)} of {len(candidates)} members): {shown}")
+        log.info(f"ensemble ({chosen.way}, {len(used)} of {counted(len(candidates), 'member')}): {shown}")
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
         scores = evaluation.scores(final, estimate, kind, groups, seed)
@@ -353,12 +355,16 @@ class PostprocessScheduler(Scheduler):
         self.context.facts.update(
             task=record.task, ensemble=record.id, ensemble_file=str(written), scores=record.scores
         )
-        for split, values in record.scores.items():
-            log.info(f"\n{split}:\n" + tables.scores(values))
-        for sentence in [*record.comparisons, *evaluation.sentences(record.decide), *record.notes]:
+        # The rows that chose flatter: their scores are for the report and --json where there are others.
+        split = "test" if "test" in record.scores else "chosen on"
+        rows = final.test if split == "test" and final.test is not None else final.chooses
+        many = int(has_target(rows.targets).sum())
+        title = "test images" if split == "test" else "images that chose the ensemble, so that these are optimistic"
+        log.info(f"\n{title}:\n" + tables.scores(record.scores[split], many))
+        for sentence in [*record.comparisons, *evaluation.sentences(record.decide, many), *record.notes]:
             log.info(sentence)
         log.info(f"ensemble {record.id}: {written}")
-        leaderboard.final(self.context, record.task, self.run_config.data_dir)
+        leaderboard.final(self.context, record.task, self.run_config.data_dir, record.notes)
 
     def _prior_facts(self, final: Final) -> dict[str, Any]:
         """What the final probabilities are meant for, with the numbers."""

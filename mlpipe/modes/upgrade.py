@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.errors import ConfigError, counted, listing, problem
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs import formats, journal
@@ -58,7 +58,9 @@ class UpgradeScheduler(Scheduler):
         for run in journal.all_run_folders(self.context.project):
             run.refuse_if_running()
         kinds = listing(sorted({one.kind for one in found}))
-        log.info(f"{len(found)} files ({kinds}) to convert; the old ones are kept in {formats.BACKUPS}/{self._backup}")
+        log.info(
+            f"{counted(len(found), 'file')} ({kinds}) to convert; the old ones are kept in {formats.BACKUPS}/{self._backup}"
+        )
         return [Step(self._words(one), partial(self._convert, one), in_project=False) for one in found]
 
     def _target(self) -> str:

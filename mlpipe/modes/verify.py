@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict
 
 from mlpipe.config.schema import RunConfig
+from mlpipe.errors import counted
 from mlpipe.reports import tables
 from mlpipe.running import replay as replaying
 from mlpipe.running.scheduler import Scheduler
@@ -55,7 +56,7 @@ class VerifyScheduler(Scheduler):
             self._findings += integrity.of_ensemble(project, ensemble)
 
     def _train_again(self, run: Run | None) -> None:
-        log.info(f"replays {len(self._folds)} folds of run {self._run.name} in a temporary project")
+        log.info(f"replays {counted(len(self._folds), 'fold')} of run {self._run.name} in a temporary project")
         with replaying.replayed(self.run_config, self.context, self._run, self._folds) as project:
             for record in self._folds:
                 self._findings += replaying.compared(self.context.project, record, project)

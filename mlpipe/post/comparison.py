@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.errors import ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics, paired_tests
 from mlpipe.post.ensembling import choice, members
@@ -21,6 +21,7 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 KEY = "mode.compare"
+_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Compared:
 
     def sentences(self) -> list[str]:
         """The outcome in words."""
-        begun = f"First is {self.first}, second {self.second}, on {self.rows} {self.split} rows that both predicted."
+        begun = f"First is {self.first}, second {self.second}, on {counted(self.rows, f'{self.split} row')} that both predicted."
         return [begun, *(one.sentence for one in self.found), *self.notes]
 
     def as_plain(self) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def paired(one: Rows, other: Rows, kind: str, groups: Mapping[str, str] | None, 
     names = [part.HEADLINE, *(["nll"] if "nll" in part.METRICS else [])]
     found = [
         paired_tests.paired_bootstrap(
-            name, one.calibrated, other.calibrated, one.targets, kind=kind, groups=units, seed=seed
+            name, one.calibrated, other.calibrated, one.targets, kind=kind, groups=units, level=_LEVEL, seed=seed
         )
         for name in dict.fromkeys(names)
     ]
@@ -164,7 +165,10 @@ def paired(one: Rows, other: Rows, kind: str, groups: Mapping[str, str] | None, 
     known = metrics.labelled(one.targets)
     right = [part.right(rows.calibrated[known], one.targets[known]) for rows in (one, other)]
     if right[0] is not None and right[1] is not None and units is None:
-        found.append(paired_tests.mcnemar(right[0], right[1]))
+        test = paired_tests.mcnemar(right[0], right[1])
+        if names[0] == "accuracy":
+            found[0] = paired_tests.agreeing(found[0], test, names[0], _LEVEL, int(known.sum()))
+        found.append(test)
     return found
 
 

@@ -12,6 +12,7 @@ from mlpipe.errors import DataError, problem
 from mlpipe.post import conformal, metrics, threshold
 from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.figures import number
 from mlpipe.post.measures import class_metrics, label_metrics
 from mlpipe.post.prior import move_prior
 from mlpipe.runs import predictions
@@ -207,11 +208,17 @@ def in_words(sets: Mapping[str, Any]) -> str:
     return f"{sets['guarantee']}{at}"
 
 
-def told_thresholds(stored: Mapping[str, Any]) -> str:
-    """Thresholds in words, and what deciding by them is worth where that was measured."""
+def told_thresholds(stored: Mapping[str, Any], rows: int | None = None) -> str:
+    """Thresholds in words, and what deciding by them is worth where that was measured.
+
+    Args:
+        stored: The thresholds as plain data.
+        rows: How many rows they were measured on; None: it is not known.
+    """
     cuts = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items())
     told = f"thresholds by {stored['criterion']}: {cuts}"
     if measured := stored.get("measured"):
         word = _WORDS[measured["measure"]]
-        told += f"; deciding by them: {word} {measured['by_cuts']:.4f}, without them {measured['without']:.4f}"
+        by_cuts, without = (number(measured[key], rows) for key in ("by_cuts", "without"))
+        told += f"; deciding by them: {word} {by_cuts}, without them {without}"
     return told

@@ -32,6 +32,25 @@ UNDEFINED = {
     "auroc": "no class has both rows that are of it and rows that are not",
     "average_precision": "no class has a row that is of it",
 }
+# What a metric is, for whom its name says little.
+MEANING = {
+    "balanced_accuracy": "mean share that is right, over classes",
+    "macro_f1": "mean F1 of the classes",
+    "auroc": "area under the ROC curve",
+    "nll": "mean of -log of the true class's probability, less is better",
+    "brier": "squared distance of the probabilities, less is better",
+    "mcc": "Matthews correlation, 0 is chance",
+    "kappa": "Cohen's kappa, 0 is chance",
+    "average_precision": "area under the precision-recall curve",
+    "exact_match": "share of images with every label right",
+    "rmse": "root mean squared error, less is better",
+    "mae": "mean absolute error, less is better",
+    "r2": "share of the variance explained",
+    "dice": "mean Dice coefficient of the classes",
+    "iou": "mean intersection over union of the classes",
+    "psnr": "peak signal-to-noise ratio in decibels",
+    "mse": "mean squared error, less is better",
+}
 # What losses are compared by where they cannot be compared by their own values.
 PROPER = ("nll", "elementwise_nll")
 LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})

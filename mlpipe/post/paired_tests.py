@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, counted, problem
+from mlpipe.post.figures import interval, number
 from mlpipe.post.intervals import differences
 from mlpipe.post.intervals.by_metric import labelled_rows, units_of
 from mlpipe.post.intervals.forms import Known
@@ -76,12 +77,12 @@ def paired_bootstrap(
     if (differences.few(name, both[0]) or not np.ptp(left_out) > 0) and not differences.same(one, other):
         found, reason = differences.ends(name, value, both[0], both[1], left_out)
         if found is None:
-            sentence = f"The rows do not tell the two apart by {name}: the difference is {value:.4g} ({reason})."
+            sentence = f"The rows do not tell the two apart by {name}: the difference is {number(value, len(truth))} ({reason})."
             return Comparison("paired, few rows", value, None, None, None, sentence)
-        return Comparison("paired, few rows", value, *found, None, _sentence(name, value, *found, level))
+        return Comparison("paired, few rows", value, *found, None, _sentence(name, value, *found, level, len(truth)))
     drawn = [_difference(pair, weights, units) for weights in differences.draws(units, count, resamples, seed)]
     low, high = differences.bootstrap_ends(np.concatenate(drawn), value, left_out, level)
-    sentence = _sentence(name, value, low, high, level)
+    sentence = _sentence(name, value, low, high, level, len(truth))
     return Comparison("paired bootstrap", value, low, high, None, sentence)
 
 
@@ -107,8 +108,9 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> Comparis
     b, c = int((one & ~other).sum()), int((~one & other).sum())
     p = min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))) if b + c else 1.0
     value = float(one.mean() - other.mean())
-    verdict = "more than chance explains" if p < 0.05 else "no more than chance explains"
-    sentence = f"Only the first is right on {b} rows, only the second on {c}: {verdict} (McNemar, p = {p:.3g})."
+    told = f"Only the first is right on {counted(b, 'row')}, only the second on {c}"
+    often = f"equally good models differ as much or more in {_in_percent(p)} of such comparisons"
+    sentence = f"{told}: {often} (McNemar's test, p = {p:.2g})." if b + c else "Both are right on the same rows."
     return Comparison("McNemar, exact", value, None, None, p, sentence)
 
 
@@ -151,7 +153,7 @@ def corrected_t(
     spread = float(np.sqrt(off.var(ddof=1) * (1 / k + n_test / n_train)))
     half = float(stdtrit(k - 1, (1 + level) / 2)) * spread
     p = 2 * float(stdtr(k - 1, -abs(value) / spread)) if spread > 0 else (1.0 if value == 0 else 0.0)
-    sentence = _sentence(name, value, value - half, value + half, level, p)
+    sentence = _sentence(name, value, value - half, value + half, level, round(n_test * k), p)
     return Comparison("corrected resampled t", value, value - half, value + half, p, sentence)
 
 
@@ -173,11 +175,37 @@ def _difference(pair: list[Statistic], weights: Any, units: Any) -> Any:
     return pair[0].of_weights(weights, units) - pair[1].of_weights(weights, units)
 
 
-def _sentence(name: str, value: float, low: float, high: float, level: float, p: float | None = None) -> str:
+def agreeing(one: Comparison, test: Comparison, name: str, level: float, rows: int) -> Comparison:
+    """A comparison whose sentence agrees with a test of the same difference: it calls none better that the test does not.
+
+    Args:
+        one: The difference with its interval.
+        test: The test, with its p-value.
+        name: The metric.
+        level: Of the interval.
+        rows: How many rows both are of.
+    """
+    if one.low is None or one.high is None or test.p is None or test.p < 1 - level:
+        return one
+    return replace(one, sentence=_undecided(name, one.difference, _ends_text(one.low, one.high, level, rows), rows))
+
+
+def _in_percent(p: float) -> str:
+    return f"{100 * p:.0f} %" if p >= 0.01 else "less than 1 %"
+
+
+def _sentence(name: str, value: float, low: float, high: float, level: float, rows: int, p: float | None = None) -> str:
     """Who is better by how much, or that the rows do not tell."""
-    chance = "" if p is None else f", p = {p:.3g}"
-    ends_text = f"{level:.0%} interval {low:.4g} to {high:.4g}{chance}"
+    ends_text = _ends_text(low, high, level, rows) + ("" if p is None else f", p = {p:.2g}")
     if not (low > 0 or high < 0):
-        return f"The rows do not tell the two apart by {name}: the difference is {value:.4g} ({ends_text})."
+        return _undecided(name, value, ends_text, rows)
     better = "first" if (value > 0) == (direction(name) == "max") else "second"
-    return f"The {better} is better by {abs(value):.4g} in {name} (difference {value:.4g}, {ends_text})."
+    return f"The {better} is better by {number(abs(value), rows)} in {name} ({ends_text})."
+
+
+def _undecided(name: str, value: float, ends_text: str, rows: int) -> str:
+    return f"The rows do not tell the two apart by {name}: the difference is {number(value, rows)} ({ends_text})."
+
+
+def _ends_text(low: float, high: float, level: float, rows: int) -> str:
+    return f"{100 * level:.0f} % interval of first minus second {interval(low, high, rows)}"

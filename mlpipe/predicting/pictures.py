@@ -20,7 +20,7 @@ from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
-from mlpipe.errors import ProjectError, problem
+from mlpipe.errors import ProjectError, counted, problem
 from mlpipe.predicting.new_samples import NewSamples, Used
 from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
@@ -206,6 +206,6 @@ def _finish(new: NewSamples, drawing: Drawing, rows: Sequence[dict[str, Any]]) -
     made, models = sum(drawing.column in row for row in rows), len(new.models)
     files.write_text(new.table, files.csv_text(rows, ["image", drawing.column, *drawing.columns, "problem"]))
     failed = f"; {len(rows) - made} unreadable" if made < len(rows) else ""
-    log.info(f"{made} {drawing.noun}s by {models} model{'s' * (models > 1)}{failed}")
+    log.info(f"{counted(made, drawing.noun)} by {counted(models, 'model')}{failed}")
     log.info(f"look at: {new.folder} and {new.table}")
     return {"images": len(rows), f"{drawing.noun}s": str(new.folder), "csv": str(new.table), "models": models}

@@ -16,7 +16,7 @@ from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.sources.targets.mask_files import Mask, Values
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.slices import Cuts, Grid
-from mlpipe.errors import ConfigError, DataError, listing, problem
+from mlpipe.errors import ConfigError, DataError, counted, listing, problem
 from mlpipe.learn import monitoring
 from mlpipe.learn.losses.labels import Labels
 from mlpipe.predicting.evaluation import MapSums
@@ -136,7 +136,7 @@ def classes_given(maps: int, activation: str) -> int:
     if activation == "sigmoid" and maps == 1:
         return 2
     if maps == 1 or activation == "sigmoid":
-        wrong = f"gives {maps} maps" + (" that end in a sigmoid each" if activation else "")
+        wrong = f"gives {counted(maps, 'map')}" + (" that end in a sigmoid each" if activation else "")
         fix = "end it in a map for each class and a softmax, or in one and a sigmoid"
         raise ConfigError(problem("arch.layers", f"{wrong}, targets are classes", fix=fix))
     return maps

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlpipe import files
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.post.ensembling.member_rows import Array
 from mlpipe.predicting.new_samples import NewSamples
 
@@ -57,7 +57,7 @@ def write(
     facts |= {"csv": str(new.table), "unreadable": dict(new.unreadable), "models": models}
     readable = [row for row in table if not row["problem"]]
     failed = f"; {len(table) - len(readable)} unreadable" if len(readable) < len(table) else ""
-    told = f"{len(readable)} images predicted by {models} model{'s' * (models > 1)}"
+    told = f"{counted(len(readable), 'image')} predicted by {counted(models, 'model')}"
     log.info(f"{told}{summary(readable)}{failed}")
     log.info(f"look at: {new.table}")
     return facts

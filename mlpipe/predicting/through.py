@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mlpipe.errors import Interrupted, TrainingError
+from mlpipe.errors import Interrupted, TrainingError, counted
 from mlpipe.learn import recovery
 from mlpipe.learn.module import TARGET
 from mlpipe.learn.tta import Views
@@ -111,7 +111,7 @@ def _fewer(most: int | None, sentence: str, size: int, where: str) -> int:
         raise TrainingError(f"predicting {where}: memory ran out with one image at a time ({sentence}); {fix}")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    log.warning(f"predicting {where}: memory ran out; from here on {most // 2} images at a time")
+    log.warning(f"predicting {where}: memory ran out; from here on {counted(most // 2, 'image')} at a time")
     return most // 2
 
 

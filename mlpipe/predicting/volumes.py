@@ -23,7 +23,7 @@ from mlpipe.data.volumes import slices
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.assembly import Assembly
 from mlpipe.data.volumes.slices import Grid
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.machine.hardware import numerics
 from mlpipe.learn.machine.quiet import prepare_torch
@@ -253,7 +253,7 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
         wrong = f"was trained on {what}, slices have {len(seen)} ax{'is' if len(seen) == 1 else 'es'}"
         raise ConfigError(problem("mode.record", wrong, fix=fix))
     if trained_on != channels:
-        wrong = f"has {channels} channels, the images of the record had {trained_on}"
+        wrong = f"has {counted(channels, 'channel')}, the images of the record had {trained_on}"
         raise ConfigError(problem("mode.source", wrong, fix="use a volume with as many"))
     normalization, shape = recipe.augmentations.normalization, () if axes == 2 else seen
     pixels = Pixels(channels, seen[0], normalization=normalization, width=seen[-1], shape=shape)

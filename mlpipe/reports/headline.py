@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
+from mlpipe.post.figures import interval, number, percent
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.runs.ensembles import EnsembleRecord
 
@@ -60,7 +62,7 @@ class Headline:
     @property
     def short(self) -> str:
         """`test accuracy 0.853`; empty without a score."""
-        return "" if self.value is None else f"{self.where} {self.metric} {self.value:.3f}"
+        return "" if self.value is None else f"{self.where} {self.metric} {number(self.value, self.images)}"
 
     def as_plain(self) -> dict[str, Any]:
         """The same as a dict, ready for JSON."""
@@ -116,16 +118,14 @@ def _sentence(
     who = f"{shown.name[:1].upper()}{shown.name[1:]}" if shown.name.startswith("the ") else shown.name
     if value is None:
         return f"{who} has no {WORDS[name]} yet."
-    where = f"{many} {shown.where} images" if many else f"{shown.where} images"
+    where = counted(many, f"{shown.where} image") if many else f"{shown.where} images"
     if name == "accuracy":
-        between = "" if low is None or high is None else f" (95 % interval {100 * low:.1f} % to {100 * high:.1f} %)"
-        return f"{who} is right on {100 * value:.1f} % of {where}{between}."
-    between = "" if low is None or high is None else f" (95 % interval {_number(low)} to {_number(high)})"
-    return f"{who} reaches a {WORDS[name]} of {_number(value)} on {where}{between}."
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+        ends = None if low is None or high is None else f"{percent(low, many)} to {percent(high, many)}"
+        between = f" (95 % interval {ends})" if ends else ""
+        return f"{who} is right on {percent(value, many)} of {where}{between}."
+    ends = interval(low, high, many)
+    between = f" (95 % interval {ends})" if ends else ""
+    return f"{who} reaches a {WORDS[name]} of {number(value, many)} on {where}{between}."
 
 
 def _left_out(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:

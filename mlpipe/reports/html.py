@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mlpipe
 from mlpipe import files
+from mlpipe.errors import counted
 from mlpipe.reports import facts as gathered
 from mlpipe.reports import kind as report_kind
 from mlpipe.reports.facts import TaskFacts
@@ -27,7 +28,7 @@ from mlpipe.reports.sections import (
     training,
     trust,
 )
-from mlpipe.reports.sections.parts import Section, counted
+from mlpipe.reports.sections.parts import Section
 from mlpipe.runs.project import Project
 
 _STYLE = Path(__file__).with_name("report.css")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.config import objectives
+from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
+from mlpipe.post.figures import interval, number
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
@@ -66,12 +68,36 @@ def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Digits:
+    """The images that the columns of a leaderboard are of, by which figures get their digits.
+
+    Attributes:
+        val: Images that were validated in the folds of a recipe, the most of all rows; None: it is not known.
+        test: Test images, likewise.
+    """
+
+    val: int | None
+    test: int | None
+
+    def of(self, key: str) -> int | None:
+        """The images that a column is of."""
+        return self.test if "test" in key else self.val
+
+
+def digits(board: Sequence[dict[str, Any]]) -> Digits:
+    """The images that the figures of one task's rows are of."""
+    val, test = (max((row[key] or 0 for row in board), default=0) or None for key in ("val_images", "test_images"))
+    return Digits(val, test or val)
+
+
 def as_text(board: Sequence[dict[str, Any]]) -> str:
     """The leaderboard for a terminal; a task's name stands above its rows."""
     blocks = []
     for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
         rows = [row for row in board if (row["task"], row["metric"]) == (task, metric)]
-        cells = [[_cell(row, key) for key in _SHORT] for row in rows]
+        many = digits(rows)
+        cells = [[_cell(row, key, many) for key in _SHORT] for row in rows]
         blocks.append(f"{task}: {metric} of {_counted(rows)}\n" + grid(list(_SHORT.values()), cells))
     return "\n\n".join(blocks) if blocks else "no records yet"
 
@@ -93,7 +119,7 @@ def _counted(rows: Sequence[dict[str, Any]]) -> str:
     """How many recipes and ensembles there are, in words."""
     together = sum(1 for row in rows if row["ensemble"])
     alone = len(rows) - together
-    found = [f"{many} {what}{'s' * (many > 1)}" for many, what in ((alone, "recipe"), (together, "ensemble")) if many]
+    found = [counted(many, what) for many, what in ((alone, "recipe"), (together, "ensemble")) if many]
     return " and ".join(found)
 
 
@@ -104,7 +130,7 @@ def headline(board: Sequence[dict[str, Any]]) -> str:
     if not tested:
         return ""
     newest = max(tested, key=lambda row: row["number"])
-    return f"test {newest['metric']} {_first(newest, 'test', 'fold_test'):.3f}"
+    return f"test {newest['metric']} {number(_first(newest, 'test', 'fold_test'), digits(board).test)}"
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -116,29 +142,27 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in [lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
 
 
-def scores(values: Mapping[str, Mapping[str, Any]]) -> str:
-    """Metrics with their intervals as aligned columns: a dash where there is none, and what has to be said of each.
+def scores(values: Mapping[str, Mapping[str, Any]], rows: int | None = None) -> str:
+    """Metrics with their intervals as aligned columns: a dash where there is none, what each is, and what has to be said of it.
 
     Args:
         values: By name, what `mlpipe.post.intervals.by_metric.Interval.as_plain` returned.
+        rows: How many images they are of; None: it is not known.
     """
-    rows = [[name, _figure(one["value"]), _ends(one), _said_of(name, one)] for name, one in values.items()]
-    return grid(["metric", "value", "95 % interval", "note"], rows)
+    cells = [
+        [name, number(one["value"], rows) or "-", interval(one["low"], one["high"], rows) or "-", _said_of(name, one)]
+        for name, one in values.items()
+    ]
+    return grid(["metric", "value", "95 % interval", "note"], cells)
 
 
 def _said_of(name: str, one: Mapping[str, Any]) -> str:
-    """What has to be said of a score; why it is none where nobody said so."""
-    undefined = "" if _figure(one["value"]) != "-" else metrics.UNDEFINED.get(name, "it is not defined on these rows")
-    return str(one.get("note") or undefined)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
-
-
-def _ends(one: Mapping[str, Any]) -> str:
-    ends = [_figure(one["low"]), _figure(one["high"])]
-    return "-" if "-" in ends else " to ".join(ends)
+    """What a score is in words, what has to be said of it, and why it is none where nobody said so."""
+    there = number(one["value"]) != ""
+    undefined = "" if there else metrics.UNDEFINED.get(name, "it is not defined on these rows")
+    return "; ".join(
+        text for text in (metrics.MEANING.get(name, "") if there else "", one.get("note") or undefined) if text
+    )
 
 
 def pooled(parts: Sequence[Predictions]) -> Predictions | None:
@@ -194,6 +218,7 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
         "test_high": None,
         "test_nll": test.get("nll"),
         "test_images": len(together) if together else None,
+        "val_images": sum(record.counts.get("val", 0) for record in folds) or None,
         "parameters": newest.parameters,
         "seconds": round(sum(record.timings.get("seconds", 0.0) for record in folds), 1),
         "images_per_s": images_per_s(folds),
@@ -243,6 +268,7 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
         "test_high": test.get(name, {}).get("high"),
         "test_nll": test.get("nll", {}).get("value"),
         "test_images": None,
+        "val_images": None,
         "parameters": None,
         "seconds": None,
         "images_per_s": None,
@@ -279,7 +305,20 @@ def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Predi
     return predictions.load(path, task, split)
 
 
-def _cell(row: dict[str, Any], key: str) -> str:
+def cell(row: dict[str, Any], key: str, many: Digits) -> str:
+    """A score of a leaderboard's row, with its deviation between folds where it has one; empty where there is none.
+
+    Args:
+        row: The row.
+        key: The column.
+        many: The images that the columns are of.
+    """
+    value, spread = row[key], row.get(f"{key}_sd")
+    shown = number(value, many.of(key))
+    return f"{shown} ± {number(spread, many.of(key))}" if shown and spread is not None else shown
+
+
+def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
     if key == "note":
         if row["val_used_for"] == NOTHING:
             return "the mean of its folds"
@@ -293,14 +332,11 @@ def _cell(row: dict[str, Any], key: str) -> str:
     value = row[key]
     if value is None:
         return ""
-    if key in ("val", "fold_test"):
-        spread = row[f"{key}_sd"]
-        return f"{value:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
     if key == "parameters":
         return f"{value / 1e6:.2f} M"
     if key in ("seconds", "images_per_s"):
         return f"{value:.0f}"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return cell(row, key, many) if isinstance(value, float) else str(value)
 
 
 def _first(row: dict[str, Any], *keys: str) -> float | None:

@@ -29,6 +29,8 @@ _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "t
 _READ = ("predict", "test", "post")
 # Modes that look at a project; without its name, also at a task that nothing was trained on, or at data alone.
 _LOOK = ("info", "verify", "upgrade", "downgrade")
+# Modes that need no project, but are asked for one that is there.
+_NAMED = ("clean", "evaluate")
 # What names models, predictions or slices of somewhere else.
 _ELSEWHERE = ("reuse", "arch", "recipe")
 
@@ -198,9 +200,10 @@ def _check_project(config: RunConfig, keys: Collection[str]) -> None:
         ProjectError: When there is no such project, or it is empty.
     """
     mode = config.mode
-    if mode not in (*_READ, *_LOOK) or _makes_its_own(config.tree, keys):
-        return
     project, named = Project(config.project_dir), "proj" in keys
+    asked = (*_READ, *_LOOK, *(_NAMED if named else ()))
+    if mode not in asked or _makes_its_own(config.tree, keys):
+        return
     there = [one.name for one in continuing.projects(config.out_dir)]
     if project.name not in there and (named or (there and (mode in _READ or "task" not in keys))):
         near = did_you_mean(project.name, there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from mlpipe.reports import facts, tables
@@ -23,13 +24,14 @@ def show(context: RunContext, task: str, *more: str) -> None:
     log.info(f"results: {context.project.root}")
 
 
-def final(context: RunContext, task: str, data_dir: Path) -> None:
+def final(context: RunContext, task: str, data_dir: Path, told: Collection[str] = ()) -> None:
     """Say what predicts in the end and how well, as the report does; before there are predictions, the newest score.
 
     Args:
         context: The project; told the same.
         task: The task.
         data_dir: The folder of all tasks.
+        told: Sentences that a person has read already.
     """
     of_task = facts.of_task(context.project, data_dir, task)
     found = None if of_task is None else headline(of_task)
@@ -41,4 +43,5 @@ def final(context: RunContext, task: str, data_dir: Path) -> None:
         return
     context.facts.update(headline=found.short, final=found.as_plain())
     for sentence in (found.sentence, *found.left_out, found.short):
-        log.info(sentence)
+        if sentence not in told:
+            log.info(sentence)

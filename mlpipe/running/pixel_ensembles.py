@@ -169,6 +169,8 @@ def _store(
     )
     written = ensembles.save(context.project, record)
     context.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
-    log.info(f"\ntest, mean of {len(folds)} folds:\n" + tables.scores(record.scores["test"]))
+    log.info(
+        f"\ntest, mean of {len(folds)} folds:\n" + tables.scores(record.scores["test"], folds[0].counts.get("test"))
+    )
     log.info(f"ensemble {name}: {written}")
     leaderboard.final(context, task.name, config.data_dir)

@@ -18,7 +18,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import kind as targets
 from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.names import path_of
 from mlpipe.running import leaderboard, stored_decisions, tasks
 from mlpipe.running.scheduler import Scheduler
@@ -158,8 +158,10 @@ class PresetScheduler(Scheduler):
                 call = step.call if not step.in_project else partial(self._in_turn, name, step.name)
                 steps.append(Step(f"{name}: {step.name}", call, step.in_project))
             self._folds = len([step for step in steps if step.name.startswith(f"{name}: train fold")])
-        self._shape = self._measured()
+        # Told first: measuring loads PyTorch and the network, which takes seconds.
         self._say_what_it_is_like()
+        self._shape = self._measured()
+        self._say_how_long()
         return [*steps, Step("post", self._post), Step("leaderboard", self._leaderboard)]
 
     def _names(self) -> list[str]:
@@ -221,26 +223,29 @@ class PresetScheduler(Scheduler):
         return Shape(labelled, test, self._folds, found.train, found.evaluate)
 
     def _say_what_it_is_like(self) -> None:
-        import torch
-
-        task, shape = self._task, self._shape
+        task = self._task
         counts = task.class_counts()
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores, no GPU"
-        told = f"{tasks.describe(task)}; {device}"
+        told = tasks.describe(task)
         if targets.of(task.kind).IS_CLASS_NUMBER:
             told += f"; the rarest class has {100 * counts.min() / max(1, counts.sum()):.1f} % of the labels"
         log.info(told)
-        log.info(
-            f"measured: {1 / shape.train_second:.0f} images/s in training, {1 / shape.evaluate_second:.0f} in evaluation; "
-            f"an epoch of one fold takes about {shape.epoch():.1f} s"
-        )
+        arch = self._trees[self._names()[-1]]["arch"]
+        log.info(f"measures how fast {arch.get('name') or 'the network'} learns on this machine")
+
+    def _say_how_long(self) -> None:
+        import torch
+
+        shape = self._shape
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores, no GPU"
+        speeds = f"{1 / shape.train_second:.0f} images/s in training, {1 / shape.evaluate_second:.0f} in evaluation"
+        log.info(f"{device}; measured: {speeds}; an epoch of one fold takes about {shape.epoch():.1f} s")
         epochs = self._most_epochs(self._names()[-1])
         tuned = [name for name in self._names() if not self._is_exact(name)]
         whole = len(tuned) * (shape.folds * epochs * shape.epoch() + shape.predicting())
         whole += (shape.train + shape.test) * shape.evaluate_second
         limit = "no time limit" if self._limit is None else f"time limit {_clock(self._limit)}"
         log.info(
-            f"plan: {', '.join(self._names())}, {shape.folds} fold{'s' * (shape.folds > 1)} each, then post; all epochs would "
+            f"plan: {', '.join(self._names())}, {counted(shape.folds, 'fold')} each, then post; all epochs would "
             f"take about {_clock(whole)}, {limit}; about {self._bytes / 1e6:.0f} MB on the disk"
         )
 
@@ -321,19 +326,19 @@ class PresetScheduler(Scheduler):
             if self._is_exact(name):
                 log.info(f"{name}: a linear head on frozen features, which cost one pass over the images")
             else:
-                log.info(f"{name}: {most} epochs of each fold")
+                log.info(f"{name}: {counted(most, 'epoch')} of each fold")
             return {"epochs": most, "seconds": None}
         left = self._left()
         epochs, share = self._fitting(name)
         if epochs == 0:
             log.info(
-                f"{name}: left out, {_clock(max(left, 0))} are left and one epoch of {self._shape.folds} "
-                f"fold{'s' * (self._shape.folds > 1)} takes about {_clock(self._shape.folds * self._shape.epoch())}"
+                f"{name}: left out, {_clock(max(left, 0))} are left and one epoch of "
+                f"{counted(self._shape.folds, 'fold')} takes about {_clock(self._shape.folds * self._shape.epoch())}"
             )
             return {"epochs": 0, "seconds": 0.0}
         seconds = (share - self._shape.predicting()) / self._shape.folds
         log.info(
-            f"{name}: {epochs} of {most} epochs of each fold, in at most {_clock(share)} of the {_clock(left)} left"
+            f"{name}: {epochs} of {counted(most, 'epoch')} of each fold, in at most {_clock(share)} of the {_clock(left)} left"
         )
         return {"epochs": epochs, "seconds": round(seconds, 1)}
 

@@ -15,7 +15,7 @@ from mlpipe.config import blueprint, objectives
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.runs import references
@@ -187,7 +187,7 @@ def _transferred_from(config: RunConfig) -> tuple[Located, str]:
     by = ""
     if how == "performance" and (name := measure(candidates)) != "loss":
         by = f" (val/{name}, for their losses differ)"
-    return chosen, f"{how}{by} of {len(candidates)} model{'s' if len(candidates) > 1 else ''} of {wanted}"
+    return chosen, f"{how}{by} of {counted(len(candidates), 'model')} of {wanted}"
 
 
 def _candidates(config: RunConfig, wanted: str) -> list[Located]:

@@ -15,7 +15,7 @@ import mlpipe
 from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import Interrupted, MlpipeError
+from mlpipe.errors import Interrupted, MlpipeError, counted
 from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.runs import continuing, journal, stale_files
 from mlpipe.runs.journal import Run
@@ -104,7 +104,7 @@ class Scheduler(ABC):
                 self.context.follower.run(run.name)
             done = run.done()
             if done:
-                log.info(f"continues run {run.name}: {len(done)} of {len(steps)} steps are done")
+                log.info(f"continues run {run.name}: {len(done)} of {counted(len(steps), 'step is', 'steps are')} done")
             self._do_all([step for step in steps if step.name not in done], run)
 
     def _do_all(self, steps: list[Step], run: Run) -> None:

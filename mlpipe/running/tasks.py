@@ -26,7 +26,7 @@ from mlpipe.data.sources.targets import target_files
 from mlpipe.data.splits import methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.errors import ConfigError, DataError, counted, problem
 from mlpipe.names import path_of
 from mlpipe.reports.progress import Display
 from mlpipe.running import stored_decisions
@@ -205,7 +205,9 @@ def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
     wanted = run_config.recipe.arch.params.get("in_chans") or of.channels
     if wanted != of.channels and of.channels != 1 and "root" not in of.source:
         fix = f"leave it out, or use {of.channels}"
-        raise ConfigError(problem("arch.in_chans", f"the images have {of.channels} channels", got=wanted, fix=fix))
+        raise ConfigError(
+            problem("arch.in_chans", f"the images have {counted(of.channels, 'channel')}", got=wanted, fix=fix)
+        )
     if wanted not in (1, 3, 4) and "root" in of.source:
         raise ConfigError(problem("arch.in_chans", "image files have 1, 3 or 4 channels", got=wanted, fix="use one"))
     built: Preprocessing = run_config.recipe.preprocessing.build(wanted)
@@ -288,7 +290,7 @@ def _packed(
     packs.check_unreadable(pack, max_unreadable)
     if is_new:
         shape = "their own sizes" if preprocessing.is_ragged else " x ".join(map(str, pack.images.shape[1:]))
-        log.info(f"packed {len(pack)} images of {of.name} at {shape} ({pack.images.nbytes / 1e6:.1f} MB)")
+        log.info(f"packed {counted(len(pack), 'image')} of {of.name} at {shape} ({pack.images.nbytes / 1e6:.1f} MB)")
     return pack
 
 

@@ -17,7 +17,7 @@ from mlpipe.data.sources.listings.sliced_volumes import Place
 from mlpipe.data.volumes import arrays, assembly, slices
 from mlpipe.data.volumes.arrays import Volume
 from mlpipe.data.volumes.slices import Grid
-from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.errors import ConfigError, DataError, counted, problem
 from mlpipe.running import console, tasks, training_log
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs import references, stale_files
@@ -275,7 +275,9 @@ class VolumeSlices:
         if self.config.sys.outfile is not None:
             training_log.write(self.config.sys.outfile, [], [row])
         for grid in grids:
-            log.info(f"{grid.cut.name}: {len(grid)} slices of {list(grid.cut.seen)} joined to {list(grid.extent)}")
+            log.info(
+                f"{grid.cut.name}: {counted(len(grid), 'slice')} of {list(grid.cut.seen)} joined to {list(grid.extent)}"
+            )
         if scores:
             log.info("targets: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         log.info(f"predictions: {self._outfile}")

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from mlpipe import files
-from mlpipe.errors import ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
 
@@ -166,7 +166,7 @@ def find(project: Project, wanted: str, key: str = "continue") -> Run:
         return fitting[0]
     names = [run.name for run in runs]
     fix = did_you_mean(wanted, ["latest", *names], otherwise=f"runs: {listing(names[::-1], most=5)}")
-    wrong = f"{len(fitting)} runs fit" if fitting else "there is no such run"
+    wrong = counted(len(fitting), "run fits", "runs fit") if fitting else "there is no such run"
     raise ProjectError(problem(key, wrong, got=wanted, fix=fix))
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlpipe import files, kinds
-from mlpipe.errors import ProjectError, problem
+from mlpipe.errors import ProjectError, counted, problem
 
 _NUMBERS = pa.list_(pa.float32())
 
@@ -198,7 +198,7 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     for pair, given in calibrated.items():
         rows = sorted(rows_of[pair], key=ids.__getitem__)
         if len(rows) != len(given):
-            raise ProjectError(problem(str(path), f"has {len(rows)} rows of {pair}, not {len(given)}"))
+            raise ProjectError(problem(str(path), f"has {counted(len(rows), 'row')} of {pair}, not {len(given)}"))
         values[rows], there[rows] = given, True
     # Missing rows are empty lists that are masked.
     offsets = np.concatenate([[0], np.cumsum(there * values.shape[1])]).astype(np.int32)

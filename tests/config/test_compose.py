@@ -199,6 +199,11 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
             "mode.use_blueprint=true",
             "mode.use_blueprint: there is no blueprint to use; add reuse.blueprint=PROJ#3 or reuse.blueprint=FILE.yaml",
         ),
+        (
+            "cbs=zzz",
+            "callbacks (cbs for short): unknown option, got 'zzz'; options: best_practice, default, early, ema, graph_file, "
+            "layer_files, none, output_files, swa, time_limit, volume_file",
+        ),
         ("tta=flip", "tta: unknown option, got 'flip'; did you mean 'flips'?"),
         ("tta=flips tta.mix=mean", "tta.mix: must be one of probabilities, logits, got 'mean'; give it such a value"),
         ("peft=lora peft.rank=0", "peft.rank: must be a whole number >= 1, got 0; give it such a value"),

@@ -211,7 +211,7 @@ def test_copies_are_noted(picture_folder: Path) -> None:
     shutil.copy(picture_folder / "dark" / "001.png", picture_folder / "dark" / "copy.png")
     shutil.copy(picture_folder / "dark" / "003.png", picture_folder / "light" / "copy.png")
     copies, torn = sources.folder(root=str(picture_folder)).notes
-    assert copies.startswith("2 images are byte for byte copies") and torn.startswith("1 images occur under more than")
+    assert copies.startswith("2 images are byte for byte copies") and torn.startswith("1 image occurs under more than")
 
 
 def test_unreadable_files_are_left_to_decoding(picture_folder: Path) -> None:

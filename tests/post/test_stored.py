@@ -26,9 +26,9 @@ RIGHT, BETTER_RIGHT = LOGITS.argmax(1) == KNOWN, BETTER.argmax(1) == KNOWN
 def test_who_is_better_is_said_in_a_sentence() -> None:
     drawn = paired_tests.paired_bootstrap("accuracy", LOGITS, BETTER, KNOWN, kind="classification")
     difference = RIGHT.mean() - BETTER_RIGHT.mean()
-    numbers = f"difference {difference:.4g}, 95% interval {drawn.low:.4g} to {drawn.high:.4g}"
+    numbers = f"95 % interval of first minus second {drawn.low:.2f} to {drawn.high:.2f}"
     assert drawn.test == "paired, few rows"
-    assert drawn.sentence == f"The second is better by {-difference:.4g} in accuracy ({numbers})."
+    assert drawn.sentence == f"The second is better by {-difference:.2f} in accuracy ({numbers})."
     # Less of a loss is better.
     assert paired_tests.paired_bootstrap("nll", BETTER, LOGITS, KNOWN, kind="classification").sentence.startswith(
         "The first is better by "
@@ -37,30 +37,40 @@ def test_who_is_better_is_said_in_a_sentence() -> None:
         "The second is better by "
     )
     same = paired_tests.paired_bootstrap("accuracy", LOGITS, LOGITS, KNOWN, kind="classification").sentence
-    assert same == "The rows do not tell the two apart by accuracy: the difference is 0 (95% interval 0 to 0)."
+    assert same.startswith("The rows do not tell the two apart by accuracy: the difference is 0.00 (95 % interval ")
 
 
 def test_rows_of_one_model_only_are_counted() -> None:
     found = paired_tests.mcnemar(RIGHT, BETTER_RIGHT)
     assert (found.test, found.low, found.high) == ("McNemar, exact", None, None)
     alone = int((BETTER_RIGHT & ~RIGHT).sum())
-    expected = f"Only the first is right on 0 rows, only the second on {alone}: more than chance explains"
-    assert found.sentence == f"{expected} (McNemar, p = {found.p:.3g})."
-    none = paired_tests.mcnemar([1, 0], [1, 0]).sentence
-    assert (
-        none
-        == "Only the first is right on 0 rows, only the second on 0: no more than chance explains (McNemar, p = 1)."
+    expected = (
+        f"Only the first is right on 0 rows, only the second on {alone}: equally good models differ as much or more"
     )
+    assert found.sentence == f"{expected} in less than 1 % of such comparisons (McNemar's test, p = {found.p:.2g})."
+    assert paired_tests.mcnemar([1, 0], [1, 0]).sentence == "Both are right on the same rows."
+
+
+def test_none_is_called_better_where_the_test_of_the_same_difference_does_not() -> None:
+    # Four rows of 24 on which only the first is right: p = 2 / 2 ** 4.
+    first, second = np.ones(24, bool), np.arange(24) >= 4
+    test = paired_tests.mcnemar(first, second)
+    assert test.p == pytest.approx(0.125) and "in 12 % of such comparisons (McNemar's test, p = 0.12)" in test.sentence
+    apart = paired_tests.Comparison("any", 4 / 24, 0.083, 0.375, None, "The first is better by 0.17 in accuracy.")
+    told = paired_tests.agreeing(apart, test, "accuracy", 0.95, 24).sentence
+    assert told.startswith("The rows do not tell the two apart by accuracy: the difference is 0.17 (95 % interval ")
+    sure = paired_tests.mcnemar(first, np.arange(24) >= 6)
+    assert sure.p == pytest.approx(2 / 2**6) and paired_tests.agreeing(apart, sure, "accuracy", 0.95, 24) == apart
 
 
 def test_a_comparison_over_folds() -> None:
     found = paired_tests.corrected_t([0.8, 0.82, 0.79], [0.7, 0.71, 0.70], n_train=100, n_test=50, name="accuracy")
-    numbers = "difference 0.1, 95% interval 0.06072 to 0.1393, p = 0.00823"
+    numbers = "95 % interval of first minus second 0.061 to 0.139, p = 0.0082"
     assert found.test == "corrected resampled t"
-    assert found.sentence == f"The first is better by 0.1 in accuracy ({numbers})."
+    assert found.sentence == f"The first is better by 0.100 in accuracy ({numbers})."
     same = paired_tests.corrected_t([0.8, 0.8], [0.8, 0.8], n_train=100, n_test=50)
     assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
-    assert same.sentence.startswith("The rows do not tell the two apart by the metric: the difference is 0 ")
+    assert same.sentence.startswith("The rows do not tell the two apart by the metric: the difference is 0.00 ")
     always = paired_tests.corrected_t([0.9, 0.9], [0.8, 0.8], n_train=100, n_test=50)
     assert always.p == 0 and always.low == always.high == pytest.approx(0.1)
 

@@ -27,17 +27,47 @@ def test_terminal_report_and_json_say_the_same(
     told = json.loads(capsys.readouterr().out)
     score = only_ensemble(project).scores["test"]["accuracy"]
     assert after_post["final"] == told["final"] and after_post["headline"] == told["headline"]
-    assert told["final"]["value"] == score["value"] and told["headline"] == f"test accuracy {score['value']:.3f}"
+    assert told["final"]["value"] == score["value"] and told["headline"] == f"test accuracy {score['value']:.2f}"
     assert told["final"]["predictor"] == f"the {called}" and told["final"]["calibrated"] == (stage != "none")
     page = (project.reports_dir() / "report.html").read_text("utf-8")
     assert told["final"]["sentence"] in page
-    assert f"right on {100 * score['value']:.1f} %" in told["final"]["sentence"]
+    assert f"right on {100 * score['value']:.0f} %" in told["final"]["sentence"]
     # Where nothing is calibrated the picture of it is drawn once.
     assert ("after calibration" in re.sub(r"\s+", " ", page)) == (stage != "none")
 
 
+def test_figures_of_the_terminal_stand_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    of = make_task(tmp_path / "data", n=120)
+    project = make_project(tmp_path, of, {"one": 1.0, "two": 2.0}, folds=2)
+    where = ["task=made", f"out_dir={tmp_path}", f"data_dir={tmp_path / 'data'}"]
+    assert main(["post", *where]) == 0
+    told = capsys.readouterr().out
+    assert main(["info", *where, "mode.subroutines=[models]"]) == 0
+    told += capsys.readouterr().out
+    page = (project.reports_dir() / "report.html").read_text("utf-8")
+    cells = {re.sub(r"<[^>]*>", "", one).strip() for one in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.DOTALL)}
+    scores = dict(re.findall(r"^(\w+) +(-?[\d.]+ +-?[\d.]+ to -?[\d.]+)", told, re.MULTILINE))
+    stored = only_ensemble(project).scores["test"]
+    assert set(scores) == set(stored)
+    for name, figures in scores.items():
+        value, low, _, high = figures.split()
+        assert {value, f"{low} to {high}"} <= cells, name
+        # As many decimals as the test images tell, and the value itself is the stored one.
+        assert (
+            value == f"{stored[name]['value']:.{len(value.partition('.')[2])}f}" and len(value.partition(".")[2]) >= 2
+        )
+    names = {"one", "two", only_ensemble(project).id}
+    rows = [line for line in told.splitlines() if line.split() and line.split()[0] in names]
+    assert {row.split()[0] for row in rows} == names <= cells
+    for row in rows:
+        for figure in re.findall(r"(?<![\w.])0\.\d+(?: ± 0\.\d+)?(?! M)", row):
+            assert figure in cells, row
+    (final,) = re.findall(r"^.* is right on [\d.]+ %.*$", told.partition("look at")[0], re.MULTILINE)
+    assert final in page
+
+
 def test_the_same_predictions_have_one_interval(tmp_path: Path) -> None:
-    """C12: a recipe's row and the ensemble that is this recipe had two."""
+    """That of a recipe's row, and that of the ensemble which is this recipe."""
     of = make_task(tmp_path / "data", n=120)
     project = make_project(tmp_path, of, {"one": 1.0}, folds=2)
     where = ["task=made", f"out_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "seed=7"]

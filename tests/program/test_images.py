@@ -126,7 +126,7 @@ def test_new_images_are_predicted_in_their_own_size(trained: Path) -> None:
         (["arch=test_resnet"], "gives one answer for an image, the task wants one for each pixel"),
         (["loss=ce"], "ce is for classification or segmentation tasks, this task is images"),
         (["loss=bce", "arch.file=FOLDER/linear.json"], "bce takes values from 0 to 1, the network's outputs have"),
-        (["arch.file=FOLDER/three.json"], "gives 3 maps, the task has 1 channels"),
+        (["arch.file=FOLDER/three.json"], "gives 3 maps, the task has 1 channel"),
         (["augmentations=mixup"], "changes no target images"),
         (["tta=crop"], "cannot be undone"),
         (["metrics.final=[accuracy]"], "no metric of images tasks"),

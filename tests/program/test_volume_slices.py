@@ -189,7 +189,7 @@ TARGETS_WRONG = [
     (["mode.targets=three.npy"], "mode.targets: holds values that are none of 2 classes (2)"),
     (["mode.targets=half.npy"], "mode.targets: volume/slice_set_1/00000 holds no class numbers"),
     (["mode.values=[0,1]"], "mode.values: is for targets; add mode.targets=FILE"),
-    (["mode.targets=three.npy", "arch.file=one.json"], "gives 1 maps, targets are classes"),
+    (["mode.targets=three.npy", "arch.file=one.json"], "gives 1 map, targets are classes"),
     (["mode.targets=three.npy", "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augment.geometry.rotate, degrees: 9}]"],
      "augmentations.cpu.pipeline: changes slices, got 'mlpipe.data.augment.geometry.rotate'"),
 ]  # fmt: skip

@@ -87,7 +87,7 @@ def test_what_cannot_be_had_is_none(tmp_path: Path) -> None:
     (row,) = tables.leaderboard(project)
     assert row["folds"] == 2
     assert (row["out_of_fold"], row["test"]) == (None, None)
-    assert tables.headline([row]) == "test accuracy 0.750"
+    assert tables.headline([row]) == "test accuracy 0.7500"
 
 
 def test_a_fold_that_was_trained_again_counts_once(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_order_headline_and_files(tmp_path: Path) -> None:
         records.save(project, made(f"{recipe}-0", recipe=recipe, task=pivot, pivot=pivot, scores=scores))
     board = tables.leaderboard(project)
     assert [row["recipe"] for row in board] == ["other", "high", "low"]
-    assert tables.headline(board) == "test accuracy 0.100"
+    assert tables.headline(board) == "test accuracy 0.1000"
     assert [row["recipe"] for row in tables.leaderboard(project, "b")] == ["high", "low"]
     path = tables.write_csv(tables.leaderboard(project, "b"), project)
     with path.open() as handle:
@@ -128,6 +128,25 @@ def test_mean_of_folds_needs_the_same_images() -> None:
     assert again is not None
     np.testing.assert_allclose(softmax(again.logits), softmax(one.logits), rtol=1e-6)
     assert tables.pooled([nothing]) is None
+
+
+def test_a_column_has_the_digits_of_its_images() -> None:
+    row = dict.fromkeys(("val", "val_sd", "out_of_fold", "fold_test", "fold_test_sd", "test", "test_nll", "parameters"))
+    row |= {
+        "task": "t",
+        "metric": "accuracy",
+        "recipe": "abc",
+        "arch": "net",
+        "folds": 2,
+        "nested": False,
+        "ensemble": "",
+    }
+    row |= {"val_used_for": "", "uneven": "", "seconds": None, "images_per_s": None, "number": 1}
+    few = {**row, "val": 0.95833, "val_sd": 0.0123, "test": 0.95833, "val_images": 300, "test_images": 24}
+    assert tables.as_text([few]).splitlines()[-1].split() == ["abc", "net", "2", "0.958", "±", "0.012", "0.96"]
+    assert tables.headline([few]) == "test accuracy 0.96"
+    unknown = {**few, "val_images": None, "test_images": None}
+    assert tables.as_text([unknown]).splitlines()[-1].split() == ["abc", "net", "2", "0.9583", "±", "0.0123", "0.9583"]
 
 
 def test_empty_columns_are_left_out() -> None:
@@ -161,7 +180,17 @@ def test_ensembles_have_a_row(tmp_path: Path) -> None:
 def test_a_metric_without_a_value_has_a_dash_and_the_reason() -> None:
     nan = float("nan")
     plain = tables.scores({"dice": {"value": 0.5, "low": 0.25, "high": 0.75, "note": "wide"}})
-    assert plain.splitlines()[2].split() == ["dice", "0.5000", "0.2500", "to", "0.7500", "wide"]
+    assert plain.splitlines()[2].split() == [
+        "dice",
+        "0.5000",
+        "0.2500",
+        "to",
+        "0.7500",
+        *["mean", "Dice", "coefficient", "of", "the", "classes;", "wide"],
+    ]
+    assert tables.scores({"dice": {"value": 0.5, "low": 0.25, "high": 0.75}}, 24).splitlines()[2].split()[1:5] == [
+        "0.50", "0.25", "to", "0.75",
+    ]  # fmt: skip
     values = {
         "dice": {"value": 0.5, "low": 0.25, "high": 0.75, "note": ""},
         "foreground_dice": {"value": nan, "low": nan, "high": nan, "note": ""},
@@ -172,7 +201,7 @@ def test_a_metric_without_a_value_has_a_dash_and_the_reason() -> None:
     assert rows == [
         ["foreground_dice", "-", "-", "no image has foreground, in its mask or predicted"],
         ["own", "-", "-", "it is not defined on these rows"],
-        ["auroc", "0.9000", "-", "one positive image is too few"],
+        ["auroc", "0.9000", "-", "area under the ROC curve; one positive image is too few"],
     ]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.keras.classifier import only_end, without_activation
 from mlpipe.arch.keras.graph import Graph
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, counted, problem
 
 
 class KerasSegmenter(nn.Module):
@@ -113,7 +113,8 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     from_one = shape[-1] == 1 and wanted.size == 2 and activation == "sigmoid"
     if shape[-1] != wanted.size and not from_one:
-        wrong = f"{step.layer} gives {shape[-1]} maps, the task has {wanted.size} {'channels' if wanted.of_values else 'classes'}"
+        has = counted(wanted.size, "channel") if wanted.of_values else counted(wanted.size, "class", "classes")
+        wrong = f"{step.layer} gives {counted(shape[-1], 'map')}, the task has {has}"
         raise ConfigError(problem("arch.layers", wrong, fix=f"set its filters to {wanted.size}"))
     if activation == "sigmoid" and not from_one:
         fix = "end it in a softmax"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mlpipe import hdf5
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.arch.keras.layers.reading import Slot
-from mlpipe.errors import DataError, first_line, listing, problem
+from mlpipe.errors import DataError, counted, first_line, listing, problem
 
 # The order in which Keras 3 numbers the weights of a layer.
 _ORDER = (
@@ -43,7 +43,7 @@ class Report:
 
     def sentence(self) -> str:
         """The report in one sentence."""
-        parts = [f"{len(self.matched)} weights loaded"]
+        parts = [f"{counted(len(self.matched), 'weight')} loaded"]
         for word, names in (
             ("not in the file", self.skipped),
             ("of another shape", self.mismatched),

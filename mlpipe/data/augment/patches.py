@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from mlpipe.data.augment.samples import Batch, Images, Seeds, uniform
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, counted, problem
 
 _PIPELINE = "augmentations.cpu.pipeline"
 
@@ -39,7 +39,7 @@ class RandomPatches:
         kept, taken = list[Batch](), list[Batch]()
         for place, (image, target) in enumerate(zip(images, targets, strict=True)):
             if target.shape[2] != image.shape[2]:
-                wrong = f"random_patches makes targets of {image.shape[2]} channels, the task's have {target.shape[2]}"
+                wrong = f"random_patches makes targets of {counted(image.shape[2], 'channel')}, the task's have {target.shape[2]}"
                 fix = "leave the targets out (task.train_targets=null): images are their own"
                 raise DataError(problem(_PIPELINE, wrong, fix=fix))
             inside = self.inside(image.shape[0], image.shape[1], seeds[place : place + 1])[:, :, np.newaxis]

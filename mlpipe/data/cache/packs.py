@@ -24,7 +24,7 @@ from mlpipe.data.loading import processes
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, counted, problem
 
 FORMAT = 2
 INDEX_FILE, FIXED_FILE, RAGGED_FILE, PLACES_FILE = "index.json", "images.npy", "images.bin", "places.npy"
@@ -181,10 +181,11 @@ def check_unreadable(pack: Pack, most: int) -> None:
         return
     named = [problem(name, reason) for name, reason in list(pack.unreadable.items())[:10]]
     rest = len(pack.unreadable) - len(named)
+    them = "it" if len(pack.unreadable) == 1 else "them"
     shown = f", {rest} of them not shown" if rest else ""
-    fix = f"repair or remove them, or leave them out with task.max_unreadable={len(pack.unreadable)}"
-    counted = problem("task.max_unreadable", f"{len(pack.unreadable)} unreadable images{shown}", got=most, fix=fix)
-    raise DataError([*named, counted])
+    fix = f"repair or remove {them}, or leave {them} out with task.max_unreadable={len(pack.unreadable)}"
+    many = f"{counted(len(pack.unreadable), 'unreadable image')}{shown}"
+    raise DataError([*named, problem("task.max_unreadable", many, got=most, fix=fix)])
 
 
 def _fill(
@@ -208,7 +209,7 @@ def _finish(task: Task, preprocessing: Preprocessing, final: Path, state: fillin
     folder, total = final.parent, len(task.samples)
     if len(state.unreadable) == total:
         name, reason = next(iter(state.unreadable.items()))
-        raise DataError(problem("task", f"none of its {total} images can be read ({name}: {reason})"))
+        raise DataError(problem("task", f"none of its {counted(total, 'image')} can be read ({name}: {reason})"))
     if preprocessing.is_ragged:
         with files.durable(folder / PLACES_FILE) as temporary, temporary.open("wb") as handle:
             np.save(handle, np.array(state.places, np.int64).reshape(-1, 3))
@@ -233,7 +234,7 @@ def _image_shape(task: Task, preprocessing: Preprocessing) -> filling.Shape:
         return (*preprocessing.sides, preprocessing.channels)
     shape = next(_shapes(task, preprocessing, range(len(task.samples))), None)
     if shape is None:
-        raise DataError(problem("task", f"none of its {len(task.samples)} images can be read"))
+        raise DataError(problem("task", f"none of its {counted(len(task.samples), 'image')} can be read"))
     return shape
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from mlpipe.data import spelling, visible_files
 from mlpipe.data.decoding import images
 from mlpipe.data.items import PredictionItem
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 __all__ = [
     "BinaryClassificationDataSet",
@@ -89,7 +89,7 @@ class BinaryClassificationDataSet(_Table):
         super().__init__(imagePath, csvPath, imColumn, clazzColumn)
         names = sorted({row[clazzColumn] for row in self._values})
         if len(names) != 2:
-            wrong = f"column {clazzColumn} has {len(names)} classes ({listing(names)})"
+            wrong = f"column {clazzColumn} has {counted(len(names), 'class', 'classes')} ({listing(names)})"
             raise DataError(problem(csvPath, wrong, fix="use CategoryClassificationDataSet"))
         self.classes, self._column = [names[1]], clazzColumn
 

@@ -18,7 +18,7 @@ from mlpipe.data.sources.targets import array_labels
 from mlpipe.data.sources.targets.array_labels import Labels
 from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.task import NO_TARGET, Dtype, Part, Row, Task
-from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
+from mlpipe.errors import DataError, counted, did_you_mean, listing, no_such_file, problem
 
 Array = np.ndarray[Any, Any]
 IMAGES = ("images", "x", "data", "arr_0")
@@ -87,7 +87,7 @@ def arrays(
         pixels = _images(path, images_key, stored[images_key])
         wanted = _targets(path, stored, targets_key)
         if wanted is not None and len(wanted) != len(pixels):
-            wrong = f"{images_key} has {len(pixels)} rows, {targets_key} has {len(wanted)}"
+            wrong = f"{images_key} has {counted(len(pixels), 'row')}, {targets_key} has {len(wanted)}"
             raise DataError(problem(path.name, wrong, fix="give every image one target"))
         source["images"][part] = images_key
         parts[part] = (pixels, wanted)

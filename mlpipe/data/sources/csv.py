@@ -12,13 +12,14 @@ from mlpipe.data.sources.error_lists import Faults
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.table_files import Table, read
-from mlpipe.data.sources.listings.table_rows import check_paths, other_columns, relative
+from mlpipe.data.sources.listings.table_rows import check_paths, group_hint, other_columns, relative
 from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets.missing_labels import Missing
-from mlpipe.data.sources.targets.table_targets import Targets, find_targets
+from mlpipe.data.sources.targets.table_targets import TARGETS, Targets, find_targets
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import problem
 
+_KEEP_GROUPS = "task.group=COLUMN keeps them together, task.group=null says that there are none"
 PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "image_id", "id")
 
 
@@ -96,6 +97,8 @@ def csv(
     faults.tell()
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, where))
     pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))
+    taken = [columns.path or "", *([target] if isinstance(target, str) else target or TARGETS)]
+    hint = group_hint(table, taken, _KEEP_GROUPS) if group is not None and columns.optional["group"] is None else []
     rows = [
         Row(
             relative(paths[index], base),
@@ -117,7 +120,7 @@ def csv(
         channels=pixels.channels,
         dtype=pixels.dtype,
         source={"type": "csv", "root": str(base), "file": str(where), **pixels.source},
-        notes=[*targets.notes, *columns.notes(), *said.notes, *pixels.notes],
+        notes=[*targets.notes, *columns.notes(), *said.notes, *hint, *pixels.notes],
     )
     return finished(made, allow_overlap)
 

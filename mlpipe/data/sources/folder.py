@@ -14,7 +14,7 @@ from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.source import finished
 from mlpipe.data.task import NO_TARGET, Row, Task
-from mlpipe.errors import DataError
+from mlpipe.errors import DataError, counted
 
 
 def folder(
@@ -92,8 +92,9 @@ def _notes(rows: Sequence[Row]) -> list[str]:
             labels.setdefault(row.digest, set()).add(row.target)
     torn = sum(len(targets) > 1 for targets in labels.values())
     copies = len(rows) - len({row.digest for row in rows})
-    notes = [f"{copies} images are byte for byte copies of others; copies stay in one fold"] if copies else []
-    return notes + ([f"{torn} images occur under more than one class"] if torn else [])
+    told = counted(copies, "image is a byte for byte copy of another", "images are byte for byte copies of others")
+    notes = [f"{told}; copies stay in one fold"] if copies else []
+    return notes + ([f"{counted(torn, 'image occurs', 'images occur')} under more than one class"] if torn else [])
 
 
 def _stem(root: str) -> str:

@@ -129,7 +129,7 @@ def items(
         rows, values = item_masks.masked(rows, masks, own, outputs, ignore_index)
         names, source = list(values.names), {**source, "masks": item_masks.described(values)}
     else:
-        rows, own = item_targets.counted(rows, own, kind, outputs)
+        rows, own = item_targets.from_zero(rows, own, kind, outputs)
         names = item_targets.names_of(own, item_targets.width_of(rows, kind, outputs), outputs)
     title = name or str(train[0]["call"])
     made = task.make(

@@ -14,7 +14,7 @@ from mlpipe.data.sources.listings.class_folders import PART_FOLDERS
 from mlpipe.data.sources.listings.image_pairs import Names, Pair, paired
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.table_files import Table, read
-from mlpipe.data.sources.listings.table_rows import check_paths, other_columns, relative
+from mlpipe.data.sources.listings.table_rows import check_paths, group_hint, other_columns, relative
 from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets.masked_pairs import MaskedImages, Reading, of_pairs
 from mlpipe.data.sources.targets.missing_labels import Missing
@@ -155,7 +155,8 @@ def _of_table(
         )
         for index, path in enumerate(paths)
     ]
-    return MaskedImages(base, base, pairs, said.notes)
+    hint = [] if there["group"] else group_hint(table, (image, mask), "renaming it to group keeps them together")
+    return MaskedImages(base, base, pairs, [*said.notes, *hint])
 
 
 def _lost_masks(table: Table, column: str, of_masks: Sequence[Path | None], base: Path) -> list[str]:

@@ -18,7 +18,7 @@ from mlpipe.data.sources.listings.array_layout import pixel_digest
 from mlpipe.data.sources.source import ByName, finished
 from mlpipe.data.sources.targets import class_numbers
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 Array = np.ndarray[Any, Any]
 # The names of both files of each part; some copies have a point where others have a hyphen.
@@ -64,7 +64,8 @@ def mnist(
         pixels = _read(paths[0], 3)
         numbers = _read(paths[1], 1) if labelled else None
         if numbers is not None and len(numbers) != len(pixels):
-            wrong = f"{paths[0].name} has {len(pixels)} images, {paths[1].name} {len(numbers)} class numbers"
+            many = counted(len(pixels), "image"), counted(len(numbers), "class number")
+            wrong = f"{paths[0].name} has {many[0]}, {paths[1].name} {many[1]}"
             raise DataError(problem(key, wrong, got=folder, fix="use the files of one set"))
         source["files"][part] = str(paths[0])
         rows.append((own, pixels, numbers))

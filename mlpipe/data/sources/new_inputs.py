@@ -17,7 +17,7 @@ from mlpipe.data.sources.listings import array_files, file_headers
 from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
 from mlpipe.data.sources.source import finished
 from mlpipe.data.task import Row, Task
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, counted, problem
 
 
 def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
@@ -76,7 +76,7 @@ def new_arrays(*, root: str, like: Task) -> Task:
     rows, wrong = list[Row](), list[str]()
     for name, value in array_files.arrays_below(base, "mode.source", form):
         if value.shape[-1] != like.channels:
-            has = f"has {value.shape[-1]} channels, the samples of {like.name} have {like.channels}"
+            has = f"has {counted(value.shape[-1], 'channel')}, the samples of {like.name} have {like.channels}"
             wrong.append(problem(name, has, fix=f"give arrays with as many (task.layout is {form.layout})"))
         if not np.isfinite(value).all():
             wrong.append(problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them"))

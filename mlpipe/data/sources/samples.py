@@ -16,7 +16,7 @@ from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
 from mlpipe.data.sources.source import ByName, Places, Read, finished
 from mlpipe.data.sources.targets import array_targets, class_numbers
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 Array = np.ndarray[Any, Any]
 # Part, name, values and label of a sample: the name of its class, its class number, or empty text for none.
@@ -171,7 +171,8 @@ def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: 
     key, found = f"task.{part}_targets", list(arrays(Path(targets).expanduser().absolute(), f"task.{part}_targets"))
     if len(found) != len(keys):
         fix = "give every sample one target, in the same order of names"
-        raise DataError(problem(key, f"has {len(found)} targets for {len(keys)} samples", got=targets, fix=fix))
+        wrong = f"has {counted(len(found), 'target')} for {counted(len(keys), 'sample')}"
+        raise DataError(problem(key, wrong, got=targets, fix=fix))
     odd = [name for name, value in found if value.size != 1 or value.dtype.kind not in "buif"]
     if odd:
         wrong = f"holds targets that are no class numbers: {listing(odd, most=3)}"

@@ -15,7 +15,7 @@ from mlpipe.data.records.layout import Layout
 from mlpipe.data.splits import checks
 from mlpipe.data.task import Task, origins
 from mlpipe.data.volumes.slices import Cuts
-from mlpipe.errors import DataError
+from mlpipe.errors import DataError, counted
 
 Pixels = np.ndarray[Any, Any]
 Read = Callable[[int], Pixels]
@@ -224,7 +224,7 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
         return pixels
     if pixels.shape[-1] == 1:
         return np.repeat(pixels, channels, axis=-1)
-    raise UnreadableImageError(f"has {pixels.shape[-1]} channels, {channels} are wanted")
+    raise UnreadableImageError(f"has {counted(pixels.shape[-1], 'channel')}, {counted(channels, 'is', 'are')} wanted")
 
 
 def finished(task: Task, allow_overlap: bool) -> Task:

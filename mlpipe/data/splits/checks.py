@@ -14,7 +14,7 @@ from mlpipe.data.splits.assignment import Ints, grouped
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Samples, Task, has_target
-from mlpipe.errors import listing, problem
+from mlpipe.errors import counted, listing, problem
 
 _ALLOWED = "accept it with split.rare=allow"
 
@@ -49,12 +49,20 @@ def size_problems(kind: str, samples: Samples, split: Split, classes: Sequence[s
     into = _parts(split.n_folds, nested=False, is_single=is_single)
     fix = f"{_fewer(nested=False, is_single=is_single)}add images, or {_ALLOWED}"
     few = [
-        problem(f"label {name!r}", f"{count} training images {what} are too few for {into}", fix=fix)
+        problem(
+            f"label {name!r}",
+            f"{_trained(count, f' {what}')} too few for {into}",
+            fix=fix,
+        )
         for column, name in enumerate(classes)
         for value, what in ((1, "with it"), (0, "without it"))
         if (count := int((targets[:, column] == value).sum())) < split.n_folds
     ]
     return few or missing_classes(samples, split, classes)
+
+
+def _trained(count: int, what: str = "") -> str:
+    return counted(count, f"training image{what} is", f"training images{what} are")
 
 
 def class_size_problems(
@@ -76,7 +84,7 @@ def class_size_problems(
     into = _parts(n_folds, nested=nested, is_single=is_single)
     fix = f"{_fewer(nested=nested, is_single=is_single)}add images, or {_ALLOWED}"
     return [
-        problem(f"class {name!r}", f"{count} training images are too few for {into}", fix=fix)
+        problem(f"class {name!r}", f"{_trained(count)} too few for {into}", fix=fix)
         for name, count, left in zip(classes, counts.tolist(), remaining.tolist(), strict=True)
         if left < n_folds
     ]
@@ -108,7 +116,7 @@ def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> l
         folds = {to: at[:, number] for to, at in lost.items()}
         where = [f"{to} in fold {listing(np.array(split.validated)[at])}" for to, at in folds.items() if at.any()]
         why = ", because groups and given folds stay as they are" if samples.groups else ""
-        held_by = f"it is of {held} {_unit(samples)}{'s' * (held > 1)}"
+        held_by = f"it is of {counted(held, _unit(samples))}"
         wrong = f"no {image} is left {' and '.join(where)}{why}: {held_by}"
         found.append(problem(f"{what} {classes[number]!r}", wrong, fix=_ways_out(samples, split, held)))
     return found
@@ -135,7 +143,7 @@ def torn_groups(samples: Samples, split: Split) -> list[str]:
     torn = [group for group, found in folds.items() if len(found) > 1]
     if not torn:
         return []
-    many = f"{len(torn)} groups are" if len(torn) > 1 else "1 group is"
+    many = counted(len(torn), "group is", "groups are")
     why = ", as the folds came with the task" if split.is_given else ""
     told = "what is learned from a group is judged on the same group"
     return [f"{many} in several folds ({listing(torn, most=3)}){why}: {told}"]
@@ -265,5 +273,5 @@ def group_overlap_problems(samples: Samples) -> list[str]:
     if not torn:
         return []
     fix = "give each group one part, or accept it with task.allow_overlap=true"
-    wrong = f"{len(torn)} groups are in the training part and in another one ({listing(torn, most=3)})"
+    wrong = f"{counted(len(torn), 'group is', 'groups are')} in the training part and in another one ({listing(torn, most=3)})"
     return [problem("task", wrong, fix=fix)]

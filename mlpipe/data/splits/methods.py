@@ -17,7 +17,7 @@ from mlpipe.data.splits import shares
 from mlpipe.data.splits import shuffled as shuffled_split
 from mlpipe.data.splits.assignment import Ints, deal_rows
 from mlpipe.data.task import Samples
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 TEST = -1
 UNLABELLED = -2
@@ -240,7 +240,7 @@ def shuffled(
                 raise _undrawn("split.val_fraction", val_fraction, stratify, error) from error
             raise DataError(problem("split.folds", f"cannot be made ({error})", got=folds, fix="use fewer")) from error
     if len({int(row) for part in parts for row in part}) != sum(map(len, parts)) or max(map(max, parts)) >= len(pool):
-        raise DataError(problem("split.folds_file", f"does not fit the {len(pool)} images", fix="remove it"))
+        raise DataError(problem("split.folds_file", f"does not fit the {counted(len(pool), 'image')}", fix="remove it"))
     fold[pool] = len(parts)
     for number, part in enumerate(parts):
         fold[pool[np.asarray(part, np.int64)]] = number
@@ -275,7 +275,7 @@ def _shuffled_test(
     else:
         stay, test = (np.asarray(part, np.int64) for part in rows[:2])
     if sorted([*stay.tolist(), *test.tolist()]) != list(range(len(pool))):
-        raise DataError(problem("split.test_file", f"does not fit the {len(pool)} images", fix="remove it"))
+        raise DataError(problem("split.test_file", f"does not fit the {counted(len(pool), 'image')}", fix="remove it"))
     fold[pool[test]] = TEST
     return np.asarray(pool[stay], np.int64)
 
@@ -349,7 +349,7 @@ def check_enough(pool: Ints, folds: int) -> None:
         DataError: When there are fewer.
     """
     if len(pool) < folds:
-        wrong = f"there are only {len(pool)} training images"
+        wrong = f"there {'is' if len(pool) == 1 else 'are'} only {counted(len(pool), 'training image')}"
         raise DataError(problem("split.folds", wrong, got=folds, fix="use fewer"))
 
 
@@ -381,7 +381,7 @@ def _given_folds(samples: Samples, fold: Ints, folds: Ints, rare: Rare) -> Split
     without = [samples.ids[row] for row in np.flatnonzero(pool & (folds < 0))]
     if without:
         shown = listing(without, most=3)
-        wrong = f"{len(without)} training images have no fold ({shown})"
+        wrong = f"{counted(len(without), 'training image has', 'training images have')} no fold ({shown})"
         raise DataError(problem("split=given", wrong, fix="give every training row a fold"))
     fold[pool] = folds[pool]
     n = int(folds[pool].max()) + 1

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mlpipe.data.splits.assignment import Ints, deal_rows, grouped, levels_of, units_of
 from mlpipe.data.task import Samples
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, counted, problem
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def of_samples(
         DataError: When the pool cannot be divided.
     """
     if not samples.groups and round(fraction * len(pool)) in (0, len(pool)):
-        raise DataError(problem(key, f"leaves a part of the {len(pool)} images empty", got=fraction))
+        raise DataError(problem(key, f"leaves a part of the {counted(len(pool), 'image')} empty", got=fraction))
     samples = samples.spread
     names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
     levels = levels_of(samples, pool, ceil(1 / min(fraction, 1 - fraction)), stratify=stratify)

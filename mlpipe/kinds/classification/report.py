@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.post.calibration.errors import confidences
+from mlpipe.post.figures import percent
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.sections import classes, pictures, trust
-from mlpipe.reports.sections.parts import Section, percent
+from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Example, examples
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mlpipe.errors import counted
+
 OUTPUT, OUTPUTS, TARGETS = "channel", "channels", "target images"
 VALUES = "values of pixels"
 SAMPLE_OF, OF_OUTPUT = "value of channel", "with a value of channel"
@@ -12,7 +14,7 @@ SAMPLE_OF, OF_OUTPUT = "value of channel", "with a value of channel"
 
 def predicted(outputs: int) -> str:
     """Phrase for the prediction of so many outputs."""
-    return f"images of {outputs} channel{'s' * (outputs != 1)}"
+    return f"images of {counted(outputs, 'channel')}"
 
 
 def told(target: Any, classes: Sequence[str]) -> str | None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.post.figures import percent
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.sections import classes, pictures, trust
-from mlpipe.reports.sections.parts import Section, percent
+from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Example, examples
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mlpipe.errors import counted
+
 OUTPUT, OUTPUTS, TARGETS = "label", "labels", "labels"
 VALUES = "probabilities"
 SAMPLE_OF, OF_OUTPUT = "image with", "with label"
@@ -12,7 +14,7 @@ SAMPLE_OF, OF_OUTPUT = "image with", "with label"
 
 def predicted(outputs: int) -> str:
     """Phrase for the prediction of so many outputs."""
-    return f"{outputs} label{'s' * (outputs != 1)}"
+    return counted(outputs, "label")
 
 
 def told(target: Any, classes: Sequence[str]) -> str | None:

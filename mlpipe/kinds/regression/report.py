@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from mlpipe.post.figures import number
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.sections import classes, pictures, trust
-from mlpipe.reports.sections.parts import Section, number
+from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Example, examples
 
 

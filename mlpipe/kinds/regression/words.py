@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mlpipe.errors import counted
+
 OUTPUT, OUTPUTS, TARGETS = "number", "numbers", "numbers"
 VALUES = "numbers"
 SAMPLE_OF, OF_OUTPUT = "value of", "with a value of"
@@ -12,7 +14,7 @@ SAMPLE_OF, OF_OUTPUT = "value of", "with a value of"
 
 def predicted(outputs: int) -> str:
     """Phrase for the prediction of so many outputs."""
-    return f"{outputs} number{'s' * (outputs != 1)}"
+    return counted(outputs, "number")
 
 
 def told(target: Any, classes: Sequence[str]) -> str | None:

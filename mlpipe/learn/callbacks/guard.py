@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from mlpipe.errors import Interrupted
+from mlpipe.errors import Interrupted, counted
 from mlpipe.learn.recovery import NotFinite
 
 
@@ -98,7 +98,7 @@ class Guard(Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         at = f"{self._where}: {found} in epoch {trainer.current_epoch + 1}, batch {batch + 1}"
         if broken:
-            cause = f"{len(broken)} parameters are no longer finite, {broken[0]} first"
+            cause = f"{counted(len(broken), 'parameter is', 'parameters are')} no longer finite, {broken[0]} first"
         else:
             cause = "the parameters are finite, so the logits or the loss overflowed"
         sentence = (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.config.schema import Recipe
-from mlpipe.errors import DiskFull, problem
+from mlpipe.errors import DiskFull, counted, problem
 from mlpipe.learn import linear_head, stages
 from mlpipe.learn.job import FoldJob
 from mlpipe.learn.optimizers.parameter_groups import parameter_groups
@@ -74,7 +74,8 @@ def check(job: FoldJob, network: nn.Module) -> None:
     free = shutil.disk_usage(_existing(folder)).free + there
     facts = f"{_shown(free)} are free"
     if needed.sure > free:
-        wrong = f"{job.files.folds_left} folds need {_shown(needed.sure)} at least for weights and a state to go on from, {facts}"
+        need = counted(job.files.folds_left, "fold needs", "folds need")
+        wrong = f"{need} {_shown(needed.sure)} at least for weights and a state to go on from, {facts}"
         raise DiskFull(problem(str(job.files.project.root), wrong))
     if needed.likely > free:
         what = f"weights and states to go on from may take {_shown(needed.likely)}, {facts}"

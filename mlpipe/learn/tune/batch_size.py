@@ -13,7 +13,7 @@ import torch
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.loading.loaders import FoldData
-from mlpipe.errors import ConfigError, TrainingError, problem
+from mlpipe.errors import ConfigError, TrainingError, counted, problem
 from mlpipe.learn.build import fold, loaders
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.machine.hardware import Numerics
@@ -70,7 +70,7 @@ class MemoryTest:
             data = loaders.fold_data(recipe, job.task, job.view, pack, 0)
             good = self._fits(recipe, numerics, module, data, watch)
             table.append({"images": size, "fits": float(good)})
-            watch.log(f"{size} images at a time {'fit' if good else 'do not fit'} into memory")
+            watch.log(f"{counted(size, 'image')} at a time: {'fits' if good else 'does not fit'} into memory")
             return good
 
         fitting = largest_that_fits(fits, most)
@@ -116,7 +116,7 @@ def largest_that_fits(fits: Callable[[int], bool], most: int) -> int:
             return found
         size = min(2 * size, most)
     if found == 0:
-        wrong = f"not even {size} images fit into memory"
+        wrong = f"not even {counted(size, 'image fits', 'images fit')} into memory"
         raise TrainingError(problem("tune=batch_size", wrong, fix="choose a smaller arch or preprocessing.size"))
     return found
 
@@ -129,6 +129,7 @@ def part_of_batch(batch: int, fitting: int) -> int:
     """
     part = max(size for size in range(1, min(fitting, batch) + 1) if batch % size == 0)
     if part == 1 and batch > 1:
-        wrong = f"{fitting} images fit into memory, and {batch} cannot be split into equal parts of 2 to {fitting}"
+        fit = counted(fitting, "image fits", "images fit")
+        wrong = f"{fit} into memory, and {batch} cannot be split into equal parts of 2 to {fitting}"
         raise ConfigError(problem("sampling.batch_size", wrong, got=batch, fix="use a power of two"))
     return part

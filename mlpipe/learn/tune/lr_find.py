@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mlpipe.errors import ConfigError, TrainingError, problem
+from mlpipe.errors import ConfigError, TrainingError, counted, problem
 from mlpipe.learn.build import fold
 from mlpipe.learn.build.optimizer import build_optimizer, with_rate
 from mlpipe.learn.job import FoldJob, Watch
@@ -146,7 +146,7 @@ def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> 
     x, y = np.log(np.asarray(rates[kept])), np.asarray(losses[kept])
     fix = "set optimizer.lr yourself, or move tune.start and tune.end"
     if len(x) < 3:
-        raise TrainingError(problem("tune=lr_find", f"the loss exploded after {len(losses)} steps", fix=fix))
+        raise TrainingError(problem("tune=lr_find", f"the loss exploded after {counted(len(losses), 'step')}", fix=fix))
     slopes = np.diff(y) / np.diff(x)
     if not slopes.min() < 0:
         wrong = f"the loss does not fall between {rates[0]:.3g} and {rates[-1]:.3g}"

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 from mlpipe.post.calibration import curves
 from mlpipe.post.calibration.shrinkage import Axes
 from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Strength
@@ -71,7 +71,7 @@ def prepared(
     least = 1 / (n + classes)
     notes = []
     if n < 10 * classes:
-        notes.append(f"only {n} labelled rows for {classes} classes: the calibration itself is uncertain")
+        notes.append(f"only {counted(n, 'labelled row')} for {classes} classes: the calibration itself is uncertain")
     absent = np.zeros(classes)
     absent[missing] = least if prior is None else prior[missing]
     if prior is not None and (absent > least).any():

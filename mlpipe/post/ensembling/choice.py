@@ -19,6 +19,7 @@ from mlpipe.post.ensembling.ensemble import Ensemble
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.members import Member
 from mlpipe.post.ensembling.simplest import simplest
+from mlpipe.post.figures import number
 
 # From "nothing is learned" to "everything is".
 STAGES = ("none", "before", "after", "both")
@@ -163,7 +164,9 @@ class Chooser:
     def _said(self, kept: str, losses: Mapping[str, float], alone: Sequence[Member]) -> list[str]:
         others = {name: value for name, value in losses.items() if name != "none"}
         best = min(others, key=others.__getitem__)
-        told = f"cross-validated loss {losses['none']:.4f} raw, {losses[best]:.4f} calibrated {_PLACES[best]}"
+        many = len(alone[0].chooses)
+        told = f"cross-validated loss {number(losses['none'], many)} raw, {number(losses[best], many)} calibrated"
+        told += f" {_PLACES[best]}"
         moved = any(one.prior is not None for one in alone)
         if kept == "none":
             left = "only moved to the prevalence that was asked for" if moved else "left as they are"

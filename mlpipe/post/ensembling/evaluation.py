@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe.errors import counted
 from mlpipe.post import comparison, conformal
 from mlpipe.post import decisions as deciding
 from mlpipe.post import kind as post_kind
@@ -16,6 +17,7 @@ from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling.member_mixture import Final, at_own_prevalence, own_shares
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.members import Member
+from mlpipe.post.figures import number, percent
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.quantify import quantify
 
@@ -72,7 +74,7 @@ def comparisons(
         return []
     form = " (as it is)" if best.form == "raw" else " (calibrated)"
     form = "" if post_kind.of(kind).PROBABILITIES is None else form
-    begun = f"First is the ensemble, second its best member {best.name}{form}, on {len(rows)} rows."
+    begun = f"First is the ensemble, second its best member {best.name}{form}, on {counted(len(rows), 'row')}."
     tests = comparison.paired(rows, other.only(rows.ids), kind, groups, seed)
     return [begun, *(one.sentence for one in tests)]
 
@@ -162,38 +164,48 @@ def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Esti
     values, low, high = (
         np.mean([getattr(estimates[place], name) for place in telling], axis=0) for name in ("values", "low", "high")
     )
-    note = f"without {blind} of {len(estimates)} models, which hardly tell the classes apart" if blind else ""
+    note = (
+        f"without {blind} of {counted(len(estimates), 'model')}, which hardly tell the classes apart" if blind else ""
+    )
     return Estimate(telling, note, (values, low, high))
 
 
-def sentences(decided: Mapping[str, Any]) -> list[str]:
-    """The results of `decisions`, in words."""
+def sentences(decided: Mapping[str, Any], rows: int | None = None) -> list[str]:
+    """The results of `decisions`, in words.
+
+    Args:
+        decided: What `decisions` returned.
+        rows: How many rows they were measured on; None: it is not known.
+    """
     found = []
     if error := decided.get("calibration_error"):
         changed = abs(error["after"] - error["before"]) > 1e-9
-        told = f", after calibration {error['after']:.4f}" if changed else "; nothing is calibrated"
-        found.append(f"expected calibration error {error['before']:.4f}{told}")
+        told = f", after calibration {number(error['after'], rows)}" if changed else "; nothing is calibrated"
+        what = "expected calibration error (how far probabilities are from how often they come true)"
+        found.append(f"{what} {number(error['before'], rows)}{told}")
     if sets := decided.get("sets"):
         by_class = ", for each class by itself" if conformal.ConformalSets.from_plain(sets).by_class else ""
-        told = f"prediction sets ({sets['score']}, alpha {sets['alpha']:g}{by_class}): {deciding.in_words(sets)}"
-        told += "; cut-offs from the rows that chose"
+        told = "prediction sets, the classes that an image may be of "
+        told += f"(method {sets['score']}, alpha {sets['alpha']:g}{by_class}, cut-offs from the rows that chose): "
+        told += deciding.in_words(sets)
         if "observed_coverage" in sets:
-            told += f"; the true class is in {100 * sets['observed_coverage']:.1f} % of them"
-            told += f", {sets['mean_size']:.2f} classes on average"
+            told += f"; it was for {percent(sets['observed_coverage'], rows)} of the rows"
+            told += f", with {sets['mean_size']:.2g} classes in a set on average"
             shares = [share for share in sets.get("observed_by_class", []) if share is not None]
-            told += f"; of the worst class in {100 * min(shares):.1f} %" if len(shares) > 1 else ""
+            told += f"; of the worst class for {percent(min(shares), rows)}" if len(shares) > 1 else ""
         found.append(told)
     if halves := decided.get("halfwidths"):
         told = ", ".join(f"{name} ± {value:.4g}" for name, value in halves.items() if name != "alpha")
         found.append(f"prediction intervals ({100 * (1 - halves['alpha']):g} %): {told}")
     if costs := decided.get("costs"):
-        told = f"{costs['each']:.4f} for each image, by the most probable class {costs['most_probable']:.4f}"
+        told = f"{number(costs['each'], rows)} for each image, "
+        told += f"by the most probable class {number(costs['most_probable'], rows)}"
         normal = "" if costs["normalised"] is None else f", {costs['normalised']:.3f} of the best constant decision's"
         found.append(f"cost of the decisions that cost least: {told}{normal}")
     if cuts := decided.get("thresholds"):
-        found.append(deciding.told_thresholds(cuts))
+        found.append(deciding.told_thresholds(cuts, rows))
     if there := decided.get("at_deploy_prior"):
-        what = f"accuracy {there['accuracy']:.4f}, nll {there['nll']:.4f}"
+        what = f"accuracy {number(there['accuracy'], rows)}, nll {number(there['nll'], rows)}"
         found.append(f"at the prevalence {there['prior']}, with probabilities moved to it: expect {what}")
     if among := decided.get("prevalence", {}).get("unlabelled"):
         if "values" not in among:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import one_more_row, scaled
 from mlpipe.post.intervals.exact import share_ends
@@ -112,7 +113,8 @@ def ends(
     """
     if name in UNBOUNDED:
         if first.count < scaled.LEAST_UNITS:
-            return None, f"{first.count} rows or groups are too few, {scaled.LEAST_UNITS} are needed"
+            there = counted(first.count, "row or group is", "rows or groups are")
+            return None, f"{there} too few, {scaled.LEAST_UNITS} are needed"
         return scaled.ends(value, left_out, scaled.PLAIN, first.level), "the rows do not tell how much it varies"
     options = {"level": first.level, "resamples": first.resamples, "seed": first.seed}
     if name == "accuracy" and first.targets.ndim == 1:

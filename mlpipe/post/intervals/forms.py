@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import kinds
+from mlpipe.errors import counted
 from mlpipe.post.intervals import areas, one_more_row, scaled
 from mlpipe.post.intervals import exact as parts
 from mlpipe.post.intervals.exact import Part
@@ -261,7 +262,8 @@ def of_numbers(one: Statistic, value: float, scale: scaled.Scale, known: Known) 
     """
     what = "groups" if known.grouped else "rows"
     if known.count < scaled.LEAST_UNITS:
-        return none_because("student", f"{known.count} {what} are too few, {scaled.LEAST_UNITS} are needed")
+        there = counted(known.count, f"{what[:-1]} is", f"{what} are")
+        return none_because("student", f"{there} too few, {scaled.LEAST_UNITS} are needed")
     found = scaled.ends(value, leave_out(one, known.units, known.count, known.seed), scale, known.level)
     if found is None:
         return none_because("student", f"the {what} do not tell how much it varies")
@@ -278,4 +280,4 @@ def _rare(true: npt.NDArray[np.bool_], known: Known) -> str:
     counts = true.sum(axis=0)
     least = int(counts[counts > 0].min()) if counts.any() else 0
     what = kinds.of(known.kind).words.OUTPUT
-    return f"the rarest {what} has {least} row{'s' * (least != 1)}" if 0 < least < _FEW else ""
+    return f"the rarest {what} has {counted(least, 'row')}" if 0 < least < _FEW else ""

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import kinds
+from mlpipe.errors import counted
 from mlpipe.post import metrics
+from mlpipe.post.figures import number
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures import class_metrics
 from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, folded, paragraph, table
 from mlpipe.reports.plots import confusion, probabilities, style
-from mlpipe.reports.sections.parts import Section, number
+from mlpipe.reports.sections.parts import Section
 
 # Scores of one output, and which rows are positive, shape (n,) each.
 Question = Callable[[Rows, int], tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
@@ -39,7 +41,7 @@ def confused(facts: TaskFacts) -> Section:
     counts = class_metrics.confusion_matrix(rows.calibrated, rows.targets)
     pairs = confusion.most_confused(counts)
     named = [(facts.classes[true], facts.classes[taken], many, share) for true, taken, many, share in pairs]
-    right, where = int(np.trace(counts)), f"{len(rows)} {facts.shown.where} images"
+    right, where = int(np.trace(counts)), counted(len(rows), f"{facts.shown.where} image")
     plots = []
     if len(facts.classes) <= confusion.MOST_CLASSES:
         plots.append(
@@ -47,7 +49,7 @@ def confused(facts: TaskFacts) -> Section:
                 f"{facts.name}_confusion",
                 confusion.confusion_matrix(counts, facts.classes),
                 f"Counts of true and predicted classes on {where}; blue is right, orange wrong, the percentage is of the row.",
-                f"Confusion matrix: {right} of {where} are right.",
+                f"Confusion matrix: {right} of {where} {'is' if right == 1 else 'are'} right.",
                 ["true", *facts.classes],
                 [[name, *row] for name, row in zip(facts.classes, counts.tolist(), strict=True)],
             )
@@ -58,13 +60,13 @@ def confused(facts: TaskFacts) -> Section:
             style.Plot(
                 f"{facts.name}_confused_pairs",
                 confusion.confused_pairs(named),
-                f"The most frequent of {len(rows) - right} mistakes on {where}.",
-                f"The most frequent mistake: {worst[0]} taken for {worst[1]}, {worst[2]} images.",
+                f"The most frequent of {counted(len(rows) - right, 'mistake')} on {where}.",
+                f"The most frequent mistake: {worst[0]} taken for {worst[1]}, {counted(worst[2], 'image')}.",
                 ["true", "predicted", "images", "share_of_true"],
                 named,
             )
         )
-    text = f"{right} of {where} are right, {len(rows) - right} are not."
+    text = f"{right} of {where} {'is' if right == 1 else 'are'} right, {counted(len(rows) - right, 'is', 'are')} not."
     return Section("Confusion", [paragraph(text)], plots)
 
 
@@ -114,9 +116,9 @@ def tables_of_classes(facts: TaskFacts, by_group: str, *, is_share: bool = False
     found = metrics.details(rows.calibrated, rows.targets, facts.classes, facts.kind)["classes"]
     what = kinds.of(facts.kind).words.OUTPUT
     header = [what, *(key for key in found[0] if key != "class")]
-    cells = [[row["class"], *(_cell(row[key]) for key in header[1:])] for row in found]
+    cells = [[row["class"], *(_cell(row[key], len(rows)) for key in header[1:])] for row in found]
     unseen = [row["class"] for row in found if not row["images"]]
-    made: Content | None = table(f"By {what}, on {len(rows)} {shown.where} images", header, cells)
+    made: Content | None = table(f"By {what}, on {counted(len(rows), f'{shown.where} image')}", header, cells)
     if made is not None and len(cells) > _MOST_ROWS:
         made = folded(f"The table of all {len(cells)} rows", made)
     absent = f"No {shown.where} image has: {', '.join(unseen)}." if unseen else None
@@ -139,11 +141,11 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
         ends = ("", "")
         if is_share:
             around = by_metric.share(round(value * len(places)), len(places))
-            ends = (number(around.low), number(around.high))
+            ends = (number(around.low, len(places)), number(around.high, len(places)))
         found.append((value, group, len(places), ends))
     found.sort(key=lambda one: (one[0] if metrics.direction(metric) == "max" else -one[0], -one[2], one[1]))
     cells = [
-        [group, str(many), number(value), f"{ends[0]} to {ends[1]}" if ends[0] else ""]
+        [group, str(many), number(value, many), f"{ends[0]} to {ends[1]}" if ends[0] else ""]
         for value, group, many, ends in found[:_MOST_GROUPS]
     ]
     most = f"the worst {_MOST_GROUPS} of {len(found)}" if len(found) > _MOST_GROUPS else f"all {len(found)}"
@@ -158,16 +160,18 @@ def _curves_plot(
     named = "areas are given"
     if len(found) > probabilities.MOST_CURVES:
         named = f"named are the {probabilities.MOST_CURVES} of {len(found)} with the least area"
-    assert facts.shown is not None
+    assert facts.shown is not None and facts.shown.rows is not None
+    many = len(facts.shown.rows)
+    mean = number(float(np.mean(areas)), many)
     return style.Plot(
         f"{facts.name}_{what}",
         drawing,
         f"{caption}, on {facts.shown.where} images; {named}.",
-        f"{long} of {len(found)}: mean area {np.mean(areas):.4f}, the least {worst.area:.4f} of {worst.name}.",
+        f"{long} of {len(found)}: mean area {mean}, the least {number(worst.area, many)} of {worst.name}.",
         ["name", "area", "x", "y"],
         [[one.name, one.area, x, y] for one in found for x, y in zip(one.x.tolist(), one.y.tolist(), strict=True)],
     )
 
 
-def _cell(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
+def _cell(value: Any, rows: int) -> str:
+    return number(value, rows) if isinstance(value, float) else str(value)

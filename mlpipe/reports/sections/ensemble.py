@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from mlpipe import kinds
+from mlpipe.errors import counted
+from mlpipe.post.figures import interval, number
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph, table
-from mlpipe.reports.sections.parts import Section, counted, interval, number
+from mlpipe.reports.sections.parts import Section
 
 _STAGES = {
     "none": "nothing is calibrated",
@@ -25,12 +27,20 @@ def ensembles(facts: TaskFacts) -> Section:
         return Section("Ensemble")
     newest = facts.ensembles[-1]
     alone = newest.losses.get("members", {})
+    shown = facts.shown
+    held_out, test = (len(part) if part else None for part in (shown and shown.held_out, shown and shown.test))
     rows = [
-        [member["name"], number(member["weight"]), number(alone.get(member["name"])), ", ".join(member["records"])]
+        [
+            member["name"],
+            number(member["weight"]),
+            number(alone.get(member["name"]), held_out),
+            ", ".join(member["records"]),
+        ]
         for member in sorted(newest.members, key=lambda one: -one["weight"])
     ]
     chosen = {"oof": "out-of-fold images", "none": "nothing"}.get(newest.select_on, "a part of the test images")
     kind = kinds.of(newest.kind)
+    many = test if "test" in newest.scores else held_out
     # Numbers are never calibrated.
     stage = f"; {_STAGES.get(newest.stage, newest.stage)}" if kind.has_probabilities or kind.is_dense else ""
     text = (
@@ -40,9 +50,9 @@ def ensembles(facts: TaskFacts) -> Section:
     scores = [
         [
             name,
-            number(one["value"]),
-            interval(one["low"], one["high"]) or "-",
-            number_of(newest.scores, name),
+            number(one["value"], many),
+            interval(one["low"], one["high"], many) or "-",
+            number_of(newest.scores, name, held_out),
             f"{one['method']}; {one['note']}" if one.get("note") else one["method"],
         ]
         for name, one in newest.scores.get("test", newest.scores.get("chosen on", {})).items()
@@ -71,11 +81,12 @@ def ensembles(facts: TaskFacts) -> Section:
     )
 
 
-def number_of(scores: dict[str, dict[str, dict[str, float]]], name: str) -> str:
+def number_of(scores: dict[str, dict[str, dict[str, float]]], name: str, rows: int | None) -> str:
     """The score on the rows that chose, where there is another; empty elsewhere.
 
     Args:
         scores: By split.
         name: The metric.
+        rows: How many rows chose.
     """
-    return number(scores.get("chosen on", {}).get(name, {}).get("value")) if "test" in scores else ""
+    return number(scores.get("chosen on", {}).get(name, {}).get("value"), rows) if "test" in scores else ""

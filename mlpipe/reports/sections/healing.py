@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from mlpipe.errors import counted
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import paragraph, table
-from mlpipe.reports.sections.parts import Section, counted
+from mlpipe.reports.sections.parts import Section
 
 
 def recoveries(facts: TaskFacts) -> Section:

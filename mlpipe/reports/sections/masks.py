@@ -19,11 +19,12 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.targets.mask_files import colour_of
 from mlpipe.data.task import IGNORED, axes_of
 from mlpipe.errors import DataError, listing
+from mlpipe.post.figures import number
 from mlpipe.post.measures import mask_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
-from mlpipe.reports.sections.parts import Section, number
+from mlpipe.reports.sections.parts import Section
 from mlpipe.runs import maps
 from mlpipe.runs.maps import Maps
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from mlpipe import kinds
+from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
+from mlpipe.post.figures import interval, number
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.headline import WORDS, headline
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import shares, style
-from mlpipe.reports.sections.parts import Section, counted, interval, number
+from mlpipe.reports.sections.parts import Section
 
 # A drawing of more rows says less than the table.
 _MOST_DRAWN = 20
@@ -47,17 +49,15 @@ def leaderboard(facts: TaskFacts) -> Section:
     name = post_kind.of(facts.kind).HEADLINE
     header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold", "test"]
     header += ["test 95 % interval", "test nll", "remark"]
+    many = tables.digits(facts.board)
     rows = [
         [
             row["recipe"],
             row["arch"],
             "" if row["folds"] is None else str(row["folds"]),
-            _spread(row, "val"),
-            number(row["out_of_fold"]),
-            _spread(row, "fold_test"),
-            number(row["test"]),
-            interval(row["test_low"], row["test_high"]),
-            number(row["test_nll"]),
+            *(tables.cell(row, key, many) for key in ("val", "out_of_fold", "fold_test", "test")),
+            interval(row["test_low"], row["test_high"], many.test),
+            tables.cell(row, "test_nll", many),
             _remark(row),
         ]
         for row in facts.board
@@ -85,11 +85,12 @@ def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> sty
         for row in drawn
     ]
     best = (min if metrics.direction(name) == "min" else max)(values, key=lambda one: one.value)
+    value = number(best.value, tables.digits(drawn).test)
     return style.Plot(
         f"{facts.name}_scores",
         shares.scores(values, name),
         f"Test {name} with 95 % intervals; diamonds are ensembles.",
-        f"Test {name} of {len(values)} recipes and ensembles; the best is {best.name} with {best.value:.4f}.",
+        f"Test {name} of {len(values)} recipes and ensembles; the best is {best.name} with {value}.",
         ["name", name, "low", "high", "is_ensemble"],
         [[one.name, one.value, one.low, one.high, one.stands_out] for one in values],
     )
@@ -139,10 +140,3 @@ def _remark(row: dict[str, Any]) -> str:
     if row["nested"]:
         return "nested: validation chose, the fold set aside judges"
     return "validation score is optimistic" if row["val_used_for"] else ""
-
-
-def _spread(row: dict[str, Any], key: str) -> str:
-    if row[key] is None:
-        return ""
-    deviation = row[f"{key}_sd"]
-    return number(row[key]) + (f" ± {number(deviation)}" if deviation is not None else "")

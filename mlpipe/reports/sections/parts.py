@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -35,25 +34,3 @@ class Section:
     def body(self) -> Markup:
         """Everything but the heading."""
         return joined([*self.content, grid(style.inline(one) for one in self.plots), *self.below])
-
-
-def percent(share: float) -> str:
-    """`86.1 %`."""
-    return f"{100 * share:.1f} %"
-
-
-def number(value: float | None) -> str:
-    """Four decimals as everywhere in the project; of large numbers four digits; empty for what is not there."""
-    if value is None or not math.isfinite(value):
-        return ""
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """`0.1000 to 0.2000`, empty for what is not there."""
-    return f"{number(low)} to {number(high)}" if number(low) and number(high) else ""
-
-
-def counted(many: int, what: str, several: str = "") -> str:
-    """`1 image`, `3 images`."""
-    return f"{many} {what}" if many == 1 else f"{many} {several or what + 's'}"

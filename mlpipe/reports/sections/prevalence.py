@@ -9,11 +9,12 @@ import numpy as np
 from mlpipe import kinds
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
+from mlpipe.post.figures import number, percent
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import paragraph, table
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.plots.shares import Value
-from mlpipe.reports.sections.parts import Section, number, percent
+from mlpipe.reports.sections.parts import Section
 
 _MOST_CLASSES = 16
 

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mlpipe.post.figures import number
 from mlpipe.post.measures import image_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
 from mlpipe.reports.sections import masks
-from mlpipe.reports.sections.parts import Section, number
+from mlpipe.reports.sections.parts import Section
 
 _TITLE = "Predicted images"
 

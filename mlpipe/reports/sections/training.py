@@ -6,11 +6,12 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph, table
 from mlpipe.reports.plots import learning, style
-from mlpipe.reports.sections.parts import Section, counted
+from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.tables import images_per_s
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -71,7 +72,7 @@ def curves(facts: TaskFacts) -> Section:
             plots.append(_plot(facts, recipe, histories, score))
     said = []
     if len(ranked) > _MOST_RECIPES:
-        said.append(f"Drawn are the {_MOST_RECIPES} best of {len(ranked)} recipes.")
+        said.append(f"Drawn are the {_MOST_RECIPES} best of {counted(len(ranked), 'recipe')}.")
     if missing:
         said.append(f"{counted(len(missing), 'record')} without metrics.csv: no curve.")
     return Section("Learning curves", [paragraph(*said) if said else None], plots)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.errors import listing
+from mlpipe.errors import counted, listing
 from mlpipe.post import conformal
 from mlpipe.post.calibration import errors as calibration_errors
-from mlpipe.post.intervals.by_metric import share, wilson
+from mlpipe.post.figures import number, percent
+from mlpipe.post.intervals.by_metric import Interval, share, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import numbers, probabilities, style
-from mlpipe.reports.sections.parts import Section, number, percent
+from mlpipe.reports.sections.parts import Section
 
 Confidences = Callable[[npt.NDArray[Any], npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 
@@ -47,7 +48,7 @@ def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Sectio
     if stored is not None and rows.is_calibrated:
         # What was measured then, on the images of the estimate.
         errors = {"before calibration": stored["before"], "after calibration": stored["after"]}
-    said = ", ".join(f"{value:.4f} {title}" for title, value in errors.items())
+    said = ", ".join(f"{number(value, len(rows))} {title}" for title, value in errors.items())
     plot = style.Plot(
         f"{facts.name}_reliability",
         probabilities.reliability(panels),
@@ -57,7 +58,7 @@ def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Sectio
         [[title, *one.as_plain().values()] for title, bins in panels for one in bins],
     )
     measures = (stored or {}).get("measures", {}) if rows.is_calibrated else {}
-    cells = [[name, *map(number, values)] for name, values in measures.items()]
+    cells = [[name, *(number(value, len(rows)) for value in values)] for name, values in measures.items()]
     header = ["calibration error", "before", "after"]
     below = table(f"On {facts.shown.where} images; 0 is best", header, cells) if cells else None
     said = f"Expected calibration error: {said} (0 is best)."
@@ -100,25 +101,27 @@ def decisions(facts: TaskFacts) -> Section:
     """
     ensemble = facts.shown.ensemble if facts.shown else None
     decided = ensemble.decide if ensemble else {}
+    many = len(facts.shown.rows) if facts.shown and facts.shown.rows else None
     said = []
     if sets := decided.get("sets"):
         told = f"Prediction sets ({sets['score']}) are made to hold the true class of {percent(1 - sets['alpha'])} of images"
         if "observed_coverage" in sets:
-            told += f"; they hold it for {percent(sets['observed_coverage'])}"
+            told += f"; they hold it for {percent(sets['observed_coverage'], many)}"
             told += f", with {sets['mean_size']:.2f} classes on average"
         said.append(f"{told}. {_sentence(sets['guarantee'])}")
     if there := decided.get("at_deploy_prior"):
         shares = listing([f"{value:g}" for value in there["prior"]])
         said.append(
-            f"Where the prevalence is {shares}: expect accuracy {number(there['accuracy'])}, nll {number(there['nll'])}."
+            f"Where the prevalence is {shares}: expect accuracy {number(there['accuracy'], many)}, "
+            f"nll {number(there['nll'], many)}."
         )
     if costs := decided.get("costs"):
         normal = (
             "" if costs["normalised"] is None else f", {percent(costs['normalised'])} of the best constant decision's"
         )
         said.append(
-            f"Decisions that cost least cost {number(costs['each'])} for each image{normal}; deciding for the most probable "
-            f"class costs {number(costs['most_probable'])}."
+            f"Decisions that cost least cost {number(costs['each'], many)} for each image{normal}; "
+            f"deciding for the most probable class costs {number(costs['most_probable'], many)}."
         )
     cuts = decided.get("thresholds")
     made = None
@@ -138,20 +141,20 @@ def _number_plots(facts: TaskFacts, name: str, true: Any, predicted: Any, halfwi
     error = float(np.sqrt(((predicted - true) ** 2).mean()))
     table_of = [["true", "predicted"], np.column_stack([true, predicted]).tolist()]
     assert facts.shown is not None
-    where = f"{len(true)} {facts.shown.where} images"
+    where = counted(len(true), f"{facts.shown.where} image")
     return [
         style.Plot(
             f"{facts.name}_predicted_{name}",
             numbers.predicted_against_true(true, predicted, name),
             f"{name}: predicted against true on {where}.",
-            f"{name}: predicted against true numbers on {where}; root mean squared error {number(error)}.",
+            f"{name}: predicted against true numbers on {where}; root mean squared error {number(error, len(true))}.",
             *table_of,
         ),
         style.Plot(
             f"{facts.name}_residuals_{name}",
             numbers.residuals(true, predicted, name, halfwidth),
             f"{name}: how far predictions are off.",
-            f"{name}: residuals; their mean is {number(float((predicted - true).mean()))}.",
+            f"{name}: residuals; their mean is {number(float((predicted - true).mean()), len(true))}.",
             ["predicted", "residual"],
             np.column_stack([predicted, predicted - true]).tolist(),
         ),
@@ -201,7 +204,11 @@ def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Co
             continue
         off = np.abs(rows.calibrated[known, place] - rows.targets[known, place])
         seen = share(int((off <= half).sum()), int(known.sum()))
-        cells.append([name, f"± {number(half)}", percent(seen.value), f"{percent(seen.low)} to {percent(seen.high)}"])
+        cells.append([name, f"± {number(half)}", *_observed(seen, int(known.sum()))])
     assert facts.shown is not None
     caption = f"Prediction intervals that promise {percent(1 - halves['alpha'])}, on {facts.shown.where} images"
     return table(caption, ["number", "half width", "observed inside", "95 % interval"], cells)
+
+
+def _observed(seen: Interval, rows: int) -> list[str]:
+    return [percent(seen.value, rows), f"{percent(seen.low, rows)} to {percent(seen.high, rows)}"]

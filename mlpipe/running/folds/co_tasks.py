@@ -15,7 +15,7 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.splits import checks, variants
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, DataError, listing, problem
+from mlpipe.errors import ConfigError, DataError, counted, listing, problem
 from mlpipe.running import tasks
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def chosen(run_config: RunConfig, pivot: Task, request: Request) -> list[Task]:
     if isinstance(request.co_tasks, str):
         there = [name for name in run_config.task_list if name != pivot.name]
         if len(there) < request.multitask - 1:
-            wrong = f"names {len(there)} tasks beside {pivot.name}"
+            wrong = f"names {counted(len(there), 'task')} beside {pivot.name}"
             raise ConfigError(problem("task_list", wrong, fix=f"name {request.multitask - 1} at least"))
         generator = np.random.Generator(np.random.Philox(key=[run_config.seed, _DRAW]))
         names = [there[place] for place in generator.choice(len(there), request.multitask - 1, replace=False)]

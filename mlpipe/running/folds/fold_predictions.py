@@ -16,6 +16,7 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
+from mlpipe.post.figures import number
 from mlpipe.running import tasks
 from mlpipe.running.folds.folds import Folds, num_workers
 from mlpipe.runs import predictions, records
@@ -85,15 +86,16 @@ class Inference:
         own = own_metrics.measures(section, record.kind, len(record.classes))
         chosen = section.final
         final = post_kind.of(record.kind).FINAL if chosen == AUTO else list(chosen)
-        scores, details = {}, {}
+        scores, details, many = {}, {}, {}
         for name in names:
             rows = predictions.load(path, name, "test")
             key = "test" if name == record.task else f"test:{name}"
+            many[key] = len(rows)
             scores[key] = metrics.compute(final, rows.logits, rows.targets, record.kind, own) if len(rows) else {}
             details[key] = metrics.details(rows.logits, rows.targets, record.classes, record.kind) if len(rows) else {}
         records.with_scores(project, record, scores, details)
         for name, values in scores.items():
-            shown = ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())
+            shown = ", ".join(f"{metric} {number(value, many[name]) or '-'}" for metric, value in values.items())
             log.info(f"{record.id}: {name} {shown}")
             for said in metrics.said_of(details[name].get("classes", []), values):
                 log.info(f"  {said}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
+from mlpipe.post.figures import number
 from mlpipe.running import console, tasks
 from mlpipe.running.console import Console, Trace
 from mlpipe.running.folds import co_tasks
@@ -124,16 +124,16 @@ class FoldTraining:
         job = self._job(fold, run, self._tuned(run))
         shown = console.of(self.folds.config)
         trace = console.trace(self.folds.config, shown, run, job.files.record_id, len(job.view.val))
-        report, row = self._reporter(position, shown, trace), trace.epoch if trace else _unheard
+        report, row = self._reporter(fold, shown, trace), trace.epoch if trace else _unheard
         follower = self._epoch_follower(position)
         watch = Watch(context.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
         if job.shard.rank > 0:
             fit.train(job, Watch(context.stop))
             return
-        where = f"fold {position + 1}/{len(self.chosen)}"
+        where = f"fold {fold}"
         for key, balance in loss.balances(job.recipe, job.task, job.view.train).items():
             log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
-        context.display.start(where, 1)
+        context.display.start(self._in_progress(fold), 1)
         try:
             record = fit.fit(job, watch)
         finally:
@@ -143,7 +143,7 @@ class FoldTraining:
             log.info(f"  {said}")
         for one in record.co_tasks:
             name = post_kind.of(one["kind"]).HEADLINE
-            log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")
+            log.info(f"  with {one['name']}: validation {name} {number(one['val'].get(name)) or '-'}")
 
     def record_id(self, run: Run, fold: int) -> str:
         """The name of a fold's record: readable, and the same when the run goes on."""
@@ -208,8 +208,15 @@ class FoldTraining:
         name = section.target.rpartition(".")[2]
         return {} if section.is_none else tune.read(run.folder, name)
 
-    def _reporter(self, position: int, shown: Console, trace: Trace | None) -> Callable[[Any], None]:
-        count, display = len(self.chosen), self.folds.context.display
+    def _in_progress(self, fold: int) -> str:
+        """A fold by its number, as in files and keys, and how many there are where they are numbered from 0."""
+        there = self.folds.split.validated
+        is_counted = len(there) > 1 and tuple(there) == tuple(range(len(there)))
+        return f"fold {fold} of {len(there)}" if is_counted else f"fold {fold}"
+
+    def _reporter(self, fold: int, shown: Console, trace: Trace | None) -> Callable[[Any], None]:
+        position, count, display = self.chosen.index(fold), len(self.chosen), self.folds.context.display
+        where = self._in_progress(fold)
         alone = self.folds.config.sys.fold_workers != 1
         started = False
 
@@ -222,9 +229,9 @@ class FoldTraining:
             per_fold = tick.epochs * tick.batches
             done = (0 if alone else position * per_fold) + tick.epoch * tick.batches + tick.batch
             if not started:
-                display.start(f"fold {position + 1}/{count}", (1 if alone else count) * per_fold, done - 1)
+                display.start(where, (1 if alone else count) * per_fold, done - 1)
                 started = True
-            what = f"fold {position + 1}/{count} epoch {tick.epoch + 1}/{tick.epochs}"
+            what = f"{where} epoch {tick.epoch + 1}/{tick.epochs}"
             facts = f"loss {tick.loss:.4f}, {tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %"
             display.update(done, what, facts)
 
@@ -249,7 +256,8 @@ def _told(record: ModelRecord) -> str:
     scores = record.scores["val"]
     headline = post_kind.of(record.kind).HEADLINE
     there = {name: value for name in (headline, "loss") if (value := scores.get(name)) is not None}
-    parts = ", ".join(f"{name} {value:.4f}" if math.isfinite(value) else f"{name} -" for name, value in there.items())
+    many = record.counts.get("val")
+    parts = ", ".join(f"{name} {number(value, many) or '-'}" for name, value in there.items())
     how = f"{record.timings['seconds']:.0f} s"
     if "train_images_per_s" in record.timings:
         speed = f"{record.timings['train_images_per_s']:.0f} images/s"

@@ -13,7 +13,7 @@ from mlpipe.data.splits import checks, variants
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.errors import listing, problem
+from mlpipe.errors import counted, listing, problem
 from mlpipe.running import tasks
 from mlpipe.running.steps import RunContext
 
@@ -106,7 +106,8 @@ def split_notes(task: Task, split: Split) -> list[str]:
     own = int((task.samples.in_part("val") & (split.fold >= 0)).sum())
     if split.is_given or not own:
         return torn
-    return [*torn, f"the {own} images of its val part are pooled with those of train; split=given keeps them apart"]
+    pooled = counted(own, "image of its val part is", "images of its val part are")
+    return [*torn, f"the {pooled} pooled with those of train; split=given keeps them apart"]
 
 
 def _sizes(views: Sequence[View]) -> str:

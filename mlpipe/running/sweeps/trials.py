@@ -17,7 +17,17 @@ from filelock import FileLock
 
 from mlpipe import files
 from mlpipe.config import search_space
-from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, Pruned, TrainingError, listing, problem
+from mlpipe.errors import (
+    ConfigError,
+    DiskFull,
+    Interrupted,
+    MlpipeError,
+    Pruned,
+    TrainingError,
+    counted,
+    listing,
+    problem,
+)
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import launch
 from mlpipe.running.launch import Prepared
@@ -76,7 +86,9 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
         # Before any trial is taken: mixed with trials of another configuration, the study would compare what cannot be
         # compared.
         _require_same(search, study)
-        log.info(f"study {search.study}: {len(studies.counted(study))} of {_total(search)} trials; {search.address}")
+        log.info(
+            f"study {search.study}: {len(studies.counted(study))} of {counted(_total(search), 'trial')}; {search.address}"
+        )
         while True:
             _stop_if_asked(stop, search, study)
             taken = _next(search, study)
@@ -197,7 +209,9 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
         if files.disk_is_full(error):
             _release(search, trial)
             reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
-            done = f"{len(studies.finished(study))} of {_total(search)} trials of study {search.study} are finished"
+            done = (
+                f"{len(studies.finished(study))} of {counted(_total(search), 'trial')} of study {search.study} finished"
+            )
             raise DiskFull(f"{reason}; {done}", AGAIN) from error
         _failed(search, study, trial, error)
     else:
@@ -264,7 +278,7 @@ def _mean_over_folds(found: list[records.ModelRecord], name: str) -> float:
     scores = [record.scores.get(part, {}).get(metric) for record in found]
     numbers = [float(score) for score in scores if score is not None and math.isfinite(score)]
     if not numbers or len(numbers) < len(scores):
-        raise TrainingError(f"{name} is no number in {len(scores) - len(numbers)} of {len(scores)} folds")
+        raise TrainingError(f"{name} is no number in {len(scores) - len(numbers)} of {counted(len(scores), 'fold')}")
     return sum(numbers) / len(numbers)
 
 
@@ -301,7 +315,8 @@ class Reporter:
             bests = [self._best[fold] for fold in range(position + 1) if fold in self._best]
             self._trial.report(sum(bests) / len(bests), step)
         if self._trial.should_prune():
-            raise Pruned(f"pruned after epoch {epoch + 1} of fold {position + 1}")
+            folds = f", {counted(position, 'fold')} before it" if position else ""
+            raise Pruned(f"pruned after epoch {epoch + 1} of {epochs}{folds}")
 
 
 def best_of_folds(reported: Mapping[int, float], epochs: int) -> dict[int, float]:

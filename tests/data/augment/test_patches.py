@@ -39,5 +39,5 @@ def test_what_does_not_fit_is_named() -> None:
     images = np.zeros((1, 6, 8, 1), np.uint8)
     with pytest.raises(DataError, match="random_patches of 7 pixels do not fit into an image of 8 x 6"):
         random_patches(number=1, size=7)(images, images, SEEDS[:1])
-    with pytest.raises(DataError, match="makes targets of 1 channels, the task's have 3"):
+    with pytest.raises(DataError, match="makes targets of 1 channel, the task's have 3"):
         random_patches(number=1, size=2)(images, np.zeros((1, 6, 8, 3), np.uint8), SEEDS[:1])

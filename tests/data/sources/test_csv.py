@@ -47,6 +47,32 @@ def test_one_column_is_a_class_and_numbers_are_in_order(pictures: Path) -> None:
     assert sources.reader(made, 3)(3).tolist() == np.full((6, 5, 3), 90).tolist()
 
 
+@pytest.mark.parametrize("column", ["patient", "patient_id", "PatientID", "Subject", "video", "site"])
+def test_a_column_that_looks_like_groups_is_named_once(pictures: Path, column: str) -> None:
+    file = table(
+        pictures, f"path,label,{column},age", *(f"{index}.png,{'ab'[index % 2]},p{index // 2},7" for index in range(8))
+    )
+    said = [note for note in sources.csv(file=file).notes if "looks like groups" in note]
+    assert said == [
+        f"column {column} (4 values in 8 rows) looks like groups, and images of one group may lie in several parts and folds; "
+        f"task.group={column} keeps them together, task.group=null says that there are none"
+    ]
+    for group in (column, None):
+        assert not [note for note in sources.csv(file=file, group=group).notes if "looks like" in note]
+
+
+def test_what_only_sounds_like_groups_is_not_named(pictures: Path) -> None:
+    # Every row a value of its own, the same in all rows, the target, and a measured number.
+    for header, cell in (("patient", "p{0}"), ("site", "A"), ("patients_age", "{1}"), ("distance", "{1}")):
+        lines = [
+            f"path,label,{header}",
+            *(f"{index}.png,{'ab'[index % 2]},{cell.format(index, index // 2)}" for index in range(8)),
+        ]
+        assert not [note for note in sources.csv(file=table(pictures, *lines)).notes if "looks like" in note], header
+    lines = ["path,site", *(f"{index}.png,{'ab'[index % 2]}" for index in range(8))]
+    assert not [note for note in sources.csv(file=table(pictures, *lines), target="site").notes if "looks like" in note]
+
+
 def test_optional_columns_are_used_when_they_are_there(pictures: Path) -> None:
     lines = [
         "path;target;split;group;weight",
@@ -68,7 +94,7 @@ def test_folds_that_came_with_the_table(pictures: Path) -> None:
     split = methods.given(sources.csv(file=table(pictures, *lines)).samples)
     assert split.fold.tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and split.validated == (0, 1, 2, 3)
     lines[3] = "2.png,a,"
-    with pytest.raises(DataError, match=r"1 training images have no fold \(2.png\)"):
+    with pytest.raises(DataError, match=r"1 training image has no fold \(2.png\)"):
         methods.given(sources.csv(file=table(pictures, *lines)).samples)
 
 
@@ -152,7 +178,7 @@ def test_images_in_an_archive(pictures: Path, tmp_path: Path) -> None:
         (["path,label"], ["has no rows"]),
         (
             ["path,label,split,group", "0.png,a,train,p1", "1.png,b,train,p2", "2.png,a,test,p1"],
-            ["task: 1 groups are in the training part and in another one (p1)"],
+            ["task: 1 group is in the training part and in another one (p1)"],
         ),
     ],
 )

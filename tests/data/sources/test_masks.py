@@ -140,7 +140,7 @@ def test_sizes_and_values_are_named_together(pairs: Path) -> None:
         ({"masks": "labels"}, "task.masks: there is no such folder"),
         ({"classes": ["a", "b", "c"], "values": [0, 255]}, "task.values: has 2 values for 3 classes"),
         ({"values": [0, 255], "ignore_index": 255}, "task.ignore_index: is the value of a class"),
-        ({"ignore_index": 255}, "task.classes: there are 1 classes"),
+        ({"ignore_index": 255}, "task.classes: there is 1 class"),
         ({"group": "("}, "task.group: is no regular expression"),
     ],
 )

@@ -54,7 +54,7 @@ def test_groups_of_the_training_part_that_are_elsewhere_too() -> None:
     assert checks.group_overlap_problems(samples) == []
     grouped = dataclasses.replace(samples, groups=("a", "", "a", "b", "", "a"))
     (sentence,) = checks.group_overlap_problems(grouped)
-    assert sentence.startswith("task: 1 groups are in the training part and in another one (a)")
+    assert sentence.startswith("task: 1 group is in the training part and in another one (a)")
     assert "give each group one part, or accept it with task.allow_overlap=true" in sentence
     assert checks.group_overlap_problems(dataclasses.replace(samples, groups=("a", "b", "c", "d", "", "a"))) == []
     for groups in (("a", "b", "c", "b", "", ""), ("a", "b", "b", "c", "", "")):
@@ -96,7 +96,7 @@ def test_one_validation_part_is_not_told_of_folds() -> None:
     held = drawn([0, 1, 1, 1], 2, validated=(0,))
     (sentence,) = checks.size_problems("classification", make_samples([0, 0, 0, 1]), held, ["a", "b"], nested=False)
     assert sentence == (
-        "class 'b': 1 training images are too few for a training and a validation part; "
+        "class 'b': 1 training image is too few for a training and a validation part; "
         "add images, or accept it with split.rare=allow"
     )
     (sentence,) = checks.size_problems("classification", make_samples([0, 0, 1, 1]), held, ["a", "b"], nested=False)
@@ -169,7 +169,7 @@ def test_labels_need_images_with_and_without_them() -> None:
     fix = "use fewer folds (split.folds=N), add images, or accept it with split.rare=allow"
     assert all(sentence.endswith(f"; {fix}") for sentence in found)
     assert [sentence.partition(";")[0] for sentence in found] == [
-        "label 'x': 1 training images without it are too few for 3 folds",
+        "label 'x': 1 training image without it is too few for 3 folds",
         "label 'y': 2 training images with it are too few for 3 folds",
         "label 'y': 2 training images without it are too few for 3 folds",
     ]

@@ -321,7 +321,7 @@ def test_shuffled_splits_are_refused_in_words(tmp_path: Path) -> None:
         methods.shuffled(make_samples([0, 1] * 3), test_file=str(tmp_path / "test"))
     with pytest.raises(DataError, match=r"split\.folds: cannot be made \(.*\), got 2; use fewer"):
         methods.shuffled(make_samples([0, 1, 2, 3]), folds=2, stratify=True)
-    with pytest.raises(DataError, match=r"split\.folds: there are only 1 training images, got 2; use fewer"):
+    with pytest.raises(DataError, match=r"split\.folds: there is only 1 training image, got 2; use fewer"):
         methods.shuffled(make_samples([0]), folds=1)
     for content in ("[[[0], [1, 2]], [[1], [2, 3]]]", "[[[0], [1, 2]], [[1], [6]]]"):
         (tmp_path / "folds").write_text(content)

@@ -32,7 +32,7 @@ def test_the_guard_names_what_broke(loss: float) -> None:
     broken = nn.Linear(2, 2)
     with torch.no_grad():
         broken.bias[0] = math.nan
-    with pytest.raises(TrainingError, match="1 parameters are no longer finite, bias first"):
+    with pytest.raises(TrainingError, match="1 parameter is no longer finite, bias first"):
         guarded(lambda: False, loss, broken)
 
 

@@ -15,7 +15,7 @@ from mlpipe.data.sources.listings.file_headers import Look
 from mlpipe.data.spelling import plain
 from mlpipe.data.task import Part
 from mlpipe.data.visible_files import images_below
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, counted, problem
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,8 @@ def _in_order(
     """The first image that needs a mask with the first mask, and so on."""
     wanting = [image for image in own if parts[image] != "unlabelled"]
     if len(wanting) != len(others):
-        wrong = f"there are {len(wanting)} images in {images} and {len(others)} {what}s in {masks}"
+        many = counted(len(wanting), "image"), counted(len(others), what)
+        wrong = f"there {'is' if len(wanting) == 1 else 'are'} {many[0]} in {images} and {many[1]} in {masks}"
         raise DataError(
             problem("task.pairing", wrong, got="order", fix="add what is missing, or use task.pairing=name")
         )

@@ -11,7 +11,7 @@ from mlpipe.data.decoding.value_rules import Background, Decoding
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.listings.file_headers import Look
 from mlpipe.data.task import Dtype
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 _MOST_SENTENCES = 10
 
@@ -78,7 +78,8 @@ def format_of(paths: Sequence[Path], looks: Sequence[Look], settings: PixelSetti
     notes = []
     if transparent:
         told = "task.channels=4 keeps them, task.background says what lies behind"
-        notes.append(f"{transparent} images have transparent places, laid over {settings.background}; {told}")
+        have = counted(transparent, "image has", "images have")
+        notes.append(f"{have} transparent places, laid over {settings.background}; {told}")
     if value_range is not None:
         notes.append(f"values from {value_range[0]:g} to {value_range[1]:g} are black to white in every image")
     is_ruled = bool(transparent) or any(look.is_respread for look in looks) or settings.background != "white"
@@ -107,7 +108,8 @@ def _outside(open_ones: Sequence[tuple[Path, Look]], value_range: tuple[float, f
     if value_range is None:
         kinds = listing(sorted({look.open_range for _, look in open_ones}))
         named = listing([path.name for path, _ in open_ones], most=3)
-        what = f"is needed: {len(open_ones)} images have {kinds} values ({named}), from {least:g} to {most:g}"
+        have = counted(len(open_ones), "image has", "images have")
+        what = f"is needed: {have} {kinds} values ({named}), from {least:g} to {most:g}"
         ends = f"[{_least(least)},{_most(most)}]"
         fix = f"say which values are black and white in all images, for example {key}={ends}"
         return [problem(key, what, fix=fix), *wrong[:_MOST_SENTENCES]]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,14 @@ from mlpipe.data.sources.listings.table_files import Table
 from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.sources.targets.table_targets import number
 from mlpipe.data.task import Part
-from mlpipe.errors import problem
+from mlpipe.errors import counted, listing, problem
+
+# What columns of groups are called, without an ending such as _id.
+_GROUP = re.compile(
+    "animal|camera|case|cent(re|er)|clinic|clip|donor|examination|family|hospital|individual|lesion|location|mouse|participant|"
+    "patient|person|plate|scanner|scene|sequence|series|session|site|slide|specimen|study|subject|video|visit|volunteer|wsi"
+)
+_ENDING = re.compile(r"[ _-]*(id|ids|no|nr|num|number|name|code|uid|key)$")
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,31 @@ def groups_in(table: Table, column: str | None, missing: Missing) -> tuple[list[
     groups, where = table.column(column), f"{table.path.name}, column {column}"
     notes = spelling.fallen_together(table.stored(column), f"groups in {where}") + missing.notes(where, groups)
     return ["" if missing.means(group) else group for group in groups], notes
+
+
+def group_hint(table: Table, taken: Collection[str], fix: str) -> list[str]:
+    """A note on the column that looks like one of groups and is not used as such; nothing where there is none.
+
+    Args:
+        table: The table.
+        taken: Columns that are something else.
+        fix: What keeps its groups together, with `COLUMN` for its name.
+    """
+    likely = {}
+    for name in table.names:
+        plain = _ENDING.sub("", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+        many = len({cell for cell in table.column(name) if cell})
+        if _GROUP.fullmatch(plain) and name not in taken and 1 < many < sum(1 for cell in table.column(name) if cell):
+            likely[name] = many
+    if not likely:
+        return []
+    finest = max(likely, key=likely.__getitem__)
+    also = [name for name in likely if name != finest]
+    others = f", as {listing(also)} does" if also else ""
+    return [
+        f"column {finest} ({likely[finest]} values in {counted(len(table), 'row')}) looks like groups{others}, and images of "
+        f"one group may lie in several parts and folds; {fix.replace('COLUMN', finest)}"
+    ]
 
 
 def _orders_of(table: Table, column: str | None, missing: Missing, faults: Faults) -> list[float]:

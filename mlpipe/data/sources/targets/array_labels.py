@@ -14,7 +14,7 @@ from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.targets import class_numbers
 from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.task import NO_TARGET
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 Array = np.ndarray[Any, Any]
 # As many different numbers are classes whatever else there is.
@@ -135,7 +135,10 @@ def _named_classes(path: Path, targets: Mapping[str, Array], classes: list[str] 
     stored = [text_of(value) for wanted in targets.values() for value in wanted.ravel()]
     notes = spelling.fallen_together(stored, f"labels in {path.name}")
     notes += missing.notes(path.name, training) if classes is None else []
-    notes += [f"{without} images of {path.name} have no label, and are predicted only"] if without else []
+    told = counted(
+        without, f"image of {path.name} has no label, and is", f"images of {path.name} have no label, and are"
+    )
+    notes += [f"{told} predicted only"] if without else []
     return Labels(names, made, notes, "classification")
 
 

@@ -16,7 +16,7 @@ from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
 from mlpipe.data.sources.targets import mask_files, target_files
 from mlpipe.data.sources.targets.mask_files import Mask
 from mlpipe.data.task import Part, Row, Task
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 Array = np.ndarray[Any, Any]
 
@@ -123,7 +123,7 @@ def imaged(
     outputs = len(classes) if classes and not labelled else outputs
     if classes and len(classes) != outputs:
         fix = f"give {outputs} names, or leave it out"
-        raise DataError(problem("task.classes", f"targets have {outputs} channels", got=classes, fix=fix))
+        raise DataError(problem("task.classes", f"targets have {counted(outputs, 'channel')}", got=classes, fix=fix))
     rows = []
     for name, value in own.items():
         known = are_own or name in of_sample
@@ -207,7 +207,7 @@ def _target_of_each(
     masks, names = _named(base, part, form, "_targets"), [name for name in own if name.startswith(f"{part}/")]
     if len(masks) != len(names):
         fix = "give every sample one target, in the same order of names"
-        found = f"has {len(masks)} targets for {len(names)} samples"
+        found = f"has {counted(len(masks), 'target')} for {counted(len(names), 'sample')}"
         raise DataError(problem(f"task.{part}_targets", found, got=str(base), fix=fix))
     pairs = dict(zip(names, masks, strict=True))
     raise_some([text for name, (mask, values) in pairs.items() for text in check(mask, values, name, own[name])])

@@ -10,7 +10,7 @@ import numpy as np
 from mlpipe.data import items as protocol
 from mlpipe.data.sources.targets import class_numbers
 from mlpipe.data.task import Row
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 
 def check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
@@ -47,7 +47,7 @@ def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tu
     target = protocol.target_of(item, where)
     if outputs is not None and len(target) != outputs and not (kind == "classification" and len(target) == 1):
         fix = "let y have one number for each class"
-        raise DataError(problem(where, f"its y has {len(target)} numbers, {outputs} are wanted", fix=fix))
+        raise DataError(problem(where, f"its y has {counted(len(target), 'number')}, {outputs} are wanted", fix=fix))
     if kind == "regression":
         return tuple(target.tolist())
     if kind == "multilabel":
@@ -65,7 +65,7 @@ def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tu
     return int(target.argmax())
 
 
-def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> tuple[list[Row], list[str]]:
+def from_zero(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> tuple[list[Row], list[str]]:
     """Rows whose class numbers count from 0, and the names of the classes, where their number is not given.
 
     Class numbers from 1, or with gaps, are classes by the numbers that occur in training.

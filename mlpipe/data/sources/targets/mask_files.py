@@ -17,7 +17,7 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.task import IGNORED, Task
-from mlpipe.errors import ConfigError, DataError, listing, problem
+from mlpipe.errors import ConfigError, DataError, counted, listing, problem
 
 # More different values than this are hardly classes, unless the user lists them.
 _MOST_GUESSED = 32
@@ -270,7 +270,8 @@ def _check(names: Sequence[str], numbers: Sequence[int], ignored: int | None) ->
     wrong = []
     if len(names) != len(numbers):
         fix = "give one value for each class"
-        wrong.append(problem("task.values", f"has {len(numbers)} values for {len(names)} classes", fix=fix))
+        many = f"has {counted(len(numbers), 'value')} for {counted(len(names), 'class', 'classes')}"
+        wrong.append(problem("task.values", many, fix=fix))
     if len(set(numbers)) != len(numbers) or any(not 0 <= value <= LARGEST for value in numbers):
         fix = "give every class its own value, 0 or more"
         wrong.append(problem("task.values", "are not different whole numbers", got=list(numbers), fix=fix))
@@ -279,6 +280,7 @@ def _check(names: Sequence[str], numbers: Sequence[int], ignored: int | None) ->
         wrong.append(problem("task.ignore_index", "is the value of a class", got=ignored, fix=fix))
     if not 2 <= len(names) <= IGNORED:
         fix = "a segmentation has 2 classes or more, the background being one; name them with task.classes=[...]"
-        wrong.append(problem("task.classes", f"there are {len(names)} classes ({listing(names)})", fix=fix))
+        many = f"there {'is' if len(names) == 1 else 'are'} {counted(len(names), 'class', 'classes')}"
+        wrong.append(problem("task.classes", f"{many} ({listing(names)})", fix=fix))
     if wrong:
         raise DataError(wrong)

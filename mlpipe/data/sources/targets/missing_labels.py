@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpipe.data.spelling import plain
-from mlpipe.errors import listing, problem
+from mlpipe.errors import counted, listing, problem
 
 # What programs write where there is no value, in small letters, and words that are names of classes just as well.
 _WRITTEN = frozenset({"nan", "null", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nat", "1.#qnan", "-nan"})
@@ -90,4 +90,4 @@ class Missing:
 
 
 def _told(counts: dict[str, int]) -> str:
-    return listing([f"{label!r} ({count} row{'s' * (count != 1)})" for label, count in counts.items()])
+    return listing([f"{label!r} ({counted(count, 'row')})" for label, count in counts.items()])

@@ -11,7 +11,7 @@ from mlpipe.data.sources.listings.table_files import Table
 from mlpipe.data.sources.targets.missing_labels import Missing, looks_missing
 from mlpipe.data.spelling import fallen_together, plain, plain_all
 from mlpipe.data.task import NO_TARGET, Part
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 TARGETS = ("target", "label", "class", "labels", "y")
 
@@ -163,7 +163,8 @@ def _or_classes(cell: str, names: Sequence[str]) -> str:
 def _without(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
     """Notes on rows without a label, where the user says which those are."""
     count = sum(empty)
-    return [f"{count} rows of {where} have no label, and are predicted only"] if count and missing.is_wanted else []
+    told = counted(count, f"row of {where} has no label, and is", f"rows of {where} have no label, and are")
+    return [f"{told} predicted only"] if count and missing.is_wanted else []
 
 
 def _separated(

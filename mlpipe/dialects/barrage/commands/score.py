@@ -11,7 +11,7 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.barrage import files as artifact_folder
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs.journal import Run
@@ -65,4 +65,4 @@ class ScoreScheduler(Scheduler):
         plain = [scoring.as_plain(score) for score in scores]
         files.write_text(self._output, json.dumps(plain, indent=2, sort_keys=True) + "\n")
         self.context.facts.update(scores=str(self._output), records=len(plain))
-        log.info(f"{len(plain)} records scored: {self._output}")
+        log.info(f"{counted(len(plain), 'record')} scored: {self._output}")

@@ -135,7 +135,7 @@ def parquet(path: Path, of: str, what: str) -> Finding:
                 pass
     except FileNotFoundError:
         return Finding(of, what, "missing")
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         return Finding(of, what, "damaged", first_line(error))
     return _ok(of, what)
 

@@ -141,7 +141,7 @@ def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Ite
 def _copy(open_writer: PredictionsWriter, path: Path, replacing: Collection[tuple[str, str]]) -> None:
     try:
         open_writer.copy(path, replacing)
-    except pa.ArrowException as error:
+    except (ValueError, pa.ArrowException) as error:
         fix = "remove it and run mml predict"
         raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
 
@@ -154,7 +154,7 @@ def load(path: Path, task: str, split: str) -> Predictions:
     """
     try:
         table = _read(path, task, split)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ProjectError(
             problem(str(path), f"cannot be read as predictions ({error})", fix="run mml predict")
         ) from error
@@ -183,7 +183,7 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     """
     try:
         table = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         fix = "remove it and run mml predict"
         raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
     logits, pairs = _matrix(table, "logits"), zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
@@ -227,7 +227,7 @@ def sample_ids(path: Path, tasks: Collection[str]) -> set[str]:
     """
     try:
         table = pq.ParquetFile(path).read(["task", "sample_id"])
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         wrong = f"cannot be read as predictions ({error})"
         raise ProjectError(problem(str(path), wrong, fix="remove it and run mml predict")) from error
     pairs = zip(table["task"].to_pylist(), table["sample_id"].to_pylist(), strict=True)

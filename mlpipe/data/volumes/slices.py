@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -430,3 +430,14 @@ class Cuts:
             digits = max(5, len(str(len(grid) - 1)))
             found |= {f"{self.part}/{grid.cut.name}/{at:0{digits}}": (grid, at) for at in range(len(grid))}
         return found
+
+
+def assemble(grid: Grid, predictions: Iterable[Floats]) -> npt.NDArray[np.float32]:
+    """Predictions of all slices, in their order, as one array of shape (channels, *grid.extent), overlaps averaged."""
+    joined: npt.NDArray[np.float32] | None = None
+    for index, prediction in enumerate(predictions):
+        if joined is None:
+            joined = np.zeros((len(prediction), *grid.extent), np.float32)
+        put(joined, grid, index, prediction)
+    assert joined is not None
+    return joined

@@ -58,17 +58,9 @@ def test_remainders_are_filled_up_or_left_out() -> None:
     assert whole.extent == (64, 576, 992)
 
 
-def assembled(made: Grid, predictions: list[np.ndarray]) -> np.ndarray:
-    """All slices, in their order, put where they belong."""
-    joined = np.zeros((len(predictions[0]), *made.extent), np.float32)
-    for index, prediction in enumerate(predictions):
-        slices.put(joined, made, index, prediction)
-    return joined
-
-
 def test_overlaps_are_averaged() -> None:
     over = grid((5,), sizes=[3], strides=[2])
-    found = assembled(over, [np.full((2, 3), value, np.float32) for value in (1, 3)])
+    found = slices.assemble(over, [np.full((2, 3), value, np.float32) for value in (1, 3)])
     assert found.tolist() == [[1, 1, 2, 3, 3]] * 2 and over.coverage[0].tolist() == [1, 1, 2, 1, 1]
 
 
@@ -111,7 +103,7 @@ def test_what_is_not_changed_comes_back(case: tuple[Grid, int]) -> None:
     parts = [slices.cut(whole, made, index) for index in range(len(made))]
     assert all(part.shape == (channels, *made.cut.seen) for part in parts)
     expected = whole[(slice(None), *(slice(length) for length in made.extent))]
-    assert np.allclose(assembled(made, parts), expected, rtol=1e-5, atol=1e-6)
+    assert np.allclose(slices.assemble(made, parts), expected, rtol=1e-5, atol=1e-6)
     assert made.cut.discard_remainders or made.extent == made.shape
 
 

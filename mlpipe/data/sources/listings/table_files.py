@@ -119,7 +119,7 @@ def _parquet(path: Path) -> Table:
 
     try:
         stored = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
     columns = [[_cell(value) for value in column.to_pylist()] for column in stored.columns]
     rows = [list(cells) for cells in zip(*columns, strict=True)]

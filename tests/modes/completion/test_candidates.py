@@ -47,7 +47,9 @@ def test_modes_and_words() -> None:
 
 def test_flags_are_those_of_the_command_line() -> None:
     long = {name for name in command_line.FLAGS if name.startswith("--")}
-    assert set(candidates.FLAGS) == long | {"--cfg", "--config-dir"} and set(candidates.SCRIPTS) == set(command_line._SCRIPTS)
+    assert set(candidates.FLAGS) == long | {"--cfg", "--config-dir"} and set(candidates.SCRIPTS) == set(
+        command_line._SCRIPTS
+    )
     assert found("train --mu") == ["--multirun"] and "--app" in found("train --") and "--app" not in found("post --")
     assert "--name" in found("fit --") and "--name" not in found("train --")
     assert found("train --cfg ") == ["job"] and found("--js") == ["--json"]

@@ -307,9 +307,15 @@ def is_word(word: str) -> bool:
     return squashed(word) in _entries()
 
 
-def for_word(word: str, mode: str) -> str:
-    """What to write in place of a word without a value that another program has as a key; empty where none has it."""
+def for_word(word: str, mode: str, value: str = "true") -> str:
+    """What to write in place of a word without a value that another program has as a key; empty where none has it.
+
+    Args:
+        word: The word.
+        mode: The mode.
+        value: What a word that means several things by its value is taken to have.
+    """
     entry = _entries().get(f"{mode}:{squashed(word)}") or _entries().get(squashed(word))
     if entry is None:
         return ""
-    return written(entry, "VALUE" if isinstance(entry, str) else "true", Here(mode, ()))
+    return written(entry, "VALUE" if isinstance(entry, str) else value, Here(mode, ()))

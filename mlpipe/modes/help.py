@@ -67,8 +67,10 @@ def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
         print(mode_page(mode, extra))
     elif pages := [page for word in known for page in _pages(word, mode, extra)] if _are_names(known) else []:
         print("\n\n".join(pages))
-    elif not any(_is_no_option(word, extra) for word in known) and (found := occurrences(known)):
-        print("\n\n".join(found))
+    elif not any(_is_no_option(word, extra) for word in known):
+        found = [*_elsewhere("_".join(known), mode), *occurrences(known)]
+        print("\n\n".join(found) if found else _unknown(" ".join(known)), file=sys.stdout if found else sys.stderr)
+        return 0 if found else INPUT_IS_WRONG
     else:
         print(_unknown(" ".join(known)), file=sys.stderr)
         return INPUT_IS_WRONG
@@ -96,14 +98,15 @@ def front() -> str:
 
 
 def mode_page(mode: str, extra: tuple[Path, ...] = ()) -> str:
-    """A mode: what it is for, its keys, and where it learns the groups and the keys that are changed first."""
+    """A mode: what it is for, where it learns the keys that are changed first, its own keys, and the groups."""
     own = keys.of_option("mode", mode, extra)
     lines = [f"mml {mode} [group=option] [key=value] ...", "", *_head("mode", mode, extra)]
+    if "mode.nested" in own:
+        lines += ["", "keys that are changed first:", *table(_row(key, _usual(key)) for key in map(_key, FIRST))]
     if own:
         lines += ["", "keys of the mode:", *table(_row(key, mode) for key in own.values())]
     if "mode.nested" in own:
         lines += ["", "groups and their options, the one that is used by itself first:", *_groups()]
-        lines += ["", "keys that are changed first:", *table(_row(key, _usual(key)) for key in map(_key, FIRST))]
         lines += ["", "more:", *(f"  {line}" for line in _MORE)]
     else:
         lines += ["", "Groups (task=NAME and others) and keys of no mode (proj=NAME and others): mml help"]
@@ -290,6 +293,14 @@ def _unknown(text: str) -> str:
     if not near and (networks := _networks(text)):
         fix = f"for networks: mml models {networks}"
     return f"help: nothing is known of {text!r}; {fix}"
+
+
+def _elsewhere(word: str, mode: str) -> list[str]:
+    """What is written here in place of a key or option that other programs call so; empty where none does."""
+    from mlpipe.config import suggestions
+
+    meant = suggestions.for_word(word, mode or "train", "VALUE")
+    return [f"{word}, as other programs call it: {meant}"] if meant else []
 
 
 def _networks(text: str) -> str:

@@ -135,6 +135,9 @@ def test_everything_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
         (["slurm"], "  hydra/launcher=slurm "),
         (["faster", "precision"], "one of them is in:"),
         (["exit", "codes"], "docs/errors.md:1 (Exit codes and errors)"),
+        (["bs"], "bs, as other programs call it: write sampling.batch_size=VALUE"),
+        (["imgsz"], "write preprocessing.size=VALUE"),
+        (["early", "stopping"], "early_stopping, as other programs call it: write cbs=early"),
     ],
 )
 def test_words_are_found(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -283,7 +283,7 @@ def test_a_search_stopped_by_a_signal_goes_on_with_its_trial(tmp_path: Path) -> 
 WORKER = """
 import sys, time
 from mlpipe.cli import main
-from mlpipe.running import trials
+from mlpipe.running.sweeps import trials
 def measure(search, trial, *rest):
     time.sleep(0.1)
     return [trial.params["optimizer.lr"]]

@@ -75,7 +75,7 @@ def test_keys_of_train_are_checked_as_for_train() -> None:
         wrong = ["mode.cv=maybe", "mode.neste=true", "mode.model_selection=best", "mode.freeze=1"]
         launch.prepare(launch.Command("tl", [*TL, *wrong]))
     assert list(caught.value.problems) == [
-        "mode.neste: unknown key; did you mean 'nested'?",
+        "mode.neste: unknown key; did you mean 'nested'? write mode.nested=true",
         "mode.cv: must be true or false, got 'maybe'; give it such a value",
         "mode.pretrain_task: a value is needed; add mode.pretrain_task=VALUE",
         "mode.model_selection: must be one of performance, created, random, got 'best'; write mode.model_selection=performance",

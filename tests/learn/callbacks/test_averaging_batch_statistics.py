@@ -22,6 +22,7 @@ pytestmark = pytest.mark.program
 KEYS = [
     "arch.drop_rate=0", "augmentations=none", "optimizer=sgd", "optimizer.lr=0.5", "lr_scheduler=none",
     "callbacks=swa", "callbacks.swa.start=0.25", "trainer.max_epochs=4", "sampling.batch_size=64",
+    "split.test_fraction=0.8",
 ]  # fmt: skip
 
 

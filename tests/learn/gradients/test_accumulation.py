@@ -21,7 +21,7 @@ from tests.learn.conftest import job, joint_job
 RECIPE = [
     "arch.drop_rate=0", "augmentations=none", "optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0",
     "optimizer.nesterov=false", "optimizer.weight_decay=0", "lr_scheduler=none", "sampling.batch_size=70",
-    "trainer.max_epochs=1",
+    "trainer.max_epochs=1", "split.test_fraction=0.8",
 ]  # fmt: skip
 
 

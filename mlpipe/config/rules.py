@@ -80,29 +80,12 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     found += _stages(tree) + _direction(tree["metrics"])
     found += _preset_rules(tree)
     found += _devices(tree) + _while_training(tree) + _without_logger(tree)
-    found += _set_by_mlpipe(name, tree["trainer"])
     if not isinstance(tree["proj"], str) or not is_plain_name(tree["proj"]):
         found.append(problem("proj", "must be a plain folder name", got=tree["proj"], fix="for example proj=default"))
     if not isinstance(tree["seed"], int) or isinstance(tree["seed"], bool) or not 0 <= tree["seed"] < 2**32:
         numbers = re.fullmatch(r"\[?(\d+(?:, ?\d+)+)\]?", str(tree["seed"]))
         fix = f"write seed={numbers[1].replace(' ', '')} -m to run each of them" if numbers else ""
         found.append(problem("seed", "must be a whole number from 0 to 4294967295", got=tree["seed"], fix=fix))
-    return found
-
-
-def _set_by_mlpipe(mode: str, trainer: Mapping[str, Any]) -> list[str]:
-    """A sentence for each argument of the trainer that is not for a person to set, with what to write in its place."""
-    given = [key for key in trainer if key in SET_BY_MLPIPE]
-    if not given:
-        return []
-    from mlpipe.config import suggestions
-
-    found = []
-    for key in given:
-        value = trainer[key]
-        text = f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
-        fix = suggestions.in_place_of(key, text.lower() if isinstance(value, bool) else text, mode)
-        found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix=fix or "leave it out"))
     return found
 
 

@@ -49,6 +49,7 @@ _WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 _PARTS = ("train", "val", "valid", "validation", "test", "unlabelled")
 _FEW = 200
+_UNIT = r"s(ec(onds?)?)?|m(in(ute)?s?)?|h(ours?|rs?)?"
 
 
 @dataclass
@@ -143,6 +144,8 @@ def check_mode(call: Call) -> None:
     given = [text.partition("=")[2] for text in call.overrides if text.startswith("mode=")]
     if not call.mode and given:
         raise ConfigError(problem("mode", "is the first word of the command", fix=f"write mml {given[0]} ..."))
+    if not call.mode and call.overrides in (["v=true"], ["V=true"]):
+        raise ConfigError(problem(f"-{call.overrides[0][0]}", "unknown option", fix="write mml --version"))
     if not call.mode and call.overrides:
         wrong, fix = "the first word is the mode", f"write mml train {rest}, or another mode: see mml --help"
         raise ConfigError(problem("mode", wrong, fix=fix))
@@ -214,7 +217,10 @@ def _unknown_option(text: str) -> str:
         return problem(name, "unknown option", fix=f"did you mean {found!r}?")
     if name in _HYDRA:
         return problem(name, "unknown option", fix="leave it out; --cfg job shows the configuration, see mml --help")
-    near = nearest(name, [one for one in known if len(one) > 4], 0.75) if len(name) > 4 and name != "--config" else ""
+    from mlpipe.config.suggestions import is_word
+
+    may_be_near = len(name) > 4 and name != "--config" and not is_word(name.lstrip("-"))
+    near = nearest(name, [one for one in known if len(one) > 4], 0.75) if may_be_near else ""
     return problem(name, "unknown option", fix=f"did you mean {near!r}?") if near else ""
 
 
@@ -283,7 +289,7 @@ class _Known:
         from mlpipe.config import catalog, keys, near_values, suggestions
 
         self._mode, self._folders = call.mode, tuple(call.config_dirs)
-        self._suggestions = suggestions
+        self._suggestions, self._keys = suggestions, keys
         self._squashed, self._nearest = near_values.squashed, near_values.nearest
         self._groups = [*catalog.groups(self._folders), *catalog.ALIASES]
         self._options = {group: catalog.options(group, self._folders) for group in catalog.groups(self._folders)}
@@ -318,6 +324,8 @@ class _Known:
         for text in words:
             # A pair of quotes around `key = value`.
             text = re.sub(r"^\s*([+~]*[A-Za-z_][\w.]*)\s+=\s*", r"\1=", text)
+            if (pair := re.match(r"([A-Za-z_][\w.]*):\s+(?=\S)", text)) and self.is_key(pair[1]):
+                text = f"{pair[1]}={text[pair.end() :]}"
             parts = [part for part in re.split(r"[\s;]+|,\s*(?=[\w.]+=)", text) if part]
             overrides = [part for part in parts if re.match(r"[+~]*[A-Za-z_][\w.]*=", part)]
             is_many = len(parts) > 1 and not set(text) & set("'\"[{(")
@@ -344,6 +352,8 @@ class _Known:
                 text = f"{text}={rest.pop(0)}"
             elif is_bare and len(follows) > 1 and follows.startswith("="):
                 text = f"{text}={rest.pop(0).lstrip('=')}"
+            elif re.fullmatch(r"time_limit=[\d.]+", text) and re.fullmatch(_UNIT, follows):
+                text += rest.pop(0)[0]
             elif text.endswith("=") and len(text) > 1 and follows and "=" not in follows:
                 text += rest.pop(0)
             elif is_bare and text.endswith(":") and self.is_key(text[:-1]) and follows and "=" not in follows:
@@ -372,7 +382,11 @@ class _Known:
             fix = f"did you mean {near!r}?" if near else ""
             fix = f"{fix} write {key}={right}".strip() if key else fix
             return [], problem(text, "there is no such file or folder", fix=fix)
-        return [], problem(text, "is not an override", fix=self._fix_of_word(text))
+        fix = self._fix_of_word(text)
+        if (one := re.fullmatch(r"write (\w+)=(\S+)", fix)) and one[2] == text:
+            given = next((word for word in others if word.startswith(f"{one[1]}=")), "")
+            fix = f"write {given},{text} -m to run each of them" if given else fix
+        return [], problem(text, "is not an override", fix=fix)
 
     def _key_of_path(self, path: Path) -> str:
         """The words in front of a path, the last one a key."""
@@ -414,6 +428,8 @@ class _Known:
         plain = self._squashed(text)
         if flag := {self._squashed(one): one for one in FLAGS if one.startswith("--")}.get(plain):
             return f"write {flag}"
+        if text in self._top or ("." in text and self._keys.find(text)):
+            return f"write {text}={self._usual_change(text)}"
         if plain in ("dry", "multi"):
             return "write --dry-run" if plain == "dry" else "write -m"
         if self.is_mode(text) and self._mode in ("train", "predict", "test") and text in ("train", "predict", "test"):
@@ -430,7 +446,7 @@ class _Known:
         if near := self._nearest(text, projects, 0.6):
             return f"did you mean proj={near}?"
         if self._mode in self._options["mode"] and self._is_of_mode(text):
-            return f"write mode.{text}=VALUE"
+            return f"write mode.{text}={self._usual_change(f'mode.{text}')}"
         if found := self._suggestions.for_word(text, self._mode):
             return found
         groups = [group for group, options in self._options.items() if text in options and group != "mode"]
@@ -448,10 +464,14 @@ class _Known:
             return f"one mode at a time: write mml {text} in a command of its own"
         return "write key=value"
 
-    def _is_of_mode(self, text: str) -> bool:
-        from mlpipe.config import keys
+    def _usual_change(self, name: str) -> str:
+        """The value that a key without one is most likely meant to have."""
+        key = self._keys.find(name)
+        defaults = {one.default for one in key.settings} if key else set()
+        return "true" if defaults == {"false"} else "VALUE"
 
-        key = keys.find(f"mode.{text}")
+    def _is_of_mode(self, text: str) -> bool:
+        key = self._keys.find(f"mode.{text}")
         return key is not None and self._mode in key.options
 
     def _tasks(self) -> list[Path]:

@@ -240,6 +240,8 @@ def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str
         got: How the user wrote it; None: the path.
         otherwise: What to do where no name is near.
     """
+    if path.is_dir():
+        return problem(key, "is a folder, no file", got=str(path) if got is None else got, fix="name a file")
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     fix = did_you_mean(path.name, siblings, otherwise=otherwise)
     return problem(key, "there is no such file", got=str(path) if got is None else got, fix=fix)

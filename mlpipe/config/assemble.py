@@ -94,7 +94,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     # sentence.
     are_plain = all(isinstance(tree.get(name, {}), dict) for name in _FOR_RULES)
     if are_plain and not any(one.startswith(("mode", "metrics", "reuse", "stages")) for one in checks.problems):
-        checks.problems += rules.broken(tree)
+        checks.problems += rules.broken(tree) + _set_by_mlpipe(tree["mode_name"], tree["trainer"])
     if checks.problems or scheduler is None:
         raise ConfigError(list(dict.fromkeys(checks.problems)))
     recipe = Recipe(
@@ -357,6 +357,22 @@ def _option(key: str, group: str, name: Any, problems: list[str]) -> Any:
         problems.append(problem(key, "unknown option", got=name, fix=fix))
         return None
     return files.plain_yaml(catalog.option_text(group, name))
+
+
+def _set_by_mlpipe(mode: str, trainer: Mapping[str, Any]) -> list[str]:
+    """A sentence for each argument of the trainer that is not for a person to set, with what to write in its place."""
+    given = [key for key in trainer if key in rules.SET_BY_MLPIPE]
+    if not given:
+        return []
+    from mlpipe.config import suggestions
+
+    found = []
+    for key in given:
+        value = trainer[key]
+        text = f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+        fix = suggestions.in_place_of(key, text.lower() if isinstance(value, bool) else text, mode)
+        found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix=fix or "leave it out"))
+    return found
 
 
 def _named_values(section: Mapping[str, Any], signature: signatures.Signature) -> list[str]:

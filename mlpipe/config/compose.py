@@ -163,6 +163,10 @@ def _check_files(folders: Iterable[Path]) -> None:
         raise ConfigError(found)
 
 
+# Groups of which an option replaces another one.
+_OF_ONE = ("task", "arch", "optimizer", "loss", "lr_scheduler", "preset", "preprocessing", "sampling", "hpo")
+
+
 def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     """The Hydra overrides that a group's choice means, and what is wrong with it."""
     group = change.key
@@ -170,7 +174,17 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     if group == "task" and "+" in str(change.value) and not change.deletes:
         return _tagged_choice(change, [*known, *facts.tasks], facts)
     if group == "mode":
-        return [], [problem("mode", "is the first word of the command", fix=f"write mml {change.value} ...")]
+        is_mode = str(change.value) in known
+        fix = f"write mml {change.value} ..." if is_mode else "leave it out here"
+        if str(change.value) in ("max", "min"):
+            fix = f"write metrics.direction={change.value}"
+        return [], [problem("mode", "is the first word of the command", fix=fix)]
+    if group in _OF_ONE and isinstance(change.value, list) and len(change.value) > 1:
+        listed = ",".join(map(str, change.value))
+        fix = f"write {group}={listed} -m to run each of them"
+        if group == "loss":
+            fix += f", or their sum: loss=composite loss.expression={listed.replace(',', '+')}"
+        return [], [problem(group, "is one option, no list", got=change.value, fix=fix)]
     names = change.value if isinstance(change.value, list) else [change.value]
     unknown = [str(name) for name in names if str(name) not in known]
     if not unknown:
@@ -206,17 +220,26 @@ def _unknown_network(key: str, name: str, facts: Facts, options: Sequence[str] =
     return problem(key, "unknown network", got=name, fix=_network_fix(name, [*options, *networks]))
 
 
+_SEARCH = "use the name of a timm network or an option of arch; mml models WORD searches"
+
+
 def _network_fix(name: str, known: Sequence[str]) -> str:
     """What to write in place of a network that is not there."""
     from mlpipe.config import suggestions
 
+    # What other programs write in front of a name: an owner, or that it is timm's.
+    bare = re.sub(r"^(?:[\w-]+:)?(?:[\w-]+/)?", "", name)
+    if bare != name and not bare.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
+        if bare.partition(".")[0] in known:
+            return f"did you mean {bare!r}?"
+        near = suggestions.option_meant("arch", name, known) or suggestions.option_meant("arch", bare, known)
+        return f"did you mean {near!r}?" if near in known else did_you_mean(bare, known, otherwise=_SEARCH)
     if "," in name or "/" in name or name.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
         fix = suggestions.for_option("arch", name, known)
         if not fix.startswith("options"):
             return fix
     meant = suggestions.option_meant("arch", name, known)
-    otherwise = "use the name of a timm network or an option of arch; mml models WORD searches"
-    return f"did you mean {meant!r}?" if meant in known else did_you_mean(name, known, otherwise=otherwise)
+    return f"did you mean {meant!r}?" if meant in known else did_you_mean(name, known, otherwise=_SEARCH)
 
 
 def _networks(arch: Any, facts: Facts) -> list[str]:
@@ -283,7 +306,11 @@ def _with_values(
             composer.put([*good, text])
             good.append(text)
         except _REFUSALS as error:
-            found.append(problem(change.key, _first_line(error), got=change.value))
+            is_there = change.text.startswith("+") and "already at" in str(error)
+            wrong, fix = (
+                ("is there already", f"write {change.text.lstrip('+')}") if is_there else (_first_line(error), "")
+            )
+            found.append(problem(change.key, wrong, got=change.value, fix=fix))
     return composer.put(good), found
 
 

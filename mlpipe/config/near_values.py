@@ -71,12 +71,14 @@ def other_forms(value: object) -> list[tuple[str, object]]:
         near = _TRUTH.get(word.lower()) or nearest(word, ("true", "false", "null"), 0.6)
         found: list[tuple[str, object]] = [(near, {"true": True, "false": False, "null": None}[near])] if near else []
         found += [("false", False)] if near == "null" else []
-        bare = word.lstrip("=").strip("[]() ")
+        bare = word.replace("\u2212", "-").replace("\u2013", "-").lstrip("=").strip("[]() ").rstrip(",;")
         numbers = [bare, bare.replace(",", "."), bare.rstrip("%"), re.sub(r"(?<=\d)[ _,](?=\d{3}\b)", "", bare)]
         unit = re.fullmatch(r"([\d.]+) ?[a-z]+", bare, re.IGNORECASE)
         numbers += [unit[1]] if unit else []
+        if bare.endswith("%") and isinstance(percent := plain(bare[:-1]), int | float):
+            numbers.append(f"{percent / 100:g}")
         found += [(one, number) for one in numbers if isinstance(number := plain(one), int | float) and one != value]
-        parts = [part for part in re.split(r"(?<=\d) *[x×] *(?=\d)|[,; ]+", bare) if part]
+        parts = [part for part in re.split(r"(?<=\d) *[x×] *(?=\d)|(?<=[a-z])\+(?=[a-z])|[,; ]+", bare) if part]
         items = [plain(part) for part in parts]
         return [*found, (f"[{','.join(parts)}]", items)] if parts else found
     if isinstance(value, bool) or value is None:

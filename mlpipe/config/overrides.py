@@ -143,7 +143,11 @@ def _parsed(parser: OverridesParser, text: str, *, sweeping: bool) -> Override |
     try:
         return parser.parse_override(f"{key}='{quoted}'")
     except (HydraException, ValueError):
-        return problem(key, "is not a key that can be set", fix="write key=value")
+        dotted = re.sub(r"[./:\[\]]+", ".", key).strip(".")
+        is_name = dotted != key and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", dotted)
+        return problem(
+            key, "is not a key that can be set", fix=f"write {f'{dotted}={value}' if is_name else 'key=value'}"
+        )
 
 
 def _oversized(text: str) -> str:

@@ -127,7 +127,9 @@ def _same(tree: dict[str, Any], keys: Collection[str], mode_key: str, split_key:
 
 
 def _absolute(path: Any) -> str:
-    return os.path.abspath(os.path.expanduser(str(path)))  # noqa: PTH100, PTH111
+    text = str(path)
+    # No path, or an address, is left as it is for the sentence that refuses it.
+    return text if not text.strip() or "://" in text else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
 
 
 def _absolute_reference(text: str) -> str:

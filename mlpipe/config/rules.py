@@ -80,13 +80,12 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     found += _stages(tree) + _direction(tree["metrics"])
     found += _preset_rules(tree)
     found += _devices(tree) + _while_training(tree) + _without_logger(tree)
-    for key in tree["trainer"]:
-        if key in SET_BY_MLPIPE:
-            found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix="leave it out"))
     if not isinstance(tree["proj"], str) or not is_plain_name(tree["proj"]):
         found.append(problem("proj", "must be a plain folder name", got=tree["proj"], fix="for example proj=default"))
     if not isinstance(tree["seed"], int) or isinstance(tree["seed"], bool) or not 0 <= tree["seed"] < 2**32:
-        found.append(problem("seed", "must be a whole number from 0 to 4294967295", got=tree["seed"]))
+        numbers = re.fullmatch(r"\[?(\d+(?:, ?\d+)+)\]?", str(tree["seed"]))
+        fix = f"write seed={numbers[1].replace(' ', '')} -m to run each of them" if numbers else ""
+        found.append(problem("seed", "must be a whole number from 0 to 4294967295", got=tree["seed"], fix=fix))
     return found
 
 

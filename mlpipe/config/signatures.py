@@ -79,12 +79,14 @@ class Signature:
     def _fix(self, key: str, annotation: ast.expr, value: Any) -> str:
         """What to write in place of a value that does not fit; empty where nothing is near."""
         if found := near_values.for_value(key, value, choices(annotation, self.module)):
-            return f"write {key}={found}"
+            return f"write {found if '=' in found else f'{key}={found}'}"
         if found := near_values.example(key):
             return found
         for text, plain in near_values.other_forms(value):
             if not self._mismatch(annotation, plain):
                 return f"write {key}={text}"
+        if isinstance(value, list) and len(value) > 1 and not any(self._mismatch(annotation, one) for one in value):
+            return f"write {key}={','.join(map(str, value))} -m to run each of them"
         parts = value.split(",") if isinstance(value, str) and "," in value else []
         plain_parts = [near_values.plain(part) for part in parts]
         if parts and not any(self._mismatch(annotation, one) for one in plain_parts):

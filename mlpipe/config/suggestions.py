@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mlpipe.config import catalog, keys, synonyms
 from mlpipe.config.near_values import beginning, meanings, nearest, squashed
+from mlpipe.config.rules import SET_BY_MLPIPE
 from mlpipe.config.synonyms import Entry
 from mlpipe.errors import listing
 
@@ -20,6 +21,9 @@ _NEAR, _VERY_NEAR, _OF_SIBLINGS = 0.75, 0.82, 0.7
 # Words for an option where a key is written, such as optimizer.name=adam.
 _NAMES = frozenset({"name", "type", "option", "method", "class", "choice", "kind", "target", "cls", "func", "fn"})
 _ENDINGS = ("loss", "lr", "scheduler", "callback", "optimizer", "logger", "split", "splitter", "aug", "sampler")
+# Groups of which several options hold together.
+_BLENDS = ("callbacks", "augmentations")
+_NOT_TO_SET = frozenset(f"trainer.{name}" for name in SET_BY_MLPIPE)
 _HASH = re.compile(r"-[0-9a-f]{8}$")
 _WORD = re.compile(r"([\w./]+)=(.*)")
 
@@ -49,7 +53,10 @@ def for_key(name: str, value: str, here: Here) -> str:
         value: The text of its value.
         here: The configuration.
     """
+    name = name if "/" not in name or name in here.groups else name.replace("/", ".")
     head, leaf = name.partition(".")[0], name.rpartition(".")[2]
+    if name in here.names:
+        return written(f"{name}={{}}", value, here)
     if same := {squashed(group): group for group in here.groups}.get(squashed(name)):
         return written(f"{same}={{}}", value, here)
     section = _section(head, here) if "." in name else ""
@@ -109,7 +116,8 @@ def _in_section(section: str, name: str, value: str, here: Here) -> str:
         elsewhere
         and elsewhere.options
         and section != "mode"
-        and f"{section}." not in str(_entries().get(squashed(leaf)))
+        and f"{section}." not in (meant := str(_entries().get(squashed(leaf))))
+        and not (section == "task" and meant != "None")
     ):
         return written(f"{section}={elsewhere.options[0]} {elsewhere.name}={{}}", value, here)
     return ""
@@ -120,7 +128,7 @@ def _by_leaf(leaf: str, value: str, here: Here, section: str) -> str:
     word = squashed(leaf)
     entry = _entries().get(word)
     of_mode = _entries().get(f"{here.mode}:{word}")
-    exact = [one for one in here.names if squashed(one.rpartition(".")[2]) == word]
+    exact = [one for one in here.names if squashed(one.rpartition(".")[2]) == word and one not in _NOT_TO_SET]
     own = [one for one in exact if one.startswith("mode.")]
     if own and word not in _rather():
         return written(f"{own[0]}={{}}", value, here)
@@ -161,7 +169,9 @@ def for_option(group: str, word: str, options: Sequence[str], here: Here | None 
         options: The group's options.
         here: The configuration; None: unknown.
     """
-    parts = [part.strip() for part in word.split(",")]
+    parts = [part.strip() for part in re.split(r"[,+]" if group in _BLENDS else ",", word)]
+    if len(parts) > 1 and group in _BLENDS and all(part in options for part in parts):
+        return f"write {group}=[{','.join(parts)}] for all of them, or {group}={','.join(parts)} -m to run each of them"
     if len(parts) > 1 and all(part in options or group == "arch" for part in parts):
         return f"add -m to run each of them, or write {group}={parts[0]}"
     if meant := option_meant(group, word, options):
@@ -188,7 +198,9 @@ def option_meant(group: str, word: str, options: Iterable[str]) -> str:
     plain = squashed(word)
     by_squashed = {squashed(option): option for option in options}
     meant = _options(group)
-    for one in dict.fromkeys([plain, *(plain.removesuffix(end) for end in _ENDINGS)]):
+    # torch.optim.AdamW is AdamW.
+    last = squashed(re.split(r"[./:]", word)[-1])
+    for one in dict.fromkeys([plain, last, *(plain.removesuffix(end) for end in _ENDINGS)]):
         if one and (found := by_squashed.get(one) or meant.get(one)):
             return found
     return ""
@@ -227,7 +239,8 @@ def _filled(template: str, value: str, groups: Sequence[str], here: Here | None 
             continue
         filled = match[2].format(value, *groups)
         text = _translated(match[1], filled, here)
-        shown.append(shlex.quote(text) if re.search(r"[\s\"$();&|<>*?]", text) and "'" not in text else text)
+        is_special = re.search(r"[\"$();&|<>*?]", text) or (re.search(r"\s", value) and re.search(r"\s", text))
+        shown.append(shlex.quote(text) if is_special and "'" not in text else text)
         if here is not None and _aliased(match[1]) in here.names:
             shown = shown[-1:]
             break
@@ -237,7 +250,8 @@ def _filled(template: str, value: str, groups: Sequence[str], here: Here | None 
 def _translated(key: str, value: str, here: Here | None) -> str:
     """`KEY=VALUE` with another program's word for an option or a value replaced by ours."""
     if "." in key:
-        return f"{key}={meanings(key).get(squashed(value), value)}"
+        meant = meanings(key).get(squashed(value), value)
+        return meant if "=" in meant else f"{key}={meant}"
     group = catalog.ALIASES.get(key, key)
     options = here.tasks if here is not None and group == "task" else _options_of(group)
     if group == "arch" and (network := option_meant("arch", value, ())):
@@ -305,6 +319,12 @@ def _options(group: str) -> Mapping[str, str]:
 def is_word(word: str) -> bool:
     """Whether another program has a key of this name."""
     return squashed(word) in _entries()
+
+
+def in_place_of(word: str, value: str, mode: str) -> str:
+    """What to write in place of a key that cannot be set, by its last word; empty where nothing is known."""
+    entry = _entries().get(squashed(word)) or (f"{word}={{}}" if word in catalog.groups() else None)
+    return written(entry, value, Here(mode, ())) if entry is not None else ""
 
 
 def for_word(word: str, mode: str, value: str = "true") -> str:

@@ -15,9 +15,10 @@ Entry = str | tuple[tuple[str, str], ...]
 _YES, _NO = "true|1|yes|on", "false|0|no|off|none|null"
 _ANY = ".*"
 _TASK: Entry = (
-    (r"[^/.]+", "task={}"),
+    (r"[^/.]*[^/.\d][^/.]*", "task={}"),
     (r".*\.(?:csv|tsv|parquet)", "task=csv task.file={}"),
     (r".*\.(?:npz|npy)", "task=arrays task.file={}"),
+    (r"\d\d+", "preprocessing.size={}"),
     (_ANY, "task=folder task.root={}"),
 )
 _SIZE: Entry = (
@@ -88,7 +89,7 @@ _BLEND: dict[str, Entry] = {
     for name in ("mixup", "cutmix", "erasing")
 }
 _MONITOR: Entry = (
-    (r"(?:val|valid|validation)[_/](\w+)", "metrics.monitor=val/{1}"),
+    (r"(?:val|valid|validation|eval)[_/](\w+)", "metrics.monitor=val/{1}"),
     (r"\w+", "metrics.monitor=val/{}"),
     (_ANY, "metrics.monitor={}"),
 )
@@ -107,7 +108,12 @@ _COVERAGE: Entry = (
 )
 _OUT = "out_dir={}"
 _SOURCE = "mode.source={}"
+_TABLE_OF_PREDICTIONS = "leave it out: the table is written below out_dir/proj/reports/predictions, and mml says where"
 _MODELS: Entry = (
+    (
+        r".*\.(?:pt|pth|ckpt|safetensors|h5|keras|onnx)",
+        "proj=NAME, the project that the model was trained in; a file of weights is judged by mml evaluate arch.weights={}",
+    ),
     (r".*[/#.].*", "reuse.models={}, a project or one record of it such as PROJ#3"),
     (_ANY, "proj={}, the project that the models were trained in"),
 )
@@ -219,10 +225,14 @@ _SAME: dict[str, tuple[Entry, str]] = {
     "classes": (
         "leave it out: the task's images or rows say how many classes there are",
         "num_classes n_classes nc nclasses num_labels n_class num_class class_num output_dim out_features n_out"
-        " num_outputs",
+        " num_outputs classes class_names classnames class_list label_names label_mode class_mode",
     ),
     "channels": ("arch.in_chans={}", "in_channels in_chans ch num_channels input_channels n_channels in_ch"
         " num_input_channels"),
+    "colours": (
+        ((r"gr[ae]y.*|l|1", "arch.in_chans=1"), (_ANY, "leave it out: images are read in the colours that they have")),
+        "color_mode colour_mode image_mode",
+    ),
     "grey": (
         (("false|0|no|off", "arch.in_chans=3"), (_ANY, "arch.in_chans=1")),
         "grayscale greyscale gray grey to_gray to_grayscale",
@@ -320,6 +330,14 @@ _SAME: dict[str, tuple[Entry, str]] = {
         "lr_scheduler.warmup_epochs=N, the length of the warm-up in epochs",
         "warmup_steps num_warmup_steps warmup_iters warmup_ratio warmup_proportion lr_warmup_steps warmup_fraction",
     ),
+    "first rate": (
+        "leave it out: a warm-up begins near 0 and ends at optimizer.lr",
+        "warmup_lr warmup_lr_init warmup_start_lr warmup_init_lr warmup_bias_lr warmup_start_factor warmup_momentum",
+    ),
+    "length of a schedule": (
+        "leave it out: a schedule is as long as the training",
+        "t_max num_training_steps total_iters total_iter",
+    ),
     "least share": ("lr_scheduler.min_ratio={}", "min_ratio min_lr_ratio lr_min_ratio"),
     "gamma": ("lr_scheduler=step lr_scheduler.gamma={}", "gamma lr_decay lr_gamma decay_rate lr_decay_rate"
         " learning_rate_decay lr_factor"),
@@ -328,7 +346,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
     "milestones": ("lr_scheduler=multistep lr_scheduler.milestones={}",
         "milestones lr_milestones decay_milestones lr_steps"),
     "plateau": ("lr_scheduler=plateau lr_scheduler.patience={}",
-        "lr_patience plateau_patience reduce_lr_patience scheduler_patience patience_lr"),
+        "patience_epochs lr_patience plateau_patience reduce_lr_patience scheduler_patience patience_lr"),
     "restart": ("lr_scheduler=cosine_restart lr_scheduler.period_epochs={}",
         "t_0 t0 first_cycle cycle_length cycle_len period_epochs"),
     "up": ("lr_scheduler=one_cycle lr_scheduler.pct_start={}", "pct_start div pct_up"),
@@ -347,6 +365,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
         "class_weight class_weights weighted balanced_loss weighted_loss balance_classes use_class_weights loss_weights"
         " weight_classes cls_weights loss_weight reweight",
     ),
+    "binary loss": ("loss=bce", "bce_loss use_bce bce"),
     "weight of positives": ("loss=bce loss.pos_weight={}", "pos_weight scale_pos_weight positive_weight"),
     "focal": ("loss=focal loss.gamma={}", "focal_gamma fl_gamma"),
     "focal loss": ("loss=focal", "focal use_focal focal_loss use_focal_loss"),
@@ -424,7 +443,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
     "sampler": (((_NO, "sampling=full"), (_ANY, "sampling={}")), "sampler data_sampler batch_sampler"
     " sampling_strategy sample"),
     "project": (
-        "proj={}",
+        ((_YES.replace("|1", ""), "proj=NAME"), (_ANY, "proj={}")),
         "n p name run_name project experiment exp exp_name experiment_name run project_name save_name session wandb_project"
         " run_id trial_name job_name task_name title expname study_dir group_name proj_name projectname",
     ),
@@ -437,12 +456,20 @@ _SAME: dict[str, tuple[Entry, str]] = {
     ),
     "cache": ("data_dir={}", "cache cache_dir cache_path cache_images cache_folder"),
     "time": (
-        "time_limit={}, with a preset such as preset=fast",
+        (
+            (r"(?:0+:)*0*([1-9]\d?):\d\d", "time_limit={1}m, with a preset such as preset=fast"),
+            (r"(?:0+:)*0*([1-9]\d?):(\d\d):\d\d", "time_limit={1}h{2}m, with a preset such as preset=fast"),
+            (_ANY, "time_limit={}, with a preset such as preset=fast"),
+        ),
         "time budget max_time timeout time_budget training_time max_runtime max_runtime_secs max_duration budget_time"
-        " hours minutes"
-        " max_hours runtime duration time_left_for_this_task timelimit wall_time",
+        " runtime duration time_left_for_this_task timelimit wall_time",
     ),
-    "preset": ("preset={}", "presets quality recipe_preset profile fit_strategy model_quality level mode_preset automl"),
+    "hours": ("time_limit={}h, with a preset such as preset=fast", "hours max_hours n_hours num_hours time_hours"),
+    "minutes": (
+        "time_limit={}m, with a preset such as preset=fast",
+        "minutes max_minutes mins max_mins n_minutes max_runtime_mins time_minutes",
+    ),
+    "preset": ("preset={}", "presets quality recipe_preset fit_strategy model_quality level mode_preset automl"),
     "mixed precision": (
         _MIXED,
         "amp mixed_precision use_amp autocast native_amp to_fp16 mixed amp_level amp_backend amp_dtype dtype"
@@ -506,7 +533,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
     " tensor_board"),
     "other loggers": (
         "logging=tensorboard or logging=csv",
-        "wandb use_wandb mlflow comet neptune clearml wandb_entity entity aim",
+        "wandb use_wandb mlflow comet neptune clearml wandb_entity entity aim log_wandb",
     ),
     "trials": (
         "hpo=optuna search_space=basic hpo.trials={}",
@@ -544,7 +571,18 @@ _SAME: dict[str, tuple[Entry, str]] = {
         " overwrite overwrite_output_dir"
         " image_weights strategy ddp distributed dist_url dist_backend local_rank rank num_nodes nodes backend dp fsdp"
         " trust_remote_code push_to_hub hub_model_id show save_txt save_hybrid entity_name eval do_lower_case"
-        " fused no_save mosaic copy_paste",
+        " fused no_save mosaic copy_paste validation_freq val_freq use_multiprocessing max_queue_size run_eagerly"
+        " steps_per_execution remove_unused_columns ddp_find_unused_parameters dataloader_drop_last checkpoint_hist"
+        " dataloader_pin_memory dataloader_persistent_workers recovery_interval",
+    ),
+    "tests alone": ("leave it out: mml test tests what was trained", "eval_only test_only evaluate_only only_test"),
+    "unknown here": (
+        "leave it out: mlpipe has nothing of this kind",
+        "activation act_layer hidden_units hidden_size hidden_dim n_estimators num_leaves max_depth kernel_size num_layers"
+        " n_layers include_top bn_momentum bn_eps jsd_loss jsd aug_splits resplit split_bn nbs box pose kobj dfl tokenizer"
+        " max_length max_seq_length auto_stack num_stack_levels num_bag_sets excluded_model_types refit_full lr_noise"
+        " bce_target_thresh initial_epoch crop_fraction crop_pct profile profiler detect_anomaly overfit_batches"
+        " group_by_length",
     ),
     "parts": (
         _PARTS,
@@ -571,11 +609,31 @@ _OF_MODE: dict[str, dict[str, Entry]] = {
             ["model", "weights", "checkpoint", "ckpt", "model_path", "model_name", "record", "experiment", "run"],
             _MODELS,
         ),
+        **dict.fromkeys(
+            ("conf", "confidence", "threshold", "conf_thres", "top_k", "topk", "iou", "score_threshold"),
+            "leave it out: the table has the probability of each class",
+        ),
+        **dict.fromkeys(
+            ("save", "csv", "save_csv", "save_conf", "save_results", "format", "output_format", "save_predictions"),
+            _TABLE_OF_PREDICTIONS,
+        ),
+        **dict.fromkeys(
+            ("output", "out", "o", "output_path", "output_file", "save_path", "save_to"),
+            ((r".*\.\w{2,7}", _TABLE_OF_PREDICTIONS), (_ANY, _OUT)),
+        ),
+    },
+    "lr_find": {
+        **dict.fromkeys(("min_lr", "start_lr", "lr_min", "lr_start", "init_value", "lr"), "mode.start={}"),
+        **dict.fromkeys(("max_lr", "end_lr", "lr_max", "lr_end", "final_value"), "mode.end={}"),
+        **dict.fromkeys(("num_training", "num_it", "num_iter", "iterations", "n_steps", "num_steps"), "mode.steps={}"),
     },
     "info": {
         "report": "mode.subroutines=[report]",
         "html": "mode.subroutines=[report]",
         "task": "task={}",
+        **{word: f"mode.subroutines=[{word}]" for word in ("tasks", "samples", "hpo", "sample_grid")},
+        **dict.fromkeys(("leaderboard", "results", "scores"), "mode.subroutines=[models]"),
+        **dict.fromkeys(("projects", "project_list", "runs", "latest"), "proj=NAME, a folder of the results"),
         "models": "mode.compare={}",
         "study": "mode.study_name={}",
         "model": "mode.compare={}",
@@ -595,7 +653,16 @@ _OF_MODE: dict[str, dict[str, Entry]] = {
         "confidence": _COVERAGE,
         "method": "mode.calibrator={}",
         "cost": "mode.costs={}",
-        "ensemble": "mode.search={}",
+        "ensemble": (
+            (
+                "mean|average|avg|equal|uniform|soft|vote|voting",
+                "mode.weights_budget=0, which gives members equal weights",
+            ),
+            (f"{_YES}|all|auto|latest", "leave it out: mml post makes an ensemble by itself"),
+            (_NO, "mode.subroutines=[calibrate]"),
+            (r"\d+", "mode.max_ensemble_size={}"),
+            (_ANY, "mode.search={}"),
+        ),
         "max_models": "mode.max_ensemble_size={}",
         "ensemble_size": "mode.max_ensemble_size={}",
     },
@@ -754,7 +821,7 @@ _CALLBACKS = {
 }
 _AUGMENTATIONS = {
     "default": "true yes on standard basic normal light auto crop crops simple weak hflip horizontal_flip"
-    " fliplr flip_lr",
+    " fliplr flip_lr aug_transforms",
     "none": "false no off null nothing disabled",
     "randaugment": "randaug rand_augment autoaugment auto_augment ra rand aa heavy strong medium random"
     " aggressive hard rand_m9_mstd0_5_inc1",
@@ -778,7 +845,8 @@ _OPTIONS: dict[str, dict[str, str]] = {
         "sgd": "nesterov momentum sgd_momentum sgdm sgd_nesterov momentumsgd msgd gd stochastic_gradient_descent",
         "adamw": "adam_w adamw_torch adamw_hf adamw_8bit fused_adamw adamwscale auto default ranger radam"
         " adabelief adafactor muon adan"
-        " adamw_torch_fused paged_adamw sophia prodigy",
+        " adamw_torch_fused paged_adamw sophia prodigy paged_adamw_8bit paged_adamw_32bit adamw_bnb_8bit"
+        " adamw_anyprecision adamw_apex_fused adam8bit adamw8bit",
         "lbfgs": "l_bfgs bfgs newton",
         "rmsprop": "rms rmsproptf rms_prop rmsprop_tf",
         "adam": "fused_adam adam_optimizer",
@@ -864,6 +932,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
         "original": "keep full full_size native as_is no_resize orig original_size",
         "preprocessing.resize=short_side": "center_crop centercrop crop short_side resize_crop",
         "preprocessing.resize=pad": "pad letterbox padding",
+        "arch.in_chans=1": "grayscale greyscale gray grey to_grayscale bw",
     },
     "metrics": {
         "auto": "default true standard",
@@ -939,6 +1008,9 @@ OTHER_OPTIONS: dict[str, Entry] = {
     "preprocessing": ((r"(?:size|sz|px|to)?[_ -]?(\d+) ?(?:px)?", "preprocessing.size={1}"), *_SIZE[:2]),
     "metrics": ((r"\[.*", "metrics.train={}"), (_ANY, "metrics.train=[{}]")),
     "split": (
+        # What most images are is the share that is trained on.
+        (r"0?\.[6-9]\d*", "split=holdout split.val_fraction=0.2 mode.nested=false, the share to validate on"),
+        (r"\d\d?\D(\d\d)%?", "split=holdout split.val_fraction=0.{1} mode.nested=false"),
         (r"0?\.\d+", _HOLDOUT),
         (r"\d+", "split=kfold split.folds={}"),
         (r"(\d+)[ _-]?folds?", "split=kfold split.folds={1}"),
@@ -1017,6 +1089,15 @@ _VALUES: dict[str, dict[str, str]] = {
     "mode.suggest": {"steepest": "steep minimum_gradient gradient", "valley": "valley_point min"},
     "mode.folds": {"null": "all none"},
     "mode.subroutines": {"[train,predict,test]": "all everything"},
+    "metrics.train": {
+        "[accuracy]": "acc [acc] top1 [top1]",
+        "[macro_f1]": "f1 [f1] f1_score [f1_score] macro_f1",
+        "[auroc]": "auc [auc] roc_auc [roc_auc] auroc",
+    },
+    # With `=`: what to write in place of the key.
+    "optimizer.lr": {"tune=lr_find": "auto find lr_find none null"},
+    "sampling.batch_size": {"tune=batch_size": "auto max find none null -1"},
+    "mode.cv": {f"split.folds={number}": f"{number}" for number in range(2, 21)},
     "metrics.direction": {"max": "maximize maximise higher up greater true", "min": "minimize minimise lower"
     " down less false"},
     "metrics.monitor": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import shutil
 import struct
 import tarfile
@@ -233,6 +234,11 @@ def opened(root: str, data_dir: str | None, key: str) -> Path:
     Raises:
         DataError: When it is neither a folder nor an archive.
     """
+    if not str(root).strip():
+        raise DataError(problem(key, "a folder is needed", fix=f"add {key}=DIR"))
+    if re.match(r"[a-z][a-z0-9+]+://", str(root)):
+        fix = f"download it first, then write {key}=FILE or {key}=DIR"
+        raise DataError(problem(key, "is an address, no folder", got=root, fix=fix))
     base = Path(root).expanduser().absolute()
     if base.is_file() and is_archive(base):
         if data_dir is None:
@@ -243,6 +249,10 @@ def opened(root: str, data_dir: str | None, key: str) -> Path:
                 break
             base = inside[0]
         return base
+    if base.is_file():
+        is_table = key == "task.root" and base.suffix.lower() in (".csv", ".tsv", ".parquet")
+        fix = f"write task=csv task.file={root}" if is_table else "name a folder, or a zip or tar archive"
+        raise DataError(problem(key, "is a file, no folder", got=root, fix=fix))
     if not base.is_dir():
         fix = did_you_mean(base.name, _siblings(base), otherwise="name an existing folder, or a zip or tar archive")
         raise DataError(problem(key, "there is no such folder", got=str(base), fix=fix))

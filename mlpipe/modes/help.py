@@ -43,6 +43,12 @@ _MORE = (
 _MOST, _MOST_PAGES, _NOWHERE = 12, 3, 3
 
 
+_SAID_ALONG = re.compile(
+    r"(?i)how|do|does|did|i|can|could|should|to|the|an?|of|in|on|is|are|what|which|where|why|when|my|me|we|you|it|set|change"
+    r"|use|get|make|for|with|and|or|want|need|please|mml"
+)
+
+
 def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
     """Print what is known of the words: a page, or where they occur.
 
@@ -55,6 +61,10 @@ def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
     """
     mode, known = "", [word.strip().rstrip(".=") for word in words if word not in ("-h", "--help")]
     known = [word for word in known if word]
+    # Of a question its nouns and verbs are looked for.
+    spoken = [part.strip("?!,.") for word in known for part in word.split()]
+    if len(spoken) > 1 and (said := [word for word in spoken if not _SAID_ALONG.fullmatch(word)]) and said != spoken:
+        known = said
     if len(known) > 1 and known[0] in catalog.options("mode", extra):
         mode, known = known[0], known[1:]
         # What is a key of the mode is meant by its last word, too.

@@ -11,7 +11,7 @@ from mlpipe.reports import tables
 from mlpipe.running import replay as replaying
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step
-from mlpipe.runs import integrity, journal
+from mlpipe.runs import integrity, journal, records
 from mlpipe.runs.integrity import Finding
 from mlpipe.runs.journal import Run
 
@@ -68,7 +68,9 @@ class VerifyScheduler(Scheduler):
             verified=self._run.name, findings=[asdict(one) for one in self._findings], exit_code=int(bool(wrong))
         )
         if not rows:
-            log.info(f"run {self._run.name} left no record and no ensemble: there is nothing to verify")
+            made = [record.run for record in records.load_all(self.context.project)]
+            other = f"; the newest record is of mode.run={made[-1]}" if made else ""
+            log.info(f"run {self._run.name} left no record and no ensemble: there is nothing to verify{other}")
             return
         log.info(tables.grid(["record", "what", "result", "why"], rows))
         if wrong:

@@ -183,7 +183,7 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
             "trainer.max_epochs=0",
             "trainer.max_epochs: must be a whole number >= 1, got 0; for example trainer.max_epochs=20",
         ),
-        ("trainer.logger=true", "trainer.logger: is set by mlpipe itself; leave it out"),
+        ("trainer.logger=true", "trainer.logger: is set by mlpipe itself; write logging=csv"),
         ("seed=-1", "seed: must be a whole number from 0 to 4294967295, got -1"),
         ("proj=a/b", "proj: must be a plain folder name, got 'a/b'; for example proj=default"),
         ("mode.subroutines=[train,tset]", "mode.subroutines: unknown subroutine, got 'tset'; did you mean 'test'?"),

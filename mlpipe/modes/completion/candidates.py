@@ -385,7 +385,8 @@ def _entries(folder: Path, ending: str = "") -> list[Path]:
             ]
     except OSError:
         return []
-    return [folder / name for name in sorted(found) if not name.startswith(".")]
+    # What a shell takes for a pattern, or for somebody's home, is no name that can be typed as it is.
+    return [folder / name for name in sorted(found) if name[:1] not in (".", "~") and not set(name) & set("[]")]
 
 
 def _paths(head: str, typed: str, *, only_folders: bool = False) -> Iterator[Candidate]:

@@ -55,6 +55,9 @@ def kept(environment: Mapping[str, str]) -> list[Finding]:
     """
     found = []
     hub, torch_folder = hub_cache(environment), torch_cache(environment)
+    # It needs a library, which may be what is missing.
+    from mlpipe import files
+
     networks = sorted(hub.glob(f"{_PREFIX}*")) if hub.is_dir() else []
     whole = [folder.name.removeprefix(_PREFIX) for folder in networks if _is_whole(folder)]
     found.append(Finding("weights", "of the hub", f"{hub} ({size(_bytes(hub))})"))
@@ -66,6 +69,11 @@ def kept(environment: Mapping[str, str]) -> list[Finding]:
         )
         found.append(Finding("weights", "unfinished", broken, "note", text))
     files_there = sorted(file.name for file in torch_folder.glob("*.pt*")) if torch_folder.is_dir() else []
+    if not files.is_writable(hub):
+        others = "arch.pretrained=false, arch.weights=FILE, arch.pretrained=lite0"
+        fix = f"set HF_HOME to a folder that can be written, or use {others}"
+        text = problem("weights", "no download can be kept: the folder cannot be written", got=str(hub), fix=fix)
+        found.append(Finding("weights", "downloads", "cannot be kept", "note", text))
     found.append(Finding("weights", "of torch", f"{torch_folder} ({size(_bytes(torch_folder))})"))
     if files_there:
         found.append(Finding("weights", "files there", files_there))

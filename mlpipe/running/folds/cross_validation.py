@@ -301,7 +301,13 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
         wanted = getattr(recipe, key)
         for name in wanted if wanted != AUTO else ():
             if name not in known:
-                fix = did_you_mean(str(name), known, otherwise=f"metrics of {kind}: {listing(known)}")
+                meant = near_values.for_value("metrics.monitor", name).removeprefix("val/")
+                otherwise = f"metrics of {kind}: {listing(known)}"
+                fix = (
+                    f"did you mean {meant!r}?"
+                    if meant in known
+                    else did_you_mean(str(name), known, otherwise=otherwise)
+                )
                 problems.append(problem(f"metrics.{key}", f"no metric of {kind} tasks", got=name, fix=fix))
     if recipe.while_training and kinds.of(task.kind).is_dense:
         problems.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))

@@ -159,6 +159,9 @@ def test_projects_runs_and_records(folder: Path) -> None:
     )
     project(folder / "elsewhere/deadline", ["2026-01-02/10-00-00-cccc"], [])
     (folder / "results/no_project").mkdir()
+    # Names that a shell takes for a pattern, or for somebody's home.
+    for name in ("[x", "a[1]", "~root"):
+        (folder / "results" / name / "runs").mkdir(parents=True)
     assert found("predict proj=") == ["proj=clinic"] and found("predict out_dir=elsewhere proj=") == ["proj=deadline"]
     assert found("train proj=clinic continue=") == [
         "continue=latest", "continue=2026-01-03/09-00-00-bbbb", "continue=2026-01-02/10-00-00-aaaa",

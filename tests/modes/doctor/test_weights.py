@@ -67,6 +67,13 @@ def test_a_machine_without_weights(tmp_path: Path) -> None:
     assert {one.level for one in found} == {"ok"} and not (tmp_path / "none").exists()
 
 
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = weights.kept({"HF_HOME": str(tmp_path / "file"), "XDG_CACHE_HOME": str(tmp_path)})
+    noted = [one.advice for one in found if one.level == "note"]
+    assert len(noted) == 1 and "set HF_HOME to a folder that can be written" in noted[0]
+
+
 def test_a_hub_that_is_not_asked() -> None:
     (found,) = weights.hub({}, is_asked=False)
     assert found.level == "ok" and "was not asked (--offline)" in found.value

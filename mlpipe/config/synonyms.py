@@ -894,6 +894,10 @@ _OPTIONS: dict[str, dict[str, str]] = {
         " predefinedsplit as_is provided dataset column",
         "shuffled": "sklearn scikit_learn shuffle shuffle_split",
         "on_test": "none all full no_split no_validation train_on_all",
+        "time": "timeseries time_series timeseriessplit time_series_split temporal chronological forward walk_forward"
+        " expanding date timesplit",
+        "leave_one_group_out": "leaveonegroupout logo leave_one_out leaveoneout loo leavepout leave_p_out leave_one_site_out"
+        " leave_one_patient_out loso lopo by_group per_group",
     },
     "sampling": {
         "balanced": "weighted weightedrandomsampler oversampling oversample class_balanced"

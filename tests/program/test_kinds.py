@@ -119,7 +119,7 @@ def test_a_term_that_takes_no_weights_is_named(table: Path, capsys: pytest.Captu
         ),
         (
             ["lr_scheduler=variator", "lr_scheduler.plateau={watch: val/lss}"],
-            "lr_scheduler.plateau.watch: no metric of classification tasks, got 'val/lss'; write lr_scheduler.plateau.watch=val/loss",
+            "no metric of classification tasks, got 'val/lss'; write lr_scheduler.plateau.watch=val/loss",
         ),
         (
             [

@@ -175,7 +175,7 @@ def for_option(group: str, word: str, options: Sequence[str], here: Here | None 
     if len(parts) > 1 and all(part in options or group == "arch" for part in parts):
         return f"add -m to run each of them, or write {group}={parts[0]}"
     if meant := option_meant(group, word, options):
-        is_words = "=" in meant or meant.startswith("leave")
+        is_words = "=" in meant or meant.startswith("leave it out")
         return _as_fix(meant) if is_words else f"did you mean {meant!r}?"
     if entry := synonyms.OTHER_OPTIONS.get(group):
         found = written(entry, word, here or Here("", ()))
@@ -223,12 +223,12 @@ def written(entry: Entry, value: str, here: Here) -> str:
 
 
 def _as_fix(words: str) -> str:
-    return words if words.startswith("leave") else f"write {words}"
+    return words if words.startswith("leave it out") else f"write {words}"
 
 
 def _filled(template: str, value: str, groups: Sequence[str], here: Here | None = None) -> str:
     """A template with the value in it; words that are needed for a key that is there already are left out."""
-    if template.startswith("leave"):
+    if template.startswith("leave it out"):
         return template
     words, comma, comment = template.partition(", ")
     shown = []

@@ -459,7 +459,11 @@ class _Known:
             return f"write arch={text}"
         for group in ("task", "arch", "loss", "optimizer", "lr_scheduler", "augmentations", "preset", "callbacks"):
             if meant := self._suggestions.option_meant(group, text, self._options[group]):
-                return meant if meant.startswith("leave it out") else f"write {meant if '=' in meant else f'{group}={meant}'}"
+                return (
+                    meant
+                    if meant.startswith("leave it out")
+                    else f"write {meant if '=' in meant else f'{group}={meant}'}"
+                )
         if self.is_mode(text):
             return f"one mode at a time: write mml {text} in a command of its own"
         return "write key=value"

@@ -23,7 +23,7 @@ def test_the_page_has_commands() -> None:
 
 
 @pytest.mark.program
-def test_the_commands_of_the_page(tmp_path: Path, few_digits: None) -> None:
+def test_the_commands_of_the_page(tmp_path: Path) -> None:
     for command in COMMANDS:
         _, mode, *arguments = shlex.split(command)
         extra = QUICK if mode == "train" else ["mode.subroutines=[hpo]"]

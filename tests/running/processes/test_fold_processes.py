@@ -87,7 +87,7 @@ def test_two_at_a_time_make_the_same_records_and_weights(tmp_path: Path) -> None
     one, two = facts(tmp_path, "one"), facts(tmp_path, "two")
     assert len(one) == 3 and all(record["weights"] for record in one)
     assert one == two
-    assert all(f"fold {number}/3: validation" in done.stdout for number in (1, 2, 3))
+    assert all(f"fold {number}: validation" in done.stdout for number in range(3))
 
 
 def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[dict[str, Any]], Path]:

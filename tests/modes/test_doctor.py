@@ -110,5 +110,5 @@ sys.exit(doctor.main(["--offline", "--json"]))
     told = json.loads(done.stdout)
     assert done.returncode == 1
     assert told["problems"] == ["packaging.requirements: is not installed; install mlpipe with its dependencies"]
-    assert [one.partition(":")[0] for one in told["notes"] if "could not be found out" in one] == ["disks"]
+    assert [one.partition(":")[0] for one in told["notes"] if "could not be found out" in one] == ["disks", "weights"]
     assert {"memory", "processor", "weights", "encodings"} <= set(told["facts"])

@@ -27,7 +27,7 @@ def test_the_page_has_commands() -> None:
 
 
 @pytest.mark.program
-def test_the_commands_of_the_page(tmp_path: Path, few_digits: None) -> None:
+def test_the_commands_of_the_page(tmp_path: Path) -> None:
     posts = sum(command.startswith("mml post") for command in COMMANDS)
     (tmp_path / "scans").mkdir()
     for number in range(5):

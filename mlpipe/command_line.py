@@ -6,7 +6,6 @@ becomes one if only one thing can be meant, and a note says how the line was rea
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import time
@@ -14,31 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlpipe.config.environment import base_folder
 from mlpipe.errors import ConfigError, listing, problem
-from mlpipe.modes import WORDS
+from mlpipe.modes import FLAGS, SCRIPTS, WITH_VALUE, WORDS
 
-FLAGS = {
-    "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
-    "--json": "json", "--dry-run": "dry_run",
-}  # fmt: skip
-_WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd")
 # What Hydra's own programs have, and this one has not.
 _HYDRA = (
-    "--package",
-    "--resolve",
-    "--hydra-help",
-    "--info",
-    "--run",
-    "--shell-completion",
-    "-sc",
-    "-r",
-    "--experimental-rerun",
-)
+    "--package", "--resolve", "--hydra-help", "--info", "--run", "--shell-completion", "-sc", "-r", "--experimental-rerun",
+)  # fmt: skip
 
 # Options of scripts that are texts, also where they look like numbers.
 _TEXTS = ("project", "name", "task", "cache", "inputFolder", "output", "onlyMetric", "sortBy")
-# Modes whose keys may be written as `--key value` too.
-_SCRIPTS = ("fit", "task", "analyze")
 
 # Modes that take new data where a path stands alone, and files by their endings.
 _OF_TASKS = ("train", "tl", "create", "pp", "lr_find", "test")
@@ -123,7 +108,7 @@ def parse(arguments: Sequence[str]) -> Call:
     ]
     if call.cfg not in ("", "job"):
         found.append(problem("--cfg", "shows the configuration of the job", got=call.cfg, fix="write --cfg job"))
-    if not asks and call.mode not in _SCRIPTS and (is_odd or any(map(_is_odd, call.overrides))):
+    if not asks and call.mode not in SCRIPTS and (is_odd or any(map(_is_odd, call.overrides))):
         found += _read(call, is_other=is_odd)
     if found:
         raise ConfigError(found)
@@ -171,21 +156,21 @@ def _with_value(call: Call, name: str) -> str:
     fixes |= dict.fromkeys(("--config-dir", "-cd"), "write --config-dir DIR")
     if call.mode == "train":
         fixes |= {"--config": "write --config=FILE", "--app": "write --app=pde"}
-    if name not in fixes and call.mode in _SCRIPTS and name.startswith("--") and len(name) > 2:
+    if name not in fixes and call.mode in SCRIPTS and name.startswith("--") and len(name) > 2:
         return f"write {name} VALUE"
     return fixes.get(name, "")
 
 
 def _value(call: Call, equals: str, value: str, rest: list[str]) -> str | None:
     """What stands behind an option's `=`, else the next word, which is taken; None where another option follows."""
-    if value or not rest or rest[0].startswith("--") or (equals and call.mode in _SCRIPTS):
+    if value or not rest or rest[0].startswith("--") or (equals and call.mode in SCRIPTS):
         return value if equals else None
     return rest.pop(0)
 
 
 def _takes(call: Call, name: str, value: str | None) -> bool:
     """Whether an option has its value; one of a script may be an empty text."""
-    return value is not None if call.mode in _SCRIPTS and name not in _WITH_VALUE else bool(value)
+    return value is not None if call.mode in SCRIPTS and name not in WITH_VALUE else bool(value)
 
 
 def _script_option(name: str, value: str) -> str:
@@ -211,7 +196,7 @@ def _unknown_option(text: str) -> str:
     from mlpipe.config.near_values import nearest, squashed
 
     name = text.partition("=")[0]
-    known = [*FLAGS, *_WITH_VALUE]
+    known = [*FLAGS, *WITH_VALUE]
     same = {squashed(one): one for one in known if one.startswith("--")}
     if found := same.get(squashed(name)):
         return problem(name, "unknown option", fix=f"did you mean {found!r}?")
@@ -479,11 +464,11 @@ class _Known:
         return key is not None and self._mode in key.options
 
     def _tasks(self) -> list[Path]:
-        folder = Path(os.environ.get("MML_DATA_PATH") or "mlpipe_data").expanduser()
-        return [file.parent for file in folder.glob("*/task.json")]
+        data_dir = Path(base_folder("data_dir", None)).expanduser()
+        return [file.parent for file in data_dir.glob("*/task.json")]
 
     def _out_dir(self) -> Path:
-        return Path(os.environ.get("MML_RESULTS_PATH") or "results").expanduser()
+        return Path(base_folder("out_dir", None)).expanduser()
 
 
 def _no_classes(text: str, path: Path) -> str:

@@ -10,7 +10,6 @@ project.predictions(task="digits", split="test")
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from mlpipe.config import catalog
+from mlpipe.config.environment import base_folder
 from mlpipe.data.creator import TaskCreator
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, ProjectError, problem
@@ -158,7 +158,7 @@ def load_project(name: str = "default", out_dir: str | Path | None = None) -> Pr
     Raises:
         ProjectError: When there is no such project.
     """
-    base = Path(out_dir or os.environ.get("MML_RESULTS_PATH") or "results").expanduser()
+    base = Path(base_folder("out_dir", str(out_dir or ""))).expanduser()
     if not (base / name).is_dir():
         raise ProjectError(
             problem("proj", "there is no such project", got=str(base / name), fix="train something first")

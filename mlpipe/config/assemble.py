@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from mlpipe import files, names
 from mlpipe.config import catalog, components, near_values, rules, signatures
 from mlpipe.config.components import Component
+from mlpipe.config.environment import cores
 from mlpipe.config.schema import (
     OPTIONAL_SECTIONS,
     Augmentations,
@@ -196,12 +196,6 @@ def _misshapen(tree: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def _trust(value: Any, problems: list[str]) -> tuple[str, ...]:
     if value is None:
         return ()
@@ -383,8 +377,8 @@ def _named_values(section: Mapping[str, Any], signature: signatures.Signature) -
     found = []
     for name, options in known.items():
         given, key = section.get(name, "auto"), f"trainer.{name}"
-        is_name = given is None if name == "precision" else False
-        if not options or is_name or (not isinstance(given, bool) and str(given) in options):
+        is_unset = name == "precision" and given is None
+        if not options or is_unset or (not isinstance(given, bool) and str(given) in options):
             continue
         near = near_values.for_value(key, given, list(dict.fromkeys(options)))
         listed = listing(dict.fromkeys(options), most=16)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -145,7 +145,7 @@ def solve(
     if facts.has_classes:
         model = _Classes(outputs, balanced)
         parts = [_chosen(model, inverse, head, scaled, targets, units, weights, seed)]
-        coefficients, bias = parts[0][0]
+        coefficients, bias = parts[0][0].weight, parts[0][0].bias
     else:
         shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
         spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
@@ -158,10 +158,24 @@ def solve(
             own = None if weights is None else weights[known]
             names = [name for name, is_known in zip(units, known, strict=True) if is_known]
             parts.append(_chosen(single, inverse, head, scaled[known], column[known], names, own, seed))
-        coefficients = np.concatenate([part[0][0] for part in parts])
-        bias = np.concatenate([part[0][1] for part in parts])
+        coefficients = np.concatenate([part[0].weight for part in parts])
+        bias = np.concatenate([part[0].bias for part in parts])
     weight, bias = basis.of_features(coefficients, bias)
     return Fitted(weight, bias, [part[1] for part in parts], [part[2] for part in parts])
+
+
+class _Fit(NamedTuple):
+    """One fit.
+
+    Attributes:
+        weight: Shape (outputs, features).
+        bias: Shape (outputs,).
+        end: Where the search for it ended and that at a weaker penalty may begin; None: nothing was searched for.
+    """
+
+    weight: Floats
+    bias: Floats
+    end: Floats | None
 
 
 @dataclass(frozen=True)
@@ -172,27 +186,25 @@ class _Classes:
     balanced: bool
     stratifies: bool = True
 
-    def path(
-        self, inverse: Floats, x: Features, y: npt.NDArray[Any], weights: Floats | None, end: End
-    ) -> Iterator[tuple[Floats, Floats]]:
+    def fit(
+        self, inverse: float, x: Features, y: npt.NDArray[Any], weights: Floats | None, end: End, start: Floats | None
+    ) -> _Fit:
         there, numbers = np.unique(y, return_inverse=True)
         coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, _NEVER)
+        if len(there) == 1:
+            bias[there] = 0.0
+            return _Fit(coefficients, bias, None)
         own = np.ones(len(y)) if weights is None else weights
         if self.balanced:
             own = own * compute_class_weight("balanced", classes=there, y=y, sample_weight=own)[numbers]
-        theta = None
-        for strength in inverse:
-            if len(there) == 1:
-                bias[there] = 0.0
-            elif len(there) == 2:
-                # The log-odds of two classes, shared between them.
-                theta = logistic.logistic_fit(x, numbers, strength, own, end, theta)
-                halves = np.concatenate([-theta, theta]) / 2
-                coefficients[there], bias[there] = halves[:, :-1], halves[:, -1]
-            else:
-                theta = logistic.softmax_fit(x, numbers, strength, own, end, theta)
-                coefficients[there], bias[there] = theta[:, :-1], theta[:, -1]
-            yield coefficients, bias
+        if len(there) == 2:
+            # The log-odds of two classes, shared between them.
+            theta = logistic.logistic_fit(x, numbers, inverse, own, end, start)
+            of_classes = np.concatenate([-theta, theta]) / 2
+        else:
+            theta = of_classes = logistic.softmax_fit(x, numbers, inverse, own, end, start)
+        coefficients[there], bias[there] = of_classes[:, :-1], of_classes[:, -1]
+        return _Fit(coefficients, bias, theta)
 
     def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
         return cross_entropy(shown, y)
@@ -204,17 +216,14 @@ class _Label:
 
     stratifies: bool = True
 
-    def path(
-        self, inverse: Floats, x: Features, y: Floats, weights: Floats | None, end: End
-    ) -> Iterator[tuple[Floats, Floats]]:
+    def fit(
+        self, inverse: float, x: Features, y: Floats, weights: Floats | None, end: End, start: Floats | None
+    ) -> _Fit:
+        if len(np.unique(y)) == 1:
+            return _Fit(np.zeros((1, x.shape[1])), np.full(1, -_NEVER if y[0] else _NEVER), None)
         own = np.ones(len(y)) if weights is None else weights
-        theta = None
-        for strength in inverse:
-            if len(np.unique(y)) == 1:
-                yield np.zeros((1, x.shape[1])), np.full(1, -_NEVER if y[0] else _NEVER)
-            else:
-                theta = logistic.logistic_fit(x, y, strength, own, end, theta)
-                yield theta[:, :-1], theta[:, -1]
+        theta = logistic.logistic_fit(x, y, inverse, own, end, start)
+        return _Fit(theta[:, :-1], theta[:, -1], theta)
 
     def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
         return binary_cross_entropy(shown, y[:, None])
@@ -222,16 +231,15 @@ class _Label:
 
 @dataclass(frozen=True)
 class _Number:
-    """Ridge regression of one number."""
+    """Ridge regression of one number, which is solved and not searched for."""
 
     stratifies: bool = False
 
-    def path(
-        self, inverse: Floats, x: Features, y: Floats, weights: Floats | None, end: End
-    ) -> Iterator[tuple[Floats, Floats]]:
-        for strength in inverse:
-            model = Ridge(alpha=1 / strength).fit(x.astype(np.float64), y, sample_weight=weights)
-            yield model.coef_[None], np.full(1, model.intercept_)
+    def fit(
+        self, inverse: float, x: Features, y: Floats, weights: Floats | None, end: End, start: Floats | None
+    ) -> _Fit:
+        model = Ridge(alpha=1 / inverse).fit(x.astype(np.float64), y, sample_weight=weights)
+        return _Fit(model.coef_[None], np.full(1, model.intercept_), None)
 
     def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
         return squared_error(shown, y[:, None])
@@ -246,28 +254,27 @@ def _chosen(
     units: Sequence[str],
     weights: Floats | None,
     seed: int,
-) -> tuple[tuple[Floats, Floats], float, float]:
+) -> tuple[_Fit, float, float]:
     """The fit to all rows at the strength with the least mean loss over inner folds, that strength and that loss."""
     folds = list(_inner_folds(y, units, head.inner_folds, seed, model.stratifies))
     near, quick = End(head.max_iter, _NEAR), x.astype(np.float32)
-    paths = [
-        model.path(inverse, quick[learns], y[learns], None if weights is None else weights[learns], near)
-        for learns, _ in folds
-    ]
+    starts: list[Floats | None] = [None] * len(folds)
     losses: list[float] = []
     # One strength at a time in all folds, each of which begins where its last one ended.
-    for fits in zip(*paths, strict=True):
-        of_folds = [
-            model.lost(np.asarray(x[held] @ weight.T + bias), y[held])
-            for (weight, bias), (_, held) in zip(fits, folds, strict=True)
-        ]
+    for strength in inverse if folds else ():
+        of_folds = []
+        for number, (learns, held) in enumerate(folds):
+            own = None if weights is None else weights[learns]
+            fit = model.fit(float(strength), quick[learns], y[learns], own, near, starts[number])
+            starts[number] = fit.end
+            of_folds.append(model.lost(np.asarray(x[held] @ fit.weight.T + fit.bias), y[held]))
         losses.append(float(np.mean(of_folds)))
         # From strong penalties to weak ones the loss falls and then rises, and weak ones take longest.
         if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):
             break
     best = int(np.argmin(losses)) if losses else len(inverse) // 2
     loss = losses[best] if losses else float("nan")
-    (fit,) = model.path(inverse[best : best + 1], x, y, weights, End(head.max_iter))
+    fit = model.fit(float(inverse[best]), x, y, weights, End(head.max_iter), None)
     return fit, float(inverse[best]), loss
 
 

@@ -183,7 +183,7 @@ def _least(
         value, slope = loss(theta)
         held = penalised * theta
         value = (inverse * value + 0.5 * float((held * theta).sum())) / total
-        return value, ((inverse * slope + held) / total * scale).ravel()
+        return value, ((inverse * slope.astype(np.float64) + held) / total * scale).ravel()
 
     options: Any = {"maxiter": end.max_iter, "gtol": end.gradient, "ftol": 0.0, "maxcor": _REMEMBERED}
     least: Any = minimize(scaled, (start / scale).ravel(), jac=True, method="L-BFGS-B", options=options)

@@ -41,8 +41,7 @@ _MORE = (
     "docs/keys.md                all keys; mml train --cfg job: the configuration of a command",
 )  # fmt: skip
 _MOST, _MOST_PAGES, _NOWHERE = 12, 3, 3
-
-
+# Words of a question that say nothing of what it is about.
 _SAID_ALONG = re.compile(
     r"(?i)how|do|does|did|i|can|could|should|to|the|an?|of|in|on|is|are|what|which|where|why|when|my|me|we|you|it|set|change"
     r"|use|get|make|for|with|and|or|want|need|please|mml"
@@ -77,10 +76,10 @@ def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
         print(mode_page(mode, extra))
     elif pages := [page for word in known for page in _pages(word, mode, extra)] if _are_names(known) else []:
         print("\n\n".join(pages))
-    elif not any(_is_no_option(word, extra) for word in known):
-        found = [*_elsewhere("_".join(known), mode), *occurrences(known)]
-        print("\n\n".join(found) if found else _unknown(" ".join(known)), file=sys.stdout if found else sys.stderr)
-        return 0 if found else INPUT_IS_WRONG
+    elif not any(_is_no_option(word, extra) for word in known) and (
+        found := [*_elsewhere("_".join(known), mode), *occurrences(known)]
+    ):
+        print("\n\n".join(found))
     else:
         print(_unknown(" ".join(known)), file=sys.stderr)
         return INPUT_IS_WRONG

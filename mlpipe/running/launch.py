@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Collection, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 
 from mlpipe.arch import names
 from mlpipe.config import recipe_file, snapshot
+from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
@@ -99,8 +99,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     # further overrides, which are then checked like any other.
     overrides, more = with_best(command.overrides)
     notes = [*command.notes, *more]
-    out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
-    data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
+    out_dir = _folder("out_dir", overrides)
+    data_dir = _folder("data_dir", overrides)
     project = Project(out_dir / (value_of("proj", overrides) or "default"))
     if "continue=" in overrides:
         raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
@@ -311,10 +311,8 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def project_of(overrides: Sequence[str]) -> Project:
     """The project that overrides name, before anything is composed."""
-    return Project(
-        _folder("out_dir", overrides, "MML_RESULTS_PATH", "results") / (value_of("proj", overrides) or "default")
-    )
+    return Project(_folder("out_dir", overrides) / (value_of("proj", overrides) or "default"))
 
 
-def _folder(key: str, overrides: Sequence[str], variable: str, default: str) -> Path:
-    return Path(value_of(key, overrides) or os.environ.get(variable) or default).expanduser().absolute()
+def _folder(key: str, overrides: Sequence[str]) -> Path:
+    return Path(base_folder(key, value_of(key, overrides))).expanduser().absolute()

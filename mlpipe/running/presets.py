@@ -13,7 +13,8 @@ from typing import Any
 
 from mlpipe import files, kinds
 from mlpipe.config import presets, rules
-from mlpipe.config.assemble import assemble, cores
+from mlpipe.config.assemble import assemble
+from mlpipe.config.environment import cores
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import kind as targets
 from mlpipe.data.splits import methods

@@ -14,8 +14,8 @@ from typing import Any
 
 from mlpipe import files, kinds
 from mlpipe.config import catalog, snapshot
-from mlpipe.config.assemble import cores
 from mlpipe.config.components import Component
+from mlpipe.config.environment import cores
 from mlpipe.config.overrides import tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources, tags, task

@@ -367,13 +367,22 @@ def with_test(samples: Samples, fraction: float, stratify: bool, seed: int, *, o
     pool = pool[samples.labelled[pool]]
     fold[np.flatnonzero(samples.in_part("train", "val") & ~samples.labelled)] = UNLABELLED
     if fraction > 0:
-        if samples.in_part("test").any():
-            fix = "leave split.test_fraction out"
-            raise DataError(problem("split.test_fraction", "the task has a test part already", got=fraction, fix=fix))
+        refuse_second_test(samples, fraction)
         chosen = shares.of_samples(samples, pool, fraction, stratify, seed, key="split.test_fraction", others=others)
         fold[chosen] = TEST
         pool = np.setdiff1d(pool, chosen)
     return fold, pool
+
+
+def refuse_second_test(samples: Samples, fraction: float) -> None:
+    """Refuse to draw a test part where the task has one.
+
+    Raises:
+        DataError: When it has one.
+    """
+    if samples.in_part("test").any():
+        fix = "leave split.test_fraction out"
+        raise DataError(problem("split.test_fraction", "the task has a test part already", got=fraction, fix=fix))
 
 
 def _given_folds(samples: Samples, fold: Ints, folds: Ints, rare: Rare) -> Split:

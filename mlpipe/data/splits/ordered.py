@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from mlpipe.data.splits.assignment import Ints, grouped
-from mlpipe.data.splits.methods import TEST, Rare, Split, check_enough, with_test
+from mlpipe.data.splits.methods import TEST, Rare, Split, check_enough, refuse_second_test, with_test
 from mlpipe.data.task import Samples
 from mlpipe.errors import DataError, listing, problem
 
@@ -36,9 +36,7 @@ def time(
     fold, pool = with_test(samples, 0.0, False, 0)
     orders = _orders(samples, pool)
     if test_fraction > 0:
-        if samples.in_part("test").any():
-            wrong = "the task has a test part already"
-            raise DataError(problem("split.test_fraction", wrong, got=test_fraction, fix="leave it out"))
+        refuse_second_test(samples, test_fraction)
         first = _blocks(orders, np.array([1 - test_fraction, test_fraction]))
         fold[pool[first == 1]] = TEST
         pool, orders = pool[first == 0], orders[first == 0]

@@ -16,6 +16,7 @@ from pathlib import Path
 from mlpipe import modes
 from mlpipe.arch import names
 from mlpipe.config import catalog, keys, rules
+from mlpipe.config.environment import base_folder
 from mlpipe.config.keys import Key
 from mlpipe.errors import ConfigError
 
@@ -26,11 +27,9 @@ _GO_ON = tuple("=./,[#")
 # Entries of a folder that are looked at, and runs, records and names that are offered.
 _MOST_ENTRIES, _MOST_NAMES = 10_000, 2_000
 _MOST_LETTERS = 70
-# What `mlpipe.cli` takes in every mode; the last two go with a value.
-FLAGS = ("--help", "--version", "--multirun", "--json", "--dry-run", "--cfg", "--config-dir")
-_WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd", "--config", "--app")
-# Modes whose keys may be written as `--key value` too.
-SCRIPTS = ("fit", "task", "analyze")
+# What is taken in every mode, written out; the last two go with a value.
+FLAGS = tuple(name for name in (*modes.FLAGS, *modes.WITH_VALUE) if name.startswith("--"))
+_WITH_VALUE = (*modes.WITH_VALUE, "--config", "--app")
 # Modes behind which a path may stand.
 _OF_PATHS = ("train", "predict")
 # Keys that stand in no conf file.
@@ -115,17 +114,13 @@ class _Said:
                 self.values[_full(name)] = value
         self.folders = tuple(path for path in map(_path, folders) if path.is_dir())
 
-    def folder(self, key: str, variable: str, otherwise: str) -> Path:
-        """The folder of results or of data."""
-        return _path(self.values.get(key) or self.environment.get(variable) or otherwise)
-
     @property
     def out_dir(self) -> Path:
-        return self.folder("out_dir", "MML_RESULTS_PATH", "results")
+        return _path(base_folder("out_dir", self.values.get("out_dir"), self.environment))
 
     @property
     def data_dir(self) -> Path:
-        return self.folder("data_dir", "MML_DATA_PATH", "mlpipe_data")
+        return _path(base_folder("data_dir", self.values.get("data_dir"), self.environment))
 
     @property
     def project(self) -> Path:
@@ -159,7 +154,7 @@ def _candidates(said: _Said, word: str) -> Iterator[Candidate]:
     elif word.startswith("-") and "=" not in word:
         yield from map(Candidate, FLAGS)
         yield from map(Candidate, ("--config", "--app") if said.mode == "train" else ())
-        if said.mode in SCRIPTS:
+        if said.mode in modes.SCRIPTS:
             yield from (Candidate(f"--{key.leaf}", _about(said, key, said.mode)) for key in _of_mode(said))
     elif "=" in word:
         yield from _values(said, word)

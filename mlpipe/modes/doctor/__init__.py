@@ -21,6 +21,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from mlpipe.config.environment import base_folder, cores
 from mlpipe.errors import STEP_FAILED, ConfigError, did_you_mean, listing, printable, problem
 from mlpipe.modes.doctor import findings
 from mlpipe.modes.doctor.findings import Check, Finding
@@ -98,10 +99,10 @@ def parsed(words: Sequence[str], environment: Mapping[str, str]) -> Question:
         wrong.append(problem("doctor", "compares one run", got=" ".join(runs), fix="name one"))
     if wrong:
         raise ConfigError(wrong)
-    out_dir = values.get("out_dir") or environment.get("MML_RESULTS_PATH") or "results"
-    data_dir = values.get("data_dir") or environment.get("MML_DATA_PATH") or "mlpipe_data"
     run = runs[0] if runs else "latest" if "proj" in values else ""
-    results, data = (Path(folder).expanduser().absolute() for folder in (out_dir, data_dir))
+    results, data = (
+        Path(base_folder(key, values.get(key), environment)).expanduser().absolute() for key in ("out_dir", "data_dir")
+    )
     return Question(results, data, values.get("proj", "default"), run, "--offline" in words, "--json" in words)
 
 
@@ -122,7 +123,7 @@ def checks(question: Question, environment: Mapping[str, str]) -> list[tuple[str
         ("extras", partial(_packages, "extras")),
         ("devices", partial(_devices, environment)),
         ("processor", machine.cores),
-        ("threads", partial(machine.threads, environment, machine.usable_cores())),
+        ("threads", partial(machine.threads, environment, cores())),
         ("memory", machine.memory),
         ("shared memory", machine.shared_memory),
         ("processes", machine.start_methods),

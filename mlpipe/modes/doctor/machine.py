@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mlpipe.config.environment import cores as usable_cores
 from mlpipe.errors import problem
 from mlpipe.modes.doctor.findings import Finding, size
 
@@ -49,12 +50,6 @@ def cores(root: Path = Path("/")) -> list[Finding]:
         root: Where `proc` and `sys` lie.
     """
     return of_cores(os.cpu_count() or 1, usable_cores(), core_quota(root))
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on; all where the system does not tell."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def of_cores(present: int, usable: int, quota: float | None) -> list[Finding]:

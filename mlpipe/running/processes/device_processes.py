@@ -13,25 +13,15 @@ import signal
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.sampling import Shard
-from mlpipe.errors import (
-    INPUT_IS_WRONG,
-    STOPPED_RESUMABLE,
-    DataError,
-    DiskFull,
-    Interrupted,
-    TrainingError,
-)
+from mlpipe.errors import INPUT_IS_WRONG, STOPPED_RESUMABLE, DataError, DiskFull, Interrupted, TrainingError
 from mlpipe.running.processes.child_processes import Pool, Relay, Send, Worker, planned_again
 from mlpipe.running.steps import Follower, RunContext, Stop
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("mlpipe")
 

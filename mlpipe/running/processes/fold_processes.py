@@ -15,25 +15,15 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import (
-    INPUT_IS_WRONG,
-    STOPPED_RESUMABLE,
-    DataError,
-    DiskFull,
-    Interrupted,
-    TrainingError,
-)
+from mlpipe.errors import INPUT_IS_WRONG, STOPPED_RESUMABLE, DataError, DiskFull, Interrupted, TrainingError
 from mlpipe.reports.progress import Display
 from mlpipe.running.processes.child_processes import Outcome, Pool, Relay, Send, Worker, planned_again
 from mlpipe.running.steps import RunContext, Step, Stop
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("mlpipe")
 
@@ -50,7 +40,7 @@ def workers(wanted: int | str, threads: int, lanes: int) -> int:
         threads: Threads of torch in each.
         lanes: How many there are.
     """
-    from mlpipe.config.assemble import cores
+    from mlpipe.config.environment import cores
 
     if wanted == "auto":
         wanted = len(devices()) or max(1, cores() // threads)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpipe import command_line, modes
+from mlpipe import modes
 from mlpipe.arch import names
 from mlpipe.config import catalog, keys
 from mlpipe.modes.completion import candidates, line
@@ -46,10 +46,12 @@ def test_modes_and_words() -> None:
 
 
 def test_flags_are_those_of_the_command_line() -> None:
-    long = {name for name in command_line.FLAGS if name.startswith("--")}
-    assert set(candidates.FLAGS) == long | {"--cfg", "--config-dir"} and set(candidates.SCRIPTS) == set(
-        command_line._SCRIPTS
-    )
+    long = {name for name in modes.FLAGS if name.startswith("--")}
+    assert set(candidates.FLAGS) == long | {"--cfg", "--config-dir"} and set(modes.SCRIPTS) == {
+        "fit",
+        "task",
+        "analyze",
+    }
     assert found("train --mu") == ["--multirun"] and "--app" in found("train --") and "--app" not in found("post --")
     assert "--name" in found("fit --") and "--name" not in found("train --")
     assert found("train --cfg ") == ["job"] and found("--js") == ["--json"]

@@ -36,7 +36,7 @@ def test_steps_without_a_lane_are_barriers() -> None:
 
 
 def test_how_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlpipe.config.assemble.cores", lambda: 8)
+    monkeypatch.setattr("mlpipe.config.environment.cores", lambda: 8)
     monkeypatch.setattr(fold_processes, "devices", list)
     assert fold_processes.workers(3, 1, 5) == 3
     assert fold_processes.workers(9, 1, 5) == 5

@@ -274,11 +274,9 @@ def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
 
 def _clipping(tree: Mapping[str, Any]) -> list[str]:
     given = [f"optimizer.{key}" for key in ("clip_norm", "clip_value") if tree["optimizer"].get(key) is not None]
-    if tree["trainer"].get("gradient_clip_val") is not None:
-        given.append("trainer.gradient_clip_val")
-    if len(given) < 2:
+    if not given or tree["trainer"].get("gradient_clip_val") is None:
         return []
-    return [problem(given[0], f"{given[1]} bounds the gradients too", fix="leave one of them out")]
+    return [problem(given[0], "trainer.gradient_clip_val bounds the gradients too", fix="leave one of them out")]
 
 
 def _while_training(tree: Mapping[str, Any]) -> list[str]:

@@ -80,7 +80,7 @@ class Augmentations:
 
 @dataclass(frozen=True)
 class Clip:
-    """How gradients are bounded before every step of the optimizer.
+    """How gradients are bounded before every step of the optimizer: with both bounds by their norm first.
 
     Attributes:
         clip_norm: The largest norm of all gradients together; None: no bound.

@@ -136,6 +136,35 @@ def test_sigmoid_heads_are_one_head_of_labels() -> None:
     assert "did you mean 'softsign'" in problems(**{**heads, "activation": "softsgn"})
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "none", "relu"])
+def test_categorical_accuracy_is_for_any_activation(activation: str) -> None:
+    keys = {"activation": activation, "loss": "mse", "metrics": ["categorical_accuracy"], "callbacks": {}}
+    found = changed(**keys, primary_metric="val_categorical_accuracy", primary_metric_mode="max").native
+    assert found["metrics"]["monitor"] in ("val/top1_accuracy", "val/out0_top1_accuracy")
+    assert found["metrics"]["direction"] == "max"
+
+
+def test_sigmoid_heads_whose_largest_output_counts_stay_apart() -> None:
+    heads = {"classes": [4, 4], "activation": ["sigmoid", "sigmoid"], "loss": ["binary_crossentropy"] * 2}
+    found = changed(**heads, metrics=["binary_accuracy", "categorical_accuracy"], callbacks={})
+    assert found.chosen()["loss"] == "heads"
+    assert [part["metrics"] for part in found.native["loss"]["parts"]] == [
+        ["elementwise_accuracy", "top1_accuracy"]
+    ] * 2
+
+
+def test_what_chooses_the_epoch_and_what_the_report_measures_can_be_watched() -> None:
+    stop = {"EarlyStopping": {"patience": 1, "monitor": "val_macro_f1", "mode": "max"}}
+    bare: dict[str, Any] = {"metrics": ["binary_accuracy"], "callbacks": stop}
+    primary = changed(**bare, primary_metric="val_macro_f1", final_metrics=["macro_f1"])
+    for found in (primary, changed(**bare, final_metrics=["macro_f1"])):
+        assert found.native["callbacks"]["early"]["watch"] == "val/soft_macro_f1"
+        assert "nothing computes" not in "\n".join(map(str, found.report))
+    assert "callbacks.EarlyStopping.monitor: nothing computes it" in problems(**bare)
+    # Some epoch has to be chosen by something that is named.
+    assert "primary_metric: nothing computes it" in problems(**bare, primary_metric="val_macro_f1")
+
+
 def test_heads_of_several_sizes_and_activations_have_a_loss_and_metrics_each() -> None:
     found = changed(
         classes=[4, 3],
@@ -157,10 +186,11 @@ def test_heads_of_several_sizes_and_activations_have_a_loss_and_metrics_each() -
     assert (first["name"], first["expression"], first["metrics"]) == (
         "out0",
         "ce",
-        ["elementwise_accuracy", "accuracy"],
+        ["elementwise_accuracy", "top1_accuracy"],
     )
-    assert (second["expression"], second["metrics"]) == ("bce+0.1*dice", ["elementwise_accuracy"])
-    assert native["metrics"]["monitor"] == "val/out0_accuracy"
+    expected = ["elementwise_accuracy", "top1_accuracy"]
+    assert (second["expression"], second["metrics"]) == ("bce+0.1*dice", expected)
+    assert native["metrics"]["monitor"] == "val/out0_top1_accuracy"
     assert found.chosen()["loss"] == "heads"
 
 

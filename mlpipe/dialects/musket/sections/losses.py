@@ -273,10 +273,11 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
         fix = "name a head's own, for example val_out0_" + plain
         state.refuse(key, "not all heads have this metric, so there is no mean of it", got=name, fix=fix)
         return None
-    listed = [*_names(state.source.get("metrics")), *_for_validation(state.source.get("final_metrics"))]
-    if key == "primary_metric":
-        listed += _names(state.source.get("final_metrics"))
-    if native not in (None, "loss") and given and heads.plain(plain) not in (*listed, "loss"):
+    listed = [*_names(state.source.get("metrics")), *_names(state.source.get("final_metrics"))]
+    if key != "primary_metric":
+        # What chooses the epoch is measured after each, and so can be watched.
+        listed.append(bare(state, key, str(state.source.get("primary_metric"))))
+    if native not in (None, "loss") and given and not {plain, heads.plain(plain)} & {*listed, "loss"}:
         if state.lenient:
             state.say(key, "lint", note=f"nothing computes {name}; it is computed here")
         else:

@@ -6,7 +6,7 @@ import io
 import logging
 import multiprocessing
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -169,7 +169,7 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
         return _split_without_test(run_config, of)
     # Whether rare classes are refused decides no fold.
     params = {name: value for name, value in run_config.split.params.items() if name != "rare"}
-    key = files.digest([run_config.split.identity, params])[:12]
+    key = files.digest([run_config.split.identity, params, *_contents(params)])[:12]
     path = task_file(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
@@ -179,6 +179,12 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
     files.write_json(path, stored)
     return drawn
+
+
+def _contents(params: Mapping[str, Any]) -> list[str]:
+    """Hashes of the files that a split is read from, which may be changed by hand."""
+    paths = [Path(value) for name, value in sorted(params.items()) if name.endswith("_file") and value is not None]
+    return [files.digest_file(path) for path in paths if path.is_file()]
 
 
 def split_of_other(run_config: RunConfig, of: Task) -> Split:

@@ -153,6 +153,22 @@ def test_sigmoid_heads_whose_largest_output_counts_stay_apart() -> None:
     ] * 2
 
 
+def test_callbacks_may_watch_what_training_images_reach() -> None:
+    stop = {"EarlyStopping": {"patience": 1, "monitor": "binary_accuracy"}}
+    found = changed(callbacks=stop)
+    assert found.native["metrics"]["while_training"] is True
+    assert found.chosen()["callbacks"] == ["early_train"]
+    early = found.native["callbacks"]["early_train"]
+    assert (early["watch"], early["watch_direction"], early["min_delta"]) == ("train/accuracy", "max", 0.0)
+    plateau = changed(callbacks={"ReduceLROnPlateau": {"monitor": "loss"}}).native["lr_scheduler"]
+    assert (plateau["watch"], plateau["watch_direction"]) == ("train/loss", "min")
+    # The best epoch goes by validation.
+    lint = [str(line) for line in changed(primary_metric="binary_accuracy").of_fate("lint")]
+    assert any("taken as val_binary_accuracy" in line for line in lint)
+    assert "while_training" not in changed(metrics=None, callbacks={}, primary_metric="val_loss",
+                                           primary_metric_mode="min").native["metrics"]  # fmt: skip
+
+
 def test_what_chooses_the_epoch_and_what_the_report_measures_can_be_watched() -> None:
     stop = {"EarlyStopping": {"patience": 1, "monitor": "val_macro_f1", "mode": "max"}}
     bare: dict[str, Any] = {"metrics": ["binary_accuracy"], "callbacks": stop}
@@ -277,6 +293,26 @@ def test_lint() -> None:
     assert "the wrong way" in lint(primary_metric_mode="min")
     assert "yes-or-no question" in lint(activation="softmax", metrics=["binary_accuracy", "macro_f1"])
     assert "only used with folds_count: 1" in lint(validationSplit=0.1)
+
+
+def test_files_of_the_split_that_differ_from_the_configuration_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "experiments" / "one" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.with_name("config.yaml.holdout_split").write_text(yaml.safe_dump([list(range(15)), list(range(15, 20))]))
+    path.with_name("config.yaml.folds_split").write_text("[[[1], [0]], [[0], [1]]]")
+
+    def lint(**keys: Any) -> list[str]:
+        source = {**yaml.safe_load(README), "dataset": {"getTrain": []}, **keys}
+        found = musket.translate(source, musket.Home.of(path))
+        assert found.native["split"]["folds_file"] == str(path.with_name("config.yaml.folds_split"))
+        return [str(line) for line in found.of_fate("lint") if "_split" in str(line)]
+
+    assert lint(folds_count=2, testSplit=0.25) == []
+    told = "\n".join(lint(folds_count=100, testSplit=0.5))
+    assert "config.yaml.folds_split has 2 folds and wins over 100; remove config.yaml.folds_split to split anew" in told
+    assert "config.yaml.holdout_split holds out 5 of 20 items and wins over 0.5" in told
+    # Without folds_count there are five.
+    assert len(lint(testSplit=0.25)) == 1
 
 
 def test_common_yaml_is_merged() -> None:

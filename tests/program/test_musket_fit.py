@@ -125,7 +125,12 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
         for stage in (0, 1):
             with (folder / "metrics" / f"metrics-{fold}.{stage}.csv").open() as file:
                 rows = list(csv.DictReader(file))
-            assert list(rows[0]) == ["epoch", "loss", "lr", "val_categorical_accuracy", "val_loss", "val_macro_f1"]
+            measured = ["loss", "lr", "macro_f1", "val_categorical_accuracy", "val_loss", "val_macro_f1"]
+            assert list(rows[0]) == ["epoch", "categorical_accuracy", *measured]
+            # Shares of so few images.
+            assert float(rows[0]["categorical_accuracy"]) * 8 == pytest.approx(
+                round(float(rows[0]["categorical_accuracy"]) * 8)
+            )
             assert [row["epoch"] for row in rows] == ["0"]
         assert len(list((folder / "weights").glob(f"best-{fold}.*.weights"))) == 2
     stay, held = yaml.safe_load((folder / "config.yaml.holdout_split").read_text())

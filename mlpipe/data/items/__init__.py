@@ -103,6 +103,9 @@ def item_of(data_set: Any, index: int) -> Any:
     """
     try:
         return data_set[index]
+    except DataError:
+        # It says already what fails, such as a step of a chain.
+        raise
     except Exception as error:
         wrong = f"cannot be read ({in_short(error)})"
         raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 # Folders of Python files that a configuration named and that are trusted, as their code objects have them.
 _FOLDERS: set[str] = set()
@@ -16,18 +16,18 @@ def add(folder: Path) -> None:
     _FOLDERS.add(str(folder))
 
 
-def is_own_code(frame: Any) -> bool:
+def is_own_code(frame: FrameType) -> bool:
     """Whether a stack frame runs code of one of the folders."""
     return os.path.dirname(frame.f_code.co_filename) in _FOLDERS  # noqa: PTH120
 
 
 def project_folder() -> Path | None:
     """The folder above that of the code that asks, however deep in calls; None: no code of a project asks."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if is_own_code(frame):
             return Path(frame.f_code.co_filename).parent.parent
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

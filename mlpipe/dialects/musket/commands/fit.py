@@ -223,6 +223,8 @@ class FitScheduler(Scheduler):
                 prepared = front.prepared("predict", self._training(config, "predict"))
             else:
                 prepared = front.prepared("train", self._resumed(config) or self._training(config, "train", "predict"))
+            for note in prepared.notes:
+                log.info(note)
             if not self._only_report:
                 launch.execute(prepared, display=self.context.display, stop=self.context.stop)
             self._report(config, prepared.run_config)
@@ -297,5 +299,6 @@ def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:
         log.info(f"{max(num_gpus, gpus_per_net)} GPUs are asked for, there are {there}")
     together, beside = min(gpus_per_net, there), min(num_gpus, there)
     if together > 1:
-        return [f"trainer.devices={together}"]
+        # Processes that learn a fold together do not measure what they learn from.
+        return [f"trainer.devices={together}", "metrics.while_training=false"]
     return [f"sys.fold_workers={beside}"] if beside > 1 else []

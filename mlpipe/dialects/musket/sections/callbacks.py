@@ -171,8 +171,9 @@ def _early(state: State, key: str, parameters: Mapping[str, Any], result: Callba
     watched = _watched(state, key, parameters)
     if watched is not None:
         values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
-        result.callbacks["early"] = {"_target_": path_of("callbacks", "early"), **values, **watched}
-        state.say(key, "same", "callbacks.early")
+        name = "early" if watched["watch"].startswith("val/") else "early_train"
+        result.callbacks[name] = {"_target_": path_of("callbacks", name), **values, **watched}
+        state.say(key, "same", f"callbacks.{name}")
 
 
 def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:

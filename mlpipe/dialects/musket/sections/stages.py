@@ -110,7 +110,8 @@ def _negatives(state: State, key: str, entry: Mapping[str, Any], native: dict[st
         elif isinstance(given, float):
             state.say(f"{key}.{name}", "lint", note=f"{given} is no whole number, so all negatives are kept")
         else:
-            state.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=given)
+            if name in entry:
+                state.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=given)
 
 
 def _start(state: State, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:

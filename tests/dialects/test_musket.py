@@ -510,6 +510,18 @@ def test_a_mistyped_function_and_a_missing_module_are_mentioned(tmp_path: Path) 
 
     assert not lint({"dataset": {"getTrain": [3]}})
     assert not lint({"dataset": {"DirectoryDataSet": ["images"]}})
+    # With all other mistakes, before anything begins.
+    with pytest.raises(ConfigError) as caught:
+        lint({"dataset": {"getTrian": [3]}, "batch": "many", "optimizer": "Adm"})
+    assert [one.partition(",")[0] for one in sorted(caught.value.problems)] == [
+        "batch: must be a whole number >= 1",
+        "dataset: no function of the project's modules has this name",
+        "optimizer: unknown optimizer",
+    ]
+    # One that is given a value, or may be made while the modules run.
+    (tmp_path / "modules" / "more.py").write_text("getMore = make()\nif True:\n    getOther = 3\n")
+    assert not lint({"dataset": {"getMore": [3]}}) and not lint({"dataset": {"getOther": [3]}})
+    (tmp_path / "modules" / "more.py").write_text("globals()['getMade'] = 3\n")
     (line,) = lint({"dataset": {"getTrian": [3]}})
     assert line == "dataset: no function of the project's modules is called getTrian; did you mean 'getTrain'?"
     (line,) = lint({"dataset": {"elsewhere": [3]}, "imports": ["data", "further"]})

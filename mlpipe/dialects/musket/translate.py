@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,7 +77,7 @@ def translate(
             _KEYS[key](state, key, value)
         elif key in _IGNORED:
             state.say(key, "ignored", note=_IGNORED[key])
-        elif state.is_own(state.source.get("architecture")) and key not in _ELSEWHERE:
+        elif key not in _ELSEWHERE and _is_of_own_network(state, key):
             state.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
         elif key not in _ELSEWHERE and not _is_of_network(state, key):
             state.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *(["backbone"] if state.is_of_masks else [])))
@@ -164,11 +165,24 @@ def _own_network(state: State, key: str, name: str) -> None:
     state.set("arch.name", name)
     for place, value in state.code().items():
         state.set(f"arch.{place}", value)
-    known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
-    extra = {given: value for given, value in state.source.items() if given not in known}
+    extra = {given: value for given, value in state.source.items() if _is_of_own_network(state, given)}
     if extra:
         state.set("arch.arguments", extra)
     state.say(key, "differs", "arch.name", "it returns a torch module that gives features; pooling and head follow")
+
+
+def _is_of_own_network(state: State, key: str) -> bool:
+    """Whether a key is an argument of a network of the project's own: it has a parameter for it, or takes any.
+
+    What looks like a key of the file is a slip, where the function does not name it.
+    """
+    known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
+    name = str(state.source.get("architecture"))
+    own = next((word for word in (name, name.lower()) if state.is_own(word)), None)
+    if own is None or key in known:
+        return False
+    names_of_it, takes_any = state.home.parameters(own) or (frozenset(), True)
+    return key in names_of_it or (takes_any and not difflib.get_close_matches(key, known, 1, 0.8))
 
 
 def _weights(state: State, key: str, value: Any) -> None:

@@ -99,11 +99,15 @@ def calls(state: State, key: str, given: Any) -> list[Any]:
 
 
 def _look_for(state: State, key: str, name: str) -> None:
-    """Mention a function that is nowhere to be seen; it may still be made while the modules are imported."""
-    if name in BUILT_IN_SETS or state.is_own(name) or state.imports_elsewhere():
+    """Note a function that is nowhere to be seen; where modules make names as they run, it may still come."""
+    if name in BUILT_IN_SETS or state.is_own(name) or state.imports_elsewhere() or name in state.home.assigned():
         return
     known = [*state.own_names(), *BUILT_IN_SETS]
     fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
+    # A file without its project is read too, and trained with another task.
+    if state.home.modules is not None and not state.home.makes_names() and not state.lenient:
+        state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
+        return
     line = f"no function of the project's modules is called {name}; {fix}"
     if not any(one.note == line for one in state.lines):
         state.say(key, "lint", note=line)

@@ -22,7 +22,7 @@ from mlpipe.dialects.musket.experiment_networks import Batch as Batch
 from mlpipe.dialects.musket.experiment_networks import Map as Map
 from mlpipe.dialects.musket.experiment_networks import Networks, batch_of
 from mlpipe.dialects.musket.finder import Finder
-from mlpipe.errors import DataError, ProjectError, listing, problem
+from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
 from mlpipe.running import launch
 from mlpipe.runs import predictions
 from mlpipe.runs.records import ModelRecord
@@ -162,6 +162,24 @@ class Experiment:
     def data_names(self) -> list[str]:
         """Names that `get_dataset` knows."""
         return [*(self._source.get("datasets") or {}), "dataset", "train", "validation", "holdout"]
+
+    def problems_of_data(self, key: str, name: str) -> list[str]:
+        """A sentence where the experiment cannot have a data set, told without reading one or training.
+
+        Args:
+            key: Names who wants it.
+            name: As for `get_dataset`.
+        """
+        part = _PART.fullmatch(name)
+        if part is None and name not in self.data_names:
+            fix = did_you_mean(name, self.data_names, otherwise=f"there are {listing(self.data_names)}")
+            return [problem(key, "there is no such data set", got=name, fix=fix)]
+        parts = self._source.get("dataset")
+        is_there = "holdout" in self._source or (isinstance(parts, dict) and "holdout" in parts)
+        is_there = is_there or bool(self._source.get("testSplit")) or name in (self._source.get("datasets") or {})
+        if name == "holdout" and not is_there:
+            return [problem(key, "this configuration has no holdout", got=name, fix="add testSplit: 0.2")]
+        return []
 
     def task_arguments(self, name: str) -> dict[str, Any]:
         """Arguments of a task by name, from the configuration's `tasks`."""

@@ -83,6 +83,19 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
     return [folder for folder in known.values() if not search_files.is_trial(folder)]
 
 
+def keys_of_recipes(run_config: RunConfig, mode: str) -> list[str]:
+    """A sentence for every key of a recipe that the command line names, where the experiments' files say how to learn.
+
+    Args:
+        run_config: The checked configuration.
+        mode: The mode's name.
+    """
+    learned = {*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages", "trainer", "task", "seed", "sys", "logging", "healing"}
+    named = sorted(key for key in run_config.given or () if key.partition(".")[0] in learned)
+    fix = f'write mml {mode} --overrides "KEY=VALUE"'
+    return [problem(key, f"is not for mml {mode}, which goes by the experiments' files", fix=fix) for key in named]
+
+
 def home_of(config: Path) -> musket.Home:
     """The folder of an experiment, with the functions that a program in Python registered."""
     return musket.Home.of(config, frozenset(user_code.custom()))

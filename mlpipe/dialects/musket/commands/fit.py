@@ -93,7 +93,8 @@ class FitScheduler(Scheduler):
         """
         if wrong := [one for one in self._folds if not one.isdigit()]:
             raise ConfigError(problem("mode.folds", "must be numbers of folds", got=wrong, fix="for example 0,2"))
-        steps, found = [], list[str]()
+        steps: list[Step] = []
+        found = experiment_files.keys_of_recipes(self.run_config, "fit")
         for folder in self._experiments():
             try:
                 # Every mistake of the file, before what its seeds have is written from it.
@@ -102,20 +103,26 @@ class FitScheduler(Scheduler):
                     self._check(config)
                     label = config.parent.relative_to(self._root).as_posix()
                     steps.append(Step(f"fit {label}", partial(self._fit, config), in_project=False))
+                launched = self._launched(folder)
             except ConfigError as error:
                 found += [f"{folder.name}: {sentence}" for sentence in error.problems]
                 continue
             if "num_seeds" in experiment_files.source_of(folder / CONFIG):
                 steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
-            if self._tasks:
-                settings = Settings(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
-                for config in self._configs(folder):
-                    steps += task.steps_of(config, self._root, (), settings, self.context)
+            steps += launched
         if found:
             raise ConfigError(found)
         if not steps:
             log.info("every experiment is finished; name one to run it again")
         return steps
+
+    def _launched(self, folder: Path) -> list[Step]:
+        """The steps of the project's tasks that follow an experiment, where they were asked for."""
+        if not self._tasks:
+            return []
+        settings = Settings(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
+        configs = self._configs(folder)
+        return [one for path in configs for one in task.steps_of(path, self._root, (), settings, self.context)]
 
     def run(self, resumed: Run | None = None) -> None:
         """Train one experiment after the other; each is a run of its own project.

@@ -341,10 +341,26 @@ def _stages(tree: Mapping[str, Any]) -> list[str]:
     for number, entry in enumerate(entries):
         if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
             found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
+        if entry.get("start_from") is not None:
+            found += _start_from(entries, number)
         if entry.get("freeze") is not None and _name(tree["peft"]) != "none":
             wrong = "peft decides what learns"
             found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
     return found
+
+
+def _start_from(entries: list[Any], number: int) -> list[str]:
+    """A stage starts from an earlier one that keeps its own best weights, or from a file."""
+    key, before = f"stages.list[{number}].start_from", entries[number]["start_from"]
+    if entries[number].get("initial_weights") is not None:
+        return [problem(key, f"stages.list[{number}].initial_weights names a file", fix="leave one of the two out")]
+    if not isinstance(before, int) or before >= number:
+        return [problem(key, "must be the number of an earlier stage", got=before, fix="the first one is 0")]
+    if not entries[before].get("keep"):
+        return [
+            problem(key, f"stage {before} does not keep its weights", fix=f"add keep: true to stages.list[{before}]")
+        ]
+    return []
 
 
 def _direction(section: Mapping[str, Any]) -> list[str]:

@@ -315,6 +315,31 @@ def test_files_of_the_split_that_differ_from_the_configuration_are_told(tmp_path
     assert len(lint(testSplit=0.25)) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("./weights/best-0.0.weights", {"start_from": 0}),
+        ("experiments/one/weights/best-1.1.weights", {"start_from": 1}),
+        ("./one/weights/best-0.1.weights", {"start_from": 1}),
+        # Of the stage itself, or of a neighbour: a file.
+        ("./weights/best-0.2.weights", {"initial_weights": "./weights/best-0.2.weights"}),
+        ("./other/weights/best-0.1.weights", {"initial_weights": "{root}/experiments/other/weights/best-0.1.weights"}),
+        ("../other/weights/best-0.1.weights", {"initial_weights": "{root}/experiments/other/weights/best-0.1.weights"}),
+    ],
+)
+def test_weights_of_an_earlier_stage_and_of_a_neighbour(tmp_path: Path, given: str, expected: dict[str, Any]) -> None:
+    path = tmp_path / "experiments" / "one" / "config.yaml"
+    other = tmp_path / "experiments" / "other" / "weights" / "best-0.1.weights"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+    stages = [{"epochs": 1}, {"epochs": 1}, {"epochs": 1, "initial_weights": given}]
+    found = musket.translate({**yaml.safe_load(README), "stages": stages}, musket.Home.of(path))
+    last = found.native["stages"]["list"][2]
+    wanted = {key: one.format(root=tmp_path) if isinstance(one, str) else one for key, one in expected.items()}
+    assert {key: last[key] for key in ("start_from", "initial_weights") if key in last} == wanted
+    assert all(stage["keep"] for stage in found.native["stages"]["list"])
+
+
 def test_common_yaml_is_merged() -> None:
     own = {"lr": 1, "callbacks": {"A": 1}, "metrics": ["x"]}
     common = {"lr": 2, "batch": 3, "callbacks": {"A": 2, "B": 2}, "metrics": ["y"]}

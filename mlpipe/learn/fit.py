@@ -252,7 +252,8 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     whole = training.epochs + sum(stage.epochs for stage in training.plan[number:])
     progress = Progress(watch.report, whole, guard.last_norm, exchange.share, training.speeds)
     own = build_callbacks(recipe, monitoring.monitor_direction(job.recipe))
-    callbacks = [guard, exchange, progress, *own, EpochReports(watch.epoch, watch.row, job.recipe.metrics.monitor)]
+    reports = EpochReports(watch.epoch, watch.row, watch.history, job.recipe.metrics.monitor)
+    callbacks = [guard, exchange, progress, *own, reports]
     if count := int(job.files.logging.params.get("examples", 0)):
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
         callbacks.append(Examples(training.shown, number, rows, count))

@@ -10,6 +10,7 @@ import yaml
 from sklearn.model_selection import KFold, train_test_split
 
 from mlpipe import cli
+from mlpipe.dialects.musket import files as layout
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from tests import musket_project
@@ -34,6 +35,25 @@ def fit(folder: Path, *words: str, **keys: Any) -> None:
 
 def folds_of(folder: Path) -> Any:
     return yaml.safe_load((folder / "config.yaml.folds_split").read_text())
+
+
+def following(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]]:
+    """The files of metrics and weights after each epoch of the training that follows."""
+    seen: list[tuple[list[str], list[str]]] = []
+    write = layout.Progress.epochs
+
+    def epochs(self: layout.Progress, fold: int, rows: Any) -> None:
+        if not seen and not rows:
+            (folder / "weights" / "best-0.0.weights").write_bytes(b"of an earlier training")
+        write(self, fold, rows)
+        if not rows:
+            return
+        if fold == 1:
+            assert (folder / "weights" / "best-0.0.weights").stat().st_size > 1000
+        seen.append(tuple(sorted(one.name for one in folder.glob(f"{part}/*")) for part in ("metrics", "weights")))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(layout.Progress, "epochs", epochs)
+    return seen
 
 
 def test_a_single_fold_keeps_its_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +91,13 @@ def test_parts_of_the_folds_and_items_that_are_only_learned(
     assert folds_of(folder) == expected
     # Without the file there are two folds, and the third one's files are out of the way of those who average them.
     (folder / "config.yaml.folds_split").unlink()
+    seen = following(folder, monkeypatch)
     fit(folder)
+    # While fold 1 learns, what fold 0 has learned is there.
+    assert seen == [
+        (["metrics-0.0.csv", "metrics-2.0.csv"], ["best-0.0.weights", "best-2.0.weights"]),
+        (["metrics-0.0.csv", "metrics-1.0.csv", "metrics-2.0.csv"], ["best-0.0.weights", "best-2.0.weights"]),
+    ]
     assert "metrics/metrics-2.0.csv is of an earlier training" in capsys.readouterr().out
     assert sorted(path.name for path in folder.glob("metrics/*")) == ["metrics-0.0.csv", "metrics-1.0.csv"]
     assert sorted(path.name for path in folder.glob("weights/*")) == ["best-0.0.weights", "best-1.0.weights"]

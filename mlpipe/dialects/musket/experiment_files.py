@@ -23,6 +23,7 @@ from mlpipe.dialects.musket import search_files
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.reports import gallery
 from mlpipe.running import tasks
+from mlpipe.running.steps import Follower
 from mlpipe.runs import journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -244,6 +245,19 @@ def report(
     )
     summary = layout.write(config.parent, config.name, trained)
     return summary, layout.result(summary, trained)
+
+
+def follower(config: Path, project: Project) -> Follower:
+    """Who writes an experiment's metrics and weights while it is trained.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its records are.
+    """
+    source = source_of(config)
+    names = musket.names_of(source, home_of(config))
+    progress = layout.Progress(config.parent, project, names, _named_for_training(source, names))
+    return Follower(progress.begun, lambda *facts: None, progress.epochs)
 
 
 def _named_for_training(source: Mapping[str, Any], names: Mapping[str, str]) -> frozenset[str]:

@@ -97,6 +97,55 @@ class Split:
         return Split(drawn, [(np.flatnonzero(~val).tolist(), np.flatnonzero(val).tolist()) for val in own])
 
 
+@dataclass
+class Progress:
+    """What a training writes into an experiment's folder while it runs: each epoch's metrics, and weights fold by fold.
+
+    Attributes:
+        folder: The experiment's folder.
+        project: Where its records are.
+        names: Musket's name of each native metric.
+        train: Musket's names of the metrics that are measured of training images too.
+        run: The run's name, once it has begun.
+    """
+
+    folder: Path
+    project: Project
+    names: Mapping[str, str]
+    train: frozenset[str]
+    run: str = ""
+    _fold: int | None = None
+
+    def begun(self, run: str) -> None:
+        """The run has a name."""
+        self.run = run
+
+    def epochs(self, fold: int, rows: Sequence[Mapping[str, float]]) -> None:
+        """A fold has learned for so many epochs; when it begins, the fold before is a record."""
+        _write_metrics(self.folder, fold, [dict(row) for row in rows], self.names, self.train)
+        if fold != self._fold:
+            self._fold = fold
+            for record in records.load_all(self.project):
+                if record.run == self.run:
+                    home = self.project.model_dir(record.pivot, record.id)
+                    _write_weights(self.folder, home, record, _rows(home / records.METRICS_FILE))
+
+
+def _write_metrics(
+    folder: Path, fold: int, rows: Sequence[Row], names: Mapping[str, str], train: Collection[str]
+) -> None:
+    for stage in range(_stages(rows)):
+        text = _csv(_of_stage(rows, stage), names, train)
+        files.write_text(folder / f"metrics/metrics-{fold}.{stage}.csv", text)
+
+
+def _write_weights(folder: Path, home: Path, record: ModelRecord, rows: Sequence[Row]) -> None:
+    for stage, weights in _weights(home, record, rows).items():
+        target = folder / "weights" / f"best-{record.fold}.{stage}.weights"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, target)
+
+
 def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
     """Write everything that an experiment's folder has after a training; summary.yaml comes last.
 
@@ -113,13 +162,8 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
         home = trained.project.model_dir(record.pivot, record.id)
         rows = _rows(home / records.METRICS_FILE)
         stages.append(_stages(rows))
-        for stage in range(stages[-1]):
-            name = f"metrics/metrics-{record.fold}.{stage}.csv"
-            files.write_text(folder / name, _csv(_of_stage(rows, stage), trained.names, trained.train))
-        for stage, weights in _weights(home, record, rows).items():
-            target = folder / "weights" / f"best-{record.fold}.{stage}.weights"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(weights, target)
+        _write_metrics(folder, record.fold, rows, trained.names, trained.train)
+        _write_weights(folder, home, record, rows)
         if trained.images is not None and (home / records.EXAMPLES_FILE).is_file():
             example_grids.draw(folder / "examples", record, home / records.EXAMPLES_FILE, trained.images)
     if trained.split is not None:

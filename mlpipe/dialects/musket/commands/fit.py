@@ -233,7 +233,8 @@ class FitScheduler(Scheduler):
             for note in prepared.notes:
                 log.info(note)
             if not self._only_report:
-                launch.execute(prepared, display=self.context.display, stop=self.context.stop)
+                follower = experiment_files.follower(config, experiment_files.results_of(config))
+                launch.execute(prepared, display=self.context.display, stop=self.context.stop, follower=follower)
             self._report(config, prepared.run_config)
         except (Interrupted, KeyboardInterrupt):
             raise

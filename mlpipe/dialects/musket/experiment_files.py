@@ -19,7 +19,7 @@ from mlpipe.data import user_code
 from mlpipe.dialects import musket
 from mlpipe.dialects.musket import comparison_table as metrics_tables
 from mlpipe.dialects.musket import files as layout
-from mlpipe.dialects.musket import search_files
+from mlpipe.dialects.musket import prediction_tables, search_files
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.reports import gallery
 from mlpipe.running import tasks
@@ -243,6 +243,8 @@ def report(
     trained = layout.Trained(
         project, found, names, native, own, images, subsample, split, _named_for_training(source, names)
     )
+    if source.get("dumpPredictionsToCSV") and kind != "segmentation":
+        prediction_tables.write(config.parent, trained)
     summary = layout.write(config.parent, config.name, trained)
     return summary, layout.result(summary, trained)
 

@@ -232,8 +232,8 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     kind = trained.found[0].kind
-    validated = [_together(trained, [(one, stage) for stage in stages], "val") for one in trained.found]
-    held = _together(trained, [(one, stage) for one in trained.found for stage in stages], "test")
+    validated = [together(trained, [(one, stage) for stage in stages], "val") for one in trained.found]
+    held = together(trained, [(one, stage) for one in trained.found for stage in stages], "test")
     known = {**post_kind.of(kind).METRICS, **trained.own}
     for native, name in trained.names.items():
         measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
@@ -254,9 +254,9 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
     return found
 
 
-def _together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]], split: str) -> Part | None:
+def together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]], split: str) -> Part | None:
     """The mean prediction of some records' stages for the same images, and the targets; None where one is missing."""
-    parts = [_predicted(trained, one, split, stage) for one, stage in members]
+    parts = [predicted(trained, one, split, stage) for one, stage in members]
     if trained.found[0].kind != "segmentation" or len(parts) < 2 or None in parts:
         return _mixed(parts, trained.found[0].kind)
     assert parts[0] is not None
@@ -296,9 +296,10 @@ def _of_epochs(trained: Trained, histories: Sequence[list[Row]], stage: int) -> 
     }
 
 
-def _predicted(
+def predicted(
     trained: Trained, record: ModelRecord, split: str, stage: int | None = None
 ) -> predictions.Predictions | None:
+    """The stored predictions of a record for a part, or of one of its stages; None where there are none."""
     path = _path(trained, record, stage)
     if not path.is_file() or (record.task, split) not in predictions.contents(path):
         return None

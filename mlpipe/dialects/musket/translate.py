@@ -25,6 +25,7 @@ _ELSEWHERE = (
     "primary_metric_mode", "random_state", "stages", "stratified", "testSplit", "testSplitSeed", "validationSplit",
     "num_seeds", "tasks", "declarations", "preprocessing", "extra_train_data", "dataset_augmenter",
     "manualResize", "bgr", "groupFunc", "pretrain_transform", "hyperparameters", "max_evals", "noTrain",
+    "dumpPredictionsToCSV",
 )  # fmt: skip
 _IGNORED = {
     "verbose": "mml shows progress by itself",
@@ -35,7 +36,6 @@ _IGNORED = {
     "separatePredictions": "predictions are kept for each record",
     "compressPredictionsAsInts": "predictions are kept as they are",
     "compressScale": "predictions are kept as they are",
-    "dumpPredictionsToCSV": "mml predict writes all predictions",
     "showDataExamples": "mml info mode.subroutines=[sample_grid] shows images, examples/ what is predicted",
     "import_tasks": "tasks are found in the modules",
     "run_tasks": "mml task runs tasks",
@@ -393,9 +393,11 @@ def _defaults(state: State) -> None:
     sampling.setdefault("eval_batch_size", 32)
     state.set("mode.nested", False)
     state.set("logging.examples", 16)
-    for key in ("num_seeds", "tasks"):
+    for key, mode in (("num_seeds", "fit"), ("tasks", "task"), ("dumpPredictionsToCSV", "fit")):
         if key in state.source:
-            state.say(key, "ignored", note=f"mml {'fit' if key == 'num_seeds' else 'task'} sees to it")
+            is_of_masks = key == "dumpPredictionsToCSV" and state.is_of_masks
+            note = "maps of masks are no tables; mml predict keeps them" if is_of_masks else f"mml {mode} sees to it"
+            state.say(key, "ignored", note=note)
     if state.source.get("manualResize"):
         before = state.native.pop("preprocessing", {}).get("before")
         state.options["preprocessing"] = "none"

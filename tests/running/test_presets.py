@@ -125,7 +125,6 @@ def test_no_time_for_fine_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [
         (["train", "preset=fsat"], "preset: unknown option, got 'fsat'; did you mean 'fast'?"),
         (["train", "preset=fast", "time_limit=soon"], "time_limit: is no time, got 'soon'"),
-        (["train", "time_limit=5m"], "time_limit: is shared out by a preset"),
         (["predict", "preset=fast"], "preset: is for mml train, not for mml predict"),
         (["train", "preset=good", "optimizer.lrr=1"], "optimizer.lrr"),
     ],

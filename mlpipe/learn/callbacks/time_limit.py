@@ -51,6 +51,10 @@ class TimeLimit(Callback):
         return self._before + time.monotonic() - self._started
 
 
+class FoldLimit(TimeLimit):
+    """The limit of a whole fold with all its stages, beside one that callbacks of the recipe may have."""
+
+
 def time_limit(monitor: str, direction: Direction, *, seconds: Annotated[float, "> 0"]) -> Callback:
     """End a fold's training when another epoch would take it beyond so many seconds.
 

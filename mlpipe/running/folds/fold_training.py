@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,15 @@ from mlpipe.running import console, tasks
 from mlpipe.running.console import Console, Trace
 from mlpipe.running.folds import co_tasks
 from mlpipe.running.folds.folds import Folds, num_workers, tell_sizes
+from mlpipe.running.folds.time_shares import Share, TimeShares, applied
+from mlpipe.running.time_plan import PlannedAnew
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
 if TYPE_CHECKING:
     from mlpipe.arch.initial_weights import Start
-    from mlpipe.learn.job import FoldJob
+    from mlpipe.learn.job import FoldJob, Watch
     from mlpipe.learn.multitask import Joint
 
 log = logging.getLogger("mlpipe")
@@ -57,6 +60,7 @@ class FoldTraining:
         beside: Tasks that are learned together with the pivot.
         joint: How they are.
         start: Weights that training starts from; None: as the recipe's arch says.
+        time: Divides a time limit among the folds; None: there is none.
     """
 
     folds: Folds
@@ -66,6 +70,7 @@ class FoldTraining:
     beside: Sequence[Task]
     joint: co_tasks.Request
     start: Start | None
+    time: TimeShares | None = None
 
     def try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
@@ -106,7 +111,7 @@ class FoldTraining:
         log.info(f"{found.name} on fold {job.view.fold}: {shown}; {run.folder / found.name}.csv has what was measured")
 
     def train(self, fold: int, run: Run | None) -> None:
-        """Train a fold to its record, or go on with it."""
+        """Train a fold to its record, or go on with it; a fold that a time limit leaves out is not trained."""
         from mlpipe.learn import fit
         from mlpipe.learn.build import loss
         from mlpipe.learn.job import Watch
@@ -120,6 +125,9 @@ class FoldTraining:
             device_processes.run(self.folds.config, self.folds.context, run, f"train fold {fold}", devices)
             return
         position, context = self.chosen.index(fold), self.folds.context
+        share = None if self.time is None else self.time.of(run, position)
+        if share is not None and share.is_left_out:
+            return
         told = partial(_healed, run, f"train fold {fold}")
         job = self._job(fold, run, self._tuned(run))
         shown = console.of(self.folds.config)
@@ -131,14 +139,14 @@ class FoldTraining:
             context.stop, report, log.debug, epoch=follower, healed=told, row=row, history=history, told=log.info
         )
         if job.shard.rank > 0:
-            fit.train(job, Watch(context.stop))
+            fit.train(_within(job, share), Watch(context.stop))
             return
         where = f"fold {fold}"
         for key, balance in loss.balances(job.recipe, job.task, job.view.train).items():
             log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
         context.display.start(self._in_progress(fold), 1)
         try:
-            record = fit.fit(job, watch)
+            record = fit.fit(job, watch) if share is None else self._timed(job, watch, run, share)
         finally:
             context.display.close()
         log.info(f"{where}: {_told(record)}")
@@ -147,6 +155,33 @@ class FoldTraining:
         for one in record.co_tasks:
             name = post_kind.of(one["kind"]).HEADLINE
             log.info(f"  with {one['name']}: validation {name} {number(one['val'].get(name)) or '-'}")
+
+    def is_left_out(self, fold: int, run: Run | None) -> bool:
+        """Whether there was no time for a fold, so that it has no record."""
+        return self.time is not None and run is not None and self.time.is_left_out(run, self.chosen.index(fold))
+
+    def _timed(self, job: FoldJob, watch: Watch, run: Run, share: Share) -> ModelRecord:
+        """Train a fold within its share of the time; where its first batches tell how many epochs fit, from the start."""
+        from mlpipe.learn import fit
+
+        assert self.time is not None
+        place = self.chosen.index(job.view.fold)
+        if job.shard.ranks > 1:
+            # Several devices keep the recipe's epochs: all would have to begin anew at once.
+            return fit.fit(_within(job, share), watch)
+        stopwatch = self.time.stopwatch(run, place, share, job.files.checkpoint)
+
+        def report(tick: Any) -> None:
+            stopwatch.tick(tick)
+            watch.report(tick)
+
+        try:
+            record = fit.fit(_within(job, share), replace(watch, report=report))
+        except PlannedAnew:
+            shutil.rmtree(job.files.logs, ignore_errors=True)
+            return self._timed(job, watch, run, self.time.of(run, place))
+        self.time.learned(run, place, stopwatch)
+        return record
 
     def record_id(self, run: Run, fold: int) -> str:
         """The name of a fold's record: readable, and the same when the run goes on."""
@@ -248,6 +283,11 @@ class FoldTraining:
                 follower.epoch(position, epoch, epochs, score)
 
         return report
+
+
+def _within(job: FoldJob, share: Share | None) -> FoldJob:
+    """A fold's job with the epochs and seconds of its share; without a limit as it is."""
+    return job if share is None else replace(job, recipe=applied(job.recipe, share), seconds=share.seconds)
 
 
 def _unheard(epoch: int, values: dict[str, float]) -> None:

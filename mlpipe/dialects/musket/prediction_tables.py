@@ -27,7 +27,8 @@ def write(folder: Path, trained: Trained) -> None:
         trained: The cross-validation.
     """
     kept = [records.kept_stages(trained.project.model_dir(one.pivot, one.id)) for one in trained.found]
-    for stage in sorted(set.intersection(*map(set, kept))) or [None]:
+    stages: list[int | None] = [*sorted(set.intersection(*map(set, kept)))]
+    for stage in stages or [None]:
         number = stage or 0
         for record in trained.found:
             _pair(folder, trained, [(record, stage)], "val", f"validation{record.fold}.{number}")

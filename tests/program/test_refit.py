@@ -26,9 +26,10 @@ from mlpipe.predicting.model import Model
 from mlpipe.reports import tables
 from mlpipe.reports.facts import gather
 from mlpipe.running import launch, tasks
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
+from tests.data.samples import make_masks
 
 HEAD = [
     "task=digits", "split.folds=2", "split.test_fraction=0.6", "arch=test_resnet", "arch.pretrained=false",
@@ -229,3 +230,37 @@ def test_what_it_cannot_go_with(words: list[str], told: str, capsys: pytest.Capt
     plain = [word for word in TUNED if not word.startswith("split.")]
     assert main(["train", *plain, "mode.nested=false", *words]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_with_another_task_all_images_of_both_are_learned(tmp_path: Path) -> None:
+    beside = ["mode.multitask=2", "task_list=[fashion_mini]", "trainer.max_epochs=1", "mode.cv=false"]
+    assert main(["train", *TUNED, "mode.nested=false", *beside]) == 0
+    _, (fold,), refit = stored(tmp_path)
+    (alone,), (partner,) = fold.co_tasks, refit.co_tasks
+    assert sum(alone["images"].values()) == partner["images"]["train"] == 1000
+    assert partner["images"]["val"] == 0 and partner["val"] == {}
+
+
+def test_masks_of_test_images_are_its(tmp_path: Path) -> None:
+    make_masks(tmp_path / "d", 24)
+    task = ["task=masks", f"task.root={tmp_path / 'd'}", "arch=unet", "arch.encoder=resnet10t", "preprocessing.size=32"]
+    plain = [
+        "mode.nested=false",
+        "split.test_fraction=0.25",
+        "mode.subroutines=[train,predict]",
+        "trainer.max_epochs=1",
+    ]
+    kept = [word for word in TUNED if not word.startswith(("task", "arch=", "preproc", "split.test", "trainer"))]
+    assert main(["train", *kept, *task, *plain, "sampling.batch_size=8"]) == 0
+    assert main(["post", "mode.report=false"]) == 0
+    (name,) = {one.pivot for one in records.load_all(Project(tmp_path / "results" / "default"))}
+    project, folds, refit = stored(tmp_path, name)
+    (mean,) = ensembles.load_all(project, name)
+    assert mean.members[0]["records"] == [one.id for one in folds] and mean.members[0]["refit"] == refit.id
+    places = (
+        project.ensembles_dir(name) / f"{mean.id}.npz",
+        project.predictions_file(name, refit.id).with_suffix(".npz"),
+    )
+    (sample, *_) = predictions.load(places[1].with_suffix(".parquet"), name, "test").sample_ids
+    with maps.Maps(places[0]) as ours, maps.Maps(places[1]) as own:
+        np.testing.assert_allclose(ours.chances(name, "test", sample), own.chances(name, "test", sample), atol=0.01)

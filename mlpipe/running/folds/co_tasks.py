@@ -138,7 +138,8 @@ def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tup
         names = one.samples.groups or ("",) * len(one.samples)
         kept = [row for row in own.train if one.samples.digests[row] not in images and names[row] not in groups]
         own = replace(own, train=np.array(kept, np.int64))
-        variants.check(one, own, is_lenient=checks.is_lenient(split, one.samples))
+        is_judged, is_lenient = view.fold != variants.REFIT, checks.is_lenient(split, one.samples)
+        variants.check(one, own, is_judged=is_judged, is_lenient=is_lenient)
         found.append(own)
     return found
 

@@ -43,7 +43,7 @@ SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "use_distributed_sampler", "num_sanity_val_steps", "enable_model_summary", "barebones", "fast_dev_run",
     "deterministic", "inference_mode", "reload_dataloaders_every_n_epochs", "check_val_every_n_epoch",
-    "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
+    "val_check_interval", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
     "detect_anomaly", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
     "strategy", "num_nodes", "model_registry", "enable_autolog_hparams", "min_epochs",
 )  # fmt: skip

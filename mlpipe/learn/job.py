@@ -85,6 +85,7 @@ class FoldJob:
         num_workers: Loader processes.
         shard: This process's part of every batch, where several learn the fold together.
         healing: The recoveries that are allowed when something goes wrong.
+        seconds: Seconds after which the training ends by itself, from its first stage to its last; None: no limit.
         lasting: How many epochs of each stage are done, in the midst of its schedule; empty: all.
     """
 
@@ -99,6 +100,7 @@ class FoldJob:
     num_workers: int = 0
     shard: Shard = WHOLE
     healing: Healing = field(default_factory=Healing)
+    seconds: float | None = None
     lasting: tuple[int, ...] = ()
 
     @property

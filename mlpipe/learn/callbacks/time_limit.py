@@ -51,6 +51,10 @@ class TimeLimit(Callback):
         return self._before + time.monotonic() - self._started
 
 
+class FoldLimit(TimeLimit):
+    """The limit of a whole fold with all its stages, beside one that callbacks of the recipe may have."""
+
+
 class EpochLimit(Callback):
     """Ends a training after an epoch, in the midst of its schedule.
 

@@ -21,10 +21,12 @@ from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.running import artifacts, console, dimension_checks, leaderboard, reuse, tasks
 from mlpipe.running.artifacts import Artifact
-from mlpipe.running.folds import co_tasks, fold_predictions, output_records
+from mlpipe.running.folds import co_tasks, fold_predictions, output_records, time_shares
 from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.fold_training import FoldTraining, Storage
 from mlpipe.running.folds.folds import Folds, unknown_folds
+from mlpipe.running.folds.time_shares import Rows, TimeShares
+from mlpipe.running.processes import fold_processes
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records, references
 from mlpipe.runs.journal import Run
@@ -88,15 +90,26 @@ class _Made:
         label: How its steps are called.
         load: Gives it.
         lane: Of its steps; None: of those that wait for all folds.
+        is_left_out: Whether there is none, as a time limit left the fold out.
     """
 
     label: str
     load: Callable[[Run | None], ModelRecord]
     lane: int | None = None
+    is_left_out: Callable[[Run | None], bool] = lambda run: False
 
     def step(self, name: str, call: Callable[[ModelRecord], None]) -> Step:
-        """A step that does something with the record."""
-        return Step(f"{name} {self.label}", lambda run: call(self.load(run)), lane=self.lane)
+        """A step that does something with the record, where there is one."""
+
+        def done(run: Run | None) -> None:
+            if not self.is_left_out(run):
+                call(self.load(run))
+
+        return Step(f"{name} {self.label}", done, lane=self.lane)
+
+
+def _made_of(trainer: FoldTraining, fold: int, lane: int | None) -> _Made:
+    return _Made(fold_name(fold), partial(trainer.record, fold), lane, partial(trainer.is_left_out, fold))
 
 
 def training(config: RunConfig, context: RunContext, task: Task, request: Request, origin: str) -> Plan:
@@ -127,9 +140,10 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
     artifacts_ = artifacts.of(config)
     wrong = [text for one in artifacts_ for text in one.problems(task, chosen, stored=request.storage.parameters)]
     raise_all(wrong + console.problems(config, len(chosen)) + _refit_problems(task, split, request, chosen))
-    trainer = FoldTraining(folds, chosen, recipe_hash, request.storage, beside, request.joint, begun)
-    made = [_Made(fold_name(fold), partial(trainer.record, fold), lane=fold) for fold in chosen]
-    refit = [_Made(fold_name(REFIT), partial(trainer.record, REFIT))] if request.refit else []
+    limit = _time_shares(folds, chosen, request)
+    trainer = FoldTraining(folds, chosen, recipe_hash, request.storage, beside, request.joint, begun, limit)
+    made = [_made_of(trainer, fold, fold) for fold in chosen]
+    refit = [_made_of(trainer, REFIT, None)] if request.refit else []
     # What needs no run comes first: a download that fails, or a network that does not fit the images, leaves no trace in
     # the project. Then a fold's steps share a lane, so that folds may run side by side, and what is of all folds waits.
     steps = _preprocessing(folds, [task, *beside, *others])
@@ -179,6 +193,24 @@ def stored(config: RunConfig, context: RunContext, task: Task, request: Request)
         *_inferences(request, Inference(folds, others, homes), made),
         *_last_steps(folds, made),
     ]
+
+
+def _time_shares(folds: Folds, chosen: Sequence[int], request: Request) -> TimeShares | None:
+    """What divides the time limit among the folds; None where there is none."""
+    limit, config = time_shares.seconds(folds.config), folds.config
+    if limit is None:
+        return None
+    predicts = bool({"predict", "test"} & set(request.subroutines))
+    places = [*chosen, REFIT] if request.refit else list(chosen)
+
+    def rows(place: int) -> Rows:
+        view = folds.view(places[place])
+        views = len(getattr(config.recipe.tta.build(1.0), "views", ())) if predicts else 0
+        predicted = max(predicts, views) * (len(view.val) + len(view.test) + len(view.unlabelled))
+        return Rows(len(view.train), len(view.val), predicted)
+
+    at_once = fold_processes.at_once(config.sys.fold_workers, config.recipe.threads, len(chosen))
+    return TimeShares(limit, folds.context, rows, len(places), at_once, len(folds.task.samples))
 
 
 def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list[Task]:
@@ -250,6 +282,8 @@ def _last_steps(folds: Folds, made: Sequence[_Made], *, predicts_later: bool = F
             log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
 
     def remove(one: _Made, run: Run | None) -> None:
+        if one.is_left_out(run):
+            return
         records.without_weights(context.project, one.load(run), "removed after the run (remove.parameters)")
 
     names = [f"remove the weights of {one.label.removeprefix('fold ')}" for one in made]

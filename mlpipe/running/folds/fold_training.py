@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,15 @@ from mlpipe.running import console, tasks
 from mlpipe.running.console import Console, Trace
 from mlpipe.running.folds import co_tasks
 from mlpipe.running.folds.folds import Folds, num_workers, tell_sizes
+from mlpipe.running.folds.time_shares import Share, TimeShares, applied
+from mlpipe.running.time_plan import PlannedAnew
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
 if TYPE_CHECKING:
     from mlpipe.arch.initial_weights import Start
-    from mlpipe.learn.job import FoldJob
+    from mlpipe.learn.job import FoldJob, Watch
     from mlpipe.learn.multitask import Joint
 
 log = logging.getLogger("mlpipe")
@@ -59,6 +62,7 @@ class FoldTraining:
         beside: Tasks that are learned together with the pivot.
         joint: How they are.
         start: Weights that training starts from; None: as the recipe's arch says.
+        time: Divides a time limit among the folds; None: there is none.
     """
 
     folds: Folds
@@ -68,6 +72,7 @@ class FoldTraining:
     beside: Sequence[Task]
     joint: co_tasks.Request
     start: Start | None
+    time: TimeShares | None = None
 
     def try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
@@ -108,7 +113,7 @@ class FoldTraining:
         log.info(f"{found.name} on fold {job.view.fold}: {shown}; {run.folder / found.name}.csv has what was measured")
 
     def train(self, fold: int, run: Run | None) -> None:
-        """Train a fold, or `REFIT`, to its record, or go on with it."""
+        """Train a fold, or `REFIT`, to its record, or go on with it; what a time limit leaves out is not trained."""
         from mlpipe.learn import fit
         from mlpipe.learn.build import loss
         from mlpipe.learn.job import Watch
@@ -122,6 +127,9 @@ class FoldTraining:
             device_processes.run(self.folds.config, self.folds.context, run, f"train {fold_name(fold)}", devices)
             return
         context, told = self.folds.context, partial(_healed, run, f"train {fold_name(fold)}")
+        share = None if self.time is None else self.time.of(run, self._place(fold))
+        if share is not None and share.is_left_out:
+            return
         job = self._job(fold, run, self._tuned(run))
         shown = console.of(self.folds.config)
         trace = console.trace(self.folds.config, shown, run, job.files.record_id, len(job.view.val))
@@ -129,14 +137,14 @@ class FoldTraining:
         follower = self._epoch_follower(fold)
         watch = Watch(context.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
         if job.shard.rank > 0:
-            fit.train(job, Watch(context.stop))
+            fit.train(_within(job, share), Watch(context.stop))
             return
         where = fold_name(fold)
         for key, balance in loss.balances(job.recipe, job.task, job.view.train).items():
             log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
         context.display.start(self._in_progress(fold), 1)
         try:
-            record = fit.fit(job, watch)
+            record = fit.fit(job, watch) if share is None else self._timed(job, watch, run, share)
         finally:
             context.display.close()
         log.info(f"{where}: {_told(record)}")
@@ -145,6 +153,37 @@ class FoldTraining:
         for one in record.co_tasks:
             name = post_kind.of(one["kind"]).HEADLINE
             log.info(f"  with {one['name']}: validation {name} {number(one['val'].get(name)) or '-'}")
+
+    def is_left_out(self, fold: int, run: Run | None) -> bool:
+        """Whether there was no time for a fold, so that it has no record."""
+        return self.time is not None and run is not None and self.time.is_left_out(run, self._place(fold))
+
+    def _place(self, fold: int) -> int:
+        """The place of a fold among those that share the time; the refit is the last."""
+        return len(self.chosen) if fold == REFIT else self.chosen.index(fold)
+
+    def _timed(self, job: FoldJob, watch: Watch, run: Run, share: Share) -> ModelRecord:
+        """Train a fold within its share of the time; where its first batches tell how many epochs fit, from the start."""
+        from mlpipe.learn import fit
+
+        assert self.time is not None
+        place = self._place(job.view.fold)
+        if job.shard.ranks > 1 or job.lasting:
+            # Several devices keep the recipe's epochs: all would have to begin anew at once. A refit has those of its folds.
+            return fit.fit(_within(job, share), watch)
+        stopwatch = self.time.stopwatch(run, place, share, job.files.checkpoint)
+
+        def report(tick: Any) -> None:
+            stopwatch.tick(tick)
+            watch.report(tick)
+
+        try:
+            record = fit.fit(_within(job, share), replace(watch, report=report))
+        except PlannedAnew:
+            shutil.rmtree(job.files.logs, ignore_errors=True)
+            return self._timed(job, watch, run, self.time.of(run, place))
+        self.time.learned(run, place, stopwatch)
+        return record
 
     def record_id(self, run: Run, fold: int) -> str:
         """The name of the record of a fold, or of `REFIT`: readable, and the same when the run goes on."""
@@ -172,7 +211,8 @@ class FoldTraining:
             store_parameters=self.storage.parameters,
             folds_left=1 if fold == REFIT else sum(not self._is_trained(run, one) for one in self.chosen),
         )
-        refit = [self.record(one, run) for one in self.chosen] if fold == REFIT else []
+        there = [one for one in self.chosen if not self.is_left_out(one, run)]
+        refit = [self.record(one, run) for one in there] if fold == REFIT else []
         origin = job.Origin(
             run=run.name,
             recipe_hash=self.recipe_hash,
@@ -184,7 +224,8 @@ class FoldTraining:
         )
         recipe, lasting = tune.applied(config.recipe, tuned), tuple[int, ...]()
         if refit:
-            recipe, lasting = self._of_all(recipe, refit)
+            planned = recipe if self.time is None else applied(recipe, self.time.of(run, 0))
+            recipe, lasting = self._of_all(planned, refit)
         return job.FoldJob(
             recipe=recipe,
             task=self.folds.task,
@@ -266,6 +307,13 @@ class FoldTraining:
                 follower.epoch(position, epoch, epochs, score)
 
         return report
+
+
+def _within(job: FoldJob, share: Share | None) -> FoldJob:
+    """A fold's job with the epochs and seconds of its share, a refit's with the seconds; without a limit as it is."""
+    if share is None:
+        return job
+    return replace(job, recipe=job.recipe if job.lasting else applied(job.recipe, share), seconds=share.seconds)
 
 
 def _unheard(epoch: int, values: dict[str, float]) -> None:

@@ -31,7 +31,7 @@ from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochReports, Progress
 from mlpipe.learn.callbacks.step_limit import StepLimit
-from mlpipe.learn.callbacks.time_limit import FoldLimit
+from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit
 from mlpipe.learn.gradients.gradient_wait import Exchange
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.losses import class_weights
@@ -255,16 +255,19 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     """What follows a stage, in this order: the first may stop a batch, the last saves what all before it have seen."""
     job, watch = training.job, training.watch
     guard, exchange = Guard(watch.should_stop, job.title, number), Exchange()
-    later = sum(stage.epochs for stage in training.plan[number + 1 :])
-    whole = training.epochs + int(recipe.trainer["max_epochs"]) + later
+    lasting = job.lasting or (int(recipe.trainer["max_epochs"]), *(one.epochs for one in training.plan[number + 1 :]))
+    whole = training.epochs + sum(lasting[number if job.lasting else 0 :])
     progress = Progress(watch.report, whole, guard.last_norm, exchange.share, training.speeds)
     own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
     if (steps := most_steps(recipe)) is not None:
         own = [*own, StepLimit(steps)]
     callbacks = [guard, exchange, progress, *own, EpochReports(watch.epoch, watch.row, job.recipe.metrics.monitor)]
-    if count := int(job.files.logging.params.get("examples", 0)):
+    count = int(job.files.logging.params.get("examples", 0))
+    if count and len(job.view.val):
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
         callbacks.append(Examples(training.shown, number, rows, count))
+    if job.lasting:
+        callbacks.append(EpochLimit(training.epochs + job.lasting[number]))
     return [*callbacks, *tensorboard.boards(job.files.logging), training.keeper]
 
 

@@ -37,6 +37,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
+        refit: After the folds train one more model on all of them.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: list[str],
         folds: list[int] | None,
         strict_validation: bool,
+        refit: bool = False,
     ) -> None:
         super().__init__(run_config, context)
         self.request = Request(
@@ -67,6 +69,7 @@ class TrainingScheduler(Scheduler):
             storage=Storage(store_parameters, store_best),
             joint=JointRequest(multitask, co_tasks, task_weights),
             eval_on=[eval_on] if isinstance(eval_on, str) else eval_on or (),
+            refit=refit,
         )
         self.origin = ""
 

@@ -43,7 +43,7 @@ def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
     """The network with its first weights, precision and layout, and a report of the weights that it starts from."""
     prepare_torch(job.recipe.threads)
     numerics = numerics_for(job.recipe, job.pack, job.kind)
-    seed = draw_seed(job.recipe.seed, job.view.fold, -1)
+    seed = draw_seed(job.recipe.seed, job.view.draws, -1)
     if job.joint is None:
         network, report = started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
     else:
@@ -189,7 +189,7 @@ def _module(
     learning = Learning(
         monitoring.val_metrics(recipe, task),
         recipe.seed,
-        job.view.fold,
+        job.view.draws,
         device_steps=device_steps(recipe, job.pack.peak),
         channels_last=numerics.channels_last,
         clip=recipe.clip,

@@ -1,4 +1,4 @@
-"""End a training after a time limit."""
+"""End a training after a time limit, or after a number of epochs."""
 
 from __future__ import annotations
 
@@ -63,6 +63,22 @@ class FoldLimit(TimeLimit):
         """Note what was set up so far."""
         if self._epochs == 0:
             self._setup = self._taken()
+
+
+class EpochLimit(Callback):
+    """Ends a training after an epoch, in the midst of its schedule.
+
+    Args:
+        epochs: How many are done, those of the stages before among them.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop when they are done."""
+        if trainer.current_epoch + 1 >= self._epochs:
+            trainer.should_stop = True
 
 
 def time_limit(monitor: str, direction: Direction, *, seconds: Annotated[float, "> 0"]) -> Callback:

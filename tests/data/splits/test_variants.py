@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpipe.data.splits import methods, variants
+from mlpipe.data.splits import methods, ordered, variants
 from mlpipe.errors import DataError
 from tests.data.samples import make_samples, make_task
 
@@ -93,3 +95,24 @@ def test_check_names_classes_without_a_training_image() -> None:
     bad[view.val] = True
     with pytest.raises(DataError, match="no validation image is left"):
         variants.check(task, view.without(bad))
+
+
+def test_a_refit_learns_every_labelled_row_that_is_not_for_tests() -> None:
+    parts = ["train"] * 20 + ["val"] * 4 + ["test"] * 3 + ["unlabelled"] * 2
+    samples = make_samples([0, 1] * 12 + [0, 1, 0] + [-1, -1], parts=parts)
+    task = make_task(samples)
+    for split in (methods.kfold(samples, folds=4), methods.given(samples), methods.on_test(samples)):
+        view = variants.whole(task, split)
+        assert view.train.tolist() == list(range(24)) and not len(view.val)
+        assert (view.task, view.name) == ("made", "refit")
+    view = variants.whole(task, methods.kfold(samples, folds=4))
+    assert view.test.tolist() == [24, 25, 26] and view.unlabelled.tolist() == [27, 28]
+    # Its random draws are those of no fold.
+    assert view.draws not in {variants.plain(task, methods.kfold(samples, folds=4), k).draws for k in range(4)}
+
+
+def test_a_refit_in_time_learns_the_first_and_the_last_block() -> None:
+    samples = dataclasses.replace(make_samples([0, 1] * 10), orders=np.arange(20.0))
+    split = ordered.time(samples, folds=3)
+    assert len(variants.plain(make_task(samples), split, 3).train) < 20
+    assert variants.whole(make_task(samples), split).train.tolist() == list(range(20))

@@ -299,6 +299,7 @@ def _write(one: Artifact, trainer: FoldTraining, run: Run | None) -> None:
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
     """Everything that is wrong with the recipe for this task."""
     from mlpipe.arch import classifier
+    from mlpipe.learn import logging as curves
     from mlpipe.learn.machine import hardware
 
     if request.nested and not split.can_nest:
@@ -313,6 +314,7 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
     if arch.name == "timm":
         problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
     problems += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
+    problems += curves.problems(config.logging.name)
     problems += dimension_checks.problems(config.recipe, task)
     has_test = request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
     if "test" in request.subroutines and not has_test:

@@ -23,9 +23,26 @@ def applies(recipe: Recipe, network: nn.Module) -> bool:
     """Whether features are the same in every epoch: nothing but heads learns, and no image is changed at random."""
     if recipe.augmentations.cpu or recipe.augmentations.device or not isinstance(network, Classifier):
         return False
-    if not recipe.slicing.is_none:
+    # Stages may free the backbone, and low-rank additions are stored as other weights of it for each fold.
+    if not recipe.slicing.is_none or not recipe.peft.is_none or recipe.stages:
         return False
     return not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+
+def inputs(recipe: Recipe, network: nn.Module, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> Pack:
+    """What a network is given of some images: their features where these are always the same, else the images.
+
+    Args:
+        recipe: How it learns, or has learned.
+        network: The network, on the device that computes.
+        pack: The cached images.
+        rows: The rows that are needed.
+        should_stop: Called after every batch; raises to stop.
+    """
+    if not applies(recipe, network):
+        return pack
+    assert isinstance(network, Classifier)
+    return feature_pack(network, pack, rows, should_stop)
 
 
 def feature_pack(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> Pack:

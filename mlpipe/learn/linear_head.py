@@ -6,6 +6,7 @@ On small sets of photographs this takes seconds where fine-tuning takes minutes,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +36,9 @@ Floats = npt.NDArray[np.float64]
 _NEVER = -30.0
 # So many worse strengths in a row end the search.
 _WORSE = 2
+# Up to so many multiplications in the product of features and weights, threads wait for each other longer than they compute:
+# half a second with one thread, a minute with two where another program has one of the cores.
+_SMALL = 10**8
 # The gradient at which a fit is near enough to its minimum to compare strengths.
 _NEAR = 1e-4
 
@@ -138,6 +142,26 @@ def solve(
         balanced: Whether classes weigh the same, however frequent.
         seed: Of the inner folds.
     """
+    with _quiet_threads(len(features) * min(features.shape) * outputs):
+        return _solved(head, features, targets, kind, outputs, units, weights, balanced, seed)
+
+
+def _quiet_threads(multiplications: int) -> AbstractContextManager[Any]:
+    """One thread where more would only wait for each other."""
+    return threadpool_limits(limits=1) if multiplications < _SMALL else nullcontext()
+
+
+def _solved(
+    head: LinearHead,
+    features: Floats,
+    targets: npt.NDArray[Any],
+    kind: str,
+    outputs: int,
+    units: Sequence[str],
+    weights: Floats | None,
+    balanced: bool,
+    seed: int,
+) -> Fitted:
     basis = logistic.basis(features)
     scaled = basis.rows
     inverse = np.logspace(-4, 1, head.strengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlpipe.cli import main
+from mlpipe.learn import linear_head, logistic
 from mlpipe.learn.linear_head import solve
 from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.runs import records
@@ -124,3 +127,20 @@ def test_what_it_cannot_go_with(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().err
     assert "optimizer=linear: fits the head of a frozen backbone" in told and "arch.freeze=true" in told
     assert "augmentations=none" in told and "loss" in told
+
+
+def test_small_fits_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    basis = logistic.basis
+
+    def noted(features: np.ndarray) -> logistic.Basis:
+        used.append(max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))
+        return basis(features)
+
+    monkeypatch.setattr(logistic, "basis", noted)
+    with threadpool_limits(limits=2):
+        solve(LinearHead(1, 2, 5), X, Y, "classification", 10, ALONE, None, False, 0)
+        monkeypatch.setattr(linear_head, "_SMALL", 300 * 64 * 10)
+        solve(LinearHead(1, 2, 5), X, Y, "classification", 10, ALONE, None, False, 0)
+    assert used[0] == 1 and used[1] >= used[0]
+    assert used[1] == 2 or (os.cpu_count() or 1) < 2

@@ -318,6 +318,9 @@ class RunConfig:
         decided = {key: tree[key] for key in RECIPE_SECTIONS}
         if decided["metrics"].get("heads") is None:
             decided["metrics"] = {key: value for key, value in decided["metrics"].items() if key != "heads"}
+        # A key that asks for nothing leaves the hash as it was before the key existed.
+        if not decided["optimizer"].get("flips"):
+            decided["optimizer"] = {key: value for key, value in decided["optimizer"].items() if key != "flips"}
         # Whether a rare class is refused changes nothing of what is learned.
         decided["split"] = {key: value for key, value in tree["split"].items() if key != "rare"}
         # What is not used leaves the hash as it was before the section existed.

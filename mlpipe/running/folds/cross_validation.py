@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
-from mlpipe.running import artifacts, console, dimension_checks, leaderboard, reuse, tasks
+from mlpipe.running import artifacts, console, dimension_checks, leaderboard, next_command, reuse, tasks
 from mlpipe.running.artifacts import Artifact
 from mlpipe.running.folds import co_tasks, fold_predictions, output_records
 from mlpipe.running.folds.fold_predictions import Inference
@@ -32,6 +32,9 @@ from mlpipe.runs.records import ModelRecord
 from mlpipe.runs.references import Located
 
 log = logging.getLogger("mlpipe")
+
+# What is done with the records of a run once all folds are trained and have predicted.
+Ending = Callable[[Sequence[ModelRecord], Run], None]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ class _Made:
         return Step(f"{name} {self.label}", lambda run: call(self.load(run)), lane=self.lane)
 
 
-def training(config: RunConfig, context: RunContext, task: Task, request: Request, origin: str) -> Plan:
+def training(
+    config: RunConfig, context: RunContext, task: Task, request: Request, origin: str, ending: Ending | None = None
+) -> Plan:
     """Look at the data, and plan the training of every fold.
 
     Args:
@@ -105,6 +110,7 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
         task: The pivot.
         request: What the mode asks for.
         origin: How the model that the training starts from was chosen; empty: it was named, or there is none.
+        ending: Calibrates, mixes and reports; folds are tested before it where there are test images. None: nothing of it.
 
     Raises:
         ConfigError: With a sentence for every problem.
@@ -116,6 +122,11 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
     config = co_tasks.with_channels(tasks.as_decided(config, task), [task, *beside])
     split = tasks.split_of(config, task)
     raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
+    if outputs.names(task.source):
+        # Each output's head has records of its own, which its task is post-processed by.
+        ending = None
+    if ending is not None and _has_test(split, request):
+        request = replace(request, subroutines=[*dict.fromkeys([*request.subroutines, "test"])])
     folds = Folds(config, context, task, split, request.nested, decoding=config)
     begun = reuse.start(config, task, origin)
     recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun)
@@ -137,8 +148,11 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
         steps += [one.step("heads of", partial(output_records.write, folds)) for one in made]
     steps += _inferences(request, Inference(folds, others), made)
     steps += [Step(one.step, partial(_write, one, trainer)) for one in artifacts_]
+    if ending is not None:
+        steps.append(Step("post", partial(_end, made, ending)))
     predicts_later = request.storage.parameters and "predict" not in request.subroutines
-    return Plan([*steps, *_last_steps(folds, made, predicts_later=predicts_later)], config, recipe_hash)
+    last = _last_steps(folds, made, predicts_later=predicts_later, has_ended=ending is not None)
+    return Plan([*steps, *last], config, recipe_hash)
 
 
 def stored(config: RunConfig, context: RunContext, task: Task, request: Request) -> list[Step]:
@@ -218,13 +232,21 @@ def _inferences(request: Request, inference: Inference, made: Sequence[_Made]) -
     return [one.step(name, calls[name]) for name in calls if name in request.subroutines for one in made]
 
 
-def _last_steps(folds: Folds, made: Sequence[_Made], *, predicts_later: bool = False) -> list[Step]:
+def _end(made: Sequence[_Made], ending: Ending, run: Run | None) -> None:
+    assert run is not None
+    ending([one.load(run) for one in made], run)
+
+
+def _last_steps(
+    folds: Folds, made: Sequence[_Made], *, predicts_later: bool = False, has_ended: bool = False
+) -> list[Step]:
     """The leaderboard, and after everything else what `remove.parameters` deletes.
 
     Args:
         folds: The folds.
         made: How the record of each is had.
         predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
+        has_ended: Whether all was predicted and reported, so that a person is told how new images are predicted.
     """
     context, removes = folds.context, folds.config.remove.parameters
 
@@ -233,6 +255,12 @@ def _last_steps(folds: Folds, made: Sequence[_Made], *, predicts_later: bool = F
         if predicts_later and not removes:
             words = "" if context.project.name == "default" else f" proj={context.project.name}"
             log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
+        if has_ended and not removes:
+            assert run is not None
+            kind = made[0].load(run).kind
+            if command := next_command.of_new_images(folds.config, context.project, folds.task, kind, run):
+                context.facts["next"] = command
+                log.info(f"new images: {command}")
 
     def remove(one: _Made, run: Run | None) -> None:
         records.without_weights(context.project, one.load(run), "removed after the run (remove.parameters)")
@@ -265,11 +293,14 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
         problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
     problems += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
     problems += dimension_checks.problems(config.recipe, task)
-    has_test = request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
-    if "test" in request.subroutines and not has_test:
+    if "test" in request.subroutines and not _has_test(split, request):
         fix = "use mode.nested=true or split.test_fraction=0.2"
         problems.append(problem("mode.subroutines", f"{task.name} has no test images", fix=fix))
     return problems
+
+
+def _has_test(split: Split, request: Request) -> bool:
+    return request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
 
 
 def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]:

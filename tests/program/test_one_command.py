@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mlpipe.cli import main
+from mlpipe.reports import out_of_fold
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
 from tests.build import DIGITS, SMALL
@@ -94,6 +95,9 @@ def test_masks_without_a_test_part(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["train", *words, "mode.nested=false", *SMALL[1:], "preprocessing.size=32"]) == 0
     lines = said(capsys)
     assert [line for line in lines if line.endswith("report.html")]
+    rows = out_of_fold.rows(project := Project(tmp_path / "results" / "default"), records.load_all(project)[0].pivot)
+    assert len({row["image"] for row in rows}) == len(rows) == 12
+    assert all(0 <= row["raw dice"] <= 1 for row in rows)
     # Nothing was averaged on test images, so that no ensemble is named.
     assert command_of(lines) == ["predict", "mode.source=FOLDER"]
 

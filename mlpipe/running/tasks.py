@@ -17,7 +17,7 @@ from mlpipe.config import catalog, snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.environment import cores
 from mlpipe.config.overrides import tagged
-from mlpipe.config.schema import RunConfig
+from mlpipe.config.schema import RunConfig, deciding
 from mlpipe.data import sources, tags, task
 from mlpipe.data.cache import packs, variant_packs
 from mlpipe.data.cache.packs import Pack
@@ -167,8 +167,7 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     """
     if of.bases:
         return _split_without_test(run_config, of)
-    # Whether rare classes are refused decides no fold.
-    params = {name: value for name, value in run_config.split.params.items() if name != "rare"}
+    params = deciding(run_config.split.params)
     key = files.digest([run_config.split.identity, params])[:12]
     path = task_file(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)

@@ -284,7 +284,7 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
         fix = "add mode.nested=false, or use split=kfold"
         problems = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
     else:
-        problems = checks.size_problems(task.kind, task.samples, split, task.classes, nested=request.nested)
+        problems = checks.of_repeats(task.kind, task.samples, split, task.classes, nested=request.nested)
     if request.folds is not None:
         problems += unknown_folds(request.folds, list(split.validated))
     problems += _unjudged_problems(config, split, task)
@@ -306,7 +306,7 @@ def _has_test(split: Split, request: Request) -> bool:
 def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
     """Nothing can be chosen by validation images where there are none."""
     used = rules.val_used_for(config.tree)
-    if not used or all((split.fold == fold).any() for fold in split.validated):
+    if not used or all((one.fold == fold).any() for one in split.each() for fold in one.validated):
         return []
     groups = len({task.samples.groups[row] for row in np.flatnonzero(split.fold >= 0)} if task.samples.groups else ())
     if 2 <= groups < split.n_folds:

@@ -43,7 +43,7 @@ SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "use_distributed_sampler", "num_sanity_val_steps", "enable_model_summary", "barebones", "fast_dev_run",
     "deterministic", "inference_mode", "reload_dataloaders_every_n_epochs", "check_val_every_n_epoch",
-    "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
+    "val_check_interval", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
     "detect_anomaly", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
     "strategy", "num_nodes", "model_registry", "enable_autolog_hparams", "min_epochs",
 )  # fmt: skip
@@ -67,7 +67,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     if name in ("train", "predict", "test", "tl"):
         found += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
         found += _new_image_rules(name, mode)
-        found += _val_is_score(tree) if "train" in mode["subroutines"] else []
+        found += _val_is_score(tree) + _refit(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
     found += _clipping(tree)
@@ -105,12 +105,17 @@ def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     callbacks = [entry.get("callbacks") or tree["callbacks"] for entry in entries]
     nodes = [node for group in callbacks for node in group.values() if isinstance(node, dict)]
     targets = [str(node.get("_target_", "")) for node in nodes]
-    if any("early" in target.rpartition(".")[2].lower() for target in targets):
+    if any(map(is_early_stop, targets)):
         used.append("early_stopping")
     schedules = [entry.get("lr_scheduler") or tree["lr_scheduler"] for entry in entries]
     if any(schedule.get("plateau") or "plateau" in str(schedule.get("_target_", "")).lower() for schedule in schedules):
         used.append("lr_plateau")
     return used
+
+
+def is_early_stop(target: str) -> bool:
+    """Whether a callback ends a training when something stands still, by its name."""
+    return "early" in target.rpartition(".")[2].lower()
 
 
 def _name(section: Mapping[str, Any]) -> str:
@@ -149,11 +154,22 @@ def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     if "post" in subroutines and mode["eval_on"] is not None:
         fix = "leave post out"
         found.append(problem("mode.eval_on", "leaves the task itself without predictions for post", fix=fix))
+    if mode["store_parameters"] is False and mode.get("refit"):
+        wrong = "keeps no weights, but mode.refit is for a model that predicts new images"
+        found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
     found += _unknown_pipeline_keys(mode["pipeline_keys"])
     folds = mode["folds"]
     if isinstance(folds, list) and (not folds or len(set(map(str, folds))) != len(folds)):
         found.append(problem("mode.folds", "must name each fold once", got=folds, fix="for example mode.folds=[0,2]"))
     return found
+
+
+def _refit(tree: Mapping[str, Any]) -> list[str]:
+    """A training on all images has no validation that its learning rate could follow."""
+    if not tree["mode"].get("refit") or "lr_plateau" not in val_used_for(tree):
+        return []
+    wrong = "learns from all images, so that no validation is left for a rate that falls when it stands still"
+    return [problem("mode.refit", wrong, got=True, fix="use another schedule, for example lr_scheduler=cosine")]
 
 
 def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:

@@ -322,6 +322,7 @@ class RunConfig:
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}
+        decided |= {"time_limit": self.tree["time_limit"]} if self.tree.get("time_limit") is not None else {}
         decided |= {"stages": self.tree["stages"]["list"]} if self.recipe.stages else {}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
         if self.tree["mode"].get("multitask"):

@@ -46,6 +46,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
+        refit: After the folds train one more model on all of them.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: list[str],
         folds: list[int] | None,
         strict_validation: bool,
+        refit: bool = False,
     ) -> None:
         super().__init__(run_config, context)
         self.request = Request(
@@ -76,6 +78,7 @@ class TrainingScheduler(Scheduler):
             storage=Storage(store_parameters, store_best),
             joint=JointRequest(multitask, co_tasks, task_weights),
             eval_on=[eval_on] if isinstance(eval_on, str) else eval_on or (),
+            refit=refit,
         )
         self.origin = ""
         self._ends_with_report = "post" in subroutines
@@ -133,6 +136,7 @@ def _of_post(config: RunConfig, recipe: str) -> RunConfig:
     section = files.read_yaml(catalog.conf_dir() / "mode" / "post.yaml")
     # What a training takes of other runs is nothing that `mml post` reads.
     tree = {**config.tree, "mode_name": "post", "mode": {**section, "recipes": [recipe]}, "reuse": asdict(Reuse())}
+    tree["time_limit"] = None
     return replace(assemble(tree), given=config.given)
 
 

@@ -210,13 +210,13 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     kind, prior = newest[0].kind, members.prior_of(project, newest)
     held_out: dict[int, tuple[Rows, ModelRecord]] = {}
     for record in newest:
-        own = members.rows(project, record, record.task, "test" if record.nested else "val")
+        own = members.held_out(project, record)
         if own is not None:
             held_out[record.fold] = (own, record)
     # Folds of random splits share rows: their mean would mix seen and unseen ones.
     apart = repeats.are_whole([rows.ids for rows, _ in held_out.values()])
     joined = members.out_of_fold([rows for rows, _ in held_out.values()], kind) if held_out and apart else None
-    test = members.mean([members.rows(project, record, record.pivot, "test") for record in newest], kind)
+    test = members.pooled(project, newest, records.newest_refit(of_recipe, newest), "test")
     can_calibrate = post_kind.of(kind).PROBABILITIES is not None
     if joined is not None and can_calibrate and metrics.labelled(joined.targets).any():
         best = choice.best_form(members.Member("", newest, joined, test, None, prior), kind)

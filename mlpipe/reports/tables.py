@@ -52,14 +52,17 @@ def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any
     95 % interval of the one that is of images which a fold held out: `fold_test` of nested folds, else `val`
     (`mlpipe.post.intervals.over_folds`). `out_of_fold` pools each image's prediction by the fold that did not train on it; of a
     repeated cross-validation it is the mean over repeats, with the standard deviation between them. `test` averages the
-    folds' probabilities of each test image. Values that cannot be had (no predictions yet) are None. An ensemble's
-    `out_of_fold` is its score on the images that chose it, its `test` that of images which had no part in it, with its 95 %
-    interval; all are stored with it.
+    folds' probabilities of each test image, or is that of their `refit`, of which `out_of_fold` is what to expect. Values
+    that cannot be had (no predictions yet) are None. An ensemble's `out_of_fold` is its score on the images that chose it,
+    its `test` that of images which had no part in it, with its 95 % interval; all are stored with it.
     """
     groups: dict[tuple[str, str], list[ModelRecord]] = defaultdict(list)
     for record in records.load_all(project, task):
         groups[record.pivot, record.recipe].append(record)
-    rows = [_row(project, records.newest_folds(group)) for group in groups.values()]
+    rows = []
+    for group in groups.values():
+        folds = records.newest_folds(group)
+        rows.append(_row(project, folds, records.newest_refit(group, folds)))
     for name in dict.fromkeys(pivot for pivot, _ in groups):
         rows += [_ensemble_row(one) for one in ensembles.load_all(project, name)]
     return sorted(rows, key=lambda row: (row["task"], _rank(row)))
@@ -200,11 +203,12 @@ def mean_of_folds(parts: Sequence[Predictions], kind: str) -> Predictions | None
     return Predictions(filled[0].sample_ids, filled[0].targets, mean.astype(np.float32))
 
 
-def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
+def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) -> dict[str, Any]:
     newest = max(folds, key=lambda record: record.number)
     held_out = [_rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
     kind, name = newest.kind, post_kind.of(newest.kind).HEADLINE
-    together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in folds], kind)
+    predicting = folds if refit is None else [refit]
+    together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in predicting], kind)
     wanted = [name, "nll"] if "nll" in post_kind.of(kind).METRICS else [name]
     test = metrics.compute(wanted, together.logits, together.targets, kind) if together else {}
     whole = all(len(part) for part in held_out)
@@ -237,6 +241,7 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
         "records": " ".join(record.id for record in folds),
         "ensemble": "",
         "uneven": _uneven(folds, name),
+        "refit": "" if refit is None else refit.id,
     }
 
 
@@ -313,6 +318,7 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
         "records": " ".join(members),
         "ensemble": one.id,
         "uneven": "",
+        "refit": " ".join(member["refit"] for member in one.members if "refit" in member),
     }
 
 
@@ -362,13 +368,14 @@ def cell(row: dict[str, Any], key: str, many: Digits) -> str:
 def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
     if key == "note":
         if row["val_used_for"] == NOTHING:
-            return "the mean of its folds"
+            return "the refit of its folds" if row["refit"] else "the mean of its folds"
         if row["ensemble"]:
             return (
                 "out-of-fold is optimistic: it chose the ensemble" if row["val_used_for"] else "chosen on test images"
             )
         optimistic = row["val_used_for"] and not row["nested"]
-        notes = ["val is optimistic" if optimistic else "nested" if row["nested"] else "", row["uneven"]]
+        refit = "a refit on all images predicts" if row["refit"] else ""
+        notes = ["val is optimistic" if optimistic else "nested" if row["nested"] else "", row["uneven"], refit]
         return ", ".join(note for note in notes if note)
     if key == "folds_interval":
         return interval(row.get("folds_low"), row.get("folds_high"), many.val)

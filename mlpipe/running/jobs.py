@@ -105,11 +105,11 @@ def execute(command: PreparedCommand, *, stop: Any = None, started: float | None
         MlpipeError: When a step fails, or somebody asked to stop.
     """
     if command.search is not None:
-        return trials.execute(command.search, stop=stop)
+        return trials.execute(command.search, stop=stop, started=started)
     if command.one is not None:
         return launch.execute(command.one, stop=stop, started=started)
     if command.queue is not None:
         from mlpipe.running.sweeps import cluster
 
         return cluster.execute(command.mode, command.jobs, command.queue)
-    return combinations.execute(command.mode, command.jobs, stop=stop)
+    return combinations.execute(command.mode, command.jobs, stop=stop, started=started)

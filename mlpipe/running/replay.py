@@ -129,7 +129,7 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     tree = with_artifacts_in(stored.tree, project.root.parent / "artifacts")
     # What a report says follows from predictions, which are compared.
     subroutines = [name for name in mode["subroutines"] if name != "post"]
-    replayed = {**mode, "folds": sorted(set(folds)), "subroutines": subroutines}
+    replayed = {**mode, "folds": sorted({fold for fold in folds if fold >= 0}), "subroutines": subroutines}
     return assemble({**tree, "mode": replayed, "reuse": reuse})
 
 

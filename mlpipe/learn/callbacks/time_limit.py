@@ -1,4 +1,4 @@
-"""End a training after a time limit."""
+"""End a training after a time limit, or after a number of epochs."""
 
 from __future__ import annotations
 
@@ -49,6 +49,26 @@ class TimeLimit(Callback):
 
     def _taken(self) -> float:
         return self._before + time.monotonic() - self._started
+
+
+class FoldLimit(TimeLimit):
+    """The limit of a whole fold with all its stages, beside one that callbacks of the recipe may have."""
+
+
+class EpochLimit(Callback):
+    """Ends a training after an epoch, in the midst of its schedule.
+
+    Args:
+        epochs: How many are done, those of the stages before among them.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop when they are done."""
+        if trainer.current_epoch + 1 >= self._epochs:
+            trainer.should_stop = True
 
 
 def time_limit(monitor: str, direction: Direction, *, seconds: Annotated[float, "> 0"]) -> Callback:

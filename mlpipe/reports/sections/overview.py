@@ -103,7 +103,7 @@ def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> sty
 def _task_sentence(facts: TaskFacts) -> str:
     what = kinds.of(facts.kind).words.predicted(len(facts.classes))
     images = f" from {counted(len(facts.task.samples), 'image')}" if facts.task is not None else ""
-    trained = sum(map(len, facts.recipes.values()))
+    trained = sum(map(len, facts.recipes.values())) + len(facts.refits)
     return (
         f"{facts.name} predicts {what}{images}; {counted(trained, 'model')} of "
         f"{counted(len(facts.recipes), 'recipe')} {'was' if trained == 1 else 'were'} trained for it."
@@ -136,11 +136,13 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
 
 def _remark(row: dict[str, Any]) -> str:
     if row["val_used_for"] == tables.NOTHING:
-        return "the mean of its folds"
+        return "the refit of its folds" if row["refit"] else "the mean of its folds"
     if row["ensemble"]:
         return (
             "out-of-fold images chose it: optimistic" if row["val_used_for"] else "chosen on a part of the test images"
         )
     if row["nested"]:
-        return "nested: validation chose, the fold set aside judges"
-    return "validation score is optimistic" if row["val_used_for"] else ""
+        told = "nested: validation chose, the fold set aside judges"
+    else:
+        told = "validation score is optimistic" if row["val_used_for"] else ""
+    return "; ".join(one for one in (told, "a refit on all images predicts" if row["refit"] else "") if one)

@@ -54,11 +54,14 @@ class Folds:
         """The rows of a fold that can be read.
 
         Args:
-            fold: The fold.
+            fold: The fold, or `variants.REFIT`.
             nested: Set the fold aside; None: as the run does.
         """
+        unreadable = self.pack(self.task).unreadable_mask(self.task)
+        if fold == variants.REFIT:
+            return variants.whole(self.task, self.split).without(unreadable)
         make = variants.nested if (self.nested if nested is None else nested) else variants.plain
-        return make(self.task, self.split, fold).without(self.pack(self.task).unreadable_mask(self.task))
+        return make(self.task, self.split, fold).without(unreadable)
 
     def checked(self, fold: int) -> View:
         """The rows that a fold is trained with.
@@ -67,8 +70,8 @@ class Folds:
             DataError: When unreadable images left a class without any.
         """
         view = self.view(fold)
-        split, own = self.split.of_fold(fold)
-        is_judged = self.nested or bool((split.fold == own).any())
+        split, own = self.split.of_fold(fold) if fold != variants.REFIT else (self.split, fold)
+        is_judged = fold != variants.REFIT and (self.nested or bool((split.fold == own).any()))
         is_lenient = checks.is_lenient(self.split, self.task.samples)
         variants.check(self.task, view, is_judged=is_judged, is_lenient=is_lenient)
         return view

@@ -11,17 +11,17 @@ from mlpipe.errors import did_you_mean, listing, problem
 from mlpipe.names import name_of
 
 SUBROUTINES: dict[str, tuple[str, ...]] = {
-    "train": ("train", "predict", "test"),
+    "train": ("train", "predict", "test", "post"),
     "predict": ("train", "predict", "test"),
     "test": ("train", "predict", "test"),
-    "tl": ("train", "predict", "test"),
+    "tl": ("train", "predict", "test", "post"),
     "clean": ("temp", "download", "cache", "parameters"),
     "upgrade": ("upgrade", "downgrade"),
     "downgrade": ("upgrade", "downgrade"),
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
-    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "report"),
+    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "oof", "report"),
 }
 LATER_KEYS = (
     "hydra",
@@ -146,10 +146,16 @@ def _subroutines(name: str, mode: Mapping[str, Any]) -> list[str]:
 def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     found = []
     subroutines = mode["subroutines"] if isinstance(mode["subroutines"], list) else []
-    needing = [item for item in subroutines if item in ("predict", "test")]
+    needing = [item for item in subroutines if item in ("predict", "test", "post")]
     if mode["store_parameters"] is False and needing:
         wrong = f"keeps no weights, but mode.subroutines asks for {' and '.join(needing)}"
         found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
+    if "post" in subroutines and not {"train", "predict"} <= set(subroutines):
+        fix = "add train and predict, or use mml post for stored predictions"
+        found.append(problem("mode.subroutines", "post follows a training's predictions", got=subroutines, fix=fix))
+    if "post" in subroutines and mode["eval_on"] is not None:
+        fix = "leave post out"
+        found.append(problem("mode.eval_on", "leaves the task itself without predictions for post", fix=fix))
     if mode["store_parameters"] is False and mode.get("refit"):
         wrong = "keeps no weights, but mode.refit is for a model that predicts new images"
         found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -20,7 +19,17 @@ from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.errors import TrainingError, listing
-from mlpipe.learn import checkpoints, compile, linear_head, monitoring, multitask, recording, recovery, stages
+from mlpipe.learn import (
+    checkpoints,
+    compile,
+    linear_head,
+    monitoring,
+    multitask,
+    nearest_head,
+    recording,
+    recovery,
+    stages,
+)
 from mlpipe.learn.build import fold, loss
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, fold_data
@@ -31,7 +40,7 @@ from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochReports, Progress
 from mlpipe.learn.callbacks.step_limit import StepLimit
-from mlpipe.learn.callbacks.time_limit import FoldLimit
+from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit
 from mlpipe.learn.gradients.gradient_wait import Exchange
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.losses import class_weights
@@ -256,17 +265,20 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     """What follows a stage, in this order: the first may stop a batch, the last saves what all before it have seen."""
     job, watch = training.job, training.watch
     guard, exchange = Guard(watch.should_stop, job.title, number), Exchange()
-    later = sum(stage.epochs for stage in training.plan[number + 1 :])
-    whole = training.epochs + int(recipe.trainer["max_epochs"]) + later
+    lasting = job.lasting or (int(recipe.trainer["max_epochs"]), *(one.epochs for one in training.plan[number + 1 :]))
+    whole = training.epochs + sum(lasting[number if job.lasting else 0 :])
     progress = Progress(watch.report, whole, guard.last_norm, exchange.share, training.speeds)
     own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
     if (steps := most_steps(recipe)) is not None:
         own = [*own, StepLimit(steps)]
     reports = EpochReports(watch.epoch, watch.row, watch.history, job.recipe.metrics.monitor)
     callbacks = [guard, exchange, progress, *own, reports]
-    if count := int(job.files.logging.params.get("examples", 0)):
+    count = int(job.files.logging.params.get("examples", 0))
+    if count and len(job.view.val):
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
         callbacks.append(Examples(training.shown, number, rows, count))
+    if job.lasting:
+        callbacks.append(EpochLimit(training.epochs + job.lasting[number]))
     return [*callbacks, *tensorboard.boards(job.files.logging), training.keeper]
 
 
@@ -356,9 +368,9 @@ def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
     if not linear_head.applies(job.recipe):
         module.history = [{"epoch": 0.0, "lr": 0.0}]
         return
-    pack = fold.inputs_of(job, module.network, watch)
-    head = linear_head.learn(job.recipe, module.network, job.task, job.view.train, pack, TARGET)
-    module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(head.loss)), "lr": 0.0}]
+    makes = nearest_head.learn if job.recipe.optimizer.name == "nearest" else linear_head.learn
+    loss = makes(job.recipe, module.network, job.task, job.view.train, job.pack, TARGET, watch.stop_if_asked)
+    module.history = [{"epoch": 0.0, "inner/loss": loss, "lr": 0.0}]
 
 
 def _without_score(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:

@@ -17,7 +17,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlpipe.arch import initial_weights
-from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.joint import JointData
@@ -43,7 +42,7 @@ def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
     """The network with its first weights, precision and layout, and a report of the weights that it starts from."""
     prepare_torch(job.recipe.threads)
     numerics = numerics_for(job.recipe, job.pack, job.kind)
-    seed = draw_seed(job.recipe.seed, job.view.fold, -1)
+    seed = draw_seed(job.recipe.seed, job.view.draws, -1)
     if job.joint is None:
         network, report = started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
     else:
@@ -102,12 +101,11 @@ def stage_parts(
 
 def inputs_of(job: FoldJob, network: nn.Module, watch: Watch) -> Pack:
     """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change."""
-    if job.joint is not None or job.recipe.stages or not features.applies(job.recipe, network):
+    if job.joint is not None or not features.applies(job.recipe, network):
         return job.pack
-    assert isinstance(network, Classifier)
     rows = np.union1d(job.view.train, job.view.val)
     device = "cuda" if torch.cuda.is_available() and job.recipe.trainer.get("accelerator") != "cpu" else "cpu"
-    return features.feature_pack(network.to(device), job.pack, rows, watch.stop_if_asked)
+    return features.inputs(job.recipe, network.to(device), job.pack, rows, watch.stop_if_asked)
 
 
 def bounded(recipe: Recipe, data: FoldData | JointData) -> Recipe:
@@ -189,7 +187,7 @@ def _module(
     learning = Learning(
         monitoring.val_metrics(recipe, task),
         recipe.seed,
-        job.view.fold,
+        job.view.draws,
         device_steps=device_steps(recipe, job.pack.peak),
         channels_last=numerics.channels_last,
         clip=recipe.clip,

@@ -172,7 +172,7 @@ def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
 
 def _scores(job: Job, facts: dict[str, Any]) -> str:
     """The mean over the run's folds of the usual score, where the mode made records."""
-    found = [record for record in records.load_all(job.project) if record.run == facts.get("run")]
+    found = [record for record in records.load_all(job.project) if record.run == facts.get("run") and not record.refit]
     parts = []
     for split in ("val", "test"):
         name = post_kind.of(found[0].kind).HEADLINE if found else ""

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mlpipe")
 
 # Kept for the state of a trial that is stopped, for the table and the process's own end: seconds, and a share of the limit.
-_ENDING, _ENDING_SHARE = 1.5, 0.01
+_ENDING, _ENDING_SHARE = 4.0, 0.02
 # A trial of another process that has not said yet who runs it is left alone for so many seconds.
 _NEW = 60.0
 # The trials that this process runs now: a full disk may leave others that it is still noted as the owner of.
@@ -337,7 +337,7 @@ def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display:
     report_epoch = Reporter(trial, search.directions[0]).epoch if search.hpo.pruner != "none" else _no_report
     follower = Follower(lambda name: trial.set_user_attr(studies.RUN, name), report_epoch)
     facts = launch.execute(prepared, display=display, stop=stop, follower=follower)
-    found = [record for record in records.load_all(search.project) if record.run == facts["run"]]
+    found = [record for record in records.load_all(search.project) if record.run == facts["run"] and not record.refit]
     return [_mean_over_folds(found, name) for name in search.metrics]
 
 

@@ -153,6 +153,16 @@ def test_sigmoid_heads_whose_largest_output_counts_stay_apart() -> None:
     ] * 2
 
 
+def test_what_tensorboard_embeds() -> None:
+    board = {"embeddings_freq": 1, "batch_size": 12, "embeddings_layer_names": ["layer4"]}
+    labels = {"layer4": "labels.tsv"}
+    found = changed(callbacks={"TensorBoard": {**board, "embeddings_metadata": labels}}).native["logging"]
+    assert (found["samples"], found["embedded_layers"]) == (12, ["layer4"])
+    assert found["embedded_labels"] == "/none/labels.tsv"
+    several = {**labels, "layer3": "others.tsv"}
+    assert "names several files" in problems(callbacks={"TensorBoard": {**board, "embeddings_metadata": several}})
+
+
 def test_callbacks_may_watch_what_training_images_reach() -> None:
     stop = {"EarlyStopping": {"patience": 1, "monitor": "binary_accuracy"}}
     found = changed(callbacks=stop)

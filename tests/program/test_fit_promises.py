@@ -64,7 +64,8 @@ def test_heads_of_several_kinds_and_stages(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert cli.main(["fit", "mode.name=first", *ON_CPU]) == 0
     assert columns(folder / "metrics" / "metrics-1.0.csv") == [
-        *("epoch", "loss", "lr", "val_loss", "val_out0_binary_accuracy", "val_out0_loss", "val_out1_binary_accuracy"),
+        *("epoch", "loss", "lr", "out0_binary_accuracy", "out1_binary_accuracy"),
+        *("val_loss", "val_out0_binary_accuracy", "val_out0_loss", "val_out1_binary_accuracy"),
         *("val_out1_loss", "val_out2_loss"),
     ]
     names = sorted(path.name for path in (folder / "weights").iterdir())

@@ -27,7 +27,7 @@ def boards(logging: Component) -> list[Board]:
     """
     keys = {"histograms": 0, "gradients": False, "filters": False, "graph": False, "embeddings": 0}
     options: dict[str, Any] = {key: logging.params.get(key, default) for key, default in keys.items()}
-    more = {key: logging.params.get(key) for key in ("samples", "embedded_layers", "embedded_labels")}
+    more: dict[str, Any] = {key: logging.params.get(key) for key in ("samples", "embedded_layers", "embedded_labels")}
     return [Board(**options, **more)] if any(options.values()) else []
 
 

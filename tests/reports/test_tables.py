@@ -141,7 +141,7 @@ def test_a_column_has_the_digits_of_its_images() -> None:
         "nested": False,
         "ensemble": "",
     }
-    row |= {"val_used_for": "", "uneven": "", "seconds": None, "images_per_s": None, "number": 1}
+    row |= {"val_used_for": "", "uneven": "", "refit": "", "seconds": None, "images_per_s": None, "number": 1}
     few = {**row, "val": 0.95833, "val_sd": 0.0123, "test": 0.95833, "val_images": 300, "test_images": 24}
     assert tables.as_text([few]).splitlines()[-1].split() == ["abc", "net", "2", "0.958", "±", "0.012", "0.96"]
     assert tables.headline([few]) == "test accuracy 0.96"

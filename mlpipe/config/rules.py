@@ -304,11 +304,9 @@ def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
 
 def _clipping(tree: Mapping[str, Any]) -> list[str]:
     given = [f"optimizer.{key}" for key in ("clip_norm", "clip_value") if tree["optimizer"].get(key) is not None]
-    if tree["trainer"].get("gradient_clip_val") is not None:
-        given.append("trainer.gradient_clip_val")
-    if len(given) < 2:
+    if not given or tree["trainer"].get("gradient_clip_val") is None:
         return []
-    return [problem(given[0], f"{given[1]} bounds the gradients too", fix="leave one of them out")]
+    return [problem(given[0], "trainer.gradient_clip_val bounds the gradients too", fix="leave one of them out")]
 
 
 def _while_training(tree: Mapping[str, Any]) -> list[str]:
@@ -375,10 +373,26 @@ def _stages(tree: Mapping[str, Any]) -> list[str]:
     for number, entry in enumerate(entries):
         if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
             found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
+        if entry.get("start_from") is not None:
+            found += _start_from(entries, number)
         if entry.get("freeze") is not None and _name(tree["peft"]) != "none":
             wrong = "peft decides what learns"
             found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
     return found
+
+
+def _start_from(entries: list[Any], number: int) -> list[str]:
+    """A stage starts from an earlier one that keeps its own best weights, or from a file."""
+    key, before = f"stages.list[{number}].start_from", entries[number]["start_from"]
+    if entries[number].get("initial_weights") is not None:
+        return [problem(key, f"stages.list[{number}].initial_weights names a file", fix="leave one of the two out")]
+    if not isinstance(before, int) or before >= number:
+        return [problem(key, "must be the number of an earlier stage", got=before, fix="the first one is 0")]
+    if not entries[before].get("keep"):
+        return [
+            problem(key, f"stage {before} does not keep its weights", fix=f"add keep: true to stages.list[{before}]")
+        ]
+    return []
 
 
 def _direction(section: Mapping[str, Any]) -> list[str]:

@@ -80,7 +80,7 @@ class Augmentations:
 
 @dataclass(frozen=True)
 class Clip:
-    """How gradients are bounded before every step of the optimizer.
+    """How gradients are bounded before every step of the optimizer: with both bounds by their norm first.
 
     Attributes:
         clip_norm: The largest norm of all gradients together; None: no bound.
@@ -207,6 +207,8 @@ class Stage:
         lr_scheduler: Its schedule, over its own epochs.
         callbacks: Its callbacks, in place of the recipe's.
         initial_weights: A file of weights that it starts from, in place of those of the stages before.
+        start_from: The number, from 0, of an earlier stage with `keep` whose best weights it starts from, in place of those
+            of the stage right before; null: those.
         weights_strict: False takes what fits of that file, however little that is.
         negatives: How many negative images it learns for each positive one, 0: none; None: all.
         val_negatives: The same for its validation images.
@@ -221,6 +223,7 @@ class Stage:
     lr_scheduler: Component | None = None
     callbacks: Mapping[str, Component] | None = None
     initial_weights: str | None = None
+    start_from: Annotated[int, ">= 0"] | None = None
     weights_strict: bool = True
     negatives: Annotated[int, ">= 0"] | None = None
     val_negatives: Annotated[int, ">= 0"] | None = None

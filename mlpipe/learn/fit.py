@@ -239,8 +239,9 @@ def _stage(training: _Training, number: int) -> _Stage:
     """What a stage is trained with, its network at the weights that it starts from."""
     job, network, keeper, part = training.job, training.network, training.keeper, training.plan[number]
     # A stage that is gone on with has its weights in the saved state, any other those that the stages before it kept.
-    if number > training.stage and (keeper.best_epoch is not None or number - 1 in keeper.of_stages):
-        stages.take_up(network, keeper.of_stages.get(number - 1, keeper.best_state))
+    before = number - 1 if part.start_from is None else part.start_from
+    if number > training.stage and (keeper.best_epoch is not None or before in keeper.of_stages):
+        stages.take_up(network, keeper.of_stages.get(before, keeper.best_state))
     keeper.begin(number, keep=part.keep)
     loaded = stages.prepare(network, part, training.at_first)
     training.note(f"stage {number + 1} {loaded}" if loaded else "")
@@ -270,7 +271,8 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
     if (steps := most_steps(recipe)) is not None:
         own = [*own, StepLimit(steps)]
-    callbacks = [guard, exchange, progress, *own, EpochReports(watch.epoch, watch.row, job.recipe.metrics.monitor)]
+    reports = EpochReports(watch.epoch, watch.row, watch.history, job.recipe.metrics.monitor)
+    callbacks = [guard, exchange, progress, *own, reports]
     count = int(job.files.logging.params.get("examples", 0))
     if count and len(job.view.val):
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -161,7 +161,7 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     if of.bases:
         return _split_without_test(run_config, of)
     params = deciding(run_config.split.params)
-    key = files.digest([run_config.split.identity, params])[:12]
+    key = files.digest([run_config.split.identity, params, *_contents(params)])[:12]
     path = task_names.file_of(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
@@ -171,6 +171,12 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
     files.write_json(path, stored)
     return drawn
+
+
+def _contents(params: Mapping[str, Any]) -> list[str]:
+    """Hashes of the files that a split is read from, which may be changed by hand."""
+    paths = [Path(value) for name, value in sorted(params.items()) if name.endswith("_file") and value is not None]
+    return [files.digest_file(path) for path in paths if path.is_file()]
 
 
 def split_of_other(run_config: RunConfig, of: Task) -> Split:

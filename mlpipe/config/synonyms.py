@@ -506,6 +506,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
         " best_only use_best",
     ),
     "last": (((_NO, "mode.store_best=true"), (_ANY, "mode.store_best=false")), "save_last use_last last_only"),
+    "refit": ("mode.refit={}", "refit_full refit_all"),
     "stored": ("mode.store_parameters={}", "save save_model save_checkpoints save_weights store_weights"
         " enable_checkpointing checkpoints store_model"),
     "checkpoints": (
@@ -582,7 +583,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
         "leave it out: mlpipe has nothing of this kind",
         "activation act_layer hidden_units hidden_size hidden_dim n_estimators num_leaves max_depth kernel_size num_layers"
         " n_layers include_top bn_momentum bn_eps jsd_loss jsd aug_splits resplit split_bn nbs box pose kobj dfl tokenizer"
-        " max_length max_seq_length auto_stack num_stack_levels num_bag_sets excluded_model_types refit_full lr_noise"
+        " max_length max_seq_length auto_stack num_stack_levels num_bag_sets excluded_model_types lr_noise"
         " bce_target_thresh initial_epoch crop_fraction crop_pct profile profiler detect_anomaly overfit_batches"
         " group_by_length",
     ),

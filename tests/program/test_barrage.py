@@ -309,3 +309,23 @@ def test_a_folder_that_is_no_artifacts_is_a_sentence(tmp_path: Path, capsys: pyt
     (tmp_path / "empty").mkdir()
     assert main(["predict", "recipe=empty", "task.file=x.csv"]) == 2
     assert "is no complete folder of artifacts" in capsys.readouterr().err
+
+
+def test_a_refit_has_heads_too(iris: Path) -> None:
+    """It learns the validation file as well, and stands for the heads of its fold."""
+    outputs = {"kind": ["y0", "y1", "y2"], "width": ["d"]}
+    params = {"inputs": {"sepal": ["a", "b"], "petal": ["c"]}, "outputs": outputs}
+    config = json.loads(iris.read_text())
+    config["dataset"] = {"loader": {"import": "KeySelector", "params": params}, "seed": 3}
+    losses = {"kind": "categorical_crossentropy", "width": "mse"}
+    heads = [{"name": name, "loss": {"import": loss}, "loss_weight": 1.0} for name, loss in losses.items()]
+    config["model"] = {"network": {"import": "iris_code.Both"}, "outputs": heads}
+    config["solver"]["epochs"] = 2
+    config["services"] = {"best_checkpoint": {"monitor": "val_loss", "mode": "min"}}
+    iris.write_text(json.dumps(config))
+    words = ["sys.artifact_dir=out", "mode.subroutines=[train,predict]", "mode.refit=true"]
+    assert main(["train", "recipe=config.json", *TRAIN, *words]) == 0
+    found = records.load_all(Project(Path("results/default").absolute()))
+    folds, refits = ([one for one in found if bool(one.refit) is wanted] for wanted in (False, True))
+    assert [one.refit for one in refits] == [[one.id] for one in folds] and len(refits) == 3
+    assert {one.counts["train"] for one in refits} == {150} and all(not one.scores.get("val") for one in refits)

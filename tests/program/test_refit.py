@@ -173,6 +173,7 @@ def test_in_the_ensemble_and_the_leaderboard_its_test_images_are_those_of_the_re
     assert recipe["test"] == pytest.approx(float((own.logits.argmax(1) == own.targets).mean()))
     assert (recipe["folds"], recipe["refit"], together["refit"]) == (2, refit.id, refit.id)
     assert "a refit on all images predicts" in tables.as_text([recipe, together])
+    assert refit.id in (project.root / "reports" / "report.html").read_text()
     (facts,) = gather(project, head / "data")
     assert facts.refits == {refit.recipe: refit} and facts.recipes == {refit.recipe: folds}
 

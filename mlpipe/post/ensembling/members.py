@@ -203,7 +203,7 @@ def validated(project: Project, record: ModelRecord) -> Rows | None:
         return None
     parts = [held_out(project, stored[name]) for name in record.refit]
     filled = [part for part in parts if part is not None]
-    return joined(filled) if len(filled) == len(parts) else None
+    return out_of_fold(filled, record.kind) if len(filled) == len(parts) else None
 
 
 def held_out(project: Project, record: ModelRecord) -> Rows | None:

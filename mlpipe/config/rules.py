@@ -11,17 +11,17 @@ from mlpipe.errors import did_you_mean, listing, problem
 from mlpipe.names import name_of
 
 SUBROUTINES: dict[str, tuple[str, ...]] = {
-    "train": ("train", "predict", "test"),
+    "train": ("train", "predict", "test", "post"),
     "predict": ("train", "predict", "test"),
     "test": ("train", "predict", "test"),
-    "tl": ("train", "predict", "test"),
+    "tl": ("train", "predict", "test", "post"),
     "clean": ("temp", "download", "cache", "parameters"),
     "upgrade": ("upgrade", "downgrade"),
     "downgrade": ("upgrade", "downgrade"),
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
-    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "report"),
+    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "oof", "report"),
 }
 LATER_KEYS = (
     "hydra",
@@ -38,6 +38,8 @@ REUSED_BY = {
     "blueprint": ("train", "tl"),
 }
 # Some file systems take names of 143 bytes at most.
+# Optimizers that make the head of features at once.
+EXACT = ("linear", "nearest")
 MOST_LETTERS = 100
 SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
@@ -144,10 +146,16 @@ def _subroutines(name: str, mode: Mapping[str, Any]) -> list[str]:
 def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     found = []
     subroutines = mode["subroutines"] if isinstance(mode["subroutines"], list) else []
-    needing = [item for item in subroutines if item in ("predict", "test")]
+    needing = [item for item in subroutines if item in ("predict", "test", "post")]
     if mode["store_parameters"] is False and needing:
         wrong = f"keeps no weights, but mode.subroutines asks for {' and '.join(needing)}"
         found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
+    if "post" in subroutines and not {"train", "predict"} <= set(subroutines):
+        fix = "add train and predict, or use mml post for stored predictions"
+        found.append(problem("mode.subroutines", "post follows a training's predictions", got=subroutines, fix=fix))
+    if "post" in subroutines and mode["eval_on"] is not None:
+        fix = "leave post out"
+        found.append(problem("mode.eval_on", "leaves the task itself without predictions for post", fix=fix))
     if mode["store_parameters"] is False and mode.get("refit"):
         wrong = "keeps no weights, but mode.refit is for a model that predicts new images"
         found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
@@ -183,8 +191,8 @@ def _tunes(tree: Mapping[str, Any]) -> bool:
 
 
 def is_exact(tree: Mapping[str, Any]) -> bool:
-    """Whether a recipe's head is fitted exactly (`optimizer=linear`), and has no epochs."""
-    return _name(tree["optimizer"]) == "linear"
+    """Whether a recipe's head is made of features at once (`optimizer=linear`, `nearest`), and has no epochs."""
+    return _name(tree["optimizer"]) in EXACT
 
 
 def _slicing(tree: Mapping[str, Any]) -> list[str]:
@@ -195,15 +203,21 @@ def _slicing(tree: Mapping[str, Any]) -> list[str]:
     if tree["mode"].get("multitask"):
         found.append(problem("slicing", "is for one task", got="mode.multitask", fix="leave one of the two out"))
     if is_exact(tree):
-        found.append(problem("slicing", "optimizer=linear learns from whole images", fix="leave one of the two out"))
+        found.append(
+            problem(
+                "slicing",
+                f"optimizer={_name(tree['optimizer'])} learns from whole images",
+                fix="leave one of the two out",
+            )
+        )
     return found
 
 
 def _exact_head(tree: Mapping[str, Any]) -> list[str]:
-    """optimizer=linear fits one kind of head, to features that are the same in every epoch."""
+    """optimizer=linear and nearest make one kind of head, of features that are the same in every epoch."""
     if not is_exact(tree):
         return []
-    found, key = [], "optimizer=linear"
+    found, key = [], f"optimizer={_name(tree['optimizer'])}"
     if tree["arch"].get("freeze") not in (True, "backbone"):
         found.append(problem(key, "fits the head of a frozen backbone", fix="add arch.freeze=true"))
     augmentations = tree["augmentations"] if isinstance(tree["augmentations"], dict) else {}
@@ -290,11 +304,9 @@ def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
 
 def _clipping(tree: Mapping[str, Any]) -> list[str]:
     given = [f"optimizer.{key}" for key in ("clip_norm", "clip_value") if tree["optimizer"].get(key) is not None]
-    if tree["trainer"].get("gradient_clip_val") is not None:
-        given.append("trainer.gradient_clip_val")
-    if len(given) < 2:
+    if not given or tree["trainer"].get("gradient_clip_val") is None:
         return []
-    return [problem(given[0], f"{given[1]} bounds the gradients too", fix="leave one of them out")]
+    return [problem(given[0], "trainer.gradient_clip_val bounds the gradients too", fix="leave one of them out")]
 
 
 def _while_training(tree: Mapping[str, Any]) -> list[str]:
@@ -339,7 +351,9 @@ def _devices(tree: Mapping[str, Any]) -> list[str]:
     if tree["mode"].get("multitask"):
         found.append(problem(key, "learns one task", got="mode.multitask", fix="leave one of the two out"))
     if is_exact(tree):
-        found.append(problem(key, "optimizer=linear fits the head on one device", got=devices, fix="use 1"))
+        found.append(
+            problem(key, f"optimizer={_name(tree['optimizer'])} makes the head on one device", got=devices, fix="use 1")
+        )
     batch_size = (tree.get("sampling") or {}).get("batch_size")
     if isinstance(batch_size, int) and batch_size < 2 * devices:
         wrong = f"is divided among {devices} devices, which need two images each"
@@ -359,10 +373,26 @@ def _stages(tree: Mapping[str, Any]) -> list[str]:
     for number, entry in enumerate(entries):
         if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
             found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
+        if entry.get("start_from") is not None:
+            found += _start_from(entries, number)
         if entry.get("freeze") is not None and _name(tree["peft"]) != "none":
             wrong = "peft decides what learns"
             found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
     return found
+
+
+def _start_from(entries: list[Any], number: int) -> list[str]:
+    """A stage starts from an earlier one that keeps its own best weights, or from a file."""
+    key, before = f"stages.list[{number}].start_from", entries[number]["start_from"]
+    if entries[number].get("initial_weights") is not None:
+        return [problem(key, f"stages.list[{number}].initial_weights names a file", fix="leave one of the two out")]
+    if not isinstance(before, int) or before >= number:
+        return [problem(key, "must be the number of an earlier stage", got=before, fix="the first one is 0")]
+    if not entries[before].get("keep"):
+        return [
+            problem(key, f"stage {before} does not keep its weights", fix=f"add keep: true to stages.list[{before}]")
+        ]
+    return []
 
 
 def _direction(section: Mapping[str, Any]) -> list[str]:

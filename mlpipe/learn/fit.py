@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -20,7 +19,17 @@ from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.errors import TrainingError, listing
-from mlpipe.learn import checkpoints, compile, linear_head, monitoring, multitask, recording, recovery, stages
+from mlpipe.learn import (
+    checkpoints,
+    compile,
+    linear_head,
+    monitoring,
+    multitask,
+    nearest_head,
+    recording,
+    recovery,
+    stages,
+)
 from mlpipe.learn.build import fold, loss
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, fold_data
@@ -230,8 +239,9 @@ def _stage(training: _Training, number: int) -> _Stage:
     """What a stage is trained with, its network at the weights that it starts from."""
     job, network, keeper, part = training.job, training.network, training.keeper, training.plan[number]
     # A stage that is gone on with has its weights in the saved state, any other those that the stages before it kept.
-    if number > training.stage and (keeper.best_epoch is not None or number - 1 in keeper.of_stages):
-        stages.take_up(network, keeper.of_stages.get(number - 1, keeper.best_state))
+    before = number - 1 if part.start_from is None else part.start_from
+    if number > training.stage and (keeper.best_epoch is not None or before in keeper.of_stages):
+        stages.take_up(network, keeper.of_stages.get(before, keeper.best_state))
     keeper.begin(number, keep=part.keep)
     loaded = stages.prepare(network, part, training.at_first)
     training.note(f"stage {number + 1} {loaded}" if loaded else "")
@@ -261,7 +271,8 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
     if (steps := most_steps(recipe)) is not None:
         own = [*own, StepLimit(steps)]
-    callbacks = [guard, exchange, progress, *own, EpochReports(watch.epoch, watch.row, job.recipe.metrics.monitor)]
+    reports = EpochReports(watch.epoch, watch.row, watch.history, job.recipe.metrics.monitor)
+    callbacks = [guard, exchange, progress, *own, reports]
     count = int(job.files.logging.params.get("examples", 0))
     if count and len(job.view.val):
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
@@ -357,9 +368,9 @@ def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
     if not linear_head.applies(job.recipe):
         module.history = [{"epoch": 0.0, "lr": 0.0}]
         return
-    pack = fold.inputs_of(job, module.network, watch)
-    head = linear_head.learn(job.recipe, module.network, job.task, job.view.train, pack, TARGET)
-    module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(head.loss)), "lr": 0.0}]
+    makes = nearest_head.learn if job.recipe.optimizer.name == "nearest" else linear_head.learn
+    loss = makes(job.recipe, module.network, job.task, job.view.train, job.pack, TARGET, watch.stop_if_asked)
+    module.history = [{"epoch": 0.0, "inner/loss": loss, "lr": 0.0}]
 
 
 def _without_score(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:

@@ -125,6 +125,7 @@ class Watch:
         told: Told what a person should know.
         epoch: Told the epoch and metrics.monitor after every epoch; what it raises ends the training.
         row: Told the epoch and everything measured after every epoch.
+        history: Told all epochs so far, as the record's table will have them, before each epoch and at the end.
         healed: Told of each trouble that the training recovered from, see `mlpipe.learn.recovery`.
     """
 
@@ -135,6 +136,7 @@ class Watch:
     epoch: Callable[[int, float], None] = field(default=lambda epoch, score: None)
     healed: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
     row: Callable[[int, dict[str, float]], None] = field(default=lambda epoch, values: None)
+    history: Callable[[Sequence[Mapping[str, float]]], None] = field(default=lambda rows: None)
 
     def stop_if_asked(self) -> None:
         """End the training where somebody wants that.

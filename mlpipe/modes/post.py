@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
-from mlpipe.errors import DataError, ProjectError, counted, listing, problem
+from mlpipe.errors import DataError, ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics, prior
 from mlpipe.post.calibration import shrinkage as holding
@@ -67,6 +67,7 @@ class PostprocessScheduler(Scheduler):
         costs: What each decision (column) costs when each class (row) is true; null: none.
         deploy_prior: Another prevalence, to say what performance to expect there.
         report: Write the project's report at the end.
+        recipes: Only these, by their hash or network as in the leaderboard; None: all that have predictions.
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class PostprocessScheduler(Scheduler):
         costs: list[list[float]] | None,
         deploy_prior: list[float] | None,
         report: bool,
+        recipes: list[str | int] | None = None,
     ) -> None:
         super().__init__(run_config, context)
+        self._recipes = None if recipes is None else [str(one) for one in recipes]
         self._wants_report = report
         self._subroutines, self._prior = subroutines, prior
         self._how = Fitting(calibrator, shrinkage, run_config.seed)
@@ -156,7 +159,7 @@ class PostprocessScheduler(Scheduler):
 
     def _with_predictions(self) -> list[ModelRecord]:
         project, name = self.context.project, self._task.name
-        stored = records.load_all(project, name)
+        stored = self._chosen(records.load_all(project, name))
         found = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
         self._taken = self._from_elsewhere({record.id for record in stored})
         found += [one.record for one in self._taken]
@@ -168,6 +171,27 @@ class PostprocessScheduler(Scheduler):
         if missing := [record.id for record in stored if record not in found]:
             log.info(f"without predictions, left out: {listing(missing)}")
         return found
+
+    def _chosen(self, stored: list[ModelRecord]) -> list[ModelRecord]:
+        """The records of the recipes that were asked for."""
+        if self._recipes is None:
+            return stored
+        named = {record.recipe: record.arch for record in stored}
+        known = listing([f"{recipe} ({arch})" for recipe, arch in named.items()], most=8)
+        there = [*named, *named.values()]
+        raise_all(
+            [
+                problem(
+                    "mode.recipes",
+                    "there is no such recipe",
+                    got=one,
+                    fix=did_you_mean(one, there, otherwise=f"recipes of {self._task.name}: {known or 'none'}"),
+                )
+                for one in self._recipes
+                if one not in there
+            ]
+        )
+        return [record for record in stored if {record.recipe, record.arch} & set(self._recipes)]
 
     def _from_elsewhere(self, known: set[str]) -> list[Located]:
         """Records of other projects, with predictions, that this one does not have yet."""

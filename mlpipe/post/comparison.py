@@ -11,7 +11,7 @@ import numpy as np
 from mlpipe.errors import ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics, paired_tests
-from mlpipe.post.ensembling import choice, members
+from mlpipe.post.ensembling import choice, members, repeats
 from mlpipe.post.ensembling.member_mixture import at_own_prevalence
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.paired_tests import Comparison
@@ -214,10 +214,8 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
         if own is not None:
             held_out[record.fold] = (own, record)
     # Folds of random splits share rows: their mean would mix seen and unseen ones.
-    apart = sum(len(rows) for rows, _ in held_out.values()) == len(
-        {name for rows, _ in held_out.values() for name in rows.ids}
-    )
-    joined = members.joined([rows for rows, _ in held_out.values()]) if held_out and apart else None
+    apart = repeats.are_whole([rows.ids for rows, _ in held_out.values()])
+    joined = members.out_of_fold([rows for rows, _ in held_out.values()], kind) if held_out and apart else None
     test = members.pooled(project, newest, records.newest_refit(of_recipe, newest), "test")
     can_calibrate = post_kind.of(kind).PROBABILITIES is not None
     if joined is not None and can_calibrate and metrics.labelled(joined.targets).any():

@@ -17,7 +17,7 @@ from mlpipe.data import task as tasks
 from mlpipe.data.task import Task, has_target
 from mlpipe.errors import DataError, counted
 from mlpipe.post import kind as post_kind
-from mlpipe.post.ensembling import member_rows, members
+from mlpipe.post.ensembling import member_rows, members, repeats
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports import tables
@@ -276,7 +276,7 @@ def of_recipe(
 
     held_out = [read(one, one.task, "test" if one.nested else "val") for one in folds]
     test = [read(one, pivot, "test") for one in (folds if refit is None else [refit])]
-    return _labelled(_pooled(held_out)), _labelled(_mean(test, kind))
+    return _labelled(_pooled(held_out, kind)), _labelled(_mean(test, kind))
 
 
 def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
@@ -292,10 +292,15 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     return Rows(stored.sample_ids, stored.targets, raw, calibrated, is_calibrated=changed)
 
 
-def _pooled(parts: Sequence[Rows | None]) -> Rows | None:
+def _pooled(parts: Sequence[Rows | None], kind: str) -> Rows | None:
+    """The rows of all folds, of each image once: of a repeated cross-validation the mean over repeats."""
     filled = [part for part in parts if part is not None]
     if not filled or len(filled) < len(parts):
         return None
+    ids = [part.ids for part in filled]
+    if repeats.are_whole(ids) and any(repeats.of_folds(ids)):
+        mean, calibrated = members.out_of_fold(filled, kind), all(part.is_calibrated for part in filled)
+        return Rows(mean.ids, mean.targets, mean.raw, mean.calibrated, is_calibrated=calibrated)
     return Rows(
         [name for part in filled for name in part.ids],
         np.concatenate([part.targets for part in filled]),

@@ -79,14 +79,15 @@ def fold_name(fold: int) -> str:
 
 def plain(task: Task, split: Split, fold: int) -> View:
     """Train on all folds but one (in time: on those before it), validate on that one, test on the task's test part."""
+    split, own = split.of_fold(fold)
     pool = np.flatnonzero(split.fold >= 0)
     of_pool = split.fold[pool]
-    learned = (of_pool < fold) | (of_pool >= split.n_folds) if split.dealing == "time" else of_pool != fold
+    learned = (of_pool < own) | (of_pool >= split.n_folds) if split.dealing == "time" else of_pool != own
     return View(
         task.name,
         fold,
         train=_resampled(task, pool[learned], fold),
-        val=pool[split.fold[pool] == fold],
+        val=pool[split.fold[pool] == own],
         test=np.flatnonzero(split.fold == TEST),
         unlabelled=np.flatnonzero(split.fold == UNLABELLED),
     )
@@ -112,13 +113,14 @@ def whole(task: Task, split: Split) -> View:
 
 def nested(task: Task, split: Split, fold: int) -> View:
     """Set one fold aside as test data, split the others anew into as many folds, validate on the first of them."""
-    inner = inner_folds(task.samples, split, fold)
+    split, own = split.of_fold(fold)
+    inner = inner_folds(task.samples, split, own)
     return View(
         f"{task.name}+nested?{fold}",
         fold,
         train=_resampled(task, np.flatnonzero(inner > 0), fold),
         val=np.flatnonzero(inner == 0),
-        test=np.flatnonzero(split.fold == fold),
+        test=np.flatnonzero(split.fold == own),
         unlabelled=np.empty(0, np.int64),
     )
 

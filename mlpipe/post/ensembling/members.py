@@ -13,6 +13,7 @@ from mlpipe import files
 from mlpipe.errors import ProjectError, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
+from mlpipe.post.ensembling import repeats
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.prior import LEAST_SHARE
 from mlpipe.runs import predictions, records
@@ -84,7 +85,8 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
         refit = records.newest_refit(group, folds)
         test, unlabelled = (pooled(project, folds, refit, split) for split in ("test", "unlabelled"))
         prior, name = prior_of(project, folds), f"{recipe} {folds[0].arch}"
-        members.append(Member(name, folds, joined(filled), test, unlabelled, prior, refit=refit))
+        held = out_of_fold(filled, folds[0].kind)
+        members.append(Member(name, folds, held, test, unlabelled, prior, refit=refit))
     return _aligned(members, notes, found, "predictions of the images that were held out")
 
 
@@ -254,6 +256,26 @@ def as_rows(stored: Predictions) -> Rows:
     raw = stored.logits.astype(np.float64)
     calibrated = raw if stored.calibrated is None else stored.calibrated.astype(np.float64)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated)
+
+
+def out_of_fold(parts: Sequence[Rows], kind: str) -> Rows:
+    """The held-out rows of all folds, by sample id; of a repeated cross-validation the mean of what its repeats say of each.
+
+    Args:
+        parts: Each fold's rows.
+        kind: The kind of the task.
+
+    Raises:
+        ProjectError: When folds share rows and are no repeats.
+    """
+    ids = [part.ids for part in parts]
+    numbers = repeats.of_folds(ids)
+    if not repeats.are_whole(ids) or not any(numbers):
+        return joined(parts)
+    each = [joined([part for part, one in zip(parts, numbers, strict=True) if one == number]) for number in {*numbers}]
+    averaged = mean(each, kind)
+    # What has no mean, sums over pixels, is that of the first repeat.
+    return each[0] if averaged is None else averaged
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

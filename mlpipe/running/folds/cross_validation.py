@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,7 @@ from mlpipe.data.splits.variants import REFIT, fold_name
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
-from mlpipe.running import artifacts, console, dimension_checks, leaderboard, reuse, tasks
+from mlpipe.running import artifacts, console, dimension_checks, leaderboard, next_command, reuse, tasks
 from mlpipe.running.artifacts import Artifact
 from mlpipe.running.folds import co_tasks, fold_predictions, output_records, time_shares
 from mlpipe.running.folds.fold_predictions import Inference
@@ -35,6 +35,11 @@ from mlpipe.runs.records import ModelRecord
 from mlpipe.runs.references import Located
 
 log = logging.getLogger("mlpipe")
+
+# What is done with the records of a run once all folds are trained and have predicted.
+Ending = Callable[[Sequence[ModelRecord], Run], None]
+# How long that takes besides what grows with the images: libraries for plots, intervals, the page.
+_REPORT_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,9 @@ def _made_of(trainer: FoldTraining, fold: int, lane: int | None) -> _Made:
     return _Made(fold_name(fold), partial(trainer.record, fold), lane, partial(trainer.is_left_out, fold))
 
 
-def training(config: RunConfig, context: RunContext, task: Task, request: Request, origin: str) -> Plan:
+def training(
+    config: RunConfig, context: RunContext, task: Task, request: Request, origin: str, ending: Ending | None = None
+) -> Plan:
     """Look at the data, and plan the training of every fold.
 
     Args:
@@ -121,6 +128,7 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
         task: The pivot.
         request: What the mode asks for.
         origin: How the model that the training starts from was chosen; empty: it was named, or there is none.
+        ending: Calibrates, mixes and reports; folds are tested before it where there are test images. None: nothing of it.
 
     Raises:
         ConfigError: With a sentence for every problem.
@@ -132,6 +140,11 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
     config = co_tasks.with_channels(tasks.as_decided(config, task), [task, *beside])
     split = tasks.split_of(config, task)
     raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
+    if outputs.names(task.source):
+        # Each output's head has records of its own, which its task is post-processed by.
+        ending = None
+    if ending is not None and _has_test(split, request):
+        request = replace(request, subroutines=[*dict.fromkeys([*request.subroutines, "test"])])
     folds = Folds(config, context, task, split, request.nested, decoding=config)
     begun = reuse.start(config, task, origin)
     recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun)
@@ -140,7 +153,7 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
     artifacts_ = artifacts.of(config)
     wrong = [text for one in artifacts_ for text in one.problems(task, chosen, stored=request.storage.parameters)]
     raise_all(wrong + console.problems(config, len(chosen)) + _refit_problems(task, split, request, chosen))
-    limit = _time_shares(folds, chosen, request)
+    limit = _time_shares(folds, chosen, request, _REPORT_SECONDS if ending is not None else 0.0)
     trainer = FoldTraining(folds, chosen, recipe_hash, request.storage, beside, request.joint, begun, limit)
     made = [_made_of(trainer, fold, fold) for fold in chosen]
     refit = [_made_of(trainer, REFIT, None)] if request.refit else []
@@ -158,8 +171,11 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
             *_of_trained(request, Inference(folds, others), refit),
         ]
     steps += [Step(one.step, partial(_write, one, trainer)) for one in artifacts_]
+    if ending is not None:
+        steps.append(Step("post", partial(_end, made, ending)))
     predicts_later = request.storage.parameters and "predict" not in request.subroutines
-    return Plan([*steps, *_last_steps(folds, made + refit, predicts_later=predicts_later)], config, recipe_hash)
+    last = _last_steps(folds, made + refit, predicts_later=predicts_later, has_ended=ending is not None)
+    return Plan([*steps, *last], config, recipe_hash)
 
 
 def stored(config: RunConfig, context: RunContext, task: Task, request: Request) -> list[Step]:
@@ -195,8 +211,8 @@ def stored(config: RunConfig, context: RunContext, task: Task, request: Request)
     ]
 
 
-def _time_shares(folds: Folds, chosen: Sequence[int], request: Request) -> TimeShares | None:
-    """What divides the time limit among the folds; None where there is none."""
+def _time_shares(folds: Folds, chosen: Sequence[int], request: Request, after: float) -> TimeShares | None:
+    """What divides the time limit, but for some seconds after the folds, among them; None where there is none."""
     limit, config = time_shares.seconds(folds.config), folds.config
     if limit is None:
         return None
@@ -210,7 +226,7 @@ def _time_shares(folds: Folds, chosen: Sequence[int], request: Request) -> TimeS
         return Rows(len(view.train), len(view.val), predicted)
 
     at_once = fold_processes.at_once(config.sys.fold_workers, config.recipe.threads, len(chosen))
-    return TimeShares(limit, folds.context, rows, len(places), at_once, len(folds.task.samples))
+    return TimeShares(max(1.0, limit - after), folds.context, rows, len(places), at_once, len(folds.task.samples))
 
 
 def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list[Task]:
@@ -265,13 +281,21 @@ def _inferences(request: Request, inference: Inference, made: Sequence[_Made]) -
     return [one.step(name, calls[name]) for name in calls if name in request.subroutines for one in made]
 
 
-def _last_steps(folds: Folds, made: Sequence[_Made], *, predicts_later: bool = False) -> list[Step]:
+def _end(made: Sequence[_Made], ending: Ending, run: Run | None) -> None:
+    assert run is not None
+    ending([one.load(run) for one in made if not one.is_left_out(run)], run)
+
+
+def _last_steps(
+    folds: Folds, made: Sequence[_Made], *, predicts_later: bool = False, has_ended: bool = False
+) -> list[Step]:
     """The leaderboard, and after everything else what `remove.parameters` deletes.
 
     Args:
         folds: The folds.
         made: How the record of each is had.
         predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
+        has_ended: Whether all was predicted and reported, so that a person is told how new images are predicted.
     """
     context, removes = folds.context, folds.config.remove.parameters
 
@@ -280,6 +304,12 @@ def _last_steps(folds: Folds, made: Sequence[_Made], *, predicts_later: bool = F
         if predicts_later and not removes:
             words = "" if context.project.name == "default" else f" proj={context.project.name}"
             log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
+        if has_ended and not removes:
+            assert run is not None
+            kind = next(one.load(run).kind for one in made if not one.is_left_out(run))
+            if command := next_command.of_new_images(folds.config, context.project, folds.task, kind, run):
+                context.facts["next"] = command
+                log.info(f"new images: {command}")
 
     def remove(one: _Made, run: Run | None) -> None:
         if one.is_left_out(run):
@@ -299,13 +329,14 @@ def _write(one: Artifact, trainer: FoldTraining, run: Run | None) -> None:
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
     """Everything that is wrong with the recipe for this task."""
     from mlpipe.arch import classifier
+    from mlpipe.learn import logging as curves
     from mlpipe.learn.machine import hardware
 
     if request.nested and not split.can_nest:
         fix = "add mode.nested=false, or use split=kfold"
         problems = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
     else:
-        problems = checks.size_problems(task.kind, task.samples, split, task.classes, nested=request.nested)
+        problems = checks.of_repeats(task.kind, task.samples, split, task.classes, nested=request.nested)
     if request.folds is not None:
         problems += unknown_folds(request.folds, list(split.validated))
     problems += _unjudged_problems(config, split, task)
@@ -313,12 +344,16 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
     if arch.name == "timm":
         problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
     problems += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
+    problems += curves.problems(config.logging.name)
     problems += dimension_checks.problems(config.recipe, task)
-    has_test = request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
-    if "test" in request.subroutines and not has_test:
+    if "test" in request.subroutines and not _has_test(split, request):
         fix = "use mode.nested=true or split.test_fraction=0.2"
         problems.append(problem("mode.subroutines", f"{task.name} has no test images", fix=fix))
     return problems
+
+
+def _has_test(split: Split, request: Request) -> bool:
+    return request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
 
 
 def _refit_problems(task: Task, split: Split, request: Request, chosen: Sequence[int]) -> list[str]:
@@ -335,7 +370,7 @@ def _refit_problems(task: Task, split: Split, request: Request, chosen: Sequence
 def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
     """Nothing can be chosen by validation images where there are none."""
     used = rules.val_used_for(config.tree)
-    if not used or all((split.fold == fold).any() for fold in split.validated):
+    if not used or all((one.fold == fold).any() for one in split.each() for fold in one.validated):
         return []
     groups = len({task.samples.groups[row] for row in np.flatnonzero(split.fold >= 0)} if task.samples.groups else ())
     if 2 <= groups < split.n_folds:

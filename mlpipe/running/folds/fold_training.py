@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -135,7 +135,10 @@ class FoldTraining:
         trace = console.trace(self.folds.config, shown, run, job.files.record_id, len(job.view.val))
         report, row = self._reporter(fold, shown, trace), trace.epoch if trace else _unheard
         follower = self._epoch_follower(fold)
-        watch = Watch(context.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
+        history = partial(context.follower.history, fold) if context.follower and context.follower.history else _unread
+        watch = Watch(
+            context.stop, report, log.debug, epoch=follower, healed=told, row=row, history=history, told=log.info
+        )
         if job.shard.rank > 0:
             fit.train(_within(job, share), Watch(context.stop))
             return
@@ -318,6 +321,10 @@ def _within(job: FoldJob, share: Share | None) -> FoldJob:
 
 def _unheard(epoch: int, values: dict[str, float]) -> None:
     """No follower of the epochs."""
+
+
+def _unread(rows: Sequence[Mapping[str, float]]) -> None:
+    """No follower of the history."""
 
 
 def _told(record: ModelRecord) -> str:

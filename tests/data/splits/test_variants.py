@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -95,6 +96,18 @@ def test_check_names_classes_without_a_training_image() -> None:
     bad[view.val] = True
     with pytest.raises(DataError, match="no validation image is left"):
         variants.check(task, view.without(bad))
+
+
+@pytest.mark.parametrize("make", [variants.plain, variants.nested])
+def test_a_fold_of_a_repeat_is_that_of_its_own_split(make: Callable[..., variants.View]) -> None:
+    task = make_task(make_samples([0, 1, 2] * 8))
+    split = methods.kfold(task.samples, folds=3, seed=5, repeats=2)
+    alone = methods.kfold(task.samples, folds=3, seed=6)
+    for number in range(3):
+        found, wanted = make(task, split, 3 + number), make(task, alone, number)
+        assert found.fold == 3 + number and found.task in ("made", f"made+nested?{3 + number}")
+        for name, rows in wanted.rows().items():
+            assert found.rows()[name].tolist() == rows.tolist()
 
 
 def test_a_refit_learns_every_labelled_row_that_is_not_for_tests() -> None:

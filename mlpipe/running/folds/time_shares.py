@@ -32,6 +32,8 @@ _FOLDER = "time_limit"
 # Kept for the leaderboard and the process's own end, and for what follows where predictions are asked for: seconds, a share
 # of the limit, and seconds for each thousand images.
 _RESERVE_SECONDS, _RESERVE, _RESERVE_PER_THOUSAND = 1.5, 0.02, 1.0
+# Seconds of a report's own work, whatever the number of images.
+_REPORT = 3.0
 # Seconds of one fold's predictions besides the network's own work, and of writing a record.
 _PREDICTION, _RECORD = 1.0, 0.5
 # The share of a fold's time, and the least and the most seconds, after which its pace is known.
@@ -245,7 +247,7 @@ class TimeShares:
         """Seconds that are left for the folds and their predictions."""
         reserve = _RESERVE_SECONDS + _RESERVE * self._limit
         if self._rows(0).predicted:
-            reserve += _RESERVE_PER_THOUSAND * self._images / 1000
+            reserve += _REPORT + _RESERVE_PER_THOUSAND * self._images / 1000
         return self._limit - reserve - (time.monotonic() - self._context.started)
 
     def _worthwhile(self, tempo: Tempo, place: int) -> int:

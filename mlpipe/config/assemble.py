@@ -319,6 +319,10 @@ def _trainer_problems(section: Any) -> list[str]:
         found.append(problem(key, "must be a whole number >= 1", got=epochs, fix=fix))
     elif epochs >= 2**31:
         found.append(problem("trainer.max_epochs", "must be a whole number < 2147483648", got=epochs))
+    steps = section.get("max_steps", -1)
+    if not any(one.startswith("trainer.max_steps:") for one in found) and (steps < 1 and steps != -1):
+        fix = "leave it out: a training then ends with its epochs"
+        found.append(problem("trainer.max_steps", "must be a whole number >= 1", got=steps, fix=fix))
     return found
 
 

@@ -40,6 +40,10 @@ WORDS = {
     "continue": "Go on with a run that was stopped: latest, or the name of a run or the end of it.",
     "use_best_params": "Take the best values of a study (hpo.study), or those of its trial N: STUDY, or STUDY#N.",
 }
+# Meanings of keys that no file has, where the docstring of another program says more than holds here.
+_MEANINGS = {
+    "trainer.max_steps": "The most optimizer steps of a training, or of each stage; trainer.max_epochs may end it before.",
+}
 # What code checks that no annotation says.
 _VALUES = {
     "seed": "a whole number from 0 to 4294967295",
@@ -47,6 +51,7 @@ _VALUES = {
     "task_list": "a list of names of tasks",
     "time_limit": "a time such as 90s, 30m or 1h30m, or null",
     "trainer.max_epochs": "a whole number >= 1",
+    "trainer.max_steps": "a whole number >= 1",
     "trainer.devices": "a whole number >= 1 or auto",
 }
 _KEY = re.compile(r"( *)([A-Za-z_][\w.]*):(?:\s+(.*))?$")
@@ -234,7 +239,9 @@ def further(group: str) -> dict[str, Key]:
         for name in signature.parameters if signature else ():
             is_own = name in _NO_KEYS or (group == "trainer" and name in rules.SET_BY_MLPIPE)
             if not is_own and f"{group}.{name}" not in listed:
-                found.setdefault(f"{group}.{name}", []).append(Setting(option, "", "", target))
+                found.setdefault(f"{group}.{name}", []).append(
+                    Setting(option, "", _MEANINGS.get(f"{group}.{name}", ""), target)
+                )
     return {name: Key(name, group, tuple(settings)) for name, settings in found.items()}
 
 

@@ -16,7 +16,7 @@ from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.environment import cores
 from mlpipe.config.overrides import tagged
-from mlpipe.config.schema import RunConfig
+from mlpipe.config.schema import RunConfig, deciding
 from mlpipe.data import sources, tags, task
 from mlpipe.data.cache import packs, variant_packs
 from mlpipe.data.cache.packs import Pack
@@ -160,8 +160,7 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     """
     if of.bases:
         return _split_without_test(run_config, of)
-    # Whether rare classes are refused decides no fold.
-    params = {name: value for name, value in run_config.split.params.items() if name != "rare"}
+    params = deciding(run_config.split.params)
     key = files.digest([run_config.split.identity, params])[:12]
     path = task_names.file_of(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)

@@ -383,6 +383,10 @@ def test_the_recipe_hash_ignores_folds_and_folders_only() -> None:
         composed(text).recipe_hash("t") for text in ("seed=1", "optimizer.lr=1", "mode.nested=false", "sys.threads=7")
     ]
     assert len({base, *others, composed().recipe_hash("u")}) == 6
+    exact = ("arch.freeze=true", "augmentations=none", "optimizer=linear")
+    without = composed(*exact)
+    assert without.recipe_hash("t") == "fee04daf"
+    assert composed(*exact, "optimizer.flips=true").recipe_hash("t") != without.recipe_hash("t")
     here, there = (composed("callbacks=best_practice", f"sys.artifact_dir=/{name}").recipe_hash("t") for name in "ab")
     assert here == there != base
 

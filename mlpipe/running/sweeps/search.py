@@ -154,7 +154,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
         raise ConfigError(list(dict.fromkeys(problems)))
     # A study is named after all that its trials share and its space, so that the same command goes on with it, and another
     # one never mixes with it.
-    own = tuple(text for text in fixed if _section(text) not in search_space.SECTIONS)
+    # The time limit is that of the search, not of a trial.
+    own = tuple(text for text in fixed if _section(text) not in (*search_space.SECTIONS, "time_limit"))
     search = Search(base, own, front, space, tuple(extra_dirs), "", names, directions, ())
     digest = files.digest([search.shared(), sorted((key, repr(value)) for key, value in space.items())])[:8]
     search = replace(search, study=base.hpo.study or f"search-{digest}")
@@ -223,7 +224,7 @@ def _rules(base: RunConfig, hpo: Hpo, space: Mapping[str, Parameter], names: Seq
         problems += [
             problem("hpo.pruner", f"compares trials at the same epoch, but {key} is searched", fix="leave one out")
             for key in space
-            if key in ("trainer.max_epochs", "trainer", "split", "split.folds", "metrics.monitor")
+            if key in ("trainer.max_epochs", "trainer.max_steps", "trainer", "split", "split.folds", "metrics.monitor")
         ]
     return problems
 

@@ -13,9 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 from torch import nn
 
@@ -242,6 +239,8 @@ class _Classes:
     def fit(
         self, inverse: float, x: Features, y: npt.NDArray[Any], weights: Floats | None, end: End, start: Floats | None
     ) -> _Fit:
+        from sklearn.utils.class_weight import compute_class_weight
+
         there, numbers = np.unique(y, return_inverse=True)
         coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, _NEVER)
         if len(there) == 1:
@@ -291,6 +290,8 @@ class _Number:
     def fit(
         self, inverse: float, x: Features, y: Floats, weights: Floats | None, end: End, start: Floats | None
     ) -> _Fit:
+        from sklearn.linear_model import Ridge
+
         model = Ridge(alpha=1 / inverse).fit(x.astype(np.float64), y, sample_weight=weights)
         return _Fit(model.coef_[None], np.full(1, model.intercept_), None)
 
@@ -353,6 +354,8 @@ def inner_folds(
         seed: Of the draw.
         stratify: Whether `y` has classes, of which each fold gets its share.
     """
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
     numbers = np.unique(np.asarray(units), return_inverse=True)[1]
     folds = min(folds, len(np.unique(numbers)))
     if folds < 2:

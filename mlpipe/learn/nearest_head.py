@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from mlpipe import kinds
@@ -131,6 +130,8 @@ def learn(
 
 def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
     """Targets as the head gives them, shape (n, outputs), the weights of rows, and the mean target, all float32."""
+    from sklearn.utils.class_weight import compute_class_weight
+
     facts, targets, outputs = kinds.of(task.kind), task.samples.targets[rows], len(task.classes)
     weights = np.ones(len(rows)) if task.samples.weights is None else task.samples.weights[rows]
     if facts.has_classes:

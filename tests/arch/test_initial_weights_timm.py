@@ -29,14 +29,14 @@ FAMILIES = [
     ("test_nfnet", 1, 32, 32),
     ("mobilenetv3_small_050", 4, 32, 32),
     ("regnetx_002", 1, 64, 64),
+]
+LARGE = [
     ("vit_tiny_patch16_224", 1, 64, 64),
     ("deit_tiny_distilled_patch16_224", 3, 48, 96),
     ("xcit_nano_12_p8_224", 1, 64, 64),
     ("eva02_tiny_patch14_224", 5, 56, 56),
     ("levit_128s", 1, 224, 224),
     ("densenet121", 1, 64, 64),
-]
-LARGE = [
     ("swin_tiny_patch4_window7_224", 1, 64, 64),
     ("swin_tiny_patch4_window7_224", 3, 96, 160),
     ("swinv2_tiny_window8_256", 1, 128, 128),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpipe.errors import ProjectError
@@ -51,6 +51,7 @@ def test_everything_comes_back_as_it_was(saved: Path) -> None:
     assert torch.equal(again["d"]["view"], STATE["d"]["view"])
 
 
+@settings(max_examples=30, deadline=None)
 @given(PLAIN)
 def test_plain_values_survive_json(value: Any) -> None:
     text = json.dumps(checkpoints._plain(value, {}), allow_nan=False)

@@ -30,6 +30,7 @@ def history(one: FoldJob) -> str:
     return (one.files.project.model_dir("digits", "record") / "metrics.csv").read_text()
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from mlpipe.post.sums import AGREEMENT, UNBOUNDED
 
@@ -42,6 +41,8 @@ def corrected(
     Returns:
         Its ends; None for fewer than two folds, without numbers of images, or where folds do not differ.
     """
+    from scipy.special import stdtrit
+
     scores = np.asarray(values, np.float64)
     if len(scores) < 2 or not np.isfinite(scores).all() or n_train <= 0 or n_test <= 0 or not np.ptp(scores) > 0:
         return None

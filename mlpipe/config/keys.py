@@ -35,9 +35,10 @@ _NO_KEYS = ("_target_", "scheduler", "defaults", "trust")
 # Files of options that are no group of the catalogue, by the group's name in an override.
 LAUNCHER = "hydra/launcher"
 # Words that are written like keys, and are read before a configuration is made.
-_WORDS = {
+WORDS = {
     "recipe": "A file with overrides of this command: a native YAML file, or one of another program (docs/from_*.md).",
     "continue": "Go on with a run that was stopped: latest, or the name of a run or the end of it.",
+    "use_best_params": "Take the best values of a study (hpo.study), or those of its trial N: STUDY, or STUDY#N.",
 }
 # Meanings of keys that no file has, where the docstring of another program says more than holds here.
 _MEANINGS = {
@@ -152,7 +153,7 @@ class Key:
 def all_keys() -> dict[str, Key]:
     """Every key that a file of `conf/` has, by full name: those of no group first, then group by group.
 
-    `recipe` and `continue`, which no file has, are among those of no group.
+    `recipe`, `continue` and `use_best_params`, which no file has, are among those of no group.
     """
     found = {**top_keys(), **_words()}
     for group in (*catalog.groups(), LAUNCHER):
@@ -176,7 +177,7 @@ def find(name: str) -> Key | None:
 
 
 def _words() -> dict[str, Key]:
-    return {name: Key(name, "", (Setting("", "", meaning, ""),)) for name, meaning in _WORDS.items()}
+    return {name: Key(name, "", (Setting("", "", meaning, ""),)) for name, meaning in WORDS.items()}
 
 
 @functools.cache

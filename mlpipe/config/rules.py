@@ -38,6 +38,8 @@ REUSED_BY = {
     "blueprint": ("train", "tl"),
 }
 # Some file systems take names of 143 bytes at most.
+# Optimizers that make the head of features at once.
+EXACT = ("linear", "nearest")
 MOST_LETTERS = 100
 SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
@@ -189,8 +191,8 @@ def _tunes(tree: Mapping[str, Any]) -> bool:
 
 
 def is_exact(tree: Mapping[str, Any]) -> bool:
-    """Whether a recipe's head is fitted exactly (`optimizer=linear`), and has no epochs."""
-    return _name(tree["optimizer"]) == "linear"
+    """Whether a recipe's head is made of features at once (`optimizer=linear`, `nearest`), and has no epochs."""
+    return _name(tree["optimizer"]) in EXACT
 
 
 def _slicing(tree: Mapping[str, Any]) -> list[str]:
@@ -201,15 +203,21 @@ def _slicing(tree: Mapping[str, Any]) -> list[str]:
     if tree["mode"].get("multitask"):
         found.append(problem("slicing", "is for one task", got="mode.multitask", fix="leave one of the two out"))
     if is_exact(tree):
-        found.append(problem("slicing", "optimizer=linear learns from whole images", fix="leave one of the two out"))
+        found.append(
+            problem(
+                "slicing",
+                f"optimizer={_name(tree['optimizer'])} learns from whole images",
+                fix="leave one of the two out",
+            )
+        )
     return found
 
 
 def _exact_head(tree: Mapping[str, Any]) -> list[str]:
-    """optimizer=linear fits one kind of head, to features that are the same in every epoch."""
+    """optimizer=linear and nearest make one kind of head, of features that are the same in every epoch."""
     if not is_exact(tree):
         return []
-    found, key = [], "optimizer=linear"
+    found, key = [], f"optimizer={_name(tree['optimizer'])}"
     if tree["arch"].get("freeze") not in (True, "backbone"):
         found.append(problem(key, "fits the head of a frozen backbone", fix="add arch.freeze=true"))
     augmentations = tree["augmentations"] if isinstance(tree["augmentations"], dict) else {}
@@ -345,7 +353,9 @@ def _devices(tree: Mapping[str, Any]) -> list[str]:
     if tree["mode"].get("multitask"):
         found.append(problem(key, "learns one task", got="mode.multitask", fix="leave one of the two out"))
     if is_exact(tree):
-        found.append(problem(key, "optimizer=linear fits the head on one device", got=devices, fix="use 1"))
+        found.append(
+            problem(key, f"optimizer={_name(tree['optimizer'])} makes the head on one device", got=devices, fix="use 1")
+        )
     batch_size = (tree.get("sampling") or {}).get("batch_size")
     if isinstance(batch_size, int) and batch_size < 2 * devices:
         wrong = f"is divided among {devices} devices, which need two images each"

@@ -318,6 +318,9 @@ class RunConfig:
         decided = {key: tree[key] for key in RECIPE_SECTIONS}
         if decided["metrics"].get("heads") is None:
             decided["metrics"] = {key: value for key, value in decided["metrics"].items() if key != "heads"}
+        # A key that asks for nothing leaves the hash as it was before the key existed.
+        if not decided["optimizer"].get("flips"):
+            decided["optimizer"] = {key: value for key, value in decided["optimizer"].items() if key != "flips"}
         decided["split"] = deciding(tree["split"])
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}

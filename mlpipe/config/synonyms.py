@@ -852,6 +852,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
         "lbfgs": "l_bfgs bfgs newton",
         "rmsprop": "rms rmsproptf rms_prop rmsprop_tf",
         "adam": "fused_adam adam_optimizer",
+        "nearest": "knn k_nn k_nearest_neighbours k_nearest_neighbors kneighborsclassifier nearest_neighbours",
         "linear": "logistic_regression logreg ridge linear_probe logistic",
         "none": "false no off",
     },

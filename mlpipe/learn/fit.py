@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -20,7 +19,17 @@ from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.errors import TrainingError, listing
-from mlpipe.learn import checkpoints, compile, linear_head, monitoring, multitask, recording, recovery, stages
+from mlpipe.learn import (
+    checkpoints,
+    compile,
+    linear_head,
+    monitoring,
+    multitask,
+    nearest_head,
+    recording,
+    recovery,
+    stages,
+)
 from mlpipe.learn.build import fold, loss
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, fold_data
@@ -357,9 +366,9 @@ def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
     if not linear_head.applies(job.recipe):
         module.history = [{"epoch": 0.0, "lr": 0.0}]
         return
-    pack = fold.inputs_of(job, module.network, watch)
-    head = linear_head.learn(job.recipe, module.network, job.task, job.view.train, pack, TARGET)
-    module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(head.loss)), "lr": 0.0}]
+    makes = nearest_head.learn if job.recipe.optimizer.name == "nearest" else linear_head.learn
+    loss = makes(job.recipe, module.network, job.task, job.view.train, job.pack, TARGET, watch.stop_if_asked)
+    module.history = [{"epoch": 0.0, "inner/loss": loss, "lr": 0.0}]
 
 
 def _without_score(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpipe.config import launcher
 from mlpipe.config.launcher import Launcher
@@ -13,9 +13,11 @@ from mlpipe.config.overrides import value_of
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running import launch
 from mlpipe.running.launch import Command, Front, Prepared
-from mlpipe.running.sweeps import combinations, search, trials
-from mlpipe.running.sweeps.combinations import Job
+from mlpipe.running.sweeps import search
 from mlpipe.running.sweeps.search import Search
+
+if TYPE_CHECKING:
+    from mlpipe.running.sweeps.combinations import Job
 
 _TRAINING = ("train", "tl")
 
@@ -64,6 +66,8 @@ def prepare(
     if is_search:
         return PreparedCommand(mode, search=search.prepare(command, extra_dirs, front=front))
     if multirun:
+        from mlpipe.running.sweeps import combinations
+
         return PreparedCommand(mode, jobs=combinations.prepare(command, extra_dirs, front=front), queue=queue)
     native = front.native(command)
     prepared = launch.prepare(native, extra_dirs)
@@ -105,6 +109,8 @@ def execute(command: PreparedCommand, *, stop: Any = None, started: float | None
         MlpipeError: When a step fails, or somebody asked to stop.
     """
     if command.search is not None:
+        from mlpipe.running.sweeps import trials
+
         return trials.execute(command.search, stop=stop, started=started)
     if command.one is not None:
         return launch.execute(command.one, stop=stop, started=started)
@@ -112,4 +118,6 @@ def execute(command: PreparedCommand, *, stop: Any = None, started: float | None
         from mlpipe.running.sweeps import cluster
 
         return cluster.execute(command.mode, command.jobs, command.queue)
+    from mlpipe.running.sweeps import combinations
+
     return combinations.execute(command.mode, command.jobs, stop=stop, started=started)

@@ -22,7 +22,7 @@ from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, prob
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
-from mlpipe.running import tasks
+from mlpipe.running import task_names, tasks
 from mlpipe.running.folds.folds import num_workers
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import ensembles, records
@@ -169,7 +169,7 @@ class NewData:
             made = sources.new_arrays(root=self.request.source, like=self.pivot)
         else:
             made = sources.new_images(root=self.request.source, like=self.pivot, data_dir=data_dir)
-        path = tasks.task_file(self.config.data_dir, made.name)
+        path = task_names.file_of(self.config.data_dir, made.name)
         if not path.is_file():
             task.save(made, path)
             what = "samples" if sources.open(made).has_arrays else "images"

@@ -231,7 +231,7 @@ def test_a_loss_that_is_no_number_is_named(tmp_path: Path, capsys: pytest.Captur
 def test_info_without_torch_on_an_empty_project(tmp_path: Path) -> None:
     code = "import sys; from mlpipe.cli import main; main(['info']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert not {"torch", "timm", "pytorch_lightning", "pandas"} & set(done.stderr.split())
+    assert not {"torch", "timm", "pytorch_lightning", "pandas", "scipy"} & set(done.stderr.split())
     assert "no records yet" in done.stdout and "no study" in done.stdout
 
 

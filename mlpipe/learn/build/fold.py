@@ -17,7 +17,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlpipe.arch import initial_weights
-from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.joint import JointData
@@ -102,12 +101,11 @@ def stage_parts(
 
 def inputs_of(job: FoldJob, network: nn.Module, watch: Watch) -> Pack:
     """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change."""
-    if job.joint is not None or job.recipe.stages or not features.applies(job.recipe, network):
+    if job.joint is not None or not features.applies(job.recipe, network):
         return job.pack
-    assert isinstance(network, Classifier)
     rows = np.union1d(job.view.train, job.view.val)
     device = "cuda" if torch.cuda.is_available() and job.recipe.trainer.get("accelerator") != "cpu" else "cpu"
-    return features.feature_pack(network.to(device), job.pack, rows, watch.stop_if_asked)
+    return features.inputs(job.recipe, network.to(device), job.pack, rows, watch.stop_if_asked)
 
 
 def bounded(recipe: Recipe, data: FoldData | JointData) -> Recipe:

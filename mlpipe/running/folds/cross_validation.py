@@ -329,6 +329,7 @@ def _write(one: Artifact, trainer: FoldTraining, run: Run | None) -> None:
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
     """Everything that is wrong with the recipe for this task."""
     from mlpipe.arch import classifier
+    from mlpipe.learn import logging as curves
     from mlpipe.learn.machine import hardware
 
     if request.nested and not split.can_nest:
@@ -343,6 +344,7 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
     if arch.name == "timm":
         problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
     problems += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
+    problems += curves.problems(config.logging.name)
     problems += dimension_checks.problems(config.recipe, task)
     if "test" in request.subroutines and not _has_test(split, request):
         fix = "use mode.nested=true or split.test_fraction=0.2"

@@ -194,6 +194,12 @@ class TimeShares:
             if first is not None and first.took > self._left():
                 log.info(f"left out: {clock(max(0.0, self._left()))} are left, and a fold takes {clock(first.took)}")
                 return self._store(run, place, Share(0, 0, 0.0, self._folds))
+            if self._left() <= 0:
+                passed = clock(time.monotonic() - self._context.started)
+                fix = "give it more time, or decode images beforehand (mml pp)"
+                log.info(
+                    f"{passed} of {clock(self._limit)} have passed: a fold learns from its first batches alone; {fix}"
+                )
             waiting = math.ceil((self._folds - place) / self._at_once)
             return self._store(run, place, Share(None, 0, max(1.0, self._left() / waiting), self._folds))
         return self._store(run, place, self._decided(place, first.tempo, first.epochs or 1, first.folds))

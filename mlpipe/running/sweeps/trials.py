@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mlpipe")
 
 # Kept for the state of a trial that is stopped, for the table and the process's own end: seconds, and a share of the limit.
-_ENDING, _ENDING_SHARE = 1.5, 0.01
+_ENDING, _ENDING_SHARE = 4.0, 0.02
 # A trial of another process that has not said yet who runs it is left alone for so many seconds.
 _NEW = 60.0
 # The trials that this process runs now: a full disk may leave others that it is still noted as the owner of.

@@ -172,3 +172,14 @@ def test_a_fold_of_known_length_is_left_out_where_it_does_not_fit(now: Clock, tm
     assert not limit.of(run, 1).is_left_out
     now.now += 25.0
     assert limit.of(run, 2).is_left_out
+
+
+def test_a_limit_that_is_over_at_once_is_said(
+    now: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_shares.log, "propagate", True)
+    caplog.set_level("INFO", "mlpipe")
+    now.now += 61.0
+    share = shares(60.0, tmp_path).of(run_of(tmp_path), 0)
+    assert (share.epochs, share.seconds) == (None, 1.0)
+    assert "61 s of 60 s have passed: a fold learns from its first batches alone" in caplog.text

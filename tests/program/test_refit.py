@@ -200,6 +200,7 @@ def test_nested_folds_without_test_images(
 
 def test_a_killed_refit_goes_on_from_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = ["mode.nested=false", "trainer.max_epochs=3", "mode.store_best=false", "mode.cv=false"]
+    plain += ["mode.subroutines=[train]"]
     assert main(["train", *TUNED, *plain, "proj=whole"]) == 0
     monkeypatch.setattr(keeper, "_SAVING_SHARE", 0)
     real = Guard.on_train_epoch_start
@@ -235,7 +236,7 @@ def test_what_it_cannot_go_with(words: list[str], told: str, capsys: pytest.Capt
 
 def test_with_another_task_all_images_of_both_are_learned(tmp_path: Path) -> None:
     beside = ["mode.multitask=2", "task_list=[fashion_mini]", "trainer.max_epochs=1", "mode.cv=false"]
-    assert main(["train", *TUNED, "mode.nested=false", *beside]) == 0
+    assert main(["train", *TUNED, "mode.nested=false", "mode.subroutines=[train]", *beside]) == 0
     _, (fold,), refit = stored(tmp_path)
     (alone,), (partner,) = fold.co_tasks, refit.co_tasks
     assert sum(alone["images"].values()) == partner["images"]["train"] == 1000

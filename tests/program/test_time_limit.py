@@ -15,7 +15,9 @@ from mlpipe.running.sweeps.trials import TimeIsOver
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 
-TRAIN = ["train", "task=digits+subset?0.2", "arch=test_resnet", "arch.pretrained=false", "sys.threads=1"]
+TRAIN = [
+    "train", "mode.subroutines=[train]", "task=digits+subset?0.2", "arch=test_resnet", "arch.pretrained=false", "sys.threads=1",
+]  # fmt: skip
 FOLDS = ["preprocessing.size=16", "split.folds=2", "mode.nested=false", "trainer.max_epochs=6"]
 
 

@@ -11,17 +11,17 @@ from mlpipe.errors import did_you_mean, listing, problem
 from mlpipe.names import name_of
 
 SUBROUTINES: dict[str, tuple[str, ...]] = {
-    "train": ("train", "predict", "test"),
+    "train": ("train", "predict", "test", "post"),
     "predict": ("train", "predict", "test"),
     "test": ("train", "predict", "test"),
-    "tl": ("train", "predict", "test"),
+    "tl": ("train", "predict", "test", "post"),
     "clean": ("temp", "download", "cache", "parameters"),
     "upgrade": ("upgrade", "downgrade"),
     "downgrade": ("upgrade", "downgrade"),
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
-    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "report"),
+    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "oof", "report"),
 }
 LATER_KEYS = (
     "hydra",
@@ -45,7 +45,7 @@ SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "use_distributed_sampler", "num_sanity_val_steps", "enable_model_summary", "barebones", "fast_dev_run",
     "deterministic", "inference_mode", "reload_dataloaders_every_n_epochs", "check_val_every_n_epoch",
-    "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
+    "val_check_interval", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
     "detect_anomaly", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
     "strategy", "num_nodes", "model_registry", "enable_autolog_hparams", "min_epochs",
 )  # fmt: skip
@@ -69,7 +69,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     if name in ("train", "predict", "test", "tl"):
         found += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
         found += _new_image_rules(name, mode)
-        found += _val_is_score(tree) if "train" in mode["subroutines"] else []
+        found += _val_is_score(tree) + _refit(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
     found += _clipping(tree)
@@ -107,12 +107,17 @@ def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     callbacks = [entry.get("callbacks") or tree["callbacks"] for entry in entries]
     nodes = [node for group in callbacks for node in group.values() if isinstance(node, dict)]
     targets = [str(node.get("_target_", "")) for node in nodes]
-    if any("early" in target.rpartition(".")[2].lower() for target in targets):
+    if any(map(is_early_stop, targets)):
         used.append("early_stopping")
     schedules = [entry.get("lr_scheduler") or tree["lr_scheduler"] for entry in entries]
     if any(schedule.get("plateau") or "plateau" in str(schedule.get("_target_", "")).lower() for schedule in schedules):
         used.append("lr_plateau")
     return used
+
+
+def is_early_stop(target: str) -> bool:
+    """Whether a callback ends a training when something stands still, by its name."""
+    return "early" in target.rpartition(".")[2].lower()
 
 
 def _name(section: Mapping[str, Any]) -> str:
@@ -141,15 +146,32 @@ def _subroutines(name: str, mode: Mapping[str, Any]) -> list[str]:
 def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     found = []
     subroutines = mode["subroutines"] if isinstance(mode["subroutines"], list) else []
-    needing = [item for item in subroutines if item in ("predict", "test")]
+    needing = [item for item in subroutines if item in ("predict", "test", "post")]
     if mode["store_parameters"] is False and needing:
         wrong = f"keeps no weights, but mode.subroutines asks for {' and '.join(needing)}"
+        found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
+    if "post" in subroutines and not {"train", "predict"} <= set(subroutines):
+        fix = "add train and predict, or use mml post for stored predictions"
+        found.append(problem("mode.subroutines", "post follows a training's predictions", got=subroutines, fix=fix))
+    if "post" in subroutines and mode["eval_on"] is not None:
+        fix = "leave post out"
+        found.append(problem("mode.eval_on", "leaves the task itself without predictions for post", fix=fix))
+    if mode["store_parameters"] is False and mode.get("refit"):
+        wrong = "keeps no weights, but mode.refit is for a model that predicts new images"
         found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
     found += _unknown_pipeline_keys(mode["pipeline_keys"])
     folds = mode["folds"]
     if isinstance(folds, list) and (not folds or len(set(map(str, folds))) != len(folds)):
         found.append(problem("mode.folds", "must name each fold once", got=folds, fix="for example mode.folds=[0,2]"))
     return found
+
+
+def _refit(tree: Mapping[str, Any]) -> list[str]:
+    """A training on all images has no validation that its learning rate could follow."""
+    if not tree["mode"].get("refit") or "lr_plateau" not in val_used_for(tree):
+        return []
+    wrong = "learns from all images, so that no validation is left for a rate that falls when it stands still"
+    return [problem("mode.refit", wrong, got=True, fix="use another schedule, for example lr_scheduler=cosine")]
 
 
 def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
@@ -282,11 +304,9 @@ def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
 
 def _clipping(tree: Mapping[str, Any]) -> list[str]:
     given = [f"optimizer.{key}" for key in ("clip_norm", "clip_value") if tree["optimizer"].get(key) is not None]
-    if tree["trainer"].get("gradient_clip_val") is not None:
-        given.append("trainer.gradient_clip_val")
-    if len(given) < 2:
+    if not given or tree["trainer"].get("gradient_clip_val") is None:
         return []
-    return [problem(given[0], f"{given[1]} bounds the gradients too", fix="leave one of them out")]
+    return [problem(given[0], "trainer.gradient_clip_val bounds the gradients too", fix="leave one of them out")]
 
 
 def _while_training(tree: Mapping[str, Any]) -> list[str]:
@@ -353,10 +373,26 @@ def _stages(tree: Mapping[str, Any]) -> list[str]:
     for number, entry in enumerate(entries):
         if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
             found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
+        if entry.get("start_from") is not None:
+            found += _start_from(entries, number)
         if entry.get("freeze") is not None and _name(tree["peft"]) != "none":
             wrong = "peft decides what learns"
             found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
     return found
+
+
+def _start_from(entries: list[Any], number: int) -> list[str]:
+    """A stage starts from an earlier one that keeps its own best weights, or from a file."""
+    key, before = f"stages.list[{number}].start_from", entries[number]["start_from"]
+    if entries[number].get("initial_weights") is not None:
+        return [problem(key, f"stages.list[{number}].initial_weights names a file", fix="leave one of the two out")]
+    if not isinstance(before, int) or before >= number:
+        return [problem(key, "must be the number of an earlier stage", got=before, fix="the first one is 0")]
+    if not entries[before].get("keep"):
+        return [
+            problem(key, f"stage {before} does not keep its weights", fix=f"add keep: true to stages.list[{before}]")
+        ]
+    return []
 
 
 def _direction(section: Mapping[str, Any]) -> list[str]:

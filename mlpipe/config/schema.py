@@ -80,7 +80,7 @@ class Augmentations:
 
 @dataclass(frozen=True)
 class Clip:
-    """How gradients are bounded before every step of the optimizer.
+    """How gradients are bounded before every step of the optimizer: with both bounds by their norm first.
 
     Attributes:
         clip_norm: The largest norm of all gradients together; None: no bound.
@@ -207,6 +207,8 @@ class Stage:
         lr_scheduler: Its schedule, over its own epochs.
         callbacks: Its callbacks, in place of the recipe's.
         initial_weights: A file of weights that it starts from, in place of those of the stages before.
+        start_from: The number, from 0, of an earlier stage with `keep` whose best weights it starts from, in place of those
+            of the stage right before; null: those.
         weights_strict: False takes what fits of that file, however little that is.
         negatives: How many negative images it learns for each positive one, 0: none; None: all.
         val_negatives: The same for its validation images.
@@ -221,6 +223,7 @@ class Stage:
     lr_scheduler: Component | None = None
     callbacks: Mapping[str, Component] | None = None
     initial_weights: str | None = None
+    start_from: Annotated[int, ">= 0"] | None = None
     weights_strict: bool = True
     negatives: Annotated[int, ">= 0"] | None = None
     val_negatives: Annotated[int, ">= 0"] | None = None
@@ -321,11 +324,11 @@ class RunConfig:
         # A key that asks for nothing leaves the hash as it was before the key existed.
         if not decided["optimizer"].get("flips"):
             decided["optimizer"] = {key: value for key, value in decided["optimizer"].items() if key != "flips"}
-        # Whether a rare class is refused changes nothing of what is learned.
-        decided["split"] = {key: value for key, value in tree["split"].items() if key != "rare"}
+        decided["split"] = deciding(tree["split"])
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}
+        decided |= {"time_limit": self.tree["time_limit"]} if self.tree.get("time_limit") is not None else {}
         decided |= {"stages": self.tree["stages"]["list"]} if self.recipe.stages else {}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
         if self.tree["mode"].get("multitask"):
@@ -334,6 +337,11 @@ class RunConfig:
         # A component whose code moved is the component that it was.
         decided = {key: names.identified(key, value) for key, value in decided.items()}
         return digest({**decided, "mode": mode, "sys": sys, "seed": self.seed, "task": task_name})[:8]
+
+
+def deciding(split: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a split that decide folds: not whether a rare class is refused, nor that folds are dealt once."""
+    return {key: value for key, value in split.items() if key != "rare" and (key, value) != ("repeats", 1)}
 
 
 def with_artifacts_in(tree: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:

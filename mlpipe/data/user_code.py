@@ -6,6 +6,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from mlpipe.data import items, records
-from mlpipe.data.items import derived_sets, sets
+from mlpipe.data.items import derived_sets, project_folder, sets
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 from mlpipe.names import ROW_PACKAGES
 
@@ -23,6 +24,8 @@ _HELD: dict[str, Any] = {}
 # Folders that were named as trusted in this process.
 _TRUSTED: set[Path] = set()
 _TRUSTED_MODULES: set[str] = set()
+# Not empty while files of a project are imported.
+_IMPORTING: list[bool] = []
 
 
 def hold(data_set: Any) -> str:
@@ -96,6 +99,8 @@ def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str
         names = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__") if folder else []
         if folder and str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
+        if folder:
+            project_folder.add(folder)
         for name in dict.fromkeys([*names, *extra]):
             module = _imported(folder if name in names else None, name)
             found |= {
@@ -130,19 +135,55 @@ def standing_in(prefixes: Sequence[str]) -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-class _StandIn(ModuleType):
-    """A module, and every module below it, that has what `mlpipe.data.items` and `mlpipe.data.items.sets` have."""
+class _Absent(ModuleType):
+    """What a project's code imports and is not here: it is named when it is called, not when it is imported.
+
+    While files are imported it may decorate functions, be called and be a base; what comes of that fails when it is used.
+    """
 
     __path__: list[str] = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
-        is_of_rows = self.__name__.partition(".")[0] in ROW_PACKAGES
-        for place in (records,) if is_of_rows else (items, sets, derived_sets):
-            if not name.startswith("_") and hasattr(place, name):
-                return getattr(place, name)
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(f"{self.__name__}.{name} is not available in this version of mlpipe")
+        return type(self)(f"{self.__name__}.{name}")
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        if not _IMPORTING:
+            raise self._error()
+        made = type(self)(self.__name__)
+        if given and callable(given[0]):
+            # A decorated function is found by its name, and fails when it is called.
+            vars(made)["__module__"] = getattr(given[0], "__module__", None)
+        return made
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        def fail(*given: Any, **named: Any) -> Any:
+            raise self._error()
+
+        return (type(self.__name__.rpartition(".")[2], (), {"__new__": fail}),)
+
+    def _error(self) -> DataError:
+        package = self.__name__.partition(".")[0]
+        wrong, fix = f"needs the module {package}, which is not installed", f"install {package}, or do without it"
+        return DataError(problem(self.__name__, wrong, fix=fix))
+
+
+class _StandIn(_Absent):
+    """A module, and every module below it, that has what `mlpipe.data.items` and `mlpipe.data.items.sets` have."""
+
+    def __getattr__(self, name: str) -> Any:
+        is_of_rows = self.__name__.partition(".")[0] in ROW_PACKAGES
+        for place in (records,) if is_of_rows else (items, sets, derived_sets, project_folder):
+            if not name.startswith("_") and hasattr(place, name):
+                return getattr(place, name)
+        if is_of_rows and not name.startswith("__"):
+            raise AttributeError(f"{self.__name__}.{name} is not available in this version of mlpipe")
+        return super().__getattr__(name)
+
+    def _error(self) -> DataError:
+        fix = "write what it does into a file of the project"
+        return DataError(problem(self.__name__, "is not available in this version of mlpipe", fix=fix))
 
 
 class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -159,6 +200,41 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing to run."""
+
+
+class _Missing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds packages that are not installed, for import statements of a project's own code alone."""
+
+    def __init__(self) -> None:
+        self.packages: set[str] = set()
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname.partition(".")[0] not in self.packages or not _is_asked_by_own_code():
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return _Absent(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+def _is_asked_by_own_code() -> bool:
+    """Whether the import statement that is running stands in a file of a project."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("importlib", "mlpipe"):
+        frame = frame.f_back
+    return project_folder.is_own_code(frame)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    _IMPORTING.append(True)
+    try:
+        yield
+    finally:
+        _IMPORTING.pop()
 
 
 def _imported(folder: Path | None, name: str) -> ModuleType:
@@ -179,19 +255,53 @@ def _imported(folder: Path | None, name: str) -> ModuleType:
 
 def _from_file(folder: Path, name: str) -> ModuleType:
     there = sys.modules.get(name)
-    if there is not None and getattr(there, _FOLDER, None) == str(folder):
+    # One file of the folder may have imported another one.
+    is_same = there is not None and getattr(there, "__file__", None) == str(folder / f"{name}.py")
+    if there is not None and (is_same or getattr(there, _FOLDER, None) == str(folder)):
         return there
     if there is not None and not hasattr(there, _FOLDER):
         wrong = "has the name of a module that is imported already"
         raise DataError(problem(f"{folder / name}.py", wrong, fix="rename it"))
-    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    setattr(module, _FOLDER, str(folder))
-    sys.modules[name] = module
+    missing = _Missing()
+    sys.meta_path.append(missing)
     try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+        with _importing():
+            return _executed(folder, name, missing)
+    finally:
+        sys.meta_path.remove(missing)
+        for one in [one for one, module in sys.modules.items() if type(module) is _Absent]:
+            # Libraries that do without a package are not to find it.
+            del sys.modules[one]
+
+
+def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
+    """A file as a module; packages that it imports and that are not installed fail when they are used.
+
+    A first try tells which ones it cannot do without: what it imports in a `try` of its own is its own affair.
+    """
+    while True:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        setattr(module, _FOLDER, str(folder))
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except ModuleNotFoundError as error:
+            del sys.modules[name]
+            package = (error.name or "").partition(".")[0]
+            if not package or package in missing.packages or importlib.util.find_spec(package) or _is_inside(error):
+                raise
+            missing.packages.add(package)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        else:
+            return module
+
+
+def _is_inside(error: ModuleNotFoundError) -> bool:
+    """Whether an import failed in a library, and not in a file of the project."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    outside = [one for one in frames if one.f_globals.get("__name__", "").partition(".")[0] != "importlib"]
+    return not project_folder.is_own_code(outside[-1])

@@ -116,8 +116,13 @@ METRICS: dict[str, dict[str, str]] = {
         "dice": "micro_f1",
         **dict.fromkeys(("iou", "iou_coef"), "soft_iou"),
         "iot": "hard_iou",
+        # Keras's is for any activation: the largest output is that of the largest target.
+        "categorical_accuracy": "top1_accuracy",
+        "top_k_categorical_accuracy": "top5_accuracy",
     },
     "regression": {
+        "categorical_accuracy": "top1_accuracy",
+        "top_k_categorical_accuracy": "top5_accuracy",
         **dict.fromkeys(("mse", "mean_squared_error"), "mse"),
         **dict.fromkeys(("mae", "mean_absolute_error"), "mae"),
     },

@@ -45,6 +45,9 @@ def tensorboard(
     filters: bool = False,
     graph: bool = False,
     embeddings: Annotated[int, ">= 0"] = 0,
+    samples: Annotated[int, ">= 1"] | None = None,
+    embedded_layers: list[str] | None = None,
+    embedded_labels: str | None = None,
 ) -> list[Logger]:
     """Curves for TensorBoard; `mlpipe.learn.callbacks.tensorboard` writes the rest of what is asked for.
 
@@ -58,12 +61,26 @@ def tensorboard(
         filters: Whether the filters of the first layer come with them as images.
         graph: Whether the graph is written once.
         embeddings: Epochs between two sets of the features of a validation batch; 0: none.
+        samples: Validation images whose activations and features are written; None: those of the first batch.
+        embedded_layers: Parts of the network, by their names in torch, whose outputs are the features; None: what the heads
+            are given.
+        embedded_labels: A text file with a label of each of these images in a line; None: their targets.
 
     Raises:
         ConfigError: When the package tensorboard is not installed.
     """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError(not_installed("logging=tensorboard", "tensorboard"))
+    if found := problems("tensorboard"):
+        raise ConfigError(found)
     # The last parts of the folder name the record and its stage.
     place = folder if log_dir is None else Path(log_dir).expanduser() / Path(*folder.parts[-2:])
     return [TensorBoardLogger(place, name="", version="", default_hp_metric=False)]
+
+
+def problems(name: str) -> list[str]:
+    """A sentence where an option of `logging` needs a package that is not installed, to be told before anything is read.
+
+    Args:
+        name: The option's name.
+    """
+    is_missing = name == "tensorboard" and importlib.util.find_spec("tensorboard") is None
+    return [not_installed("logging=tensorboard", "tensorboard")] if is_missing else []

@@ -214,13 +214,13 @@ class FoldModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Bound gradients as the optimizer's section says, else as the trainer's."""
+        """Bound gradients as the optimizer's section says (the norm before single values), else as the trainer's."""
         clip = self._learning.clip
         if clip.clip_norm is not None:
             self.clip_gradients(optimizer, clip.clip_norm, "norm")
-        elif clip.clip_value is not None:
+        if clip.clip_value is not None:
             self.clip_gradients(optimizer, clip.clip_value, "value")
-        else:
+        if clip.clip_norm is None and clip.clip_value is None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(

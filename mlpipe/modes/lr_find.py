@@ -45,7 +45,7 @@ class LrFindScheduler(Scheduler):
         fold: Annotated[int, ">= 0"],
         start: Annotated[float, "> 0"],
         end: Annotated[float, "> 0"],
-        steps: Annotated[int, ">= 20"],
+        steps: Annotated[int, ">= 3"],
         smoothing: Annotated[float, ">= 0", "< 1"],
         stop_factor: Annotated[float, "> 1"],
         suggest: Literal["steepest", "valley"],

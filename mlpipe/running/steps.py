@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,10 +102,13 @@ class Follower:
     Attributes:
         run: Told the run's name when its folder exists.
         epoch: Told the fold's position, the epoch, the most epochs of a fold and the monitor after every epoch.
+        history: Told the fold and all its epochs so far before each one and at the end, where this process trains; None:
+            nobody is.
     """
 
     run: Callable[[str], None]
     epoch: Callable[[int, int, int, float], None]
+    history: Callable[[int, Sequence[Mapping[str, float]]], None] | None = None
 
 
 @dataclass(frozen=True)

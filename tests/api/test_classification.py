@@ -290,7 +290,9 @@ def test_the_range_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     cfg.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu"]
     ds = proteins(tmp_path)
     finder = cfg.lr_find(ds, start_lr=0.00001, end_lr=1, epochs=8)
-    assert finder.lrs[0] == pytest.approx(0.00001) and len(finder.lrs) == len(finder.losses)
+    # Three batches in each of eight epochs: at each step the rate grows by the 24th root of the whole range, 1e5.
+    assert finder.lrs == pytest.approx([1e-5 * 1e5 ** (step / 24) for step in range(len(finder.losses))])
+    assert 3 < len(finder.lrs) <= 24
     finder.plot_loss(n_skip_beginning=2, n_skip_end=0)
     finder.plot_loss_change(sma=3, n_skip_beginning=2, n_skip_end=5, y_lim=(-0.01, 0.01))
     plt.close("all")

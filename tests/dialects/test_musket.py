@@ -136,6 +136,51 @@ def test_sigmoid_heads_are_one_head_of_labels() -> None:
     assert "did you mean 'softsign'" in problems(**{**heads, "activation": "softsgn"})
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "none", "relu"])
+def test_categorical_accuracy_is_for_any_activation(activation: str) -> None:
+    keys = {"activation": activation, "loss": "mse", "metrics": ["categorical_accuracy"], "callbacks": {}}
+    found = changed(**keys, primary_metric="val_categorical_accuracy", primary_metric_mode="max").native
+    assert found["metrics"]["monitor"] in ("val/top1_accuracy", "val/out0_top1_accuracy")
+    assert found["metrics"]["direction"] == "max"
+
+
+def test_sigmoid_heads_whose_largest_output_counts_stay_apart() -> None:
+    heads = {"classes": [4, 4], "activation": ["sigmoid", "sigmoid"], "loss": ["binary_crossentropy"] * 2}
+    found = changed(**heads, metrics=["binary_accuracy", "categorical_accuracy"], callbacks={})
+    assert found.chosen()["loss"] == "heads"
+    assert [part["metrics"] for part in found.native["loss"]["parts"]] == [
+        ["elementwise_accuracy", "top1_accuracy"]
+    ] * 2
+
+
+def test_callbacks_may_watch_what_training_images_reach() -> None:
+    stop = {"EarlyStopping": {"patience": 1, "monitor": "binary_accuracy"}}
+    found = changed(callbacks=stop)
+    assert found.native["metrics"]["while_training"] is True
+    assert found.chosen()["callbacks"] == ["early_train"]
+    early = found.native["callbacks"]["early_train"]
+    assert (early["watch"], early["watch_direction"], early["min_delta"]) == ("train/accuracy", "max", 0.0)
+    plateau = changed(callbacks={"ReduceLROnPlateau": {"monitor": "loss"}}).native["lr_scheduler"]
+    assert (plateau["watch"], plateau["watch_direction"]) == ("train/loss", "min")
+    # The best epoch goes by validation.
+    lint = [str(line) for line in changed(primary_metric="binary_accuracy").of_fate("lint")]
+    assert any("taken as val_binary_accuracy" in line for line in lint)
+    assert "while_training" not in changed(metrics=None, callbacks={}, primary_metric="val_loss",
+                                           primary_metric_mode="min").native["metrics"]  # fmt: skip
+
+
+def test_what_chooses_the_epoch_and_what_the_report_measures_can_be_watched() -> None:
+    stop = {"EarlyStopping": {"patience": 1, "monitor": "val_macro_f1", "mode": "max"}}
+    bare: dict[str, Any] = {"metrics": ["binary_accuracy"], "callbacks": stop}
+    primary = changed(**bare, primary_metric="val_macro_f1", final_metrics=["macro_f1"])
+    for found in (primary, changed(**bare, final_metrics=["macro_f1"])):
+        assert found.native["callbacks"]["early"]["watch"] == "val/soft_macro_f1"
+        assert "nothing computes" not in "\n".join(map(str, found.report))
+    assert "callbacks.EarlyStopping.monitor: nothing computes it" in problems(**bare)
+    # Some epoch has to be chosen by something that is named.
+    assert "primary_metric: nothing computes it" in problems(**bare, primary_metric="val_macro_f1")
+
+
 def test_heads_of_several_sizes_and_activations_have_a_loss_and_metrics_each() -> None:
     found = changed(
         classes=[4, 3],
@@ -157,10 +202,11 @@ def test_heads_of_several_sizes_and_activations_have_a_loss_and_metrics_each() -
     assert (first["name"], first["expression"], first["metrics"]) == (
         "out0",
         "ce",
-        ["elementwise_accuracy", "accuracy"],
+        ["elementwise_accuracy", "top1_accuracy"],
     )
-    assert (second["expression"], second["metrics"]) == ("bce+0.1*dice", ["elementwise_accuracy"])
-    assert native["metrics"]["monitor"] == "val/out0_accuracy"
+    expected = ["elementwise_accuracy", "top1_accuracy"]
+    assert (second["expression"], second["metrics"]) == ("bce+0.1*dice", expected)
+    assert native["metrics"]["monitor"] == "val/out0_top1_accuracy"
     assert found.chosen()["loss"] == "heads"
 
 
@@ -247,6 +293,51 @@ def test_lint() -> None:
     assert "the wrong way" in lint(primary_metric_mode="min")
     assert "yes-or-no question" in lint(activation="softmax", metrics=["binary_accuracy", "macro_f1"])
     assert "only used with folds_count: 1" in lint(validationSplit=0.1)
+
+
+def test_files_of_the_split_that_differ_from_the_configuration_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "experiments" / "one" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.with_name("config.yaml.holdout_split").write_text(yaml.safe_dump([list(range(15)), list(range(15, 20))]))
+    path.with_name("config.yaml.folds_split").write_text("[[[1], [0]], [[0], [1]]]")
+
+    def lint(**keys: Any) -> list[str]:
+        source = {**yaml.safe_load(README), "dataset": {"getTrain": []}, **keys}
+        found = musket.translate(source, musket.Home.of(path))
+        assert found.native["split"]["folds_file"] == str(path.with_name("config.yaml.folds_split"))
+        return [str(line) for line in found.of_fate("lint") if "_split" in str(line)]
+
+    assert lint(folds_count=2, testSplit=0.25) == []
+    told = "\n".join(lint(folds_count=100, testSplit=0.5))
+    assert "config.yaml.folds_split has 2 folds and wins over 100; remove config.yaml.folds_split to split anew" in told
+    assert "config.yaml.holdout_split holds out 5 of 20 items and wins over 0.5" in told
+    # Without folds_count there are five.
+    assert len(lint(testSplit=0.25)) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("./weights/best-0.0.weights", {"start_from": 0}),
+        ("experiments/one/weights/best-1.1.weights", {"start_from": 1}),
+        ("./one/weights/best-0.1.weights", {"start_from": 1}),
+        # Of the stage itself, or of a neighbour: a file.
+        ("./weights/best-0.2.weights", {"initial_weights": "./weights/best-0.2.weights"}),
+        ("./other/weights/best-0.1.weights", {"initial_weights": "{root}/experiments/other/weights/best-0.1.weights"}),
+        ("../other/weights/best-0.1.weights", {"initial_weights": "{root}/experiments/other/weights/best-0.1.weights"}),
+    ],
+)
+def test_weights_of_an_earlier_stage_and_of_a_neighbour(tmp_path: Path, given: str, expected: dict[str, Any]) -> None:
+    path = tmp_path / "experiments" / "one" / "config.yaml"
+    other = tmp_path / "experiments" / "other" / "weights" / "best-0.1.weights"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+    stages = [{"epochs": 1}, {"epochs": 1}, {"epochs": 1, "initial_weights": given}]
+    found = musket.translate({**yaml.safe_load(README), "stages": stages}, musket.Home.of(path))
+    last = found.native["stages"]["list"][2]
+    wanted = {key: one.format(root=tmp_path) if isinstance(one, str) else one for key, one in expected.items()}
+    assert {key: last[key] for key in ("start_from", "initial_weights") if key in last} == wanted
+    assert all(stage["keep"] for stage in found.native["stages"]["list"])
 
 
 def test_common_yaml_is_merged() -> None:
@@ -444,6 +535,18 @@ def test_a_mistyped_function_and_a_missing_module_are_mentioned(tmp_path: Path) 
 
     assert not lint({"dataset": {"getTrain": [3]}})
     assert not lint({"dataset": {"DirectoryDataSet": ["images"]}})
+    # With all other mistakes, before anything begins.
+    with pytest.raises(ConfigError) as caught:
+        lint({"dataset": {"getTrian": [3]}, "batch": "many", "optimizer": "Adm"})
+    assert [one.partition(",")[0] for one in sorted(caught.value.problems)] == [
+        "batch: must be a whole number >= 1",
+        "dataset: no function of the project's modules has this name",
+        "optimizer: unknown optimizer",
+    ]
+    # One that is given a value, or may be made while the modules run.
+    (tmp_path / "modules" / "more.py").write_text("getMore = make()\nif True:\n    getOther = 3\n")
+    assert not lint({"dataset": {"getMore": [3]}}) and not lint({"dataset": {"getOther": [3]}})
+    (tmp_path / "modules" / "more.py").write_text("globals()['getMade'] = 3\n")
     (line,) = lint({"dataset": {"getTrian": [3]}})
     assert line == "dataset: no function of the project's modules is called getTrian; did you mean 'getTrain'?"
     (line,) = lint({"dataset": {"elsewhere": [3]}, "imports": ["data", "further"]})

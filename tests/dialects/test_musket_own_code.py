@@ -49,6 +49,32 @@ def test_functions_of_the_project(tmp_path: Path) -> None:
     assert {found.native[key]["modules"] for key in ("loss", "arch", "tta")} == {modules}
 
 
+@pytest.mark.parametrize(
+    ("made", "key", "unknown"),
+    [
+        ("def MyNet(depth=1): ...", "depth", False),
+        ("def MyNet(depth=1): ...", "lss", True),
+        ("def MyNet(depth=1): ...", "width", True),
+        ("def MyNet(depth=1, **rest): ...", "width", False),
+        # What looks like a key of the file, where the function does not name it.
+        ("def MyNet(depth=1, **rest): ...", "lss", True),
+        ("def MyNet(lss, **rest): ...", "lss", False),
+        ("class MyNet:\n    def __init__(self, depth): ...", "depth", False),
+        ("class MyNet:\n    def __init__(self, depth): ...", "width", True),
+    ],
+)
+def test_keys_of_a_network_are_those_that_it_takes(tmp_path: Path, made: str, key: str, unknown: bool) -> None:
+    folder = musket_project.make(tmp_path)
+    (tmp_path / "modules" / "nets.py").write_text(made)
+    source = {**yaml.safe_load(musket_project.CONFIG), "architecture": "MyNet", key: 3}
+    if unknown:
+        with pytest.raises(ConfigError, match=f"^{key}: unknown key"):
+            musket.translate(source, musket.Home.of(folder / "config.yaml"))
+    else:
+        found = musket.translate(source, musket.Home.of(folder / "config.yaml"))
+        assert found.native["arch"]["arguments"] == {key: 3}
+
+
 def test_a_loss_of_a_stage(tmp_path: Path) -> None:
     found = translated(tmp_path, stages=[{"epochs": 1}, {"epochs": 1, "loss": "tight_loss"}])
     node = found.native["stages"]["list"][1]["loss"]

@@ -12,7 +12,7 @@ import torch
 
 from mlpipe.arch import weights
 from mlpipe.config.schema import Stage
-from mlpipe.errors import DataError, Interrupted
+from mlpipe.errors import ConfigError, DataError, Interrupted
 from mlpipe.learn import fit, stages
 from mlpipe.learn.build.network import build_network
 from mlpipe.learn.job import FoldJob, Watch
@@ -205,6 +205,35 @@ def test_a_stage_that_keeps_its_own_weights_is_what_the_next_one_starts_from(tmp
     assert not [found for found in integrity.of_record(one.files.project, record) if found.is_wrong]
     records.without_weights(one.files.project, record, "taken away")
     assert records.kept_stages(folder) == []
+
+
+def test_a_stage_may_start_from_an_earlier_one(tmp_path: Path) -> None:
+    base = ["lr_scheduler=none", "optimizer=sgd", "metrics.monitor=val/loss"]
+    # The second stage breaks what the first one learned, the third one goes back and moves nothing.
+    stages_of = "{epochs:1,lr:1e-2,keep:true},{epochs:1,lr:10.0,keep:true},{epochs:1,lr:1e-12,keep:true,start_from:0}"
+    one = job(tmp_path, *base, f"stages.list=[{stages_of}]")
+    fit.fit(one, Watch())
+    folder = one.files.project.model_dir("digits", "record")
+    first, second, third = (weights.read(records.stage_weights(folder, stage)) for stage in range(3))
+    head = "heads.target.weight"
+    assert not torch.equal(first[head], second[head])
+    torch.testing.assert_close(third[head], first[head])
+
+
+@pytest.mark.parametrize(
+    ("listed", "sentence"),
+    [
+        ("[{epochs:1},{epochs:1,start_from:0}]", "stages.list\\[1\\].start_from: stage 0 does not keep its weights"),
+        ("[{epochs:1,keep:true},{epochs:1,start_from:1}]", "must be the number of an earlier stage, got 1"),
+        (
+            "[{epochs:1,keep:true},{epochs:1,start_from:0,initial_weights:a}]",
+            "stages.list\\[1\\].initial_weights names a file",
+        ),
+    ],
+)
+def test_what_a_stage_cannot_start_from(tmp_path: Path, listed: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        job(tmp_path, f"stages.list={listed}")
 
 
 def test_what_stages_keep_survives_an_interruption(saves_every_epoch: None, tmp_path: Path) -> None:

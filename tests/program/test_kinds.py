@@ -110,7 +110,7 @@ def test_a_term_that_takes_no_weights_is_named(table: Path, capsys: pytest.Captu
             ["augmentations.device.pipeline=[{_target_:torchvision.transforms.v2.MixUp,num_classes:2}]"],
             "use mlpipe.data.augment.batches.mixup",
         ),
-        (["optimizer.clip_norm=1", "optimizer.clip_value=1"], "bounds the gradients too; leave one of them out"),
+        (["optimizer.clip_norm=1", "trainer.gradient_clip_val=1"], "bounds the gradients too; leave one of them out"),
         (["lr_scheduler=piecewise", "lr_scheduler.ratios=[1]"], "lr_scheduler.ratios: do not fit the boundaries"),
         (["lr_scheduler=plateau", "lr_scheduler.watch=val/acuracy"], "lr_scheduler.watch: no metric of classification"),
         (

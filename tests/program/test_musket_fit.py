@@ -113,8 +113,30 @@ def test_mistakes_end_with_2_and_leave_nothing(project: Path, capsys: pytest.Cap
     assert not (project / "results").exists()
 
 
+def _tables_agree_with_the_summary(folder: Path, summary: Any) -> None:
+    """Accuracies by hand from the tables of what is true and predicted."""
+
+    def table(name: str) -> list[list[str]]:
+        with (folder / "predictions" / name).open(newline="") as file:
+            return list(csv.reader(file))
+
+    for stage in (0, 1):
+        by_hand = []
+        for fold in (0, 1):
+            true, found = (table(f"validation{fold}.{stage}-{kind}.csv") for kind in ("gt", "pt"))
+            assert true[0] == found[0] and len(true) == len(found) == 9
+            assert all(row[0].startswith("item") and row[1 + int(row[0][4:]) % 2] == "1" for row in true[1:])
+            by_hand.append(np.mean([one == other for one, other in zip(true[1:], found[1:], strict=True)]))
+        assert summary["stages"][stage]["categorical_accuracy"]["mean"] == pytest.approx(np.mean(by_hand))
+        held = [table(f"holdout-0_1.{stage}-{kind}.csv") for kind in ("gt", "pt")]
+        accuracy = np.mean([one == other for one, other in zip(held[0][1:], held[1][1:], strict=True)])
+        assert summary["stages"][stage]["categorical_accuracy_holdout"] == pytest.approx(accuracy)
+
+
 def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = project / "experiments" / "first"
+    with (folder / "config.yaml").open("a") as file:
+        file.write("dumpPredictionsToCSV: true\n")
     assert cli.main(["fit", *ON_CPU]) == 0
     summary = yaml.safe_load((folder / "summary.yaml").read_text())
     assert summary["completed"] is True and summary["folds"] == [0, 1] and len(summary["stages"]) == 2
@@ -125,7 +147,12 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
         for stage in (0, 1):
             with (folder / "metrics" / f"metrics-{fold}.{stage}.csv").open() as file:
                 rows = list(csv.DictReader(file))
-            assert list(rows[0]) == ["epoch", "loss", "lr", "val_categorical_accuracy", "val_loss", "val_macro_f1"]
+            measured = ["loss", "lr", "macro_f1", "val_categorical_accuracy", "val_loss", "val_macro_f1"]
+            assert list(rows[0]) == ["epoch", "categorical_accuracy", *measured]
+            # Shares of so few images.
+            assert float(rows[0]["categorical_accuracy"]) * 8 == pytest.approx(
+                round(float(rows[0]["categorical_accuracy"]) * 8)
+            )
             assert [row["epoch"] for row in rows] == ["0"]
         assert len(list((folder / "weights").glob(f"best-{fold}.*.weights"))) == 2
     stay, held = yaml.safe_load((folder / "config.yaml.holdout_split").read_text())
@@ -138,6 +165,7 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
         with Image.open(folder / "examples" / str(stage) / str(fold) / "epoch_0.jpg") as grid:
             assert grid.format == "JPEG" and min(grid.size) > 96
 
+    _tables_agree_with_the_summary(folder, summary)
     capsys.readouterr()
     assert cli.main(["fit", *ON_CPU]) == 0
     assert "every experiment is finished" in capsys.readouterr().out

@@ -73,6 +73,24 @@ def test_what_cannot_be_run_ends_with_2(project: Path, capsys: pytest.CaptureFix
     assert "task puzzled: nothing says what this parameter is, got 'what'" in capsys.readouterr().err
 
 
+def test_tasks_that_an_experiment_cannot_run_are_told_before_it_trains(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project / "experiments" / "first"
+    text = (folder / "config.yaml").read_text().replace("testSplit: 0.2\n", "batch: many\n")
+    (folder / "config.yaml").write_text(text.replace("batch: 8\n", ""))
+    assert cli.main(["fit", "--name", "first", "--launch_tasks", "True", "optimizer.lr=3"]) == 2
+    told = capsys.readouterr().err
+    (folder / "config.yaml").write_text(text.replace("batch: many\n", ""))
+    assert "optimizer.lr: is not for mml fit, which goes by the experiments' files; write mml fit --overrides" in told
+    assert "first: batch: must be a whole number >= 1, got 'many'" in told
+    assert cli.main(["fit", "--name", "first", "--launch_tasks", "True"]) == 2
+    told = capsys.readouterr().err
+    assert "first: task puzzled: nothing says what this parameter is, got 'what'" in told
+    assert "first: task predict_holdout: this configuration has no holdout, got 'holdout'; add testSplit: 0.2" in told
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml"]
+
+
 def test_code_of_another_folder_is_not_run(
     project: Path,
     monkeypatch: pytest.MonkeyPatch,

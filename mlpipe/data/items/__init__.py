@@ -80,6 +80,8 @@ dataset_provider, dataset_preprocessor = _marking("dataset_provider"), _marking(
 dataset_transformer, augmenter = _marking("dataset_transformer"), _marking("augmenter")
 keras_loss, keras_metric, final_metric = _marking("keras_loss"), _marking("keras_metric"), _marking("final_metric")
 task, after_fit = _marking("task"), _marking("after_fit")
+# Nothing is downloaded, so that what is to follow a download is never called by itself.
+after_download = _marking("after_download")
 
 
 # Networks, losses, metrics and activations that a program in Python gives a name, as Keras's registry of custom objects.
@@ -101,6 +103,9 @@ def item_of(data_set: Any, index: int) -> Any:
     """
     try:
         return data_set[index]
+    except DataError:
+        # It says already what fails, such as a step of a chain.
+        raise
     except Exception as error:
         wrong = f"cannot be read ({in_short(error)})"
         raise DataError(

@@ -15,7 +15,7 @@ from mlpipe import files
 from mlpipe.data import user_code
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.data.items.derived_sets import Derived
-from mlpipe.errors import DataError, in_short, problem
+from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 
 # Entries of a chain that are no functions of the user's own.
 BUILT_IN = (
@@ -83,9 +83,18 @@ class Chain:
             return made
         function = user_code.chosen(name, dict(self.functions), _KEY)
         listed, named = (given, {}) if isinstance(given, list) else ([], dict(given))
+        # Every step may have a name, and may go on with what named ones made, unless its function means something else.
+        own = {key: named.pop(key) for key in ("name", "inputs") if key in named and not _has_parameter(function, key)}
+        made = self._made(name, function, self._inputs(own.get("inputs"), data_set), listed, named)
+        if "name" in own:
+            self.named[str(own["name"])] = made
+        return made
+
+    @staticmethod
+    def _made(name: str, function: Any, data_set: Any, listed: list[Any], named: dict[str, Any]) -> Any:
+        """The set that a function of the user's own makes of another one."""
         if is_marked(function, "dataset_transformer"):
-            made = called(_KEY, name, function, data_set, *listed, **named)
-            return made
+            return called(_KEY, name, function, data_set, *listed, **named)
         if inspect.isclass(function):
             return _Mapped(data_set, name, called(_KEY, name, function, *listed, **named), [], {})
         return _Mapped(data_set, name, function, listed, named)
@@ -105,7 +114,13 @@ class Chain:
     def _inputs(self, names: Any, data_set: Any) -> Any:
         if not names:
             return data_set
-        found = [user_code.chosen(str(one), self.named, f"{_KEY}: inputs") for one in names]
+        wanted = [str(one) for one in (names if isinstance(names, list) else [names])]
+        for one in wanted:
+            if one not in self.named:
+                known = listing(self.named) if self.named else "none: give one of them name: NAME"
+                fix = did_you_mean(one, self.named, otherwise=f"named steps before it are {known}")
+                raise DataError(problem(f"{_KEY}: inputs", "no step before it has this name", got=one, fix=fix))
+        found = [self.named[one] for one in wanted]
         return found[0] if len(found) == 1 else _Each(found[0], found)
 
 
@@ -229,6 +244,13 @@ class _OnDisk(_Over):
         made: PredictionItem = self._inner[item]
         _write(path, made)
         return made
+
+
+def _has_parameter(function: Callable[..., Any], name: str) -> bool:
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def _takes_items(function: Callable[..., Any]) -> bool:

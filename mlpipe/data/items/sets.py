@@ -1,4 +1,7 @@
-"""Built-in data sets of `mlpipe.data.items`: images in a folder, tables of images with one or many classes."""
+"""Built-in data sets of `mlpipe.data.items`: images in a folder, tables of images with one or many classes.
+
+Relative paths that code of a project gives are those below its `data` folder, where they lie there.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from PIL import Image
 from mlpipe.data import spelling, visible_files
 from mlpipe.data.decoding import images
 from mlpipe.data.items import PredictionItem
+from mlpipe.data.items.project_folder import in_data
 from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 __all__ = [
@@ -62,8 +66,9 @@ class _Table(Images):
     """Rows of a table: a column of images and one of classes."""
 
     def __init__(self, image_path: str | list[str], csv_path: str, column: str, targets: str) -> None:
-        folders = [Path(one) for one in (image_path if isinstance(image_path, list) else [image_path])]
-        rows = _rows(Path(csv_path))
+        named = image_path if isinstance(image_path, list) else [image_path]
+        folders = [Path(in_data(str(one))) for one in named]
+        rows = _rows(Path(in_data(str(csv_path))))
         for name in (column, *targets.split("|")):
             if rows and name not in rows[0]:
                 fix = did_you_mean(name, rows[0], otherwise=f"the columns are {listing(rows[0])}")
@@ -189,7 +194,7 @@ class DirectoryDataSet(Noted):
     """
 
     def __init__(self, path: Any) -> None:
-        base = Path(path)
+        base = Path(in_data(str(path)))
         if not base.is_dir():
             raise DataError(problem("path", "there is no such folder", got=str(path), fix="name a folder of images"))
         self._files = [file for file in visible_files.entries(base) if file.suffix.lower() in _SUFFIXES]
@@ -211,7 +216,7 @@ class FolderClassificationDataSet(Images):
     """
 
     def __init__(self, imagePath: str) -> None:  # noqa: N803
-        base = Path(imagePath)
+        base = Path(in_data(str(imagePath)))
         if not base.is_dir():
             raise DataError(problem("task.train", "there is no such folder", got=imagePath, fix="name a folder"))
         folders = visible_files.folders(base)

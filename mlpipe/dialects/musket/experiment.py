@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from mlpipe.dialects.musket.experiment_networks import Batch as Batch
 from mlpipe.dialects.musket.experiment_networks import Map as Map
 from mlpipe.dialects.musket.experiment_networks import Networks, batch_of
 from mlpipe.dialects.musket.finder import Finder
-from mlpipe.errors import DataError, ProjectError, listing, problem
+from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
 from mlpipe.running import launch
 from mlpipe.runs import predictions
 from mlpipe.runs.records import ModelRecord
@@ -108,7 +109,7 @@ class Experiment:
         unfinished = experiment_files.unfinished(self._project) if self._resumes else None
         if unfinished is not None and experiment_files.goes_on_as(unfinished, prepared.run_config):
             prepared = launch.prepare(launch.Command("train", [f"continue={unfinished.name}", *self._common(None)[1:]]))
-        launch.execute(prepared)
+        launch.execute(prepared, follower=experiment_files.follower(path, self._project))
         return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]
 
     def setAllowResume(self, allow: bool) -> None:  # noqa: N802
@@ -163,6 +164,24 @@ class Experiment:
         """Names that `get_dataset` knows."""
         return [*(self._source.get("datasets") or {}), "dataset", "train", "validation", "holdout"]
 
+    def problems_of_data(self, key: str, name: str) -> list[str]:
+        """A sentence where the experiment cannot have a data set, told without reading one or training.
+
+        Args:
+            key: Names who wants it.
+            name: As for `get_dataset`.
+        """
+        part = _PART.fullmatch(name)
+        if part is None and name not in self.data_names:
+            fix = did_you_mean(name, self.data_names, otherwise=f"there are {listing(self.data_names)}")
+            return [problem(key, "there is no such data set", got=name, fix=fix)]
+        parts = self._source.get("dataset")
+        is_there = "holdout" in self._source or (isinstance(parts, dict) and "holdout" in parts)
+        is_there = is_there or bool(self._source.get("testSplit")) or name in (self._source.get("datasets") or {})
+        if name == "holdout" and not is_there:
+            return [problem(key, "this configuration has no holdout", got=name, fix="add testSplit: 0.2")]
+        return []
+
     def task_arguments(self, name: str) -> dict[str, Any]:
         """Arguments of a task by name, from the configuration's `tasks`."""
         said = self._source.get("tasks") or {}
@@ -203,8 +222,11 @@ class Experiment:
             raise DataError(problem("stage", "a range test is of the first stage", got=stage, fix="use 0"))
         ds = self.get_dataset(ds) if isinstance(ds, str) else ds
         chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else list(foldsToExecute or [0])
-        steps = max(20, round(self._train_size(ds) * subsample / int(self._source.get("batch", 8))) * epochs)
-        keys = [f"mode.start={start_lr!r}", f"mode.end={end_lr!r}", f"mode.steps={steps}", f"mode.fold={chosen[0]}"]
+        batches = math.ceil(self._train_size(ds) * subsample / int(self._source.get("batch", 8)))
+        steps = max(3, batches * epochs)
+        # The rate is multiplied by the n-th root of the whole range at each of n steps, so that the last one begins there.
+        last = start_lr * (end_lr / start_lr) ** ((steps - 1) / steps)
+        keys = [f"mode.start={start_lr!r}", f"mode.end={last!r}", f"mode.steps={steps}", f"mode.fold={chosen[0]}"]
         facts = launch.execute(front.prepared("lr_find", [*self._common(ds), *keys, *self.overrides]))
         with Path(facts["file"]).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,15 +14,16 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.config import snapshot
-from mlpipe.config.schema import RunConfig
+from mlpipe.config.schema import OPTIONAL_SECTIONS, RECIPE_SECTIONS, RunConfig
 from mlpipe.data import user_code
 from mlpipe.dialects import musket
 from mlpipe.dialects.musket import comparison_table as metrics_tables
 from mlpipe.dialects.musket import files as layout
-from mlpipe.dialects.musket import search_files
+from mlpipe.dialects.musket import prediction_tables, search_files
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.reports import gallery
 from mlpipe.running import tasks
+from mlpipe.running.steps import Follower
 from mlpipe.runs import journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -80,6 +82,19 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
     if names:
         return [known[name] for name in names]
     return [folder for folder in known.values() if not search_files.is_trial(folder)]
+
+
+def keys_of_recipes(run_config: RunConfig, mode: str) -> list[str]:
+    """A sentence for every key of a recipe that the command line names, where the experiments' files say how to learn.
+
+    Args:
+        run_config: The checked configuration.
+        mode: The mode's name.
+    """
+    learned = {*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages", "trainer", "task", "seed", "sys", "logging", "healing"}
+    named = sorted(key for key in run_config.given or () if key.partition(".")[0] in learned)
+    fix = f'write mml {mode} --overrides "KEY=VALUE"'
+    return [problem(key, f"is not for mml {mode}, which goes by the experiments' files", fix=fix) for key in named]
 
 
 def home_of(config: Path) -> musket.Home:
@@ -162,7 +177,32 @@ def trained(config: Path, project: Project) -> list[ModelRecord]:
         project: Where its records are.
     """
     stored, run = records.load_all(project), search_files.best_run(config.parent)
-    return records.latest_cross_validation([one for one in stored if run is None or one.run == run])
+    return _cross_validation(project, [one for one in stored if run is None or one.run == run])
+
+
+def _cross_validation(project: Project, stored: Sequence[ModelRecord]) -> list[ModelRecord]:
+    """The newest record of each fold that was trained as the newest one was.
+
+    The first training writes the files of the split and the next ones read them, which is the same split.
+    """
+    if not stored:
+        return []
+    newest = max(stored, key=lambda one: one.number)
+    alike = [
+        one
+        for one in stored
+        if one.recipe == newest.recipe
+        or (one.task == newest.task and _recipe_of(project, one) == _recipe_of(project, newest))
+    ]
+    return records.newest_folds(alike)
+
+
+def _recipe_of(project: Project, record: ModelRecord) -> dict[str, Any]:
+    """What decides what a record learned, whether its split was drawn or read from the files that were written of it."""
+    tree = files.read_yaml(project.model_dir(record.pivot, record.id) / records.CONFIG_FILE)
+    found = {key: tree.get(key) for key in (*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages", "seed", "healing")}
+    split = {key: value for key, value in (found["split"] or {}).items() if key not in ("folds_file", "test_file")}
+    return {**found, "split": split}
 
 
 def report(
@@ -184,7 +224,7 @@ def report(
     Raises:
         ProjectError: When nothing was trained.
     """
-    found = records.latest_cross_validation(records.load_all(project)) if found is None else found
+    found = _cross_validation(project, records.load_all(project)) if found is None else found
     if not found:
         fix = f"mml fit --name {config.parent.name}"
         raise ProjectError(problem(str(config.parent), "nothing was trained yet", fix=fix))
@@ -199,9 +239,40 @@ def report(
     own = own_metrics.measures(config_of_run.recipe.metrics, kind, outputs)
     own |= by_output.measures_of(config_of_run.recipe.loss, kind, outputs)
     images = partial(_images, config_of_run, found[0])
-    trained = layout.Trained(project, found, names, native, own, images, subsample)
+    split = _split(config_of_run, found[0])
+    trained = layout.Trained(
+        project, found, names, native, own, images, subsample, split, _named_for_training(source, names)
+    )
+    if source.get("dumpPredictionsToCSV") and kind != "segmentation":
+        prediction_tables.write(config.parent, trained)
     summary = layout.write(config.parent, config.name, trained)
     return summary, layout.result(summary, trained)
+
+
+def follower(config: Path, project: Project) -> Follower:
+    """Who writes an experiment's metrics and weights while it is trained.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its records are.
+    """
+    source = source_of(config)
+    names = musket.names_of(source, home_of(config))
+    progress = layout.Progress(config.parent, project, names, _named_for_training(source, names))
+    return Follower(progress.begun, lambda *facts: None, progress.epochs)
+
+
+def _named_for_training(source: Mapping[str, Any], names: Mapping[str, str]) -> frozenset[str]:
+    """The metrics that `metrics` lists, which are measured of training images too; also each head's own."""
+    given = source.get("metrics") or []
+    listed = {str(name).removeprefix("val_") for name in (given if isinstance(given, list) else [given])}
+    return frozenset(name for name in names.values() if {name, re.sub(r"^out\d+_", "", name)} & listed)
+
+
+def _split(config_of_run: RunConfig, record: ModelRecord) -> layout.Split:
+    """The split that a record was trained with, of all folds."""
+    task = tasks.named(record.pivot, config_of_run.data_dir)
+    return layout.Split.of(task.samples, tasks.split_of(tasks.config_of(config_of_run, record), task))
 
 
 def _images(config_of_run: RunConfig, record: ModelRecord, rows: list[int]) -> tuple[Any, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
+from mlpipe.data.splits import methods
+from mlpipe.data.splits.methods import TEST
+from mlpipe.data.task import Samples
 from mlpipe.dialects.musket import example_grids
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
@@ -23,6 +28,10 @@ from mlpipe.runs import maps, predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
+log = logging.getLogger("mlpipe")
+
+# The folder of files of folds and stages that an experiment has no more.
+OUTDATED = "outdated"
 Row = dict[str, float]
 # Logits and targets of some images.
 Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
@@ -44,6 +53,8 @@ class Trained:
         images: The pixels of some rows of the task, shape (n, height, width, channels), and their targets, of masks class
             numbers (n, height, width); None: no pictures are drawn.
         subsample: The share of the training images that an epoch had.
+        split: The rows of each fold; None: the files of the split are not written.
+        train: Musket's names of the metrics that are measured of training images too.
     """
 
     project: Project
@@ -53,6 +64,86 @@ class Trained:
     own: Mapping[str, Measure] = field(default_factory=dict)
     images: Images | None = None
     subsample: float = 1.0
+    split: Split | None = None
+    train: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Split:
+    """How an experiment's items were split, as its files number them.
+
+    Attributes:
+        holdout: The rows that stay and those of the holdout, among all items; None: there is none that was drawn.
+        folds: The rows that each fold learns from and is validated on, numbered among those that stay; of all folds,
+            whichever were trained.
+    """
+
+    holdout: tuple[list[int], list[int]] | None
+    folds: list[tuple[list[int], list[int]]]
+
+    @staticmethod
+    def of(samples: Samples, split: methods.Split) -> Split:
+        """The split of a task; items that every fold learns have no number.
+
+        Args:
+            samples: The task's samples.
+            split: Their folds.
+        """
+        pool = np.flatnonzero((split.fold >= 0) & (split.fold < split.n_folds))
+        held = np.flatnonzero((split.fold == TEST) & ~samples.in_part("test"))
+        places = {row: place for place, row in enumerate(sorted([*pool.tolist(), *held.tolist()]))}
+        drawn = ([places[row] for row in pool.tolist()], [places[row] for row in held.tolist()]) if len(held) else None
+        own = [split.fold[pool] == fold for fold in split.validated]
+        return Split(drawn, [(np.flatnonzero(~val).tolist(), np.flatnonzero(val).tolist()) for val in own])
+
+
+@dataclass
+class Progress:
+    """What a training writes into an experiment's folder while it runs: each epoch's metrics, and weights fold by fold.
+
+    Attributes:
+        folder: The experiment's folder.
+        project: Where its records are.
+        names: Musket's name of each native metric.
+        train: Musket's names of the metrics that are measured of training images too.
+        run: The run's name, once it has begun.
+    """
+
+    folder: Path
+    project: Project
+    names: Mapping[str, str]
+    train: frozenset[str]
+    run: str = ""
+    _fold: int | None = None
+
+    def begun(self, run: str) -> None:
+        """The run has a name."""
+        self.run = run
+
+    def epochs(self, fold: int, rows: Sequence[Mapping[str, float]]) -> None:
+        """A fold has learned for so many epochs; when it begins, the fold before is a record."""
+        _write_metrics(self.folder, fold, [dict(row) for row in rows], self.names, self.train)
+        if fold != self._fold:
+            self._fold = fold
+            for record in records.load_all(self.project):
+                if record.run == self.run:
+                    home = self.project.model_dir(record.pivot, record.id)
+                    _write_weights(self.folder, home, record, _rows(home / records.METRICS_FILE))
+
+
+def _write_metrics(
+    folder: Path, fold: int, rows: Sequence[Row], names: Mapping[str, str], train: Collection[str]
+) -> None:
+    for stage in range(_stages(rows)):
+        text = _csv(_of_stage(rows, stage), names, train)
+        files.write_text(folder / f"metrics/metrics-{fold}.{stage}.csv", text)
+
+
+def _write_weights(folder: Path, home: Path, record: ModelRecord, rows: Sequence[Row]) -> None:
+    for stage, weights in _weights(home, record, rows).items():
+        target = folder / "weights" / f"best-{record.fold}.{stage}.weights"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, target)
 
 
 def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
@@ -66,19 +157,18 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
     Returns:
         The summary.
     """
+    stages = []
     for record in trained.found:
         home = trained.project.model_dir(record.pivot, record.id)
         rows = _rows(home / records.METRICS_FILE)
-        for stage in range(_stages(rows)):
-            name = f"metrics/metrics-{record.fold}.{stage}.csv"
-            files.write_text(folder / name, _csv(_of_stage(rows, stage), trained.names))
-        for stage, weights in _weights(home, record, rows).items():
-            target = folder / "weights" / f"best-{record.fold}.{stage}.weights"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(weights, target)
+        stages.append(_stages(rows))
+        _write_metrics(folder, record.fold, rows, trained.names, trained.train)
+        _write_weights(folder, home, record, rows)
         if trained.images is not None and (home / records.EXAMPLES_FILE).is_file():
             example_grids.draw(folder / "examples", record, home / records.EXAMPLES_FILE, trained.images)
-    _write_splits(folder, config, trained)
+    if trained.split is not None:
+        _write_splits(folder, config, trained.split)
+        _put_away(folder, len(trained.split.folds), max(stages, default=0))
     found = summary(config, trained)
     files.write_text(folder / "summary.yaml", files.yaml_text(found))
     return found
@@ -107,7 +197,8 @@ def summary(config: str, trained: Trained) -> dict[str, Any]:
         "subsample": trained.subsample,
         "folds": [one.fold for one in trained.found],
         "stages": stages,
-        "allStages": together,
+        # A copy: what stands twice in YAML as one would be written with an anchor, which simple readers do not know.
+        "allStages": copy.deepcopy(together),
     }
 
 
@@ -141,8 +232,8 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     kind = trained.found[0].kind
-    validated = [_together(trained, [(one, stage) for stage in stages], "val") for one in trained.found]
-    held = _together(trained, [(one, stage) for one in trained.found for stage in stages], "test")
+    validated = [together(trained, [(one, stage) for stage in stages], "val") for one in trained.found]
+    held = together(trained, [(one, stage) for one in trained.found for stage in stages], "test")
     known = {**post_kind.of(kind).METRICS, **trained.own}
     for native, name in trained.names.items():
         measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
@@ -163,9 +254,9 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
     return found
 
 
-def _together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]], split: str) -> Part | None:
+def together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]], split: str) -> Part | None:
     """The mean prediction of some records' stages for the same images, and the targets; None where one is missing."""
-    parts = [_predicted(trained, one, split, stage) for one, stage in members]
+    parts = [predicted(trained, one, split, stage) for one, stage in members]
     if trained.found[0].kind != "segmentation" or len(parts) < 2 or None in parts:
         return _mixed(parts, trained.found[0].kind)
     assert parts[0] is not None
@@ -205,9 +296,10 @@ def _of_epochs(trained: Trained, histories: Sequence[list[Row]], stage: int) -> 
     }
 
 
-def _predicted(
+def predicted(
     trained: Trained, record: ModelRecord, split: str, stage: int | None = None
 ) -> predictions.Predictions | None:
+    """The stored predictions of a record for a part, or of one of its stages; None where there are none."""
     path = _path(trained, record, stage)
     if not path.is_file() or (record.task, split) not in predictions.contents(path):
         return None
@@ -221,28 +313,25 @@ def _path(trained: Trained, record: ModelRecord, stage: int | None) -> Path:
     return records.stage_predictions(trained.project.model_dir(record.pivot, record.id), stage)
 
 
-def _write_splits(folder: Path, config: str, trained: Trained) -> None:
-    """The split files, where they are not there yet; rows are numbered in the task's order."""
-    val = [_predicted(trained, one, "val") for one in trained.found]
-    if any(one is None for one in val) or len(val) < 1:
-        return
-    held = _predicted(trained, trained.found[0], "test")
-    test_ids = set(held.sample_ids) if held else set()
-    pool = sorted({name for one in val if one for name in one.sample_ids})
-    everything = {name: row for row, name in enumerate(sorted(test_ids | set(pool)))}
-    # A part of the folds does not tell which rows the others validate on.
-    if len(pool) != trained.found[0].counts["train"] + trained.found[0].counts["val"]:
-        return
-    if test_ids:
-        pair = [[everything[name] for name in pool], sorted(everything[name] for name in test_ids)]
-        _write_once(folder / f"{config}.holdout_split", pair)
-    places = {name: place for place, name in enumerate(pool)}
-    folds = []
-    for one in val:
-        assert one is not None
-        own = {places[name] for name in one.sample_ids}
-        folds.append([[place for place in range(len(pool)) if place not in own], sorted(own)])
-    _write_once(folder / f"{config}.folds_split", folds)
+def _write_splits(folder: Path, config: str, split: Split) -> None:
+    """The split files, where they are not there yet."""
+    if split.holdout is not None:
+        _write_once(folder / f"{config}.holdout_split", [list(part) for part in split.holdout])
+    _write_once(folder / f"{config}.folds_split", [[list(part) for part in fold] for fold in split.folds])
+
+
+def _put_away(folder: Path, folds: int, stages: int) -> None:
+    """Move the files of folds and stages that the experiment has no more out of the way of those who average them."""
+    for path in sorted([*folder.glob("metrics/metrics-*.csv"), *folder.glob("weights/best-*.weights")]):
+        fold, _, stage = path.stem.partition("-")[2].partition(".")
+        if not (fold.isdigit() and stage.isdigit()) or (int(fold) < folds and int(stage) < stages):
+            continue
+        target = folder / OUTDATED / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        log.info(
+            f"{path.relative_to(folder)} is of an earlier training with more folds or stages: moved to {OUTDATED}/"
+        )
 
 
 def _write_once(path: Path, content: Any) -> None:
@@ -270,15 +359,24 @@ def _best(rows: Sequence[Row], record: ModelRecord) -> Row:
     return choose(rows, key=lambda row: row[key])
 
 
-def _csv(rows: Sequence[Row], names: Mapping[str, str]) -> str:
-    """An epoch a row, counted from 0 in its stage; the columns in the order of their names."""
+def _csv(rows: Sequence[Row], names: Mapping[str, str], train: Collection[str]) -> str:
+    """An epoch a row, counted from 0 in its stage; the columns in the order of their names.
+
+    Args:
+        rows: The epochs.
+        names: Musket's name of each native metric.
+        train: Those of training images that are written too, beside their loss.
+    """
     plain = []
     for number, row in enumerate(rows):
-        entry = {"lr": row["lr"], **({"loss": row["train/loss"]} if "train/loss" in row else {})}
+        entry = {"lr": row["lr"]}
         for key, value in row.items():
-            if key.startswith("val/"):
-                native = key.removeprefix("val/")
-                entry[f"val_{names.get(native, native)}"] = value
+            part, _, native = key.partition("/")
+            name = names.get(native, native)
+            if part == "val":
+                entry[f"val_{name}"] = value
+            elif part == "train" and (native == "loss" or name in train):
+                entry[name] = value
         plain.append({"epoch": number} | {key: entry[key] for key in sorted(entry)})
     return files.csv_text(plain)
 

@@ -65,6 +65,25 @@ class Home:
             else frozenset()
         )
 
+    def makes_names(self) -> bool:
+        """Whether the project's modules give names as they run, so that not all of them can be read."""
+        files = sorted(self.modules.glob("*.py")) if self.modules else []
+        return any(re.search(r"\b(globals|exec|setattr)\(|import \*|custom", _text(file)) for file in files)
+
+    def assigned(self) -> frozenset[str]:
+        """The names that the project's modules give values to."""
+        files = sorted(self.modules.glob("*.py")) if self.modules else []
+        nodes = [node for file in files for node in ast.walk(_tree(file)) if isinstance(node, ast.Name)]
+        return frozenset(node.id for node in nodes if isinstance(node.ctx, ast.Store))
+
+    def parameters(self, name: str) -> tuple[frozenset[str], bool] | None:
+        """The parameters of a function or class of the modules, and whether it takes any others; None: not to be told."""
+        for file in sorted(self.modules.glob("*.py")) if self.modules else []:
+            for node in _tree(file).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+                    return _parameters(node)
+        return None
+
     def common(self) -> dict[str, Any]:
         """Content of the project's `common.yaml`.
 
@@ -83,14 +102,33 @@ class Home:
         return found
 
 
-def _defined(file: Path) -> list[str]:
+def _text(file: Path) -> str:
     try:
-        tree = ast.parse(file.read_bytes(), str(file))
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _tree(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes(), str(file))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         # Whoever runs the file says what is wrong with it.
-        return []
-    nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        return ast.Module([], [])
+
+
+def _defined(file: Path) -> list[str]:
+    nodes = [node for node in _tree(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     return [node.name for node in nodes if not node.name.startswith("_")]
+
+
+def _parameters(node: ast.FunctionDef | ast.ClassDef) -> tuple[frozenset[str], bool] | None:
+    if isinstance(node, ast.ClassDef):
+        begin = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+        return None if begin is None else _parameters(begin)
+    given = node.args
+    names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return frozenset(names), given.kwarg is not None
 
 
 def header(text: str) -> str | None:

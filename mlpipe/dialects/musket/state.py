@@ -128,7 +128,13 @@ class State(translation.State):
         alike = (
             len(set(self.heads)) == 1 and self.kind == "multilabel" and losses <= {"binary_crossentropy", "log_loss"}
         )
-        return len(self.heads) > 1 and alike and not changed and not self.is_of_masks
+        return len(self.heads) > 1 and alike and not changed and not self.is_of_masks and not self._has_metrics_of_heads
+
+    @property
+    def _has_metrics_of_heads(self) -> bool:
+        """Whether a metric of the file looks for the largest output, which is each head's own."""
+        given = [self.source.get(key) for key in ("metrics", "final_metrics", "primary_metric", "experiment_result")]
+        return "categorical_accuracy" in str(given)
 
     @property
     def has_parts(self) -> bool:

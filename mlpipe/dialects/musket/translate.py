@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ _ELSEWHERE = (
     "primary_metric_mode", "random_state", "stages", "stratified", "testSplit", "testSplitSeed", "validationSplit",
     "num_seeds", "tasks", "declarations", "preprocessing", "extra_train_data", "dataset_augmenter",
     "manualResize", "bgr", "groupFunc", "pretrain_transform", "hyperparameters", "max_evals", "noTrain",
+    "dumpPredictionsToCSV",
 )  # fmt: skip
 _IGNORED = {
     "verbose": "mml shows progress by itself",
@@ -34,7 +36,6 @@ _IGNORED = {
     "separatePredictions": "predictions are kept for each record",
     "compressPredictionsAsInts": "predictions are kept as they are",
     "compressScale": "predictions are kept as they are",
-    "dumpPredictionsToCSV": "mml predict writes all predictions",
     "showDataExamples": "mml info mode.subroutines=[sample_grid] shows images, examples/ what is predicted",
     "import_tasks": "tasks are found in the modules",
     "run_tasks": "mml task runs tasks",
@@ -76,7 +77,7 @@ def translate(
             _KEYS[key](state, key, value)
         elif key in _IGNORED:
             state.say(key, "ignored", note=_IGNORED[key])
-        elif state.is_own(state.source.get("architecture")) and key not in _ELSEWHERE:
+        elif key not in _ELSEWHERE and _is_of_own_network(state, key):
             state.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
         elif key not in _ELSEWHERE and not _is_of_network(state, key):
             state.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *(["backbone"] if state.is_of_masks else [])))
@@ -164,11 +165,24 @@ def _own_network(state: State, key: str, name: str) -> None:
     state.set("arch.name", name)
     for place, value in state.code().items():
         state.set(f"arch.{place}", value)
-    known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
-    extra = {given: value for given, value in state.source.items() if given not in known}
+    extra = {given: value for given, value in state.source.items() if _is_of_own_network(state, given)}
     if extra:
         state.set("arch.arguments", extra)
     state.say(key, "differs", "arch.name", "it returns a torch module that gives features; pooling and head follow")
+
+
+def _is_of_own_network(state: State, key: str) -> bool:
+    """Whether a key is an argument of a network of the project's own: it has a parameter for it, or takes any.
+
+    What looks like a key of the file is a slip, where the function does not name it.
+    """
+    known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
+    name = str(state.source.get("architecture"))
+    own = next((word for word in (name, name.lower()) if state.is_own(word)), None)
+    if own is None or key in known:
+        return False
+    names_of_it, takes_any = state.home.parameters(own) or (frozenset(), True)
+    return key in names_of_it or (takes_any and not difflib.get_close_matches(key, known, 1, 0.8))
 
 
 def _weights(state: State, key: str, value: Any) -> None:
@@ -379,9 +393,11 @@ def _defaults(state: State) -> None:
     sampling.setdefault("eval_batch_size", 32)
     state.set("mode.nested", False)
     state.set("logging.examples", 16)
-    for key in ("num_seeds", "tasks"):
+    for key, mode in (("num_seeds", "fit"), ("tasks", "task"), ("dumpPredictionsToCSV", "fit")):
         if key in state.source:
-            state.say(key, "ignored", note=f"mml {'fit' if key == 'num_seeds' else 'task'} sees to it")
+            is_of_masks = key == "dumpPredictionsToCSV" and state.is_of_masks
+            note = "maps of masks are no tables; mml predict keeps them" if is_of_masks else f"mml {mode} sees to it"
+            state.say(key, "ignored", note=note)
     if state.source.get("manualResize"):
         before = state.native.pop("preprocessing", {}).get("before")
         state.options["preprocessing"] = "none"

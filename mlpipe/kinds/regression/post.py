@@ -22,8 +22,8 @@ from mlpipe.post.sums import Statistic, divided
 
 __all__ = ["right", "sides"]
 
-METRICS = number_metrics.METRICS
-WITHOUT_INTERVAL: list[str] = []
+METRICS = number_metrics.METRICS | number_metrics.OF_CLASSES
+WITHOUT_INTERVAL = number_metrics.OF_CLASSES
 TRAIN = ["rmse"]
 FINAL = ["rmse", "mae", "r2", "pearson", "spearman"]
 FURTHER: list[str] = []

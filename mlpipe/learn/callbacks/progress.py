@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -109,13 +109,18 @@ class EpochReports(Callback):
     Args:
         score: Told the epoch and the monitor's value, where there is one; what it raises ends the training.
         row: Told the epoch, and the validation's loss and metrics by their names; none where nothing is validated.
+        history: Told all epochs so far, before each one and at the end.
         monitor: The metric's key.
     """
 
     def __init__(
-        self, score: Callable[[int, float], None], row: Callable[[int, dict[str, float]], None], monitor: str
+        self,
+        score: Callable[[int, float], None],
+        row: Callable[[int, dict[str, float]], None],
+        history: Callable[[Sequence[Mapping[str, float]]], None],
+        monitor: str,
     ) -> None:
-        self._score, self._row, self._monitor = score, row, monitor
+        self._score, self._row, self._history, self._monitor = score, row, history, monitor
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report."""
@@ -124,3 +129,11 @@ class EpochReports(Callback):
             self._score(trainer.current_epoch, float(logged[self._monitor]))
         values = {name[4:]: float(value) for name, value in logged.items() if name.startswith("val/")}
         self._row(trainer.current_epoch, values)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the epochs before: the module writes down its row after the callbacks of an epoch's end."""
+        self._history(cast(Any, pl_module).history)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report all epochs."""
+        self._history(cast(Any, pl_module).history)

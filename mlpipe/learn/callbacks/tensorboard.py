@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from mlpipe.config.components import Component
+from mlpipe.errors import ConfigError, counted, did_you_mean, listing, problem
 from mlpipe.learn.module import TARGET
 
 _MOST_FILTERS = 64
@@ -24,7 +27,8 @@ def boards(logging: Component) -> list[Board]:
     """
     keys = {"histograms": 0, "gradients": False, "filters": False, "graph": False, "embeddings": 0}
     options: dict[str, Any] = {key: logging.params.get(key, default) for key, default in keys.items()}
-    return [Board(**options)] if any(options.values()) else []
+    more = {key: logging.params.get(key) for key in ("samples", "embedded_layers", "embedded_labels")}
+    return [Board(**options, **more)] if any(options.values()) else []
 
 
 class Board(Callback):
@@ -36,11 +40,26 @@ class Board(Callback):
         filters: Whether the filters of the first layer come with them as images.
         graph: Whether the graph is written once.
         embeddings: Epochs between two sets of the features of one validation batch; 0: none.
+        samples: Validation images that activations and features are of; None: the first batch.
+        embedded_layers: Names of modules whose outputs are the features; None: what the heads are given.
+        embedded_labels: A file with a label of each image in a line; None: their targets.
     """
 
-    def __init__(self, *, histograms: int, gradients: bool, filters: bool, graph: bool, embeddings: int) -> None:
+    def __init__(
+        self,
+        *,
+        histograms: int,
+        gradients: bool,
+        filters: bool,
+        graph: bool,
+        embeddings: int,
+        samples: int | None = None,
+        embedded_layers: list[str] | None = None,
+        embedded_labels: str | None = None,
+    ) -> None:
         self._every, self._gradients, self._filters = histograms, gradients, filters
         self._graph, self._embeddings = graph, embeddings
+        self._samples, self._layers, self._labels = samples, embedded_layers, embedded_labels
         self._batch: dict[str, Tensor] | None = None
         self._slopes: dict[str, Tensor] = {}
 
@@ -56,9 +75,14 @@ class Board(Callback):
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep the first batch of each validation."""
-        if batch_idx == 0:
-            self._batch = batch
+        """Keep the first batch of each validation, or as many as have the images that are asked for."""
+        most = self._samples
+        if batch_idx == 0 or self._batch is None:
+            self._batch = {key: batch[key] for key in ("images", "target")}
+        elif most is not None and len(self._batch["images"]) < most:
+            self._batch = {key: torch.cat([one, batch[key]]) for key, one in self._batch.items()}
+        if most is not None:
+            self._batch = {key: one[:most] for key, one in self._batch.items()}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what is due."""
@@ -78,11 +102,23 @@ class Board(Callback):
                 # mode the features below would change batch statistics.
                 board.add_graph(_OneOutput(network).eval(), images[:1], use_strict_trace=False)
                 self._graph = False
-            if self._embeddings and epoch % self._embeddings == 0 and hasattr(network, "features") and images.ndim == 4:
-                features = network.features(images)
-                labels = [str(one) for one in self._batch["target"].tolist()]
-                board.add_embedding(features, metadata=labels, global_step=epoch, tag="features")
+            if self._embeddings and epoch % self._embeddings == 0 and images.ndim == 4:
+                self._embed(board, network, images, epoch)
         network.train(was_training)
+
+    def _embed(self, board: Any, network: Any, images: Tensor, epoch: int) -> None:
+        """Write features of the kept images, each with its label."""
+        assert self._batch is not None
+        labels = [str(one) for one in self._batch["target"].tolist()]
+        if self._labels is not None:
+            labels = _lines(self._labels, len(images))
+        found: dict[str, Tensor] = {}
+        if self._layers is None:
+            found = {"features": network.features(images)} if hasattr(network, "features") else {}
+        else:
+            found = _activations(network, images, self._layers)
+        for name, values in found.items():
+            board.add_embedding(values.flatten(1), metadata=labels, global_step=epoch, tag=name.replace("/", "_"))
 
     def _write_histograms(self, board: Any, network: nn.Module, images: Tensor, epoch: int) -> None:
         for name, parameter in network.named_parameters():
@@ -109,8 +145,29 @@ class _OneOutput(nn.Module):
         return outputs
 
 
-def _activations(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """What the parts of a network give for images: the children of its body, and its heads."""
+def _lines(file: str, count: int) -> list[str]:
+    """The first lines of a file of labels.
+
+    Raises:
+        ConfigError: When it cannot be read, or has fewer.
+    """
+    key = "logging.embedded_labels"
+    try:
+        lines = Path(file).expanduser().read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(problem(key, f"cannot be read ({error})", got=file, fix="name a text file")) from error
+    if len(lines) < count:
+        wrong = f"has {counted(len(lines), 'line')} for {counted(count, 'image')}"
+        raise ConfigError(problem(key, wrong, got=file, fix="write one for each, or set logging.samples"))
+    return lines[:count]
+
+
+def _activations(network: nn.Module, images: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """What the parts of a network give for images: those that are named, else the children of its body, and its heads.
+
+    Raises:
+        ConfigError: When it has no part of a name.
+    """
     found: dict[str, Tensor] = {}
     handles = []
 
@@ -121,8 +178,17 @@ def _activations(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
         return hook
 
-    for name, module in network.named_modules():
-        if 0 < name.count(".") <= 1:
+    parts = {name: module for name, module in network.named_modules() if name}
+    # A name without that of the body is understood, too.
+    wanted = {one: next((name for name in (one, f"body.{one}") if name in parts), "") for one in names or ()}
+    for one, there in wanted.items():
+        if not there:
+            fix = did_you_mean(one, parts, otherwise=f"there are {listing(parts, most=20)}")
+            raise ConfigError(
+                problem("logging.embedded_layers", "no part of the network has this name", got=one, fix=fix)
+            )
+    for name, module in parts.items():
+        if name in wanted.values() if names is not None else 0 < name.count(".") <= 1:
             handles.append(module.register_forward_hook(keep(name)))
     try:
         network(images)

@@ -26,7 +26,7 @@ def lr_find(
     *,
     start: Annotated[float, "> 0"] = 1e-7,
     end: Annotated[float, "> 0"] = 10.0,
-    steps: Annotated[int, ">= 20"] = 100,
+    steps: Annotated[int, ">= 3"] = 100,
     smoothing: Annotated[float, ">= 0", "< 1"] = 0.98,
     stop_factor: Annotated[float, "> 1"] = 4.0,
     suggest: Suggest = "valley",
@@ -53,8 +53,9 @@ def lr_find(
 Suggest = Literal["steepest", "valley"]
 
 
-# As fastai: the first tenth of the test and its last steps, in which the loss explodes, suggest nothing.
-_SKIPPED_SHARE, _SKIPPED_LAST = 10, 5
+# As fastai: the first tenth of the test and its last steps, in which the loss explodes, suggest nothing; of a test that is
+# shorter than fastai's are, no more than a quarter are last ones.
+_SKIPPED_SHARE, _SKIPPED_LAST, _LAST_SHARE = 10, 5, 4
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def smoothed(losses: Sequence[float], share: float) -> list[float]:
 def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> dict[str, float]:
     """The rate where the loss falls fastest over the rate's logarithm, and that in the middle of its longest fall.
 
-    The first tenth of the steps and the last five are left out, as in fastai.
+    The first tenth of the steps and the last five are left out, as in fastai; of fewer than 20 the last quarter.
 
     Args:
         rates: Rising rates.
@@ -142,7 +143,7 @@ def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> 
     Raises:
         TrainingError: When the loss never falls, or there are too few steps.
     """
-    kept = slice(steps // _SKIPPED_SHARE, len(losses) - _SKIPPED_LAST)
+    kept = slice(steps // _SKIPPED_SHARE, len(losses) - min(_SKIPPED_LAST, steps // _LAST_SHARE))
     x, y = np.log(np.asarray(rates[kept])), np.asarray(losses[kept])
     fix = "set optimizer.lr yourself, or move tune.start and tune.end"
     if len(x) < 3:

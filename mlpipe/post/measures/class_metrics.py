@@ -128,6 +128,8 @@ ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "soft_iou": _each(elementwise.soft_iou),
     "hard_iou": _each(elementwise.hard_iou),
     "top5_accuracy": top5_accuracy,
+    # The name that it has for outputs that stand for classes.
+    "top1_accuracy": accuracy,
 }
 
 

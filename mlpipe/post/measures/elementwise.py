@@ -51,6 +51,17 @@ def dice(p: Floats, t: Floats) -> float:
     return float(2 * (said & true).sum() / (said.sum() + true.sum() + 1e-10))
 
 
+def top_accuracy(p: Floats, t: Floats, count: int) -> float:
+    """The share of images whose largest target is among the `count` largest outputs; of equal ones the first is meant.
+
+    Images with an unknown target are left out; NaN without others.
+    """
+    known = ~np.isnan(t).any(axis=1)
+    places = np.argsort(-p[known], axis=1, kind="stable")[:, :count]
+    hits = (places == t[known].argmax(axis=1)[:, np.newaxis]).any(axis=1)
+    return float(hits.mean()) if len(hits) else float("nan")
+
+
 def soft_iou(p: Floats, t: Floats) -> float:
     """2 (I + 1) / (sum t + sum p + 1) of each image, I = sum tp: a Dice with a one in it, no intersection over union."""
     known = ~np.isnan(t)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.post.measures import elementwise
 from mlpipe.post.measures.ranks import midranks
 
 Numbers = npt.NDArray[np.floating]
@@ -47,6 +48,16 @@ def spearman(predicted: Numbers, targets: Numbers) -> float:
     return _mean(lambda one, true: _correlation(midranks(one), midranks(true)), predicted, targets)
 
 
+def top1_accuracy(predicted: Numbers, targets: Numbers) -> float:
+    """The share of rows whose largest output is that of the largest target, as if they were classes."""
+    return elementwise.top_accuracy(predicted, targets, 1)
+
+
+def top5_accuracy(predicted: Numbers, targets: Numbers) -> float:
+    """The share of rows whose largest target's output is among the five largest."""
+    return elementwise.top_accuracy(predicted, targets, 5)
+
+
 METRICS: dict[str, Callable[[Numbers, Numbers], float]] = {
     "rmse": rmse,
     "mse": mse,
@@ -54,6 +65,11 @@ METRICS: dict[str, Callable[[Numbers, Numbers], float]] = {
     "r2": r2,
     "pearson": pearson,
     "spearman": spearman,
+}
+# Of outputs that stand for classes, for recipes that name them; without intervals.
+OF_CLASSES: dict[str, Callable[[Numbers, Numbers], float]] = {
+    "top1_accuracy": top1_accuracy,
+    "top5_accuracy": top5_accuracy,
 }
 
 

@@ -109,6 +109,29 @@ def test_a_named_step_is_an_input_of_a_later_one() -> None:
     assert chain().applied(steps, Numbers(3))[1].x.max() == 6
 
 
+def test_a_step_of_the_users_own_may_have_a_name_and_inputs() -> None:
+    steps: list[dict[str, Any]] = [
+        {"call": "plus", "arguments": {"name": "a", "by": 10}},
+        {"call": "Times", "arguments": {"name": "b", "by": 2}},
+        {"call": "plus", "arguments": {"inputs": ["a"]}},
+    ]
+    assert chain().applied(steps[:2], Numbers(3))[1].x.max() == 22
+    assert chain().applied(steps, Numbers(3))[1].x.max() == 12
+    assert chain().applied([*steps, {"call": "cache", "arguments": {"inputs": "b"}}], Numbers(3))[1].x.max() == 22
+    several = [*steps, {"call": "cache", "arguments": {"inputs": ["a", "b"]}}]
+    assert [one.max() for one in chain().applied(several, Numbers(3))[1].x] == [11, 22]
+
+
+def test_a_name_that_a_function_has_a_parameter_for_is_its_own() -> None:
+    def called_so(x: Any, name: str) -> Any:
+        return x + len(name)
+
+    made = chain(functions={"called_so": called_so}).applied(
+        [{"call": "called_so", "arguments": {"name": "four"}}], Numbers(2)
+    )
+    assert made[0].x.max() == 4
+
+
 def test_what_is_on_disk_is_used_until_something_changes(tmp_path: Path) -> None:
     calls: list[int] = []
 
@@ -139,12 +162,18 @@ def test_what_is_on_disk_is_used_until_something_changes(tmp_path: Path) -> None
         ({"call": "broken"}, r"broken fails \(RuntimeError: not this one\)"),
         ({"call": "plus", "arguments": {"of": 3}}, "plus fails"),
         ({"call": "plsu"}, "did you mean 'plus'"),
-        ({"call": "cache", "arguments": {"inputs": ["nothing"]}}, "got 'nothing'"),
+        ({"call": "cache", "arguments": {"inputs": ["nothing"]}}, "no step before it has this name, got 'nothing'"),
     ],
 )
 def test_what_cannot_be_applied(step: dict[str, Any], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         _ = chain().applied([step], Numbers(2))[0]
+
+
+def test_a_failing_step_is_one_sentence_where_an_item_is_read() -> None:
+    with pytest.raises(DataError, match="^task.preprocessing: broken fails") as caught:
+        items.item_of(chain().applied([{"call": "broken"}], Numbers(2)), 0)
+    assert "_Mapped" not in str(caught.value)
 
 
 def test_sets_after_another() -> None:

@@ -79,10 +79,12 @@ def test_mistakes_are_one_sentence(project: Path, call: str, arguments: list[Any
     assert len(caught.value.problems) == 1
 
 
-def test_a_module_that_is_missing_is_named(project: Path) -> None:
-    (project / "modules" / "needs_something.py").write_text("import a_package_that_is_not_there\n")
-    with pytest.raises(DataError, match="needs the module a_package_that_is_not_there"):
-        items(project)
+def test_a_module_that_is_missing_is_named_where_it_is_used(project: Path) -> None:
+    text = "import a_package_that_is_not_there as absent\n\n\ndef getAbsent():\n    return absent.read()\n"
+    (project / "modules" / "needs_something.py").write_text(text)
+    assert len(items(project, "getTrain", 4).samples) == 4
+    with pytest.raises(DataError, match="needs the module a_package_that_is_not_there, which is not installed"):
+        items(project, "getAbsent")
 
 
 def test_code_from_elsewhere_needs_trust(project: Path, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch) -> None:

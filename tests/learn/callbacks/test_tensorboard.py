@@ -7,11 +7,39 @@ from typing import Any
 
 import pytest
 
+from mlpipe.errors import ConfigError
 from mlpipe.learn import fit
 from mlpipe.learn.job import Watch
 from tests.learn.conftest import job
 
 pytestmark = pytest.mark.program
+
+
+def test_layers_labels_and_how_many_images(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"image {number}\n" for number in range(40)))
+    keys = ["embeddings=1", "samples=20", "embedded_layers=[heads.target]", f"embedded_labels='{labels}'"]
+    one = job(tmp_path / "a", "logging=tensorboard", *(f"logging.{key}" for key in keys),
+              f"logging.log_dir={tmp_path / 'l'}", "trainer.max_epochs=1", "sampling.eval_batch_size=16")  # fmt: skip
+    fit.fit(one, Watch())
+    # Two batches have twenty images; a row of the ten outputs of the head for each.
+    (table,) = (tmp_path / "l").rglob("tensors.tsv")
+    assert [len(row.split("\t")) for row in table.read_text().splitlines()] == [10] * 20
+    assert (table.parent / "metadata.tsv").read_text().splitlines() == [f"image {number}" for number in range(20)]
+    assert "heads.target" in (tmp_path / "l").rglob("projector_config.pbtxt").__next__().read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("embedded_layers=[heads.targte]", "no part of the network has this name, got 'heads.targte'; did you mean"),
+        ("embedded_labels=nowhere.txt", "logging.embedded_labels: cannot be read"),
+    ],
+)
+def test_what_cannot_be_embedded(tmp_path: Path, key: str, sentence: str) -> None:
+    one = job(tmp_path, "logging=tensorboard", "logging.embeddings=1", f"logging.{key}", "trainer.max_epochs=1")
+    with pytest.raises(ConfigError, match=sentence):
+        fit.fit(one, Watch())
 
 
 def test_histograms_filters_graph_and_features(tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ def test_the_valley_is_the_longest_falling_subsequence() -> None:
     assert lr_find._valley(losses) == 1 + 2 + 1
 
 
+def test_a_short_test_suggests_from_what_it_has() -> None:
+    rates = np.geomspace(1e-5, 1e-1, 8)
+    # The first six steps count; the loss falls fastest from the third to the fourth.
+    found = lr_find.suggestions(rates.tolist(), [5.0, 4.9, 4.7, 3.0, 2.9, 2.8, 9.0, 1.0], 8)
+    assert found["steepest"] == pytest.approx(rates[2])
+    assert lr_find.suggestions(rates[:3].tolist(), [3.0, 2.0, 1.5], 3)["steepest"] == pytest.approx(rates[0])
+
+
 @pytest.mark.parametrize(
     ("losses", "sentence"),
     [

@@ -131,7 +131,18 @@ def remade(key: str, entry: Mapping[str, Any], data_set: Any, known: Mapping[str
 
 
 def _takes_set(function: Any, given: Mapping[str, Any]) -> bool:
-    """Whether a function is given the set itself, and not what it returns: it needs a parameter that nobody gives."""
-    parameters = inspect.signature(function).parameters.values()
+    """Whether a function is given the set itself, and not what it returns.
+
+    It is, where it has a parameter that nobody gives: one without a default, or a first one that says by its name or its
+    annotation that it is a data set.
+    """
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
-    return any(one.default is one.empty and one.kind in kinds and one.name not in given for one in parameters)
+    free = [
+        one for one in inspect.signature(function).parameters.values() if one.kind in kinds and one.name not in given
+    ]
+    if any(one.default is one.empty for one in free):
+        return True
+    if not free:
+        return False
+    kind = free[0].annotation if isinstance(free[0].annotation, str) else getattr(free[0].annotation, "__name__", "")
+    return kind.endswith("DataSet") or free[0].name.lower() in ("ds", "data", "dataset", "data_set", "train")

@@ -93,7 +93,8 @@ class FitScheduler(Scheduler):
         """
         if wrong := [one for one in self._folds if not one.isdigit()]:
             raise ConfigError(problem("mode.folds", "must be numbers of folds", got=wrong, fix="for example 0,2"))
-        steps, found = [], list[str]()
+        steps: list[Step] = []
+        found = experiment_files.keys_of_recipes(self.run_config, "fit")
         for folder in self._experiments():
             try:
                 # Every mistake of the file, before what its seeds have is written from it.
@@ -102,20 +103,26 @@ class FitScheduler(Scheduler):
                     self._check(config)
                     label = config.parent.relative_to(self._root).as_posix()
                     steps.append(Step(f"fit {label}", partial(self._fit, config), in_project=False))
+                launched = self._launched(folder)
             except ConfigError as error:
                 found += [f"{folder.name}: {sentence}" for sentence in error.problems]
                 continue
             if "num_seeds" in experiment_files.source_of(folder / CONFIG):
                 steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
-            if self._tasks:
-                settings = Settings(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
-                for config in self._configs(folder):
-                    steps += task.steps_of(config, self._root, (), settings, self.context)
+            steps += launched
         if found:
             raise ConfigError(found)
         if not steps:
             log.info("every experiment is finished; name one to run it again")
         return steps
+
+    def _launched(self, folder: Path) -> list[Step]:
+        """The steps of the project's tasks that follow an experiment, where they were asked for."""
+        if not self._tasks:
+            return []
+        settings = Settings(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
+        configs = self._configs(folder)
+        return [one for path in configs for one in task.steps_of(path, self._root, (), settings, self.context)]
 
     def run(self, resumed: Run | None = None) -> None:
         """Train one experiment after the other; each is a run of its own project.
@@ -223,8 +230,11 @@ class FitScheduler(Scheduler):
                 prepared = front.prepared("predict", self._training(config, "predict"))
             else:
                 prepared = front.prepared("train", self._resumed(config) or self._training(config, "train", "predict"))
+            for note in prepared.notes:
+                log.info(note)
             if not self._only_report:
-                launch.execute(prepared, display=self.context.display, stop=self.context.stop)
+                follower = experiment_files.follower(config, experiment_files.results_of(config))
+                launch.execute(prepared, display=self.context.display, stop=self.context.stop, follower=follower)
             self._report(config, prepared.run_config)
         except (Interrupted, KeyboardInterrupt):
             raise
@@ -297,5 +307,6 @@ def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:
         log.info(f"{max(num_gpus, gpus_per_net)} GPUs are asked for, there are {there}")
     together, beside = min(gpus_per_net, there), min(num_gpus, there)
     if together > 1:
-        return [f"trainer.devices={together}"]
+        # Processes that learn a fold together do not measure what they learn from.
+        return [f"trainer.devices={together}", "metrics.while_training=false"]
     return [f"sys.fold_workers={beside}"] if beside > 1 else []

@@ -79,6 +79,8 @@ class TaskScheduler(Scheduler):
         Raises:
             ConfigError: With a sentence for every experiment and task that is not there.
         """
+        if wrong := experiment_files.keys_of_recipes(self.run_config, "task"):
+            raise ConfigError(wrong)
         folders = experiment_files.experiments(self._root, self._names)
         unfinished = [folder for folder in folders if not (folder / SUMMARY).exists()]
         steps = []
@@ -86,8 +88,8 @@ class TaskScheduler(Scheduler):
             steps.append(self._fit_step(unfinished, "allow_resume"))
         elif unfinished and self._names:
             fix = "mml fit trains it; --allow_resume True does it first"
-            wrong = [problem("mode.name", "is not trained yet", got=one.name, fix=fix) for one in unfinished]
-            raise ConfigError(wrong)
+            untrained = [problem("mode.name", "is not trained yet", got=one.name, fix=fix) for one in unfinished]
+            raise ConfigError(untrained)
         else:
             folders = [folder for folder in folders if folder not in unfinished]
         if self._recalculate and (again := [folder for folder in folders if folder not in unfinished]):
@@ -152,7 +154,7 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings
         context: Its facts are told what tasks return.
 
     Raises:
-        ConfigError: When there is no task of a name.
+        ConfigError: When there is no task of a name, or the experiment lacks what one is given.
         DataError: When the project's modules cannot be imported, or are not trusted.
     """
     known = marked(config, settings.trust, "task")
@@ -164,6 +166,9 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings
         fixes = [did_you_mean(name, known, otherwise=f"there are {listing(known)}") for name in wrong]
         found = zip(wrong, fixes, strict=True)
         raise ConfigError([problem("mode.task", "there is no such task", got=name, fix=fix) for name, fix in found])
+    experiment = Experiment(config, settings.cache)
+    if wrong := [sentence for name in names for sentence in _meant(name, known[name], experiment)[1]]:
+        raise ConfigError(wrong)
     label = config.parent.relative_to(root).as_posix()
     call = partial(_run, config, settings=settings, context=context)
     return [Step(f"task {label} {name}", partial(call, name, known[name]), in_project=False) for name in names]
@@ -237,26 +242,39 @@ def _arguments(name: str, function: Callable[..., Any], experiment: Experiment, 
     Raises:
         ConfigError: When a parameter is neither.
     """
+    meant, found = _meant(name, function, experiment)
+    if found:
+        raise ConfigError(found)
+    opened = {key: experiment.get_dataset(named, trust) for key, (kind, named) in meant.items() if kind == "data"}
+    return {
+        key: opened[key] if kind == "data" else experiment if kind == "model" else value
+        for key, (kind, value) in meant.items()
+    }
+
+
+def _meant(
+    name: str, function: Callable[..., Any], experiment: Experiment
+) -> tuple[dict[str, tuple[str, Any]], list[str]]:
+    """What each parameter of a task is given (`data` and a set's name, `model`, `value`), and what is wrong with them."""
     said = experiment.task_arguments(name)
-    given, found = dict[str, Any](), list[str]()
+    meant, found = dict[str, tuple[str, Any]](), list[str]()
     for parameter in inspect.signature(function).parameters.values():
         key, kind = parameter.name, _kind(parameter.annotation)
         if kind == "data" or (kind == "" and key not in said and key in experiment.data_names):
             named = str(said.get(key, "dataset" if key in ("ds", "dataset", "data_set") else key))
-            given[key] = experiment.get_dataset(named, trust)
+            meant[key] = ("data", named)
+            found += experiment.problems_of_data(f"task {name}", named)
         elif key in said:
-            given[key] = said[key]
+            meant[key] = ("value", said[key])
         elif kind == "model" or key in ("m", "model", "cfg", "config", "experiment"):
-            given[key] = experiment
+            meant[key] = ("model", None)
         elif parameter.default is parameter.empty and parameter.kind not in (
             parameter.VAR_POSITIONAL,
             parameter.VAR_KEYWORD,
         ):
             fix = f"annotate it with ConnectedModel or DataSet, or say tasks: {{{name}: {{{key}: VALUE}}}}"
             found.append(problem(f"task {name}", "nothing says what this parameter is", got=key, fix=fix))
-    if found:
-        raise ConfigError(found)
-    return given
+    return meant, found
 
 
 def _kind(annotation: Any) -> str:

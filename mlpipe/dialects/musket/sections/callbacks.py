@@ -171,8 +171,9 @@ def _early(state: State, key: str, parameters: Mapping[str, Any], result: Callba
     watched = _watched(state, key, parameters)
     if watched is not None:
         values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
-        result.callbacks["early"] = {"_target_": path_of("callbacks", "early"), **values, **watched}
-        state.say(key, "same", "callbacks.early")
+        name = "early" if watched["watch"].startswith("val/") else "early_train"
+        result.callbacks[name] = {"_target_": path_of("callbacks", name), **values, **watched}
+        state.say(key, "same", f"callbacks.{name}")
 
 
 def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
@@ -194,12 +195,26 @@ def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callba
         state.refuse(f"{key}.update_freq", "must be epoch, batch or a number of images", got=rhythm)
     result.logging = found
     state.say(key, "same", "logging")
-    for name in ("batch_size", "embeddings_layer_names", "embeddings_metadata", "embeddings_data"):
-        if parameters.get(name) is not None:
-            note = (
-                "histograms and features are of one validation batch; the features before the heads, with their targets"
-            )
-            state.say(f"{key}.{name}", "ignored", note=note)
+    labels = parameters.get("embeddings_metadata")
+    if isinstance(labels, Mapping):
+        if len(set(labels.values())) > 1:
+            state.refuse(f"{key}.embeddings_metadata", "names several files", got=dict(labels), fix="name one for all")
+        labels = next(iter(labels.values()), None)
+    for name, place, value in (
+        ("batch_size", "samples", parameters.get("batch_size")),
+        ("embeddings_layer_names", "embedded_layers", parameters.get("embeddings_layer_names")),
+        (
+            "embeddings_metadata",
+            "embedded_labels",
+            None if labels is None else str(state.home.experiment / str(labels)),
+        ),
+    ):
+        if value is not None:
+            found[place] = value
+            note = "layers by their names in torch" if name == "embeddings_layer_names" else "of validation images"
+            state.say(f"{key}.{name}", "differs", f"logging.{place}", note)
+    if parameters.get("embeddings_data") is not None:
+        state.say(f"{key}.embeddings_data", "ignored", note="validation images are embedded")
 
 
 def _plateau(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from mlpipe.data.splits import shuffled
 from mlpipe.dialects.musket.sections.chains import translate_chain
 from mlpipe.dialects.musket.sections.heads import task_keys
 from mlpipe.dialects.musket.state import State
-from mlpipe.errors import did_you_mean, listing
+from mlpipe.errors import DataError, counted, did_you_mean, listing
 
 # `mlpipe.data.items.sets`, whose sets need no function of the project's.
 BUILT_IN_SETS = (
@@ -97,11 +99,15 @@ def calls(state: State, key: str, given: Any) -> list[Any]:
 
 
 def _look_for(state: State, key: str, name: str) -> None:
-    """Mention a function that is nowhere to be seen; it may still be made while the modules are imported."""
-    if name in BUILT_IN_SETS or state.is_own(name) or state.imports_elsewhere():
+    """Note a function that is nowhere to be seen; where modules make names as they run, it may still come."""
+    if name in BUILT_IN_SETS or state.is_own(name) or state.imports_elsewhere() or name in state.home.assigned():
         return
     known = [*state.own_names(), *BUILT_IN_SETS]
     fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
+    # A file without its project is read too, and trained with another task.
+    if state.home.modules is not None and not state.home.makes_names() and not state.lenient:
+        state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
+        return
     line = f"no function of the project's modules is called {name}; {fix}"
     if not any(one.note == line for one in state.lines):
         state.say(key, "lint", note=line)
@@ -219,13 +225,34 @@ def translate_split(state: State) -> None:
         state.set("split.test_fraction", 0.0)
     if "validationSplit" in state.source and state.source.get("folds_count", 5) != 1:
         state.say("validationSplit", "lint", note="is only used with folds_count: 1")
-    drawn = "holdout" in parts
-    if drawn:
+    # A holdout that the task has already is drawn anew, or given, each time.
+    has_own = "holdout" in parts or "test" in parts
+    if "holdout" in parts:
         state.set("split.test_fraction", 0.0)
     for suffix, place in (("holdout_split", "test_file"), ("folds_split", "folds_file")):
-        if drawn and place == "test_file":
-            continue
         file = state.home.config.with_name(f"{state.home.config.name}.{suffix}")
-        if file.is_file():
+        if file.is_file() and not (has_own and place == "test_file"):
             state.set(f"split.{place}", str(file))
             state.say(suffix, "same", f"split.{place}", f"{file.name} is there and wins over seeds and shares")
+            _compare(state, file, suffix)
+
+
+def _compare(state: State, file: Path, suffix: str) -> None:
+    """Say where the file has changed since its split was written, which still holds."""
+    try:
+        rows = shuffled.read_rows(file, suffix)
+        sizes = [len(part) for part in rows]
+    except (DataError, TypeError):
+        # Whoever splits by it says what is wrong with it.
+        return
+    anew = f"remove {file.name} to split anew"
+    if suffix == "folds_split":
+        key, given, stored = "folds_count", state.source.get("folds_count", 5), len(rows)
+        if given != stored:
+            note = f"{file.name} has {counted(stored, 'fold')} and wins over {given}; {anew}"
+            state.say(key, "lint", "split.folds_file", note)
+    elif len(sizes) == 2:
+        given, whole = state.source.get("testSplit", 0.0), sum(sizes)
+        if round(whole - whole * given) != sizes[0]:
+            note = f"{file.name} holds out {sizes[1]} of {counted(whole, 'item')} and wins over {given}; {anew}"
+            state.say("testSplit", "lint", "split.test_file", note)

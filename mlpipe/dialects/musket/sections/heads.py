@@ -118,8 +118,13 @@ def _measured(state: State, key: str, name: str, natives: list[str | None], numb
 
 def native_of(state: State, number: int, name: str) -> str | None:
     """The native name of a metric of one head; None where its kind has none."""
-    native = names.METRICS[kind_of(state.heads[number][0])].get(name.lower())
-    return None if native is None else _ALIKE.get(native, native) if state.heads[number][0] != "softmax" else native
+    activation = state.heads[number][0]
+    native = names.METRICS[kind_of(activation)].get(name.lower())
+    if native is None or activation != "softmax":
+        return None if native is None else _ALIKE.get(native, native)
+    if name.lower() == "categorical_accuracy" and {one for one, _ in state.heads} != {"softmax"}:
+        return "top1_accuracy"
+    return native
 
 
 def number_of(name: str) -> int | None:

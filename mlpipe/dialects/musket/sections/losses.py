@@ -17,6 +17,8 @@ _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # Splits at `+`, but not inside an exponent such as 1e+1.
 _TERMS = re.compile(r"(?<![\d.][eE])\+")
 _LESS_IS_BETTER = re.compile(r"(^|_)(loss|nll|mse|mae)$|^(out\d+_)?loss_")
+# Keys of names of metrics.
+_OF_METRICS = ("metrics", "primary_metric", "final_metrics", "experiment_result")
 _PLAIN = {"classification": "ce", "multilabel": "bce", "regression": "mse"}
 
 
@@ -191,6 +193,8 @@ def translate_losses(state: State) -> None:
 def translate_metrics(state: State) -> None:
     """`metrics`, `final_metrics`, `primary_metric`, its mode, and `experiment_result`."""
     train = _listed(state, "metrics")
+    if train and not state.is_of_masks and not state.source.get("noTrain"):
+        state.set("metrics.while_training", True)
     final = _listed(state, "final_metrics")
     train += [name for name in final if name in _for_validation(state.source.get("final_metrics"))]
     if (result := state.source.get("experiment_result")) is not None:
@@ -233,7 +237,7 @@ def direction(state: State, key: str, monitored: str, given: Any = None) -> str:
         given: The mode as a callback says it.
     """
     mode = str(given if given is not None else state.source.get(key, "auto")).lower()
-    name = monitored.removeprefix("val/")
+    name = monitored.removeprefix("val/").removeprefix("train/")
     if name in state.own_metrics or (len(state.heads) > 1 and heads.plain(name) in state.own_metrics):
         return _direction_of_own(state, key, name, mode)
     natural = "min" if _LESS_IS_BETTER.search(name) else "max"
@@ -263,9 +267,15 @@ def _direction_of_own(state: State, key: str, name: str, mode: str) -> str:
 
 
 def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | None:
-    """The native monitor of a log key such as `val_loss`; one that nothing computes is a problem unless lenient."""
+    """The native monitor of a log key such as `val_loss`; one that nothing computes is a problem unless lenient.
+
+    Callbacks may watch what training images reach (`loss`, `binary_accuracy`); the best epoch goes by validation.
+    """
     plain = bare(state, key, name)
-    if name != f"val_{plain}" and plain == "loss" and name == "loss":
+    is_of_training = not name.startswith("val_") and not name.endswith("_holdout") and key != "primary_metric"
+    if plain == "loss" and name == "loss":
+        if is_of_training:
+            return "train/loss"
         state.refuse(key, "the training loss cannot be monitored", got=name, fix="use val_loss")
         return None
     native = metric(state, key, plain)
@@ -273,16 +283,21 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
         fix = "name a head's own, for example val_out0_" + plain
         state.refuse(key, "not all heads have this metric, so there is no mean of it", got=name, fix=fix)
         return None
-    listed = [*_names(state.source.get("metrics")), *_for_validation(state.source.get("final_metrics"))]
-    if key == "primary_metric":
-        listed += _names(state.source.get("final_metrics"))
-    if native not in (None, "loss") and given and heads.plain(plain) not in (*listed, "loss"):
+    listed = [*_names(state.source.get("metrics")), *_names(state.source.get("final_metrics"))]
+    if key != "primary_metric":
+        # What chooses the epoch is measured after each, and so can be watched.
+        listed.append(bare(state, key, str(state.source.get("primary_metric"))))
+    if native not in (None, "loss") and given and not {plain, heads.plain(plain)} & {*listed, "loss"}:
         if state.lenient:
             state.say(key, "lint", note=f"nothing computes {name}; it is computed here")
         else:
             fix = f"add {plain} to metrics (mode.lenient=true adds it)"
             state.refuse(key, "nothing computes it", got=name, fix=fix)
             return None
+    if native is not None and is_of_training and plain in _names(state.source.get("metrics")):
+        if not state.is_of_masks:
+            return f"train/{native}"
+        state.say(key, "differs", note=f"of masks there is val_{plain} alone, which is taken")
     return None if native is None else f"val/{native}"
 
 
@@ -306,6 +321,16 @@ def _for_validation(given: Any) -> list[str]:
     return [name for name, options in named if isinstance(options, dict) and options.get("for_validation") is True]
 
 
+def _monitors(given: Any) -> list[str]:
+    """What callbacks watch, wherever they stand."""
+    if isinstance(given, list):
+        return [name for one in given for name in _monitors(one)]
+    if not isinstance(given, Mapping):
+        return []
+    own = [given["monitor"]] if isinstance(given.get("monitor"), str) else []
+    return [*own, *(name for one in given.values() for name in _monitors(one))]
+
+
 def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
     """Musket's name of each native metric that an experiment names, in its order.
 
@@ -317,11 +342,11 @@ def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
     table = {**(masks.metrics(state) if state.is_of_masks else names.METRICS[state.kind]), "loss": "loss"}
     found: dict[str, str] = {}
     if state.has_parts:
-        keys = ("metrics", "primary_metric", "final_metrics", "experiment_result")
-        named = [bare(state, key, name) for key in keys for name in _names(source.get(key))]
+        named = [bare(state, key, name) for key in _OF_METRICS for name in _names(source.get(key))]
+        named += [bare(state, key, name) for key in ("callbacks", "stages") for name in _monitors(source.get(key))]
         table, found = {"loss": "loss"}, heads.names_of(state, [name for name in named if not state.is_own(name)])
-    for key in ("metrics", "primary_metric", "final_metrics", "experiment_result"):
-        for name in _names(source.get(key)):
+    for key in ("metrics", "primary_metric", "final_metrics", "experiment_result", "callbacks", "stages"):
+        for name in _names(source.get(key)) if key in _OF_METRICS else _monitors(source.get(key)):
             plain = name.removeprefix("val_").removesuffix("_holdout")
             if state.is_own(plain):
                 found.setdefault(plain, plain)

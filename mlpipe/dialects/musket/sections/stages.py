@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mlpipe.dialects.musket.sections import callbacks, losses
@@ -14,6 +17,8 @@ _KEYS = (
     "epochs", "lr", "loss", "callbacks", "extra_callbacks", "initial_weights", "unfreeze_encoder", "freeze_encoder",
     "negatives", "validation_negatives", "logAll",
 )  # fmt: skip
+# The file of the best weights of a fold's stage.
+_OF_STAGE = re.compile(r"best-\d+\.(?P<stage>\d+)\.weights")
 
 
 def translate_stages(state: State, root: Callbacks) -> None:
@@ -110,14 +115,25 @@ def _negatives(state: State, key: str, entry: Mapping[str, Any], native: dict[st
         elif isinstance(given, float):
             state.say(f"{key}.{name}", "lint", note=f"{given} is no whole number, so all negatives are kept")
         else:
-            state.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=given)
+            if name in entry:
+                state.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=given)
 
 
 def _start(state: State, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
     given = entry.get("initial_weights")
     if given is None:
         return
-    candidates = [state.home.experiment / str(given), state.home.project / str(given)]
+    below = (state.home.experiment, state.home.project, state.home.project / "experiments")
+    candidates = [Path(os.path.normpath(folder / str(given))) for folder in below]
+    number, place = int(key.partition("[")[2].rstrip("]")), f"{key}.initial_weights"
+    for path in candidates:
+        # A stage of this very training, whose file will be there when the training has ended.
+        found = _OF_STAGE.fullmatch(path.name)
+        if found and path.parent == state.home.experiment.absolute() / "weights" and int(found["stage"]) < number:
+            native["start_from"] = int(found["stage"])
+            note = "each fold starts from its own best weights of that stage, whichever fold the file names"
+            state.say(place, "differs", f"stages.list[{number}].start_from", note)
+            return
     there = next((path for path in candidates if path.is_file()), None)
     native["initial_weights"] = str(there or given)
-    state.say(f"{key}.initial_weights", "differs", "", "it wins over the best weights of the stage before")
+    state.say(place, "differs", f"stages.list[{number}].initial_weights", "it wins over the stage before")

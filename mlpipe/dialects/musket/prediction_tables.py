@@ -1,0 +1,68 @@
+"""Tables of what an experiment predicted beside what is true, for `dumpPredictionsToCSV`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.dialects.musket.files import Trained, predicted, together
+from mlpipe.runs import records
+
+FOLDER = "predictions"
+Array = npt.NDArray[Any]
+
+
+def write(folder: Path, trained: Trained) -> None:
+    """Write `validationF.S-gt.csv` and `-pt.csv` for each fold and stage, and `holdout-FOLDS.S` of all folds together.
+
+    Each has a row for an item and a column for an output: of classes 1 for the true (`gt`) and the most probable one (`pt`)
+    and 0 for others, of labels 1 from probability one half on, numbers as they are. Unknown targets are empty.
+
+    Args:
+        folder: The experiment's folder.
+        trained: The cross-validation.
+    """
+    kept = [records.kept_stages(trained.project.model_dir(one.pivot, one.id)) for one in trained.found]
+    stages: list[int | None] = [*sorted(set.intersection(*map(set, kept)))]
+    for stage in stages or [None]:
+        number = stage or 0
+        for record in trained.found:
+            _pair(folder, trained, [(record, stage)], "val", f"validation{record.fold}.{number}")
+        folds = "_".join(str(record.fold) for record in trained.found)
+        _pair(folder, trained, [(one, stage) for one in trained.found], "test", f"holdout-{folds}.{number}")
+
+
+def _pair(folder: Path, trained: Trained, members: list[Any], split: str, name: str) -> None:
+    """The two tables of the mean prediction of some records' stages; none where one of them predicted nothing."""
+    mean, first = together(trained, members, split), predicted(trained, members[0][0], split, members[0][1])
+    if mean is None or first is None or not len(first.sample_ids):
+        return
+    record = members[0][0]
+    tables = decided(*mean, record.kind)
+    columns = list(record.classes) if len(record.classes) == tables[0].shape[1] else range(tables[0].shape[1])
+    for kind, table in zip(("gt", "pt"), tables, strict=True):
+        rows = [
+            {"id": one.partition(":")[2] or one}
+            | {str(column): "" if np.isnan(value) else f"{value:g}" for column, value in zip(columns, row, strict=True)}
+            for one, row in zip(first.sample_ids, table, strict=True)
+        ]
+        files.write_text(folder / FOLDER / f"{name}-{kind}.csv", files.csv_text(rows))
+
+
+def decided(outputs: Array, targets: Array, kind: str) -> tuple[Array, Array]:
+    """True and predicted values, shape (n, outputs) each.
+
+    Args:
+        outputs: Logits, or predicted numbers.
+        targets: Class numbers (n,), or values (n, outputs).
+        kind: What is predicted.
+    """
+    if targets.ndim == 1 and outputs.shape[1] > 1:
+        one_hot = np.eye(outputs.shape[1])
+        return one_hot[targets.astype(np.int64)], one_hot[outputs.argmax(axis=1)]
+    true = np.asarray(targets, np.float64).reshape(outputs.shape)
+    return true, (outputs > 0).astype(np.float64) if kind == "multilabel" else np.asarray(outputs, np.float64)

@@ -1,0 +1,34 @@
+"""Metrics of outputs that stand for classes, against Keras's own."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from mlpipe.post.measures import elementwise, label_metrics, number_metrics
+
+
+def test_the_largest_output_by_hand() -> None:
+    p = np.array([[0.9, 0.8, 0.1], [0.2, 0.6, 0.6], [0.3, 0.2, 0.1], [0.5, 0.1, 0.4]])
+    t = np.array([[0, 1, 0], [0, 1, 1], [1, 0, 0], [np.nan, 1, 0]], float)
+    # Rows 1 and 2 of the three that are known; with two guesses row 0 is right, too.
+    assert elementwise.top_accuracy(p, t, 1) == pytest.approx(2 / 3)
+    assert elementwise.top_accuracy(p, t, 2) == 1.0
+    assert np.isnan(elementwise.top_accuracy(p[3:], t[3:], 1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_largest_output_as_in_keras(seed: int) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    rng = np.random.default_rng(seed)
+    logits, targets = rng.normal(size=(40, 8)).astype(np.float32), (rng.random((40, 8)) < 0.4).astype(np.float32)
+    scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    for ours, numbers, theirs in (
+        (label_metrics.top1_accuracy, number_metrics.top1_accuracy, keras.metrics.categorical_accuracy),
+        (label_metrics.top5_accuracy, number_metrics.top5_accuracy, keras.metrics.top_k_categorical_accuracy),
+    ):
+        expected = float(np.mean(keras.ops.convert_to_numpy(theirs(targets, scores))))
+        assert ours(logits, targets) == numbers(scores, targets) == pytest.approx(expected)

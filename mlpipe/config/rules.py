@@ -375,6 +375,7 @@ def _stages(tree: Mapping[str, Any]) -> list[str]:
             found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
         if entry.get("start_from") is not None:
             found += _start_from(entries, number)
+        found += _stage_head(tree, entry, f"stages.list[{number}].head")
         if entry.get("freeze") is not None and _name(tree["peft"]) != "none":
             wrong = "peft decides what learns"
             found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
@@ -393,6 +394,27 @@ def _start_from(entries: list[Any], number: int) -> list[str]:
             problem(key, f"stage {before} does not keep its weights", fix=f"add keep: true to stages.list[{before}]")
         ]
     return []
+
+
+def _stage_head(tree: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> list[str]:
+    """What an exact head as a stage cannot go with."""
+    if entry.get("head") is None:
+        return []
+    found = []
+    if entry.get("freeze") not in (True, "backbone"):
+        found.append(problem(key, "is fitted on a frozen backbone", fix="add freeze: backbone to the stage"))
+    found += [
+        problem(key, "is fitted on whole images of a plain backbone", fix=f"use {section}=none")
+        for section in ("peft", "slicing")
+        if _name(tree.get(section) or {}) not in ("", "none")
+    ]
+    if tree["trainer"].get("devices", 1) != 1:
+        found.append(
+            problem(key, "is fitted on one device", got=tree["trainer"]["devices"], fix="use trainer.devices=1")
+        )
+    if entry.get("negatives") is not None or entry.get("val_negatives") is not None:
+        found.append(problem(key, "learns from all images", fix="leave negatives to later stages"))
+    return found
 
 
 def _direction(section: Mapping[str, Any]) -> list[str]:

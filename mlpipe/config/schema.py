@@ -214,6 +214,8 @@ class Stage:
         val_negatives: The same for its validation images.
         carry: Go on with the optimizer of the stage before, its rate included where the stage names none.
         keep: Keep its own best weights in the record too; the next stage starts from them.
+        head: `linear` fits the head exactly on the frozen backbone in place of its epochs, as `optimizer=linear` does; it is
+            then validated as one epoch.
     """
 
     epochs: Annotated[int, ">= 1"]
@@ -229,6 +231,7 @@ class Stage:
     val_negatives: Annotated[int, ">= 0"] | None = None
     carry: bool = False
     keep: bool = False
+    head: Literal["linear"] | None = None
 
 
 @dataclass(frozen=True)

@@ -285,8 +285,12 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
 def _learn(training: _Training, stage: _Stage) -> None:
     """Train one stage to its end."""
     job, module = training.job, stage.module
-    if linear_head.has_no_steps(job.recipe):
-        _without_steps(job, module, training.watch)
+    if linear_head.has_no_steps(stage.recipe):
+        row = _without_steps(job, stage.recipe, module, training.watch)
+        if job.recipe.stages:
+            _as_epoch(training, stage, row)
+        else:
+            module.history = [row]
         return
     # The saved state is that of one stage. Given to a later one it would bring back an optimizer that is over.
     is_saved = training.resumed and stage.number == training.stage
@@ -363,14 +367,26 @@ def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, 
     }
 
 
-def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
-    """In place of a training put the exact head in, or leave the network as it is; the history is one row."""
-    if not linear_head.applies(job.recipe):
-        module.history = [{"epoch": 0.0, "lr": 0.0}]
-        return
-    makes = nearest_head.learn if job.recipe.optimizer.name == "nearest" else linear_head.learn
-    loss = makes(job.recipe, module.network, job.task, job.view.train, job.pack, TARGET, watch.stop_if_asked)
-    module.history = [{"epoch": 0.0, "inner/loss": loss, "lr": 0.0}]
+def _without_steps(job: FoldJob, recipe: Recipe, module: FoldModule, watch: Watch) -> dict[str, float]:
+    """In place of a training put the exact head in, or leave the network as it is; the only row of its history."""
+    if not linear_head.applies(recipe):
+        return {"epoch": 0.0, "lr": 0.0}
+    makes = nearest_head.learn if recipe.optimizer.name == "nearest" else linear_head.learn
+    loss = makes(recipe, module.network, job.task, job.view.train, job.pack, TARGET, watch.stop_if_asked)
+    return {"epoch": 0.0, "inner/loss": loss, "lr": 0.0}
+
+
+def _as_epoch(training: _Training, stage: _Stage, row: dict[str, float]) -> None:
+    """Validate an exact head as if it were an epoch, so that later ones are compared with it."""
+    module, epoch = stage.module, training.epochs
+    row |= {"epoch": float(epoch), "stage": float(stage.number)}
+    if len(training.job.view.val):
+        stage.attempt(stage.trainer.validate, verbose=False)
+        logged = stage.trainer.callback_metrics
+        row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
+        training.keeper.compare(row[training.job.recipe.metrics.monitor], epoch, module)
+    module.history.append(row)
+    training.history, training.epochs = module.history, len(module.history)
 
 
 def _without_score(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:

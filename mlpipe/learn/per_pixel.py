@@ -49,6 +49,8 @@ def refuse_parts(recipe: Recipe, what: str) -> None:
     if recipe.augmentations.device:
         fix = f"use augmentations.cpu.pipeline, which moves images and {what} together"
         raise ConfigError(problem("augmentations.device.pipeline", f"changes no {what}", fix=fix))
+    if any(stage.head is not None for stage in recipe.stages):
+        raise ConfigError(problem("stages.list.head", f"is not for {what}", fix="use stages=freeze_then_finetune"))
     if linear_head.applies(recipe):
         raise ConfigError(
             problem("optimizer", f"is not for {what}", got=recipe.optimizer.name, fix="use another, such as adamw")

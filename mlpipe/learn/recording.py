@@ -183,4 +183,9 @@ def _used(job: FoldJob, module: FoldModule) -> dict[str, Any]:
 
 
 def _as_csv(history: list[dict[str, float]]) -> str:
-    return files.csv_text([row | {key: int(row[key]) for key in ("epoch", "stage") if key in row} for row in history])
+    rows = [row | {key: int(row[key]) for key in ("epoch", "stage") if key in row} for row in history]
+    # An exact head has no loss of steps, and epochs have none of inner folds. What every epoch has comes first.
+    columns = sorted(
+        {name: None for row in history for name in row}, key=lambda name: sum(name not in row for row in history)
+    )
+    return files.csv_text(rows, columns)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch.initial_weights import Start
+from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows, with_negatives
@@ -28,6 +29,7 @@ from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.optimizer import build_optimizers, with_rate
 
 _NETWORK = "network."
+_LINEAR = Component("optimizer", "mlpipe.learn.optimizers.linear.linear", {})
 
 
 def of(recipe: Recipe) -> tuple[Stage, ...]:
@@ -44,6 +46,10 @@ def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
         callbacks=recipe.callbacks if stage.callbacks is None else stage.callbacks,
         trainer={**recipe.trainer, "max_epochs": stage.epochs},
     )
+    if stage.head is not None:
+        # An exact head is made of the images as they are evaluated, whatever later stages do to them.
+        plain = replace(recipe.augmentations, cpu=(), device=())
+        return replace(changed, optimizer=_LINEAR, augmentations=plain, stages=())
     return changed if stage.lr is None else with_rate(changed, stage.lr)
 
 

@@ -249,3 +249,32 @@ def test_what_stages_keep_survives_an_interruption(saves_every_epoch: None, tmp_
             for each in (whole, cut)
         )
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_fine_tuning_begins_at_the_exact_head(tmp_path: Path) -> None:
+    # Images are changed at random in the second stage alone: the head is of the images as they are. A network without batch
+    # statistics, which would follow the images from the second stage on.
+    plain = ["arch=test_vit", "preprocessing.size=32"]
+    tuned = job(
+        tmp_path / "a", "stages=linear_then_finetune", "stages.epochs=2", "stages.lr=1e-6", "augmentations=default",
+        "optimizer=sgd", "lr_scheduler=none", *plain,
+    )  # fmt: skip
+    exact = job(tmp_path / "b", "arch.freeze=true", "augmentations=none", "optimizer=linear", *plain)
+    record, linear = fit.fit(tuned, Watch()), fit.fit(exact, Watch())
+    found = rows(tuned)
+    assert [(row["epoch"], row["stage"]) for row in found] == [("0", "0"), ("1", "1"), ("2", "1")]
+    assert float(found[0]["val/loss"]) == pytest.approx(linear.scores["val"]["loss"], rel=1e-4)
+    # A random head begins at log 10 at the least.
+    assert float(found[1]["val/loss"]) == pytest.approx(float(found[0]["val/loss"]), rel=0.25)
+    assert float(found[1]["val/loss"]) < 1.5
+    assert record.epochs == 3
+
+
+def test_the_exact_head_is_kept_where_nothing_is_better(tmp_path: Path) -> None:
+    one = job(tmp_path / "a", "stages=linear_then_finetune", "stages.epochs=1", "stages.lr=30", "optimizer=sgd")
+    exact = job(tmp_path / "b", "arch.freeze=true", "augmentations=none", "optimizer=linear")
+    record, linear = fit.fit(one, Watch()), fit.fit(exact, Watch())
+    assert record.best_epoch == 0
+    assert record.scores["val"] == pytest.approx(linear.scores["val"], rel=1e-4)
+    kept, expected = stored(one), stored(exact)
+    assert all(torch.allclose(kept[name], expected[name], atol=1e-5) for name in expected)

@@ -93,19 +93,27 @@ def stage_parts(
         memory: What the optimizer of the stage before knew.
     """
     view = stages.view_of(job.view, job.task, stage)
-    data = _loaders(job, recipe, view, inputs_of(job, network, watch))
+    data = _loaders(job, recipe, view, inputs_of(job, network, watch, recipe))
     take_up = partial(memory.into, rates=stage.lr is None) if memory is not None and stage.carry else None
     optimizers = _optimizers(recipe, data, take_up)
     return _module(job, recipe, network, numerics, data, optimizers, view.train, number), data
 
 
-def inputs_of(job: FoldJob, network: nn.Module, watch: Watch) -> Pack:
-    """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change."""
-    if job.joint is not None or not features.applies(job.recipe, network):
+def inputs_of(job: FoldJob, network: nn.Module, watch: Watch, recipe: Recipe | None = None) -> Pack:
+    """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change.
+
+    Args:
+        job: The fold.
+        network: Learns.
+        watch: Asked while features are computed.
+        recipe: The recipe with what the stage changes; None: the fold's.
+    """
+    recipe = recipe or job.recipe
+    if job.joint is not None or not features.applies(recipe, network):
         return job.pack
     rows = np.union1d(job.view.train, job.view.val)
     device = "cuda" if torch.cuda.is_available() and job.recipe.trainer.get("accelerator") != "cpu" else "cpu"
-    return features.inputs(job.recipe, network.to(device), job.pack, rows, watch.stop_if_asked)
+    return features.inputs(recipe, network.to(device), job.pack, rows, watch.stop_if_asked)
 
 
 def bounded(recipe: Recipe, data: FoldData | JointData) -> Recipe:

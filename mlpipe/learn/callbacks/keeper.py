@@ -83,18 +83,28 @@ class Keeper(Checkpoint):
         self.of_stages, self._stage_score = state_dict.get("stages", {}), state_dict.get("stage_score")
 
     def _compare(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self._keep_best or self._stage is not None:
+            self.compare(float(trainer.callback_metrics[self._monitor]), trainer.current_epoch, module)
+
+    def compare(self, score: float, epoch: int, module: pl.LightningModule) -> None:
+        """Keep the weights of an epoch where they are the best so far.
+
+        Args:
+            score: Its metric.
+            epoch: Its number, counted from 0 over all stages.
+            module: What has learned.
+        """
         if not self._keep_best and self._stage is None:
             return
-        score = float(trainer.callback_metrics[self._monitor])
         if score != score:
-            self.missing.append(trainer.current_epoch)
+            self.missing.append(epoch)
         best = self._keep_best and self._is_better(score, self.best_score)
         best_of_stage = self._stage is not None and self._is_better(score, self._stage_score)
         if not best and not best_of_stage:
             return
         state = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
         if best:
-            self.best_score, self.best_epoch, self.best_state = score, trainer.current_epoch, state
+            self.best_score, self.best_epoch, self.best_state = score, epoch, state
         if best_of_stage and self._stage is not None:
             self._stage_score, self.of_stages[self._stage] = score, state
 

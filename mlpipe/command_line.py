@@ -97,6 +97,8 @@ def parse(arguments: Sequence[str]) -> Call:
             wrong = _unknown_option(text)
             found += [wrong] if wrong else []
             call.overrides += [] if wrong else [_as_override(text, call, rest)]
+        elif call.mode == "info" and text == "plugins":
+            call.overrides.append("mode.subroutines=[plugins]")
         elif not call.mode and "=" not in text:
             call.mode = text
         else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from mlpipe import plugins
 from mlpipe.arch import names
 from mlpipe.config import recipe_file, snapshot
 from mlpipe.config.environment import base_folder
@@ -113,8 +114,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         if latest is not None and tasks.is_known(data_dir, latest.pivot):
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
-    created, folders = tasks.created_names(data_dir), tuple(extra_dirs)
-    texts, more = tasks.with_whole_names(texts, created)
+    created, folders = tasks.created_names(data_dir), plugins.folders(extra_dirs)
+    texts, more = tasks.with_whole_names(texts, created, folders)
     notes += more
     facts = Facts(
         names.timm_names, created, out_dir, data_dir, folders, tags.problems, names.timm_tags, names.is_network

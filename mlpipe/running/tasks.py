@@ -337,22 +337,25 @@ def created_names(data_dir: Path) -> tuple[str, ...]:
     return tuple(sorted(file.parent.name for file in data_dir.glob("*/task.json"))) if data_dir.is_dir() else ()
 
 
-def with_whole_names(texts: Sequence[str], created: Collection[str]) -> tuple[list[str], list[str]]:
+def with_whole_names(
+    texts: Sequence[str], created: Collection[str], extra_dirs: tuple[Path, ...] = ()
+) -> tuple[list[str], list[str]]:
     """Overrides in which `task=` names a created task whole, where it names only the part before the hash.
 
     Args:
         texts: The overrides.
         created: The names of all created tasks.
+        extra_dirs: Further folders of configuration files, whose options are no such names.
 
     Returns:
         The overrides, and a line for each name that was completed. What fits no task, or several, stays as it is.
     """
-    found, notes = [], []
+    found, notes, options = [], [], catalog.options("task", extra_dirs)
     for text in texts:
         key, _, name = text.lstrip("+").partition("=")
         base, plus, tags_ = name.partition("+")
         fitting = [one for one in created if _HASH.sub("", one) == base or one.startswith(f"{base}-")]
-        is_short = key == "task" and base not in (*created, *catalog.options("task")) and len(fitting) == 1
+        is_short = key == "task" and base not in (*created, *options) and len(fitting) == 1
         found.append(f"task={fitting[0]}{plus}{tags_}" if is_short else text)
         notes += [f"task={base}: {fitting[0]}, the only task whose name begins so"] if is_short else []
     return found, notes

@@ -141,7 +141,7 @@ def _search(call: Call, command: PreparedCommand) -> int:
         lines = [f"{key}: {value}" for key, value in facts.items() if key != "steps"]
         print(_json(facts) if "json" in call.flags else "\n".join([*lines, "steps of a trial:", *prepared.steps]))
         return 0
-    facts = jobs.execute(command)
+    facts = jobs.execute(command, started=call.started)
     if "json" in call.flags:
         print(_json(facts))
     return 0
@@ -156,7 +156,7 @@ def _sweep(call: Call, command: PreparedCommand) -> int:
             print(f"# {' '.join(job.varied)}")
             _one(Call(call.mode, job.overrides, call.flags - {"json"}, call.cfg, call.config_dirs), job.prepared)
         return 0
-    facts = jobs.execute(command)
+    facts = jobs.execute(command, started=call.started)
     if "json" in call.flags:
         print(_json(facts))
     return int(facts["exit_code"])

@@ -280,12 +280,7 @@ class _Known:
         self._squashed, self._nearest = near_values.squashed, near_values.nearest
         self._groups = [*catalog.groups(self._folders), *catalog.ALIASES]
         self._options = {group: catalog.options(group, self._folders) for group in catalog.groups(self._folders)}
-        self._top = {name.partition(".")[0] for name in keys.top_keys()} | {
-            "recipe",
-            "continue",
-            "use_best_params",
-            "hydra",
-        }
+        self._top = {name.partition(".")[0] for name in keys.top_keys()} | {*keys.WORDS, "hydra"}
 
     def is_mode(self, text: str) -> bool:
         """Whether a word is a mode."""

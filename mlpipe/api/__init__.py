@@ -6,6 +6,7 @@ run("train", "task=digits", "mode.nested=false", "mode.subroutines=[train,predic
 project = load_project()
 project.leaderboard()
 project.predictions(task="digits", split="test")
+project.out_of_fold("digits")
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mlpipe.config.environment import base_folder
 from mlpipe.data.creator import TaskCreator
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, ProjectError, problem
-from mlpipe.reports import tables
+from mlpipe.reports import out_of_fold, tables
 from mlpipe.running import jobs
 from mlpipe.running.launch import Command
 from mlpipe.running.steps import Stop
@@ -97,6 +98,21 @@ class ProjectFrames:
                 frame = pq.read_table(path, filters=chosen or None, partitioning=None).to_pandas()
                 frames.append(frame.assign(record=record.id))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def out_of_fold(self, task: str | None = None) -> pd.DataFrame:
+        """A row for each recipe, repeat and image, predicted by the model that did not learn from it.
+
+        The columns are those of `mlpipe.reports.out_of_fold.rows`: where each row is from, the target, and predictions `raw` and
+        `calibrated`. Tasks with different outputs have different columns, which are empty in the others' rows.
+
+        Args:
+            task: Only this task; None: all tasks of the project.
+
+        Raises:
+            ProjectError: When a record or predictions are damaged.
+        """
+        names = [task] if task else dict.fromkeys(record.pivot for record in records.load_all(self._project))
+        return pd.DataFrame([row for name in names for row in out_of_fold.rows(self._project, name)])
 
     def leaderboard(self, task: str | None = None) -> pd.DataFrame:
         """One row for each cross-validation, the best first, as `mml info` shows it.

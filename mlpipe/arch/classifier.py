@@ -99,6 +99,10 @@ class Classifier(nn.Module):
         mean: The mean of each channel that the backbone was made for, as pixels are given.
         std: The standard deviation alike.
         axes: How many spatial axes samples have; images have two.
+
+    Attributes:
+        begun: What stored weights it began with, one sentence; empty for none.
+        mirrored: Whether features are the mean of those of an image and its mirror image.
     """
 
     def __init__(
@@ -111,8 +115,8 @@ class Classifier(nn.Module):
         axes: int = 2,
     ) -> None:
         super().__init__()
-        # What stored weights it began with, one sentence; empty for none.
         self.begun = ""
+        self.mirrored = False
         self.backbone = backbone
         self.heads = nn.ModuleDict({name: nn.Linear(features, head.size) for name, head in heads.items()})
         for name, values in (("mean", mean), ("std", std)):
@@ -145,6 +149,11 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features of images, the input of the heads, shape (n, features)."""
+        features = self.view_features(images)
+        return (features + self.view_features(images.flip(-1))) / 2 if self.mirrored else features
+
+    def view_features(self, images: Tensor) -> Tensor:
+        """Pooled features of images as they are given, shape (n, features)."""
         features: Tensor = self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std))
         return features
 

@@ -214,7 +214,11 @@ def _inside(stored: Any) -> Any:
 
 
 def load(network: nn.Module, state: Mapping[str, Tensor]) -> Match:
-    """Load what fits by name and shape, and say what did not."""
+    """Load what fits by name and shape, and say what did not; parts with `take_sizes` are given their tensors before."""
+    for name, part in network.named_modules():
+        if callable(take_sizes := getattr(part, "take_sizes", None)):
+            prefix = f"{name}."
+            take_sizes({key.removeprefix(prefix): one for key, one in state.items() if key.startswith(prefix)})
     own = network.state_dict()
     fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
     network.load_state_dict(fitting, strict=False)

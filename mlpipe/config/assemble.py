@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,9 @@ _COMPONENTS = (
     *OPTIONAL_SECTIONS,
 )
 
+# Sections that snapshots of runs which did not use them may lack.
+_SINCE_LATER = {"healing": Healing, "reuse": Reuse, "remove": Remove}
+
 # What rules between sections look into; they are asked where each of these is what it should be.
 _FOR_RULES = (
     "mode", "trainer", "callbacks", "lr_scheduler", "metrics", "stages", "optimizer", "loss", "tune", "peft", "reuse",
@@ -69,27 +72,12 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     parts = {name: checks.component(name, name, _node(tree, name)) for name in _COMPONENTS}
     scheduler = _scheduler(tree["mode_name"], tree["mode"], checks)
     cpu, device = (_pipeline(tree.get("augmentations"), where, checks) for where in ("cpu", "device"))
-    of_optimizer = _mapping(tree.get("optimizer"))
-    clip = {key: value for key, value in of_optimizer.items() if key in _CLIP_KEYS}
-    rates = {key: value for key, value in of_optimizer.items() if key in _LAYER_KEYS}
-    checks.section("optimizer", clip, Clip)
-    checks.section("optimizer", rates, LayerRates)
     parts["preprocessing"] = _with_parts(parts["preprocessing"], "before", "augmentations", checks)
     parts["tta"] = _with_parts(parts["tta"], "views", "device_augmentations", checks)
     callbacks = _callbacks("callbacks", tree.get("callbacks"), checks)
     listed = _stages(tree["stages"], checks)
-    checks.section("metrics", tree.get("metrics"), Metrics)
-    checks.section("sys", tree.get("sys"), Sys)
-    checks.problems += _console_problems(_mapping(tree.get("sys")))
-    # Snapshots of runs that reused nothing may lack these.
-    healing, reuse, remove = (tree.get(name, {}) for name in ("healing", "reuse", "remove"))
-    checks.section("healing", healing, Healing)
-    checks.section("reuse", reuse, Reuse)
-    checks.section("remove", remove, Remove)
-    if tree.get("hpo"):
-        checks.section("hpo", tree["hpo"], Hpo)
-    checks.problems += _trainer_problems(tree.get("trainer"))
-    normalization = _normalization(tree.get("augmentations"), checks)
+    _check_sections(tree, checks)
+    augmentations = Augmentations(_normalization(tree.get("augmentations"), checks), tuple(cpu), tuple(device))
     # Rules read several sections at a time. Where one of these is broken itself, a rule would fail or repeat its
     # sentence.
     are_plain = all(isinstance(tree.get(name, {}), dict) for name in _FOR_RULES)
@@ -97,20 +85,59 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         checks.problems += rules.broken(tree) + _set_by_mlpipe(tree["mode_name"], tree["trainer"])
     if checks.problems or scheduler is None:
         raise ConfigError(list(dict.fromkeys(checks.problems)))
-    recipe = Recipe(
-        **{key: part for key, part in parts.items() if key not in ("task", "split", "logging") and part is not None},
-        metrics=Metrics(**{**tree["metrics"], "trust": list(checks.trust)}),
-        augmentations=Augmentations(normalization, tuple(cpu), tuple(device)),
-        clip=Clip(**clip),
+    return _run_config(tree, scheduler, parts, _recipe(tree, parts, augmentations, callbacks, listed, checks.trust))
+
+
+def _check_sections(tree: Mapping[str, Any], checks: _Checks) -> None:
+    """See that each section that is no component has the keys and types of its dataclass."""
+    of_optimizer = _mapping(tree.get("optimizer"))
+    checks.section("optimizer", _among(of_optimizer, _CLIP_KEYS), Clip)
+    checks.section("optimizer", _among(of_optimizer, _LAYER_KEYS), LayerRates)
+    checks.section("metrics", tree.get("metrics"), Metrics)
+    checks.section("sys", tree.get("sys"), Sys)
+    checks.problems += _console_problems(_mapping(tree.get("sys")))
+    for name, schema in _SINCE_LATER.items():
+        checks.section(name, tree.get(name, {}), schema)
+    if tree.get("hpo"):
+        checks.section("hpo", tree["hpo"], Hpo)
+    checks.problems += _trainer_problems(tree.get("trainer"))
+
+
+def _among(section: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """What a section says of some keys, those that it has."""
+    return {key: value for key, value in section.items() if key in keys}
+
+
+def _recipe(
+    tree: Mapping[str, Any],
+    parts: Mapping[str, Component | None],
+    augmentations: Augmentations,
+    callbacks: dict[str, Component],
+    listed: tuple[Stage, ...],
+    trust: Sequence[str],
+) -> Recipe:
+    """The recipe of a checked tree."""
+    of_recipe = {key: part for key, part in parts.items() if key not in ("task", "split", "logging")}
+    return Recipe(
+        **{key: part for key, part in of_recipe.items() if part is not None},
+        metrics=Metrics(**{**tree["metrics"], "trust": list(trust)}),
+        augmentations=augmentations,
+        clip=Clip(**_among(tree["optimizer"], _CLIP_KEYS)),
         callbacks=callbacks,
         trainer=tree["trainer"],
-        layer_decay=LayerRates(**rates).layer_decay,
+        layer_decay=LayerRates(**_among(tree["optimizer"], _LAYER_KEYS)).layer_decay,
         stages=listed,
         seed=tree["seed"],
         threads=tree["sys"]["threads"],
         # None where the task knows nothing of heads.
         heads=tuple(tree["task"]["heads"] or ()) if "heads" in tree["task"] else None,
     )
+
+
+def _run_config(
+    tree: dict[str, Any], scheduler: Component, parts: Mapping[str, Component | None], recipe: Recipe
+) -> RunConfig:
+    """A checked tree, frozen."""
     task, split, logging = parts["task"], parts["split"], parts["logging"]
     assert task is not None and split is not None and logging is not None
     return RunConfig(
@@ -129,10 +156,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         resume=tree.get("resume"),
         tree=tree,
         tags=str(tree.get("tags") or ""),
-        reuse=Reuse(**reuse),
-        remove=Remove(**remove),
         hpo=Hpo(**tree["hpo"]) if tree.get("hpo") else None,
-        healing=Healing(**healing),
+        **{name: schema(**tree.get(name, {})) for name, schema in _SINCE_LATER.items()},
     )
 
 
@@ -294,6 +319,10 @@ def _trainer_problems(section: Any) -> list[str]:
         found.append(problem(key, "must be a whole number >= 1", got=epochs, fix=fix))
     elif epochs >= 2**31:
         found.append(problem("trainer.max_epochs", "must be a whole number < 2147483648", got=epochs))
+    steps = section.get("max_steps", -1)
+    if not any(one.startswith("trainer.max_steps:") for one in found) and (steps < 1 and steps != -1):
+        fix = "leave it out: a training then ends with its epochs"
+        found.append(problem("trainer.max_steps", "must be a whole number >= 1", got=steps, fix=fix))
     return found
 
 

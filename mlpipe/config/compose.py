@@ -6,8 +6,6 @@ components' signatures, bad ones are set aside with a sentence, and composing go
 
 from __future__ import annotations
 
-import copy
-import functools
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,10 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -26,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mlpipe import files
 from mlpipe.config import catalog, resolve, rules, signatures
 from mlpipe.config.assemble import assemble
+from mlpipe.config.composer import Composer
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
@@ -38,8 +33,6 @@ _FREE = ("given.", "search_space.params")
 _FREE_SECTIONS = ("preset.recipes", "preset.common", "search_space.params", *catalog.ALIASES)
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
-# Combinations of options that are kept; the jobs of a sweep mostly differ in values.
-_KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -344,6 +337,11 @@ def _placed(change: Change, base: DictConfig, world: tuple[str, Sequence[str], C
         here = suggestions.Here(mode, _names(base), tasks, groups)
         fix = suggestions.for_key(change.key, change.text.partition("=")[2], here)
         otherwise = f"known keys: {listing(known, most=20)}" if section else f"mml help {part} searches the keys"
+        if section and not known:
+            # A group whose options are stacked, and none is chosen.
+            options = [one for one in catalog.options(section) if one != "none"] if section in groups else []
+            chosen = f"keys come with a chosen option: {section}=NAME, one of {listing(options, most=8)}"
+            otherwise = chosen if options else f"{section} has no keys"
         key = change.key if fix else f"{prefix}{part}"
         return "", problem(key, "unknown key", fix=fix or did_you_mean(part, known, otherwise=otherwise))
     if isinstance(change.value, dict) and _is_free(base, parts):
@@ -413,56 +411,3 @@ def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change]
 
 def _first_line(error: Exception) -> str:
     return first_line(error).rstrip(".")
-
-
-class Composer:
-    """Composes a configuration from options, then values: a choice of options is composed once, which takes most of the time.
-
-    Args:
-        choices: Overrides that choose options, as Hydra is given them.
-        extra_dirs: Further folders of configuration files.
-
-    Raises:
-        HydraException: When the options do not go together (and what OmegaConf raises of the kind).
-    """
-
-    def __init__(self, choices: Sequence[str], extra_dirs: Sequence[Path] = ()) -> None:
-        self._choices, self._folders = tuple(choices), tuple(extra_dirs)
-        self._base = _composed(self._choices, self._folders, _state(self._folders))
-
-    @property
-    def base(self) -> DictConfig:
-        """The configuration without values; it is not to be changed."""
-        return self._base
-
-    def put(self, texts: Sequence[str]) -> DictConfig:
-        """The configuration with values, a copy of its own.
-
-        Args:
-            texts: Overrides that set, add or delete keys.
-
-        Raises:
-            HydraException: When one of them cannot be applied (and what OmegaConf raises of the kind).
-        """
-        if any(text.lstrip("+~").startswith("hydra") for text in texts):
-            return _hydra([*self._choices, *texts], self._folders)
-        config = copy.deepcopy(self._base)
-        ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(list(texts)), config)
-        return config
-
-
-def _hydra(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
-    search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in folders)}]"] if folders else []
-    with initialize_config_dir(str(catalog.conf_dir()), version_base="1.3"):
-        return hydra_compose("config", [*search, *overrides])
-
-
-def _state(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
-    """What changes where a file in one of the folders does."""
-    found = [(path, path.stat()) for folder in folders for path in folder.rglob("*.yaml")]
-    return tuple(sorted((str(path), state.st_mtime_ns, state.st_size) for path, state in found))
-
-
-@functools.lru_cache(maxsize=_KEPT)
-def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object) -> DictConfig:
-    return _hydra(choices, folders)

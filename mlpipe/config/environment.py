@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 # The variable that names a folder, and the folder where neither it nor the command line does.
 _FOLDERS = {"out_dir": ("MML_RESULTS_PATH", "results"), "data_dir": ("MML_DATA_PATH", "mlpipe_data")}
@@ -21,7 +23,45 @@ def base_folder(key: str, named: str | None, environment: Mapping[str, str] = os
     return named or environment.get(variable) or otherwise
 
 
-def cores() -> int:
-    """The cores that this process may run on; all where the system does not tell."""
+def cores(root: Path = Path("/")) -> int:
+    """The cores that this process may use: those it may run on, and no more than a container's quota of their time pays for.
+
+    Part of a core counts as one. All cores where the system does not tell.
+
+    Args:
+        root: The root of the file system, whose `proc` and `sys` tell of control groups (Linux).
+    """
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    there = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min([there, *(max(1, math.ceil(quota)) for quota in _quotas(root))])
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The cores' worth of time that each control group of this process, or one above it, may use."""
+    top = root / "sys/fs/cgroup"
+    for group in _lines(root / "proc/self/cgroup"):
+        _, controllers, place = group.split(":", 2)
+        mounts = [top / controllers, top / "cpu"] if "cpu" in controllers.split(",") else [] if controllers else [top]
+        for mount in mounts:
+            # Inside of a container the place may be the one outside, so that only the top is there.
+            folder = mount / place.strip("/")
+            for one in (folder, *folder.parents):
+                if one.is_relative_to(mount):
+                    yield from _quota(one)
+
+
+def _quota(group: Path) -> Iterator[float]:
+    """The quota of one control group, in the second form (`cpu.max`: quota and period) or the first (a file for each)."""
+    told = [line.split() for line in _lines(group / "cpu.max")]
+    told.append([*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")])
+    for numbers in told:
+        # `max` and -1 mean none.
+        if len(numbers) == 2 and all(one.isdigit() for one in numbers) and int(numbers[1]):
+            yield int(numbers[0]) / int(numbers[1])
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return []

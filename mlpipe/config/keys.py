@@ -35,9 +35,14 @@ _NO_KEYS = ("_target_", "scheduler", "defaults", "trust")
 # Files of options that are no group of the catalogue, by the group's name in an override.
 LAUNCHER = "hydra/launcher"
 # Words that are written like keys, and are read before a configuration is made.
-_WORDS = {
+WORDS = {
     "recipe": "A file with overrides of this command: a native YAML file, or one of another program (docs/from_*.md).",
     "continue": "Go on with a run that was stopped: latest, or the name of a run or the end of it.",
+    "use_best_params": "Take the best values of a study (hpo.study), or those of its trial N: STUDY, or STUDY#N.",
+}
+# Meanings of keys that no file has, where the docstring of another program says more than holds here.
+_MEANINGS = {
+    "trainer.max_steps": "The most optimizer steps of a training, or of each stage; trainer.max_epochs may end it before.",
 }
 # What code checks that no annotation says.
 _VALUES = {
@@ -46,6 +51,7 @@ _VALUES = {
     "task_list": "a list of names of tasks",
     "time_limit": "a time such as 90s, 30m or 1h30m, or null",
     "trainer.max_epochs": "a whole number >= 1",
+    "trainer.max_steps": "a whole number >= 1",
     "trainer.devices": "a whole number >= 1 or auto",
 }
 _KEY = re.compile(r"( *)([A-Za-z_][\w.]*):(?:\s+(.*))?$")
@@ -147,7 +153,7 @@ class Key:
 def all_keys() -> dict[str, Key]:
     """Every key that a file of `conf/` has, by full name: those of no group first, then group by group.
 
-    `recipe` and `continue`, which no file has, are among those of no group.
+    `recipe`, `continue` and `use_best_params`, which no file has, are among those of no group.
     """
     found = {**top_keys(), **_words()}
     for group in (*catalog.groups(), LAUNCHER):
@@ -171,7 +177,7 @@ def find(name: str) -> Key | None:
 
 
 def _words() -> dict[str, Key]:
-    return {name: Key(name, "", (Setting("", "", meaning, ""),)) for name, meaning in _WORDS.items()}
+    return {name: Key(name, "", (Setting("", "", meaning, ""),)) for name, meaning in WORDS.items()}
 
 
 @functools.cache
@@ -233,7 +239,9 @@ def further(group: str) -> dict[str, Key]:
         for name in signature.parameters if signature else ():
             is_own = name in _NO_KEYS or (group == "trainer" and name in rules.SET_BY_MLPIPE)
             if not is_own and f"{group}.{name}" not in listed:
-                found.setdefault(f"{group}.{name}", []).append(Setting(option, "", "", target))
+                found.setdefault(f"{group}.{name}", []).append(
+                    Setting(option, "", _MEANINGS.get(f"{group}.{name}", ""), target)
+                )
     return {name: Key(name, group, tuple(settings)) for name, settings in found.items()}
 
 

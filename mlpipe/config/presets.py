@@ -33,9 +33,11 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
     """
     preset, limit = config.tree["preset"], config.tree["time_limit"]
     if not preset["recipes"]:
-        if limit is not None:
-            fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
-            raise ConfigError(problem("time_limit", "is shared out by a preset", got=limit, fix=fix))
+        seconds_of(limit)
+        trains = "train" in (config.tree["mode"].get("subroutines") or ())
+        if limit is not None and not (config.mode in ("train", "tl") and trains):
+            fix = "leave it out, or train: mml train, mml tl and a search (hpo=optuna) end within it"
+            raise ConfigError(problem("time_limit", "is for what trains", got=limit, fix=fix))
         return config
     seconds_of(limit)
     given = [text for text in texts if option_of(text) not in ("preset", "time_limit")]

@@ -11,17 +11,17 @@ from mlpipe.errors import did_you_mean, listing, problem
 from mlpipe.names import name_of
 
 SUBROUTINES: dict[str, tuple[str, ...]] = {
-    "train": ("train", "predict", "test"),
+    "train": ("train", "predict", "test", "post"),
     "predict": ("train", "predict", "test"),
     "test": ("train", "predict", "test"),
-    "tl": ("train", "predict", "test"),
+    "tl": ("train", "predict", "test", "post"),
     "clean": ("temp", "download", "cache", "parameters"),
     "upgrade": ("upgrade", "downgrade"),
     "downgrade": ("upgrade", "downgrade"),
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
-    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "report", "plugins"),
+    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "oof", "report", "plugins"),
 }
 LATER_KEYS = (
     "hydra",
@@ -38,12 +38,14 @@ REUSED_BY = {
     "blueprint": ("train", "tl"),
 }
 # Some file systems take names of 143 bytes at most.
+# Optimizers that make the head of features at once.
+EXACT = ("linear", "nearest")
 MOST_LETTERS = 100
 SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "use_distributed_sampler", "num_sanity_val_steps", "enable_model_summary", "barebones", "fast_dev_run",
     "deterministic", "inference_mode", "reload_dataloaders_every_n_epochs", "check_val_every_n_epoch",
-    "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
+    "val_check_interval", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
     "detect_anomaly", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
     "strategy", "num_nodes", "model_registry", "enable_autolog_hparams", "min_epochs",
 )  # fmt: skip
@@ -67,7 +69,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     if name in ("train", "predict", "test", "tl"):
         found += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
         found += _new_image_rules(name, mode)
-        found += _val_is_score(tree) if "train" in mode["subroutines"] else []
+        found += _val_is_score(tree) + _refit(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
     found += _clipping(tree)
@@ -105,12 +107,17 @@ def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     callbacks = [entry.get("callbacks") or tree["callbacks"] for entry in entries]
     nodes = [node for group in callbacks for node in group.values() if isinstance(node, dict)]
     targets = [str(node.get("_target_", "")) for node in nodes]
-    if any("early" in target.rpartition(".")[2].lower() for target in targets):
+    if any(map(is_early_stop, targets)):
         used.append("early_stopping")
     schedules = [entry.get("lr_scheduler") or tree["lr_scheduler"] for entry in entries]
     if any(schedule.get("plateau") or "plateau" in str(schedule.get("_target_", "")).lower() for schedule in schedules):
         used.append("lr_plateau")
     return used
+
+
+def is_early_stop(target: str) -> bool:
+    """Whether a callback ends a training when something stands still, by its name."""
+    return "early" in target.rpartition(".")[2].lower()
 
 
 def _name(section: Mapping[str, Any]) -> str:
@@ -139,15 +146,32 @@ def _subroutines(name: str, mode: Mapping[str, Any]) -> list[str]:
 def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     found = []
     subroutines = mode["subroutines"] if isinstance(mode["subroutines"], list) else []
-    needing = [item for item in subroutines if item in ("predict", "test")]
+    needing = [item for item in subroutines if item in ("predict", "test", "post")]
     if mode["store_parameters"] is False and needing:
         wrong = f"keeps no weights, but mode.subroutines asks for {' and '.join(needing)}"
+        found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
+    if "post" in subroutines and not {"train", "predict"} <= set(subroutines):
+        fix = "add train and predict, or use mml post for stored predictions"
+        found.append(problem("mode.subroutines", "post follows a training's predictions", got=subroutines, fix=fix))
+    if "post" in subroutines and mode["eval_on"] is not None:
+        fix = "leave post out"
+        found.append(problem("mode.eval_on", "leaves the task itself without predictions for post", fix=fix))
+    if mode["store_parameters"] is False and mode.get("refit"):
+        wrong = "keeps no weights, but mode.refit is for a model that predicts new images"
         found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
     found += _unknown_pipeline_keys(mode["pipeline_keys"])
     folds = mode["folds"]
     if isinstance(folds, list) and (not folds or len(set(map(str, folds))) != len(folds)):
         found.append(problem("mode.folds", "must name each fold once", got=folds, fix="for example mode.folds=[0,2]"))
     return found
+
+
+def _refit(tree: Mapping[str, Any]) -> list[str]:
+    """A training on all images has no validation that its learning rate could follow."""
+    if not tree["mode"].get("refit") or "lr_plateau" not in val_used_for(tree):
+        return []
+    wrong = "learns from all images, so that no validation is left for a rate that falls when it stands still"
+    return [problem("mode.refit", wrong, got=True, fix="use another schedule, for example lr_scheduler=cosine")]
 
 
 def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
@@ -167,8 +191,8 @@ def _tunes(tree: Mapping[str, Any]) -> bool:
 
 
 def is_exact(tree: Mapping[str, Any]) -> bool:
-    """Whether a recipe's head is fitted exactly (`optimizer=linear`), and has no epochs."""
-    return _name(tree["optimizer"]) == "linear"
+    """Whether a recipe's head is made of features at once (`optimizer=linear`, `nearest`), and has no epochs."""
+    return _name(tree["optimizer"]) in EXACT
 
 
 def _slicing(tree: Mapping[str, Any]) -> list[str]:
@@ -179,15 +203,21 @@ def _slicing(tree: Mapping[str, Any]) -> list[str]:
     if tree["mode"].get("multitask"):
         found.append(problem("slicing", "is for one task", got="mode.multitask", fix="leave one of the two out"))
     if is_exact(tree):
-        found.append(problem("slicing", "optimizer=linear learns from whole images", fix="leave one of the two out"))
+        found.append(
+            problem(
+                "slicing",
+                f"optimizer={_name(tree['optimizer'])} learns from whole images",
+                fix="leave one of the two out",
+            )
+        )
     return found
 
 
 def _exact_head(tree: Mapping[str, Any]) -> list[str]:
-    """optimizer=linear fits one kind of head, to features that are the same in every epoch."""
+    """optimizer=linear and nearest make one kind of head, of features that are the same in every epoch."""
     if not is_exact(tree):
         return []
-    found, key = [], "optimizer=linear"
+    found, key = [], f"optimizer={_name(tree['optimizer'])}"
     if tree["arch"].get("freeze") not in (True, "backbone"):
         found.append(problem(key, "fits the head of a frozen backbone", fix="add arch.freeze=true"))
     augmentations = tree["augmentations"] if isinstance(tree["augmentations"], dict) else {}
@@ -323,7 +353,9 @@ def _devices(tree: Mapping[str, Any]) -> list[str]:
     if tree["mode"].get("multitask"):
         found.append(problem(key, "learns one task", got="mode.multitask", fix="leave one of the two out"))
     if is_exact(tree):
-        found.append(problem(key, "optimizer=linear fits the head on one device", got=devices, fix="use 1"))
+        found.append(
+            problem(key, f"optimizer={_name(tree['optimizer'])} makes the head on one device", got=devices, fix="use 1")
+        )
     batch_size = (tree.get("sampling") or {}).get("batch_size")
     if isinstance(batch_size, int) and batch_size < 2 * devices:
         wrong = f"is divided among {devices} devices, which need two images each"

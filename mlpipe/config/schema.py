@@ -318,11 +318,14 @@ class RunConfig:
         decided = {key: tree[key] for key in RECIPE_SECTIONS}
         if decided["metrics"].get("heads") is None:
             decided["metrics"] = {key: value for key, value in decided["metrics"].items() if key != "heads"}
-        # Whether a rare class is refused changes nothing of what is learned.
-        decided["split"] = {key: value for key, value in tree["split"].items() if key != "rare"}
+        # A key that asks for nothing leaves the hash as it was before the key existed.
+        if not decided["optimizer"].get("flips"):
+            decided["optimizer"] = {key: value for key, value in decided["optimizer"].items() if key != "flips"}
+        decided["split"] = deciding(tree["split"])
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}
+        decided |= {"time_limit": self.tree["time_limit"]} if self.tree.get("time_limit") is not None else {}
         decided |= {"stages": self.tree["stages"]["list"]} if self.recipe.stages else {}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
         if self.tree["mode"].get("multitask"):
@@ -331,6 +334,11 @@ class RunConfig:
         # A component whose code moved is the component that it was.
         decided = {key: names.identified(key, value) for key, value in decided.items()}
         return digest({**decided, "mode": mode, "sys": sys, "seed": self.seed, "task": task_name})[:8]
+
+
+def deciding(split: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a split that decide folds: not whether a rare class is refused, nor that folds are dealt once."""
+    return {key: value for key, value in split.items() if key != "rare" and (key, value) != ("repeats", 1)}
 
 
 def with_artifacts_in(tree: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:

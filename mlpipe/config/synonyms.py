@@ -93,7 +93,6 @@ _MONITOR: Entry = (
     (r"\w+", "metrics.monitor=val/{}"),
     (_ANY, "metrics.monitor={}"),
 )
-_STEPS = "trainer.max_epochs=N: a training is as long as its epochs"
 _SEEN_TO = "leave it out: mlpipe sees to it"
 _LOGGED = "leave it out: the terminal shows what matters, and the run's log.txt has everything"
 _PARTS = "mode.subroutines=[train,predict,test]"
@@ -130,7 +129,10 @@ _SAME: dict[str, tuple[Entry, str]] = {
         " train_epochs"
         " max_epoch n_iter max_iter iterations iters num_iters total_epoch end_epoch",
     ),
-    "steps": (_STEPS, "max_steps num_steps total_steps train_steps n_steps steps"),
+    "steps": (
+        "trainer.max_steps={}",
+        "max_steps num_train_steps max_train_steps num_steps total_steps train_steps n_steps steps",
+    ),
     "rate": (
         "optimizer.lr={}",
         "l lr learning_rate lr0 init_lr initial_lr initial_learning_rate base_lr lr_max max_lr peak_lr"
@@ -457,16 +459,16 @@ _SAME: dict[str, tuple[Entry, str]] = {
     "cache": ("data_dir={}", "cache cache_dir cache_path cache_images cache_folder"),
     "time": (
         (
-            (r"(?:0+:)*0*([1-9]\d?):\d\d", "time_limit={1}m, with a preset such as preset=fast"),
-            (r"(?:0+:)*0*([1-9]\d?):(\d\d):\d\d", "time_limit={1}h{2}m, with a preset such as preset=fast"),
-            (_ANY, "time_limit={}, with a preset such as preset=fast"),
+            (r"(?:0+:)*0*([1-9]\d?):\d\d", "time_limit={1}m"),
+            (r"(?:0+:)*0*([1-9]\d?):(\d\d):\d\d", "time_limit={1}h{2}m"),
+            (_ANY, "time_limit={}"),
         ),
         "time budget max_time timeout time_budget training_time max_runtime max_runtime_secs max_duration budget_time"
         " runtime duration time_left_for_this_task timelimit wall_time",
     ),
-    "hours": ("time_limit={}h, with a preset such as preset=fast", "hours max_hours n_hours num_hours time_hours"),
+    "hours": ("time_limit={}h", "hours max_hours n_hours num_hours time_hours"),
     "minutes": (
-        "time_limit={}m, with a preset such as preset=fast",
+        "time_limit={}m",
         "minutes max_minutes mins max_mins n_minutes max_runtime_mins time_minutes",
     ),
     "preset": ("preset={}", "presets quality recipe_preset fit_strategy model_quality level mode_preset automl"),
@@ -850,6 +852,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
         "lbfgs": "l_bfgs bfgs newton",
         "rmsprop": "rms rmsproptf rms_prop rmsprop_tf",
         "adam": "fused_adam adam_optimizer",
+        "nearest": "knn k_nn k_nearest_neighbours k_nearest_neighbors kneighborsclassifier nearest_neighbours",
         "linear": "logistic_regression logreg ridge linear_probe logistic",
         "none": "false no off",
     },

@@ -232,6 +232,7 @@ def _nested(task: Task, tag: Tag, world: World) -> Task:
     if fold not in split.validated:
         fix = f"the folds are {split.validated[0]} to {split.validated[-1]}"
         raise DataError(problem("task", "there is no such fold", got=f"+{tag}", fix=fix))
+    split, fold = split.of_fold(fold)
     inner = inner_folds(task.samples, split, fold)
     rows = np.flatnonzero((inner >= 0) | (split.fold == fold))
     samples = task.samples.only(rows)

@@ -8,10 +8,10 @@ from typing import Any
 
 from mlpipe.config import recipe_file
 from mlpipe.dialects import barrage, mml_core, musket, rmldnn
-from mlpipe.dialects.translation import Translation
+from mlpipe.dialects.translation import NATIVE, Translation
 from mlpipe.errors import ConfigError, problem
 
-NATIVE, MUSKET, RMLDNN, BARRAGE, MML_CORE = "native", "musket", "rmldnn", "barrage", mml_core.NAME
+MUSKET, RMLDNN, BARRAGE, MML_CORE = "musket", "rmldnn", "barrage", mml_core.NAME
 
 
 def translated(

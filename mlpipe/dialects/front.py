@@ -13,9 +13,7 @@ from pathlib import Path
 from mlpipe.config import recipe_file
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.recipe_file import SEARCH, as_text, groups_of
-from mlpipe.data import user_code
-from mlpipe.dialects import detect
-from mlpipe.dialects.translation import Translation
+from mlpipe.dialects.translation import NATIVE, Translation
 from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.running import launch
 from mlpipe.running.launch import Command, Prepared
@@ -54,7 +52,7 @@ def native(command: Command) -> Command:
     found = found or _translated(given, overrides)
     if command.mode == "convert":
         return _conversion(command, given, found)
-    return command if found.dialect == detect.NATIVE else _translation(command, given, found)
+    return command if found.dialect == NATIVE else _translation(command, given, found)
 
 
 def searches(command: Command) -> bool:
@@ -73,7 +71,7 @@ def searches(command: Command) -> bool:
     if {"hpo", "use_best_params"} & set(map(key_of, overrides)):
         return False
     found = _translated(given, overrides)
-    return found.dialect != detect.NATIVE and found.chosen().get("hpo", "none") != "none" and bool(found.needed)
+    return found.dialect != NATIVE and found.chosen().get("hpo", "none") != "none" and bool(found.needed)
 
 
 def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
@@ -129,6 +127,9 @@ def _translation(command: Command, recipe: str, translation: Translation) -> Com
 
 def _translated(recipe: str, overrides: Sequence[str]) -> Translation:
     """A file as the command line wants it read, with the functions that a program in Python gave."""
+    from mlpipe.data import user_code
+    from mlpipe.dialects import detect
+
     of_own_names = [text for text in overrides if key_of(text).startswith("given.")]
     values = {change.key.partition(".")[2]: change.value for change in parse(of_own_names)[0]}
     path, lenient = recipe_file.path_of(recipe), _is_lenient(overrides)

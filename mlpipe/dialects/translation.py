@@ -10,6 +10,7 @@ from mlpipe import files
 from mlpipe.config import recipe_file
 from mlpipe.errors import ConfigError, problem
 
+NATIVE = "native"
 Fate = Literal["same", "differs", "ignored", "lint"]
 
 

@@ -23,9 +23,26 @@ def applies(recipe: Recipe, network: nn.Module) -> bool:
     """Whether features are the same in every epoch: nothing but heads learns, and no image is changed at random."""
     if recipe.augmentations.cpu or recipe.augmentations.device or not isinstance(network, Classifier):
         return False
-    if not recipe.slicing.is_none:
+    # Stages may free the backbone, and low-rank additions are stored as other weights of it for each fold.
+    if not recipe.slicing.is_none or not recipe.peft.is_none or recipe.stages:
         return False
     return not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+
+def inputs(recipe: Recipe, network: nn.Module, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> Pack:
+    """What a network is given of some images: their features where these are always the same, else the images.
+
+    Args:
+        recipe: How it learns, or has learned.
+        network: The network, on the device that computes.
+        pack: The cached images.
+        rows: The rows that are needed.
+        should_stop: Called after every batch; raises to stop.
+    """
+    if not applies(recipe, network):
+        return pack
+    assert isinstance(network, Classifier)
+    return feature_pack(network, pack, rows, should_stop)
 
 
 def feature_pack(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> Pack:
@@ -40,24 +57,50 @@ def feature_pack(network: Classifier, pack: Pack, rows: np.ndarray, should_stop:
         rows: The rows that are needed; a file that lacks one is made anew with the rows of both.
         should_stop: Called after every batch; raises to stop.
     """
-    path = pack.folder / f"features-{_fingerprint(network, pack)}.npz"
-    known = np.zeros(len(pack), bool)
-    values = np.empty((len(pack), 0), np.float32)
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as stored:
-            known, values = stored["known"], stored["features"]
-    missing = np.setdiff1d(rows, np.flatnonzero(known))
-    if len(missing):
-        values = _computed(network, pack, missing, values, should_stop)
-        known[missing] = True
-        with files.durable(path) as temporary, temporary.open("wb") as handle:
-            np.savez(handle, known=known, features=values)
-        log.debug(f"computed the features of {len(missing)} images: {path.name}")
-    return pack.with_images(values)
+    views = _views(network, pack, rows, should_stop)
+    return pack.with_images(views[0] if len(views) == 1 else (views[0] + views[1]) / 2)
+
+
+def view_features(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> np.ndarray:
+    """The features of each view of some images, shape (rows, views, features): their own, and those of their mirror images.
+
+    Args:
+        network: As of `feature_pack`; it says whether there is a second view.
+        pack: The cached images.
+        rows: The rows that are needed.
+        should_stop: Called after every batch; raises to stop.
+    """
+    return np.stack([view[rows] for view in _views(network, pack, rows, should_stop)], axis=1)
+
+
+def _views(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> list[np.ndarray]:
+    """The features of each view, shape (samples, features), from their files or computed."""
+    name, found = _fingerprint(network, pack), []
+    for is_mirrored in (False, True)[: 1 + network.mirrored]:
+        path = pack.folder / f"features-{name}{'-mirrored' if is_mirrored else ''}.npz"
+        known = np.zeros(len(pack), bool)
+        values = np.empty((len(pack), 0), np.float32)
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as stored:
+                known, values = stored["known"], stored["features"]
+        missing = np.setdiff1d(rows, np.flatnonzero(known))
+        if len(missing):
+            values = _computed(network, pack, missing, values, is_mirrored, should_stop)
+            known[missing] = True
+            with files.durable(path) as temporary, temporary.open("wb") as handle:
+                np.savez(handle, known=known, features=values)
+            log.debug(f"computed the features of {len(missing)} images: {path.name}")
+        found.append(values)
+    return found
 
 
 def _computed(
-    network: Classifier, pack: Pack, rows: np.ndarray, values: np.ndarray, should_stop: Callable[[], None]
+    network: Classifier,
+    pack: Pack,
+    rows: np.ndarray,
+    values: np.ndarray,
+    is_mirrored: bool,
+    should_stop: Callable[[], None],
 ) -> np.ndarray:
     device = network.mean.device
     was_training = network.training
@@ -69,7 +112,7 @@ def _computed(
             if stacked.dtype == np.uint16:
                 stacked = stacked.astype(np.float32)
             tensor = torch.from_numpy(np.ascontiguousarray(stacked)).movedim(-1, 1).contiguous().to(device)
-            features = network.features(tensor).float().cpu().numpy()
+            features = network.view_features(tensor.flip(-1) if is_mirrored else tensor).float().cpu().numpy()
             if values.shape[1] != features.shape[1]:
                 values = np.zeros((len(pack), features.shape[1]), np.float32)
             values[chosen] = features

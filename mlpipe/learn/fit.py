@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -20,15 +19,28 @@ from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.errors import TrainingError, listing
-from mlpipe.learn import checkpoints, compile, linear_head, monitoring, multitask, recording, recovery, stages
+from mlpipe.learn import (
+    checkpoints,
+    compile,
+    linear_head,
+    monitoring,
+    multitask,
+    nearest_head,
+    recording,
+    recovery,
+    stages,
+)
 from mlpipe.learn.build import fold, loss
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, fold_data
+from mlpipe.learn.build.optimizer import most_steps
 from mlpipe.learn.callbacks import tensorboard
 from mlpipe.learn.callbacks.examples import Examples
 from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochReports, Progress
+from mlpipe.learn.callbacks.step_limit import StepLimit
+from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit
 from mlpipe.learn.gradients.gradient_wait import Exchange
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.losses import class_weights
@@ -120,6 +132,7 @@ class _Training:
         speeds: What each epoch took.
         shown: What some validation images were predicted to be.
         optimizer_memory: What the optimizer of the stage before knew.
+        limits: What ends the training after a time, all stages together.
     """
 
     job: FoldJob
@@ -138,6 +151,7 @@ class _Training:
     speeds: list[dict[str, float]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     optimizer_memory: stages.OptimizerMemory | None = None
+    limits: list[Callback] = field(default_factory=list)
 
     def note(self, report: str) -> None:
         """Tell what stored weights are begun with, and keep it for the record; nothing where there are none."""
@@ -209,6 +223,7 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
         stage=stage,
         epochs=epochs,
         resumed=checkpoints.exists(job.files.checkpoint),
+        limits=[] if job.seconds is None else [FoldLimit(job.seconds)],
     )
     training.note(report)
     # Before the first epoch, which may take hours: its end is where a full disk would show.
@@ -239,6 +254,7 @@ def _stage(training: _Training, number: int) -> _Stage:
     if job.recipe.stages:
         # Epochs are counted on over stages, so that each draws anew.
         data.load_state_dict({"first_epoch": training.epochs})
+    recipe = fold.bounded(recipe, data)
     callbacks = _callbacks(training, recipe, number)
     trainer = fold.build_trainer(job, recipe, training.numerics.precision, callbacks, number, training.epochs)
     return _Stage(number, recipe, module, data, trainer)
@@ -248,13 +264,19 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     """What follows a stage, in this order: the first may stop a batch, the last saves what all before it have seen."""
     job, watch = training.job, training.watch
     guard, exchange = Guard(watch.should_stop, job.title, number), Exchange()
-    whole = training.epochs + sum(stage.epochs for stage in training.plan[number:])
+    lasting = job.lasting or (int(recipe.trainer["max_epochs"]), *(one.epochs for one in training.plan[number + 1 :]))
+    whole = training.epochs + sum(lasting[number if job.lasting else 0 :])
     progress = Progress(watch.report, whole, guard.last_norm, exchange.share, training.speeds)
-    own = build_callbacks(recipe, monitoring.monitor_direction(job.recipe))
+    own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
+    if (steps := most_steps(recipe)) is not None:
+        own = [*own, StepLimit(steps)]
     callbacks = [guard, exchange, progress, *own, EpochReports(watch.epoch, watch.row, job.recipe.metrics.monitor)]
-    if count := int(job.files.logging.params.get("examples", 0)):
+    count = int(job.files.logging.params.get("examples", 0))
+    if count and len(job.view.val):
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
         callbacks.append(Examples(training.shown, number, rows, count))
+    if job.lasting:
+        callbacks.append(EpochLimit(training.epochs + job.lasting[number]))
     return [*callbacks, *tensorboard.boards(job.files.logging), training.keeper]
 
 
@@ -344,9 +366,9 @@ def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
     if not linear_head.applies(job.recipe):
         module.history = [{"epoch": 0.0, "lr": 0.0}]
         return
-    pack = fold.inputs_of(job, module.network, watch)
-    head = linear_head.learn(job.recipe, module.network, job.task, job.view.train, pack, TARGET)
-    module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(head.loss)), "lr": 0.0}]
+    makes = nearest_head.learn if job.recipe.optimizer.name == "nearest" else linear_head.learn
+    loss = makes(job.recipe, module.network, job.task, job.view.train, job.pack, TARGET, watch.stop_if_asked)
+    module.history = [{"epoch": 0.0, "inner/loss": loss, "lr": 0.0}]
 
 
 def _without_score(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:

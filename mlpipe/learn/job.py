@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Origin:
         nested: Whether the fold is a nested variant.
         val_used_for: What validation decided besides being a score.
         tuned: What `tune` chose before the first fold, such as `lr`; the recipe has it already.
+        refit: The ids of the fold records that it stands for, where it learns from all folds; empty for a fold.
     """
 
     run: str
@@ -65,6 +66,7 @@ class Origin:
     nested: bool
     val_used_for: list[str]
     tuned: Mapping[str, float] = field(default_factory=dict)
+    refit: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class FoldJob:
         num_workers: Loader processes.
         shard: This process's part of every batch, where several learn the fold together.
         healing: The recoveries that are allowed when something goes wrong.
+        seconds: Seconds after which the training ends by itself, from its first stage to its last; None: no limit.
+        lasting: How many epochs of each stage are done, in the midst of its schedule; empty: all.
     """
 
     recipe: Recipe
@@ -96,6 +100,8 @@ class FoldJob:
     num_workers: int = 0
     shard: Shard = WHOLE
     healing: Healing = field(default_factory=Healing)
+    seconds: float | None = None
+    lasting: tuple[int, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -104,8 +110,8 @@ class FoldJob:
 
     @property
     def title(self) -> str:
-        """Task and fold, as messages begin."""
-        return f"{self.view.task} fold {self.view.fold}"
+        """Task and fold, or `refit`, as messages begin."""
+        return f"{self.view.task} {self.view.name}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ On small sets of photographs this takes seconds where fine-tuning takes minutes,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,12 +21,13 @@ from torch import nn
 
 from mlpipe import kinds
 from mlpipe.arch.classifier import Classifier
+from mlpipe.config.rules import EXACT
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import logistic
+from mlpipe.learn import features, logistic
 from mlpipe.learn.logistic import End, Features
 from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
@@ -35,6 +37,9 @@ Floats = npt.NDArray[np.float64]
 _NEVER = -30.0
 # So many worse strengths in a row end the search.
 _WORSE = 2
+# Up to so many multiplications in the product of features and weights, threads wait for each other longer than they compute:
+# half a second with one thread, a minute with two where another program has one of the cores.
+_SMALL = 10**8
 # The gradient at which a fit is near enough to its minimum to compare strengths.
 _NEAR = 1e-4
 
@@ -57,8 +62,8 @@ class Fitted:
 
 
 def applies(recipe: Recipe) -> bool:
-    """Whether a recipe fits its head exactly."""
-    return recipe.optimizer.name == "linear"
+    """Whether a recipe's head is made of features at once, in no steps."""
+    return recipe.optimizer.name in EXACT
 
 
 def has_no_steps(recipe: Recipe) -> bool:
@@ -66,7 +71,15 @@ def has_no_steps(recipe: Recipe) -> bool:
     return applies(recipe) or recipe.optimizer.is_none
 
 
-def learn(recipe: Recipe, network: nn.Module, task: Task, rows: Rows, pack: Pack, target: str) -> Fitted:
+def learn(
+    recipe: Recipe,
+    network: nn.Module,
+    task: Task,
+    rows: Rows,
+    pack: Pack,
+    target: str,
+    should_stop: Callable[[], None] = lambda: None,
+) -> float:
     """Fit a network's head on the features of some rows, and put it in.
 
     Args:
@@ -74,30 +87,32 @@ def learn(recipe: Recipe, network: nn.Module, task: Task, rows: Rows, pack: Pack
         network: A classifier whose backbone is frozen.
         task: The task.
         rows: The training rows.
-        pack: The backbone's features, as `mlpipe.learn.features.feature_pack` gives them.
+        pack: The cached images.
         target: The head's name.
+        should_stop: Called while features are computed; raises to stop.
+
+    Returns:
+        The mean loss over the inner folds; NaN where there are none.
 
     Raises:
         ConfigError: When the backbone is not a frozen one of timm.
     """
     head: LinearHead = recipe.optimizer.build([])
-    if not isinstance(network, Classifier) or pack.images.ndim != 2:
-        fix = "add arch.freeze=true augmentations=none"
-        raise ConfigError(problem("optimizer=linear", "fits the head of a frozen timm network", fix=fix))
+    values = np.asarray(training_features(recipe, network, pack, rows, should_stop), np.float64)
+    assert isinstance(network, Classifier)
     layer = network.heads[target]
     assert isinstance(layer, nn.Linear)
-    features = np.asarray(pack.images[rows], np.float64)
     balanced = recipe.loss.params.get("class_weights") == "balanced"
-    units = _units(task, rows)
+    together = units(task, rows)
     weights = None if task.samples.weights is None else task.samples.weights[rows]
     with threadpool_limits(limits=recipe.threads):
         found = solve(
             head,
-            features,
+            values,
             task.samples.targets[rows],
             task.kind,
             len(task.classes),
-            units,
+            together,
             weights,
             balanced,
             recipe.seed,
@@ -109,7 +124,22 @@ def learn(recipe: Recipe, network: nn.Module, task: Task, rows: Rows, pack: Pack
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
-    return found
+    return float(np.mean(found.loss))
+
+
+def training_features(
+    recipe: Recipe, network: nn.Module, pack: Pack, rows: Rows, should_stop: Callable[[], None]
+) -> npt.NDArray[np.float32]:
+    """The features that a head is made of, shape (rows, views, features); arguments as of `learn`.
+
+    Raises:
+        ConfigError: When the backbone is not a frozen one of timm.
+    """
+    if not isinstance(network, Classifier) or not features.applies(recipe, network):
+        fix = "add arch.freeze=true augmentations=none"
+        wrong = "makes the head of a frozen timm network"
+        raise ConfigError(problem(f"optimizer={recipe.optimizer.name}", wrong, fix=fix))
+    return features.view_features(network, pack, rows, should_stop)
 
 
 def solve(
@@ -129,7 +159,8 @@ def solve(
 
     Args:
         head: How to fit.
-        features: Shape (n, features).
+        features: Shape (n, features), or (n, views, features): each view of a sample counts as much, and what is predicted of
+            a sample is the mean of its views' outputs.
         targets: As `mlpipe.data.task.Samples.targets`, shape (n,) or (n, outputs).
         kind: The kind of the task.
         outputs: How many classes, labels or numbers.
@@ -138,8 +169,30 @@ def solve(
         balanced: Whether classes weigh the same, however frequent.
         seed: Of the inner folds.
     """
-    basis = logistic.basis(features)
-    scaled = basis.rows
+    rows = features.size // features.shape[-1]
+    with _quiet_threads(rows * min(rows, features.shape[-1]) * outputs):
+        return _solved(head, features, targets, kind, outputs, units, weights, balanced, seed)
+
+
+def _quiet_threads(multiplications: int) -> AbstractContextManager[Any]:
+    """One thread where more would only wait for each other."""
+    return threadpool_limits(limits=1) if multiplications < _SMALL else nullcontext()
+
+
+def _solved(
+    head: LinearHead,
+    features: Floats,
+    targets: npt.NDArray[Any],
+    kind: str,
+    outputs: int,
+    units: Sequence[str],
+    weights: Floats | None,
+    balanced: bool,
+    seed: int,
+) -> Fitted:
+    many = features.shape[1] if features.ndim == 3 else 1
+    basis = logistic.basis(features.reshape(-1, features.shape[-1]))
+    scaled = basis.rows.reshape(len(features), many, -1)
     inverse = np.logspace(-4, 1, head.strengths)
     facts = kinds.of(kind)
     if facts.has_classes:
@@ -255,8 +308,19 @@ def _chosen(
     weights: Floats | None,
     seed: int,
 ) -> tuple[_Fit, float, float]:
-    """The fit to all rows at the strength with the least mean loss over inner folds, that strength and that loss."""
-    folds = list(_inner_folds(y, units, head.inner_folds, seed, model.stratifies))
+    """The fit to all rows at the strength with the least mean loss over inner folds, that strength and that loss.
+
+    `x` has the shape (n, views, features), all else is of samples.
+    """
+    many = x.shape[1]
+
+    def fitted(rows: Any, of: Features, strength: float, end: End, start: Floats | None) -> _Fit:
+        own = None if weights is None else weights[rows]
+        if many > 1:
+            own = np.repeat(np.ones(len(y))[rows] if own is None else own, many) / many
+        return model.fit(strength, of[rows].reshape(-1, of.shape[2]), np.repeat(y[rows], many), own, end, start)
+
+    folds = list(inner_folds(y, units, head.inner_folds, seed, model.stratifies))
     near, quick = End(head.max_iter, _NEAR), x.astype(np.float32)
     starts: list[Floats | None] = [None] * len(folds)
     losses: list[float] = []
@@ -264,24 +328,31 @@ def _chosen(
     for strength in inverse if folds else ():
         of_folds = []
         for number, (learns, held) in enumerate(folds):
-            own = None if weights is None else weights[learns]
-            fit = model.fit(float(strength), quick[learns], y[learns], own, near, starts[number])
+            fit = fitted(learns, quick, float(strength), near, starts[number])
             starts[number] = fit.end
-            of_folds.append(model.lost(np.asarray(x[held] @ fit.weight.T + fit.bias), y[held]))
+            of_folds.append(model.lost(np.asarray(x[held].mean(axis=1) @ fit.weight.T + fit.bias), y[held]))
         losses.append(float(np.mean(of_folds)))
         # From strong penalties to weak ones the loss falls and then rises, and weak ones take longest.
         if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):
             break
     best = int(np.argmin(losses)) if losses else len(inverse) // 2
     loss = losses[best] if losses else float("nan")
-    fit = model.fit(float(inverse[best]), x, y, weights, End(head.max_iter), None)
+    fit = fitted(slice(None), x, float(inverse[best]), End(head.max_iter), None)
     return fit, float(inverse[best]), loss
 
 
-def _inner_folds(
+def inner_folds(
     y: npt.NDArray[Any], units: Sequence[str], folds: int, seed: int, stratify: bool
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """(rows that learn, rows held out), units never split; nothing when there are fewer units than two."""
+    """(rows that learn, rows held out), units never split; nothing when there are fewer units than two.
+
+    Args:
+        y: What is predicted, shape (n,).
+        units: Rows of the same name stay together, shape (n,).
+        folds: How many, at most as many as there are units.
+        seed: Of the draw.
+        stratify: Whether `y` has classes, of which each fold gets its share.
+    """
     numbers = np.unique(np.asarray(units), return_inverse=True)[1]
     folds = min(folds, len(np.unique(numbers)))
     if folds < 2:
@@ -295,8 +366,13 @@ def _inner_folds(
     yield from split.split(y, y, None if alone else numbers)
 
 
-def _units(task: Task, rows: Rows) -> list[str]:
-    """What stays together: the group, or the bytes of the image."""
+def units(task: Task, rows: Rows) -> list[str]:
+    """What stays together in inner folds: the group, or the bytes of the image.
+
+    Args:
+        task: The task.
+        rows: Row numbers.
+    """
     samples = task.samples
     groups = samples.groups or ("",) * len(samples)
     return [groups[row] or samples.digests[row] for row in rows.tolist()]

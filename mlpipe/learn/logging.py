@@ -62,8 +62,18 @@ def tensorboard(
     Raises:
         ConfigError: When the package tensorboard is not installed.
     """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError(not_installed("logging=tensorboard", "tensorboard"))
+    if found := problems("tensorboard"):
+        raise ConfigError(found)
     # The last parts of the folder name the record and its stage.
     place = folder if log_dir is None else Path(log_dir).expanduser() / Path(*folder.parts[-2:])
     return [TensorBoardLogger(place, name="", version="", default_hp_metric=False)]
+
+
+def problems(name: str) -> list[str]:
+    """A sentence where an option of `logging` needs a package that is not installed, to be told before anything is read.
+
+    Args:
+        name: The option's name.
+    """
+    is_missing = name == "tensorboard" and importlib.util.find_spec("tensorboard") is None
+    return [not_installed("logging=tensorboard", "tensorboard")] if is_missing else []

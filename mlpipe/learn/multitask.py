@@ -169,9 +169,12 @@ def described(
     for number, one in enumerate(joint.partners, start=1):
         module.predicted = number
         data = data_of(recipe, one.task, one.view, one.pack, num_workers, number)
-        batches = trainer.predict(module, dataloaders=data.val_dataloader())
-        outputs = torch.cat(cast(list[Tensor], batches)).cpu().numpy()
-        targets = one.task.samples.targets[one.view.val]
+        val: dict[str, float] = {}
+        if len(one.view.val):
+            batches = trainer.predict(module, dataloaders=data.val_dataloader())
+            outputs = torch.cat(cast(list[Tensor], batches)).cpu().numpy()
+            targets = np.asarray(one.task.samples.targets[one.view.val])
+            val = metrics.compute(post_kind.of(one.task.kind).FINAL, outputs, targets, one.task.kind)
         entry = {
             "name": one.task.name,
             "kind": one.task.kind,
@@ -180,7 +183,7 @@ def described(
             "loss": partner_loss(recipe, one)[1],
             "weight": joint.weights if isinstance(joint.weights, str) else joint.weights[number],
             "images": {"train": len(one.view.train), "val": len(one.view.val)},
-            "val": metrics.compute(post_kind.of(one.task.kind).FINAL, outputs, np.asarray(targets), one.task.kind),
+            "val": val,
         }
         if joint.weights == UNCERTAINTY:
             entry["log_variance"] = log_variances(module.network)[number]

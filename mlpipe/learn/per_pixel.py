@@ -50,7 +50,9 @@ def refuse_parts(recipe: Recipe, what: str) -> None:
         fix = f"use augmentations.cpu.pipeline, which moves images and {what} together"
         raise ConfigError(problem("augmentations.device.pipeline", f"changes no {what}", fix=fix))
     if linear_head.applies(recipe):
-        raise ConfigError(problem("optimizer", f"is not for {what}", got="linear", fix="use another, such as adamw"))
+        raise ConfigError(
+            problem("optimizer", f"is not for {what}", got=recipe.optimizer.name, fix="use another, such as adamw")
+        )
 
 
 def refuse_other_stages(recipe: Recipe, task_kind: str) -> None:

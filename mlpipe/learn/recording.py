@@ -18,6 +18,7 @@ from mlpipe import files
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe
+from mlpipe.errors import counted
 from mlpipe.learn import monitoring, stages
 from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.job import FoldJob
@@ -125,7 +126,9 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         timings=trained.timings,
         environment=_environment(job.recipe, trained.numerics) | _used(job, module),
         weights=digest,
-        notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
+        refit=list(origin.refit),
+        notes=_of_refit(job, len(module.history))
+        + (["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
         + trained.notes
         + [f"validation {said}" for said in metrics.said_of(details.get("classes", []), trained.scores)],
         details={"val": details} if has_val else {},
@@ -136,6 +139,17 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
     record = records.save(written.project, record)
     shutil.rmtree(written.checkpoint, ignore_errors=True)
     return record
+
+
+def _of_refit(job: FoldJob, epochs: int) -> list[str]:
+    """What is to be known of a training on all folds."""
+    if not job.origin.refit:
+        return []
+    lasted = f" for {counted(epochs, 'epoch')}, as its folds did in the median," if job.lasting else ""
+    learned = (
+        f"it learned{lasted} from {counted(len(job.view.train), 'labelled image')}, all but those of the test part"
+    )
+    return [f"{learned}; nothing validated it: expect of it the score of the images that its folds held out"]
 
 
 def _environment(recipe: Recipe, numerics: Numerics) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def view_of(view: View, task: Task, stage: Stage) -> View:
             kept[part] = with_negatives(rows, _positives(task)[rows], ratio)
             if not len(kept[part]):
                 key = "negatives" if part == "train" else "val_negatives"
-                wrong = f"no {part} image of fold {view.fold} is left"
+                wrong = f"no {part} image of {view.name} is left"
                 raise DataError(problem(f"stages.list.{key}", wrong, got=ratio, fix="keep more of them"))
     return replace(view, train=kept["train"], val=kept["val"])
 

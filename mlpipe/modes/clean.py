@@ -13,7 +13,7 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.reports import tables
-from mlpipe.running import deletable, tasks
+from mlpipe.running import deletable, task_names
 from mlpipe.running.deletable import Leftover
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step
@@ -93,7 +93,7 @@ class CleanScheduler(Scheduler):
         """The names of the tasks that count."""
         config, project = self.run_config, self.context.project
         of_project = [path.name for path in project.tasks_dir().iterdir()] if project.tasks_dir().is_dir() else []
-        there = sorted({*tasks.created_names(config.data_dir), *of_project})
+        there = sorted({*task_names.created(config.data_dir), *of_project})
         if self._all:
             return there
         named = [*config.task_list, *([self._pivot_name()] if self._pivot else [])]

@@ -59,7 +59,7 @@ class CreateScheduler(Scheduler):
     def _task(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
         split = tasks.split_of(tasks.as_decided(self.run_config, of), of)
-        for sentence in checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
+        for sentence in checks.of_repeats(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         views = [variants.plain(of, split, fold) for fold in split.validated]
         for sentence in [*split_notes(of, split), *checks.lacking(of, views)]:
@@ -77,6 +77,8 @@ class CreateScheduler(Scheduler):
 
 def _roles(split: Split) -> str:
     """Which fold validates, where not every one does in turn."""
+    if split.repeats:
+        return f", dealt {1 + len(split.repeats)} times"
     if len(split.validated) == split.n_folds:
         return ""
     return " (fold 0 is only learned from)" if split.can_nest else f" (fold {split.validated[0]} validates)"

@@ -13,9 +13,9 @@ from mlpipe.data.augment import libraries, samples
 from mlpipe.data.cache import packs
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.errors import ConfigError, counted, listing, problem
 from mlpipe.post import comparison
-from mlpipe.reports import gallery, more_data, tables
+from mlpipe.reports import gallery, more_data, out_of_fold, tables
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running.scheduler import Scheduler
@@ -35,7 +35,7 @@ class InfoScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, report, plugins.
+        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, oof, report, plugins.
         compare: Two recipes, records or ensembles; the subroutine compare runs where they are given.
         study_name: An Optuna study.
         info_grid: One picture with a cell for each task.
@@ -69,6 +69,7 @@ class InfoScheduler(Scheduler):
             "models": self._models,
             "more_data": self._more_data,
             "compare": self._compare,
+            "oof": self._out_of_fold,
             "report": self._report,
             "plugins": self._plugins,
         }
@@ -203,6 +204,15 @@ class InfoScheduler(Scheduler):
         self.context.facts["compare"] = found.as_plain()
         for sentence in found.sentences():
             log.info(sentence)
+
+    def _out_of_fold(self, run: Run | None) -> None:
+        of = tasks.recorded_pivot(self.run_config, self.context.project).name
+        paths, many = out_of_fold.write(self.context.project, of)
+        self.context.facts["oof"] = {"task": of, "rows": many, "files": [str(path) for path in paths]}
+        if not paths:
+            log.info(f"no out-of-fold predictions of {of} yet: mml predict makes them")
+            return
+        log.info(f"{counted(many, 'out-of-fold prediction')} of {of}; look at: {listing(paths)}")
 
     def _report(self, run: Run | None) -> None:
         if not records.load_all(self.context.project):

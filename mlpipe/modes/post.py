@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
-from mlpipe.errors import DataError, ProjectError, counted, listing, problem
+from mlpipe.errors import DataError, ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics, prior
 from mlpipe.post.calibration import shrinkage as holding
@@ -67,6 +67,7 @@ class PostprocessScheduler(Scheduler):
         costs: What each decision (column) costs when each class (row) is true; null: none.
         deploy_prior: Another prevalence, to say what performance to expect there.
         report: Write the project's report at the end.
+        recipes: Only these, by their hash or network as in the leaderboard; None: all that have predictions.
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class PostprocessScheduler(Scheduler):
         costs: list[list[float]] | None,
         deploy_prior: list[float] | None,
         report: bool,
+        recipes: list[str | int] | None = None,
     ) -> None:
         super().__init__(run_config, context)
+        self._recipes = None if recipes is None else [str(one) for one in recipes]
         self._wants_report = report
         self._subroutines, self._prior = subroutines, prior
         self._how = Fitting(calibrator, shrinkage, run_config.seed)
@@ -156,7 +159,7 @@ class PostprocessScheduler(Scheduler):
 
     def _with_predictions(self) -> list[ModelRecord]:
         project, name = self.context.project, self._task.name
-        stored = records.load_all(project, name)
+        stored = self._chosen(records.load_all(project, name))
         found = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
         self._taken = self._from_elsewhere({record.id for record in stored})
         found += [one.record for one in self._taken]
@@ -168,6 +171,27 @@ class PostprocessScheduler(Scheduler):
         if missing := [record.id for record in stored if record not in found]:
             log.info(f"without predictions, left out: {listing(missing)}")
         return found
+
+    def _chosen(self, stored: list[ModelRecord]) -> list[ModelRecord]:
+        """The records of the recipes that were asked for."""
+        if self._recipes is None:
+            return stored
+        named = {record.recipe: record.arch for record in stored}
+        known = listing([f"{recipe} ({arch})" for recipe, arch in named.items()], most=8)
+        there = [*named, *named.values()]
+        raise_all(
+            [
+                problem(
+                    "mode.recipes",
+                    "there is no such recipe",
+                    got=one,
+                    fix=did_you_mean(one, there, otherwise=f"recipes of {self._task.name}: {known or 'none'}"),
+                )
+                for one in self._recipes
+                if one not in there
+            ]
+        )
+        return [record for record in stored if {record.recipe, record.arch} & set(self._recipes)]
 
     def _from_elsewhere(self, known: set[str]) -> list[Located]:
         """Records of other projects, with predictions, that this one does not have yet."""
@@ -201,10 +225,13 @@ class PostprocessScheduler(Scheduler):
         return wrong
 
     def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
-        """Learn from a record's validation rows, and fill the column `calibrated` of all its rows."""
+        """Learn from a record's validation rows, and fill the column `calibrated` of all its rows.
+
+        A model of all folds has none: in their place are those that the folds held out.
+        """
         project = self.context.project
         path = project.predictions_file(record.pivot, record.id)
-        val = predictions.load(path, record.task, "val")
+        val = self._validated(record)
         if post_kind.of(record.kind).PROBABILITIES is None:
             log.debug(
                 f"{record.id}: {kinds.of(record.kind).words.VALUES} are not calibrated; the ensemble gets prediction intervals"
@@ -239,6 +266,21 @@ class PostprocessScheduler(Scheduler):
         files.write_json(project.calibration_file(record.pivot, record.id), content)
         self._say_what_it_gains(record, Rows(val.sample_ids, val.targets, val.logits, crossed), given, missed)
 
+    def _validated(self, record: ModelRecord) -> predictions.Predictions:
+        """The rows that a record's calibration is learned from; empty where there are none."""
+        path = self.context.project.predictions_file(record.pivot, record.id)
+        own = predictions.load(path, record.task, "val")
+        if not record.refit:
+            return own
+        try:
+            held_out = members.validated(self.context.project, record)
+        except ProjectError as error:
+            log.warning(f"{record.id}: {error.problems[0]}")
+            return own
+        if held_out is None:
+            return own
+        return predictions.Predictions(held_out.ids, held_out.targets, held_out.raw.astype(np.float32))
+
     def _say_what_it_gains(self, record: ModelRecord, rows: Rows, given: Any, missed: int) -> None:
         """Both losses at the rows' own prevalence; which is used is decided with all folds together."""
         prior = None if given is None else np.asarray(given)
@@ -247,7 +289,8 @@ class PostprocessScheduler(Scheduler):
             metrics.compute(["nll"], values, rows.targets, record.kind)["nll"] for values in (rows.raw, own)
         )
         was, became = (number(value, len(rows)) for value in (before, after))
-        told = f"{record.id}: validation nll {was} as it is, {became} calibrated (cross-fitted"
+        what = "its folds' held-out" if record.refit else "validation"
+        told = f"{record.id}: {what} nll {was} as it is, {became} calibrated (cross-fitted"
         if missed:
             told += f"; {missed} of {counted(len(rows), 'row')} left as they are there, for want of rows of every class"
         log.info(told + (")" if after < before else "): calibrating it gains nothing here"))
@@ -309,9 +352,8 @@ class PostprocessScheduler(Scheduler):
         scores = evaluation.scores(final, estimate, kind, groups, seed)
         decide = evaluation.decisions(final, estimate, kind, self._options, self._task.classes, seed)
         if kinds.of(kind).has_classes:
-            pairs = [
-                members.held_out_and_unlabelled(self.context.project, one) for member in used for one in member.records
-            ]
+            predicting = [one for member in used for one in member.predicting]
+            pairs = [members.held_out_and_unlabelled(self.context.project, one) for one in predicting]
             known = [pair for pair in pairs if pair is not None]
             decide["prevalence"] = evaluation.prevalence(final, known, self._task.classes, seed)
         record = EnsembleRecord(
@@ -321,10 +363,7 @@ class PostprocessScheduler(Scheduler):
             task=self._task.name,
             kind=kind,
             classes=list(self._task.classes),
-            members=[
-                {"name": member.name, "weight": weight, "records": [one.id for one in member.records]}
-                for member, weight in zip(used, chosen.weights, strict=True)
-            ],
+            members=[_entry(member, weight) for member, weight in zip(used, chosen.weights, strict=True)],
             mixing=chosen.mixing,
             way=chosen.way,
             select_on=self._select_on,
@@ -381,7 +420,8 @@ class PostprocessScheduler(Scheduler):
     def _calibrations(self, used: Sequence[Member], final: Final) -> dict[str, Any]:
         """What was learned from each record's validation rows, or only moves them, where the ensemble rests on it."""
         project, found = self.context.project, {}
-        for member, record in ((one, record) for one in used for record in one.records):
+        pairs = [(one, record) for one in used for record in (*one.records, *([one.refit] if one.refit else []))]
+        for member, record in pairs:
             path = project.calibration_file(record.pivot, record.id)
             if final.stage == "after" or not path.is_file():
                 continue
@@ -390,6 +430,12 @@ class PostprocessScheduler(Scheduler):
             if plain is not None:
                 found[record.id] = plain
         return found
+
+
+def _entry(member: Member, weight: float) -> dict[str, Any]:
+    """A member as the ensemble's record has it."""
+    entry = {"name": member.name, "weight": weight, "records": [one.id for one in member.records]}
+    return entry if member.refit is None else {**entry, "refit": member.refit.id}
 
 
 def _halves(rows: Rows, share: float, seed: int) -> tuple[list[str], list[str]]:

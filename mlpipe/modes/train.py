@@ -1,11 +1,16 @@
-"""`mml train`: one model for each fold, and on request its predictions and its scores."""
+"""`mml train`: one model for each fold, its predictions and scores, and a report of them."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
-from mlpipe.config.schema import RunConfig
+from mlpipe import files
+from mlpipe.config import catalog
+from mlpipe.config.assemble import assemble
+from mlpipe.config.schema import Reuse, RunConfig
 from mlpipe.data.task import Task
 from mlpipe.running import tasks
 from mlpipe.running.folds import cross_validation
@@ -14,6 +19,10 @@ from mlpipe.running.folds.cross_validation import Request
 from mlpipe.running.folds.fold_training import Storage
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
+from mlpipe.runs import predictions
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
 
 log = logging.getLogger("mlpipe")
 
@@ -24,7 +33,7 @@ class TrainingScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        subroutines: Any of train, predict, test.
+        subroutines: Any of train, predict, test, post; the last is what `mml post` does, for the recipe that is trained.
         cv: One model for each fold; False: fold 0 only.
         nested: Set each fold aside as test data and split the rest anew.
         store_parameters: Keep weights.
@@ -37,6 +46,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
+        refit: After the folds train one more model on all of them.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: list[str],
         folds: list[int] | None,
         strict_validation: bool,
+        refit: bool = False,
     ) -> None:
         super().__init__(run_config, context)
         self.request = Request(
@@ -67,15 +78,18 @@ class TrainingScheduler(Scheduler):
             storage=Storage(store_parameters, store_best),
             joint=JointRequest(multitask, co_tasks, task_weights),
             eval_on=[eval_on] if isinstance(eval_on, str) else eval_on or (),
+            refit=refit,
         )
         self.origin = ""
+        self._ends_with_report = "post" in subroutines
 
     def plan(self) -> list[Step]:
         """The cache and the network first; then every fold's training, predictions and test."""
         task = self.pivot()
         if not self.request.trains:
             return cross_validation.stored(self.run_config, self.context, task, self.request)
-        plan = cross_validation.training(self.run_config, self.context, task, self.request, self.origin)
+        ending = self._post if self._ends_with_report else None
+        plan = cross_validation.training(self.run_config, self.context, task, self.request, self.origin, ending)
         self.decided(plan.config, plan.recipe_hash)
         return plan.steps
 
@@ -98,3 +112,36 @@ class TrainingScheduler(Scheduler):
 
             raise_all(hardware.device_problems(config.recipe.trainer))
         return task
+
+    def _post(self, made: Sequence[ModelRecord], run: Run) -> None:
+        """Calibrate, judge and report the recipe that was trained, as `mml post` does by its own defaults."""
+        if not all(_is_held_out(self.context.project, record) for record in made):
+            log.info("no calibration and no intervals: a fold has no image that it did not learn from")
+            # Matplotlib takes its time, which only those who want the report pay.
+            from mlpipe.reports import html
+
+            path = html.write(self.context.project, self.run_config.data_dir)
+            self.context.facts["report"] = str(path)
+            log.info(f"look at: {path}")
+            return
+        config = _of_post(self.run_config, made[0].recipe)
+        scheduler: Scheduler = config.scheduler.build(config, self.context)
+        for step in scheduler.plan():
+            self.context.stop.check()
+            step.call(run)
+
+
+def _of_post(config: RunConfig, recipe: str) -> RunConfig:
+    """The configuration of `mml post` for one recipe of a training's task and project."""
+    section = files.read_yaml(catalog.conf_dir() / "mode" / "post.yaml")
+    # What a training takes of other runs is nothing that `mml post` reads.
+    tree = {**config.tree, "mode_name": "post", "mode": {**section, "recipes": [recipe]}, "reuse": asdict(Reuse())}
+    tree["time_limit"] = None
+    return replace(assemble(tree), given=config.given)
+
+
+def _is_held_out(project: Project, record: ModelRecord) -> bool:
+    """Whether a record has predictions of images that it did not learn from, by which it may be judged."""
+    path = project.predictions_file(record.pivot, record.id)
+    own = record.task, "test" if record.nested else "val"
+    return path.is_file() and own in predictions.contents(path)

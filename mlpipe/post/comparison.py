@@ -11,7 +11,7 @@ import numpy as np
 from mlpipe.errors import ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics, paired_tests
-from mlpipe.post.ensembling import choice, members
+from mlpipe.post.ensembling import choice, members, repeats
 from mlpipe.post.ensembling.member_mixture import at_own_prevalence
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.paired_tests import Comparison
@@ -210,15 +210,13 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     kind, prior = newest[0].kind, members.prior_of(project, newest)
     held_out: dict[int, tuple[Rows, ModelRecord]] = {}
     for record in newest:
-        own = members.rows(project, record, record.task, "test" if record.nested else "val")
+        own = members.held_out(project, record)
         if own is not None:
             held_out[record.fold] = (own, record)
     # Folds of random splits share rows: their mean would mix seen and unseen ones.
-    apart = sum(len(rows) for rows, _ in held_out.values()) == len(
-        {name for rows, _ in held_out.values() for name in rows.ids}
-    )
-    joined = members.joined([rows for rows, _ in held_out.values()]) if held_out and apart else None
-    test = members.mean([members.rows(project, record, record.pivot, "test") for record in newest], kind)
+    apart = repeats.are_whole([rows.ids for rows, _ in held_out.values()])
+    joined = members.out_of_fold([rows for rows, _ in held_out.values()], kind) if held_out and apart else None
+    test = members.pooled(project, newest, records.newest_refit(of_recipe, newest), "test")
     can_calibrate = post_kind.of(kind).PROBABILITIES is not None
     if joined is not None and can_calibrate and metrics.labelled(joined.targets).any():
         best = choice.best_form(members.Member("", newest, joined, test, None, prior), kind)

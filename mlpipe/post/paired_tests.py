@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mlpipe.errors import DataError, counted, problem
 from mlpipe.post.figures import interval, number
-from mlpipe.post.intervals import differences
+from mlpipe.post.intervals import differences, over_folds
 from mlpipe.post.intervals.by_metric import labelled_rows, units_of
 from mlpipe.post.intervals.forms import Known
 from mlpipe.post.metrics import compute, direction, statistic
@@ -150,7 +150,7 @@ def corrected_t(
         )
     off = one - other
     k, value = len(off), float(off.mean())
-    spread = float(np.sqrt(off.var(ddof=1) * (1 / k + n_test / n_train)))
+    spread = over_folds.standard_error(off, n_train=n_train, n_test=n_test)
     half = float(stdtrit(k - 1, (1 + level) / 2)) * spread
     p = 2 * float(stdtr(k - 1, -abs(value) / spread)) if spread > 0 else (1.0 if value == 0 else 0.0)
     sentence = _sentence(name, value, value - half, value + half, level, round(n_test * k), p)

@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlpipe import kinds
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.learn import tta
+from mlpipe.errors import Interrupted
+from mlpipe.learn import features, tta
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.predicting import kind
 from mlpipe.predicting.batches import TaskBatches
@@ -77,17 +80,20 @@ def predict(
     if part.ROWS_ARE_LOSSES:
         tta.refuse_views(recipe.tta)
     with project.opened(out, pairs, kind=name) as files:
+        of_task = _ModelOfTask(recipe, weights, co_tasks)
         for one in requests:
             if len(one.rows) == 0:
                 continue
-            model = Model.of_record(recipe, weights, one.task, one.pack, co_tasks)
+            model = of_task.model(one.task, one.pack)
             loss = build_loss(recipe, one.task, one.rows).to(model.device) if part.ROWS_ARE_LOSSES else None
-            batches = TaskBatches(recipe, one.task, one.pack, one.rows, num_workers)
+            views = recipe.tta.build(one.pack.peak)
+            seen = one.pack if views is not None else _inputs(recipe, model, one, should_stop)
+            batches = TaskBatches(recipe, one.task, seen, one.rows, num_workers)
             sink = files.part(one.name, one.split, fold)
             for predicted in through(
                 model,
                 batches,
-                views=recipe.tta.build(one.pack.peak),
+                views=views,
                 keep=partial(part.kept, loss=loss),
                 most=batches.most,
                 stop=should_stop,
@@ -95,3 +101,29 @@ def predict(
             ):
                 sink.add(predicted)
     return sum(len(one.rows) for one in requests)
+
+
+class _ModelOfTask:
+    """A record's model for the task that was asked for last: validation and test rows of one task have the same."""
+
+    def __init__(self, recipe: Recipe, weights: Path, co_tasks: Sequence[Mapping[str, Any]]) -> None:
+        self._recipe, self._weights, self._co_tasks = recipe, weights, co_tasks
+        self._of: tuple[Task, Pack] | None = None
+        self._model: Model | None = None
+
+    def model(self, task: Task, pack: Pack) -> Model:
+        """The model for the samples of a task."""
+        if self._model is None or self._of is None or self._of[0] is not task or self._of[1] is not pack:
+            self._model = Model.of_record(self._recipe, self._weights, task, pack, self._co_tasks)
+            self._of = task, pack
+        return self._model
+
+
+def _inputs(recipe: Recipe, model: Model, rows: RowsToPredict, should_stop: Callable[[], bool]) -> Pack:
+    """The images of some rows, or their features: a frozen backbone has seen most of them when the head was fitted."""
+
+    def stop() -> None:
+        if should_stop():
+            raise Interrupted("stopped as asked")
+
+    return features.inputs(recipe, model.networks[0], rows.pack, np.asarray(rows.rows), stop)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from mlpipe import files, kinds
 from mlpipe.data import task as tasks
 from mlpipe.data.task import Task, has_target
-from mlpipe.errors import DataError
+from mlpipe.errors import DataError, counted
 from mlpipe.post import kind as post_kind
-from mlpipe.post.ensembling import member_rows, members
+from mlpipe.post.ensembling import member_rows, members, repeats
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports import tables
@@ -78,6 +78,7 @@ class TaskFacts:
         kind: What is predicted.
         classes: The names of the outputs.
         recipes: The newest record of each fold, by recipe, the newest recipe first.
+        refits: The models of all folds that predict in their place, by recipe.
         ensembles: The oldest first.
         board: The task's rows of the leaderboard.
         shown: What the plots show; None without predictions.
@@ -99,6 +100,7 @@ class TaskFacts:
     project: Project
     data_dir: Path
     calibrations: list[dict[str, Any]] = field(default_factory=list)
+    refits: dict[str, ModelRecord] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> dict[str, str]:
@@ -151,6 +153,8 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
         if record.kind == kind:
             groups[record.recipe].append(record)
     recipes = {recipe: records.newest_folds(group) for recipe, group in groups.items()}
+    of_all = {recipe: records.newest_refit(group, recipes[recipe]) for recipe, group in groups.items()}
+    refits = {recipe: one for recipe, one in of_all.items() if one is not None}
     stored = [one for one in ensembles.load_all(project, name) if one.kind == kind]
     board = [row for row in tables.leaderboard(project, name) if row["metric"] == post_kind.of(kind).HEADLINE]
     try:
@@ -158,8 +162,9 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
     except DataError as error:
         task, missing = None, error.problems[0]
     groups_of = task.samples.group_of() if task else {}
-    board = [_with_interval(project, row, recipes, groups_of, stored) for row in board]
-    files_of = [project.calibration_file(name, record.id) for folds in recipes.values() for record in folds]
+    board = [_with_interval(project, row, recipes, refits, groups_of, stored) for row in board]
+    known = [*(record for folds in recipes.values() for record in folds), *refits.values()]
+    files_of = [project.calibration_file(name, record.id) for record in known]
     return TaskFacts(
         name,
         kind,
@@ -167,12 +172,13 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
         recipes,
         stored,
         board,
-        _shown(project, stored, recipes, board),
+        _shown(project, stored, recipes, refits, board),
         task,
         missing,
         project,
         data_dir,
         [files.read_json(path) for path in files_of if path.is_file()],
+        refits,
     )
 
 
@@ -180,6 +186,7 @@ def _with_interval(
     project: Project,
     row: dict[str, Any],
     recipes: dict[str, list[ModelRecord]],
+    refits: dict[str, ModelRecord],
     groups: dict[str, str],
     stored: Sequence[EnsembleRecord],
 ) -> dict[str, Any]:
@@ -187,7 +194,7 @@ def _with_interval(
     if row["ensemble"] or row["test"] is None:
         return row
     folds, name = recipes[row["recipe"]], row["metric"]
-    _, test = of_recipe(project, folds)
+    _, test = of_recipe(project, folds, refits.get(row["recipe"]))
     if test is None:
         return row
     for ensemble in reversed(stored):
@@ -221,6 +228,7 @@ def _shown(
     project: Project,
     stored: Sequence[EnsembleRecord],
     recipes: dict[str, list[ModelRecord]],
+    refits: dict[str, ModelRecord],
     board: Sequence[dict[str, Any]],
 ) -> Shown | None:
     for ensemble in reversed(stored):
@@ -232,28 +240,33 @@ def _shown(
             if many > 1:
                 name = f"the {calibrated}ensemble of {many} {what}s"
             else:
-                means = "mean of the folds of " if ensemble.select_on == "none" else calibrated
+                of_folds = "refit" if "refit" in ensemble.members[0] else "mean"
+                means = f"{of_folds} of the folds of " if ensemble.select_on == "none" else calibrated
                 name = f"the {means}{what} {_member(ensemble)}"
             parts = [_labelled(_read(path, ensemble.task, split, ensemble.kind)) for split in ("val", "test")]
             if any(parts):
                 return Shown(name, ensemble, "", *parts)
     for row in board:
         folds = recipes.get(row["recipe"], [])
-        rows = of_recipe(project, folds) if folds else (None, None)
+        refit = refits.get(row["recipe"])
+        rows = of_recipe(project, folds, refit) if folds else (None, None)
         if rows[0] is not None or rows[1] is not None:
             what = f"{folds[0].arch} (recipe {row['recipe']})"
-            return Shown(
-                f"the mean of {len(folds)} folds of {what}" if len(folds) > 1 else what, None, row["recipe"], *rows
-            )
+            of_folds = f"the mean of {len(folds)} folds of {what}" if len(folds) > 1 else what
+            name = of_folds if refit is None else f"the refit of {counted(len(folds), 'fold')} of {what}"
+            return Shown(name, None, row["recipe"], *rows)
     return None
 
 
-def of_recipe(project: Project, folds: Sequence[ModelRecord]) -> tuple[Rows | None, Rows | None]:
+def of_recipe(
+    project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | None = None
+) -> tuple[Rows | None, Rows | None]:
     """The held-out and the test rows of a recipe, None where not all folds have them.
 
     Args:
         project: The project.
         folds: A record for each fold.
+        refit: The model of all folds, whose test rows are in place of the folds' mean.
     """
     pivot, kind = folds[0].pivot, folds[0].kind
 
@@ -262,8 +275,8 @@ def of_recipe(project: Project, folds: Sequence[ModelRecord]) -> tuple[Rows | No
         return _read(path, task, split, kind) if path.is_file() else None
 
     held_out = [read(one, one.task, "test" if one.nested else "val") for one in folds]
-    test = [read(one, pivot, "test") for one in folds]
-    return _labelled(_pooled(held_out)), _labelled(_mean(test, kind))
+    test = [read(one, pivot, "test") for one in (folds if refit is None else [refit])]
+    return _labelled(_pooled(held_out, kind)), _labelled(_mean(test, kind))
 
 
 def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
@@ -279,10 +292,15 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     return Rows(stored.sample_ids, stored.targets, raw, calibrated, is_calibrated=changed)
 
 
-def _pooled(parts: Sequence[Rows | None]) -> Rows | None:
+def _pooled(parts: Sequence[Rows | None], kind: str) -> Rows | None:
+    """The rows of all folds, of each image once: of a repeated cross-validation the mean over repeats."""
     filled = [part for part in parts if part is not None]
     if not filled or len(filled) < len(parts):
         return None
+    ids = [part.ids for part in filled]
+    if repeats.are_whole(ids) and any(repeats.of_folds(ids)):
+        mean, calibrated = members.out_of_fold(filled, kind), all(part.is_calibrated for part in filled)
+        return Rows(mean.ids, mean.targets, mean.raw, mean.calibrated, is_calibrated=calibrated)
     return Rows(
         [name for part in filled for name in part.ids],
         np.concatenate([part.targets for part in filled]),

@@ -16,7 +16,9 @@ from mlpipe.config import objectives
 from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
+from mlpipe.post.ensembling import repeats
 from mlpipe.post.figures import interval, number
+from mlpipe.post.intervals import over_folds
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
@@ -32,6 +34,7 @@ _SHORT = {
     "val": "val (mean ± sd)",
     "out_of_fold": "out-of-fold",
     "fold_test": "test by fold",
+    "folds_interval": "95 % of folds' mean",
     "test": "test (folds' mean)",
     "test_nll": "test nll",
     "parameters": "parameters",
@@ -45,15 +48,21 @@ def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any
     """One row for each task and recipe, and for each ensemble, the best out-of-fold score first.
 
     The score is `metric`: accuracy, for labels the area under the ROC curve, for numbers the root mean squared error.
-    `val` and `fold_test` are the mean over folds with the standard deviation between folds; `out_of_fold` pools each
-    image's prediction by the fold that did not train on it; `test` averages the folds' probabilities of each test
-    image. Values that cannot be had (no predictions yet) are None. An ensemble's `out_of_fold` is its score on the images
-    that chose it, its `test` that of images which had no part in it, with its 95 % interval; all are stored with it.
+    `val` and `fold_test` are the mean over folds with the standard deviation between folds, `folds_low` and `folds_high` the
+    95 % interval of the one that is of images which a fold held out: `fold_test` of nested folds, else `val`
+    (`mlpipe.post.intervals.over_folds`). `out_of_fold` pools each image's prediction by the fold that did not train on it; of a
+    repeated cross-validation it is the mean over repeats, with the standard deviation between them. `test` averages the
+    folds' probabilities of each test image, or is that of their `refit`, of which `out_of_fold` is what to expect. Values
+    that cannot be had (no predictions yet) are None. An ensemble's `out_of_fold` is its score on the images that chose it,
+    its `test` that of images which had no part in it, with its 95 % interval; all are stored with it.
     """
     groups: dict[tuple[str, str], list[ModelRecord]] = defaultdict(list)
     for record in records.load_all(project, task):
         groups[record.pivot, record.recipe].append(record)
-    rows = [_row(project, records.newest_folds(group)) for group in groups.values()]
+    rows = []
+    for group in groups.values():
+        folds = records.newest_folds(group)
+        rows.append(_row(project, folds, records.newest_refit(group, folds)))
     for name in dict.fromkeys(pivot for pivot, _ in groups):
         rows += [_ensemble_row(one) for one in ensembles.load_all(project, name)]
     return sorted(rows, key=lambda row: (row["task"], _rank(row)))
@@ -194,14 +203,17 @@ def mean_of_folds(parts: Sequence[Predictions], kind: str) -> Predictions | None
     return Predictions(filled[0].sample_ids, filled[0].targets, mean.astype(np.float32))
 
 
-def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
+def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) -> dict[str, Any]:
     newest = max(folds, key=lambda record: record.number)
     held_out = [_rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
     kind, name = newest.kind, post_kind.of(newest.kind).HEADLINE
-    together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in folds], kind)
+    predicting = folds if refit is None else [refit]
+    together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in predicting], kind)
     wanted = [name, "nll"] if "nll" in post_kind.of(kind).METRICS else [name]
     test = metrics.compute(wanted, together.logits, together.targets, kind) if together else {}
-    out_of_fold = pooled(held_out) if all(len(part) for part in held_out) else None
+    whole = all(len(part) for part in held_out)
+    of_repeats = _by_repeat(held_out, name, kind) if whole else []
+    low, high = _interval_over_folds(folds, name)
     return {
         "metric": name,
         "task": newest.pivot,
@@ -210,9 +222,12 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
         "arch": newest.arch,
         "folds": len(folds),
         "nested": newest.nested,
+        "repeats": len(of_repeats) or 1,
         **_spread("val", folds, "val", name),
-        "out_of_fold": _score(out_of_fold, name, kind) if out_of_fold else None,
+        **_mean_and_deviation("out_of_fold", of_repeats),
         **_spread("fold_test", folds, "test", name),
+        "folds_low": low,
+        "folds_high": high,
         "test": test.get(name),
         "test_low": None,
         "test_high": None,
@@ -226,7 +241,30 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
         "records": " ".join(record.id for record in folds),
         "ensemble": "",
         "uneven": _uneven(folds, name),
+        "refit": "" if refit is None else refit.id,
     }
+
+
+def _by_repeat(held_out: Sequence[Predictions], name: str, kind: str) -> list[float]:
+    """The score of the held-out rows of each repeat; of folds that share rows without being repeats, of all together."""
+    ids = [part.sample_ids for part in held_out]
+    numbers = repeats.of_folds(ids) if repeats.are_whole(ids) else [0] * len(ids)
+    parts = [
+        [part for part, one in zip(held_out, numbers, strict=True) if one == number] for number in sorted({*numbers})
+    ]
+    found = [None if (joined := pooled(part)) is None else _score(joined, name, kind) for part in parts]
+    return [value for value in found if value is not None]
+
+
+def _interval_over_folds(folds: Sequence[ModelRecord], name: str) -> tuple[float | None, float | None]:
+    """The corrected interval of the mean over folds of what each held out."""
+    split = "test" if folds[0].nested else "val"
+    values = [record.scores.get(split, {}).get(name) for record in folds]
+    known = [value for value in values if value is not None]
+    if len(known) < len(folds):
+        return None, None
+    trained, judged = (statistics.fmean(record.counts.get(part, 0) for record in folds) for part in ("train", split))
+    return over_folds.corrected(name, known, n_train=trained, n_test=judged) or (None, None)
 
 
 def _uneven(folds: Sequence[ModelRecord], name: str) -> str:
@@ -258,11 +296,15 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
         "arch": f"ensemble of {len(one.members)}",
         "folds": None,
         "nested": False,
+        "repeats": None,
         "val": None,
         "val_sd": None,
         "out_of_fold": chosen_on.get(name, {}).get("value") if ours else None,
+        "out_of_fold_sd": None,
         "fold_test": None,
         "fold_test_sd": None,
+        "folds_low": None,
+        "folds_high": None,
         "test": test.get(name, {}).get("value"),
         "test_low": test.get(name, {}).get("low"),
         "test_high": test.get(name, {}).get("high"),
@@ -276,6 +318,7 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
         "records": " ".join(members),
         "ensemble": one.id,
         "uneven": "",
+        "refit": " ".join(member["refit"] for member in one.members if "refit" in member),
     }
 
 
@@ -292,6 +335,10 @@ def _score(of: Predictions, name: str, kind: str) -> float | None:
 
 def _spread(name: str, folds: list[ModelRecord], split: str, metric: str) -> dict[str, float | None]:
     values = [value for record in folds if (value := record.scores.get(split, {}).get(metric)) is not None]
+    return _mean_and_deviation(name, values)
+
+
+def _mean_and_deviation(name: str, values: Sequence[float]) -> dict[str, float | None]:
     return {
         name: statistics.fmean(values) if values else None,
         f"{name}_sd": statistics.stdev(values) if len(values) > 1 else None,
@@ -321,14 +368,19 @@ def cell(row: dict[str, Any], key: str, many: Digits) -> str:
 def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
     if key == "note":
         if row["val_used_for"] == NOTHING:
-            return "the mean of its folds"
+            return "the refit of its folds" if row["refit"] else "the mean of its folds"
         if row["ensemble"]:
             return (
                 "out-of-fold is optimistic: it chose the ensemble" if row["val_used_for"] else "chosen on test images"
             )
         optimistic = row["val_used_for"] and not row["nested"]
-        notes = ["val is optimistic" if optimistic else "nested" if row["nested"] else "", row["uneven"]]
+        refit = "a refit on all images predicts" if row["refit"] else ""
+        notes = ["val is optimistic" if optimistic else "nested" if row["nested"] else "", row["uneven"], refit]
         return ", ".join(note for note in notes if note)
+    if key == "folds_interval":
+        return interval(row.get("folds_low"), row.get("folds_high"), many.val)
+    if key == "folds" and (row.get("repeats") or 1) > 1:
+        return f"{row['repeats']} x {row['folds'] // row['repeats']}"
     value = row[key]
     if value is None:
         return ""

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpipe import plugins
 from mlpipe.config import launcher
 from mlpipe.config.launcher import Launcher
+from mlpipe.config.overrides import value_of
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running import launch
 from mlpipe.running.launch import Command, Front, Prepared
-from mlpipe.running.sweeps import combinations, search, trials
-from mlpipe.running.sweeps.combinations import Job
+from mlpipe.running.sweeps import search
 from mlpipe.running.sweeps.search import Search
+
+if TYPE_CHECKING:
+    from mlpipe.running.sweeps.combinations import Job
+
+_TRAINING = ("train", "tl")
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,32 @@ def prepare(
     if is_search:
         return PreparedCommand(mode, search=search.prepare(command, extra_dirs, front=front))
     if multirun:
+        from mlpipe.running.sweeps import combinations
+
         return PreparedCommand(mode, jobs=combinations.prepare(command, extra_dirs, front=front), queue=queue)
-    return PreparedCommand(mode, one=launch.prepare(front.native(command), extra_dirs))
+    native = front.native(command)
+    prepared = launch.prepare(native, extra_dirs)
+    # A file of another program says what is done with it.
+    is_own = value_of("recipe", native.overrides) == value_of("recipe", command.overrides)
+    return PreparedCommand(mode, one=_with_ending(prepared) if is_own else prepared)
+
+
+def _with_ending(prepared: Prepared) -> Prepared:
+    """A training of whose subroutines its command says nothing, with predictions and the report of its recipe at its end.
+
+    Models without weights cannot predict, presets and `mode.eval_on` say what follows themselves, and a run that goes on
+    does what it began.
+    """
+    config = prepared.run_config
+    mode, says_otherwise = config.tree["mode"], config.given is None or "mode.subroutines" in config.given
+    if config.mode not in _TRAINING or says_otherwise or mode["subroutines"] != ["train"] or mode["eval_on"]:
+        return prepared
+    if not mode["store_parameters"] or (config.tree.get("preset") or {}).get("trees"):
+        return prepared
+    subroutines = ["train", "predict", "post"]
+    tree = {**config.tree, "mode": {**mode, "subroutines": subroutines}}
+    scheduler = replace(config.scheduler, params={**config.scheduler.params, "subroutines": subroutines})
+    return replace(prepared, run_config=replace(config, tree=tree, scheduler=scheduler))
 
 
 def execute(command: PreparedCommand, *, stop: Any = None, started: float | None = None) -> dict[str, Any]:
@@ -82,11 +111,15 @@ def execute(command: PreparedCommand, *, stop: Any = None, started: float | None
         MlpipeError: When a step fails, or somebody asked to stop.
     """
     if command.search is not None:
-        return trials.execute(command.search, stop=stop)
+        from mlpipe.running.sweeps import trials
+
+        return trials.execute(command.search, stop=stop, started=started)
     if command.one is not None:
         return launch.execute(command.one, stop=stop, started=started)
     if command.queue is not None:
         from mlpipe.running.sweeps import cluster
 
         return cluster.execute(command.mode, command.jobs, command.queue)
-    return combinations.execute(command.mode, command.jobs, stop=stop)
+    from mlpipe.running.sweeps import combinations
+
+    return combinations.execute(command.mode, command.jobs, stop=stop, started=started)

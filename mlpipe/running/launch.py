@@ -15,10 +15,8 @@ from mlpipe.config import recipe_file, snapshot
 from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import tags
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
-from mlpipe.reports import studies as study_reports
-from mlpipe.running import reuse, tasks
+from mlpipe.running import task_names
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -91,7 +89,6 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue is not there.
     """
-    from mlpipe.config import presets
     from mlpipe.config.compose import Facts, compose
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
@@ -111,21 +108,26 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     texts = list(overrides)
     if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
         latest = max(records.load_all(project), key=lambda record: record.number, default=None)
-        if latest is not None and tasks.is_known(data_dir, latest.pivot):
+        if latest is not None and task_names.is_known(data_dir, latest.pivot):
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
-    created, folders = tasks.created_names(data_dir), plugins.folders(extra_dirs)
-    texts, more = tasks.with_whole_names(texts, created, folders)
+    created, folders = task_names.created(data_dir), plugins.folders(extra_dirs)
+    texts, more = task_names.made_whole(texts, created, folders)
     notes += more
     facts = Facts(
-        names.timm_names, created, out_dir, data_dir, folders, tags.problems, names.timm_tags, names.is_network
+        names.timm_names, created, out_dir, data_dir, folders, _tag_problems, names.timm_tags, names.is_network
     )
     config, keys = compose(mode, texts, facts), {key_of(text) for text in overrides}
     # Once it is known that the command is right, whether what it reads is there.
     _check_project(config, keys)
+    # Imported only now, for a command that is refused is answered before data and metrics are.
+    from mlpipe.config import presets
+    from mlpipe.running import reuse
+
     # What is taken of stored records decides the network before the recipes of a preset are composed beside it.
     config, more = reuse.applied(config, keys)
     config = presets.with_recipes(config, texts, facts)
+    notes += _unused(config, keys)
     config = replace(config, given=frozenset(key_of(text) for text in texts))
     return Prepared(config, notes=(*notes, *more), command=shown)
 
@@ -188,6 +190,26 @@ def planned(prepared: Prepared) -> list[str]:
     scheduler: Scheduler = config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))
     done = prepared.resumed.done() if prepared.resumed else set()
     return [step.name for step in scheduler.plan() if step.name not in done]
+
+
+def _unused(config: RunConfig, keys: Collection[str]) -> list[str]:
+    """A note for tasks that a command lists, and that its training does not use."""
+    if "task_list" not in keys or not config.task_list or config.tree["mode"].get("multitask", True) is not False:
+        return []
+    learned, first = _task(config), config.task_list[0]
+    if (config.tree["mode"].get("eval_on") or []) != [] or learned in config.task_list:
+        return []
+    fix = f"task={first} trains on that one, mode.multitask=2 on both"
+    return [f"task_list={listing(config.task_list)}: not used by this training, which is of {learned}; {fix}"]
+
+
+def _tag_problems(text: str) -> Sequence[str]:
+    """What is wrong with the tags of a task's name, read only where it has some."""
+    if not text:
+        return ()
+    from mlpipe.data import tags
+
+    return tags.problems(text)
 
 
 def _check_project(config: RunConfig, keys: Collection[str]) -> None:
@@ -289,6 +311,7 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         return rest, []
     from mlpipe.config.search_space import forbidden
     from mlpipe.config.search_space import overrides as as_overrides
+    from mlpipe.reports import studies as study_reports
 
     name, _, number = wanted.rpartition("#")
     if not name or not number.isdigit():

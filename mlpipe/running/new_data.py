@@ -22,7 +22,7 @@ from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, prob
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
-from mlpipe.running import tasks
+from mlpipe.running import task_names, tasks
 from mlpipe.running.folds.folds import num_workers
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import ensembles, records
@@ -45,7 +45,8 @@ class PredictionRequest:
 
     Attributes:
         source: A folder, an archive or an image file; for a task of arrays a file or folder of these.
-        ensemble: `latest`, the name of an ensemble, or None: the mean over the folds of the latest cross-validation.
+        ensemble: `latest`, the name of an ensemble, or None: the refit of the latest cross-validation, without one the
+            mean over its folds.
         deploy_prior: The prevalence where the images are from, one number for each class; `estimate`: by the images
             themselves; None: probabilities stay as they were calibrated.
     """
@@ -141,21 +142,26 @@ class NewData:
         return names[self.request.ensemble]
 
     def _found_members(self) -> list[tuple[str, list[ModelRecord], float]]:
-        """(name, records, weight) of each member."""
+        """(name, records, weight) of each member; a model of all folds stands in place of them."""
         stored = records.load_all(self.context.project, self.pivot.name)
         if self._ensemble is None:
             latest = records.latest_cross_validation(stored)
             chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
             if not chosen:
                 raise records.untrained(self.context.project, self.pivot.name)
-            return [(chosen[0].recipe, chosen, 1.0)]
+            refit = records.newest_refit(stored, chosen) if self.folds is None else None
+            return [(chosen[0].recipe, _instead(chosen, refit), 1.0)]
         by_id = {record.id: record for record in stored}
         wanted = [(member["name"], member["records"], float(member["weight"])) for member in self._ensemble.members]
         missing = [name for _, names, _ in wanted for name in names if name not in by_id]
         if missing:
             fix = "run mml post again"
             raise ProjectError(problem(self._ensemble.id, f"needs records that are gone: {listing(missing)}", fix=fix))
-        return [(name, [by_id[one] for one in names], weight) for name, names, weight in wanted]
+        refits = [by_id.get(member.get("refit", "")) for member in self._ensemble.members]
+        return [
+            (name, _instead([by_id[one] for one in names], refit), weight)
+            for (name, names, weight), refit in zip(wanted, refits, strict=True)
+        ]
 
     def _described(self) -> Task:
         data_dir = str(self.config.data_dir)
@@ -163,7 +169,7 @@ class NewData:
             made = sources.new_arrays(root=self.request.source, like=self.pivot)
         else:
             made = sources.new_images(root=self.request.source, like=self.pivot, data_dir=data_dir)
-        path = tasks.task_file(self.config.data_dir, made.name)
+        path = task_names.file_of(self.config.data_dir, made.name)
         if not path.is_file():
             task.save(made, path)
             what = "samples" if sources.open(made).has_arrays else "images"
@@ -257,6 +263,11 @@ class NewData:
     def _after(self, number: int) -> None:
         self.context.stop.check()
         self.context.display.update(number)
+
+
+def _instead(folds: list[ModelRecord], refit: ModelRecord | None) -> list[ModelRecord]:
+    """The model of all folds in place of them; the folds where it is not there, or keeps no weights."""
+    return folds if refit is None or refit.weights is None else [refit]
 
 
 def instead(pivot: Task, record: str, source: str) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
+from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import by_metric
 from mlpipe.reports import tables
@@ -35,7 +36,7 @@ Mean = Callable[[Sequence[maps.Maps], str, str, maps.MapsWriter], tuple[npt.NDAr
 def mean_of_folds(
     config: RunConfig, context: RunContext, task: Task, found: Sequence[ModelRecord], run: Run | None
 ) -> None:
-    """Average the newest recipe's folds on the test images, and store it as an ensemble.
+    """Average the newest recipe's folds on the test images, or take their refit's, and store it as an ensemble.
 
     Args:
         config: The checked configuration.
@@ -45,10 +46,13 @@ def mean_of_folds(
         run: The run.
     """
     assert run is not None
-    folds = records.newest_folds([one for one in found if one.recipe == found[-1].recipe])
+    of_recipe = [one for one in found if one.recipe == found[-1].recipe]
+    folds = records.newest_folds(of_recipe)
+    refit = records.newest_refit(of_recipe, folds)
+    predicting = folds if refit is None else [refit]
     kind = folds[0].kind
     log.info(_note(kind))
-    ids = _shared(context, folds)
+    ids = _shared(context, predicting)
     if not ids:
         why = "there are no test images that all folds predicted (split.test_fraction=0.2 sets some aside)"
         log.info(f"no ensemble: {why}; the report shows each fold's validation images")
@@ -57,7 +61,7 @@ def mean_of_folds(
     path = context.project.ensembles_dir(pivot) / f"{name}.parquet"
     outputs, targets, mean = [], [], _mean_of(config, task, folds[0])
     with ExitStack() as stack:
-        opened = [stack.enter_context(maps.Maps(_maps_file(context, one))) for one in folds]
+        opened = [stack.enter_context(maps.Maps(_maps_file(context, one))) for one in predicting]
         sink = stack.enter_context(maps.writer(path.with_suffix(maps.SUFFIX)))
         for sample in ids:
             context.stop.check()
@@ -67,7 +71,7 @@ def mean_of_folds(
     rows = predictions.Predictions(ids, np.stack(targets), np.stack(outputs))
     with predictions.writer(path, (), kind) as table:
         table.add(pivot, "test", -1, rows.sample_ids, rows.targets, rows.logits)
-    _store(config, context, task, folds, rows, name, run)
+    _store(config, context, task, folds, refit, rows, name, run)
 
 
 def _note(kind: str) -> str:
@@ -140,6 +144,7 @@ def _store(
     context: RunContext,
     task: Task,
     folds: Sequence[ModelRecord],
+    refit: ModelRecord | None,
     rows: predictions.Predictions,
     name: str,
     run: Run,
@@ -149,6 +154,7 @@ def _store(
     kind = folds[0].kind
     final = post_kind.of(kind).FINAL
     found = by_metric.metric_intervals(final, rows.logits, rows.targets, kind=kind, groups=groups, seed=config.seed)
+    member = {"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [one.id for one in folds]}
     record = EnsembleRecord(
         id=name,
         created=now(),
@@ -156,9 +162,9 @@ def _store(
         task=task.name,
         kind=kind,
         classes=list(task.classes),
-        members=[{"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [one.id for one in folds]}],
+        members=[member if refit is None else {**member, "refit": refit.id}],
         mixing=post_kind.weighted(kind),
-        way="mean of folds",
+        way="mean of folds" if refit is None else "refit of the folds",
         select_on="none",
         stage="none",
         calibration=None,
@@ -170,7 +176,8 @@ def _store(
     written = ensembles.save(context.project, record)
     context.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
     log.info(
-        f"\ntest, mean of {len(folds)} folds:\n" + tables.scores(record.scores["test"], folds[0].counts.get("test"))
+        f"\ntest, {'refit' if refit else 'mean'} of {counted(len(folds), 'fold')}:\n"
+        + tables.scores(record.scores["test"], folds[0].counts.get("test"))
     )
     log.info(f"ensemble {name}: {written}")
     leaderboard.final(context, task.name, config.data_dir)

@@ -127,7 +127,10 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
         raise ProjectError(problem(f"mode.run={run.name}", "it trains no folds", fix="add mode.replay=false"))
     reuse = {key: _absolute(value, config.out_dir) for key, value in (stored.tree.get("reuse") or {}).items()}
     tree = with_artifacts_in(stored.tree, project.root.parent / "artifacts")
-    return assemble({**tree, "mode": {**mode, "folds": sorted(set(folds))}, "reuse": reuse})
+    # What a report says follows from predictions, which are compared.
+    subroutines = [name for name in mode["subroutines"] if name != "post"]
+    replayed = {**mode, "folds": sorted({fold for fold in folds if fold >= 0}), "subroutines": subroutines}
+    return assemble({**tree, "mode": replayed, "reuse": reuse})
 
 
 def _absolute(value: Any, out_dir: Path) -> Any:

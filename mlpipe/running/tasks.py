@@ -5,19 +5,18 @@ from __future__ import annotations
 import io
 import logging
 import multiprocessing
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlpipe import files, kinds
-from mlpipe.config import catalog, snapshot
+from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.environment import cores
 from mlpipe.config.overrides import tagged
-from mlpipe.config.schema import RunConfig
+from mlpipe.config.schema import RunConfig, deciding
 from mlpipe.data import sources, tags, task
 from mlpipe.data.cache import packs, variant_packs
 from mlpipe.data.cache.packs import Pack
@@ -29,7 +28,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, counted, problem
 from mlpipe.names import path_of
 from mlpipe.reports.progress import Display
-from mlpipe.running import stored_decisions
+from mlpipe.running import stored_decisions, task_names
 from mlpipe.running.steps import RunContext
 from mlpipe.runs import records, uses
 from mlpipe.runs.project import Project
@@ -39,7 +38,6 @@ log = logging.getLogger("mlpipe")
 
 Progress = Callable[[int, int], None]
 _DECODERS = 8
-_HASH = re.compile(r"-[0-9a-f]{8}$")
 _EMBEDDED = ("fashion_mini", "digits")
 
 
@@ -50,7 +48,7 @@ def resolve(source: Component, data_dir: Path) -> Task:
         DataError: When the source is wrong, or another task of this name is there already.
     """
     seen: Task = source.build()
-    path = task_file(data_dir, seen.name)
+    path = task_names.file_of(data_dir, seen.name)
     _refuse_folder_inside_source(seen, data_dir, "data_dir")
     if not path.is_file():
         task.save(seen, path)
@@ -85,7 +83,7 @@ def pivot(run_config: RunConfig) -> Task:
         DataError: When the source is wrong, or the tags do not fit it.
     """
     base = resolve(run_config.task, run_config.data_dir)
-    file = task_file(run_config.data_dir, base.name)
+    file = task_names.file_of(run_config.data_dir, base.name)
     stored_decisions.store(run_config, file)
     return _variant(stored_decisions.with_split(run_config, file), base, run_config.tags, split_of)
 
@@ -128,13 +126,8 @@ def another(run_config: RunConfig, name: str) -> Task:
     Raises:
         DataError: When there is no such task, or the tags do not fit it.
     """
-    base, text = tagged(name, (*_EMBEDDED, *created_names(run_config.data_dir)))
+    base, text = tagged(name, (*_EMBEDDED, *task_names.created(run_config.data_dir)))
     return _variant(run_config, named(base, run_config.data_dir), text, split_of_other)
-
-
-def is_known(data_dir: Path, name: str) -> bool:
-    """Whether a task, or the one that it is a variant of, was described in the data folder."""
-    return task_file(data_dir, tagged(name, created_names(data_dir))[0]).is_file()
 
 
 def _variant(run_config: RunConfig, base: Task, text: str, split_base: Callable[[RunConfig, Task], Split]) -> Task:
@@ -167,10 +160,9 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     """
     if of.bases:
         return _split_without_test(run_config, of)
-    # Whether rare classes are refused decides no fold.
-    params = {name: value for name, value in run_config.split.params.items() if name != "rare"}
+    params = deciding(run_config.split.params)
     key = files.digest([run_config.split.identity, params])[:12]
-    path = task_file(run_config.data_dir, of.name)
+    path = task_names.file_of(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
         return replace(Split.from_plain(stored["splits"][key]), rare=run_config.split.params.get("rare", "refuse"))
@@ -264,7 +256,9 @@ def pack_of(
 def unreadable_allowed(run_config: RunConfig, of: Task) -> int:
     """How many unreadable images of a task are accepted: `task.max_unreadable`, or what was stored with the task."""
     names = [one.name for one in of.bases or (of,)]
-    return max(stored_decisions.max_unreadable(run_config, task_file(run_config.data_dir, name)) for name in names)
+    return max(
+        stored_decisions.max_unreadable(run_config, task_names.file_of(run_config.data_dir, name)) for name in names
+    )
 
 
 def _tell_unreadable(of: Task, pack: Pack, told: set[str]) -> None:
@@ -322,43 +316,9 @@ def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None =
     return snapshot.load(path, **folders, proj=run_config.proj, trust=run_config.tree["trust"])
 
 
-def task_file(data_dir: Path, name: str) -> Path:
-    """The file that describes a task."""
-    return data_dir / name / "task.json"
-
-
 def described_in(data_dir: Path, of: Task) -> Path:
     """The file that describes a task, or the one that it is a variant of."""
-    return task_file(data_dir, (of.bases or (of,))[0].name)
-
-
-def created_names(data_dir: Path) -> tuple[str, ...]:
-    """The names of the tasks in a data folder."""
-    return tuple(sorted(file.parent.name for file in data_dir.glob("*/task.json"))) if data_dir.is_dir() else ()
-
-
-def with_whole_names(
-    texts: Sequence[str], created: Collection[str], extra_dirs: tuple[Path, ...] = ()
-) -> tuple[list[str], list[str]]:
-    """Overrides in which `task=` names a created task whole, where it names only the part before the hash.
-
-    Args:
-        texts: The overrides.
-        created: The names of all created tasks.
-        extra_dirs: Further folders of configuration files, whose options are no such names.
-
-    Returns:
-        The overrides, and a line for each name that was completed. What fits no task, or several, stays as it is.
-    """
-    found, notes, options = [], [], catalog.options("task", extra_dirs)
-    for text in texts:
-        key, _, name = text.lstrip("+").partition("=")
-        base, plus, tags_ = name.partition("+")
-        fitting = [one for one in created if _HASH.sub("", one) == base or one.startswith(f"{base}-")]
-        is_short = key == "task" and base not in (*created, *options) and len(fitting) == 1
-        found.append(f"task={fitting[0]}{plus}{tags_}" if is_short else text)
-        notes += [f"task={base}: {fitting[0]}, the only task whose name begins so"] if is_short else []
-    return found, notes
+    return task_names.file_of(data_dir, (of.bases or (of,))[0].name)
 
 
 def describe(of: Task) -> str:

@@ -25,7 +25,8 @@ class EnsembleRecord:
         task: The task.
         kind: What is predicted.
         classes: The names of the outputs.
-        members: For each member its `name`, its `weight` and the ids of its `records`.
+        members: For each member its `name`, its `weight` and the ids of its `records`; where a model of all folds predicts
+            in their place, its id as `refit`.
         mixing: `logits` or `probabilities`: what is mixed.
         way: How it was found.
         select_on: `oof` (members are recipes, out-of-fold rows chose) or `test` (members are records).

@@ -214,6 +214,8 @@ def _record_up(stored: Plain) -> Plain:
 def _record_down(stored: Plain) -> Plain:
     if stored["kind"] != "classification":
         raise _CannotSayError(f"a {stored['kind']} task")
+    if stored.get("refit"):
+        raise _CannotSayError("a model of all folds")
     added = ("kind", "details", "events", "checksum", "checksums")
     return {**{key: value for key, value in stored.items() if key not in added}, "format": 1}
 

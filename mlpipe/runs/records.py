@@ -1,4 +1,4 @@
-"""Records of trained folds on disk: data, recipe and scores; read without torch."""
+"""Records of trained folds, and of models of all folds, on disk: data, recipe and scores; read without torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def kept_stages(folder: Path) -> list[int]:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """The record of one trained fold.
+    """The record of one trained fold, or of a model that learned from all folds (`mode.refit`).
 
     Attributes:
         id: Its readable name, unique in the project.
@@ -49,7 +49,7 @@ class ModelRecord:
         created: When, in UTC (ISO 8601).
         task: What it was trained on; nested tasks are `name+nested?k`.
         pivot: The task without the variant.
-        fold: The fold's number.
+        fold: The fold's number; -1 where it learned from all.
         nested: Whether fold `fold` was set aside as test data.
         recipe: The hash that the folds of one cross-validation share.
         arch: The network's name.
@@ -72,6 +72,8 @@ class ModelRecord:
             log variance), and the score of their own validation rows.
         events: Troubles that its training recovered from: `kind`, `text`, and what followed from it.
         checksums: The hashes of its metrics and configuration, by the file's name.
+        refit: Where it learned from all folds, the ids of the folds' records that it stands for, whose held-out score is
+            what to expect of it; it has no validation of its own. Empty for a fold.
         format: The file's format number.
     """
 
@@ -102,6 +104,7 @@ class ModelRecord:
     co_tasks: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     checksums: dict[str, str] = field(default_factory=dict)
+    refit: list[str] = field(default_factory=list)
     format: int = formats.RECORD
 
 
@@ -116,7 +119,9 @@ def save(project: Project, record: ModelRecord) -> ModelRecord:
         if record.number == 0:
             last = max((other.number for other in load_all(project)), default=0)
             record = dataclasses.replace(record, number=last + 1)
-        files.write_sealed(folder / RECORD_FILE, dataclasses.asdict(record))
+        plain = dataclasses.asdict(record)
+        # A fold's file is as it was before there were such records, so that older versions read it.
+        files.write_sealed(folder / RECORD_FILE, {key: plain[key] for key in plain if key != "refit" or plain[key]})
     return record
 
 
@@ -192,14 +197,27 @@ def untrained(project: Project, task: str) -> ProjectError:
 
 
 def latest_cross_validation(records: Sequence[ModelRecord]) -> list[ModelRecord]:
-    """The newest record of each fold that shares the newest record's recipe, by fold."""
+    """The newest record of each fold that shares the newest record's recipe, by fold; as `newest_folds`."""
     if not records:
         return []
     recipe = max(records, key=lambda record: record.number).recipe
     return newest_folds([record for record in records if record.recipe == recipe])
 
 
-def newest_folds(records: list[ModelRecord]) -> list[ModelRecord]:
-    """The newest record of each fold, by fold."""
-    by_fold = {record.fold: record for record in sorted(records, key=lambda record: record.number)}
+def newest_folds(records: Sequence[ModelRecord]) -> list[ModelRecord]:
+    """The newest record of each fold, by fold; a model of all folds only where none of a fold is there."""
+    of_folds = [record for record in records if not record.refit]
+    by_fold = {record.fold: record for record in sorted(of_folds or records, key=lambda record: record.number)}
     return [by_fold[fold] for fold in sorted(by_fold)]
+
+
+def newest_refit(records: Sequence[ModelRecord], folds: Sequence[ModelRecord]) -> ModelRecord | None:
+    """The newest model of all folds that stands for exactly these folds; None without one.
+
+    Args:
+        records: Any records, the model among them.
+        folds: What `newest_folds` gave.
+    """
+    wanted = {record.id for record in folds}
+    found = [record for record in records if record.refit and set(record.refit) == wanted]
+    return max(found, key=lambda record: record.number, default=None)

@@ -53,6 +53,18 @@ def test_metrics_have_a_row_for_each_epoch(trained: Path) -> None:
 
 
 @pytest.mark.program
+def test_out_of_fold_predictions_score_as_the_leaderboard_says(trained: Path) -> None:
+    project = load_project(out_dir=trained)
+    rows = project.out_of_fold("digits")
+    assert len(rows) == 1797 - project.records()["images/test"][0] and rows["image"].is_unique
+    chances = rows[[f"raw p({number})" for number in range(10)]].to_numpy()
+    assert chances.sum(axis=1) == pytest.approx(1)
+    right = chances.argmax(axis=1) == rows["target"].astype(int)
+    assert right.mean() == pytest.approx(project.leaderboard("digits")["out_of_fold"][0], abs=1e-12)
+    assert project.out_of_fold().equals(rows) and project.out_of_fold("other").empty
+
+
+@pytest.mark.program
 def test_leaderboard_has_one_row_for_the_cross_validation(trained: Path) -> None:
     board = load_project(out_dir=trained).leaderboard("digits")
     assert board["folds"].tolist() == [2]

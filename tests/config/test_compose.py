@@ -126,6 +126,13 @@ def test_keys_below_one_that_is_null_are_checked(text: str, sentence: str) -> No
     assert problems("lr_scheduler=variator", text) == [sentence]
 
 
+def test_a_key_of_a_group_that_nothing_was_chosen_of_is_refused_with_its_options() -> None:
+    (told,) = problems("callbacks.nope=1")
+    assert told.startswith("callbacks.nope: unknown key; keys come with a chosen option: callbacks=NAME, one of ")
+    assert "early" in told and "none," not in told
+    assert problems("callbacks=early", "callbacks.nope=1") == ["callbacks.nope: unknown key; known keys: early"]
+
+
 def test_wrong_tags_are_listed_with_the_rest() -> None:
     facts = dataclasses.replace(FACTS, tag_problems=lambda tags: [f"task: wrong {tags}"] if tags else [])
     with pytest.raises(ConfigError) as caught:
@@ -376,6 +383,10 @@ def test_the_recipe_hash_ignores_folds_and_folders_only() -> None:
         composed(text).recipe_hash("t") for text in ("seed=1", "optimizer.lr=1", "mode.nested=false", "sys.threads=7")
     ]
     assert len({base, *others, composed().recipe_hash("u")}) == 6
+    exact = ("arch.freeze=true", "augmentations=none", "optimizer=linear")
+    without = composed(*exact)
+    assert without.recipe_hash("t") == "fee04daf"
+    assert composed(*exact, "optimizer.flips=true").recipe_hash("t") != without.recipe_hash("t")
     here, there = (composed("callbacks=best_practice", f"sys.artifact_dir=/{name}").recipe_hash("t") for name in "ab")
     assert here == there != base
 

@@ -32,7 +32,21 @@ def test_a_loss_and_a_mode(written: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["train", "loss=squared", "loss.scale=-1", OWN]) == 2
     assert capsys.readouterr().err == "loss.scale: must be a number > 0, got -1; give it such a value\n"
     small = ["task=digits", "arch=test_resnet", "preprocessing.size=16", "trainer.max_epochs=1", "sys.threads=1"]
-    assert main(["train", "loss=squared", OWN, *small, "mode.nested=false", "mode.cv=false", "split.folds=2"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "mode.subroutines=[train]",
+                "loss=squared",
+                OWN,
+                *small,
+                "mode.nested=false",
+                "mode.cv=false",
+                "split.folds=2",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     assert main(["count", "task=digits", "mode.least=182", OWN, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"] == {"1": 182, "3": 183, "5": 182}

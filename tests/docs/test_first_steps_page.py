@@ -28,7 +28,7 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             image = Image.fromarray(rng.integers(least, least + 128, (32, 32, 3), np.uint8))
             image.save(tmp_path / ("pets" if index else "new") / (name if index else "") / f"{name}_{index}.png")
     monkeypatch.chdir(tmp_path)
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 6
     for command in COMMANDS:
         _, mode, *words = shlex.split(command)
         quick = [word for word in QUICK if "preset=fast" not in words or not word.startswith("split")]

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
+from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from mlpipe.arch import weights
 from mlpipe.cli import main
+from mlpipe.learn import fit, linear_head, logistic
+from mlpipe.learn.build.network import build_network
+from mlpipe.learn.job import Watch
 from mlpipe.learn.linear_head import solve
 from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from tests.learn.conftest import job
 
 HEAD = LinearHead(4, 3, 1000)
 X, Y = load_digits(return_X_y=True)
@@ -124,3 +134,62 @@ def test_what_it_cannot_go_with(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().err
     assert "optimizer=linear: fits the head of a frozen backbone" in told and "arch.freeze=true" in told
     assert "augmentations=none" in told and "loss" in told
+
+
+def test_small_fits_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    basis = logistic.basis
+
+    def noted(features: np.ndarray) -> logistic.Basis:
+        used.append(max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))
+        return basis(features)
+
+    monkeypatch.setattr(logistic, "basis", noted)
+    with threadpool_limits(limits=2):
+        solve(LinearHead(1, 2, 5), X, Y, "classification", 10, ALONE, None, False, 0)
+        monkeypatch.setattr(linear_head, "_SMALL", 300 * 64 * 10)
+        solve(LinearHead(1, 2, 5), X, Y, "classification", 10, ALONE, None, False, 0)
+    assert used[0] == 1 and used[1] >= used[0]
+    assert used[1] == 2 or (os.cpu_count() or 1) < 2
+
+
+def test_flips_are_rows_of_half_the_weight() -> None:
+    views = np.stack([X, X.reshape(-1, 8, 8)[:, :, ::-1].reshape(-1, 64)], axis=1)
+    found = solve(HEAD, views, Y, "classification", 10, ALONE, None, False, 0)
+    stacked, twice, halves = np.concatenate([X, views[:, 1]]), np.tile(Y, 2), np.full(2 * len(X), 0.5)
+    scaler = StandardScaler().fit(stacked)
+    # The strength with the least loss of the mean of both views' logits in folds that no image shares with its mirror image.
+    losses = []
+    for strength in np.logspace(-4, 1, 4):
+        of_folds = []
+        for learns, held in StratifiedKFold(3, shuffle=True, random_state=0).split(X, Y):
+            model = LogisticRegression(C=strength, max_iter=4000, tol=1e-8)
+            both = scaler.transform(views[learns].reshape(-1, 64))
+            model.fit(both, np.repeat(Y[learns], 2), sample_weight=halves[: len(both)])
+            logits = np.mean([model.decision_function(scaler.transform(views[held, side])) for side in (0, 1)], axis=0)
+            of_folds.append(log_loss(Y[held], softmax(logits, axis=1), labels=model.classes_))
+        losses.append(np.mean(of_folds))
+    assert found.strength == [pytest.approx(np.logspace(-4, 1, 4)[int(np.argmin(losses))])]
+    assert found.loss[0] == pytest.approx(min(losses), rel=5e-3)
+    single = LogisticRegression(C=found.strength[0], max_iter=4000, tol=1e-8)
+    single.fit(scaler.transform(stacked), twice, sample_weight=halves)
+    np.testing.assert_allclose(probabilities(found, X), single.predict_proba(scaler.transform(X)), rtol=1e-4, atol=1e-6)
+    with_weights = solve(HEAD, views, Y, "classification", 10, ALONE, np.full(len(X), 1.0), False, 0)
+    np.testing.assert_allclose(with_weights.weight, found.weight, atol=1e-9)
+
+
+@pytest.mark.program
+def test_flips_predict_the_mean_of_both_views(tmp_path: Path) -> None:
+    one = job(tmp_path, "arch.freeze=true", "augmentations=none", "optimizer=linear", "optimizer.flips=true")
+    record = fit.fit(one, Watch())
+    rows = one.view.val
+    network = build_network(one.recipe, one.task, one.pack, seed=1, pretrained=False).eval()
+    weights.load(network, weights.read(one.files.project.model_dir("digits", record.id) / "weights.safetensors"))
+    images = torch.from_numpy(np.ascontiguousarray(one.pack.images[rows].transpose(0, 3, 1, 2)))
+    with torch.no_grad():
+        shown = network(images)["target"]
+        plain = network.heads["target"](network.view_features(images))  # type: ignore[index, operator]
+        mirrored = network.heads["target"](network.view_features(images.flip(3)))  # type: ignore[index, operator]
+    np.testing.assert_allclose(shown, (plain + mirrored) / 2, atol=1e-4)
+    accuracy = float((shown.argmax(1).numpy() == one.task.samples.targets[rows]).mean())
+    assert record.scores["val"]["accuracy"] == pytest.approx(accuracy, abs=1e-9)

@@ -180,6 +180,7 @@ def test_names_that_are_no_options(word: str, page: str, capsys: pytest.CaptureF
 
 def test_words_of_the_command_line_that_are_no_keys_have_pages(capsys: pytest.CaptureFixture[str]) -> None:
     assert "meaning  Go on with a run that was stopped" in shown(capsys, "help", "continue")
+    assert "meaning  Take the best values of a study" in shown(capsys, "help", "use_best_params")
 
 
 def test_a_word_that_is_a_mode_and_a_group_has_both_pages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from mlpipe.arch import weights
+from mlpipe.arch.classifier import Classifier
+from mlpipe.config.components import Component
 from mlpipe.errors import Interrupted, ProjectError, TrainingError
 from mlpipe.learn import fit
 from mlpipe.learn.build.network import build_network
@@ -131,3 +133,29 @@ def test_weights_that_are_missing_or_do_not_fit(trained: FoldJob, tmp_path: Path
     with pytest.raises(ProjectError, match="does not fit its recipe"):
         records.predict(one.recipe, weights_of(one), 0, [dataclasses.replace(parts[0], task=three)], out, num_workers=0)
     assert not out.exists()
+
+
+def test_a_frozen_backbone_sees_no_image_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path, "arch.freeze=true", "augmentations=none", "optimizer=linear")
+    fit.fit(one, Watch())
+    val, test, out = one.view.val, one.view.test[:40], tmp_path / "p.parquet"
+    seen: list[int] = []
+    features = Classifier.features
+    monkeypatch.setattr(Classifier, "features", lambda self, x: seen.append(len(x)) or features(self, x))
+    parts = [wanted(one, "val", val), wanted(one, "test", test)]
+    records.predict(one.recipe, weights_of(one), 5, parts, out, num_workers=0)
+    assert sum(seen) == len(test)
+    monkeypatch.undo()
+    for split, rows in (("val", val), ("test", test)):
+        np.testing.assert_allclose(
+            predictions.load(out, "digits", split).logits, forward(one, rows), atol=2e-4, rtol=1e-4
+        )
+    # Other views of an image have other features.
+    mirrored = dataclasses.replace(
+        one.recipe, tta=Component("tta", "mlpipe.learn.tta.views", {"views": ["horizontal"], "mix": "logits"})
+    )
+    records.predict(mirrored, weights_of(one), 5, parts, out, num_workers=0)
+    turned = dataclasses.replace(one, pack=one.pack.with_images(one.pack.images[:, :, ::-1]))
+    np.testing.assert_allclose(
+        predictions.load(out, "digits", "val").logits, forward(turned, val), atol=2e-4, rtol=1e-4
+    )

@@ -248,7 +248,7 @@ def test_an_array_of_folds_one_killed_one_stopped_and_queued_again(tmp_path: Pat
     assert not [path for path in queue.project.root.rglob("*") if path.suffix in (".pkl", ".pickle", ".sh")]
     assert sorted(weights(tmp_path, "slurm")) == [0, 2]
     assert main(["train", f"continue={killed.parent.name}/{killed.name}", "proj=slurm"]) == 0
-    assert main(["train", *SMALL, "trainer.max_epochs=6", "proj=here"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *SMALL, "trainer.max_epochs=6", "proj=here"]) == 0
     assert weights(tmp_path, "slurm") == weights(tmp_path, "here")
 
 
@@ -266,7 +266,10 @@ def test_a_job_that_slurm_preempts_goes_on_to_the_same_end(tmp_path: Path) -> No
     queue.start_again(preempted)
     shown = queue.end(0)
     assert shown.count("was stopped and is queued again") == 2
-    assert main(["train", *SMALL, "mode.folds=[0,1]", "trainer.max_epochs=20", "proj=here"]) == 0
+    assert (
+        main(["train", "mode.subroutines=[train]", *SMALL, "mode.folds=[0,1]", "trainer.max_epochs=20", "proj=here"])
+        == 0
+    )
     assert weights(tmp_path, "slurm") == weights(tmp_path, "here")
 
 
@@ -284,7 +287,10 @@ def test_a_job_at_its_time_limit_goes_on_to_the_same_end(tmp_path: Path) -> None
         time.sleep(3 * cluster._ASK)
     queue.end(0)
     assert "interrupted" in (run / "journal.jsonl").read_text("utf-8")
-    assert main(["train", *SMALL, "mode.folds=[0]", "trainer.max_epochs=100", "proj=here"]) == 0
+    assert (
+        main(["train", "mode.subroutines=[train]", *SMALL, "mode.folds=[0]", "trainer.max_epochs=100", "proj=here"])
+        == 0
+    )
     assert weights(tmp_path, "slurm") == weights(tmp_path, "here")
 
 

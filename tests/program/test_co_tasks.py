@@ -47,7 +47,19 @@ def test_grey_classes_with_numbers_of_colour_pictures(tmp_path: Path, capsys: py
     assert main(["create", *wanted]) == 0
     name = next(file.parent.name for file in (tmp_path / "data").glob("ages-*/task.json"))
     arguments = [text for text in TOGETHER if not text.startswith("task_list")]
-    assert main(["train", *arguments, f"task_list=[{name}]", "mode.folds=[0]", "mode.task_weights=[1,0.1]"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "mode.subroutines=[train]",
+                *arguments,
+                f"task_list=[{name}]",
+                "mode.folds=[0]",
+                "mode.task_weights=[1,0.1]",
+            ]
+        )
+        == 0
+    )
     assert main(["predict"]) == 0 and main(["test"]) == 0 and main(["post", "mode.budget=20"]) == 0
     (record,) = records.load_all(project(tmp_path))
     (other,) = record.co_tasks
@@ -55,7 +67,20 @@ def test_grey_classes_with_numbers_of_colour_pictures(tmp_path: Path, capsys: py
     assert other["val"]["rmse"] > 0 and "test" in record.scores
     assert "in_chans: 3" in (project(tmp_path).model_dir("digits", record.id) / "config.yaml").read_text()
     # The other way round: numbers with classes beside them.
-    assert main(["train", *wanted, *arguments[1:], "task_list=[digits]", "mode.folds=[0]", "proj=numbers"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "mode.subroutines=[train]",
+                *wanted,
+                *arguments[1:],
+                "task_list=[digits]",
+                "mode.folds=[0]",
+                "proj=numbers",
+            ]
+        )
+        == 0
+    )
     (record,) = records.load_all(project(tmp_path, "numbers"))
     assert record.kind == "regression" and record.co_tasks[0]["val"]["accuracy"] >= 0
 
@@ -136,7 +161,7 @@ def test_what_cannot_be_learned_together(
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     arguments = [*TOGETHER, "trainer.max_epochs=10", "mode.folds=[0]", "mode.task_weights=uncertainty"]
-    assert main(["train", *arguments, "proj=whole"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *arguments, "proj=whole"]) == 0
     command = [sys.executable, "-m", "mlpipe.cli", "train", *arguments, "proj=cut"]
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120

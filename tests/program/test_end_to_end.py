@@ -71,7 +71,7 @@ def test_everything_a_run_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_nested_folds_then_predict_and_test_by_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """F23: only one fold's model was tested."""
-    assert main(["train", *DIGITS]) == 0
+    assert main(["train", "mode.subroutines=[train]", *DIGITS]) == 0
     assert main(["predict"]) == 0
     assert "task=digits: the most recently trained one" in capsys.readouterr().out
     assert main(["test"]) == 0
@@ -101,7 +101,10 @@ def test_a_folder_nobody_prepared(tmp_path: Path, capsys: pytest.CaptureFixture[
     record = records.load_all(project(tmp_path))[0]
     assert record.pivot.startswith("my_pictures-")
     assert record.counts == {"train": 8, "val": 9, "test": 3, "unlabelled": 4} or record.counts["unlabelled"] == 4
-    assert main(["train", f"task={record.pivot}", "split.folds=2", *SMALL, "mode.cv=false"]) == 0
+    assert (
+        main(["train", "mode.subroutines=[train]", f"task={record.pivot}", "split.folds=2", *SMALL, "mode.cv=false"])
+        == 0
+    )
 
 
 def test_unreadable_images_are_refused_or_left_out_everywhere(
@@ -145,7 +148,7 @@ def test_what_does_not_fit_the_data(
 
 
 def test_no_weights_are_kept_when_asked(tmp_path: Path) -> None:
-    assert main(["train", *DIGITS, "mode.store_parameters=false", "mode.folds=[1]"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *DIGITS, "mode.store_parameters=false", "mode.folds=[1]"]) == 0
     (record,) = records.load_all(project(tmp_path))
     assert (record.fold, record.weights) == (1, None)
     assert not list((tmp_path / "results").rglob("*.safetensors"))
@@ -171,7 +174,7 @@ def test_eval_on_needs_the_same_classes(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_finished_run_continues_to_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *DIGITS, "mode.cv=false"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *DIGITS, "mode.cv=false"]) == 0
     assert main(["train", "continue=latest"]) == 0
     assert "is finished; nothing to do" in capsys.readouterr().out
     assert main(["train", "continue=latest", "seed=1"]) == 2
@@ -181,7 +184,7 @@ def test_a_finished_run_continues_to_nothing(tmp_path: Path, capsys: pytest.Capt
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     arguments = [*DIGITS, "trainer.max_epochs=12", "mode.nested=false", "arch.drop_rate=0.2"]
-    assert main(["train", *arguments, "proj=whole"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *arguments, "proj=whole"]) == 0
     command = [sys.executable, "-m", "mlpipe.cli", "train", *arguments, "proj=cut"]
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -202,7 +205,7 @@ def test_a_running_run_is_not_continued_by_another(tmp_path: Path, capsys: pytes
     from mlpipe import files
     from mlpipe.runs import journal
 
-    assert main(["train", *DIGITS, "mode.cv=false"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *DIGITS, "mode.cv=false"]) == 0
     run = journal.find(project(tmp_path), "latest")
     lines = (run.folder / "journal.jsonl").read_text().splitlines()
     (run.folder / "journal.jsonl").write_text("\n".join(lines[:1]) + "\n")
@@ -228,7 +231,7 @@ def test_a_loss_that_is_no_number_is_named(tmp_path: Path, capsys: pytest.Captur
 def test_info_without_torch_on_an_empty_project(tmp_path: Path) -> None:
     code = "import sys; from mlpipe.cli import main; main(['info']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert not {"torch", "timm", "pytorch_lightning", "pandas"} & set(done.stderr.split())
+    assert not {"torch", "timm", "pytorch_lightning", "pandas", "scipy"} & set(done.stderr.split())
     assert "no records yet" in done.stdout and "no study" in done.stdout
 
 
@@ -237,4 +240,4 @@ def test_pp_fills_the_cache_that_train_uses(tmp_path: Path, monkeypatch: pytest.
     from mlpipe.data import sources
 
     monkeypatch.setattr(sources, "reader", lambda *given: pytest.fail("decoded again"))
-    assert main(["train", *DIGITS, "mode.cv=false"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *DIGITS, "mode.cv=false"]) == 0

@@ -29,7 +29,20 @@ def test_a_network_learns_and_its_file_is_not_needed_afterwards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "net.json").write_text(json.dumps(LAYERS))
-    assert main(["train", *QUICK, "arch.file=net.json", "loss=nll", "optimizer.lr=0.01", "mode.folds=[0,1]"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "mode.subroutines=[train]",
+                *QUICK,
+                "arch.file=net.json",
+                "loss=nll",
+                "optimizer.lr=0.01",
+                "mode.folds=[0,1]",
+            ]
+        )
+        == 0
+    )
     (tmp_path / "net.json").unlink()
     assert main(["train", "continue=latest"]) == 0
     assert main(["predict"]) == 0 and main(["post"]) == 0
@@ -42,7 +55,7 @@ def test_a_network_learns_and_its_file_is_not_needed_afterwards(
 
 def test_layers_on_the_command_line() -> None:
     short = "[{class_name:Flatten,config:{}},{class_name:Dense,config:{units:10,activation:softmax}}]"
-    assert main(["train", *QUICK, f"arch.layers={short}", "mode.folds=[0]"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *QUICK, f"arch.layers={short}", "mode.folds=[0]"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_a_volume_is_for_another_command(tmp_path: Path, capsys: pytest.CaptureF
     Path("n.json").write_text(json.dumps({"class_name": "Sequential", "config": {"name": "n", "layers": layers}}))
     given = ["task=slices", "task.train=scan.npy", "task.train_targets=classes.npy", "arch.file=n.json"]
     sets = "task.slices=[{name: y-z, sizes: [1, 8, 8]}]"
-    assert main(["train", *FAST, *given, sets, "task.blocks=8", "proj=s"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *FAST, *given, sets, "task.blocks=8", "proj=s"]) == 0
     assert main(["predict", "proj=s", "mode.source=scan.npy"]) == 2
     said = capsys.readouterr().err
     assert (

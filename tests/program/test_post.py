@@ -17,7 +17,7 @@ from mlpipe.data.splits import variants
 from mlpipe.data.splits.methods import kfold
 from mlpipe.data.task import Row, Task
 from mlpipe.post.measures import class_metrics
-from mlpipe.running import tasks
+from mlpipe.running import task_names
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -46,7 +46,7 @@ def make_task(
             rows.append(Row(f"{part}/{index:04d}", part, target, f"{part}{index}"))  # type: ignore[arg-type]
     names = ["a", "b", "c"][: len(shares)] if kind == "classification" else ["u", "v"][: len(rows[0].target)]  # type: ignore[arg-type]
     made = task.make("made", names, rows, channels=1, source={"type": "folder", "root": "/gone"}, kind=kind)  # type: ignore[arg-type]
-    task.save(made, tasks.task_file(data_dir, "made"))
+    task.save(made, task_names.file_of(data_dir, "made"))
     return made
 
 

@@ -105,7 +105,20 @@ def test_start_weights_records_and_predictions_of_another_project(tmp_path: Path
     assert all(record.weights is None for record in records.load_all(third))
     hash_of = {}
     for name, more in (("plain", []), ("begun", ["reuse.parameters=source#1", "remove.parameters=true"])):
-        assert main(["train", *DIGITS, "mode.nested=false", "mode.cv=false", f"proj={name}", *more]) == 0
+        assert (
+            main(
+                [
+                    "train",
+                    "mode.subroutines=[train]",
+                    *DIGITS,
+                    "mode.nested=false",
+                    "mode.cv=false",
+                    f"proj={name}",
+                    *more,
+                ]
+            )
+            == 0
+        )
         (record,) = records.load_all(Project(tmp_path / "results" / name))
         hash_of[name] = record.recipe
     assert hash_of["plain"] != hash_of["begun"]

@@ -114,6 +114,6 @@ def test_another_network_does_not_fit_and_nothing_is_written(
 
 def test_equal_classes_keep_the_head(trained_digits: Path, tmp_path: Path) -> None:
     again = ["task=digits", "split.folds=2", *SMALL[2:], "mode.nested=false", "mode.cv=false", OF_DIGITS]
-    assert main(["tl", *again]) == 0
+    assert main(["tl", "mode.subroutines=[train]", *again]) == 0
     made = records.load_all(Project(tmp_path / "results" / "default"))[-1]
     assert made.notes[-1].endswith("task digits, performance of mode.pretrain_task=digits), 92 tensors loaded")

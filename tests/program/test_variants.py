@@ -23,7 +23,10 @@ DIGITS = ["split.folds=3", *SMALL]
 def test_every_mode_takes_a_variant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = Project(tmp_path / "results" / "default")
     name = "digits+shrink?150+noise?0.2"
-    assert main(["train", "task=digits+shrink?150+confuse?0.20", *DIGITS, "mode.folds=[1]"]) == 0
+    assert (
+        main(["train", "mode.subroutines=[train]", "task=digits+shrink?150+confuse?0.20", *DIGITS, "mode.folds=[1]"])
+        == 0
+    )
     # No split is given from here on: the variant is what its record was trained on.
     assert main(["predict"]) == 0 and main(["test", f"task={name}"]) == 0 and main(["post", "mode.budget=20"]) == 0
     (record,) = records.load_all(project)
@@ -51,8 +54,20 @@ def test_every_mode_takes_a_variant(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_nested_as_a_task_is_the_fold_that_train_makes(tmp_path: Path) -> None:
     project = Project(tmp_path / "results" / "default")
-    assert main(["train", "task=digits", *DIGITS, "mode.folds=[2]"]) == 0
-    assert main(["train", "task=digits+nested?2", *DIGITS, "mode.nested=false", "mode.folds=[0]"]) == 0
+    assert main(["train", "mode.subroutines=[train]", "task=digits", *DIGITS, "mode.folds=[2]"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "mode.subroutines=[train]",
+                "task=digits+nested?2",
+                *DIGITS,
+                "mode.nested=false",
+                "mode.folds=[0]",
+            ]
+        )
+        == 0
+    )
     inside, alone = records.load_all(project)
     assert inside.counts == {**alone.counts, "unlabelled": 0}
     assert inside.task == alone.task == "digits+nested?2"

@@ -53,8 +53,8 @@ def scans(tmp_path: Path) -> None:
 
 
 def trained(*arguments: str) -> int:
-    return main(["train", "task=slices", "task.train=a.npy", "task.train_targets=a_classes.npy", "arch=keras_json",
-                 *QUICK, *arguments])  # fmt: skip
+    return main(["train", "mode.subroutines=[train]", "task=slices", "task.train=a.npy", "task.train_targets=a_classes.npy",
+                 "arch=keras_json", *QUICK, *arguments])  # fmt: skip
 
 
 @pytest.mark.parametrize(("axes", "sizes"), [(3, "[6,8,10]"), (1, "[1,1,10]")])
@@ -160,7 +160,7 @@ def test_arrays_of_other_axes_are_learned(
     assert main(["evaluate", *keys, "mode.outputs=out", "sys.threads=1"]) == 0
     if labels == "files":
         fitted = ["arch.freeze=true", "optimizer=linear", "augmentations=none", "split=holdout", "proj=linear"]
-        assert main(["train", *keys, *QUICK[:2], "mode.nested=false", *fitted]) == 0
+        assert main(["train", "mode.subroutines=[train]", *keys, *QUICK[:2], "mode.nested=false", *fitted]) == 0
     shape = (16,) if axes == 1 else (6, 8, 7)
     with h5py.File("out/output_1.h5") as given:
         assert given["x.npz:00"].shape == ((2,) if labels == "files" else (outputs, *shape))

@@ -76,6 +76,40 @@ def test_numbers_by_hand(nested: bool, tmp_path: Path) -> None:
     assert ("val is optimistic" in text) is not nested
 
 
+@pytest.mark.parametrize(("nested", "split"), [(False, "val"), (True, "test")])
+def test_the_mean_over_folds_has_its_corrected_interval(nested: bool, split: str, tmp_path: Path) -> None:
+    project, scores = Project(tmp_path / "p"), [0.7, 0.75, 0.8, 0.85, 0.9]
+    counts = {"train": 80, "val": 20, "test": 20} if not nested else {"train": 80, "val": 16, "test": 20}
+    for number, value in enumerate(scores):
+        other = "test" if split == "val" else "val"
+        both = {split: {"accuracy": value}, other: {"accuracy": 0.1}}
+        records.save(project, made(f"abc-{number}", fold=number, nested=nested, scores=both, counts=counts))
+    (row,) = tables.leaderboard(project)
+    # Student's quantile for four degrees of freedom, s^2 = 0.025 / 4, and 1/5 + 20/80.
+    half = 2.7764451051977987 * (0.00625 * 0.45) ** 0.5
+    assert (row["folds_low"], row["folds_high"]) == pytest.approx((0.8 - half, 0.8 + half))
+    assert f"{0.8 - half:.2f} to {0.8 + half:.2f}" in tables.as_text([row])
+
+
+def test_repeats_are_one_row_with_their_spread(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    cuts = [slice(0, 5), slice(5, 8), slice(0, 3), slice(3, 8)]
+    for number, own in enumerate(cuts):
+        record = made(
+            f"abc-{number}", fold=number, recipe="abc", task="t", pivot="t", scores={"val": {"accuracy": 0.5}}
+        )
+        records.save(project, record)
+        with predictions.writer(project.predictions_file("t", f"abc-{number}"), (), "classification") as sink:
+            sink.add("t", "val", number, IDS[own], TARGETS[own], logits(number)[own])
+    (row,) = tables.leaderboard(project)
+    joined = [np.concatenate([logits(one)[cuts[one]] for one in pair]) for pair in ((0, 1), (2, 3))]
+    scores = [float((one.argmax(axis=1) == TARGETS).mean()) for one in joined]
+    assert scores[0] != scores[1] and (row["repeats"], row["folds"]) == (2, 4)
+    assert row["out_of_fold"] == pytest.approx(statistics.fmean(scores))
+    assert row["out_of_fold_sd"] == pytest.approx(statistics.stdev(scores))
+    assert "2 x 2" in tables.as_text([row])
+
+
 def test_what_cannot_be_had_is_none(tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     records.save(project, made("one", scores={"val": {"accuracy": 0.5}}))
@@ -141,7 +175,7 @@ def test_a_column_has_the_digits_of_its_images() -> None:
         "nested": False,
         "ensemble": "",
     }
-    row |= {"val_used_for": "", "uneven": "", "seconds": None, "images_per_s": None, "number": 1}
+    row |= {"val_used_for": "", "uneven": "", "refit": "", "seconds": None, "images_per_s": None, "number": 1}
     few = {**row, "val": 0.95833, "val_sd": 0.0123, "test": 0.95833, "val_images": 300, "test_images": 24}
     assert tables.as_text([few]).splitlines()[-1].split() == ["abc", "net", "2", "0.958", "±", "0.012", "0.96"]
     assert tables.headline([few]) == "test accuracy 0.96"

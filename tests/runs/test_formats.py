@@ -77,6 +77,7 @@ def rehashed(**facts: Any) -> dict[str, Any]:
     ("kind", "stored", "sentence"),
     [
         ("record", NEW_RECORD | {"kind": "regression"}, "a regression task"),
+        ("record", NEW_RECORD | {"fold": -1, "refit": ["a", "b"]}, "a model of all folds"),
         ("config", NEW_CONFIG | {"optimizer": {"clip_norm": 1.0, "clip_value": None}}, r"optimizer\.clip_norm"),
         ("config", NEW_CONFIG | {"preprocessing": {"keep": "ragged"}}, r"preprocessing\.keep"),
         ("task", rehashed(kind="multilabel"), "a multilabel task"),

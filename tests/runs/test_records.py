@@ -76,6 +76,28 @@ def test_the_latest_cross_validation_is_the_newest_record_of_each_fold() -> None
     assert records.latest_cross_validation([]) == []
 
 
+def test_a_model_of_all_folds_is_none_of_them() -> None:
+    folds = [made("a0", number=1, fold=0), made("a1", number=2, fold=1)]
+    refits = [made("old", number=3, fold=-1, refit=["a0", "a1"]), made("new", number=4, fold=-1, refit=["a1", "a0"])]
+    assert records.newest_folds([*folds, *refits]) == records.latest_cross_validation([*refits, *folds]) == folds
+    found = records.newest_refit([*refits, *folds], folds)
+    assert found is not None and found.id == "new"
+    # A fold that was trained again since is not one that it stands for.
+    again = [made("a0 again", number=5, fold=0), folds[1]]
+    assert records.newest_refit([*refits, *again], again) is None
+    assert records.newest_refit(folds, folds) is None and records.newest_refit(refits, []) is None
+    # Taken over without its folds it is the one model that there is.
+    assert records.newest_folds(refits) == [refits[1]]
+
+
+def test_the_file_of_a_fold_is_as_it_was_before_there_were_models_of_all_folds(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    fold, refit = records.save(project, made("a0")), records.save(project, made("all", fold=-1, refit=["a0"]))
+    stored = [json.loads((project.model_dir("t", one.id) / "record.json").read_text()) for one in (fold, refit)]
+    assert "refit" not in stored[0] and stored[1]["refit"] == ["a0"]
+    assert records.load_all(project) == [fold, refit]
+
+
 def test_a_moved_project_is_the_same(tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     saved = records.save(project, made("one"))

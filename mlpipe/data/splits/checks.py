@@ -61,6 +61,12 @@ def size_problems(kind: str, samples: Samples, split: Split, classes: Sequence[s
     return few or missing_classes(samples, split, classes)
 
 
+def of_repeats(kind: str, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
+    """`size_problems` of each repeat of a split, every sentence once."""
+    found = [size_problems(kind, samples, one, classes, nested=nested) for one in split.each()]
+    return list(dict.fromkeys(sentence for sentences in found for sentence in sentences))
+
+
 def _trained(count: int, what: str = "") -> str:
     return counted(count, f"training image{what} is", f"training images{what} are")
 

@@ -41,6 +41,7 @@ class Split:
             `group`, or forward in `time`: a fold learns from those before it alone.
         is_given: Whether the folds came with the task; what they lack was somebody's decision.
         rare: Whether a class or label that is too rare for the folds is refused; it decides no fold and is not stored.
+        repeats: The same samples dealt again, each as `fold`. Folds are numbered on: k folds once more are k to 2 k - 1.
     """
 
     fold: Ints
@@ -51,11 +52,28 @@ class Split:
     dealing: Dealing = "even"
     is_given: bool = False
     rare: Rare = "refuse"
+    repeats: tuple[Ints, ...] = ()
 
     @property
     def can_nest(self) -> bool:
         """Whether each fold can be set aside and what it would learn from be split again."""
-        return len(self.validated) == self.n_folds or self.dealing == "time"
+        return len(self.validated) == self.n_folds * (1 + len(self.repeats)) or self.dealing == "time"
+
+    def each(self) -> list[Split]:
+        """The repeats as splits of their own, whose folds are numbered from 0; of a split without any, itself."""
+        if not self.repeats:
+            return [self]
+        own = replace(self, validated=tuple(range(self.n_folds)), repeats=())
+        return [
+            replace(own, fold=fold, seed=self.seed + number) for number, fold in enumerate((self.fold, *self.repeats))
+        ]
+
+    def of_fold(self, fold: int) -> tuple[Split, int]:
+        """The repeat that a fold is of, as a split of its own, and the fold's number in it."""
+        if not self.repeats:
+            return self, fold
+        number, own = divmod(fold, self.n_folds)
+        return self.each()[number], own
 
     def as_plain(self) -> dict[str, Any]:
         """The split as plain data for JSON."""
@@ -67,6 +85,7 @@ class Split:
             "seed": self.seed,
             "dealing": self.dealing,
             **({"is_given": True} if self.is_given else {}),
+            **({"repeats": [fold.tolist() for fold in self.repeats]} if self.repeats else {}),
         }
 
     @staticmethod
@@ -75,7 +94,10 @@ class Split:
         fold = np.array(plain["fold"], np.int64)
         dealing, is_given = plain.get("dealing", "even"), plain.get("is_given", False)
         validated = tuple(plain["validated"])
-        return Split(fold, plain["n_folds"], validated, plain["stratify"], plain["seed"], dealing, is_given)
+        repeats = tuple(np.array(one, np.int64) for one in plain.get("repeats", ()))
+        return Split(
+            fold, plain["n_folds"], validated, plain["stratify"], plain["seed"], dealing, is_given, repeats=repeats
+        )
 
 
 def kfold(
@@ -87,6 +109,7 @@ def kfold(
     seed: Annotated[int, ">= 0"] = 42,
     test_seed: Annotated[int, ">= 0"] = 42,
     rare: Rare = "refuse",
+    repeats: Annotated[int, ">= 1"] = 1,
 ) -> Split:
     """Equal folds of all training samples; a given validation part joins the pool.
 
@@ -100,16 +123,26 @@ def kfold(
         seed: Decides the folds.
         test_seed: Decides which images become the test part.
         rare: Refuse classes and labels that are too rare for every part to have some, or allow them and say what lacks.
+        repeats: How often the folds are dealt, each time with the next seed; the test part is the same.
 
     Raises:
-        DataError: When there are fewer training samples than folds, or a test part is asked for twice.
+        DataError: When there are fewer training samples than folds, a test part is asked for twice, or folds that came with
+            the task would be repeated.
     """
     fold, pool = with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
+        if repeats > 1:
+            wrong = "the task came with its folds, which are the same each time"
+            raise DataError(problem("split.repeats", wrong, got=repeats, fix="leave it out"))
         return _given_folds(samples, fold, samples.folds, rare)
     check_enough(pool, folds)
-    fold[pool] = deal_rows(samples.spread, pool, folds, seed, stratify=stratify)
-    return Split(fold, folds, tuple(range(folds)), stratify, seed, rare=rare)
+    dealt = []
+    for number in range(repeats):
+        again = fold.copy()
+        again[pool] = deal_rows(samples.spread, pool, folds, seed + number, stratify=stratify)
+        dealt.append(again)
+    validated = tuple(range(folds * repeats))
+    return Split(dealt[0], folds, validated, stratify, seed, rare=rare, repeats=tuple(dealt[1:]))
 
 
 def holdout(
@@ -290,7 +323,8 @@ def with_extra(samples: Samples, split: Split) -> Split:
     extra = samples.in_part("extra") & samples.labelled
     if not extra.any():
         return split
-    return replace(split, fold=np.where(extra, split.n_folds, split.fold))
+    again = tuple(np.where(extra, split.n_folds, one) for one in split.repeats)
+    return replace(split, fold=np.where(extra, split.n_folds, split.fold), repeats=again)
 
 
 def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:

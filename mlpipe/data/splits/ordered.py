@@ -28,7 +28,8 @@ def time(
         samples: The task's samples; each training sample has an order.
         folds: How many blocks are validated, one model each.
         test_fraction: Share of the training samples that becomes the test part: the last ones; only when the task has none.
-        rare: Not used: what comes later cannot be spread, and what a part lacks is said.
+        rare: Refuse classes that no training image has, or allow them. What comes later cannot be spread, so what a single part
+            lacks is said and not refused.
 
     Raises:
         DataError: When samples have no order, or there are fewer times than blocks.

@@ -18,6 +18,10 @@ from mlpipe.errors import DataError, listing, problem
 
 Rows = npt.NDArray[np.int64]
 
+# The fold of a model that learns from all folds.
+REFIT = -1
+_REFIT_DRAWS = 999
+
 
 @dataclass(frozen=True)
 class View:
@@ -25,7 +29,7 @@ class View:
 
     Attributes:
         task: The variant's name, such as `digits` or `digits+nested?2`.
-        fold: The fold's number k.
+        fold: The fold's number k, or `REFIT`.
         train: Rows of the task's samples; so are the other three.
         val: Rows to validate on.
         test: Rows to test on: the task's test part, or fold k when nested.
@@ -38,6 +42,16 @@ class View:
     val: Rows
     test: Rows
     unlabelled: Rows
+
+    @property
+    def name(self) -> str:
+        """The name in sentences: `fold 2`, or `refit`."""
+        return fold_name(self.fold)
+
+    @property
+    def draws(self) -> int:
+        """The number that random draws depend on beside the seed: the fold's, one of its own for a refit."""
+        return _REFIT_DRAWS if self.fold == REFIT else self.fold
 
     def without(self, unreadable: npt.NDArray[np.bool_]) -> View:
         """The same view without the rows of unreadable images; `unreadable` has one flag for each sample."""
@@ -58,30 +72,55 @@ class View:
         return {"train": self.train, "val": self.val, "test": self.test, "unlabelled": self.unlabelled}
 
 
+def fold_name(fold: int) -> str:
+    """A fold in sentences and names of steps: `fold 2`, or `refit`."""
+    return "refit" if fold == REFIT else f"fold {fold}"
+
+
 def plain(task: Task, split: Split, fold: int) -> View:
     """Train on all folds but one (in time: on those before it), validate on that one, test on the task's test part."""
+    split, own = split.of_fold(fold)
     pool = np.flatnonzero(split.fold >= 0)
     of_pool = split.fold[pool]
-    learned = (of_pool < fold) | (of_pool >= split.n_folds) if split.dealing == "time" else of_pool != fold
+    learned = (of_pool < own) | (of_pool >= split.n_folds) if split.dealing == "time" else of_pool != own
     return View(
         task.name,
         fold,
         train=_resampled(task, pool[learned], fold),
-        val=pool[split.fold[pool] == fold],
+        val=pool[split.fold[pool] == own],
         test=np.flatnonzero(split.fold == TEST),
         unlabelled=np.flatnonzero(split.fold == UNLABELLED),
     )
 
 
+def whole(task: Task, split: Split) -> View:
+    """Train on all folds, those that only train among them, and validate on nothing; the test part is as for a fold.
+
+    In time it learns from all blocks, the first and the last.
+    """
+    learned = (split.fold >= 0) & ~task.samples.in_part("test")
+    none = np.empty(0, np.int64)
+    view = View(
+        task.name,
+        REFIT,
+        train=np.flatnonzero(learned),
+        val=none,
+        test=np.flatnonzero(split.fold == TEST),
+        unlabelled=np.flatnonzero(split.fold == UNLABELLED),
+    )
+    return replace(view, train=_resampled(task, view.train, view.draws))
+
+
 def nested(task: Task, split: Split, fold: int) -> View:
     """Set one fold aside as test data, split the others anew into as many folds, validate on the first of them."""
-    inner = inner_folds(task.samples, split, fold)
+    split, own = split.of_fold(fold)
+    inner = inner_folds(task.samples, split, own)
     return View(
         f"{task.name}+nested?{fold}",
         fold,
         train=_resampled(task, np.flatnonzero(inner > 0), fold),
         val=np.flatnonzero(inner == 0),
-        test=np.flatnonzero(split.fold == fold),
+        test=np.flatnonzero(split.fold == own),
         unlabelled=np.empty(0, np.int64),
     )
 
@@ -105,9 +144,9 @@ def check(task: Task, view: View, *, is_judged: bool = True, is_lenient: bool = 
     if empty and not is_lenient and not kind.is_dense:
         wrong = f"no readable training image is left {kind.words.OF_OUTPUT} {listing(empty)}"
         fix = "add images, use fewer folds, or accept it with split.rare=allow"
-        raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix=fix))
+        raise DataError(problem(f"{view.task} {view.name}", wrong, fix=fix))
     if is_judged and len(view.val) == 0:
-        raise DataError(problem(f"{view.task} fold {view.fold}", "no validation image is left", fix="use fewer folds"))
+        raise DataError(problem(f"{view.task} {view.name}", "no validation image is left", fix="use fewer folds"))
 
 
 def _resampled(task: Task, train: Rows, fold: int) -> Rows:

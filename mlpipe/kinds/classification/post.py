@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from mlpipe.post import conformal, decisions, prior, threshold
 from mlpipe.post.calibration import errors as calibration_errors
@@ -106,6 +105,8 @@ class _Ensembling:
     """Log-probabilities are mixed; costs, thresholds and sets decide."""
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
+        from scipy.special import logsumexp
+
         if mixing == "logits":
             return log_softmax(losses.mixed(parts, weights))
         shares = losses.log_shares(weights)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from mlpipe.post import decisions
 from mlpipe.post.calibration.labels import LabelCalibration, calibrate_labels
@@ -95,6 +94,8 @@ class _Ensembling:
     """Log-odds are mixed; thresholds decide."""
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
+        from scipy.special import logsumexp
+
         if mixing == "logits":
             return losses.mixed(parts, weights)
         shares = losses.log_shares(weights)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,18 +17,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlpipe.arch import initial_weights
-from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
-from mlpipe.learn import checkpoints, features, monitoring, multitask, stages
+from mlpipe.learn import checkpoints, features, linear_head, monitoring, multitask, stages
 from mlpipe.learn.build.loaders import device_steps, fold_data
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.network import scale_of, started_network, weights_report
-from mlpipe.learn.build.optimizer import build_optimizers
+from mlpipe.learn.build.optimizer import build_optimizers, epochs_of, most_steps, steps_per_epoch
 from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.machine import device_group
@@ -41,7 +42,7 @@ def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
     """The network with its first weights, precision and layout, and a report of the weights that it starts from."""
     prepare_torch(job.recipe.threads)
     numerics = numerics_for(job.recipe, job.pack, job.kind)
-    seed = draw_seed(job.recipe.seed, job.view.fold, -1)
+    seed = draw_seed(job.recipe.seed, job.view.draws, -1)
     if job.joint is None:
         network, report = started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
     else:
@@ -100,12 +101,24 @@ def stage_parts(
 
 def inputs_of(job: FoldJob, network: nn.Module, watch: Watch) -> Pack:
     """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change."""
-    if job.joint is not None or job.recipe.stages or not features.applies(job.recipe, network):
+    if job.joint is not None or not features.applies(job.recipe, network):
         return job.pack
-    assert isinstance(network, Classifier)
     rows = np.union1d(job.view.train, job.view.val)
     device = "cuda" if torch.cuda.is_available() and job.recipe.trainer.get("accelerator") != "cpu" else "cpu"
-    return features.feature_pack(network.to(device), job.pack, rows, watch.stop_if_asked)
+    return features.inputs(job.recipe, network.to(device), job.pack, rows, watch.stop_if_asked)
+
+
+def bounded(recipe: Recipe, data: FoldData | JointData) -> Recipe:
+    """A stage's recipe whose `max_epochs` is the number of epochs that it begins at most where `max_steps` bounds it.
+
+    Args:
+        recipe: The recipe with what the stage changes.
+        data: The stage's loaders.
+    """
+    if most_steps(recipe) is None or linear_head.has_no_steps(recipe):
+        return recipe
+    epochs = epochs_of(recipe, steps_per_epoch(recipe, len(data.train_dataloader())))
+    return replace(recipe, trainer={**recipe.trainer, "max_epochs": math.ceil(epochs)})
 
 
 def build_trainer(
@@ -121,7 +134,8 @@ def build_trainer(
         stage: Its number, counted from 0.
         epochs: Those of the stages before, from which its own go on.
     """
-    arguments = {key: value for key, value in recipe.trainer.items() if key != "precision"}
+    # Steps are bounded by a callback: Lightning would end there without a last validation.
+    arguments = {key: value for key, value in recipe.trainer.items() if key not in ("precision", "max_steps")}
     arguments["max_epochs"] += epochs
     written = job.files
     logs = written.logs / f"stage{stage}" if recipe.stages else written.logs
@@ -173,7 +187,7 @@ def _module(
     learning = Learning(
         monitoring.val_metrics(recipe, task),
         recipe.seed,
-        job.view.fold,
+        job.view.draws,
         device_steps=device_steps(recipe, job.pack.peak),
         channels_last=numerics.channels_last,
         clip=recipe.clip,

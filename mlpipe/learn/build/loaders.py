@@ -39,7 +39,7 @@ def fold_data(
         _sendable(one, collating.adapt, collating.adapt(*step))
         for one, step in zip(recipe.augmentations.cpu, built, strict=True)
     ]
-    draw = Draw(recipe.seed, view.fold + 1000 * number)
+    draw = Draw(recipe.seed, view.draws + 1000 * number)
     sampling = build_sampling(recipe)
     if kinds.of(task.kind).is_dense:
         # A decoder's memory grows with the images: what fits in training fits here.

@@ -30,6 +30,7 @@ from mlpipe.learn.build.loss import heads_of
 from mlpipe.learn.kind import Scale
 from mlpipe.learn.losses import equations
 from mlpipe.learn.module import TARGET
+from mlpipe.learn.nearest_head import Neighbours
 
 
 def build_network(
@@ -85,6 +86,12 @@ def build_network(
     if heads_of(task) and not isinstance(network, Classifier):
         fix = "use a network of timm, or a function of your own"
         raise ConfigError(problem("arch", "has no heads with activations", got=arch.target, fix=fix))
+    if isinstance(network, Classifier):
+        network.mirrored = bool(recipe.optimizer.params.get("flips"))
+        if recipe.optimizer.name == "nearest":
+            layer = network.heads[TARGET]
+            assert isinstance(layer, nn.Linear)
+            network.heads[TARGET] = Neighbours(task.kind, layer.out_features, layer.in_features)
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:

@@ -30,22 +30,48 @@ def build_optimizers(
         direction: Whether less or more of the monitor is better.
         take_up: Gives the optimizer what an earlier one knew, before the schedule is made.
     """
-    steps = -(-batches // int(recipe.trainer.get("accumulate_grad_batches") or 1))
-    clock = Clock(steps, int(recipe.trainer["max_epochs"]), direction)
+    steps = steps_per_epoch(recipe, batches)
+    clock = Clock(steps, epochs_of(recipe, steps), direction)
+    component = shortened(recipe.lr_scheduler, clock.epochs / int(recipe.trainer["max_epochs"]))
 
     def build(network: nn.Module) -> tuple[Optimizer, dict[str, Any]]:
         optimizer = build_optimizer(recipe, network)
         if take_up is not None:
             take_up(network, optimizer)
-        schedule = recipe.lr_scheduler.build(optimizer, clock)
+        schedule = component.build(optimizer, clock)
         _must_be(LRScheduler, "lr_scheduler", recipe.lr_scheduler, schedule)
-        described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
+        told = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
         if plateau.watches(schedule):
             params = recipe.lr_scheduler.params
-            described["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
-        return optimizer, described
+            told["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
+        return optimizer, told
 
     return build
+
+
+def steps_per_epoch(recipe: Recipe, batches: int) -> int:
+    """Optimizer steps in an epoch of so many batches."""
+    return -(-batches // int(recipe.trainer.get("accumulate_grad_batches") or 1))
+
+
+def epochs_of(recipe: Recipe, steps: int) -> float:
+    """How many epochs of so many optimizer steps a training has: `max_epochs`, or a fraction that `max_steps` leaves."""
+    epochs, most = int(recipe.trainer["max_epochs"]), most_steps(recipe)
+    return epochs if most is None else min(epochs, most / steps)
+
+
+def most_steps(recipe: Recipe) -> int | None:
+    """`trainer.max_steps`; None: no bound."""
+    most = int(recipe.trainer.get("max_steps", -1))
+    return None if most < 0 else most
+
+
+def shortened(schedule: Component, share: float) -> Component:
+    """A schedule of a training that is cut to a share of its epochs: its warm-up keeps its part of the whole."""
+    warmup = schedule.params.get("warmup_epochs")
+    if share >= 1 or not warmup:
+        return schedule
+    return replace(schedule, params={**schedule.params, "warmup_epochs": warmup * share})
 
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:

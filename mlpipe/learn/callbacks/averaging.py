@@ -50,6 +50,8 @@ def swa(monitor: str, direction: Direction, *, start: Annotated[float, ">= 0", "
 class Averaging(Callback):
     """Keeps an average of all weights and batch statistics, and puts it in place from validation to the next epoch.
 
+    Where nothing is validated it is put in place at the end of the epoch.
+
     The state that is saved at the end of an epoch holds both, so that a resumed training goes on exactly.
 
     The mean of weights that lie far apart is a network that none of the averaged batch statistics belong to. With it the
@@ -87,7 +89,16 @@ class Averaging(Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average in place."""
-        if trainer.state.fn != TrainerFn.FITTING or not self._has_begun(trainer):
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._take_place(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average in place where nothing is validated."""
+        if not self._raw:
+            self._take_place(trainer, pl_module)
+
+    def _take_place(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._has_begun(trainer):
             return
         if self._decay is None:
             self._count += 1

@@ -1,4 +1,4 @@
-"""End a training after a time limit."""
+"""End a training after a time limit, or after a number of epochs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class TimeLimit(Callback):
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._before, self._epochs = seconds, 0.0, 0
+        # Seconds before the first epoch that are no part of its length.
+        self._setup = 0.0
         self._started = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
@@ -34,9 +36,9 @@ class TimeLimit(Callback):
         """Stop where the mean epoch so far does not fit any more."""
         self._epochs += 1
         taken = self._taken()
-        if device_group.agreed(trainer, taken + taken / self._epochs > self._seconds) and self._epochs < (
-            trainer.max_epochs or 0
-        ):
+        if device_group.agreed(
+            trainer, taken + (taken - self._setup) / self._epochs > self._seconds
+        ) and self._epochs < (trainer.max_epochs or 0):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -49,6 +51,34 @@ class TimeLimit(Callback):
 
     def _taken(self) -> float:
         return self._before + time.monotonic() - self._started
+
+
+class FoldLimit(TimeLimit):
+    """The limit of a whole fold with all its stages, beside one that callbacks of the recipe may have.
+
+    What is set up before the first epoch takes time, but is no part of an epoch: epochs that were planned to fit are begun.
+    """
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note what was set up so far."""
+        if self._epochs == 0:
+            self._setup = self._taken()
+
+
+class EpochLimit(Callback):
+    """Ends a training after an epoch, in the midst of its schedule.
+
+    Args:
+        epochs: How many are done, those of the stages before among them.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop when they are done."""
+        if trainer.current_epoch + 1 >= self._epochs:
+            trainer.should_stop = True
 
 
 def time_limit(monitor: str, direction: Direction, *, seconds: Annotated[float, "> 0"]) -> Callback:

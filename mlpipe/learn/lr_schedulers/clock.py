@@ -18,13 +18,18 @@ class Clock:
 
     Attributes:
         steps_per_epoch: Optimizer steps in an epoch.
-        epochs: How many epochs.
+        epochs: How many epochs, a fraction where the training ends within one.
         direction: Whether less or more of metrics.monitor is better.
     """
 
     steps_per_epoch: int
-    epochs: int
+    epochs: float
     direction: Literal["min", "max"] = "min"
+
+    @property
+    def steps(self) -> int:
+        """All optimizer steps of the training."""
+        return round(self.steps_per_epoch * self.epochs)
 
     def ticks(self, interval: str) -> int:
         """How often a schedule of this interval moves on in one epoch."""
@@ -40,7 +45,7 @@ def closed_form(
 ) -> LRScheduler:
     """A schedule in closed form: warm-up from the first tick on, then `factor` of the epoch, which may be a fraction."""
     if warmup_epochs > clock.epochs:
-        fix = f"at most trainer.max_epochs={clock.epochs}"
+        fix = f"at most {clock.epochs:g}, the epochs of the training"
         raise ConfigError(
             problem("lr_scheduler.warmup_epochs", "is longer than the training", got=warmup_epochs, fix=fix)
         )

@@ -34,7 +34,7 @@ def one_cycle(
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
-        total_steps=max(clock.steps_per_epoch * clock.epochs, 2),
+        total_steps=max(clock.steps, 2),
         pct_start=pct_start,
         anneal_strategy=anneal,
         div_factor=div_factor,

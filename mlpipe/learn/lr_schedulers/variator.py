@@ -107,7 +107,7 @@ def variator(
     given: dict[str, Any] = {"to_lr": to_lr, "from_lr": from_lr, "style": style, "steps": steps, "epochs": epochs}
     given |= {"period_steps": period_steps, "period_epochs": period_epochs, "then": then}
     base = float(optimizer.param_groups[0]["lr"])
-    total = clock.steps_per_epoch * clock.epochs
+    total = clock.steps
     if plateau is None:
         rate = rates(given, base, clock.steps_per_epoch, total)
         return LambdaLR(optimizer, lambda tick: rate(tick) / base)

@@ -32,12 +32,6 @@ FLAGS = tuple(name for name in (*modes.FLAGS, *modes.WITH_VALUE) if name.startsw
 _WITH_VALUE = (*modes.WITH_VALUE, "--config", "--app")
 # Modes behind which a path may stand.
 _OF_PATHS = ("train", "predict")
-# Keys that stand in no conf file.
-_BESIDE = {
-    "recipe": "A configuration of this program, or of another one.",
-    "continue": "The run to go on with: latest, or its name.",
-    "use_best_params": "The study whose best values are used.",
-}
 _OF_TASKS = ("task_list", "mode.eval_on", "mode.co_tasks", "mode.pretrain_task")
 _OF_RUNS = ("continue", "mode.run")
 _OF_PROJECTS = ("reuse.models", "reuse.parameters", "reuse.predictions", "reuse.blueprint")
@@ -223,7 +217,7 @@ def _keys(said: _Said, word: str, end: str) -> Iterator[Candidate]:
             yield Candidate(f"{marks}{name}{end}")
     tops = [key for key in keys.top_keys().values() if "." not in key.name]
     yield from (Candidate(f"{marks}{key.name}{end}", _about(said, key)) for key in tops)
-    yield from (Candidate(f"{marks}{name}{end}", about) for name, about in _BESIDE.items())
+    yield from (Candidate(f"{marks}{name}{end}", about) for name, about in keys.WORDS.items())
     yield from (Candidate(f"{marks}{name}.") for name in sorted({*groups, *catalog.ALIASES}) if _has_keys(said, name))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import isotonic_regression
-from scipy.special import logsumexp
 
 from mlpipe.post.calibration.shrunk_fit import BARE, Strength
 from mlpipe.post.rows import Floats
@@ -20,6 +18,8 @@ def log_odds_parts(log_probabilities: Floats, number: int) -> tuple[Floats, Floa
         log_probabilities: Shape (n, classes), two classes or more.
         number: The class.
     """
+    from scipy.special import logsumexp
+
     rest = logsumexp(np.delete(log_probabilities, number, axis=1), axis=1)
     return log_probabilities[:, number], np.asarray(rest)
 
@@ -103,6 +103,8 @@ def fit_isotonic(scores: Floats, hits: Floats, weights: Floats) -> tuple[Floats,
         hits: 1 where the class is true, shape (n,).
         weights: Positive, shape (n,).
     """
+    from scipy.optimize import isotonic_regression
+
     levels, place = np.unique(scores, return_inverse=True)
     mass = np.bincount(place, weights=weights)
     means = np.bincount(place, weights=weights * hits) / mass

@@ -13,6 +13,7 @@ from mlpipe import files
 from mlpipe.errors import ProjectError, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
+from mlpipe.post.ensembling import repeats
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.prior import LEAST_SHARE
 from mlpipe.runs import predictions, records
@@ -27,13 +28,14 @@ class Member:
 
     Attributes:
         name: The recipe's hash with its network, or the record's id.
-        records: The records whose mean it is.
+        records: The records whose mean it is, or whose model of all folds.
         chooses: Rows that may choose: out-of-fold rows, or a record's test rows.
         test: Test rows; None without a test part.
         unlabelled: Rows without a target; None without any.
         prior: The prevalence that the calibrated rows are meant for, shape (classes,); None: that of the rows that fitted
             the calibration.
         form: Whether its `calibrated` rows are that, or `raw`: as the networks gave them.
+        refit: The model of all folds that predicts in place of their mean; None without one.
     """
 
     name: str
@@ -43,6 +45,12 @@ class Member:
     unlabelled: Rows | None
     prior: Array | None = None
     form: str = "calibrated"
+    refit: ModelRecord | None = None
+
+    @property
+    def predicting(self) -> list[ModelRecord]:
+        """The records that predict what no fold held out."""
+        return self.records if self.refit is None else [self.refit]
 
     def uncalibrated(self) -> Member:
         """The same with nothing learned."""
@@ -51,7 +59,7 @@ class Member:
 
 
 def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
-    """Each recipe as a member: out-of-fold rows choose, other rows are the mean over its folds.
+    """Each recipe as a member: out-of-fold rows choose, other rows are its refit's, else the mean over its folds.
 
     Args:
         project: The project.
@@ -69,17 +77,30 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
     members, notes = [], []
     for recipe, group in groups.items():
         folds = records.newest_folds(group)
-        held_out = [rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
-        filled = [rows for rows in held_out if rows is not None]
+        parts = [held_out(project, record) for record in folds]
+        filled = [rows for rows in parts if rows is not None]
         if len(filled) < len(folds):
             notes.append(f"recipe {recipe} is left out: not all of its folds have predictions of held-out rows")
             continue
-        pivot = folds[0].pivot
-        test = mean([rows(project, record, pivot, "test") for record in folds], folds[0].kind)
-        unlabelled = mean([rows(project, record, pivot, "unlabelled") for record in folds], folds[0].kind)
-        prior = prior_of(project, folds)
-        members.append(Member(f"{recipe} {folds[0].arch}", folds, joined(filled), test, unlabelled, prior))
+        refit = records.newest_refit(group, folds)
+        test, unlabelled = (pooled(project, folds, refit, split) for split in ("test", "unlabelled"))
+        prior, name = prior_of(project, folds), f"{recipe} {folds[0].arch}"
+        held = out_of_fold(filled, folds[0].kind)
+        members.append(Member(name, folds, held, test, unlabelled, prior, refit=refit))
     return _aligned(members, notes, found, "predictions of the images that were held out")
+
+
+def pooled(project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | None, split: str) -> Rows | None:
+    """The rows of a recipe that no fold held out: those of its model of all folds, without one the folds' mean.
+
+    Args:
+        project: The project.
+        folds: A record for each fold.
+        refit: The model of all folds.
+        split: `test` or `unlabelled`.
+    """
+    predicting = folds if refit is None else [refit]
+    return mean([rows(project, record, record.pivot, split) for record in predicting], folds[0].kind)
 
 
 def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
@@ -152,14 +173,42 @@ def prior_of(project: Project, found: Sequence[ModelRecord]) -> Array | None:
 
 
 def held_out_and_unlabelled(project: Project, record: ModelRecord) -> tuple[Rows, Rows] | None:
-    """A record's own validation rows and the pivot's unlabelled rows; None where it has not predicted both.
+    """A record's validation rows (`validated`) and the pivot's unlabelled rows; None where both were not predicted.
 
     Args:
         project: The project.
         record: The record.
     """
-    val, unlabelled = rows(project, record, record.task, "val"), rows(project, record, record.pivot, "unlabelled")
+    val, unlabelled = validated(project, record), rows(project, record, record.pivot, "unlabelled")
     return None if val is None or unlabelled is None else (val, unlabelled)
+
+
+def validated(project: Project, record: ModelRecord) -> Rows | None:
+    """A record's own validation rows; of a model of all folds those that its folds held out, as the folds predicted them.
+
+    Args:
+        project: The project.
+        record: The record.
+
+    Returns:
+        None where there are none, and where a fold of several has not predicted its own.
+
+    Raises:
+        ProjectError: When folds share rows.
+    """
+    if not record.refit:
+        return rows(project, record, record.task, "val")
+    stored = {one.id: one for one in records.load_all(project, record.pivot)}
+    if any(name not in stored for name in record.refit):
+        return None
+    parts = [held_out(project, stored[name]) for name in record.refit]
+    filled = [part for part in parts if part is not None]
+    return joined(filled) if len(filled) == len(parts) else None
+
+
+def held_out(project: Project, record: ModelRecord) -> Rows | None:
+    """The rows that a fold held out: those it is tested on when it is nested, else those it validated on."""
+    return rows(project, record, record.task, "test" if record.nested else "val")
 
 
 def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:
@@ -207,6 +256,26 @@ def as_rows(stored: Predictions) -> Rows:
     raw = stored.logits.astype(np.float64)
     calibrated = raw if stored.calibrated is None else stored.calibrated.astype(np.float64)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated)
+
+
+def out_of_fold(parts: Sequence[Rows], kind: str) -> Rows:
+    """The held-out rows of all folds, by sample id; of a repeated cross-validation the mean of what its repeats say of each.
+
+    Args:
+        parts: Each fold's rows.
+        kind: The kind of the task.
+
+    Raises:
+        ProjectError: When folds share rows and are no repeats.
+    """
+    ids = [part.ids for part in parts]
+    numbers = repeats.of_folds(ids)
+    if not repeats.are_whole(ids) or not any(numbers):
+        return joined(parts)
+    each = [joined([part for part, one in zip(parts, numbers, strict=True) if one == number]) for number in {*numbers}]
+    averaged = mean(each, kind)
+    # What has no mean, sums over pixels, is that of the first repeat.
+    return each[0] if averaged is None else averaged
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

@@ -29,7 +29,7 @@ log = logging.getLogger("mlpipe")
 
 @dataclass(frozen=True)
 class NewRows:
-    """Predictions of an ensemble's models, or of one recipe's folds, for new samples.
+    """Predictions of an ensemble's models, or of one recipe's folds or refit, for new samples.
 
     Attributes:
         project: Where their predictions are.
@@ -148,7 +148,7 @@ class NewRows:
     def _estimated(self, found: dict[str, Any]) -> Array:
         pairs = []
         for record in self.records:
-            val = members.rows(self.project, record, record.task, "val")
+            val = members.validated(self.project, record)
             if val is not None:
                 pairs.append((val, self._rows(record)))
         if not pairs:
@@ -174,7 +174,7 @@ class NewRows:
         stored = members.prior_of(self.project, self.records)
         if stored is not None:
             return stored
-        counts = [members.rows(self.project, record, record.task, "val") for record in self.records]
+        counts = [members.validated(self.project, record) for record in self.records]
         known = np.concatenate([rows.targets for rows in counts if rows is not None] or [np.zeros(0, np.int64)])
         if not len(known):
             fix = "run mml predict first"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
 
 from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
@@ -36,6 +35,8 @@ def bootstrap_ends(drawn: Floats, value: float, left_out: Floats, level: float) 
     Returns:
         NaN where no draw is defined.
     """
+    from scipy.special import ndtr, ndtri
+
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
         return float("nan"), float("nan")

@@ -15,7 +15,6 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
 
 from mlpipe.post.rows import Floats, Integers
 
@@ -56,6 +55,8 @@ def clopper_pearson_ends(hits: float, n: float, level: float) -> tuple[float, fl
         n: As for `wilson_ends`.
         level: Of the interval.
     """
+    from scipy.special import betaincinv
+
     tail = (1 - level) / 2
     low = float(betaincinv(hits, n - hits + 1, tail)) if hits > 0 else 0.0
     high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0

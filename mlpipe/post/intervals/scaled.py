@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from mlpipe.post.rows import Floats
 
@@ -42,6 +41,8 @@ def ends(value: float, left_out: Floats, scale: Scale, level: float) -> tuple[fl
         scale: On which it is nearly normal.
         level: Of the interval.
     """
+    from scipy.special import stdtrit
+
     with np.errstate(all="ignore"):
         centre, others = scale.there(np.array(value)), scale.there(left_out)
         n = len(others)

@@ -34,7 +34,7 @@ def ensembles(facts: TaskFacts) -> Section:
             member["name"],
             number(member["weight"]),
             number(alone.get(member["name"]), held_out),
-            ", ".join(member["records"]),
+            ", ".join([*member["records"], *([member["refit"]] if "refit" in member else [])]),
         ]
         for member in sorted(newest.members, key=lambda one: -one["weight"])
     ]

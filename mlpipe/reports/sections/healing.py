@@ -9,15 +9,21 @@ from mlpipe.reports.sections.parts import Section
 
 
 def recoveries(facts: TaskFacts) -> Section:
-    """A row for every event of every fold; nothing where nothing went wrong.
+    """A row for every event of every fold and refit; nothing where nothing went wrong.
 
     Args:
         facts: The task.
     """
     rows = [
-        [recipe, str(one.fold), event["kind"], _epoch(event), event["text"].partition(": ")[2]]
+        [
+            recipe,
+            "refit" if one.refit else str(one.fold),
+            event["kind"],
+            _epoch(event),
+            event["text"].partition(": ")[2],
+        ]
         for recipe, folds in facts.recipes.items()
-        for one in folds
+        for one in (*folds, *([facts.refits[recipe]] if recipe in facts.refits else []))
         for event in one.events
     ]
     title = "What went wrong and was mended"

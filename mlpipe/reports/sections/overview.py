@@ -47,15 +47,17 @@ def leaderboard(facts: TaskFacts) -> Section:
         facts: The task.
     """
     name = post_kind.of(facts.kind).HEADLINE
-    header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold", "test"]
-    header += ["test 95 % interval", "test nll", "remark"]
+    header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold"]
+    header += ["folds' mean, 95 % interval", "test", "test 95 % interval", "test nll", "remark"]
     many = tables.digits(facts.board)
     rows = [
         [
             row["recipe"],
             row["arch"],
             "" if row["folds"] is None else str(row["folds"]),
-            *(tables.cell(row, key, many) for key in ("val", "out_of_fold", "fold_test", "test")),
+            *(tables.cell(row, key, many) for key in ("val", "out_of_fold", "fold_test")),
+            interval(row["folds_low"], row["folds_high"], many.val),
+            tables.cell(row, "test", many),
             interval(row["test_low"], row["test_high"], many.test),
             tables.cell(row, "test_nll", many),
             _remark(row),
@@ -65,12 +67,14 @@ def leaderboard(facts: TaskFacts) -> Section:
     better = "less" if metrics.direction(name) == "min" else "more"
     text = (
         f"The score is the {WORDS[name]} ({better} is better). Validation and test by fold are the mean over folds with "
-        "the standard deviation between them; test is that of the folds' mean prediction."
+        "the standard deviation between them. The interval of the folds' mean is that of test by fold where folds are nested, "
+        "else of validation: it says where the mean would lie for other images, with the variance corrected because folds "
+        "share most of the images that they learn from (Nadeau and Bengio 2003). Test is that of the folds' mean prediction."
     )
     drawn = [row for row in facts.board if row["test"] is not None][:_MOST_DRAWN]
     plots = [_score_plot(facts, drawn, name)] if drawn else []
     caption = f"Leaderboard of {facts.name}: {name}"
-    return Section("Leaderboard", [paragraph(text), table(caption, header, rows, numbers=range(2, 9))], plots)
+    return Section("Leaderboard", [paragraph(text), table(caption, header, rows, numbers=range(2, 10))], plots)
 
 
 def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> style.Plot:
@@ -99,7 +103,7 @@ def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> sty
 def _task_sentence(facts: TaskFacts) -> str:
     what = kinds.of(facts.kind).words.predicted(len(facts.classes))
     images = f" from {counted(len(facts.task.samples), 'image')}" if facts.task is not None else ""
-    trained = sum(map(len, facts.recipes.values()))
+    trained = sum(map(len, facts.recipes.values())) + len(facts.refits)
     return (
         f"{facts.name} predicts {what}{images}; {counted(trained, 'model')} of "
         f"{counted(len(facts.recipes), 'recipe')} {'was' if trained == 1 else 'were'} trained for it."
@@ -132,11 +136,13 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
 
 def _remark(row: dict[str, Any]) -> str:
     if row["val_used_for"] == tables.NOTHING:
-        return "the mean of its folds"
+        return "the refit of its folds" if row["refit"] else "the mean of its folds"
     if row["ensemble"]:
         return (
             "out-of-fold images chose it: optimistic" if row["val_used_for"] else "chosen on a part of the test images"
         )
     if row["nested"]:
-        return "nested: validation chose, the fold set aside judges"
-    return "validation score is optimistic" if row["val_used_for"] else ""
+        told = "nested: validation chose, the fold set aside judges"
+    else:
+        told = "validation score is optimistic" if row["val_used_for"] else ""
+    return "; ".join(one for one in (told, "a refit on all images predicts" if row["refit"] else "") if one)

@@ -141,6 +141,9 @@ def _notes(facts: TaskFacts) -> list[str]:
                 "optimistic; test scores are not affected."
             )
         generic = {note for one in folds for note in one.notes if "val_used_for" not in note}
+        if recipe in facts.refits:
+            refit = facts.refits[recipe]
+            generic |= {f"its refit {refit.id}: {note}" for note in refit.notes}
         found += [f"{recipe}: {note}" for note in sorted(generic)]
     return found
 

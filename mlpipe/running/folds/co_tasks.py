@@ -111,7 +111,7 @@ def size_problems(run_config: RunConfig, co_tasks: Sequence[Task]) -> list[str]:
 
 
 def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tuple[Task, Pack]]) -> list[View]:
-    """The rows of each co-task beside a fold of the pivot: fold k validates, the others train.
+    """The rows of each co-task beside a fold of the pivot: fold k validates, the others train; all do beside a refit.
 
     No image and no group that the pivot does not train on in this fold is trained on by way of another task.
 
@@ -130,12 +130,16 @@ def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tup
     found = []
     for one, pack in co_tasks:
         split = tasks.split_of_other(run_config, one)
-        fold = split.validated[view.fold % len(split.validated)]
-        own = variants.plain(one, split, fold).without(pack.unreadable_mask(one))
+        if view.fold == variants.REFIT:
+            own = variants.whole(one, split)
+        else:
+            own = variants.plain(one, split, split.validated[view.fold % len(split.validated)])
+        own = own.without(pack.unreadable_mask(one))
         names = one.samples.groups or ("",) * len(one.samples)
         kept = [row for row in own.train if one.samples.digests[row] not in images and names[row] not in groups]
         own = replace(own, train=np.array(kept, np.int64))
-        variants.check(one, own, is_lenient=checks.is_lenient(split, one.samples))
+        is_judged, is_lenient = view.fold != variants.REFIT, checks.is_lenient(split, one.samples)
+        variants.check(one, own, is_judged=is_judged, is_lenient=is_lenient)
         found.append(own)
     return found
 

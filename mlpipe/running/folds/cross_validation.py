@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -13,17 +13,20 @@ from mlpipe import kinds
 from mlpipe.config import near_values, rules
 from mlpipe.config.schema import AUTO, RunConfig
 from mlpipe.data.records import outputs
-from mlpipe.data.splits import checks, methods
+from mlpipe.data.splits import checks, methods, variants
 from mlpipe.data.splits.methods import Split
+from mlpipe.data.splits.variants import REFIT, fold_name
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
-from mlpipe.running import artifacts, console, dimension_checks, leaderboard, reuse, tasks
+from mlpipe.running import artifacts, console, dimension_checks, leaderboard, next_command, reuse, tasks
 from mlpipe.running.artifacts import Artifact
-from mlpipe.running.folds import co_tasks, fold_predictions, output_records
+from mlpipe.running.folds import co_tasks, fold_predictions, output_records, time_shares
 from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.fold_training import FoldTraining, Storage
 from mlpipe.running.folds.folds import Folds, unknown_folds
+from mlpipe.running.folds.time_shares import Rows, TimeShares
+from mlpipe.running.processes import fold_processes
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records, references
 from mlpipe.runs.journal import Run
@@ -32,6 +35,11 @@ from mlpipe.runs.records import ModelRecord
 from mlpipe.runs.references import Located
 
 log = logging.getLogger("mlpipe")
+
+# What is done with the records of a run once all folds are trained and have predicted.
+Ending = Callable[[Sequence[ModelRecord], Run], None]
+# How long that takes besides what grows with the images: libraries for plots, intervals, the page.
+_REPORT_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Request:
         storage: What a training leaves behind.
         joint: Which tasks are learned together.
         eval_on: Tasks to predict and test instead of the pivot.
+        refit: Train one more model on all folds.
     """
 
     subroutines: Sequence[str]
@@ -55,6 +64,7 @@ class Request:
     storage: Storage
     joint: co_tasks.Request
     eval_on: Sequence[str]
+    refit: bool = False
 
     @property
     def trains(self) -> bool:
@@ -79,24 +89,37 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Made:
-    """The record of a fold that is there when a step runs.
+    """The record of a fold, or of a refit, that is there when a step runs.
 
     Attributes:
         label: How its steps are called.
         load: Gives it.
-        lane: Of its steps.
+        lane: Of its steps; None: of those that wait for all folds.
+        is_left_out: Whether there is none, as a time limit left the fold out.
     """
 
     label: str
     load: Callable[[Run | None], ModelRecord]
     lane: int | None = None
+    is_left_out: Callable[[Run | None], bool] = lambda run: False
 
     def step(self, name: str, call: Callable[[ModelRecord], None]) -> Step:
-        """A step that does something with the record."""
-        return Step(f"{name} {self.label}", lambda run: call(self.load(run)), lane=self.lane)
+        """A step that does something with the record, where there is one."""
+
+        def done(run: Run | None) -> None:
+            if not self.is_left_out(run):
+                call(self.load(run))
+
+        return Step(f"{name} {self.label}", done, lane=self.lane)
 
 
-def training(config: RunConfig, context: RunContext, task: Task, request: Request, origin: str) -> Plan:
+def _made_of(trainer: FoldTraining, fold: int, lane: int | None) -> _Made:
+    return _Made(fold_name(fold), partial(trainer.record, fold), lane, partial(trainer.is_left_out, fold))
+
+
+def training(
+    config: RunConfig, context: RunContext, task: Task, request: Request, origin: str, ending: Ending | None = None
+) -> Plan:
     """Look at the data, and plan the training of every fold.
 
     Args:
@@ -105,6 +128,7 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
         task: The pivot.
         request: What the mode asks for.
         origin: How the model that the training starts from was chosen; empty: it was named, or there is none.
+        ending: Calibrates, mixes and reports; folds are tested before it where there are test images. None: nothing of it.
 
     Raises:
         ConfigError: With a sentence for every problem.
@@ -116,6 +140,11 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
     config = co_tasks.with_channels(tasks.as_decided(config, task), [task, *beside])
     split = tasks.split_of(config, task)
     raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
+    if outputs.names(task.source):
+        # Each output's head has records of its own, which its task is post-processed by.
+        ending = None
+    if ending is not None and _has_test(split, request):
+        request = replace(request, subroutines=[*dict.fromkeys([*request.subroutines, "test"])])
     folds = Folds(config, context, task, split, request.nested, decoding=config)
     begun = reuse.start(config, task, origin)
     recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun)
@@ -123,9 +152,11 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
     chosen = every if request.folds is None else list(request.folds)
     artifacts_ = artifacts.of(config)
     wrong = [text for one in artifacts_ for text in one.problems(task, chosen, stored=request.storage.parameters)]
-    raise_all(wrong + console.problems(config, len(chosen)))
-    trainer = FoldTraining(folds, chosen, recipe_hash, request.storage, beside, request.joint, begun)
-    made = [_Made(f"fold {fold}", partial(trainer.record, fold), lane=fold) for fold in chosen]
+    raise_all(wrong + console.problems(config, len(chosen)) + _refit_problems(task, split, request, chosen))
+    limit = _time_shares(folds, chosen, request, _REPORT_SECONDS if ending is not None else 0.0)
+    trainer = FoldTraining(folds, chosen, recipe_hash, request.storage, beside, request.joint, begun, limit)
+    made = [_made_of(trainer, fold, fold) for fold in chosen]
+    refit = [_made_of(trainer, REFIT, None)] if request.refit else []
     # What needs no run comes first: a download that fails, or a network that does not fit the images, leaves no trace in
     # the project. Then a fold's steps share a lane, so that folds may run side by side, and what is of all folds waits.
     steps = _preprocessing(folds, [task, *beside, *others])
@@ -133,12 +164,18 @@ def training(config: RunConfig, context: RunContext, task: Task, request: Reques
     if not config.recipe.tune.is_none:
         steps.append(Step("tune", trainer.tune))
     steps += [Step(f"train fold {fold}", partial(trainer.train, fold), lane=fold) for fold in chosen]
-    if outputs.names(task.source):
-        steps += [one.step("heads of", partial(output_records.write, folds)) for one in made]
-    steps += _inferences(request, Inference(folds, others), made)
+    steps += _of_trained(request, Inference(folds, others), made)
+    if refit:
+        steps += [
+            Step("train refit", partial(trainer.train, REFIT)),
+            *_of_trained(request, Inference(folds, others), refit),
+        ]
     steps += [Step(one.step, partial(_write, one, trainer)) for one in artifacts_]
+    if ending is not None:
+        steps.append(Step("post", partial(_end, made, ending)))
     predicts_later = request.storage.parameters and "predict" not in request.subroutines
-    return Plan([*steps, *_last_steps(folds, made, predicts_later=predicts_later)], config, recipe_hash)
+    last = _last_steps(folds, made + refit, predicts_later=predicts_later, has_ended=ending is not None)
+    return Plan([*steps, *last], config, recipe_hash)
 
 
 def stored(config: RunConfig, context: RunContext, task: Task, request: Request) -> list[Step]:
@@ -172,6 +209,24 @@ def stored(config: RunConfig, context: RunContext, task: Task, request: Request)
         *_inferences(request, Inference(folds, others, homes), made),
         *_last_steps(folds, made),
     ]
+
+
+def _time_shares(folds: Folds, chosen: Sequence[int], request: Request, after: float) -> TimeShares | None:
+    """What divides the time limit, but for some seconds after the folds, among them; None where there is none."""
+    limit, config = time_shares.seconds(folds.config), folds.config
+    if limit is None:
+        return None
+    predicts = bool({"predict", "test"} & set(request.subroutines))
+    places = [*chosen, REFIT] if request.refit else list(chosen)
+
+    def rows(place: int) -> Rows:
+        view = folds.view(places[place])
+        views = len(getattr(config.recipe.tta.build(1.0), "views", ())) if predicts else 0
+        predicted = max(predicts, views) * (len(view.val) + len(view.test) + len(view.unlabelled))
+        return Rows(len(view.train), len(view.val), predicted)
+
+    at_once = fold_processes.at_once(config.sys.fold_workers, config.recipe.threads, len(chosen))
+    return TimeShares(max(1.0, limit - after), folds.context, rows, len(places), at_once, len(folds.task.samples))
 
 
 def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list[Task]:
@@ -209,6 +264,14 @@ def _preprocessing(folds: Folds, of: Sequence[Task]) -> list[Step]:
     return [Step(f"preprocess {one.name}", partial(step, one), in_project=False) for one in of]
 
 
+def _of_trained(request: Request, inference: Inference, made: Sequence[_Made]) -> list[Step]:
+    """What follows the trainings of some folds: the records of heads, predictions and tests."""
+    steps = []
+    if outputs.names(inference.folds.task.source):
+        steps = [one.step("heads of", partial(output_records.write, inference.folds)) for one in made]
+    return steps + _inferences(request, inference, made)
+
+
 def _inferences(request: Request, inference: Inference, made: Sequence[_Made]) -> list[Step]:
     """The predictions and tests that were asked for, of each fold's record."""
     calls = {"predict": inference.predict, "test": inference.test}
@@ -218,13 +281,21 @@ def _inferences(request: Request, inference: Inference, made: Sequence[_Made]) -
     return [one.step(name, calls[name]) for name in calls if name in request.subroutines for one in made]
 
 
-def _last_steps(folds: Folds, made: Sequence[_Made], *, predicts_later: bool = False) -> list[Step]:
+def _end(made: Sequence[_Made], ending: Ending, run: Run | None) -> None:
+    assert run is not None
+    ending([one.load(run) for one in made if not one.is_left_out(run)], run)
+
+
+def _last_steps(
+    folds: Folds, made: Sequence[_Made], *, predicts_later: bool = False, has_ended: bool = False
+) -> list[Step]:
     """The leaderboard, and after everything else what `remove.parameters` deletes.
 
     Args:
         folds: The folds.
         made: How the record of each is had.
         predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
+        has_ended: Whether all was predicted and reported, so that a person is told how new images are predicted.
     """
     context, removes = folds.context, folds.config.remove.parameters
 
@@ -233,8 +304,16 @@ def _last_steps(folds: Folds, made: Sequence[_Made], *, predicts_later: bool = F
         if predicts_later and not removes:
             words = "" if context.project.name == "default" else f" proj={context.project.name}"
             log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
+        if has_ended and not removes:
+            assert run is not None
+            kind = next(one.load(run).kind for one in made if not one.is_left_out(run))
+            if command := next_command.of_new_images(folds.config, context.project, folds.task, kind, run):
+                context.facts["next"] = command
+                log.info(f"new images: {command}")
 
     def remove(one: _Made, run: Run | None) -> None:
+        if one.is_left_out(run):
+            return
         records.without_weights(context.project, one.load(run), "removed after the run (remove.parameters)")
 
     names = [f"remove the weights of {one.label.removeprefix('fold ')}" for one in made]
@@ -250,13 +329,14 @@ def _write(one: Artifact, trainer: FoldTraining, run: Run | None) -> None:
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
     """Everything that is wrong with the recipe for this task."""
     from mlpipe.arch import classifier
+    from mlpipe.learn import logging as curves
     from mlpipe.learn.machine import hardware
 
     if request.nested and not split.can_nest:
         fix = "add mode.nested=false, or use split=kfold"
         problems = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
     else:
-        problems = checks.size_problems(task.kind, task.samples, split, task.classes, nested=request.nested)
+        problems = checks.of_repeats(task.kind, task.samples, split, task.classes, nested=request.nested)
     if request.folds is not None:
         problems += unknown_folds(request.folds, list(split.validated))
     problems += _unjudged_problems(config, split, task)
@@ -264,18 +344,33 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
     if arch.name == "timm":
         problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
     problems += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
+    problems += curves.problems(config.logging.name)
     problems += dimension_checks.problems(config.recipe, task)
-    has_test = request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
-    if "test" in request.subroutines and not has_test:
+    if "test" in request.subroutines and not _has_test(split, request):
         fix = "use mode.nested=true or split.test_fraction=0.2"
         problems.append(problem("mode.subroutines", f"{task.name} has no test images", fix=fix))
     return problems
 
 
+def _has_test(split: Split, request: Request) -> bool:
+    return request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
+
+
+def _refit_problems(task: Task, split: Split, request: Request, chosen: Sequence[int]) -> list[str]:
+    """A refit learns what folds held out; where they held nothing out there is none."""
+    if not request.refit or request.nested:
+        return []
+    learned = len(variants.whole(task, split).train)
+    if any(len(variants.plain(task, split, fold).train) < learned for fold in chosen):
+        return []
+    wrong = "the split holds no training image out: its model has learned from all of them"
+    return [problem("mode.refit", wrong, got=True, fix="leave it out, or use split=kfold")]
+
+
 def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
     """Nothing can be chosen by validation images where there are none."""
     used = rules.val_used_for(config.tree)
-    if not used or all((split.fold == fold).any() for fold in split.validated):
+    if not used or all((one.fold == fold).any() for one in split.each() for fold in one.validated):
         return []
     groups = len({task.samples.groups[row] for row in np.flatnonzero(split.fold >= 0)} if task.samples.groups else ())
     if 2 <= groups < split.n_folds:
@@ -331,12 +426,16 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
 def _chosen_records(
     project: Project, task: Task, taken: Sequence[ModelRecord], folds: Sequence[int] | None
 ) -> list[ModelRecord]:
-    """The folds of the latest cross-validation that were asked for, in this project or among records of others."""
-    latest = records.latest_cross_validation(taken or records.load_all(project, task.name))
+    """The folds of the latest cross-validation that were asked for, and its refit, in this project or in others."""
+    there = taken or records.load_all(project, task.name)
+    latest = records.latest_cross_validation(there)
     if not latest:
         raise records.untrained(project, task.name)
     raise_all(unknown_folds(folds or [], [record.fold for record in latest]))
     chosen = [record for record in latest if folds is None or record.fold in folds]
+    refit = records.newest_refit(there, latest)
+    # The folds come first: it is by one of them that the split is set up.
+    chosen += [refit] if refit is not None and refit.weights is not None and folds is None else []
     fix = "train with mode.store_parameters=true"
     weightless = [record.id for record in chosen if record.weights is None]
     raise_all([problem(name, "has no weights to predict with", fix=fix) for name in weightless])

@@ -71,7 +71,12 @@ class Inference:
         log.debug(f"{record.id}: {written} predictions")
 
     def test(self, record: ModelRecord) -> None:
-        """Write a record's scores on test images, which it predicts first where that is missing."""
+        """Write a record's scores on test images, which it predicts first where that is missing.
+
+        A refit of nested folds has none where the task has no test part.
+        """
+        if record.refit and not self.instead and not len(self.folds.view(record.fold, nested=False).test):
+            return
         project = self.folds.context.project
         path = project.predictions_file(record.pivot, record.id)
         names = [other.name for other in self.instead] or [record.task]

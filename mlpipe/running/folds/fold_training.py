@@ -1,18 +1,21 @@
-"""The steps of one cross-validation's training: the network tried out, `tune` on the first fold, then every fold."""
+"""The steps of one cross-validation's training: the network tried out, `tune` on the first fold, every fold, the refit."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlpipe import files
 from mlpipe.config import rules, snapshot
+from mlpipe.config.schema import Recipe
 from mlpipe.data.sampling import WHOLE
-from mlpipe.data.splits.variants import View
+from mlpipe.data.splits.variants import REFIT, View, fold_name
 from mlpipe.data.task import Task
+from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.figures import number
@@ -20,13 +23,15 @@ from mlpipe.running import console, tasks
 from mlpipe.running.console import Console, Trace
 from mlpipe.running.folds import co_tasks
 from mlpipe.running.folds.folds import Folds, num_workers, tell_sizes
+from mlpipe.running.folds.time_shares import Share, TimeShares, applied
+from mlpipe.running.time_plan import PlannedAnew
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
 if TYPE_CHECKING:
     from mlpipe.arch.initial_weights import Start
-    from mlpipe.learn.job import FoldJob
+    from mlpipe.learn.job import FoldJob, Watch
     from mlpipe.learn.multitask import Joint
 
 log = logging.getLogger("mlpipe")
@@ -57,6 +62,7 @@ class FoldTraining:
         beside: Tasks that are learned together with the pivot.
         joint: How they are.
         start: Weights that training starts from; None: as the recipe's arch says.
+        time: Divides a time limit among the folds; None: there is none.
     """
 
     folds: Folds
@@ -66,6 +72,7 @@ class FoldTraining:
     beside: Sequence[Task]
     joint: co_tasks.Request
     start: Start | None
+    time: TimeShares | None = None
 
     def try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
@@ -106,7 +113,7 @@ class FoldTraining:
         log.info(f"{found.name} on fold {job.view.fold}: {shown}; {run.folder / found.name}.csv has what was measured")
 
     def train(self, fold: int, run: Run | None) -> None:
-        """Train a fold to its record, or go on with it."""
+        """Train a fold, or `REFIT`, to its record, or go on with it; what a time limit leaves out is not trained."""
         from mlpipe.learn import fit
         from mlpipe.learn.build import loss
         from mlpipe.learn.job import Watch
@@ -117,25 +124,27 @@ class FoldTraining:
         assert run is not None
         devices = hardware.device_count(self.folds.config.recipe.trainer)
         if devices > 1 and self.folds.context.shard is None:
-            device_processes.run(self.folds.config, self.folds.context, run, f"train fold {fold}", devices)
+            device_processes.run(self.folds.config, self.folds.context, run, f"train {fold_name(fold)}", devices)
             return
-        position, context = self.chosen.index(fold), self.folds.context
-        told = partial(_healed, run, f"train fold {fold}")
+        context, told = self.folds.context, partial(_healed, run, f"train {fold_name(fold)}")
+        share = None if self.time is None else self.time.of(run, self._place(fold))
+        if share is not None and share.is_left_out:
+            return
         job = self._job(fold, run, self._tuned(run))
         shown = console.of(self.folds.config)
         trace = console.trace(self.folds.config, shown, run, job.files.record_id, len(job.view.val))
         report, row = self._reporter(fold, shown, trace), trace.epoch if trace else _unheard
-        follower = self._epoch_follower(position)
+        follower = self._epoch_follower(fold)
         watch = Watch(context.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
         if job.shard.rank > 0:
-            fit.train(job, Watch(context.stop))
+            fit.train(_within(job, share), Watch(context.stop))
             return
-        where = f"fold {fold}"
+        where = fold_name(fold)
         for key, balance in loss.balances(job.recipe, job.task, job.view.train).items():
             log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
         context.display.start(self._in_progress(fold), 1)
         try:
-            record = fit.fit(job, watch)
+            record = fit.fit(job, watch) if share is None else self._timed(job, watch, run, share)
         finally:
             context.display.close()
         log.info(f"{where}: {_told(record)}")
@@ -145,12 +154,43 @@ class FoldTraining:
             name = post_kind.of(one["kind"]).HEADLINE
             log.info(f"  with {one['name']}: validation {name} {number(one['val'].get(name)) or '-'}")
 
+    def is_left_out(self, fold: int, run: Run | None) -> bool:
+        """Whether there was no time for a fold, so that it has no record."""
+        return self.time is not None and run is not None and self.time.is_left_out(run, self._place(fold))
+
+    def _place(self, fold: int) -> int:
+        """The place of a fold among those that share the time; the refit is the last."""
+        return len(self.chosen) if fold == REFIT else self.chosen.index(fold)
+
+    def _timed(self, job: FoldJob, watch: Watch, run: Run, share: Share) -> ModelRecord:
+        """Train a fold within its share of the time; where its first batches tell how many epochs fit, from the start."""
+        from mlpipe.learn import fit
+
+        assert self.time is not None
+        place = self._place(job.view.fold)
+        if job.shard.ranks > 1 or job.lasting:
+            # Several devices keep the recipe's epochs: all would have to begin anew at once. A refit has those of its folds.
+            return fit.fit(_within(job, share), watch)
+        stopwatch = self.time.stopwatch(run, place, share, job.files.checkpoint)
+
+        def report(tick: Any) -> None:
+            stopwatch.tick(tick)
+            watch.report(tick)
+
+        try:
+            record = fit.fit(_within(job, share), replace(watch, report=report))
+        except PlannedAnew:
+            shutil.rmtree(job.files.logs, ignore_errors=True)
+            return self._timed(job, watch, run, self.time.of(run, place))
+        self.time.learned(run, place, stopwatch)
+        return record
+
     def record_id(self, run: Run, fold: int) -> str:
-        """The name of a fold's record: readable, and the same when the run goes on."""
+        """The name of the record of a fold, or of `REFIT`: readable, and the same when the run goes on."""
         params = self.folds.config.recipe.arch.params
         name = files.safe_name(str(params.get("name", "net")))[:40]
-        variant = "n" if self.folds.nested else "f"
-        return f"{name}-{files.digest([self.recipe_hash, self.folds.task.name, run.name])[:8]}-{variant}{fold}"
+        variant = "refit" if fold == REFIT else f"n{fold}" if self.folds.nested else f"f{fold}"
+        return f"{name}-{files.digest([self.recipe_hash, self.folds.task.name, run.name])[:8]}-{variant}"
 
     def record(self, fold: int, run: Run | None) -> ModelRecord:
         """The record that a run trained for a fold."""
@@ -167,20 +207,27 @@ class FoldTraining:
             checkpoint=run.checkpoints_dir / record_id,
             logging=config.logging,
             logs=run.folder / "logs" / record_id,
-            store_best=self.storage.best,
+            store_best=self.storage.best and fold != REFIT,
             store_parameters=self.storage.parameters,
-            folds_left=sum(not self._is_trained(run, one) for one in self.chosen),
+            folds_left=1 if fold == REFIT else sum(not self._is_trained(run, one) for one in self.chosen),
         )
+        there = [one for one in self.chosen if not self.is_left_out(one, run)]
+        refit = [self.record(one, run) for one in there] if fold == REFIT else []
         origin = job.Origin(
             run=run.name,
             recipe_hash=self.recipe_hash,
             pipeline=snapshot.text(config.tree),
-            nested=self.folds.nested,
-            val_used_for=rules.val_used_for(config.tree),
+            nested=self.folds.nested and fold != REFIT,
+            val_used_for=rules.val_used_for(config.tree) if fold != REFIT else [],
             tuned=tuned,
+            refit=[one.id for one in refit],
         )
+        recipe, lasting = tune.applied(config.recipe, tuned), tuple[int, ...]()
+        if refit:
+            planned = recipe if self.time is None else applied(recipe, self.time.of(run, 0))
+            recipe, lasting = self._of_all(planned, refit)
         return job.FoldJob(
-            recipe=tune.applied(config.recipe, tuned),
+            recipe=recipe,
             task=self.folds.task,
             view=view,
             pack=self.folds.pack(self.folds.task),
@@ -191,7 +238,17 @@ class FoldTraining:
             num_workers=num_workers(config),
             shard=self.folds.context.shard or WHOLE,
             healing=config.healing,
+            lasting=lasting,
         )
+
+    def _of_all(self, recipe: Recipe, trained: Sequence[ModelRecord]) -> tuple[Recipe, tuple[int, ...]]:
+        """What is learned from all folds, and how many epochs of each stage, by what their trainings were like."""
+        from mlpipe.learn import refit
+
+        folders = [self.folds.context.project.model_dir(one.pivot, one.id) for one in trained]
+        histories = [folder / records.METRICS_FILE for folder in folders]
+        lasting = refit.epochs(recipe, histories, keep_best=self.storage.best)
+        return refit.recipe_of(recipe, lasting), tuple(count for count in lasting if count)
 
     def _is_trained(self, run: Run, fold: int) -> bool:
         folder = self.folds.context.project.model_dir(self.folds.task.name, self.record_id(run, fold))
@@ -211,13 +268,15 @@ class FoldTraining:
     def _in_progress(self, fold: int) -> str:
         """A fold by its number, as in files and keys, and how many there are where they are numbered from 0."""
         there = self.folds.split.validated
+        if fold == REFIT:
+            return f"refit of {counted(len(self.chosen), 'fold')}"
         is_counted = len(there) > 1 and tuple(there) == tuple(range(len(there)))
         return f"fold {fold} of {len(there)}" if is_counted else f"fold {fold}"
 
     def _reporter(self, fold: int, shown: Console, trace: Trace | None) -> Callable[[Any], None]:
-        position, count, display = self.chosen.index(fold), len(self.chosen), self.folds.context.display
-        where = self._in_progress(fold)
-        alone = self.folds.config.sys.fold_workers != 1
+        display, where = self.folds.context.display, self._in_progress(fold)
+        alone = self.folds.config.sys.fold_workers != 1 or fold == REFIT
+        position, count = (0, 1) if alone else (self.chosen.index(fold), len(self.chosen))
         started = False
 
         def report(tick: Any) -> None:
@@ -227,9 +286,9 @@ class FoldTraining:
             if shown.lists_batches:
                 return
             per_fold = tick.epochs * tick.batches
-            done = (0 if alone else position * per_fold) + tick.epoch * tick.batches + tick.batch
+            done = position * per_fold + tick.epoch * tick.batches + tick.batch
             if not started:
-                display.start(where, (1 if alone else count) * per_fold, done - 1)
+                display.start(where, count * per_fold, done - 1)
                 started = True
             what = f"{where} epoch {tick.epoch + 1}/{tick.epochs}"
             facts = f"loss {tick.loss:.4f}, {tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %"
@@ -237,14 +296,24 @@ class FoldTraining:
 
         return report
 
-    def _epoch_follower(self, position: int) -> Callable[[int, float], None]:
+    def _epoch_follower(self, fold: int) -> Callable[[int, float], None]:
         follower, epochs = self.folds.context.follower, int(self.folds.config.recipe.trainer["max_epochs"])
+        if fold == REFIT:
+            return lambda epoch, score: None
+        position = self.chosen.index(fold)
 
         def report(epoch: int, score: float) -> None:
             if follower is not None:
                 follower.epoch(position, epoch, epochs, score)
 
         return report
+
+
+def _within(job: FoldJob, share: Share | None) -> FoldJob:
+    """A fold's job with the epochs and seconds of its share, a refit's with the seconds; without a limit as it is."""
+    if share is None:
+        return job
+    return replace(job, recipe=job.recipe if job.lasting else applied(job.recipe, share), seconds=share.seconds)
 
 
 def _unheard(epoch: int, values: dict[str, float]) -> None:
@@ -262,6 +331,9 @@ def _told(record: ModelRecord) -> str:
     if "train_images_per_s" in record.timings:
         speed = f"{record.timings['train_images_per_s']:.0f} images/s"
         how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
+    if record.refit:
+        learned = counted(record.counts["train"], "image")
+        return f"learned from all {learned} that are not for tests ({record.timings['seconds']:.0f} s)"
     return f"validation {parts} ({how})" if scores else f"trained, not validated ({how})"
 
 

@@ -54,11 +54,14 @@ class Folds:
         """The rows of a fold that can be read.
 
         Args:
-            fold: The fold.
+            fold: The fold, or `variants.REFIT`.
             nested: Set the fold aside; None: as the run does.
         """
+        unreadable = self.pack(self.task).unreadable_mask(self.task)
+        if fold == variants.REFIT:
+            return variants.whole(self.task, self.split).without(unreadable)
         make = variants.nested if (self.nested if nested is None else nested) else variants.plain
-        return make(self.task, self.split, fold).without(self.pack(self.task).unreadable_mask(self.task))
+        return make(self.task, self.split, fold).without(unreadable)
 
     def checked(self, fold: int) -> View:
         """The rows that a fold is trained with.
@@ -67,7 +70,8 @@ class Folds:
             DataError: When unreadable images left a class without any.
         """
         view = self.view(fold)
-        is_judged = self.nested or bool((self.split.fold == fold).any())
+        split, own = self.split.of_fold(fold) if fold != variants.REFIT else (self.split, fold)
+        is_judged = fold != variants.REFIT and (self.nested or bool((split.fold == own).any()))
         is_lenient = checks.is_lenient(self.split, self.task.samples)
         variants.check(self.task, view, is_judged=is_judged, is_lenient=is_lenient)
         return view
@@ -107,7 +111,7 @@ def split_notes(task: Task, split: Split) -> list[str]:
     if split.is_given or not own:
         return torn
     pooled = counted(own, "image of its val part is", "images of its val part are")
-    return [*torn, f"the {pooled} pooled with those of train; split=given keeps them apart"]
+    return [*torn, f"the {pooled} pooled with those of train; split=given mode.nested=false validates on them alone"]
 
 
 def _sizes(views: Sequence[View]) -> str:

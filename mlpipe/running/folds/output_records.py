@@ -90,7 +90,8 @@ def write(folds: Folds, record: ModelRecord) -> None:
         Inference(own, ()).predict(made)
         scores = _scored(folds.context.project, made, record.scores.get("val", {}).get(f"{name}_loss"))
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items() if value is not None)
-        log.info(f"  head {name}: validation {shown}")
+        if shown:
+            log.info(f"  head {name}: validation {shown}")
 
 
 def _tag(name: str) -> str:
@@ -101,7 +102,7 @@ def _record(record: ModelRecord, head: Task, name: str) -> ModelRecord:
     """The head's record, as far as the fold's says it."""
     return replace(
         record,
-        id=f"{record.id}-{files.safe_name(name)[:40]}",
+        id=_head_id(record.id, name),
         number=0,
         task=head.name + record.task.removeprefix(record.pivot),
         pivot=head.name,
@@ -110,7 +111,12 @@ def _record(record: ModelRecord, head: Task, name: str) -> ModelRecord:
         scores={},
         details={},
         notes=[*record.notes, f"a head of {record.id}"],
+        refit=[_head_id(one, name) for one in record.refit],
     )
+
+
+def _head_id(record: str, name: str) -> str:
+    return f"{record}-{files.safe_name(name)[:40]}"
 
 
 def _stored(project: Project, made: ModelRecord) -> ModelRecord:
@@ -141,8 +147,10 @@ def _tree(folds: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
 
 
 def _scored(project: Project, made: ModelRecord, loss: float | None) -> dict[str, float | None]:
-    """Add the scores of the head's own validation rows to its record."""
+    """Add the scores of the head's own validation rows to its record, where it has any."""
     rows = predictions.load(project.predictions_file(made.pivot, made.id), made.task, "val")
+    if not len(rows):
+        return {}
     found = metrics.compute(post_kind.of(made.kind).FINAL, rows.logits, rows.targets, made.kind)
     scores: dict[str, float | None] = {**found, **({} if loss is None else {"loss": loss})}
     details = metrics.details(rows.logits, rows.targets, made.classes, made.kind)

@@ -48,7 +48,7 @@ def run(config: RunConfig, context: RunContext, of_run: Run, step: str, count: i
         try:
             with Pool(context.stop, signal.SIGUSR1, grace=_GRACE) as pool:
                 for number in range(count):
-                    meeting = Shard(number, count), f"{folder}/meeting"
+                    meeting = Shard(number, count), f"{folder}/meeting", context.started
                     # The first one is heard. None ends as usual: a group of which one is gone cannot be dissolved.
                     pool.start(_learn_together, config, of_run, step, *meeting, quiet=number > 0, abrupt=True)
                 _follow(pool, context)
@@ -98,7 +98,14 @@ def _raise(group: Sequence[Worker], context: RunContext, go_on: str) -> None:
 
 
 def _learn_together(
-    send: Send, stop: Stop, config: RunConfig, of_run: Run, step: str, shard: Shard, meeting_point: str
+    send: Send,
+    stop: Stop,
+    config: RunConfig,
+    of_run: Run,
+    step: str,
+    shard: Shard,
+    meeting_point: str,
+    started: float,
 ) -> None:
     """The work of a process of the device group: meet the others, plan again, and do the step.
 
@@ -110,6 +117,7 @@ def _learn_together(
         step: The step.
         shard: Which of the processes it is.
         meeting_point: The file by which they find each other.
+        started: When the command began, on the clock of `time.monotonic`, which all processes share.
     """
     from mlpipe.learn.machine import device_group, hardware
 
@@ -117,6 +125,7 @@ def _learn_together(
     # What Lightning reads to know that processes are started for it, and which one this is.
     os.environ |= {"LOCAL_RANK": str(shard.rank), "NODE_RANK": "0"}
     follower = Follower(lambda name: None, lambda *facts: send("epoch", *facts))
-    context = RunContext(Project(config.project_dir), Relay(send), stop, follower=follower, shard=shard)
+    project = Project(config.project_dir)
+    context = RunContext(project, Relay(send), stop, follower=follower, shard=shard, started=started)
     device_group.join(shard, meeting_point, hardware.backend(config.recipe.trainer))
     planned_again(config, context)[step].call(of_run)

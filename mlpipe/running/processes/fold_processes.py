@@ -42,15 +42,22 @@ def workers(wanted: int | str, threads: int, lanes: int) -> int:
     """
     from mlpipe.config.environment import cores
 
-    if wanted == "auto":
-        wanted = len(devices()) or max(1, cores() // threads)
-    count = min(int(wanted), lanes)
+    count = at_once(wanted, threads, lanes)
     if count > 1 and not devices() and count * threads > cores():
         log.info(
             f"{count} folds with {threads} threads each share {cores()} cores; sys.threads={max(1, cores() // count)} "
             "would fit (it changes rounding, so it is never changed for you)"
         )
     return count
+
+
+def at_once(wanted: int | str, threads: int, lanes: int) -> int:
+    """As `workers`, without a word to a person."""
+    from mlpipe.config.environment import cores
+
+    if wanted == "auto":
+        wanted = len(devices()) or max(1, cores() // threads)
+    return min(int(wanted), lanes)
 
 
 def devices() -> list[str]:
@@ -189,7 +196,7 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
                     lane = waiting.popleft()
                     lane.device = free_device(gpus, [other.device for other in running])
                     names = [step.name for step in lane.steps]
-                    own = lane.device, multiprocessing.get_start_method()
+                    own = lane.device, multiprocessing.get_start_method(), context.started
                     lane.worker = pool.start(_do_lane, config, of_run, names, *own)
                     running.append(lane)
                 pool.listen(take)
@@ -246,7 +253,14 @@ class _ToldRun(Run):
 
 
 def _do_lane(
-    send: Send, stop: Stop, config: RunConfig, of_run: Run, names: Sequence[str], device: str | None, start_method: str
+    send: Send,
+    stop: Stop,
+    config: RunConfig,
+    of_run: Run,
+    names: Sequence[str],
+    device: str | None,
+    start_method: str,
+    started: float,
 ) -> None:
     """The work of a lane's process: plan again, and do its steps.
 
@@ -258,12 +272,13 @@ def _do_lane(
         names: The steps.
         device: The GPU that it takes.
         start_method: How its loader processes start.
+        started: When the command began, on the clock of `time.monotonic`, which all processes share.
     """
     # A child of a server of forks would start its loader processes through another one, which cannot share the images.
     multiprocessing.set_start_method(start_method, force=True)
     if device is not None:
         os.environ[_DEVICES] = device
-    steps = planned_again(config, RunContext(Project(config.project_dir), Relay(send), stop))
+    steps = planned_again(config, RunContext(Project(config.project_dir), Relay(send), stop, started=started))
     for name in names:
         stop.check()
         send("begin", name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlpipe.config import presets
 from mlpipe.config.overrides import expand
 from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short
 from mlpipe.post import kind as post_kind
@@ -67,14 +68,19 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     ]
 
 
-def execute(mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = None) -> dict[str, Any]:
+def execute(
+    mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = None, started: float | None = None
+) -> dict[str, Any]:
     """Run the jobs one after the other; one that fails is reported, and the others go on.
+
+    A time limit is that of the command: each job has an even share of what is left when it begins, unless limits are swept.
 
     Args:
         mode: The mode's name.
         jobs: What `prepare` gave.
         display: Shows progress; None makes one for standard error.
         stop: Whether somebody asked to stop; None makes one.
+        started: When the command began, on the clock of `time.monotonic`; None: now.
 
     Returns:
         The facts that `--json` prints: for each job its overrides, its exit code, its error and its facts; under
@@ -86,6 +92,7 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = 
     from mlpipe.running.steps import AGAIN, Stop, end_process, full_disk
 
     stop, outcomes = stop or Stop(end_process), []
+    since = time.monotonic() if started is None else started
     with stop.listening():
         for number, job in enumerate(jobs, start=1):
             if stop():
@@ -95,7 +102,8 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = 
             outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}
             try:
                 with full_disk(AGAIN):
-                    outcome["facts"] = launch.execute(job.prepared, display=display, stop=stop)
+                    prepared = _with_share(job, since, len(jobs) - number + 1)
+                    outcome["facts"] = launch.execute(prepared, display=display, stop=stop)
             except MlpipeError as error:
                 if error.exit_code == STOPPED_RESUMABLE:
                     # A job that left no run begins anew with the others.
@@ -113,6 +121,22 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = 
             outcomes.append(outcome)
     log.info("\n" + table(jobs, outcomes))
     return {"mode": mode, "jobs": outcomes, "exit_code": max(outcome["exit_code"] for outcome in outcomes)}
+
+
+def _with_share(job: Job, begun: float, left: int) -> Prepared:
+    """The job with its part of the command's time limit.
+
+    Args:
+        job: The job.
+        begun: When the command began.
+        left: Jobs that are still to be done, this one included.
+    """
+    config = job.prepared.run_config
+    limit = presets.seconds_of(config.tree.get("time_limit"))
+    if limit is None or any(text.startswith("time_limit=") for text in job.varied):
+        return job.prepared
+    share = max(1.0, (limit - (time.monotonic() - begun)) / left)
+    return replace(job.prepared, run_config=replace(config, tree={**config.tree, "time_limit": round(share)}))
 
 
 def _project(job: Job) -> str:
@@ -148,7 +172,7 @@ def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
 
 def _scores(job: Job, facts: dict[str, Any]) -> str:
     """The mean over the run's folds of the usual score, where the mode made records."""
-    found = [record for record in records.load_all(job.project) if record.run == facts.get("run")]
+    found = [record for record in records.load_all(job.project) if record.run == facts.get("run") and not record.refit]
     parts = []
     for split in ("val", "test"):
         name = post_kind.of(found[0].kind).HEADLINE if found else ""

@@ -20,9 +20,7 @@ from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
 from mlpipe.config.search_space import Parameter
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.names import identified
-from mlpipe.post import kind as post_kind
-from mlpipe.post import metrics
-from mlpipe.running import launch, tasks
+from mlpipe.running import launch
 from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
@@ -156,7 +154,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
         raise ConfigError(list(dict.fromkeys(problems)))
     # A study is named after all that its trials share and its space, so that the same command goes on with it, and another
     # one never mixes with it.
-    own = tuple(text for text in fixed if _section(text) not in search_space.SECTIONS)
+    # The time limit is that of the search, not of a trial.
+    own = tuple(text for text in fixed if _section(text) not in (*search_space.SECTIONS, "time_limit"))
     search = Search(base, own, front, space, tuple(extra_dirs), "", names, directions, ())
     digest = files.digest([search.shared(), sorted((key, repr(value)) for key, value in space.items())])[:8]
     search = replace(search, study=base.hpo.study or f"search-{digest}")
@@ -225,7 +224,7 @@ def _rules(base: RunConfig, hpo: Hpo, space: Mapping[str, Parameter], names: Seq
         problems += [
             problem("hpo.pruner", f"compares trials at the same epoch, but {key} is searched", fix="leave one out")
             for key in space
-            if key in ("trainer.max_epochs", "trainer", "split", "split.folds", "metrics.monitor")
+            if key in ("trainer.max_epochs", "trainer.max_steps", "trainer", "split", "split.folds", "metrics.monitor")
         ]
     return problems
 
@@ -236,6 +235,8 @@ def _directions(base: RunConfig, hpo: Hpo, names: Sequence[str], problems: list[
         wrong = f"must have one entry for each of {listing(names)}"
         problems.append(problem("hpo.direction", wrong, got=given, fix="use auto"))
         return ()
+    from mlpipe.post import metrics
+
     directions: list[Direction] = []
     for name, direction in zip(names, given, strict=True):
         if direction not in ("auto", "minimize", "maximize"):
@@ -276,6 +277,9 @@ def _of_different_losses(search: Search, trees: Sequence[Mapping[str, Any]]) -> 
     names = [name for name in search.metrics if objectives.is_by_the_loss(name, search.base.tree)]
     if not names or not objectives.differ(trees):
         return []
+    from mlpipe.post import kind as post_kind
+    from mlpipe.post import metrics
+
     keys = [key for key in search.space if _changes_the_loss(search, key)] or list(search.space)
     kind, measured = _measured(search)
     preferred = [*metrics.PROPER, post_kind.of(kind).HEADLINE, *measured]
@@ -311,6 +315,9 @@ def _changes_the_loss(search: Search, key: str) -> bool:
 
 def _measured(search: Search) -> tuple[str, list[str]]:
     """The kind of what trials predict, and the metrics of their records."""
+    from mlpipe.post import kind as post_kind
+    from mlpipe.running import tasks
+
     kind = kinds.decide(tasks.pivot(search.base).kind, search.base.recipe.loss)
     wanted = search.base.recipe.metrics.final
     return kind, list(post_kind.of(kind).FINAL) if wanted == AUTO else list(wanted)

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shutil
+import statistics
 import time
 import warnings
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from mlpipe import files
-from mlpipe.config import search_space
+from mlpipe.config import presets, search_space
 from mlpipe.errors import (
     ConfigError,
     DiskFull,
@@ -44,19 +45,63 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
+# Kept for the state of a trial that is stopped, for the table and the process's own end: seconds, and a share of the limit.
+_ENDING, _ENDING_SHARE = 4.0, 0.02
 # A trial of another process that has not said yet who runs it is left alone for so many seconds.
 _NEW = 60.0
 # The trials that this process runs now: a full disk may leave others that it is still noted as the owner of.
 _RUNNING: set[tuple[str, str, int]] = set()
 
 
-def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[str, Any]:
-    """Go on with a study until it has `hpo.trials` trials.
+class TimeIsOver(Stop):
+    """The wish to stop of a search with a time limit: somebody's, or that of the clock.
+
+    Args:
+        stop: Somebody's.
+        seconds: The limit; None: there is none.
+        started: When the command began, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, stop: Stop, seconds: float | None, started: float) -> None:
+        super().__init__()
+        self.somebody, self._started = stop, started
+        # What is left of a trial is saved, and the table is written, in the rest.
+        self._seconds = None if seconds is None else seconds - _ENDING - _ENDING_SHARE * seconds
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.somebody() or self.is_over()
+
+    def check(self) -> None:
+        """Stop here if asked to, or when the time is over.
+
+        Raises:
+            Interrupted: Then.
+        """
+        self.somebody.check()
+        if self.is_over():
+            raise Interrupted("the time is over")
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return math.inf if self._seconds is None else self._seconds - (time.monotonic() - self._started)
+
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return self.left() <= 0
+
+
+def execute(search: Search, *, display: Any = None, stop: Any = None, started: float | None = None) -> dict[str, Any]:
+    """Go on with a study until it has `hpo.trials` trials, or its time is over.
+
+    No trial is begun that would take longer than the time that is left, by the median of those that were finished. One
+    that is under way then is stopped like one that somebody stops: the same command goes on with it.
 
     Args:
         search: What `search.prepare` gave.
         display: Shows progress; None makes one for standard error.
         stop: Whether somebody asked to stop, shared with what the search is a part of; None makes one.
+        started: When the command began, on the clock of `time.monotonic`; None: now.
 
     Returns:
         The facts that `--json` prints.
@@ -69,10 +114,12 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
     """
     import optuna
 
-    stop, ran = stop or Stop(end_process), 0
+    somebody, ran = stop or Stop(end_process), 0
+    limit = presets.seconds_of(search.base.tree.get("time_limit"))
+    clock = TimeIsOver(somebody, limit, time.monotonic() if started is None else started)
     with (
         full_disk(AGAIN),
-        stop.listening(),
+        somebody.listening(),
         studies.opened(search.project, search.study, search.hpo.storage) as storage,
     ):
         search.project.studies_dir().mkdir(parents=True, exist_ok=True)
@@ -90,12 +137,25 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
             f"study {search.study}: {len(studies.counted(study))} of {counted(_total(search), 'trial')}; {search.address}"
         )
         while True:
-            _stop_if_asked(stop, search, study)
+            _stop_if_asked(somebody, search, study)
+            if _is_too_late(clock, study):
+                break
             taken = _next(search, study)
             if taken is None:
                 break
-            _run_trial(search, study, taken, stop, display)
+            try:
+                _run_trial(search, study, taken, clock, display)
+            except Interrupted:
+                if somebody():
+                    raise
+                log.info(f"the time is over: trial {taken[0].number} is stopped; the same command goes on with it")
+                break
             ran += 1
+        if limit is not None and not studies.finished(study):
+            fix = (
+                f"mml train hpo=optuna time_limit={math.ceil(2 * limit)}s ..., or the same command again, which goes on"
+            )
+            raise Interrupted(problem("time_limit", f"no trial ended within {limit:g} s", fix=fix))
         facts = study_reports.facts(study, search.address)
         log.info("\n" + study_reports.as_text(facts))
         if ran and not studies.finished(study):
@@ -103,6 +163,18 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
         if len(study.directions) == 1 and studies.finished(study):
             log.info(f"to train with the best trial's values: mml train use_best_params={search.study} ...")
     return {"mode": search.base.mode, "project": search.base.proj, **facts}
+
+
+def _is_too_late(clock: TimeIsOver, study: Study) -> bool:
+    """Whether the time that is left is less than a trial usually takes."""
+    taken = [
+        float(one.user_attrs[studies.SECONDS]) for one in studies.finished(study) if studies.SECONDS in one.user_attrs
+    ]
+    usual = statistics.median(taken) if taken else 0.0
+    if clock.left() > usual:
+        return False
+    log.info(f"no further trial: {max(0.0, clock.left()):.0f} s are left, and one takes about {usual:.0f} s")
+    return True
 
 
 def _total(search: Search) -> int:
@@ -265,7 +337,7 @@ def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display:
     report_epoch = Reporter(trial, search.directions[0]).epoch if search.hpo.pruner != "none" else _no_report
     follower = Follower(lambda name: trial.set_user_attr(studies.RUN, name), report_epoch)
     facts = launch.execute(prepared, display=display, stop=stop, follower=follower)
-    found = [record for record in records.load_all(search.project) if record.run == facts["run"]]
+    found = [record for record in records.load_all(search.project) if record.run == facts["run"] and not record.refit]
     return [_mean_over_folds(found, name) for name in search.metrics]
 
 

@@ -330,3 +330,37 @@ def test_shuffled_splits_are_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "folds").write_text("[[[4, 5], [0, 1]], [[0, 1], [3]]]")
     made = methods.shuffled(make_samples([0, 1] * 3), folds_file=str(tmp_path / "folds"))
     assert made.fold.tolist() == [0, 0, 2, 1, 2, 2] and (made.n_folds, made.validated) == (3, (0, 1))
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_each_repeat_is_the_split_of_the_next_seed(stratify: bool) -> None:
+    samples = make_samples([0, 1, 2] * 10)
+    split = methods.kfold(samples, folds=3, seed=7, stratify=stratify, test_fraction=0.2, repeats=3)
+    alone = [
+        methods.kfold(samples, folds=3, seed=7 + number, stratify=stratify, test_fraction=0.2) for number in range(3)
+    ]
+    assert split.validated == tuple(range(9)) and split.n_folds == 3 and split.can_nest
+    for one, other in zip(split.each(), alone, strict=True):
+        assert one.as_plain() == other.as_plain()
+    assert len({one.fold.tobytes() for one in split.each()}) == 3
+    again = methods.Split.from_plain(split.as_plain())
+    assert again.as_plain() == split.as_plain() and [one.as_plain() for one in again.each()] == [
+        one.as_plain() for one in alone
+    ]
+    (own, number), (first, zero) = split.of_fold(7), split.of_fold(0)
+    assert (number, zero) == (1, 0) and own.fold.tolist() == alone[2].fold.tolist()
+    assert first.fold.tolist() == alone[0].fold.tolist()
+    assert "repeats" not in alone[0].as_plain()
+
+
+def test_every_repeat_learns_the_extra_part() -> None:
+    parts: list[Part] = ["train"] * 12 + ["extra"] * 2
+    samples = make_samples([0, 1] * 7, parts=parts)
+    split = methods.with_extra(samples, methods.kfold(samples, folds=2, repeats=2))
+    assert all(one.fold[12:].tolist() == [2, 2] for one in split.each())
+
+
+def test_folds_that_came_with_the_task_are_not_repeated() -> None:
+    samples = dataclasses.replace(make_samples([0, 1] * 4), folds=np.array([0, 0, 0, 0, 1, 1, 1, 1]))
+    with pytest.raises(DataError, match="split.repeats: the task came with its folds.*got 2; leave it out"):
+        methods.kfold(samples, repeats=2)

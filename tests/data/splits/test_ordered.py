@@ -9,7 +9,7 @@ import pytest
 from sklearn.model_selection import LeaveOneGroupOut, TimeSeriesSplit
 
 from mlpipe.data.splits import checks, ordered, variants
-from mlpipe.data.splits.methods import TEST, Split, kfold
+from mlpipe.data.splits.methods import TEST, Rare, Split, kfold
 from mlpipe.data.task import Samples, Task
 from mlpipe.errors import DataError
 from tests.data.samples import make_samples
@@ -100,6 +100,14 @@ def test_a_class_of_a_single_group_is_refused_and_a_group_of_a_single_class_is_n
     assert not checks.size_problems(
         "classification", samples, dataclasses.replace(split, rare="allow"), ["a", "b", "c"], nested=False
     )
+
+
+@pytest.mark.parametrize(("rare", "count"), [("refuse", 1), ("allow", 0)])
+def test_a_class_without_images_is_refused_in_time_unless_it_is_allowed(rare: Rare, count: int) -> None:
+    samples = timed([1, 2, 3, 4])
+    split = ordered.time(samples, folds=2, rare=rare)
+    classes = [f"c{number}" for number in range(int(samples.targets.max()) + 2)]
+    assert len(checks.size_problems("classification", samples, split, classes, nested=False)) == count
 
 
 def test_splits_are_stored_whole() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpipe.data.splits import methods, variants
+from mlpipe.data.splits import methods, ordered, variants
 from mlpipe.errors import DataError
 from tests.data.samples import make_samples, make_task
 
@@ -93,3 +96,36 @@ def test_check_names_classes_without_a_training_image() -> None:
     bad[view.val] = True
     with pytest.raises(DataError, match="no validation image is left"):
         variants.check(task, view.without(bad))
+
+
+@pytest.mark.parametrize("make", [variants.plain, variants.nested])
+def test_a_fold_of_a_repeat_is_that_of_its_own_split(make: Callable[..., variants.View]) -> None:
+    task = make_task(make_samples([0, 1, 2] * 8))
+    split = methods.kfold(task.samples, folds=3, seed=5, repeats=2)
+    alone = methods.kfold(task.samples, folds=3, seed=6)
+    for number in range(3):
+        found, wanted = make(task, split, 3 + number), make(task, alone, number)
+        assert found.fold == 3 + number and found.task in ("made", f"made+nested?{3 + number}")
+        for name, rows in wanted.rows().items():
+            assert found.rows()[name].tolist() == rows.tolist()
+
+
+def test_a_refit_learns_every_labelled_row_that_is_not_for_tests() -> None:
+    parts = ["train"] * 20 + ["val"] * 4 + ["test"] * 3 + ["unlabelled"] * 2
+    samples = make_samples([0, 1] * 12 + [0, 1, 0] + [-1, -1], parts=parts)
+    task = make_task(samples)
+    for split in (methods.kfold(samples, folds=4), methods.given(samples), methods.on_test(samples)):
+        view = variants.whole(task, split)
+        assert view.train.tolist() == list(range(24)) and not len(view.val)
+        assert (view.task, view.name) == ("made", "refit")
+    view = variants.whole(task, methods.kfold(samples, folds=4))
+    assert view.test.tolist() == [24, 25, 26] and view.unlabelled.tolist() == [27, 28]
+    # Its random draws are those of no fold.
+    assert view.draws not in {variants.plain(task, methods.kfold(samples, folds=4), k).draws for k in range(4)}
+
+
+def test_a_refit_in_time_learns_the_first_and_the_last_block() -> None:
+    samples = dataclasses.replace(make_samples([0, 1] * 10), orders=np.arange(20.0))
+    split = ordered.time(samples, folds=3)
+    assert len(variants.plain(make_task(samples), split, 3).train) < 20
+    assert variants.whole(make_task(samples), split).train.tolist() == list(range(20))

@@ -170,7 +170,7 @@ def command(*arguments: str) -> list[str]:
 @pytest.mark.parametrize("more", [[], ["trainer.accumulate_grad_batches=5"]], ids=["plain", "accumulated"])
 def test_two_processes_make_the_weights_scores_and_predictions_of_one(tmp_path: Path, more: list[str]) -> None:
     given = [*PLAIN, "trainer.max_epochs=2", "sampling.batch_size=29", *more]
-    assert main(["train", *given, "proj=one"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *given, "proj=one"]) == 0
     arguments = [*given, "proj=two", "trainer.devices=2"]
     done = subprocess.run(command(*arguments), env=os.environ, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr

@@ -80,7 +80,7 @@ def facts(tmp_path: Path, name: str) -> list[dict[str, Any]]:
 @pytest.mark.program
 def test_two_at_a_time_make_the_same_records_and_weights(tmp_path: Path) -> None:
     arguments = [*SMALL, "split.folds=3", "trainer.max_epochs=2", "mode.subroutines=[train,predict,test]"]
-    assert main(["train", *arguments, "proj=one"]) == 0
+    assert main(["train", "mode.subroutines=[train]", *arguments, "proj=one"]) == 0
     command = [sys.executable, "-m", "mlpipe.cli", "train", *arguments, "sys.fold_workers=2", "proj=two"]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -131,6 +131,8 @@ def test_a_signal_reaches_every_fold_and_the_run_goes_on_to_the_same_weights(
     assert set(ends.values()) == {"interrupted"}
     assert not any(Path(f"/proc/{line['pid']}").exists() for line in events if "pid" in line)
     assert main(["train", "continue=latest"]) == 0
-    assert main(["train", *SMALL, "split.folds=2", "trainer.max_epochs=8", "proj=whole"]) == 0
+    assert (
+        main(["train", "mode.subroutines=[train]", *SMALL, "split.folds=2", "trainer.max_epochs=8", "proj=whole"]) == 0
+    )
     cut, whole = facts(tmp_path, "default"), facts(tmp_path, "whole")
     assert [record["weights"] for record in cut] == [record["weights"] for record in whole]

@@ -1,0 +1,219 @@
+"""A head that lets the nearest training images vote: nothing is fitted, and it errs elsewhere than a linear head.
+
+Similarity is the cosine of features, and a vote weighs exp(similarity / temperature) (Wu et al. 2018; Caron et al. 2021). One
+more vote, as strong as the nearest image's, is divided as the training images' classes are, so that no probability is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor, nn
+
+from mlpipe import kinds
+from mlpipe.arch.classifier import Classifier
+from mlpipe.config.schema import Recipe
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
+from mlpipe.learn import linear_head
+from mlpipe.learn.optimizers.linear import NearestHead
+from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
+
+# Numbers of neighbours that inner folds choose among.
+_NEIGHBOURS = (1, 2, 5, 10, 20, 50, 100, 200)
+_SIZED = ("rows", "targets", "weights")
+
+
+class Neighbours(nn.Module):
+    """The votes of the nearest training images, in place of a network's linear head.
+
+    Args:
+        kind: What is predicted.
+        outputs: How many classes, labels or numbers.
+        features: How many features an image has.
+        rows: How many training images.
+    """
+
+    rows: Tensor
+    targets: Tensor
+    weights: Tensor
+    share: Tensor
+    count: Tensor
+    temperature: Tensor
+
+    def __init__(self, kind: str, outputs: int, features: int, rows: int = 0) -> None:
+        super().__init__()
+        self._facts = kinds.of(kind)
+        self.register_buffer("rows", torch.zeros(rows, features))
+        self.register_buffer("targets", torch.zeros(rows, outputs))
+        self.register_buffer("weights", torch.ones(rows))
+        self.register_buffer("share", torch.zeros(outputs))
+        self.register_buffer("count", torch.tensor(1))
+        self.register_buffer("temperature", torch.tensor(0.07))
+
+    def take_sizes(self, state: Mapping[str, Tensor]) -> None:
+        """Make place for as many training images as a stored head has.
+
+        Args:
+            state: Its tensors by their names here.
+        """
+        for name in _SIZED:
+            if name in state:
+                setattr(self, name, torch.zeros_like(state[name], device=self.share.device))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
+
+        Args:
+            features: Shape (n, features).
+        """
+        if not len(self.rows):
+            return self.share.expand(len(features), -1)
+        similar = nn.functional.normalize(features.float(), dim=1) @ self.rows.T
+        mean = _votes(
+            similar,
+            self.targets,
+            self.weights,
+            self.share if self._facts.has_probabilities else None,
+            self.count.clamp(max=len(self.rows)),
+            self.temperature,
+        )
+        return _outputs(mean, self._facts)
+
+
+def learn(
+    recipe: Recipe,
+    network: nn.Module,
+    task: Task,
+    rows: Rows,
+    pack: Pack,
+    target: str,
+    should_stop: Callable[[], None] = lambda: None,
+) -> float:
+    """Give a network's head its training images, and choose how many neighbours vote by inner folds.
+
+    Args:
+        recipe: How to learn; its optimizer is `nearest`.
+        network: A classifier whose backbone is frozen.
+        task: The task.
+        rows: The training rows.
+        pack: The cached images.
+        target: The head's name.
+        should_stop: Called while features are computed; raises to stop.
+
+    Returns:
+        The mean loss over the inner folds; NaN where there are none.
+
+    Raises:
+        ConfigError: When the backbone is not a frozen one of timm.
+    """
+    how: NearestHead = recipe.optimizer.build([])
+    features = linear_head.training_features(recipe, network, pack, rows, should_stop)[:, 0]
+    assert isinstance(network, Classifier)
+    layer = network.heads[target]
+    assert isinstance(layer, Neighbours)
+    scale = [getattr(network, f"{target}_{name}", None) for name in ("mean", "std")]
+    goals, weights, share = _goals(recipe, task, rows, scale)
+    vectors = nn.functional.normalize(torch.from_numpy(features), dim=1)
+    count, loss = _chosen(recipe, how, task, rows, vectors, goals, weights)
+    device = layer.share.device
+    layer.rows, layer.targets, layer.weights = vectors.to(device), goals.to(device), weights.to(device)
+    layer.share, layer.count = share.to(device), torch.tensor(count, device=device)
+    layer.temperature = torch.tensor(how.temperature, device=device)
+    return loss
+
+
+def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
+    """Targets as the head gives them, shape (n, outputs), the weights of rows, and the mean target, all float32."""
+    facts, targets, outputs = kinds.of(task.kind), task.samples.targets[rows], len(task.classes)
+    weights = np.ones(len(rows)) if task.samples.weights is None else task.samples.weights[rows]
+    if facts.has_classes:
+        if recipe.loss.params.get("class_weights") == "balanced":
+            there, numbers = np.unique(targets, return_inverse=True)
+            weights = (
+                weights * compute_class_weight("balanced", classes=there, y=targets, sample_weight=weights)[numbers]
+            )
+        goals = torch.eye(outputs)[torch.from_numpy(np.asarray(targets, np.int64))]
+    else:
+        goals = torch.from_numpy(np.asarray(targets, np.float32)).reshape(len(rows), -1)
+        mean, std = scale
+        if mean is not None and std is not None:
+            goals = (goals - mean.cpu()) / std.cpu()
+    votes = torch.from_numpy(np.asarray(weights, np.float32))
+    return goals, votes, _mean(goals, votes)
+
+
+def _mean(goals: Tensor, votes: Tensor) -> Tensor:
+    known = ~goals.isnan() * votes[:, None]
+    share = (goals.nan_to_num() * known).sum(0) / known.sum(0).clamp(min=1e-12)
+    return share
+
+
+def _chosen(
+    recipe: Recipe, how: NearestHead, task: Task, rows: Rows, vectors: Tensor, goals: Tensor, weights: Tensor
+) -> tuple[int, float]:
+    """How many neighbours give the least mean loss over inner folds, and that loss."""
+    facts, targets = kinds.of(task.kind), task.samples.targets[rows]
+    most = [how.neighbours] if how.neighbours is not None else [one for one in _NEIGHBOURS if one < len(rows)] or [1]
+    strata = targets if targets.ndim == 1 else np.zeros(len(rows))
+    folds = list(
+        linear_head.inner_folds(strata, linear_head.units(task, rows), how.inner_folds, recipe.seed, facts.has_classes)
+    )
+    losses = np.zeros((len(folds), len(most)))
+    for number, (learns, held) in enumerate(folds):
+        similar = vectors[held] @ vectors[learns].T
+        share = _mean(goals[learns], weights[learns]) if facts.has_probabilities else None
+        for place, count in enumerate(most):
+            count = min(count, len(learns))
+            mean = _votes(similar, goals[learns], weights[learns], share, count, how.temperature)
+            shown = _outputs(mean, facts).double().numpy()
+            losses[number, place] = _lost(shown, targets[held], goals[held].double().numpy(), facts)
+    if not len(folds):
+        return most[len(most) // 2], float("nan")
+    of_counts = losses.mean(axis=0)
+    return most[int(np.argmin(of_counts))], float(of_counts.min())
+
+
+def _lost(shown: npt.NDArray[Any], targets: npt.NDArray[Any], goals: npt.NDArray[Any], facts: Any) -> float:
+    if facts.has_classes:
+        return cross_entropy(shown, targets)
+    return binary_cross_entropy(shown, goals) if facts.has_probabilities else squared_error(shown, goals)
+
+
+def _votes(
+    similar: Tensor, targets: Tensor, weights: Tensor, share: Tensor | None, count: Any, temperature: Any
+) -> Tensor:
+    """The weighted mean of the nearest images' targets, shape (m, outputs).
+
+    Args:
+        similar: Cosines of m images with n training images, shape (m, n).
+        targets: Shape (n, outputs); NaN is not known and does not vote.
+        weights: Of training images, shape (n,).
+        share: The target of one more vote, as strong as the nearest image's; None: there is none.
+        count: How many vote.
+        temperature: Similarities are divided by it.
+    """
+    nearest, who = similar.topk(int(count), dim=1)
+    votes = ((nearest - nearest[:, :1]) / temperature).exp() * weights[who]
+    chosen = targets[who]
+    known = ~chosen.isnan() * votes[:, :, None]
+    total: Tensor = (chosen.nan_to_num() * known).sum(1)
+    mass: Tensor = known.sum(1)
+    if share is not None:
+        total, mass = total + share, mass + 1
+    return total / mass.clamp(min=1e-12)
+
+
+def _outputs(mean: Tensor, facts: Any) -> Tensor:
+    """Mean targets as a head gives them."""
+    if not facts.has_probabilities:
+        return mean
+    # Classes that no training image has keep a probability that float32 can tell from zero.
+    mean = mean.clamp(1e-13, 1)
+    return mean.log() if facts.has_classes else mean.clamp(max=1 - 1e-6).logit()

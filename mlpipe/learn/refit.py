@@ -1,0 +1,84 @@
+"""A training on all folds at once (`mode.refit`): how long it lasts, and what of a recipe needs no validation images."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median_high
+
+from mlpipe.config import rules
+from mlpipe.config.components import Component
+from mlpipe.config.schema import Recipe, Stage
+from mlpipe.learn import linear_head, monitoring, stages
+from mlpipe.learn.monitoring import Direction
+
+History = Sequence[Mapping[str, str]]
+
+
+def epochs(recipe: Recipe, histories: Iterable[Path], *, keep_best: bool) -> tuple[int, ...]:
+    """How many epochs each stage has in a training on all folds: the median over the folds of those behind their weights.
+
+    Of an even number of folds it is the larger of the two in the middle. The first stage has at least one; a stage that
+    brought most folds nothing has none.
+
+    Args:
+        recipe: How the folds learned.
+        histories: Their `metrics.csv`.
+        keep_best: Whether they kept the weights of their best epoch, rather than of the last one.
+
+    Returns:
+        Shape (stages,); empty for a recipe that takes no steps.
+    """
+    if linear_head.has_no_steps(recipe):
+        return ()
+    plan, watched = stages.of(recipe), (recipe.metrics.monitor, monitoring.monitor_direction(recipe))
+    lasted = []
+    for path in histories:
+        with path.open(encoding="utf-8", newline="") as handle:
+            lasted.append(_behind_weights(list(csv.DictReader(handle)), plan, *watched, keep_best=keep_best))
+    return tuple(median_high(found) for found in zip(*lasted, strict=True))
+
+
+def recipe_of(recipe: Recipe, lasting: Sequence[int]) -> Recipe:
+    """The recipe without what looks at validation images: early stops, and weights and negatives of stages.
+
+    Learning rates follow the whole schedule, as they did in the folds; the training ends when its epochs are done.
+
+    Args:
+        recipe: How the folds learned.
+        lasting: What `epochs` gave for it; stages of no epoch are left out.
+    """
+    kept = [
+        replace(one, keep=False, val_negatives=None, callbacks=None if one.callbacks is None else _blind(one.callbacks))
+        for one, count in zip(recipe.stages, lasting, strict=bool(recipe.stages))
+        if count
+    ]
+    return replace(recipe, stages=tuple(kept), callbacks=_blind(recipe.callbacks))
+
+
+def _blind(callbacks: Mapping[str, Component]) -> dict[str, Component]:
+    return {name: one for name, one in callbacks.items() if not rules.is_early_stop(one.target)}
+
+
+def _behind_weights(
+    history: History, plan: Sequence[Stage], monitor: str, direction: Direction, *, keep_best: bool
+) -> list[int]:
+    """How many epochs of each stage led to the weights that a fold kept, by what `Keeper` compares."""
+    path, best, sign = [0] * len(plan), None, 1.0 if direction == "min" else -1.0
+    best_path = path
+    for number, stage in enumerate(plan):
+        own, own_path = None, path
+        for row in history:
+            if int(float(row.get("stage") or 0)) != number:
+                continue
+            path = [*path[:number], path[number] + 1, *path[number + 1 :]]
+            score = sign * float(row.get(monitor) or "nan")
+            if best is None or best != best or score < best:
+                best, best_path = score, path
+            if own is None or own != own or score < own:
+                own, own_path = score, path
+        # The next stage starts from the weights that were kept so far.
+        path = own_path if stage.keep else best_path if keep_best else path
+    return best_path if keep_best else path

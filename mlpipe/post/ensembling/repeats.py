@@ -1,0 +1,33 @@
+"""Repeats of a cross-validation: the folds that hold out each image once, told from those that hold it out again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+
+def of_folds(held_out: Sequence[Collection[str]]) -> list[int]:
+    """The repeat of each fold, counted from 0: a new one begins with the fold that holds out an image for another time.
+
+    Args:
+        held_out: The names of the images that each fold holds out, in the order of the folds.
+    """
+    found, seen, number = list[int](), set[str](), 0
+    for names in map(set, held_out):
+        if seen & names:
+            number, seen = number + 1, set()
+        seen |= names
+        found.append(number)
+    return found
+
+
+def are_whole(held_out: Sequence[Collection[str]]) -> bool:
+    """Whether every repeat holds out the same images, each of them once; so it is of folds that share none.
+
+    Args:
+        held_out: As for `of_folds`.
+    """
+    numbers = of_folds(held_out)
+    together: list[set[str]] = [set() for _ in range(max(numbers, default=-1) + 1)]
+    for number, names in zip(numbers, held_out, strict=True):
+        together[number] |= set(names)
+    return all(names == together[0] for names in together)

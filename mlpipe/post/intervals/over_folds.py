@@ -1,0 +1,50 @@
+"""Intervals of a recipe's own mean score over the folds of its cross-validation, which share most of what they learn from.
+
+The variance of the mean is s^2 (1 / k + n_test / n_train): the second term stands for the correlation of folds whose training
+sets overlap. Nadeau and Bengio 2003; for r times k folds k is their product, Bouckaert and Frank 2004.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from mlpipe.post.sums import AGREEMENT, UNBOUNDED
+
+
+def standard_error(values: npt.ArrayLike, *, n_train: float, n_test: float) -> float:
+    """The corrected standard error of a mean over folds.
+
+    Args:
+        values: A score, or a difference of scores, of each fold, shape (k,), two or more.
+        n_train: How many images a fold's model was fitted on.
+        n_test: How many it was judged on.
+    """
+    scores = np.asarray(values, np.float64)
+    return float(np.sqrt(scores.var(ddof=1) * (1 / len(scores) + n_test / n_train)))
+
+
+def corrected(
+    name: str, values: npt.ArrayLike, *, n_train: float, n_test: float, level: float = 0.95
+) -> tuple[float, float] | None:
+    """The interval of the mean that the recipe would reach over all training sets of this size, by Student's distribution.
+
+    Args:
+        name: The metric, whose bounds the ends keep.
+        values: Its value in each fold, shape (k,).
+        n_train: As for `standard_error`.
+        n_test: Likewise.
+        level: Of the interval.
+
+    Returns:
+        Its ends; None for fewer than two folds, without numbers of images, or where folds do not differ.
+    """
+    scores = np.asarray(values, np.float64)
+    if len(scores) < 2 or not np.isfinite(scores).all() or n_train <= 0 or n_test <= 0 or not np.ptp(scores) > 0:
+        return None
+    half = float(stdtrit(len(scores) - 1, (1 + level) / 2)) * standard_error(scores, n_train=n_train, n_test=n_test)
+    least, most = (-math.inf, math.inf) if name in UNBOUNDED else (-1.0 if name in AGREEMENT else 0.0, 1.0)
+    return max(least, float(scores.mean()) - half), min(most, float(scores.mean()) + half)

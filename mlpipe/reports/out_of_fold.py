@@ -1,0 +1,130 @@
+"""One table of all out-of-fold predictions of a task: each image by the models that did not learn from it.
+
+Which images these are follows from the split: of a nested fold those that were set aside, of a plain one those that validated.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlpipe import files, kinds
+from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
+from mlpipe.post.ensembling import repeats
+from mlpipe.runs import predictions, records
+from mlpipe.runs.predictions import Predictions
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+Row = dict[str, Any]
+
+
+def rows(project: Project, task: str) -> list[Row]:
+    """A row for each recipe, repeat and image, of the newest record of each fold.
+
+    The columns are `task`, `recipe`, `arch`, `record`, `fold`, `repeat` and `image`; `target`, the name of the class, or
+    `target NAME` for each label or number (empty where it is unknown); and `raw ...` as the network gave it and `calibrated
+    ...` after `mml post` (empty before): `p(NAME)`, the probability of each class or label, or the number NAME. Masks, images
+    and solutions have the metrics of each image in place of these.
+
+    Args:
+        project: The project.
+        task: The task.
+
+    Raises:
+        ProjectError: When a record or predictions are damaged.
+    """
+    groups: dict[str, list[ModelRecord]] = defaultdict(list)
+    for record in records.load_all(project, task):
+        groups[record.recipe].append(record)
+    return [row for group in groups.values() for row in _of_recipe(project, records.newest_folds(group))]
+
+
+def write(project: Project, task: str) -> tuple[list[Path], int]:
+    """Durably write the table of a task as CSV and as Parquet, without any row as neither.
+
+    Args:
+        project: The project.
+        task: The task.
+
+    Returns:
+        The files, and how many rows they have.
+    """
+    found = rows(project, task)
+    if not found:
+        return [], 0
+    columns = list(dict.fromkeys(name for row in found for name in row))
+    base = project.reports_dir() / "out_of_fold" / f"{files.safe_name(task)}.csv"
+    files.write_text(base, files.csv_text(found, columns))
+    arrays = {name: pa.array([row.get(name) for row in found]) for name in columns}
+    other = base.with_suffix(".parquet")
+    with files.durable(other) as temporary:
+        pq.write_table(pa.table(arrays), temporary)
+    return [base, other], len(found)
+
+
+def _of_recipe(project: Project, folds: Sequence[ModelRecord]) -> Iterator[Row]:
+    held_out = [(record, _held_out(project, record)) for record in folds]
+    there = [(record, found) for record, found in held_out if found is not None]
+    numbers = repeats.of_folds([found.sample_ids for _, found in there])
+    for (record, found), repeat in zip(there, numbers, strict=True):
+        about = {
+            "task": record.pivot,
+            "recipe": record.recipe,
+            "arch": record.arch,
+            "record": record.id,
+            "fold": record.fold,
+            "repeat": repeat,
+        }
+        for name, cells in zip(found.sample_ids, _cells(found, record.kind, record.classes), strict=True):
+            yield {**about, "image": name, **cells}
+
+
+def _held_out(project: Project, record: ModelRecord) -> Predictions | None:
+    """What a record predicted of the images that it did not learn from; None where it has predicted none."""
+    path = project.predictions_file(record.pivot, record.id)
+    if not path.is_file():
+        return None
+    found = predictions.load(path, record.task, "test" if record.nested else "val")
+    return found if len(found) else None
+
+
+def _cells(found: Predictions, kind: str, names: Sequence[str]) -> list[Row]:
+    """Targets and predictions of each row."""
+    how = post_kind.of(kind).ENSEMBLING
+    if how is None:
+        return [_measured(found, kind, row) for row in range(len(found))]
+    raw = how.averaged(found.logits.astype(np.float64))
+    calibrated = None if found.calibrated is None else how.averaged(found.calibrated.astype(np.float64))
+    shown = [f"p({name})" if kinds.of(kind).has_probabilities else name for name in names]
+    table = []
+    for row, target in enumerate(found.targets):
+        cells = _targets(target, kind, names)
+        cells |= {f"raw {name}": value for name, value in zip(shown, raw[row].tolist(), strict=True)}
+        after = [None] * len(shown) if calibrated is None else calibrated[row].tolist()
+        table.append(cells | {f"calibrated {name}": value for name, value in zip(shown, after, strict=True)})
+    return table
+
+
+def _targets(target: Any, kind: str, names: Sequence[str]) -> Row:
+    values: npt.NDArray[Any] = np.atleast_1d(target)
+    if np.ndim(target) == 0:
+        return {"target": kinds.of(kind).words.told(target, names)}
+    return {
+        f"target {name}": None if np.isnan(value) else float(value) for name, value in zip(names, values, strict=True)
+    }
+
+
+def _measured(found: Predictions, kind: str, row: int) -> Row:
+    """The metrics of a single image, whose row holds sums over its pixels; empty where it has none."""
+    one = slice(row, row + 1)
+    values = metrics.compute(post_kind.of(kind).FINAL, found.logits[one], found.targets[one], kind)
+    return {f"raw {name}": None if value is None or not np.isfinite(value) else value for name, value in values.items()}

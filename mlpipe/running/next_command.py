@@ -1,0 +1,42 @@
+"""The command that a person types next after a training: predictions of new images."""
+
+from __future__ import annotations
+
+import shlex
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import sources
+from mlpipe.data.task import Task
+from mlpipe.runs import ensembles
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+_PLACES = ("out_dir", "data_dir")
+
+
+def of_new_images(config: RunConfig, project: Project, task: Task, kind: str, run: Run) -> str:
+    """`mml predict mode.source=FOLDER ...`; empty where `mml predict` takes no new samples of such a task.
+
+    Args:
+        config: The run's configuration.
+        project: The project.
+        task: The task.
+        kind: The kind of its models.
+        run: The run; an ensemble that it made is named.
+    """
+    from mlpipe.predicting import kind as predicting
+
+    source = sources.open(task)
+    if source.cuts() or (predicting.of(kind).ROWS_ARE_LOSSES and not source.has_arrays):
+        return ""
+    newest = ensembles.load_all(project, task.name)[-1:]
+    ensemble = ["mode.ensemble=latest"] if newest and newest[0].run == run.name else []
+    where = "FILE" if source.has_arrays else "FOLDER"
+    return f"mml predict {' '.join([f'mode.source={where}', *ensemble, *_words(config, project)])}"
+
+
+def _words(config: RunConfig, project: Project) -> list[str]:
+    """What leads to the project: its name, and folders that the command line named."""
+    named = [] if project.name == "default" else [f"proj={shlex.quote(project.name)}"]
+    there = [key for key in _PLACES if key in (config.given or ())]
+    return [*named, *(f"{key}={shlex.quote(str(getattr(config, key)))}" for key in there)]

@@ -1,0 +1,18 @@
+"""Folds of a repeated cross-validation are told by the images that they hold out."""
+
+from __future__ import annotations
+
+from mlpipe.post.ensembling import repeats
+
+
+def test_a_repeat_begins_where_an_image_comes_again() -> None:
+    assert repeats.of_folds([]) == []
+    assert repeats.of_folds([["a"], ["b"], ["c"]]) == [0, 0, 0]
+    assert repeats.of_folds([["a", "b"], ["c"], ["b", "c"], ["a"]]) == [0, 0, 1, 1]
+
+
+def test_repeats_are_whole_where_each_holds_out_the_same_images() -> None:
+    assert repeats.are_whole([["a"], ["b"]])
+    assert repeats.are_whole([["a", "b"], ["c"], ["b", "c"], ["a"]])
+    assert not repeats.are_whole([["a", "b"], ["c"], ["b", "c"]])
+    assert not repeats.are_whole([["a", "b"], ["b", "c"]])

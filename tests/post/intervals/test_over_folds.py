@@ -1,0 +1,58 @@
+"""The corrected interval of a mean over folds: by hand, its bounds, and how often it holds the true mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mlpipe.post.intervals import over_folds
+
+
+def test_five_folds_by_hand() -> None:
+    # Mean 0.8, deviations -0.1, -0.05, 0, 0.05, 0.1: s^2 = 0.025 / 4. Four parts learn, one judges: 1/5 + 1/4.
+    scores = [0.7, 0.75, 0.8, 0.85, 0.9]
+    half = 2.7764451051977987 * (0.00625 * 0.45) ** 0.5
+    found = over_folds.corrected("accuracy", scores, n_train=80, n_test=20)
+    assert found == pytest.approx((0.8 - half, 0.8 + half), abs=1e-12)
+    # Without the correction it is that of scipy's t-test of the mean.
+    plain = stats.ttest_1samp(scores, 0).confidence_interval()
+    assert over_folds.corrected("accuracy", scores, n_train=1e12, n_test=1) == pytest.approx((plain.low, plain.high))
+
+
+def test_ends_keep_the_bounds_of_the_metric() -> None:
+    scores = [0.1, 0.99]
+    assert over_folds.corrected("accuracy", scores, n_train=50, n_test=50) == (0.0, 1.0)
+    assert over_folds.corrected("mcc", scores, n_train=50, n_test=50) == (-1.0, 1.0)
+    low, high = over_folds.corrected("rmse", scores, n_train=50, n_test=50) or (0.0, 0.0)
+    assert low < 0 and high > 1
+
+
+@pytest.mark.parametrize("scores", [[], [0.5], [0.5, 0.5, 0.5], [0.5, float("nan")]])
+def test_what_has_no_interval(scores: list[float]) -> None:
+    assert over_folds.corrected("accuracy", scores, n_train=80, n_test=20) is None
+    assert over_folds.corrected("accuracy", [0.5, 0.6], n_train=0, n_test=20) is None
+
+
+def accuracies(generator: np.random.Generator, n: int, folds: int) -> list[float]:
+    """The accuracy in each fold of the nearest of two centroids, for two overlapping clouds of points."""
+    truth = np.arange(n) % 2
+    points = generator.normal(size=(n, 4)) + 0.5 * truth[:, None]
+    part, found = generator.permutation(np.arange(n) % folds), []
+    for fold in range(folds):
+        learn, judge = part != fold, part == fold
+        centres = [points[learn & (truth == number)].mean(axis=0) for number in (0, 1)]
+        guess = np.argmin([((points[judge] - centre) ** 2).sum(axis=1) for centre in centres], axis=0)
+        found.append(float((guess == truth[judge]).mean()))
+    return found
+
+
+@pytest.mark.parametrize("folds", [5, 10])
+def test_it_holds_the_true_mean_as_often_as_it_says(folds: int) -> None:
+    n, generator = 60, np.random.default_rng(0)
+    draws = [accuracies(generator, n, folds) for _ in range(500)]
+    true = float(np.mean(draws))
+    ends = [over_folds.corrected("accuracy", one, n_train=n - n // folds, n_test=n // folds) for one in draws]
+    plain = [over_folds.corrected("accuracy", one, n_train=1e12, n_test=1) for one in draws]
+    held, bare = (np.mean([one is not None and one[0] <= true <= one[1] for one in both]) for both in (ends, plain))
+    assert held >= 0.94 > bare

@@ -67,6 +67,9 @@ def _word(word: str, rest: list[str]) -> int:
 def _run(call: Call) -> int:
     if "version" in call.flags:
         return main(["--version"])
+    from mlpipe import plugins
+
+    call.config_dirs = list(plugins.folders(call.config_dirs))
     if "help" in call.flags or not (call.mode or call.overrides):
         from mlpipe.modes import help
 

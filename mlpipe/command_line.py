@@ -88,7 +88,7 @@ def parse(arguments: Sequence[str]) -> Call:
         elif call.mode == "train" and name == "--app":
             # The loss of that program's configuration says that it is an equation.
             if given != "pde":
-                fix = "leave it out, or use --app=pde for Poisson2D_pde and Burgers_pde"
+                fix = "there is --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde; other trainings need none"
                 found.append(problem("--app", f"{given} is not available in this version", fix=fix))
         elif fix:
             call.overrides.append(_script_option(name, given or ""))
@@ -97,6 +97,8 @@ def parse(arguments: Sequence[str]) -> Call:
             wrong = _unknown_option(text)
             found += [wrong] if wrong else []
             call.overrides += [] if wrong else [_as_override(text, call, rest)]
+        elif call.mode == "info" and text == "plugins":
+            call.overrides.append("mode.subroutines=[plugins]")
         elif not call.mode and "=" not in text:
             call.mode = text
         else:

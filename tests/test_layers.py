@@ -18,6 +18,7 @@ LEVELS = {
     "formulas": 1,
     "hdf5": 1,
     "names": 1,
+    "plugins": 1,
     "kinds": 1,
     "config": 2,
     "runs": 2,
@@ -33,6 +34,7 @@ LEVELS = {
     "command_line": 8,
     "cli": 9,
     "api": 9,
+    "testing": 9,
 }
 # The parts of a kind stand half a level above the packages whose protocols they implement.
 PARTS = {"words": 1, "data": 3.5, "post": 3.5, "learn": 4.5, "report": 4.5, "predict": 5.5}

@@ -3,8 +3,8 @@
 A component of mlpipe takes what the program gives by position and what the configuration gives by keyword: its
 keyword-only parameters are its configuration keys. Code of the user's own is called by its own signature, see
 `mlpipe.config.calling`. A foreign class is allowed where its module is listed for the slot and it is of the slot's kind;
-functions are allowed only from mlpipe's own module for that slot, from modules in the current folder, and from modules
-named in `trust`.
+functions are allowed only from mlpipe's own module for that slot, from modules in the current folder, from modules
+named in `trust`, and from installed plugins (`mlpipe.plugins`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import mlpipe
-from mlpipe import files, names
+from mlpipe import files, names, plugins
 from mlpipe.config import calling, catalog, signatures
 from mlpipe.config.signatures import Signature
 from mlpipe.errors import EXTRAS, ConfigError, MlpipeError, did_you_mean, first_line, listing, not_installed, problem
@@ -260,7 +260,7 @@ def _refusal(section: str, target: str, slot_name: str, trust: tuple[str, ...]) 
         or target in catalog.targets(slot_name.removeprefix("device_"))
     )
     inside = is_home and not any(part.startswith("_") for part in target.split("."))
-    if inside or _is_foreign(target, slot) or _under(module, trust) or _in_current_folder(module):
+    if inside or _is_foreign(target, slot) or _under(module, trust) or _is_own(module):
         return ""
     allowed = listing([slot.home, *slot.foreign])
     return problem(
@@ -306,6 +306,11 @@ def _is_foreign(target: str, slot: Slot) -> bool:
 
 def _under(module: str, prefixes: tuple[str, ...]) -> bool:
     return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _is_own(module: str) -> bool:
+    """Whether the module is the user's own, or of an installed plugin."""
+    return _in_current_folder(module) or plugins.owns(module)
 
 
 def _in_current_folder(module: str) -> bool:

@@ -15,6 +15,24 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 GROUP, PREFIX = "hydra/launcher", "hydra.launcher."
 # Hydra's name for one job after the other, in this process.
 _BASIC = "basic"
+# Hydra's names for launchers that are here, and what does here what others of them do.
+_HYDRAS = {"submitit_slurm": "slurm"}
+_ONE_MACHINE = "leave it out: jobs run one after the other, and the folds of each side by side with sys.fold_workers=4"
+_HERE = dict.fromkeys(("joblib", "submitit_local", "local", "loky", "multiprocessing"), _ONE_MACHINE) | {
+    "ray": f"use {GROUP}=slurm on a cluster, or {_ONE_MACHINE}"
+}
+_SWEEPER, _SWEEPER_KEYS = "hydra/sweeper", "hydra.sweeper."
+_SEARCH = "write hpo=optuna search_space=basic, without -m (mml help hpo, docs/sweeps.md)"
+# What keys of Hydra's Optuna sweeper are called here, by how they begin.
+_NATIVE = {
+    "n_trials": "write hpo=optuna hpo.trials={}",
+    "study_name": "write hpo=optuna hpo.study={}",
+    "storage": "write hpo=optuna hpo.storage={}",
+    "sampler": "write hpo=optuna hpo.sampler=NAME",
+    "direction": "write hpo=optuna; metrics.direction says it",
+    "n_jobs": "write hpo=optuna, and start the same command in several processes at one hpo.storage",
+    "params": "write hpo=optuna search_space=basic, or keys of search_space",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,7 @@ def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[La
     changes, problems = parse(own)
     chosen = [str(change.value) for change in changes if change.key == GROUP]
     keys = {change.key.removeprefix(PREFIX): change.value for change in changes if change.key != GROUP}
-    name = chosen[-1] if chosen else _BASIC
+    name = _HYDRAS.get(chosen[-1], chosen[-1]) if chosen else _BASIC
     if name == _BASIC:
         problems += [problem(PREFIX + key, "belongs to a launcher", fix=f"add {GROUP}=slurm") for key in keys]
         if problems:
@@ -85,7 +103,9 @@ def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[La
         return None, rest
     options = catalog.options(GROUP, tuple(extra_dirs))
     if name not in options:
-        fix = did_you_mean(name, [*options, _BASIC], otherwise=f"options: {listing([*options, _BASIC])}")
+        fix = _HERE.get(name) or did_you_mean(
+            name, [*options, _BASIC], otherwise=f"options: {listing([*options, _BASIC])}"
+        )
         raise ConfigError([*problems, problem(GROUP, "unknown option", got=name, fix=fix)])
     section = _options(name, extra_dirs) | keys
     signature = signatures.read(f"{__name__}.Launcher")
@@ -97,6 +117,32 @@ def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[La
     if problems:
         raise ConfigError(problems)
     return Launcher(**section), rest
+
+
+def refuse_sweepers(overrides: Sequence[str]) -> None:
+    """Answer Hydra's ways of asking for a search with mlpipe's.
+
+    Args:
+        overrides: Overrides in Hydra's grammar.
+
+    Raises:
+        ConfigError: When one of them chooses a sweeper or sets one of its keys.
+    """
+    found = []
+    for text in overrides:
+        key, _, value = text.lstrip("+~").partition("=")
+        if key == _SWEEPER:
+            fix = "leave it out" if value == _BASIC else _SEARCH
+            found.append(
+                problem(key, "is a choice of Hydra, of which mlpipe has groups of its own", got=value, fix=fix)
+            )
+        elif key.replace("/", ".").startswith(_SWEEPER_KEYS):
+            name = key.replace("/", ".").removeprefix(_SWEEPER_KEYS)
+            native = next((one for start, one in _NATIVE.items() if name.startswith(start)), "")
+            fix = native.format(value) if native else _SEARCH
+            found.append(problem(key, "belongs to a sweeper of Hydra", got=value, fix=fix))
+    if found:
+        raise ConfigError(found)
 
 
 def _options(name: str, extra_dirs: Sequence[Path]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
-    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "oof", "report"),
+    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "oof", "report", "plugins"),
 }
 LATER_KEYS = (
     "hydra",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlpipe import plugins
 from mlpipe.data import user_code
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 from mlpipe.names import ROW_PACKAGES
@@ -63,7 +64,7 @@ def check_own(key: str, module: str, trust: Sequence[str] = ()) -> None:
     if first in ("tensorflow", "tf", "keras"):
         fix = "write a module of your own that does it with torch or numpy"
         raise DataError(problem(key, "names something of TensorFlow that has no counterpart here", got=module, fix=fix))
-    if first not in sys.stdlib_module_names and _lies_here(first):
+    if first not in sys.stdlib_module_names and (_lies_here(first) or plugins.owns(module)):
         return
     fix = f"put the file into the folder you work in, or add trust=[{module}]"
     raise DataError(problem(key, "names code from outside the current folder", got=module, fix=fix))

@@ -68,7 +68,7 @@ class EvaluationScheduler(Scheduler):
         ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     ) -> None:
         super().__init__(run_config, context)
-        self._outputs = Path(outputs).expanduser().absolute() if outputs else None
+        self._outputs, self._precision = Path(outputs).expanduser().absolute() if outputs else None, precision
         self._volume = None
         if slices is not None:
             compared = Targets(targets, target_dataset, values, ignore_index) if targets is not None else None
@@ -128,7 +128,7 @@ class EvaluationScheduler(Scheduler):
         from mlpipe.learn.callbacks import output_files
         from mlpipe.predicting.evaluation import evaluate
 
-        writer = output_files.opened(self._outputs, 1) if self._outputs is not None else nullcontext()
+        writer = output_files.opened(self._outputs, 1, self._precision) if self._outputs is not None else nullcontext()
         with writer as sink:
 
             def take(predicted: Predicted) -> None:

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from mlpipe import files, kinds
+from mlpipe import files, kinds, plugins
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sampling, sources
 from mlpipe.data.augment import libraries, samples
@@ -35,7 +35,7 @@ class InfoScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, oof, report.
+        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, oof, report, plugins.
         compare: Two recipes, records or ensembles; the subroutine compare runs where they are given.
         study_name: An Optuna study.
         info_grid: One picture with a cell for each task.
@@ -71,6 +71,7 @@ class InfoScheduler(Scheduler):
             "compare": self._compare,
             "oof": self._out_of_fold,
             "report": self._report,
+            "plugins": self._plugins,
         }
         wanted = {*self._subroutines, *(["compare"] if self._compared else [])}
         if "compare" in wanted and len(self._compared) != 2:
@@ -115,6 +116,19 @@ class InfoScheduler(Scheduler):
         if self._info_grid and firsts:
             self._draw(self._known_tasks()[0], "tasks", [pixels for pixels, _ in firsts], [name for _, name in firsts])
         self.context.facts["tasks"] = described
+
+    def _plugins(self, run: Run | None) -> None:
+        found = plugins.installed()
+        brought = {plugin.name: [f"{group}={name}" for group, name in plugin.options] for plugin in found}
+        rows = [
+            [plugin.name, plugin.distribution, plugin.package, listing(brought[plugin.name], most=20) or "nothing"]
+            for plugin in found
+        ]
+        log.info(tables.grid(["plugin", "installed", "package", "brings"], rows) if rows else "no plugin is installed")
+        self.context.facts["plugins"] = [
+            {"plugin": one.name, "installed": one.distribution, "package": one.package, "brings": brought[one.name]}
+            for one in found
+        ]
 
     def _hpo(self, run: Run | None) -> None:
         project, name = self.context.project, self._study_name

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlpipe import plugins
 from mlpipe.config import launcher
 from mlpipe.config.launcher import Launcher
 from mlpipe.config.overrides import value_of
@@ -56,7 +57,8 @@ def prepare(
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue, or the project that is read, is not there.
     """
-    mode = command.mode
+    mode, extra_dirs = command.mode, plugins.folders(extra_dirs)
+    launcher.refuse_sweepers(command.overrides)
     queue, own = launcher.split(command.overrides, extra_dirs)
     command = replace(command, overrides=own)
     is_search = search.is_search(command, front)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from mlpipe import plugins
 from mlpipe.arch import names
 from mlpipe.config import recipe_file, snapshot
 from mlpipe.config.environment import base_folder
@@ -110,8 +111,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         if latest is not None and task_names.is_known(data_dir, latest.pivot):
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
-    created, folders = task_names.created(data_dir), tuple(extra_dirs)
-    texts, more = task_names.made_whole(texts, created)
+    created, folders = task_names.created(data_dir), plugins.folders(extra_dirs)
+    texts, more = task_names.made_whole(texts, created, folders)
     notes += more
     facts = Facts(
         names.timm_names, created, out_dir, data_dir, folders, _tag_problems, names.timm_tags, names.is_network

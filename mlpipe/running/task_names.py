@@ -27,22 +27,25 @@ def is_known(data_dir: Path, name: str) -> bool:
     return file_of(data_dir, tagged(name, created(data_dir))[0]).is_file()
 
 
-def made_whole(texts: Sequence[str], names: Collection[str]) -> tuple[list[str], list[str]]:
+def made_whole(
+    texts: Sequence[str], names: Collection[str], extra_dirs: tuple[Path, ...] = ()
+) -> tuple[list[str], list[str]]:
     """Overrides in which `task=` names a created task whole, where it names only the part before the hash.
 
     Args:
         texts: The overrides.
         names: The names of all created tasks.
+        extra_dirs: Further folders of configuration files, whose options are no such names.
 
     Returns:
         The overrides, and a line for each name that was completed. What fits no task, or several, stays as it is.
     """
-    found, notes = [], []
+    found, notes, options = [], [], catalog.options("task", extra_dirs)
     for text in texts:
         key, _, name = text.lstrip("+").partition("=")
         base, plus, tags = name.partition("+")
         fitting = [one for one in names if _HASH.sub("", one) == base or one.startswith(f"{base}-")]
-        is_short = key == "task" and base not in (*names, *catalog.options("task")) and len(fitting) == 1
+        is_short = key == "task" and base not in (*names, *options) and len(fitting) == 1
         found.append(f"task={fitting[0]}{plus}{tags}" if is_short else text)
         notes += [f"task={base}: {fitting[0]}, the only task whose name begins so"] if is_short else []
     return found, notes

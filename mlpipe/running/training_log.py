@@ -129,17 +129,17 @@ def tables(outfile: str) -> tuple[Path, Path]:
 
 
 def batch_table(rows: Iterable[BatchRow]) -> str:
-    """A line for each batch: epoch, batch, seconds, loss, norm of the gradient."""
-    return "".join(f"{row.epoch} {row.batch} {row.seconds:.3f} {row.loss:.6g} {row.norm:.6g}\n" for row in rows)
+    """A line for each batch: epoch, batch, seconds, loss, norm of the gradient, in fixed notation."""
+    return "".join(f"{row.epoch} {row.batch} {row.seconds:.3f} {row.loss:.6f} {row.norm:.6f}\n" for row in rows)
 
 
 def epoch_table(rows: Iterable[EpochRow]) -> str:
-    """A line for each evaluation: epoch, seconds, loss, accuracy; without targets the first two."""
+    """A line for each evaluation: epoch, seconds, loss, accuracy, in fixed notation; without targets the first two."""
     return "".join(
         " ".join(
             [
                 f"{row.epoch} {row.seconds:.3f}",
-                *(f"{value:.6g}" for value in (row.loss, row.accuracy) if value is not None),
+                *(f"{value:.6f}" for value in (row.loss, row.accuracy) if value is not None),
             ]
         )
         + "\n"

@@ -171,6 +171,9 @@ class VolumeSlices:
                 change=change,
                 judge=judge,
             )
+        if joined.odd:
+            what = counted(joined.odd, "predicted value is", "predicted values are")
+            log.warning(f"{what} NaN or infinite: look for such values in {self._file.name}, and in the weights")
         self._told(volume, grids, size, {} if judge is None else judge.scores())
 
     def _grids(self, volume: Volume) -> list[Grid]:

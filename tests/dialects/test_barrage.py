@@ -95,6 +95,10 @@ SCHEDULES: list[tuple[str, dict[str, Any], str, float, dict[str, Any]]] = [
      "piecewise", 0.1, {"unit": "step", "boundaries": [5], "ratios": [0, 1]}),
     ("ExponentialDecay", {"initial_learning_rate": 0.1, "decay_steps": 5, "decay_rate": 1.5},
      "exponential", 0.1, {"decay_steps": 5.0, "gamma": 1.5, "staircase": False}),
+    ("tf.keras.experimental.CosineDecay", {"initial_learning_rate": 0.1, "decay_steps": 5, "alpha": 0.2, "name": "c"},
+     "cosine_decay", 0.1, {"decay_steps": 5.0, "min_ratio": 0.2}),
+    ("tensorflow.keras.optimizers.schedules.CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 5},
+     "cosine_decay", 0.1, {"decay_steps": 5.0, "min_ratio": 0.0, "period_factor": 2.0, "peak_factor": 1.0}),
     ("PolynomialDecay", {"initial_learning_rate": 0.1, "decay_steps": 5, "end_learning_rate": 0.5, "power": 0},
      "polynomial", 0.1, {"decay_steps": 5.0, "end_ratio": 5.0, "power": 0.0, "cycle": False}),
 ]  # fmt: skip
@@ -160,21 +164,38 @@ def test_a_weight_of_the_only_output_and_the_delta_of_huber() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "logged", "ours"),
+    ("metric", "ours", "block"),
     [
-        ({"import": "accuracy"}, "val_accuracy", "accuracy"),
-        ({"import": "acc"}, "val_acc", "accuracy"),
-        ({"import": "CategoricalAccuracy"}, "val_categorical_accuracy", "accuracy"),
-        ({"import": "AUC"}, "val_auc", "auroc"),
-        ({"import": "tf.keras.metrics.AUC", "params": {"name": "area"}}, "val_area", "auroc"),
-        ({"import": "CategoricalCrossentropy"}, "val_categorical_crossentropy", "nll"),
+        ({"import": "accuracy"}, "accuracy", None),
+        ({"import": "acc"}, "acc", {"import": "accuracy"}),
+        ({"import": "CategoricalAccuracy"}, "categorical_accuracy", {"import": "categorical_accuracy"}),
+        ({"import": "AUC"}, "auc", {"import": "auc"}),
+        ({"import": "tf.keras.metrics.AUC", "params": {"name": "area", "curve": "PR", "num_thresholds": 50}}, "area",
+         {"import": "auc", "params": {"curve": "PR", "num_thresholds": 50}}),
+        ({"import": "CategoricalCrossentropy"}, "categorical_crossentropy", {"import": "categorical_crossentropy"}),
+        ({"import": "tensorflow.keras.metrics.Precision", "params": {"thresholds": [0.7], "name": "p"}}, "p",
+         {"import": "precision", "params": {"thresholds": 0.7}}),
+        ({"import": "tensorflow.keras.losses.Huber", "params": {"delta": 2.0, "reduction": "auto"}}, "huber_loss",
+         {"import": "huber", "params": {"delta": 2.0}}),
+        ({"import": "tensorflow.keras.losses.CosineSimilarity"}, "cosine_similarity",
+         {"import": "negative_cosine_similarity"}),
+        ({"import": "tensorflow.keras.metrics.CosineSimilarity"}, "cosine_similarity", {"import": "cosine_similarity"}),
+        ({"import": "tensorflow.keras.metrics.Accuracy"}, "accuracy", {"import": "equal_values"}),
+        ({"import": "cosine_proximity"}, "cosine_proximity", {"import": "cosine_similarity"}),
+        ({"import": "MeanIoU", "params": {"num_classes": 3}}, "mean_io_u",
+         {"import": "mean_io_u", "params": {"num_classes": 3}}),
+        ({"import": "tf.keras.metrics.LogCoshError"}, "logcosh", {"import": "log_cosh"}),
+        ({"import": "mape"}, "mape", {"import": "mean_absolute_percentage_error"}),
     ],
-)
-def test_metrics_are_watched_under_the_names_that_keras_logs(metric: Any, logged: str, ours: str) -> None:
+)  # fmt: skip
+def test_metrics_have_the_names_and_parameters_that_keras_logs(metric: Any, ours: str, block: Any) -> None:
     config = changed("model.outputs.0.metrics", [metric])
-    config["services"]["best_checkpoint"] = {"monitor": logged, "mode": "max"}
+    config["services"]["best_checkpoint"] = {"monitor": f"val_{ours}", "mode": "max"}
     tree = barrage.translate(config).native
-    assert tree["metrics"] == {"train": [ours], "monitor": f"val/{ours}", "direction": "max", "while_training": True}
+    blocks = {} if block is None else {"blocks": [{**block, "name": ours}]}
+    watched = {"monitor": f"val/{ours}", "direction": "max", "while_training": True}
+    assert tree["metrics"] == {"train": [ours], **watched, **blocks}
+    logged = ours
     stop = {"monitor": logged, "mode": "max", "patience": 3, "min_delta": 0.1}
     config["services"]["train_early_stopping"] = stop
     assert barrage.translate(config).native["callbacks"]["early_train"]["watch"] == f"train/{ours}"
@@ -182,14 +203,15 @@ def test_metrics_are_watched_under_the_names_that_keras_logs(metric: Any, logged
 
 # A metric as a file has it -> the names under which Keras (2.4) logs it and files watch it, ours, and the loss beside it.
 WATCHED = [
-    ({"import": "AUC"}, ("auc", "AUC"), "auroc", "binary_crossentropy"),
-    ({"import": "tensorflow.keras.metrics.AUC"}, ("auc",), "auroc", "binary_crossentropy"),
-    ({"import": "AUC", "params": {"name": "area"}}, ("area", "auc", "AUC"), "auroc", "binary_crossentropy"),
-    ({"import": "tensorflow.keras.metrics.AUC", "params": {"name": "area"}}, ("area",), "auroc", "binary_crossentropy"),
-    ({"import": "acc"}, ("acc",), "accuracy", "categorical_crossentropy"),
-    ({"import": "BinaryAccuracy"}, ("binary_accuracy", "BinaryAccuracy"), "accuracy", "binary_crossentropy"),
-    ({"import": "MSE"}, ("MSE", "mean_squared_error"), "mse", "mse"),
-    ({"import": "MeanSquaredError"}, ("mean_squared_error", "MeanSquaredError"), "mse", "mse"),
+    ({"import": "AUC"}, ("auc", "AUC"), "auc", "binary_crossentropy"),
+    ({"import": "tensorflow.keras.metrics.AUC"}, ("auc",), "auc", "binary_crossentropy"),
+    ({"import": "AUC", "params": {"name": "area"}}, ("area", "auc", "AUC"), "area", "binary_crossentropy"),
+    ({"import": "tensorflow.keras.metrics.AUC", "params": {"name": "area"}}, ("area",), "area", "binary_crossentropy"),
+    ({"import": "acc"}, ("acc",), "acc", "categorical_crossentropy"),
+    ({"import": "BinaryAccuracy"}, ("binary_accuracy", "BinaryAccuracy"), "binary_accuracy", "binary_crossentropy"),
+    ({"import": "MSE"}, ("MSE", "mean_squared_error"), "MSE", "mse"),
+    ({"import": "MeanSquaredError"}, ("mean_squared_error", "MeanSquaredError"), "mean_squared_error", "mse"),
+    ({"import": "KLDivergence"}, ("kl_divergence", "kullback_leibler_divergence"), "kl_divergence", "mse"),
     ({"import": "mine.HitRate"}, ("hit_rate",), "hit_rate", "mse"),
 ]
 
@@ -222,7 +244,7 @@ def test_a_metrics_own_name_is_never_taken_by_another() -> None:
         for name in ("val_auc", "val_AUC"):
             config["services"]["best_checkpoint"] = {"monitor": name, "mode": "max"}
             watched.append(barrage.translate(config).native["metrics"]["monitor"])
-        assert watched == ["val/auroc", "val/AUC"]
+        assert watched == ["val/auc", "val/AUC"]
 
 
 def test_monitors_are_forced_to_validation_or_training() -> None:
@@ -265,7 +287,7 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("solver.optimizer", _adam() | {"import": "Lion"}, r"there are Adadelta, Adagrad, Adam, .*RMSprop, SGD"),
         ("solver.optimizer", _adam(params={"beta1": 0.9}), r"params\.beta1: unknown key; did you mean 'beta_1'"),
         ("solver.optimizer", _adam(params={"momentum": 0.9}), r"params\.momentum: unknown key"),
-        ("solver.optimizer", _adam() | {"learning_rate": {"import": "CosineDecay"}}, r"no such schedule.*Exponential"),
+        ("solver.optimizer", _adam() | {"learning_rate": {"import": "LinearDecay"}}, r"no such schedule.*Exponential"),
         ("solver.optimizer", _adam() | {"learning_rate": {"import": "ExponentialDecay"}}, r"decay_steps: is needed"),
         ("solver.optimizer", _adam(params={"decay": 0.1}) | {"learning_rate": DECAY}, r"decay beside a schedule"),
         ("solver", {"optimizer": _adam() | {"learning_rate": DECAY}, "learning_rate_reducer": REDUCER},
@@ -291,9 +313,12 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("model.outputs.0.loss", {"import": "tensorflow.keras.losses.mse"}, r"must be one of a class, as in Barrage"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"from_logits": True}}, r"from_logits: unknown key"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "sum"}}, r"the reduction sum is not"),
-        ("model.outputs.0.metrics", [{"import": "Recall"}], r"metrics\[0\]\.import: there is no such metric here"),
-        ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curve": "PR"}}], r"params\.curve: unknown key"),
-        ("model.outputs", _two("sparse_categorical_crossentropy"), r"class numbers as the target of one of several"),
+        ("model.outputs.0.metrics", [{"import": "Recal"}], r"metrics\[0\]\.import: there is no such metric here.*'recall'"),
+        ("model.outputs.0.metrics", [{"import": "dice"}], r"there are accuracy, .*; or name a class of yours, MODULE\.NAME"),
+        ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curv": "PR"}}], r"params\.curv: unknown key.*'curve'"),
+        ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curve": "RP"}}], r"metrics\[0\]\.params\.curve: must be"),
+        ("model.outputs.0.metrics", [{"import": "Recall", "params": {"thresholds": [0.1, 0.9]}}], r"thresholds: must be"),
+        ("model.outputs.0.metrics", [{"import": "PrecisionAtRecall"}], r"metrics\[0\]\.params\.recall: a value is needed"),
         ("model.outputs", _two("CategoricalCrossentropy", from_logits=True), r"an output of logits beside others"),
     ],
 )  # fmt: skip
@@ -311,13 +336,13 @@ def test_several_outputs_are_numbers_side_by_side_with_a_loss_each() -> None:
     assert (tree["task"]["kind"], tree["task"]["kinds"]) == ("regression", ["classification", "regression"])
     assert tree["arch"]["gives"] == ["softmax", "logits"]
     assert tree["metrics"] == {
-        "train": [], "final": [], "monitor": "val/kind_accuracy", "direction": "max", "while_training": True,
+        "train": [], "final": [], "monitor": "val/kind_acc", "direction": "max", "while_training": True,
     }  # fmt: skip
     assert tree["loss"]["parts"] == [
         {"name": "kind", "loss": "categorical_crossentropy", "kind": "classification", "weight": 0.5,
-         "label_smoothing": 0.1, "delta": 1.0, "metrics": ["accuracy"]},
+         "label_smoothing": 0.1, "delta": 1.0, "metrics": [{"import": "accuracy", "name": "acc"}]},
         {"name": "size", "loss": "mean_squared_error", "kind": "regression", "weight": 2.0,
-         "label_smoothing": 0.0, "delta": 1.0, "metrics": ["mae"]},
+         "label_smoothing": 0.0, "delta": 1.0, "metrics": [{"import": "mean_absolute_error", "name": "mae"}]},
     ]  # fmt: skip
     config["services"]["best_checkpoint"] = {"monitor": "val_acc", "mode": "max"}
     with pytest.raises(ConfigError, match=r"nothing computes this, got 'val_acc'; did you mean"):
@@ -330,6 +355,7 @@ def test_several_outputs_are_numbers_side_by_side_with_a_loss_each() -> None:
         ([{"import": "accuracy"}], "classification", "softmax"),
         ([{"import": "my.Share"}, {"import": "tf.keras.metrics.AUC"}], "classification", "softmax"),
         ([{"import": "BinaryAccuracy"}], "multilabel", "sigmoid"),
+        ([{"import": "Precision"}], "multilabel", "sigmoid"),
         ([{"import": "mae"}], "regression", "logits"),
         ([{"import": "my.Share"}], "regression", "logits"),
         ([], "regression", "logits"),
@@ -353,6 +379,32 @@ def test_metrics_optimizers_and_schedules_of_your_own() -> None:
     assert options(tree)["optimizer"] == options(tree)["lr_scheduler"] == "import_block"
     assert tree["optimizer"] == {"name": "my.Optimizer", "params": {"rho": 0.5}, "lr": 1.0}
     assert tree["lr_scheduler"] == {"name": "my.Schedule", "interval": "step", "params": {"first": 0.1}}
+
+
+def test_class_numbers_of_one_of_several_outputs() -> None:
+    tree = native("model.outputs", _two("sparse_categorical_crossentropy"))
+    assert tree["loss"]["parts"][0]["loss"] == "sparse_categorical_crossentropy"
+    assert tree["task"]["kinds"] == ["classification", "regression"]
+
+
+def test_where_a_metric_differs_the_report_says_how() -> None:
+    params = {"from_logits": True}
+    output = {"name": "y", "loss": {"import": "BinaryCrossentropy", "params": params}}
+    for metric, note in (
+        ({"import": "AUC"}, "of probabilities, where Keras takes the logits for them"),
+        ({"import": "tf.keras.metrics.AUC", "params": params}, ""),
+        ({"import": "categorical_accuracy"}, ""),
+    ):
+        found = barrage.translate(changed("model.outputs", [{**output, "metrics": [metric]}]))
+        (line,) = [line for line in found.report if line.key == "model.outputs[0].metrics[0]"]
+        assert (line.note, line.fate) == (note, "differs" if note else "same")
+
+
+def test_the_rate_may_be_watched_by_the_reducer_and_every_key_of_tensorboard_is_known() -> None:
+    tree = native("solver.learning_rate_reducer", {**REDUCER, "monitor": "lr"})
+    assert tree["lr_scheduler"]["watch"] == "lr"
+    board = {"write_grads": True, "batch_size": 32, "histogram_freq": 1, "embeddings_freq": 0, "update_freq": "epoch"}
+    assert options(native("services.tensorboard", board))["logging"] == "tensorboard"
 
 
 def test_every_problem_of_the_translation_is_listed_at_once() -> None:

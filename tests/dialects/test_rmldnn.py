@@ -208,6 +208,12 @@ def test_files_that_are_asked_for() -> None:
     assert {"callbacks": ["layer_files", "output_files"]} in tree["defaults"]
     assert tree["callbacks"] == {"checkpoints": {"folder": "ck", "interval": 5}, "outputs": {"folder": "out"}}
     assert "callbacks=[layer_files,output_files]" in recipe_file.as_overrides(tree, set())
+    half = native(data__test_output_path="out", data__hdf5_precision="half")
+    assert {"callbacks": "output_files_half"} in half["defaults"] and half["callbacks"] == {
+        "outputs": {"folder": "out"}
+    }
+    infer = native(num_epochs=0, data__test_output_path="out", data__hdf5_precision="half")
+    assert infer["mode"] == {"outputs": "out", "precision": "half"}
     drawn = native(debug=True, debug_interval=3)
     assert {"callbacks": "graph_file"} in drawn["defaults"] and drawn["callbacks"]["graph"] == {"file": "network.dot"}
 
@@ -246,10 +252,14 @@ def test_files_that_are_asked_for() -> None:
          r"Hessian needs a network without dropout"),
         ({"loss": {"function": "NLL", "gamma": 2}}, r"loss\.gamma: unknown key"),
         ({"loss": {"function": "NLL", "weight": [1, 2]}}, r"loss\.weight: the network has 3 outputs, got \[1\.0, 2\.0\]"),
-        ({"loss": {"function": "Dice"}}, r"Dice, which compares images with images, is not available"),
+        ({"loss": {"function": "Dice"}}, r"Dice compares maps with masks, targets are labels; use NLL"),
         ({"loss": {"function": "Burgers_PDE"}}, r"Burgers_pde solves an equation, for which there are no labels"),
         ({"loss": {"function": "BCE"}}, r"BCE takes probabilities, the network ends in log_softmax"),
         ({"loss": {"function": "Focal", "source": "sigmoid"}}, r"loss\.source: the network ends in log_softmax"),
+        ({"loss": {"function": "Wasserstein"}}, r"a loss of generative networks \(--app=gan\), is not available"),
+        ({"loss": {"function": "YOLOv3"}}, r"a loss of object detection \(--app=obj\), is not available"),
+        ({"layers": None, "checkpoints": {"load": "resnet50"}},
+         r"neural_network\.checkpoints\.load: a SavedModel of TensorFlow, which has its own network, cannot be read"),
         ({"layers": "missing.json"}, r"neural_network\.layers: there is no such file, got 'missing\.json'"),
         ({"layers": 3}, r"neural_network\.layers: must be a list"),
     ],
@@ -271,6 +281,17 @@ def test_every_problem_at_once_and_unknown_keys_pass_when_asked() -> None:
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="extra: unknown key"):
         rmldnn.translate({**config(), "extra": 1})
+
+
+def test_a_regularizer_of_a_layer_is_a_lint_and_source_goes_with_every_loss() -> None:
+    layers = net("log_softmax", 3)
+    layers[-1]["config"]["kernel_regularizer"] = {"class_name": "L2", "config": {"l2": 0.0005}}
+    (line,) = [line for line in translated(layers=layers).of_fate("lint") if line.key == "layers"]
+    assert line.note.startswith("1 layer has a regularizer, which adds nothing to the loss here")
+    assert not [line for line in translated().of_fate("lint") if line.key == "layers"]
+    for function, end in (("NLL", "log_softmax"), ("MSE", "softmax"), ("BCE", "sigmoid")):
+        found = translated(layers=net(end), loss={"function": function, "source": end})
+        assert [line.fate for line in found.report if line.key == "loss.source"] == ["ignored"]
 
 
 def test_a_slip_in_the_json_has_its_line_and_column(tmp_path: Path) -> None:

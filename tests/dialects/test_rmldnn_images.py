@@ -105,6 +105,17 @@ def test_arrays() -> None:
     }  # fmt: skip
 
 
+def test_targets_that_a_transform_makes_grey_have_one_channel() -> None:
+    found = translated(layers=net("sigmoid", 1), transforms=[{"convert_color": "BGR2GRAY"}, {"resize": [8, 8]}])
+    assert (found.native["task"]["channels"], found.native["task"]["target_channels"]) == (3, 1)
+    (grey,) = [step for step in steps(found) if step.get("code") == "BGR2GRAY"]
+    assert grey["on"] == "images"
+    # A colour image from a grey one: both are of one folder.
+    other = translated(target_path="x", test_target_path="v", input_grayscale=True)
+    assert (other.native["task"]["channels"], other.native["task"]["target_channels"]) == (1, 3)
+    assert other.native["task"]["train_targets"] == other.native["task"]["train"] == "x"
+
+
 def test_images_without_targets_are_predicted_only() -> None:
     given = {"input_path": None, "target_path": None, "test_target_path": None, "target_type": None}
     found = translated(sections={"loss": None, "optimizer": None}, **given)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,6 +141,9 @@ def test_convert_prints_the_native_form(iris: Path, capsys: pytest.CaptureFixtur
 
 
 def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
+    sure = {"import": "tensorflow.keras.metrics.Precision", "params": {"thresholds": [0.6], "name": "sure"}}
+    output = {**IRIS["model"]["outputs"][0], "metrics": [{"import": "accuracy"}, {"import": "AUC"}, sure]}
+    edited(iris, "model", outputs=[output])
     assert main(["train", "recipe=config.json", *TRAIN, "sys.artifact_dir=out"]) == 0
     there = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
     assert {
@@ -150,7 +154,7 @@ def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "out/config.json").read_text())
     assert saved["solver"]["epochs"] == 12 and saved["services"]["validation_early_stopping"]["patience"] == 10
     report = pd.read_csv(tmp_path / "out/training_report.csv")
-    columns = ["epoch", "accuracy", "loss", "lr", "val_accuracy", "val_loss"]
+    columns = ["epoch", "accuracy", "auc", "loss", "lr", "sure", "val_accuracy", "val_auc", "val_loss", "val_sure"]
     assert list(report.columns) == columns and report.epoch[0] == 0
     assert len(list((tmp_path / "out/resume_checkpoints").iterdir())) == len(report)
 
@@ -164,13 +168,18 @@ def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
     accuracy = float(np.mean([score["best"] for score in scores] == truth))
     assert accuracy >= 0.9
     assert accuracy == pytest.approx(report["val_accuracy"].max())
+    best = report.loc[report["val_accuracy"].idxmax()]
+    for metric, column in ((keras.metrics.AUC(), "val_auc"), (keras.metrics.Precision(thresholds=0.6), "val_sure")):
+        metric.update_state(np.eye(3)[truth], np.array([score["y"] for score in scores]))
+        assert best[column] == pytest.approx(float(metric.result()), abs=1e-6)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
 def test_two_inputs_and_two_outputs_with_weights_and_counts(iris: Path, tmp_path: Path, weighted: bool) -> None:
     params: dict[str, Any] = {
         "inputs": {"sepal": ["a", "b"], "petal": ["c"]},
-        "outputs": {"kind": ["y0", "y1", "y2"], "width": ["d"]},
+        # A class number, or one-hot.
+        "outputs": {"kind": "label" if weighted else ["y0", "y1", "y2"], "width": ["d"]},
     }
     if weighted:
         params["sample_weights"] = {"kind": "weight", "width": "count"}
@@ -181,9 +190,9 @@ def test_two_inputs_and_two_outputs_with_weights_and_counts(iris: Path, tmp_path
         "outputs": [
             {
                 "name": "kind",
-                "loss": {"import": "categorical_crossentropy"},
+                "loss": {"import": "sparse_categorical_crossentropy" if weighted else "categorical_crossentropy"},
                 "loss_weight": 1.0,
-                "metrics": [{"import": "accuracy"}],
+                "metrics": [{"import": "accuracy"}, {"import": "AUC"}],
             },
             {"name": "width", "loss": {"import": "mse"}, "loss_weight": 2.0, "metrics": [{"import": "mae"}]},
         ],
@@ -196,7 +205,7 @@ def test_two_inputs_and_two_outputs_with_weights_and_counts(iris: Path, tmp_path
     )
     report = pd.read_csv(tmp_path / "out/training_report.csv")
     for part in ("", "val_"):
-        names = ("kind_accuracy", "kind_loss", "width_loss", "width_mae", "loss")
+        names = ("kind_accuracy", "kind_auc", "kind_loss", "width_loss", "width_mae", "loss")
         assert {part + name for name in names} <= set(report)
         total = report[f"{part}kind_loss"] + 2 * report[f"{part}width_loss"]
         assert report[f"{part}loss"].to_numpy() == pytest.approx(total.to_numpy(), rel=1e-4)

@@ -129,10 +129,13 @@ def test_what_is_wrong_with_new_arrays(fields: np.ndarray[Any, Any], capsys: pyt
     wrong = {
         "odd.npz": "odd.npz:a: has values that are no numbers (NaN or infinite); replace them\nodd.npz:b: has 3 channels, "
         "the samples of",
-        "large.npy": "t takes images of 12 x 10, these are 16 x 14, got 16; give it images of its own size",
         "gone.npy": "mode.source: there is no such file",
         "text.txt": "mode.source: holds no NumPy or HDF5 file",
     }
+    # Convolutions take arrays of any size, whatever the file of the network says.
+    assert main(["predict", "proj=t", "mode.source=large.npy"]) == 0
+    (file,) = Path("results/t/reports/predictions").glob("*large*/*.npy")
+    assert np.load(file).shape[-2:] == (16, 14)
     for name, sentence in wrong.items():
         capsys.readouterr()
         assert main(["predict", "proj=t", f"mode.source={name}"]) == 2

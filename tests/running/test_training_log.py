@@ -12,9 +12,15 @@ BATCHES = [BatchRow(1, 1, 0.25, 0.7028, 0.5123), BatchRow(1, 2, 1.5, 0.5, 2.0)]
 
 def test_the_tables_begin_with_the_epoch_and_end_with_the_accuracy() -> None:
     assert training_log.tables("logs/out.v2.txt") == (Path("logs/out.v2_train.txt"), Path("logs/out.v2_test.txt"))
-    assert training_log.batch_table(BATCHES) == "1 1 0.250 0.7028 0.5123\n1 2 1.500 0.5 2\n"
+    assert training_log.batch_table(BATCHES) == "1 1 0.250 0.702800 0.512300\n1 2 1.500 0.500000 2.000000\n"
     text = training_log.epoch_table([EpochRow(1, 0.5, 0.9, 0.75), EpochRow(2, 1.0, 0.5, 0.875)])
     # How rml_optuna.py reads it.
     numbers = [line.split() for line in text.splitlines()]
     assert [(int(line[0]), float(line[-1])) for line in numbers] == [(1, 0.75), (2, 0.875)]
     assert training_log.epoch_table([EpochRow(1, 0.5, None, None)]) == "1 0.500\n"
+
+
+def test_small_and_negative_numbers_are_in_fixed_notation() -> None:
+    # A reader that looks for digits and a point takes 4.7e-05 for 5.
+    table = training_log.epoch_table([EpochRow(1, 0.5, 4.7e-05, 2.5e-05), EpochRow(2, 0.5, 123456789.0, -3.25)])
+    assert table == "1 0.500 0.000047 0.000025\n2 0.500 123456789.000000 -3.250000\n"

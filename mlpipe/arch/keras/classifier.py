@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.arch.keras import graph as keras_graph
 from mlpipe.arch.keras.graph import Graph, Step
 from mlpipe.arch.keras.layers.shapes import Activate, Softmax
+from mlpipe.arch.keras.parsing import Description
 from mlpipe.errors import ConfigError, listing, problem
 
 # Activations at the end that turn logits into probabilities.
@@ -158,6 +160,32 @@ def only_input(
         wrong, fix = f"{takes} {len(graph_inputs)} inputs, {what} is one", "use a network with one input"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     return next(iter(graph_inputs.values()))
+
+
+def of_size(described: Description, given: tuple[int, ...], *, always_affine: bool = False) -> Description:
+    """The network with another spatial size than its file's where that changes no weight, as in a convolutional network.
+
+    Args:
+        described: The network.
+        given: What goes in: the spatial sizes and the channels.
+        always_affine: As for `mlpipe.arch.keras.graph.build`.
+
+    Returns:
+        The network as it is where it takes such inputs anyway, where weights depend on the size, or where there are more
+        inputs than one.
+    """
+    name, shape = next(iter(described.shapes.items()), ("", None))
+    if len(described.shapes) != 1 or shape is None or len(shape) != len(given) or shape[-1] not in (None, given[-1]):
+        return described
+    if all(size in (None, own) for size, own in zip(shape, given, strict=True)):
+        return described
+    other = replace(described, shapes={name: given})
+    try:
+        graphs = [keras_graph.build(one, [given], always_affine=always_affine) for one in (described, other)]
+    except ConfigError:
+        return described
+    first, second = ({name: tensor.shape for name, tensor in one.state_dict().items()} for one in graphs)
+    return other if first == second else described
 
 
 def check_input(

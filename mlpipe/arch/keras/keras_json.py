@@ -16,7 +16,7 @@ from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.keras import graph as keras_graph
 from mlpipe.arch.keras import parsing
 from mlpipe.arch.keras import weights as keras_weights
-from mlpipe.arch.keras.classifier import KerasClassifier, check_input, classifier
+from mlpipe.arch.keras.classifier import KerasClassifier, check_input, classifier, of_size
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.arch.keras.layers.norms import BatchNorm
 from mlpipe.arch.keras.segmenter import KerasSegmenter, segmenter, takes_rows
@@ -75,8 +75,9 @@ def keras_json(
     described = parsing.describe(content)
     # What gives maps of any height may also take rows without a height.
     is_row = any(head.any_height for head in heads.values()) and takes_rows(described.shapes, pixels)
-    check_input(described.shapes, pixels, name or described.name, is_row=is_row)
     given = (*pixels.sides, pixels.channels)[int(is_row) :]
+    described = of_size(described, given, always_affine=always_affine)
+    check_input(described.shapes, pixels, name or described.name, is_row=is_row)
     graph = keras_graph.build(described, [given], always_affine=always_affine)
     path = Path(weights).expanduser() if weights is not None else None
     state, origin = (None, ((), ())) if path is None else before_heads(graph, path, weights_by_layer)

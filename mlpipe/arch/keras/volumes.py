@@ -9,7 +9,7 @@ from typing import Any
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras import graph as keras_graph
 from mlpipe.arch.keras import keras_json, parsing
-from mlpipe.arch.keras.classifier import only_input
+from mlpipe.arch.keras.classifier import of_size, only_input
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.errors import ConfigError, listing, problem
 
@@ -34,9 +34,10 @@ def network(params: Mapping[str, Any], channels: int, sizes: tuple[int, ...]) ->
     """
     content = params["layers"]
     described = parsing.describe(parsing.decoded(content, "arch.file") if isinstance(content, str) else content)
-    given = (*sizes, channels)
+    given, always_affine = (*sizes, channels), bool(params.get("always_affine", False))
+    described = of_size(described, given, always_affine=always_affine)
     _check_input(described.shapes, given)
-    graph = keras_graph.build(described, [given], always_affine=bool(params.get("always_affine", False)))
+    graph = keras_graph.build(described, [given], always_affine=always_affine)
     found = [graph.shapes[number] for number in graph.outputs]
     if len(found) != 1 or found[0][:-1] != sizes:
         shapes = listing([list(shape) for shape in found])

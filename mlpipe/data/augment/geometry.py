@@ -127,8 +127,8 @@ def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
 
 def _trimmed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
     rows, columns = image.shape[:2]
-    top, bottom = (int(draw * most * rows / 2) for draw in draws[:2])
-    left, right = (int(draw * most * columns / 2) for draw in draws[2:])
+    top, bottom = (_off(draw, most, rows) for draw in draws[:2])
+    left, right = (_off(draw, most, columns) for draw in draws[2:])
     return image[top : rows - bottom, left : columns - right]
 
 
@@ -143,8 +143,13 @@ def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
 
 def _zoomed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
     rows, columns = image.shape[:2]
-    top, left = (int(draws[0] * most * side / 2) for side in (rows, columns))
+    top, left = (_off(draws[0], most, side) for side in (rows, columns))
     return resized(image[top : rows - top, left : columns - left], columns, rows, exact)
+
+
+def _off(draw: float, most: float, side: int) -> int:
+    """The nearest whole number of pixels to cut off one end of a side, so that small images are cut too."""
+    return min(round(draw * most * side / 2), (side - 1) // 2)
 
 
 def rotate(*, degrees: float) -> Step:

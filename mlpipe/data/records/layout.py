@@ -28,6 +28,7 @@ class Output:
         form: Whether y is one-hot, a class number, or values.
         kind: What is predicted.
         numbers: The class number of each class, where y is one; empty: they are 0, 1, 2, ...
+        classes: How many classes an output of several has whose y is a class number; its target is one-hot.
     """
 
     name: str
@@ -35,11 +36,12 @@ class Output:
     form: Form
     kind: str
     numbers: tuple[int, ...] = ()
+    classes: int | None = None
 
     @property
     def width(self) -> int:
-        """The number of values in y."""
-        return math.prod(self.shape)
+        """The number of values in a target."""
+        return self.classes or math.prod(self.shape)
 
     def values(self, y: Mapping[str, Any], where: str) -> npt.NDArray[np.float64]:
         """Its y as numbers that fit its kind, shape (width,).
@@ -76,8 +78,22 @@ class Output:
 
     def as_plain(self) -> dict[str, Any]:
         """For JSON; class numbers only where they are not 0, 1, 2, ..."""
-        numbers = {"numbers": list(self.numbers)} if self.numbers else {}
+        numbers: dict[str, Any] = {"numbers": list(self.numbers)} if self.numbers else {}
+        numbers |= {} if self.classes is None else {"classes": self.classes}
         return {"name": self.name, "shape": list(self.shape), "form": self.form, "kind": self.kind, **numbers}
+
+    def target(self, values: npt.NDArray[np.float64], where: str) -> npt.NDArray[np.float64]:
+        """What an output of several is to give for its y, shape (width,).
+
+        Raises:
+            DataError: When it is a class number beyond the classes.
+        """
+        if self.classes is None:
+            return values
+        if values[0] >= self.classes:
+            wrong = f"its y of {self.name} is a class number beyond the {self.classes} classes"
+            raise DataError(problem(where, wrong, got=int(values[0]), fix="count from 0, or give task.outputs"))
+        return np.asarray(np.eye(self.classes)[int(values[0])], np.float64)
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,17 @@ class Layout:
         if self.is_single and kind_data.of(self.outputs[0].kind).IS_CLASS_NUMBER:
             output = self.outputs[0]
             return int(found[0].argmax()) if output.form == "one_hot" else output.place(int(found[0][0]), where)
-        return tuple(np.concatenate(found).tolist())
+        pairs = zip(self.outputs, found, strict=True)
+        return tuple(np.concatenate([output.target(values, where) for output, values in pairs]).tolist())
+
+    def with_classes(self, classes: Mapping[str, int]) -> Layout:
+        """The layout where outputs of several, by name, whose y are class numbers have so many classes."""
+        return replace(self, outputs=tuple(replace(one, classes=classes.get(one.name)) for one in self.outputs))
+
+    @property
+    def of_class_numbers(self) -> list[str]:
+        """The outputs of several whose y are class numbers, so that records must say how many classes there are."""
+        return [] if self.is_single else [one.name for one in self.outputs if one.form == "number"]
 
     def counted(self, numbers: Sequence[int]) -> Layout:
         """The layout where these class numbers, in this order, are the classes."""
@@ -180,7 +206,7 @@ class Layout:
                 values = np.zeros(output.width, np.float32)
                 values[int(flat[0])] = 1
             elif output.form == "number":
-                number = int(flat[begin])
+                number = int(flat[begin]) if output.classes is None else int(values.argmax())
                 values = np.array([output.numbers[number] if output.numbers else number], np.int64)
             y[output.name] = values.reshape(output.shape)
             begin += output.width
@@ -200,7 +226,14 @@ class Layout:
         """The layout that `as_plain` described."""
         inputs = tuple((str(name), _sizes(shape)) for name, shape in plain["inputs"])
         outputs = tuple(
-            Output(str(one["name"]), _sizes(one["shape"]), one["form"], one["kind"], _sizes(one.get("numbers", ())))
+            Output(
+                str(one["name"]),
+                _sizes(one["shape"]),
+                one["form"],
+                one["kind"],
+                _sizes(one.get("numbers", ())),
+                one.get("classes"),
+            )
             for one in plain["outputs"]
         )
         return Layout(inputs, outputs, bool(plain["weighted"]))
@@ -235,9 +268,6 @@ def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) 
         form: Form = "values"
         if kind_data.of(kind).IS_CLASS_NUMBER:
             form = "one_hot" if math.prod(shape) > 1 else "number"
-        if form == "number" and len(outputs) > 1:
-            fix = "give one-hot targets where there are several outputs"
-            raise DataError(problem(where, f"the y of {name} is a class number", got=parts[1][name], fix=fix))
         made.append(Output(name, shape, form, kind))
     return Layout(inputs, tuple(made), len(parts) == 3)
 

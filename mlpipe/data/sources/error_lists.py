@@ -28,7 +28,7 @@ class ManyFaults(DataError):
         shown: list[str] = []
         for kind in self.kinds:
             more = len(kind) - most
-            shown += [*kind[:most], *([f"and {more} more such cells"] if more > 0 else [])]
+            shown += [*kind[:most], *([f"and {more} more like these"] if more > 0 else [])]
         super().__init__(shown)
 
 

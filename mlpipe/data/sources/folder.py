@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 
 from mlpipe.data import archives, task
 from mlpipe.data.archives import opened
+from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.class_folders import class_notes, class_problems, folder_notes, labelled_files
 from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.source import finished
 from mlpipe.data.task import NO_TARGET, Row, Task
-from mlpipe.errors import DataError, counted
+from mlpipe.errors import counted
 
 
 def folder(
@@ -56,8 +57,7 @@ def folder(
     base = opened(root, data_dir, "task.root")
     found = labelled_files(base)
     classes = sorted({label for part, label, _ in found if part == "train"})
-    if wrong := class_problems(base, found, classes):
-        raise DataError(wrong)
+    raise_some(class_problems(base, found, classes))
     paths, parts = [file for _, _, file in found], [part for part, _, _ in found]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, base))
     pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))

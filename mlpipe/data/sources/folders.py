@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from mlpipe.data import task, visible_files
 from mlpipe.data.archives import opened
+from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.class_folders import class_notes, class_of, images_in, unshared_classes
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
@@ -70,8 +71,7 @@ def folders(
             for file in images_in(base, f"task.{part}", strict)
         ]
     names = plain_all(classes) or sorted({label for part, label, _ in found if part == given[0][0]} - {""})
-    if wrong := unshared_classes(found, names) if labelled else []:
-        raise DataError(wrong)
+    raise_some(unshared_classes(found, names) if labelled else [])
     paths = [file for _, _, file in found]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, Path(source[given[0][0]])))
     pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))

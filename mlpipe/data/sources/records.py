@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,7 +85,8 @@ def records_of(
         for index in range(len(found)):
             where = f"record {index} of task.{part[0]}"
             data_record = called(where, found.plain, index)
-            layout = layout or record_layout.of(data_record, heads, where)
+            if layout is None:
+                layout = _with_classes(record_layout.of(data_record, heads, where), sets, outputs)
             rows += _rows(
                 part[1], index, data_record, layout, where, found, sample_count if part[0] == "train" else None
             )
@@ -105,6 +107,24 @@ def records_of(
     labels = _labels(layout, width) if not layout.outputs[0].numbers else [str(number) for number in numbers]
     made = task.make(title, labels, rows, kind=kind, channels=1, dtype="float32", source=source)
     return finished(made, allow_overlap)
+
+
+def _with_classes(layout: Layout, sets: Sequence[RecordSet], outputs: int | None) -> Layout:
+    """The layout with as many classes as the class numbers of several outputs need, or as `task.outputs` leaves for one."""
+    names = layout.of_class_numbers
+    highest = dict.fromkeys(names, 0)
+    for part, found in zip(PARTS, sets, strict=True) if names else ():
+        for index in range(len(found)):
+            where = f"record {index} of task.{part[0]}"
+            y = called(where, found.plain, index)[1]
+            for one in layout.outputs:
+                if one.name in names:
+                    highest[one.name] = max(highest[one.name], int(one.values(y, where)[0]))
+    classes = {name: number + 1 for name, number in highest.items()}
+    if outputs is not None and len(names) == 1:
+        others = sum(one.width for one in layout.outputs if one.name not in names)
+        classes[names[0]] = max(classes[names[0]], outputs - others)
+    return layout.with_classes(classes) if names else layout
 
 
 def _rows(

@@ -73,6 +73,8 @@ class Assembly:
         self._path, self._grids, self._stack = path, grids, stack
         self._dtype = np.dtype(np.float16 if precision == "half" else np.float32)
         self._layout, self._written = layout, 0
+        # How many predicted values are NaN or infinite, as far as they are written.
+        self.odd = 0
         self._missing = [len(grid) for grid in grids]
         self._stored: list[Floats] = []
         self._sums: list[Floats] = []
@@ -146,6 +148,7 @@ class Assembly:
     def _write(self, which: int, first: int, predictions: npt.NDArray[np.float32]) -> None:
         sums, grid = self._sums[which], self._grids[which]
         joined = np.moveaxis(sums, -1, 0) if self._layout == "channels_last" else sums
+        self.odd += predictions.size - int(np.count_nonzero(np.isfinite(predictions)))
         for number, prediction in enumerate(predictions):
             try:
                 slices.put(joined, grid, first + number, prediction)

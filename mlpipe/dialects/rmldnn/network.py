@@ -29,6 +29,7 @@ class Network:
         name: The network's name; empty: it has none.
         maps: Whether it gives maps, a number for each pixel and output.
         axes: How many spatial axes samples have; 2 where nothing says it.
+        regularized: How many layers have a regularizer.
     """
 
     end: str = "linear"
@@ -37,6 +38,7 @@ class Network:
     name: str = ""
     maps: bool = False
     axes: int = 2
+    regularized: int = 0
 
 
 def look(layers: Any) -> Network:
@@ -61,7 +63,15 @@ def look(layers: Any) -> Network:
         if units is not None or str(layer.get("class_name")) not in _PASSING:
             break
     known = units if isinstance(units, int) else None
-    return Network(end, known, drops, name, maps and known is not None, _axes_of(found))
+    regularized = sum(_is_regularized(layer) for layer in found)
+    return Network(end, known, drops, name, maps and known is not None, _axes_of(found), regularized)
+
+
+def _is_regularized(layer: Mapping[str, Any]) -> bool:
+    config = layer.get("config")
+    return isinstance(config, Mapping) and any(
+        str(key).endswith("_regularizer") and value is not None for key, value in config.items()
+    )
 
 
 def _axes_of(layers: list[Mapping[str, Any]]) -> int:
@@ -91,6 +101,9 @@ def _content(layers: Any) -> Any:
     if not isinstance(layers, str):
         return layers
     path = Path(layers).expanduser()
+    if (path / "saved_model.pb").is_file():
+        fix = "write its layers with model.to_json(), and its weights with model.save_weights('weights.h5')"
+        raise ConfigError(problem(_KEY, "is a SavedModel of TensorFlow, which cannot be read", got=layers, fix=fix))
     if not path.is_file():
         raise ConfigError(no_such_file(_KEY, path, got=layers, otherwise="name a JSON file, as seen from this folder"))
     try:

@@ -44,9 +44,9 @@ SCHEDULES: dict[str, Block] = {
 _SOURCE: dict[str, Rule] = {"source": word("sigmoid", "softmax", "log_softmax")}
 _OVERLAP: dict[str, Rule] = {**_SOURCE, "eps": _POSITIVE, "weight": many(_SHARE, least=1)}
 LOSSES: dict[str, dict[str, Rule]] = {
-    "nll": {"weight": many(_SHARE, least=1), "ignore_index": whole(-100)},
+    "nll": {**_SOURCE, "weight": many(_SHARE, least=1), "ignore_index": whole(-100)},
     "bce": _SOURCE,
-    "mse": {},
+    "mse": _SOURCE,
     "Dice": _OVERLAP,
     "Jaccard": _OVERLAP,
     "Focal": {**_SOURCE, "gamma": _SHARE, "alpha": anything, "weight": many(_SHARE, least=1)},

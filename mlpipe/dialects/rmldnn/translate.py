@@ -12,7 +12,7 @@ from mlpipe.dialects.rmldnn.sections.data import translate_data
 from mlpipe.dialects.rmldnn.sections.training import translate_loss, translate_optimizer
 from mlpipe.dialects.rmldnn.state import State
 from mlpipe.dialects.translation import Translation
-from mlpipe.errors import ConfigError
+from mlpipe.errors import ConfigError, counted, problem
 
 
 def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translation:
@@ -26,11 +26,17 @@ def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translatio
         ConfigError: With a sentence for every problem: first of the keys and values by themselves, where there are none,
             for everything else.
     """
+    inside = source.get("neural_network")
+    saved = inside.get("checkpoints") if isinstance(inside, Mapping) and "layers" not in inside else None
+    if isinstance(saved, Mapping) and "load" in saved:
+        fix = "add layers, what model.to_json() writes, and load weights that model.save_weights('weights.h5') writes"
+        wrong = "a SavedModel of TensorFlow, which has its own network, cannot be read"
+        raise ConfigError(problem("neural_network.checkpoints.load", wrong, got=saved["load"], fix=fix))
     found, passed = schema.problems(source, lenient=lenient)
     if found:
         raise ConfigError(found)
-    inside = source["neural_network"]
-    state = State(inside, network.look(inside["layers"]))
+    content = source["neural_network"]
+    state = State(content, network.look(content["layers"]))
     for sentence in passed:
         key, _, rest = sentence.partition(": ")
         state.say(key, "lint", note=f"{rest} (not used)")
@@ -56,6 +62,12 @@ def _network(state: State) -> None:
         state.same("layers", "arch.layers", json.dumps(layers, separators=(",", ":")))
         state.set("arch.name", state.network.name or "Unknown")
     state.set("arch.always_affine", True)
+    if state.network.regularized:
+        many = counted(state.network.regularized, "layer has a regularizer", "layers have a regularizer")
+        note = (
+            f"{many}, which adds nothing to the loss here; an optimizer's weight_decay of twice an L2 has its gradient"
+        )
+        state.say("layers", "lint", note=note)
     load = state.section("checkpoints").get("load")
     if load is not None:
         state.same("checkpoints.load", "arch.weights", load)
@@ -109,8 +121,15 @@ def _files(state: State) -> None:
         state.same("checkpoints.interval", "callbacks.checkpoints.interval", int(saving.get("interval", 1)))
     output = state.section("data").get("test_output_path")
     if output is not None and state.evaluates:
+        precision = state.section("data").get("hdf5_precision", "single").lower()
         if state.trains:
-            chosen.append("output_files")
+            chosen.append("output_files" if precision == "single" else "output_files_half")
+        elif precision != "single":
+            state.set("mode.precision", precision)
+        if "hdf5_precision" in state.section("data"):
+            state.say(
+                "data.hdf5_precision", "same", "callbacks.outputs.precision" if state.trains else "mode.precision"
+            )
         place = "callbacks.outputs.folder" if state.trains else "mode.outputs"
         state.same("data.test_output_path", place, output)
     if state.trains and {"slicers", "hdf5_outfile"} <= set(state.section("data")):

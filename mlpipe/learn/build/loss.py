@@ -54,7 +54,7 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
     Raises:
         ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
     """
-    loss = _built(recipe.loss, labels_of(task, rows))
+    loss = built(recipe.loss, labels_of(task, rows))
     if not isinstance(loss, nn.Module):
         fix = "give one, or name a function of outputs and targets"
         raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__, fix=fix))
@@ -94,7 +94,16 @@ def try_own(recipe: Recipe, loss: Loss, outputs: Tensor, target: Tensor, weight:
         raise ConfigError(problem("loss", f"{name} gives nothing to learn from", got=got, fix=fix))
 
 
-def _built(loss: Component, labels: Labels) -> Any:
+def built(loss: Component, labels: Labels) -> Any:
+    """What a loss's component makes for the facts of training rows; or a function of the user's own that is a loss itself.
+
+    Args:
+        loss: The component.
+        labels: The facts.
+
+    Raises:
+        ConfigError: When it does not fit them.
+    """
     if not loss.is_users:
         return loss.build(labels)
     function = loss.load()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,18 +23,20 @@ from mlpipe.learn.machine import device_group
 from mlpipe.learn.module import FoldModule
 from mlpipe.learn.monitoring import Direction
 from mlpipe.runs.sinks import Predicted, Sink, hdf5
+from mlpipe.runs.sinks.hdf5 import Precision
 
 Array = npt.NDArray[Any]
 
 
-def opened(folder: Path, epoch: int) -> AbstractContextManager[Sink]:
+def opened(folder: Path, epoch: int, precision: Precision = "single") -> AbstractContextManager[Sink]:
     """A sink of `output_EPOCH.h5`, which is there when all went well.
 
     Args:
         folder: Where to; it is made.
         epoch: Counted from 1.
+        precision: Numbers of 32 or 16 bit.
     """
-    return hdf5.opened(path_of(folder, epoch), PARTS)
+    return hdf5.opened(path_of(folder, epoch), PARTS, precision)
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -65,10 +67,11 @@ class OutputFiles(Callback):
 
     Args:
         folder: Where to.
+        precision: Numbers of 32 or 16 bit.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, precision: Precision = "single") -> None:
+        self._folder, self._precision = folder, precision
         self._open, self._done = ExitStack(), 0
         self._sink: Sink | None = None
         self._rounds: device_group.Rounds | None = None
@@ -80,7 +83,7 @@ class OutputFiles(Callback):
             return
         self._rounds, self._done = device_group.rounds(trainer), 0
         if trainer.is_global_zero:
-            self._sink = self._open.enter_context(opened(self._folder, trainer.current_epoch + 1))
+            self._sink = self._open.enter_context(opened(self._folder, trainer.current_epoch + 1, self._precision))
 
     def on_validation_batch_end(
         self,
@@ -120,7 +123,7 @@ class OutputFiles(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         given = Predicted(data.val_ids, pl_module.val_logits)  # type: ignore[arg-type]
-        with opened(self._folder, trainer.current_epoch + 1) as sink:
+        with opened(self._folder, trainer.current_epoch + 1, self._precision) as sink:
             sink.add(as_in_file(_network(pl_module), given))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -137,12 +140,15 @@ def _network(module: pl.LightningModule) -> nn.Module:
     return network
 
 
-def every_epoch(monitor: str, direction: Direction, *, folder: str = "outputs") -> Callback:
+def every_epoch(
+    monitor: str, direction: Direction, *, folder: str = "outputs", precision: Literal["single", "half"] = "single"
+) -> Callback:
     """Write what the network gives for each validation image after every epoch.
 
     Args:
         monitor: Not used.
         direction: Not used.
         folder: Where to; it is made.
+        precision: Numbers of the files: single (32 bit) or half (16 bit).
     """
-    return OutputFiles(Path(folder).expanduser().absolute())
+    return OutputFiles(Path(folder).expanduser().absolute(), precision)

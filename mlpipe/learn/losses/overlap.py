@@ -75,6 +75,35 @@ def jaccard(
     )
 
 
+def overlap(
+    labels: Labels,
+    *,
+    of: Literal["dice", "jaccard"] = "dice",
+    eps: Annotated[float, "> 0"] = 1.0,
+    class_weights: ClassWeights = None,
+) -> nn.Module:
+    """1 - the overlap with `eps` added to the denominator alone, over a batch's pixels and the mean over all classes.
+
+    Args:
+        labels: What is known of the training images.
+        of: `dice` or `jaccard`.
+        eps: What is added to the denominator.
+        class_weights: As for `ce`, in the mean over classes.
+    """
+    refuse_unless(_has_masks, "overlap", labels)
+    return PixelOverlap(of, over="all", eps=eps, adds_eps=True, weight=weights(labels, class_weights))
+
+
+def pixel_mse(labels: Labels) -> nn.Module:
+    """The mean squared difference of each pixel's probabilities and its class as 0 or 1 (Brier 1950).
+
+    Args:
+        labels: What is known of the training images.
+    """
+    refuse_unless(_has_masks, "pixel_mse", labels)
+    return PixelSquares()
+
+
 def lovasz(labels: Labels, *, per_image: bool = False, hinge: bool = False) -> nn.Module:
     """The Lovász extension of the Jaccard loss (Berman et al. 2018), over softmax or as a hinge.
 
@@ -123,6 +152,17 @@ def jaccard_of(shared: Tensor, total: Tensor, smooth: float, eps: float = 1e-7) 
     return (shared + smooth) / (total - shared + smooth).clamp(min=eps)
 
 
+class PixelSquares(nn.Module):
+    """The squared distance of probabilities to classes, the mean over known pixels and classes."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of a batch; zero where no pixel counts."""
+        known = (target != IGNORED)[:, None].expand_as(logits)
+        true = F.one_hot(torch.where(target != IGNORED, target, 0), logits.shape[1]).movedim(-1, 1)
+        squares = (logits.float().softmax(1) - true) ** 2
+        return weighted_mean((squares * known).sum(), known.float().sum())
+
+
 class PixelOverlap(nn.Module):
     """1 - the overlap of each class's probabilities with its pixels, the mean over classes.
 
@@ -137,6 +177,7 @@ class PixelOverlap(nn.Module):
         over: The mean over the classes that the sums have pixels of, or over all: a class without any then asks for
             probabilities of zero.
         eps: What a denominator is at least.
+        adds_eps: Add `eps` to the denominator in place of that.
         weight: The weight of each class in the mean, shape (classes,); None: all the same.
     """
 
@@ -149,13 +190,14 @@ class PixelOverlap(nn.Module):
         square: bool = False,
         over: Over = "present",
         eps: float = 1e-7,
+        adds_eps: bool = False,
         weight: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.weight: Tensor | None
         self._name, self._smooth, self._square, self._over, self._eps = name, smooth, square, over, eps
-        self._per_image = per_image
+        self._per_image, self._adds_eps = per_image, adds_eps
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch; zero where no pixel counts."""
@@ -167,7 +209,8 @@ class PixelOverlap(nn.Module):
         shared, pixels = (chance * true).sum(axes), true.sum(axes)
         taken = (chance**2 if self._square else chance).sum(axes)
         formula = dice_of if self._name == "dice" else jaccard_of
-        overlap = formula(shared, taken + pixels, self._smooth, self._eps)
+        more = self._eps if self._adds_eps else 0.0
+        overlap = formula(shared, taken + pixels + more, self._smooth, self._eps)
         counted = (pixels > 0).float() if self._over == "present" else torch.ones_like(overlap)
         counted = counted * known.any().float()
         if self.weight is not None:

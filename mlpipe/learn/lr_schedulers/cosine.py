@@ -66,3 +66,38 @@ def cosine_restart(
         return min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * max(since, 0.0) / period)) / 2
 
     return closed_form(optimizer, clock, interval, warmup_epochs, factor)
+
+
+def cosine_decay(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "step",
+    decay_steps: Annotated[float, "> 0"] = 1000.0,
+    min_ratio: Annotated[float, ">= 0"] = 0.0,
+    period_factor: Annotated[float, ">= 1"] | None = None,
+    peak_factor: Annotated[float, ">= 0"] = 1.0,
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+) -> LRScheduler:
+    """Half a cosine of so many optimizer steps, once or again and again: Keras' CosineDecay and CosineDecayRestarts.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        decay_steps: Optimizer steps of the (first) half cosine.
+        min_ratio: The last rate as a share of the first.
+        period_factor: How much longer each half cosine is than the one before; None: there is one.
+        peak_factor: What the height of each half cosine is multiplied by to get that of the next one.
+        warmup_epochs: Length of the warm-up.
+    """
+
+    def factor(epoch: float) -> float:
+        # A whole number of steps that was divided by steps per epoch is one again.
+        done, height, length = max(epoch - warmup_epochs, 0.0) * clock.steps_per_epoch / decay_steps, 1.0, 1.0
+        while period_factor is not None and done >= length - 1e-9:
+            done, length, height = done - length, length * period_factor, height * peak_factor
+        half = height * (1 + math.cos(math.pi * min(max(done, 0.0) / length, 1.0))) / 2
+        return min_ratio + (1 - min_ratio) * half
+
+    return closed_form(optimizer, clock, interval, warmup_epochs, factor)

@@ -51,7 +51,7 @@ def plateau(
         min_lr: The rate never falls below it.
         threshold_mode: Whether the threshold is a share of the best value (`rel`) or a difference (`abs`).
         cooldown: Epochs after a drop in which none is counted.
-        watch: Another metric in place of metrics.monitor, as for `mlpipe.learn.callbacks.early.early`.
+        watch: Another metric in place of metrics.monitor, as for `mlpipe.learn.callbacks.early.early`; or `lr`, the rate.
         watch_direction: Whether less or more of it is better; None: what is better for that metric.
     """
     return ReduceLROnPlateau(

@@ -1,4 +1,4 @@
-"""Classes of your own, named as MODULE.NAME, each made once with its parameters; and metrics that are such classes."""
+"""Classes of your own, named as MODULE.NAME, each made once with its parameters; metrics that are such classes, or Keras's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from mlpipe.data import imports
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.learn.losses.means import probabilities
 from mlpipe.learn.own_parts.own_code import called
+from mlpipe.post.measures import keras_metrics
 
 
 def instance(key: str, path: str, params: Mapping[str, Any] | None, trust: Sequence[str] | None, *given: Any) -> Any:
@@ -47,14 +48,14 @@ def names(blocks: Iterable[Any] | None) -> list[str]:
 
 
 def measure(key: str, block: Any, kind: str, trust: Sequence[str] | None) -> Callable[[Any, Any], float]:
-    """A metric of the user's own, of logits and targets as mlpipe's are.
+    """A metric of the user's own, or of Keras by its name in snake case, of logits and targets as mlpipe's are.
 
     The class's instances are called as a loss's are; or they have `update_state(y_true, y_pred)` and `result()`, and a new
-    one is made for each measurement.
+    one is made for each measurement. One of Keras is given probabilities and targets that are one-hot.
 
     Args:
         key: The configuration's key, for sentences.
-        block: `{import: MODULE.NAME, params: {...}, name: NAME}`.
+        block: `{import: MODULE.NAME, params: {...}, name: NAME}`; a name without a dot is Keras's, such as precision.
         kind: What is predicted.
         trust: Modules outside the current folder whose code may run.
 
@@ -66,9 +67,29 @@ def measure(key: str, block: Any, kind: str, trust: Sequence[str] | None) -> Cal
     if not isinstance(block, Mapping) or not {"import", "name"} <= set(block) <= known or not block["name"]:
         fix = "write {import: MODULE.NAME, params: {...}, name: NAME}"
         raise ConfigError(problem(key, "is no metric of your own", got=block, fix=fix))
+    if "." not in str(block["import"]):
+        name, params = str(block["import"]), dict(block.get("params") or {})
+        if problems := keras_metrics.problems(key, name, params):
+            raise ConfigError(problems)
+        return partial(_of_keras, key, name, params, kind)
     make = partial(instance, key, str(block["import"]), block.get("params"), trust)
     make()
     return partial(_measured, key, str(block["import"]), make, kind)
+
+
+def _of_keras(key: str, name: str, params: Mapping[str, Any], kind: str, logits: Any, targets: Any) -> float:
+    wanted = np.eye(logits.shape[1])[targets] if targets.ndim == 1 else targets.astype(np.float64)
+    known = ~np.isnan(wanted).any(axis=1)
+    said = probabilities(torch.from_numpy(np.asarray(logits, np.float64)), kind).numpy()
+    if not known.any():
+        return float("nan")
+    try:
+        return keras_metrics.METRICS[name](said[known], wanted[known], **params)
+    except (ValueError, IndexError) as error:
+        fix = f"the outputs have {counted(said.shape[1], 'column')}"
+        raise ConfigError(
+            problem(f"{key}.params", f"{name} cannot be computed ({error})", got=dict(params), fix=fix)
+        ) from error
 
 
 def _measured(key: str, path: str, make: Callable[[], Any], kind: str, logits: Any, targets: Any) -> float:

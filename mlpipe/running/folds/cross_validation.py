@@ -408,7 +408,12 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
         problems.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
     monitors = ["val/loss", *(f"val/{name}" for name in (*known, *monitoring.outputs_metrics(config.recipe)))]
     # What is learned from is measured by the training itself, which says what it has.
-    watched = [(key, name) for key, name in monitoring.watched(config.recipe) if not name.startswith("train/")]
+    # A schedule may look at the rate, which its history has.
+    watched = [
+        (key, name)
+        for key, name in monitoring.watched(config.recipe)
+        if not name.startswith("train/") and not (name == "lr" and "lr_scheduler" in key)
+    ]
     for key, name in [("metrics.monitor", recipe.monitor), *watched]:
         if name not in monitors:
             meant = near_values.for_value("metrics.monitor", name)

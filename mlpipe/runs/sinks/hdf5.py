@@ -5,25 +5,32 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
+import numpy.typing as npt
 
 from mlpipe import files
+from mlpipe.errors import DataError, problem
 from mlpipe.runs.sinks import Predicted, Sink
+
+Precision = Literal["single", "half"]
+# The largest number that 16 bit hold.
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 class Hdf5Sink:
-    """Adds a dataset of float32 for each sample; folders in its name become groups.
+    """Adds a dataset of float32 for each sample, or of float16; folders in its name become groups.
 
     Args:
         file: The open file.
         parts: First folders of names that are left out: the part of a task that a sample came with.
+        precision: Numbers of 32 (`single`) or 16 bit (`half`).
     """
 
-    def __init__(self, file: Any, parts: Collection[str] = ()) -> None:
-        self._file, self._parts = file, parts
+    def __init__(self, file: Any, parts: Collection[str] = (), precision: Precision = "single") -> None:
+        self._file, self._parts, self._half = file, parts, precision == "half"
 
     def add(self, predicted: Predicted) -> None:
         """Write the arrays of some samples, or their rows where they have no arrays.
@@ -34,17 +41,25 @@ class Hdf5Sink:
         values = predicted.outputs if predicted.arrays is None else predicted.arrays
         for name, one in zip(predicted.ids, values, strict=True):
             part, _, rest = name.partition("/")
-            self._file[rest if part in self._parts and rest else name] = np.asarray(one, np.float32)
+            self._file[rest if part in self._parts and rest else name] = self._stored(name, np.asarray(one, np.float32))
+
+    def _stored(self, name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        if not self._half:
+            return values
+        if (largest := float(np.abs(values[np.isfinite(values)]).max(initial=0))) > _LARGEST:
+            raise DataError(problem(name, "is too large for half precision", got=largest, fix="use single precision"))
+        return values.astype(np.float16)
 
 
 @contextmanager
-def opened(path: Path, parts: Collection[str] = ()) -> Iterator[Sink]:
+def opened(path: Path, parts: Collection[str] = (), precision: Precision = "single") -> Iterator[Sink]:
     """A sink whose file is there when everything was written.
 
     Args:
         path: The file; its folder is made.
         parts: As for `Hdf5Sink`.
+        precision: As for `Hdf5Sink`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.durable(path) as temporary, h5py.File(temporary, "w") as file:
-        yield Hdf5Sink(file, parts)
+        yield Hdf5Sink(file, parts, precision)

@@ -172,6 +172,21 @@ def test_weights_of_keras_and_of_records(tmp_path: Path) -> None:
             )
 
 
+def test_a_convolutional_network_takes_images_of_any_size() -> None:
+    convolution = {"name": "conv", "filters": 4, "kernel_size": 3, "batch_input_shape": [None, 28, 28, 1]}
+    regularized = {**convolution, "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.1}}}
+    pooling = {"class_name": "GlobalAveragePooling2D", "config": {}}
+    for config in (convolution, regularized):
+        network = built([{"class_name": "Conv2D", "config": config}, pooling, last(3)])
+        assert network.eval()(torch.rand(2, 1, 8, 8))["label"].shape == (2, 3)
+    # As many weights as pixels.
+    with pytest.raises(ConfigError, match=r"takes images of 28 x 28, these are 8 x 8"):
+        built([{"class_name": "Conv2D", "config": convolution}, {"class_name": "Flatten", "config": {}}, last(3)])
+    # Two axes are no three, and one channel is not three, whatever the size.
+    with pytest.raises(ConfigError, match=r"takes images of 1 channels, the task's have 3"):
+        built([{"class_name": "Conv2D", "config": convolution}, pooling, last(3)], pixels=Pixels(3, 8))
+
+
 WRONG = [
     (chain(last(10, "softmax")), r"out gives 10 outputs, the task has 3 classes; set its units \(or filters\) to 3"),
     (chain()[:1], r"conv gives \(6, 6, 4\), no row of outputs; end it in Flatten or global pooling, and Dense"),

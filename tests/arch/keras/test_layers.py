@@ -429,7 +429,7 @@ WRONG = [
     ("Conv2D", {"filters": 4, "kernel_size": 3, "activaton": "relu"}, "unknown key, got 'relu'; did you mean 'activation'?"),
     ("Conv2D", {"filters": 4, "kernel_size": 3, "activation": "rellu"}, "unknown activation, got 'rellu'; did you mean 'relu'?"),
     ("Conv2D", {"filters": 4, "kernel_size": 3, "kernel_initializer": "he_norml"}, "did you mean 'henormal'?"),
-    ("Conv2D", {"filters": 4, "kernel_size": 3, "kernel_regularizer": {"class_name": "L2"}}, "optimizer.weight_decay"),
+    ("Conv2D", {"filters": 4, "kernel_size": 3, "kernel_constraint": {"class_name": "MaxNorm"}}, "optimizer.weight_decay"),
     ("Conv1D", {"filters": 4, "kernel_size": 3}, "needs an input of shape (steps, channels), got (11, 8, 4)"),
     ("Dense", {"units": 4, "use_bias": 1}, "use_bias: must be true or false, got 1"),
     ("Reshape", {"target_shape": [5, 5]}, "does not fit an input of shape (11, 8, 4) with 352 numbers, got [5, 5]"),

@@ -61,7 +61,7 @@ def test_random_ones_stay_in_their_bounds_and_follow_the_seed() -> None:
     lefts = np.array([crop[0, 0, 0] for crop in crops])
     rights = np.array([99 - crop[0, -1, 0] for crop in crops])
     assert (
-        lefts.max() == rights.max() == 19
+        lefts.max() == rights.max() == 20
         and abs(lefts.mean() - 9.5) < 1
         and abs(np.corrcoef(lefts, rights)[0, 1]) < 0.2
     )
@@ -74,6 +74,28 @@ def test_random_ones_stay_in_their_bounds_and_follow_the_seed() -> None:
     assert spans.min() >= 49 and spans.max() <= 99 and spans.std() > 10
     turned = geometry.random_rotate(degrees=10)(ramp, seeds)
     assert turned.shape == ramp.shape and not np.array_equal(turned[0], turned[1])
+
+
+@pytest.mark.parametrize(("side", "most"), [(16, 0.1), (20, 0.1), (28, 0.05)])
+def test_small_images_are_cut_and_zoomed_too(side: int, most: float) -> None:
+    seeds = np.arange(400, dtype=np.uint64)
+    images = np.random.default_rng(0).random((400, side, side, 1)).astype(np.float32)
+    rows = {crop.shape[0] for crop in geometry.jitter_crop(most=most)(images, seeds)}
+    assert rows == {side, side - 1, side - 2}
+    same = [
+        np.allclose(one, other)
+        for one, other in zip(geometry.random_zoom(most=most)(images, seeds), images, strict=True)
+    ]
+    # One pixel goes where c S / 2 is above one half.
+    assert np.mean(same) == pytest.approx(0.5 / (most * side / 2), abs=0.1)
+
+
+def test_nothing_is_cut_off_whole() -> None:
+    for side in (1, 2, 3):
+        crops = geometry.jitter_crop(most=0.99)(
+            np.ones((50, side, side, 1), np.float32), np.arange(50, dtype=np.uint64)
+        )
+        assert min(min(crop.shape[:2]) for crop in crops) >= 1
 
 
 def test_only_what_is_not_random_always_runs() -> None:

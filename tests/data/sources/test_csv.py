@@ -202,7 +202,7 @@ def test_many_wrong_rows_are_counted(pictures: Path) -> None:
     found = problems(
         lambda: sources.csv(file=table(pictures, "path,label", *(f"no{i}.png,{i % 2}" for i in range(25))))
     )
-    assert len(found) == 11 and found[-1] == "and 15 more such cells"
+    assert len(found) == 11 and found[-1] == "and 15 more like these"
 
 
 def test_text_that_is_not_utf8(pictures: Path) -> None:
@@ -270,8 +270,8 @@ def test_many_faults_of_several_kinds_are_capped(pictures: Path) -> None:
     lines = ["path,label,split", "0.png,a,train", "1.png,b,train"]
     lines += [f"lost{index}.png,a,train" for index in range(30)] + [f"gone{index}.png,a,odd" for index in range(20)]
     found = problems(lambda: sources.csv(file=table(pictures, *lines)))
-    assert sum("no such file" in text for text in found) == 5 and "and 45 more such cells" in found
-    assert sum("unknown part" in text for text in found) == 5 and "and 15 more such cells" in found
+    assert sum("no such file" in text for text in found) == 5 and "and 45 more like these" in found
+    assert sum("unknown part" in text for text in found) == 5 and "and 15 more like these" in found
 
 
 def test_columns_that_are_not_there_are_told_at_once(pictures: Path) -> None:

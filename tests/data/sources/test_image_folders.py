@@ -47,6 +47,18 @@ def test_targets_have_channels_of_their_own(folders: dict[str, str], tmp_path: P
         other(4)
 
 
+def test_targets_of_the_images_own_folder(tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / f"own/{number}.png", 40 * number, (6, 8, 3))
+    own = str(tmp_path / "own")
+    made = sources.image_folders(train=own, train_targets=own, channels=1, target_channels=3, pairing="order")
+    assert len(made.samples) == 3 and made.channels == 1 and len(made.classes) == 3
+    task.save(made, tmp_path / "task.json")
+    stored = task.load(tmp_path / "task.json")
+    read, other = sources.reader(stored, 1), sources.reader(target_files.task_of(stored), 3)
+    assert read(2)[0, 0].tolist() == [80] and other(2)[0, 0].tolist() == [80] * 3
+
+
 def test_without_targets_each_image_is_its_own(folders: dict[str, str]) -> None:
     made = sources.image_folders(train=folders["train"], test=folders["test"])
     assert target_files.are_own(made) and made.samples.labelled.all() and not made.samples.masks

@@ -66,3 +66,14 @@ def test_what_is_wrong(folders: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "ay" / "m3.png").unlink()
     with pytest.raises(DataError, match="there are 3 images in .* and 2 masks"):
         sources.mask_folders(**folders, pairing="order")
+
+
+def test_the_folder_of_the_images_is_none_of_masks(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    for number in range(2):
+        Image.fromarray(np.full((6, 8), number, np.uint8)).save(tmp_path / f"x/{number}.png")
+    own = str(tmp_path / "x")
+    with pytest.raises(
+        DataError, match=r"x: is the folder of the images and of the masks; name the folder of the masks"
+    ):
+        sources.mask_folders(train=own, train_masks=own, classes=["a", "b"], pairing="order")

@@ -99,8 +99,28 @@ def test_several_outputs_are_a_task_of_numbers() -> None:
     assert task.classes == ("bit", "size[0]", "size[1]") and task.samples.targets[2].tolist() == [0, 2, 2]
     with pytest.raises(DataError, match=r"task\.kinds: do not fit the outputs"):
         made(kind="regression", output=["bit", "size"], **given)
-    with pytest.raises(DataError, match=r"the y of bit is a class number"):
-        made(kind="regression", output=["bit", "size"], kinds=["classification", "regression"], **given)
+
+
+def test_class_numbers_of_one_of_several_outputs_become_one_hot() -> None:
+    loader = selector()
+    loader["params"]["outputs"] = {"size": ["a", "z"], "level": "y"}
+    given: dict[str, Any] = {"train": ROWS, "validation": ROWS[:1], "allow_overlap": True, "loader": loader}
+    given |= {"kind": "regression", "output": ["level", "size"], "kinds": ["classification", "regression"]}
+    task = made(**given)
+    highest = max(row["y"] for row in ROWS)
+    assert task.classes == (*(f"level[{number}]" for number in range(highest + 1)), "size[0]", "size[1]")
+    assert task.samples.targets[:, : highest + 1].argmax(1)[: len(ROWS)].tolist() == [row["y"] for row in ROWS]
+    assert task.samples.targets[:, : highest + 1].sum(1).tolist() == [1.0] * len(task.samples.targets)
+    assert made(**given, outputs=highest + 5).classes[highest + 2] == f"level[{highest + 2}]"
+    head = record_heads.of(task, "level")
+    assert head.classes == tuple(map(str, range(highest + 1)))
+    assert head.samples.targets[: len(ROWS)].tolist() == [row["y"] for row in ROWS]
+    layout = Layout.from_plain(task.source["layout"])
+    record = ({"x": np.zeros(3)}, {"level": np.array(1), "size": np.array([2.0, 3.0])})
+    _, y, *_ = layout.data_record(np.zeros(3, np.float32), layout.target(record, "r"), 1.0)
+    assert y["level"].tolist() == 1 and y["size"].tolist() == [2.0, 3.0]
+    with pytest.raises(DataError, match=r"a class number beyond the \d classes, got 9"):
+        layout.target(({"x": np.zeros(3)}, {"level": np.array(9), "size": np.array([2.0, 3.0])}), "r")
 
 
 def test_an_output_of_several_is_a_task_of_its_own() -> None:

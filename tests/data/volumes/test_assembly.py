@@ -151,3 +151,12 @@ def test_a_folder_stands_for_its_only_volume(tmp_path: Path) -> None:
     assert arrays.file_of(tmp_path, "mode.source") == arrays.file_of(path, "mode.source") == path
     with pytest.raises(DataError, match="is no array"):
         arrays.file_of(tmp_path / "notes.txt", "mode.source")
+
+
+def test_values_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
+    one, volume = grid(sizes=[7, 8, 9]), whole()
+    volume[0, 1, 2, 3], volume[1, 0, 0, 0] = np.nan, np.inf
+    with assembly.assembled(tmp_path / "v.h5", [one]) as made:
+        made.put(0, 0, volume[np.newaxis])
+        made.finish()
+        assert made.odd == 2

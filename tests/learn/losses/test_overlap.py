@@ -52,6 +52,32 @@ def test_a_class_that_no_image_has_counts_only_where_asked() -> None:
     assert weighed.item() == pytest.approx(((two[0] + 3 * two[1]) / 4).item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("eps", [2.0, 5.0])
+def test_eps_is_added_to_the_denominator(eps: float) -> None:
+    logits, target = batch(3)
+    chance, true = logits.softmax(1), F.one_hot(target, 3).movedim(-1, 1)
+    axes = (0, 2, 3)
+    shared, both = (chance * true).sum(axes), chance.sum(axes) + true.sum(axes)
+    labels = of_masks(3)
+    dice = overlap.overlap(labels, eps=eps, class_weights=[1.0, 3.0, 0.0])(logits, target)
+    each = 1 - 2 * shared / (both + eps)
+    assert dice.item() == pytest.approx(((each[0] + 3 * each[1]) / 4).item(), abs=1e-6)
+    jaccard = overlap.overlap(labels, of="jaccard", eps=eps)(logits, target)
+    assert jaccard.item() == pytest.approx((1 - shared / (both - shared + eps)).mean().item(), abs=1e-6)
+
+
+def test_squared_distances_of_a_sigmoid_are_torchs_mse_loss() -> None:
+    raw, target = torch.randn(2, 1, 5, 6), torch.randint(0, 2, (2, 5, 6))
+    expected = F.mse_loss(raw.sigmoid()[:, 0], target.float())
+    logits = torch.cat([torch.zeros_like(raw), raw], 1)
+    loss = overlap.pixel_mse(of_masks(2))
+    assert loss(logits, target).item() == pytest.approx(expected.item(), abs=1e-6)
+    target[0] = IGNORED
+    expected = F.mse_loss(raw.sigmoid()[1, 0], target[1].float())
+    assert loss(logits, target).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert loss(logits, torch.full_like(target, IGNORED)).item() == 0
+
+
 def test_squares_as_in_v_net() -> None:
     logits, target = batch(2)
     chance = logits.softmax(1)

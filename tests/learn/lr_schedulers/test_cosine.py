@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import pytest
+import torch
+from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from mlpipe.learn.lr_schedulers import cosine, warmup
+from mlpipe.learn.lr_schedulers.clock import Clock
 from tests.learn.lr_schedulers.conftest import CLOCK, fresh, rates
 
 
@@ -26,3 +30,25 @@ def test_warm_up_rises_in_equal_steps_then_hands_over() -> None:
 def test_a_restart_begins_after_the_warm_up() -> None:
     own = rates(cosine.cosine_restart(fresh(), CLOCK, period_epochs=2, warmup_epochs=1.0), 40)
     assert [own[step] for step in (5, 15, 25)] == pytest.approx([0.1] * 3) and min(own[14], own[24]) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("theirs", "given", "native"),
+    [
+        ("CosineDecay", {"decay_steps": 9}, {"decay_steps": 9}),
+        ("CosineDecay", {"decay_steps": 9, "alpha": 0.3}, {"decay_steps": 9, "min_ratio": 0.3}),
+        ("CosineDecayRestarts", {"first_decay_steps": 6}, {"decay_steps": 6, "period_factor": 2.0}),
+        ("CosineDecayRestarts", {"first_decay_steps": 7, "t_mul": 1.0, "m_mul": 0.5, "alpha": 0.1},
+         {"decay_steps": 7, "period_factor": 1.0, "peak_factor": 0.5, "min_ratio": 0.1}),
+        ("CosineDecayRestarts", {"first_decay_steps": 5, "t_mul": 1.5, "m_mul": 0.8},
+         {"decay_steps": 5, "period_factor": 1.5, "peak_factor": 0.8}),
+    ],
+)  # fmt: skip
+def test_cosines_of_so_many_steps_are_kerass(theirs: str, given: dict[str, object], native: dict[str, object]) -> None:
+    schedule = getattr(keras.optimizers.schedules, theirs)(initial_learning_rate=0.2, **given)
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
+    own = cosine.cosine_decay(optimizer, Clock(4, 10), **native)  # type: ignore[arg-type]
+    for step in range(40):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-8), step
+        optimizer.step()
+        own.step()

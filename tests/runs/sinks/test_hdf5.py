@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from mlpipe.errors import DataError
 from mlpipe.runs.sinks import Predicted, hdf5
 
 
@@ -19,6 +20,19 @@ def test_rows_or_arrays_by_name(tmp_path: Path) -> None:
     with h5py.File(path) as file:
         assert file["a/1"].dtype == np.float32 and file["b"][()].tolist() == [2, 3]
         assert file["val/c"].shape == (2, 3, 3)
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    path, rows = tmp_path / "o.h5", np.array([[0.1, 3.0], [np.nan, 65504.0]])
+    with hdf5.opened(path, precision="half") as sink:
+        sink.add(Predicted(["a", "b"], rows))
+    with h5py.File(path) as file:
+        assert file["a"].dtype == np.float16 and file["a"][()].tolist() == np.float16([0.1, 3.0]).tolist()
+        assert np.isnan(file["b"][0]) and file["b"][1] == 65504
+    wrong = pytest.raises(DataError, match="c: is too large for half precision, got 70000")
+    with wrong, hdf5.opened(tmp_path / "p.h5", precision="half") as sink:
+        sink.add(Predicted(["c"], np.array([[70000.0]])))
+    assert not (tmp_path / "p.h5").exists()
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:

@@ -169,10 +169,11 @@ class Keys:
         """
         found = []
         for key, value in self.config.items():
-            if key in self._read or key in _HARMLESS or value is None:
+            if key in self._read or key in _HARMLESS or value is None or key.endswith("_regularizer"):
+                # A regularizer changes no output; `optimizer.weight_decay` is its counterpart in training.
                 continue
-            if key.endswith(("_regularizer", "_constraint")):
-                fix = "set it to null; optimizer.weight_decay penalises large weights"
+            if key.endswith("_constraint"):
+                fix = "set it to null; optimizer.weight_decay keeps weights small"
                 found.append(problem(f"{self.place}: {key}", "is not supported", got=value, fix=fix))
             else:
                 known = listing(sorted(self._read))

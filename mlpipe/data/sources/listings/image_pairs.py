@@ -133,6 +133,9 @@ def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[P
         DataError: With a sentence for each one that has no partner, or several.
     """
     own, others = _apart(images, masks, names.suffix)
+    if own == others and names.what == "mask":
+        fix = "name the folder of the masks, or say what their names have more: task.mask_suffix=_mask"
+        raise DataError(problem(str(images), "is the folder of the images and of the masks", fix=fix))
     if not own:
         raise DataError(problem(str(images), "has no images", fix="add images, or name their folder with task.images"))
     parts = _parts_below(own, images) if part is None else dict.fromkeys(own, part)
@@ -179,8 +182,10 @@ def size_problem(pair: Pair, look: Look, width: int, height: int, fix: str) -> s
 
 
 def _apart(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Path]]:
-    """The files of images and of masks, also where masks lie among or below the images."""
+    """The files of images and of masks, also where masks lie among or below the images, or each image is its own partner."""
     own, others = images_below(images), images_below(masks) if masks.is_dir() else []
+    if images.resolve() == masks.resolve() and not suffix:
+        return own, others
     if images.resolve() == masks.resolve() and suffix:
         return [path for path in own if not path.stem.endswith(suffix)], [
             path for path in others if path.stem.endswith(suffix)

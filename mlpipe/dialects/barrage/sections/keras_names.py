@@ -36,6 +36,8 @@ SCHEDULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "InverseTimeDecay": (("initial_learning_rate", "decay_steps", "decay_rate"), ("staircase",)),
     "PolynomialDecay": (("initial_learning_rate", "decay_steps"), ("end_learning_rate", "power", "cycle")),
     "PiecewiseConstantDecay": (("boundaries", "values"), ()),
+    "CosineDecay": (("initial_learning_rate", "decay_steps"), ("alpha",)),
+    "CosineDecayRestarts": (("initial_learning_rate", "first_decay_steps"), ("t_mul", "m_mul", "alpha")),
 }
 
 # A loss's name in snake case, as loss=keras wants it; all names that Keras gives it end there.
@@ -53,30 +55,29 @@ _ALIASES = {
     "kullback_leibler_divergence": "kl_divergence",
     "kld": "kl_divergence",
     "huber_loss": "huber",
+    "acc": "accuracy",
+    "bce": "binary_crossentropy",
+    "log_cosh_error": "log_cosh",
+    "cosine_proximity": "cosine_similarity",
+    "f_beta_score": "fbeta_score",
 }
 # What an output of each kind gives.
 GIVES = {"classification": "softmax", "multilabel": "sigmoid", "regression": "logits"}
 # Names in capitals that are functions of Keras, not classes.
 FUNCTIONS = ("MSE", "MAE", "MAPE", "MSLE", "KLD")
-# Metrics by the task's kind -> ours; where the name is a loss, the metric that is its mean.
-METRICS: dict[str, dict[str, str]] = {
-    "classification": {
-        **dict.fromkeys(("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy"), "accuracy"),
-        **dict.fromkeys(("categorical_crossentropy", "sparse_categorical_crossentropy"), "nll"),
-        "binary_accuracy": "elementwise_accuracy",
-        "auc": "auroc",
-    },
-    "multilabel": {
-        **dict.fromkeys(("accuracy", "acc", "binary_accuracy"), "accuracy"),
-        "binary_crossentropy": "nll",
-        "auc": "auroc",
-    },
-    "regression": {
-        "mean_squared_error": "mse",
-        "mean_absolute_error": "mae",
-        "root_mean_squared_error": "rmse",
-    },
-}
+# What Keras logs a class as, where it is not its name in snake case; and what TensorFlow 2.4 logged it as.
+_LOGGED = {"LogCoshError": "logcosh", "FBetaScore": "fbeta_score", "Huber": "huber_loss", "ACC": "ACC"}
+_LOGGED_BEFORE = {"KLDivergence": "kullback_leibler_divergence"}
+# Metrics that say what an output is; those of labels are for one yes or no of each number.
+_OF_CLASSES = frozenset({
+    "accuracy", "categorical_accuracy", "sparse_categorical_accuracy", "categorical_crossentropy",
+    "sparse_categorical_crossentropy", "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy", "auc",
+})  # fmt: skip
+_OF_LABELS = frozenset({
+    "binary_accuracy", "binary_crossentropy", "precision", "recall", "true_positives", "false_positives",
+    "true_negatives", "false_negatives", "precision_at_recall", "recall_at_precision", "sensitivity_at_specificity",
+    "specificity_at_sensitivity", "binary_io_u",
+})  # fmt: skip
 
 
 def last_part(path: str) -> str | None:
@@ -95,8 +96,10 @@ def logged_as(path: str, name: Any = None) -> list[str]:
         name: Its parameter `name`.
     """
     given = path.rpartition(".")[2]
-    logged = snake(given) if given[:1].isupper() else given
-    names = [*([str(name)] if name else []), *([logged, given, snake(given)] if not name or path == given else [])]
+    is_function = given in FUNCTIONS or not given[:1].isupper()
+    logged = given if is_function else _LOGGED.get(given, snake(given))
+    others = [logged, given, snake(given), *([_LOGGED_BEFORE[given]] if given in _LOGGED_BEFORE else [])]
+    names = [*([str(name)] if name else []), *(others if not name or path == given else [])]
     return list(dict.fromkeys(names))
 
 
@@ -121,9 +124,17 @@ def kind_of(loss: str) -> str:
 def kind_by_metrics(names: Iterable[str]) -> str:
     """The kind of task that an output is, by the names of its metrics; those of numbers, and none, make it regression."""
     plain = {snake(name) for name in names}
-    if plain & {"binary_accuracy", "binary_crossentropy"}:
+    if plain & _OF_LABELS:
         return "multilabel"
-    return "classification" if plain & set(METRICS["classification"]) else "regression"
+    return "classification" if plain & _OF_CLASSES else "regression"
+
+
+def metric(path: str) -> str:
+    """A metric's name in snake case: a class of losses is the loss, `Accuracy` as a class counts equal values."""
+    name = snake(path.rpartition(".")[2])
+    if name == "cosine_similarity" and ".losses." in path:
+        return "negative_cosine_similarity"
+    return "equal_values" if path.endswith(".Accuracy") else name
 
 
 def snake(name: str) -> str:

@@ -10,8 +10,12 @@ from mlpipe.dialects import rules
 from mlpipe.dialects.barrage.sections import keras_names
 from mlpipe.dialects.barrage.state import State
 from mlpipe.errors import did_you_mean, listing
+from mlpipe.post.measures import keras_metrics
 
 _REDUCTIONS = ("auto", "sum_over_batch_size")
+# Metrics of which output is largest, which logits tell as probabilities do.
+_BY_ORDER = ("categorical_accuracy", "sparse_categorical_accuracy", "top_k_categorical_accuracy",
+             "sparse_top_k_categorical_accuracy")  # fmt: skip
 # What parameters of Keras's losses may be.
 _OF_LOSSES = {
     "label_smoothing": rules.number(least=0),
@@ -134,9 +138,6 @@ def _output(state: State, key: str, output: Mapping[str, Any], is_one_of_several
         loss = _loss(state, f"{key}.loss", output["loss"])
     if loss is None:
         return None
-    if is_one_of_several and loss.name == "sparse_categorical_crossentropy":
-        fix = "use categorical_crossentropy with one-hot targets"
-        state.missing(f"{key}.loss", "class numbers as the target of one of several outputs", fix)
     if is_one_of_several and loss.gives == "logits" and loss.kind != "regression":
         fix = "let the network give probabilities"
         state.missing(f"{key}.loss.params.from_logits", "an output of logits beside others", fix)
@@ -146,7 +147,7 @@ def _output(state: State, key: str, output: Mapping[str, Any], is_one_of_several
     prefix = f"{name}_" if is_one_of_several else ""
     if is_one_of_several:
         state.monitors |= {f"{name}_loss": f"train/{name}_loss", f"val_{name}_loss": f"val/{name}_loss"}
-    metrics = _metrics(state, f"{key}.metrics", output.get("metrics") or [], loss.kind, prefix)
+    metrics = _metrics(state, f"{key}.metrics", output.get("metrics") or [], loss, prefix)
     return _Part(name, loss, float(output.get("loss_weight", 1.0)), metrics)
 
 
@@ -191,28 +192,63 @@ def _loss(state: State, key: str, block: Mapping[str, Any]) -> _Loss | None:
     return _Loss(found, kind, gives, {"label_smoothing": params.get("label_smoothing", 0.0), "delta": float(delta)})
 
 
-def _metrics(state: State, key: str, blocks: list[Mapping[str, Any]], kind: str, prefix: str) -> list[Any]:
-    """Native metrics; notes under which names Keras logs them, of the training and of the validation part."""
-    table = keras_names.METRICS[kind]
+def _metrics(state: State, key: str, blocks: list[Mapping[str, Any]], loss: _Loss, prefix: str) -> list[Any]:
+    """Native metrics, blocks but for the plain accuracy of classes; notes under which names Keras logs them."""
     found: list[Any] = []
     for number, block in enumerate(blocks):
-        where = f"{key}[{number}]"
-        if keras_names.last_part(block["import"]) is None:
+        where, path = f"{key}[{number}]", str(block["import"])
+        if keras_names.last_part(path) is None:
             found.append(_own_metric(state, where, block, prefix))
-            continue
-        name = _named(state, where, block["import"], tuple(table), "metric")
-        if name is None:
-            continue
-        params = dict(block.get("params") or {})
-        own_name = params.pop("name", None)
-        if "name" in (block.get("params") or {}) and not state.fits(f"{where}.params.name", own_name, rules.text):
-            continue
-        state.unknown_keys(f"{where}.params", params, [])
-        _watchable(state, prefix, keras_names.logged_as(str(block["import"]), own_name), table[name])
-        found.append(table[name])
-        note = "the exact area, where Keras has 200 steps" if name == "auc" else ""
-        state.say(where, "differs" if name == "auc" else "same", f"{table[name]}", note)
+        elif (one := _keras_metric(state, where, block, loss, prefix)) is not None:
+            found.append(one)
     return [one for number, one in enumerate(found) if one not in found[:number]]
+
+
+def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss, prefix: str) -> Any:
+    """A metric of Keras under the name that Keras logs; None where there is none, which is noted."""
+    path = str(block["import"])
+    if (
+        _named(state, key, path, tuple(keras_metrics.METRICS), "metric", "or name a class of yours, MODULE.NAME")
+        is None
+    ):
+        return None
+    metric, params = keras_names.metric(path), dict(block.get("params") or {})
+    own_name = params.pop("name", None)
+    if own_name is not None and not state.fits(f"{key}.params.name", own_name, rules.text):
+        return None
+    note = _note(params, metric, loss)
+    if loss.name.startswith("sparse_") and metric in ("io_u", "mean_io_u"):
+        # Keras is given class numbers, the metric here one-hot targets.
+        params["sparse_y_true"] = False
+    if wrong := keras_metrics.problems(key, metric, params):
+        state.wrong += wrong
+        return None
+    names = keras_names.logged_as(path, own_name)
+    if metric == "accuracy" and names[0] == metric and loss.kind == "classification":
+        native: Any = metric
+    else:
+        native = {"import": metric, **({"params": params} if params else {}), "name": names[0]}
+    _watchable(state, prefix, names, names[0])
+    state.say(key, "differs" if note else "same", "metrics.train" if native == metric else "metrics.blocks", note)
+    return native
+
+
+def _note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
+    """How a metric differs from Keras's; parameters that say nothing here are taken out of `params`."""
+    params.pop("dtype", None)
+    from_logits = params.pop("from_logits", False)
+    if params.get("reduction") in _REDUCTIONS:
+        del params["reduction"]
+    if isinstance(params.get("thresholds"), list) and len(params["thresholds"]) == 1 and metric != "auc":
+        params["thresholds"] = params["thresholds"][0]
+    if params.get("average", "macro") is None:
+        del params["average"]
+    if metric in ("f1_score", "fbeta_score") and "average" not in params:
+        return "the mean over outputs, where Keras has a number for each"
+    are_logits = loss.gives == "logits" and loss.kind != "regression"
+    if are_logits and not from_logits and metric not in _BY_ORDER:
+        return "of probabilities, where Keras takes the logits for them"
+    return "of probabilities, which the network gives" if from_logits and not are_logits else ""
 
 
 def _own_metric(state: State, key: str, block: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -233,7 +269,7 @@ def _watchable(state: State, prefix: str, names: list[str], native: str) -> None
                 state.monitors[part] = f"{place}/{prefix}{native}"
 
 
-def _named(state: State, key: str, path: str, known: tuple[str, ...], what: str) -> str | None:
+def _named(state: State, key: str, path: str, known: tuple[str, ...], what: str, otherwise: str = "") -> str | None:
     """The known name that an import string means."""
     name = keras_names.last_part(path) or ""
     if "." in path and (name.islower() or (what == "loss" and name in keras_names.FUNCTIONS)):
@@ -243,7 +279,7 @@ def _named(state: State, key: str, path: str, known: tuple[str, ...], what: str)
     plain = keras_names.snake(name)
     if plain not in known:
         near = did_you_mean(plain, known)
-        fix = f"{near} there are {listing(known, most=20)}".strip()
+        fix = f"{near} there are {listing(known, most=50)}{otherwise and f'; {otherwise}'}".strip()
         state.refuse(f"{key}.import", f"there is no such {what} here", got=path, fix=fix)
         return None
     return plain

@@ -10,7 +10,7 @@ from mlpipe.dialects.barrage.state import State
 
 _BOARD = (
     "log_dir", "histogram_freq", "write_graph", "write_images", "write_steps_per_second", "update_freq", "profile_batch",
-    "embeddings_freq", "embeddings_metadata",
+    "embeddings_freq", "embeddings_metadata", "write_grads", "batch_size", "embeddings_layer_names", "embeddings_data",
 )  # fmt: skip
 _STOP = ("monitor", "mode", "patience", "min_delta", "verbose", "baseline", "restore_best_weights")
 

@@ -146,8 +146,10 @@ def _check_parameter(state: State, key: str, name: str, value: Any) -> None:
     elif name in ("boundaries", "values"):
         if not isinstance(value, list) or not all(_is_number(one) for one in value):
             state.refuse(key, "must be a list of numbers", got=value)
-    elif not _is_number(value) or value < 0 or (name == "decay_steps" and value == 0):
-        state.refuse(key, "must be a number " + ("> 0" if name == "decay_steps" else ">= 0"), got=value)
+    elif not _is_number(value) or value < 0 or (name.endswith("decay_steps") and value == 0):
+        state.refuse(key, "must be a number " + ("> 0" if name.endswith("decay_steps") else ">= 0"), got=value)
+    elif name == "t_mul" and value < 1:
+        state.refuse(key, "must be a number >= 1", got=value)
 
 
 def _fits(params: Mapping[str, Any]) -> bool:
@@ -164,6 +166,13 @@ def _native(name: str, params: Mapping[str, Any]) -> tuple[str, float, dict[str,
         ends = [float(end) for end in params["boundaries"]]
         return "piecewise", first, {"interval": "step", "unit": "step", "boundaries": ends, "ratios": ratios}
     lr = float(params["initial_learning_rate"])
+    if name.startswith("CosineDecay"):
+        steps = params["decay_steps" if name == "CosineDecay" else "first_decay_steps"]
+        cosine: dict[str, Any] = {"interval": "step", "decay_steps": float(steps)}
+        cosine |= {"min_ratio": float(params.get("alpha", 0.0))}
+        if name == "CosineDecayRestarts":
+            cosine |= {"period_factor": float(params.get("t_mul", 2.0)), "peak_factor": float(params.get("m_mul", 1.0))}
+        return "cosine_decay", lr, cosine
     keys: dict[str, Any] = {"interval": "step", "decay_steps": float(params["decay_steps"])}
     if name == "ExponentialDecay":
         keys |= {"gamma": float(params["decay_rate"]), "staircase": params.get("staircase", False)}
@@ -187,7 +196,8 @@ def _reducer(state: State, block: Mapping[str, Any]) -> None:
     state.unknown_keys(_REDUCER, block, known)
     if block["factor"] >= 1:
         state.refuse(f"{_REDUCER}.factor", "must be a number < 1, as Keras wants it", got=block["factor"])
-    watched = monitor(state, f"{_REDUCER}.monitor", block["monitor"])
+    # The reducer itself tells Keras the rate before it looks at it.
+    watched = "lr" if block["monitor"] == "lr" else monitor(state, f"{_REDUCER}.monitor", block["monitor"])
     if watched is None:
         return
     # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.

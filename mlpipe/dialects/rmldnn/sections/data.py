@@ -18,7 +18,6 @@ from mlpipe.dialects.rmldnn.state import State
 # Keys that belong to what this version has not.
 _LATER = {
     "hdf5_outfile": "assembling predictions of anything but slicers",
-    "hdf5_precision": "half precision of outputs",
     "hdf5_layout": "assembling predictions of anything but slicers",
 }
 
@@ -41,8 +40,10 @@ def translate_data(state: State) -> None:
             _batches(state)
         return
     for key, what in _LATER.items():
-        if key in data and not (key == "hdf5_precision" and data[key].lower() == "single"):
+        if key in data:
             state.missing(f"data.{key}", what)
+    if "hdf5_precision" in data and "test_output_path" not in data:
+        state.say("data.hdf5_precision", "ignored", note="there is no test_output_path")
     if not ("input_path" in data or "test_input_path" in data):
         fix = "add input_path to train, test_input_path to evaluate"
         state.refuse("data", "there is nothing to train on and nothing to evaluate", fix=fix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlpipe.dialects.rmldnn import schema
 from mlpipe.dialects.rmldnn.sections.masks import check_moves, require_targets
 from mlpipe.dialects.rmldnn.sections.pde import translate_burgers
-from mlpipe.dialects.rmldnn.sections.transforms import listed_of, refuse_moves, translate_transforms
+from mlpipe.dialects.rmldnn.sections.transforms import listed_of, makes_grey, refuse_moves, translate_transforms
 from mlpipe.dialects.rmldnn.state import State
 
 _PATHS = (
@@ -26,7 +26,8 @@ def translate_target_images(state: State) -> None:
     for key, value in {"pairing": "order", "strict": True, "bits": 8}.items():
         state.set(f"task.{key}", value)
     state.set("task.channels", 1 if is_grey else 3)
-    target = 1 if grey_target else 3
+    # Targets that a transform makes grey are read grey, which is the same and known before.
+    target = 1 if grey_target or any(makes_grey(one) for one in listed_of(state, "target")) else 3
     if not _has_any(state):
         state.set("task.labelled", False)
         units = state.network.units
@@ -98,6 +99,8 @@ def translate_image_loss(state: State) -> None:
         _poisson(state, kind)
         return
     state.set("metrics.train", ["psnr"])
+    if "source" in given:
+        state.say("loss.source", "ignored", note="the network's end says it")
     state.say(
         "loss", "differs", "metrics.train", "images have no accuracy: in its place stands their PSNR, in decibels"
     )
@@ -110,8 +113,6 @@ def translate_image_loss(state: State) -> None:
     elif kind == "bce":
         state.options["loss"] = "bce"
         state.say("loss.function", "same", "loss=bce", "between values, of which targets may be any from 0 to 1")
-        if "source" in given:
-            state.say("loss.source", "ignored", note="as in rmldnn")
     else:
         fix = "use MSE or BCE, or add target_is_mask where targets are masks"
         state.refuse("loss.function", f"{kind} compares classes, targets are images", fix=fix)

@@ -8,7 +8,10 @@ from typing import Any
 from mlpipe.dialects.rmldnn import schema
 from mlpipe.dialects.rmldnn.sections.transforms import COLOURS, listed_of, translate_transforms
 from mlpipe.dialects.rmldnn.state import State
+from mlpipe.errors import counted
 
+# rmldnn's eps of overlaps where the file has none.
+_EPS = 1e-7
 # How far a value may lie from a whole number to be meant as it: std 0.00392 is 1/255 in three digits only.
 _NEAR = 0.15
 # What makes numbers from 0 to 255 of the pixels of a mask.
@@ -154,22 +157,31 @@ def translate_mask_loss(state: State) -> None:
         _focal(state, given)
     elif kind == "nll" and units != 1:
         _nll(state, given)
+    elif kind == "mse" and units == 1:
+        state.options["loss"] = "pixel_mse"
+        state.say("loss.function", "same", "loss=pixel_mse", "between the sigmoid and the mask as 0 and 1")
     elif kind == "bce" and units == 1:
         state.options["loss"] = "ce"
         state.say("loss.function", "same", "loss=ce", "of a single sigmoid it is the binary cross-entropy")
     else:
-        fix = "use NLL for several maps and BCE for one" if kind in ("nll", "bce") else "use Dice, BCE or NLL"
-        state.refuse("loss.function", f"{kind} does not compare {units} maps with one mask", fix=fix)
+        fix = (
+            "use NLL for several maps, and BCE or MSE for one"
+            if kind in ("nll", "bce", "mse")
+            else "use Dice, BCE or NLL"
+        )
+        maps = counted(units or 0, "map")
+        state.refuse("loss.function", f"{kind.upper()} does not compare {maps} with one mask", fix=fix)
+        return
     _source(state, str(given.get("source", "")).lower(), kind)
 
 
 def _source(state: State, source: str, kind: str) -> None:
     """Check the loss's `source` against the network's end; sigmoid and softmax both mean probabilities."""
     end = state.network.end
-    if source and kind != "bce" and (source == "log_softmax") != (end == "log_softmax"):
+    if source and kind not in ("bce", "mse") and (source == "log_softmax") != (end == "log_softmax"):
         state.refuse("loss.source", f"the network ends in {end}", got=source, fix=f"write {end}")
     elif source:
-        state.say("loss.source", "ignored" if kind == "bce" else "same", note="the network's end says it")
+        state.say("loss.source", "ignored" if kind in ("bce", "mse") else "same", note="the network's end says it")
     elif end == "log_softmax" and kind in ("Dice", "Jaccard", "Focal", "Lovasz"):
         state.say(
             "loss.source", "differs", note="softmax is rmldnn's default; the network's log_softmax is taken as it is"
@@ -177,9 +189,16 @@ def _source(state: State, source: str, kind: str) -> None:
 
 
 def _overlap(state: State, option: str, params: Mapping[str, Any]) -> None:
-    state.options["loss"] = option
-    state.set("loss.over", "all")
-    state.set("loss.eps", float(params.get("eps", 1e-7)))
+    eps = float(params.get("eps", _EPS))
+    if eps == _EPS:
+        # Added or the least denominator: so small a number is the same.
+        state.options["loss"] = option
+        state.set("loss.over", "all")
+    else:
+        state.options["loss"] = "overlap"
+        state.set("loss.of", option)
+        state.say("loss.eps", "same", "loss.eps", "added to the denominator")
+    state.set("loss.eps", eps)
     weight = [float(value) for value in params.get("weight", [])]
     if state.network.units == 1:
         # The single map is the second class; the first one is nothing of its own.
@@ -192,7 +211,9 @@ def _overlap(state: State, option: str, params: Mapping[str, Any]) -> None:
     elif weight:
         state.set("loss.class_weights", weight)
         state.say("loss.weight", "same", "loss.class_weights", "of each class in the mean")
-    state.say("loss.function", "same", f"loss={option}", "over the pixels of a batch, the mean over classes")
+    state.say(
+        "loss.function", "same", f"loss={state.options['loss']}", "over the pixels of a batch, the mean over classes"
+    )
 
 
 def _focal(state: State, params: Mapping[str, Any]) -> None:

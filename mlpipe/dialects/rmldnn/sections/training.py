@@ -119,13 +119,16 @@ def translate_loss(state: State) -> None:
         translate_image_loss(state)
         return
     if kind in ("Dice", "Jaccard", "Lovasz"):
-        state.missing("loss.function", f"{kind}, which compares images with images,", "use NLL, BCE, MSE or Focal")
+        wrong = f"{kind} compares maps with masks, targets are labels"
+        fix = "use NLL, BCE, MSE or Focal, or target_type images with masks"
+        state.refuse("loss.function", wrong, fix=fix)
     elif state.solves:
         state.refuse(
             "loss.function", f"{kind} solves an equation, for which there are no labels", fix="leave target_type out"
         )
     elif kind in ("Wasserstein", "YOLOv3"):
-        state.missing("loss.function", f"{kind}, a loss of --app,", "use NLL, BCE, MSE or Focal")
+        app = "generative networks (--app=gan)" if kind == "Wasserstein" else "object detection (--app=obj)"
+        state.missing("loss.function", f"{kind}, a loss of {app},", "use NLL, BCE, MSE or Focal for what has targets")
     elif kind == "nll":
         _nll(state, given)
     elif kind == "Focal":
@@ -136,8 +139,8 @@ def translate_loss(state: State) -> None:
     if source is not None and kind == "Focal" and str(source).lower() != end:
         fix = f"end the network in {source}, or write {end}"
         state.refuse("loss.source", f"the network ends in {end}", got=source, fix=fix)
-    elif source is not None and kind == "bce":
-        state.say("loss.source", "ignored", note="as in rmldnn")
+    elif source is not None:
+        state.say("loss.source", "ignored", note="the network's end says it")
 
 
 def _nll(state: State, params: Mapping[str, Any]) -> None:

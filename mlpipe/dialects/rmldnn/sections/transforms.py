@@ -51,7 +51,8 @@ def translate_transforms(state: State, *, is_colour: bool, white: float, target_
         listed = [(*one, "") for one in _blue_first(state, listed_of(state, "input"), is_colour, "")]
     else:
         inputs = _blue_first(state, listed_of(state, "input"), is_colour, "images")
-        listed = _woven(inputs, _blue_first(state, listed_of(state, "target"), target_colour, "targets"))
+        own = [one for one in listed_of(state, "target") if not makes_grey(one)]
+        listed = _woven(inputs, _blue_first(state, own, target_colour, "targets"))
     sizes = [name for _, name, _, _ in listed if name in ("resize", "center_crop")]
     ragged = "jitter_crop" in [name for _, name, _, _ in listed[_last(listed, ("resize", "center_crop")) :]]
     if ragged:
@@ -132,6 +133,11 @@ def listed_of(state: State, part: str) -> list[tuple[str, str, Any]]:
     is_split = "input_transforms" in data or "target_transforms" in data
     key = f"{part}_transforms" if is_split else "transforms"
     return [(f"data.{key}[{number}]", *_one(item)) for number, item in enumerate(data.get(key) or [])]
+
+
+def makes_grey(listed: Listed) -> bool:
+    """Whether a transform makes a grey image of a colour image."""
+    return listed[1] == "convert_color" and str(listed[2]).upper().endswith("2GRAY")
 
 
 def _one(item: Mapping[str, Any]) -> tuple[str, Any]:

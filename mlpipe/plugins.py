@@ -1,0 +1,104 @@
+"""Installed packages that bring options, modes, sources and losses: those that declare the entry point `mlpipe.plugins`.
+
+```toml
+[project.entry-points."mlpipe.plugins"]
+mine = "mlpipe_mine"
+```
+
+The package's folder `conf/` is one more folder of configuration files, and its modules may be named by `_target_`. Nothing is
+imported before a configuration uses it. The current folder installs nothing: what is declared there is not looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+GROUP = "mlpipe.plugins"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An installed package that declares the entry point.
+
+    Attributes:
+        name: The entry point's name.
+        package: The package that it names.
+        distribution: What was installed, and its version.
+        folder: The package's folder; None: it is not there.
+    """
+
+    name: str
+    package: str
+    distribution: str
+    folder: Path | None
+
+    @property
+    def conf(self) -> Path | None:
+        """Its folder of configuration files; None: it has none."""
+        conf = self.folder / "conf" if self.folder is not None else None
+        return conf if conf is not None and conf.is_dir() else None
+
+    @property
+    def options(self) -> list[tuple[str, str]]:
+        """Group and name of each option that it brings."""
+        conf = self.conf
+        found = sorted(conf.rglob("*.yaml")) if conf is not None else []
+        return [(file.parent.relative_to(conf).as_posix(), file.stem) for file in found]  # type: ignore[arg-type]
+
+
+def installed() -> tuple[Plugin, ...]:
+    """The plugins, by name."""
+    here = Path.cwd().resolve()
+    return _installed(tuple(place for place in sys.path if place and Path(place).resolve() != here))
+
+
+def folders(extra: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The folders of configuration files of all plugins, and further ones behind them.
+
+    Args:
+        extra: The further ones.
+    """
+    own = (plugin.conf for plugin in installed())
+    return tuple(dict.fromkeys([*(conf for conf in own if conf is not None), *extra]))
+
+
+def owns(module: str) -> bool:
+    """Whether a module is one of a plugin's package, and its file lies there.
+
+    Args:
+        module: A dotted name.
+    """
+    for plugin in installed():
+        if plugin.folder is not None and (module == plugin.package or module.startswith(f"{plugin.package}.")):
+            place = plugin.folder.joinpath(*module.removeprefix(plugin.package).split(".")[1:])
+            file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            return file.is_file() and file.resolve().is_relative_to(plugin.folder.resolve())
+    return False
+
+
+@functools.cache
+def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
+    found: dict[str, Plugin] = {}
+    for distribution in metadata.distributions(path=list(places)):
+        for point in distribution.entry_points.select(group=GROUP):
+            title = f"{distribution.name} {distribution.version}"
+            package = point.value.partition(":")[0].strip()
+            found.setdefault(point.name, Plugin(point.name, package, title, _folder(package, places)))
+    return tuple(found[name] for name in sorted(found))
+
+
+def _folder(package: str, places: tuple[str, ...]) -> Path | None:
+    """The folder of an installed package, found without an import."""
+    first, *rest = package.split(".")
+    spec = importlib.machinery.PathFinder.find_spec(first, list(places))
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+        folder = Path(place).joinpath(*rest)
+        if folder.is_dir():
+            return folder
+    return None

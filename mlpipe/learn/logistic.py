@@ -19,6 +19,9 @@ from scipy.special import expit, log_softmax, logit, softmax
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating[Any]]
+# The least deviation of a feature, as a share of the median one: a feature that is silent in nearly all training images would
+# else be thousands of its deviations away from them in a new one.
+_SILENT = 0.1
 # Singular values below this share of the largest one are rounding.
 _RANK = 1e-6
 # Steps that L-BFGS remembers.
@@ -50,7 +53,7 @@ class Basis:
         rows: Coordinates, shape (n, rank); their inner products are those of the standardised features.
         vectors: Shape (features, rank); columns are orthonormal.
         mean: Of the features, shape (features,).
-        std: Their deviations, 1 where a feature is constant.
+        std: What they are divided by: their deviations, but a tenth of the median one at least.
     """
 
     rows: Floats
@@ -79,7 +82,7 @@ def basis(features: Floats) -> Basis:
         features: Shape (n, features).
     """
     mean, std = features.mean(axis=0), features.std(axis=0)
-    std = np.where(std > 0, std, 1.0)
+    std = np.maximum(std, _SILENT * np.median(std[std > 0]) if std.any() else 1.0)
     scaled = (features - mean) / std
     if len(scaled) < scaled.shape[1]:
         squares, left = np.linalg.eigh(scaled @ scaled.T)

@@ -33,6 +33,18 @@ X, Y = X[:300], Y[:300]
 ALONE = [str(number) for number in range(len(X))]
 
 
+class Scaler:
+    """scikit-learn's, but that no feature is divided by less than a tenth of the median deviation."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self._plain = StandardScaler().fit(x)
+        std = x.std(axis=0)
+        self._share = std / np.maximum(std, 0.1 * np.median(std[std > 0]))
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self._plain.transform(x)) * self._share
+
+
 def probabilities(found: object, x: np.ndarray) -> np.ndarray:
     logits = x @ found.weight.T + found.bias  # type: ignore[attr-defined]
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -41,7 +53,7 @@ def probabilities(found: object, x: np.ndarray) -> np.ndarray:
 
 def test_classes_against_scikit_learn() -> None:
     found = solve(HEAD, X, Y, "classification", 10, ALONE, None, False, 0)
-    scaled = StandardScaler().fit_transform(X)
+    scaled = Scaler(X).transform(X)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     model = LogisticRegressionCV(
         Cs=np.logspace(-4, 1, 4),
@@ -64,7 +76,7 @@ def test_two_classes_are_one_log_odds(balanced: bool, weighted: bool) -> None:
     weights = np.where(Y == 1, 3.0, 1.0) if weighted else None
     found = solve(HEAD, X, targets, "classification", 2, ALONE, weights, balanced, 0)
     kind = "balanced" if balanced else None
-    scaled = StandardScaler().fit_transform(X)
+    scaled = Scaler(X).transform(X)
     model = LogisticRegression(C=found.strength[0], max_iter=4000, tol=1e-8, class_weight=kind)
     model.fit(scaled, targets, sample_weight=weights)
     np.testing.assert_allclose(probabilities(found, X), model.predict_proba(scaled), rtol=1e-4, atol=1e-6)
@@ -73,7 +85,7 @@ def test_two_classes_are_one_log_odds(balanced: bool, weighted: bool) -> None:
 def test_numbers_against_ridge() -> None:
     targets = (X @ np.linspace(-1, 1, 64) * 3 + 100 + Y)[:, None]
     found = solve(HEAD, X, targets, "regression", 1, ALONE, None, False, 0)
-    scaled = StandardScaler().fit_transform(X)
+    scaled = Scaler(X).transform(X)
     goal = (targets[:, 0] - targets.mean()) / targets.std()
     folds = KFold(3, shuffle=True, random_state=0)
     model = RidgeCV(alphas=1 / np.logspace(-4, 1, 4), cv=folds, scoring="neg_mean_squared_error").fit(scaled, goal)
@@ -157,7 +169,7 @@ def test_flips_are_rows_of_half_the_weight() -> None:
     views = np.stack([X, X.reshape(-1, 8, 8)[:, :, ::-1].reshape(-1, 64)], axis=1)
     found = solve(HEAD, views, Y, "classification", 10, ALONE, None, False, 0)
     stacked, twice, halves = np.concatenate([X, views[:, 1]]), np.tile(Y, 2), np.full(2 * len(X), 0.5)
-    scaler = StandardScaler().fit(stacked)
+    scaler = Scaler(stacked)
     # The strength with the least loss of the mean of both views' logits in folds that no image shares with its mirror image.
     losses = []
     for strength in np.logspace(-4, 1, 4):
@@ -193,3 +205,18 @@ def test_flips_predict_the_mean_of_both_views(tmp_path: Path) -> None:
     np.testing.assert_allclose(shown, (plain + mirrored) / 2, atol=1e-4)
     accuracy = float((shown.argmax(1).numpy() == one.task.samples.targets[rows]).mean())
     assert record.scores["val"]["accuracy"] == pytest.approx(accuracy, abs=1e-9)
+
+
+def test_a_feature_that_was_silent_in_training_does_not_decide() -> None:
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(120, 30)), rng.integers(0, 2, 120)
+    features[:, 0] += 2 * targets
+    # In one training image a little, in a new one as much as others.
+    features[:, 1], features[0, 1] = 0, 1e-4
+    found = solve(
+        LinearHead(3, 3, 300), features, targets, "classification", 2, [*map(str, range(120))], None, False, 0
+    )
+    new = rng.normal(size=(50, 30))
+    silent = new.copy()
+    silent[:, 1] = 0
+    np.testing.assert_allclose(probabilities(found, new), probabilities(found, silent), atol=0.01)

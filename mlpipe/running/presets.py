@@ -79,7 +79,7 @@ class Deadline(Stop):
             raise Interrupted("stopped as asked")
 
     @property
-    def asked(self) -> bool:  # type: ignore[override]
+    def asked(self) -> bool:
         """Whether somebody asked to stop."""
         return self._wish.asked
 
@@ -530,8 +530,8 @@ class PresetScheduler(Scheduler):
 
     def _after(self, *, is_reported: bool) -> float:
         """Seconds of what comes after the last training."""
-        folds = self._folds * sum(one["epochs"] > 0 for one in self._known.values())
-        work = _POST + _POST_FOLD * folds + _POST_PER_THOUSAND * len(self._task.samples) / 1000
+        folds = self._folds * len([one for one in self._known.values() if one["epochs"] > 0])
+        work: float = _POST + _POST_FOLD * folds + _POST_PER_THOUSAND * len(self._task.samples) / 1000
         return (work + _REPORT * is_reported) * self._slow
 
     def _post(self, run: Run | None) -> None:

@@ -33,7 +33,7 @@ log = logging.getLogger("mlpipe")
 _DECIDED_FILE = "preset.json"
 # Kept for calibration, ensembling and the process's own end, on a machine without other work: seconds, seconds of each trained
 # fold, and seconds for each thousand images; then the report's. A share of the limit is kept beside them.
-_POST, _POST_FOLD, _POST_PER_THOUSAND, _REPORT = 2.5, 0.15, 0.5, 3.0
+_POST, _POST_FOLD, _POST_PER_THOUSAND, _REPORT = 2.5, 0.15, 0.5, 2.0
 _RESERVE = 0.02
 # The share of a recipe's time after which its pace is known, and how far from the plan makes a new one.
 _PACE, _FAR = 0.03, 0.06

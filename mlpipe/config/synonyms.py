@@ -778,7 +778,7 @@ _LOSSES = {
 }
 _SCHEDULES = {
     "one_cycle": "onecyclelr one_cycle_lr 1cycle onecycle one_cycle_policy superconvergence onecycle_policy",
-    "cosine": "cosineannealing cosineannealinglr cosine_annealing cos coslr cosinelr cosine_decay"
+    "cosine": "cosineannealing cosineannealinglr cosine_annealing cos coslr cosinelr"
     " cosine_schedule cosine_lr"
     " cosine_annealing_lr cosine_with_warmup warmup_cosine linear_warmup_cosine flat_cosine flat_cos"
     " cosine_schedule_with_warmup",

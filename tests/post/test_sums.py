@@ -55,6 +55,10 @@ def test_what_has_no_interval_says_so(kind: str, name: str) -> None:
     assert name in post_kind.of(kind).METRICS
     with pytest.raises(ConfigError, match="has no interval"):
         statistic(name, *rows_of(kind, 3), kind)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel"])
+def test_a_mistyped_name_is_answered(kind: str) -> None:
     with pytest.raises(ConfigError, match="did you mean 'macro_f1'"):
         statistic("macro_f2", *rows_of(kind, 3), kind)
 

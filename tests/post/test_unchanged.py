@@ -422,9 +422,13 @@ def same(one: Any, other: Any, place: str) -> None:
 
 
 CASES = dict(cases())
+# These choose among many calibrations, each by cross-validation.
+LONG = ("calibrate labels auto", "calibrate auto for a prior")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.program) if name in LONG else name for name in CASES]
+)
 def test_fixed_numbers_give_what_they_gave(name: str) -> None:
     stored = json.loads(STORED.read_text("utf-8"))
     same(plain(CASES[name]()), stored[name], name)

@@ -832,6 +832,7 @@ _AUGMENTATIONS = {
     "erasing": "cutout random_erasing randomerasing random_erase erase cut_out",
     "resized_crop": "randomresizedcrop random_resized_crop rrc random_crop resize_crop inception",
     "flips": "flip vflip vertical_flip flipud hvflip both_flips hv random_flip flip_ud d4 rotate90 flips_hv",
+    "alternating": "alternating_flip alternate_flip alternate altflip alternating_flips airbench",
     "v2": "torchvision color_jitter colorjitter rotate rotation affine colours colors colour color tv rotations"
     " geometric",
     "albumentations": "albu albumentation alb a imgaug",

@@ -24,7 +24,7 @@ from mlpipe.names import path_of
 from mlpipe.running import image_times, leaderboard, stored_decisions, tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Follower, RunContext, Step, Stop, raise_all, require_writable
-from mlpipe.running.time_plan import Pace, PlannedAnew, Shape, clock, epochs_within
+from mlpipe.running.time_plan import Pace, PlannedAnew, Shape, clock, epochs_within, within_stages
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 
@@ -263,7 +263,16 @@ class PresetScheduler(Scheduler):
         )
 
     def _most_epochs(self, name: str) -> int:
-        return int(self._trees[name]["trainer"]["max_epochs"])
+        stepped = [int(one["epochs"]) for one in self._stages(name) if one.get("head") is None]
+        return sum(stepped) if stepped else int(self._trees[name]["trainer"]["max_epochs"])
+
+    def _stages(self, name: str) -> list[dict[str, Any]]:
+        """The stages that a recipe lists."""
+        return list(self._trees[name]["stages"]["list"])
+
+    def _exact_heads(self, name: str) -> int:
+        """How many of a recipe's stages fit a head in no steps."""
+        return len([one for one in self._stages(name) if one.get("head") is not None])
 
     def _is_exact(self, name: str) -> bool:
         return rules.is_exact(self._trees[name])
@@ -343,11 +352,13 @@ class PresetScheduler(Scheduler):
             changes["preprocessing.size"] = _scaled(self._trees[name]["preprocessing"]["size"], decided["scale"])
         if not self._is_exact(name):
             changes["trainer.max_epochs"] = decided["epochs"]
+            changes["stages.list"] = within_stages(self._stages(name), decided["epochs"])
             if decided["seconds"] is not None:
                 stop = {"_target_": path_of("callbacks", "time_limit"), "seconds": decided["seconds"]}
                 changes["callbacks.time_limit"] = stop
                 if not decided.get("is_final", True):
-                    self._pace = Pace(_PACE * decided["seconds"], partial(self._judge, name, decided))
+                    judge = partial(self._judge, name, decided)
+                    self._pace = Pace(_PACE * decided["seconds"], judge, self._exact_heads(name))
         child = self._child(name, changes, self._pace)
         steps: list[Step] = child.plan()
         self._calls = {one.name: one.call for one in steps}
@@ -517,7 +528,14 @@ class PresetScheduler(Scheduler):
         names = self._names()
         later = [one for one in names[names.index(name) :] if not self._is_exact(one)]
         share = self._left() / len(later)
-        return epochs_within(share, shape, self._most_epochs(name)), share
+        heads = self._exact_heads(name) * self._folds * self._fold_seconds()
+        return epochs_within(share - heads, shape, self._most_epochs(name)), share
+
+    def _fold_seconds(self) -> float:
+        """Seconds of an exact head on features that are there: what the first recipe's later folds took."""
+        took = self._took.get(self._names()[0], {})
+        of_folds = [taken for step, taken in took.items() if step.startswith("train fold")]
+        return statistics.median(of_folds[1:]) if len(of_folds) > 1 else _FOLD_SECONDS * self._slow
 
     def _left(self) -> float:
         """Seconds that are left for training."""

@@ -74,6 +74,27 @@ def test_the_first_recipe_has_fewer_pixels_where_one_pass_takes_more_than_half_o
     assert scheduler._scale("probe") == scale and presets._scaled(128, scale) == side
 
 
+@pytest.mark.parametrize(
+    ("stages", "most", "planned"),
+    [
+        ([], 9, []),
+        ([{"epochs": 1, "head": "linear"}, {"epochs": 7}], 7, [{"epochs": 1, "head": "linear"}, {"epochs": 2}]),
+        ([{"epochs": 4}, {"epochs": 4}], 8, [{"epochs": 1}, {"epochs": 1}]),
+    ],
+)
+def test_the_epochs_of_a_plan_are_those_of_its_stages(
+    stages: list[dict[str, object]], most: int, planned: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, changes = PresetScheduler.__new__(PresetScheduler), []
+    tree = {"stages": {"list": stages}, "trainer": {"max_epochs": 9}, "optimizer": {"_target_": "adamw"}}
+    scheduler._trees = {"tuned": tree, "post": {}}
+    child = SimpleNamespace(plan=lambda: [])
+    monkeypatch.setattr(PresetScheduler, "_child", lambda self, name, changed, pace: changes.append(changed) or child)
+    assert scheduler._most_epochs("tuned") == most
+    scheduler._begin("tuned", {"epochs": 2, "seconds": None})
+    assert changes == [{"trainer.max_epochs": 2, "stages.list": planned}]
+
+
 @pytest.mark.program
 @pytest.mark.parametrize(("measured", "seen", "before", "after"), [(5.0, None, 2, 4), (1e-6, 20.0, 4, 2)])
 def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(

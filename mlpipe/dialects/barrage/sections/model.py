@@ -208,8 +208,8 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
     """A metric of Keras under the name that Keras logs, one for each threshold; none where it is wrong, which is noted."""
     path = str(block["import"])
     if keras_names.metric(path) in keras_names.OF_ONE_VALUE:
-        wrong = "takes one value, so that Keras fails where it gives it outputs and targets"
-        state.refuse(f"{key}.import", wrong, got=path, fix="leave it out, or name a class of yours, MODULE.NAME")
+        alone = "takes one value, so that Keras fails where it gives it outputs and targets"
+        state.refuse(f"{key}.import", alone, got=path, fix="leave it out, or name a class of yours, MODULE.NAME")
         return []
     if (
         _named(state, key, path, tuple(keras_metrics.METRICS), "metric", "or name a class of yours, MODULE.NAME")
@@ -224,21 +224,21 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
     if loss.name.startswith("sparse_") and metric in ("io_u", "mean_io_u"):
         # Keras is given class numbers, the metric here one-hot targets.
         params["sparse_y_true"] = False
-    several = params.pop("thresholds") if _has_several(metric, params) else [None]
+    several: list[Any] = params.pop("thresholds") if _has_several(metric, params) else [None]
     each = [params if one is None else {**params, "thresholds": one} for one in several]
     if wrong := [sentence for one in each for sentence in keras_metrics.problems(key, metric, one)]:
         state.wrong += wrong
         return []
     names = state.numbers.names(path, keras_names.logged_as(path, own_name), prefix)
-    known = [names] if len(each) == 1 else [[f"{names[0]}_{one:g}"] for one in several]
+    names_of = [names] if len(each) == 1 else [[f"{names[0]}_{one:g}"] for one in several]
     if len(each) > 1:
         note = "; ".join(
             [*filter(None, [note]), "a metric for each threshold, where Keras logs a list, which nothing can watch"]
         )
     found: list[Any] = []
-    for one, (name, *others) in zip(each, known, strict=True):
+    for of_one, (name, *others) in zip(each, names_of, strict=True):
         is_plain = metric == name == "accuracy" and loss.kind == "classification"
-        found.append(metric if is_plain else {"import": metric, **({"params": one} if one else {}), "name": name})
+        found.append(metric if is_plain else {"import": metric, **({"params": of_one} if of_one else {}), "name": name})
         _watchable(state, prefix, [name, *others], name)
     place = "metrics.train" if found == [metric] else "metrics.blocks"
     state.say(key, "differs" if note else "same", place, note)

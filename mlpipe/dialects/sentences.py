@@ -63,6 +63,11 @@ class _Words:
     def __init__(self, path: Path, translation: Translation, own: set[str]) -> None:
         self._path, self._own = path, own
         self._root = _node(path)
+        pairs = self._root.value if isinstance(self._root, yaml.MappingNode) else []
+        # The key of a mapping around all others, as `neural_network`, which reports leave out.
+        self._around = [
+            str(key.value) for key, value in pairs if len(pairs) == 1 and isinstance(value, yaml.MappingNode)
+        ]
         self._places: dict[str, list[str]] = {}
         for line in translation.report:
             for place in _places(line):
@@ -121,20 +126,11 @@ class _Words:
         """The first key that stands in the file, with as much behind it as stands there."""
         for end in range(len(rest), -1, -1):
             for key in keys:
-                longer = _dotted([*_STEP.findall(key), *rest[:end]])
-                line = self._line(longer)
-                if line is not None:
-                    return longer, line
-        return keys[0], None
-
-    def _line(self, key: str) -> int | None:
-        """The line of a key, which may lie in a mapping around all others."""
-        if not isinstance(self._root, yaml.MappingNode):
-            return None
-        inside = [node for _, node in self._root.value if isinstance(node, yaml.MappingNode)]
-        around = inside if len(self._root.value) == 1 else []
-        found = (_found(node, _STEP.findall(key)) for node in (self._root, *around))
-        return next((line for line in found if line is not None), None)
+                longer = [*_STEP.findall(key), *rest[:end]]
+                for steps in (longer, [*self._around, *longer]):
+                    if (line := _line(self._root, steps)) is not None:
+                        return _dotted(steps), line
+        return _dotted([*self._around, *_STEP.findall(keys[0])]), None
 
 
 def _places(line: Line) -> list[str]:
@@ -155,7 +151,8 @@ def _node(path: Path) -> yaml.Node | None:
         return None
 
 
-def _found(node: Any, steps: Sequence[str]) -> int | None:
+def _line(node: Any, steps: Sequence[str]) -> int | None:
+    """The line of what keys and places in lists lead to; None where nothing is there."""
     line = None
     for step in steps:
         if step.startswith("[") and isinstance(node, yaml.SequenceNode) and int(step[1:-1]) < len(node.value):

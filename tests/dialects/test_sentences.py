@@ -66,7 +66,7 @@ def refused(*overrides: str) -> tuple[str, ...]:
 def test_a_folder_that_is_not_there_is_told_with_the_files_key_and_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "recipe=c.json"]) == INPUT_IS_WRONG
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert sentence.startswith("c.json, line 5: data.input_path: there is no such folder, got ")
+    assert sentence.startswith("c.json, line 5: neural_network.data.input_path: there is no such folder, got ")
     assert sentence.endswith(" (task.train)")
 
 
@@ -92,18 +92,21 @@ def test_what_the_command_line_says_keeps_its_key() -> None:
     "sentence, told",
     [
         # A key below one that the file says, as far as the file has it.
-        ("arch.layers: out gives 5 outputs", "c.json, line 11: layers: out gives 5 outputs (arch.layers)"),
+        (
+            "arch.layers: out gives 5 outputs",
+            "c.json, line 11: neural_network.layers: out gives 5 outputs (arch.layers)",
+        ),
         (
             "arch.layers[2].config.units: is 5",
-            "c.json, line 11: layers[2].config.units: is 5 (arch.layers[2].config.units)",
+            "c.json, line 11: neural_network.layers[2].config.units: is 5 (arch.layers[2].config.units)",
         ),
         # Several keys of the file lead to one native one: they are told by what they lie in.
-        ("loss.class_weights: has 2", "c.json, line 9: loss.weight: has 2 (loss.class_weights)"),
-        ("task.size: unknown", "c.json, line 3: data: unknown (task.size)"),
+        ("loss.class_weights: has 2", "c.json, line 9: neural_network.loss.weight: has 2 (loss.class_weights)"),
+        ("task.size: unknown", "c.json, line 3: neural_network.data: unknown (task.size)"),
         # Other keys that a sentence names are the file's, too.
         (
             "preprocessing.size: takes 8, got 9; set trainer.max_epochs, or mode.cv",
-            "c.json, line 7: data.transforms[0]: takes 8, got 9; set trainer.max_epochs, or mode.cv"
+            "c.json, line 7: neural_network.data.transforms[0]: takes 8, got 9; set trainer.max_epochs, or mode.cv"
             " (preprocessing.size; trainer.max_epochs is num_epochs here)",
         ),
         # What the file does not say, and what is no key.

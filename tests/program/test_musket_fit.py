@@ -379,6 +379,10 @@ def test_seeds_follow_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for seed in (0, 1):
         rows = (folder / str(seed) / "metrics" / "metrics-0.0.csv").read_text().splitlines()
         assert len(rows) == 1 + 2
+        # A single stage stands twice, without YAML's anchors, which simple readers do not know.
+        text = (folder / str(seed) / "summary.yaml").read_text()
+        summary = yaml.safe_load(text)
+        assert summary["stages"] == [summary["allStages"]] and not {"&", "*"} & set(text)
         record = records.load_all(Project(tmp_path / "results" / f"first-{seed}"))[-1]
         stored = yaml.safe_load((tmp_path / "results" / f"first-{seed}" / "tasks" / record.task / "models" / record.id
                                  / "config.yaml").read_text())  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlpipe.command_line import Call, check_mode, parse
+from mlpipe.config.environment import process_started
 from mlpipe.errors import (
     INPUT_IS_WRONG,
     INTERRUPTED_TWICE,
@@ -41,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in WORDS:
             return _word(arguments[0], arguments[1:])
-        return _run(parse(arguments))
+        call = parse(arguments)
+        if argv is None:
+            # The process is this command: its time began with it.
+            call.started = process_started()
+        return _run(call)
     except MlpipeError as error:
         for sentence in str(error).splitlines():
             print(sentence, file=sys.stderr)

@@ -92,7 +92,14 @@ def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
 
 
 def _scoring(command: Command, folder: str) -> Command:
-    """`mml predict recipe=DIR task.file=FILE` as `mml score`."""
+    """`mml predict recipe=DIR task.file=FILE` as `mml score`.
+
+    Raises:
+        ConfigError: When no file is named.
+    """
+    if not {"task.file", "mode.file"} & set(map(key_of, command.overrides)):
+        fix = f"mml predict recipe={folder} task.file=FILE.csv"
+        raise ConfigError(problem("task.file", "what is to be scored is not named", fix=fix))
     rest = [text.replace("task.file=", "mode.file=", 1) for text in command.overrides if key_of(text) != "recipe"]
     return replace(command, mode="score", overrides=[*rest, f"mode.folder={as_text(folder)}"])
 

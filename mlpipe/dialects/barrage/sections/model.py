@@ -50,6 +50,8 @@ def translate_model(state: State) -> None:
     note = "a function or class of yours returns a torch module" if not _is_sequential(model["network"]) else ""
     state.set("arch.network", model["network"])
     state.say("model.network", "differs" if note else "same", "arch.network", note)
+    if _is_sequential(model["network"]):
+        state.say("model.network.params.layers", "same", "arch.layers")
     outputs = model["outputs"]
     state.monitors |= {"loss": "train/loss", "val_loss": "val/loss"}
     # Keras logs metrics of the batches that it learns too.

@@ -202,7 +202,8 @@ def test_what_the_reference_promises(
     assert found["measured_share"] == found["binary_accuracy"]
     for fold in (0, 1):
         assert columns(folder / "metrics" / f"metrics-{fold}.1.csv") == [
-            *("epoch", "loss", "lr", "val_binary_accuracy", "val_dice_loss", "val_loss", "val_matthews_correlation")
+            *("epoch", "binary_accuracy", "dice_loss", "loss", "lr", "matthews_correlation"),
+            *("val_binary_accuracy", "val_dice_loss", "val_loss", "val_matthews_correlation"),
         ]
         assert (folder / "examples" / "1" / str(fold) / "epoch_1.jpg").is_file()
     with (folder / "metrics" / "metrics-0.1.csv").open() as file:

@@ -47,7 +47,7 @@ class Call:
         flags: The names of options without a value.
         cfg: The value of `--cfg`.
         config_dirs: Further folders of configuration files.
-        started: When it was read, on the clock of `time.monotonic`.
+        started: When the command began, on the clock of `time.monotonic`.
         notes: How words were read that were not written as overrides.
     """
 

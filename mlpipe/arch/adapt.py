@@ -12,12 +12,15 @@ from typing import Annotated, Any
 
 from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 _BACKBONE = "backbone."
 # The name of a parameter that timm counts among no layer, as it does a network's head.
 _UNMATCHED = "~"
+# The mark of a batch normalisation that keeps its statistics while its scale and shift learn.
+_KEEPS = "keeps_statistics"
 
 
 class Added(nn.Module):
@@ -175,6 +178,25 @@ def freeze(network: nn.Module, what: bool | str | int) -> None:
         parameters[name].requires_grad_(stage >= stages - int(what))
 
 
+def freeze_statistics(network: nn.Module, is_frozen: bool) -> None:
+    """Let the batch normalisations of the network's backbone keep the statistics that they have, or follow the images again.
+
+    One that keeps them normalises by them in training as in evaluation; its scale and shift learn. A head that was fitted to
+    the features of evaluation then sees the same features when the backbone begins to learn.
+
+    Args:
+        network: The network; nothing changes where it has no `backbone`.
+        is_frozen: Whether they keep them. It comes into force with the next `keep_frozen_in_eval`.
+    """
+    for layer in _normalisations(network):
+        setattr(layer, _KEEPS, is_frozen)
+
+
+def _normalisations(network: nn.Module) -> list[_BatchNorm]:
+    body = getattr(network, "backbone", None)
+    return [layer for layer in body.modules() if isinstance(layer, _BatchNorm)] if isinstance(body, nn.Module) else []
+
+
 def layers_of(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
     """The number of the layer, or the stage, of each of a network's parameters, counted from the pixels.
 
@@ -204,7 +226,8 @@ def keep_frozen_in_eval(network: nn.Module) -> None:
     """Put what does not learn in evaluation mode: frozen batch norms keep their statistics, frozen parts use no dropout.
 
     A part without parameters, such as a dropout, belongs to what comes before it: it stays in training mode once
-    something before it in the same part learns. Of a backbone with low-rank additions only their dropouts train.
+    something before it in the same part learns. Of a backbone with low-rank additions only their dropouts train. Batch
+    normalisations that are to keep their statistics (`freeze_statistics`) are in evaluation mode even where they learn.
 
     Args:
         network: A network in training mode; only its `backbone` is looked at.
@@ -220,6 +243,9 @@ def keep_frozen_in_eval(network: nn.Module) -> None:
         body.eval()
     elif _is_part_frozen(body):
         _settle(body)
+    for layer in _normalisations(network):
+        if getattr(layer, _KEEPS, False):
+            layer.eval()
 
 
 def _settle(part: nn.Module) -> None:

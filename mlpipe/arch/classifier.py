@@ -389,7 +389,8 @@ def _from_extra(extra: str, name: str, options: dict[str, Any]) -> Any:
     state = dict(zip(own, stored.values(), strict=True))
     fitted = timm_library.models.adapt_input_conv(options["in_chans"], state["conv_stem.weight"])
     state["conv_stem.weight"] = fitted
-    kept = {key: value for key, value in state.items() if key in backbone.state_dict()}
+    there = backbone.state_dict()
+    kept = {key: value for key, value in state.items() if key in there}
     match = weight_files.load(backbone, kept)
     if match.missing or match.misshapen:
         raise DataError(problem("arch.pretrained", f"{extra}: {match.sentence()}", fix="use arch.weights"))

@@ -50,6 +50,7 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     of_post = [text for text in given if not text.lstrip("+").startswith("mode.")]
+    of_post += [str(text) for text in preset.get("post") or ()]
     trees["post"] = compose("post", of_post, facts).tree
     return adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
 

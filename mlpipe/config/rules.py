@@ -414,6 +414,8 @@ def _stage_head(tree: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> 
         )
     if entry.get("negatives") is not None or entry.get("val_negatives") is not None:
         found.append(problem(key, "learns from all images", fix="leave negatives to later stages"))
+    if entry.get("size") is not None:
+        found.append(problem(key, "is fitted to the images as they are cached", fix="leave size to later stages"))
     return found
 
 

@@ -216,6 +216,10 @@ class Stage:
         keep: Keep its own best weights in the record too; the next stage starts from them.
         head: `linear` fits the head exactly on the frozen backbone in place of its epochs, as `optimizer=linear` does; it is
             then validated as one epoch.
+        batch_statistics: `frozen` keeps those of the backbone's batch normalisations, whose scales and shifts learn; None:
+            they follow the images of what learns.
+        size: Height and width of its training images in pixels, or both; None: as they are cached. Images are validated as they
+            are cached.
     """
 
     epochs: Annotated[int, ">= 1"]
@@ -232,6 +236,8 @@ class Stage:
     carry: bool = False
     keep: bool = False
     head: Literal["linear"] | None = None
+    batch_statistics: Literal["frozen"] | None = None
+    size: Annotated[int, ">= 1"] | tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ def refuse_parts(recipe: Recipe, what: str) -> None:
         raise ConfigError(problem("augmentations.device.pipeline", f"changes no {what}", fix=fix))
     if any(stage.head is not None for stage in recipe.stages):
         raise ConfigError(problem("stages.list.head", f"is not for {what}", fix="use stages=freeze_then_finetune"))
+    if any(stage.size is not None for stage in recipe.stages):
+        raise ConfigError(problem("stages.list.size", f"resizes images and not their {what}", fix="leave it out"))
     if linear_head.applies(recipe):
         raise ConfigError(
             problem("optimizer", f"is not for {what}", got=recipe.optimizer.name, fix="use another, such as adamw")

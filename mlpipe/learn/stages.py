@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlpipe.arch import adapt, initial_weights
+from mlpipe.arch.classifier import Classifier
 from mlpipe.arch.initial_weights import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe, Stage
+from mlpipe.data.augment import batches
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows, with_negatives
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import checkpoints, kind, linear_head, monitoring
 from mlpipe.learn.build import smallest_batch
 from mlpipe.learn.build.loaders import batch_size, fold_data
@@ -29,6 +31,7 @@ from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.optimizer import build_optimizers, with_rate
 
 _NETWORK = "network."
+_RESIZE = "mlpipe.data.augment.batches.resize"
 _LINEAR = Component("optimizer", "mlpipe.learn.optimizers.linear.linear", {})
 
 
@@ -46,6 +49,11 @@ def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
         callbacks=recipe.callbacks if stage.callbacks is None else stage.callbacks,
         trainer={**recipe.trainer, "max_epochs": stage.epochs},
     )
+    if stage.size is not None:
+        # Before all that is drawn: a window or a rectangle is a share of the image that is learned.
+        resized = Component("device_augmentations", _RESIZE, {"size": stage.size})
+        given = changed.augmentations
+        changed = replace(changed, augmentations=replace(given, device=(resized, *given.device)))
     if stage.head is not None:
         # An exact head is made of the images as they are evaluated, whatever later stages do to them.
         plain = replace(recipe.augmentations, cpu=(), device=())
@@ -145,6 +153,7 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> str:
         parameter.requires_grad_(stage.freeze is not None or name in at_first)
     if stage.freeze is not None:
         adapt.freeze(network, stage.freeze)
+    adapt.freeze_statistics(network, stage.batch_statistics == "frozen")
     # What an earlier stage kept in evaluation mode learns again.
     network.train()
     return begun
@@ -166,11 +175,15 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
         network: A network of the recipe, which each stage changes in place.
 
     Raises:
-        DataError: When a file of weights is not there or does not fit.
-        ConfigError: When a loss does not fit the task, or the network has no such stages to freeze.
+        DataError: When a file of weights is not there or does not fit, or the network takes no images of a stage's size.
+        ConfigError: When a loss does not fit the task, or the network has no such stages to freeze, or no head to fit.
     """
     at_first = learning(network)
-    for stage in recipe.stages:
+    for number, stage in enumerate(recipe.stages):
+        key = "preprocessing.size" if stage.size is None else f"stages.list[{number}].size"
+        if stage.head is not None and not isinstance(network, Classifier):
+            wrong, fix = "fits the head of one of timm's networks", "use stages=freeze_then_finetune"
+            raise ConfigError(problem(f"stages.list[{number}].head", wrong, got=recipe.arch.title, fix=fix))
         view = view_of(View(task.name, 0, rows, rows, rows[:0], rows[:0]), task, stage)
         prepare(network, stage, at_first)
         changed = recipe_of(recipe, stage)
@@ -178,8 +191,11 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
         if not linear_head.has_no_steps(changed):
             build_optimizers(changed, 2, monitoring.monitor_direction(changed))(network)
             data = fold_data(changed, task, view, pack, 0)
-            image = next(iter(data.rows_dataloader(rows[:1])))["images"]
-            smallest_batch.check(network, image.float(), data.batch_sizes(0)[0], batch_size(changed), recipe.arch.title)
+            image = next(iter(data.rows_dataloader(rows[:1])))["images"].float()
+            if stage.size is not None:
+                image, _ = batches.resize(size=stage.size)(image, image, 1)
+            title = recipe.arch.title
+            smallest_batch.check(network, image, data.batch_sizes(0)[0], batch_size(changed), title, key)
 
 
 def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -47,6 +47,10 @@ class TrainingScheduler(Scheduler):
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
         refit: After the folds train one more model on all of them.
+
+    Attributes:
+        looked_at: The pivot, where the caller has looked at it already; None: the plan does.
+        recipe_hash: What groups the folds, once they are planned.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class TrainingScheduler(Scheduler):
             refit=refit,
         )
         self.origin = ""
+        self.looked_at: Task | None = None
+        self.recipe_hash = ""
         self._ends_with_report = "post" in subroutines
 
     def plan(self) -> list[Step]:
@@ -90,6 +96,7 @@ class TrainingScheduler(Scheduler):
             return cross_validation.stored(self.run_config, self.context, task, self.request)
         ending = self._post if self._ends_with_report else None
         plan = cross_validation.training(self.run_config, self.context, task, self.request, self.origin, ending)
+        self.recipe_hash = plan.recipe_hash
         self.decided(plan.config, plan.recipe_hash)
         return plan.steps
 
@@ -100,6 +107,8 @@ class TrainingScheduler(Scheduler):
             ConfigError: When a folder cannot be written, or there is no such device.
             DataError: When the task is wrong, or results would lie inside its images.
         """
+        if self.looked_at is not None:
+            return self.looked_at
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         trains = self.request.trains

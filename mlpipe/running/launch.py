@@ -189,7 +189,9 @@ def planned(prepared: Prepared) -> list[str]:
     config = prepared.run_config
     scheduler: Scheduler = config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))
     done = prepared.resumed.done() if prepared.resumed else set()
-    return [step.name for step in scheduler.plan() if step.name not in done]
+    steps = [step.name for step in scheduler.plan() if step.name not in done]
+    scheduler.outlook()
+    return steps
 
 
 def _unused(config: RunConfig, keys: Collection[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import statistics
 import time
 from collections.abc import Mapping
 from copy import deepcopy
@@ -17,29 +18,90 @@ from mlpipe.config.assemble import assemble
 from mlpipe.config.environment import cores
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import kind as targets
-from mlpipe.data.splits import methods
-from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, counted, problem
+from mlpipe.data.splits import methods, variants
+from mlpipe.errors import ConfigError, DataError, Interrupted, counted, problem
 from mlpipe.names import path_of
-from mlpipe.running import leaderboard, stored_decisions, tasks
+from mlpipe.running import image_times, leaderboard, stored_decisions, tasks
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Follower, RunContext, Step
-from mlpipe.running.time_plan import Pace, PlannedAnew, Shape, clock, epochs_within
+from mlpipe.running.steps import Follower, RunContext, Step, Stop, raise_all, require_writable
+from mlpipe.running.time_plan import Pace, PlannedAnew, Shape, clock, epochs_within, within_stages
+from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
 
 _DECIDED_FILE = "preset.json"
-# Kept for calibration, ensembling, the report and the process's own end: seconds, a share of the limit, and seconds for each
-# thousand images.
-_RESERVE_SECONDS, _RESERVE, _RESERVE_PER_THOUSAND = 3.0, 0.02, 1.0
+# Kept for calibration, ensembling and the process's own end, on a machine without other work: seconds, seconds of each trained
+# fold, and seconds for each thousand images; then the report's. A share of the limit is kept beside them.
+_POST, _POST_FOLD, _POST_PER_THOUSAND, _REPORT = 2.5, 0.15, 0.5, 2.0
+_RESERVE = 0.02
 # The share of a recipe's time after which its pace is known, and how far from the plan makes a new one.
 _PACE, _FAR = 0.03, 0.06
-_TEST_FRACTION = 0.2
+# The share of the time that is left which the first recipe's pass over the images may take.
+_FIRST_PASS = 0.5
+# Fewer epochs than that improve on no linear head.
+_LEAST_EPOCHS = 2
+# Seconds of a fold beside its pass over the images, until the first fold has shown them.
+_FOLD_SECONDS = 1.5
+# A fit to mirror images too takes so many times longer.
+_MIRRORED = 1.3
+# What runs of version 0.1.0 set aside for tests.
+_TEST_FRACTION_BEFORE = 0.2
+# Seconds in which the speed of training is measured.
+_LEARN_SECONDS = 2.0
+# Seconds of work that tell how much of a core this process gets.
+_SPIN = 0.05
+
+
+class Deadline(Stop):
+    """Somebody's wish to stop, or the end of a recipe's time.
+
+    Args:
+        wish: Whose wish.
+        at: The end, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, wish: Stop, at: float) -> None:
+        self._wish, self._at = wish, at
+        super().__init__()
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self._wish() or time.monotonic() > self._at
+
+    def check(self) -> None:
+        """Stop here if asked to, or where the time is over.
+
+        Raises:
+            Interrupted: Then.
+        """
+        if self():
+            raise Interrupted("stopped as asked")
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._wish.asked
+
+    @asked.setter
+    def asked(self, asked: bool) -> None:
+        # The end of a time is nobody's wish: a new one has none.
+        self._wish.asked = self._wish.asked or asked
+
+
+def slowness() -> float:
+    """How many times longer work takes than on a core of one's own: 1 without other programs."""
+    before, worked = time.perf_counter(), time.thread_time()
+    while time.thread_time() - worked < _SPIN:
+        pass
+    return max(1.0, (time.perf_counter() - before) / _SPIN)
 
 
 class PresetScheduler(Scheduler):
     """Runs a preset's recipes one after the other, each in its share of the time, then post-processing.
+
+    The first recipe is always trained; of fewer pixels where one pass over the images would take too long. The others are
+    trained where they fit into what is left, and a recipe that turns out not to fit is given up.
 
     Args:
         run_config: The checked configuration; its tree holds the composed trees of the recipes.
@@ -50,68 +112,106 @@ class PresetScheduler(Scheduler):
         super().__init__(run_config, context)
         self._limit = presets.seconds_of(run_config.tree.get("time_limit"))
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
-        self._children: dict[str, Scheduler] = {}
+        self._children: dict[str, Any] = {}
+        self._known: dict[str, dict[str, Any]] = {}
+        self._took: dict[str, dict[str, float]] = {}
         self._pace: Pace | None = None
+        self._shape: Shape | None = None
+        self._slow = 1.0
 
     def plan(self) -> list[Step]:
-        """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
-        self._task = tasks.pivot(self.run_config)
-        self._take_decided()
+        """Every recipe's steps under its name; how each is trained is decided when its turn comes."""
+        config = self.run_config
+        raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
+        self._task = tasks.pivot(self._without_test(config))
+        tasks.refuse_results_inside(self._task, config.project_dir)
         kind = kinds.of(self._task.kind)
         if kind.is_dense:
             fix = "leave it out, and choose arch=unet with arch.encoder"
             raise ConfigError(problem("preset", f"is not for {kind.words.TARGETS}", fix=fix))
-        self._changes = self._for_task(self._task)
+        self._take_decided()
+        if config.resume:
+            self._known = self._stored(self.context.project.run_dir(config.resume) / _DECIDED_FILE)
         # The plan of each recipe is made twice: here, for the names of its steps and for all that can be wrong, and again when
-        # its turn comes and it is known how much time is left for it. So a step in the project is only a name here.
+        # its turn comes and it is known how much time is left for it. So a step in the project is only a name here; of the
+        # steps that come before, only those of the first recipe are done beforehand: they find what cannot be read.
         steps: list[Step] = []
         for name in self._names():
-            child = self._child(name, {})
-            for step in child.plan():
-                if step.name == "leaderboard":
-                    continue
-                call = step.call if not step.in_project else partial(self._in_turn, name, step.name)
-                steps.append(Step(f"{name}: {step.name}", call, step.in_project))
-            self._folds = len([step for step in steps if step.name.startswith(f"{name}: train fold")])
-        # Told first: measuring loads PyTorch and the network, which takes seconds.
+            planned = [step for step in self._child(name, {}).plan() if step.name != "leaderboard"]
+            is_first = name == self._names()[0]
+            for step in planned:
+                if step.in_project:
+                    steps.append(Step(f"{name}: {step.name}", partial(self._in_turn, name, step.name)))
+                elif is_first:
+                    steps.append(Step(f"{name}: {step.name}", partial(self._beforehand, name, step.name), False))
+            if is_first:
+                self._folds = len([step for step in planned if step.name.startswith("train fold")])
         self._say_what_it_is_like()
-        self._shape = self._measured()
-        self._say_how_long()
-        return [*steps, Step("post", self._post), Step("leaderboard", self._leaderboard)]
+        measure = Step("measure", self._measure, in_project=False)
+        return [measure, *steps, Step("post", self._post), Step("leaderboard", self._leaderboard)]
+
+    def outlook(self) -> None:
+        """Say how long it would take."""
+        self._measure(None)
 
     def _names(self) -> list[str]:
         return [name for name in self._trees if name != "post"]
 
+    def _without_test(self, config: RunConfig) -> RunConfig:
+        """The configuration for a variant of the task, which has a test part only where one was asked for."""
+        if not config.tags or config.given is None:
+            return config
+        tree = {**config.tree, "split": _whole(config.tree["split"], config.given)}
+        return replace(assemble(tree), given=config.given)
+
     def _take_decided(self) -> None:
         """Put what was decided for the task into the recipes that split alike; a continued run has it in its own.
 
-        A recipe that splits otherwise is what the preset is about.
+        A test part is set aside where the task came with one or somebody asked for one; then it is tested on.
         """
         given = self.run_config.given
-        if given is None or "split" in given:
+        if given is None:
+            self._trees = self._as_begun()
             return
-        trees = {}
+        trees, is_tested = {}, "test" in self._task.samples.parts
         for name, tree in self._trees.items():
-            section = stored_decisions.changed(
-                tree["split"], given, tasks.described_in(self.run_config.data_dir, self._task)
-            )
-            is_alike = section["_target_"] == tree["split"]["_target_"]
-            trees[name] = {**tree, "split": section} if is_alike else tree
+            section = _whole(tree["split"], given)
+            if "split" not in given:
+                of_task = stored_decisions.changed(
+                    section, given, tasks.described_in(self.run_config.data_dir, self._task)
+                )
+                # A recipe that splits otherwise is what the preset is about.
+                section = of_task if of_task["_target_"] == section["_target_"] else section
+            trees[name] = {**tree, "split": section}
+            mode = tree["mode"]
+            tests = is_tested or bool(section.get("test_fraction")) or mode.get("nested")
+            if name != "post" and tests and "predict" in mode["subroutines"] and "mode.subroutines" not in given:
+                trees[name]["mode"] = {**mode, "subroutines": [*mode["subroutines"], "test"]}
+            if mode.get("refit") and "mode.refit" not in given and not self._holds_out(tree, section):
+                trees[name]["mode"] = {**trees[name]["mode"], "refit": False}
         preset = {**self.run_config.tree["preset"], "trees": trees}
         self._trees = trees
         self.decided(replace(self.run_config, tree={**self.run_config.tree, "preset": preset}))
 
-    def _for_task(self, task: Task) -> dict[str, Any]:
-        """What the task asks of every recipe: test images of its own where it came with none."""
-        split = self._trees[self._names()[0]]["split"]
-        if split.get("test_fraction") or "test" in task.samples.parts or "test_fraction" not in split:
-            return {}
-        return {"split.test_fraction": _TEST_FRACTION}
+    def _as_begun(self) -> Mapping[str, Any]:
+        """The recipes of a run that is continued; runs of version 0.1.0 set test images aside without saying so."""
+        first = self._trees[self._names()[0]]["split"]
+        is_open = "test_fraction" in first and not first["test_fraction"] and "test" not in self._task.samples.parts
+        if "sizes" in self.run_config.tree["preset"] or not is_open:
+            return self._trees
+        split = {"test_fraction": _TEST_FRACTION_BEFORE}
+        return {name: {**tree, "split": {**tree["split"], **split}} for name, tree in self._trees.items()}
 
-    def _child(self, name: str, changes: Mapping[str, Any], pace: Pace | None = None) -> Scheduler:
+    def _holds_out(self, tree: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
+        """Whether a split holds any training image out, which a model of all folds could learn from besides."""
+        split = tasks.split_of(assemble({**tree, "split": section}), self._task)
+        learned = len(variants.whole(self._task, split).train)
+        return any(len(variants.plain(self._task, split, fold).train) < learned for fold in split.validated)
+
+    def _child(self, name: str, changes: Mapping[str, Any], pace: Pace | None = None) -> Any:
         """The scheduler of one recipe, its configuration changed in some keys; `pace` follows its epochs."""
         tree = deepcopy(dict(self._trees[name]))
-        for key, value in {**self._changes, **changes}.items():
+        for key, value in changes.items():
             node, (*path, last) = tree, key.split(".")
             for part in path:
                 node = node.setdefault(part, {})
@@ -119,23 +219,11 @@ class PresetScheduler(Scheduler):
         # Its split has been decided, see `_take_decided`.
         config = replace(assemble(tree), given=(self.run_config.given or frozenset()) | {"split"})
         follower = Follower(lambda name: None, pace.epoch) if pace is not None else None
-        child: Scheduler = config.scheduler.build(config, replace(self.context, follower=follower))
+        is_first = name == self._names()[0]
+        stop = self.context.stop if is_first or self._limit is None else Deadline(self.context.stop, self._end())
+        child: Any = config.scheduler.build(config, replace(self.context, follower=follower, stop=stop))
+        child.looked_at = self._task
         return child
-
-    def _measured(self) -> Shape:
-        from mlpipe.learn.machine import speed
-
-        config = self._child(self._names()[-1], {}).run_config
-        channels = tasks.preprocessing_of(config, self._task).channels
-        batch = min(int(config.recipe.sampling.params.get("batch_size", 32)), 32)
-        given = config.recipe.preprocessing.params["size"]
-        size = max(given) if isinstance(given, list) else int(given)
-        found = speed.speed(config.recipe, channels, size, len(self._task.classes), batch)
-        split = tasks.split_of(config, self._task)
-        test = int((split.fold == methods.TEST).sum())
-        labelled = int(self._task.samples.labelled.sum()) - test
-        self._bytes = len(self._task.samples) * size * size * channels + 8 * found.parameters * self._folds
-        return Shape(labelled, test, self._folds, found.train, found.evaluate)
 
     def _say_what_it_is_like(self) -> None:
         task = self._task
@@ -144,40 +232,84 @@ class PresetScheduler(Scheduler):
         if targets.of(task.kind).IS_CLASS_NUMBER:
             told += f"; the rarest class has {100 * counts.min() / max(1, counts.sum()):.1f} % of the labels"
         log.info(told)
-        arch = self._trees[self._names()[-1]]["arch"]
-        log.info(f"measures how fast {arch.get('name') or 'the network'} learns on this machine")
 
-    def _say_how_long(self) -> None:
+    def _measure(self, run: Run | None) -> None:
+        """How fast this machine is, in about two seconds, and what all that would take."""
         import torch
 
-        shape = self._shape
+        self._slow = slowness()
+        config = self._child(self._names()[0], {}).run_config
+        self._times = image_times.measured(config, self._task)
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores, no GPU"
-        speeds = f"{1 / shape.train_second:.0f} images/s in training, {1 / shape.evaluate_second:.0f} in evaluation"
-        log.info(f"{device}; measured: {speeds}; an epoch of one fold takes about {shape.epoch():.1f} s")
-        epochs = self._most_epochs(self._names()[-1])
-        tuned = [name for name in self._names() if not self._is_exact(name)]
-        whole = len(tuned) * (shape.folds * epochs * shape.epoch() + shape.predicting())
-        whole += (shape.train + shape.test) * shape.evaluate_second
-        limit = "no time limit" if self._limit is None else f"time limit {clock(self._limit)}"
+        times, task = self._times, self._task
+        arch = config.recipe.arch.params.get("name") or "the network"
         log.info(
-            f"plan: {', '.join(self._names())}, {counted(shape.folds, 'fold')} each, then post; all epochs would "
-            f"take about {clock(whole)}, {limit}; about {self._bytes / 1e6:.0f} MB on the disk"
+            f"{device}; measured: {arch} looks at {1 / times.evaluate:.0f} images/s, one pass over "
+            f"{counted(times.images, 'image')} takes about {clock(times.one_pass(times.size))}"
+        )
+        shape, epochs = self._guessed(), 0
+        whole = 0.0
+        for name in self._names():
+            epochs = self._most_epochs(name)
+            if self._is_exact(name):
+                whole += self._needed(name, self._scales(name)[0])
+            else:
+                whole += shape.folds * epochs * shape.epoch() + shape.predicting()
+        limit = "no time limit" if self._limit is None else f"time limit {clock(self._limit)}"
+        size = len(task.samples) * times.size**2 * task.channels + 4 * times.parameters * self._folds
+        log.info(
+            f"plan: {', '.join(self._names())}, {counted(self._folds, 'fold')} each, then post; all of it would "
+            f"take about {clock(whole)}, {limit}; about {size / 1e6:.0f} MB on the disk"
         )
 
     def _most_epochs(self, name: str) -> int:
-        return int(self._trees[name]["trainer"]["max_epochs"])
+        stepped = [int(one["epochs"]) for one in self._stages(name) if one.get("head") is None]
+        return sum(stepped) if stepped else int(self._trees[name]["trainer"]["max_epochs"])
+
+    def _stages(self, name: str) -> list[dict[str, Any]]:
+        """The stages that a recipe lists."""
+        return list(self._trees[name]["stages"]["list"])
+
+    def _exact_heads(self, name: str) -> int:
+        """How many of a recipe's stages fit a head in no steps."""
+        return len([one for one in self._stages(name) if one.get("head") is not None])
 
     def _is_exact(self, name: str) -> bool:
         return rules.is_exact(self._trees[name])
 
-    def _in_turn(self, name: str, step: str, run: Run | None) -> None:
-        """Do a step of a recipe, whose length is decided before its first one, and once more when its pace is known."""
-        assert run is not None
-        decided = self._decided(name, run)
-        if decided["epochs"] == 0:
-            return
+    def _scales(self, name: str) -> list[float]:
+        """The image sizes at which a recipe may be trained, as shares of the others', the wished for first."""
+        given = (self.run_config.tree["preset"].get("sizes") or {}).get(name, 1.0)
+        return [float(one) for one in (given if isinstance(given, list) else [given])]
+
+    def _beforehand(self, name: str, step: str, run: Run | None) -> None:
+        """Do a step of the first recipe that comes before the run's folder exists."""
         if name not in self._children:
-            self._begin(name, decided, run)
+            self._begin(name, self._decided(name, None))
+        self._calls[step](None)
+
+    def _in_turn(self, name: str, step: str, run: Run | None) -> None:
+        """Do a step of a recipe, which is decided on before its first one."""
+        assert run is not None
+        self._run = run
+        decided = self._decided(name, run)
+        if decided["epochs"] == 0 or step.partition(" ")[2] in decided.get("left_out", ()):
+            return
+        if name not in self._children and not self._could_begin(name, decided):
+            return
+        if step.startswith("train ") and self._is_late(name, step):
+            return
+        began = time.monotonic()
+        try:
+            self._do_step(name, step, run)
+        except Interrupted:
+            if self.context.stop():
+                raise
+            self._give_up(name, "its time is over")
+        self._took.setdefault(name, {})[step] = time.monotonic() - began
+
+    def _do_step(self, name: str, step: str, run: Run) -> None:
+        """Do a step; the first fold's training a second time where its pace makes another plan."""
         if self._pace is None or not step.startswith("train fold"):
             self._calls[step](run)
             return
@@ -188,90 +320,246 @@ class PresetScheduler(Scheduler):
         except PlannedAnew:
             for state in set(run.checkpoints_dir.glob("*")) - states:
                 shutil.rmtree(state)
-            self._begin(name, self._decided(name, run), run)
+            self._begin(name, self._decided(name, run))
             self._calls[step](run)
         self._pace = None
 
-    def _begin(self, name: str, decided: Mapping[str, Any], run: Run) -> None:
+    def _could_begin(self, name: str, decided: Mapping[str, Any]) -> bool:
+        """Begin a recipe; images of another size may be none that its network takes."""
+        try:
+            steps = self._begin(name, decided)
+            if decided.get("scale", 1.0) != 1.0:
+                for step in steps:
+                    if not step.in_project:
+                        step.call(None)
+        except (ConfigError, DataError) as error:
+            if decided.get("scale", 1.0) == 1.0:
+                raise
+            self._give_up(name, error.problems[0])
+            return False
+        except Interrupted:
+            if self.context.stop():
+                raise
+            self._give_up(name, "its time is over")
+            return False
+        return True
+
+    def _begin(self, name: str, decided: Mapping[str, Any]) -> list[Step]:
         """Make the scheduler of a recipe whose turn has come."""
         changes: dict[str, Any] = {}
         self._pace = None
+        if decided.get("scale", 1.0) != 1.0:
+            changes["preprocessing.size"] = _scaled(self._trees[name]["preprocessing"]["size"], decided["scale"])
         if not self._is_exact(name):
             changes["trainer.max_epochs"] = decided["epochs"]
+            changes["stages.list"] = within_stages(self._stages(name), decided["epochs"])
             if decided["seconds"] is not None:
                 stop = {"_target_": path_of("callbacks", "time_limit"), "seconds": decided["seconds"]}
                 changes["callbacks.time_limit"] = stop
                 if not decided.get("is_final", True):
-                    self._pace = Pace(_PACE * decided["seconds"], partial(self._judge, name, decided, run))
+                    judge = partial(self._judge, name, decided)
+                    self._pace = Pace(_PACE * decided["seconds"], judge, self._exact_heads(name))
         child = self._child(name, changes, self._pace)
-        self._calls = {one.name: one.call for one in child.plan()}
+        steps: list[Step] = child.plan()
+        self._calls = {one.name: one.call for one in steps}
         self._children = {name: child}
+        return steps
 
-    def _judge(self, name: str, decided: Mapping[str, Any], run: Run, epoch_seconds: float, done: int) -> None:
+    def _judge(self, name: str, decided: Mapping[str, Any], epoch_seconds: float, done: int) -> None:
         """Compare a recipe's plan with its pace.
 
         Raises:
             PlannedAnew: When clearly more epochs would fit, from the start, than are planned, or clearly fewer.
         """
+        assert self._shape is not None
         log.debug(f"{name}: an epoch takes {epoch_seconds:.2f} s; {self._shape.epoch():.2f} s were measured")
         self._shape = self._shape.at(epoch_seconds)
-        fitting, planned = self._fitting(name)[0], decided["epochs"]
+        fitting, planned = self._fitting(name, self._shape)[0], decided["epochs"]
         is_too_long = done + fitting < (1 - _FAR) * planned and fitting >= done
         if is_too_long or fitting > (1 + _FAR) * planned:
             log.info(f"{name}: an epoch takes {epoch_seconds:.1f} s, so that the plan is made anew")
-            self._store(name, {**self._decide(name), "is_final": True}, run)
+            self._store(name, {**self._decide(name), "is_final": True})
             raise PlannedAnew
 
-    def _decided(self, name: str, run: Run) -> dict[str, Any]:
-        """Epochs of a recipe and seconds of each of its folds; decided once, so that a continued run does the same."""
-        found = self._stored(run).get(name)
-        return found if found is not None else self._store(name, {**self._decide(name), "is_final": False}, run)
+    def _is_late(self, name: str, step: str) -> bool:
+        """Whether a training that begins now would end too late; then it is left out, or its recipe given up.
 
-    def _store(self, name: str, decided: dict[str, Any], run: Run) -> dict[str, Any]:
-        files.write_json(run.folder / _DECIDED_FILE, {**self._stored(run), name: decided})
-        return decided
+        A cross-validation of the first recipe is worth having without its last folds, and folds without a refit.
+        """
+        of_folds = [taken for one, taken in self._took.get(name, {}).items() if one.startswith("train fold")]
+        if self._limit is None or not of_folds:
+            return False
+        is_refit, decided = not step.startswith("train fold"), self._known[name]
+        usual = statistics.median(of_folds[1:]) if len(of_folds) > 1 else _FOLD_SECONDS * self._slow
+        # A model of all folds takes their place only where there are all of them.
+        is_short = is_refit and bool(decided.get("left_out"))
+        if not is_short and (usual if self._is_exact(name) else 0.0) <= self._left():
+            return False
+        if name != self._names()[0] and not is_refit:
+            self._give_up(name, f"{clock(max(self._left(), 0))} are left")
+            return True
+        label = step.partition(" ")[2]
+        log.info(f"{name}: {label} is left out, {clock(max(self._left(), 0))} are left")
+        self._store(name, {**decided, "left_out": [*decided.get("left_out", ()), label]})
+        return True
 
-    def _stored(self, run: Run) -> dict[str, dict[str, Any]]:
-        path = run.folder / _DECIDED_FILE
+    def _give_up(self, name: str, why: str) -> None:
+        """Leave out a recipe that has begun, and what it has of trained folds: some folds without the others mix with nothing."""
+        log.info(f"{name}: left out after all: {why}")
+        self._store(name, {"epochs": 0, "seconds": 0.0})
+        project, child = self.context.project, self._children.get(name)
+        for record in records.load_all(project, self._task.name):
+            if child is not None and record.run == self._run.name and record.recipe == child.recipe_hash:
+                folder = project.model_dir(record.pivot, record.id)
+                project.predictions_file(record.pivot, record.id).unlink(missing_ok=True)
+                shutil.rmtree(folder)
+                shutil.rmtree(self._run.checkpoints_dir / record.id, ignore_errors=True)
+
+    def _decided(self, name: str, run: Run | None) -> dict[str, Any]:
+        """How a recipe is trained: decided once, and stored as soon as there is a run, so that a continued one does the same."""
+        if name not in self._known:
+            self._known[name] = {**self._decide(name), "is_final": False}
+        if run is not None and self._known != self._stored(run.folder / _DECIDED_FILE):
+            files.write_json(run.folder / _DECIDED_FILE, self._known)
+        return self._known[name]
+
+    def _store(self, name: str, decided: dict[str, Any]) -> None:
+        self._known[name] = decided
+        self._decided(name, self._run)
+
+    def _stored(self, path: Any) -> dict[str, dict[str, Any]]:
         return files.read_json(path) if path.is_file() else {}
 
     def _decide(self, name: str) -> dict[str, Any]:
+        """Epochs, seconds of each fold and the image size of a recipe; no epochs: it is left out."""
         most = self._most_epochs(name)
-        if self._is_exact(name) or self._limit is None:
-            if self._is_exact(name):
-                log.info(f"{name}: a linear head on frozen features, which cost one pass over the images")
-            else:
-                log.info(f"{name}: {counted(most, 'epoch')} of each fold")
+        if self._is_exact(name):
+            scale = self._scale(name)
+            if scale == 0.0:
+                needs = clock(self._needed(name, min(self._scales(name))))
+                log.info(f"{name}: left out, {clock(max(self._left(), 0))} are left and it takes about {needs}")
+                return {"epochs": 0, "seconds": 0.0}
+            size = _scaled(self._trees[name]["preprocessing"]["size"], scale)
+            log.info(f"{name}: a head on frozen features at {_sides(size)} pixels, one pass over the images")
+            return {"epochs": most, "seconds": None, "scale": scale}
+        if self._limit is None:
+            log.info(f"{name}: {counted(most, 'epoch')} of each fold")
             return {"epochs": most, "seconds": None}
-        left = self._left()
-        epochs, share = self._fitting(name)
-        if epochs == 0:
+        left, shape = self._left(), self._learning(name)
+        epochs, share = self._fitting(name, shape)
+        if epochs < min(_LEAST_EPOCHS, most):
             log.info(
-                f"{name}: left out, {clock(max(left, 0))} are left and one epoch of "
-                f"{counted(self._shape.folds, 'fold')} takes about {clock(self._shape.folds * self._shape.epoch())}"
+                f"{name}: left out, {clock(max(left, 0))} are left and {counted(min(_LEAST_EPOCHS, most), 'epoch')} of "
+                f"{counted(shape.folds, 'fold')} take about {clock(min(_LEAST_EPOCHS, most) * shape.folds * shape.epoch())}"
             )
             return {"epochs": 0, "seconds": 0.0}
-        seconds = (share - self._shape.predicting()) / self._shape.folds
+        seconds = (share - shape.predicting()) / shape.folds
         log.info(
             f"{name}: {epochs} of {counted(most, 'epoch')} of each fold, in at most {clock(share)} of the {clock(left)} left"
         )
         return {"epochs": epochs, "seconds": round(seconds, 1)}
 
-    def _fitting(self, name: str) -> tuple[int, float]:
+    def _scale(self, name: str) -> float:
+        """The share of the usual image size at which a recipe with frozen features is trained; 0: it does not fit."""
+        scales = self._scales(name)
+        if self._limit is None:
+            return scales[0]
+        if name != self._names()[0]:
+            return next((one for one in scales if self._needed(name, one) <= self._left()), 0.0)
+        wished = max(1, round(self._times.size * scales[0]))
+        size = replace(self._times, size=wished, evaluate=self._times.evaluate * scales[0] ** 2).size_within(
+            _FIRST_PASS * self._left()
+        )
+        if size < wished:
+            log.info(
+                f"one pass over the images takes too long: of {size} x {size} pixels in place of {wished} x {wished}"
+            )
+        return scales[0] * size / wished
+
+    def _needed(self, name: str, scale: float) -> float:
+        """Seconds of a recipe with frozen features: as the first one has shown, before that as was measured."""
+        times, first = self._times, self._names()[0]
+        mirrored = bool(self._trees[name]["optimizer"].get("flips"))
+        done = [one for one, decided in self._known.items() if decided["epochs"] > 0 and one in self._took]
+        is_there = any(self._known[one].get("scale") == scale for one in done)
+        passes = (0 if is_there else 1) + mirrored
+        took = self._took.get(first, {})
+        of_folds = [taken for step, taken in took.items() if step.startswith("train fold")]
+        if len(of_folds) < 2:
+            rest = (self._folds + 1) * _FOLD_SECONDS * self._slow
+            seen = times.one_pass(times.size, is_cached=True)
+        else:
+            fold = statistics.median(of_folds[1:])
+            # What takes longer with more pixels is the pass, which the first fold made.
+            seen = max(of_folds[0] - fold, 0.0) / self._known[first].get("scale", 1.0) ** 2
+            rest = sum(took.values()) - max(of_folds[0] - fold, 0.0)
+        reading = 0.0 if is_there else times.images * times.read
+        return (_MIRRORED if mirrored else 1.0) * rest + passes * seen * scale**2 + reading
+
+    def _guessed(self) -> Shape:
+        """The size of the data and the speed of training, as evaluation lets expect it."""
+        config = self._child(self._names()[-1], {}).run_config
+        split = tasks.split_of(config, self._task)
+        test = int((split.fold == methods.TEST).sum())
+        labelled = int(self._task.samples.labelled.sum()) - test
+        return Shape(labelled, test, self._folds, 3 * self._times.evaluate, self._times.evaluate)
+
+    def _learning(self, name: str) -> Shape:
+        """The same with the measured speed of training, which is measured where it could matter."""
+        if self._shape is not None:
+            return self._shape
+        guessed = self._guessed()
+        if 2 * self._fitting(name, guessed)[0] < _LEAST_EPOCHS:
+            return guessed
+        from mlpipe.learn.machine import speed
+
+        config = self._child(name, {}).run_config
+        channels = tasks.preprocessing_of(config, self._task).channels
+        batch = min(int(config.recipe.sampling.params.get("batch_size", 32)), 32)
+        found = speed.speed(
+            config.recipe, channels, self._times.size, len(self._task.classes), batch, most_seconds=_LEARN_SECONDS
+        )
+        log.info(f"measured: {1 / found.train:.0f} images/s in training")
+        self._shape = replace(guessed, train_second=found.train, evaluate_second=found.evaluate)
+        return self._shape
+
+    def _fitting(self, name: str, shape: Shape) -> tuple[int, float]:
         """How many epochs of a recipe fit into its share of what is left, and that share."""
         names = self._names()
         later = [one for one in names[names.index(name) :] if not self._is_exact(one)]
         share = self._left() / len(later)
-        return epochs_within(share, self._shape, self._most_epochs(name)), share
+        heads = self._exact_heads(name) * self._folds * self._fold_seconds()
+        return epochs_within(share - heads, shape, self._most_epochs(name)), share
+
+    def _fold_seconds(self) -> float:
+        """Seconds of an exact head on features that are there: what the first recipe's later folds took."""
+        took = self._took.get(self._names()[0], {})
+        of_folds = [taken for step, taken in took.items() if step.startswith("train fold")]
+        return statistics.median(of_folds[1:]) if len(of_folds) > 1 else _FOLD_SECONDS * self._slow
 
     def _left(self) -> float:
         """Seconds that are left for training."""
+        return self._end() - time.monotonic()
+
+    def _end(self) -> float:
+        """When training has to be over, on the clock of `time.monotonic`."""
         assert self._limit is not None
-        reserve = _RESERVE_SECONDS + _RESERVE * self._limit + _RESERVE_PER_THOUSAND * len(self._task.samples) / 1000
-        return self._limit - reserve - (time.monotonic() - self.context.started)
+        return self.context.started + self._limit * (1 - _RESERVE) - self._after(is_reported=True)
+
+    def _after(self, *, is_reported: bool) -> float:
+        """Seconds of what comes after the last training."""
+        folds = self._folds * len([one for one in self._known.values() if one["epochs"] > 0])
+        work: float = _POST + _POST_FOLD * folds + _POST_PER_THOUSAND * len(self._task.samples) / 1000
+        return (work + _REPORT * is_reported) * self._slow
 
     def _post(self, run: Run | None) -> None:
-        config = assemble(deepcopy(dict(self._trees["post"])))
+        tree = deepcopy(dict(self._trees["post"]))
+        if self._limit is not None:
+            left = self.context.started + self._limit - time.monotonic()
+            if left < self._after(is_reported=True) and tree["mode"]["report"]:
+                log.info("no time is left for the report; it is written by: mml info mode.subroutines=[report]")
+                tree["mode"]["report"] = False
+        config = assemble(tree)
         scheduler: Scheduler = config.scheduler.build(config, self.context)
         for step in scheduler.plan():
             self.context.stop.check()
@@ -283,3 +571,24 @@ class PresetScheduler(Scheduler):
         self.context.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {clock(self._limit)}"
         log.info(f"took {clock(taken)}{limit}")
+
+
+def _whole(section: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
+    """A section `split` that sets no test images aside unless somebody asked for that."""
+    if "test_fraction" not in section or "split.test_fraction" in given:
+        return dict(section)
+    return {**section, "test_fraction": 0.0}
+
+
+def _scaled(size: Any, scale: float) -> Any:
+    """A size in pixels, or height and width, times a number, as a multiple of 32 (of 8 where it is small)."""
+    if isinstance(size, list):
+        return [_scaled(one, scale) for one in size]
+    if scale == 1.0:
+        return size
+    step = 32 if size >= 64 else 8
+    return max(step, round(size * scale / step) * step)
+
+
+def _sides(size: Any) -> str:
+    return " x ".join(map(str, size)) if isinstance(size, list) else f"{size} x {size}"

@@ -44,6 +44,9 @@ class Scheduler(ABC):
             DataError: Likewise.
         """
 
+    def outlook(self) -> None:  # noqa: B027
+        """Say what a plan that is not carried out can tell beside its steps' names; nothing for most modes."""
+
     def decided(self, config: RunConfig, recipe_hash: str = "") -> None:
         """Note, while planning, what is stored with the run.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 # Training and prediction cost more than the bare step that was measured: loading, augmentation, validation, saving; and each
 # fold has to be begun.
@@ -58,6 +59,24 @@ def epochs_within(seconds: float, shape: Shape, most: int) -> int:
     return max(0, min(most, int(left / (shape.folds * shape.epoch()))))
 
 
+def within_stages(stages: Sequence[Mapping[str, Any]], epochs: int) -> list[dict[str, Any]]:
+    """Stages with so many epochs in place of their own, each its part of them and one at the least.
+
+    Args:
+        stages: Their mappings; one with an exact `head` takes no steps, and keeps its only epoch.
+        epochs: Those of all others together; what cannot be shared out evenly is the last one's.
+    """
+    stepped = [number for number, one in enumerate(stages) if one.get("head") is None]
+    whole, shared = sum(int(stages[number]["epochs"]) for number in stepped), [dict(one) for one in stages]
+    left = epochs
+    for number in stepped[:-1]:
+        shared[number]["epochs"] = max(1, int(stages[number]["epochs"]) * epochs // whole)
+        left -= shared[number]["epochs"]
+    for number in stepped[-1:]:
+        shared[number]["epochs"] = max(1, left)
+    return shared
+
+
 class PlannedAnew(Exception):
     """A recipe's number of epochs was decided again; its training begins from the start."""
 
@@ -68,10 +87,11 @@ class Pace:
     Args:
         enough: Seconds of training after which that is known.
         told: Is given the seconds of an epoch, and how many are done.
+        heads: Epochs before the first that is watched, which exact heads are counted as.
     """
 
-    def __init__(self, enough: float, told: Callable[[float, int], None]) -> None:
-        self._enough, self._told = enough, told
+    def __init__(self, enough: float, told: Callable[[float, int], None], heads: int = 0) -> None:
+        self._enough, self._told, self._heads = enough, told, heads
         self._marks: list[float] = []
         self._is_known = False
 
@@ -83,7 +103,8 @@ class Pace:
         """An epoch has ended; as `Follower.epoch`. A fold that goes on from a saved state tells nothing new."""
         if self._is_known or position > 0 or not self._marks:
             return
-        if len(self._marks) != epoch + 1:
+        done = epoch + 1 - self._heads
+        if len(self._marks) != done:
             self._is_known = True
             return
         self._marks.append(time.monotonic())
@@ -92,7 +113,7 @@ class Pace:
         self._is_known = True
         # Much is set up in the first epoch: it counts only where it is the only one.
         marks = self._marks[1:] if len(self._marks) > 2 else self._marks
-        self._told((marks[-1] - marks[0]) / (len(marks) - 1), epoch + 1)
+        self._told((marks[-1] - marks[0]) / (len(marks) - 1), done)
 
 
 def clock(seconds: float) -> str:

@@ -150,6 +150,30 @@ def test_frozen_stages_keep_statistics_and_use_no_dropout() -> None:
     assert moved == {name for name in norms if name.startswith("layer4.")}
 
 
+def test_statistics_stay_while_scales_and_shifts_learn() -> None:
+    network = build()
+    network.train()
+    # Statistics that those of a batch are far from.
+    norms = [module for module in network.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.running_var.fill_(0.3)
+    in_evaluation = network.eval()(images())["target"]
+    adapt.freeze_statistics(network, True)
+    network.train()
+    adapt.keep_frozen_in_eval(network)
+    in_training = network(images())["target"]
+    assert torch.equal(in_training, in_evaluation)
+    in_training.square().sum().backward()
+    assert all(torch.all(norm.running_var == 0.3) for norm in norms)
+    assert all(parameter.grad is not None for norm in norms for parameter in (norm.weight, norm.bias))
+    assert norms[0].weight.grad.abs().max() > 0
+    adapt.freeze_statistics(network, False)
+    network.train()
+    adapt.keep_frozen_in_eval(network)
+    assert not torch.allclose(network(images())["target"], in_evaluation, atol=1e-2)
+    assert not any(torch.all(norm.running_var == 0.3) for norm in norms)
+
+
 def test_a_part_without_parameters_belongs_to_what_comes_before_it() -> None:
     network = nn.Module()
     network.backbone = nn.Sequential(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,3 +87,25 @@ def test_cores_are_no_more_than_the_quota_pays_for(
 def test_cores_of_this_machine_are_those_that_loky_counts() -> None:
     context = pytest.importorskip("joblib.externals.loky.backend.context")
     assert cores() == context.cpu_count()
+
+
+_ASK = "import time; time.sleep(0.4); from mlpipe.config.environment import process_started; print(process_started())"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the clock of other systems is each process's own")
+def test_a_process_began_when_it_was_started() -> None:
+    before = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, check=True)
+    after = time.monotonic()
+    started = float(ended.stdout)
+    # A tick of the system's clock is a hundredth of a second.
+    assert before - 0.05 <= started <= after - 0.4 + 0.05
+
+
+def test_without_a_system_that_tells_a_process_is_as_old_as_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*arguments: object) -> float:
+        raise OSError
+
+    monkeypatch.setattr(environment.time, "clock_gettime", absent)
+    age = time.monotonic() - environment.process_started()
+    assert age == pytest.approx(time.process_time(), abs=0.2)

@@ -31,8 +31,7 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(COMMANDS) == 6
     for command in COMMANDS:
         _, mode, *words = shlex.split(command)
-        quick = [word for word in QUICK if "preset=fast" not in words or not word.startswith("split")]
-        assert main([mode, *words, *(quick if mode == "train" else [])]) == 0, command
+        assert main([mode, *words, *(QUICK if mode == "train" else [])]) == 0, command
     (table,) = (tmp_path / "results" / "better" / "reports" / "predictions").rglob("*.csv")
     head, *rows = table.read_text("utf-8").splitlines()
     assert {"prediction", "probability", "set", "p(cat)", "p(dog)"} <= set(head.split(","))

@@ -12,7 +12,14 @@ from mlpipe.cli import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "presets.md").read_text("utf-8")
 COMMANDS = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
-QUICK = ["arch=test_resnet", "arch.pretrained=false", "trainer.max_epochs=2", "sys.threads=1", "preprocessing.size=16"]
+QUICK = [
+    "arch=test_resnet",
+    "arch.pretrained=false",
+    "trainer.max_epochs=2",
+    "sys.threads=1",
+    "preprocessing.size=16",
+    "split.folds=2",
+]
 
 
 def test_the_page_has_commands() -> None:

@@ -13,7 +13,7 @@ import torch
 from mlpipe.arch import weights
 from mlpipe.config.schema import Stage
 from mlpipe.errors import ConfigError, DataError, Interrupted
-from mlpipe.learn import fit, stages
+from mlpipe.learn import fit, per_pixel, stages
 from mlpipe.learn.build.network import build_network
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.module import FoldModule, draw_seed
@@ -252,8 +252,7 @@ def test_what_stages_keep_survives_an_interruption(saves_every_epoch: None, tmp_
 
 
 def test_fine_tuning_begins_at_the_exact_head(tmp_path: Path) -> None:
-    # Images are changed at random in the second stage alone: the head is of the images as they are. A network without batch
-    # statistics, which would follow the images from the second stage on.
+    # Images are changed at random in the second stage alone: the head is of the images as they are.
     plain = ["arch=test_vit", "preprocessing.size=32"]
     tuned = job(
         tmp_path / "a", "stages=linear_then_finetune", "stages.epochs=2", "stages.lr=1e-6", "augmentations=default",
@@ -270,8 +269,133 @@ def test_fine_tuning_begins_at_the_exact_head(tmp_path: Path) -> None:
     assert record.epochs == 3
 
 
+def test_batch_statistics_keep_what_the_exact_head_fits_to(tmp_path: Path) -> None:
+    # Nothing moves by steps of such a rate, so that what the validation after the head shows is the statistics' doing.
+    still = ["augmentations=none", "optimizer=sgd", "lr_scheduler=none", "metrics.monitor=val/loss"]
+    kept = job(tmp_path / "a", "stages=linear_then_finetune", "stages.epochs=1", "stages.lr=1e-12", *still)
+    listed = "[{epochs:1,freeze:backbone,head:linear},{epochs:1,lr:1e-12,freeze:false}]"
+    moved = job(tmp_path / "b", f"stages.list={listed}", *still)
+    losses = []
+    for one in (kept, moved):
+        fit.fit(one, Watch())
+        losses.append([float(row["val/loss"]) for row in rows(one)])
+    assert losses[0][1] == pytest.approx(losses[0][0], rel=1e-4)
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-4) and losses[1][1] > 2 * losses[1][0]
+
+
+def test_batch_statistics_follow_the_images_again_in_a_stage_that_does_not_keep_them(tmp_path: Path) -> None:
+    listed = "[{epochs:1,lr:1e-12,batch_statistics:frozen},{epochs:1,lr:1e-12}]"
+    one = job(tmp_path, f"stages.list={listed}", "optimizer=sgd", "lr_scheduler=none", store_best=False)
+    first = build_network(one.recipe, one.task, one.pack, seed=draw_seed(42, 0, -1)).state_dict()
+    seen: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FoldModule, "on_train_epoch_end", _spied(seen, first, FoldModule.on_train_epoch_end))
+        fit.fit(one, Watch())
+    assert seen == [True, False]
+
+
+def _spied(seen: list[bool], first: dict[str, torch.Tensor], then: Any) -> Any:
+    def spy(self: FoldModule) -> None:
+        mean = "backbone.bn1.running_mean"
+        seen.append(torch.equal(self.network.state_dict()[mean], first[mean]))
+        then(self)
+
+    return spy
+
+
+def test_fine_tuning_from_the_exact_head_resumes_bit_identically(saves_every_epoch: None, tmp_path: Path) -> None:
+    tuned = ["stages=linear_then_finetune", "stages.epochs=2", "stages.lr=1e-3"]
+    whole, cut = job(tmp_path / "whole", *tuned), job(tmp_path / "cut", *tuned)
+    expected, epoch = fit.fit(whole, Watch()), calls_in_epoch(cut)
+    # While the head is made or validated; in the first epoch after it, of which nothing is saved; in the second one, from
+    # the state of the first, which has the head's row of the history and its weights as the best so far.
+    for stop in (1, epoch, 2 * epoch - 2):
+        with pytest.raises(Interrupted):
+            fit.fit(cut, stop_after(stop))
+    assert stages.position(cut.files.checkpoint) == (1, 1)
+    record = fit.fit(cut, Watch())
+    assert record.weights == expected.weights
+    assert history(cut) == history(whole)
+    assert (record.scores, record.best_epoch) == (expected.scores, expected.best_epoch)
+
+
+def test_a_stage_learns_from_smaller_images_and_is_validated_on_whole_ones(tmp_path: Path) -> None:
+    one = job(tmp_path, "stages.list=[{epochs:1,size:[8,12]},{epochs:1,lr:1e-3}]", "augmentations=mixup")
+    seen: list[tuple[bool, tuple[int, ...]]] = []
+    through = FoldModule._through
+
+    def spy(self: FoldModule, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append((torch.is_grad_enabled(), tuple(images.shape[2:])))
+        return through(self, images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FoldModule, "_through", spy)
+        fit.fit(one, Watch())
+    learned = [size for is_learned, size in seen if is_learned]
+    assert learned == [(8, 12)] * (len(learned) // 2) + [(16, 16)] * (len(learned) // 2)
+    assert {size for is_learned, size in seen if not is_learned} == {(16, 16)}
+
+
+def test_a_stage_of_a_size_that_the_network_does_not_take(tmp_path: Path) -> None:
+    one = job(tmp_path, "arch=test_vit", "preprocessing.size=32", "stages.list=[{epochs:1,size:24},{epochs:1}]")
+    network = build_network(one.recipe, one.task, one.pack, seed=1)
+    sentence = r"arch: test_vit cannot learn from images of 24 x 24 .*; choose another size \(stages.list\[0\].size\)"
+    with pytest.raises(DataError, match=sentence):
+        stages.check(one.recipe, one.task, one.pack, one.view.train, network)
+
+
+@pytest.mark.parametrize(
+    ("listed", "more", "sentence"),
+    [
+        ("{epochs:1,head:linear}", [], "head: is fitted on a frozen backbone; add freeze: backbone to the stage"),
+        ("{epochs:1,head:linear,freeze:backbone,negatives:1}", [], "head: learns from all images"),
+        ("{epochs:1,head:linear,freeze:backbone,size:8}", [], "head: is fitted to the images as they are cached"),
+        ("{epochs:1,head:linear,freeze:backbone}", ["trainer.devices=2"], "head: is fitted on one device, got 2"),
+        (
+            "{epochs:1,head:linear,freeze:backbone}",
+            ["slicing=crops"],
+            "head: is fitted on whole images of a plain backbone; use slicing=none",
+        ),
+        (
+            "{epochs:1,head:linear}",
+            ["peft=lora", "peft.layers=[conv1]"],
+            "head: is fitted on whole images of a plain backbone; use peft=none",
+        ),
+    ],
+)
+def test_what_an_exact_head_in_a_stage_cannot_go_with(
+    tmp_path: Path, listed: str, more: list[str], sentence: str
+) -> None:
+    with pytest.raises(ConfigError) as found:
+        job(tmp_path, f"stages.list=[{listed},{{epochs:1}}]", *more)
+    assert any(sentence in one for one in found.value.problems), found.value.problems
+
+
+@pytest.mark.parametrize(
+    ("stage", "sentence"),
+    [
+        (
+            Stage(1, head="linear", freeze="backbone"),
+            "stages.list.head: is not for masks; use stages=freeze_then_finetune",
+        ),
+        (Stage(1, size=8), "stages.list.size: resizes images and not their masks; leave it out"),
+    ],
+)
+def test_what_stages_of_pixels_cannot_have(tmp_path: Path, stage: Stage, sentence: str) -> None:
+    recipe = dataclasses.replace(job(tmp_path).recipe, stages=(stage,))
+    with pytest.raises(ConfigError, match=sentence):
+        per_pixel.refuse_parts(recipe, "masks")
+
+
+def test_an_exact_head_is_of_a_network_of_timm(tmp_path: Path) -> None:
+    one = job(tmp_path, "stages=linear_then_finetune")
+    with pytest.raises(ConfigError, match=r"stages.list\[0\].head: fits the head of one of timm's networks"):
+        stages.check(one.recipe, one.task, one.pack, one.view.train, torch.nn.Linear(1, 1))
+
+
 def test_the_exact_head_is_kept_where_nothing_is_better(tmp_path: Path) -> None:
-    one = job(tmp_path / "a", "stages=linear_then_finetune", "stages.epochs=1", "stages.lr=30", "optimizer=sgd")
+    listed = "stages.list=[{epochs:1,freeze:backbone,head:linear},{epochs:1,lr:30.0,freeze:false}]"
+    one = job(tmp_path / "a", listed, "optimizer=sgd")
     exact = job(tmp_path / "b", "arch.freeze=true", "augmentations=none", "optimizer=linear")
     record, linear = fit.fit(one, Watch()), fit.fit(exact, Watch())
     assert record.best_epoch == 0

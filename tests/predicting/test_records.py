@@ -140,8 +140,8 @@ def test_a_frozen_backbone_sees_no_image_twice(tmp_path: Path, monkeypatch: pyte
     fit.fit(one, Watch())
     val, test, out = one.view.val, one.view.test[:40], tmp_path / "p.parquet"
     seen: list[int] = []
-    features = Classifier.features
-    monkeypatch.setattr(Classifier, "features", lambda self, x: seen.append(len(x)) or features(self, x))
+    features = Classifier.view_features
+    monkeypatch.setattr(Classifier, "view_features", lambda self, x: seen.append(len(x)) or features(self, x))
     parts = [wanted(one, "val", val), wanted(one, "test", test)]
     records.predict(one.recipe, weights_of(one), 5, parts, out, num_workers=0)
     assert sum(seen) == len(test)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mlpipe.data.augment.libraries import UNFIT, origins, refuse_normalising, unfit
 from mlpipe.data.augment.samples import check_ranges
-from mlpipe.errors import DataError, is_out_of_memory, problem
+from mlpipe.errors import ConfigError, DataError, is_out_of_memory, problem
 
 DeviceStep = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
@@ -107,6 +107,32 @@ def mixup_or_cutmix(
         return (paste if _chosen(switch) else blend)(images, target, epochs_left)
 
     return mix
+
+
+def resize(*, size: int | tuple[int, int]) -> DeviceStep:
+    """Give images another size, as torchvision does: antialiased where they shrink, linearly where they grow.
+
+    Args:
+        size: Height and width in pixels; one number is both.
+
+    Raises:
+        ConfigError: When one of them is not positive.
+    """
+    height, width = (size, size) if isinstance(size, int) else (int(one) for one in size)
+    if min(height, width) < 1:
+        wrong = "resize needs a height and a width of one pixel or more"
+        raise ConfigError(problem(_PIPELINE, wrong, got=size, fix="use for example 96"))
+
+    def change(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
+        if images.ndim != 4:
+            wrong = f"resize takes images, not inputs of {images.ndim - 2} axes"
+            raise DataError(problem(_PIPELINE, wrong, fix="leave it out"))
+        small = nn.functional.interpolate(images.float(), (height, width), mode="bilinear", antialias=True)
+        if images.is_floating_point():
+            return small.to(images.dtype), target
+        return small.round().clamp(0, torch.iinfo(images.dtype).max).to(images.dtype), target
+
+    return change
 
 
 def horizontal_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> DeviceStep:

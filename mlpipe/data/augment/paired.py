@@ -18,7 +18,7 @@ import numpy as np
 from mlpipe.data.augment import geometry
 from mlpipe.data.augment import libraries as transforms
 from mlpipe.data.augment.patches import RandomPatches
-from mlpipe.data.augment.samples import Images, Seeds, Step, mix, once
+from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, Step, mix, once
 from mlpipe.data.preprocessing import Interpolation, resized
 from mlpipe.data.sources.targets.target_files import SAME, Scale
 from mlpipe.errors import DataError, problem
@@ -29,13 +29,16 @@ PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 _PIPELINE = "augmentations.cpu.pipeline"
 _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transforms.v2._color"
 # Steps of mlpipe by their names.
-MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "rotate90", "random_flips")
+MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "random_flips")
 COLOURING = ("brightness_contrast", "random_erasing", "convert_color", "normalize")
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.
 SAMPLING = (*("random_resized_crop", RESIZE, "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate"),)
 # What moves an image and a target of another size alike: flips, turns around the middle, and each one's own colours.
-_OF_ANY_SIZE = (*("horizontal_flip", "vertical_flip", "rotate90", "rotate", "random_rotate", RESIZE), *COLOURING)
+_OF_ANY_SIZE = (
+    *("horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "rotate", "random_rotate", RESIZE),
+    *COLOURING,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,21 @@ class Always:
         """The changed images and their partners."""
         changed: tuple[Images, Images] = self.change(images, others, seeds)
         return changed
+
+
+@dataclass(frozen=True)
+class Alternating:
+    """Flips that change with each epoch, of images and their partners.
+
+    Attributes:
+        change: The step.
+    """
+
+    change: PairStep
+
+    def __call__(self, images: Images, others: Images, seeds: Seeds) -> tuple[Images, Images]:
+        """The changed images and their partners."""
+        return self.change(images, others, seeds)
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,8 @@ def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
     step = _own(own, transform, of_images)
     if own == RESIZE and transform.on is not None:
         return Apart(step, transform.on)
+    if isinstance(transform, AlternatingFlip):
+        return Alternating(step)
     return Always(step) if isinstance(transform, geometry.Always) else step
 
 
@@ -142,7 +162,8 @@ def apply(
     # 255, the pixel that does not count, becomes 0.
     moved = others if of_images else _shifted(others, 1)
     for number, step in enumerate(steps):
-        images, moved = step(images, moved, mix(seeds, number + 1))
+        own = seeds if isinstance(step, Alternating) else mix(seeds, number + 1)
+        images, moved = step(images, moved, own)
     return images, moved if of_images else _shifted(moved, 255)
 
 

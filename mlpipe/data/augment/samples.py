@@ -8,6 +8,7 @@ batch. Everything random comes from the sample's own seed. Transforms of other l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -110,6 +111,36 @@ def vertical_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:
         p: How often.
     """
     return partial(_flipped, axis=1, p=p)
+
+
+@dataclass(frozen=True)
+class AlternatingFlip:
+    """Mirrors the images whose seed is odd: a data set lets that change with each epoch, see `by_turns`."""
+
+    def __call__(self, images: Batch, seeds: Seeds) -> Batch:
+        """The images, some of them mirrored."""
+        return _mirrored(images, (seeds & np.uint64(1)).astype(bool), axis=2)
+
+
+def alternating_flip() -> Step:
+    """Mirror left and right in every second epoch; in which of the first two an image is mirrored is drawn (Jordan 2024).
+
+    So each image is learned as often from one side as from the other, and never twice in a row from the same, where every
+    epoch has all images.
+    """
+    return AlternatingFlip()
+
+
+def by_turns(seeds: Seeds, first: Seeds, epoch: int) -> Seeds:
+    """Seeds that are odd in every second epoch.
+
+    Args:
+        seeds: Those of the samples in an epoch, shape (n,).
+        first: Those of the same samples in the first epoch.
+        epoch: The epoch, counted from 0.
+    """
+    one = np.uint64(1)
+    return np.asarray((seeds & ~one) | ((first ^ np.uint64(epoch)) & one), np.uint64)
 
 
 def rotate90() -> Step:
@@ -218,7 +249,7 @@ def apply(steps: Sequence[Step], images: Images, seeds: Seeds) -> Images:
     Images of several sizes go through a step one by one until one gives them a common size.
     """
     for number, step in enumerate(steps):
-        own = mix(seeds, number + 1)
+        own = seeds if isinstance(step, AlternatingFlip) else mix(seeds, number + 1)
         images = once(step, images, own)
     return images
 
@@ -299,7 +330,10 @@ def _one_by_one(step: Step, images: list[Batch], seeds: Seeds) -> Images:
 
 
 def _flipped(images: Batch, seeds: Seeds, *, axis: int, p: float) -> Batch:
-    chosen = uniform(seeds, 0) < p
+    return _mirrored(images, uniform(seeds, 0) < p, axis)
+
+
+def _mirrored(images: Batch, chosen: npt.NDArray[np.bool_], axis: int) -> Batch:
     turned = images.copy()
     turned[chosen] = np.flip(images[chosen], axis=axis)
     return turned

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from mlpipe.data.augment.paired import Alternating
+from mlpipe.data.augment.samples import AlternatingFlip, by_turns
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading import processes
 from mlpipe.data.loading.collating import Batch, collating_of
@@ -57,6 +59,7 @@ class PackDataset(Dataset[Batch]):
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], draw: Draw, *, is_training: bool = False) -> None:
         self._collate = collating_of(task, pack)(pack, task, steps, is_training=is_training)
         self._draw, self._seeds = draw, sample_seeds(task.samples.ids)
+        self._alternates = any(isinstance(step, AlternatingFlip | Alternating) for step in steps)
 
     def __len__(self) -> int:
         return len(self._seeds)
@@ -71,7 +74,11 @@ class PackDataset(Dataset[Batch]):
             float32 where the task has weights and the samples are to be learned.
         """
         epoch, rows = request
-        return self._collate(rows, epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch))
+        seeds, draw = self._seeds[rows], self._draw
+        drawn = epoch_seeds(seeds, draw.seed, draw.fold, epoch)
+        if self._alternates:
+            drawn = by_turns(drawn, epoch_seeds(seeds, draw.seed, draw.fold, 0), epoch)
+        return self._collate(rows, drawn)
 
 
 class FoldData(pl.LightningDataModule):

@@ -14,7 +14,14 @@ from mlpipe.errors import DataError, first_line, problem
 _REFUSALS = (RuntimeError, ValueError, AssertionError)
 
 
-def check(network: nn.Module, image: Tensor, sizes: Sequence[int], batch_size: int, arch: str) -> None:
+def check(
+    network: nn.Module,
+    image: Tensor,
+    sizes: Sequence[int],
+    batch_size: int,
+    arch: str,
+    key: str = "preprocessing.size",
+) -> None:
     """Push the smallest batch through a network as in training; its state and the random numbers stay as they are.
 
     Args:
@@ -23,6 +30,7 @@ def check(network: nn.Module, image: Tensor, sizes: Sequence[int], batch_size: i
         sizes: Images in each batch.
         batch_size: `sampling.batch_size`.
         arch: The network's name, for the sentence.
+        key: The key that says how large images are, for the sentence.
 
     Raises:
         DataError: When it cannot learn from that batch.
@@ -34,12 +42,12 @@ def check(network: nn.Module, image: Tensor, sizes: Sequence[int], batch_size: i
     if smallest == 1 and not _refusal(network, image, 2):
         alone = f"{arch} cannot learn from one image at a time ({reason})"
         if batch_size == 1:
-            fix = "use 2 or more, larger images (preprocessing.size), or a network without batch normalisation"
+            fix = f"use 2 or more, larger images ({key}), or a network without batch normalisation"
             raise DataError(problem("sampling.batch_size", alone, got=1, fix=fix))
         fix = "add images, or use a network without batch normalisation"
         raise DataError(problem("arch", f"{alone}, and the training part has no more", fix=fix))
     size = " x ".join(map(str, image.shape[2:]))
-    fix = "choose another size (preprocessing.size) or arch"
+    fix = f"choose another size ({key}) or arch"
     raise DataError(problem("arch", f"{arch} cannot learn from images of {size} ({reason})", fix=fix))
 
 

@@ -17,6 +17,8 @@ from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers.parameter_groups import parameter_groups
 
 _STEPS, _MOST_SECONDS = 8, 6.0
+# What a step of training costs in evaluations, where it is not measured: forward, and backward for inputs and for weights.
+_TRAINING = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,16 @@ class Speed:
     parameters: int
 
 
-def speed(recipe: Recipe, channels: int, size: int, outputs: int, batch_size: int) -> Speed:
+def speed(
+    recipe: Recipe,
+    channels: int,
+    size: int,
+    outputs: int,
+    batch_size: int,
+    *,
+    learns: bool = True,
+    most_seconds: float = _MOST_SECONDS,
+) -> Speed:
     """Time a few steps of a recipe's network; the first one of each kind is not counted.
 
     Args:
@@ -43,6 +54,8 @@ def speed(recipe: Recipe, channels: int, size: int, outputs: int, batch_size: in
         size: Their height and width.
         outputs: How many logits.
         batch_size: Images in a step.
+        learns: Time training too; otherwise it is taken for three times evaluation.
+        most_seconds: After so many seconds no further step of a kind begins.
     """
     prepare_torch(recipe.threads)
     accelerator = str(recipe.trainer.get("accelerator", AUTO))
@@ -73,20 +86,21 @@ def speed(recipe: Recipe, channels: int, size: int, outputs: int, batch_size: in
         with torch.no_grad(), autocast:
             network(images)
 
-    train = _usual(learn, device) / batch_size
+    train = _usual(learn, device, most_seconds) / batch_size if learns else 0.0
     network.eval()
-    evaluate = _usual(look, device) / batch_size
+    evaluate = _usual(look, device, most_seconds) / batch_size
+    train = train if learns else _TRAINING * evaluate
     return Speed(train, evaluate, sum(parameter.numel() for parameter in network.parameters()))
 
 
-def _usual(call: Callable[[], None], device: str) -> float:
+def _usual(call: Callable[[], None], device: str, most_seconds: float) -> float:
     """Seconds of one call when nothing disturbs it: the lower quartile of a few after a first one, fewer where each takes long.
 
     Other programs and the first steps of a process only make calls longer, so that the median would be too much.
     """
     taken: list[float] = []
     started = time.perf_counter()
-    while len(taken) < 1 + _STEPS and (len(taken) < 2 or time.perf_counter() - started < _MOST_SECONDS):
+    while len(taken) < 1 + _STEPS and (len(taken) < 2 or time.perf_counter() - started < most_seconds):
         before = time.perf_counter()
         call()
         if device == "cuda":

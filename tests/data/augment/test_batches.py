@@ -46,6 +46,23 @@ def test_a_seed_repeats_it_and_shapes_stay(step: Any) -> None:
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
+@pytest.mark.parametrize("size", [6, 20, (5, 14)])
+def test_images_are_resized_as_torchvision_does_it(size: Any) -> None:
+    height, width = (size, size) if isinstance(size, int) else size
+    for images in (IMAGES, IMAGES.float() / 255):
+        resized, target = device.resize(size=size)(images, TARGET, 5)
+        assert resized.dtype == images.dtype and resized.shape == (8, 3, height, width) and target is TARGET
+        expected = v2.functional.resize(images, [height, width], antialias=True)
+        assert (resized.float() - expected.float()).abs().max() <= (1.0 if images.dtype == torch.uint8 else 1e-5)
+
+
+def test_what_cannot_be_resized() -> None:
+    with pytest.raises(ConfigError, match="resize needs a height and a width of one pixel or more, got \\[0, 4\\]"):
+        device.resize(size=[0, 4])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="resize takes images, not inputs of 3 axes"):
+        device.resize(size=4)(IMAGES[..., None], TARGET, 5)
+
+
 def test_mixup_blends_pixels_and_targets_alike() -> None:
     torch.manual_seed(0)
     # Images that hold their target's number everywhere: the blend of both must agree.

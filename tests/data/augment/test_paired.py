@@ -27,6 +27,7 @@ MOVING: list[tuple[str, Any]] = [
     (f"{HOME}.random_crop", augmentations.random_crop(padding=0.3)),
     (f"{HOME}.horizontal_flip", augmentations.horizontal_flip()),
     (f"{HOME}.vertical_flip", augmentations.vertical_flip()),
+    (f"{HOME}.alternating_flip", augmentations.alternating_flip()),
     (f"{HOME}.rotate90", augmentations.rotate90()),
     ("albumentations.D4", albumentations.D4(p=1.0)),
     ("albumentations.RandomCrop", albumentations.RandomCrop(height=12, width=12)),

@@ -98,6 +98,25 @@ def test_flips_mirror_as_often_as_asked(step: object, axis: int, p: float) -> No
     assert abs(flipped.mean() - p) < 4 * np.sqrt(p * (1 - p) / 3000) + 1e-9
 
 
+def test_alternating_flips_mirror_the_odd_seeds_alone_whatever_stands_before() -> None:
+    seeds = np.arange(40, dtype=np.uint64)
+    step = samples.alternating_flip()
+    expected = np.where((np.arange(40) % 2 == 1)[:, None, None, None], IMAGES[:, :, ::-1], IMAGES)
+    assert (samples.apply([step], IMAGES, seeds) == expected).all()
+    assert (samples.apply([samples.random_crop(padding=0.0), step], IMAGES, seeds) == expected).all()
+    # Images of several sizes go through it one by one.
+    ragged, wanted = ([image[: 10 + number % 3] for number, image in enumerate(of)] for of in (IMAGES, expected))
+    turned = samples.apply([step], ragged, seeds)
+    assert all((one == image).all() for one, image in zip(turned, wanted, strict=True))
+
+
+def test_turns_change_the_lowest_bit_of_seeds_alone() -> None:
+    turned = [samples.by_turns(SEEDS, SEEDS, epoch) for epoch in range(4)]
+    assert all((one >> np.uint64(1) == SEEDS >> np.uint64(1)).all() for one in turned)
+    assert (turned[0] == SEEDS).all() and (turned[2] == SEEDS).all()
+    assert (turned[1] ^ SEEDS == 1).all() and (turned[3] ^ SEEDS == 1).all()
+
+
 def test_crops_are_windows_of_the_padded_image_and_every_window_occurs() -> None:
     image = np.arange(1, 97, dtype=np.uint8).reshape(8, 12, 1)
     padded = np.pad(image, ((2, 2), (3, 3), (0, 0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,20 @@ def parts(picture_folder: Path, tmp_path: Path) -> tuple[Task, View, packs.Pack]
     return task, variants.plain(task, methods.kfold(task.samples, folds=3), 1), pack
 
 
-def fold_data(parts: tuple[Task, View, packs.Pack], *, workers: int = 0, seed: int = 3, fold: int = 1) -> FoldData:
+def fold_data(
+    parts: tuple[Task, View, packs.Pack],
+    *,
+    workers: int = 0,
+    seed: int = 3,
+    fold: int = 1,
+    steps: Sequence[samples.Step] = STEPS,
+) -> FoldData:
     task, view, pack = parts
     return FoldData(
         task,
         view,
         pack,
-        steps=STEPS,
+        steps=steps,
         sampling=sampling.full(batch_size=5, eval_batch_size=7),
         draw=Draw(seed, fold),
         num_workers=workers,
@@ -80,6 +88,21 @@ def test_what_a_training_draws_depends_on_seed_fold_and_epoch(parts: tuple[Task,
         epochs(fold_data(parts), (1,)),
     ):
         assert not equal(base, other)
+
+
+def test_an_alternating_flip_mirrors_each_image_in_every_second_epoch(parts: tuple[Task, View, packs.Pack]) -> None:
+    data, pack = fold_data(parts, steps=(samples.alternating_flip(),)), parts[2]
+    mirrored: dict[int, list[bool]] = {}
+    for epoch in range(4):
+        for batch in epochs(data, (epoch,)):
+            for row, image in zip(batch["row"].tolist(), batch["images"], strict=True):
+                own = torch.from_numpy(pack.take_fixed(np.array([row]))[0]).movedim(-1, 0)
+                assert not torch.equal(own, own.flip(-1))
+                is_mirrored = torch.equal(image, own.flip(-1))
+                assert is_mirrored or torch.equal(image, own)
+                mirrored.setdefault(row, []).append(is_mirrored)
+    assert sorted(mirrored) == parts[1].train.tolist()
+    assert {tuple(one) for one in mirrored.values()} == {(False, True, False, True), (True, False, True, False)}
 
 
 def test_evaluation_is_not_augmented_and_in_order(parts: tuple[Task, View, packs.Pack]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib.util
 import json
+import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +58,8 @@ class Composer:
         """
         if any(text.lstrip("+~").startswith("hydra") for text in texts):
             return _hydra([*self._choices, *texts], self._folders)
-        config = copy.deepcopy(self._base)
+        # A copy by way of bytes: OmegaConf's own, node by node, takes four times as long.
+        config: DictConfig = pickle.loads(pickle.dumps(self._base, pickle.HIGHEST_PROTOCOL))
         ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(list(texts)), config)
         return config
 

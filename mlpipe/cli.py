@@ -81,17 +81,22 @@ def _run(call: Call) -> int:
         shown = help.main([*filter(None, [call.mode]), *call.overrides], tuple(call.config_dirs))
         return shown if "help" in call.flags else INPUT_IS_WRONG
     check_mode(call)
-    import logging
 
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    from mlpipe.dialects import front
+    from mlpipe.dialects import front, sentences
     from mlpipe.running import jobs
     from mlpipe.running.launch import Command
 
     asked = Command(call.mode, call.overrides)
-    command = jobs.prepare(asked, call.config_dirs, front=front, multirun="multirun" in call.flags)
+    with sentences.of_file(call.overrides):
+        return _done(call, jobs.prepare(asked, call.config_dirs, front=front, multirun="multirun" in call.flags))
+
+
+def _done(call: Call, command: PreparedCommand) -> int:
+    import logging
+
     for note in () if call.cfg else call.notes:
         logging.getLogger("mlpipe").info(note)
     if command.search is not None:

@@ -196,6 +196,23 @@ def plain_yaml(text: str) -> Any:
             loader.dispose()
 
 
+def yaml_nodes(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text, which know their lines; None: it is empty.
+
+    Raises:
+        ValueError: As `plain_yaml`.
+    """
+    loader = None
+    try:
+        loader = _Loader(text)
+        return loader.get_single_node()
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
 def yaml_text(content: Any, **options: Any) -> str:
     """Plain data as YAML that `plain_yaml`, and every reader of YAML 1.1, reads as what it is; keys in their order.
 

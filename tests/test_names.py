@@ -54,8 +54,8 @@ def changed(recipes: list[str]) -> list[str]:
 
 
 def test_recipe_hashes_are_those_of_stored_projects() -> None:
-    """One in sixteen: a composition costs a fraction of a second, and the program tests look at all."""
-    assert changed(list(HASHES)[::16]) == []
+    """One in forty: a composition costs a fraction of a second, and the program tests look at all."""
+    assert changed(list(HASHES)[::40]) == []
 
 
 @pytest.mark.program

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from mlpipe.config import catalog
 from mlpipe.config.environment import base_folder
 from mlpipe.data.creator import TaskCreator
-from mlpipe.dialects import front
+from mlpipe.dialects import front, sentences
 from mlpipe.errors import ConfigError, ProjectError, problem
 from mlpipe.reports import out_of_fold, tables
 from mlpipe.running import jobs
@@ -159,9 +159,10 @@ def run(mode: str, *words: str) -> dict[str, Any]:
     if found:
         raise ConfigError(found)
     catalog.check_mode(mode, tuple(folders))
-    command = jobs.prepare(Command(mode, overrides), folders, front=front, multirun=multirun)
-    # Ctrl-C twice leaves a notebook running.
-    return jobs.execute(command, stop=Stop(), started=started)
+    with sentences.of_file(overrides):
+        command = jobs.prepare(Command(mode, overrides), folders, front=front, multirun=multirun)
+        # Ctrl-C twice leaves a notebook running.
+        return jobs.execute(command, stop=Stop(), started=started)
 
 
 def load_project(name: str = "default", out_dir: str | Path | None = None) -> ProjectFrames:

@@ -36,6 +36,11 @@ def named(overrides: Sequence[str]) -> str | None:
     return value_of(KEY, overrides)
 
 
+def is_lenient(overrides: Sequence[str]) -> bool:
+    """Whether overrides let unknown keys of the file pass."""
+    return value_of(LENIENT, overrides) == "true"
+
+
 def applied(mode: str, overrides: Sequence[str]) -> list[str]:
     """The overrides with those of a native `recipe=FILE` in front of them.
 

@@ -681,6 +681,9 @@ def _of_modes() -> dict[str, Entry]:
 KEYS: dict[str, Entry] = {word: entry for entry, words in _SAME.values() for word in words.split()} | _of_modes()
 # Whole keys that would mean something else by their last word.
 WHOLE: dict[str, Entry] = {
+    "remove.models": "remove.parameters={}",
+    "remove.weights": "remove.parameters={}",
+    "remove.checkpoints": "remove.parameters={}",
     "task.path": "task=folder task.root={}",
     "task.dir": "task=folder task.root={}",
     "task.folder": "task=folder task.root={}",
@@ -778,7 +781,7 @@ _LOSSES = {
 }
 _SCHEDULES = {
     "one_cycle": "onecyclelr one_cycle_lr 1cycle onecycle one_cycle_policy superconvergence onecycle_policy",
-    "cosine": "cosineannealing cosineannealinglr cosine_annealing cos coslr cosinelr cosine_decay"
+    "cosine": "cosineannealing cosineannealinglr cosine_annealing cos coslr cosinelr"
     " cosine_schedule cosine_lr"
     " cosine_annealing_lr cosine_with_warmup warmup_cosine linear_warmup_cosine flat_cosine flat_cos"
     " cosine_schedule_with_warmup",
@@ -1003,6 +1006,10 @@ _OPTIONS: dict[str, dict[str, str]] = {
         "trainer.precision=16-mixed": "fp16 amp half mixed",
     },
     "remove": {"remove.parameters=true": "parameters weights true all models checkpoints"},
+    "reuse": {
+        "leave it out: models and predictions of this project are used, and reuse.models=PROJ names others": "current true self"
+        " this own all",
+    },
     "healing": {"none": "false no off null", "default": "true yes on auto"},
     "slicing": {"crops": "crop true patches tiles tile patch", "none": "false no off null"},
 }  # fmt: skip

@@ -105,7 +105,10 @@ def _imported(key: str, module: str) -> Any:
             fix = "see that its file lies in the folder you work in"
             raise DataError(problem(key, "there is no such module", got=module, fix=fix)) from error
         wrong = f"needs the module {error.name}, which is not installed"
-        raise DataError(problem(f"{key}: {module}", wrong, fix=f"install {error.name}, or do without it")) from error
+        fix = f"install {error.name}, or do without it"
+        if str(error.name).partition(".")[0] in ("tensorflow", "keras", "tf_keras"):
+            fix = "write it with torch, in which networks, losses and metrics are computed here"
+        raise DataError(problem(f"{key}: {module}", wrong, fix=fix)) from error
     except Exception as error:
         wrong = f"cannot be imported ({in_short(error)})"
         raise DataError(problem(f"{key}: {module}", wrong, fix="mend it")) from error

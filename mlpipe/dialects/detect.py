@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlpipe.config import recipe_file
+from mlpipe.config.overrides import key_of, parse
+from mlpipe.data import user_code
 from mlpipe.dialects import barrage, mml_core, musket, rmldnn
 from mlpipe.dialects.translation import NATIVE, Translation
 from mlpipe.errors import ConfigError, problem
@@ -44,6 +46,22 @@ def translated(
     if dialect == RMLDNN:
         return rmldnn.translate(source, lenient=lenient)
     return Translation(NATIVE, recipe_file.native(source))
+
+
+def of_command(recipe: str, overrides: Sequence[str]) -> Translation:
+    """A file as a command line wants it read, with the functions that a program in Python gave.
+
+    Args:
+        recipe: The file, as `recipe=` names it.
+        overrides: The command line's: the values of the file's names, and whether it is lenient.
+
+    Raises:
+        ConfigError: As `translated`.
+    """
+    of_own_names = [text for text in overrides if key_of(text).startswith("given.")]
+    values = {change.key.partition(".")[2]: change.value for change in parse(of_own_names)[0]}
+    path, lenient = recipe_file.path_of(recipe), recipe_file.is_lenient(overrides)
+    return translated(path, lenient=lenient, also=frozenset(user_code.custom()), values=values)
 
 
 def dialect_of(text: str, source: Mapping[str, Any]) -> str:

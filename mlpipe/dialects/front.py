@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlpipe.config import recipe_file
-from mlpipe.config.overrides import key_of, parse, value_of
+from mlpipe.config.overrides import key_of, value_of
 from mlpipe.config.recipe_file import SEARCH, as_text, groups_of
+from mlpipe.dialects import sentences
 from mlpipe.dialects.translation import NATIVE, Translation
 from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.running import launch
@@ -85,11 +86,20 @@ def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue is not there.
     """
-    return launch.prepare(native(Command(mode, overrides)))
+    command = native(Command(mode, overrides))
+    with sentences.of_file(overrides):
+        return launch.prepare(command)
 
 
 def _scoring(command: Command, folder: str) -> Command:
-    """`mml predict recipe=DIR task.file=FILE` as `mml score`."""
+    """`mml predict recipe=DIR task.file=FILE` as `mml score`.
+
+    Raises:
+        ConfigError: When no file is named.
+    """
+    if not {"task.file", "mode.file"} & set(map(key_of, command.overrides)):
+        fix = f"mml predict recipe={folder} task.file=FILE.csv"
+        raise ConfigError(problem("task.file", "what is to be scored is not named", fix=fix))
     rest = [text.replace("task.file=", "mode.file=", 1) for text in command.overrides if key_of(text) != "recipe"]
     return replace(command, mode="score", overrides=[*rest, f"mode.folder={as_text(folder)}"])
 
@@ -97,7 +107,7 @@ def _scoring(command: Command, folder: str) -> Command:
 def _conversion(command: Command, recipe: str, translation: Translation) -> Command:
     """`mml convert` with the configuration that the file means, and the file."""
     own = groups_of(recipe_file.own_words(translation.native, command.overrides))
-    lenient = str(_is_lenient(command.overrides)).lower()
+    lenient = str(recipe_file.is_lenient(command.overrides)).lower()
     needed = [f"{key}={value}" for key, value in translation.needed.items() if key not in own]
     texts = recipe_file.joined("convert", translation.native, command.overrides)
     path = as_text(str(recipe_file.path_of(recipe)))
@@ -126,18 +136,9 @@ def _translation(command: Command, recipe: str, translation: Translation) -> Com
 
 
 def _translated(recipe: str, overrides: Sequence[str]) -> Translation:
-    """A file as the command line wants it read, with the functions that a program in Python gave."""
-    from mlpipe.data import user_code
     from mlpipe.dialects import detect
 
-    of_own_names = [text for text in overrides if key_of(text).startswith("given.")]
-    values = {change.key.partition(".")[2]: change.value for change in parse(of_own_names)[0]}
-    path, lenient = recipe_file.path_of(recipe), _is_lenient(overrides)
-    return detect.translated(path, lenient=lenient, also=frozenset(user_code.custom()), values=values)
-
-
-def _is_lenient(overrides: Sequence[str]) -> bool:
-    return value_of(recipe_file.LENIENT, overrides) == "true"
+    return detect.of_command(recipe, overrides)
 
 
 def _require_values(path: Path, translation: Translation, overrides: Sequence[str]) -> None:

@@ -22,6 +22,13 @@ from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
 
+_WORDS = {
+    "temp": "unfinished files or states of finished runs",
+    "download": "unpacked archives",
+    "cache": "caches",
+    "parameters": "weights",
+}
+
 
 class CleanScheduler(Scheduler):
     """Deletes leftovers below the data folder and in the project; links are never followed.
@@ -63,7 +70,7 @@ class CleanScheduler(Scheduler):
                 log.info(f"kept: {one.path} ({_megabytes(one.size)}): {one.kept}")
         self.context.facts.update(deleted=[], bytes=0, kept={str(one.path): one.kept for one in found if one.kept})
         if not going:
-            log.info(f"nothing to do: no {listing(self._subroutines)} to delete")
+            log.info(f"nothing to delete: there are no {' and no '.join(_WORDS[one] for one in self._subroutines)}")
             return []
         steps = [
             Step(f"delete {one.path} ({_megabytes(one.size)})", partial(self._delete, one), False) for one in going

@@ -56,7 +56,7 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
     if group == "mode":
         composed(*needed, mode=option)
     else:
-        if (group, option) == ("optimizer", "linear"):
+        if (group, option) in (("optimizer", "linear"), ("optimizer", "nearest")):
             needed = ["arch.freeze=true", "augmentations=none"]
         if (group, option) == ("arch", "records"):
             needed = ["arch.network={}", "arch.output=y"]
@@ -208,13 +208,13 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ),
         (
             "cbs=zzz",
-            "callbacks (cbs for short): unknown option, got 'zzz'; options: best_practice, default, early, ema, graph_file, "
-            "layer_files, none, output_files, swa, time_limit, volume_file",
+            "callbacks (cbs for short): unknown option, got 'zzz'; options: best_practice, default, early, early_train, ema, "
+            "graph_file, layer_files, none, output_files, output_files_half, swa, time_limit, volume_file",
         ),
         ("tta=flip", "tta: unknown option, got 'flip'; did you mean 'flips'?"),
         ("tta=flips tta.mix=mean", "tta.mix: must be one of probabilities, logits, got 'mean'; give it such a value"),
         ("peft=lora peft.rank=0", "peft.rank: must be a whole number >= 1, got 0; give it such a value"),
-        ("tune=lr_find tune.steps=5", "tune.steps: must be a whole number >= 20, got 5; give it such a value"),
+        ("tune=lr_find tune.steps=2", "tune.steps: must be a whole number >= 3, got 2; give it such a value"),
         (
             "optimizer.layer_decay=2",
             "optimizer.layer_decay: must be a number > 0 and <= 1 or null, got 2; give it such a value",

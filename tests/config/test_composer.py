@@ -33,7 +33,7 @@ def at_once(texts: list[str]) -> DictConfig:
         return compose("config", texts)
 
 
-@settings(max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(VALUES), max_size=3))
 @example(["hydra.job.name=mine"])
 @example(["~optimizer.lr", "+optimizer.lr=2"])

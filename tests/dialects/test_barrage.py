@@ -247,6 +247,38 @@ def test_a_metrics_own_name_is_never_taken_by_another() -> None:
         assert watched == ["val/auc", "val/AUC"]
 
 
+def test_several_thresholds_are_as_many_metrics() -> None:
+    metric = {"import": "tf.keras.metrics.Recall", "params": {"thresholds": [0.25, 0.75], "class_id": 1}}
+    config = changed("model.outputs.0.metrics", [metric])
+    config["services"]["best_checkpoint"] = {"monitor": "val_recall_0.75", "mode": "max"}
+    tree = barrage.translate(config).native["metrics"]
+    assert tree["blocks"] == [
+        {"import": "recall", "params": {"thresholds": share, "class_id": 1}, "name": f"recall_{share}"}
+        for share in (0.25, 0.75)
+    ]
+    assert tree["train"] == ["recall_0.25", "recall_0.75"] and tree["monitor"] == "val/recall_0.75"
+
+
+def test_metrics_that_are_used_twice_are_numbered_as_keras_numbers_them() -> None:
+    path = "tensorflow.keras.metrics"
+    of_a = [f"{path}.AUC", f"{path}.AUC", "mse", f"{path}.MeanSquaredError", f"{path}.MeanSquaredError"]
+    of_b = [f"{path}.AUC", "mse", "mse", f"{path}.Precision", f"{path}.Precision", "mine.Rate", "mine.Rate"]
+    outputs = [
+        {"name": name, "loss": {"import": loss}, "metrics": [{"import": one} for one in metrics], "loss_weight": 1}
+        for name, loss, metrics in (("a", "categorical_crossentropy", of_a), ("b", "mse", of_b))
+    ]
+    config = changed("model.outputs", outputs)
+    config["services"]["best_checkpoint"] = {"monitor": "val_b_auc_2", "mode": "max"}
+    tree = barrage.translate(config).native
+    # What model.evaluate(return_dict=True) of Keras 3 has; classes without a name are numbered over all outputs.
+    named = [[one["name"] for one in part["metrics"]] for part in tree["loss"]["parts"]]
+    assert named[0] == ["auc", "auc_1", "mse", "mean_squared_error", "mean_squared_error_1"]
+    assert named[1] == ["auc_2", "mse", "mse_1", "precision", "precision_1", "rate", "rate_1"]
+    assert tree["metrics"]["monitor"] == "val/b_auc_2"
+    twice = changed("model.outputs.0.metrics", [{"import": "accuracy"}, {"import": "accuracy"}])
+    assert barrage.translate(twice).native["metrics"]["train"] == ["accuracy", "accuracy_1"]
+
+
 def test_monitors_are_forced_to_validation_or_training() -> None:
     config = changed("services.best_checkpoint", {"monitor": "accuracy", "mode": "max"})
     stop = {"mode": "min", "patience": 3, "min_delta": 0.1, "baseline": 0.5}
@@ -314,10 +346,11 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("model.outputs.0.loss", {"import": "mse", "params": {"from_logits": True}}, r"from_logits: unknown key"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "sum"}}, r"the reduction sum is not"),
         ("model.outputs.0.metrics", [{"import": "Recal"}], r"metrics\[0\]\.import: there is no such metric here.*'recall'"),
+        ("model.outputs.0.metrics", [{"import": "Mean"}], r"metrics\[0\]\.import: takes one value, .*class of yours"),
         ("model.outputs.0.metrics", [{"import": "dice"}], r"there are accuracy, .*; or name a class of yours, MODULE\.NAME"),
         ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curv": "PR"}}], r"params\.curv: unknown key.*'curve'"),
         ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curve": "RP"}}], r"metrics\[0\]\.params\.curve: must be"),
-        ("model.outputs.0.metrics", [{"import": "Recall", "params": {"thresholds": [0.1, 0.9]}}], r"thresholds: must be"),
+        ("model.outputs.0.metrics", [{"import": "Recall", "params": {"thresholds": [0.1, 1.9]}}], r"thresholds: must be"),
         ("model.outputs.0.metrics", [{"import": "PrecisionAtRecall"}], r"metrics\[0\]\.params\.recall: a value is needed"),
         ("model.outputs", _two("CategoricalCrossentropy", from_logits=True), r"an output of logits beside others"),
     ],

@@ -68,3 +68,11 @@ def test_convert_needs_a_file() -> None:
 def test_a_native_recipe_of_a_search_is_no_foreign_one(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("defaults: [{hpo: optuna}]\n")
     assert not front.searches(Command("train", ["recipe=r.yaml"]))
+
+
+def test_scoring_without_a_file_names_the_key_of_the_page() -> None:
+    Path("out").mkdir()
+    with pytest.raises(
+        ConfigError, match=r"^task\.file: what is to be scored is not named; mml predict recipe=out task\."
+    ):
+        front.native(Command("predict", ["recipe=out"]))

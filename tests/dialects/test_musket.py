@@ -565,3 +565,32 @@ def test_a_mistyped_function_and_a_missing_module_are_mentioned(tmp_path: Path) 
 
 def test_built_in_sets_are_those_that_there_are() -> None:
     assert list(data.BUILT_IN_SETS) == sets.__all__
+
+
+WATCHING = """
+architecture: resnet18
+classes: 3
+activation: softmax
+shape: [32, 32, 3]
+optimizer: Adam
+metrics: [binary_accuracy]
+primary_metric: val_macro_f1
+experiment_result: binary_accuracy_holdout
+callbacks:
+  EarlyStopping: {patience: 3, monitor: val_macro_f1}
+dataset: {getTrain: []}
+stages: [{epochs: 1}]
+"""
+
+
+def test_metrics_of_monitors_have_the_names_of_the_file() -> None:
+    named = musket.names_of(yaml.safe_load(WATCHING), musket.Home.of(Path("/none/config.yaml")))
+    assert named == {"elementwise_accuracy": "binary_accuracy", "soft_macro_f1": "macro_f1"}
+
+
+def test_wrong_negatives_are_told_for_the_key_that_the_file_has() -> None:
+    text = WATCHING.replace("epochs: 1", "epochs: 1, negatives: some")
+    with pytest.raises(ConfigError) as caught:
+        translated(text, lenient=True)
+    wrong = "must be none, real, all or a whole number, got 'some'"
+    assert caught.value.problems == (f"stages[0].negatives: {wrong}",)

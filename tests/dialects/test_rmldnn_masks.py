@@ -173,3 +173,11 @@ def test_which_networks_give_maps() -> None:
 def test_what_is_wrong_is_named(loss: Any, layers: Any, data: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         translated(loss, layers, **data)
+
+
+def test_mse_of_a_linear_end_is_between_numbers() -> None:
+    found = translated({"function": "MSE"}, net("linear", 1), target_grayscale=True)
+    assert found.chosen()["task"] == "image_folders" and found.chosen()["loss"] == "mse"
+    (line,) = [one for one in found.report if one.key == "data.target_is_mask"]
+    assert line.fate == "differs" and "a rotation mixes" in line.note
+    assert translated({"function": "MSE"}, net("sigmoid", 1)).chosen()["task"] == "mask_folders"

@@ -255,7 +255,8 @@ WRONG_IN_BARRAGE: dict[str, list[Any]] = {
     "model.outputs[0].name": NO_TEXT,
     "model.outputs[0].loss_weight": [*NO_NUMBER, NEGATIVE],
     "model.outputs[0].metrics": NO_LIST,
-    "model.outputs[0].metrics[0].params.name": NO_TEXT,
+    # Keras takes null as no name.
+    "model.outputs[0].metrics[0].params.name": [one for one in NO_TEXT if one is not NULL],
     "model.outputs[0].loss.params.label_smoothing": [*NO_NUMBER, NEGATIVE, 1],
     "model.outputs[1].loss.params.delta": [*NO_NUMBER, NEGATIVE],
     "solver.optimizer": [*NO_MAP, {"import": "Adam"}],

@@ -182,6 +182,7 @@ def calls_in_epoch(one: FoldJob) -> int:
     return len(data.train_dataloader()) + len(data.val_dataloader())
 
 
+@pytest.mark.program
 def test_stopped_again_and_again(saves_every_epoch: None, tmp_path: Path) -> None:
     whole, cut = job(tmp_path / "whole"), job(tmp_path / "cut")
     expected, epoch = fit.fit(whole, Watch()), calls_in_epoch(cut)
@@ -200,8 +201,19 @@ def test_stopped_again_and_again(saves_every_epoch: None, tmp_path: Path) -> Non
     "overrides",
     [
         ["cbs=early", "cbs.early.patience=0", "cbs.early.min_delta=100", "optimizer.lr=0.003"],
-        ["lr_scheduler=plateau", "lr_scheduler.patience=0", "metrics.monitor=val/accuracy", "lr_scheduler.threshold=9"],
-        ["lr_scheduler=variator", "lr_scheduler.epochs=1", "lr_scheduler.plateau={patience: 0, threshold: 0.9}"],
+        pytest.param(
+            [
+                "lr_scheduler=plateau",
+                "lr_scheduler.patience=0",
+                "metrics.monitor=val/accuracy",
+                "lr_scheduler.threshold=9",
+            ],
+            marks=pytest.mark.program,
+        ),
+        pytest.param(
+            ["lr_scheduler=variator", "lr_scheduler.epochs=1", "lr_scheduler.plateau={patience: 0, threshold: 0.9}"],
+            marks=pytest.mark.program,
+        ),
     ],
 )
 def test_stopped_in_the_last_validation(overrides: list[str], saves_every_epoch: None, tmp_path: Path) -> None:
@@ -220,6 +232,7 @@ def test_stopped_in_the_last_validation(overrides: list[str], saves_every_epoch:
     assert history(cut) == history(whole)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_resumed_with_loader_processes_is_bit_identical(
     num_workers: int, saves_every_epoch: None, tmp_path: Path
@@ -266,14 +279,18 @@ def test_a_plateau_after_a_ramp_watches_a_metric_that_nobody_asked_for(tmp_path:
     ("overrides", "expected"),
     [
         (["lr_scheduler=step", "lr_scheduler.step_epochs=1"], [0.01, 0.001, 0.0001]),
-        (
+        pytest.param(
             ["lr_scheduler=cosine", "lr_scheduler.interval=epoch", "lr_scheduler.warmup_epochs=0"],
             [0.01, 0.0075, 0.0025],
+            marks=pytest.mark.program,
         ),
-        (["lr_scheduler=cosine", "lr_scheduler.warmup_epochs=1"], [0.01 / 6, 0.01, 0.005]),
-        (
+        pytest.param(
+            ["lr_scheduler=cosine", "lr_scheduler.warmup_epochs=1"], [0.01 / 6, 0.01, 0.005], marks=pytest.mark.program
+        ),
+        pytest.param(
             ["lr_scheduler=cosine", "lr_scheduler.warmup_epochs=0", "trainer.accumulate_grad_batches=3"],
             [0.01, 0.0075, 0.0025],
+            marks=pytest.mark.program,
         ),
     ],
 )

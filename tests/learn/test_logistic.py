@@ -22,7 +22,7 @@ def features(rows: int, columns: int, classes: int) -> tuple[np.ndarray, np.ndar
 
 
 @pytest.mark.parametrize("shape", [(60, 150), (150, 60)])
-@pytest.mark.parametrize("inverse", [1e-4, 1e-2, 10.0])
+@pytest.mark.parametrize("inverse", [1e-4, 1e-2, pytest.param(10.0, marks=pytest.mark.program)])
 def test_softmax_regression_against_scikit_learn(shape: tuple[int, int], inverse: float) -> None:
     x, y = features(*shape, 4)
     weights = np.linspace(0.5, 2, len(x))

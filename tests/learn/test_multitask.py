@@ -32,7 +32,7 @@ def files_of(one: FoldJob) -> Path:
 @pytest.mark.parametrize(
     ("weights", "workers", "overrides"),
     [
-        (None, 0, ["lr_scheduler=cosine"]),
+        pytest.param(None, 0, ["lr_scheduler=cosine"], marks=pytest.mark.program),
         pytest.param((1.0, 0.5, 2.0), 2, ["optimizer=sgd", "augmentations=mixup", "cbs=ema"], marks=pytest.mark.slow),
     ],
 )

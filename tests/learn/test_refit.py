@@ -98,7 +98,10 @@ def test_stages_end_in_the_midst_of_theirs(tmp_path: Path) -> None:
     assert [(row["epoch"], row["stage"]) for row in rows(one)] == [("0", "0"), ("1", "1"), ("2", "1")]
 
 
-@pytest.mark.parametrize("overrides", [["cbs=ema", "cbs.ema.decay=0.9"], ["cbs=swa", "cbs.swa.start=0.3"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [["cbs=ema", "cbs.ema.decay=0.9"], pytest.param(["cbs=swa", "cbs.swa.start=0.3"], marks=pytest.mark.program)],
+)
 def test_averaged_weights_are_stored_without_validation_too(tmp_path: Path, overrides: list[str]) -> None:
     """The same training with a validation that chooses nothing stores the same weights."""
     validated = job(tmp_path / "validated", *overrides, store_best=False)
@@ -107,6 +110,7 @@ def test_averaged_weights_are_stored_without_validation_too(tmp_path: Path, over
     assert fit.fit(blind, Watch()).weights == fit.fit(validated, Watch()).weights
 
 
+@pytest.mark.program
 def test_a_refit_that_was_stopped_goes_on_bit_by_bit(saves_every_epoch: None, tmp_path: Path) -> None:
     base = "trainer.max_epochs=4", "lr_scheduler=cosine", "cbs=ema"
     whole, cut = of_all(job(tmp_path / "whole", *base), 3), of_all(job(tmp_path / "cut", *base), 3)

@@ -51,7 +51,7 @@ def test_answers_to_bash(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     def bash(line: str, piece: str) -> list[str]:
         return asked("bash", line, piece, monkeypatch=monkeypatch, capsys=capsys)
 
-    assert bash("mml trai", "trai") == ["train "] and bash("mml train trainer.max_", "trainer.max_") == [
+    assert bash("mml trai", "trai") == ["train "] and bash("mml train trainer.max_e", "trainer.max_e") == [
         "trainer.max_epochs=",
     ]  # fmt: skip
     # Bash replaces what stands behind the equals sign, and ends a word in quotes itself.

@@ -106,6 +106,7 @@ def pages() -> Iterator[tuple[str, str]]:
         yield name, name
 
 
+@pytest.mark.program
 def test_everything_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     listed = list(pages())
     for word, beginning in listed:

@@ -74,7 +74,7 @@ def test_only_named_tasks_count(data: Path, capsys: pytest.CaptureFixture[str]) 
     assert sorted(contents(data)) == ["digits/task.json", "pets/task.json"]
     capsys.readouterr()
     assert clean("mode.subroutines=[cache]", ALL) == 0
-    assert "nothing to do: no cache to delete" in capsys.readouterr().out
+    assert "nothing to delete: there are no caches" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("answer", "goes"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)])

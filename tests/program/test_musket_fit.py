@@ -38,7 +38,9 @@ def test_convert_prints_what_recipe_reads(project: Path, capsys: pytest.CaptureF
     for recipe in ("experiments/first/config.yaml", "native.yaml"):
         assert cli.main(["train", f"recipe={recipe}", "optimizer.lr=0.5", "--cfg", "job"]) == 0
         shown.append(yaml.safe_load(capsys.readouterr().out))
-    assert shown[0] == shown[1]
+    # A native recipe is trained as any other, with predictions and a report at its end.
+    endings = [one["mode"].pop("subroutines") for one in shown]
+    assert endings == [["train"], ["train", "predict", "post"]] and shown[0] == shown[1]
     assert shown[0]["optimizer"]["lr"] == 0.5 and shown[0]["loss"]["expression"] == "ce+0.1*dice"
     assert not (project / "results").exists()
 
@@ -377,6 +379,10 @@ def test_seeds_follow_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for seed in (0, 1):
         rows = (folder / str(seed) / "metrics" / "metrics-0.0.csv").read_text().splitlines()
         assert len(rows) == 1 + 2
+        # A single stage stands twice, without YAML's anchors, which simple readers do not know.
+        text = (folder / str(seed) / "summary.yaml").read_text()
+        summary = yaml.safe_load(text)
+        assert summary["stages"] == [summary["allStages"]] and not {"&", "*"} & set(text)
         record = records.load_all(Project(tmp_path / "results" / f"first-{seed}"))[-1]
         stored = yaml.safe_load((tmp_path / "results" / f"first-{seed}" / "tasks" / record.task / "models" / record.id
                                  / "config.yaml").read_text())  # fmt: skip

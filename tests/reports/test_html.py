@@ -196,6 +196,7 @@ def test_an_ensemble_that_test_images_chose_is_called_so(tmp_path: Path) -> None
     assert "Something was trained after this ensemble was made" in words
 
 
+@pytest.mark.program
 def test_labels(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["u", "v", "w"], "multilabel", n=80)
     page = report(project, data_dir)
@@ -205,6 +206,7 @@ def test_labels(tmp_path: Path) -> None:
     assert page.drawings == len(list(project.plots_dir().glob("*.png")))
 
 
+@pytest.mark.program
 def test_numbers_to_predict(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["size", "age"], "regression", n=100)
     projects.ensemble(

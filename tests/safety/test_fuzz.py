@@ -84,7 +84,7 @@ QUICK = settings(
 )
 
 
-@settings(QUICK, max_examples=40)
+@settings(QUICK, max_examples=20)
 @given(st.sampled_from(MODES), lines())
 def test_a_configuration_composes_or_is_refused_with_sentences(mode: str, texts: list[str]) -> None:
     check(mode, texts)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlpipe import files
 from mlpipe.arch.keras import layers as keras_layers
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
@@ -96,16 +97,16 @@ def decoded(text: str, place: str) -> Any:
         place: The key or file, for sentences.
 
     Raises:
-        ConfigError: When it is not JSON, with line and column.
+        ConfigError: When it is not JSON, with line and column, or has a key twice in one object.
     """
     try:
-        return json.loads(text)
+        return files.plain_json(text, unique=True)
     except json.JSONDecodeError as error:
         wrong = f"is not JSON ({error.msg}, line {error.lineno}, column {error.colno})"
         fix = "correct it there, or just before"
         raise ConfigError(problem(place, wrong, fix=fix)) from error
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(problem(place, "is not JSON that can be read", fix="correct it")) from error
+    except ValueError as error:
+        raise ConfigError(problem(place, f"is not JSON that can be read ({error})", fix="correct it")) from error
 
 
 def describe(content: Any) -> Description:

@@ -209,7 +209,13 @@ def _finish(task: Task, preprocessing: Preprocessing, final: Path, state: fillin
     folder, total = final.parent, len(task.samples)
     if len(state.unreadable) == total:
         name, reason = next(iter(state.unreadable.items()))
-        raise DataError(problem("task", f"none of its {counted(total, 'image')} can be read ({name}: {reason})"))
+        # Archives are unpacked below the data folder, which mml clean can empty.
+        again = (
+            "put them back; those of an archive mml create unpacks again, with the words that the task was made with"
+        )
+        fix = again if "No such file" in reason else ""
+        wrong = f"none of its {counted(total, 'image')} can be read ({name}: {reason})"
+        raise DataError(problem("task", wrong, fix=fix))
     if preprocessing.is_ragged:
         with files.durable(folder / PLACES_FILE) as temporary, temporary.open("wb") as handle:
             np.save(handle, np.array(state.places, np.int64).reshape(-1, 3))

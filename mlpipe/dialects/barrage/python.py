@@ -30,7 +30,7 @@ from mlpipe.data.records import (
     batchify_network_output,
 )
 from mlpipe.data.sources.listings import record_files
-from mlpipe.dialects import front
+from mlpipe.dialects import front, sentences
 from mlpipe.dialects.barrage import files as artifact_folder
 from mlpipe.running import launch
 
@@ -91,7 +91,8 @@ class BarrageModel:
                 f"sys.artifact_dir={as_text(str(self._folder))}",
                 *self.overrides,
             ]
-            launch.execute(front.prepared("train", overrides))
+            with sentences.of_file(overrides):
+                launch.execute(front.prepared("train", overrides))
         return scoring.network(artifact_folder.load(self._folder), self._trust(), epoch=-1).module
 
     def load(self) -> BarrageModel:

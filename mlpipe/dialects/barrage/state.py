@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlpipe.dialects import translation
+from mlpipe.dialects.barrage.sections.keras_names import Numbers
 from mlpipe.dialects.rules import Rule
 from mlpipe.errors import did_you_mean, listing
 
@@ -19,11 +20,13 @@ class State(translation.State):
         source: The configuration, checked and with its defaults.
         given: The keys that the file itself has, dotted; the others are defaults.
         monitors: What Keras logs -> the native monitor.
+        numbers: Those of metrics that are used twice.
     """
 
     source: Mapping[str, Any]
     given: frozenset[str]
     monitors: dict[str, str] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=Numbers)
 
     def say(self, key: str, fate: translation.Fate, place: str = "", note: str = "") -> None:
         """Add a line to the report; it says of defaults that they are."""

@@ -17,7 +17,7 @@ from mlpipe.data import user_code
 from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
 from mlpipe.data.items.sets import DirectoryDataSet
 from mlpipe.data.sources.listings import python_sets
-from mlpipe.dialects import front, musket
+from mlpipe.dialects import front, musket, sentences
 from mlpipe.dialects.musket import experiment_files, experiment_search
 from mlpipe.dialects.musket.experiment_networks import Batch as Batch
 from mlpipe.dialects.musket.experiment_networks import Map as Map
@@ -109,7 +109,8 @@ class Experiment:
         unfinished = experiment_files.unfinished(self._project) if self._resumes else None
         if unfinished is not None and experiment_files.goes_on_as(unfinished, prepared.run_config):
             prepared = launch.prepare(launch.Command("train", [f"continue={unfinished.name}", *self._common(None)[1:]]))
-        launch.execute(prepared, follower=experiment_files.follower(path, self._project))
+        with sentences.of_file(overrides):
+            launch.execute(prepared, follower=experiment_files.follower(path, self._project))
         return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]
 
     def setAllowResume(self, allow: bool) -> None:  # noqa: N802
@@ -227,7 +228,9 @@ class Experiment:
         # The rate is multiplied by the n-th root of the whole range at each of n steps, so that the last one begins there.
         last = start_lr * (end_lr / start_lr) ** ((steps - 1) / steps)
         keys = [f"mode.start={start_lr!r}", f"mode.end={last!r}", f"mode.steps={steps}", f"mode.fold={chosen[0]}"]
-        facts = launch.execute(front.prepared("lr_find", [*self._common(ds), *keys, *self.overrides]))
+        overrides = [*self._common(ds), *keys, *self.overrides]
+        with sentences.of_file(overrides):
+            facts = launch.execute(front.prepared("lr_find", overrides))
         with Path(facts["file"]).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return Finder([float(row["lr"]) for row in rows], [float(row["loss"]) for row in rows])

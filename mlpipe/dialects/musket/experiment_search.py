@@ -9,7 +9,7 @@ from typing import Any
 
 from mlpipe import files
 from mlpipe.config.recipe_file import as_text
-from mlpipe.dialects import front, musket
+from mlpipe.dialects import front, musket, sentences
 from mlpipe.dialects.musket import experiment_files, search_files
 from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
 from mlpipe.dialects.musket.search_files import Trial
@@ -58,8 +58,9 @@ def run(
         TrainingError: When no trial could be finished.
     """
     own = [text for text in overrides if not text.startswith("given.")]
-    prepared = search.prepare(Command("train", own), front=front)
-    facts = trials.execute(prepared, display=display, stop=stop)
+    with sentences.of_file(own):
+        prepared = search.prepare(Command("train", own), front=front)
+        facts = trials.execute(prepared, display=display, stop=stop)
     return _write(config, project, prepared, facts)
 
 

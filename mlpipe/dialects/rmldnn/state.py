@@ -57,7 +57,7 @@ class State(translation.State):
     def is_of_masks(self) -> bool:
         """Whether every pixel has a class: targets are masks, or there are none and the network gives maps.
 
-        Losses of classes say so too where `target_is_mask` does not.
+        Losses of classes say so too where `target_is_mask` does not; MSE of a linear end compares numbers whatever it says.
         """
         data, loss = self.section("data"), str(self.section("loss").get("function", "")).lower()
         targets = str(data.get("target_type") or data.get("type") or "").lower()
@@ -68,6 +68,8 @@ class State(translation.State):
             ends = ends or (self.network.end == "sigmoid" and self.network.units == 1)
             return self.network.maps and (ends or of_classes or bool(data.get("target_is_mask")))
         if targets not in ("images", "numpy", "hdf5"):
+            return False
+        if loss == "mse" and self.network.end == "linear":
             return False
         return bool(data.get("target_is_mask")) or (of_classes and (self.network.maps or targets == "images"))
 

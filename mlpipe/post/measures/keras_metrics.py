@@ -89,6 +89,12 @@ def mean_absolute_percentage_error(p: Floats, t: Floats) -> float:
     return float(100 * (np.abs(t - p) / np.maximum(np.abs(t), _TINY)).mean())
 
 
+def mean_relative_error(p: Floats, t: Floats, *, normalizer: float | list[float]) -> float:
+    """The mean of |t - p| / normalizer, one number or one for each output; 0 where that is 0. TensorFlow's, not Keras 3's."""
+    scale = np.broadcast_to(np.asarray(normalizer, np.float64), p.shape)
+    return float(np.divide(np.abs(t - p), scale, out=np.zeros(p.shape), where=scale != 0).mean())
+
+
 def mean_squared_logarithmic_error(p: Floats, t: Floats) -> float:
     """The mean squared difference of log(1 + x), x at least 1e-7."""
     return float(((np.log1p(np.maximum(p, _TINY)) - np.log1p(np.maximum(t, _TINY))) ** 2).mean())
@@ -393,7 +399,8 @@ METRICS: dict[str, Callable[..., float]] = {
     for one in (
         accuracy, equal_values, binary_accuracy, categorical_accuracy, top_k_categorical_accuracy,
         categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy, mean_squared_error,
-        root_mean_squared_error, mean_absolute_error, mean_absolute_percentage_error, mean_squared_logarithmic_error,
+        root_mean_squared_error, mean_absolute_error, mean_absolute_percentage_error, mean_relative_error,
+        mean_squared_logarithmic_error,
         log_cosh, huber, cosine_similarity, negative_cosine_similarity, kl_divergence, poisson, hinge, squared_hinge,
         categorical_hinge, r2_score, pearson_correlation, concordance_correlation, true_positives, false_positives,
         true_negatives, false_negatives, precision, recall, fbeta_score, f1_score, auc, sensitivity_at_specificity,

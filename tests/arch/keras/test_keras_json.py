@@ -330,6 +330,9 @@ def test_json_that_is_none_is_told_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "net.json").write_text('[\n  {"class_name": "Dense"\n   "config": {}}\n]')
     with pytest.raises(ConfigError, match=r"net\.json: is not JSON \(Expecting ',' delimiter, line 3, column 4\)"):
         keras_json.load(tmp_path / "net.json")
+    (tmp_path / "two.json").write_text('[{"class_name": "Dense", "config": {"units": 2, "units": 3}}]')
+    with pytest.raises(ConfigError, match=r"two\.json: is not JSON that can be read \(it has 'units' twice"):
+        keras_json.load(tmp_path / "two.json")
     with pytest.raises(ConfigError, match=r"there is no such file, got '.*nte\.json'; did you mean 'net\.json'\?"):
         keras_json.load(tmp_path / "nte.json")
 

@@ -120,6 +120,17 @@ def test_nothing_readable_is_refused(picture_folder: Path, tmp_path: Path) -> No
         assert not cache.is_complete(tmp_path / f"{size}")
 
 
+def test_images_that_are_gone_come_back_from_their_archive(
+    pictures: Task, picture_folder: Path, tmp_path: Path
+) -> None:
+    for file in picture_folder.rglob("*.*"):
+        file.unlink()
+    with pytest.raises(
+        DataError, match=r"images can be read \(.*No such file.*\); put them back; .* mml create unpacks"
+    ):
+        cache.build(pictures, preprocessing.standard(3, id="x", size=8), tmp_path / "gone", workers=1)
+
+
 def test_a_changed_file_stops_the_build(pictures: Task, picture_folder: Path, tmp_path: Path) -> None:
     Image.new("RGB", (20, 24)).save(picture_folder / "dark" / "001.png")
     with pytest.raises(DataError, match=r"001\.png: has changed since the task"):

@@ -250,6 +250,9 @@ def test_arrays_of_several_shapes_and_files_that_are_none(tmp_path: Path) -> Non
         record_files.read_records("task.train", str(tmp_path / "a.csv"))
     with pytest.raises(DataError, match=r"must be a \.csv or \.json file"):
         record_files.read_records("task.train", str(tmp_path / "a.txt"))
+    (tmp_path / "a.json").write_text('[{"x": 1, "x": 2}]')
+    with pytest.raises(DataError, match="cannot be read as records \\(it has 'x' twice"):
+        record_files.read_records("task.train", str(tmp_path / "a.json"))
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read as records"):
         record_files.read_records("task.train", str(tmp_path / "a.json"))

@@ -95,7 +95,7 @@ def test_networks() -> None:
 
 
 def test_keys() -> None:
-    assert found("train trainer.max_") == ["trainer.max_epochs="]
+    assert found("train trainer.max_") == ["trainer.max_epochs=", "trainer.max_steps="]
     assert found("train optimizer.l") == ["optimizer.lr=", "optimizer.layer_decay="]
     assert "optimizer.momentum=" in found("train optimizer=sgd optimizer.")
     assert "optimizer.momentum=" not in found("train optimizer=adam optimizer.")
@@ -133,7 +133,7 @@ def test_closed_values() -> None:
 
 def test_lists() -> None:
     assert found("train callbacks=[early,s") == ["callbacks=[early,swa"]
-    assert set(found("train callbacks=[early")) == {"callbacks=[early]", "callbacks=[early,"}
+    assert set(found("train callbacks=[early")) == {"callbacks=[early]", "callbacks=[early,", "callbacks=[early_train"}
     assert "callbacks=[early,early" not in found("train callbacks=[early,")
     assert found("train mode.subroutines=") == ["mode.subroutines=["]
     assert found("train mode.subroutines=[train,p") == ["mode.subroutines=[train,predict"]

@@ -94,7 +94,7 @@ def test_json_brings_it_back(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", [*HELD, *CURVES])
-@pytest.mark.parametrize("shrinkage", ["none", "cv"])
+@pytest.mark.parametrize("shrinkage", ["none", pytest.param("cv", marks=pytest.mark.program)])
 @settings(max_examples=4, deadline=None)
 @given(st.integers(0, 99), st.sampled_from([-9, -4, -3, 2, 3, 4, 6, 12]))
 def test_the_unit_of_logits_does_not_matter(method: str, shrinkage: str, seed: int, power: int) -> None:

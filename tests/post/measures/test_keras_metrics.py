@@ -130,6 +130,16 @@ def test_losses_are_metrics_too(name: str, theirs: str, params: dict[str, Any]) 
     assert METRICS[name](outputs.astype(np.float64), targets, **params) == pytest.approx(expected, rel=1e-5)
 
 
+def test_relative_errors_are_tensorflows() -> None:
+    # The example of tf.keras.metrics.MeanRelativeError's documentation gives 1.25.
+    outputs, targets = np.array([[2.0, 4, 6, 8]]), np.array([[1.0, 3, 2, 3]])
+    relative = METRICS["mean_relative_error"]
+    assert relative(outputs, targets, normalizer=[1.0, 3.0, 2.0, 3.0]) == pytest.approx(1.25)
+    # By hand: errors 1, 1, 4, 5; an error over 0 counts as 0.
+    assert relative(outputs, targets, normalizer=2.0) == pytest.approx(11 / 8)
+    assert relative(outputs, targets, normalizer=[0.0, 1.0, 2.0, 5.0]) == pytest.approx((0 + 1 + 2 + 1) / 4)
+
+
 def test_accuracy_is_chosen_by_the_shape_as_keras_chooses() -> None:
     for case, theirs in (("one label", "BinaryAccuracy"), ("labels", "CategoricalAccuracy")):
         outputs, targets = CASES[case]

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mlpipe import files
 from mlpipe.data import imports, records
 from mlpipe.data.records import (
     IdentityTransformer,
@@ -133,6 +134,9 @@ def read_records(key: str, given: str) -> list[Record]:
     if not path.is_file():
         raise DataError(problem(key, "there is no such file", got=given, fix="name an existing one"))
     try:
+        if path.suffix.lower() == ".json":
+            # Pandas would take the last of two values of one key.
+            files.plain_json(path.read_text("utf-8"), unique=True)
         frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_json(path)
         found: list[Record] = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
     except (OSError, ValueError, AttributeError) as error:

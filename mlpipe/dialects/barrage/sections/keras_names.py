@@ -7,6 +7,7 @@ A name without a dot is searched for where Barrage searches; one of `tensorflow.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -78,6 +79,38 @@ _OF_LABELS = frozenset({
     "true_negatives", "false_negatives", "precision_at_recall", "recall_at_precision", "sensitivity_at_specificity",
     "specificity_at_sensitivity", "binary_io_u",
 })  # fmt: skip
+# Metrics of one value, which fail where Keras gives them outputs and targets.
+OF_ONE_VALUE = ("mean", "sum", "mean_tensor")
+# Counts at a threshold, of which there may be several.
+OF_THRESHOLDS = ("precision", "recall", "true_positives", "false_positives", "true_negatives", "false_negatives")
+# Classes without a name of their own, which Keras numbers over all outputs.
+_NUMBERED = frozenset({
+    *OF_THRESHOLDS, "auc", "binary_io_u", "io_u", "mean_io_u", "one_hot_io_u", "one_hot_mean_io_u", "precision_at_recall",
+    "recall_at_precision", "sensitivity_at_specificity", "specificity_at_sensitivity", "mean_relative_error",
+})  # fmt: skip
+
+
+class Numbers:
+    """Numbers of metrics that are used twice, as Keras appends them: `auc`, `auc_1`."""
+
+    def __init__(self) -> None:
+        self._classes, self._logged = Counter[str](), Counter[str]()
+
+    def names(self, path: str, names: list[str], prefix: str) -> list[str]:
+        """The names of the next metric; one that is numbered has no other.
+
+        Args:
+            path: The metric's import string.
+            names: What `logged_as` gives.
+            prefix: What stands in front of the names of its output's metrics.
+        """
+        name, given = names[0], path.rpartition(".")[2]
+        if "." in path and metric(path) in _NUMBERED and name == snake(given):
+            self._classes[name] += 1
+            name += f"_{self._classes[name] - 1}" if self._classes[name] > 1 else ""
+        self._logged[prefix + name] += 1
+        name += f"_{self._logged[prefix + name] - 1}" if self._logged[prefix + name] > 1 else ""
+        return names if name == names[0] else [name]
 
 
 def last_part(path: str) -> str | None:

@@ -50,6 +50,8 @@ def translate_model(state: State) -> None:
     note = "a function or class of yours returns a torch module" if not _is_sequential(model["network"]) else ""
     state.set("arch.network", model["network"])
     state.say("model.network", "differs" if note else "same", "arch.network", note)
+    if _is_sequential(model["network"]):
+        state.say("model.network.params.layers", "same", "arch.layers")
     outputs = model["outputs"]
     state.monitors |= {"loss": "train/loss", "val_loss": "val/loss"}
     # Keras logs metrics of the batches that it learns too.
@@ -199,38 +201,56 @@ def _metrics(state: State, key: str, blocks: list[Mapping[str, Any]], loss: _Los
         where, path = f"{key}[{number}]", str(block["import"])
         if keras_names.last_part(path) is None:
             found.append(_own_metric(state, where, block, prefix))
-        elif (one := _keras_metric(state, where, block, loss, prefix)) is not None:
-            found.append(one)
-    return [one for number, one in enumerate(found) if one not in found[:number]]
+        else:
+            found += _keras_metric(state, where, block, loss, prefix)
+    return found
 
 
-def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss, prefix: str) -> Any:
-    """A metric of Keras under the name that Keras logs; None where there is none, which is noted."""
+def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss, prefix: str) -> list[Any]:
+    """A metric of Keras under the name that Keras logs, one for each threshold; none where it is wrong, which is noted."""
     path = str(block["import"])
+    if keras_names.metric(path) in keras_names.OF_ONE_VALUE:
+        alone = "takes one value, so that Keras fails where it gives it outputs and targets"
+        state.refuse(f"{key}.import", alone, got=path, fix="leave it out, or name a class of yours, MODULE.NAME")
+        return []
     if (
         _named(state, key, path, tuple(keras_metrics.METRICS), "metric", "or name a class of yours, MODULE.NAME")
         is None
     ):
-        return None
+        return []
     metric, params = keras_names.metric(path), dict(block.get("params") or {})
     own_name = params.pop("name", None)
     if own_name is not None and not state.fits(f"{key}.params.name", own_name, rules.text):
-        return None
+        return []
     note = _note(params, metric, loss)
     if loss.name.startswith("sparse_") and metric in ("io_u", "mean_io_u"):
         # Keras is given class numbers, the metric here one-hot targets.
         params["sparse_y_true"] = False
-    if wrong := keras_metrics.problems(key, metric, params):
+    several: list[Any] = params.pop("thresholds") if _has_several(metric, params) else [None]
+    each = [params if one is None else {**params, "thresholds": one} for one in several]
+    if wrong := [sentence for one in each for sentence in keras_metrics.problems(key, metric, one)]:
         state.wrong += wrong
-        return None
-    names = keras_names.logged_as(path, own_name)
-    if metric == "accuracy" and names[0] == metric and loss.kind == "classification":
-        native: Any = metric
-    else:
-        native = {"import": metric, **({"params": params} if params else {}), "name": names[0]}
-    _watchable(state, prefix, names, names[0])
-    state.say(key, "differs" if note else "same", "metrics.train" if native == metric else "metrics.blocks", note)
-    return native
+        return []
+    names = state.numbers.names(path, keras_names.logged_as(path, own_name), prefix)
+    names_of = [names] if len(each) == 1 else [[f"{names[0]}_{one:g}"] for one in several]
+    if len(each) > 1:
+        note = "; ".join(
+            [*filter(None, [note]), "a metric for each threshold, where Keras logs a list, which nothing can watch"]
+        )
+    found: list[Any] = []
+    for of_one, (name, *others) in zip(each, names_of, strict=True):
+        is_plain = metric == name == "accuracy" and loss.kind == "classification"
+        found.append(metric if is_plain else {"import": metric, **({"params": of_one} if of_one else {}), "name": name})
+        _watchable(state, prefix, [name, *others], name)
+    place = "metrics.train" if found == [metric] else "metrics.blocks"
+    state.say(key, "differs" if note else "same", place, note)
+    return found
+
+
+def _has_several(metric: str, params: Mapping[str, Any]) -> bool:
+    """Whether a metric is asked for at several thresholds."""
+    given = params.get("thresholds")
+    return metric in keras_names.OF_THRESHOLDS and isinstance(given, list) and len(given) > 1
 
 
 def _note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
@@ -254,7 +274,8 @@ def _note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
 def _own_metric(state: State, key: str, block: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """A metric of the user's own as a block, under the name that Keras logs: the parameter `name`, or the class's."""
     params = dict(block.get("params") or {})
-    names = keras_names.logged_as(str(block["import"]), params.get("name"))
+    path = str(block["import"])
+    names = state.numbers.names(path, keras_names.logged_as(path, params.get("name")), prefix)
     name = names[0]
     _watchable(state, prefix, names, name)
     state.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")

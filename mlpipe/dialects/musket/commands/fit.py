@@ -14,7 +14,7 @@ from mlpipe import files
 from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import user_code
-from mlpipe.dialects import detect, front
+from mlpipe.dialects import detect, front, sentences
 from mlpipe.dialects.musket import experiment_files, experiment_search
 from mlpipe.dialects.musket import files as layout
 from mlpipe.dialects.musket.commands import task
@@ -190,7 +190,9 @@ class FitScheduler(Scheduler):
 
     def _check(self, config: Path) -> None:
         if experiment_files.is_searched(config):
-            search.prepare(Command("train", self._training(config, "train", "predict")), front=front)
+            training = self._training(config, "train", "predict")
+            with sentences.of_file(training):
+                search.prepare(Command("train", training), front=front)
         else:
             front.prepared("train", self._training(config, "train"))
 
@@ -234,7 +236,8 @@ class FitScheduler(Scheduler):
                 log.info(note)
             if not self._only_report:
                 follower = experiment_files.follower(config, experiment_files.results_of(config))
-                launch.execute(prepared, display=self.context.display, stop=self.context.stop, follower=follower)
+                with sentences.of_file(self._training(config)):
+                    launch.execute(prepared, display=self.context.display, stop=self.context.stop, follower=follower)
             self._report(config, prepared.run_config)
         except (Interrupted, KeyboardInterrupt):
             raise

@@ -79,7 +79,10 @@ def _batches(state: State) -> None:
             state.say(f"data.{key}", "differs" if note else "same", f"sampling.{place}", note)
     if "preload" in data:
         state.say("data.preload", "ignored", note="samples are decoded once, into a cache in memory's reach")
-    if data.get("target_is_mask") and not state.is_of_masks:
+    if data.get("target_is_mask") and state.is_of_images and state.network.end == "linear":
+        note = "MSE of a linear end compares numbers: targets are images, whose pixels a resize or a rotation mixes"
+        state.say("data.target_is_mask", "differs", "task", note)
+    elif data.get("target_is_mask") and not state.is_of_masks:
         state.refuse("data.target_is_mask", "the targets are no masks", fix="leave it out, or use target_type images")
 
 

@@ -30,7 +30,10 @@ from mlpipe.names import name_of
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
 # Sections whose keys are the user's own.
 _FREE = ("given.", "search_space.params")
-_FREE_SECTIONS = ("preset.recipes", "preset.common", "preset.sizes", "search_space.params", *catalog.ALIASES)
+_FREE_SECTIONS = (
+    *("preset.recipes", "preset.pretrained", "preset.common", "preset.sizes", "search_space.params"),
+    *catalog.ALIASES,
+)
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
 

@@ -29,7 +29,7 @@ _SCHEMAS = {
     "healing": ("Healing",), "optimizer": ("Clip", "LayerRates"), "augmentations": ("Augmentations",),
 }  # fmt: skip
 # Mappings whose keys are names that the user chooses.
-_OF_OWN_NAMES = ("given", "preset.recipes", "preset.sizes", "search_space.params")
+_OF_OWN_NAMES = ("given", "preset.recipes", "preset.pretrained", "preset.sizes", "search_space.params")
 # What the program fills in, and what chooses the code: no keys for a person.
 _NO_KEYS = ("_target_", "scheduler", "defaults", "trust")
 # Files of options that are no group of the catalogue, by the group's name in an override.

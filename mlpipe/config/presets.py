@@ -44,7 +44,11 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
     trees, found = dict[str, Any](), list[str]()
     for name in preset["recipes"]:
         try:
-            trees[name] = compose(config.mode, recipe_overrides(preset, name, given), facts).tree
+            tree = compose(config.mode, recipe_overrides(preset, name, given), facts).tree
+            if (more := _of_pretrained(preset, name, given)) and _learns_on(tree):
+                own = {**preset["recipes"], name: [*preset["recipes"][name], *more]}
+                tree = compose(config.mode, recipe_overrides({**preset, "recipes": own}, name, given), facts).tree
+            trees[name] = tree
         except ConfigError as error:
             found += error.problems
     if found:
@@ -53,6 +57,19 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
     of_post += [str(text) for text in preset.get("post") or ()]
     trees["post"] = compose("post", of_post, facts).tree
     return adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
+
+
+def _of_pretrained(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
+    """The further overrides of a recipe of pretrained weights; what the command line says of their keys or groups wins."""
+    said = {option_of(text) for text in given}
+    more = [str(text) for text in (preset.get("pretrained") or {}).get(name, ())]
+    return [text for text in more if not {option_of(text), option_of(text).split(".")[0]} & said]
+
+
+def _learns_on(tree: Mapping[str, Any]) -> bool:
+    """Whether all of a pretrained network learns: what it begins with is worth more than the first steps of a new head."""
+    arch, plain = tree["arch"], all(str(tree[one].get("_target_", "")).endswith(".none") for one in ("peft", "slicing"))
+    return plain and bool(arch.get("pretrained") or arch.get("weights")) and not arch.get("freeze")
 
 
 def adopted(config: RunConfig) -> RunConfig:

@@ -19,7 +19,8 @@ def leaves(node: dict[str, Any], above: str) -> Iterator[tuple[str, Any]]:
         key = f"{above}.{name}" if above else name
         if name in ("_target_", "scheduler", "defaults") or (name == "trust" and above):
             continue
-        if isinstance(value, dict) and value and key not in ("given", "preset.recipes", "search_space.params"):
+        own_names = ("given", "preset.recipes", "preset.pretrained", "preset.sizes", "search_space.params")
+        if isinstance(value, dict) and value and key not in own_names:
             yield from leaves(value, key)
         else:
             yield key, value

@@ -11,7 +11,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.errors import Interrupted
-from mlpipe.running import presets
+from mlpipe.running import launch, presets
 from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.image_times import ImageTimes
 from mlpipe.running.presets import Deadline, PresetScheduler
@@ -72,6 +72,37 @@ def test_the_first_recipe_has_fewer_pixels_where_one_pass_takes_more_than_half_o
     scheduler._times = ImageTimes(images=1000, read=0.0, evaluate=0.01, size=128, parameters=1)
     monkeypatch.setattr(PresetScheduler, "_left", lambda self: float(left))
     assert scheduler._scale("probe") == scale and presets._scaled(128, scale) == side
+
+
+@pytest.mark.parametrize(
+    ("words", "begins_at_the_head"),
+    [
+        (["arch.pretrained=true"], True),
+        (["arch.pretrained=lite0", "arch=tf_efficientnet_lite0"], True),
+        # A head on random features is nothing to begin at, and what does not learn as a whole has stages of its own.
+        (["arch.pretrained=false"], False),
+        (["arch.pretrained=true", "arch.freeze=2"], False),
+        (["arch.pretrained=true", "peft=lora", "peft.layers=[layer4*]"], False),
+    ],
+)
+@pytest.mark.parametrize("preset", ["fast", "best"])
+def test_fine_tuning_of_pretrained_weights_begins_at_the_exact_head(
+    words: list[str], begins_at_the_head: bool, preset: str
+) -> None:
+    given = ["task=digits", "arch=test_resnet", f"preset={preset}", "trainer.max_epochs=7", *words]
+    trees = launch.prepare(launch.Command("train", given)).run_config.tree["preset"]["trees"]
+    listed = [(stage["epochs"], stage.get("head")) for stage in trees["tuned"]["stages"]["list"]]
+    assert listed == ([(1, "linear"), (7, None)] if begins_at_the_head else [])
+    assert not any(trees[name]["stages"]["list"] for name in trees if name != "tuned")
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"), [([], 3e-4), (["optimizer.lr=1e-3"], 1e-3), (["optimizer=sgd", "optimizer.lr=0.1"], 0.1)]
+)
+def test_the_rate_of_fine_tuning_from_the_head_is_the_command_lines(words: list[str], rate: float) -> None:
+    given = ["task=fashion_mini", "arch.pretrained=true", "preset=good", *words]
+    trees = launch.prepare(launch.Command("train", given)).run_config.tree["preset"]["trees"]
+    assert trees["tuned"]["stages"]["list"][1]["lr"] == rate
 
 
 @pytest.mark.parametrize(

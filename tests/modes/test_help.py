@@ -20,7 +20,7 @@ HEAVY = {"torch", "timm", "numpy", "hydra", "omegaconf", "yaml", "pytorch_lightn
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setenv("COLUMNS", "4000")
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -136,7 +136,10 @@ def test_lists() -> None:
     assert set(found("train callbacks=[early")) == {"callbacks=[early]", "callbacks=[early,", "callbacks=[early_train"}
     assert "callbacks=[early,early" not in found("train callbacks=[early,")
     assert found("train mode.subroutines=") == ["mode.subroutines=["]
-    assert set(found("train mode.subroutines=[train,p")) == {"mode.subroutines=[train,predict", "mode.subroutines=[train,post"}
+    assert set(found("train mode.subroutines=[train,p")) == {
+        "mode.subroutines=[train,predict",
+        "mode.subroutines=[train,post",
+    }
 
 
 def test_tasks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,9 @@ def test_a_second_fold_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rows = np.arange(40)
     first = features.feature_pack(network, one.pack, rows, lambda: None)  # type: ignore[arg-type]
     calls: list[int] = []
-    monkeypatch.setattr(network, "features", lambda images: calls.append(len(images)) or torch.ones(len(images), 256))
+    monkeypatch.setattr(
+        network, "view_features", lambda images: calls.append(len(images)) or torch.ones(len(images), 256)
+    )
     again = features.feature_pack(network, one.pack, rows[10:], lambda: None)  # type: ignore[arg-type]
     assert calls == [] and (again.take(rows) == first.take(rows)).all()
     features.feature_pack(network, one.pack, np.arange(30, 50), lambda: None)  # type: ignore[arg-type]

@@ -68,8 +68,11 @@ def _of_pretrained(preset: Mapping[str, Any], name: str, given: Sequence[str]) -
 
 def _learns_on(tree: Mapping[str, Any]) -> bool:
     """Whether all of a pretrained network learns: what it begins with is worth more than the first steps of a new head."""
-    arch, plain = tree["arch"], all(str(tree[one].get("_target_", "")).endswith(".none") for one in ("peft", "slicing"))
-    return plain and bool(arch.get("pretrained") or arch.get("weights")) and not arch.get("freeze")
+    arch, is_plain = (
+        tree["arch"],
+        all(names.name_of(str(tree[one]["_target_"])) == "none" for one in ("peft", "slicing")),
+    )
+    return is_plain and bool(arch.get("pretrained") or arch.get("weights")) and not arch.get("freeze")
 
 
 def adopted(config: RunConfig) -> RunConfig:

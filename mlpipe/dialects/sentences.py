@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlpipe import files
 from mlpipe.config import recipe_file
 from mlpipe.config.overrides import option_of
@@ -63,11 +61,9 @@ class _Words:
     def __init__(self, path: Path, translation: Translation, own: set[str]) -> None:
         self._path, self._own = path, own
         self._root = _node(path)
-        pairs = self._root.value if isinstance(self._root, yaml.MappingNode) else []
+        pairs = self._root.value if _is(self._root, "mapping") else []
         # The key of a mapping around all others, as `neural_network`, which reports leave out.
-        self._around = [
-            str(key.value) for key, value in pairs if len(pairs) == 1 and isinstance(value, yaml.MappingNode)
-        ]
+        self._around = [str(key.value) for key, value in pairs if len(pairs) == 1 and _is(value, "mapping")]
         self._places: dict[str, list[str]] = {}
         for line in translation.report:
             for place in _places(line):
@@ -141,7 +137,7 @@ def _places(line: Line) -> list[str]:
     return [place] if re.fullmatch(_KEY, place) else []
 
 
-def _node(path: Path) -> yaml.Node | None:
+def _node(path: Path) -> Any:
     """The nodes of a YAML or JSON text, for their lines; None where they cannot be had."""
     try:
         # JSON may be indented by tabs, which changes no line.
@@ -151,15 +147,19 @@ def _node(path: Path) -> yaml.Node | None:
         return None
 
 
+def _is(node: Any, kind: str) -> bool:
+    return node is not None and node.id == kind
+
+
 def _line(node: Any, steps: Sequence[str]) -> int | None:
     """The line of what keys and places in lists lead to; None where nothing is there."""
     line = None
     for step in steps:
-        if step.startswith("[") and isinstance(node, yaml.SequenceNode) and int(step[1:-1]) < len(node.value):
+        if step.startswith("[") and _is(node, "sequence") and int(step[1:-1]) < len(node.value):
             node = node.value[int(step[1:-1])]
             line = node.start_mark.line + 1
             continue
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        pairs = node.value if _is(node, "mapping") else []
         pair = next((pair for pair in pairs if pair[0].value == step), None)
         if pair is None:
             return None

@@ -23,7 +23,7 @@ from mlpipe.errors import ConfigError, DataError, Interrupted, counted, problem
 from mlpipe.names import path_of
 from mlpipe.running import image_times, leaderboard, stored_decisions, tasks
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import Follower, RunContext, Step, Stop, raise_all, require_writable
+from mlpipe.running.steps import Deadline, Follower, RunContext, Step, raise_all, require_writable
 from mlpipe.running.time_plan import Pace, PlannedAnew, Shape, clock, epochs_within, within_stages
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
@@ -51,42 +51,6 @@ _TEST_FRACTION_BEFORE = 0.2
 _LEARN_SECONDS = 2.0
 # Seconds of work that tell how much of a core this process gets.
 _SPIN = 0.05
-
-
-class Deadline(Stop):
-    """Somebody's wish to stop, or the end of a recipe's time.
-
-    Args:
-        wish: Whose wish.
-        at: The end, on the clock of `time.monotonic`.
-    """
-
-    def __init__(self, wish: Stop, at: float) -> None:
-        self._wish, self._at = wish, at
-        super().__init__()
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self._wish() or time.monotonic() > self._at
-
-    def check(self) -> None:
-        """Stop here if asked to, or where the time is over.
-
-        Raises:
-            Interrupted: Then.
-        """
-        if self():
-            raise Interrupted("stopped as asked")
-
-    @property
-    def asked(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self._wish.asked
-
-    @asked.setter
-    def asked(self, asked: bool) -> None:
-        # The end of a time is nobody's wish: a new one has none.
-        self._wish.asked = self._wish.asked or asked
 
 
 def slowness() -> float:

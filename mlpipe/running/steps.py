@@ -87,6 +87,47 @@ class Stop:
             log.warning("stopping after this batch; press Ctrl-C again to stop at once")
 
 
+class Deadline(Stop):
+    """Somebody's wish to stop, or the end of a time.
+
+    Args:
+        wish: Whose wish.
+        at: The end, on the clock of `time.monotonic`; infinity: there is none.
+    """
+
+    def __init__(self, wish: Stop, at: float) -> None:
+        self._wish, self._at = wish, at
+        super().__init__()
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self._wish() or self.left() <= 0
+
+    def check(self) -> None:
+        """Stop here if asked to, or where the time is over.
+
+        Raises:
+            Interrupted: Then.
+        """
+        self._wish.check()
+        if self.left() <= 0:
+            raise Interrupted("the time is over")
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self._at - time.monotonic()
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._wish.asked
+
+    @asked.setter
+    def asked(self, asked: bool) -> None:
+        # The end of a time is nobody's wish: a new one has none.
+        self._wish.asked = self._wish.asked or asked
+
+
 def end_process() -> None:
     """End this process and all that it started, with 130: what is written is whole, so that nothing need be waited for."""
     for child in multiprocessing.active_children():

@@ -162,7 +162,7 @@ def test_what_cannot_be_learned_together(
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     arguments = [*TOGETHER, "trainer.max_epochs=10", "mode.folds=[0]", "mode.task_weights=uncertainty"]
     assert main(["train", "mode.subroutines=[train]", *arguments, "proj=whole"]) == 0
-    command = [sys.executable, "-m", "mlpipe.cli", "train", *arguments, "proj=cut"]
+    command = [sys.executable, "-m", "mlpipe.cli", "train", "mode.subroutines=[train]", *arguments, "proj=cut"]
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "results" / "cut").glob("runs/*/*/checkpoints/*/state.json")):

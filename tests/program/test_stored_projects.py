@@ -107,6 +107,9 @@ def test_its_ensemble_is_made_again_with_the_same_scores(project: Path) -> None:
 @pytest.mark.parametrize("project", ["unfinished"], indirect=True)
 def test_an_unfinished_run_goes_on(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert len(records(project)) == 1
+    # A run knows the folder of its data.
+    (config,) = project.parents[1].glob("runs/*/*/config.yaml")
+    config.write_text(config.read_text("utf-8").replace("/tmp/project/unfinished", str(Path.cwd())), "utf-8")
     assert main(["train", "continue=latest"]) == 0
     found = records(project)
     assert {one["fold"] for one in found.values()} == {0, 1}

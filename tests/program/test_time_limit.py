@@ -11,7 +11,7 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.folds.time_shares import Stopwatch, Tempo, TimeShares
-from mlpipe.running.sweeps.trials import TimeIsOver
+from mlpipe.running.steps import Deadline
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 
@@ -110,14 +110,14 @@ def test_a_search_ends_within_its_time(
     search = [*TRAIN, *FOLDS, "trainer.max_epochs=1", "hpo=optuna", "search_space=none", "hpo.trials=4"]
     search += ["optimizer.lr=0.001,0.01,0.1,0.2", "hpo.sampler=grid", "hpo.study=timed", "mode.folds=[0]"]
     # The second trial finds that the time is over within its training, the next command goes on with it.
-    train, over = FoldTraining.train, TimeIsOver.left
+    train, over = FoldTraining.train, Deadline.left
     count = 0
 
     def trained(self: FoldTraining, fold: int, run: journal.Run | None) -> None:
         nonlocal count
         count += 1
         if count == 2:
-            monkeypatch.setattr(TimeIsOver, "left", lambda self: -1.0)
+            monkeypatch.setattr(Deadline, "left", lambda self: -1.0)
         train(self, fold, run)
 
     monkeypatch.setattr(FoldTraining, "train", trained)
@@ -125,10 +125,10 @@ def test_a_search_ends_within_its_time(
     told = capsys.readouterr().out
     assert "the time is over: trial 1 is stopped; the same command goes on with it" in told
     # Nothing is begun that would take longer than what is left.
-    monkeypatch.setattr(TimeIsOver, "left", lambda self: 0.001)
+    monkeypatch.setattr(Deadline, "left", lambda self: 0.001)
     assert main([*search, "time_limit=1h"]) == 0
     assert "no further trial: 0 s are left, and one takes about" in capsys.readouterr().out
-    monkeypatch.setattr(TimeIsOver, "left", over)
+    monkeypatch.setattr(Deadline, "left", over)
     assert main([*search, "hpo.trials=2"]) == 0
     assert "trial 1 (goes on, of 2)" in capsys.readouterr().out
     assert len(records.load_all(project(tmp_path))) == 2

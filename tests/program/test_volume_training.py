@@ -215,7 +215,6 @@ WRONG = [
     ("[6,8,10]", "net2.json", [],
      "net2 takes samples of 2 axes, the task's have 3, got (None, None, 1); begin with (6, 8, 10, 1)"),
     ("[1,8,10]", "net3.json", [], "net3 takes samples of 3 axes, the task's have 2"),
-    ("[6,8,10]", "fixed.json", [], "fixed takes samples of another size, got [6, 8, 9]; begin with (6, 8, 10, 1)"),
     ("[6,8,10]", "four.json", [], "end gives 4 maps, the task has 3 classes; set its filters to 3"),
     ("[6,8,10]", "net3.json", ["split.folds=5"], "split.folds: leaves a fold without images: they are of 2 groups"),
     ("[6,8,10]", "net3.json", ["augmentations=axis_flips", "augmentations.cpu.pipeline.0.axes=[3]"],
@@ -225,9 +224,6 @@ WRONG = [
 
 @pytest.mark.parametrize(("sizes", "file", "keys", "sentence"), WRONG)
 def test_what_is_wrong_is_one_sentence(scans: None, sizes: str, file: str, keys: list[str], sentence: str) -> None:
-    fixed = layers(3)
-    fixed[0]["config"]["batch_input_shape"] = [None, 6, 8, 9, 1]
-    Path("fixed.json").write_text(json.dumps(fixed))
     Path("four.json").write_text(json.dumps(layers(3, 4)))
     with pytest.raises(MlpipeError) as error:
         planned(sizes, "arch=keras_json", f"arch.file={file}", "augmentations=none", *keys)

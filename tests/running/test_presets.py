@@ -14,8 +14,8 @@ from mlpipe.errors import Interrupted
 from mlpipe.running import launch, presets
 from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.image_times import ImageTimes
-from mlpipe.running.presets import Deadline, PresetScheduler
-from mlpipe.running.steps import Stop
+from mlpipe.running.presets import PresetScheduler
+from mlpipe.running.steps import Deadline, Stop
 from mlpipe.running.time_plan import Pace, Shape
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from mlpipe import files
-from mlpipe.config import presets, search_space
+from mlpipe.config import keys, presets, search_space
 from mlpipe.errors import (
     ConfigError,
     DiskFull,
@@ -32,7 +32,7 @@ from mlpipe.errors import (
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import launch
 from mlpipe.running.launch import Prepared
-from mlpipe.running.steps import AGAIN, Follower, Stop, end_process, full_disk
+from mlpipe.running.steps import AGAIN, Deadline, Follower, Stop, end_process, full_disk
 from mlpipe.running.sweeps.search import Search
 from mlpipe.runs import journal, records, studies
 
@@ -51,44 +51,6 @@ _ENDING, _ENDING_SHARE = 4.0, 0.02
 _NEW = 60.0
 # The trials that this process runs now: a full disk may leave others that it is still noted as the owner of.
 _RUNNING: set[tuple[str, str, int]] = set()
-
-
-class TimeIsOver(Stop):
-    """The wish to stop of a search with a time limit: somebody's, or that of the clock.
-
-    Args:
-        stop: Somebody's.
-        seconds: The limit; None: there is none.
-        started: When the command began, on the clock of `time.monotonic`.
-    """
-
-    def __init__(self, stop: Stop, seconds: float | None, started: float) -> None:
-        super().__init__()
-        self.somebody, self._started = stop, started
-        # What is left of a trial is saved, and the table is written, in the rest.
-        self._seconds = None if seconds is None else seconds - _ENDING - _ENDING_SHARE * seconds
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self.somebody() or self.is_over()
-
-    def check(self) -> None:
-        """Stop here if asked to, or when the time is over.
-
-        Raises:
-            Interrupted: Then.
-        """
-        self.somebody.check()
-        if self.is_over():
-            raise Interrupted("the time is over")
-
-    def left(self) -> float:
-        """Seconds that are left."""
-        return math.inf if self._seconds is None else self._seconds - (time.monotonic() - self._started)
-
-    def is_over(self) -> bool:
-        """Whether the time is over."""
-        return self.left() <= 0
 
 
 def execute(search: Search, *, display: Any = None, stop: Any = None, started: float | None = None) -> dict[str, Any]:
@@ -116,7 +78,10 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
 
     somebody, ran = stop or Stop(end_process), 0
     limit = presets.seconds_of(search.base.tree.get("time_limit"))
-    clock = TimeIsOver(somebody, limit, time.monotonic() if started is None else started)
+    began = time.monotonic() if started is None else started
+    # What is left of a trial is saved, and the table is written, in the rest.
+    end = math.inf if limit is None else began + limit * (1 - _ENDING_SHARE) - _ENDING
+    clock = Deadline(somebody, end)
     with (
         full_disk(AGAIN),
         somebody.listening(),
@@ -146,7 +111,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
             try:
                 _run_trial(search, study, taken, clock, display)
             except Interrupted:
-                if somebody():
+                if somebody() or not clock():
                     raise
                 log.info(f"the time is over: trial {taken[0].number} is stopped; the same command goes on with it")
                 break
@@ -165,7 +130,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
     return {"mode": search.base.mode, "project": search.base.proj, **facts}
 
 
-def _is_too_late(clock: TimeIsOver, study: Study) -> bool:
+def _is_too_late(clock: Deadline, study: Study) -> bool:
     """Whether the time that is left is less than a trial usually takes."""
     taken = [
         float(one.user_attrs[studies.SECONDS]) for one in studies.finished(study) if studies.SECONDS in one.user_attrs
@@ -440,17 +405,26 @@ def _require_same(search: Search, study: Study) -> None:
 
 
 def _differences(old: Any, new: Any, searched: set[str], path: str = "") -> list[str]:
-    """The keys whose values differ, as deep as both are mappings; searched ones may."""
+    """The keys whose values differ, as deep as both are mappings; searched ones may.
+
+    A key that the older one lacks came later: it may have its default, which changes nothing.
+    """
     if path in searched or old == new:
         return []
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [f"{path} ({old} instead of {new})"]
-    keys = [*old, *(key for key in new if key not in old)]
+    names = {key: f"{path}.{key}" if path else key for key in [*old, *new]}
     return [
         found
-        for key in keys
-        for found in _differences(old.get(key), new.get(key), searched, f"{path}.{key}" if path else key)
+        for key, name in names.items()
+        if key in old or not _is_default(name, new[key])
+        for found in _differences(old.get(key), new.get(key), searched, name)
     ]
+
+
+def _is_default(name: str, value: Any) -> bool:
+    found = keys.find(name)
+    return found is not None and any(one.default and files.plain_yaml(one.default) == value for one in found.settings)
 
 
 def _distributions(space: Mapping[str, search_space.Parameter]) -> dict[str, BaseDistribution]:

@@ -162,7 +162,7 @@ def test_no_positive_and_no_negative_entry() -> None:
 
 def test_every_metric_is_compared() -> None:
     compared = {name for name, *_ in TABLE} | {
-        "accuracy", "huber", "negative_cosine_similarity", "sparse_categorical_accuracy",
+        "accuracy", "huber", "mean_relative_error", "negative_cosine_similarity", "sparse_categorical_accuracy",
         "sparse_top_k_categorical_accuracy", "sparse_categorical_crossentropy",
     }  # fmt: skip
     assert set(METRICS) == compared

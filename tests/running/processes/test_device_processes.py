@@ -49,7 +49,7 @@ def test_what_several_devices_cannot_go_with(capsys: pytest.CaptureFixture[str])
     assert "trainer.devices: must be a whole number >= 1 or auto" in capsys.readouterr().err
     linear = ["train", "trainer.devices=2", "optimizer=linear", "arch.freeze=true", "augmentations=none"]
     assert main(linear) == 2
-    assert "optimizer=linear fits the head on one device" in capsys.readouterr().err
+    assert "optimizer=linear makes the head on one device" in capsys.readouterr().err
 
 
 def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

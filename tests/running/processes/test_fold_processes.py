@@ -92,7 +92,7 @@ def test_two_at_a_time_make_the_same_records_and_weights(tmp_path: Path) -> None
 
 def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[dict[str, Any]], Path]:
     """A run whose two folds are in training, the journal's starts, and the journal."""
-    arguments = [*SMALL, "split.folds=2", "trainer.max_epochs=8", "sys.fold_workers=2"]
+    arguments = [*SMALL, "split.folds=2", "trainer.max_epochs=8", "sys.fold_workers=2", "mode.subroutines=[train]"]
     command = [sys.executable, "-m", "mlpipe.cli", "train", *arguments]
     process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while len(list((tmp_path / "results").rglob("state.json"))) < 2:

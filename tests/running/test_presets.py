@@ -176,12 +176,12 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "measured: " in told and "tuned: 2 of 2 epochs" in told
     assert (
-        "plan: probe, mirrored, larger, tuned, 2 folds each" in told
+        "plan: probe, larger, mirrored, tuned, 2 folds each" in told
         and "larger: a head on frozen features at 32 x 32" in told
     )
     project = Project(tmp_path / "results" / "default")
     found = records.load_all(project, "digits")
-    probe, mirrored, larger, tuned = found[:3], found[3:6], found[6:9], found[9:]
+    probe, larger, mirrored, tuned = found[:3], found[3:6], found[6:9], found[9:]
     assert [record.epochs for record in found[:9]] == [1] * 9 and [record.epochs for record in tuned] == [2, 2]
     assert len({record.recipe for record in found}) == 4 and probe[0].val_used_for == []
     # What predicts new images has learned from all 1,797.
@@ -215,11 +215,11 @@ def test_a_recipe_that_turns_out_too_long_leaves_nothing_behind(
     monkeypatch.setattr(PresetScheduler, "_left", lambda self: real(self) if len(trained) < 4 else -1.0)
     assert main([*TRAIN, "preset=fast", "time_limit=20m", "trainer.max_epochs=1"]) == 0
     told = capsys.readouterr().out
-    assert "mirrored: left out after all: 0 s are left" in told and "tuned: left out, 0 s are left" in told
+    assert "larger: left out after all: 0 s are left" in told and "tuned: left out, 0 s are left" in told
     project = Project(tmp_path / "results" / "default")
     found = records.load_all(project, "digits")
     assert len(trained) == 4 and [record.fold for record in found] == [0, 1, -1]
-    assert json.loads((project.run_dir(found[0].run) / "preset.json").read_text())["mirrored"]["epochs"] == 0
+    assert json.loads((project.run_dir(found[0].run) / "preset.json").read_text())["larger"]["epochs"] == 0
     assert len(ensembles.load_all(project, "digits")) == 1
 
 
@@ -261,7 +261,7 @@ def test_an_interrupted_preset_goes_on_with_what_it_decided(
     assert len(found) == 11 and len({record.run for record in found}) == 1
     assert len({record.recipe for record in found}) == 4
     stored = json.loads((project.run_dir(found[0].run) / "preset.json").read_text())
-    assert list(stored) == ["probe", "mirrored", "larger", "tuned"] and stored["tuned"]["epochs"] == 1
+    assert list(stored) == ["probe", "larger", "mirrored", "tuned"] and stored["tuned"]["epochs"] == 1
     assert stored["larger"]["scale"] == 2.0
     assert len(ensembles.load_all(project, "digits")) == 1
 

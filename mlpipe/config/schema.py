@@ -27,6 +27,10 @@ RECIPE_SECTIONS = (
 # Parts of a recipe that may be missing; a recipe without one is the recipe whose option is `none`.
 OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile", "slicing")
 AUTO = "auto"
+# Keys that decide nothing of what is learned: whether a rare class is refused.
+_SILENT = {"split": ("rare",)}
+# Keys that came later, and the value with which hashes are as they were before.
+_LATER: dict[str, dict[str, Any]] = {"metrics": {"heads": None}, "optimizer": {"flips": False}, "split": {"repeats": 1}}
 
 
 @dataclass(frozen=True)
@@ -327,13 +331,7 @@ class RunConfig:
         """The hash that groups the folds of one cross-validation: the recipe, the task and what the mode decides."""
         # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
         tree = with_artifacts_in(self.tree, None)
-        decided = {key: tree[key] for key in RECIPE_SECTIONS}
-        if decided["metrics"].get("heads") is None:
-            decided["metrics"] = {key: value for key, value in decided["metrics"].items() if key != "heads"}
-        # A key that asks for nothing leaves the hash as it was before the key existed.
-        if not decided["optimizer"].get("flips"):
-            decided["optimizer"] = {key: value for key, value in decided["optimizer"].items() if key != "flips"}
-        decided["split"] = deciding(tree["split"])
+        decided = {key: deciding(key, tree[key]) for key in RECIPE_SECTIONS}
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}
@@ -348,9 +346,19 @@ class RunConfig:
         return digest({**decided, "mode": mode, "sys": sys, "seed": self.seed, "task": task_name})[:8]
 
 
-def deciding(split: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a split that decide folds: not whether a rare class is refused, nor that folds are dealt once."""
-    return {key: value for key, value in split.items() if key != "rare" and (key, value) != ("repeats", 1)}
+def deciding(name: str, section: Any) -> Any:
+    """The keys of a section that decide what is learned: those that hashes are made of.
+
+    Args:
+        name: The section's name.
+        section: It, or the parameters of its component.
+    """
+    silent, later = _SILENT.get(name, ()), _LATER.get(name, {})
+    if not silent and not later:
+        return section
+    return {
+        key: value for key, value in section.items() if key not in silent and (key not in later or later[key] != value)
+    }
 
 
 def with_artifacts_in(tree: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:

@@ -265,8 +265,8 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     """What follows a stage, in this order: the first may stop a batch, the last saves what all before it have seen."""
     job, watch = training.job, training.watch
     guard, exchange = Guard(watch.should_stop, job.title, number), Exchange()
-    lasting = job.lasting or (int(recipe.trainer["max_epochs"]), *(one.epochs for one in training.plan[number + 1 :]))
-    whole = training.epochs + sum(lasting[number if job.lasting else 0 :])
+    later = [one.epochs for one in training.plan[number + 1 :]]
+    whole = training.epochs + sum(job.lasting[number:] or [int(recipe.trainer["max_epochs"]), *later])
     progress = Progress(watch.report, whole, guard.last_norm, exchange.share, training.speeds)
     own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
     if (steps := most_steps(recipe)) is not None:

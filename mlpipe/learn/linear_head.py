@@ -6,7 +6,7 @@ On small sets of photographs this takes seconds where fine-tuning takes minutes,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -166,52 +166,49 @@ def solve(
         balanced: Whether classes weigh the same, however frequent.
         seed: Of the inner folds.
     """
-    rows = features.size // features.shape[-1]
-    with _quiet_threads(rows * min(rows, features.shape[-1]) * outputs):
-        return _solved(head, features, targets, kind, outputs, units, weights, balanced, seed)
-
-
-def _quiet_threads(multiplications: int) -> AbstractContextManager[Any]:
-    """One thread where more would only wait for each other."""
-    return threadpool_limits(limits=1) if multiplications < _SMALL else nullcontext()
-
-
-def _solved(
-    head: LinearHead,
-    features: Floats,
-    targets: npt.NDArray[Any],
-    kind: str,
-    outputs: int,
-    units: Sequence[str],
-    weights: Floats | None,
-    balanced: bool,
-    seed: int,
-) -> Fitted:
     many = features.shape[1] if features.ndim == 3 else 1
-    basis = logistic.basis(features.reshape(-1, features.shape[-1]))
-    scaled = basis.rows.reshape(len(features), many, -1)
-    inverse = np.logspace(-4, 1, head.strengths)
-    facts = kinds.of(kind)
-    if facts.has_classes:
-        model = _Classes(outputs, balanced)
-        parts = [_chosen(model, inverse, head, scaled, targets, units, weights, seed)]
-        coefficients, bias = parts[0][0].weight, parts[0][0].bias
-    else:
-        shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
-        spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
-        # Labels and numbers are fitted one by one: each on the rows where it is known, with a penalty of its own.
-        goal = (targets - shift) / np.where(spread > 0, spread, 1.0)
-        single: _Label | _Number = _Label() if facts.has_probabilities else _Number()
-        parts = []
-        for column in goal.T:
-            known = ~np.isnan(column)
-            own = None if weights is None else weights[known]
-            names = [name for name, is_known in zip(units, known, strict=True) if is_known]
-            parts.append(_chosen(single, inverse, head, scaled[known], column[known], names, own, seed))
-        coefficients = np.concatenate([part[0].weight for part in parts])
-        bias = np.concatenate([part[0].bias for part in parts])
-    weight, bias = basis.of_features(coefficients, bias)
+    flat = features.reshape(-1, features.shape[-1])
+    # One thread where more would only wait for each other.
+    is_small = len(flat) * min(flat.shape) * outputs < _SMALL
+    with threadpool_limits(limits=1) if is_small else nullcontext():
+        basis = logistic.basis(flat)
+        scaled = basis.rows.reshape(len(features), many, -1)
+        inverse = np.logspace(-4, 1, head.strengths)
+        facts = kinds.of(kind)
+        if facts.has_classes:
+            model = _Classes(outputs, balanced)
+            parts = [_chosen(model, inverse, head, scaled, targets, units, weights, seed)]
+            coefficients, bias = parts[0][0].weight, parts[0][0].bias
+        else:
+            shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
+            spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
+            # Labels and numbers are fitted one by one: each on the rows where it is known, with a penalty of its own.
+            goal = (targets - shift) / np.where(spread > 0, spread, 1.0)
+            single: _Label | _Number = _Label() if facts.has_probabilities else _Number()
+            parts = []
+            for column in goal.T:
+                known = ~np.isnan(column)
+                own = None if weights is None else weights[known]
+                names = [name for name, is_known in zip(units, known, strict=True) if is_known]
+                parts.append(_chosen(single, inverse, head, scaled[known], column[known], names, own, seed))
+            coefficients = np.concatenate([part[0].weight for part in parts])
+            bias = np.concatenate([part[0].bias for part in parts])
+        weight, bias = basis.of_features(coefficients, bias)
     return Fitted(weight, bias, [part[1] for part in parts], [part[2] for part in parts])
+
+
+def class_weighted(y: npt.NDArray[Any], weights: Floats | None) -> Floats:
+    """Weights of rows with which all classes weigh the same together, shape (n,).
+
+    Args:
+        y: Classes, shape (n,).
+        weights: The rows' own, shape (n,); None: all the same.
+    """
+    from sklearn.utils.class_weight import compute_class_weight
+
+    there, numbers = np.unique(y, return_inverse=True)
+    own = np.ones(len(y)) if weights is None else weights
+    return np.asarray(own * compute_class_weight("balanced", classes=there, y=y, sample_weight=own)[numbers])
 
 
 class _Fit(NamedTuple):
@@ -239,16 +236,12 @@ class _Classes:
     def fit(
         self, inverse: float, x: Features, y: npt.NDArray[Any], weights: Floats | None, end: End, start: Floats | None
     ) -> _Fit:
-        from sklearn.utils.class_weight import compute_class_weight
-
         there, numbers = np.unique(y, return_inverse=True)
         coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, _NEVER)
         if len(there) == 1:
             bias[there] = 0.0
             return _Fit(coefficients, bias, None)
-        own = np.ones(len(y)) if weights is None else weights
-        if self.balanced:
-            own = own * compute_class_weight("balanced", classes=there, y=y, sample_weight=own)[numbers]
+        own = class_weighted(y, weights) if self.balanced else np.ones(len(y)) if weights is None else weights
         if len(there) == 2:
             # The log-odds of two classes, shared between them.
             theta = logistic.logistic_fit(x, numbers, inverse, own, end, start)

@@ -130,16 +130,11 @@ def learn(
 
 def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
     """Targets as the head gives them, shape (n, outputs), the weights of rows, and the mean target, all float32."""
-    from sklearn.utils.class_weight import compute_class_weight
-
     facts, targets, outputs = kinds.of(task.kind), task.samples.targets[rows], len(task.classes)
     weights = np.ones(len(rows)) if task.samples.weights is None else task.samples.weights[rows]
     if facts.has_classes:
         if recipe.loss.params.get("class_weights") == "balanced":
-            there, numbers = np.unique(targets, return_inverse=True)
-            weights = (
-                weights * compute_class_weight("balanced", classes=there, y=targets, sample_weight=weights)[numbers]
-            )
+            weights = linear_head.class_weighted(targets, weights)
         goals = torch.eye(outputs)[torch.from_numpy(np.asarray(targets, np.int64))]
     else:
         goals = torch.from_numpy(np.asarray(targets, np.float32)).reshape(len(rows), -1)
@@ -152,8 +147,8 @@ def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -
 
 def _mean(goals: Tensor, votes: Tensor) -> Tensor:
     known = ~goals.isnan() * votes[:, None]
-    share = (goals.nan_to_num() * known).sum(0) / known.sum(0).clamp(min=1e-12)
-    return share
+    mean: Tensor = (goals.nan_to_num() * known).sum(0) / known.sum(0).clamp(min=1e-12)
+    return mean
 
 
 def _chosen(

@@ -29,10 +29,11 @@ from mlpipe.learn.build import smallest_batch
 from mlpipe.learn.build.loaders import batch_size, fold_data
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.optimizer import build_optimizers, with_rate
+from mlpipe.names import path_of
 
 _NETWORK = "network."
 _RESIZE = "mlpipe.data.augment.batches.resize"
-_LINEAR = Component("optimizer", "mlpipe.learn.optimizers.linear.linear", {})
+_LINEAR = Component("optimizer", path_of("optimizer", "linear"), {})
 
 
 def of(recipe: Recipe) -> tuple[Stage, ...]:

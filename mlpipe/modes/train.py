@@ -152,5 +152,4 @@ def _of_post(config: RunConfig, recipe: str) -> RunConfig:
 def _is_held_out(project: Project, record: ModelRecord) -> bool:
     """Whether a record has predictions of images that it did not learn from, by which it may be judged."""
     path = project.predictions_file(record.pivot, record.id)
-    own = record.task, "test" if record.nested else "val"
-    return path.is_file() and own in predictions.contents(path)
+    return path.is_file() and (record.task, record.held_out) in predictions.contents(path)

@@ -274,7 +274,7 @@ def of_recipe(
         path = project.predictions_file(pivot, record.id)
         return _read(path, task, split, kind) if path.is_file() else None
 
-    held_out = [read(one, one.task, "test" if one.nested else "val") for one in folds]
+    held_out = [read(one, one.task, one.held_out) for one in folds]
     test = [read(one, pivot, "test") for one in (folds if refit is None else [refit])]
     return _labelled(_pooled(held_out, kind)), _labelled(_mean(test, kind))
 
@@ -297,8 +297,7 @@ def _pooled(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     filled = [part for part in parts if part is not None]
     if not filled or len(filled) < len(parts):
         return None
-    ids = [part.ids for part in filled]
-    if repeats.are_whole(ids) and any(repeats.of_folds(ids)):
+    if len(repeats.apart(filled, [part.ids for part in filled])) > 1:
         mean, calibrated = members.out_of_fold(filled, kind), all(part.is_calibrated for part in filled)
         return Rows(mean.ids, mean.targets, mean.raw, mean.calibrated, is_calibrated=calibrated)
     return Rows(

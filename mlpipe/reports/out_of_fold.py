@@ -93,7 +93,7 @@ def _held_out(project: Project, record: ModelRecord) -> Predictions | None:
     path = project.predictions_file(record.pivot, record.id)
     if not path.is_file():
         return None
-    found = predictions.load(path, record.task, "test" if record.nested else "val")
+    found = predictions.load(path, record.task, record.held_out)
     return found if len(found) else None
 
 

@@ -205,7 +205,7 @@ def mean_of_folds(parts: Sequence[Predictions], kind: str) -> Predictions | None
 
 def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) -> dict[str, Any]:
     newest = max(folds, key=lambda record: record.number)
-    held_out = [_rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
+    held_out = [_rows(project, record, record.task, record.held_out) for record in folds]
     kind, name = newest.kind, post_kind.of(newest.kind).HEADLINE
     predicting = folds if refit is None else [refit]
     together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in predicting], kind)
@@ -247,18 +247,14 @@ def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) 
 
 def _by_repeat(held_out: Sequence[Predictions], name: str, kind: str) -> list[float]:
     """The score of the held-out rows of each repeat; of folds that share rows without being repeats, of all together."""
-    ids = [part.sample_ids for part in held_out]
-    numbers = repeats.of_folds(ids) if repeats.are_whole(ids) else [0] * len(ids)
-    parts = [
-        [part for part, one in zip(held_out, numbers, strict=True) if one == number] for number in sorted({*numbers})
-    ]
+    parts = repeats.apart(held_out, [part.sample_ids for part in held_out])
     found = [None if (joined := pooled(part)) is None else _score(joined, name, kind) for part in parts]
     return [value for value in found if value is not None]
 
 
 def _interval_over_folds(folds: Sequence[ModelRecord], name: str) -> tuple[float | None, float | None]:
     """The corrected interval of the mean over folds of what each held out."""
-    split = "test" if folds[0].nested else "val"
+    split = folds[0].held_out
     values = [record.scores.get(split, {}).get(name) for record in folds]
     known = [value for value in values if value is not None]
     if len(known) < len(folds):

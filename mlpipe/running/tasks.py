@@ -160,7 +160,7 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     """
     if of.bases:
         return _split_without_test(run_config, of)
-    params = deciding(run_config.split.params)
+    params = deciding("split", run_config.split.params)
     key = files.digest([run_config.split.identity, params, *_contents(params)])[:12]
     path = task_names.file_of(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)

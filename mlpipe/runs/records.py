@@ -107,6 +107,11 @@ class ModelRecord:
     refit: list[str] = field(default_factory=list)
     format: int = formats.RECORD
 
+    @property
+    def held_out(self) -> str:
+        """The split of its own task that it did not learn from: what a nested fold is tested on, else what it validated on."""
+        return "test" if self.nested else "val"
+
 
 def save(project: Project, record: ModelRecord) -> ModelRecord:
     """Write `record.json` last, so that what it names exists; gives the record its number when it has none (0).

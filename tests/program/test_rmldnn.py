@@ -169,7 +169,7 @@ def test_a_stopped_training_goes_on_with_its_tables_and_files(digits: Path) -> N
 def test_what_is_in_the_way_is_said_before_anything_is_made(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("config.json", data=images(), optimizer={"type": "SGD"}, outfile="no/such/log.txt")
     assert main(["train", "recipe=config.json", "sys.threads=1"]) == 2
-    assert "sys.outfile: its folder is not there, got 'no/such/log.txt'" in capsys.readouterr().err
+    assert "neural_network.outfile: its folder is not there, got 'no/such/log.txt'" in capsys.readouterr().err
     (digits / "png" / "train" / "3" / "notes.txt").write_text("x")
     assert main(["train", "recipe=config.json", "sys.outfile=log.txt", "sys.threads=1"]) == 2
     assert "holds files that are no images: 3/notes.txt" in capsys.readouterr().err

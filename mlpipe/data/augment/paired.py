@@ -42,24 +42,8 @@ _OF_ANY_SIZE = (
 
 
 @dataclass(frozen=True)
-class Always:
-    """A step that images and their partners go through in evaluation too.
-
-    Attributes:
-        change: The step.
-    """
-
-    change: PairStep
-
-    def __call__(self, images: Images, others: Images, seeds: Seeds) -> tuple[Images, Images]:
-        """The changed images and their partners."""
-        changed: tuple[Images, Images] = self.change(images, others, seeds)
-        return changed
-
-
-@dataclass(frozen=True)
-class Alternating:
-    """Flips that change with each epoch, of images and their partners.
+class _Marked:
+    """A step that is told from others by its class.
 
     Attributes:
         change: The step.
@@ -70,6 +54,14 @@ class Alternating:
     def __call__(self, images: Images, others: Images, seeds: Seeds) -> tuple[Images, Images]:
         """The changed images and their partners."""
         return self.change(images, others, seeds)
+
+
+class Always(_Marked):
+    """A step that images and their partners go through in evaluation too."""
+
+
+class Alternating(_Marked):
+    """Flips that change with each epoch, of images and their partners."""
 
 
 @dataclass(frozen=True)

@@ -198,17 +198,17 @@ def validated(project: Project, record: ModelRecord) -> Rows | None:
     """
     if not record.refit:
         return rows(project, record, record.task, "val")
-    stored = {one.id: one for one in records.load_all(project, record.pivot)}
-    if any(name not in stored for name in record.refit):
+    folders = [project.model_dir(record.pivot, name) for name in record.refit]
+    if not all((folder / records.RECORD_FILE).is_file() for folder in folders):
         return None
-    parts = [held_out(project, stored[name]) for name in record.refit]
+    parts = [held_out(project, records.load(folder)) for folder in folders]
     filled = [part for part in parts if part is not None]
     return out_of_fold(filled, record.kind) if len(filled) == len(parts) else None
 
 
 def held_out(project: Project, record: ModelRecord) -> Rows | None:
     """The rows that a fold held out: those it is tested on when it is nested, else those it validated on."""
-    return rows(project, record, record.task, "test" if record.nested else "val")
+    return rows(project, record, record.task, record.held_out)
 
 
 def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:
@@ -268,11 +268,9 @@ def out_of_fold(parts: Sequence[Rows], kind: str) -> Rows:
     Raises:
         ProjectError: When folds share rows and are no repeats.
     """
-    ids = [part.ids for part in parts]
-    numbers = repeats.of_folds(ids)
-    if not repeats.are_whole(ids) or not any(numbers):
-        return joined(parts)
-    each = [joined([part for part, one in zip(parts, numbers, strict=True) if one == number]) for number in {*numbers}]
+    each = [joined(of_one) for of_one in repeats.apart(parts, [part.ids for part in parts])]
+    if len(each) == 1:
+        return each[0]
     averaged = mean(each, kind)
     # What has no mean, sums over pixels, is that of the first repeat.
     return each[0] if averaged is None else averaged

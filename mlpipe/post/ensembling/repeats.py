@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+Of = TypeVar("Of")
 
 
 def of_folds(held_out: Sequence[Collection[str]]) -> list[int]:
@@ -31,3 +34,17 @@ def are_whole(held_out: Sequence[Collection[str]]) -> bool:
     for number, names in zip(numbers, held_out, strict=True):
         together[number] |= set(names)
     return all(names == together[0] for names in together)
+
+
+def apart(parts: Sequence[Of], held_out: Sequence[Collection[str]]) -> list[list[Of]]:
+    """What belongs to the folds of each repeat; all together where folds share images and are no repeats.
+
+    Args:
+        parts: One for each fold.
+        held_out: As for `of_folds`.
+    """
+    numbers = of_folds(held_out) if are_whole(held_out) else [0] * len(held_out)
+    found: dict[int, list[Of]] = {}
+    for number, part in zip(numbers, parts, strict=True):
+        found.setdefault(number, []).append(part)
+    return list(found.values())

@@ -168,9 +168,7 @@ def stored_maps(facts: TaskFacts, shown: Shown, stack: ExitStack) -> Stored | No
     else:
         of_recipe = facts.recipes[shown.recipe]
         files_of = [facts.project.predictions_file(facts.name, one.id).with_suffix(maps.SUFFIX) for one in of_recipe]
-        pairs = [
-            (path, one.task, "test" if one.nested else "val") for path, one in zip(files_of, of_recipe, strict=True)
-        ]
+        pairs = [(path, one.task, one.held_out) for path, one in zip(files_of, of_recipe, strict=True)]
     if not pairs or not all(path.is_file() for path, _, _ in pairs):
         return None
     return Stored([(stack.enter_context(Maps(path)), task, split) for path, task, split in pairs])

@@ -16,3 +16,8 @@ def test_repeats_are_whole_where_each_holds_out_the_same_images() -> None:
     assert repeats.are_whole([["a", "b"], ["c"], ["b", "c"], ["a"]])
     assert not repeats.are_whole([["a", "b"], ["c"], ["b", "c"]])
     assert not repeats.are_whole([["a", "b"], ["b", "c"]])
+
+
+def test_parts_of_each_repeat() -> None:
+    assert repeats.apart("abcd", [["1"], ["2"], ["1"], ["2"]]) == [["a", "b"], ["c", "d"]]
+    assert repeats.apart("ab", [["1", "2"], ["2", "3"]]) == [["a", "b"]]

@@ -32,8 +32,15 @@ def installed_in(folder: Path, entry: str = "cubes = mlpipe_cubes", name: str = 
     return folder
 
 
+def forgotten(package: str) -> None:
+    """Takes a package and its modules out of those that are imported: another test's folder of that name is another."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    forgotten("mlpipe_cubes")
     site = installed_in(tmp_path / "site")
     monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
     # The packages lie outside of the folder that the user works in.

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mlpipe import testing
-from tests.test_plugins import installed_in
+from tests.test_plugins import forgotten, installed_in
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a plugin that is right."""
     site = installed_in(tmp_path / "site")
     monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mlpipe_cubes"]:
-        monkeypatch.delitem(sys.modules, name)
+    forgotten("mlpipe_cubes")
     (site / "mlpipe_cubes" / "__init__.py").write_text("")
-    return site / "mlpipe_cubes"
+    yield site / "mlpipe_cubes"
+    forgotten("mlpipe_cubes")
 
 
 def option(package: Path, group: str, name: str, text: str) -> None:

@@ -64,7 +64,8 @@ class Model:
 
         Args:
             x: A path of an image or of a folder of images, the bytes of a file, a picture of Pillow, an array of shape
-                (height, width), (height, width, channels) or (n, height, width, channels), or a list or column of these.
+                (height, width), (height, width, channels), (n, height, width) or (n, height, width, channels) with 1, 3 or 4
+                channels, or a list or column of these.
                 For a task of arrays: arrays as the task's files hold them, or files of them.
             deploy_prior: Classes: the prevalence where the images are from, a number for each class in order or by name;
                 `estimate`: by the images themselves; None: probabilities stay as they were calibrated.
@@ -281,7 +282,9 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
     if isinstance(x, Image.Image):
         return [(str(getattr(x, "filename", "") or name), _of_picture(x, decoded))]
     if isinstance(x, np.ndarray):
-        each = list(x) if x.ndim == 4 else [x]
+        # No image has so many channels: greys side by side.
+        is_stack = x.ndim == 4 or (x.ndim == 3 and x.shape[2] not in (1, 3, 4))
+        each = list(x) if is_stack else [x]
         names = [name] if len(each) == 1 else [f"#{place + number}" for number in range(len(each))]
         return [(one, _of_array(value, of, decoded)) for one, value in zip(names, each, strict=True)]
     raise ConfigError(problem("x", f"must be {_TYPES}", got=type(x).__name__))

@@ -60,6 +60,9 @@ def test_arrays_of_other_channels_go_the_way_of_files() -> None:
     np.testing.assert_array_equal(pixels(grey, of())[0], np.repeat(grey[..., None], 3, 2))
     np.testing.assert_array_equal(pixels(COLOUR, of(1))[0][:, :, 0], np.asarray(Image.fromarray(COLOUR).convert("L")))
     assert len(pixels(np.stack([COLOUR, COLOUR]), of())) == 2
+    for value, (got,) in zip((grey, grey.T), (pixels(one, of(1)) for one in (grey, grey.T)), strict=True):
+        np.testing.assert_array_equal(got[..., 0], value)
+    assert [one.shape for one in pixels(np.stack([grey, grey]), of(1))] == [(6, 5, 1)] * 2
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_arrays_of_other_channels_go_the_way_of_files() -> None:
     [
         (3, "x: must be a path, bytes"),
         (np.zeros((4, 4)), "x: is an array of another type than the task's images, got 'float64'; scale it to uint8"),
-        (np.zeros((4, 4, 2), np.uint8), r"x: is no image: an array of shape \[4, 4, 2\]"),
+        (np.zeros((4, 4, 2, 2), np.uint8), r"x: is no image: an array of shape \[4, 2, 2\]"),
         (np.zeros((0, 4, 3), np.uint8), "x: is no image"),
         ("nowhere.png", "x: there is no such file or folder, got 'nowhere.png'"),
     ],

@@ -143,6 +143,7 @@ class NewData:
 
     def _found_members(self) -> list[tuple[str, list[ModelRecord], float]]:
         """(name, records, weight) of each member; a model of all folds stands in place of them."""
+        records.require_whole(self.context.project, self.pivot.name)
         stored = records.load_all(self.context.project, self.pivot.name)
         if self._ensemble is None:
             latest = records.latest_cross_validation(stored)

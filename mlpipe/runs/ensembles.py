@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from mlpipe import files, kinds
-from mlpipe.errors import ProjectError, is_out_of_memory, problem
+from mlpipe.errors import ProjectError, did_you_mean, is_out_of_memory, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
-from mlpipe.stored import made
+from mlpipe.stored import fits, made
 
 log = logging.getLogger("mlpipe")
 
@@ -64,11 +64,11 @@ class EnsembleRecord:
     task: str
     kind: str
     classes: list[str]
-    members: list[Member]
+    members: list[dict[str, Any]]
     mixing: str
     way: str
     select_on: str
-    stage: Literal["none", "before", "after", "both"]
+    stage: str
     calibration: dict[str, Any] | None
     prior: dict[str, Any]
     losses: dict[str, Any]
@@ -116,6 +116,8 @@ def load(path: Path) -> EnsembleRecord:
         record = made(EnsembleRecord, stored)
         if record.kind not in kinds.names():
             raise TypeError(f"its kind is {record.kind!r}")
+        if not fits(record.members, list[Member]):
+            raise TypeError("members are of another type")
         return record
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
@@ -150,3 +152,30 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[EnsembleRecord], list[str]]:
 @cache
 def _tell(sentence: str) -> None:
     log.warning(sentence)
+
+
+def named(project: Project, task: str, wanted: str, key: str) -> EnsembleRecord:
+    """The ensemble of a task that a name means.
+
+    Args:
+        project: The project.
+        task: The task's name.
+        wanted: `latest`, an ensemble's id, or how one id alone begins (three characters or more).
+        key: What says so, for the sentence.
+
+    Raises:
+        ProjectError: When there is none.
+    """
+    found = load_all(project, task)
+    if not found:
+        wrong = f"project {project.name} has no ensemble of {task}"
+        raise ProjectError(problem(key, wrong, fix=f"mml post task={task}"))
+    if wanted == "latest":
+        return found[-1]
+    names = {record.id: record for record in found}
+    start = wanted.removeprefix("ens-")
+    begun = [one for name, one in names.items() if name.removeprefix("ens-").startswith(start)]
+    if wanted in names or (len(begun) == 1 and len(wanted) > 2):
+        return names[wanted] if wanted in names else begun[0]
+    fix = did_you_mean(wanted, ["latest", *names], otherwise=f"use latest, or one of {listing(list(names))}")
+    raise ProjectError(problem(key, "there is none", got=wanted, fix=fix))

@@ -15,7 +15,7 @@ from mlpipe import files, kinds
 from mlpipe.errors import ProjectError, is_out_of_memory, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
-from mlpipe.stored import made
+from mlpipe.stored import fits, made
 
 log = logging.getLogger("mlpipe")
 
@@ -113,7 +113,7 @@ class ModelRecord:
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     co_tasks: list[dict[str, Any]] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
     checksums: dict[str, str] = field(default_factory=dict)
     refit: list[str] = field(default_factory=list)
     format: int = formats.RECORD
@@ -193,6 +193,8 @@ def load(folder: Path) -> ModelRecord:
         record = made(ModelRecord, stored)
         if record.kind not in kinds.names():
             raise TypeError(f"its kind is {record.kind!r}")
+        if not fits(record.events, list[Event]):
+            raise TypeError("events are of another type")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
             raise

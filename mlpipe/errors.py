@@ -25,7 +25,9 @@ _NO_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-_NO_THREAD, _STACK = "can't start new thread", 8 * 2**20
+# And that there was none for one more thread: Python, and Arrow.
+_NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
+_STACK = 8 * 2**20
 
 # The name by which pip knows the program; the package is `mlpipe`.
 DISTRIBUTION = "mlpipe-images"
@@ -187,12 +189,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
+    text = str(error)
     if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
+        return error.errno == errno.ENOMEM or (any(one in text for one in _NO_THREAD) and not _stack_fits())
     if not isinstance(error, RuntimeError):
         return False
-    text = str(error)
-    return any(one in text for one in _NO_MEMORY) or (_NO_THREAD in text and not _stack_fits())
+    return any(one in text for one in _NO_MEMORY) or (any(one in text for one in _NO_THREAD) and not _stack_fits())
 
 
 def memory_sentence(error: BaseException) -> str:

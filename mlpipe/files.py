@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import errno
 import hashlib
@@ -14,27 +15,22 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
+from mlpipe import limits
 from mlpipe.errors import DiskFull
 
-# More than any configuration has; a few aliases of aliases can stand for billions.
-MOST_NODES = 100_000
-# Deeper than any configuration, and far from the end of Python's stack.
-DEEPEST = 150
-# Keras writes networks that are nested in each other.
-DEEPEST_JSON = 500
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|\d+ requested and \d+ written|database or disk is full"
     r"|inline_container.*unexpected pos|PytorchStreamWriter failed writing"
 )
-_FLOAT, _MERGE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:merge"
+_FLOAT, _INT, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("float", "int", "merge"))
 # Numbers as in YAML 1.2 and as Hydra reads them, so that `lr: 1e-4` is one in every file.
 _NUMBER = re.compile(
     r"""[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -132,10 +128,10 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        OSError: When it cannot be opened.
+        OSError: When it cannot be opened, is no ordinary file, or is larger than `limits.STORED`.
         ValueError: When it is not JSON, or is nested too deeply to be read.
     """
-    return plain_json(path.read_text("utf-8"))
+    return plain_json(limits.text(path, limits.STORED))
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
@@ -161,21 +157,28 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file, as `plain_yaml` reads it.
 
     Raises:
-        OSError: When it cannot be opened, or is no ordinary file.
+        OSError: When it cannot be opened, is no ordinary file, or is larger than `limits.TEXT`.
         ValueError: As `plain_yaml`, or when it is not UTF-8.
     """
-    if path.exists() and not path.is_file():
-        raise OSError("it is no file")
-    return plain_yaml(path.read_text("utf-8"))
+    return plain_yaml(limits.text(path))
 
 
 def plain_yaml(text: str) -> Any:
     """The plain data of a YAML text: numbers and dates as Hydra reads them, no key twice, small when all is written out.
 
     Raises:
-        ValueError: When it is not YAML, has a key twice in one mapping, holds more than `MOST_NODES` values or itself, or
-            is nested too deeply.
+        ValueError: When it is not YAML, has a key twice in one mapping, holds more than `limits.NODES` values, more than
+            `limits.KEYS` keys or itself, has a number beyond all, or is nested too deeply.
     """
+    # A command asks for the same file several times, and reading one takes long.
+    return copy.deepcopy(_read_yaml(text))
+
+
+@lru_cache(maxsize=4)
+def _read_yaml(text: str) -> Any:
+    if text.count(":") > limits.KEYS:
+        # Known before it is read.
+        raise ValueError(f"it holds more than {limits.KEYS:,} keys")
     loader = None
     try:
         loader = _Loader(text)
@@ -233,11 +236,13 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._nodes += 1
         self._depth += 1
-        if self._nodes > 2 * MOST_NODES:
-            raise ValueError(f"it holds more than {MOST_NODES:,} values")
-        if self._depth > DEEPEST:
+        if self._nodes > 2 * limits.NODES:
+            raise ValueError(f"it holds more than {limits.NODES:,} values")
+        if self._depth > limits.DEPTH:
             raise ValueError("it is nested too deeply")
         found: yaml.Node | None = super().compose_node(parent, index)
+        if isinstance(found, yaml.ScalarNode) and found.tag == _INT and len(found.value) > limits.DIGITS:
+            raise ValueError(f"it has a number of {len(found.value):,} digits")
         self._depth -= 1
         return found
 
@@ -285,7 +290,7 @@ def plain_json(text: str, *, unique: bool = False) -> Any:
         raise ValueError("it is nested too deeply") from None
     # What Python's parser can do differs by version; what goes through the data afterwards has Python's own stack.
     level = [found] if isinstance(found, dict | list) else []
-    for _ in range(DEEPEST_JSON):
+    for _ in range(limits.JSON_DEPTH):
         level = [
             child
             for one in level
@@ -392,8 +397,8 @@ def _count(node: yaml.Node, known: dict[int, tuple[int, int]], above: set[int]) 
         else:
             values, pairs = 1 + sum(_count(item, known, above)[0] for item in node.value), 0
         above.remove(id(node))
-        if max(values, pairs) > MOST_NODES:
-            raise ValueError(f"it holds more than {MOST_NODES:,} values")
+        if max(values, pairs) > limits.NODES:
+            raise ValueError(f"it holds more than {limits.NODES:,} values")
         known[id(node)] = values, pairs
     return known[id(node)]
 

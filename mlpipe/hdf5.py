@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
+
+from mlpipe import limits
+from mlpipe.errors import first_line, is_out_of_memory
 
 Array = np.ndarray[Any, Any]
 ENDS = (".h5", ".hdf5")
@@ -18,9 +22,9 @@ def arrays(path: Path) -> Iterator[tuple[str, Array]]:
 
     Raises:
         OSError: When the file cannot be opened.
-        ValueError: When something in it is a link, or lies in another file.
+        ValueError: When it is damaged, something in it is a link, lies in another file, or says to be far larger than it is.
     """
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         yield from _below(file, "", set())
 
 
@@ -29,14 +33,31 @@ def array(path: Path, name: str) -> Array:
 
     Raises:
         OSError: When the file cannot be opened.
-        KeyError: When there is no such dataset.
-        ValueError: As `arrays` raises it.
+        ValueError: When there is no such dataset, and as `arrays` raises it.
     """
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         place = file
         for part in name.split("/"):
             place = _own(place, part)
         return values(place)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A file that is open for reading; what the library says of a damaged one, in many ways, is one kind of error.
+
+    Raises:
+        OSError: When it cannot be opened, or is no ordinary file.
+        ValueError: When anything in it is damaged.
+    """
+    limits.require_ordinary(path)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (KeyError, RuntimeError, TypeError, AttributeError, OverflowError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ValueError(f"it is damaged ({first_line(error)})") from error
 
 
 def require_whole(file: Any) -> None:
@@ -63,10 +84,13 @@ def values(dataset: Any) -> Array:
     """The numbers of a dataset.
 
     Raises:
-        ValueError: When it is none, or its numbers are in another file.
+        ValueError: When it is none, its numbers are in another file, or it says to be far larger than it is.
     """
     if not isinstance(dataset, h5py.Dataset) or lies_elsewhere(dataset):
         raise ValueError(f"{getattr(dataset, 'name', dataset)} is no plain array")
+    if dataset.dtype.kind == "O":
+        raise ValueError(f"{dataset.name} holds objects, no numbers")
+    limits.require_growth(dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize, dataset.name)
     return np.asarray(dataset[()])
 
 

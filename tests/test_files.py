@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import DiskFull
 from mlpipe.runs import stale_files
 
@@ -194,7 +194,7 @@ def test_values_are_counted_with_the_list_that_holds_them(count: int, fits: bool
 
 
 def test_a_long_text_is_refused_before_it_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_NODES", 1000)
+    monkeypatch.setattr(limits, "NODES", 1000)
     assert files.plain_yaml("- 1\n" * 900) == [1] * 900
     with pytest.raises(ValueError, match="^it holds more than 1,000 values$"):
         files.plain_yaml("- 1\n" * 2100 + "]")
@@ -265,7 +265,7 @@ def test_a_key_twice_in_json_that_a_person_wrote() -> None:
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.yaml")
-    with pytest.raises(OSError, match="it is no file"):
+    with pytest.raises(OSError, match="it is no ordinary file"):
         files.read_yaml(tmp_path / "x.yaml")
 
 

@@ -20,6 +20,8 @@ LEVELS = {
     "names": 1,
     "plugins": 1,
     "kinds": 1,
+    "limits": 0,
+    "stored": 1,
     "config": 2,
     "runs": 2,
     "data": 3,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import DataError, counted, first_line, listing, problem
 
 # So many of a network's tensors may be missing in a file that is said to be its.
@@ -99,6 +99,10 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise DataError(problem("arch.weights", "there is no such file", got=str(path), fix="name an existing file"))
+    try:
+        limits.require_ordinary(path)
+    except OSError as error:
+        raise DataError(problem("arch.weights", f"cannot be read ({error})", got=str(path))) from error
     tensors = _tensors(path)
     # Views may repeat a stored number without end (a stride of 0); a file has more bytes than numbers.
     most = path.stat().st_size

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.config.overrides import key_of, value_of
 from mlpipe.errors import ConfigError, no_such_file, problem
 
@@ -123,7 +123,7 @@ def text_of(path: Path) -> str:
     if not path.is_file():
         raise ConfigError(no_such_file("recipe", path))
     try:
-        return path.read_text("utf-8")
+        return limits.text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(problem("recipe", f"cannot be read ({error})", got=str(path))) from error
 
@@ -178,6 +178,9 @@ def as_overrides(tree: Mapping[str, Any], chosen_already: Collection[str]) -> li
     Args:
         tree: As for `joined`.
         chosen_already: Groups of which all that it says is left out.
+
+    Raises:
+        ConfigError: When it sets more keys than `limits.SETTINGS`.
     """
     texts = []
     for entry in tree.get("defaults", []):
@@ -185,6 +188,9 @@ def as_overrides(tree: Mapping[str, Any], chosen_already: Collection[str]) -> li
     for key, value in tree.items():
         if key != "defaults" and key not in chosen_already:
             texts += _flat(key, value)
+    if len(texts) > limits.SETTINGS:
+        fix = f"a recipe has at most {limits.SETTINGS:,}"
+        raise ConfigError(problem("recipe", f"sets {len(texts):,} keys", fix=fix))
     return texts
 
 

@@ -17,10 +17,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlpipe import files, formulas
+from mlpipe import files, formulas, limits
 from mlpipe.config.overrides import Change
 from mlpipe.errors import ConfigError, no_such_file, problem
-from mlpipe.files import MOST_NODES
 from mlpipe.names import name_of, path_of
 
 _REFERENCE = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
@@ -163,7 +162,7 @@ def network_inlined(arch: Any) -> list[str]:
     if not path.is_file():
         return [no_such_file("arch.file", path, got=file)]
     try:
-        content = files.plain_json(path.read_text("utf-8"), unique=True)
+        content = files.plain_json(limits.text(path), unique=True)
     except (OSError, ValueError) as error:
         # What JSON says of a mistake holds its line and column.
         fix = "give what model.to_json() writes"
@@ -199,9 +198,9 @@ class _State:
 
     def value(self, value: Any, path: tuple[str, ...]) -> Any:
         self._made += 1
-        if self._made > MOST_NODES:
+        if self._made > limits.NODES:
             raise ConfigError(
-                problem("configuration", f"stands for more than {MOST_NODES:,} values", fix="make it smaller")
+                problem("configuration", f"stands for more than {limits.NODES:,} values", fix="make it smaller")
             )
         if isinstance(value, dict):
             return {key: self.value(item, (*path, str(key))) for key, item in value.items()}

@@ -11,12 +11,14 @@ import ast
 import functools
 import math
 import operator
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlpipe import limits
 from mlpipe.config import near_values
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
@@ -28,6 +30,7 @@ _BOUNDS = {
     ">": operator.gt,
     "<": operator.lt,
 }
+_BOUND = re.compile(r"(?:>=|<=|>|<) [-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Signature:
     def _mismatch(self, annotation: ast.expr, value: Any) -> str:
         """As `mismatch`, which does not know of mappings with known keys."""
         if isinstance(annotation, ast.BinOp):
-            wanted = [self._mismatch(one, value) for one in (annotation.left, annotation.right)]
+            wanted = [self._mismatch(one, value) for one in _parts(annotation)]
             return "" if not all(wanted) else " or ".join(dict.fromkeys(wanted))
         if self._described(annotation) is not None:
             return "a mapping"
@@ -105,7 +108,7 @@ class Signature:
     def _described(self, annotation: ast.expr | None) -> Signature | None:
         """The TypedDict that says which keys a mapping has; None: it has any."""
         if isinstance(annotation, ast.BinOp):
-            return self._described(annotation.left) or self._described(annotation.right)
+            return next((found for one in _parts(annotation) if (found := self._described(one)) is not None), None)
         if not isinstance(annotation, ast.Name) or not self.target.startswith("mlpipe."):
             return None
         found = read(f"{self.home}.{annotation.id}")
@@ -194,23 +197,48 @@ def public_names(file: Path) -> list[str]:
     return [node.name for node in nodes if not node.name.startswith("_")]
 
 
+# A value of no type that a configuration has.
+_NOTHING = object()
+# What names of types came to for a value, so that names of each other end, and no name is followed twice.
+_Seen = dict[tuple[str, int, int], str]
+
+
 def mismatch(annotation: ast.expr, value: Any, module: ast.Module) -> str:
-    """The type that `value` should have had, in words; empty when it fits the annotation."""
+    """The type that `value` should have had, in words; empty when it fits the annotation.
+
+    An annotation that is nested too deeply for Python's stack says nothing.
+    """
+    try:
+        return _mismatch(annotation, value, module, {})
+    except RecursionError:
+        return ""
+
+
+def _mismatch(annotation: ast.expr, value: Any, module: ast.Module, seen: _Seen) -> str:
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         try:
-            return mismatch(ast.parse(annotation.value, mode="eval").body, value, module)
+            return _mismatch(ast.parse(annotation.value, mode="eval").body, value, module, seen)
         except SyntaxError:
             # A text that is no type, in a module of the user's own.
             return ""
     if isinstance(annotation, ast.Constant) and annotation.value is None:
         return "" if value is None else "null"
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        return _union([annotation.left, annotation.right], value, module)
+        return _union(_parts(annotation), value, module, seen)
     if isinstance(annotation, ast.Name | ast.Attribute):
-        return _plain(annotation, value, module)
+        return _plain(annotation, value, module, seen)
     if isinstance(annotation, ast.Subscript):
-        return _subscript(annotation, value, module)
+        return _subscript(annotation, value, module, seen)
     return ""
+
+
+def _parts(annotation: ast.expr) -> list[ast.expr]:
+    """The types that `|` joins, in their order; hundreds of them are nested to the left as deeply."""
+    found = []
+    while isinstance(annotation, ast.BinOp):
+        found.append(annotation.right)
+        annotation = annotation.left
+    return [annotation, *found[::-1]]
 
 
 def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[str]:
@@ -222,7 +250,7 @@ def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[st
         depth: How many names were followed already.
     """
     if isinstance(annotation, ast.BinOp):
-        return [*choices(annotation.left, module, depth), *choices(annotation.right, module, depth)]
+        return [text for one in _parts(annotation) for text in choices(one, module, depth)]
     if isinstance(annotation, ast.Name | ast.Attribute):
         name = annotation.id if isinstance(annotation, ast.Name) else annotation.attr
         found = _type(name, module) if depth < _DEEPEST else None
@@ -252,7 +280,7 @@ def _type(name: str, module: ast.Module) -> tuple[ast.expr, ast.Module] | None:
     return None
 
 
-def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module) -> str:
+def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module, seen: _Seen) -> str:
     name = annotation.id if isinstance(annotation, ast.Name) else annotation.attr
     match name:
         case "bool":
@@ -268,8 +296,11 @@ def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module)
             return "" if isinstance(value, list | tuple) else "a list"
         case "dict" | "Dict" | "Mapping":
             return "" if isinstance(value, dict) else "a mapping"
-    alias = _alias(name, module)
-    return mismatch(alias, value, module) if alias is not None else ""
+    alias, key = _alias(name, module), (name, id(value), id(module))
+    if alias is not None and key not in seen:
+        seen[key] = ""
+        seen[key] = _mismatch(alias, value, module, seen)
+    return seen.get(key, "")
 
 
 def _is_finite(value: float) -> bool:
@@ -280,61 +311,68 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _subscript(annotation: ast.Subscript, value: Any, module: ast.Module) -> str:
+def _subscript(annotation: ast.Subscript, value: Any, module: ast.Module, seen: _Seen) -> str:
     outer = annotation.value
     name = outer.id if isinstance(outer, ast.Name) else outer.attr if isinstance(outer, ast.Attribute) else ""
     inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+    if not inner:
+        return ""
     match name:
         case "Annotated":
-            return _bounded(inner, value, module)
+            return _bounded(inner, value, module, seen)
         case "Literal":
             options = [item.value for item in inner if isinstance(item, ast.Constant)]
             fits = any(value == option and type(value) is type(option) for option in options)
             return "" if fits else f"one of {listing(options)}"
         case "Union":
-            return _union(inner, value, module)
+            return _union(inner, value, module, seen)
         case "Optional":
-            return "" if value is None else mismatch(inner[0], value, module)
+            return "" if value is None else _mismatch(inner[0], value, module, seen)
         case "list" | "List" | "Sequence" | "Iterable":
-            return _items([inner[0]], value, module, many=True)
+            return _items([inner[0]], value, module, seen, many=True)
         case "tuple" | "Tuple":
             many = len(inner) == 2 and isinstance(inner[1], ast.Constant) and inner[1].value is Ellipsis
-            return _items(inner[:1] if many else inner, value, module, many=many)
+            return _items(inner[:1] if many else inner, value, module, seen, many=many)
         case "dict" | "Dict" | "Mapping":
             if not isinstance(value, dict):
                 return "a mapping"
-            wrong = [text for item in value.values() if (text := mismatch(inner[-1], item, module))]
+            wrong = [text for item in value.values() if (text := _mismatch(inner[-1], item, module, seen))]
             return f"a mapping in which each value is {wrong[0]}" if wrong else ""
     return ""
 
 
-def _items(annotations: list[ast.expr], value: Any, module: ast.Module, *, many: bool) -> str:
+def _items(annotations: list[ast.expr], value: Any, module: ast.Module, seen: _Seen, *, many: bool) -> str:
     if not isinstance(value, list | tuple):
         return "a list"
     if not many and len(value) != len(annotations):
         return f"a list of {len(annotations)} values"
     for index, item in enumerate(value):
-        if wanted := mismatch(annotations[0 if many else index], item, module):
+        if wanted := _mismatch(annotations[0 if many else index], item, module, seen):
             return f"a list in which each item is {wanted}"
     return ""
 
 
-def _union(annotations: list[ast.expr], value: Any, module: ast.Module) -> str:
-    wanted = [mismatch(annotation, value, module) for annotation in annotations]
+def _union(annotations: list[ast.expr], value: Any, module: ast.Module, seen: _Seen) -> str:
+    wanted = [_mismatch(annotation, value, module, seen) for annotation in annotations]
     return "" if not all(wanted) else " or ".join(dict.fromkeys(wanted))
 
 
-def _bounded(inner: list[ast.expr], value: Any, module: ast.Module) -> str:
-    wanted = mismatch(inner[0], value, module)
-    bounds = [item.value for item in inner[1:] if isinstance(item, ast.Constant) and isinstance(item.value, str)]
-    for bound in bounds if not wanted else ():
+def _bounded(inner: list[ast.expr], value: Any, module: ast.Module, seen: _Seen) -> str:
+    wanted = _mismatch(inner[0], value, module, seen)
+    notes = [item.value for item in inner[1:] if isinstance(item, ast.Constant) and isinstance(item.value, str)]
+    # Any other text is a note of whoever wrote it.
+    bounds = [note for note in notes if _BOUND.fullmatch(note)]
+    is_number = isinstance(value, int | float)
+    for bound in bounds if not wanted and is_number else ():
         sign, _, limit = bound.partition(" ")
         if not _BOUNDS[sign](value, float(limit)):
-            wanted = mismatch(inner[0], object(), module)
+            wanted = _mismatch(inner[0], _NOTHING, module, seen)
     return f"{wanted} {' and '.join(bounds)}" if wanted and bounds else wanted
 
 
-def _alias(name: str, module: ast.Module) -> ast.expr | None:
+def _alias(name: str, module: ast.Module, depth: int = 0) -> ast.expr | None:
+    if depth > 6:
+        return None
     for node in module.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return node.value
@@ -342,7 +380,7 @@ def _alias(name: str, module: ast.Module) -> ast.expr | None:
             # A type that is written once for several modules.
             origins = [one.name for one in node.names if (one.asname or one.name) == name]
             if origins and (file := module_file(node.module)) is not None:
-                return _alias(origins[0], _parsed(file))
+                return _alias(origins[0], _parsed(file), depth + 1)
     return None
 
 
@@ -448,8 +486,8 @@ def _imports(tree: ast.Module, package: str, name: str) -> Iterator[tuple[str, s
 @functools.lru_cache(maxsize=128)
 def _parsed(file: Path) -> ast.Module:
     try:
-        return ast.parse(file.read_bytes(), str(file))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return ast.parse(limits.content(file, limits.TEXT), str(file))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
         raise ConfigError(problem(file.name, f"is not Python ({reason}{line})", fix="correct it")) from error

@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
+from mlpipe import stored as typed
 from mlpipe.data import kind as kind_data
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, is_out_of_memory, listing, problem
 
 FORMAT = 2
 Dtype = Literal["uint8", "uint16", "float32"]
@@ -26,6 +27,22 @@ NO_TARGET = -1
 # What a pixel of a mask holds that counts nowhere, in caches and batches; classes are numbered below it.
 IGNORED = 255
 MOST_CHANNELS = 1024
+
+
+class Stored(TypedDict):
+    """The file that `save` writes."""
+
+    format: int
+    name: str
+    kind: str
+    classes: list[str]
+    channels: int
+    dtype: str
+    source: dict[str, Any]
+    source_hash: str
+    notes: list[str]
+    samples: dict[str, list[Any]]
+    splits: NotRequired[dict[str, Any]]
 
 
 class Row(NamedTuple):
@@ -269,7 +286,7 @@ def load(path: Path) -> Task:
         DataError: When the file is not there, is damaged, or is of a newer format.
     """
     try:
-        stored = files.read_json(path)
+        stored = typed.checked(Stored, files.read_json(path))
         if stored["format"] != FORMAT:
             raise DataError(
                 problem(
@@ -286,11 +303,13 @@ def load(path: Path) -> Task:
             channels=stored["channels"],
             source=stored["source"],
             samples=_from_plain(stored["samples"], stored["kind"]),
-            dtype=stored["dtype"],
+            dtype=cast(Dtype, stored["dtype"]),
             notes=tuple(stored["notes"]),
         )
         source_hash = stored["source_hash"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        if is_out_of_memory(error):
+            raise
         raise DataError(
             problem(str(path), f"cannot be read as a task ({error})", fix="remove it and create the task again")
         ) from error

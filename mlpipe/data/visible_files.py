@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mlpipe.data.decoding import images
 from mlpipe.errors import DataError, listing, problem
@@ -90,16 +91,24 @@ def _hidden_part(path: Path) -> str:
 def _walk(base: Path) -> Iterator[tuple[Path, bool]]:
     """Every file below a folder, and whether it is hidden; folders that are links are not entered."""
 
-    def refuse(error: OSError) -> None:
+    def refuse(error: OSError) -> NoReturn:
         fix = "give the right to read it, or move it elsewhere"
-        raise DataError(problem(str(error.filename), f"cannot be listed ({error.strerror})", fix=fix))
+        name = str(error.filename)
+        name = name if len(name) < 300 else f"{name[:100]}... ({len(name)} characters)"
+        raise DataError(problem(name, f"cannot be listed ({error.strerror})", fix=fix))
 
-    hidden: set[str] = set()
-    for folder, subfolders, names in os.walk(base, onerror=refuse):
-        is_out = folder in hidden
-        hidden |= {os.path.join(folder, name) for name in subfolders if is_out or is_hidden(name, is_folder=True)}  # noqa: PTH118
-        for name in names:
-            path = Path(folder, name)
+    # A list in place of calls in each other: folders may be nested deeper than those can be.
+    waiting = [(str(base), False)]
+    while waiting:
+        folder, is_out = waiting.pop()
+        try:
+            with os.scandir(folder) as found:
+                inside = list(found)
+        except OSError as error:
+            refuse(error)
+        below = [entry for entry in inside if entry.is_dir(follow_symlinks=False)]
+        waiting += [(entry.path, is_out or is_hidden(entry.name, is_folder=True)) for entry in reversed(below)]
+        for path in (Path(entry.path) for entry in inside if not entry.is_dir(follow_symlinks=False)):
             # Links that lead nowhere, and what is no file.
             if path.is_file():
-                yield path, is_out or is_hidden(name, is_folder=False)
+                yield path, is_out or is_hidden(path.name, is_folder=False)

@@ -159,6 +159,7 @@ class PostprocessScheduler(Scheduler):
 
     def _with_predictions(self) -> list[ModelRecord]:
         project, name = self.context.project, self._task.name
+        records.require_whole(project, name)
         stored = self._chosen(records.load_all(project, name))
         found = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
         self._taken = self._from_elsewhere({record.id for record in stored})

@@ -88,6 +88,7 @@ def contender(project: Project, task: str, text: str) -> Contender:
     Raises:
         ProjectError: When nothing, or more than one recipe, has that name; the sentence lists what there is.
     """
+    records.require_whole(project, task)
     stored, mixed = records.load_all(project, task), ensembles.load_all(project, task)
     for one in mixed[-1:] if text == "latest" else mixed:
         if text in ("latest", one.id):

@@ -29,6 +29,7 @@ from mlpipe.reports.sections import (
     trust,
 )
 from mlpipe.reports.sections.parts import Section
+from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project
 
 _STYLE = Path(__file__).with_name("report.css")
@@ -69,7 +70,8 @@ def write(project: Project, data_dir: Path) -> Path:
             for plot in section.plots:
                 style.write(plot, project.plots_dir())
     path = project.reports_dir() / "report.html"
-    files.write_text(path, page(project.name, [(task.name, sections) for task, sections in made]))
+    wrong = [*records.broken(project), *ensembles.broken(project)]
+    files.write_text(path, page(project.name, [(task.name, sections) for task, sections in made], wrong))
     return path
 
 
@@ -78,21 +80,23 @@ def _sections(task: TaskFacts) -> list[Section]:
     return [section for section in made if not section.is_empty]
 
 
-def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]]) -> str:
+def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]], wrong: Sequence[str] = ()) -> str:
     """The whole page.
 
     Args:
         name: The project's name.
         tasks: Each task's name and sections.
+        wrong: Sentences about what could not be read and is left out.
     """
     links = bullets(element("a", task, href=f"#task-{place}") for place, (task, _) in enumerate(tasks, 1))
     contents = element("nav", links, aria_label="Tasks") if links is not None and len(tasks) > 1 else None
     made = (
         f"{counted(len(tasks), 'task')}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mlpipe {mlpipe.__version__}."
     )
+    left_out = joined([paragraph("Left out, since it cannot be read:"), bullets(wrong)]) if wrong else None
     parts = [
         element("a", "To the results", class_="skip", href="#results"),
-        element("header", joined([heading(1, f"Project {name}"), paragraph(made, class_="muted"), contents])),
+        element("header", joined([heading(1, f"Project {name}"), paragraph(made, class_="muted"), left_out, contents])),
         element(
             "main",
             joined([_task(place, task, sections) for place, (task, sections) in enumerate(tasks, 1)] or [_nothing()]),

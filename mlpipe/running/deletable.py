@@ -127,11 +127,14 @@ def unpacked(data_dir: Path, tasks: Collection[str], *, everything: bool) -> Ite
         everything: Archives that belong to no task count too.
     """
     root = data_dir / "archives"
-    sources = {path.parent.name: files.read_json(path).get("source", {}) for path in data_dir.glob("*/task.json")}
+    described = {path.parent.name: _described(path) for path in data_dir.glob("*/task.json")}
     for folder in sorted(root.iterdir()) if root.is_dir() and not root.is_symlink() else ():
         if folder.is_symlink() or not folder.is_dir() or folder.name.startswith("."):
             continue
-        readers = [name for name, source in sources.items() if _reads(source, folder)]
+        # Where a task cannot be read, it may read its images anywhere.
+        readers = [
+            name for name, stored in described.items() if stored is None or _reads(stored.get("source") or {}, folder)
+        ]
         if everything or set(readers) & set(tasks):
             kept = f"task {readers[0]} reads its images there" if readers else ""
             yield Leftover(folder, "download", size(folder), kept)
@@ -143,7 +146,7 @@ def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Itera
     if not root.is_dir() or root.is_symlink() or root.parent.is_symlink():
         return
     task_file = data_dir / task / "task.json"
-    stored = files.read_json(task_file) if task_file.is_file() else {}
+    stored = _described(task_file) or {}
     needing = _first([one for one in going_on if one.may_use(task, stored)])
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink()):
         if stale_files.is_temporary(folder.name):
@@ -173,6 +176,15 @@ def weights(project: Project, tasks: Collection[str], going_on: Collection[Unfin
         own = [by_run[record.run]] if record.run in by_run else []
         one = _first([*own, *(one for one in going_on if _starts_from(one, project, record))])
         yield Leftover(path, "parameters", size(path), _needed(one), one is not None and one.running, record)
+
+
+def _described(path: Path) -> dict[str, Any] | None:
+    """A task's stored description; None where it cannot be read."""
+    try:
+        found = files.read_json(path)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def size(path: Path) -> int:

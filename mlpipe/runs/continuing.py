@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
 from mlpipe.errors import ConfigError, ProjectError, listing, problem
 from mlpipe.runs import journal
 from mlpipe.runs.journal import Run
@@ -53,10 +52,9 @@ def next_number(project: Project) -> int:
 def _plan(run: Run) -> dict[str, Any]:
     """A run's plan; a damaged one is named when the run is gone on with."""
     try:
-        found = files.read_json(run.folder / journal.PLAN_FILE)
-    except (OSError, ValueError):
+        return run.plan()
+    except ProjectError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _mode(plan: dict[str, Any]) -> str:

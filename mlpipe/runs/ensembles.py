@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from mlpipe import files, kinds
-from mlpipe.errors import ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ProjectError, did_you_mean, is_out_of_memory, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
-from mlpipe.runs.stored import made
+from mlpipe.stored import fits, made
+
+log = logging.getLogger("mlpipe")
+
+
+class Member(TypedDict):
+    """One that is mixed, as far as every one has it."""
+
+    name: str
+    weight: float
+    records: list[str]
+    refit: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -99,15 +113,45 @@ def load(path: Path) -> EnsembleRecord:
         stored = files.read_json(path)
         formats.check(stored, formats.ENSEMBLE, path)
         stored.pop("checksum", None)
-        return made(EnsembleRecord, stored)
+        record = made(EnsembleRecord, stored)
+        if record.kind not in kinds.names():
+            raise TypeError(f"its kind is {record.kind!r}")
+        if not fits(record.members, list[Member]):
+            raise TypeError("members are of another type")
+        return record
     except (OSError, ValueError, TypeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ProjectError(problem(str(path), f"cannot be read as an ensemble ({error})")) from error
 
 
 def load_all(project: Project, task: str) -> list[EnsembleRecord]:
-    """All ensembles of a task, the oldest first."""
-    found = [load(path) for path in project.ensembles_dir(task).glob("*.json")]
+    """All ensembles of a task that can be read, the oldest first; another one is told of once in the log."""
+    found, wrong = _read_all(project.ensembles_dir(task).glob("*.json"))
+    for sentence in wrong:
+        _tell(f"{sentence}; it is left out")
     return sorted(found, key=lambda record: (record.created, record.id))
+
+
+def broken(project: Project) -> list[str]:
+    """A sentence for each ensemble of a project that cannot be read."""
+    return _read_all(project.tasks_dir().glob("*/ensembles/*.json"))[1]
+
+
+def _read_all(paths: Iterable[Path]) -> tuple[list[EnsembleRecord], list[str]]:
+    found: list[EnsembleRecord] = []
+    wrong: list[str] = []
+    for path in sorted(paths):
+        try:
+            found.append(load(path))
+        except ProjectError as error:
+            wrong += error.problems
+    return found, wrong
+
+
+@cache
+def _tell(sentence: str) -> None:
+    log.warning(sentence)
 
 
 def named(project: Project, task: str, wanted: str, key: str) -> EnsembleRecord:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlpipe import files, kinds
-from mlpipe.errors import ProjectError, first_line
+from mlpipe.errors import ProjectError, first_line, is_out_of_memory
 from mlpipe.runs import ensembles, maps, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
@@ -136,6 +136,8 @@ def parquet(path: Path, of: str, what: str) -> Finding:
     except FileNotFoundError:
         return Finding(of, what, "missing")
     except (OSError, ValueError, pa.ArrowException) as error:
+        if is_out_of_memory(error):
+            raise
         return Finding(of, what, "damaged", first_line(error))
     return _ok(of, what)
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from filelock import FileLock
 
-from mlpipe import files
+from mlpipe import files, limits, stored
 from mlpipe.errors import ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
@@ -24,6 +24,34 @@ CONFIG_FILE = "config.yaml"
 PLAN_FILE = "plan.json"
 JOURNAL_FILE = "journal.jsonl"
 LOCK_FILE = "running.json"
+
+
+class Line(TypedDict):
+    """What every line of a journal has; the rest is what the step tells."""
+
+    step: str
+    event: str
+
+
+class Owner(TypedDict):
+    """A process as `identity` describes it."""
+
+    pid: int
+    host: str
+    boot: NotRequired[str]
+    started: NotRequired[str | None]
+    at: NotRequired[str]
+    slurm: NotRequired[tuple[str, int]]
+
+
+class Plan(TypedDict):
+    """What `Run.write_plan` writes."""
+
+    steps: list[str]
+    recipe: NotRequired[str]
+    versions: NotRequired[dict[str, Any]]
+    command: NotRequired[str]
+    number: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -72,13 +100,23 @@ class Run:
         files.append_line(path, ("\n" if torn else "") + json.dumps(line))
 
     def events(self) -> list[dict[str, Any]]:
-        """The journal's lines; a last line that was cut off while it was written is left out."""
+        """The journal's lines; one that was cut off while it was written, or is none of a journal, is left out.
+
+        Raises:
+            ProjectError: When the file is no ordinary one.
+        """
         path = self.folder / JOURNAL_FILE
+        try:
+            content = limits.content(path, limits.STORED) if path.exists() else b""
+        except OSError as error:
+            fix = "move it away; steps that are done are done again"
+            raise ProjectError(problem(str(path), f"cannot be read as a journal ({error})", fix=fix)) from error
         found = []
-        for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        for line in content.splitlines():
             try:
-                found.append(json.loads(line))
-            except ValueError:
+                found.append(dict(stored.checked(Line, files.plain_json(line.decode("utf-8")))))
+            except (ValueError, TypeError):
+                # What a line does not say for sure was not done: it is done again.
                 continue
         return found
 
@@ -98,9 +136,13 @@ class Run:
         except (OSError, ValueError) as error:
             raise ProjectError(problem(str(path), f"cannot be read as a plan ({error})")) from error
         formats.check(plan, formats.RUN, path)
-        if not isinstance(plan.get("steps"), list) or not all(isinstance(step, str) for step in plan["steps"]):
+        if not stored.fits(plan.get("steps"), list[str]):
             raise ProjectError(problem(str(path), "has no list of steps", fix="start a new run"))
-        return plan
+        try:
+            return dict(stored.checked(Plan, plan))
+        except TypeError as error:
+            wrong = f"cannot be read as a plan ({error})"
+            raise ProjectError(problem(str(path), wrong, fix="start a new run")) from error
 
     def is_finished(self) -> bool:
         """Whether every step is done."""
@@ -195,10 +237,10 @@ def identity() -> dict[str, Any]:
 
 
 def live_owner(path: Path) -> dict[str, Any] | None:
-    """The owner of a lock, unless it is this process or one that is known to have ended."""
+    """The owner of a lock, unless it is this process or one that is known to have ended; a file that is none names nobody."""
     try:
-        owner: dict[str, Any] = files.read_json(path)
-    except (OSError, ValueError):
+        owner = dict(stored.checked(Owner, files.read_json(path)))
+    except (OSError, ValueError, TypeError):
         return None
     return owner if is_live(owner) and not is_own(owner) else None
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlpipe import files, kinds
-from mlpipe.errors import ProjectError, counted, problem
+from mlpipe.errors import ProjectError, counted, is_out_of_memory, problem
 
 _NUMBERS = pa.list_(pa.float32())
 
@@ -142,6 +142,7 @@ def _copy(open_writer: PredictionsWriter, path: Path, replacing: Collection[tupl
     try:
         open_writer.copy(path, replacing)
     except (ValueError, pa.ArrowException) as error:
+        _pass_memory(error)
         fix = "remove it and run mml predict"
         raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
 
@@ -155,6 +156,7 @@ def load(path: Path, task: str, split: str) -> Predictions:
     try:
         table = _read(path, task, split)
     except (OSError, ValueError, pa.ArrowException) as error:
+        _pass_memory(error)
         raise ProjectError(
             problem(str(path), f"cannot be read as predictions ({error})", fix="run mml predict")
         ) from error
@@ -184,6 +186,7 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     try:
         table = pq.ParquetFile(path).read()
     except (OSError, ValueError, pa.ArrowException) as error:
+        _pass_memory(error)
         fix = "remove it and run mml predict"
         raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
     logits, pairs = _matrix(table, "logits"), zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
@@ -228,10 +231,17 @@ def sample_ids(path: Path, tasks: Collection[str]) -> set[str]:
     try:
         table = pq.ParquetFile(path).read(["task", "sample_id"])
     except (OSError, ValueError, pa.ArrowException) as error:
+        _pass_memory(error)
         wrong = f"cannot be read as predictions ({error})"
         raise ProjectError(problem(str(path), wrong, fix="remove it and run mml predict")) from error
     pairs = zip(table["task"].to_pylist(), table["sample_id"].to_pylist(), strict=True)
     return {name for task, name in pairs if task in tasks}
+
+
+def _pass_memory(error: Exception) -> None:
+    """Raise an error again that says nothing of the file: memory, or the memory of a thread, ran out."""
+    if is_out_of_memory(error):
+        raise error
 
 
 def _read(path: Path, task: str, split: str) -> pa.Table:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from mlpipe import files
-from mlpipe.errors import ProjectError, problem
+from mlpipe import files, kinds
+from mlpipe.errors import ProjectError, is_out_of_memory, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
-from mlpipe.runs.stored import made
+from mlpipe.stored import fits, made
+
+log = logging.getLogger("mlpipe")
 
 RECORD_FILE = "record.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -36,6 +40,13 @@ def kept_stages(folder: Path) -> list[int]:
     """The stages whose own best weights are in a model's folder."""
     found = (re.fullmatch(r"weights\.stage(\d+)\.safetensors", path.name) for path in folder.glob("weights.stage*"))
     return sorted(int(one[1]) for one in found if one)
+
+
+class Event(TypedDict):
+    """A trouble that a training recovered from, as far as every one has it."""
+
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,9 @@ def save(project: Project, record: ModelRecord) -> ModelRecord:
     folder = project.model_dir(record.pivot, record.id)
     with project.locked():
         if record.number == 0:
-            last = max((other.number for other in load_all(project)), default=0)
+            others, wrong = _read_all(project)
+            # One that cannot be read has a number as well.
+            last = max([len(others) + len(wrong), *(other.number for other in others)])
             record = dataclasses.replace(record, number=last + 1)
         plain = dataclasses.asdict(record)
         # A fold's file is as it was before there were such records, so that older versions read it.
@@ -178,7 +191,13 @@ def load(folder: Path) -> ModelRecord:
         formats.check(stored, formats.RECORD, path)
         stored.pop("checksum", None)
         record = made(ModelRecord, stored)
+        if record.kind not in kinds.names():
+            raise TypeError(f"its kind is {record.kind!r}")
+        if not fits(record.events, list[Event]):
+            raise TypeError("events are of another type")
     except (OSError, ValueError, TypeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ProjectError(problem(str(path), f"cannot be read as a record ({error})")) from error
     # Its names become paths, so they must be those of where it lies.
     own = Project(folder.parents[3]).model_dir(record.pivot, record.id) if len(folder.parents) > 3 else folder
@@ -189,10 +208,50 @@ def load(folder: Path) -> ModelRecord:
 
 
 def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:
-    """All records of a project (of one task), in the order of their creation."""
-    found = project.tasks_dir().glob(f"*/models/*/{RECORD_FILE}") if project.tasks_dir().is_dir() else ()
-    records = [load(path.parent) for path in found]
-    return sorted((record for record in records if task in (None, record.pivot)), key=lambda record: record.number)
+    """All records of a project (of one task) that can be read, in the order of their creation.
+
+    One that cannot be read is told of once in the log and left out, so that all others stay of use.
+    """
+    found, wrong = _read_all(project)
+    for path, sentence in wrong:
+        if task is None or path == project.model_dir(task, path.name):
+            _tell(f"{sentence}; it is left out")
+    return sorted((record for record in found if task in (None, record.pivot)), key=lambda record: record.number)
+
+
+def broken(project: Project, task: str | None = None) -> list[str]:
+    """A sentence for each record of a project (of one task) that cannot be read."""
+    _, wrong = _read_all(project)
+    return [sentence for path, sentence in wrong if task is None or path == project.model_dir(task, path.name)]
+
+
+def require_whole(project: Project, task: str) -> None:
+    """Refuse a task of which a record cannot be read: what is computed of the others would not be what it says.
+
+    Raises:
+        ProjectError: With a sentence for each of them.
+    """
+    if wrong := broken(project, task):
+        fix = "bring it back, or remove its folder to go on without it"
+        raise ProjectError([f"{sentence}; {fix}" for sentence in wrong])
+
+
+def _read_all(project: Project) -> tuple[list[ModelRecord], list[tuple[Path, str]]]:
+    """The records of a project, and the folders of those that cannot be read with what is wrong."""
+    paths = sorted(project.tasks_dir().glob(f"*/models/*/{RECORD_FILE}")) if project.tasks_dir().is_dir() else []
+    found: list[ModelRecord] = []
+    wrong: list[tuple[Path, str]] = []
+    for path in paths:
+        try:
+            found.append(load(path.parent))
+        except ProjectError as error:
+            wrong.append((path.parent, error.problems[0]))
+    return found, wrong
+
+
+@cache
+def _tell(sentence: str) -> None:
+    log.warning(sentence)
 
 
 def untrained(project: Project, task: str) -> ProjectError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,3 +34,32 @@ def test_a_class_of_the_users_own_that_is_an_equation(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert signatures.gives("own_equation.heat") == ("Heat", "Equation")
     assert signatures.gives("own_equation.other") == ()
+
+
+_ODD = (
+    "from typing import Annotated\n"
+    "A = B\nB = A\n"
+    "C0 = int\n" + "".join(f"C{n} = C{n - 1} | list[C{n - 1}]\n" for n in range(1, 40)) + "def ring(*, x: A = 1): ...\n"
+    "def grown(*, x: C39 = 1): ...\n"
+    "def note(*, x: Annotated[int, 'my note', '>= abc', '> 2'] = 3): ...\n"
+    "def empty(*, x: list[()] = ()): ...\n"
+    f"def wide(*, x: {' | '.join(['int'] * 900)} = 1): ...\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("ring", "a", ""), ("grown", 1, ""), ("note", 3, ""), ("note", 1, "must be a whole number > 2, got 1"),
+        ("note", "a", "must be a whole number > 2, got 'a'"), ("empty", [1], ""), ("wide", 1, ""),
+    ],
+)  # fmt: skip
+def test_annotations_of_any_form_are_read(
+    name: str, value: Any, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd.py").write_text(_ODD)
+    monkeypatch.syspath_prepend(tmp_path)
+    signature = signatures.read(f"odd.{name}")
+    assert signature is not None
+    found = signature.problems("loss", {"x": value})
+    assert [one.partition("; ")[0] for one in found] == ([f"loss.x: {wrong}"] if wrong else [])

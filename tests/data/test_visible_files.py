@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -160,3 +162,20 @@ def test_a_class_of_hidden_images_only_has_none(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_hidden(name: str, is_folder: bool, hidden: bool) -> None:
     assert visible_files.is_hidden(name, is_folder=is_folder) == hidden
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        for number in range(1200):
+            Path("d").mkdir()
+            os.chdir("d")
+            if number == 1100:
+                Path("x.png").touch()
+        # Paths of the whole tree are longer than a system takes beyond some 2,000 of them.
+        assert [path.name for path in visible_files.files_below(tmp_path)] == ["x.png"]
+    finally:
+        os.chdir(tmp_path)
+        subprocess.run(["rm", "-rf", "d"], check=True)
+        os.chdir(here)

@@ -17,10 +17,12 @@ from statsmodels.stats.proportion import proportion_confint
 from mlpipe import kinds
 from mlpipe.post import metrics
 from mlpipe.reports import facts, html, tables
-from mlpipe.reports.sections import prevalence
+from mlpipe.reports.sections import prevalence, training
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
+from tests.build import make_record
 from tests.reports import projects
+from tests.safety.corpus import stored
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -272,3 +274,12 @@ def test_a_broken_recipe_is_not_shown(tmp_path: Path, wrong: str, undrawn: None)
     with predictions.writer(path, {("t", "test"), ("t", "val")}, "classification") as sink:
         sink.add("t", "test", 0, rows.sample_ids, rows.targets, np.full_like(rows.logits, float(wrong)))
     assert "There are no predictions of labelled images yet" in report(project, data_dir).words
+
+
+@pytest.mark.parametrize("name", [name for name in stored.CURVES if name != "texts"])
+def test_a_damaged_table_of_metrics_has_no_curve(name: str, tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    record = make_record(project, "one", config="")
+    (project.model_dir("digits", "one") / "metrics.csv").write_bytes(stored.CURVES[name])
+    found = training.history(project, record, "accuracy")
+    assert found is None or all(value != value for value in found.train[:1])

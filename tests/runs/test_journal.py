@@ -19,6 +19,7 @@ from mlpipe.errors import ProjectError
 from mlpipe.runs import journal
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
+from tests.safety.corpus import stored
 
 
 @pytest.fixture
@@ -246,3 +247,34 @@ def test_names_are_searched_by_their_end_and_key(tmp_path: Path, run: Run) -> No
     with pytest.raises(ProjectError) as caught:
         journal.find(project, "zzzzz")
     assert "2020-01-04" in str(caught.value) and "2020-01-02" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", stored.JOURNALS)
+def test_a_line_that_is_none_of_a_journal_did_not_happen(name: str, tmp_path: Path) -> None:
+    run = journal.create(Project(tmp_path))
+    good = '{"step": "fold_1", "event": "done", "seconds": 1}\n'
+    line = stored.JOURNALS[name]
+    content = line.encode() if isinstance(line, str) else line
+    (run.folder / journal.JOURNAL_FILE).write_bytes(content + b"\n" + good.encode())
+    assert run.done() == {"fold_1"}
+
+
+def test_a_journal_that_is_a_pipe_is_named(tmp_path: Path) -> None:
+    run = journal.create(Project(tmp_path))
+    os.mkfifo(run.folder / journal.JOURNAL_FILE)
+    with pytest.raises(ProjectError, match=r"journal.jsonl: cannot be read as a journal \(it is no ordinary file\)"):
+        run.events()
+
+
+@pytest.mark.parametrize("name", stored.LOCKS)
+def test_a_lock_that_is_none_names_nobody(name: str, tmp_path: Path) -> None:
+    (tmp_path / "running.json").write_text(stored.LOCKS[name].replace("HOST", platform.node()))
+    assert journal.live_owner(tmp_path / "running.json") is None
+
+
+@pytest.mark.parametrize("name", stored.PLANS)
+def test_a_plan_of_another_form_is_one_sentence(name: str, tmp_path: Path) -> None:
+    run = journal.create(Project(tmp_path))
+    (run.folder / journal.PLAN_FILE).write_text(stored.PLANS[name])
+    with pytest.raises(ProjectError, match=r"plan\.json: "):
+        run.plan()

@@ -54,17 +54,37 @@ def test_scores_are_added_to_the_record(tmp_path: Path) -> None:
     assert updated.number == loaded.number == 1
 
 
-def test_another_format_and_damage_are_refused(tmp_path: Path) -> None:
+def test_another_format_and_damage_are_told_and_the_rest_stays_of_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     project = Project(tmp_path / "p")
     records.save(project, made("one"))
+    records.save(project, made("two"))
     path = project.model_dir("t", "one") / "record.json"
     stored = json.loads(path.read_text())
     path.write_text(json.dumps({**stored, "format": 99}))
     with pytest.raises(ProjectError, match="has another format, got 99"):
-        records.load_all(project)
+        records.load(path.parent)
+    assert [one.id for one in records.load_all(project)] == ["two"]
+    path.write_text(json.dumps({**stored, "kind": "x"}))
+    with pytest.raises(ProjectError, match=r"cannot be read as a record \(its kind is 'x'\)"):
+        records.load(path.parent)
     path.write_text("{")
-    with pytest.raises(ProjectError, match="cannot be read as a record"):
-        records.load_all(project)
+    with caplog.at_level("WARNING", "mlpipe"):
+        assert (
+            [one.id for one in records.load_all(project, "t")]
+            == ["two"]
+            == [one.id for one in records.load_all(project, "t")]
+        )
+    assert [one.message for one in caplog.records if "cannot be read as a record" in one.message] == [
+        f"{records.broken(project, 't')[0]}; it is left out"
+    ]
+    assert records.broken(project, "other") == []
+    records.require_whole(project, "other")
+    with pytest.raises(ProjectError, match="remove its folder to go on without it"):
+        records.require_whole(project, "t")
+    # The number of what cannot be read is not given again.
+    assert records.save(project, made("three")).number == 3
 
 
 def test_the_latest_cross_validation_is_the_newest_record_of_each_fold() -> None:

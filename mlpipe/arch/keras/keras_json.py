@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from torch import nn
 
-from mlpipe import hdf5
+from mlpipe import hdf5, limits
 from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
@@ -178,7 +178,7 @@ def read(path: Path, key: str = "arch.file") -> str:
     if not path.is_file():
         raise ConfigError(no_such_file(key, path))
     try:
-        return path.read_text("utf-8")
+        return limits.text(path)
     except (OSError, UnicodeDecodeError) as error:
         fix = "give the JSON of model.to_json()"
         raise ConfigError(problem(key, f"cannot be read ({error})", got=str(path), fix=fix)) from error

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -156,7 +155,7 @@ def _read(path: Path) -> Stored:
     if not path.is_file():
         raise DataError(problem(_KEY, "there is no such file", got=str(path), fix="name an existing file"))
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5.opened(path) as file:
             hdf5.require_whole(file)
             root = file.get("model_weights", file)
             if _names(root, "layer_names"):

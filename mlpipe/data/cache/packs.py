@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from mlpipe import files
+from mlpipe import files, stored
 from mlpipe.data import sources
 from mlpipe.data.cache import filling
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
@@ -24,12 +24,20 @@ from mlpipe.data.loading import processes
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.errors import DataError, counted, problem
+from mlpipe.errors import DataError, counted, first_line, is_out_of_memory, problem
 
 FORMAT = 2
 INDEX_FILE, FIXED_FILE, RAGGED_FILE, PLACES_FILE = "index.json", "images.npy", "images.bin", "places.npy"
 # Images that are looked at to estimate how large a pack of several sizes will be.
 _PROBED = 16
+
+
+class Index(TypedDict):
+    """What `index.json` says, as far as it is read."""
+
+    images: int
+    dtype: str
+    unreadable: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -155,14 +163,28 @@ def is_complete(folder: Path) -> bool:
 
 
 def load(folder: Path, preprocessing: Preprocessing) -> Pack:
-    """Open a complete pack that was made with a preprocessing."""
-    index = files.read_json(folder / INDEX_FILE)
-    dtype = np.dtype(index["dtype"])
-    if not preprocessing.is_ragged:
-        stored = np.load(folder / FIXED_FILE, mmap_mode="r")
-        return Pack(stored, index["unreadable"], folder, preprocessing, dtype)
-    values = np.memmap(folder / RAGGED_FILE, np.uint8, "r")
-    return Pack(values, index["unreadable"], folder, preprocessing, dtype, np.load(folder / PLACES_FILE))
+    """Open a complete pack that was made with a preprocessing.
+
+    Raises:
+        DataError: When one of its files is damaged.
+    """
+    try:
+        index = stored.checked(Index, files.read_json(folder / INDEX_FILE))
+        dtype, places = np.dtype(index["dtype"]), None
+        if preprocessing.is_ragged:
+            values = np.memmap(folder / RAGGED_FILE, np.uint8, "r")
+            places = np.load(folder / PLACES_FILE, allow_pickle=False)
+        else:
+            values = np.load(folder / FIXED_FILE, mmap_mode="r", allow_pickle=False)
+        many = len(values if places is None else places)
+        if many != index["images"]:
+            raise ValueError(f"it has {counted(many, 'image')}, and says {index['images']}")
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        if is_out_of_memory(error):
+            raise
+        fix = "remove this folder, and its images are packed again"
+        raise DataError(problem(str(folder), f"cannot be read as a cache ({first_line(error)})", fix=fix)) from error
+    return Pack(values, index["unreadable"], folder, preprocessing, dtype, places)
 
 
 def build(
@@ -173,7 +195,7 @@ def build(
     workers: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pack:
-    """Open the pack in `folder`, filling it first when it is missing, from where an earlier fill was stopped.
+    """Open the pack in `folder`, filling it first when it is missing or damaged, from where an earlier fill was stopped.
 
     Args:
         task: The task whose images are packed.
@@ -187,8 +209,13 @@ def build(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        if not is_complete(folder):
-            _fill(task, preprocessing, folder, workers, progress)
+        if is_complete(folder):
+            try:
+                return load(folder, preprocessing)
+            except DataError:
+                # All that is in it can be made again.
+                (folder / INDEX_FILE).unlink()
+        _fill(task, preprocessing, folder, workers, progress)
     return load(folder, preprocessing)
 
 

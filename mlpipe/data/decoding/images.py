@@ -19,6 +19,7 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from mlpipe import limits
 from mlpipe.data.decoding import file_values, tiff, transparency
 from mlpipe.data.decoding.file_values import File, Header
 from mlpipe.data.decoding.tiff import Numbers
@@ -278,6 +279,8 @@ def _opened(content: bytes) -> File:
     except _DAMAGED as error:
         raise UnreadableImageError(first_line(error)) from error
     _check_size(header)
+    if image.info.get("progressive"):
+        _check_scans(content, header)
     return File(content, image, header, numbers, file_values.white_of(image))
 
 
@@ -300,6 +303,14 @@ def _opened_by_opencv(content: bytes, error: Exception) -> File:
 def _check_size(header: Header) -> None:
     if header.width * header.height > MOST_PIXELS:
         raise UnreadableImageError(f"{header.width} x {header.height} is more than {MOST_PIXELS:,} pixels")
+
+
+def _check_scans(content: bytes, header: Header) -> None:
+    """Refuse a progressive JPEG that goes over all its pixels again and again; inside data, `ff` is never before `da`."""
+    many = content.count(b"\xff\xda")
+    if many > limits.SCANS or many * header.width * header.height > limits.SCANNED_IMAGES * MOST_PIXELS:
+        size = f"{header.width} x {header.height} pixels"
+        raise UnreadableImageError(f"{many:,} scans of {size} are more than a progressive JPEG has")
 
 
 def _eight_bit(grey: Pixels) -> Image.Image:

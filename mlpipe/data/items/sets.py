@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mlpipe import limits
 from mlpipe.data import spelling, visible_files
 from mlpipe.data.decoding import images
 from mlpipe.data.items import PredictionItem
@@ -237,10 +238,11 @@ FolderDataSet = FolderClassificationDataSet
 
 def _colours(path: Path) -> np.ndarray[Any, Any]:
     """An image in colour, shape (height, width, 3), uint8; transparent places are white."""
+    limits.require_ordinary(path, limits.IMAGE)
     with Image.open(path) as image:
         if image.mode in _PLAIN_MODES and "transparency" not in image.info:
             return np.asarray(image.convert("RGB"))
-    return images.decode(path.read_bytes(), 3)
+    return images.decode(limits.content(path, limits.IMAGE), 3)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.data import spelling, task
+from mlpipe.data.sources.listings import array_files
 from mlpipe.data.sources.source import ByName, finished
 from mlpipe.data.sources.targets import array_labels
 from mlpipe.data.sources.targets.array_labels import Labels
@@ -140,11 +141,13 @@ class _Arrays(Mapping[str, Array]):
 
     def __init__(self, path: Path) -> None:
         self._path, self._read = path, dict[str, Array]()
+        limits.require_ordinary(path)
         if path.suffix.lower() == ".npy":
             self._read[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
             self._names = [path.stem]
         else:
             with np.load(path, allow_pickle=False) as stored:
+                array_files.require_growth(stored)
                 self._names = list(stored.files)
 
     def __getitem__(self, name: str) -> Array:

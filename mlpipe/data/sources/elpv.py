@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
+from mlpipe import limits
 from mlpipe.data import task
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.source import finished
@@ -42,7 +43,7 @@ def elpv(
     base = Path(spec.origin).parent / "data"
     labels = base / "labels.csv"
     try:
-        lines = [line.split() for line in labels.read_text("utf-8").splitlines() if line.strip()]
+        lines = [line.split() for line in limits.text(labels).splitlines() if line.strip()]
         cells = [(name, float(probability), kind) for name, probability, kind in lines]
     except (OSError, ValueError) as error:
         raise DataError(problem(str(labels), f"cannot be read ({error})", fix="install elpv-dataset again")) from error

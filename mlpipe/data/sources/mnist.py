@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from mlpipe import limits
 from mlpipe.data import task
 from mlpipe.data.decoding.images import Pixels
 from mlpipe.data.sources.listings.array_layout import pixel_digest
@@ -26,6 +28,7 @@ FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+_PIECE = 1 << 20
 _DAMAGED = (OSError, EOFError, ValueError, zlib.error, struct.error)
 
 
@@ -129,6 +132,20 @@ def _file(folder: str, name: str, key: str) -> Path:
     raise DataError(problem(key, f"has no file {name} (or {name}.gz)", got=str(base), fix=fix))
 
 
+def _unpacked(path: Path) -> bytes:
+    stored = limits.require_ordinary(path, limits.STORED)
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    most = max(limits.UNPACKED, limits.GROWTH * stored)
+    found = io.BytesIO()
+    with gzip.open(path) as file:
+        while piece := file.read(_PIECE):
+            found.write(piece)
+            if found.tell() > most:
+                raise ValueError(f"it unpacks to more than {most:,} bytes, of which {stored:,} are stored")
+    return found.getvalue()
+
+
 @lru_cache(maxsize=4)
 def _read(path: Path, dimensions: int) -> Array:
     """The bytes of an IDX file as an array.
@@ -137,7 +154,7 @@ def _read(path: Path, dimensions: int) -> Array:
         DataError: When it is damaged, or of other dimensions.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = _unpacked(path)
         zero, kind, count = struct.unpack(">HBB", content[:4])
         if (zero, kind, count) != (0, 8, dimensions):
             raise ValueError(f"it begins with {content[:4].hex()}, not with 00000{800 + dimensions}")

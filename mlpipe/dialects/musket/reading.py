@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import ConfigError, problem
 
 _HEADER = "#%Musket "
@@ -104,14 +104,14 @@ class Home:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text("utf-8")
+        return limits.text(file)
     except (OSError, UnicodeDecodeError):
         return ""
 
 
 def _tree(file: Path) -> ast.Module:
     try:
-        return ast.parse(file.read_bytes(), str(file))
+        return ast.parse(limits.content(file, limits.TEXT), str(file))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         # Whoever runs the file says what is wrong with it.
         return ast.Module([], [])

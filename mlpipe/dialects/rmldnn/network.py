@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import ConfigError, no_such_file, problem
 
 # What activations at the end are called in files, in lower case and without underscores.
@@ -107,7 +107,7 @@ def _content(layers: Any) -> Any:
     if not path.is_file():
         raise ConfigError(no_such_file(_KEY, path, got=layers, otherwise="name a JSON file, as seen from this folder"))
     try:
-        return files.plain_json(path.read_text("utf-8"), unique=True)
+        return files.plain_json(limits.text(path), unique=True)
     except (OSError, ValueError) as error:
         fix = "give what model.to_json() writes"
         raise ConfigError(problem(_KEY, f"is not JSON ({error})", got=layers, fix=fix)) from error

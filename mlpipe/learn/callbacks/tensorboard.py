@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
+from mlpipe import limits
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, counted, did_you_mean, listing, problem
 from mlpipe.learn.module import TARGET
@@ -153,7 +154,7 @@ def _lines(file: str, count: int) -> list[str]:
     """
     key = "logging.embedded_labels"
     try:
-        lines = Path(file).expanduser().read_text("utf-8").splitlines()
+        lines = limits.text(Path(file).expanduser()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(problem(key, f"cannot be read ({error})", got=file, fix="name a text file")) from error
     if len(lines) < count:

@@ -202,6 +202,7 @@ def members_of(
     Raises:
         ProjectError: When nothing is trained, or records of the ensemble are gone.
     """
+    records.require_whole(project, task)
     stored = records.load_all(project, task)
     if ensemble is None:
         latest = records.latest_cross_validation(stored)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlpipe.errors import counted
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import paragraph, table
@@ -37,5 +39,5 @@ def recoveries(facts: TaskFacts) -> Section:
     return Section(title, [said, table(f"Events of {facts.name}", header, rows, numbers=range(1, 4, 2))])
 
 
-def _epoch(event: dict[str, object]) -> str:
+def _epoch(event: Mapping[str, object]) -> str:
     return str(int(str(event["epoch"])) + 1) if "epoch" in event else ""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
-from mlpipe.errors import ProjectError, problem
+from mlpipe import files, limits
+from mlpipe.errors import ProjectError, first_line, problem
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, element, folded, joined, paragraph, table
 from mlpipe.reports.sections.parts import Section
@@ -25,9 +25,13 @@ def origin(facts: TaskFacts) -> Section:
         facts: The task.
     """
     configs = {recipe: _config(facts, recipe) for recipe in facts.recipes}
-    parts: list[Content | None] = [_runs(facts), _differences(configs)]
+    trees = {recipe: tree for recipe, (tree, _) in configs.items()}
+    parts: list[Content | None] = [_runs(facts), _differences(trees)]
     newest = facts.newest
-    text = _text(facts, newest.recipe)
+    text, wrong = _text(facts, newest.recipe)
+    parts += [
+        paragraph(f"{sentence}.") for sentence in (*(one for _, one in configs.values() if one), wrong) if sentence
+    ]
     if text:
         said = paragraph(f"The configuration of recipe {newest.recipe} as it was stored with record {newest.id}.")
         parts.append(folded(f"Configuration of recipe {newest.recipe}", joined([said, element("pre", text)])))
@@ -44,15 +48,24 @@ def _runs(facts: TaskFacts) -> Content | None:
     rows = []
     for name in sorted({*names, *made}, reverse=True):
         run = journal.Run(name, facts.project.run_dir(name))
-        path = run.folder / journal.PLAN_FILE
-        plan: dict[str, Any] = files.read_json(path) if path.is_file() else {}
-        command, git = plan.get("command", ""), plan.get("versions", {}).get("git") or ""
+        command, git = _asked(run)
         did = ", ".join(
             [*(f"recipe {one}" for one in dict.fromkeys(names.get(name, ()))), *([made[name]] if name in made else [])]
         )
         rows.append([name, element("code", command) if command else "", did, git[:12]])
     caption = "Runs, the newest first; each run's folder holds its whole configuration (config.yaml) and log"
     return table(caption, ["run", "command", "made", "git commit"], rows, numbers=range(0))
+
+
+def _asked(run: journal.Run) -> tuple[str, str]:
+    """The command and the commit of a run; what is wrong in place of the command where its plan cannot be read."""
+    if not (run.folder / journal.PLAN_FILE).is_file():
+        return "", ""
+    try:
+        plan = run.plan()
+    except ProjectError as error:
+        return error.problems[0], ""
+    return plan.get("command", ""), str(plan.get("versions", {}).get("git") or "")
 
 
 def _differences(configs: Mapping[str, dict[str, Any]]) -> Content | None:
@@ -77,25 +90,29 @@ def _versions(facts: TaskFacts) -> Content | None:
     return table("Versions and hardware of the records", ["what", "value"], rows, numbers=range(0))
 
 
-def _text(facts: TaskFacts, recipe: str) -> str:
-    record = facts.recipes[recipe][-1]
-    path = facts.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
-    return path.read_text("utf-8") if path.is_file() else ""
-
-
-def _config(facts: TaskFacts, recipe: str) -> dict[str, Any]:
-    record = facts.recipes[recipe][-1]
-    return _yaml(facts.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE)
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
+def _text(facts: TaskFacts, recipe: str) -> tuple[str, str]:
+    """The text of a recipe's configuration, and what is wrong where it cannot be read."""
+    path = _file(facts, recipe)
     try:
-        tree = files.read_yaml(path)
+        return (limits.text(path), "") if path.is_file() else ("", "")
+    except (OSError, ValueError):
+        # Said where its values are read.
+        return "", ""
+
+
+def _config(facts: TaskFacts, recipe: str) -> tuple[dict[str, Any], str]:
+    """The values of a recipe's configuration, and what is wrong where it cannot be read."""
+    path = _file(facts, recipe)
+    try:
+        tree = files.read_yaml(path) if path.is_file() else {}
     except (OSError, ValueError) as error:
-        raise ProjectError(problem(str(path), f"cannot be read as a configuration ({error})")) from error
-    return tree if isinstance(tree, dict) else {}
+        return {}, problem(str(path), f"cannot be read as a configuration ({first_line(error)})")
+    return (tree, "") if isinstance(tree, dict) else ({}, problem(str(path), "is no configuration"))
+
+
+def _file(facts: TaskFacts, recipe: str) -> Path:
+    record = facts.recipes[recipe][-1]
+    return facts.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
 
 
 def _flattened(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

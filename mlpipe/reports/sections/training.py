@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlpipe.errors import counted
+from mlpipe import limits
+from mlpipe.errors import counted, listing
 from mlpipe.post import kind as post_kind
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph, table
@@ -63,11 +66,16 @@ def curves(facts: TaskFacts) -> Section:
     """
     score = post_kind.of(facts.kind).HEADLINE
     ranked = [row["recipe"] for row in facts.board if row["recipe"] in facts.recipes]
-    plots, missing = [], []
+    plots, missing, damaged = [], list[str](), list[str]()
     for recipe in ranked[:_MOST_RECIPES]:
         folds = facts.recipes[recipe]
         histories = [found for one in folds if (found := history(facts.project, one, score)) is not None]
         missing += [one.id for one in folds if not _file(facts.project, one).is_file()]
+        damaged += [
+            one.id
+            for one in folds
+            if _file(facts.project, one).is_file() and history(facts.project, one, score) is None
+        ]
         if histories:
             plots.append(_plot(facts, recipe, histories, score))
     said = []
@@ -75,11 +83,13 @@ def curves(facts: TaskFacts) -> Section:
         said.append(f"Drawn are the {_MOST_RECIPES} best of {counted(len(ranked), 'recipe')}.")
     if missing:
         said.append(f"{counted(len(missing), 'record')} without metrics.csv: no curve.")
+    if damaged:
+        said.append(f"The metrics.csv of {listing(damaged)} is empty or damaged: no curve.")
     return Section("Learning curves", [paragraph(*said) if said else None], plots)
 
 
 def history(project: Project, record: ModelRecord, score: str) -> learning.History | None:
-    """A record's losses and validation scores by epoch; None where its metrics.csv is missing or empty.
+    """A record's losses and validation scores by epoch; None where its metrics.csv is missing, empty or damaged.
 
     Args:
         project: The project.
@@ -89,18 +99,28 @@ def history(project: Project, record: ModelRecord, score: str) -> learning.Histo
     path = _file(project, record)
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8", newline="") as handle:
-        rows = [row for row in csv.DictReader(handle) if row.get("epoch")]
+    try:
+        lines = csv.DictReader(io.StringIO(limits.text(path, limits.STORED), newline=""))
+        rows = [row for row in lines if row.get("epoch")]
+        epochs = [int(float(row["epoch"])) + 1 for row in rows]
+    except (OSError, ValueError, OverflowError, csv.Error):
+        return None
     if not rows:
         return None
-    epochs = [int(float(row["epoch"])) + 1 for row in rows]
 
     def column(name: str) -> list[float]:
         values = [row.get(name) for row in rows]
-        return [float(value or "nan") for value in values] if any(values) else []
+        return [_number(value) for value in values] if any(values) else []
 
     kept = record.best_epoch + 1
     return learning.History(record.fold, epochs, column("train/loss"), column("val/loss"), column(f"val/{score}"), kept)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 def number_of_seconds(seconds: float) -> str:

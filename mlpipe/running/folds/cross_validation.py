@@ -427,6 +427,8 @@ def _chosen_records(
     project: Project, task: Task, taken: Sequence[ModelRecord], folds: Sequence[int] | None
 ) -> list[ModelRecord]:
     """The folds of the latest cross-validation that were asked for, and its refit, in this project or in others."""
+    if not taken:
+        records.require_whole(project, task.name)
     there = taken or records.load_all(project, task.name)
     latest = records.latest_cross_validation(there)
     if not latest:

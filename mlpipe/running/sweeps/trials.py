@@ -35,6 +35,7 @@ from mlpipe.running.launch import Prepared
 from mlpipe.running.steps import AGAIN, Deadline, Follower, Stop, end_process, full_disk
 from mlpipe.running.sweeps.search import Search
 from mlpipe.runs import journal, records, studies
+from mlpipe.stored import fits
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -203,6 +204,8 @@ def _is_orphan(search: Search, frozen: FrozenTrial) -> bool:
         is_old = started is None or (datetime.now() - started).total_seconds() > _NEW
         return is_old or search.hpo.storage is None
     owner = frozen.user_attrs[studies.OWNER]
+    if not fits(owner, journal.Owner):
+        return True
     if journal.is_own(owner):
         return (search.address, search.study, frozen.number) not in _RUNNING
     if owner.get("released") is not True and journal.is_live(owner):

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.safety.corpus import Hostile, archives, arrays, configurations, pictures, projects, recipes, weights
+from tests.safety.corpus import (
+    Hostile,
+    archives,
+    arrays,
+    configurations,
+    loops,
+    pictures,
+    projects,
+    recipes,
+    stored,
+    weights,
+)
 
 GROUPS: Mapping[str, Sequence[Hostile]] = {
     "configurations": configurations.CASES,
@@ -14,4 +25,6 @@ GROUPS: Mapping[str, Sequence[Hostile]] = {
     "arrays and tables": arrays.CASES,
     "weights": weights.CASES,
     "projects": projects.CASES,
+    "what never ends, or stands for more than it is": loops.CASES,
+    "stored files that were edited": stored.CASES,
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe import hdf5
+from mlpipe import hdf5, limits
 from mlpipe.data import visible_files
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.listings.array_layout import Form, oriented
@@ -42,7 +42,7 @@ def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
         place = path.relative_to(base).as_posix() if path != base else path.name
         try:
             if path.suffix == ".npy":
-                yield place, np.load(path, allow_pickle=False)
+                yield place, _array(path)
             elif path.suffix in hdf5.ENDS:
                 yield from ((f"{place}:{name}", value) for name, value in hdf5.arrays(path))
             else:
@@ -86,7 +86,7 @@ def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:
     try:
         if path.suffix in hdf5.ENDS:
             return oriented(hdf5.array(path, key), form, rest)
-        return oriented(_opened(path)[key] if key else np.load(path, allow_pickle=False), form, rest)
+        return oriented(_opened(path)[key] if key else _array(path), form, rest)
     except (KeyError, *_DAMAGED) as error:
         raise UnreadableImageError(f"cannot be read ({first_line(error)})") from error
 
@@ -110,5 +110,22 @@ def channels_of(values: list[Array], form: Form) -> int:
 
 @lru_cache(maxsize=4)
 def _opened(path: Path) -> dict[str, Array]:
+    limits.require_ordinary(path)
     with np.load(path, allow_pickle=False) as stored:
+        require_growth(stored)
         return {name: stored[name] for name in stored}
+
+
+def _array(path: Path) -> Array:
+    limits.require_ordinary(path)
+    return np.asarray(np.load(path, allow_pickle=False))
+
+
+def require_growth(stored: Any) -> None:
+    """Refuse an open `.npz` of which an array is far larger unpacked than packed.
+
+    Raises:
+        ValueError: Naming the array.
+    """
+    for one in stored.zip.infolist():
+        limits.require_growth(one.compress_size, one.file_size, one.filename)

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.errors import DataError, problem
@@ -121,7 +121,7 @@ def bits_of(looks: Sequence[Look]) -> int:
 
 def _look(path: Path) -> Look:
     try:
-        content = path.read_bytes()
+        content = limits.content(path, limits.IMAGE)
     except OSError:
         return Look("", 0, 8)
     digest = files.digest_bytes(content)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.data import imports, records
 from mlpipe.data.records import (
     IdentityTransformer,
@@ -136,7 +136,7 @@ def read_records(key: str, given: str) -> list[Record]:
     try:
         if path.suffix.lower() == ".json":
             # Pandas would take the last of two values of one key.
-            files.plain_json(path.read_text("utf-8"), unique=True)
+            files.plain_json(limits.text(path), unique=True)
         frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_json(path)
         found: list[Record] = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
     except (OSError, ValueError, AttributeError) as error:

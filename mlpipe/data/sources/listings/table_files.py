@@ -6,9 +6,13 @@ Names and cells are given as `spelling.plain` has them: blanks around them and t
 from __future__ import annotations
 
 import csv as csv_files
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
+from mlpipe import limits
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.spelling import plain
 from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
@@ -74,7 +78,7 @@ def read(path: Path) -> Table:
     if not path.is_file():
         raise DataError(no_such_file("task.file", path, otherwise="name a .csv, .tsv or .parquet file"))
     table = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _text(path)
-    twice = sorted({name for name in table.names if table.names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(table.names).items() if count > 1)
     if twice:
         raise DataError(problem(str(path), f"has several columns of one name: {listing(twice)}", fix="rename them"))
     if not table.rows:
@@ -86,10 +90,11 @@ def read(path: Path) -> Table:
 def _text(path: Path) -> Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
-            first = handle.readline()
+            first = next(_lines(handle), "")
             handle.seek(0)
-            lines = csv_files.reader(handle, delimiter=_delimiter(path, first), strict=True)
+            lines = csv_files.reader(_lines(handle), delimiter=_delimiter(path, first), strict=True)
             names = [plain(name) for name in next(lines, [])]
+            _require_size(path, len(names), 0)
             rows, numbers, wrong = [], [], []
             for cells in lines:
                 if not any(cell.strip() for cell in cells):
@@ -101,11 +106,39 @@ def _text(path: Path) -> Table:
                     continue
                 rows.append(cells)
                 numbers.append(lines.line_num)
+                if len(rows) % 1000 == 0:
+                    _require_size(path, len(names), len(rows))
     except UnicodeDecodeError as error:
         raise DataError(problem(str(path), f"is not UTF-8 text ({error.reason})", fix="save it as UTF-8")) from error
-    except (OSError, csv_files.Error) as error:
+    except (OSError, ValueError, csv_files.Error) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
     return Table(path, names, rows, numbers, "line", wrong)
+
+
+def _lines(handle: IO[str]) -> Iterator[str]:
+    """The lines of a file.
+
+    Raises:
+        ValueError: When one has more characters than a line may have.
+    """
+    while line := handle.readline(limits.LINE + 1):
+        if len(line) > limits.LINE:
+            raise ValueError(f"a line has more than {limits.LINE:,} characters")
+        yield line
+
+
+def _require_size(path: Path, columns: int, rows: int) -> None:
+    """Refuse a table that is larger than one can be worked with.
+
+    Raises:
+        DataError: With what is too many.
+    """
+    if columns > limits.COLUMNS:
+        fix = f"at most {limits.COLUMNS:,} are read; leave those out that are not used"
+        raise DataError(problem(str(path), f"has {columns:,} columns", fix=fix))
+    if columns * rows > limits.CELLS:
+        fix = f"at most {limits.CELLS:,} cells are read; leave columns out, or split the rows"
+        raise DataError(problem(str(path), f"has {rows:,} rows or more of {columns:,} columns", fix=fix))
 
 
 def _delimiter(path: Path, header: str) -> str:
@@ -118,7 +151,12 @@ def _parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        stored = pq.ParquetFile(path).read()
+        limits.require_ordinary(path)
+        with pq.ParquetFile(path) as file:
+            _require_size(path, file.metadata.num_columns, file.metadata.num_rows)
+            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
+            limits.require_growth(path.stat().st_size, sum(groups), path.name)
+            stored = file.read()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
     columns = [[_cell(value) for value in column.to_pylist()] for column in stored.columns]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
@@ -182,7 +182,7 @@ def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
         if not name:
             raise UnreadableImageError("has no mask")
         try:
-            content = (base / name).read_bytes()
+            content = limits.content(base / name, limits.IMAGE)
         except OSError as error:
             fix = "bring it back, or create the task again"
             raise DataError(problem(str(base / name), f"cannot be opened ({error.strerror})", fix=fix)) from error
@@ -246,7 +246,7 @@ def stored_values(plain: Mapping[str, Any]) -> Values:
 
 def _look(path: Path) -> Mask:
     try:
-        content = path.read_bytes()
+        content = limits.content(path, limits.IMAGE)
     except OSError as error:
         return Mask("", {}, 0, 0, f"cannot be opened ({error.strerror})")
     digest = files.digest_bytes(content)

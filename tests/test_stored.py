@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from mlpipe.errors import ProjectError
 from mlpipe.runs import ensembles, integrity, maps, predictions
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
-from mlpipe.runs.stored import made
+from mlpipe.stored import checked, fits, made
 
 
 @dataclass(frozen=True)
@@ -142,3 +142,29 @@ def test_only_what_needs_a_hand_is_wrong() -> None:
     verdicts = {"ok": False, "not compared": False, "damaged": True, "missing": True, "differs": True}
     for verdict, wrong in verdicts.items():
         assert integrity.Finding("a", "b", verdict).is_wrong is wrong  # type: ignore[arg-type]
+
+
+class Facts(TypedDict):
+    name: str
+    pair: NotRequired[tuple[str, int]]
+    way: NotRequired[Literal["a", 1]]
+
+
+@pytest.mark.parametrize("more", [{}, {"pair": ["x", 1]}, {"way": "a"}, {"way": 1}, {"further": object}])
+def test_a_mapping_has_the_keys_that_are_demanded_and_may_have_more(more: dict[str, Any]) -> None:
+    given = {"name": "x", **more}
+    assert checked(Facts, given) is given and fits(given, Facts)
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ([], "^it is no mapping$"), ({}, "^it has no name$"), ({"name": 1}, "^name is"), ({"name": "\ud800"}, "^name is"),
+        ({"name": "x", "pair": ["x"]}, "^pair is"), ({"name": "x", "pair": [1, 1]}, "^pair is"),
+        ({"name": "x", "way": "b"}, "^way is"), ({"name": "x", "way": True}, "^way is"),
+    ],
+)  # fmt: skip
+def test_a_mapping_of_another_form_is_named(given: Any, wrong: str) -> None:
+    with pytest.raises(TypeError, match=wrong):
+        checked(Facts, given)
+    assert not fits(given, Facts)

@@ -1,0 +1,115 @@
+"""Limits of what is read of files that anybody may have written, and the one way to read a file whole.
+
+`docs/safety.md` has them as a table. None of them is near what people have; each is below what stops a machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+# Bytes of a text that people write: recipes, options, code, lists of names.
+TEXT = 64 << 20
+# Bytes of a JSON file that this program writes; a task of a million samples has 200 MB.
+STORED = 2 << 30
+# Bytes of one encoded image.
+IMAGE = 2 << 30
+# Values of a YAML file with its aliases and merges written out; a few aliases of aliases can stand for billions.
+NODES = 100_000
+# Keys of a YAML file; ten thousand of them take seconds to read.
+KEYS = 30_000
+# Levels of a YAML file: deeper than any configuration, and far from the end of Python's stack.
+DEPTH = 150
+# Levels of a JSON file; Keras writes networks that are nested in each other.
+JSON_DEPTH = 500
+# Digits of a whole number, in whichever base; no key takes so many.
+DIGITS = 400
+# Settings of one recipe or of one command line.
+SETTINGS = 5_000
+# Columns of a table, cells of all its rows together, and characters of one line.
+COLUMNS, CELLS, LINE = 10_000, 50_000_000, 32 << 20
+# Scans of a progressive JPEG, and the pixels of all its scans together, in images of the most pixels.
+SCANS, SCANNED_IMAGES = 100, 20
+# What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
+UNPACKED, GROWTH = 1 << 30, 100
+
+
+class ForeignFileError(OSError):
+    """A file that is not read: it is no ordinary one, or larger than its kind ever is."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.EINVAL, reason)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def require_ordinary(path: Path, most: int | None = None) -> int:
+    """Refuse what is no ordinary file, such as a pipe or a device, before a library opens it and waits.
+
+    Args:
+        path: The file; a link counts as what it leads to.
+        most: The most bytes that it may have; None: any number.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        OSError: When it is not there, is no ordinary file, or is larger.
+    """
+    return _ordinary(os.stat(path), most)  # noqa: PTH116
+
+
+def content(path: Path, most: int) -> bytes:
+    """All bytes of a file.
+
+    Args:
+        path: The file; a link counts as what it leads to.
+        most: The most bytes that it may have.
+
+    Raises:
+        OSError: When it cannot be opened, is no ordinary file (a pipe or a device never ends), or is larger.
+    """
+    # Without waiting: a pipe that nobody writes into would never open.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        size = _ordinary(os.fstat(handle), most)
+        # A number, since a file that grows meanwhile never ends.
+        return file.read(size)
+
+
+def text(path: Path, most: int = TEXT) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        OSError: As `content`.
+        UnicodeDecodeError: When it is not UTF-8.
+    """
+    return content(path, most).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def require_growth(stored: int, unpacked: int, what: str) -> None:
+    """Refuse what is small and stands for more than it could honestly hold.
+
+    Args:
+        stored: The bytes that are there.
+        unpacked: The bytes that it says to be.
+        what: Its name, for the sentence.
+
+    Raises:
+        ValueError: When it grows by more than `GROWTH` beyond `UNPACKED`.
+    """
+    if unpacked > UNPACKED and unpacked > GROWTH * stored:
+        raise ValueError(f"{what} would have {unpacked:,} bytes, of which {stored:,} are stored")
+
+
+def _ordinary(state: os.stat_result, most: int | None) -> int:
+    if stat.S_ISDIR(state.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(state.st_mode):
+        raise ForeignFileError("it is no ordinary file")
+    if most is not None and state.st_size > most:
+        raise ForeignFileError(f"it has {state.st_size:,} bytes, more than the {most:,} that are read")
+    return state.st_size

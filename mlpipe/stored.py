@@ -1,0 +1,80 @@
+"""Typed readers of what a project holds, as strict as the checks of a user's input: types, names, numbers.
+
+Every file of JSON that this program reads again passes one of them, so that what somebody edited is one sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
+
+
+def made(kind: type[Made], stored: Any) -> Made:
+    """A dataclass from a stored mapping, every value of the type that its field says.
+
+    Raises:
+        TypeError: When a key is missing or unknown, or a value is of another type.
+    """
+    if not isinstance(stored, Mapping):
+        raise TypeError("it is no mapping")
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.name in stored and not fits(stored[field.name], hints[field.name]):
+            raise TypeError(f"{field.name} is of another type")
+    return kind(**stored)
+
+
+def checked(kind: type[Made], stored: Any) -> Made:
+    """A mapping whose known keys have the types that a TypedDict says; further keys are left as they are.
+
+    Raises:
+        TypeError: When a required key is missing, or a value is of another type.
+    """
+    if not isinstance(stored, dict):
+        raise TypeError("it is no mapping")
+    for key, wanted in typing.get_type_hints(kind, include_extras=True).items():
+        may_miss = typing.get_origin(wanted) is typing.NotRequired
+        if key not in stored and not may_miss:
+            raise TypeError(f"it has no {key}")
+        if key in stored and not fits(stored[key], typing.get_args(wanted)[0] if may_miss else wanted):
+            raise TypeError(f"{key} is of another type")
+    return typing.cast(Made, stored)
+
+
+def fits(value: Any, wanted: Any) -> bool:
+    """Whether a value of JSON has the type that an annotation says; a text must be one that UTF-8 can say."""
+    if wanted is Any:
+        return True
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (types.UnionType, typing.Union):
+        return any(fits(value, one) for one in inner)
+    if origin is typing.Literal:
+        return any(value == one and type(value) is type(one) for one in inner)
+    if origin is list:
+        return isinstance(value, list) and all(fits(item, inner[0]) for item in value)
+    if origin is tuple:
+        return (
+            isinstance(value, list)
+            and len(value) == len(inner)
+            and all(fits(item, one) for item, one in zip(value, inner, strict=True))
+        )
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            fits(key, inner[0]) and fits(item, inner[1]) for key, item in value.items()
+        )
+    if typing.is_typeddict(wanted):
+        try:
+            checked(wanted, value)
+        except TypeError:
+            return False
+        return True
+    if wanted in (int, float):
+        return isinstance(value, int if wanted is int else int | float) and not isinstance(value, bool)
+    if wanted is str:
+        return isinstance(value, str) and (value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value))
+    return isinstance(value, wanted)

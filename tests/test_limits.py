@@ -1,0 +1,49 @@
+"""Files are read whole within limits: no pipe is waited for, no device read to its end, nothing unpacked beyond all sense."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mlpipe import limits
+
+
+def test_an_ordinary_file_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"a\r\nb\0")
+    assert limits.content(path, 5) == b"a\r\nb\0" and limits.require_ordinary(path) == 5
+    assert limits.text(path) == "a\nb\0"
+    (tmp_path / "link").symlink_to(path)
+    assert limits.content(tmp_path / "link", 5) == b"a\r\nb\0"
+
+
+def test_a_file_that_is_larger_than_its_kind_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as handle:
+        handle.truncate(1 << 40)
+    for read in (limits.content, limits.require_ordinary):
+        with pytest.raises(OSError, match=r"^it has 1,099,511,627,776 bytes, more than the 100 that are read$"):
+            read(path, 100)
+
+
+@pytest.mark.parametrize("read", [limits.content, limits.require_ordinary])
+def test_what_is_no_file_is_neither_read_nor_waited_for(read: object, tmp_path: Path) -> None:
+    assert callable(read)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        with pytest.raises(OSError, match=r"^it is no ordinary file$"):
+            read(tmp_path / name, 100)
+    with pytest.raises(IsADirectoryError):
+        read(tmp_path, 100)
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "none", 100)
+
+
+def test_what_is_packed_may_grow_a_hundredfold_beyond_a_gigabyte() -> None:
+    limits.require_growth(0, 1 << 30, "x")
+    limits.require_growth(1 << 25, 100 << 25, "x")
+    with pytest.raises(ValueError, match=r"^x would have 3,355,443,201 bytes, of which 33,554,432 are stored$"):
+        limits.require_growth(1 << 25, (100 << 25) + 1, "x")

@@ -29,6 +29,9 @@ def translate_data(state: State) -> None:
     """`dataset`, `datasets`, `imports`, `holdout`: a native `task=items`, where the file names data at all."""
     given = state.source.get("dataset")
     added = additions(state)
+    for name, one in (state.source.get("datasets") or {}).items():
+        for function in one if isinstance(one, Mapping) else ():
+            _look_for(state, f"datasets.{name}", str(function))
     if given is None:
         state.say(
             "dataset", "lint", note="there is none: choose the task yourself, for example task=folder task.root=DIR"

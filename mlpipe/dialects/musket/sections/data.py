@@ -15,12 +15,14 @@ from mlpipe.errors import DataError, counted, did_you_mean, listing
 # `mlpipe.data.items.sets`, whose sets need no function of the project's.
 BUILT_IN_SETS = (
     "BinaryClassificationDataSet",
+    "BinarySegmentationDataSet",
     "CategoryClassificationDataSet",
     "DirectoryDataSet",
     "FolderClassificationDataSet",
     "FolderDataSet",
     "MultiClassClassificationDataSet",
     "MultiOutputClassClassificationDataSet",
+    "SimplePNGMaskDataSet",
 )
 _PARTS = {"train": "train", "validation": "validation", "holdout": "test"}
 

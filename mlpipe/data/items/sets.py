@@ -354,7 +354,8 @@ class SimplePNGMaskDataSet(Images):
             return np.zeros((*_colours(self._files[item]).shape[:2], 1), bool)
         with Image.open(file) as image:
             values = np.asarray(image.convert("L"), np.float64)
-        return (values > values.max() / 2)[:, :, np.newaxis]
+        foreground: np.ndarray[Any, Any] = values > values.max() / 2
+        return foreground[:, :, np.newaxis]
 
 
 def _colours(path: Path) -> np.ndarray[Any, Any]:

@@ -36,7 +36,8 @@ def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] 
     if not module or module.partition(".")[0] in _OWN:
         if name in known:
             return known[name]
-        fix = did_you_mean(name, known, otherwise=f"there are {listing(known)}")
+        otherwise = f"there are {listing(known)}" if known else "write MODULE.NAME"
+        fix = did_you_mean(name, known, otherwise=otherwise)
         more = " (your own need their module: MODULE.NAME)" if not module else ""
         raise DataError(problem(key, f"there is nothing of this name{more}", got=path, fix=fix))
     check_own(key, module, trust)

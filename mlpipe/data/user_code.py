@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from mlpipe.data import items, records
@@ -24,6 +25,8 @@ _HELD: dict[str, Any] = {}
 # Folders that were named as trusted in this process.
 _TRUSTED: set[Path] = set()
 _TRUSTED_MODULES: set[str] = set()
+# Why installed packages could not be imported by a project's code.
+_FAILURES: dict[str, str] = {}
 # Not empty while files of a project are imported.
 _IMPORTING: list[bool] = []
 
@@ -166,6 +169,9 @@ class _Absent(ModuleType):
     def _error(self) -> DataError:
         package = self.__name__.partition(".")[0]
         wrong, fix = f"needs the module {package}, which is not installed", f"install {package}, or do without it"
+        if package in _FAILURES:
+            wrong = f"cannot be imported from {package} as it is installed here ({_FAILURES[package]})"
+            fix = f"mend the installation of {package}, or do without it"
         return DataError(problem(self.__name__, wrong, fix=fix))
 
 
@@ -180,6 +186,12 @@ class _StandIn(_Absent):
         if is_of_rows and not name.startswith("__"):
             raise AttributeError(f"{self.__name__}.{name} is not available in this version of mlpipe")
         return super().__getattr__(name)
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        # Decorators of these packages take note of a function and give it back.
+        if _IMPORTING and len(given) == 1 and not named and isinstance(given[0], FunctionType | type):
+            return given[0]
+        return super().__call__(*given, **named)
 
     def _error(self) -> DataError:
         fix = "write what it does into a file of the project"
@@ -203,10 +215,29 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class _Missing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds packages that are not installed, for import statements of a project's own code alone."""
+    """Finds packages that are not installed or do not load, for import statements of a project's own code alone."""
 
     def __init__(self) -> None:
         self.packages: set[str] = set()
+        self.names: set[str] = set()
+
+    def stand_for(self, error: BaseException) -> bool:
+        """Take note of what an import statement could not have; False: nothing new, or another error."""
+        lacks = _lacking_name(error)
+        if lacks is not None:
+            is_new = lacks not in self.names
+            self.names.add(lacks)
+            _FAILURES[lacks.partition(".")[0]] = in_short(error)
+            # `from package import name` looks here for what the package has not.
+            sys.modules.setdefault(lacks, _Absent(lacks))
+            return is_new
+        package = _lacking_package(error)
+        if package is None or package in self.packages:
+            return False
+        if importlib.util.find_spec(package) is not None:
+            _FAILURES[package] = in_short(error)
+        self.packages.add(package)
+        return True
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if fullname.partition(".")[0] not in self.packages or not _is_asked_by_own_code():
@@ -263,7 +294,7 @@ def _from_file(folder: Path, name: str) -> ModuleType:
         wrong = "has the name of a module that is imported already"
         raise DataError(problem(f"{folder / name}.py", wrong, fix="rename it"))
     missing = _Missing()
-    sys.meta_path.append(missing)
+    sys.meta_path.insert(0, missing)
     try:
         with _importing():
             return _executed(folder, name, missing)
@@ -275,9 +306,9 @@ def _from_file(folder: Path, name: str) -> ModuleType:
 
 
 def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
-    """A file as a module; packages that it imports and that are not installed fail when they are used.
+    """A file as a module; what it imports and cannot be had (not installed, does not load, lacks a name) fails when it is used.
 
-    A first try tells which ones it cannot do without: what it imports in a `try` of its own is its own affair.
+    A first try tells what it cannot do without: what it imports in a `try` of its own is its own affair.
     """
     while True:
         spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
@@ -287,12 +318,10 @@ def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except ModuleNotFoundError as error:
+        except Exception as error:
             del sys.modules[name]
-            package = (error.name or "").partition(".")[0]
-            if not package or package in missing.packages or importlib.util.find_spec(package) or _is_inside(error):
+            if not missing.stand_for(error):
                 raise
-            missing.packages.add(package)
         except BaseException:
             del sys.modules[name]
             raise
@@ -300,8 +329,34 @@ def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
             return module
 
 
-def _is_inside(error: ModuleNotFoundError) -> bool:
-    """Whether an import failed in a library, and not in a file of the project."""
+def _lacking_name(error: BaseException) -> str | None:
+    """`package.name` of an import statement of the project's code that asks a package for what it has not (any more)."""
+    said = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error))
+    if type(error) is not ImportError or said is None:
+        return None
+    frames = _frames(error)
+    is_librarys = said[2].partition(".")[0] not in _own_modules(frames[-1])
+    return f"{said[2]}.{said[1]}" if is_librarys and project_folder.is_own_code(frames[-1]) else None
+
+
+def _own_modules(frame: FrameType) -> set[str]:
+    return {file.stem for file in Path(frame.f_code.co_filename).parent.glob("*.py")}
+
+
+def _lacking_package(error: BaseException) -> str | None:
+    """The package that an import statement of the project's code could not have: not installed, or its own imports fail."""
+    frames = _frames(error)
+    own = max((number for number, one in enumerate(frames) if project_folder.is_own_code(one)), default=None)
+    if own is None:
+        return None
+    if own + 1 < len(frames):
+        inside = frames[own + 1]
+        is_import = inside.f_code.co_name == "<module>"
+        return str(inside.f_globals["__name__"]).partition(".")[0] if is_import else None
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return package if package and not importlib.util.find_spec(package) else None
+
+
+def _frames(error: BaseException) -> list[FrameType]:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    outside = [one for one in frames if one.f_globals.get("__name__", "").partition(".")[0] != "importlib"]
-    return not project_folder.is_own_code(outside[-1])
+    return [one for one in frames if one.f_globals.get("__name__", "").partition(".")[0] != "importlib"]

@@ -38,6 +38,7 @@ def translated(
     source = recipe_file.contents(path, text)
     dialect = dialect_of(text, source)
     if dialect == MUSKET:
+        musket.check_header(text)
         return musket.translate(source, musket.Home.of(path, also), lenient=lenient, values=values)
     if dialect == BARRAGE:
         return barrage.translate(source)

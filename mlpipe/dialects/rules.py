@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlpipe.errors import did_you_mean, listing, problem
+from mlpipe.errors import counted, did_you_mean, listing, problem
 
 # (dotted key, value) to a sentence for everything wrong with the value.
 Rule = Callable[[str, Any], list[str]]
@@ -89,14 +89,16 @@ def whole(least: int, most: int | None = None, *, is_written_so: bool = False) -
     return fitting(wanted, fits, "give it such a number")
 
 
-def number(*, above: float | None = None, least: float | None = None, below: float | None = None) -> Rule:
+def number(
+    *, above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None
+) -> Rule:
     """A finite number within the bounds that are given."""
-    bounds = {">": above, ">=": least, "<": below}
+    bounds = {">": above, ">=": least, "<": below, "<=": most}
     wanted = " and".join(f" {sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
 
     def fits(value: Any) -> bool:
         inside = _is_number(value) and (above is None or value > above) and (least is None or value >= least)
-        return bool(inside and (below is None or value < below))
+        return bool(inside and (below is None or value < below) and (most is None or value <= most))
 
     return fitting(f"a number{wanted}", fits, "give it such a number")
 
@@ -108,7 +110,9 @@ def many(item: Rule, expected: str = "a list", *, least: int = 0) -> Rule:
         if not isinstance(value, Sequence) or isinstance(value, str):
             return [_unfit(key, expected, value, "write it as [...]")]
         if len(value) < least:
-            return [problem(key, f"must have at least {least} entry", got=list(value), fix="add one")]
+            return [
+                problem(key, f"must have at least {counted(least, 'entry', 'entries')}", got=list(value), fix="add one")
+            ]
         return [sentence for index, one in enumerate(value) for sentence in item(f"{key}[{index}]", one)]
 
     return rule

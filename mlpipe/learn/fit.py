@@ -35,6 +35,7 @@ from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, fold_data
 from mlpipe.learn.build.optimizer import most_steps
 from mlpipe.learn.callbacks import tensorboard
+from mlpipe.learn.callbacks.batches import Batches
 from mlpipe.learn.callbacks.examples import Examples
 from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
@@ -131,6 +132,7 @@ class _Training:
         history: A row for each epoch of all stages.
         speeds: What each epoch took.
         shown: What some validation images were predicted to be.
+        batches: The loss of every batch, of stages that are to keep it.
         optimizer_memory: What the optimizer of the stage before knew.
         limits: What ends the training after a time, all stages together.
     """
@@ -150,6 +152,7 @@ class _Training:
     history: list[dict[str, float]] = field(default_factory=list)
     speeds: list[dict[str, float]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
+    batches: list[dict[str, Any]] = field(default_factory=list)
     optimizer_memory: stages.OptimizerMemory | None = None
     limits: list[Callback] = field(default_factory=list)
 
@@ -277,6 +280,8 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     if count and len(job.view.val):
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
         callbacks.append(Examples(training.shown, number, rows, count))
+    if number in (job.files.logging.params.get("batches") or ()):
+        callbacks.append(Batches(training.batches, number))
     if job.lasting:
         callbacks.append(EpochLimit(training.epochs + job.lasting[number]))
     return [*callbacks, *tensorboard.boards(job.files.logging), training.keeper]
@@ -344,6 +349,7 @@ def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
         co_tasks=co_tasks,
         events=training.healed.events,
         examples=training.shown,
+        batches=training.batches,
     )
 
 

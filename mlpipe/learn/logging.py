@@ -11,18 +11,23 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from mlpipe.errors import ConfigError, not_installed
 
 
-def none(folder: Path, *, examples: Annotated[int, ">= 0"] = 0) -> list[Logger]:
+def none(folder: Path, *, examples: Annotated[int, ">= 0"] = 0, batches: list[int] | None = None) -> list[Logger]:
     """Nothing; each record has its `metrics.csv` anyway.
 
     Args:
         folder: Where the fold's files would go.
         examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
+        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
     """
     return []
 
 
 def csv(
-    folder: Path, *, every_n_steps: Annotated[int, ">= 1"] = 10, examples: Annotated[int, ">= 0"] = 0
+    folder: Path,
+    *,
+    every_n_steps: Annotated[int, ">= 1"] = 10,
+    examples: Annotated[int, ">= 0"] = 0,
+    batches: list[int] | None = None,
 ) -> list[Logger]:
     """A line of CSV every few steps.
 
@@ -30,6 +35,7 @@ def csv(
         folder: Where the fold's files go.
         every_n_steps: Steps between two lines.
         examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
+        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
     """
     return [CSVLogger(folder, name="", version="", flush_logs_every_n_steps=every_n_steps)]
 
@@ -39,6 +45,7 @@ def tensorboard(
     *,
     every_n_steps: Annotated[int, ">= 1"] = 10,
     examples: Annotated[int, ">= 0"] = 0,
+    batches: list[int] | None = None,
     log_dir: str | None = None,
     histograms: Annotated[int, ">= 0"] = 0,
     gradients: bool = False,
@@ -55,6 +62,7 @@ def tensorboard(
         folder: Where the fold's files go.
         every_n_steps: Steps between two points.
         examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
+        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
         log_dir: Another folder, in which each fold has one of its own; None: the run's.
         histograms: Epochs between two histograms of weights, and of the activations of a validation batch; 0: none.
         gradients: Whether histograms of gradients come with them.

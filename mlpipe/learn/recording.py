@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -62,6 +62,7 @@ class Trained:
         co_tasks: What is known of tasks that were learned with it.
         events: Troubles that the training recovered from.
         examples: What some validation images were predicted to be, by epoch.
+        batches: The loss of every batch, of stages that keep it.
     """
 
     module: FoldModule
@@ -73,6 +74,7 @@ class Trained:
     co_tasks: list[dict[str, Any]]
     events: list[dict[str, Any]]
     examples: list[dict[str, Any]]
+    batches: list[dict[str, Any]] = field(default_factory=list)
 
 
 def write(job: FoldJob, trained: Trained) -> ModelRecord:
@@ -100,6 +102,9 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
     if trained.examples:
         files.write_text(folder / records.EXAMPLES_FILE, json.dumps(trained.examples))
         kept.append(records.EXAMPLES_FILE)
+    if trained.batches:
+        files.write_text(folder / records.BATCHES_FILE, _as_csv(trained.batches))
+        kept.append(records.BATCHES_FILE)
     optimistic = bool(origin.val_used_for) and not origin.nested
     has_val = len(job.view.val) > 0
     details = metrics.details(module.val_logits, module.val_targets, job.task.classes, job.kind) if has_val else {}

@@ -24,6 +24,7 @@ WEIGHTS_FILE = "weights.safetensors"
 METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.yaml"
 EXAMPLES_FILE = "examples.json"
+BATCHES_FILE = "batches.csv"
 
 
 def stage_weights(folder: Path, stage: int) -> Path:

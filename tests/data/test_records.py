@@ -141,6 +141,16 @@ def test_the_users_own_module_may_import_barrage(tmp_path: Path) -> None:
         imports.resolve("dataset.loader", "mine_for_records.Mime", KNOWN)
 
 
+def test_a_short_name_where_there_are_none_is_told_what_to_write() -> None:
+    with pytest.raises(DataError, match=r"got 'noise'; write MODULE\.NAME$"):
+        imports.resolve("dataset.augmentor[0]", "noise", {})
+
+
+def test_a_count_that_is_none_is_named() -> None:
+    with pytest.raises(DataError, match=r"^task\.sample_count: must be the key of whole numbers, got 'many'"):
+        records.repeats({"n": "many"}, "n")
+
+
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [

@@ -99,15 +99,44 @@ def test_what_is_not_here_is_named_when_it_is_called(modules: Path) -> None:
     assert "absent_of_a_test" not in sys.modules
 
 
-def test_a_library_that_lacks_something_is_an_error_at_once(modules: Path, tmp_path: Path) -> None:
-    (tmp_path / "library_of_a_test.py").write_text("import absent_of_a_test\n")
-    (modules / "data_of_a_test.py").write_text("import library_of_a_test\n")
+def test_decorators_that_are_not_there_give_functions_back(modules: Path) -> None:
+    marks = ("@datasets.dataset_visualizer\n", "@datasets.dataset_visualizer('name', kind=3)\n")
+    text = "".join(f"{mark}def plain{number}(x):\n    return x + 1\n" for number, mark in enumerate(marks))
+    (modules / "data_of_a_test.py").write_text(f"from musket_core import datasets\n{text}")
+    known = user_code.functions(modules, (), STAND_INS)
+    assert [known[f"plain{number}"](2) for number in range(2)] == [3, 3]
+
+
+@pytest.mark.parametrize(("library", "own", "reason"), [
+    ("import absent_of_a_test\n", "import library_for_tests as L\n", "No module named 'absent_of_a_test'"),
+    ("import numpy\nnumpy.no_such_thing\n", "import library_for_tests as L\n", "AttributeError"),
+    ("", "from library_for_tests import gone as L\n", "cannot import name 'gone'"),
+    ("class x: pass\n", "from library_for_tests import gone, x\nL = gone if x.__module__ else 0\n", "cannot import name 'gone'"),
+])  # fmt: skip
+def test_a_library_that_does_not_load_is_named_when_it_is_called(
+    modules: Path, tmp_path: Path, library: str, own: str, reason: str
+) -> None:
+    (tmp_path / "library_for_tests.py").write_text(library)
+    (modules / "data_of_a_test.py").write_text(
+        f"{own}def used_by_a_test():\n    return L()\ndef other():\n    return 4\n"
+    )
     sys.path.append(str(tmp_path))
     try:
-        with pytest.raises(DataError, match="needs the module absent_of_a_test, which is not installed"):
-            user_code.functions(modules, (), STAND_INS)
+        known = user_code.functions(modules, (), STAND_INS)
+        assert known["other"]() == 4
+        with pytest.raises(DataError, match=f"cannot be imported from library_for_tests as it is .*{reason}"):
+            known["used_by_a_test"]()
     finally:
         sys.path.remove(str(tmp_path))
+        sys.modules.pop("library_for_tests", None)
+    assert "library_for_tests.gone" not in sys.modules
+
+
+@pytest.mark.parametrize("own", ["import numpy\nnumpy.no_such_thing\n", "from helper_of_a_test import gone\n"])
+def test_a_projects_own_mistake_is_told_at_once(modules: Path, own: str) -> None:
+    (modules / "data_of_a_test.py").write_text(own)
+    with pytest.raises(DataError, match=r"data_of_a_test.py: cannot be imported"):
+        user_code.functions(modules, (), STAND_INS)
 
 
 def test_paths_in_a_function_are_below_the_data_of_its_project(

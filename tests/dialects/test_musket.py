@@ -266,6 +266,13 @@ def test_data_sets_are_functions_with_arguments() -> None:
         ({"weights": "imagenet11k"}, "there are no such weights"),
         ({"metrics": ["binary_acuracy"]}, "did you mean 'binary_accuracy'?"),
         ({"metrics": ["binary_accuracy"]}, "callbacks.EarlyStopping.monitor: nothing computes it"),
+        ({"final_metrics": [{"macro_f1": {"for_validaton": True}}]}, "did you mean 'for_validation'?"),
+        ({"loss": "binary_crossentropy+"}, "loss: has an empty term, got 'binary_crossentropy+'"),
+        ({"loss": "0.1*"}, "loss: each term needs exactly one loss, got '0.1*'"),
+        (
+            {"preprocessing": [{"pass": {"name": "a"}}, {"cache": {"inputs": ["b"]}}]},
+            "preprocessing[1].cache.inputs: no step before it has this name, got 'b'; named steps before it are a",
+        ),
         ({"experiment_result": "val_macro_f1_holdout"}, "has both val_ and _holdout"),
         ({"augmentation": {"Flipr": 0.5}}, "did you mean 'Fliplr'?"),
         ({"augmentation": {"Affine": {"rotat": 3}}}, "unknown rotat"),
@@ -361,6 +368,28 @@ def test_an_experiment_knows_its_project(tmp_path: Path) -> None:
     home = musket.Home.of(tmp_path / "experiments" / "a" / "b" / "config.yaml")
     assert (home.project, home.name) == (tmp_path, "a/b")
     assert musket.Home.of(tmp_path / "config.yaml").project == tmp_path
+
+
+def test_metrics_may_be_written_as_the_log_has_them() -> None:
+    given = ["val_binary_accuracy", "macro_f1_holdout"]
+    assert (
+        changed(metrics=given).native["metrics"] == changed(metrics=["binary_accuracy", "macro_f1"]).native["metrics"]
+    )
+
+
+def test_a_slip_among_the_metrics_is_one_mistake() -> None:
+    for wrong in (["binary_acuracy", "macro_f1"], [3, "macro_f1"]):
+        assert len(problems(metrics=wrong).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "fix"), [("Clasification", "did you mean 'Classification'?"), ("Generic", "here are Classification")]
+)
+def test_a_file_of_another_schema_is_named(tmp_path: Path, schema: str, fix: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"#%Musket {schema} 1.0\n{README.lstrip()}")
+    with pytest.raises(ConfigError) as caught:
+        detect.translated(tmp_path / "config.yaml")
+    assert caught.value.problems[0].startswith(f"first line: #%Musket {schema}: cannot be trained here; {fix}")
 
 
 def test_header() -> None:
@@ -553,6 +582,10 @@ def test_a_mistyped_function_and_a_missing_module_are_mentioned(tmp_path: Path) 
         "dataset: no function of the project's modules has this name",
         "optimizer: unknown optimizer",
     ]
+    with pytest.raises(
+        ConfigError, match=r"datasets.test: no function of the project's modules has this name, got 'getTst'"
+    ):
+        lint({"datasets": {"test": {"getTst": []}}})
     # One that is given a value, or may be made while the modules run.
     (tmp_path / "modules" / "more.py").write_text("getMore = make()\nif True:\n    getOther = 3\n")
     assert not lint({"dataset": {"getMore": [3]}}) and not lint({"dataset": {"getOther": [3]}})

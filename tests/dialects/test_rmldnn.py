@@ -389,7 +389,6 @@ def test_a_trained_network_is_compared_slice_by_slice() -> None:
     [
         ({"target_path": None}, "NLL", "data.target_path: is needed to train"),
         ({"test_target_path": None}, "NLL", "data.test_target_path: is needed beside a training"),
-        ({}, "MSE", "data.target_type: slices are learned with a class for every place of the array; use NLL"),
         ({"target_transforms": []}, "NLL", "data.target_transforms: resizes, crops, flips or turns targets in another way"),
         ({"input_transforms": None, "target_transforms": None, "transforms": [{"resize": [8, 8]}]}, "NLL",
          "data.transforms[0]: resize changes the size of slices; leave it out"),
@@ -405,6 +404,13 @@ def test_what_cannot_be_learned_of_slices_is_named(changes: dict[str, Any], loss
     with pytest.raises(ConfigError) as error:
         translated(data=data, layers=MAPS, loss={"function": loss})
     assert any(text.startswith(f"neural_network.{sentence}") for text in error.value.problems), error.value.problems
+
+
+@pytest.mark.parametrize(("loss", "of"), [("MSE", "squared_error"), ("BCE", "bce")])
+def test_slices_are_compared_with_classes_by_every_map(loss: str, of: str) -> None:
+    found = translated(data=LEARNED, layers=MAPS, loss={"function": loss})
+    assert found.chosen()["task"] == "slices" and found.chosen()["loss"] == "elementwise"
+    assert found.native["loss"] == {"of": of}
 
 
 @pytest.mark.parametrize(

@@ -137,8 +137,8 @@ def _tables_agree_with_the_summary(folder: Path, summary: Any) -> None:
 
 def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = project / "experiments" / "first"
-    with (folder / "config.yaml").open("a") as file:
-        file.write("dumpPredictionsToCSV: true\n")
+    text = (folder / "config.yaml").read_text().replace("negatives: 1", "negatives: 1\n    logAll: true")
+    (folder / "config.yaml").write_text(f"{text}dumpPredictionsToCSV: true\n")
     assert cli.main(["fit", *ON_CPU]) == 0
     summary = yaml.safe_load((folder / "summary.yaml").read_text())
     assert summary["completed"] is True and summary["folds"] == [0, 1] and len(summary["stages"]) == 2
@@ -156,6 +156,11 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
                 round(float(rows[0]["categorical_accuracy"]) * 8)
             )
             assert [row["epoch"] for row in rows] == ["0"]
+        # The only batch of the second stage has the epoch's loss.
+        (batch,) = list(csv.DictReader((folder / "metrics" / f"metrics-{fold}.1.csvall.csv").open()))
+        assert (batch["epoch"], batch["batch"]) == ("0", "0") and float(batch["lr"]) == float(rows[0]["lr"])
+        assert float(batch["loss"]) == pytest.approx(float(rows[0]["loss"]), rel=1e-5)
+        assert not (folder / "metrics" / f"metrics-{fold}.0.csvall.csv").exists()
         assert len(list((folder / "weights").glob(f"best-{fold}.*.weights"))) == 2
     stay, held = yaml.safe_load((folder / "config.yaml.holdout_split").read_text())
     # The worked draw of Python's random with seed 123 and 20 rows.

@@ -1,4 +1,4 @@
-"""Built-in data sets of `mlpipe.data.items`: images in a folder, tables of images with one or many classes.
+"""Built-in data sets of `mlpipe.data.items`: images in a folder, tables of images with classes or masks, pairs of folders.
 
 Relative paths that code of a project gives are those below its `data` folder, where they lie there.
 """
@@ -22,12 +22,14 @@ from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 __all__ = [
     "BinaryClassificationDataSet",
+    "BinarySegmentationDataSet",
     "CategoryClassificationDataSet",
     "DirectoryDataSet",
     "FolderClassificationDataSet",
     "FolderDataSet",
     "MultiClassClassificationDataSet",
     "MultiOutputClassClassificationDataSet",
+    "SimplePNGMaskDataSet",
 ]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
 # Modes of images that Pillow turns into colours without losing anything.
@@ -234,6 +236,127 @@ class FolderClassificationDataSet(Images):
 
 
 FolderDataSet = FolderClassificationDataSet
+
+
+class BinarySegmentationDataSet(_Table):
+    """A column of run lengths: y is the mask of an image, bool, shape (height, width, 1); without runs it is empty.
+
+    Runs are `START LENGTH START LENGTH ...`, starts counted from 1, down the columns of an image. Rows of one image are joined,
+    and images come in the order of their names.
+
+    Args:
+        imagePath: The folder of images, or several.
+        csvPath: The table.
+        imColumn: The column of image names, with or without suffix.
+        rleColumn: The column of run lengths; empty, nan or -1 is no run.
+        maskShape: The size that runs are of, (height, width), brought to the image's by its nearest pixels; None: the image's.
+        rMask: Down the columns; False: along the rows.
+        isRel: A start is the number of pixels after the end of the run before, from 0.
+    """
+
+    def __init__(
+        self,
+        imagePath: Any,  # noqa: N803
+        csvPath: str,  # noqa: N803
+        imColumn: str,  # noqa: N803
+        rleColumn: str,  # noqa: N803
+        maskShape: Sequence[int] | None = None,  # noqa: N803
+        rMask: bool = True,  # noqa: N803
+        isRel: bool = False,  # noqa: N803
+    ) -> None:
+        super().__init__(imagePath, csvPath, imColumn, rleColumn)
+        self._shape, self._down, self._relative = maskShape, rMask, isRel
+        files, by_id = dict(zip(self._ids, self._files, strict=True)), dict[str, list[str]]()
+        for name, row in zip(self._ids, self._values, strict=True):
+            text = row[rleColumn].strip()
+            by_id.setdefault(name, []).extend([] if text in ("", "-1", "nan") else [text])
+        self._ids = sorted(by_id)
+        self._files, self._runs = [files[name] for name in self._ids], [by_id[name] for name in self._ids]
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        """The item with this number."""
+        return PredictionItem(self._ids[item], _colours(self._files[item]), self.get_target(item))
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """The mask."""
+        with Image.open(self._files[item]) as image:
+            size = (image.height, image.width)
+        height, width = (int(self._shape[0]), int(self._shape[1])) if self._shape is not None else size
+        mask = np.zeros(height * width, bool)
+        for text in self._runs[item]:
+            for start, end in self._ends(text, item, mask.size):
+                mask[start:end] = True
+        plane = mask.reshape(width, height).T if self._down else mask.reshape(height, width)
+        if (height, width) != size:
+            plane = np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.NEAREST))
+        return plane[:, :, np.newaxis]
+
+    def isPositive(self, item: int) -> bool:  # noqa: N802
+        """Whether the image has a run."""
+        return bool(self._runs[item])
+
+    def _ends(self, text: str, item: int, pixels: int) -> list[tuple[int, int]]:
+        """First and last place of each run, the last one not in it."""
+        try:
+            numbers = [int(one) for one in text.split()]
+        except ValueError:
+            numbers = [-1]
+        found, place = [], 0
+        for start, length in zip(numbers[::2], numbers[1::2], strict=False):
+            begin = place + start if self._relative else start - 1
+            place = begin + length
+            found.append((begin, place))
+        inside = all(0 <= begin <= end <= pixels for begin, end in found)
+        if len(numbers) % 2 or not found or not inside:
+            fix = "write START LENGTH START LENGTH ..., within the image"
+            raise DataError(problem(f"image {self._ids[item]}", "has no such run lengths", got=text[:80], fix=fix))
+        return found
+
+
+class SimplePNGMaskDataSet(Images):
+    """A folder of images and one of masks with their names, whatever the suffix: y is bool, shape (height, width, 1).
+
+    Args:
+        path: The folder of images.
+        mask: The folder of masks, grey: what is lighter than half of a mask's largest value is foreground.
+        detect_in_ext: Not used: suffixes are found.
+        in_ext: Not used.
+        out_ext: Not used.
+        generate: A mask that is not there is an empty one.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        mask: str,
+        detect_in_ext: bool = True,
+        in_ext: str = "jpg",
+        out_ext: str = "png",
+        generate: bool = False,
+    ) -> None:
+        folders = [Path(in_data(str(one))) for one in (path, mask)]
+        for given, folder in zip((path, mask), folders, strict=True):
+            if not folder.is_dir():
+                raise DataError(problem("task.train", "there is no such folder", got=given, fix="name a folder"))
+        listed = [[file for file in visible_files.entries(one) if file.suffix.lower() in _SUFFIXES] for one in folders]
+        masks = {spelling.plain(file.stem): file for file in listed[1]}
+        lacking = [file.name for file in listed[0] if spelling.plain(file.stem) not in masks]
+        if lacking and not generate:
+            wrong = f"{counted(len(lacking), 'image has', 'images have')} no mask"
+            raise DataError(problem(mask, wrong, got=listing(lacking, most=5), fix="add it, or say generate=True"))
+        super().__init__(listed[0], [spelling.plain(file.stem) for file in listed[0]], [])
+        self._masks = [masks.get(spelling.plain(file.stem)) for file in listed[0]]
+        self.notes = visible_files.notes(folders)
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """The mask."""
+        file = self._masks[item]
+        if file is None:
+            return np.zeros((*_colours(self._files[item]).shape[:2], 1), bool)
+        with Image.open(file) as image:
+            values = np.asarray(image.convert("L"), np.float64)
+        foreground: np.ndarray[Any, Any] = values > values.max() / 2
+        return foreground[:, :, np.newaxis]
 
 
 def _colours(path: Path) -> np.ndarray[Any, Any]:

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
 Record = dict[str, Any]
 DataRecord = tuple[dict[str, Any], ...]
 BatchDataRecords = tuple[dict[str, np.ndarray[Any, Any]], ...]
@@ -260,8 +262,22 @@ def repeats(record: Record, sample_count: str | None) -> int:
     Args:
         record: The row.
         sample_count: The key of its count; None: every row comes once.
+
+    Raises:
+        DataError: When the row has no such key, or no number there.
     """
-    return max(1, int(record[sample_count])) if sample_count is not None else 1
+    if sample_count is None:
+        return 1
+    if sample_count not in record:
+        fix = did_you_mean(sample_count, record, otherwise=f"records have {listing(record, most=20)}")
+        raise DataError(problem("task.sample_count", "records have no such key", got=sample_count, fix=fix))
+    try:
+        return max(1, int(record[sample_count]))
+    except (TypeError, ValueError) as error:
+        wrong = "must be the key of whole numbers"
+        raise DataError(
+            problem("task.sample_count", wrong, got=record[sample_count], fix="count in records")
+        ) from error
 
 
 @contextmanager

@@ -155,6 +155,9 @@ def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float,
     """
     found = []
     for path in sorted((folder / "metrics").glob("metrics-*.csv")):
+        if path.stem.endswith(".csvall"):
+            # Of batches.
+            continue
         fold, stage = (int(part) for part in path.stem.removeprefix("metrics-").split("."))
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

@@ -139,6 +139,17 @@ def _write_metrics(
         files.write_text(folder / f"metrics/metrics-{fold}.{stage}.csv", text)
 
 
+def _write_batches(folder: Path, fold: int, kept: Path) -> None:
+    """A table of the batches of each stage that keeps them; epochs count from the stage's first."""
+    rows = _rows(kept) if kept.is_file() else []
+    for stage in sorted({int(row["stage"]) for row in rows}):
+        own = [row for row in rows if row["stage"] == stage]
+        first = min(row["epoch"] for row in own)
+        lines = [f"{int(row['epoch'] - first)},{int(row['batch'])},{row['loss']!r},{row['lr']!r}" for row in own]
+        text = "\n".join(["epoch,batch,loss,lr", *lines]) + "\n"
+        files.write_text(folder / f"metrics/metrics-{fold}.{stage}.csvall.csv", text)
+
+
 def _write_weights(folder: Path, home: Path, record: ModelRecord, rows: Sequence[Row]) -> None:
     for stage, weights in _weights(home, record, rows).items():
         target = folder / "weights" / f"best-{record.fold}.{stage}.weights"
@@ -163,6 +174,7 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
         rows = _rows(home / records.METRICS_FILE)
         stages.append(_stages(rows))
         _write_metrics(folder, record.fold, rows, trained.names, trained.train)
+        _write_batches(folder, record.fold, home / records.BATCHES_FILE)
         _write_weights(folder, home, record, rows)
         if trained.images is not None and (home / records.EXAMPLES_FILE).is_file():
             example_grids.draw(folder / "examples", record, home / records.EXAMPLES_FILE, trained.images)
@@ -323,7 +335,8 @@ def _write_splits(folder: Path, config: str, split: Split) -> None:
 def _put_away(folder: Path, folds: int, stages: int) -> None:
     """Move the files of folds and stages that the experiment has no more out of the way of those who average them."""
     for path in sorted([*folder.glob("metrics/metrics-*.csv"), *folder.glob("weights/best-*.weights")]):
-        fold, _, stage = path.stem.partition("-")[2].partition(".")
+        fold, _, rest = path.stem.partition("-")[2].partition(".")
+        stage = rest.removesuffix(".csvall")
         if not (fold.isdigit() and stage.isdigit()) or (int(fold) < folds and int(stage) < stages):
             continue
         target = folder / OUTDATED / path.relative_to(folder)

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files, limits
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, did_you_mean, problem
 
 _HEADER = "#%Musket "
+_SCHEMAS = ("classification", "segmentation")
+_FOR_OTHERS = (
+    "here are Classification and Segmentation; write the network as a function in modules/ that architecture names"
+)
 # Of these, common.yaml and the experiment are united entry by entry.
 _UNITED = ("declarations", "callbacks", "datasets", "tasks")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -135,6 +139,19 @@ def header(text: str) -> str | None:
     """The schema that the first line of a file names in lower case; None when it names none."""
     first = text.lstrip("\ufeff").split("\n", 1)[0].strip()
     return first[len(_HEADER) :].split()[0].lower() if first.startswith(_HEADER) and first[len(_HEADER) :] else None
+
+
+def check_header(text: str) -> None:
+    """Refuse a file whose first line names a schema that is neither classification's nor segmentation's.
+
+    Raises:
+        ConfigError: When it does.
+    """
+    schema = header(text)
+    if schema is None or schema in _SCHEMAS:
+        return
+    fix = did_you_mean(schema.capitalize(), [one.capitalize() for one in _SCHEMAS], otherwise=_FOR_OTHERS)
+    raise ConfigError(problem(f"first line: {_HEADER}{schema.capitalize()}", "cannot be trained here", fix=fix))
 
 
 def united(own: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:

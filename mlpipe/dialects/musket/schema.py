@@ -15,6 +15,8 @@ from mlpipe.errors import printable
 
 # Keys that hold what others name -> what is said of a name that is not there.
 _NAMED_IN = {
+    "metrics": "nothing computes it",
+    "final_metrics": "nothing computes it",
     "datasets": "there is no such data set",
     "declarations": "no function of the project's modules has this name",
 }
@@ -82,7 +84,7 @@ def follow_from(sentences: list[str], problems: list[str]) -> list[str]:
         problems: What `read` found.
     """
     gone = [_key_of(one) for one in problems]
-    lost = [what for key, what in _NAMED_IN.items() if any(one.partition(".")[0] == key for one in gone)]
+    lost = [what for key, what in _NAMED_IN.items() if any(re.split(r"[.\[]", one)[0] == key for one in gone)]
 
     def follows(sentence: str) -> bool:
         key, _, rest = sentence.partition(": ")
@@ -102,7 +104,7 @@ _WORDY = fitting("0, 1 or 2", lambda value: value in (0, 1, 2) or isinstance(val
 _TEXTS = many(text, "text or a list of texts")
 _CALLS = Block(is_open=True, expected="a function with its arguments, for example {getTrain: [false]}")
 _SET = either("the name of a data set or a function with its arguments", text, _CALLS)
-_MEASURED = Block(others=maybe(Block(optional={"for_validation": flag}, is_open=True)))
+_MEASURED = Block(others=maybe(Block(optional={"for_validation": flag})))
 
 
 def _text_or_texts(key: str, value: Any) -> list[str]:

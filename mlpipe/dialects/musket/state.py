@@ -38,6 +38,7 @@ class State(translation.State):
         lenient: Let pass what Keras let pass.
         own_metrics: Functions of the project's modules that are named as metrics.
         of_heads: The native metrics of each head, where each has its own.
+        steps: The names that steps of `preprocessing` were given so far.
     """
 
     source: Mapping[str, Any]
@@ -45,6 +46,7 @@ class State(translation.State):
     lenient: bool
     own_metrics: list[str] = field(default_factory=list)
     of_heads: list[list[str]] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
     _own: frozenset[str] | None = None
 
     def __post_init__(self) -> None:

@@ -9,12 +9,12 @@ from mlpipe.dialects.rules import Block, Chosen, Rule, anything, flag, many, map
 from mlpipe.errors import problem
 
 TYPES = ("mnist", "images", "labels", "numpy", "hdf5", "pde")
-_POSITIVE, _SHARE = number(above=0), number(least=0)
+_POSITIVE, _SHARE, _BELOW_1 = number(above=0), number(least=0), number(least=0, below=1)
 _SGD: dict[str, Rule] = {
     "momentum": _SHARE, "weight_decay": _SHARE, "dampening": _SHARE, "nesterov": flag,
 }  # fmt: skip
 _ADAM: dict[str, Rule] = {
-    "beta1": _SHARE, "beta2": _SHARE, "weight_decay": _SHARE, "eps": _POSITIVE, "amsgrad": flag,
+    "beta1": _BELOW_1, "beta2": _BELOW_1, "weight_decay": _SHARE, "eps": _POSITIVE, "amsgrad": flag,
 }  # fmt: skip
 # Each optimizer's keys beside its type, learning_rate and lr_scheduler.
 OPTIMIZERS: dict[str, dict[str, Rule]] = {
@@ -23,7 +23,7 @@ OPTIMIZERS: dict[str, dict[str, Rule]] = {
     "Adam": _ADAM,
     "AdamW": _ADAM,
     "RMSprop": {
-        "momentum": _SHARE, "alpha": _SHARE, "eps": _POSITIVE, "centered": flag, "weight_decay": _SHARE,
+        "momentum": _SHARE, "alpha": _BELOW_1, "eps": _POSITIVE, "centered": flag, "weight_decay": _SHARE,
     },
     "LARS": {**_SGD, "eta": _POSITIVE},
     "LAMB": _ADAM,
@@ -38,7 +38,7 @@ SCHEDULES: dict[str, Block] = {
         ("Step", {"step_size": whole(1)}, {"gamma": _POSITIVE}),
         ("MultiStep", {"milestones": many(whole(1), least=1)}, {"gamma": _POSITIVE}),
         ("Exponential", {"gamma": _POSITIVE}, {}),
-        ("Warmup", {"num_epochs": whole(1), "start_factor": _POSITIVE}, {}),
+        ("Warmup", {"num_epochs": whole(1), "start_factor": number(above=0, most=1)}, {}),
     )
 }
 _SOURCE: dict[str, Rule] = {"source": word("sigmoid", "softmax", "log_softmax")}

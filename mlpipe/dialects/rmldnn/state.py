@@ -71,6 +71,8 @@ class State(translation.State):
             return False
         if loss == "mse" and self.network.end == "linear":
             return False
+        # Of slices there are masks alone.
+        of_classes = of_classes or ("slicers" in data and loss in ("bce", "mse"))
         return bool(data.get("target_is_mask")) or (of_classes and (self.network.maps or targets == "images"))
 
     @property

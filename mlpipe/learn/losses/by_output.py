@@ -12,11 +12,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.config.components import Component
+from mlpipe.data.task import IGNORED
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.learn.losses import own
 from mlpipe.learn.losses.keras import as_logits
 from mlpipe.learn.losses.labels import Labels, facts
-from mlpipe.learn.losses.means import mean_of_rows
+from mlpipe.learn.losses.means import mean_of_rows, weighted_mean
 from mlpipe.learn.own_parts import own_metrics
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
@@ -29,7 +30,9 @@ def elementwise(
     outputs: Literal["softmax", "sigmoid", "linear"] = "softmax",
     gamma: Annotated[float, ">= 0"] = 2.0,
 ) -> nn.Module:
-    """The mean over images and outputs of a loss between p, what outputs become, and t, 1 for the image's class, else 0.
+    """The mean over images, or pixels of masks, and outputs of a loss between p, what outputs become, and t, 1 for the class.
+
+    Where the class is another one t is 0.
 
     Args:
         labels: What is known of the training images.
@@ -41,7 +44,7 @@ def elementwise(
     Raises:
         ConfigError: For tasks of other kinds, and for bce and focal of what is no probability.
     """
-    if not labels.facts.excludes or labels.facts.is_dense:
+    if not labels.facts.excludes:
         fix = "use loss=auto"
         raise ConfigError(problem("loss", f"elementwise is for classification, this task is {labels.kind}", fix=fix))
     if outputs == "linear" and of != "squared_error":
@@ -56,9 +59,18 @@ class _Elementwise(nn.Module):
         self._of, self._outputs, self._gamma = of, outputs, gamma
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        if outputs.ndim > 2 and target.ndim == outputs.ndim - 1:
+            return self._of_pixels(outputs.float(), target)
         wanted = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
         values = self._values(outputs, wanted).mean(1)
         return mean_of_rows(values, weight)
+
+    def _of_pixels(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The mean over the pixels of masks, of class numbers (n, ...), that count; zero where none does."""
+        known = target != IGNORED
+        wanted = F.one_hot(torch.where(known, target, 0), outputs.shape[1]).movedim(-1, 1).to(outputs.dtype)
+        values = self._values(outputs, wanted).mean(1)
+        return weighted_mean((values * known).sum(), known.float().sum())
 
     def _values(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         if self._of == "squared_error":

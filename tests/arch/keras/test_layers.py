@@ -28,6 +28,12 @@ ALL_DIMS = [pytest.param(1, marks=pytest.mark.program), 2, pytest.param(3, marks
 SHAPES: dict[int, tuple[int, ...]] = {0: (7,), 1: (13, 4), 2: (11, 8, 4), 3: (7, 6, 5, 4)}
 
 
+def test_other_names_of_layers_are_those_of_keras() -> None:
+    there = {name: kind.__name__ for name in dir(L) if isinstance(kind := getattr(L, name), type)}
+    others = {name: kind for name, kind in there.items() if name != kind and kind in keras_layers.KINDS}
+    assert len(others) >= 17 and {name: keras_layers.known(name) for name in others} == others
+
+
 def model_of(layer: Any, shape: tuple[int, ...]) -> Any:
     given = L.Input(shape)
     return keras.Model(given, layer(given))

@@ -233,7 +233,7 @@ def test_loaders_transformers_and_augmentors_may_call_their_parameters_what_they
         ({"loader": selector(sample_weights={"out": "b"})}, r"its w is no number >= 0, got -0\.5"),
         ({"train": [], "validation": []}, r"task\.train: has no records"),
         ({"outputs": 2}, r"task\.outputs: the targets need 3, got 2"),
-        ({"sample_count": "none"}, r"record 0 of task\.train: cannot be read \(KeyError: 'none'\)"),
+        ({"sample_count": "none"}, r"task\.sample_count: records have no such key, got 'none'; records have"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_a_sentence(given: dict[str, Any], sentence: str) -> None:

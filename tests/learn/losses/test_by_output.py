@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mlpipe.data.task import IGNORED
 from mlpipe.errors import ConfigError
 from mlpipe.learn.losses import by_output, cross_entropy
 from mlpipe.learn.losses.by_output import elementwise
@@ -44,6 +45,19 @@ def test_each_is_torchs(of: str, outputs: str, wanted: Tensor) -> None:
     assert torch.allclose(loss(OUTPUTS, TARGET), wanted, atol=1e-6)
     assert torch.allclose(loss(OUTPUTS, HOT), wanted, atol=1e-6)
     assert torch.allclose(loss(OUTPUTS, TARGET, torch.ones(7)), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("of", "torchs"), [("bce", nn.BCELoss()), ("squared_error", nn.MSELoss())])
+@pytest.mark.parametrize("outputs", ["softmax", "sigmoid"])
+def test_of_masks_it_is_torchs_over_all_pixels_that_count(of: str, outputs: str, torchs: nn.Module) -> None:
+    maps, mask = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
+    hot = F.one_hot(mask, 3).movedim(-1, 1).float()
+    chances = maps.softmax(1) if outputs == "softmax" else maps.sigmoid()
+    loss = elementwise(Labels("segmentation", torch.ones(3), 2), of=of, outputs=outputs)  # type: ignore[arg-type]
+    assert torch.allclose(loss(maps, mask), torchs(chances, hot), atol=1e-6)
+    mask[0] = IGNORED
+    assert torch.allclose(loss(maps, mask), torchs(chances[1], hot[1]), atol=1e-6)
+    assert loss(maps, torch.full_like(mask, IGNORED)).item() == 0
 
 
 def test_a_weight_of_zero_is_torchs_ignore_index() -> None:

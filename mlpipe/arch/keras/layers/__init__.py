@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -58,17 +59,10 @@ _JOINING: dict[str, Callable[..., nn.Module]] = {
 _ACTIVATED = {"Dense", *(kind for kind in _TABLE if "Conv" in kind)}
 KINDS = (*_TABLE, *_JOINING)
 _BY_LOWER = {kind.lower(): kind for kind in KINDS}
-# Other names of the same layers.
+# Other words for parts of layers' names: Keras has `MaxPool2D`, `GlobalAvgPool1D`, `SeparableConvolution2D`, too.
 _SYNONYMS = {
-    "logsoftmax": "Log_Softmax",
-    "log_softmax": "Log_Softmax",
-    "globalavgpool1d": "GlobalAveragePooling1D",
-    "globalavgpool2d": "GlobalAveragePooling2D",
-    "globalavgpool3d": "GlobalAveragePooling3D",
-    "convolution1d": "Conv1D",
-    "convolution2d": "Conv2D",
-    "convolution3d": "Conv3D",
-}
+    "logsoftmax": "log_softmax", "avgpool(?!ing)": "averagepooling", "maxpool(?!ing)": "maxpooling", "convolution": "conv",
+}  # fmt: skip
 
 
 def known(kind: str) -> str:
@@ -79,9 +73,11 @@ def known(kind: str) -> str:
     plain = kind.split(">")[-1]
     if plain in KINDS:
         return plain
-    found = _SYNONYMS.get(plain.lower()) or _BY_LOWER.get(plain.lower())
-    if found:
-        return found
+    lower = plain.lower()
+    for other, word in _SYNONYMS.items():
+        lower = re.sub(other, word, lower)
+    if lower in _BY_LOWER:
+        return _BY_LOWER[lower]
     return plain if activations.canonical(plain) in activations.NAMES else ""
 
 

@@ -79,10 +79,25 @@ def _entry(
         fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
         state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
         return []
+    _note_step(state, key, name, arguments)
     if arguments is None:
         return [{"call": name}]
     given = dict(arguments) if isinstance(arguments, Mapping) else arguments
     return [{"call": name, "arguments": given if isinstance(given, dict | list) else [given]}]
+
+
+def _note_step(state: State, key: str, name: str, arguments: Any) -> None:
+    """Note the name of a step, and check those that it goes on from; a function may have such parameters of its own."""
+    given = arguments if isinstance(arguments, Mapping) else {}
+    own = (state.home.parameters(name) or (frozenset(), False))[0] if name not in BUILT_IN else frozenset()
+    inputs = given.get("inputs") if "inputs" not in own else None
+    for one in map(str, inputs if isinstance(inputs, list) else [] if inputs is None else [inputs]):
+        if one not in state.steps:
+            known = listing(state.steps) if state.steps else "none: give one of them name: NAME"
+            fix = did_you_mean(one, state.steps, otherwise=f"named steps before it are {known}")
+            state.refuse(f"{key}.{name}.inputs", "no step before it has this name", got=one, fix=fix)
+    if given.get("name") is not None and "name" not in own:
+        state.steps.append(str(given["name"]))
 
 
 def _filled(state: State, key: str, name: str, declared: Mapping[str, Any], arguments: Any) -> Any:

@@ -15,12 +15,14 @@ from mlpipe.errors import DataError, counted, did_you_mean, listing
 # `mlpipe.data.items.sets`, whose sets need no function of the project's.
 BUILT_IN_SETS = (
     "BinaryClassificationDataSet",
+    "BinarySegmentationDataSet",
     "CategoryClassificationDataSet",
     "DirectoryDataSet",
     "FolderClassificationDataSet",
     "FolderDataSet",
     "MultiClassClassificationDataSet",
     "MultiOutputClassClassificationDataSet",
+    "SimplePNGMaskDataSet",
 )
 _PARTS = {"train": "train", "validation": "validation", "holdout": "test"}
 
@@ -29,6 +31,9 @@ def translate_data(state: State) -> None:
     """`dataset`, `datasets`, `imports`, `holdout`: a native `task=items`, where the file names data at all."""
     given = state.source.get("dataset")
     added = additions(state)
+    for name, one in (state.source.get("datasets") or {}).items():
+        for function in one if isinstance(one, Mapping) else ():
+            _look_for(state, f"datasets.{name}", str(function))
     if given is None:
         state.say(
             "dataset", "lint", note="there is none: choose the task yourself, for example task=folder task.root=DIR"

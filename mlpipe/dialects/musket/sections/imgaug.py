@@ -19,6 +19,8 @@ Steps = list[dict[str, Any]]
 # Reads operations inside of one.
 Inner = Callable[[Any], Steps]
 _MOST_ALTERNATIVES = 64
+# The least sigma of albumentations' elastic transform.
+_SMOOTH = 1.0
 # cv2's numbers of border modes.
 _BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
 
@@ -307,7 +309,20 @@ def _coarse_dropout(params: Any) -> Steps:
 
 def _elastic(params: Any) -> Steps:
     read = _named(params, "alpha", "sigma")
-    return _drawn("ElasticTransform", {"alpha": _range(read.get("alpha", 0)), "sigma": _range(read.get("sigma", 1))})
+    alpha, sigma = _range(read.get("alpha", 0)), _range(read.get("sigma", 0))
+    if min(*alpha, *sigma) < 0:
+        raise _WrongError("numbers >= 0 are needed")
+    if sigma[0] < _SMOOTH:
+        # albumentations smooths displacements over a pixel at least, which makes them smaller: alpha makes up for it.
+        larger = _remaining(sum(sigma) / 2) / _remaining(_SMOOTH)
+        alpha, sigma = [larger * bound for bound in alpha], [max(bound, _SMOOTH) for bound in sigma]
+    return _drawn("ElasticTransform", {"alpha": alpha, "sigma": sigma}, noise_distribution="uniform")
+
+
+def _remaining(sigma: float) -> float:
+    """The share of the standard deviation of independent numbers in a plane that a Gaussian filter leaves."""
+    weights = [math.exp(-((place / max(sigma, 1e-3)) ** 2) / 2) for place in range(-4, 5)]
+    return sum(one**2 for one in weights) / sum(weights) ** 2
 
 
 def _grayscale(params: Any) -> Steps:

@@ -73,7 +73,12 @@ def _of_parts(state: State, key: str, given: Any) -> dict[str, Any] | None:
 
 
 def _expression(state: State, key: str, text: str, kind: str) -> str | None:
-    terms = [_term(state, key, part.strip(), kind) for part in _TERMS.split(text)]
+    parts = [part.strip() for part in _TERMS.split(text)]
+    if "" in parts:
+        fix = "write terms such as 0.1*dice_loss, joined by +"
+        state.refuse(key, "has an empty term", got=text, fix=fix)
+        return None
+    terms = [_term(state, key, part, kind) for part in parts]
     return None if None in terms else "+".join(str(term) for term in terms)
 
 
@@ -83,7 +88,7 @@ def _term(state: State, key: str, text: str, kind: str) -> str | None:
     weight = 1.0
     for factor in factors:
         weight *= float(factor) if _NUMBER.fullmatch(factor) else 1.0
-    if len(words) != 1:
+    if len(words) != 1 or not words[0]:
         fix = "write terms such as 0.1*dice_loss, joined by +"
         state.refuse(key, "each term needs exactly one loss", got=text, fix=fix)
         return None
@@ -283,7 +288,8 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
         fix = "name a head's own, for example val_out0_" + plain
         state.refuse(key, "not all heads have this metric, so there is no mean of it", got=name, fix=fix)
         return None
-    listed = [*_names(state.source.get("metrics")), *_names(state.source.get("final_metrics"))]
+    trained = _plain(state.source.get("metrics"))
+    listed = [*trained, *_plain(state.source.get("final_metrics"))]
     if key != "primary_metric":
         # What chooses the epoch is measured after each, and so can be watched.
         listed.append(bare(state, key, str(state.source.get("primary_metric"))))
@@ -292,9 +298,11 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
             state.say(key, "lint", note=f"nothing computes {name}; it is computed here")
         else:
             fix = f"add {plain} to metrics (mode.lenient=true adds it)"
-            state.refuse(key, "nothing computes it", got=name, fix=fix)
+            # A misspelt name among the metrics may be the one.
+            if not any(one.startswith(("metrics: ", "final_metrics: ")) for one in state.wrong):
+                state.refuse(key, "nothing computes it", got=name, fix=fix)
             return None
-    if native is not None and is_of_training and plain in _names(state.source.get("metrics")):
+    if native is not None and is_of_training and plain in trained:
         if not state.is_of_masks:
             return f"train/{native}"
         state.say(key, "differs", note=f"of masks there is val_{plain} alone, which is taken")
@@ -312,6 +320,11 @@ def _listed(state: State, key: str) -> list[str]:
 def _names(given: Any) -> list[str]:
     entries = given if isinstance(given, list) else [] if given is None else [given]
     return [str(next(iter(entry)) if isinstance(entry, dict) and entry else entry) for entry in entries]
+
+
+def _plain(given: Any) -> list[str]:
+    """Names of metrics without `val_` and `_holdout`."""
+    return [name.removeprefix("val_").removesuffix("_holdout") for name in _names(given)]
 
 
 def _for_validation(given: Any) -> list[str]:

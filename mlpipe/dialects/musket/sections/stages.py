@@ -81,7 +81,9 @@ def _stage(state: State, number: int, entry: Mapping[str, Any], root: Callbacks)
     _negatives(state, key, entry, native)
     _start(state, key, entry, native)
     if entry.get("logAll"):
-        state.say(f"{key}.logAll", "ignored", note="metrics are computed after every epoch")
+        state.native.setdefault("logging", {}).setdefault("batches", []).append(number)
+        note = "loss and rate of each batch; metrics are computed after every epoch"
+        state.say(f"{key}.logAll", "differs", "logging.batches", note)
     state.say(key, "same", f"stages.list[{number}]")
     return native
 

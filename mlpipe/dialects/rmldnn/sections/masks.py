@@ -147,6 +147,9 @@ def translate_mask_loss(state: State) -> None:
         fix = "end it in softmax or log_softmax, with a single map in sigmoid"
         wrong = f"{kind} takes probabilities, the network ends in {end}" + (" with one map" if units == 1 else "")
         state.refuse("loss.function", wrong, fix=fix)
+    elif end == "sigmoid" and units != 1:
+        wrong = f"ends in a sigmoid for each of {units} classes, of which a pixel has one"
+        state.refuse("layers", wrong, fix="end it in a softmax, or leave target_is_mask out where masks overlap")
     elif kind in ("Dice", "Jaccard"):
         _overlap(state, kind.lower(), given)
     elif kind == "Lovasz":
@@ -163,12 +166,13 @@ def translate_mask_loss(state: State) -> None:
     elif kind == "bce" and units == 1:
         state.options["loss"] = "ce"
         state.say("loss.function", "same", "loss=ce", "of a single sigmoid it is the binary cross-entropy")
+    elif kind in ("bce", "mse"):
+        state.options["loss"] = "elementwise"
+        state.set("loss.of", "squared_error" if kind == "mse" else "bce")
+        note = "of each map's probability and the mask as its 0 and 1, the mean over maps and pixels"
+        state.say("loss.function", "same", "loss=elementwise", note)
     else:
-        fix = (
-            "use NLL for several maps, and BCE or MSE for one"
-            if kind in ("nll", "bce", "mse")
-            else "use Dice, BCE or NLL"
-        )
+        fix = "use BCE or MSE for one, NLL for several" if kind == "nll" else "use Dice, BCE or NLL"
         maps = counted(units or 0, "map")
         state.refuse("loss.function", f"{kind.upper()} does not compare {maps} with one mask", fix=fix)
         return

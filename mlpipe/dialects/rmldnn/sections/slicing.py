@@ -37,7 +37,7 @@ def translate_slices(state: State, inputs: str | None, targets: str | None) -> N
     if "test_output_path" in data:
         state.refuse("data.test_output_path", "is for samples in files of their own", fix="use hdf5_outfile")
     if (state.trains or state.has_targets) and not state.is_of_masks:
-        fix = "use NLL, Dice, Jaccard, Focal or Lovasz with target_type hdf5 or numpy, or add target_is_mask: true"
+        fix = "add target_is_mask: true with target_type hdf5 or numpy, or use NLL, Dice, Jaccard, Focal or Lovasz"
         state.refuse("data.target_type", "slices are learned with a class for every place of the array", fix=fix)
     elif state.trains:
         _learned(state)

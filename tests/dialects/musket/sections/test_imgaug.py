@@ -8,6 +8,7 @@ from typing import Any
 import albumentations
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from mlpipe.data.augment import random_choices, samples
 from mlpipe.dialects.musket.reading import Home
@@ -63,6 +64,18 @@ def test_every_operation_can_be_built_and_changes_an_image(given: dict[str, Any]
         transform.set_random_seed(1)
         after = transform(image=image)["image"]
         assert after.shape != image.shape or (after != image).any()
+
+
+@pytest.mark.parametrize("sigma", [0, 0.25, 0.6, 1, 3])
+def test_elastic_displacements_are_as_large_as_those_of_imgaug(sigma: float) -> None:
+    (step,) = steps({"ElasticTransformation": {"alpha": 5, "sigma": sigma}})
+    transform = albumentations.ElasticTransform(**{key: value for key, value in step.items() if key != "_target_"})
+    transform.set_random_seed(1)
+    found = transform.get_params_dependent_on_data({"shape": (500, 500)}, {})["map_x"] - np.arange(500)
+    # imgaug smooths numbers drawn evenly from -1 to 1.
+    drawn = np.random.default_rng(0).uniform(-1, 1, (500, 500))
+    expected = 5 * ndimage.gaussian_filter(drawn, sigma) if sigma else 5 * drawn
+    assert found.std() == pytest.approx(expected.std(), rel=0.07)
 
 
 def test_operations_without_a_probability_always_happen() -> None:

@@ -532,17 +532,16 @@ class PresetScheduler(Scheduler):
     def _leaderboard(self, run: Run | None) -> None:
         assert run is not None
         leaderboard.show(self.context, self._task.name)
-        config, project = self.run_config, self.context.project
-        if not config.remove.parameters and any(
-            one.run == run.name for one in records.load_all(project, self._task.name)
-        ):
-            command = next_command.of_new_images(config, project, self._task, self._task.kind, run)
-            self.context.facts["next"] = command
-            log.info(f"new images: {command}")
         taken = time.monotonic() - self.context.started
         self.context.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {clock(self._limit)}"
         log.info(f"took {clock(taken)}{limit}")
+        config, project = self.run_config, self.context.project
+        if config.remove.parameters or all(one.run != run.name for one in records.load_all(project, self._task.name)):
+            return
+        command = next_command.of_new_images(config, project, self._task, self._task.kind, run)
+        self.context.facts["next"] = command
+        log.info(f"new images: {command}")
 
 
 def _whole(section: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:

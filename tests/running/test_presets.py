@@ -179,7 +179,7 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "plan: probe, larger, mirrored, tuned, 2 folds each" in told
         and "larger: a head on frozen features at 32 x 32" in told
     )
-    assert told.rstrip().splitlines()[-2].startswith("new images: mml predict mode.source=FILE mode.ensemble=latest")
+    assert told.splitlines()[-1] == "new images: mml predict mode.source=FOLDER mode.ensemble=latest"
     project = Project(tmp_path / "results" / "default")
     found = records.load_all(project, "digits")
     probe, larger, mirrored, tuned = found[:3], found[3:6], found[6:9], found[9:]

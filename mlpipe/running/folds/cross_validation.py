@@ -228,7 +228,16 @@ def _time_shares(folds: Folds, chosen: Sequence[int], request: Request, after: f
         return Rows(len(view.train), len(view.val), predicted)
 
     at_once = fold_processes.at_once(config.sys.fold_workers, config.recipe.threads, len(chosen))
-    return TimeShares(max(1.0, limit - after), folds.context, rows, len(places), at_once, len(folds.task.samples))
+    return TimeShares(
+        max(1.0, limit - after),
+        folds.context,
+        rows,
+        len(chosen),
+        at_once,
+        len(folds.task.samples),
+        refits=request.refit,
+        heads=time_shares.heads(config.recipe),
+    )
 
 
 def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list[Task]:

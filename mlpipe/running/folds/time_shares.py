@@ -120,11 +120,12 @@ class Stopwatch:
 
     Attributes:
         begun: When the fold began, on the clock of `time.monotonic`.
+        epochs: The epochs that the recipe asks for; 0: no batch was seen.
     """
 
     def __init__(self, enough: float, rows: Rows, told: Callable[[Tempo, int], None], heads: int = 0) -> None:
         self._enough, self._rows, self._told, self._heads = enough, rows, told, heads
-        self.begun = time.monotonic()
+        self.begun, self.epochs = time.monotonic(), 0
         self._first = self._last = 0.0
         self._gaps: list[float] = []
         self._count, self._batches, self._is_whole, self._is_known = 0, 1, True, False
@@ -132,7 +133,7 @@ class Stopwatch:
 
     def tick(self, tick: Tick) -> None:
         """A batch is done; a fold that goes on from a saved state tells nothing new."""
-        now = time.monotonic()
+        now, self.epochs = time.monotonic(), tick.epochs - self._heads
         if not self._count:
             self._is_whole, self._first = (tick.epoch, tick.batch) == (self._heads, 1), now
         elif tick.batch == 1:
@@ -142,7 +143,7 @@ class Stopwatch:
         is_enough = taken >= self._enough and (self._count > 3 or (self._count > 1 and taken >= 3 * self._enough))
         if not self._is_known and is_enough and (tempo := self.tempo()) is not None:
             self._is_known = True
-            self._told(tempo, tick.epochs - self._heads)
+            self._told(tempo, self.epochs)
 
     def ask(self) -> None:
         """A batch of images was looked at, by a training without batches that computes features."""
@@ -301,7 +302,10 @@ class TimeShares:
         share = self._stored(run, place)
         if share is not None:
             took = round(time.monotonic() - watch.begun - watch.looking, 2)
-            self._store(run, place, replace(share, tempo=watch.tempo() or share.tempo, took=took))
+            tempo = watch.tempo() or share.tempo
+            # A fold that was over before its pace was known had all epochs, and so have the others.
+            epochs = watch.epochs or None if share.epochs is None and tempo is not None else share.epochs
+            self._store(run, place, replace(share, epochs=epochs, tempo=tempo, took=took))
 
     def is_left_out(self, run: Run, place: int) -> bool:
         """Whether a fold was left out."""

@@ -194,6 +194,18 @@ def test_a_limit_that_is_over_at_once_is_said(
     assert "61 s of 60 s have passed: a fold learns from its first batches alone" in caplog.text
 
 
+def test_a_fold_that_is_over_before_its_pace_is_known_had_all_epochs(now: Clock, tmp_path: Path) -> None:
+    run, limit = run_of(tmp_path), shares(3600.0, tmp_path)
+    watch = limit.stopwatch(run, 0, limit.of(run, 0), tmp_path / "state")
+    for epoch in range(20):
+        for batch in range(1, 26):
+            now.now += 0.01
+            watch.tick(tick(epoch, batch))
+    assert limit.of(run, 0).epochs is None
+    limit.learned(run, 0, watch)
+    assert [limit.of(run, place).epochs for place in range(5)] == [20] * 5
+
+
 def test_a_model_of_all_has_time_by_its_images(now: Clock, tmp_path: Path) -> None:
     run, limit = run_of(tmp_path), with_refit(300.0, tmp_path)
     assert decide(limit, run, now, tmp_path)

@@ -85,10 +85,12 @@ def build_network(
     if heads_of(task) and not isinstance(network, Classifier):
         fix = "use a network of timm, or a function of your own"
         raise ConfigError(problem("arch", "has no heads with activations", got=arch.target, fix=fix))
-    if isinstance(network, Classifier) and (exact := exact_heads.of(recipe)) is not None:
-        layer = network.heads[TARGET]
-        assert isinstance(layer, nn.Linear)
-        network.mirrored, network.heads[TARGET] = exact.is_mirrored, exact.layer(task.kind, layer)
+    if isinstance(network, Classifier):
+        exact = exact_heads.of(recipe)
+        if exact is not None:
+            layer = network.heads[TARGET]
+            assert isinstance(layer, nn.Linear)
+            network.mirrored, network.heads[TARGET] = exact.is_mirrored, exact.layer(task.kind, layer)
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:

@@ -60,7 +60,7 @@ def test_help_names_every_mode_and_group(capsys: pytest.CaptureFixture[str]) -> 
             "metrics.monitor: no metric of classification tasks, got 'val/acuracy'",
         ),
         (["train", "mode.folds=[0,9]"], "mode.folds: there is no such fold, got 9; the folds are 0, 1, 2, 3, 4"),
-        (["train", "split=holdout"], "mode.nested: the split has 1 validation part"),
+        (["train", "split=holdout", "mode.nested=true"], "mode.nested: the split has 1 validation part"),
         (["train", "arch.weights=nope.pt"], "arch.weights: there is no such file"),
         (["train", "arch.pretrained=lite9"], "arch.pretrained: unknown local extra"),
         (["train", "--cfg"], "--cfg: needs a value; write --cfg job"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import re
@@ -381,7 +382,8 @@ def _from_extra(extra: str, name: str, options: dict[str, Any]) -> Any:
     found = sorted(Path(spec.origin).parent.rglob(pattern))
     if not found:
         raise DataError(problem("arch.pretrained", f"the package {module} holds no {pattern}", fix="install it again"))
-    stored = weight_files.read(found[0])
+    stat = found[0].stat()
+    stored = _tensors_of(found[0], stat.st_size, stat.st_mtime_ns)
     whole = timm_library.create_model(name, pretrained=False)
     own = whole.state_dict()
     if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in stored.values()]:
@@ -398,6 +400,12 @@ def _from_extra(extra: str, name: str, options: dict[str, Any]) -> Any:
     if match.missing or match.misshapen:
         raise DataError(problem("arch.pretrained", f"{extra}: {match.sentence()}", fix="use arch.weights"))
     return backbone
+
+
+@functools.lru_cache(maxsize=1)
+def _tensors_of(path: Path, size: int, changed: int) -> dict[str, Tensor]:
+    """The tensors of a file of that size and age, which all folds of a process begin with; they are only copied from."""
+    return weight_files.read(path)
 
 
 def statistics(settings: Mapping[str, Any], channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:

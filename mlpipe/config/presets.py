@@ -15,6 +15,8 @@ from mlpipe.config.overrides import option_of
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, problem
 
+# Keys that hold for every recipe, whatever it chooses.
+_OF_ALL = ("loss.class_weights",)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
 _TIME = re.compile(rf"(\d+(?:\.\d+)?)({_UNIT})(?![a-z])")
@@ -48,7 +50,8 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
             if (more := _of_pretrained(preset, name, given)) and _learns_on(tree):
                 own = {**preset["recipes"], name: [*preset["recipes"][name], *more]}
                 tree = compose(config.mode, recipe_overrides({**preset, "recipes": own}, name, given), facts).tree
-            trees[name] = tree
+            trees[name] = _ended_once(tree)
+            found += _unmixed(tree)
         except ConfigError as error:
             found += error.problems
     if found:
@@ -57,6 +60,21 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
     of_post += [str(text) for text in preset.get("post") or ()]
     trees["post"] = compose("post", of_post, facts).tree
     return adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
+
+
+def _unmixed(tree: Mapping[str, Any]) -> list[str]:
+    """A sentence where a recipe leaves nothing to choose and mix by."""
+    parts = tree["mode"]["subroutines"]
+    if {"train", "predict"} <= set(parts):
+        return []
+    fix = "use [train,predict], or preset=none"
+    return [problem("mode.subroutines", "a preset trains recipes and mixes what they predict", got=parts, fix=fix)]
+
+
+def _ended_once(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a recipe that reports nothing itself: the preset's end is that of all recipes."""
+    mode = tree["mode"]
+    return {**tree, "mode": {**mode, "subroutines": [one for one in mode["subroutines"] if one != "post"]}}
 
 
 def _of_pretrained(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
@@ -86,7 +104,7 @@ def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str])
     """The overrides of one recipe: what is common to a preset, then the command line, then what makes this recipe.
 
     The command line's choices and keys of a group whose option the recipe chooses, such as its optimizer, are meant for
-    the other recipes.
+    the other recipes; weights of classes are for all.
 
     Args:
         preset: The preset's section.
@@ -97,7 +115,8 @@ def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str])
     own = [str(text) for text in preset["recipes"][name]]
     keys = {option_of(text) for text in own}
     common = [str(text) for text in preset["common"] if option_of(text) not in said]
-    others = [text for text in given if option_of(text) not in keys and option_of(text).split(".")[0] not in keys]
+    chosen = [key for key in map(option_of, given) if key in keys or key.split(".")[0] in keys]
+    others = [text for text in given if (key := option_of(text)) not in chosen or key in _OF_ALL]
     return [*common, *others, *own]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlpipe.config import near_values, objectives, signatures
 from mlpipe.errors import did_you_mean, listing, problem
-from mlpipe.names import name_of
+from mlpipe.names import current, name_of
 
 SUBROUTINES: dict[str, tuple[str, ...]] = {
     "train": ("train", "predict", "test", "post"),
@@ -37,9 +37,9 @@ REUSED_BY = {
     "predictions": ("post",),
     "blueprint": ("train", "tl"),
 }
+# What builds this in an optimizer's place makes the head of features at once, `mlpipe.learn.exact_heads`.
+EXACT = "ExactHead"
 # Some file systems take names of 143 bytes at most.
-# Optimizers that make the head of features at once.
-EXACT = ("linear", "nearest")
 MOST_LETTERS = 100
 SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
@@ -192,7 +192,7 @@ def _tunes(tree: Mapping[str, Any]) -> bool:
 
 def is_exact(tree: Mapping[str, Any]) -> bool:
     """Whether a recipe's head is made of features at once (`optimizer=linear`, `nearest`), and has no epochs."""
-    return _name(tree["optimizer"]) in EXACT
+    return EXACT in signatures.gives(current(str(tree["optimizer"].get("_target_", ""))))
 
 
 def _slicing(tree: Mapping[str, Any]) -> list[str]:
@@ -214,7 +214,7 @@ def _slicing(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _exact_head(tree: Mapping[str, Any]) -> list[str]:
-    """optimizer=linear and nearest make one kind of head, of features that are the same in every epoch."""
+    """Heads that are made at once are of one kind, of features that are the same in every epoch."""
     if not is_exact(tree):
         return []
     found, key = [], f"optimizer={_name(tree['optimizer'])}"

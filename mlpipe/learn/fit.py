@@ -22,10 +22,9 @@ from mlpipe.errors import TrainingError, listing
 from mlpipe.learn import (
     checkpoints,
     compile,
-    linear_head,
+    exact_heads,
     monitoring,
     multitask,
-    nearest_head,
     recording,
     recovery,
     stages,
@@ -290,7 +289,7 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
 def _learn(training: _Training, stage: _Stage) -> None:
     """Train one stage to its end."""
     job, module = training.job, stage.module
-    if linear_head.has_no_steps(stage.recipe):
+    if exact_heads.has_no_steps(stage.recipe):
         row = _without_steps(job, stage.recipe, module, training.watch)
         if job.recipe.stages:
             _as_epoch(training, stage, row)
@@ -309,7 +308,7 @@ def _validate(training: _Training, stage: _Stage) -> None:
     job, keeper = training.job, training.keeper
     # The network has the last epoch's weights, the record is to have the best one's: scores must be those of what is
     # stored.
-    if job.files.store_best and not linear_head.has_no_steps(job.recipe):
+    if job.files.store_best and not exact_heads.has_no_steps(job.recipe):
         if keeper.best_epoch is None:
             raise TrainingError(f"{job.title}: no epoch was finished, so that there are no weights to keep")
         training.watch.log(f"{job.title}: best epoch {keeper.best_epoch + 1}, score {keeper.best_score:.4f}")
@@ -375,10 +374,10 @@ def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, 
 
 def _without_steps(job: FoldJob, recipe: Recipe, module: FoldModule, watch: Watch) -> dict[str, float]:
     """In place of a training put the exact head in, or leave the network as it is; the only row of its history."""
-    if not linear_head.applies(recipe):
+    head = exact_heads.of(recipe)
+    if head is None:
         return {"epoch": 0.0, "lr": 0.0}
-    makes = nearest_head.learn if recipe.optimizer.name == "nearest" else linear_head.learn
-    loss = makes(recipe, module.network, job.task, job.view.train, job.pack, TARGET, watch.stop_if_asked)
+    loss = head.learn(recipe, module.network, job.task, job.view.train, job.pack, TARGET, watch.stop_if_asked)
     return {"epoch": 0.0, "inner/loss": loss, "lr": 0.0}
 
 

@@ -18,15 +18,13 @@ from torch import nn
 
 from mlpipe import kinds
 from mlpipe.arch.classifier import Classifier
-from mlpipe.config.rules import EXACT
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import features, logistic
+from mlpipe.learn import exact_heads, logistic
+from mlpipe.learn.exact_heads import ExactHead
 from mlpipe.learn.logistic import End, Features
-from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
 
 Floats = npt.NDArray[np.float64]
@@ -58,85 +56,56 @@ class Fitted:
     loss: list[float]
 
 
-def applies(recipe: Recipe) -> bool:
-    """Whether a recipe's head is made of features at once, in no steps."""
-    return recipe.optimizer.name in EXACT
+@dataclass(frozen=True)
+class LinearHead(ExactHead):
+    """How a head is fitted.
 
-
-def has_no_steps(recipe: Recipe) -> bool:
-    """Whether a recipe takes no steps of an optimizer: its head is fitted exactly, or nothing is learned."""
-    return applies(recipe) or recipe.optimizer.is_none
-
-
-def learn(
-    recipe: Recipe,
-    network: nn.Module,
-    task: Task,
-    rows: Rows,
-    pack: Pack,
-    target: str,
-    should_stop: Callable[[], None] = lambda: None,
-) -> float:
-    """Fit a network's head on the features of some rows, and put it in.
-
-    Args:
-        recipe: How to learn; its optimizer is `linear`.
-        network: A classifier whose backbone is frozen.
-        task: The task.
-        rows: The training rows.
-        pack: The cached images.
-        target: The head's name.
-        should_stop: Called while features are computed; raises to stop.
-
-    Returns:
-        The mean loss over the inner folds; NaN where there are none.
-
-    Raises:
-        ConfigError: When the backbone is not a frozen one of timm.
+    Attributes:
+        strengths: How many strengths of the penalty are tried, from 10^-4 to 10 in even steps of the logarithm.
+        inner_folds: Folds of the training images that choose among them.
+        max_iter: The most iterations of one fit.
+        flips: Whether it learns from mirror images too.
     """
-    head: LinearHead = recipe.optimizer.build([])
-    values = np.asarray(training_features(recipe, network, pack, rows, should_stop), np.float64)
-    assert isinstance(network, Classifier)
-    layer = network.heads[target]
-    assert isinstance(layer, nn.Linear)
-    balanced = recipe.loss.params.get("class_weights") == "balanced"
-    together = units(task, rows)
-    weights = None if task.samples.weights is None else task.samples.weights[rows]
-    with threadpool_limits(limits=recipe.threads):
-        found = solve(
-            head,
-            values,
-            task.samples.targets[rows],
-            task.kind,
-            len(task.classes),
-            together,
-            weights,
-            balanced,
-            recipe.seed,
-        )
-    weight, bias = found.weight, found.bias
-    if len(layer.weight) == 1 and len(weight) == 2:
-        # A single unit is what the second class has more than the first.
-        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(weight))
-        layer.bias.copy_(torch.from_numpy(bias))
-    return float(np.mean(found.loss))
 
+    strengths: int
+    inner_folds: int
+    max_iter: int
+    flips: bool = False
 
-def training_features(
-    recipe: Recipe, network: nn.Module, pack: Pack, rows: Rows, should_stop: Callable[[], None]
-) -> npt.NDArray[np.float32]:
-    """The features that a head is made of, shape (rows, views, features); arguments as of `learn`.
+    @property
+    def is_mirrored(self) -> bool:
+        """As `flips` says."""
+        return self.flips
 
-    Raises:
-        ConfigError: When the backbone is not a frozen one of timm.
-    """
-    if not isinstance(network, Classifier) or not features.applies(recipe, network):
-        fix = "add arch.freeze=true augmentations=none"
-        wrong = "makes the head of a frozen timm network"
-        raise ConfigError(problem(f"optimizer={recipe.optimizer.name}", wrong, fix=fix))
-    return features.view_features(network, pack, rows, should_stop)
+    def learn(
+        self,
+        recipe: Recipe,
+        network: nn.Module,
+        task: Task,
+        rows: Rows,
+        pack: Pack,
+        target: str,
+        should_stop: Callable[[], None] = lambda: None,
+    ) -> float:
+        """Fit a network's head on the features of some rows, and put it in; see `ExactHead.learn`."""
+        values = np.asarray(exact_heads.training_features(recipe, network, pack, rows, should_stop), np.float64)
+        assert isinstance(network, Classifier)
+        layer = network.heads[target]
+        assert isinstance(layer, nn.Linear)
+        balanced = recipe.loss.params.get("class_weights") == "balanced"
+        together = units(task, rows)
+        weights = None if task.samples.weights is None else task.samples.weights[rows]
+        targets, outputs = task.samples.targets[rows], len(task.classes)
+        with threadpool_limits(limits=recipe.threads):
+            found = solve(self, values, targets, task.kind, outputs, together, weights, balanced, recipe.seed)
+        weight, bias = found.weight, found.bias
+        if len(layer.weight) == 1 and len(weight) == 2:
+            # A single unit is what the second class has more than the first.
+            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(weight))
+            layer.bias.copy_(torch.from_numpy(bias))
+        return float(np.mean(found.loss))
 
 
 def solve(

@@ -7,6 +7,7 @@ more vote, as strong as the nearest image's, is divided as the training images' 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.learn import linear_head
-from mlpipe.learn.optimizers.linear import NearestHead
+from mlpipe.learn import exact_heads, linear_head
+from mlpipe.learn.exact_heads import ExactHead
 from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
 
 # Numbers of neighbours that inner folds choose among.
@@ -86,46 +87,48 @@ class Neighbours(nn.Module):
         return _outputs(mean, self._facts)
 
 
-def learn(
-    recipe: Recipe,
-    network: nn.Module,
-    task: Task,
-    rows: Rows,
-    pack: Pack,
-    target: str,
-    should_stop: Callable[[], None] = lambda: None,
-) -> float:
-    """Give a network's head its training images, and choose how many neighbours vote by inner folds.
+@dataclass(frozen=True)
+class NearestHead(ExactHead):
+    """How the nearest training images vote.
 
-    Args:
-        recipe: How to learn; its optimizer is `nearest`.
-        network: A classifier whose backbone is frozen.
-        task: The task.
-        rows: The training rows.
-        pack: The cached images.
-        target: The head's name.
-        should_stop: Called while features are computed; raises to stop.
-
-    Returns:
-        The mean loss over the inner folds; NaN where there are none.
-
-    Raises:
-        ConfigError: When the backbone is not a frozen one of timm.
+    Attributes:
+        neighbours: How many vote; None: inner folds choose.
+        temperature: Similarities are divided by it.
+        inner_folds: Folds of the training images that choose.
     """
-    how: NearestHead = recipe.optimizer.build([])
-    features = linear_head.training_features(recipe, network, pack, rows, should_stop)[:, 0]
-    assert isinstance(network, Classifier)
-    layer = network.heads[target]
-    assert isinstance(layer, Neighbours)
-    scale = [getattr(network, f"{target}_{name}", None) for name in ("mean", "std")]
-    goals, weights, share = _goals(recipe, task, rows, scale)
-    vectors = nn.functional.normalize(torch.from_numpy(features), dim=1)
-    count, loss = _chosen(recipe, how, task, rows, vectors, goals, weights)
-    device = layer.share.device
-    layer.rows, layer.targets, layer.weights = vectors.to(device), goals.to(device), weights.to(device)
-    layer.share, layer.count = share.to(device), torch.tensor(count, device=device)
-    layer.temperature = torch.tensor(how.temperature, device=device)
-    return loss
+
+    neighbours: int | None
+    temperature: float
+    inner_folds: int
+
+    def layer(self, kind: str, layer: nn.Linear) -> nn.Module:
+        """A head without training images yet."""
+        return Neighbours(kind, layer.out_features, layer.in_features)
+
+    def learn(
+        self,
+        recipe: Recipe,
+        network: nn.Module,
+        task: Task,
+        rows: Rows,
+        pack: Pack,
+        target: str,
+        should_stop: Callable[[], None] = lambda: None,
+    ) -> float:
+        """Give a network's head its training images, and choose how many vote by inner folds; see `ExactHead.learn`."""
+        features = exact_heads.training_features(recipe, network, pack, rows, should_stop)[:, 0]
+        assert isinstance(network, Classifier)
+        layer = network.heads[target]
+        assert isinstance(layer, Neighbours)
+        scale = [getattr(network, f"{target}_{name}", None) for name in ("mean", "std")]
+        goals, weights, share = _goals(recipe, task, rows, scale)
+        vectors = nn.functional.normalize(torch.from_numpy(features), dim=1)
+        count, loss = _chosen(recipe, self, task, rows, vectors, goals, weights)
+        device = layer.share.device
+        layer.rows, layer.targets, layer.weights = vectors.to(device), goals.to(device), weights.to(device)
+        layer.share, layer.count = share.to(device), torch.tensor(count, device=device)
+        layer.temperature = torch.tensor(self.temperature, device=device)
+        return loss
 
 
 def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ from mlpipe import kinds
 from mlpipe.arch.classifier import Head
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import linear_head
+from mlpipe.learn import exact_heads
 from mlpipe.learn.kind import Loss, Scale
 
 
@@ -53,7 +53,7 @@ def refuse_parts(recipe: Recipe, what: str) -> None:
         raise ConfigError(problem("stages.list.head", f"is not for {what}", fix="use stages=freeze_then_finetune"))
     if any(stage.size is not None for stage in recipe.stages):
         raise ConfigError(problem("stages.list.size", f"resizes images and not their {what}", fix="leave it out"))
-    if linear_head.applies(recipe):
+    if exact_heads.applies(recipe):
         raise ConfigError(
             problem("optimizer", f"is not for {what}", got=recipe.optimizer.name, fix="use another, such as adamw")
         )

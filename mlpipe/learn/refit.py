@@ -11,7 +11,7 @@ from statistics import median_high
 from mlpipe.config import rules
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe, Stage
-from mlpipe.learn import linear_head, monitoring, stages
+from mlpipe.learn import exact_heads, monitoring, stages
 from mlpipe.learn.monitoring import Direction
 
 History = Sequence[Mapping[str, str]]
@@ -31,7 +31,7 @@ def epochs(recipe: Recipe, histories: Iterable[Path], *, keep_best: bool) -> tup
     Returns:
         Shape (stages,); empty for a recipe that takes no steps.
     """
-    if linear_head.has_no_steps(recipe):
+    if exact_heads.has_no_steps(recipe):
         return ()
     plan, watched = stages.of(recipe), (recipe.metrics.monitor, monitoring.monitor_direction(recipe))
     lasted = []

@@ -24,7 +24,7 @@ from mlpipe.data.sampling import Rows, with_negatives
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.learn import checkpoints, kind, linear_head, monitoring
+from mlpipe.learn import checkpoints, exact_heads, kind, monitoring
 from mlpipe.learn.build import smallest_batch
 from mlpipe.learn.build.loaders import batch_size, fold_data
 from mlpipe.learn.build.loss import build_loss
@@ -189,7 +189,7 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
         prepare(network, stage, at_first)
         changed = recipe_of(recipe, stage)
         build_loss(changed, task, rows)
-        if not linear_head.has_no_steps(changed):
+        if not exact_heads.has_no_steps(changed):
             build_optimizers(changed, 2, monitoring.monitor_direction(changed))(network)
             data = fold_data(changed, task, view, pack, 0)
             image = next(iter(data.rows_dataloader(rows[:1])))["images"].float()

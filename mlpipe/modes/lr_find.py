@@ -12,7 +12,7 @@ from mlpipe.data.splits import checks
 from mlpipe.errors import listing, problem
 from mlpipe.names import path_of
 from mlpipe.running import dimension_checks, tasks
-from mlpipe.running.folds.folds import Folds, tell_sizes
+from mlpipe.running.folds.folds import Folds, as_it_nests, tell_sizes
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs.journal import Run
@@ -70,6 +70,8 @@ class LrFindScheduler(Scheduler):
         self.decided(config)
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
+        config = as_it_nests(config, self._split)
+        self._nested = bool(config.tree["mode"]["nested"])
         raise_all(self._problems(config.recipe))
         self._folds = Folds(config, self.context, self._task, self._split, self._nested, decoding=config)
         return [

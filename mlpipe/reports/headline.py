@@ -125,7 +125,8 @@ def _sentence(
         return f"{who} is right on {percent(value, many)} of {where}{between}."
     ends = interval(low, high, many)
     between = f" (95 % interval {ends})" if ends else ""
-    return f"{who} reaches a {WORDS[name]} of {number(value, many)} on {where}{between}."
+    article = "an" if WORDS[name][0] in "aeiou" else "a"
+    return f"{who} reaches {article} {WORDS[name]} of {number(value, many)} on {where}{between}."
 
 
 def _left_out(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:

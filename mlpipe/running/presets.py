@@ -21,7 +21,7 @@ from mlpipe.data import kind as targets
 from mlpipe.data.splits import methods, variants
 from mlpipe.errors import ConfigError, DataError, Interrupted, counted, problem
 from mlpipe.names import path_of
-from mlpipe.running import image_times, leaderboard, stored_decisions, tasks
+from mlpipe.running import image_times, leaderboard, next_command, stored_decisions, tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Deadline, Follower, RunContext, Step, raise_all, require_writable
 from mlpipe.running.time_plan import Pace, PlannedAnew, Shape, clock, epochs_within, within_stages
@@ -530,11 +530,18 @@ class PresetScheduler(Scheduler):
             step.call(run)
 
     def _leaderboard(self, run: Run | None) -> None:
+        assert run is not None
         leaderboard.show(self.context, self._task.name)
         taken = time.monotonic() - self.context.started
         self.context.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {clock(self._limit)}"
         log.info(f"took {clock(taken)}{limit}")
+        config, project = self.run_config, self.context.project
+        if config.remove.parameters or all(one.run != run.name for one in records.load_all(project, self._task.name)):
+            return
+        command = next_command.of_new_images(config, project, self._task, self._task.kind, run)
+        self.context.facts["next"] = command
+        log.info(f"new images: {command}")
 
 
 def _whole(section: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:

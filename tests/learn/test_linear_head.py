@@ -21,8 +21,7 @@ from mlpipe.cli import main
 from mlpipe.learn import fit, linear_head, logistic
 from mlpipe.learn.build.network import build_network
 from mlpipe.learn.job import Watch
-from mlpipe.learn.linear_head import solve
-from mlpipe.learn.optimizers.linear import LinearHead
+from mlpipe.learn.linear_head import LinearHead, solve
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests.learn.conftest import job

@@ -61,6 +61,20 @@ def test_nested_folds_end_with_a_report_and_predict_new_images(
     assert len(table.read_text("utf-8").splitlines()) == 4
 
 
+def test_a_validation_folder_needs_one_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part, count in (("train", 8), ("val", 4)):
+        root = make_pictures(tmp_path / "pictures" / part, {"dark": count, "light": count}).parent
+    words = ["train", "task=folder", f"task.root={root}", "task.allow_overlap=true", *SMALL, "mode.subroutines=[train]"]
+    assert main([*words, "split=given", "mode.nested=true"]) == 2
+    assert main([*words, "split=given"]) == 0
+    assert "no fold is set aside for tests (mode.nested=false)" in capsys.readouterr().out
+    assert main([*words, "split=given", "mode.nested=false"]) == 0
+    first, second = records.load_all(Project(tmp_path / "results" / "default"))
+    assert first.recipe == second.recipe and (first.counts["train"], first.counts["val"]) == (16, 8)
+    # Who asks for a score of images that chose nothing is not given one of images that did.
+    assert main([*words, "split=given", "mode.strict_validation=true"]) == 2
+
+
 def test_each_recipe_has_its_own_end_and_post_mixes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_pictures(tmp_path / "pictures", {"dark": 12, "light": 12})
     words = ["task=folder", f"task.root={root}", "split.folds=2", "mode.nested=false", *SMALL]

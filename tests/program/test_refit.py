@@ -20,8 +20,7 @@ from mlpipe.data import sources
 from mlpipe.errors import Interrupted
 from mlpipe.learn.callbacks import keeper
 from mlpipe.learn.callbacks.guard import Guard
-from mlpipe.learn.linear_head import solve
-from mlpipe.learn.optimizers.linear import LinearHead
+from mlpipe.learn.linear_head import LinearHead, solve
 from mlpipe.predicting.model import Model
 from mlpipe.reports import tables
 from mlpipe.reports.facts import gather

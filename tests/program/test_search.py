@@ -99,6 +99,17 @@ def test_the_same_command_goes_on_to_the_total(measured: Any, tmp_path: Path) ->
     assert len({trial["optimizer.lr"] for trial in once}) == 5
 
 
+def test_no_trial_is_refitted(measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SEARCH, "mode.refit=true", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "train fold 1" in shown and "train refit" not in shown
+    measured(lr)
+    assert main(["train", *SEARCH, "mode.refit=true", "hpo.trials=1"]) == 0
+    assert "mml train use_best_params=s mode.refit=true ..." in capsys.readouterr().out
+    assert main(["train", *SMALL, "use_best_params=s", "mode.refit=true", "--dry-run"]) == 0
+    assert "train refit" in capsys.readouterr().out
+
+
 def test_another_configuration_is_not_mixed_in(
     measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,10 +87,7 @@ def test_unreadable_images_that_were_allowed_once(images: Path, capsys: pytest.C
     assert (told.out + told.err).count("broken.png") == 1
     name = next(Path("data").glob("pets-*")).name
     assert f"{name}: train 12, validation 12, test 0" in told.out
-    assert (
-        "the 4 images of its val part are pooled with those of train; split=given mode.nested=false validates"
-        in told.out
-    )
+    assert "the 4 images of its val part are pooled with those of train; split=given validates" in told.out
     after = "next: mml predict, then mml post, for calibration, intervals and the report"
     assert after in told.out.splitlines()
     assert main(["train", "mode.subroutines=[train]", f"task={name}", *words]) == 0

@@ -85,6 +85,30 @@ def test_stages_and_batches_where_not_one_epoch_fits(
     assert [record.epochs for record in records.load_all(project(tmp_path))] == [2, 2]
 
 
+def test_a_model_of_all_has_twice_the_time_of_a_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_pace(monkeypatch, 10.0, 95.0)
+    monkeypatch.setattr(TimeShares, "_worthwhile", lambda self, *given: self._folds + 1)
+    assert main([*TRAIN, *FOLDS, "time_limit=5m", "mode.refit=true"]) == 0
+    # Epochs of 10, 10 and 20 s: two of each.
+    found = records.load_all(project(tmp_path))
+    assert [(record.fold, record.epochs) for record in found[:2]] == [(0, 2), (1, 2)]
+    assert found[2].refit == [record.id for record in found[:2]] and 1 <= found[2].epochs <= 2
+    stored = project(tmp_path).run_dir(found[0].run) / "time_limit"
+    seconds = [json.loads((stored / f"{place}.json").read_text())["seconds"] for place in range(3)]
+    assert seconds == pytest.approx([94 / 4, 94.5 / 3, 94.5], abs=2.0)
+
+
+def test_a_head_before_the_first_epoch_is_planned_beside_the_epochs(tmp_path: Path) -> None:
+    words = [*TRAIN, *FOLDS, "trainer.max_epochs=2", "stages=linear_then_finetune", "augmentations=none"]
+    assert main([*words, "time_limit=3h"]) == 0
+    found = records.load_all(project(tmp_path))
+    assert [record.epochs for record in found] == [3, 3]
+    stored = project(tmp_path).run_dir(found[0].run) / "time_limit"
+    for place in range(2):
+        share = json.loads((stored / f"{place}.json").read_text())
+        assert share["epochs"] == 2 and share["tempo"]["learn"] > 0
+
+
 def test_a_fold_without_time_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,11 +6,12 @@ import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.errors import Interrupted
+from mlpipe.errors import ConfigError, Interrupted
 from mlpipe.running import launch, presets
 from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.image_times import ImageTimes
@@ -59,6 +60,36 @@ def test_the_end_of_a_time_stops_and_is_nobodys_wish() -> None:
 
 def test_how_slow_a_machine_is() -> None:
     assert presets.slowness() >= 1.0
+
+
+def trees_of(*words: str) -> dict[str, dict[str, Any]]:
+    trees: dict[str, dict[str, Any]] = launch.prepare(
+        launch.Command("train", [*TRAIN[1:], "preset=best", *words])
+    ).run_config.tree["preset"]["trees"]
+    return trees
+
+
+def test_keys_that_an_exact_head_has_no_use_for_are_the_networks() -> None:
+    words = ["stages=freeze_then_finetune", "tune=lr_find", "loss=focal", "loss.class_weights=balanced"]
+    trees = trees_of(*words, "mode.subroutines=[train,predict,post]")
+    for name in ("probe", "larger", "mirrored", "nearest"):
+        tree = trees[name]
+        assert not tree["stages"]["list"] and tree["loss"]["_target_"].endswith(".auto")
+        assert tree["tune"]["_target_"].endswith(".none")
+    assert len(trees["tuned"]["stages"]["list"]) == 2 and trees["tuned"]["tune"]["_target_"].endswith("lr_find")
+    assert trees["strong"]["loss"]["_target_"].endswith(".focal")
+    recipes = [tree for name, tree in trees.items() if name != "post"]
+    assert all(tree["loss"]["class_weights"] == "balanced" for tree in recipes)
+    # Calibrated and reported once, of all recipes together.
+    assert all(tree["mode"]["subroutines"] == ["train", "predict"] for tree in recipes)
+
+
+@pytest.mark.parametrize("parts", ["[train]", "[predict]"])
+def test_a_preset_mixes_what_its_recipes_predict(parts: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"mode.subroutines: a preset trains recipes and mixes what they predict, got"
+    ):
+        trees_of(f"mode.subroutines={parts}")
 
 
 @pytest.mark.parametrize(("left", "scale", "side"), [(100, 1.0, 128), (14, 0.75, 96), (10, 0.5, 64), (0, 0.5, 64)])
@@ -179,6 +210,7 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "plan: probe, larger, mirrored, tuned, 2 folds each" in told
         and "larger: a head on frozen features at 32 x 32" in told
     )
+    assert told.splitlines()[-1] == "new images: mml predict mode.source=FOLDER mode.ensemble=latest"
     project = Project(tmp_path / "results" / "default")
     found = records.load_all(project, "digits")
     probe, larger, mirrored, tuned = found[:3], found[3:6], found[6:9], found[9:]

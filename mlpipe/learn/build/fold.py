@@ -23,7 +23,7 @@ from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
-from mlpipe.learn import checkpoints, features, linear_head, monitoring, multitask, stages
+from mlpipe.learn import checkpoints, exact_heads, features, monitoring, multitask, stages
 from mlpipe.learn.build.loaders import device_steps, fold_data
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.network import scale_of, started_network, weights_report
@@ -123,7 +123,7 @@ def bounded(recipe: Recipe, data: FoldData | JointData) -> Recipe:
         recipe: The recipe with what the stage changes.
         data: The stage's loaders.
     """
-    if most_steps(recipe) is None or linear_head.has_no_steps(recipe):
+    if most_steps(recipe) is None or exact_heads.has_no_steps(recipe):
         return recipe
     epochs = epochs_of(recipe, steps_per_epoch(recipe, len(data.train_dataloader())))
     return replace(recipe, trainer={**recipe.trainer, "max_epochs": math.ceil(epochs)})

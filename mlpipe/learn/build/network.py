@@ -24,13 +24,12 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import kind, slicing
+from mlpipe.learn import exact_heads, kind, slicing
 from mlpipe.learn.build.loaders import fold_data
 from mlpipe.learn.build.loss import heads_of
 from mlpipe.learn.kind import Scale
 from mlpipe.learn.losses import equations
 from mlpipe.learn.module import TARGET
-from mlpipe.learn.nearest_head import Neighbours
 
 
 def build_network(
@@ -87,11 +86,11 @@ def build_network(
         fix = "use a network of timm, or a function of your own"
         raise ConfigError(problem("arch", "has no heads with activations", got=arch.target, fix=fix))
     if isinstance(network, Classifier):
-        network.mirrored = bool(recipe.optimizer.params.get("flips"))
-        if recipe.optimizer.name == "nearest":
+        exact = exact_heads.of(recipe)
+        if exact is not None:
             layer = network.heads[TARGET]
             assert isinstance(layer, nn.Linear)
-            network.heads[TARGET] = Neighbours(task.kind, layer.out_features, layer.in_features)
+            network.mirrored, network.heads[TARGET] = exact.is_mirrored, exact.layer(task.kind, layer)
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:

@@ -14,7 +14,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, first_line, problem
-from mlpipe.learn import kind, linear_head
+from mlpipe.learn import exact_heads, kind
 from mlpipe.learn.build import smallest_batch
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, device_steps, fold_data
@@ -58,14 +58,14 @@ def try_recipe(
     recipe.tune.build()
     loss = build_loss(recipe, task, rows)
     own_metrics.measures(recipe.metrics, predicted, len(task.classes))
-    if not linear_head.has_no_steps(recipe):
+    if not exact_heads.has_no_steps(recipe):
         build_optimizers(recipe, 2, "min")(network)
     data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
     batch = next(iter(data.train_dataloader()))
     if kinds.of(predicted).is_dense or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
         kind.of(predicted).check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
-    if not recipe.stages and not linear_head.has_no_steps(recipe):
+    if not recipe.stages and not exact_heads.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
         smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), recipe.arch.title)
     if steps := device_steps(recipe, pack.peak):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import DiskFull, counted, problem
-from mlpipe.learn import linear_head, stages
+from mlpipe.learn import exact_heads, stages
 from mlpipe.learn.job import FoldJob
 from mlpipe.learn.optimizers.parameter_groups import parameter_groups
 
@@ -53,7 +53,7 @@ def of(job: FoldJob, network: nn.Module) -> SpaceNeeded:
     kept = sum(stage.keep for stage in plan)
     weights = size * (1 + kept) if job.files.store_parameters else 0
     # The last epoch of a stage saves nothing.
-    saves = not linear_head.applies(recipe) and any(stage.epochs > 1 for stage in plan)
+    saves = not exact_heads.applies(recipe) and any(stage.epochs > 1 for stage in plan)
     state = size * (1 + job.files.store_best + kept) + int(learned * _share(recipe)) if saves else 0
     record = weights * job.files.folds_left
     return SpaceNeeded(weights, state, record + state, record + _STATES * state)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from mlpipe.learn.linear_head import LinearHead
+from mlpipe.learn.nearest_head import NearestHead
 from mlpipe.learn.optimizers.parameter_groups import Groups
 
 
@@ -20,23 +22,6 @@ def none(groups: Groups) -> NoSteps:
         groups: Parameter groups (not used).
     """
     return NoSteps()
-
-
-@dataclass(frozen=True)
-class LinearHead:
-    """How a head is fitted.
-
-    Attributes:
-        strengths: How many strengths of the penalty are tried, from 10^-4 to 10 in even steps of the logarithm.
-        inner_folds: Folds of the training images that choose among them.
-        max_iter: The most iterations of one fit.
-        flips: Whether it learns from mirror images too.
-    """
-
-    strengths: int
-    inner_folds: int
-    max_iter: int
-    flips: bool = False
 
 
 def linear(
@@ -60,21 +45,6 @@ def linear(
         flips: Learn from mirror images too, and predict the mean of both views.
     """
     return LinearHead(strengths, inner_folds, max_iter, flips)
-
-
-@dataclass(frozen=True)
-class NearestHead:
-    """How the nearest training images vote.
-
-    Attributes:
-        neighbours: How many vote; None: inner folds choose.
-        temperature: Similarities are divided by it.
-        inner_folds: Folds of the training images that choose.
-    """
-
-    neighbours: int | None
-    temperature: float
-    inner_folds: int
 
 
 def nearest(

@@ -24,7 +24,7 @@ from mlpipe.running.artifacts import Artifact
 from mlpipe.running.folds import co_tasks, fold_predictions, output_records, time_shares
 from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.fold_training import FoldTraining, Storage
-from mlpipe.running.folds.folds import Folds, unknown_folds
+from mlpipe.running.folds.folds import Folds, as_it_nests, unknown_folds
 from mlpipe.running.folds.time_shares import Rows, TimeShares
 from mlpipe.running.processes import fold_processes
 from mlpipe.running.steps import RunContext, Step, raise_all
@@ -139,6 +139,8 @@ def training(
     beside = co_tasks.chosen(config, task, request.joint)
     config = co_tasks.with_channels(tasks.as_decided(config, task), [task, *beside])
     split = tasks.split_of(config, task)
+    config = as_it_nests(config, split)
+    request = replace(request, nested=bool(config.tree["mode"]["nested"]))
     raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
     if outputs.names(task.source):
         # Each output's head has records of its own, which its task is post-processed by.
@@ -226,7 +228,16 @@ def _time_shares(folds: Folds, chosen: Sequence[int], request: Request, after: f
         return Rows(len(view.train), len(view.val), predicted)
 
     at_once = fold_processes.at_once(config.sys.fold_workers, config.recipe.threads, len(chosen))
-    return TimeShares(max(1.0, limit - after), folds.context, rows, len(places), at_once, len(folds.task.samples))
+    return TimeShares(
+        max(1.0, limit - after),
+        folds.context,
+        rows,
+        len(chosen),
+        at_once,
+        len(folds.task.samples),
+        refits=request.refit,
+        heads=time_shares.heads(config.recipe),
+    )
 
 
 def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list[Task]:

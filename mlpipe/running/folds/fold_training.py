@@ -180,8 +180,12 @@ class FoldTraining:
             stopwatch.tick(tick)
             watch.report(tick)
 
+        def should_stop() -> bool:
+            stopwatch.ask()
+            return watch.should_stop()
+
         try:
-            record = fit.fit(_within(job, share), replace(watch, report=report))
+            record = fit.fit(_within(job, share), replace(watch, report=report, should_stop=should_stop))
         except PlannedAnew:
             shutil.rmtree(job.files.logs, ignore_errors=True)
             return self._timed(job, watch, run, self.time.of(run, place))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from mlpipe.config.assemble import assemble
 from mlpipe.config.environment import cores
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
@@ -104,6 +105,23 @@ def tell_sizes(context: RunContext, task: Task, split: Split, views: Sequence[Vi
         log.info(f"note on {task.name}: {sentence}")
 
 
+def as_it_nests(config: RunConfig, split: Split) -> RunConfig:
+    """The configuration with `mode.nested=false` where the split has no folds to set aside and nobody asked for that.
+
+    Args:
+        config: The checked configuration; one that was stored with a run stays as it is.
+        split: The split of its task.
+    """
+    mode, given = config.tree["mode"], config.given
+    if not mode.get("nested") or split.can_nest or given is None or "mode.nested" in given:
+        return config
+    if mode.get("strict_validation"):
+        # A score of images that chose nothing was asked for.
+        return config
+    log.info("one part validates, so that no fold is set aside for tests (mode.nested=false)")
+    return replace(assemble({**config.tree, "mode": {**mode, "nested": False}}), given=given)
+
+
 def split_notes(task: Task, split: Split) -> list[str]:
     """Notes on a split for a person: a validation part that is pooled with training, groups in several folds."""
     torn = checks.torn_groups(task.samples, split)
@@ -111,7 +129,7 @@ def split_notes(task: Task, split: Split) -> list[str]:
     if split.is_given or not own:
         return torn
     pooled = counted(own, "image of its val part is", "images of its val part are")
-    return [*torn, f"the {pooled} pooled with those of train; split=given mode.nested=false validates on them alone"]
+    return [*torn, f"the {pooled} pooled with those of train; split=given validates on them alone"]
 
 
 def _sizes(views: Sequence[View]) -> str:

@@ -6,11 +6,14 @@ so that the schedule of the learning rate ends where the training does. What was
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 import math
 import shutil
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mlpipe import files
 from mlpipe.config import presets
 from mlpipe.config.schema import Recipe, RunConfig
-from mlpipe.errors import counted
+from mlpipe.errors import counted, listing
 from mlpipe.running.steps import RunContext
 from mlpipe.running.time_plan import PlannedAnew, clock
 from mlpipe.runs.journal import Run
@@ -81,6 +84,16 @@ class Tempo:
         """Seconds of a fold's predictions; 0 where none are asked for."""
         return _PREDICTION + rows.predicted * self.image if rows.predicted else 0.0
 
+    def of(self, own: Rows, others: Rows) -> Tempo:
+        """The tempo of a training of other images.
+
+        Args:
+            own: The images that it was measured with.
+            others: Those of the training.
+        """
+        part = others.train / max(1, own.train)
+        return replace(self, learn=self.learn * part, batches=max(1, round(self.batches * part)))
+
     def fitting(self, seconds: float, rows: Rows, most: int) -> tuple[int, int]:
         """How many epochs fit into a fold's time for training, and where not even one does, how many batches of one.
 
@@ -103,23 +116,26 @@ class Stopwatch:
         enough: Seconds of batches after which that is known.
         rows: The fold's images.
         told: Is given the pace and the epochs that the recipe asks for; what it raises ends the training.
+        heads: Epochs before the first one with batches: heads that are fitted exactly.
 
     Attributes:
         begun: When the fold began, on the clock of `time.monotonic`.
+        epochs: The epochs that the recipe asks for; 0: no batch was seen.
     """
 
-    def __init__(self, enough: float, rows: Rows, told: Callable[[Tempo, int], None]) -> None:
-        self._enough, self._rows, self._told = enough, rows, told
-        self.begun = time.monotonic()
+    def __init__(self, enough: float, rows: Rows, told: Callable[[Tempo, int], None], heads: int = 0) -> None:
+        self._enough, self._rows, self._told, self._heads = enough, rows, told, heads
+        self.begun, self.epochs = time.monotonic(), 0
         self._first = self._last = 0.0
         self._gaps: list[float] = []
         self._count, self._batches, self._is_whole, self._is_known = 0, 1, True, False
+        self._asked: list[float] = []
 
     def tick(self, tick: Tick) -> None:
         """A batch is done; a fold that goes on from a saved state tells nothing new."""
-        now = time.monotonic()
+        now, self.epochs = time.monotonic(), tick.epochs - self._heads
         if not self._count:
-            self._is_whole, self._first = (tick.epoch, tick.batch) == (0, 1), now
+            self._is_whole, self._first = (tick.epoch, tick.batch) == (self._heads, 1), now
         elif tick.batch == 1:
             self._gaps.append(now - self._last)
         self._count, self._last, self._batches = self._count + 1, now, tick.batches
@@ -127,7 +143,16 @@ class Stopwatch:
         is_enough = taken >= self._enough and (self._count > 3 or (self._count > 1 and taken >= 3 * self._enough))
         if not self._is_known and is_enough and (tempo := self.tempo()) is not None:
             self._is_known = True
-            self._told(tempo, tick.epochs)
+            self._told(tempo, self.epochs)
+
+    def ask(self) -> None:
+        """A batch of images was looked at, by a training without batches that computes features."""
+        self._asked = [*self._asked[:1], time.monotonic()]
+
+    @property
+    def looking(self) -> float:
+        """Seconds in which features were computed, which later folds find."""
+        return 0.0 if self._count or not self._asked else self._asked[-1] - self._asked[0]
 
     def tempo(self) -> Tempo | None:
         """What the batches so far show; None where that is nothing."""
@@ -147,12 +172,14 @@ class Share:
     """A fold's part of the time, as it is stored with the run.
 
     Attributes:
-        epochs: Epochs of the fold; None: those of the recipe, as its pace is not known yet; 0: fewer than one.
+        epochs: Epochs of the fold, besides heads that are fitted exactly; None: those of the recipe, as its pace is not known
+            yet; 0: fewer than one.
         steps: Batches where not one epoch fits; 0 with no epoch: the fold is left out.
         seconds: Seconds from its begin after which it ends by itself.
         folds: How many folds are trained.
         tempo: What the epochs were decided by.
-        took: Seconds that the fold took in the end; 0: it has not ended.
+        took: Seconds that the fold took in the end, besides features that it computed for all; 0: it has not ended.
+        refits: Whether there is time for a model of all folds, where one is asked for.
     """
 
     epochs: int | None
@@ -161,6 +188,7 @@ class Share:
     folds: int
     tempo: Tempo | None = None
     took: float = 0.0
+    refits: bool = True
 
     @property
     def is_left_out(self) -> bool:
@@ -169,22 +197,36 @@ class Share:
 
 
 class TimeShares:
-    """Decides how long each fold learns.
+    """Decides how long each fold learns, and after them a model of all folds where one is asked for.
+
+    Each training has time by how many images it learns from. Where time is short the last folds are left out, and what would
+    predict new images is trained all the same.
 
     Args:
         limit: Seconds of the whole command.
         context: When the command began.
-        rows: Gives the images of the fold at a place in the order of those that are trained.
+        rows: Gives the images of the fold at a place in the order of those that are trained; the model of all is the last.
         folds: How many are.
         at_once: How many of them side by side.
         images: All images of the task.
+        refits: Whether a model of all folds follows.
+        heads: How many heads are fitted exactly before the first batch.
     """
 
     def __init__(
-        self, limit: float, context: RunContext, rows: Callable[[int], Rows], folds: int, at_once: int, images: int
+        self,
+        limit: float,
+        context: RunContext,
+        rows: Callable[[int], Rows],
+        folds: int,
+        at_once: int,
+        images: int,
+        *,
+        refits: bool = False,
+        heads: int = 0,
     ) -> None:
-        self._limit, self._context, self._rows, self._folds, self._at_once = limit, context, rows, folds, at_once
-        self._images = images
+        self._limit, self._context, self._folds, self._at_once = limit, context, folds, at_once
+        self._rows, self._images, self._refits, self._heads = functools.cache(rows), images, refits, heads
 
     def of(self, run: Run, place: int) -> Share:
         """The share of the fold at a place in the order of the folds; decided once, so that a continued run does the same."""
@@ -192,19 +234,39 @@ class TimeShares:
         if found is not None and found.epochs is not None:
             return found
         first = self._stored(run, 0) if place else None
-        if first is None or first.tempo is None:
-            if first is not None and first.took > self._left():
-                log.info(f"left out: {clock(max(0.0, self._left()))} are left, and a fold takes {clock(first.took)}")
-                return self._store(run, place, Share(0, 0, 0.0, self._folds))
-            if self._left() <= 0:
-                passed = clock(time.monotonic() - self._context.started)
-                fix = "give it more time, or decode images beforehand (mml pp)"
-                log.info(
-                    f"{passed} of {clock(self._limit)} have passed: a fold learns from its first batches alone; {fix}"
-                )
-            waiting = math.ceil((self._folds - place) / self._at_once)
-            return self._store(run, place, Share(None, 0, max(1.0, self._left() / waiting), self._folds))
-        return self._store(run, place, self._decided(place, first.tempo, first.epochs or 1, first.folds))
+        if first is not None and first.tempo is not None:
+            return self._store(run, place, self._decided(place, first.tempo, 0, first.epochs or 1, first))
+        left = self._left()
+        if place and (needed := self._needed(run, place)) > left:
+            log.info(f"left out: {clock(max(0.0, left))} are left, and {clock(needed)} are needed")
+            return self._store(run, place, Share(0, 0, 0.0, self._folds))
+        if left <= 0:
+            passed = clock(time.monotonic() - self._context.started)
+            fix = "give it more time, or decode images beforehand (mml pp)"
+            log.info(f"{passed} of {clock(self._limit)} have passed: a fold learns from its first batches alone; {fix}")
+        waiting = len(self._rounds(self._ahead(place, Share(None, 0, 0.0, self._folds))))
+        return self._store(run, place, Share(None, 0, max(1.0, left / waiting), self._folds))
+
+    def _needed(self, run: Run, place: int) -> float:
+        """Seconds of a training without batches, by those before it, and of the one of all folds, which goes before a fold."""
+        took = [share.took for one in range(place) if (share := self._stored(run, one)) is not None and share.took]
+        if not took:
+            return 0.0
+        usual = statistics.median(took)
+        whole = usual * self._rows(self._folds).train / max(1, self._rows(0).train) if self._refits else 0.0
+        return whole if place == self._folds else usual + whole
+
+    def _ahead(self, place: int, share: Share) -> list[int]:
+        """The places of what is trained from one on."""
+        folds = list(range(place, min(share.folds, self._folds)))
+        return [*folds, self._folds] if self._refits and share.refits else folds
+
+    def _rounds(self, places: Sequence[int]) -> list[int]:
+        """Of folds that are trained side by side the one with most images, and the model of all, which is trained alone."""
+        folds = [one for one in places if one < self._folds]
+        groups = [folds[at : at + self._at_once] for at in range(0, len(folds), self._at_once)]
+        largest = [max(group, key=lambda one: self._rows(one).train) for group in groups]
+        return [*largest, *(one for one in places if one == self._folds)]
 
     def stopwatch(self, run: Run, place: int, share: Share, state: Path) -> Stopwatch:
         """A stopwatch for a fold, which decides how long it learns where that is open.
@@ -221,7 +283,11 @@ class TimeShares:
         def told(tempo: Tempo, most: int) -> None:
             if share.epochs is not None:
                 return
-            decided = self._decided(place, tempo, most, self._worthwhile(tempo, place))
+            count = self._worthwhile(tempo, place)
+            # With time for a single training there is a score, and its fold predicts.
+            refits = self._refits and count > place + 1
+            kept = Share(None, 0, 0.0, min(self._folds, count - refits), refits=refits or not self._refits)
+            decided = self._decided(place, tempo, place, most, kept)
             # First the state, so that whoever is stopped in between begins anew as well.
             if decided.epochs != most:
                 shutil.rmtree(state, ignore_errors=True)
@@ -229,14 +295,17 @@ class TimeShares:
             if decided.epochs != most:
                 raise PlannedAnew
 
-        return Stopwatch(min(max(_LEAST, _ENOUGH * share.seconds), _MOST), self._rows(place), told)
+        return Stopwatch(min(max(_LEAST, _ENOUGH * share.seconds), _MOST), self._rows(place), told, self._heads)
 
     def learned(self, run: Run, place: int, watch: Stopwatch) -> None:
         """Note how fast a whole fold was, by which the others are planned."""
         share = self._stored(run, place)
         if share is not None:
-            took = round(time.monotonic() - watch.begun, 2)
-            self._store(run, place, replace(share, tempo=watch.tempo() or share.tempo, took=took))
+            took = round(time.monotonic() - watch.begun - watch.looking, 2)
+            tempo = watch.tempo() or share.tempo
+            # A fold that was over before its pace was known had all epochs, and so have the others.
+            epochs = watch.epochs or None if share.epochs is None and tempo is not None else share.epochs
+            self._store(run, place, replace(share, epochs=epochs, tempo=tempo, took=took))
 
     def is_left_out(self, run: Run, place: int) -> bool:
         """Whether a fold was left out."""
@@ -251,42 +320,66 @@ class TimeShares:
         return self._limit - reserve - (time.monotonic() - self._context.started)
 
     def _worthwhile(self, tempo: Tempo, place: int) -> int:
-        """How many folds are trained: fewer where more than half of a fold's time would not be spent on learning."""
+        """How many trainings there are: fewer where more than half of a fold's time would not be spent on learning."""
         rows = self._rows(place)
         fixed = tempo.begin + rows.val * tempo.image + tempo.end(rows) + tempo.predictions(rows)
-        rounds = math.floor(self._left() / (2 * fixed + 1e-9))
-        return max(place + 1, min(self._folds, place + max(1, rounds) * self._at_once))
+        rounds = max(1, math.floor(self._left() / (2 * fixed + 1e-9)))
+        folds = rounds - self._refits
+        most = self._folds + self._refits
+        return min(most, place + rounds if folds < 1 else place + folds * self._at_once + self._refits)
 
-    def _decided(self, place: int, tempo: Tempo, most: int, folds: int) -> Share:
-        rows = self._rows(place)
-        if place >= folds:
-            log.info(f"left out: the time is enough for {counted(folds, 'fold')} of {self._folds}")
-            return Share(0, 0, 0.0, folds)
+    def _decided(self, place: int, tempo: Tempo, measured: int, most: int, kept: Share) -> Share:
+        """The share of a training.
+
+        Args:
+            place: Its place.
+            tempo: The pace of the training at the place `measured`.
+            measured: That place.
+            most: The epochs that the recipe asks for.
+            kept: Which folds are trained, and whether all folds are once more.
+        """
+        if place not in (ahead := self._ahead(place, kept)):
+            what = "a model of all folds" if place == self._folds else counted(kept.folds, "fold")
+            log.info(f"left out: the time is {'not ' * (place == self._folds)}enough for {what} of {self._folds}")
+            return Share(0, 0, 0.0, kept.folds, refits=kept.refits)
+        of = {one: tempo.of(self._rows(measured), self._rows(one)) for one in {0, *ahead}}
         # Predictions of all folds come after the last one's training, one after the other.
-        left = self._left() - folds * tempo.predictions(rows)
-        share = left / math.ceil((folds - place) / self._at_once)
+        unpredicted = ahead if place == self._folds else self._ahead(0, kept)
+        left = self._left() - sum(of.get(one, tempo).predictions(self._rows(one)) for one in unpredicted)
         # A fold that is planned by its own first batches begins anew, the next ones begin for the first time.
-        epochs, steps = tempo.fitting(share - tempo.begin - tempo.end(rows), rows, most)
-        seconds = max(1.0, share - tempo.end(rows))
-        if share < 0 and place:
+        rounds, own, rows = self._rounds(ahead), of[place], self._rows(place)
+        fixed = sum(of[one].begin + of[one].end(self._rows(one)) for one in rounds)
+        epochs_of = [of[one].epoch(self._rows(one)) for one in rounds]
+        learning = (left - fixed) * epochs_of[0] / sum(epochs_of)
+        if left < 0 and place:
             log.info(f"left out: {clock(max(0.0, left))} are left")
-            return Share(0, 0, 0.0, folds, tempo)
-        told = f"an epoch takes about {clock(tempo.epoch(rows))}, {clock(max(0.0, left))} are left for {_rest(folds - place)}"
+            return Share(0, 0, 0.0, kept.folds, tempo, refits=kept.refits)
+        epochs, steps = own.fitting(learning, rows, most)
+        seconds = max(1.0, own.begin + learning)
+        told = (
+            f"an epoch takes about {clock(own.epoch(rows))}, {clock(max(0.0, left))} are left for {self._rest(ahead)}"
+        )
         if epochs:
             log.info(f"{told}: {epochs} of {counted(most, 'epoch')}")
         else:
-            log.info(
-                f"{told}: {steps} of {counted(tempo.batches, 'batch', 'batches')} of one epoch; {self._whole(tempo, rows)}"
-            )
-        return Share(epochs, steps, round(seconds, 2), folds, tempo)
+            batches = counted(own.batches, "batch", "batches")
+            log.info(f"{told}: {steps} of {batches} of one epoch; {self._whole(own, rows)}")
+        return Share(epochs, steps, round(seconds, 2), kept.folds, tempo, refits=kept.refits)
 
     def _whole(self, tempo: Tempo, rows: Rows) -> str:
         """What a whole epoch of each fold, or of one, would take."""
         fold = tempo.begin + tempo.epoch(rows) / _USED + tempo.end(rows) + tempo.predictions(rows)
         before = self._limit - self._left()
-        whole = math.ceil(before + fold * math.ceil(self._folds / self._at_once))
+        every = list(range(self._folds + self._refits))
+        whole = math.ceil(before + fold * len(self._rounds(every)))
         one = "" if self._folds == 1 else f", one fold (mode.cv=false) {math.ceil(before + fold)} s"
-        return f"a whole epoch of {_rest(self._folds)} takes time_limit={whole}s{one}; fewer pixels are quicker"
+        return f"a whole epoch of {self._rest(every)} takes time_limit={whole}s{one}; fewer pixels are quicker"
+
+    def _rest(self, places: Sequence[int]) -> str:
+        """Trainings in words."""
+        folds = len([one for one in places if one < self._folds])
+        told = ["this fold" if folds == 1 else f"{folds} folds"] if folds else []
+        return listing([*told, *(["the refit"] if self._folds in places else [])])
 
     def _stored(self, run: Run, place: int) -> Share | None:
         path = run.folder / _FOLDER / f"{place}.json"
@@ -307,6 +400,11 @@ def seconds(config: RunConfig) -> float | None:
     return None if config.recipe.optimizer.is_none else presets.seconds_of(config.tree.get("time_limit"))
 
 
+def heads(recipe: Recipe) -> int:
+    """How many stages of a recipe fit a head exactly before the first one that takes steps."""
+    return len(list(itertools.takewhile(lambda stage: stage.head is not None, recipe.stages)))
+
+
 def applied(recipe: Recipe, share: Share) -> Recipe:
     """The recipe with the epochs of a share; stages keep their parts of the whole, and so does the warm-up.
 
@@ -319,15 +417,19 @@ def applied(recipe: Recipe, share: Share) -> Recipe:
 
     if share.epochs is None:
         return recipe
-    asked = sum(stage.epochs for stage in stages.of(recipe))
+    # A head that is fitted exactly takes no epochs of the others.
+    asked = sum(stage.epochs for stage in stages.of(recipe) if stage.head is None)
     part = max(share.epochs, 1) / asked
     trainer = {**recipe.trainer, "max_epochs": max(1, share.epochs)}
     if share.steps:
         # Stages have the batches of an epoch together.
-        group = int(trainer.get("accumulate_grad_batches") or 1) * max(1, len(recipe.stages))
+        several = len([stage for stage in recipe.stages if stage.head is None])
+        group = int(trainer.get("accumulate_grad_batches") or 1) * max(1, several)
         trainer["max_steps"] = min(most_steps(recipe) or share.steps, max(1, share.steps // group))
     shorter = [
-        replace(
+        stage
+        if stage.head is not None
+        else replace(
             stage,
             epochs=max(1, math.floor(stage.epochs * part + 1e-9)),
             lr_scheduler=None if stage.lr_scheduler is None else shortened(stage.lr_scheduler, part),
@@ -335,7 +437,3 @@ def applied(recipe: Recipe, share: Share) -> Recipe:
         for stage in recipe.stages
     ]
     return replace(recipe, trainer=trainer, stages=tuple(shorter), lr_scheduler=shortened(recipe.lr_scheduler, part))
-
-
-def _rest(folds: int) -> str:
-    return "this fold" if folds == 1 else f"{folds} folds"

@@ -171,7 +171,9 @@ def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
 
 
 def _scores(job: Job, facts: dict[str, Any]) -> str:
-    """The mean over the run's folds of the usual score, where the mode made records."""
+    """The final score where the run told one, as a preset does; else the mean over its folds, where the mode made records."""
+    if (final := facts.get("final")) and final["value"] is not None:
+        return f"{final['where']} {final['metric']} {final['value']:.4f}"
     found = [record for record in records.load_all(job.project) if record.run == facts.get("run") and not record.refit]
     parts = []
     for split in ("val", "test"):

@@ -27,6 +27,8 @@ from mlpipe.runs.project import Project
 
 Direction = Literal["minimize", "maximize"]
 
+_REFIT = "mode.refit"
+
 
 @dataclass(frozen=True)
 class Search:
@@ -70,6 +72,11 @@ class Search:
         """The address of the study's storage, without a password."""
         return studies.address(self.project, self.study, self.hpo.storage)
 
+    @property
+    def refits(self) -> bool:
+        """Whether a model of all folds is asked for, which no trial trains."""
+        return bool(self.base.tree["mode"].get("refit"))
+
     def trial(self, values: Mapping[str, search_space.Value], number: int | None = None) -> Prepared:
         """The run of one trial.
 
@@ -79,6 +86,9 @@ class Search:
         """
         # A recipe file that asks for the search says the rest of it to every trial.
         texts = [*self.fixed, "hpo=none", "search_space=none", *search_space.overrides(values)]
+        if self.refits:
+            # A trial is judged by its folds: a model of all of them would be trained for nothing but in the best one.
+            texts = [*(text for text in texts if key_of(text) != _REFIT), f"{_REFIT}=false"]
         prepared = launch.prepare(self.front.native(Command("train", texts)), self.extra_dirs)
         facts = {"study": self.study, "number": number, "params": dict(values)}
         config = prepared.run_config

@@ -127,7 +127,8 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
         if ran and not studies.finished(study):
             raise TrainingError(f"study {search.study}: no trial could be finished; the table above has the reasons")
         if len(study.directions) == 1 and studies.finished(study):
-            log.info(f"to train with the best trial's values: mml train use_best_params={search.study} ...")
+            more = f"{search.study} mode.refit=true" if search.refits else search.study
+            log.info(f"to train with the best trial's values: mml train use_best_params={more} ...")
     return {"mode": search.base.mode, "project": search.base.proj, **facts}
 
 

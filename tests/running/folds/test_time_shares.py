@@ -9,8 +9,9 @@ import pytest
 
 from mlpipe.learn.callbacks.progress import Tick
 from mlpipe.reports.progress import Display
+from mlpipe.running import launch
 from mlpipe.running.folds import time_shares
-from mlpipe.running.folds.time_shares import Rows, Stopwatch, Tempo, TimeShares
+from mlpipe.running.folds.time_shares import Rows, Share, Stopwatch, Tempo, TimeShares
 from mlpipe.running.steps import RunContext
 from mlpipe.running.time_plan import PlannedAnew
 from mlpipe.runs.journal import Run
@@ -41,6 +42,14 @@ def run_of(folder: Path) -> Run:
 def shares(limit: float, folder: Path, folds: int = 5, at_once: int = 1, rows: Rows = ROWS) -> TimeShares:
     context = RunContext(Project(folder), Display(), started=100.0)
     return TimeShares(limit, context, lambda place: rows, folds, at_once, 1000)
+
+
+def with_refit(limit: float, folder: Path, folds: int = 2) -> TimeShares:
+    """Folds that hold out their part of 1,600 images, and a training of all of them."""
+    context = RunContext(Project(folder), Display(), started=100.0)
+    fold = Rows(1600 * (folds - 1) // folds, 1600 // folds, 0)
+    rows = [*[fold] * folds, Rows(1600, 0, 0)]
+    return TimeShares(limit, context, rows.__getitem__, folds, 1, 1000, refits=True)
 
 
 def tick(epoch: int, batch: int) -> Tick:
@@ -183,3 +192,86 @@ def test_a_limit_that_is_over_at_once_is_said(
     share = shares(60.0, tmp_path).of(run_of(tmp_path), 0)
     assert (share.epochs, share.seconds) == (None, 1.0)
     assert "61 s of 60 s have passed: a fold learns from its first batches alone" in caplog.text
+
+
+def test_a_fold_that_is_over_before_its_pace_is_known_had_all_epochs(now: Clock, tmp_path: Path) -> None:
+    run, limit = run_of(tmp_path), shares(3600.0, tmp_path)
+    watch = limit.stopwatch(run, 0, limit.of(run, 0), tmp_path / "state")
+    for epoch in range(20):
+        for batch in range(1, 26):
+            now.now += 0.01
+            watch.tick(tick(epoch, batch))
+    assert limit.of(run, 0).epochs is None
+    limit.learned(run, 0, watch)
+    assert [limit.of(run, place).epochs for place in range(5)] == [20] * 5
+
+
+def test_a_model_of_all_has_time_by_its_images(now: Clock, tmp_path: Path) -> None:
+    run, limit = run_of(tmp_path), with_refit(300.0, tmp_path)
+    assert decide(limit, run, now, tmp_path)
+    share = limit.of(run, 0)
+    # An epoch of a fold: 10 s for 800 images and 800 more to validate, a third of the time each; of all 1,600, 20 s.
+    begin, image = 2.0, 10 / 800 / 3
+    fold, whole = 10.0 + 800 * image, 20.0
+    left = 300 - 7.5 - (now.now - 100)
+    learning = left - 2 * (begin + 0.5 + 800 * image) - (begin + 0.5)
+    assert share.epochs == int(0.96 * learning / (2 * fold + whole)) == 5
+    assert share.seconds == pytest.approx(begin + learning * fold / (2 * fold + whole), abs=0.01)
+    # As long as planned, so that what is left is enough for the last one.
+    now.now += share.seconds + 0.5 + 800 * image
+    second = limit.of(run, 1)
+    assert second.epochs == 5
+    now.now += second.seconds + 0.5 + 800 * image
+    last = limit.of(run, 2)
+    assert last.epochs == 5 and last.seconds >= 5 * whole + begin
+
+
+def test_the_last_folds_are_left_out_and_not_the_model_of_all(now: Clock, tmp_path: Path) -> None:
+    run, limit = run_of(tmp_path), with_refit(45.0, tmp_path, folds=5)
+    now.now += 5.0
+    assert decide(limit, run, now, tmp_path)
+    share = limit.of(run, 0)
+    assert 1 <= share.folds < 4 and share.refits
+    left_out = [place for place in range(6) if limit.of(run, place).is_left_out]
+    assert left_out == list(range(share.folds, 5))
+    # With time for one training there is nothing but a fold, whose score is held out.
+    (tmp_path / "short").mkdir()
+    now.now = 110.0
+    alone, limit = run_of(tmp_path / "short"), with_refit(30.0, tmp_path, folds=5)
+    decide(limit, alone, now, tmp_path / "short")
+    assert [place for place in range(6) if not limit.of(alone, place).is_left_out] == [0]
+
+
+def test_heads_of_known_length_leave_time_for_the_one_of_all(now: Clock, tmp_path: Path) -> None:
+    run, limit = run_of(tmp_path), with_refit(50.0, tmp_path, folds=5)
+    left_out = []
+    # The first one computes the features, 14 s; beside that a fold takes 6 s, the one of all images a quarter more.
+    for place, taken in enumerate([6.0, 6.0, 6.0, 6.0, 6.0, 7.5]):
+        if limit.of(run, place).is_left_out:
+            left_out.append(place)
+            continue
+        watch = limit.stopwatch(run, place, limit.of(run, place), tmp_path / "state")
+        watch.ask()
+        now.now += 0.0 if place else 14.0
+        watch.ask()
+        now.now += taken
+        limit.learned(run, place, watch)
+    assert left_out == [4] and now.now - 100 == 45.5
+
+
+def test_a_head_that_is_fitted_before_the_first_batch_is_no_epoch(now: Clock, tmp_path: Path) -> None:
+    told: list[tuple[Tempo, int]] = []
+    watch = Stopwatch(1.0, ROWS, lambda tempo, most: told.append((tempo, most)), heads=1)
+    now.now += 3.0
+    for batch in range(1, 9):
+        now.now += 0.4
+        watch.tick(tick(1, batch))
+    ((tempo, most),) = told
+    assert most == 19 and tempo.begin == pytest.approx(3.0) and tempo.learn == pytest.approx(10.0)
+    words = ["task=digits", "arch=test_resnet", "arch.pretrained=false", "trainer.max_epochs=8", f"out_dir={tmp_path}"]
+    prepared = launch.prepare(launch.Command("train", [*words, "stages=linear_then_finetune"]))
+    recipe = prepared.run_config.recipe
+    assert time_shares.heads(recipe) == 1
+    assert [one.epochs for one in time_shares.applied(recipe, Share(3, 0, 9.0, 5)).stages] == [1, 3]
+    batches = time_shares.applied(recipe, Share(0, 7, 9.0, 5))
+    assert [one.epochs for one in batches.stages] == [1, 1] and batches.trainer["max_steps"] == 7

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.safety.corpus import Hostile, archives, arrays, configurations, pictures, projects, recipes, weights
+from tests.safety.corpus import (
+    Hostile,
+    archives,
+    arrays,
+    configurations,
+    own_code,
+    paths,
+    pictures,
+    projects,
+    recipes,
+    weights,
+)
 
 GROUPS: Mapping[str, Sequence[Hostile]] = {
     "configurations": configurations.CASES,
@@ -14,4 +25,6 @@ GROUPS: Mapping[str, Sequence[Hostile]] = {
     "arrays and tables": arrays.CASES,
     "weights": weights.CASES,
     "projects": projects.CASES,
+    "code that nobody named": own_code.CASES,
+    "paths and links": paths.CASES,
 }

@@ -223,4 +223,7 @@ def _unexpected(error: Exception) -> int:
 
 
 if __name__ == "__main__":
+    # `python -m` puts the current folder in front of all libraries, whose optional imports would find the files there.
+    if sys.path[:1] == [str(Path.cwd())]:
+        del sys.path[0]
     sys.exit(main())

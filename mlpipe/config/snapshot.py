@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,14 @@ def save(run_config: RunConfig, path: Path) -> None:
     files.write_text(path, text(run_config.tree))
 
 
-def load(path: Path, *, allowed: Mapping[str, Any] | None = None, trust: Any = (), **replaced: Any) -> RunConfig:
+def load(
+    path: Path,
+    *,
+    allowed: Mapping[str, Any] | None = None,
+    trust: Any = (),
+    without: Collection[str] = (),
+    **replaced: Any,
+) -> RunConfig:
     """The `RunConfig` that a snapshot describes.
 
     What it trusts is left out, so that a project from elsewhere cannot name the code that it runs: who loads it says
@@ -32,6 +39,7 @@ def load(path: Path, *, allowed: Mapping[str, Any] | None = None, trust: Any = (
         path: A file that `save` wrote.
         allowed: The configuration that this command's own words made, whose code may run; None: there is none.
         trust: Modules and folders that the command line names as trusted.
+        without: Sections whose code is not run by whom loads it.
         replaced: Top-level values that differ now, such as the folders of a project that was moved.
 
     Raises:
@@ -44,7 +52,7 @@ def load(path: Path, *, allowed: Mapping[str, Any] | None = None, trust: Any = (
         raise ProjectError(problem(str(path), f"cannot be read as a configuration ({error})")) from error
     if not isinstance(tree, dict) or "mode_name" not in tree:
         raise ProjectError(problem(str(path), "is not the configuration of a run"))
-    check_code(str(path), tree, allowed, trust)
+    check_code(str(path), {key: value for key, value in tree.items() if key not in without}, allowed, trust)
     try:
         return assemble({**tree, **replaced, "trust": trust if isinstance(trust, str) else list(trust or ())})
     except (KeyError, TypeError, AttributeError) as error:

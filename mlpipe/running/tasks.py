@@ -320,7 +320,8 @@ def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None =
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
     folders |= {"proj": run_config.proj}
-    return snapshot.load(path, allowed=run_config.tree, trust=run_config.tree["trust"], **folders)
+    # Its task is there already, and is looked up by its name.
+    return snapshot.load(path, allowed=run_config.tree, trust=run_config.tree["trust"], without=("task",), **folders)
 
 
 def described_in(data_dir: Path, of: Task) -> Path:

@@ -17,9 +17,20 @@ def text(tree: Mapping[str, Any]) -> str:
     return files.yaml_text(dict(tree), allow_unicode=True, width=120)
 
 
+def stored(tree: Mapping[str, Any]) -> str:
+    """The resolved configuration as it is kept: without what a command trusted, which each command says anew.
+
+    So a run that is continued, and had to be told whom to trust, keeps what one keeps that was not interrupted.
+    """
+    kept = {**tree, **{key: [] for key in ("trust", "trust_paths") if key in tree}}
+    if isinstance(tree.get("task"), Mapping) and "trust" in tree["task"]:
+        kept["task"] = {**tree["task"], "trust": []}
+    return text(kept)
+
+
 def save(run_config: RunConfig, path: Path) -> None:
-    """Durably write the resolved configuration."""
-    files.write_text(path, text(run_config.tree))
+    """Durably write the resolved configuration as it is kept."""
+    files.write_text(path, stored(run_config.tree))
 
 
 def load(

@@ -117,7 +117,10 @@ def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
         return pivot(run_config)
     file = project.model_dir(found[-1].pivot, found[-1].id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
-    return pivot(snapshot.load(file, allowed=run_config.tree, trust=run_config.tree["trust"], **folders))
+    # Its split alone is drawn again: the task is there, and nothing is built of the rest.
+    rest = set(run_config.tree) - {"split"}
+    known = snapshot.load(file, allowed=run_config.tree, trust=run_config.tree["trust"], without=rest, **folders)
+    return pivot(known)
 
 
 def another(run_config: RunConfig, name: str) -> Task:

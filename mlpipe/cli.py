@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlpipe import current_folder
 from mlpipe.command_line import Call, check_mode, parse
 from mlpipe.config.environment import process_started
 from mlpipe.errors import (
@@ -40,13 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mlpipe {__version__}")
         return 0
     try:
-        if arguments and arguments[0] in WORDS:
-            return _word(arguments[0], arguments[1:])
-        call = parse(arguments)
-        if argv is None:
-            # The process is this command: its time began with it.
-            call.started = process_started()
-        return _run(call)
+        with current_folder.isolated_processes():
+            if arguments and arguments[0] in WORDS:
+                return _word(arguments[0], arguments[1:])
+            call = parse(arguments)
+            if argv is None:
+                # The process is this command: its time began with it.
+                call.started = process_started()
+            return _run(call)
     except MlpipeError as error:
         for sentence in str(error).splitlines():
             print(sentence, file=sys.stderr)
@@ -221,4 +223,7 @@ def _unexpected(error: Exception) -> int:
 
 
 if __name__ == "__main__":
+    # `python -m` puts the current folder in front of all libraries, whose optional imports would find the files there.
+    if sys.path[:1] == [str(Path.cwd())]:
+        del sys.path[0]
     sys.exit(main())

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import yaml
 
 from mlpipe import limits
-from mlpipe.errors import DiskFull
+from mlpipe.errors import DiskFull, ProjectError, problem
 
 _CHUNK = 1 << 20
+# How a text begins that spreadsheets take for a formula, or that is marked as none.
+_COMPUTED = ("=", "+", "-", "@", "\t", "\r", "'")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|\d+ requested and \d+ written|database or disk is full"
@@ -137,6 +139,8 @@ def read_json(path: Path) -> Any:
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
     """Rows as CSV with a header; what a row lacks is empty.
 
+    A text that a spreadsheet would compute is marked as one: see `marked`.
+
     Args:
         rows: A mapping from column to value for each.
         columns: The columns in their order; None: those of the first row, and without any row an empty text.
@@ -147,10 +151,38 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     out = io.StringIO()
     if columns is None and not rows:
         return ""
-    table = csv.DictWriter(out, list(columns if columns is not None else rows[0]), restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return out.getvalue()
+    names = list(columns if columns is not None else rows[0])
+    # A line ends with both letters, so that a text with one of them is put into quotes; lines of the file end with one.
+    table = csv.writer(out, lineterminator="\r\n")
+    lines = []
+    for row in ({name: name for name in names}, *rows):
+        if unknown := row.keys() - set(names):
+            raise ValueError(f"a row has other columns: {sorted(map(str, unknown))}")
+        table.writerow([marked(row.get(name, "")) for name in names])
+        lines.append(out.getvalue().removesuffix("\r\n"))
+        out.seek(0)
+        out.truncate()
+    return "\n".join([*lines, ""])
+
+
+def marked(value: Any) -> Any:
+    """A cell of a table for people: a text that a spreadsheet would compute has an apostrophe in front, numbers stay.
+
+    One that begins with an apostrophe has another one, so that whoever takes one away from the front of a cell has the text
+    again (`unmarked`). https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    if not isinstance(value, str) or not value.startswith(_COMPUTED):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def unmarked(text: str) -> str:
+    """The text of a cell that `marked` wrote."""
+    return text.removeprefix("'")
 
 
 def read_yaml(path: Path) -> Any:
@@ -310,9 +342,39 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def open_own(path: Path) -> TextIO:
+    """A file of ours, opened to append UTF-8 text; one that is a link would lead to somebody else's.
+
+    Raises:
+        ProjectError: When it is a link or no ordinary file.
+        OSError: When it cannot be opened.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        wrong = "is a link or no ordinary file, so that nothing is written to it"
+        raise ProjectError(problem(str(path), wrong, fix="remove it"))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
+
+
+def links_out(folder: Path, leaving: Sequence[str] = ()) -> list[Path]:
+    """Links below a folder that lead out of it; none is followed.
+
+    Args:
+        folder: The folder; it may be a link itself, as its owner made it.
+        leaving: Names of folders directly below that are not looked at.
+    """
+    home, found = folder.resolve(), []
+    for place, names, others in os.walk(folder):
+        if Path(place) == folder:
+            names[:] = [name for name in names if name not in leaving]
+        below = (Path(place, name) for name in (*names, *others))
+        found += [one for one in below if one.is_symlink() and not one.resolve().is_relative_to(home)]
+    return sorted(found)
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line and fsync, so that what was logged happened."""
-    with path.open("a", encoding="utf-8") as handle:
+    with open_own(path) as handle:
         handle.write(line.rstrip("\n") + "\n")
         handle.flush()
         os.fsync(handle.fileno())

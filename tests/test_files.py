@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
 from mlpipe import files, limits
-from mlpipe.errors import DiskFull
+from mlpipe.errors import DiskFull, ProjectError
 from mlpipe.runs import stale_files
 
 FULL = Path("/dev/full")
@@ -362,3 +362,47 @@ def test_a_machine_is_told_by_name_start_and_container(monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "exists", lambda self: False)
     monkeypatch.setattr(Path, "is_symlink", lambda self: False)
     assert files.machine.__wrapped__() == files.digest(["another", "", ""])[:8]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx", "\r=x", "'x", "''=x", "a\rb", 'a"b', "a,b", "x", ""])
+def test_a_cell_that_a_spreadsheet_would_compute_is_text_and_reads_back_as_it_was(text: str) -> None:
+    import csv
+    import io
+
+    written = files.csv_text([{"name": text, "value": -1.5}])
+    (row,) = csv.DictReader(io.StringIO(written, newline=""))
+    assert not row["name"].startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert files.unmarked(row["name"]) == text and row["value"] == "-1.5"
+    assert written.endswith("\n") and written.count("\n") == 2
+
+
+@pytest.mark.parametrize("number", ["-1", "+2.5", "-1e-3", "-inf"])
+def test_numbers_are_no_formulas(number: str) -> None:
+    assert files.csv_text([{"a": number}]) == f"a\n{number}\n"
+
+
+def test_nothing_is_appended_through_a_link_or_to_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("mine\n")
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(ProjectError, match="is a link or no ordinary file"):
+            files.append_line(tmp_path / name, "x")
+    assert (tmp_path / "own").read_text() == "mine\n"
+    files.append_line(tmp_path / "own", "x")
+    assert (tmp_path / "own").read_text() == "mine\nx\n"
+
+
+def test_links_that_lead_out_of_a_folder_are_found(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "sub").mkdir(parents=True)
+    (home / "left").mkdir()
+    for name, target in (
+        ("a", tmp_path),
+        ("sub/b", tmp_path / "none"),
+        ("sub/inner", home / "sub"),
+        ("left/c", tmp_path),
+    ):
+        (home / name).symlink_to(target)
+    assert files.links_out(home, leaving=("left",)) == [home / "a", home / "sub" / "b"]
+    assert files.links_out(tmp_path / "nowhere") == []

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "mlpipe"
 CONF = PACKAGE.parent / "conf"
 LEVELS = {
     "errors": 0,
+    "current_folder": 1,
     "files": 1,
     "formulas": 1,
     "hdf5": 1,

@@ -19,7 +19,7 @@ import timm as timm_library
 import torch
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt, initial_weights, timm_body
+from mlpipe.arch import adapt, initial_weights, names, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras.layers import activations
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, not_installed, problem
@@ -209,6 +209,7 @@ def timm(
         DataError: When a file of weights does not fit.
         ConfigError: When there are not so many stages to freeze.
     """
+    names.check("arch.name", name)
     refuse_masks(heads, name)
     count, size = in_chans or pixels.channels, pixels.size
     options = _options(name, count, pixels.sides, pool, drop_rate, drop_path_rate)

@@ -72,6 +72,21 @@ def is_network(name: str) -> bool:
     return (tag in timm_tags(network)) if dot else (name in timm_names() or name in renamed())
 
 
+def check(key: str, name: str) -> None:
+    """Refuse a place of which timm would ask a server, or read a folder, in place of a network's name.
+
+    Args:
+        key: The configuration's key, for the sentence.
+        name: The name.
+
+    Raises:
+        ConfigError: When it is such a place.
+    """
+    if ":" in name or "/" in name or name.startswith("hf_hub"):
+        fix = "use the name of a timm network; mml models WORD searches"
+        raise ConfigError(problem(key, "unknown network", got=name, fix=fix))
+
+
 @functools.cache
 def renamed() -> dict[str, str]:
     """Names that networks had in earlier versions of timm, and what they are called now, some with the tag of weights.

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt, initial_weights, timm_body
+from mlpipe.arch import adapt, initial_weights, names, timm_body
 from mlpipe.arch.classifier import Head, Pixels, hub, pretrained_name, statistics, unavailable
 from mlpipe.arch.initial_weights import Start
 from mlpipe.errors import ConfigError, first_line, problem
@@ -287,6 +287,7 @@ def _built(
         fix = "leave it out, losses of masks take logits"
         raise ConfigError(problem("arch.outputs", "is for target images", got=outputs, fix=fix))
     channels = in_chans or pixels.channels
+    names.check("arch.encoder", encoder)
     options = {"encoder_name": f"tu-{encoder}", "in_channels": channels, "classes": head.size}
     network, is_random = _created(builder, encoder, options, pretrained and start is None, fallback)
     settings = timm_library.get_pretrained_cfg(encoder, allow_unregistered=True)

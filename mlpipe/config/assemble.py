@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpipe import files, names
+from mlpipe import current_folder, files, names
 from mlpipe.config import catalog, components, near_values, rules, signatures
 from mlpipe.config.components import Component
 from mlpipe.config.environment import cores
@@ -66,6 +66,10 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     # Everything below takes these to be mappings: with other values it would fail with errors of Python, not sentences.
     if wrong := _misshapen(tree):
         raise ConfigError(wrong)
+    # Before any name of code is looked at: what results and data hold is nobody's own.
+    current_folder.exclude(
+        *(Path(tree[key]) for key in ("out_dir", "data_dir")), *current_folder.task_folders(tree.get("task"))
+    )
     checks = _Checks()
     _complete(tree, checks)
     # From here on nothing is raised until all sections were checked: a person corrects all mistakes at once.

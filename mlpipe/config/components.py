@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
-import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlpipe
-from mlpipe import files, names, plugins
+from mlpipe import current_folder, files, names, plugins
 from mlpipe.config import calling, catalog, signatures
 from mlpipe.config.signatures import Signature
 from mlpipe.errors import EXTRAS, ConfigError, MlpipeError, did_you_mean, first_line, listing, not_installed, problem
@@ -310,29 +308,13 @@ def _under(module: str, prefixes: tuple[str, ...]) -> bool:
 
 def _is_own(module: str) -> bool:
     """Whether the module is the user's own, or of an installed plugin."""
-    return _in_current_folder(module) or plugins.owns(module)
-
-
-def _in_current_folder(module: str) -> bool:
-    """Whether the module is the user's own: its file lies in the current folder and shadows no installed package.
-
-    Where the current folder holds Python itself, such as `/`, its library and its packages are not the user's own.
-    """
-    first = module.split(".")[0]
-    if not first or first == "mlpipe" or first in sys.stdlib_module_names:
-        return False
-    file = signatures.module_file(module)
-    if file is None:
-        return False
-    here = Path.cwd().resolve()
-    inside = file.resolve()
-    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    packages = {"site-packages", "dist-packages"}
-    return (
-        inside.is_relative_to(here)
-        and not packages & set(inside.relative_to(here).parts)
-        and not any(inside.is_relative_to(folder) for folder in installed)
-    )
+    if plugins.owns(module):
+        return True
+    first = module.partition(".")[0]
+    if current_folder.is_installed(first):
+        # What it shadows in the current folder would not be what runs.
+        return first != "mlpipe" and current_folder.is_on_path(first)
+    return current_folder.module_place(module) is not None
 
 
 def _unknown_target(section: str, target: str) -> str:
@@ -351,11 +333,11 @@ def _unknown_target(section: str, target: str) -> str:
 
 def _load(target: str) -> Any:
     module, _, name = target.rpartition(".")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    first = module.partition(".")[0]
+    own = [first] if not current_folder.is_installed(first) else []
     try:
-        return getattr(importlib.import_module(module), name)
+        with current_folder.importable(*own):
+            return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(problem("_target_", "cannot be imported", got=target, fix=str(error))) from error
     except MlpipeError:

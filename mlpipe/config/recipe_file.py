@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files, limits
-from mlpipe.config.overrides import key_of, value_of
+from mlpipe.config import snapshot
+from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.errors import ConfigError, no_such_file, problem
 
 KEY, LENIENT = "recipe", "mode.lenient"
@@ -63,6 +64,31 @@ def applied(mode: str, overrides: Sequence[str]) -> list[str]:
     return joined(mode, tree, overrides, leaving=() if mode == "train" else SEARCH)
 
 
+def check_code(where: str, tree: Any, overrides: Sequence[str]) -> None:
+    """Refuse what a file says where it names code of the user's own that the command line does not name.
+
+    A recipe in the current folder itself is the user's own as the code beside it is. One of a project names that project's
+    folder `modules`.
+
+    Args:
+        where: The file, for the sentence.
+        tree: What it says.
+        overrides: The command line's.
+
+    Raises:
+        ConfigError: With one sentence that lists what would run.
+    """
+    given = named(overrides)
+    place = path_of(given).resolve() if given is not None else None
+    if place is not None and place.parent == Path.cwd().resolve() and where == given:
+        return
+    changes, _ = parse([text for text in overrides if key_of(text) != KEY])
+    own: list[Any] = [{change.key.rpartition(".")[2]: change.value} for change in changes]
+    own += [{"modules": str(folder / "modules")} for folder in (place.parents if place is not None else ())]
+    trust: Any = next((change.value for change in changes if change.key == "trust"), [])
+    snapshot.check_code(where, tree, own, trust)
+
+
 def searches(overrides: Sequence[str]) -> bool:
     """Whether a native file that overrides name asks for a search, and they do not say otherwise."""
     given = named(overrides)
@@ -82,11 +108,17 @@ def joined(mode: str, tree: Mapping[str, Any], overrides: Sequence[str], *, leav
         leaving: Further groups of which nothing is taken.
 
     Raises:
-        ConfigError: When the configuration says whom to trust.
+        ConfigError: When the configuration says whom to trust, or names code that is not the command line's.
     """
-    if tree.get("trust"):
-        wrong, fix = "must be said on the command line, not in a file", "read that file, then add trust=[...] yourself"
-        raise ConfigError(problem("trust", wrong, got=tree["trust"], fix=fix))
+    for key in ("trust", "trust_paths"):
+        if tree.get(key):
+            wrong, fix = (
+                "must be said on the command line, not in a file",
+                f"read that file, then add {key}=[...] yourself",
+            )
+            raise ConfigError(problem(key, wrong, got=tree[key], fix=fix))
+    if mode != "convert" and (given := named(overrides)) is not None:
+        check_code(given, tree, overrides)
     # An option that the file chooses too is no other choice: its keys stay the file's.
     own = own_words(tree, overrides)
     kept = {key: value for key, value in tree.items() if key != "mode" or mode in _TRAINING}

@@ -60,11 +60,13 @@ def resolved(
         fix = "a file with '# @package _global_' must not replace the others"
         raise ConfigError([*problems, *(problem(key, "the section is missing", fix=fix) for key in missing)])
     # Who may run which code is said by the person who starts the run: a file that came from elsewhere cannot say it of itself.
-    if plain.get("trust") and not any(change.key == "trust" for change in changes):
-        wrong = "must be said on the command line, not in a file"
-        problems.append(
-            problem("trust", wrong, got=plain["trust"], fix="read that file, then add trust=[...] yourself")
-        )
+    for key in ("trust", "trust_paths"):
+        if plain.get(key) and not any(change.key == key for change in changes):
+            wrong, fix = (
+                "must be said on the command line, not in a file",
+                f"read that file, then add {key}=[...] yourself",
+            )
+            problems.append(problem(key, wrong, got=plain[key], fix=fix))
     _make_paths_absolute(plain)
     # A network that is a file becomes part of the configuration here: a stored run must not depend on that file.
     problems += network_inlined(plain["arch"])

@@ -32,6 +32,7 @@ _FIXED = (
     "task_list",
     "sys",
     "trust",
+    "trust_paths",
     *SECTIONS,
 )
 _FORMS = "write choice(a,b), range(1,9), interval(0,1) or tag(log,interval(1e-5,1e-2))"

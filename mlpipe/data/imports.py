@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
 import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpipe import plugins
+from mlpipe import current_folder, plugins
 from mlpipe.data import user_code
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 from mlpipe.names import ROW_PACKAGES
@@ -41,7 +39,8 @@ def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] 
         more = " (your own need their module: MODULE.NAME)" if not module else ""
         raise DataError(problem(key, f"there is nothing of this name{more}", got=path, fix=fix))
     check_own(key, module, trust)
-    _look_here_first(module.partition(".")[0])
+    if current_folder.module_place(module.partition(".")[0]) is not None:
+        _forget_other(module.partition(".")[0])
     found = _imported(key, module)
     if not hasattr(found, name):
         public = [one for one in vars(found) if not one.startswith("_")]
@@ -65,41 +64,24 @@ def check_own(key: str, module: str, trust: Sequence[str] = ()) -> None:
     if first in ("tensorflow", "tf", "keras"):
         fix = "write a module of your own that does it with torch or numpy"
         raise DataError(problem(key, "names something of TensorFlow that has no counterpart here", got=module, fix=fix))
-    if first not in sys.stdlib_module_names and (_lies_here(first) or plugins.owns(module)):
+    is_own = current_folder.module_place(module) is not None or current_folder.is_on_path(first)
+    if is_own or (first not in sys.stdlib_module_names and plugins.owns(module)):
         return
     fix = f"put the file into the folder you work in, or add trust=[{module}]"
     raise DataError(problem(key, "names code from outside the current folder", got=module, fix=fix))
 
 
-def _look_here_first(first: str) -> None:
-    """Let the current folder's modules be found before others, also where one of another folder was loaded before."""
-    here = Path.cwd()
-    sys.path[:] = [str(here), *(place for place in sys.path if place != str(here))]
+def _forget_other(first: str) -> None:
+    """Let the current folder's module be imported where one of another folder was loaded before under its name."""
     file = getattr(sys.modules.get(first), "__file__", None)
-    if file is not None and not Path(file).resolve().is_relative_to(here.resolve()) and _lies_here(first):
+    if file is not None and not Path(file).resolve().is_relative_to(Path.cwd().resolve()):
         for name in [name for name in sys.modules if name == first or name.startswith(f"{first}.")]:
             del sys.modules[name]
 
 
-def _lies_here(first: str) -> bool:
-    """Whether a top-level module is found in the current folder, and not among installed packages; nothing is run."""
-    here = Path.cwd().resolve()
-    spec = importlib.machinery.PathFinder.find_spec(first, [str(here), *sys.path])
-    if spec is None:
-        return False
-    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
-    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
-    return bool(places) and all(
-        Path(place).resolve().is_relative_to(here)
-        and not {"site-packages", "dist-packages"} & set(Path(place).resolve().parts)
-        and not any(Path(place).resolve().is_relative_to(folder) for folder in installed)
-        for place in places
-    )
-
-
 def _imported(key: str, module: str) -> Any:
     try:
-        with user_code.standing_in(ROW_PACKAGES):
+        with user_code.standing_in(ROW_PACKAGES), current_folder.importable(module.partition(".")[0]):
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):

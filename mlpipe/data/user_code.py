@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
+from mlpipe import current_folder
 from mlpipe.data import items, records
 from mlpipe.data.items import derived_sets, project_folder, sets
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
@@ -58,12 +59,18 @@ def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
     Raises:
         DataError: When it lies outside the current folder and the project around it, and is not named.
     """
-    here, wanted = Path.cwd().resolve(), folder.resolve()
-    own = wanted.is_relative_to(here) or (wanted.name == "modules" and here.is_relative_to(wanted.parent))
+    wanted = folder.resolve()
+    own = current_folder.holds(folder) or _is_around(wanted)
     _TRUSTED.update({wanted} & {Path(name).expanduser().resolve() for name in trust})
     if not own and wanted not in _TRUSTED:
         fix = f"run mml in its project, or add trust=['{wanted}']"
         raise DataError(problem(key, "holds code from outside the current folder", got=str(folder), fix=fix))
+
+
+def _is_around(modules: Path) -> bool:
+    """Whether a folder is that of the project that the current folder lies in, among its experiments."""
+    here, project = Path.cwd().resolve(), modules.parent
+    return modules.name == "modules" and (here == project or here.is_relative_to(project / "experiments"))
 
 
 def check_imports(names: Sequence[str], folder: Path | None, trust: Sequence[str], key: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +27,8 @@ from mlpipe.runs import records, studies
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
+
+T = TypeVar("T")
 
 _PER_CLASS = 6
 _MOST_CLASSES = 12
@@ -141,8 +146,9 @@ class InfoScheduler(Scheduler):
         with studies.loaded(project, name) as study:
             told = study_reports.facts(study, studies.masked(name))
         log.info(study_reports.as_text(told))
-        pictures = study_reports.write(told, project)
-        log.info(f"look at: {listing(pictures)}")
+        pictures = _kept(lambda: study_reports.write(told, project)) or []
+        if pictures:
+            log.info(f"look at: {listing(pictures)}")
         self.context.facts["hpo"] = {**told, "files": [str(path) for path in pictures]}
 
     def _samples(self, run: Run | None) -> None:
@@ -182,8 +188,8 @@ class InfoScheduler(Scheduler):
             log.warning(note)
         if not board:
             return
-        path = tables.write_csv(board, project)
-        log.info(f"look at: {path} and {project.plots_dir()}")
+        if path := _kept(lambda: tables.write_csv(board, project)):
+            log.info(f"look at: {path} and {project.plots_dir()}")
         pivot = tasks.pivot(self.run_config).name
         own = [row for row in board if row["task"] == pivot] or board
         leaderboard.final(self.context, own[0]["task"], self.run_config.data_dir)
@@ -207,7 +213,9 @@ class InfoScheduler(Scheduler):
 
     def _out_of_fold(self, run: Run | None) -> None:
         of = tasks.recorded_pivot(self.run_config, self.context.project).name
-        paths, many = out_of_fold.write(self.context.project, of)
+        paths, many = _kept(lambda: out_of_fold.write(self.context.project, of)) or ([], None)
+        if many is None:
+            return
         self.context.facts["oof"] = {"task": of, "rows": many, "files": [str(path) for path in paths]}
         if not paths:
             log.info(f"no out-of-fold predictions of {of} yet: mml predict makes them")
@@ -221,18 +229,30 @@ class InfoScheduler(Scheduler):
         # Matplotlib takes its time, which only those who want the report pay.
         from mlpipe.reports import html
 
-        path = html.write(self.context.project, self.run_config.data_dir)
-        self.context.facts["report"] = str(path)
-        log.info(f"look at: {path}")
+        if path := _kept(lambda: html.write(self.context.project, self.run_config.data_dir)):
+            self.context.facts["report"] = str(path)
+            log.info(f"look at: {path}")
 
     def _draw(self, of: Task, name: str, pixels: list[Pixels], captions: list[str], *, columns: int = 0) -> None:
         """Draw a picture: in the project, or before there is one beside the task's description."""
         project = self.context.project
         beside = tasks.described_in(self.run_config.data_dir, of).parent / "plots"
         folder = project.plots_dir() if project.root.is_dir() else beside
-        path = gallery.grid(pixels, captions, folder / f"{files.safe_name(name)}.png", columns=columns)
-        self.context.facts.setdefault("pictures", []).append(str(path))
-        log.info(f"look at: {path}")
+        file = folder / f"{files.safe_name(name)}.png"
+        if path := _kept(lambda: gallery.grid(pixels, captions, file, columns=columns)):
+            self.context.facts.setdefault("pictures", []).append(str(path))
+            log.info(f"look at: {path}")
+
+
+def _kept(write: Callable[[], T]) -> T | None:
+    """What was written; None, with a line in the log, where a folder is only for reading: what is known was told all the same."""
+    try:
+        return write()
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        log.warning(f"not written, for the folder is only for reading ({error.strerror}): {error.filename}")
+        return None
 
 
 def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:

@@ -129,7 +129,7 @@ class LrFindScheduler(Scheduler):
             view=self._folds.checked(self._fold),
             pack=self._folds.pack(self._task),
             files=written,
-            origin=Origin(run.name, "", snapshot.text(config.tree), self._nested, []),
+            origin=Origin(run.name, "", snapshot.stored(config.tree), self._nested, []),
         )
         test = Component("tune", path_of("tune", "lr_find"), self._keys).build()
         self.context.display.start("range test", 1)

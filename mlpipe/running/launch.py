@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlpipe import plugins
+from mlpipe import current_folder, plugins
 from mlpipe.arch import names
-from mlpipe.config import recipe_file, snapshot
+from mlpipe.config import recipe_file, snapshot, written_paths
 from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
@@ -22,7 +22,7 @@ from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 _OF_LATEST_TASK = ("export", "predict", "test", "info", "post")
-_WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust")
+_WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust", "trust_paths")
 
 # Modes that read records, which they do not make.
 _READ = ("predict", "test", "post")
@@ -127,9 +127,25 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     # What is taken of stored records decides the network before the recipes of a preset are composed beside it.
     config, more = reuse.applied(config, keys)
     config = presets.with_recipes(config, texts, facts)
+    _check_paths(config, command)
     notes += _unused(config, keys)
     config = replace(config, given=frozenset(key_of(text) for text in texts))
     return Prepared(config, notes=(*notes, *more), command=shown)
+
+
+def words_to_continue(config: RunConfig, run: str) -> list[str]:
+    """What continues a run whose configuration a command made: where it lies, its code and the places that it writes as trusted.
+
+    Args:
+        config: The run's configuration, or one that names the same folders and code.
+        run: The run's name.
+    """
+    places = {"proj": config.proj, "out_dir": config.out_dir, "data_dir": config.data_dir}
+    trust = dict.fromkeys([*(config.tree["trust"] or ()), *current_folder.code_named(config.tree)])
+    words = [f"continue={run}", *(f"{key}={recipe_file.as_text(str(value))}" for key, value in places.items())]
+    places_written = list(dict.fromkeys(path for _, path in written_paths.paths(config.tree)))
+    words.append(f"{written_paths.KEY}={recipe_file.as_text(places_written)}")
+    return [*words, f"trust={recipe_file.as_text(list(trust))}"] if trust else words
 
 
 def execute(
@@ -203,6 +219,14 @@ def _unused(config: RunConfig, keys: Collection[str]) -> list[str]:
         return []
     fix = f"task={first} trains on that one, mode.multitask=2 on both"
     return [f"task_list={listing(config.task_list)}: not used by this training, which is of {learned}; {fix}"]
+
+
+def _check_paths(config: RunConfig, command: Command) -> None:
+    """Refuse paths to write that a recipe, a study or a blueprint names, and the command line does not."""
+    words = list(command.words[1:] if command.words else command.overrides)
+    given = recipe_file.named(words)
+    if given is not None or {"use_best_params", "reuse.blueprint"} & set(map(key_of, words)):
+        written_paths.check(config.tree, words, beside=recipe_file.path_of(given).parent if given else None)
 
 
 def _tag_problems(text: str) -> Sequence[str]:
@@ -285,6 +309,7 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
     if run.is_finished():
         return Prepared(config, run, (f"run {run.name} is finished; nothing to do", told))
     run.refuse_if_running()
+    written_paths.check(config.tree, overrides, ours=("out_dir", "data_dir"))
     return Prepared(replace(config, resume=run.name), run, (told,))
 
 
@@ -329,6 +354,7 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
     if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:
         raise ConfigError(wrong)
+    recipe_file.check_code(label, trial.params, rest)
     # What the command line says itself holds.
     own = {key_of(text) for text in rest}
     texts = as_overrides({key: value for key, value in trial.params.items() if key not in own})

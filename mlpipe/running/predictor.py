@@ -71,7 +71,7 @@ class Stored:
         """The configuration that a record was trained with, in today's folders."""
         path = self.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
         folders = {"out_dir": str(self.project.root.parent), "data_dir": str(self.data_dir)}
-        return snapshot.load(path, **folders, proj=self.project.name, trust=list(self.trust))
+        return snapshot.load(path, **folders, proj=self.project.name, trust=list(self.trust), without=("task",))
 
 
 class Predictor:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from mlpipe import files
-from mlpipe.config import snapshot
+from mlpipe.config import snapshot, written_paths
 from mlpipe.config.assemble import assemble
+from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig, with_artifacts_in
 from mlpipe.errors import ProjectError, problem
 from mlpipe.running.scheduler import Scheduler
@@ -116,7 +117,7 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     """The run's own configuration for the temporary project, with the folds that it trained."""
     path = run.folder / journal.CONFIG_FILE
     folders = {"out_dir": str(project.root.parent), "data_dir": str(config.data_dir), "proj": project.name}
-    stored = snapshot.load(path, **folders, trust=config.tree["trust"])
+    stored = snapshot.load(path, **folders, allowed=config.tree, trust=config.tree["trust"])
     if (stored.tree.get("preset") or {}).get("trees"):
         fix = "add mode.replay=false to check its files only"
         raise ProjectError(
@@ -130,7 +131,10 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     # What a report says follows from predictions, which are compared.
     subroutines = [name for name in mode["subroutines"] if name != "post"]
     replayed = {**mode, "folds": sorted({fold for fold in folds if fold >= 0}), "subroutines": subroutines}
-    return assemble({**tree, "mode": replayed, "reuse": reuse})
+    tree = {**tree, "mode": replayed, "reuse": reuse}
+    trusted = f"{written_paths.KEY}={as_text(config.tree.get(written_paths.KEY) or [])}"
+    written_paths.check(tree, [trusted], ours=("out_dir", "data_dir"))
+    return assemble(tree)
 
 
 def _absolute(value: Any, out_dir: Path) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpipe import files
-from mlpipe.config import blueprint, objectives
+from mlpipe.config import blueprint, objectives, snapshot
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
@@ -53,7 +53,10 @@ def applied(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[
         chosen, how = _transferred_from(config)
         tree = _with_model(tree, chosen, own_arch, config.out_dir)
         notes.append(f"starts from {chosen.name(config.out_dir)} ({chosen.record.id}): {how}")
-    return config if tree == config.tree else assemble(tree), notes
+    if tree == config.tree:
+        return config, notes
+    snapshot.check_code("what is reused", tree, config.tree, config.tree["trust"])
+    return assemble(tree), notes
 
 
 def start(config: RunConfig, task: Task, how: str = "") -> Start | None:

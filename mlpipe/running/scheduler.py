@@ -15,7 +15,7 @@ import mlpipe
 from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import Interrupted, MlpipeError, counted
+from mlpipe.errors import Interrupted, MlpipeError, ProjectError, counted, problem
 from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.runs import continuing, journal, stale_files
 from mlpipe.runs.journal import Run
@@ -62,6 +62,7 @@ class Scheduler(ABC):
         Args:
             resumed: The run to continue; None starts a new one.
         """
+        self._refuse_links()
         go_on = self._to_go_on(resumed) if resumed else AGAIN
         # A run that is continued is locked before it is planned, so that two commands never plan the same one. A new
         # run has no folder yet: whatever planning and the data steps find wrong, or a stop, leaves no trace in the
@@ -79,6 +80,18 @@ class Scheduler(ABC):
                 # sentence as it is.
                 with full_disk(self._to_go_on(started)), started.running():
                     self._run_in_project(of_project, started)
+
+    def _refuse_links(self) -> None:
+        """Refuse folders of results and data in which a link leads elsewhere: what is written there would be another's.
+
+        Raises:
+            ProjectError: With a sentence for each link.
+        """
+        config = self.run_config
+        links = [*files.links_out(self.context.project.root), *files.links_out(config.data_dir, leaving=("archives",))]
+        if links:
+            fix = "replace it by what it leads to, or name that folder by out_dir= or data_dir="
+            raise ProjectError([problem(str(one), "is a link that leads elsewhere", fix=fix) for one in links[:20]])
 
     def _to_go_on(self, run: Run) -> str:
         return f"to go on: mml {self.run_config.mode} continue={run.name}"
@@ -177,7 +190,7 @@ class Scheduler(ABC):
         run.note(step.name, "done", seconds=round(time.perf_counter() - started, 3))
 
 
-class _LogFile(logging.FileHandler):
+class _LogFile(logging.StreamHandler):  # type: ignore[type-arg]
     """A log whose disk may be full: whatever is written next says so, with what to do."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
@@ -190,7 +203,8 @@ class _LogFile(logging.FileHandler):
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Write everything that is logged, tracebacks included, to the run's log file."""
-    handler = _LogFile(path, encoding="utf-8")
+    stream = files.open_own(path)
+    handler = _LogFile(stream)
     handler.setLevel(logging.DEBUG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     warnings_log = logging.getLogger("py.warnings")
@@ -202,6 +216,8 @@ def _log_file(path: Path) -> Iterator[None]:
         for logger in (log, warnings_log):
             logger.removeHandler(handler)
         handler.close()
+        with suppress(OSError):
+            stream.close()
 
 
 def _git_commit(folder: Path) -> str | None:

@@ -117,7 +117,10 @@ def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
         return pivot(run_config)
     file = project.model_dir(found[-1].pivot, found[-1].id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
-    return pivot(snapshot.load(file, **folders, trust=run_config.tree["trust"]))
+    # Its split alone is drawn again: the task is there, and nothing is built of the rest.
+    rest = set(run_config.tree) - {"split"}
+    known = snapshot.load(file, allowed=run_config.tree, trust=run_config.tree["trust"], without=rest, **folders)
+    return pivot(known)
 
 
 def another(run_config: RunConfig, name: str) -> Task:
@@ -319,7 +322,9 @@ def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None =
     project = home or Project(run_config.project_dir)
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
-    return snapshot.load(path, **folders, proj=run_config.proj, trust=run_config.tree["trust"])
+    folders |= {"proj": run_config.proj}
+    # Its task is there already, and is looked up by its name.
+    return snapshot.load(path, allowed=run_config.tree, trust=run_config.tree["trust"], without=("task",), **folders)
 
 
 def described_in(data_dir: Path, of: Task) -> Path:

@@ -28,7 +28,8 @@ _ATTEMPTS = 6
 
 def masked(address: str) -> str:
     """A storage's address without its password."""
-    address = re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", address)
+    # As SQLAlchemy reads it, where a password may hold anything; up to the last @, for it may hold that too.
+    address = re.sub(r"(://[^:/\s]*):.*@", r"\1:***@", address)
     return re.sub(r"(?i)(password|passwd|pwd)=[^&]*", r"\1=***", address)
 
 

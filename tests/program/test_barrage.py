@@ -242,16 +242,16 @@ def _check_heads(scores: list[dict[str, Any]], report: pd.DataFrame) -> None:
         assert found.logits == pytest.approx(logarithms, abs=2e-5)
         before = pd.read_parquet(file)
         file.unlink()
-        assert main(["predict", f"task={joint.pivot}", "sys.threads=1"]) == 0
+        assert main(["predict", f"task={joint.pivot}", "sys.threads=1", "trust=[iris_code]"]) == 0
         assert np.array_equal(predictions.load(file, record.task, "val").logits, found.logits)
-        assert main(["predict", f"task={record.pivot}", "sys.threads=1"]) == 0
+        assert main(["predict", f"task={record.pivot}", "sys.threads=1", "trust=[iris_code]"]) == 0
         pd.testing.assert_frame_equal(pd.read_parquet(file), before)
     # The most recently trained task is the first output's head.
     assert main(["post", "mode.report=false"]) == 0
     assert project.calibration_file(kind.pivot, kind.id).is_file()
     assert main(["post", f"task={joint.pivot}"]) == 2
     assert main(["train", "recipe=config.json", f"task={kind.pivot}"]) == 2
-    assert main(["verify", f"mode.run={joint.run}", "sys.threads=1"]) == 0
+    assert main(["verify", f"mode.run={joint.run}", "sys.threads=1", "trust=[iris_code]"]) == 0
 
 
 def test_steps_lengthen_an_epoch_and_a_reducer_lowers_the_rate(iris: Path, tmp_path: Path) -> None:

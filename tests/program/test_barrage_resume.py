@@ -112,7 +112,7 @@ def test_the_artifacts_of_a_killed_training_are_those_of_one_that_was_not(tmp_pa
             time.sleep(0.01)
         killed.send_signal(signal.SIGKILL)
     assert not (Path("out") / artifact_folder.BEST_FILE).exists()
-    ended([*TRAIN[:4], "continue=latest"])
+    ended([*TRAIN[:4], "continue=latest", "trust=[resumed_code]"])
     whole, resumed = content(Path("whole")), content(Path("out"))
     assert len(list(Path("whole", artifact_folder.EPOCHS_DIR).iterdir())) > 3
     assert {artifact_folder.REPORT_FILE, artifact_folder.BEST_FILE, "dataset/mean.json"} <= set(whole)

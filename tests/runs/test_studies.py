@@ -28,6 +28,9 @@ def make(project: Project, name: str, values: list[float], storage: str | None =
         ("mysql+pymysql://me:se@cret@host/db", "mysql+pymysql://me:***@host/db"),
         ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
         ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
+        ("postgresql://me:a/SECRET#x@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://me@corp:a/SECRET@host/x", "postgresql://me@corp:***@host/x"),
+        ("mysql://me:a b@SECRET@host/x", "mysql://me:***@host/x"),
         ("sqlite:///studies.db", "sqlite:///studies.db"),
     ],
 )

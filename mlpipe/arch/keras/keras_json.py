@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,9 @@ from mlpipe.arch.keras.weights import Report
 from mlpipe.errors import ConfigError, DataError, listing, no_such_file, problem
 
 log = logging.getLogger("mlpipe")
+
+# What no language that a file may be taken for reads as more than a name.
+_PLAIN = re.compile(r"[^\w .,:()\[\]+/-]")
 
 
 def keras_json(
@@ -240,5 +244,6 @@ def _frozen(graph: nn.Module) -> set[nn.Module]:
 
 
 def _quoted(*lines: object) -> str:
-    text = "\\n".join(str(line).replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    """Lines as a text of Graphviz; what is no letter of a name is its character's number there, so that no shell runs it."""
+    text = "\\n".join(_PLAIN.sub(lambda letter: f"&#{ord(letter[0])};", str(line)) for line in lines)
     return f'"{text}"'

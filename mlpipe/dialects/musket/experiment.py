@@ -108,7 +108,8 @@ class Experiment:
         prepared = front.prepared("train", overrides)
         unfinished = experiment_files.unfinished(self._project) if self._resumes else None
         if unfinished is not None and experiment_files.goes_on_as(unfinished, prepared.run_config):
-            prepared = launch.prepare(launch.Command("train", [f"continue={unfinished.name}", *self._common(None)[1:]]))
+            words = launch.words_to_continue(prepared.run_config, unfinished.name)
+            prepared = launch.prepare(launch.Command("train", words))
         with sentences.of_file(overrides):
             launch.execute(prepared, follower=experiment_files.follower(path, self._project))
         return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]

@@ -122,7 +122,7 @@ def goes_on_as(run: Run, now: RunConfig) -> bool:
         now: The configuration.
     """
     folders = {"out_dir": str(now.out_dir), "data_dir": str(now.data_dir), "proj": now.proj}
-    then = snapshot.load(run.folder / journal.CONFIG_FILE, **folders, trust=now.tree["trust"])
+    then = snapshot.load(run.folder / journal.CONFIG_FILE, **folders, allowed=now.tree, trust=now.tree["trust"])
     # How many threads compute is the machine's matter, and the run keeps its own.
     recipe = replace(then.recipe, threads=now.recipe.threads)
     return (recipe, then.task, then.split) == (now.recipe, now.task, now.split)

@@ -127,10 +127,8 @@ def _write_trial(config: Path, project: Project, prepared: Search, trial: Trial)
     content = _HEADER + files.yaml_text(_of_trial(config, trial.values))
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, content)
-    base = prepared.base
-    places = {"out_dir": base.out_dir, "proj": base.proj, "data_dir": base.data_dir}
-    words = [f"continue={trial.run}", *(f"{key}={as_text(str(value))}" for key, value in places.items())]
-    config_of_run = launch.prepare(launch.Command(base.mode, words)).run_config
+    words = launch.words_to_continue(prepared.base, str(trial.run))
+    config_of_run = launch.prepare(launch.Command(prepared.base.mode, words)).run_config
     found = [one for one in records.load_all(project) if one.run == trial.run]
     return experiment_files.report(path, project, config_of_run, found=records.newest_folds(found))[1]
 

@@ -223,7 +223,7 @@ class FoldTraining:
         origin = job.Origin(
             run=run.name,
             recipe_hash=self.recipe_hash,
-            pipeline=snapshot.text(config.tree),
+            pipeline=snapshot.stored(config.tree),
             nested=self.folds.nested and fold != REFIT,
             val_used_for=rules.val_used_for(config.tree) if fold != REFIT else [],
             tuned=tuned,

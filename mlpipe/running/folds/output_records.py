@@ -134,7 +134,7 @@ def _with_files(folds: Folds, record: ModelRecord, made: ModelRecord, name: str)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (records.WEIGHTS_FILE, records.METRICS_FILE):
         files.write_bytes(folder / file, (source / file).read_bytes())
-    files.write_text(folder / records.CONFIG_FILE, snapshot.text(_tree(folds, record, name)))
+    files.write_text(folder / records.CONFIG_FILE, snapshot.stored(_tree(folds, record, name)))
     kept = (records.METRICS_FILE, records.CONFIG_FILE)
     return records.save(project, replace(made, checksums={file: files.digest_file(folder / file) for file in kept}))
 

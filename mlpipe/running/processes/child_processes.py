@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, Interrupted, MlpipeError, in_short
 from mlpipe.reports.progress import Display
@@ -130,7 +130,8 @@ class Pool:
         ours, theirs = context.Pipe(duplex=False)
         terms = theirs, log.getEffectiveLevel(), self._wish, quiet, abrupt
         process = context.Process(target=_work, args=(*terms, do, arguments))
-        process.start()
+        with current_folder.isolated_processes():
+            process.start()
         theirs.close()
         self.workers.append(Worker(process, ours))
         return self.workers[-1]
@@ -166,6 +167,7 @@ class Pool:
 
 def planned_again(config: RunConfig, context: RunContext) -> dict[str, Step]:
     """The steps of a run by their names, for a process that does some of them."""
+    current_folder.exclude(config.out_dir, config.data_dir, *current_folder.task_folders(config.tree["task"]))
     return {step.name: step for step in config.scheduler.build(config, context).plan()}
 
 

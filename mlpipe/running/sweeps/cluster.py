@@ -167,9 +167,7 @@ def _folder(launcher: Launcher) -> Path:
 
 def _words(job: Job, run: Run) -> list[str]:
     """What the worker is given: the run, and where it lies."""
-    config = job.prepared.run_config
-    places = {"proj": config.proj, "out_dir": config.out_dir, "data_dir": config.data_dir}
-    return [f"continue={run.name}", *(f"{key}={value}" for key, value in places.items())]
+    return launch.words_to_continue(job.prepared.run_config, run.name)
 
 
 def _parameters(launcher: Launcher, configs: Sequence[RunConfig]) -> dict[str, Any]:

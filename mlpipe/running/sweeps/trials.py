@@ -299,8 +299,7 @@ def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display:
     if run is not None:
         # Folders only: all else is in the configuration that the run was stored with.
         config = search.base
-        words = [f"continue={run}", f"proj={config.proj}", f"out_dir={config.out_dir}", f"data_dir={config.data_dir}"]
-        prepared: Prepared = launch.prepare(launch.Command(config.mode, words))
+        prepared: Prepared = launch.prepare(launch.Command(config.mode, launch.words_to_continue(config, run)))
     else:
         prepared = search.trial(trial.params, trial.number)
     report_epoch = Reporter(trial, search.directions[0]).epoch if search.hpo.pruner != "none" else _no_report

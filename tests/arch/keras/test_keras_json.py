@@ -219,6 +219,13 @@ def test_a_network_as_a_graph() -> None:
     assert text.count("->") == 7
 
 
+def test_names_in_a_graph_are_nothing_but_names() -> None:
+    content = json.loads(small().to_json())
+    content["config"]["name"] = '$(touch RAN)"`id`;\n\\'
+    text = keras_json.dot(keras_json.load(content))
+    assert text.splitlines()[0] == 'digraph "&#36;(touch RAN)&#34;&#96;id&#96;&#59;&#10;&#92;" {'
+
+
 def test_gradients_reach_every_parameter() -> None:
     graph = keras_json.load(json.loads(small().to_json()))
     graph(torch.randn(4, 3, 12, 10)).log().sum().backward()

@@ -10,6 +10,8 @@ from tests.safety.corpus import (
     arrays,
     configurations,
     loops,
+    own_code,
+    paths,
     pictures,
     projects,
     recipes,
@@ -27,4 +29,6 @@ GROUPS: Mapping[str, Sequence[Hostile]] = {
     "projects": projects.CASES,
     "what never ends, or stands for more than it is": loops.CASES,
     "stored files that were edited": stored.CASES,
+    "code that nobody named": own_code.CASES,
+    "paths and links": paths.CASES,
 }

@@ -271,7 +271,7 @@ class FitScheduler(Scheduler):
         if not experiment_files.goes_on_as(unfinished, now):
             log.info(f"{config.name} is another one than that of the run that was interrupted: it is trained anew")
             return []
-        return [f"continue={unfinished.name}", *self._places(config)]
+        return launch.words_to_continue(now, unfinished.name)
 
     def _report(self, config: Path, config_of_run: RunConfig) -> None:
         _, value = experiment_files.report(config, experiment_files.results_of(config), config_of_run)

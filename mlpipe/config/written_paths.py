@@ -1,0 +1,135 @@
+"""Where a command writes outside of results and data: the paths that a configuration names, and who may name them.
+
+The command line may name any. A recipe, a stored run or a study came perhaps from elsewhere: it names places in the current
+folder and beside itself only, none of them hidden, and replaces nothing but files of the kind that is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpipe.config.catalog import ALIASES
+from mlpipe.config.environment import base_folder
+from mlpipe.config.overrides import parse
+from mlpipe.errors import ConfigError, problem
+
+KEY = "trust_paths"
+# The keys of each section whose text is a file or folder to write.
+_WRITTEN: dict[str, tuple[str, ...]] = {
+    "callbacks": ("file", "folder", "outfile", "dirpath"),
+    "stages": ("file", "folder", "outfile", "dirpath"),
+    "logging": ("log_dir",),
+    "sys": ("outfile", "artifact_dir"),
+    "mode": ("outfile", "outputs", "output"),
+    "hpo": ("storage",),
+}
+_FOLDERS = ("out_dir", "data_dir")
+_DATABASE = re.compile(r"sqlite(?:\+\w+)?:///(?:file:)?(.*)", re.DOTALL)
+# How each kind of file that is written begins; tables and drawings are told by their text.
+_BEGINNINGS = {".pt": b"PK", ".h5": b"\x89HDF", ".hdf5": b"\x89HDF"}
+_TABLE = re.compile(rb"[\d\s.einfa+-]*")
+
+
+def check(
+    tree: Mapping[str, Any], words: Sequence[str], *, beside: Path | None = None, ours: Collection[str] = ()
+) -> None:
+    """Refuse paths that no word of the command line names, where they lead to what is not this program's to write.
+
+    Args:
+        tree: The configuration, part of which came from a file.
+        words: The command line's own overrides.
+        beside: The folder of that file, where the command line names it.
+        ours: Keys that the program set itself.
+
+    Raises:
+        ConfigError: With a sentence for each of them.
+    """
+    # Words of a word that runs nothing, such as a flag, are none.
+    changes, _ = parse([text for text in words if "=" in text])
+    said = {ALIASES.get(first, first) + dot + rest for first, dot, rest in (one.key.partition(".") for one in changes)}
+    trusted = next((one.value for one in changes if one.key == KEY), None) or []
+    named = [_place(str(one)) for one in (trusted if isinstance(trusted, list) else [trusted])]
+    kept = [_place(str(tree[key])) for key in _FOLDERS if key in said or key in ours or not _is_named_by(tree, key)]
+    around = [Path.cwd().resolve(), *([beside.resolve()] if beside is not None else [])]
+    found = []
+    for key, text in paths(tree):
+        parts = key.split(".")
+        if key in ours or any(".".join(parts[:end]) in said for end in range(1, len(parts) + 1)):
+            continue
+        try:
+            wrong = _wrong(_place(text), named, kept, around, is_folder=parts[-1] in _FOLDERS)
+        except (OSError, RuntimeError, ValueError) as error:
+            wrong = f"is no path ({type(error).__name__})"
+        if wrong:
+            fix = f"read what names it, then add {KEY}=['{text}'] or write {key}=PATH yourself"
+            found.append(problem(key, wrong, got=text, fix=fix))
+    if found:
+        raise ConfigError(found)
+
+
+def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys of a configuration that name what is written, and their paths.
+
+    Args:
+        tree: The configuration.
+    """
+    for key in _FOLDERS:
+        if isinstance(tree.get(key), str):
+            yield key, tree[key]
+    for section, names in _WRITTEN.items():
+        for key, text in _texts(tree.get(section), section, names):
+            if section != "hpo":
+                yield key, text
+            elif (database := _DATABASE.fullmatch(text)) is not None:
+                yield key, database[1]
+            elif "://" not in text:
+                yield key, text
+
+
+def _texts(node: Any, key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _texts(value, f"{key}.{name}", names)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value, key, names)
+    elif isinstance(node, str) and node and key.rpartition(".")[2] in names:
+        yield key, node
+
+
+def _is_named_by(tree: Mapping[str, Any], key: str) -> bool:
+    """Whether a folder is another than where results or data lie when nobody says so."""
+    return _place(str(tree[key])) != _place(base_folder(key, None))
+
+
+def _place(text: str) -> Path:
+    return (Path.cwd() / Path(text).expanduser()).resolve()
+
+
+def _wrong(place: Path, named: Sequence[Path], kept: Sequence[Path], around: Sequence[Path], *, is_folder: bool) -> str:
+    """What is wrong with a path that no word of the command line names; empty where nothing is."""
+    if any(place.is_relative_to(one) for one in (*named, *kept)):
+        return ""
+    inside = [one for one in around if place.is_relative_to(one)]
+    if not inside:
+        return "leads outside of this folder, and the command line does not name it"
+    if any(part.startswith(".") for part in place.relative_to(inside[0]).parts):
+        return "is hidden, and the command line does not name it"
+    if not is_folder:
+        for file in (place, *(place.with_name(f"{place.stem}_{part}{place.suffix}") for part in ("train", "test"))):
+            if file.is_file() and not _is_alike(file):
+                return f"would replace {file.name}, which is of another kind, and the command line does not name it"
+    return ""
+
+
+def _is_alike(file: Path) -> bool:
+    """Whether a file is of a kind that is written here, so that a training may replace that of one before."""
+    with file.open("rb") as handle:
+        start = handle.read(4096)
+    wanted = _BEGINNINGS.get(file.suffix.lower())
+    if wanted is not None:
+        return start.startswith(wanted)
+    return start.startswith((b"digraph ", b"SQLite format 3")) or _TABLE.fullmatch(start) is not None

@@ -86,11 +86,7 @@ def history(project: Project, record: ModelRecord, score: str) -> learning.Histo
         record: The record.
         score: The score's name.
     """
-    path = _file(project, record)
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8", newline="") as handle:
-        rows = [row for row in csv.DictReader(handle) if row.get("epoch")]
+    rows = rows_of(project, record)
     if not rows:
         return None
     epochs = [int(float(row["epoch"])) + 1 for row in rows]
@@ -101,6 +97,20 @@ def history(project: Project, record: ModelRecord, score: str) -> learning.Histo
 
     kept = record.best_epoch + 1
     return learning.History(record.fold, epochs, column("train/loss"), column("val/loss"), column(f"val/{score}"), kept)
+
+
+def rows_of(project: Project, record: ModelRecord) -> list[dict[str, str]]:
+    """The rows of a record's metrics.csv, one for each epoch; none where it is missing.
+
+    Args:
+        project: The project.
+        record: The record.
+    """
+    path = _file(project, record)
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as handle:
+        return [row for row in csv.DictReader(handle) if row.get("epoch")]
 
 
 def number_of_seconds(seconds: float) -> str:

@@ -27,6 +27,7 @@ def gan(
     *,
     generator: Network = None,
     critic: Network = None,
+    name: str | None = None,
     noise: Annotated[int, ">= 1"] | None = None,
     width: Annotated[int, ">= 1"] = 32,
     values: Literal["signed", "unit"] = "signed",
@@ -48,6 +49,7 @@ def gan(
         pixels: What the images are like; the program gives it.
         generator: None: `mlpipe.arch.gan.ConvGenerator`; what Keras's `model.to_json()` writes; or a function's name.
         critic: None: `mlpipe.arch.gan.ConvCritic`; or as `generator`.
+        name: What both together are called.
         noise: Numbers that an image is drawn from; None: as many as the generator takes, 64 where it takes any.
         width: Channels of the largest maps of convolutions of this program.
         values: What both see: -1 to 1, or 0 to 1 (arrays as they are).

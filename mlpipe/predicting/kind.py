@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mlpipe import kinds
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.predicting.tables import Table
 from mlpipe.runs.sinks import Predicted
 
 
@@ -19,10 +20,12 @@ class Part(Protocol):
     Attributes:
         ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
         NEW: What new samples get, in a word, which is the name of the step that writes it.
+        TABLE: What a table says of new samples; None: there is a file for each.
     """
 
     ROWS_ARE_LOSSES: bool
     NEW: str
+    TABLE: Table | None
 
     def kept(self, outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
         """The stored part of a batch.

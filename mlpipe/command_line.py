@@ -86,9 +86,12 @@ def parse(arguments: Sequence[str]) -> Call:
             # A program in this form: --config=FILE, --config FILE, --config= FILE.
             call.overrides.append(f"recipe={_quoted(given or '')}")
         elif call.mode == "train" and name == "--app":
-            # The loss of that program's configuration says that it is an equation.
-            if given != "pde":
-                fix = "there is --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde; other trainings need none"
+            # The loss of that program's configuration says that it is an equation, or teaches two networks.
+            if given not in ("pde", "gan"):
+                fix = (
+                    "there are --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde, and --app=gan for Wasserstein; "
+                    "other trainings need none"
+                )
                 found.append(problem("--app", f"{given} is not available in this version", fix=fix))
         elif fix:
             call.overrides.append(_script_option(name, given or ""))
@@ -157,7 +160,7 @@ def _with_value(call: Call, name: str) -> str:
     fixes = {"--cfg": "write --cfg job", "-c": "write --cfg job"}
     fixes |= dict.fromkeys(("--config-dir", "-cd"), "write --config-dir DIR")
     if call.mode == "train":
-        fixes |= {"--config": "write --config=FILE", "--app": "write --app=pde"}
+        fixes |= {"--config": "write --config=FILE", "--app": "write --app=pde or --app=gan"}
     if name not in fixes and call.mode in SCRIPTS and name.startswith("--") and len(name) > 2:
         return f"write {name} VALUE"
     return fixes.get(name, "")

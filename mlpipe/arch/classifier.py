@@ -46,6 +46,8 @@ class Head:
         sides: The spatial shape of the target images; None: not known, or the images'.
         activations: What they go through, for outputs that stand side by side: Keras's name of each function, and how
             many of them it is of; empty: nothing.
+        draws: Whether the network draws images, in place of outputs of its own.
+        classes: How many classes the task's images are of, for a network that learns to draw them; 0: of none.
     """
 
     size: int
@@ -56,6 +58,8 @@ class Head:
     any_height: bool = False
     sides: tuple[int, ...] | None = None
     activations: tuple[tuple[str, int], ...] = ()
+    draws: bool = False
+    classes: int = 0
 
 
 @dataclass(frozen=True)

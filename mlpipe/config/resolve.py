@@ -149,8 +149,10 @@ def network_inlined(arch: Any) -> list[str]:
     Returns:
         A sentence for each problem.
     """
-    if not isinstance(arch, dict) or name_of(str(arch.get("_target_"))) != "keras_json":
+    if not isinstance(arch, dict):
         return []
+    if name_of(str(arch.get("_target_"))) != "keras_json":
+        return _parts_inlined(arch)
     file, layers = arch.get("file"), arch.get("layers")
     if isinstance(file, str) and layers is not None:
         return [problem("arch.file", "arch.layers gives the network already", got=file, fix="leave one of them out")]
@@ -160,17 +162,33 @@ def network_inlined(arch: Any) -> list[str]:
             return [problem("arch.file", "a value is needed", fix=fix)]
         arch["name"] = arch.get("name") or "keras"
         return []
+    layers, problems = _network_of("arch.file", file)
+    if not problems:
+        arch |= {"file": None, "layers": layers, "name": arch.get("name") or Path(file).stem}
+    return problems
+
+
+def _parts_inlined(arch: dict[str, Any]) -> list[str]:
+    """Read the files of Keras networks that a network is made of, such as `arch.generator=net.json`, in the same way."""
+    problems = []
+    for key, value in arch.items():
+        if isinstance(value, str) and value.endswith(".json"):
+            arch[key], wrong = _network_of(f"arch.{key}", value)
+            problems += wrong
+    return problems
+
+
+def _network_of(key: str, file: str) -> tuple[str, list[str]]:
+    """The content of a Keras network's file as JSON in one line, and a sentence for each problem."""
     path = Path(file).expanduser()
     if not path.is_file():
-        return [no_such_file("arch.file", path, got=file)]
+        return file, [no_such_file(key, path, got=file)]
     try:
         content = files.plain_json(limits.text(path), unique=True)
     except (OSError, ValueError) as error:
         # What JSON says of a mistake holds its line and column.
-        fix = "give what model.to_json() writes"
-        return [problem("arch.file", f"is not JSON ({error})", got=file, fix=fix)]
-    arch |= {"file": None, "layers": json.dumps(content, separators=(",", ":")), "name": arch.get("name") or path.stem}
-    return []
+        return file, [problem(key, f"is not JSON ({error})", got=file, fix="give what model.to_json() writes")]
+    return json.dumps(content, separators=(",", ":")), []
 
 
 def interpolated(tree: dict[str, Any]) -> dict[str, Any]:

@@ -176,6 +176,11 @@ def _refit(tree: Mapping[str, Any]) -> list[str]:
 
 def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
     given = [key for key in ("source", "ensemble", "deploy_prior") if mode.get(key) is not None]
+    if mode.get("samples") is not None and (given or mode["eval_on"] is not None):
+        other = f"mode.{given[0] if given else 'eval_on'}"
+        return [problem("mode.samples", f"draws images, {other} asks for predictions", fix="leave one of the two out")]
+    if name == "predict" and mode.get("seed") and mode.get("samples") is None:
+        return [problem("mode.seed", "is what images are drawn from", got=mode["seed"], fix="add mode.samples=64")]
     if name != "predict":
         return [problem(f"mode.{key}", "is a key of mml predict", fix=f"mml predict mode.{key}=...") for key in given]
     if given and "source" not in given:

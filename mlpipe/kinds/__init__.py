@@ -63,12 +63,14 @@ class Kind:
             sums for each sample.
         has_classes: Whether the outputs are classes of which one is true (of a sample, or of a pixel where it is dense).
         has_probabilities: Whether outputs are logits of probabilities, and not values that mean themselves.
+        draws: Whether new samples are drawn from noise, in place of something that is predicted of a sample.
     """
 
     name: str
     is_dense: bool
     has_classes: bool
     has_probabilities: bool
+    draws: bool = False
 
     @property
     def words(self) -> Words:
@@ -97,7 +99,8 @@ def of(name: str, key: str = "task.kind") -> Kind:
         fix = did_you_mean(name, names(), otherwise=f"one of {listing(names())}")
         raise DataError(problem(key, "is no kind of task", got=name, fix=fix))
     facts = importlib.import_module(f"mlpipe.kinds.{name}")
-    return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES)
+    draws = getattr(facts, "DRAWS", False)
+    return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES, draws)
 
 
 class Loss(Protocol):
@@ -109,12 +112,18 @@ class Loss(Protocol):
 
 
 def decide(task_kind: str, loss: Loss) -> str:
-    """The kind of a run: its task's, or `solutions` where what would be compared with images is an equation instead.
+    """The kind of a run: its task's, or what its loss makes of it.
+
+    That is `solutions` where what would be compared with images is an equation instead, and `generation` where a generator and
+    a critic learn from the images alone.
 
     Args:
         task_kind: `task.kind`.
-        loss: The recipe's; the builder of an equation is annotated to return an `Equation`.
+        loss: The recipe's; the builder of an equation is annotated to return an `Equation`, that of a loss by which two
+            networks learn against each other an `Adversarial`.
     """
+    if "Adversarial" in loss.gives:
+        return "generation"
     return "solutions" if task_kind == "images" and "Equation" in loss.gives else task_kind
 
 

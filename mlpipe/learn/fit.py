@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
+from mlpipe.arch.gan import Gan
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
@@ -39,6 +40,7 @@ from mlpipe.learn.callbacks.examples import Examples
 from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochReports, Progress
+from mlpipe.learn.callbacks.sample_grids import SampleGrids
 from mlpipe.learn.callbacks.step_limit import StepLimit
 from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit
 from mlpipe.learn.gradients.gradient_wait import Exchange
@@ -281,6 +283,8 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
         callbacks.append(Examples(training.shown, number, rows, count))
     if number in (job.files.logging.params.get("batches") or ()):
         callbacks.append(Batches(training.batches, number))
+    if isinstance(training.network, Gan):
+        callbacks.append(SampleGrids(job.files.project.model_dir(job.task.name, job.files.record_id)))
     if job.lasting:
         callbacks.append(EpochLimit(training.epochs + job.lasting[number]))
     return [*callbacks, *tensorboard.boards(job.files.logging), training.keeper]

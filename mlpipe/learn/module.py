@@ -147,6 +147,10 @@ class FoldModule(pl.LightningModule):
         """Draw from seed, fold, epoch and batch alone, so that a batch learned again after a resume is the same."""
         rank = self._learning.group.shard.rank
         torch.manual_seed(draw_seed(*self._draw, self.current_epoch, batch_idx, rank))
+        if (begin := getattr(self.loss, "before_step", None)) is not None:
+            # A loss may teach parts of the network in turns. Turns follow steps, so that few batches in an epoch leave
+            # nobody out, and a training that is continued goes on with the right one.
+            begin(self.network, int(self.trainer.global_step))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of a batch: that of its head, or the weighted sum of all heads', from one pass of all their images."""
@@ -308,6 +312,8 @@ class FoldModule(pl.LightningModule):
         sums = self._learning.group.summed(torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._count)]))
         row["train/loss"] = float(sums[0] / sums[1])
         row |= {f"train/{name}": float(value) for name, value in self._while_training().items()}
+        if (told := getattr(self.loss, "of_epoch", None)) is not None:
+            row |= {f"train/{name}": value for name, value in told().items()}
         logged = self.trainer.callback_metrics
         row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
         row["lr"] = self._rate

@@ -95,7 +95,7 @@ def partner_heads(recipe: Recipe, pack: Pack, joint: Joint) -> list[LearnedHead]
     """
     heads = []
     for number, one in enumerate(joint.partners, start=1):
-        loss, scale = partner_loss(recipe, one)[0], networks.scale_of(one.task, one.view.train)
+        loss, scale = partner_loss(recipe, one)[0], networks.scale_of(one.task, one.view.train, one.task.kind)
         ratio = pack.peak / one.pack.peak
         heads.append(LearnedHead(head_name(number), one.task.kind, len(one.task.classes), loss, scale, ratio))
     return heads

@@ -164,6 +164,11 @@ class PostprocessScheduler(Scheduler):
         found = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
         self._taken = self._from_elsewhere({record.id for record in stored})
         found += [one.record for one in self._taken]
+        drawing, found = found, [one for one in found if not kinds.of(one.kind).draws]
+        if drawing and not found:
+            wrong = "its models draw images, of which nothing is calibrated or mixed"
+            fix = f"mml info task={name} has their scores, mml predict task={name} mode.samples=64 draws images"
+            raise ProjectError(problem(f"task {name}", wrong, fix=fix))
         if not found:
             if not stored:
                 raise records.untrained(project, name)

@@ -1,11 +1,12 @@
-"""`mml predict`: predictions of every stored model of a cross-validation, or of all of them together for new images."""
+"""`mml predict`: predictions of every stored model of a cross-validation, of all of them for new images, or drawn images."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.modes.train import TrainingScheduler
+from mlpipe.running.drawn_samples import DrawnSamples
 from mlpipe.running.new_data import NewData, PredictionRequest
 from mlpipe.running.steps import RunContext, Step
 
@@ -19,6 +20,8 @@ class PredictScheduler(TrainingScheduler):
         source: New images to predict, see `mlpipe.running.new_data`; None: the task's own.
         ensemble: With `source`, the ensemble to predict them with.
         deploy_prior: With `source`, the prevalence where they are from.
+        samples: How many images to draw with models of `loss=wasserstein`; None: none.
+        seed: With `samples`, what they are drawn from.
         training: The keys of `mml train`.
     """
 
@@ -30,13 +33,20 @@ class PredictScheduler(TrainingScheduler):
         source: str | None = None,
         ensemble: str | None = None,
         deploy_prior: Literal["estimate"] | list[float] | None = None,
+        samples: Annotated[int, ">= 1"] | None = None,
+        seed: Annotated[int, ">= 0"] = 0,
         **training: Any,
     ) -> None:
         super().__init__(run_config, context, **training)
         self._new_data = None if source is None else PredictionRequest(source, ensemble, deploy_prior)
+        self._samples, self._seed = samples, seed
 
     def plan(self) -> list[Step]:
-        """With new images their own plan, else that of the stored models."""
+        """With new images, or images to draw, their own plan, else that of the stored models."""
+        if self._samples is not None:
+            return DrawnSamples(
+                self.run_config, self.context, self.pivot(), self._samples, self._seed, self.request.folds
+            ).plan()
         if self._new_data is None:
             return super().plan()
         return NewData(self.run_config, self.context, self.pivot(), self._new_data, self.request.folds).plan()

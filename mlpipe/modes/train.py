@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config import catalog
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import Reuse, RunConfig
@@ -124,8 +124,10 @@ class TrainingScheduler(Scheduler):
 
     def _post(self, made: Sequence[ModelRecord], run: Run) -> None:
         """Calibrate, judge and report the recipe that was trained, as `mml post` does by its own defaults."""
-        if not all(_is_held_out(self.context.project, record) for record in made):
-            log.info("no calibration and no intervals: a fold has no image that it did not learn from")
+        draws = kinds.of(made[0].kind).draws
+        if draws or not all(_is_held_out(self.context.project, record) for record in made):
+            why = "drawn images have none" if draws else "a fold has no image that it did not learn from"
+            log.info(f"no calibration and no intervals: {why}")
             # Matplotlib takes its time, which only those who want the report pay.
             from mlpipe.reports import html
 

@@ -50,10 +50,12 @@ MEANING = {
     "iou": "mean intersection over union of the classes",
     "psnr": "peak signal-to-noise ratio in decibels",
     "mse": "mean squared error, less is better",
+    "frechet": "Fréchet distance of the features of drawn and of real images, less is better",
+    "critic_gap": "the critic's mean score of real images less that of drawn ones",
 }
 # What losses are compared by where they cannot be compared by their own values.
 PROPER = ("nll", "elementwise_nll")
-LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})
+LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse", "frechet"})
 # Means over those classes that occur, or those labels that occur and are absent somewhere.
 OVER_CLASSES = frozenset({"balanced_accuracy", "macro_f1", "auroc", "average_precision"})
 # What the names of metrics that are losses begin with.

@@ -194,6 +194,8 @@ def _with_interval(
     if row["ensemble"] or row["test"] is None:
         return row
     folds, name = recipes[row["recipe"]], row["metric"]
+    if name in post_kind.of(folds[0].kind).WITHOUT_INTERVAL:
+        return row
     _, test = of_recipe(project, folds, refits.get(row["recipe"]))
     if test is None:
         return row

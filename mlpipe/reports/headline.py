@@ -21,6 +21,7 @@ WORDS = {
     "rmse": "root mean squared error",
     "dice": "mean Dice coefficient of the classes",
     "psnr": "peak signal-to-noise ratio in decibels",
+    "frechet": "Fréchet distance of the features of drawn and of real images",
     "equation_loss": "mean squared residual of the equation and its conditions",
 }
 

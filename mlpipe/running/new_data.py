@@ -89,6 +89,10 @@ class NewData:
             decisions.require_rows(self._ensemble, new_rows.rows_file(self.context.project, self._ensemble))
         used = {record.id: record for _, found, _ in self._members for record in found}
         parts = [kind.of(record.kind) for record in used.values()]
+        if any(kinds.of(record.kind).draws for record in used.values()):
+            wrong = "the newest models draw images from noise, and predict nothing of others"
+            fix = "use mode.samples=64 in place of it"
+            raise ConfigError(problem("mode.source", wrong, got=self.request.source, fix=fix))
         self._refuse_elsewhere(list(used.values()), parts)
         weightless = [one.id for member in self._members for one in member[1] if one.weights is None]
         fix = "train with mode.store_parameters=true"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from mlpipe import kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources
 from mlpipe.data.task import Task
@@ -17,6 +18,8 @@ _PLACES = ("out_dir", "data_dir")
 def of_new_images(config: RunConfig, project: Project, task: Task, kind: str, run: Run) -> str:
     """`mml predict mode.source=FOLDER ...`; empty where `mml predict` takes no new samples of such a task.
 
+    Of models that draw samples it is `mml predict mode.samples=64 ...`.
+
     Args:
         config: The run's configuration.
         project: The project.
@@ -26,6 +29,8 @@ def of_new_images(config: RunConfig, project: Project, task: Task, kind: str, ru
     """
     from mlpipe.predicting import kind as predicting
 
+    if kinds.of(kind).draws:
+        return f"mml predict {' '.join(['mode.samples=64', *_words(config, project)])}"
     source = sources.open(task)
     if source.cuts() or (predicting.of(kind).ROWS_ARE_LOSSES and not source.has_arrays):
         return ""

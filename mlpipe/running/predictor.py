@@ -70,8 +70,8 @@ class Stored:
     def config(self, record: ModelRecord) -> RunConfig:
         """The configuration that a record was trained with, in today's folders."""
         path = self.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
-        places = {"out_dir": str(self.project.root.parent), "data_dir": str(self.data_dir), "proj": self.project.name}
-        return snapshot.load(path, trust=list(self.trust), without=("task",), **places)
+        places: dict[str, Any] = {"out_dir": str(self.project.root.parent), "data_dir": str(self.data_dir)}
+        return snapshot.load(path, trust=list(self.trust), without=("task",), proj=self.project.name, **places)
 
 
 class Predictor:

@@ -256,7 +256,7 @@ def test_files_that_are_asked_for() -> None:
         ({"loss": {"function": "Burgers_PDE"}}, r"Burgers_pde solves an equation, for which there are no labels"),
         ({"loss": {"function": "BCE"}}, r"BCE takes probabilities, the network ends in log_softmax"),
         ({"loss": {"function": "Focal", "source": "sigmoid"}}, r"loss\.source: the network ends in log_softmax"),
-        ({"loss": {"function": "Wasserstein"}}, r"a loss of generative networks \(--app=gan\), is not available"),
+        ({"loss": {"function": "Wasserstein"}}, r"layers: Wasserstein teaches a generator and a critic, this is one network"),
         ({"loss": {"function": "YOLOv3"}}, r"a loss of object detection \(--app=obj\), is not available"),
         ({"layers": None, "checkpoints": {"load": "resnet50"}},
          r"neural_network\.checkpoints\.load: a SavedModel of TensorFlow, which has its own network, cannot be read"),

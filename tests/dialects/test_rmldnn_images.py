@@ -130,7 +130,7 @@ def test_images_without_targets_are_predicted_only() -> None:
     ("loss", "layers", "data", "sentence"),
     [
         ({"function": "BCE"}, net("linear"), {}, "BCE takes values from 0 to 1, the network ends in linear"),
-        ({"function": "Wasserstein"}, None, {}, "Wasserstein compares classes, targets are images"),
+        ({"function": "Wasserstein"}, None, {}, "Wasserstein teaches a generator and a critic, this is one network"),
         (None, None, {"target_path": None}, r"data\.target_path: is needed to train"),
         (None, None, {"test_target_path": None}, r"test_target_path: is needed beside a training"),
         (None, None, {"input_transforms": [{"resize": [8, 8]}], "target_transforms": [{"center_crop": [4, 4]}]},

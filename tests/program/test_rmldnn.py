@@ -173,8 +173,8 @@ def test_what_is_in_the_way_is_said_before_anything_is_made(digits: Path, capsys
     (digits / "png" / "train" / "3" / "notes.txt").write_text("x")
     assert main(["train", "recipe=config.json", "sys.outfile=log.txt", "sys.threads=1"]) == 2
     assert "holds files that are no images: 3/notes.txt" in capsys.readouterr().err
-    assert main(["train", "--app=gan", "--config=config.json"]) == 2
-    assert "--app: gan is not available in this version" in capsys.readouterr().err
+    assert main(["train", "--app=nlp", "--config=config.json"]) == 2
+    assert "--app: nlp is not available in this version" in capsys.readouterr().err
     assert not (digits / "results" / "default" / "runs").exists()
 
 

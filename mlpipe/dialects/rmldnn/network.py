@@ -47,7 +47,7 @@ def look(layers: Any) -> Network:
     Raises:
         ConfigError: When the file is not there or is no JSON.
     """
-    content = _content(layers)
+    content = content_of(layers)
     config = content.get("config") if isinstance(content, Mapping) else None
     listed = content if isinstance(content, list) else _layers_of(content)
     found = [layer for layer in listed if isinstance(layer, Mapping)]
@@ -97,7 +97,15 @@ _PASSING = (
 )  # fmt: skip
 
 
-def _content(layers: Any) -> Any:
+def content_of(layers: Any) -> Any:
+    """What a file of a network holds; what is no file as it is.
+
+    Args:
+        layers: The file, or its content.
+
+    Raises:
+        ConfigError: When the file is not there or is no JSON.
+    """
     if not isinstance(layers, str):
         return layers
     path = Path(layers).expanduser()

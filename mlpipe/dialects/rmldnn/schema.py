@@ -134,7 +134,10 @@ def named(value: str, options: Mapping[str, Any]) -> str:
 
 def _layers(key: str, value: Any) -> list[str]:
     """A file, the layers themselves, or the whole of what Keras writes."""
-    if isinstance(value, str | Mapping):
+    if isinstance(value, str | Mapping) or (
+        isinstance(value, list) and any(isinstance(one, str | list) for one in value)
+    ):
+        # Lists of files, or of lists, are several networks, which the loss must know.
         return []
     return many(mapping, least=1)(key, value)
 

@@ -81,13 +81,18 @@ class State(translation.State):
         return str(self.section("loss").get("function", "")).lower().startswith(("poisson", "burgers"))
 
     @property
+    def draws(self) -> bool:
+        """Whether the loss teaches a generator, for which each sample is its own target."""
+        return str(self.section("loss").get("function", "")).lower() == "wasserstein"
+
+    @property
     def is_of_images(self) -> bool:
         """Whether targets are images, or arrays of numbers: no masks, and no class numbers."""
         data = self.section("data")
         targets = str(data.get("target_type") or data.get("type") or "").lower()
         if self.is_of_masks or targets in ("labels", "mnist"):
             return False
-        if self.solves:
+        if self.solves or self.draws:
             return True
         if not self.trains and not self.has_targets:
             return self.network.maps
@@ -99,4 +104,4 @@ class State(translation.State):
         data = self.section("data")
         labels = str(data.get("target_type", "")).lower() == "labels"
         is_mnist = str(data.get("type") or data.get("target_type") or "").lower() == "mnist"
-        return labels or is_mnist or "test_target_path" in data or self.solves
+        return labels or is_mnist or "test_target_path" in data or self.solves or self.draws

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe.dialects.rmldnn import network, schema
+from mlpipe.dialects.rmldnn.sections import drawn
 from mlpipe.dialects.rmldnn.sections.data import translate_data
 from mlpipe.dialects.rmldnn.sections.training import translate_loss, translate_optimizer
 from mlpipe.dialects.rmldnn.state import State
@@ -36,7 +37,8 @@ def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translatio
     if found:
         raise ConfigError(found)
     content = source["neural_network"]
-    state = State(content, network.look(content["layers"]))
+    both = drawn.pair(content["layers"])
+    state = State(content, network.look(content["layers"] if both is None else both[0]))
     for sentence in passed:
         key, _, rest = sentence.partition(": ")
         state.say(key, "lint", note=f"{rest} (not used)")
@@ -53,7 +55,13 @@ def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translatio
 
 def _network(state: State) -> None:
     """Layers as a file, or as they are; weights to begin with."""
+    if state.draws:
+        drawn.translate_networks(state)
+        return
     layers = state.source["layers"]
+    if drawn.pair(layers) is not None or (isinstance(layers, list) and isinstance(layers[0], str | list)):
+        state.refuse("layers", "several networks learn by the loss Wasserstein only", fix="give one network")
+        return
     state.options["arch"] = "keras_json"
     if isinstance(layers, str):
         state.same("layers", "arch.file", layers)
@@ -96,6 +104,10 @@ def _training(state: State) -> None:
 
 def _evaluation(state: State) -> None:
     """No training: the loss is computed where there are targets."""
+    if state.draws:
+        fix = "add input_path and num_epochs; trained ones draw with mml predict mode.samples=64"
+        state.refuse("loss.function", "Wasserstein is for training", fix=fix)
+        return
     if state.evaluates and state.has_targets and state.source.get("loss"):
         translate_loss(state)
     elif state.source.get("loss"):

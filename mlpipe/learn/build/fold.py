@@ -17,13 +17,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlpipe.arch import initial_weights
+from mlpipe.arch.gan import Gan
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
-from mlpipe.learn import checkpoints, exact_heads, features, monitoring, multitask, stages
+from mlpipe.learn import checkpoints, class_features, exact_heads, features, monitoring, multitask, stages
 from mlpipe.learn.build.loaders import device_steps, fold_data
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.network import scale_of, started_network, weights_report
@@ -48,6 +49,8 @@ def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
     else:
         network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
         report = initial_weights.load(network, job.start) if job.start is not None else weights_report(network)
+    if isinstance(network, Gan) and job.start is None:
+        class_features.learn(job.recipe, network, job.task, job.view.train, job.pack, seed)
     return network.to(memory_format=torch.channels_last) if numerics.channels_last else network, numerics, report
 
 
@@ -205,7 +208,7 @@ def _module(
         batch_sizes=data.batch_sizes,
         weighing=None if job.joint is None else multitask.weighing(task, job.joint),
     )
-    loss, scale = build_loss(recipe, task, rows), scale_of(task, rows)
+    loss, scale = build_loss(recipe, task, rows), scale_of(task, rows, job.kind)
     heads = [LearnedHead(TARGET, job.kind, len(task.classes), loss, scale)]
     heads += [] if job.joint is None else multitask.partner_heads(recipe, job.pack, job.joint)
     return FoldModule(network, heads, optimizers, learning, number)

@@ -78,7 +78,10 @@ def build_network(
     )
     # A solution over time has as many times as the network gives.
     over_time = equations.is_over_time(task.kind, recipe.loss)
-    own = replace(head(task, rows), any_height=over_time, sides=target_sides(recipe, task, pack))
+    predicted = kinds.decide(task.kind, recipe.loss)
+    own = replace(head(task, rows, predicted), any_height=over_time, sides=target_sides(recipe, task, pack))
+    if own.draws:
+        own = replace(own, classes=len(task.classes) if has_learnable_classes(task) else 0)
     network = arch.build({TARGET: own, **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
@@ -155,23 +158,37 @@ def weights_report(network: nn.Module) -> str:
     return str(getattr(network, "begun", ""))
 
 
-def head(task: Task, rows: Rows | None) -> Head:
+def has_learnable_classes(task: Task) -> bool:
+    """Whether each image of a task is of one class."""
+    its = kinds.of(task.kind)
+    return its.has_classes and not its.is_dense
+
+
+def head(task: Task, rows: Rows | None, predicted: str | None = None) -> Head:
     """The layers by which a network ends for a task.
 
     Args:
         task: The task.
         rows: The training rows, whose targets are the unit of numbers; None where weights follow that hold it.
+        predicted: The kind of the run; None: the task's.
     """
-    scale = scale_of(task, rows) if rows is not None else None
-    return kind.of(task.kind).head(len(task.classes), scale, heads_of(task))
+    predicted = predicted or task.kind
+    scale = scale_of(task, rows, predicted) if rows is not None else None
+    return kind.of(predicted).head(len(task.classes), scale, heads_of(task))
 
 
-def scale_of(task: Task, rows: Rows) -> Scale | None:
-    """In which unit a loss compares a task's numbers, from its training rows; None: as they are."""
+def scale_of(task: Task, rows: Rows, predicted: str) -> Scale | None:
+    """In which unit a loss compares a task's numbers, from its training rows; None: as they are.
+
+    Args:
+        task: The task.
+        rows: The training rows.
+        predicted: The kind of the run.
+    """
     # Networks for records give numbers as they are, and no head in which they could be scaled; activations have bounds.
     if sources.open(task).layout is not None or heads_of(task):
         return None
-    return kind.of(task.kind).scale(task.samples.learned[rows])
+    return kind.of(predicted).scale(task.samples.learned[rows])
 
 
 def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, ...]:

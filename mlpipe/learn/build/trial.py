@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe import kinds
+from mlpipe.arch.gan import Gan
 from mlpipe.arch.initial_weights import Start
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import batches
@@ -62,7 +63,7 @@ def try_recipe(
         build_optimizers(recipe, 2, "min")(network)
     data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
     batch = next(iter(data.train_dataloader()))
-    if kinds.of(predicted).is_dense or recipe.loss.is_users:
+    if kinds.of(predicted).is_dense or kinds.of(predicted).draws or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
         kind.of(predicted).check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
     if not recipe.stages and not exact_heads.has_no_steps(recipe):
@@ -91,6 +92,11 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
             raise DataError(problem("arch", wrong, fix="use a network for samples of this size")) from error
         wrong = f"{arch} cannot take images of {size} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
+    if kinds.of(kinds.decide(task.kind, recipe.loss)).draws:
+        if not isinstance(network, Gan):
+            wrong = "a generator and a critic learn by this loss"
+            raise ConfigError(problem("loss", wrong, got=f"arch={arch}", fix="add arch=gan"))
+        return
     # A solution's times are as many as the network gives.
     solves = equations.is_over_time(task.kind, recipe.loss) and outputs.ndim == 4
     given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)

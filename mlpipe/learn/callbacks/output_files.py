@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from mlpipe.arch.gan import Gan, seeds_of
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
@@ -62,8 +63,22 @@ def as_in_file(network: nn.Module, predicted: Predicted) -> Predicted:
     return replace(predicted, arrays=ended(predicted.arrays))
 
 
+def drawn(network: Gan, count: int, device: torch.device) -> Predicted:
+    """Images from the same noise in every epoch, as the generator gives them, named by their numbers.
+
+    Args:
+        network: The network.
+        count: How many images.
+        device: Where it computes.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        values = network.seen(network.draw(seeds_of(0, count).to(device))).cpu().numpy()
+    names = [f"sample_{number:05d}" for number in range(count)]
+    return Predicted(names, np.empty((count, 0), np.float32), arrays=values)
+
+
 class OutputFiles(Callback):
-    """Writes the outputs of the validation images after every epoch.
+    """Writes the outputs of the validation images after every epoch; of a generator as many drawn images.
 
     Args:
         folder: Where to.
@@ -122,9 +137,13 @@ class OutputFiles(Callback):
         if trainer.state.fn != TrainerFn.FITTING or not trainer.is_global_zero:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        given = Predicted(data.val_ids, pl_module.val_logits)  # type: ignore[arg-type]
+        network = _network(pl_module)
+        if isinstance(network, Gan):
+            given = drawn(network, len(data.val_ids), pl_module.device)
+        else:
+            given = Predicted(data.val_ids, pl_module.val_logits)  # type: ignore[arg-type]
         with opened(self._folder, trainer.current_epoch + 1, self._precision) as sink:
-            sink.add(as_in_file(_network(pl_module), given))
+            sink.add(as_in_file(network, given))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave no half of a file."""

@@ -7,8 +7,8 @@ normalisation is the exception: it normalises each part by the part's own statis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -59,14 +59,18 @@ def count(images: int, most: int, least: int) -> int:
 
 def _contexts(network: object) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What surrounds the first computation of a part and the one for its gradients, which must not count twice."""
-    return nullcontext(), _running_statistics_kept(network) if isinstance(network, nn.Module) else nullcontext()
+    return nullcontext(), _RunningStatisticsKept(network) if isinstance(network, nn.Module) else nullcontext()
 
 
-@contextmanager
-def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
-    kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    try:
-        yield
-    finally:
-        for name, buffer in network.named_buffers():
-            buffer.copy_(kept[name])
+class _RunningStatisticsKept(AbstractContextManager[None]):
+    """Entered as often as a part is computed again: twice where a loss looks at gradients."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network, self._kept = network, dict[str, Tensor]()
+
+    def __enter__(self) -> None:
+        self._kept = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
+
+    def __exit__(self, *error: object) -> None:
+        for name, buffer in self._network.named_buffers():
+            buffer.copy_(self._kept[name])

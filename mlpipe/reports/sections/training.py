@@ -96,14 +96,10 @@ def history(project: Project, record: ModelRecord, score: str) -> learning.Histo
         record: The record.
         score: The score's name.
     """
-    path = _file(project, record)
-    if not path.is_file():
-        return None
+    rows = rows_of(project, record)
     try:
-        lines = csv.DictReader(io.StringIO(limits.text(path, limits.STORED), newline=""))
-        rows = [row for row in lines if row.get("epoch")]
         epochs = [int(float(row["epoch"])) + 1 for row in rows]
-    except (OSError, ValueError, OverflowError, csv.Error):
+    except (ValueError, OverflowError):
         return None
     if not rows:
         return None
@@ -114,6 +110,23 @@ def history(project: Project, record: ModelRecord, score: str) -> learning.Histo
 
     kept = record.best_epoch + 1
     return learning.History(record.fold, epochs, column("train/loss"), column("val/loss"), column(f"val/{score}"), kept)
+
+
+def rows_of(project: Project, record: ModelRecord) -> list[dict[str, str]]:
+    """The rows of a record's metrics.csv, one for each epoch; none where it is missing or cannot be read.
+
+    Args:
+        project: The project.
+        record: The record.
+    """
+    path = _file(project, record)
+    if not path.is_file():
+        return []
+    try:
+        lines = csv.DictReader(io.StringIO(limits.text(path, limits.STORED), newline=""))
+        return [row for row in lines if row.get("epoch")]
+    except (OSError, ValueError, csv.Error):
+        return []
 
 
 def _number(text: str | None) -> float:

@@ -314,6 +314,9 @@ def _last_steps(
         leaderboard.show(context, *output_records.task_names(folds.task))
         if predicts_later and not removes:
             words = "" if context.project.name == "default" else f" proj={context.project.name}"
+            if kinds.of(kinds.decide(folds.task.kind, folds.config.recipe.loss)).draws:
+                log.info(f"next: mml predict{words} mode.samples=64 draws images")
+                return
             log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
         if has_ended and not removes:
             assert run is not None

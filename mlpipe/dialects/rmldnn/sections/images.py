@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlpipe.dialects.rmldnn import schema
+from mlpipe.dialects.rmldnn.sections.drawn import translate_wasserstein
 from mlpipe.dialects.rmldnn.sections.masks import check_moves, require_targets
 from mlpipe.dialects.rmldnn.sections.pde import translate_burgers
 from mlpipe.dialects.rmldnn.sections.transforms import listed_of, makes_grey, refuse_moves, translate_transforms
@@ -73,8 +74,8 @@ def _paths(state: State, *, may_be_own: bool) -> None:
     pairs = [("input_path", "target_path")] * state.trains + [("test_input_path", "test_target_path")] * state.evaluates
     makes_own = "random_patches" in names and all(not data.get(target) for _, target in pairs)
     are_own = _has_any(state) and may_be_own and all(data.get(target) == data.get(one) for one, target in pairs)
-    if state.solves:
-        # The network's input is the diffusivity that its output is judged by.
+    if state.solves or state.draws:
+        # The network's input is the diffusivity that its output is judged by, or what images are to be drawn like.
         makes_own = are_own = True
     if not makes_own:
         require_targets(state)
@@ -97,6 +98,9 @@ def translate_image_loss(state: State) -> None:
         return
     if state.solves:
         _poisson(state, kind)
+        return
+    if state.draws:
+        translate_wasserstein(state)
         return
     state.set("metrics.train", ["psnr"])
     if "source" in given:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
+from mlpipe.dialects.rmldnn.sections.drawn import translate_wasserstein
 from mlpipe.dialects.rmldnn.sections.images import translate_image_loss
 from mlpipe.dialects.rmldnn.sections.masks import translate_mask_loss
 from mlpipe.dialects.rmldnn.state import State
@@ -126,9 +127,11 @@ def translate_loss(state: State) -> None:
         state.refuse(
             "loss.function", f"{kind} solves an equation, for which there are no labels", fix="leave target_type out"
         )
-    elif kind in ("Wasserstein", "YOLOv3"):
-        app = "generative networks (--app=gan)" if kind == "Wasserstein" else "object detection (--app=obj)"
-        state.missing("loss.function", f"{kind}, a loss of {app},", "use NLL, BCE, MSE or Focal for what has targets")
+    elif state.draws:
+        translate_wasserstein(state)
+    elif kind == "YOLOv3":
+        what = f"{kind}, a loss of object detection (--app=obj),"
+        state.missing("loss.function", what, "use NLL, BCE, MSE or Focal for what has targets")
     elif kind == "nll":
         _nll(state, given)
     elif kind == "Focal":

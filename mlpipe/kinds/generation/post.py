@@ -1,0 +1,51 @@
+"""Drawn images are measured by their features: `outputs` (n, 2 + 2 * features) and `targets` (n, 1) of ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe.post.intervals import forms, scaled
+from mlpipe.post.intervals.forms import Ends, Known
+from mlpipe.post.kind import Outputs, Targets
+from mlpipe.post.kind import all_alike as sides
+from mlpipe.post.kind import neither_right_nor_wrong as right
+from mlpipe.post.measures import generation_metrics
+from mlpipe.post.rows import Floats
+from mlpipe.post.sums import Statistic, ratio
+
+__all__ = ["right", "sides"]
+
+METRICS = generation_metrics.METRICS
+# A distance of samples is larger the fewer images there are, so that no resampling tells how far it may be off.
+WITHOUT_INTERVAL = ["frechet"]
+TRAIN = ["frechet", "critic_gap"]
+FINAL = ["frechet", "critic_gap"]
+FURTHER: list[str] = []
+HEADLINE = "frechet"
+ERROR = "squared distance of an image's features to the mean of drawn ones"
+ENSEMBLING = PROBABILITIES = None
+
+
+def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
+    """How many images the distance is of, and of how many features."""
+    return {"classes": [], "images": len(outputs), "features": generation_metrics.features_of(outputs)[0].shape[1]}
+
+
+def errors(outputs: Outputs, targets: Targets) -> Floats:
+    """The squared distance of each image's features to the mean of those of drawn images."""
+    real, drawn = generation_metrics.features_of(outputs)
+    return np.asarray(((real - drawn.mean(axis=0)) ** 2).sum(axis=1), np.float64)
+
+
+def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
+    """The mean of the critic's gaps."""
+    each = outputs[:, 0] - outputs[:, 1]
+    return Statistic(np.column_stack([np.ones_like(each), each]), ratio)
+
+
+def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+    """By the values without each image."""
+    return forms.of_numbers(one, value, scaled.PLAIN, known)

@@ -1,0 +1,39 @@
+"""Predict for real images what drawn ones are judged by: scores of the critic and features, as rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from mlpipe.errors import ConfigError, problem
+from mlpipe.kinds.generation.learn import rows, validated
+from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.predicting.rows import mean_of_numbers as mean
+from mlpipe.runs.sinks import Predicted
+
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "write_new"]
+
+ROWS_ARE_LOSSES = False
+TABLE = None
+NEW = "images"
+
+
+def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
+    """Scores and features, and ones."""
+    values = outputs.float().cpu().numpy()
+    return Predicted(batch.ids, values, np.ones((len(values), 1), np.float32))
+
+
+def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores and features, and the distance of all of them."""
+    given, ones = rows(loss, outputs, target)
+    return given, ones, validated(loss, given, ones)[0]
+
+
+def write_new(new: NewSamples) -> dict[str, Any]:
+    """Nothing: images are drawn from noise, not from other images."""
+    fix = "use mode.samples=64 mode.seed=1"
+    raise ConfigError(problem("mode.source", "a generator draws images from noise", got=new.source, fix=fix))

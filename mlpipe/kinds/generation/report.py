@@ -1,0 +1,11 @@
+"""Drawn images are shown epoch by epoch, and how their distance to real ones fell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.sections import drawn_images
+from mlpipe.reports.sections.parts import Section
+
+SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (drawn_images.drawn_images,)

@@ -1,0 +1,20 @@
+"""Nouns of drawn images for tables and sentences: what an output is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+OUTPUT, OUTPUTS, TARGETS = "feature", "features", "images"
+VALUES = "drawn images"
+SAMPLE_OF, OF_OUTPUT = "image with", "with"
+
+
+def predicted(outputs: int) -> str:
+    """Phrase for the prediction of so many outputs."""
+    return "new images"
+
+
+def told(target: Any, classes: Sequence[str]) -> str | None:
+    """A sample's target in few words; None: it is the image itself."""
+    return None

@@ -1,0 +1,284 @@
+"""The networks of a generator and a critic: convolutions of this program, networks of Keras, or functions of your own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch import classifier, initial_weights
+from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.arch.gan import ClassFeatures, ConvCritic, ConvGenerator, Gan, PixelFeatures
+from mlpipe.arch.keras import graph as keras_graph
+from mlpipe.arch.keras import parsing
+from mlpipe.errors import ConfigError, DataError, first_line, problem
+from mlpipe.learn.own_parts.own_code import Code, called, taken
+
+_NOISE = 64
+Network = str | list[Any] | dict[str, Any] | None
+
+
+def gan(
+    heads: Mapping[str, Head],
+    pixels: Pixels,
+    *,
+    generator: Network = None,
+    critic: Network = None,
+    name: str | None = None,
+    noise: Annotated[int, ">= 1"] | None = None,
+    width: Annotated[int, ">= 1"] = 32,
+    values: Literal["signed", "unit"] = "signed",
+    features: str | None = None,
+    features_weights: str | None = None,
+    pretrained: bool = True,
+    weights: str | None = None,
+    modules: str | None = None,
+    imports: list[str] | None = None,
+    trust: list[str] | None = None,
+) -> Gan:
+    """A generator of images, the critic that it learns from, and features by which images are compared.
+
+    A function of your own is given those of `noise`, `shape` (channels, height, width), `width` and `values` that it has
+    parameters for, and returns a torch.nn.Module: noise (n, noise) to images (n, *shape), or images to scores (n, 1).
+
+    Args:
+        heads: The only target; the program gives it.
+        pixels: What the images are like; the program gives it.
+        generator: None: `mlpipe.arch.gan.ConvGenerator`; what Keras's `model.to_json()` writes; or a function's name.
+        critic: None: `mlpipe.arch.gan.ConvCritic`; or as `generator`.
+        name: What both together are called.
+        noise: Numbers that an image is drawn from; None: as many as the generator takes, 64 where it takes any.
+        width: Channels of the largest maps of convolutions of this program.
+        values: What both see: -1 to 1, or 0 to 1 (arrays as they are).
+        features: `classes`, `pixels` or a network of timm; None: classes where the task has some, else pixels.
+        features_weights: A file of weights of that network of timm.
+        pretrained: Whether that network of timm has weights.
+        weights: A file of weights of all three.
+        modules: The folder of Python files with functions of your own.
+        imports: Modules to import beside them.
+        trust: Folders outside the current one, and modules, whose code may run.
+
+    Raises:
+        ConfigError: When the networks do not fit each other or the images, or the loss teaches no generator.
+        DataError: When images are no pixels, or a file of weights does not fit.
+    """
+    target, head = _only(heads, pixels)
+    shape = (pixels.channels, *pixels.sides)
+    code, told = Code(modules, imports or (), (), trust or ()), {"shape": shape, "width": width, "values": values}
+    parts = _Parts(shape, width, values == "signed", code, told)
+    drawing, numbers = parts.generator(generator, noise)
+    network = Gan(
+        drawing,
+        parts.critic(critic),
+        _features(features, features_weights, pretrained, head, pixels),
+        numbers,
+        shape,
+        pixels.peak,
+        signed=values == "signed",
+        target=target,
+    )
+    _check(network)
+    if weights is not None:
+        network.begun = initial_weights.load(network, initial_weights.of_file(weights, strict=True))
+    return network
+
+
+def _only(heads: Mapping[str, Head], pixels: Pixels) -> tuple[str, Head]:
+    """The only target, of a loss that teaches a generator.
+
+    Raises:
+        ConfigError: When there are others, or another loss.
+        DataError: When samples are records.
+    """
+    (target, head), *others = heads.items()
+    if not head.draws:
+        fix = "use loss=wasserstein, or another arch"
+        raise ConfigError(problem("arch", "gan draws images, and predicts nothing of them", got="gan", fix=fix))
+    if others:
+        wrong = "a generator is learned alone"
+        raise ConfigError(problem("mode.multitask", wrong, got=1 + len(others), fix="leave it out"))
+    if pixels.inputs:
+        wrong = "gan draws images, the task's samples are records"
+        raise DataError(problem("arch", wrong, got="gan", fix="use a task of images"))
+    return target, head
+
+
+class _Parts:
+    """Generator and critic for images of one shape.
+
+    Args:
+        shape: Channels and spatial shape.
+        width: Channels of the largest maps.
+        signed: Whether values are -1 to 1.
+        code: The user's functions.
+        told: What such a function may be given.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: int, signed: bool, code: Code, told: dict[str, Any]) -> None:
+        self._shape, self._width, self._signed, self._code, self._told = shape, width, signed, code, told
+
+    def generator(self, given: Network, noise: int | None) -> tuple[nn.Module, int]:
+        """The generator, and how many numbers it takes."""
+        if given is None:
+            self._demand_planes("generator")
+            count = noise or _NOISE
+            return ConvGenerator(count, self._shape, self._width, signed=self._signed), count
+        if not _is_keras(given):
+            count = noise or _NOISE
+            return self._own("generator", str(given), noise=count), count
+        module, takes = _keras("generator", given, None if noise is None else (noise,))
+        count = math.prod(takes)
+        if noise is not None and noise != count:
+            wrong, fix = f"the generator takes {count} numbers", f"use arch.noise={count}, or leave it out"
+            raise ConfigError(problem("arch.noise", wrong, got=noise, fix=fix))
+        return _Reshaped(module, (takes[-1], *takes[:-1])), count
+
+    def critic(self, given: Network) -> nn.Module:
+        """The critic."""
+        if given is None:
+            self._demand_planes("critic")
+            return ConvCritic(self._shape, self._width)
+        if not _is_keras(given):
+            return self._own("critic", str(given))
+        own = (*self._shape[1:], self._shape[0])
+        module, takes = _keras("critic", given, own)
+        if takes != own:
+            wrong = f"takes images of {_sized(takes)}, the task's are {_sized(own)}"
+            raise ConfigError(problem("arch.critic", wrong, fix="change its input, or preprocessing.size"))
+        return module
+
+    def _own(self, key: str, name: str, **more: Any) -> nn.Module:
+        function = self._code.function(f"arch.{key}", name)
+        module = called(f"arch.{key}", name, function, **taken(function, {**self._told, **more}))
+        if not isinstance(module, nn.Module):
+            fix = "return a torch.nn.Module"
+            raise ConfigError(problem(f"arch.{key}", f"{name} gives no network", got=type(module).__name__, fix=fix))
+        return module
+
+    def _demand_planes(self, key: str) -> None:
+        if len(self._shape) != 3:
+            wrong = f"convolutions of images draw no samples of {_sized(self._shape[1:])}"
+            raise DataError(problem(f"arch.{key}", wrong, fix="name a network of Keras, or a function of your own"))
+
+
+class _Reshaped(nn.Module):
+    """A network whose input has another shape than a row of numbers."""
+
+    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network, self._shape = network, shape
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """What the network gives for noise of shape (n, noise)."""
+        given: Tensor = self.network(noise.view(-1, *self._shape))
+        return given
+
+
+def _is_keras(given: Network) -> bool:
+    return not isinstance(given, str) or given.lstrip().startswith(("{", "["))
+
+
+def _keras(key: str, given: Network, otherwise: tuple[int, ...] | None) -> tuple[nn.Module, tuple[int, ...]]:
+    """A network of Keras, and the shape of its input, channels last; `otherwise` where its file leaves that open."""
+    content: Any = parsing.decoded(given, f"arch.{key}") if isinstance(given, str) else given
+    try:
+        described = parsing.describe(content)
+        if len(described.inputs) != 1:
+            raise ConfigError(
+                problem(f"arch.{key}", "takes one input", got=len(described.inputs), fix="leave others out")
+            )
+        stated = described.shapes.get(described.inputs[0])
+        sides = [side for side in stated or () if side is not None]
+        is_open = stated is None or len(sides) < len(stated)
+        takes = otherwise or (_NOISE,) if is_open else tuple(sides)
+        module = keras_graph.build(described, [takes])
+    except ConfigError as error:
+        # The file's sentences speak of the only network that another arch has.
+        raise ConfigError([one.replace("arch.layers", f"arch.{key}", 1) for one in error.problems]) from error
+    return module, takes
+
+
+def _features(name: str | None, file: str | None, pretrained: bool, head: Head, pixels: Pixels) -> nn.Module:
+    """What images are compared by."""
+    if name is None:
+        name = "classes" if head.classes > 1 and len(pixels.sides) == 2 else "pixels"
+    if file is not None and name in ("classes", "pixels"):
+        fix = "name a network of timm with arch.features, or leave it out"
+        raise ConfigError(problem("arch.features_weights", f"are not for features of {name}", got=file, fix=fix))
+    if name == "pixels":
+        return PixelFeatures(pixels.peak)
+    if name == "classes":
+        if head.classes < 2:
+            wrong = "the task's images have no classes"
+            raise ConfigError(problem("arch.features", wrong, got=name, fix="use pixels, or a network of timm"))
+        return ClassFeatures(pixels.channels, head.classes, pixels.peak)
+    weights = file if pretrained else None
+    try:
+        named = classifier.timm(
+            {"features": Head(1)}, pixels, name=name, pretrained=pretrained and file is None, weights=weights
+        )
+    except (ConfigError, DataError) as error:
+        named_keys = {"arch.weights": "arch.features_weights", "arch.pretrained": "arch.features"}
+        told = [
+            one.replace(key, new, 1) for one in error.problems for key, new in named_keys.items() if one.startswith(key)
+        ]
+        raise type(error)(told or error.problems) from error
+    return _TimmFeatures(named)
+
+
+class _TimmFeatures(nn.Module):
+    """Pooled features of a network of timm, for pixels as they are cached."""
+
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape (n, features)."""
+        return self.network.features(images)
+
+
+def _check(network: Gan) -> None:
+    """See that generator and critic fit each other and the images, by one drawn image.
+
+    Raises:
+        ConfigError: When they do not.
+    """
+    shape = network.shape
+    modes = {name: module.training for name, module in network.named_modules()}
+    network.eval()
+    with torch.no_grad():
+        noise = torch.zeros(2, network.noise)
+        drawn = _tried("generator", network.generator, noise, f"{network.noise} numbers")
+        if drawn.shape[1:] != shape:
+            wrong = f"draws images of {_sized(drawn.shape[2:], drawn.shape[1:2])}"
+            fix = "change its last layers, or preprocessing.size"
+            there = _sized(shape[1:], shape[:1])
+            raise ConfigError(problem("arch.generator", f"{wrong}, the critic takes the task's, {there}", fix=fix))
+        scores = _tried("critic", network.critic, drawn, f"images of {_sized(shape[1:], shape[:1])}")
+    if scores.shape != (2, 1):
+        fix = "end it in one number without an activation, such as a Dense layer of one unit"
+        raise ConfigError(problem("arch.critic", "gives one score for an image", got=list(scores.shape[1:]), fix=fix))
+    for name, module in network.named_modules():
+        module.training = modes[name]
+
+
+def _tried(key: str, module: Callable[[Tensor], Any], given: Tensor, what: str) -> Tensor:
+    try:
+        found = module(given)
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        wrong = f"cannot take {what} ({first_line(error)})"
+        fix = "use arch.noise, or change its first layers" if key == "generator" else "change its first layers"
+        raise ConfigError(problem(f"arch.{key}", wrong, fix=fix)) from error
+    if not isinstance(found, Tensor):
+        wrong = "gives one tensor"
+        raise ConfigError(problem(f"arch.{key}", wrong, got=type(found).__name__, fix="give a network one output"))
+    return found
+
+
+def _sized(sides: tuple[int, ...] | torch.Size, channels: tuple[int, ...] | torch.Size = ()) -> str:
+    size = " x ".join(map(str, sides)) or "no sides"
+    return f"{size} with {channels[0]} {'channel' if channels[0] == 1 else 'channels'}" if channels else size

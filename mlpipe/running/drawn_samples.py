@@ -1,0 +1,150 @@
+"""Images drawn by trained generators (`mml predict mode.samples=64 mode.seed=1`), and the files that they go to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpipe import files, kinds
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, counted, problem
+from mlpipe.running import tasks
+from mlpipe.running.steps import RunContext, Step, raise_all
+from mlpipe.runs import records
+from mlpipe.runs.journal import Run
+from mlpipe.runs.records import ModelRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger("mlpipe")
+
+# So many images are in the grid at most.
+_IN_GRID = 100
+
+
+@dataclass(frozen=True)
+class DrawnSamples:
+    """The plan of one such command.
+
+    An image depends on the seed and its number alone: the first ones are the same however many are drawn.
+
+    Attributes:
+        config: The checked configuration.
+        context: The project, the display and the request to stop.
+        pivot: The task whose images the models have learned to draw.
+        count: How many images.
+        seed: What they are drawn from.
+        folds: Only models of these folds; None: the refit, or all folds in turns.
+    """
+
+    config: RunConfig
+    context: RunContext
+    pivot: Task
+    count: int
+    seed: int
+    folds: Sequence[int] | None
+
+    def plan(self) -> list[Step]:
+        """The cache that says what images are like, and one step that draws and writes.
+
+        Raises:
+            ConfigError: When the newest model predicts, and draws nothing.
+            ProjectError: When there is no model, or it has no weights.
+        """
+        used = self._used()
+        raise_all(
+            [
+                problem(record.id, "has no weights to draw with", fix="train with mode.store_parameters=true")
+                for record in used
+                if record.weights is None
+            ]
+        )
+        preprocess = [
+            Step(f"preprocess for {one.id}", partial(self._preprocess, one), in_project=False) for one in used
+        ]
+        return [*preprocess, Step("draw", partial(self._draw, used))]
+
+    def _used(self) -> list[ModelRecord]:
+        stored = records.load_all(self.context.project, self.pivot.name)
+        latest = records.latest_cross_validation(stored)
+        chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
+        if not chosen:
+            raise records.untrained(self.context.project, self.pivot.name)
+        if not kinds.of(chosen[0].kind).draws:
+            predicted = kinds.of(chosen[0].kind).words.predicted(len(chosen[0].classes))
+            wrong = f"the newest models of {self.pivot.name} predict {predicted}, and draw nothing"
+            raise ConfigError(
+                problem("mode.samples", wrong, got=self.count, fix="train with loss=wasserstein arch=gan")
+            )
+        refit = records.newest_refit(stored, chosen) if self.folds is None else None
+        return chosen if refit is None or refit.weights is None else [refit]
+
+    def _preprocess(self, record: ModelRecord, run: Run | None) -> None:
+        self._pack(record)
+
+    def _pack(self, record: ModelRecord) -> Pack:
+        return tasks.pack_of(tasks.config_of(self.config, record), self.pivot, self.context)
+
+    def _draw(self, used: Sequence[ModelRecord], run: Run | None) -> None:
+        """Draw each image by the model whose turn it is, and write all of them."""
+        from mlpipe.arch import gan
+
+        seeds, display = gan.seeds_of(self.seed, self.count), self.context.display
+        display.start("drawing", len(used))
+        drawn, peak = dict[int, Any](), 1.0
+        try:
+            for place, record in enumerate(used):
+                own = range(place, self.count, len(used))
+                if not own:
+                    continue
+                self.context.stop.check()
+                pixels, peak = self._by(record, seeds[place :: len(used)])
+                drawn |= dict(zip(own, pixels, strict=True))
+                display.update(place + 1)
+        finally:
+            display.close()
+        names = [used[number % len(used)].id for number in range(self.count)]
+        self._write(np.stack([drawn[number] for number in range(self.count)]), names, peak)
+
+    def _by(self, record: ModelRecord, seeds: Tensor) -> tuple[Any, float]:
+        """Pixels that a model draws from seeds, and the value of white."""
+        from mlpipe.arch.gan import Gan
+        from mlpipe.predicting.model import Model
+
+        recipe, project = tasks.config_of(self.config, record).recipe, self.context.project
+        weights = project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE
+        model = Model.of_record(recipe, weights, self.pivot, self._pack(record))
+        (network,) = model.networks
+        assert isinstance(network, Gan)
+        return network.draw(seeds.to(model.device)).cpu().numpy(), network.peak
+
+    def _write(self, pixels: Any, names: Sequence[str], peak: float) -> None:
+        """A file for each image, a table of which model drew it, and a grid; of arrays one file of all."""
+        from mlpipe.runs import grids
+
+        folder = self.context.project.reports_dir() / "samples" / f"{self.pivot.name}-seed{self.seed}"
+        rows, as_bytes = list[dict[str, Any]](), grids.as_bytes(pixels, peak)
+        if peak == 1:
+            with files.durable(folder / "samples.npy") as temporary, temporary.open("wb") as opened:
+                np.save(opened, np.moveaxis(pixels, 1, -1).astype(np.float32))
+        for number, (record, one) in enumerate(zip(names, as_bytes, strict=True)):
+            file = "samples.npy" if peak == 1 else f"{number:05d}.png"
+            if peak != 1:
+                grids.write_picture(grids.picture(one), folder / file)
+            rows.append({"image": number, "file": file, "seed": self.seed, "record": record})
+        files.write_text(folder / "samples.csv", files.csv_text(rows, ["image", "file", "seed", "record"]))
+        grids.write(as_bytes[:_IN_GRID], folder / "grid.png")
+        self._tell(folder, len(pixels))
+
+    def _tell(self, folder: Path, count: int) -> None:
+        self.context.facts.update(samples=count, folder=str(folder), grid=str(folder / "grid.png"))
+        log.info(f"{counted(count, 'image')} drawn from seed {self.seed}: {folder / 'grid.png'}")

@@ -1,0 +1,67 @@
+"""Images beside each other in one PNG, as a training leaves them of every epoch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mlpipe import files
+
+# The folder in a model's folder, and what its files are called.
+FOLDER, _NAME = "samples", "epoch_{:05d}.png"
+_GAP, _PAPER = 2, 255
+
+
+def file_of(folder: Path, epoch: int) -> Path:
+    """The grid of an epoch in a model's folder, the epoch counted from 1."""
+    return folder / FOLDER / _NAME.format(epoch)
+
+
+def stored(folder: Path) -> dict[int, Path]:
+    """The grids in a model's folder by epoch, counted from 1, the first one first."""
+    found = sorted((folder / FOLDER).glob("epoch_*.png"))
+    return {int(path.stem.partition("_")[2]): path for path in found}
+
+
+def as_bytes(pixels: npt.NDArray[Any], peak: float) -> npt.NDArray[np.uint8]:
+    """Values of 0 to `peak` as bytes, the nearest ones within them."""
+    return np.rint(np.clip(pixels / peak, 0, 1) * 255).astype(np.uint8)
+
+
+def picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """One image of shape (channels, height, width), of other than three channels the first one in grey.
+
+    Of a volume it is the middle plane, of a line a strip.
+    """
+    while pixels.ndim > 3:
+        pixels = pixels[:, pixels.shape[1] // 2]
+    flat = pixels if pixels.ndim == 3 else np.repeat(pixels[:, np.newaxis], max(1, pixels.shape[1] // 8), axis=1)
+    return Image.fromarray(np.moveaxis(flat, 0, -1)) if len(flat) == 3 else Image.fromarray(flat[0])
+
+
+def write(pixels: npt.NDArray[np.uint8], path: Path) -> None:
+    """Write a grid, as square as it goes, on white.
+
+    Args:
+        pixels: Shape (n, channels, *spatial).
+        path: The PNG; its folder is made.
+    """
+    drawn = [picture(one).convert("RGB") for one in pixels]
+    columns = math.ceil(math.sqrt(len(drawn)))
+    wide, high = drawn[0].width + _GAP, drawn[0].height + _GAP
+    sheet = Image.new("RGB", (columns * wide + _GAP, -(-len(drawn) // columns) * high + _GAP), (_PAPER,) * 3)
+    for number, one in enumerate(drawn):
+        sheet.paste(one, (_GAP + number % columns * wide, _GAP + number // columns * high))
+    write_picture(sheet, path)
+
+
+def write_picture(drawn: Image.Image, path: Path) -> None:
+    """Write a PNG; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.durable(path) as temporary:
+        drawn.save(temporary, format="PNG")

@@ -1,6 +1,6 @@
 """Collation of a batch: cached samples, changed in training, joined with their targets, whatever these are.
 
-Targets are numbers in the task, masks or target images in a pack of their own, or stand in the samples themselves (rows).
+Targets are numbers in the task, boxes, masks or target images in a pack of their own, or stand in the samples themselves (rows).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mlpipe.data.records import RecordAugmentor, drawing_from
 from mlpipe.data.records.layout import Layout
 from mlpipe.data.sampling import Rows
 from mlpipe.data.sources.listings import record_files
-from mlpipe.data.sources.targets import target_files
+from mlpipe.data.sources.targets import boxes, target_files
 from mlpipe.data.task import IGNORED, Task
 
 Batch = dict[str, torch.Tensor]
@@ -192,6 +192,32 @@ class TargetImages(Masks):
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, 1)))
 
 
+class Boxes(Collating):
+    """Makes batches of images and the boxes of their objects, moved together in training.
+
+    `target` has the shape (n, most, 5), float32: corners in pixels of `images`, and a class number, as
+    `mlpipe.data.sources.targets.boxes.padded` gives them.
+
+    Args:
+        pack: The cached images.
+        task: A task with boxes.
+        steps: What moves both.
+        is_training: Whether the samples are to be learned.
+    """
+
+    def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], *, is_training: bool) -> None:
+        super().__init__(pack, task, steps, is_training=is_training)
+        self._boxes = boxes.of_task(task)
+
+    def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
+        """The batch of some rows."""
+        own = self._boxes.rows(rows)
+        batch = super().__call__(rows, seeds)
+        places = boxes.placing(self._pack.preprocessing, own.sizes)
+        batch["target"] = torch.from_numpy(boxes.placed(own.padded(), places).astype(np.float32))
+        return batch
+
+
 class VariedRows(Collating):
     """Makes batches of rows of named arrays, each varied with random numbers that follow from run, fold, epoch and row alone.
 
@@ -251,6 +277,8 @@ def collating_of(task: Task, pack: Pack) -> type[Collating]:
         return TargetImages
     if pack.masks is not None:
         return Masks
+    if boxes.has_boxes(task):
+        return Boxes
     return Collating if sources.open(task).layout is None else VariedRows
 
 

@@ -25,7 +25,7 @@ from mlpipe.data.sources.listings.sliced_volumes import VolumeSlices
 from mlpipe.data.sources.mnist import IdxFiles
 from mlpipe.data.sources.samples import ArraySamples
 from mlpipe.data.sources.source import Read, Source, Targets, Variant
-from mlpipe.data.sources.targets import mask_files, target_files
+from mlpipe.data.sources.targets import boxes, mask_files, target_files
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -125,6 +125,7 @@ def targets_of(task: Task, preprocessing: Preprocessing) -> tuple[Task, Preproce
     if "masks" in task.source:
         return mask_files.task_of(task), mask_files.preprocessing_of(preprocessing)
     if "targets" not in task.source:
+        boxes.check(preprocessing)
         return None
     targets = target_files.task_of(task)
     return targets, target_files.preprocessing_of(preprocessing, targets.channels, target_files.scale_of(task))

@@ -17,6 +17,7 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task, origins
+from mlpipe.errors import ConfigError, problem
 
 # Columns of a row of a true box: its corners, and the number of its class.
 COLUMNS = 5
@@ -163,6 +164,20 @@ def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.float32]]:
     return read
 
 
+def check(preprocessing: Preprocessing) -> None:
+    """Refuse preprocessing that would change images and leave their boxes.
+
+    Args:
+        preprocessing: What happens to the images.
+
+    Raises:
+        ConfigError: When it has transforms before the resize.
+    """
+    if preprocessing.before is not None:
+        fix = "use augmentations.cpu.pipeline, which moves images and boxes together"
+        raise ConfigError(problem("preprocessing.before", "moves no boxes", fix=fix))
+
+
 def placing(preprocessing: Preprocessing, sizes: Array) -> npt.NDArray[np.float64]:
     """Where points of image files lie in what a network sees before any augmentation: x' = a x + b.
 
@@ -191,25 +206,41 @@ def placing(preprocessing: Preprocessing, sizes: Array) -> npt.NDArray[np.float6
     return found
 
 
-def placed(boxes: Array, places: Array) -> npt.NDArray[Any]:
-    """Boxes where the network sees them.
+def stretching(sizes: Array, others: Array) -> npt.NDArray[np.float64]:
+    """Where points of images lie when the images have other sizes, as `placing` gives it.
 
     Args:
-        boxes: Shape (n, boxes, 4 or more), of which the first four columns are corners in pixels of the file.
+        sizes: Width and height of each image, shape (n, 2).
+        others: Those that they have then.
+    """
+    found = np.zeros((len(sizes), 2, 2))
+    found[:, :, 0] = others / np.maximum(sizes, 1)
+    return found
+
+
+def placed(boxes: Sequence[Array], places: Array) -> list[npt.NDArray[Any]]:
+    """Boxes at other places: where a network sees boxes of files.
+
+    Args:
+        boxes: Those of each image, shape (boxes, 4 or more), of which the first four columns are corners.
         places: What `placing` gave, shape (n, 2, 2).
     """
-    return _scaled(boxes, places[:, [0, 1, 0, 1], 0], places[:, [0, 1, 0, 1], 1])
+    return [_scaled(own, place[:, 0], place[:, 1]) for own, place in zip(boxes, places, strict=True)]
 
 
-def unplaced(boxes: Array, places: Array) -> npt.NDArray[Any]:
-    """The reverse of `placed`: boxes in pixels of the file, from pixels of what the network sees."""
-    factor = 1 / places[:, [0, 1, 0, 1], 0]
-    return _scaled(boxes, factor, -places[:, [0, 1, 0, 1], 1] * factor)
+def unplaced(boxes: Sequence[Array], places: Array) -> list[npt.NDArray[Any]]:
+    """The reverse of `placed`: boxes in pixels of files, from pixels of what a network sees.
+
+    Args:
+        boxes: Those of each image, shape (boxes, 4 or more).
+        places: What `placing` gave, shape (n, 2, 2).
+    """
+    return [_scaled(own, 1 / place[:, 0], -place[:, 1] / place[:, 0]) for own, place in zip(boxes, places, strict=True)]
 
 
-def _scaled(boxes: Array, factor: Array, shift: Array) -> npt.NDArray[Any]:
-    moved = np.array(boxes)
-    moved[..., :4] = boxes[..., :4] * factor[:, np.newaxis] + shift[:, np.newaxis]
+def _scaled(own: Array, factors: Array, shifts: Array) -> npt.NDArray[Any]:
+    moved = np.array(own)
+    moved[:, :4] = own[:, :4] * np.tile(factors, 2) + np.tile(shifts, 2)
     return moved
 
 

@@ -159,7 +159,8 @@ def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.float32]]:
     def read(row: int) -> npt.NDArray[np.float32]:
         if not boxes.known[row]:
             raise UnreadableImageError("has no boxes")
-        return boxes.rows(np.array([row])).padded()[0]
+        rows: npt.NDArray[np.float32] = boxes.rows(np.array([row])).padded()[0]
+        return rows
 
     return read
 
@@ -248,5 +249,10 @@ def _starts(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))]).astype(np.int64)
 
 
+def rounded(corners: Sequence[float]) -> tuple[float, ...]:
+    """Corners to a thousandth of a pixel, as they are stored."""
+    return tuple(round(value * _STEP) / _STEP for value in corners)
+
+
 def _plain_row(row: Sequence[float]) -> list[float | int]:
-    return [*(round(value * _STEP) / _STEP for value in row[:4]), int(row[4])]
+    return [*rounded(row[:4]), int(row[4])]

@@ -34,7 +34,7 @@ SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 _EVERY = (0.0, 1e10)
 _RECALLS = np.linspace(0, 1, 101)
 # A score as certain as this is none: logarithms stay finite.
-_LEAST = 1e-6
+LEAST_SCORE = 1e-6
 # Entries of one block of detections, overlaps and boxes, or of draws and detections, to bound memory.
 _BLOCK = 4_000_000
 
@@ -279,7 +279,7 @@ def recalls(found: Matches, weights: Floats) -> Floats:
 
 
 def weighted(name: str, outputs: Rows, targets: Rows) -> Callable[[Floats], Floats]:
-    """A metric out of `METRICS` but `nll` as a function of the weights of images, shape (draws, n) to (draws,).
+    """A metric out of `METRICS` but `score_loss` as a function of the weights of images, shape (draws, n) to (draws,).
 
     Args:
         name: The metric's.
@@ -310,14 +310,14 @@ def score_losses(outputs: Rows, targets: Rows) -> tuple[Floats, Integers]:
         targets: Shape (n, 1 + B * 5).
     """
     found = matched(outputs, targets, least=OVERLAPS[:1])
-    score = np.clip(found.score, _LEAST, 1 - _LEAST)
+    score = np.clip(found.score, LEAST_SCORE, 1 - LEAST_SCORE)
     lost = -np.log(np.where(found.hit[:, 0], score, 1 - score))
     sums = np.zeros(len(outputs))
     np.add.at(sums, found.image, lost)
     return sums, np.bincount(found.image, minlength=len(outputs))
 
 
-def nll(outputs: Rows, targets: Rows) -> float:
+def score_loss(outputs: Rows, targets: Rows) -> float:
     """The mean over detections of -log of what their score gives to being right, or wrong; NaN without any."""
     lost, many = score_losses(outputs, targets)
     return float(lost.sum() / many.sum()) if many.any() else float("nan")
@@ -327,7 +327,7 @@ METRICS: dict[str, Callable[[Rows, Rows], float]] = {
     **{
         name: partial(_of_all, name) for name in ("map", "map50", "map75", *(f"map_{size}" for size in SIZES), "mar100")
     },
-    "nll": nll,
+    "score_loss": score_loss,
 }
 
 

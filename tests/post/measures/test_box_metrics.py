@@ -12,30 +12,9 @@ import pytest
 
 from mlpipe.post.measures import box_metrics
 from mlpipe.post.measures.box_metrics import METRICS, as_outputs, as_targets
+from tests.post.drawing import boxes
 
 Array = npt.NDArray[Any]
-
-
-def made(seed: int, images: int = 30, classes: int = 3, most: int = 7) -> tuple[Array, Array]:
-    """Boxes of all sizes, and detections: near a true box, with another class, doubled, or anywhere; (n, K, 6), (n, B, 5)."""
-    rng = np.random.default_rng(seed)
-    true, found = np.full((images, most, 5), np.nan), np.full((images, 4 * most, 6), np.nan)
-    for image in range(images):
-        many = int(rng.integers(0, most + 1))
-        corner, side = rng.uniform(0, 200, (many, 2)), np.exp(rng.uniform(2, 5.2, (many, 2)))
-        label = rng.integers(0, classes, many)
-        true[image, :many] = np.column_stack([corner, corner + side, label])
-        said = []
-        for place in range(many):
-            for _ in range(int(rng.integers(0, 4))):
-                moved = true[image, place, :4] + rng.normal(0, 0.08, 4) * np.tile(side[place], 2)
-                wrong = rng.uniform() < 0.2
-                said.append([*moved, rng.uniform(0.01, 1), rng.integers(0, classes) if wrong else label[place]])
-        for _ in range(int(rng.integers(0, 4))):
-            start = rng.uniform(0, 200, 2)
-            said.append([*start, *(start + rng.uniform(5, 150, 2)), rng.uniform(0.01, 0.8), rng.integers(0, classes)])
-        found[image, : len(said)] = np.array(said, float).reshape(-1, 6)[: found.shape[1]]
-    return found.astype(np.float32).astype(float), true.astype(np.float32).astype(float)
 
 
 def coco(found: Array, true: Array) -> Any:
@@ -45,18 +24,18 @@ def coco(found: Array, true: Array) -> Any:
     from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
     classes = [{"id": number} for number in range(10)]
-    boxes, said = list[dict[str, Any]](), list[dict[str, Any]]()
+    known, said = list[dict[str, Any]](), list[dict[str, Any]]()
     for image, (its, rows) in enumerate(zip(true, found, strict=True)):
         for x0, y0, x1, y1, label in its[~np.isnan(its[:, 0])].tolist():
             area = (x1 - x0) * (y1 - y0)
-            box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": area, "iscrowd": 0, "id": len(boxes) + 1}
-            boxes.append({**box, "image_id": image, "category_id": int(label)})
+            box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": area, "iscrowd": 0, "id": len(known) + 1}
+            known.append({**box, "image_id": image, "category_id": int(label)})
         for x0, y0, x1, y1, score, label in rows[~np.isnan(rows[:, 0])].tolist():
             box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "score": score}
             said.append({**box, "image_id": image, "category_id": int(label)})
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = {"images": [{"id": k} for k in range(len(true))], "annotations": boxes, "categories": classes}
+        truth.dataset = {"images": [{"id": k} for k in range(len(true))], "annotations": known, "categories": classes}
         truth.createIndex()
         judged = COCOeval(truth, truth.loadRes(said), "bbox")
         judged.evaluate()
@@ -67,7 +46,7 @@ def coco(found: Array, true: Array) -> Any:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_metric_is_that_of_coco(seed: int) -> None:
-    found, true = made(seed)
+    found, true = boxes(seed)
     stats = dict(
         zip(("map", "map50", "map75", "map_small", "map_medium", "map_large"), coco(found, true).stats, strict=False)
     )
@@ -78,7 +57,7 @@ def test_every_metric_is_that_of_coco(seed: int) -> None:
 
 
 def test_the_table_has_the_areas_of_each_class() -> None:
-    found, true = made(7)
+    found, true = boxes(7)
     precision = coco(found, true).eval["precision"][..., 0, 2]
     rows = box_metrics.table(as_outputs(found), as_targets(true), ["a", "b", "c"])
     for number, row in enumerate(rows):
@@ -91,9 +70,9 @@ def test_the_table_has_the_areas_of_each_class() -> None:
         assert row["images"] == (labels == number).any(axis=1).sum()
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name != "nll"])
+@pytest.mark.parametrize("name", [name for name in METRICS if name != "score_loss"])
 def test_weights_are_images_written_several_times(name: str) -> None:
-    found, true = made(11, images=20)
+    found, true = boxes(11, images=20)
     outputs, targets = as_outputs(found), as_targets(true)
     weights = np.random.default_rng(0).multinomial(20, np.full(20, 1 / 20), size=4).astype(float)
     values = box_metrics.weighted(name, outputs, targets)(weights)
@@ -103,7 +82,7 @@ def test_weights_are_images_written_several_times(name: str) -> None:
 
 
 def test_large_draws_are_computed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, true = made(12)
+    found, true = boxes(12)
     outputs, targets = as_outputs(found), as_targets(true)
     weights = np.random.default_rng(0).multinomial(30, np.full(30, 1 / 30), size=9).astype(float)
     whole = box_metrics.weighted("map", outputs, targets)(weights)
@@ -118,7 +97,7 @@ def test_by_hand() -> None:
     outputs, targets = as_outputs(found), as_targets(true)
     assert METRICS["map"](outputs, targets) == pytest.approx((51 + 50 * 2 / 3) / 101)
     assert METRICS["mar100"](outputs, targets) == 1
-    assert METRICS["nll"](outputs, targets) == pytest.approx(-np.log([0.9, 0.2, 0.7]).mean())
+    assert METRICS["score_loss"](outputs, targets) == pytest.approx(-np.log([0.9, 0.2, 0.7]).mean())
     assert box_metrics.of_images(outputs, targets).tolist() == [pytest.approx(4 / 5)]
     row = box_metrics.table(outputs, targets, ["a", "b"])
     assert (row[0]["precision"], row[0]["recall"], row[0]["f1"]) == (pytest.approx(2 / 3), 1, pytest.approx(0.8))
@@ -134,7 +113,7 @@ def test_images_without_a_box_and_images_that_are_not_known_differ() -> None:
     outputs = as_outputs(np.array([[[0, 0, 5, 5, 0.6, 0]], [[np.nan] * 6]]))
     assert outputs[1].tolist() == [0] * 6
     assert np.isnan(METRICS["map"](outputs[:1], rows[:1])), "no class has a true box"
-    assert METRICS["nll"](outputs[:1], rows[:1]) == pytest.approx(-np.log(0.4), abs=1e-6)
+    assert METRICS["score_loss"](outputs[:1], rows[:1]) == pytest.approx(-np.log(0.4), abs=1e-6)
     assert box_metrics.of_images(outputs[:1], rows[:1]).tolist() == [0]
 
 
@@ -147,7 +126,7 @@ def test_rows_are_sorted_and_tasks_without_room_for_boxes_have_no_hits() -> None
 
 
 def test_the_score_of_the_least_cost_is_the_best_of_all() -> None:
-    found, true = made(3)
+    found, true = boxes(3)
     matches = box_metrics.matched(as_outputs(found), as_targets(true), least=box_metrics.OVERLAPS[:1])
     own = matches.label == 1
     curve = box_metrics.curve(matches, 1)

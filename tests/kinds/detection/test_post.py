@@ -88,7 +88,7 @@ def test_thresholds_are_the_best_of_all(threshold: str | None, costs: list[list[
         def worth(least: float, mine: Any = mine, true: int = true) -> float:
             hits = (found.hit[mine, 0] & (found.score[mine] >= least)).sum()
             said = (found.score[mine] >= least).sum()
-            return -((said - hits) + 3 * (true - hits)) if costs else 2 * hits / (said + true)
+            return float(-((said - hits) + 3 * (true - hits)) if costs else 2 * hits / (said + true))
 
         best = max(worth(least) for least in [*found.score[mine].tolist(), 2.0])
         assert worth(plain["cuts"][name]) == pytest.approx(best)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe import kinds
+from mlpipe.arch import boxes
 from mlpipe.arch.initial_weights import Start
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import batches
@@ -62,9 +63,10 @@ def try_recipe(
         build_optimizers(recipe, 2, "min")(network)
     data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
     batch = next(iter(data.train_dataloader()))
-    if kinds.of(predicted).is_dense or recipe.loss.is_users:
+    part = kind.of(predicted)
+    if kinds.of(predicted).is_dense or part.OF_BOXES or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
-        kind.of(predicted).check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
+        part.check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
     if not recipe.stages and not linear_head.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
         smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), recipe.arch.title)
@@ -96,6 +98,8 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
     given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
     aim = given if solves else target_sides(recipe, task, pack) or given
     wanted = (1, len(task.classes), *(aim if kinds.of(task.kind).is_dense else ()))
+    if kind.of(task.kind).OF_BOXES:
+        wanted = (1, boxes.MOST, boxes.COLUMNS)
     if outputs.shape[2:] != wanted[2:] and aim != given:
         wrong = f"{arch} gives maps of {list(outputs.shape[2:])} for images of {list(given)}, targets are {list(aim)}"
         fix = "use arch=keras_json with a network that ends at their size, or targets of the images' size"

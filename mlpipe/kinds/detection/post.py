@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe.errors import DataError, problem
 from mlpipe.post.calibration import errors as calibration_errors
 from mlpipe.post.calibration.labels import LabelCalibration, calibrate_labels, two_classes
 from mlpipe.post.decision_options import DecisionOptions
@@ -103,8 +104,8 @@ class _Ensembling:
         }
         shown = rows if estimate is None else estimate
         known = labelled(shown.targets)
-        if known.any():
-            both = [confidences(one[known], shown.targets[known]) for one in (shown.raw, shown.calibrated)]
+        both = [confidences(one[known], shown.targets[known]) for one in (shown.raw, shown.calibrated)]
+        if len(both[0][0]):
             before, after = (calibration_errors.binned_error(*one) for one in both)
             plain["calibration_error"] = {"before": before, "after": after}
         return plain
@@ -120,6 +121,9 @@ class _Probabilities:
         found = matched(logits[known], targets[known], least=OVERLAPS[:1])
         classes = max(int(max(found.label.max(initial=0), found.classes.max(initial=0))) + 1, len(names or ()))
         odds, answers = np.zeros((len(found.score), classes)), np.full((len(found.score), classes), np.nan)
+        if not any(len(np.unique(found.hit[found.label == number, 0])) > 1 for number in range(classes)):
+            wrong = "no class has boxes that are right and boxes that are wrong"
+            raise DataError(problem("calibration", wrong, fix="train longer, or with more images"))
         place = np.arange(len(found.score))
         odds[place, found.label] = _log_odds(found.score)
         answers[place, found.label] = found.hit[:, 0]

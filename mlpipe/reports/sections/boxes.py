@@ -25,7 +25,7 @@ from mlpipe.reports.sections import masks
 from mlpipe.reports.sections.parts import Section
 
 # The longer side of a picture in the page.
-_SIDE = 256
+_SIDE = 384
 _SIZES = {"map_small": "below 32 x 32", "map_medium": "32 x 32 to 96 x 96", "map_large": "above 96 x 96"}
 
 Boxes = npt.NDArray[np.float64]
@@ -136,7 +136,7 @@ def pictures(facts: TaskFacts) -> Section:
                 continue
             figures.append(figure(image(uri, f"{name}: {one.words}"), masks.caption(one.words, name)))
         if figures:
-            parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
+            parts += [heading(4, title), element("div", joined(figures), class_="pictures large")]
     if lost:
         parts.append(paragraph(masks.not_shown(lost)))
     return Section("Boxes", parts)
@@ -171,7 +171,7 @@ def _legend() -> list[Content]:
     named = {
         "a hit": drawn_boxes.HIT,
         "a false alarm": drawn_boxes.ALARM,
-        "a true box that was missed": drawn_boxes.MISS,
+        "a true box that was missed.": drawn_boxes.MISS,
     }
     boxes: list[Content] = [
         joined([element("span", "\u00a0\u00a0", style=f"background:rgb{colour};border:1px solid"), f" {name}  "])

@@ -112,6 +112,7 @@ def test_what_is_wrong_with_a_coco_file_is_told_with_its_place(tmp_path: Path) -
     [
         ({"images": [{"id": 10, "file_name": "../0.png"}]}, "boxes.json image 10: lies outside of the folder"),
         ({"images": [{"id": 10, "file_name": "lost.png"}], "annotations": []}, "there is no such image"),
+        ({"images": [{"id": 10, "file_name": "x" * 300}], "annotations": []}, "there is no such image"),
         ({"images": [{"id": 10, "file_name": "0.png"}], "annotations": []}, "task: has no box at all"),
         ({"images": 3}, "is no COCO file"),
         ({"categories": [{"id": 7}]}, "boxes.json category 0: has no id or no name"),
@@ -228,6 +229,12 @@ def test_yolo_text_without_names_has_numbers(tmp_path: Path) -> None:
     (yolo(tmp_path) / "data.yaml").unlink()
     write(tmp_path / "labels/train/1.txt", "10 .5 .5 .1 .1\n0 .1 .1 .1 .1")
     assert sources.boxes(root=str(tmp_path)).classes == ("0", "1", "10")
+
+
+def test_names_of_classes_must_have_all_numbers(tmp_path: Path) -> None:
+    write(yolo(tmp_path) / "data.yaml", "names: {0: dog, 2: cat}")
+    with pytest.raises(DataError, match="data.yaml: has names without a number"):
+        sources.boxes(root=str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -253,9 +253,17 @@ def _folder_of(base: Path, names: Sequence[str], file: Path) -> Path:
     folders: list[Path] = [base, *(visible_files.folders(base) if base.is_dir() else ())]
 
     def fit(folder: Path) -> tuple[int, bool]:
-        return sum((folder / name).is_file() for name in names[:100]), folder.name in file.stem
+        return sum(is_file(folder / name) for name in names[:100]), folder.name in file.stem
 
     return max(folders, key=fit)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that can be none, as one that is too long, is that of no file."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _json(file: Path, key: str) -> dict[str, Any]:

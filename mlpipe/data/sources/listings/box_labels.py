@@ -128,7 +128,10 @@ def _class_names(base: Path) -> list[str] | None:
         except (OSError, ValueError) as error:
             raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
         names = content.get("names") if isinstance(content, dict) else None
-        if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        if isinstance(names, dict):
+            if set(names) != set(range(len(names))):
+                fix = "number the classes 0, 1, 2, ..."
+                raise DataError(problem(str(path), "has names without a number", got=listing(names, most=5), fix=fix))
             names = [names[place] for place in range(len(names))]
         if isinstance(names, list):
             return [plain(str(name)) for name in names]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mlpipe.data import task
 from mlpipe.data.sources.error_lists import raise_kinds
 from mlpipe.data.sources.listings import file_headers, pixel_rules
-from mlpipe.data.sources.listings.box_files import Box, BoxedImage, BoxedImages
+from mlpipe.data.sources.listings.box_files import Box, BoxedImage, BoxedImages, is_file
 from mlpipe.data.sources.listings.file_headers import Look
 from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
@@ -92,7 +92,7 @@ def _lost(images: Sequence[BoxedImage]) -> list[str]:
     return [
         problem(image.file.name, "there is no such image", got=str(image.path), fix=fix)
         for image in images
-        if not image.path.is_file()
+        if not is_file(image.path)
     ]
 
 

@@ -80,24 +80,26 @@ def padded(boxes: Sequence[Array], known: npt.NDArray[np.bool_], most: int) -> n
 
 
 def described(boxes: Sequence[Array | None], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """Boxes as keys of a task's source.
+    """Boxes as keys of a task's source; those of a sample are one text, `x0 y0 x1 y1 class` with commas between them.
 
     Args:
         boxes: Those of each sample in the order of ids, shape (boxes, 5); None: nothing is known of it.
         sizes: Width and height of each sample's file.
     """
-    plain = [None if own is None else [_plain_row(row) for row in own.tolist()] for own in boxes]
-    most = max([1, *(len(own) for own in plain if own)])
-    return {"most": most, "sizes": [list(size) for size in sizes], "rows": plain}
+    most = max([1, *(len(own) for own in boxes if own is not None)])
+    rows = [None if own is None else as_text(own) for own in boxes]
+    return {"most": most, "sizes": [f"{width} {height}" for width, height in sizes], "rows": rows}
 
 
 def stored(plain: Mapping[str, Any]) -> Boxes:
     """The boxes that `described` wrote."""
     rows = plain["rows"]
-    values = np.array([box for own in rows for box in own or ()], np.float64).reshape(-1, COLUMNS)
+    lengths = [own.count(",") + 1 if own else 0 for own in rows]
+    numbers = " ".join(own.replace(",", " ") for own in rows if own).split()
     known = np.array([own is not None for own in rows], np.bool_)
-    sizes = np.array(plain["sizes"], np.int64).reshape(-1, 2)
-    return Boxes(values, _starts([len(own or ()) for own in rows]), known, sizes, int(plain["most"]))
+    sizes = np.array(" ".join(plain["sizes"]).split(), np.int64).reshape(-1, 2)
+    values = np.array(numbers, np.float64).reshape(-1, COLUMNS)
+    return Boxes(values, _starts(lengths), known, sizes, int(plain["most"]))
 
 
 def of_task(task: Task) -> Boxes:
@@ -136,13 +138,23 @@ def counts(boxes: Array, classes: int) -> tuple[float, ...]:
     return tuple(np.bincount(boxes[:, COLUMNS - 1].astype(np.int64), minlength=classes).astype(float).tolist())
 
 
+def as_text(boxes: Array) -> str:
+    """A sample's boxes as they are stored.
+
+    Args:
+        boxes: Shape (boxes, 5).
+    """
+    lines = (f"{x0:.10g} {y0:.10g} {x1:.10g} {y1:.10g} {int(label)}" for x0, y0, x1, y1, label in boxes.tolist())
+    return ", ".join(lines)
+
+
 def digest_of(boxes: Array) -> str:
     """The hash of a sample's boxes.
 
     Args:
         boxes: Shape (boxes, 5).
     """
-    return files.digest([_plain_row(row) for row in boxes.tolist()])
+    return files.digest_bytes(as_text(boxes).encode())
 
 
 def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.float32]]:
@@ -252,7 +264,3 @@ def _starts(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
 def rounded(corners: Sequence[float]) -> tuple[float, ...]:
     """Corners to a thousandth of a pixel, as they are stored."""
     return tuple(round(value * _STEP) / _STEP for value in corners)
-
-
-def _plain_row(row: Sequence[float]) -> list[float | int]:
-    return [*rounded(row[:4]), int(row[4])]

@@ -47,13 +47,21 @@ def test_rows_of_one_width_tell_nothing_from_unknown() -> None:
     assert np.array_equal(found[2], [[*nothing[:4], -1], nothing, nothing], equal_nan=True)
 
 
-def test_stored_boxes_are_the_same_again_to_a_thousandth_of_a_pixel() -> None:
-    own = [np.array([[0.12345, 1, 2.9999, 3, 1]]), None, np.empty((0, 5))]
-    again = boxes.stored(boxes.described(own, [(4, 5), (6, 7), (0, 0)]))
-    assert again.of_row(0).tolist() == [[0.123, 1, 3, 3, 1]]
-    assert again.known.tolist() == [True, False, True]
-    assert again.sizes.tolist() == [[4, 5], [6, 7], [0, 0]]
-    assert again.most == 1
+def test_stored_boxes_are_the_same_again() -> None:
+    own = [np.array([[0.123, 1, 12345.678, 3, 1], [2, 2, 3, 3, 0]]), None, np.empty((0, 5)), np.ones((1, 5))]
+    plain = boxes.described(own, [(4, 5), (6, 7), (0, 0), (1, 1)])
+    assert plain["rows"] == ["0.123 1 12345.678 3 1, 2 2 3 3 0", None, "", "1 1 1 1 1"]
+    again = boxes.stored(plain)
+    assert [again.of_row(row).tolist() for row in range(4)] == [own[0].tolist(), [], [], [[1] * 5]]
+    assert again.known.tolist() == [True, False, True, True]
+    assert again.sizes.tolist() == [[4, 5], [6, 7], [0, 0], [1, 1]]
+    assert again.most == 2
+    assert boxes.rounded((0.12345, 2.9996)) == (0.123, 3.0)
+
+
+def test_equal_boxes_have_equal_hashes() -> None:
+    one, other = np.array([[1, 2, 3, 4, 0.0]]), np.array([[1, 2, 3, 4, 1.0]])
+    assert boxes.digest_of(one) == boxes.digest_of(one.copy()) != boxes.digest_of(other)
 
 
 def test_numbers_of_boxes() -> None:

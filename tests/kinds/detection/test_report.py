@@ -63,9 +63,9 @@ def test_hits_misses_and_false_alarms(tmp_path: Path) -> None:
     uri = re.search(r"data:image/jpeg;base64,([^\"']+)", body)
     assert uri is not None
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.group(1)))), int)
-    # The false alarm is drawn at the upper left, four times as large as it is.
-    assert picture.shape[:2] == (256, 256)
-    assert np.abs(picture[22, 2:20] - drawn_boxes.ALARM).max() < 90
+    # The false alarm is drawn at the upper left, six times as large as it is.
+    assert picture.shape[:2] == (384, 384)
+    assert np.abs(picture[35, 3:30] - drawn_boxes.ALARM).max() < 90
 
 
 def test_curves_and_sizes(tmp_path: Path) -> None:

@@ -10,9 +10,22 @@ from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.sections import boxes, classes, trust
 from mlpipe.reports.sections.parts import Section
 
+
+def reliability(facts: TaskFacts) -> Section:
+    """Reliability of the scores, of networks that draw boxes at all.
+
+    Args:
+        facts: A task of boxes.
+    """
+    rows = facts.shown.rows if facts.shown else None
+    if rows is None or not len(confidences(rows.raw, rows.targets)[0]):
+        return Section("Calibration")
+    return trust.reliability(facts, confidences, "a box")
+
+
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.tables_of_classes, by_group="map50"),
     boxes.curves,
-    partial(trust.reliability, confidences=confidences, what="a box"),
+    reliability,
     boxes.pictures,
 )

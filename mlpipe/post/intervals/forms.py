@@ -18,6 +18,8 @@ from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import AGREEMENT, Statistic, leave_out
 
 _FEW = 5
+# Draws of a metric that goes through all ranks each time: the ends are then right to a tenth of their distance.
+_MOST_DRAWS = 500
 # How intervals of some metrics are found.
 METHODS = {
     "auroc": "delong",
@@ -269,8 +271,8 @@ def of_draws(one: Statistic, value: float, known: Known, most: float | None = 1.
     if known.count < scaled.LEAST_UNITS:
         there = counted(known.count, f"{what[:-1]} is", f"{what} are")
         return none_because("bootstrap", f"{there} too few, {scaled.LEAST_UNITS} are needed")
-    rng, n = np.random.default_rng(known.seed), known.count
-    drawn = one.of_weights(rng.multinomial(n, np.full(n, 1 / n), size=known.resamples).astype(np.float64), known.units)
+    rng, n, draws = np.random.default_rng(known.seed), known.count, min(known.resamples, _MOST_DRAWS)
+    drawn = one.of_weights(rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64), known.units)
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn) or drawn.min() == drawn.max():
         return none_because("bootstrap", f"the {what} do not tell how much it varies")

@@ -87,3 +87,15 @@ def test_the_page_has_all_sections(tmp_path: Path) -> None:
     text = html.write(project, data_dir).read_text("utf-8")
     for title in ("By class", "Precision and recall", "Calibration", "Boxes"):
         assert re.search(rf"<h\d[^>]*>{title}", text), title
+
+
+def test_networks_that_draw_nothing_have_a_page_too(tmp_path: Path) -> None:
+    project, data_dir, true = project_of(tmp_path)
+    (one,) = facts.gather(project, data_dir)
+    path = project.predictions_file(one.name, "r0")
+    nothing = np.zeros((len(true), 12), np.float32)
+    ids = predictions.load(path, one.name, "val").sample_ids
+    with predictions.writer(path, {(one.name, "val")}, "detection") as sink:
+        sink.add(one.name, "val", 0, ids, as_targets(true), nothing)
+    text = html.write(project, data_dir).read_text("utf-8")
+    assert "0 hits" in text and not re.search(r"<h\d[^>]*>Calibration", text)

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from mlpipe.api.model import Model, load
 from mlpipe.config import catalog
 from mlpipe.config.environment import base_folder
 from mlpipe.data.creator import TaskCreator
@@ -31,7 +32,7 @@ from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-__all__ = ["ProjectFrames", "TaskCreator", "load_project", "run"]
+__all__ = ["Model", "ProjectFrames", "TaskCreator", "load", "load_project", "run"]
 
 
 class ProjectFrames:

@@ -110,6 +110,7 @@ class Classifier(nn.Module):
     Attributes:
         begun: What stored weights it began with, one sentence; empty for none.
         mirrored: Whether features are the mean of those of an image and its mirror image.
+        timm_options: What timm made its backbone with, beside the name; empty for another backbone.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.begun = ""
         self.mirrored = False
+        self.timm_options: dict[str, Any] = {}
         self.backbone = backbone
         self.heads = nn.ModuleDict({name: nn.Linear(features, head.size) for name, head in heads.items()})
         for name, values in (("mean", mean), ("std", std)):
@@ -229,6 +231,7 @@ def timm(
     else:
         features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)
+    network.timm_options = options
     if weights is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict))
     elif source:

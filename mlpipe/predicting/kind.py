@@ -12,6 +12,7 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.predicting.batches import Batch, Places
 from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.predicting.tables import Table
 from mlpipe.runs.sinks import Predicted
 
 
@@ -21,10 +22,12 @@ class Part(Protocol):
     Attributes:
         ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
         NEW: What new samples get, in a word, which is the name of the step that writes it.
+        TABLE: What a table says of new samples; None: there is a file for each.
     """
 
     ROWS_ARE_LOSSES: bool
     NEW: str
+    TABLE: Table | None
 
     def places(self, task: Task, pack: Pack) -> Places | None:
         """Where the cached samples of a task show points of their files, for `Batch.places`; None: nobody asks."""

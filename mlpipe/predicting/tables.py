@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mlpipe import files
 from mlpipe.errors import ConfigError, counted, problem
-from mlpipe.post.ensembling.member_rows import Array
+from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.predicting.new_samples import NewSamples
 
 log = logging.getLogger("mlpipe")
@@ -18,22 +20,52 @@ Cells = dict[str, Any]
 Columns = Callable[[Sequence[str], Array, Mapping[str, Any]], list[Cells]]
 
 
-def write(
-    new: NewSamples,
-    columns: Columns,
-    *,
-    summary: Callable[[Sequence[Cells]], str] = lambda rows: "",
-    mixing: str | None = None,
-    of_classes: bool = False,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Table:
+    """The table of a kind whose samples have a row each.
+
+    Attributes:
+        columns: The cells of each sample, numbers with all their digits.
+        values: Calibrated outputs, shape (n, outputs), to what they mean: probabilities or numbers.
+        summary: What is said of readable rows in the log.
+        mixing: What the mean over models is of; None: as an ensemble says, else `probabilities`.
+        of_classes: Whether outputs are classes, whose prevalence can be moved.
+    """
+
+    columns: Columns
+    values: Callable[[Array], Array]
+    summary: Callable[[Sequence[Cells]], str] = lambda rows: ""
+    mixing: str | None = None
+    of_classes: bool = False
+
+    def made(
+        self, rows: NewRows, deploy_prior: str | list[float] | None, found: dict[str, Any]
+    ) -> tuple[Rows, list[Cells]]:
+        """The mixture of what models predict, moved to a prevalence and decided, and its cells.
+
+        Args:
+            rows: What the models predict.
+            deploy_prior: The prevalence; `estimate`: by the samples themselves; None: nothing is moved.
+            found: Gets the prevalence, for machines.
+
+        Raises:
+            ConfigError: When a prevalence was asked for and outputs are no classes.
+        """
+        mixed, moved_to = rows.mixed(self.mixing), None
+        if deploy_prior is not None:
+            if not self.of_classes:
+                wrong = f"is for classes, not for {rows.kind}"
+                raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
+            mixed, moved_to = rows.moved(mixed, deploy_prior, found)
+        return mixed, self.columns(rows.classes, mixed.calibrated, rows.decided(moved_to))
+
+
+def write(new: NewSamples, table: Table) -> dict[str, Any]:
     """Mix, move to the prevalence that was asked for, decide, and write the table.
 
     Args:
         new: The samples and the models.
-        columns: What the table says of each sample.
-        summary: What is said of readable rows in the log.
-        mixing: What the mean over models is of; None: as the ensemble says, else `probabilities`.
-        of_classes: Whether outputs are classes, whose prevalence can be moved.
+        table: What it says of each sample.
 
     Returns:
         What was done, for machines.
@@ -41,32 +73,29 @@ def write(
     Raises:
         ConfigError: When a prevalence was asked for and outputs are no classes.
     """
-    rows = new.rows.mixed(mixing)
-    facts: dict[str, Any] = {"source": new.source, "images": len(rows), "task": new.task.name}
-    moved_to = None
-    if new.deploy_prior is not None:
-        if not of_classes:
-            wrong = f"is for classes, not for {new.rows.kind}"
-            raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
-        rows, moved_to = new.rows.moved(rows, new.deploy_prior, facts)
+    facts: dict[str, Any] = {"source": new.source, "task": new.task.name}
+    rows, cells = table.made(new.rows, new.deploy_prior, facts)
     new.rows.store(rows)
-    cells = columns(new.pivot.classes, rows.calibrated, new.rows.decided(moved_to))
-    table = _table(new, rows.ids, cells)
-    files.write_text(new.table, files.csv_text(table))
+    lines = _table(new, rows.ids, cells)
+    files.write_text(new.table, files.csv_text(lines))
     models = len(new.models)
-    facts |= {"csv": str(new.table), "unreadable": dict(new.unreadable), "models": models}
-    readable = [row for row in table if not row["problem"]]
-    failed = f"; {len(table) - len(readable)} unreadable" if len(readable) < len(table) else ""
+    facts |= {"images": len(rows), "csv": str(new.table), "unreadable": dict(new.unreadable), "models": models}
+    readable = [row for row in lines if not row["problem"]]
+    failed = f"; {len(lines) - len(readable)} unreadable" if len(readable) < len(lines) else ""
     told = f"{counted(len(readable), 'image')} predicted by {counted(models, 'model')}"
-    log.info(f"{told}{summary(readable)}{failed}")
+    log.info(f"{told}{table.summary(readable)}{failed}")
     log.info(f"look at: {new.table}")
     return facts
 
 
 def _table(new: NewSamples, ids: Sequence[str], cells: Sequence[Cells]) -> list[Cells]:
     """One row for each sample, unreadable ones with the reason, in the order of their names."""
-    table = [{"image": name, **one} for name, one in zip(ids, cells, strict=True)]
+    table = [{"image": name, **_rounded(one)} for name, one in zip(ids, cells, strict=True)]
     columns = list(table[0])
     table += [{"image": name, **dict.fromkeys(columns[1:], ""), "problem": why} for name, why in new.unreadable.items()]
     table = [{**row, "problem": row.get("problem", "")} for row in sorted(table, key=lambda row: str(row["image"]))]
     return [{**row, "image": new.titled(str(row["image"]))} for row in table]
+
+
+def _rounded(cells: Cells) -> Cells:
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in cells.items()}

@@ -18,7 +18,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources, task
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, problem
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
@@ -26,7 +26,6 @@ from mlpipe.running import task_names, tasks
 from mlpipe.running.folds.folds import num_workers
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import ensembles, records
-from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
 from mlpipe.runs.references import Located
@@ -83,8 +82,9 @@ class NewData:
         if self._is_dense and self.request.deploy_prior is not None:
             wrong = "is for classes of images, not of pixels"
             raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
-        self._ensemble = self._found_ensemble()
-        self._members = self._found_members()
+        project, wanted = self.context.project, self.request.ensemble
+        self._ensemble = None if wanted is None else ensembles.named(project, self.pivot.name, wanted, "mode.ensemble")
+        self._members = new_rows.members_of(project, self.pivot.name, self._ensemble, self.folds)
         if self._ensemble is not None and self.request.deploy_prior is not None:
             decisions.require_rows(self._ensemble, new_rows.rows_file(self.context.project, self._ensemble))
         used = {record.id: record for _, found, _ in self._members for record in found}
@@ -117,51 +117,6 @@ class NewData:
         if any(part.ROWS_ARE_LOSSES for part in parts) and not sources.open(self.pivot).has_arrays:
             fix = "use mml evaluate with mode.outputs=DIR, and the initial values as a task"
             raise ConfigError(problem("mode.source", "is for files of images, these models solve an equation", fix=fix))
-
-    def _found_ensemble(self) -> EnsembleRecord | None:
-        if self.request.ensemble is None:
-            return None
-        found = ensembles.load_all(self.context.project, self.pivot.name)
-        if not found:
-            wrong = f"project {self.context.project.name} has no ensemble of {self.pivot.name}"
-            raise ProjectError(problem("mode.ensemble", wrong, fix=f"mml post task={self.pivot.name}"))
-        if self.request.ensemble == "latest":
-            return found[-1]
-        names = {record.id: record for record in found}
-        begun = [
-            one
-            for name, one in names.items()
-            if name.removeprefix("ens-").startswith(self.request.ensemble.removeprefix("ens-"))
-        ]
-        if len(begun) == 1 and len(self.request.ensemble) > 2:
-            return begun[0]
-        if self.request.ensemble not in names:
-            there = ["latest", *names]
-            fix = did_you_mean(self.request.ensemble, there, otherwise=f"use latest, or one of {listing(list(names))}")
-            raise ProjectError(problem("mode.ensemble", "there is none", got=self.request.ensemble, fix=fix))
-        return names[self.request.ensemble]
-
-    def _found_members(self) -> list[tuple[str, list[ModelRecord], float]]:
-        """(name, records, weight) of each member; a model of all folds stands in place of them."""
-        stored = records.load_all(self.context.project, self.pivot.name)
-        if self._ensemble is None:
-            latest = records.latest_cross_validation(stored)
-            chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
-            if not chosen:
-                raise records.untrained(self.context.project, self.pivot.name)
-            refit = records.newest_refit(stored, chosen) if self.folds is None else None
-            return [(chosen[0].recipe, _instead(chosen, refit), 1.0)]
-        by_id = {record.id: record for record in stored}
-        wanted = [(member["name"], member["records"], float(member["weight"])) for member in self._ensemble.members]
-        missing = [name for _, names, _ in wanted for name in names if name not in by_id]
-        if missing:
-            fix = "run mml post again"
-            raise ProjectError(problem(self._ensemble.id, f"needs records that are gone: {listing(missing)}", fix=fix))
-        refits = [by_id.get(member.get("refit", "")) for member in self._ensemble.members]
-        return [
-            (name, _instead([by_id[one] for one in names], refit), weight)
-            for (name, names, weight), refit in zip(wanted, refits, strict=True)
-        ]
 
     def _described(self) -> Task:
         data_dir = str(self.config.data_dir)
@@ -263,11 +218,6 @@ class NewData:
     def _after(self, number: int) -> None:
         self.context.stop.check()
         self.context.display.update(number)
-
-
-def _instead(folds: list[ModelRecord], refit: ModelRecord | None) -> list[ModelRecord]:
-    """The model of all folds in place of them; the folds where it is not there, or keeps no weights."""
-    return folds if refit is None or refit.weights is None else [refit]
 
 
 def instead(pivot: Task, record: str, source: str) -> str:

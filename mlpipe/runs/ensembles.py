@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files
-from mlpipe.errors import ProjectError, problem
+from mlpipe.errors import ProjectError, did_you_mean, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
 from mlpipe.runs.stored import made
@@ -108,3 +108,30 @@ def load_all(project: Project, task: str) -> list[EnsembleRecord]:
     """All ensembles of a task, the oldest first."""
     found = [load(path) for path in project.ensembles_dir(task).glob("*.json")]
     return sorted(found, key=lambda record: (record.created, record.id))
+
+
+def named(project: Project, task: str, wanted: str, key: str) -> EnsembleRecord:
+    """The ensemble of a task that a name means.
+
+    Args:
+        project: The project.
+        task: The task's name.
+        wanted: `latest`, an ensemble's id, or how one id alone begins (three characters or more).
+        key: What says so, for the sentence.
+
+    Raises:
+        ProjectError: When there is none.
+    """
+    found = load_all(project, task)
+    if not found:
+        wrong = f"project {project.name} has no ensemble of {task}"
+        raise ProjectError(problem(key, wrong, fix=f"mml post task={task}"))
+    if wanted == "latest":
+        return found[-1]
+    names = {record.id: record for record in found}
+    start = wanted.removeprefix("ens-")
+    begun = [one for name, one in names.items() if name.removeprefix("ens-").startswith(start)]
+    if wanted in names or (len(begun) == 1 and len(wanted) > 2):
+        return names[wanted] if wanted in names else begun[0]
+    fix = did_you_mean(wanted, ["latest", *names], otherwise=f"use latest, or one of {listing(list(names))}")
+    raise ProjectError(problem(key, "there is none", got=wanted, fix=fix))

@@ -8,12 +8,17 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import timm
+import torch
 from PIL import Image
 
+from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.data import sources
-from mlpipe.runs import ensembles, predictions
+from mlpipe.errors import DataError
+from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
 from tests.program.test_kinds import FAST, arrays
 
@@ -80,6 +85,62 @@ def test_new_files_get_what_the_ensemble_gave_the_same_images(
     # The ensemble keeps them too.
     name = next(iter({task for task, _ in predictions.contents(path)} - {"digits"}))
     assert len(predictions.load(path, name, "unlabelled")) == SHOWN
+
+
+def test_a_loaded_model_gives_what_the_ensemble_gave_the_same_images(trained: Path) -> None:
+    project = Project(trained / "r" / "default")
+    (record,) = ensembles.load_all(project, "digits")
+    stored = predictions.load(project.ensembles_dir("digits") / f"{record.id}.parquet", "digits", "test")
+    assert stored.calibrated is not None
+    by_id = dict(zip(stored.sample_ids, np.exp(stored.calibrated), strict=True))
+    places = {"out_dir": trained / "r", "data_dir": trained / "d"}
+    model = load("default", ensemble="latest", **places)
+    frame = model.predict(trained / "new images")
+    wanted = np.array([by_id[Path(name).stem] for name in frame["image"]])
+    shown = [f"p({name})" for name in model.classes]
+    np.testing.assert_allclose(frame[shown].to_numpy(), wanted, atol=2e-6)
+    assert (frame["problem"] == "").all() and [record.classes[one] for one in wanted.argmax(1)] == list(
+        frame["prediction"]
+    )
+    # Pictures, arrays and a column of paths are the same images; a column keeps its index, what is unreadable its place.
+    paths = pd.Series([str(trained / "new images" / name) for name in frame["image"][:3]], index=[5, 7, 9])
+    opened = [Image.open(path) for path in paths]
+    for given in (paths, opened, np.stack([np.asarray(one)[..., None] for one in opened])):
+        np.testing.assert_allclose(model.predict(given)[shown].to_numpy(), wanted[:3], atol=2e-6)
+    assert list(model.predict(paths).index) == [5, 7, 9]
+    mixed = model.predict_values([paths[5], "gone.png", opened[1]])
+    np.testing.assert_allclose(mixed[[0, 2]], wanted[:2], atol=2e-6)
+    assert np.isnan(mixed[1]).all()
+    with pytest.raises(DataError, match="gone.png: cannot be opened"):
+        model.predict(["gone.png"])
+    # Another prevalence: Bayes' rule on what the ensemble gave; costs that never pay for a class never decide for it.
+    prior, there = np.array(record.prior["values"]), np.array([0.55, *[0.05] * 9])
+    moved = wanted * there / prior
+    got = model.predict_values(trained / "new images", deploy_prior=list(there))
+    np.testing.assert_allclose(got, moved / moved.sum(1, keepdims=True), atol=2e-6)
+    costs = 1 - np.eye(10)
+    costs[:, 3] += 1
+    decided = model.predict(trained / "new images", costs=costs)["decision"]
+    assert "3" not in set(decided) and list(decided) == [record.classes[one] for one in (wanted @ costs).argmin(1)]
+
+
+def test_one_record_is_loaded_into_timm(trained: Path) -> None:
+    model = load("default#1", out_dir=trained / "r", data_dir=trained / "d")
+    state, how = model.timm()
+    network = timm.create_model(how["name"], **how["options"])
+    network.load_state_dict(state, strict=True)
+    project = Project(trained / "r" / "default")
+    (record,) = [one for one in records.load_all(project, "digits") if one.number == 1]
+    stored = predictions.load(project.predictions_file("digits", record.id), "digits", "test")
+    by_id = dict(zip(stored.sample_ids, stored.logits, strict=True))
+    path = next((trained / "new images").rglob("*.png"))
+    resized = np.asarray(Image.open(path).resize((16, 16), Image.Resampling.BILINEAR), np.float32)
+    with torch.inference_mode():
+        logits = network.eval()((torch.from_numpy(resized)[None, None] - how["mean"][0]) / how["std"][0])
+    np.testing.assert_allclose(logits.numpy()[0], by_id[path.stem], rtol=1e-3, atol=1e-4)
+    card = model.card()
+    assert card["classes"] == list(record.classes) and card["models"][0]["weights"] == record.weights
+    assert record.id in model.write_card(trained / "card.md").read_text() and "fold 0" not in repr(model)
 
 
 def test_without_an_ensemble_the_folds_of_the_latest_training(trained: Path) -> None:

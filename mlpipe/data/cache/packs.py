@@ -7,7 +7,7 @@ A pack is a folder: `index.json`, written last, and `images.npy` (all images of 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,27 @@ class Pack:
     def unreadable_mask(self, task: Task) -> npt.NDArray[np.bool_]:
         """A flag for each sample of the task, shape (n,)."""
         return np.array([name in self.unreadable for name in task.samples.ids], bool)
+
+
+def of_images(images: Sequence[Pixels], preprocessing: Preprocessing, dtype: npt.DTypeLike = np.uint8) -> Pack:
+    """A pack of images that are at hand, which lies nowhere.
+
+    Args:
+        images: What the preprocessing gave, shape (*spatial, channels) each; of one shape where it gives one.
+        preprocessing: The preprocessing.
+        dtype: The type of their values.
+    """
+    kind, none = np.dtype(dtype), dict[str, str]()
+    if not preprocessing.is_ragged:
+        shape = images[0].shape if images else (0, 0, preprocessing.channels)
+        stacked = np.stack(images) if images else np.empty((0, *shape), kind)
+        return Pack(stacked.astype(kind, copy=False), none, Path(), preprocessing, kind)
+    sizes = [image.nbytes for image in images]
+    starts = np.cumsum([0, *sizes])[:-1].tolist() if images else []
+    places = [(start, *image.shape[:2]) for start, image in zip(starts, images, strict=True)]
+    flat = [np.ascontiguousarray(image, kind).reshape(-1).view(np.uint8) for image in images]
+    values = np.concatenate(flat) if flat else np.empty(0, np.uint8)
+    return Pack(values, none, Path(), preprocessing, kind, np.array(places, np.int64).reshape(-1, 3))
 
 
 def pack_id(task: Task, preprocessing: Preprocessing) -> str:

@@ -18,7 +18,7 @@ from mlpipe.predicting.rows import kept as kept
 from mlpipe.predicting.rows import mean_of_classes as mean
 from mlpipe.predicting.rows import measured as measured
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "places", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 NEW = "probabilities"
@@ -26,22 +26,27 @@ NEW = "probabilities"
 
 def write_new(new: NewSamples) -> dict[str, Any]:
     """Probabilities, the likeliest class, and what was decided, in a table."""
-    return tables.write(new, _columns, summary=_summary, of_classes=True)
+    return tables.write(new, TABLE)
 
 
 def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) -> list[tables.Cells]:
     inside, chosen, table = decisions.sets_of(values, decided), decisions.classes_of(values, decided), []
-    for number, chance in enumerate(np.exp(log_softmax(values))):
+    for number, chance in enumerate(_chances(values)):
         best = int(chance.argmax())
-        cells: tables.Cells = {"prediction": classes[best], "probability": round(float(chance[best]), 6)}
+        cells: tables.Cells = {"prediction": classes[best], "probability": float(chance[best])}
         if chosen is not None:
             cells["decision"] = classes[int(chosen[number])]
         if inside is not None:
             named = [name for name, is_in in zip(classes, inside[number], strict=True) if is_in]
             cells["set"] = " | ".join(named)
         shown = zip(classes, chance.tolist(), strict=True)
-        table.append(cells | {f"p({name})": round(value, 6) for name, value in shown})
+        table.append(cells | {f"p({name})": value for name, value in shown})
     return table
+
+
+def _chances(values: Array) -> Array:
+    """Probabilities of classes."""
+    return np.asarray(np.exp(log_softmax(values)))
 
 
 def _summary(rows: Sequence[tables.Cells]) -> str:
@@ -50,3 +55,6 @@ def _summary(rows: Sequence[tables.Cells]) -> str:
     counted = Counter(str(row[what]) for row in rows)
     told = f" ({what}s): " * (what == "decision") or ": "
     return told + ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
+
+
+TABLE = tables.Table(_columns, _chances, _summary, of_classes=True)

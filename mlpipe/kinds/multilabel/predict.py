@@ -15,7 +15,7 @@ from mlpipe.predicting.rows import kept as kept
 from mlpipe.predicting.rows import mean_of_labels as mean
 from mlpipe.predicting.rows import measured as measured
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "places", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 NEW = "probabilities"
@@ -24,14 +24,22 @@ _DECIDED_AT = 0.5
 
 def write_new(new: NewSamples) -> dict[str, Any]:
     """Probabilities and the labels that a sample has, in a table."""
-    return tables.write(new, _columns)
+    return tables.write(new, TABLE)
 
 
 def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) -> list[tables.Cells]:
     cuts, table = decided.get("thresholds", {}).get("cuts", {}), []
     least = [_DECIDED_AT if cuts.get(name) is None else cuts[name] for name in classes]
-    for chance in 1 / (1 + np.exp(-values)):
+    for chance in _chances(values):
         holds = [name for name, value, cut in zip(classes, chance, least, strict=True) if value > cut]
         shown = zip(classes, chance.tolist(), strict=True)
-        table.append({"labels": " | ".join(holds), **{f"p({name})": round(value, 6) for name, value in shown}})
+        table.append({"labels": " | ".join(holds), **{f"p({name})": value for name, value in shown}})
     return table
+
+
+def _chances(values: Array) -> Array:
+    """Probabilities of labels."""
+    return np.asarray(0.5 * (1 + np.tanh(values / 2)))
+
+
+TABLE = tables.Table(_columns, _chances)

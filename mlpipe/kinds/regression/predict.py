@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mlpipe.post.ensembling.member_rows import Array
 from mlpipe.predicting import tables
 from mlpipe.predicting.kind import no_places as places
@@ -13,7 +15,7 @@ from mlpipe.predicting.rows import kept as kept
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.predicting.rows import measured as measured
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "places", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 NEW = "probabilities"
@@ -21,7 +23,7 @@ NEW = "probabilities"
 
 def write_new(new: NewSamples) -> dict[str, Any]:
     """Numbers and their intervals, in a table."""
-    return tables.write(new, _columns, mixing="logits")
+    return tables.write(new, TABLE)
 
 
 def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) -> list[tables.Cells]:
@@ -29,8 +31,11 @@ def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) 
     for numbers in values.tolist():
         cells: tables.Cells = {}
         for name, value in zip(classes, numbers, strict=True):
-            cells[name] = round(value, 6)
+            cells[name] = value
             if halves.get(name) is not None:
-                cells |= {f"{name} low": round(value - halves[name], 6), f"{name} high": round(value + halves[name], 6)}
+                cells |= {f"{name} low": value - halves[name], f"{name} high": value + halves[name]}
         table.append(cells)
     return table
+
+
+TABLE = tables.Table(_columns, np.asarray, mixing="logits")

@@ -24,9 +24,10 @@ from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 from mlpipe.runs.sinks.sample_files import as_npy
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "places", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
+TABLE = None
 NEW = "masks"
 
 

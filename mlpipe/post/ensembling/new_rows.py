@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlpipe import files
-from mlpipe.errors import DataError, ProjectError, problem
+from mlpipe.errors import DataError, ProjectError, listing, problem
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_rows import Array, Rows
@@ -19,7 +19,7 @@ from mlpipe.post.ensembling.members import learned
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares
-from mlpipe.runs import predictions
+from mlpipe.runs import predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -41,6 +41,7 @@ class NewRows:
         samples: How many new samples there are, unreadable ones included.
         split: What they are called in the predictions.
         seed: What is drawn from.
+        predicted: What each record gives for them, by its id; None: what the project stores.
     """
 
     project: Project
@@ -52,6 +53,7 @@ class NewRows:
     samples: int
     split: str
     seed: int
+    predicted: Mapping[str, Rows] | None = None
 
     @property
     def records(self) -> list[ModelRecord]:
@@ -127,11 +129,15 @@ class NewRows:
             sink.add(*pair, -1, rows.ids, rows.targets, rows.raw, rows.calibrated)
 
     def _rows(self, record: ModelRecord) -> Rows:
+        rows = self._stored(record) if self.predicted is None else self.predicted[record.id]
+        plain = self._calibration(record)
+        return rows if plain is None else replace(rows, calibrated=learned(plain, self.kind)(rows.raw))
+
+    def _stored(self, record: ModelRecord) -> Rows:
         path = self.project.predictions_file(record.pivot, record.id)
         stored = predictions.load(path, self.task, self.split)
         raw = stored.logits.astype(np.float64)
-        plain = self._calibration(record)
-        return Rows(stored.sample_ids, stored.targets, raw, raw if plain is None else learned(plain, self.kind)(raw))
+        return Rows(stored.sample_ids, stored.targets, raw, raw)
 
     def _calibration(self, record: ModelRecord) -> Mapping[str, Any] | None:
         """What was learned from a record's validation rows; an ensemble remembers what it was made with."""
@@ -180,6 +186,46 @@ class NewRows:
             fix = "run mml predict first"
             raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
         return member_mixture.own_shares(known, len(self.classes))
+
+
+def members_of(
+    project: Project, task: str, ensemble: EnsembleRecord | None, folds: Sequence[int] | None = None
+) -> list[tuple[str, list[ModelRecord], float]]:
+    """(name, records, weight) of each member of what predicts new samples; a model of all folds stands in place of them.
+
+    Args:
+        project: The project.
+        task: The task's name.
+        ensemble: The ensemble; None: the task's latest cross-validation.
+        folds: Without an ensemble only these folds; None: all, or the model of all folds where there is one.
+
+    Raises:
+        ProjectError: When nothing is trained, or records of the ensemble are gone.
+    """
+    stored = records.load_all(project, task)
+    if ensemble is None:
+        latest = records.latest_cross_validation(stored)
+        chosen = [one for one in latest if folds is None or one.fold in folds]
+        if not chosen:
+            raise records.untrained(project, task)
+        refit = records.newest_refit(stored, chosen) if folds is None else None
+        return [(chosen[0].recipe, _instead(chosen, refit), 1.0)]
+    by_id = {record.id: record for record in stored}
+    wanted = [(member["name"], member["records"], float(member["weight"])) for member in ensemble.members]
+    missing = [name for _, names, _ in wanted for name in names if name not in by_id]
+    if missing:
+        fix = "run mml post again"
+        raise ProjectError(problem(ensemble.id, f"needs records that are gone: {listing(missing)}", fix=fix))
+    refits = [by_id.get(member.get("refit", "")) for member in ensemble.members]
+    return [
+        (name, _instead([by_id[one] for one in names], refit), weight)
+        for (name, names, weight), refit in zip(wanted, refits, strict=True)
+    ]
+
+
+def _instead(folds: list[ModelRecord], refit: ModelRecord | None) -> list[ModelRecord]:
+    """The model of all folds in place of them; the folds where it is not there, or keeps no weights."""
+    return folds if refit is None or refit.weights is None else [refit]
 
 
 def rows_file(project: Project, ensemble: EnsembleRecord) -> Path:

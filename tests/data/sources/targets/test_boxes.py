@@ -48,11 +48,11 @@ def test_rows_of_one_width_tell_nothing_from_unknown() -> None:
 
 
 def test_stored_boxes_are_the_same_again() -> None:
-    own = [np.array([[0.123, 1, 12345.678, 3, 1], [2, 2, 3, 3, 0]]), None, np.empty((0, 5)), np.ones((1, 5))]
-    plain = boxes.described(own, [(4, 5), (6, 7), (0, 0), (1, 1)])
+    first = np.array([[0.123, 1, 12345.678, 3, 1], [2, 2, 3, 3, 0]])
+    plain = boxes.described([first, None, np.empty((0, 5)), np.ones((1, 5))], [(4, 5), (6, 7), (0, 0), (1, 1)])
     assert plain["rows"] == ["0.123 1 12345.678 3 1, 2 2 3 3 0", None, "", "1 1 1 1 1"]
     again = boxes.stored(plain)
-    assert [again.of_row(row).tolist() for row in range(4)] == [own[0].tolist(), [], [], [[1] * 5]]
+    assert [again.of_row(row).tolist() for row in range(4)] == [first.tolist(), [], [], [[1] * 5]]
     assert again.known.tolist() == [True, False, True, True]
     assert again.sizes.tolist() == [[4, 5], [6, 7], [0, 0], [1, 1]]
     assert again.most == 2

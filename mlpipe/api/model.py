@@ -1,0 +1,359 @@
+"""A trained model in one's hand: probabilities, classes, sets and decisions for images that are files, arrays or pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image, ImageOps
+
+from mlpipe import files
+from mlpipe.config.environment import base_folder
+from mlpipe.data import visible_files
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import Pixels, UnreadableImageError
+from mlpipe.data.decoding.value_rules import Decoding
+from mlpipe.data.sources.listings import array_files
+from mlpipe.data.sources.listings.array_layout import Form, oriented
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, DataError, counted, problem
+from mlpipe.post import threshold
+from mlpipe.running import model_card, predictor
+from mlpipe.running.predictor import Predictor, Sample
+from mlpipe.runs.records import ModelRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# What `predict` takes for one image: a path, the bytes of a file, a picture of Pillow, or an array.
+Given = str | Path | bytes | Image.Image | npt.NDArray[Any]
+_TYPES = "a path, bytes, a picture of Pillow, an array, or a list or column of these"
+
+
+class Model:
+    """A stored model, or several with their weights, that predicts new images as `mml predict` does.
+
+    Args:
+        predictor: The stored models.
+
+    Attributes:
+        kind: What is predicted: classification, multilabel, regression.
+        classes: The names of the classes, labels or numbers.
+        task: The name of the task that it was trained on.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.kind: str = predictor.pivot.kind
+        self.classes: tuple[str, ...] = predictor.pivot.classes
+        self.task: str = predictor.stored.task
+
+    def predict(
+        self,
+        x: Given | Iterable[Given] | pd.Series,
+        *,
+        deploy_prior: str | Sequence[float] | Mapping[str, float] | None = None,
+        costs: npt.ArrayLike | None = None,
+    ) -> pd.DataFrame:
+        """Predictions, a row for each image in the order given.
+
+        Args:
+            x: A path of an image or of a folder of images, the bytes of a file, a picture of Pillow, an array of shape
+                (height, width), (height, width, channels), (n, height, width) or (n, height, width, channels) with 1, 3 or 4
+                channels, or a list or column of these.
+                For a task of arrays: arrays as the task's files hold them, or files of them.
+            deploy_prior: Classes: the prevalence where the images are from, a number for each class in order or by name;
+                `estimate`: by the images themselves; None: probabilities stay as they were calibrated.
+            costs: Classes: what it costs to decide for a class (columns) where another is true (rows), shape
+                (classes, classes); adds, or replaces, the column `decision`.
+
+        Returns:
+            The columns of `mml predict`'s table: of classes `prediction`, `probability`, `decision` and `set` where the
+            ensemble has them, and `p(CLASS)`; of labels `labels` and `p(LABEL)`; numbers with `low` and `high`. `image` is
+            the name of each, `problem` why one could not be read (its other columns are then empty). A column's index stays.
+
+        Raises:
+            ConfigError: When an argument is impossible.
+            DataError: When there is no image, or none can be read.
+        """
+        names, samples, index = self._samples(x)
+        prior = self._prior(deploy_prior)
+        unreadable, rows, cells, _ = self._predictor.predict(samples, prior)
+        if len(unreadable) == len(samples):
+            place, reason = next(iter(unreadable.items()))
+            raise DataError(problem(names[place], reason))
+        if costs is not None:
+            self._decide(rows.calibrated, costs, cells)
+        frame = pd.DataFrame(cells, index=pd.Index([int(name) for name in rows.ids]))
+        frame = frame.reindex(range(len(samples)))
+        frame.insert(0, "image", names)
+        frame["problem"] = [unreadable.get(place, "") for place in range(len(samples))]
+        frame.index = pd.RangeIndex(len(samples)) if index is None else index
+        return frame
+
+    def predict_values(
+        self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Calibrated probabilities of classes or labels, or numbers, shape (n, outputs); NaN for images that cannot be read.
+
+        Args:
+            x: As of `predict`.
+            deploy_prior: As of `predict`.
+        """
+        names, samples, _ = self._samples(x)
+        unreadable, rows, _, _ = self._predictor.predict(samples, self._prior(deploy_prior))
+        if len(unreadable) == len(samples):
+            place, reason = next(iter(unreadable.items()))
+            raise DataError(problem(names[place], reason))
+        values = np.full((len(samples), len(self.classes)), np.nan)
+        values[[int(name) for name in rows.ids]] = self._predictor.table.values(rows.calibrated)
+        return values
+
+    def torch(self) -> list[nn.Module]:
+        """The networks, one for each fold or refit: pixels (n, channels, height, width) from 0 to their peak to a mapping
+        whose `target` is logits or numbers, neither calibrated nor mixed. Their preprocessing is in `card()`."""
+        return [self._predictor.model(record.id).networks[0] for record in self._predictor.stored.records]
+
+    def timm(self, fold: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Weights that a network of timm loads strictly, and what they load into.
+
+        state, how = model.timm(fold=0)
+        network = timm.create_model(how["name"], **how["options"])
+        network.load_state_dict(state)
+
+        Its inputs are pixels less `how["mean"]`, by `how["std"]`; its outputs are logits or numbers, not calibrated.
+
+        Args:
+            fold: The fold, counted from 0; None: the only model that there is.
+
+        Raises:
+            ConfigError: When there are several models and no fold is said, or the network is none of timm with a linear head.
+        """
+        record = self._record_of(fold)
+        return model_card.timm_weights(self._predictor.model(record.id).networks[0], record)
+
+    def card(self) -> dict[str, Any]:
+        """Facts of the model as plain data: task, classes, members, scores with intervals, calibration, preprocessing."""
+        return model_card.facts(self._predictor)
+
+    def write_card(self, path: str | Path = "model_card.md") -> Path:
+        """Write the card as text for people.
+
+        Args:
+            path: The file.
+        """
+        files.write_text(Path(path).expanduser(), model_card.as_markdown(self.card()))
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        return model_card.as_html(self.card())
+
+    def __repr__(self) -> str:
+        stored = self._predictor.stored
+        what = stored.ensemble.id if stored.ensemble is not None else counted(len(stored.records), "model")
+        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}, {what}>"
+
+    def _record_of(self, fold: int | None) -> ModelRecord:
+        there = self._predictor.stored.records
+        found = there if fold is None else [one for one in there if one.fold == fold]
+        if len(found) != 1:
+            wrong = "says no single model" if found else "there is no such fold"
+            fix = f"use one of {sorted({one.fold for one in there})}"
+            raise ConfigError(problem("fold", wrong, got=fold, fix=fix))
+        return found[0]
+
+    def _prior(self, given: Any) -> str | list[float] | None:
+        if given is None:
+            return None
+        if isinstance(given, str) and given == "estimate":
+            return given
+        if isinstance(given, str):
+            fix = "use 'estimate', or a number for each class"
+            raise ConfigError(problem("deploy_prior", "is no prevalence", got=given, fix=fix))
+        if isinstance(given, Mapping):
+            if unknown := [name for name in given if name not in self.classes]:
+                raise ConfigError(
+                    problem("deploy_prior", "is no class", got=unknown[0], fix=f"use {list(self.classes)}")
+                )
+            if missing := [name for name in self.classes if name not in given]:
+                raise ConfigError(
+                    problem("deploy_prior", f"has no share of {missing[0]}", fix="give one for each class")
+                )
+            given = [given[name] for name in self.classes]
+        return [float(value) for value in given]
+
+    def _decide(self, log_odds: npt.NDArray[Any], costs: npt.ArrayLike, cells: list[dict[str, Any]]) -> None:
+        """Put the class that costs least into the cells."""
+        table = np.asarray(costs, np.float64)
+        if (
+            not self._predictor.table.of_classes
+            or table.shape != (len(self.classes),) * 2
+            or not np.isfinite(table).all()
+        ):
+            wrong = f"must be a number for each pair of {counted(len(self.classes), 'class', 'classes')}"
+            raise ConfigError(
+                problem("costs", wrong, got=list(table.shape), fix="rows are true, columns decided classes")
+            )
+        for cell, chosen in zip(cells, threshold.decide(log_odds, table), strict=True):
+            cell["decision"] = self.classes[int(chosen)]
+
+    def _samples(self, x: Any) -> tuple[list[str], list[Sample], pd.Index | None]:
+        """Names and readers of what was given, and the index of a column."""
+        index = x.index if isinstance(x, pd.Series) else None
+        read = _array_samples if self._predictor.has_arrays else _image_samples
+        of = self._predictor.pivot
+        several = isinstance(x, list | tuple | pd.Series) or (
+            isinstance(x, Iterable) and not isinstance(x, str | bytes | Image.Image | np.ndarray)
+        )
+        found = [pair for place, one in enumerate(x if several else [x]) for pair in read(one, of, place, not several)]
+        if index is not None and len(index) != len(found):
+            index = None
+        if not found:
+            raise DataError(problem("x", "holds no image", fix=f"give {_TYPES}"))
+        return [name for name, _ in found], [sample for _, sample in found], index
+
+
+def load(
+    where: str | Path = "default",
+    *,
+    task: str | None = None,
+    ensemble: str | None = None,
+    out_dir: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    trust: Sequence[str] = (),
+) -> Model:
+    """A trained model, ready to predict.
+
+    model = load("default", ensemble="latest")
+    model.predict("photos/")
+
+    Args:
+        where: A project (`PROJ`, or a path of one): its latest cross-validation; one record (`PROJ#3`), one ensemble
+            (`PROJ#ens-...`), or the folder of a record.
+        task: The task, where a project has several; None: the one trained last.
+        ensemble: `latest` or the name of an ensemble; None: the model of all folds (`mode.refit=true`), without one the mean
+            over the folds.
+        out_dir: The folder of all projects; None: MML_RESULTS_PATH, else ./results.
+        data_dir: The folder of task data; None: MML_DATA_PATH, else ./mlpipe_data.
+        trust: Modules of your own that the stored configuration may name.
+
+    Raises:
+        ConfigError: When its task is of a kind with a file for each sample, or its samples are records.
+        ProjectError: When there is no such model, or its weights or data are missing.
+    """
+    stored = predictor.found(
+        str(where),
+        out_dir=Path(base_folder("out_dir", str(out_dir or ""))).expanduser(),
+        data_dir=Path(base_folder("data_dir", str(data_dir or ""))).expanduser(),
+        task_name=task,
+        ensemble=ensemble,
+        trust=trust,
+    )
+    return Model(Predictor(stored))
+
+
+def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str, Sample]]:
+    """(name, reader) of each image in what was given."""
+    rule = Decoding.of((of.bases or (of,))[0].source)
+    deep = of.dtype == "uint16"
+
+    def decoded(content: bytes) -> Sample:
+        return lambda channels, least: images.decode(content, channels, 16 if deep else 8, least, rule)
+
+    if isinstance(x, str | Path):
+        path = Path(x).expanduser()
+        if path.is_dir():
+            base = path.absolute()
+            below = visible_files.images_below(base)
+            if not below:
+                raise DataError(problem("x", "holds no image", got=str(path)))
+            return [(one.relative_to(base).as_posix(), _of_file(one, decoded)) for one in below]
+        if alone and not path.is_file():
+            raise DataError(problem("x", "there is no such file or folder", got=str(path)))
+        return [(str(x), _of_file(path, decoded))]
+    name = f"#{place}"
+    if isinstance(x, bytes | bytearray | memoryview):
+        return [(name, decoded(bytes(x)))]
+    if isinstance(x, Image.Image):
+        return [(str(getattr(x, "filename", "") or name), _of_picture(x, decoded))]
+    if isinstance(x, np.ndarray):
+        # No image has so many channels: greys side by side.
+        is_stack = x.ndim == 4 or (x.ndim == 3 and x.shape[2] not in (1, 3, 4))
+        each = list(x) if is_stack else [x]
+        names = [name] if len(each) == 1 else [f"#{place + number}" for number in range(len(each))]
+        return [(one, _of_array(value, of, decoded)) for one, value in zip(names, each, strict=True)]
+    raise ConfigError(problem("x", f"must be {_TYPES}", got=type(x).__name__))
+
+
+def _of_file(path: Path, decoded: Callable[[bytes], Sample]) -> Sample:
+    def read(channels: int, least: int | None) -> Pixels:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
+        return decoded(content)(channels, least)
+
+    return read
+
+
+def _of_picture(picture: Image.Image, decoded: Callable[[bytes], Sample]) -> Sample:
+    """A picture goes the way of a file that holds it, so that grey, colour, palettes and transparency mean the same."""
+    upright = ImageOps.exif_transpose(picture)
+    out = io.BytesIO()
+    upright.save(out, "PNG" if upright.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA") else "TIFF")
+    return decoded(out.getvalue())
+
+
+def _of_array(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], Sample]) -> Sample:
+    """An array of pixels; one of other channels than the models' goes the way of a file."""
+    if value.ndim not in (2, 3) or 0 in value.shape or (value.ndim == 3 and value.shape[2] not in (1, 3, 4)):
+        wrong = f"is no image: an array of shape {list(value.shape)}"
+        raise ConfigError(
+            problem("x", wrong, fix="give (height, width) or (height, width, channels), 1, 3 or 4 of them")
+        )
+    if value.dtype.name not in ("uint8", "uint16") or (value.dtype == np.uint16) != (of.dtype == "uint16"):
+        fix = f"scale it to {of.dtype}, 0 for black and {np.iinfo(of.dtype).max} for white"
+        raise ConfigError(
+            problem("x", "is an array of another type than the task's images", got=value.dtype.name, fix=fix)
+        )
+    pixels = value[..., np.newaxis] if value.ndim == 2 else value
+
+    def read(channels: int, least: int | None) -> Pixels:
+        if channels == pixels.shape[2]:
+            return np.ascontiguousarray(pixels)
+        if channels == 3 and pixels.shape[2] == 1:
+            return np.repeat(pixels, 3, 2)
+        if pixels.dtype == np.uint16:
+            raise UnreadableImageError(f"has {counted(pixels.shape[2], 'channel')}, the model's images have {channels}")
+        return _of_picture(Image.fromarray(np.squeeze(pixels, 2) if pixels.shape[2] == 1 else pixels), decoded)(
+            channels, least
+        )
+
+    return read
+
+
+def _array_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str, Sample]]:
+    """(name, reader) of each array in what was given, for a task of arrays."""
+    form = Form.of((of.bases or (of,))[0].source)
+    if isinstance(x, str | Path):
+        found = array_files.arrays_below(Path(x).expanduser().absolute(), "x", form)
+        return [(name, _of_values(value, of)) for name, value in found]
+    if not isinstance(x, np.ndarray):
+        raise ConfigError(problem("x", "must be an array, a file of arrays, or a list of these", got=type(x).__name__))
+    each = list(x) if x.ndim == form.axes + 2 else [x]
+    names = [f"#{place + number}" for number in range(len(each))]
+    return [(name, _of_values(oriented(value, form, name), of)) for name, value in zip(names, each, strict=True)]
+
+
+def _of_values(value: npt.NDArray[Any], of: Task) -> Sample:
+    if value.shape[-1] != of.channels or not np.isfinite(value).all():
+        wrong = "has values that are NaN or infinite"
+        if value.shape[-1] != of.channels:
+            wrong = f"has {counted(value.shape[-1], 'channel')}, the samples of {of.name} have {of.channels}"
+        raise DataError(problem("x", wrong))
+    return lambda channels, least: value

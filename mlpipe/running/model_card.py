@@ -1,0 +1,189 @@
+"""The card of a stored model: what it predicts, how well, from what, and what its weights load into."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlpipe.errors import ConfigError, counted, listing, problem
+from mlpipe.post import figures
+from mlpipe.reports import tables
+from mlpipe.running.predictor import Predictor
+from mlpipe.runs.records import ModelRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mlpipe.arch.classifier import Classifier
+
+
+def facts(predictor: Predictor) -> dict[str, Any]:
+    """What a person, or a program that applies the model, has to know of it, as plain data.
+
+    Args:
+        predictor: The stored models.
+    """
+    stored, pivot = predictor.stored, predictor.pivot
+    recipes = {name for name, _, _ in stored.members}
+    rows = [row for row in tables.leaderboard(stored.project, stored.task) if row.get("recipe") in recipes]
+    card: dict[str, Any] = {
+        "task": stored.task,
+        "kind": pivot.kind,
+        "classes": list(pivot.classes),
+        "images": {"channels": pivot.channels, "type": pivot.dtype},
+        "trained_on": pivot.part_sizes(),
+        "models": [
+            _model(predictor, record, weight / len(several))
+            for _, several, weight in stored.members
+            for record in several
+        ],
+        "cross_validation": rows,
+    }
+    if (ensemble := stored.ensemble) is not None:
+        card["ensemble"] = {
+            "id": ensemble.id,
+            "mixing": ensemble.mixing,
+            "calibration": ensemble.stage,
+            "prior": ensemble.prior,
+            "scores": ensemble.scores,
+            "decide": ensemble.decide,
+            "notes": ensemble.notes,
+        }
+    return card
+
+
+def _model(predictor: Predictor, record: ModelRecord, weight: float) -> dict[str, Any]:
+    before, recipe = predictor.preprocessing(record.id), predictor.config(record.id).recipe
+    return {
+        "id": record.id,
+        "number": record.number,
+        "fold": record.fold,
+        "is_refit": bool(record.refit),
+        "weight": weight,
+        "arch": record.arch,
+        "parameters": record.parameters,
+        "weights": record.weights,
+        "images": record.counts,
+        "scores": record.scores,
+        "preprocessing": {
+            "size": before.sides,
+            "resize": before.resize,
+            "interpolation": before.interpolation,
+            "channels": before.channels,
+        },
+        "normalization": recipe.augmentations.normalization,
+        "notes": record.notes,
+        "environment": record.environment,
+    }
+
+
+def timm_weights(network: nn.Module, record: ModelRecord) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of a network of timm with its head, as timm names them, and what they load into.
+
+    Args:
+        network: The record's network.
+        record: The record.
+
+    Returns:
+        A state dict; and `name` and `options` for `timm.create_model`, with the `mean` and `std` (of pixels as they are
+        given, 0 to their peak) that its inputs are normalised with.
+
+    Raises:
+        ConfigError: When it is no network of timm that ends with one linear head.
+    """
+    import timm
+    import torch
+
+    classifier, head = _plain(network, record)
+    weight, bias = head.weight.detach(), head.bias.detach()
+    (name,) = classifier.heads
+    buffers = dict(classifier.named_buffers(recurse=False))
+    if (scale := buffers.get(f"{name}_std")) is not None:
+        weight, bias = weight * scale[:, None], bias * scale + buffers[f"{name}_mean"]
+    backbone = {key: value.detach() for key, value in classifier.backbone.state_dict().items()}
+    options = {**classifier.timm_options, "num_classes": head.out_features}
+    with torch.random.fork_rng(devices=[]):
+        made = timm.create_model(record.arch, pretrained=False, **options)
+    own = made.state_dict()
+    places = {"weight": weight, "bias": bias}
+    free = [key for key in own if key not in backbone]
+    layer = {key.rpartition(".")[2]: key for key in free}
+    if (
+        len(free) != 2
+        or set(layer) != set(places)
+        or any(own[layer[key]].shape != one.shape for key, one in places.items())
+    ):
+        raise _no_timm(record, f"its head takes other weights ({listing(free, most=4) or 'none'})")
+    state = {**backbone, **{layer[key]: value.clone() for key, value in places.items()}}
+    if wrong := [key for key in own if state[key].shape != own[key].shape]:
+        raise _no_timm(record, f"{wrong[0]} has another shape there")
+    mean, std = (getattr(classifier, one).flatten().tolist() for one in ("mean", "std"))
+    return {key: state[key] for key in own}, {"name": record.arch, "options": options, "mean": mean, "std": std}
+
+
+def _plain(network: nn.Module, record: ModelRecord) -> tuple[Classifier, nn.Linear]:
+    from torch import nn
+
+    from mlpipe.arch.classifier import Classifier
+
+    if not isinstance(network, Classifier) or not network.timm_options:
+        raise _no_timm(record, "its network is none of timm with a linear head")
+    if network.mirrored:
+        raise _no_timm(record, "it also looks at the mirror image (optimizer.flips)")
+    heads = list(network.heads.values())
+    if len(heads) != 1 or type(heads[0]) is not nn.Linear:
+        raise _no_timm(record, "it does not end with one linear head")
+    return network, heads[0]
+
+
+def _no_timm(record: ModelRecord, why: str) -> ConfigError:
+    return ConfigError(problem(record.id, f"its weights fit no network of timm: {why}", fix="use model.torch()"))
+
+
+def as_markdown(card: Mapping[str, Any]) -> str:
+    """A card as text for people.
+
+    Args:
+        card: What `facts` gave.
+    """
+    lines = [f"# {card['task']}: {card['kind']}", ""]
+    lines += [f"Predicts {counted(len(card['classes']), 'output')}: {listing(card['classes'], most=20)}.", ""]
+    counts = ", ".join(f"{count} {part}" for part, count in card["trained_on"].items())
+    lines += ["## Data", "", f"{counts} images, {card['images']['channels']} channels, {card['images']['type']}.", ""]
+    lines += [
+        "## Models",
+        "",
+        "| model | network | fold | weight | parameters | held out |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in card["models"]:
+        known = one["scores"].get("val", {}).items()
+        shown = [
+            f"{name} {figures.number(value, one['images'].get('val'))}" for name, value in known if value is not None
+        ]
+        told = ", ".join(shown)
+        fold = "all" if one["is_refit"] else one["fold"]
+        lines.append(f"| {one['id']} | {one['arch']} | {fold} | {one['weight']:.3g} | {one['parameters']:,} | {told} |")
+    if ensemble := card.get("ensemble"):
+        lines += [
+            "",
+            "## Ensemble",
+            "",
+            f"{ensemble['id']}: the mean of {ensemble['mixing']}, calibration: {ensemble['calibration']}.",
+        ]
+        for split, scores in ensemble["scores"].items():
+            for name, one in scores.items():
+                if isinstance(one, Mapping) and one.get("value") is not None:
+                    ends = f" ({one['low']:.4g} to {one['high']:.4g})" if one.get("low") is not None else ""
+                    lines.append(f"- {split} {name}: {one['value']:.4g}{ends}")
+        lines += [f"- {note}" for note in ensemble["notes"]]
+    first = card["models"][0]
+    lines += ["", "## Input", "", f"{first['preprocessing']}", "", "## Made with", ""]
+    lines += [f"- {name}: {value}" for name, value in first["environment"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def as_html(card: Mapping[str, Any]) -> str:
+    """A card for a notebook."""
+    return f"<pre>{html.escape(as_markdown(card))}</pre>"

@@ -1,0 +1,101 @@
+"""What `Model.predict` takes for an image: all of it becomes the same pixels."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpipe.api import model
+from mlpipe.data import task
+from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.data.task import Dtype, Task
+from mlpipe.errors import ConfigError, DataError, MlpipeError
+
+COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+
+
+def of(channels: int = 3, dtype: Dtype = "uint8", **source: object) -> Task:
+    return task.make(
+        "t", ["a", "b"], [], channels=channels, dtype=dtype, source={"type": "folder", "root": "", **source}
+    )
+
+
+def pixels(x: object, like: Task) -> list[np.ndarray]:
+    return [read(like.channels, None) for _, read in model._image_samples(x, like, 0, True)]
+
+
+def test_a_file_its_bytes_a_picture_and_an_array_are_the_same(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "one.png")
+    content = (tmp_path / "one.png").read_bytes()
+    for x in (tmp_path / "one.png", str(tmp_path / "one.png"), content, Image.fromarray(COLOUR), COLOUR, tmp_path):
+        (got,) = pixels(x, of())
+        np.testing.assert_array_equal(got, COLOUR)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_means_what_its_file_means(tmp_path: Path, mode: str, channels: int) -> None:
+    picture = Image.fromarray(COLOUR).convert(mode)
+    picture.save(path := tmp_path / ("one.tif" if mode == "CMYK" else "one.png"))
+    np.testing.assert_array_equal(pixels(picture, of(channels))[0], pixels(path, of(channels))[0])
+
+
+def test_a_picture_that_lies_on_its_side_is_put_upright(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOUR).save(out, "JPEG", quality=100, exif=exif)
+    (got,) = pixels(Image.open(io.BytesIO(out.getvalue())), of())
+    (wanted,) = pixels(out.getvalue(), of())
+    assert got.shape == wanted.shape == (5, 6, 3)
+    assert np.abs(got.astype(int) - wanted).max() <= 2
+
+
+def test_arrays_of_other_channels_go_the_way_of_files() -> None:
+    grey = COLOUR[:, :, 0]
+    np.testing.assert_array_equal(pixels(grey, of())[0], np.repeat(grey[..., None], 3, 2))
+    np.testing.assert_array_equal(pixels(COLOUR, of(1))[0][:, :, 0], np.asarray(Image.fromarray(COLOUR).convert("L")))
+    assert len(pixels(np.stack([COLOUR, COLOUR]), of())) == 2
+    for value, (got,) in zip((grey, grey.T), (pixels(one, of(1)) for one in (grey, grey.T)), strict=True):
+        np.testing.assert_array_equal(got[..., 0], value)
+    assert [one.shape for one in pixels(np.stack([grey, grey]), of(1))] == [(6, 5, 1)] * 2
+
+
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (3, "x: must be a path, bytes"),
+        (np.zeros((4, 4)), "x: is an array of another type than the task's images, got 'float64'; scale it to uint8"),
+        (np.zeros((4, 4, 2, 2), np.uint8), r"x: is no image: an array of shape \[4, 2, 2\]"),
+        (np.zeros((0, 4, 3), np.uint8), "x: is no image"),
+        ("nowhere.png", "x: there is no such file or folder, got 'nowhere.png'"),
+    ],
+)
+def test_what_is_no_image_is_said(x: object, sentence: str) -> None:
+    with pytest.raises(MlpipeError, match=sentence):
+        model._image_samples(x, of(), 0, True)
+
+
+def test_an_empty_folder_and_a_damaged_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no image"):
+        model._image_samples(tmp_path, of(), 0, True)
+    with pytest.raises(UnreadableImageError):
+        pixels(b"no image", of())
+
+
+def test_arrays_of_a_task_of_arrays() -> None:
+    like = of(2, "float32", type="samples", layout="chw", axes=1)
+    value = np.arange(8.0).reshape(2, 4)
+    ((_, read),) = model._array_samples(value, like, 0, True)
+    np.testing.assert_array_equal(read(2, None), value.T)
+    assert [name for name, _ in model._array_samples(np.stack([value] * 3), like, 5, False)] == ["#5", "#6", "#7"]
+    with pytest.raises(DataError, match="has 3 channels, the samples of t have 2"):
+        model._array_samples(np.zeros((3, 4)), like, 0, True)
+    with pytest.raises(DataError, match="NaN or infinite"):
+        model._array_samples(value * np.nan, like, 0, True)
+    with pytest.raises(ConfigError, match="must be an array"):
+        model._array_samples(b"", like, 0, True)

@@ -1,0 +1,32 @@
+"""The page on models in Python: its commands and its code run as they stand, one after another."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mlpipe.cli import main
+
+PAGE = (Path(__file__).parents[2] / "docs" / "use_your_model.md").read_text("utf-8")
+
+
+@pytest.mark.program
+def test_the_commands_and_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MML_RESULTS_PATH")
+    monkeypatch.delenv("MML_DATA_PATH")
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
+    assert main([*shlex.split(command)[1:], "sys.threads=1"]) == 0
+    capsys.readouterr()
+    parts = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(parts) == 3
+    known: dict[str, object] = {}
+    for part in parts:
+        exec(part, known)
+    shown = capsys.readouterr().out
+    assert "prediction" in shown and "(2, 10)" in shown and "decision" in shown

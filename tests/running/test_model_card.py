@@ -1,0 +1,93 @@
+"""A network's weights as timm takes them, and the card of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from mlpipe.arch import classifier
+from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.errors import ConfigError
+from mlpipe.running import model_card
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+from tests.build import make_record
+
+
+def network_of(arch: str, head: Head, channels: int = 3, **options: Any) -> Classifier:
+    torch.manual_seed(0)
+    made = classifier.timm({"target": head}, Pixels(channels, 32), name=arch, pretrained=False, **options)
+    return made.eval()
+
+
+def record_of(tmp_path: Path, arch: str, outputs: int) -> ModelRecord:
+    classes = [str(number) for number in range(outputs)]
+    return make_record(Project(tmp_path / "p"), "one", arch=arch, classes=classes, config="")
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [("test_resnet", {}), ("test_vit", {}), ("tf_efficientnet_lite0", {}), ("test_resnet", {"pool": "max"})],
+)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_timms_network_with_the_weights_gives_the_same(
+    tmp_path: Path, arch: str, options: dict[str, Any], scaled: bool
+) -> None:
+    mean, std = ((1.0, -2.0, 3.0), (0.5, 2.0, 4.0)) if scaled else (None, None)
+    network = network_of(arch, Head(3, mean, std), **options)
+    state, how = model_card.timm_weights(network, record_of(tmp_path, arch, 3))
+    plain = timm.create_model(how["name"], **how["options"])
+    plain.load_state_dict(state, strict=True)
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1)).float()
+    shift, unit = (torch.tensor(how[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode():
+        wanted, got = network(pixels)["target"], plain.eval()((pixels - shift) / unit)
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_timm_has_no_network_for_is_said(tmp_path: Path) -> None:
+    network = network_of("test_resnet", Head(3))
+    record = record_of(tmp_path, "test_resnet", 3)
+    network.mirrored = True
+    with pytest.raises(
+        ConfigError, match=r"one: its weights fit no network of timm: .*mirror image.*; use model.torch"
+    ):
+        model_card.timm_weights(network, record)
+    with pytest.raises(ConfigError, match="none of timm"):
+        model_card.timm_weights(torch.nn.Identity(), record)
+    two = classifier.timm({"a": Head(2), "b": Head(3)}, Pixels(3, 32), name="test_resnet", pretrained=False)
+    with pytest.raises(ConfigError, match="one linear head"):
+        model_card.timm_weights(two, record)
+
+
+CARD = {
+    "task": "<pets>",
+    "kind": "classification",
+    "classes": ["cat", "dog"],
+    "images": {"channels": 3, "type": "uint8"},
+    "trained_on": {"train": 12},
+    "models": [
+        {
+            "id": "one", "arch": "test_resnet", "fold": 0, "is_refit": False, "weight": 0.5, "parameters": 1234,
+            "scores": {"val": {"accuracy": 0.75, "auroc": None}}, "images": {"val": 4},
+            "preprocessing": {"size": (32, 32)}, "environment": {"torch": "2"},
+        }
+    ],
+    "ensemble": {
+        "id": "ens-1", "mixing": "logits", "calibration": "both", "notes": ["a note"],
+        "scores": {"test": {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}},
+    },
+}  # fmt: skip
+
+
+def test_a_card_for_people() -> None:
+    text = model_card.as_markdown(CARD)
+    assert "| one | test_resnet | 0 | 0.5 | 1,234 | accuracy 0.75 |" in text
+    assert "- test accuracy: 0.5 (0.25 to 0.75)" in text and "- a note" in text
+    shown = model_card.as_html(CARD)
+    assert "<pets>" not in shown and "&lt;pets&gt;" in shown

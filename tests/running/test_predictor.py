@@ -1,0 +1,64 @@
+"""What `api.load` is told, and where that leads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlpipe.errors import ProjectError
+from mlpipe.running import predictor
+from mlpipe.running.predictor import Stored
+from mlpipe.runs.project import Project
+from tests.build import make_record
+
+
+def found(where: str, tmp_path: Path, task: str | None = None, ensemble: str | None = None) -> Stored:
+    return predictor.found(where, out_dir=tmp_path / "r", data_dir=tmp_path / "d", task_name=task, ensemble=ensemble)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Two folds of an older recipe, two of a newer one with the model of both, and one of another task."""
+    made = Project(tmp_path / "r" / "p")
+    for name, facts in {
+        "old-f0": {"recipe": "0", "fold": 0},
+        "old-f1": {"recipe": "0", "fold": 1},
+        "letters-f0": {"recipe": "1", "pivot": "letters", "task": "letters"},
+        "new-f0": {"recipe": "2", "fold": 0},
+        "new-f1": {"recipe": "2", "fold": 1},
+        "new-all": {"recipe": "2", "fold": -1, "refit": ["new-f0", "new-f1"]},
+    }.items():
+        make_record(made, name, config="", **facts)
+    return made
+
+
+def test_a_project_is_its_newest_recipe_and_the_model_of_all_folds(project: Project, tmp_path: Path) -> None:
+    whole = found("p", tmp_path)
+    assert whole.task == "digits" and [one.id for one in whole.records] == ["new-all"]
+    assert [one.id for one in found(str(project.root), tmp_path).records] == ["new-all"]
+    assert [one.id for one in found("p", tmp_path, task="letters").records] == ["letters-f0"]
+
+
+def test_one_record_by_number_name_or_folder(project: Project, tmp_path: Path) -> None:
+    for where in ("p#2", "p#old-f1", str(project.model_dir("digits", "old-f1"))):
+        one = found(where, tmp_path)
+        assert [record.id for record in one.records] == ["old-f1"] and one.project.root == project.root
+        assert one.ensemble is None and one.members[0][2] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("where", "task", "ensemble", "sentence"),
+    [
+        ("q", None, None, "where: there is no such project, got 'q'; projects in .*: p"),
+        ("p#99", None, None, "where: there is no such record, got 'p#99'; records of p: "),
+        ("p", "digit", None, "task: nothing is trained on it here, got 'digit'; use digits, letters"),
+        ("p", None, "latest", "ensemble: project p has no ensemble of digits; mml post task=digits"),
+        ("p#ens-1", None, None, "ensemble: project p has no ensemble of digits"),
+    ],
+)
+def test_what_is_not_there_is_said(
+    project: Project, tmp_path: Path, where: str, task: str | None, ensemble: str | None, sentence: str
+) -> None:
+    with pytest.raises(ProjectError, match=sentence):
+        found(where, tmp_path, task, ensemble)

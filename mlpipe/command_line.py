@@ -86,9 +86,9 @@ def parse(arguments: Sequence[str]) -> Call:
             # A program in this form: --config=FILE, --config FILE, --config= FILE.
             call.overrides.append(f"recipe={_quoted(given or '')}")
         elif call.mode == "train" and name == "--app":
-            # The loss of that program's configuration says that it is an equation.
-            if given != "pde":
-                fix = "there is --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde; other trainings need none"
+            # The loss of that program's configuration says that it is an equation, or of boxes.
+            if given not in ("pde", "obj"):
+                fix = "there is --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde, and --app=obj for YOLOv3"
                 found.append(problem("--app", f"{given} is not available in this version", fix=fix))
         elif fix:
             call.overrides.append(_script_option(name, given or ""))

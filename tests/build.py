@@ -178,3 +178,25 @@ def _draw(pixels: np.ndarray[Any, Any], place: tuple[int, int, int], label: int,
     }[label]
     colour = draws.integers(180, 256, 3) if draws.random() < 0.5 else draws.integers(0, 50, 3)
     pixels[y : y + size, x : x + size][inside] = colour
+
+
+def grid_layers(side: int, numbers: int, width: int = 16) -> dict[str, Any]:
+    """A Keras network in the form of YOLOv3: so many numbers for each cell of grids of 32, 16 and 8 pixels, coarse ones first."""
+
+    def layer(kind: str, name: str, before: list[str], **more: Any) -> dict[str, Any]:
+        inbound = [[[one, 0, 0, {}] for one in before]] if before else []
+        return {"class_name": kind, "name": name, "config": {"name": name, **more}, "inbound_nodes": inbound}
+
+    made = [layer("InputLayer", "pixels", [], batch_input_shape=[None, side, side, 3])]
+    last = "pixels"
+    for place in range(5):
+        shape = {"filters": width, "kernel_size": [3, 3], "strides": [2, 2], "padding": "same", "use_bias": False}
+        made.append(layer("Conv2D", f"down{place}", [last], **shape))
+        made.append(layer("BatchNormalization", f"norm{place}", [f"down{place}"], epsilon=1e-3, momentum=0.9))
+        made.append(layer("Activation", last := f"map{place}", [f"norm{place}"], activation="relu"))
+    for place in (4, 3, 2):
+        made.append(layer("Conv2D", f"cell{place}", [f"map{place}"], filters=numbers, kernel_size=[1, 1]))
+        made.append(layer("Reshape", f"rows{place}", [f"cell{place}"], target_shape=[-1, numbers]))
+    made.append(layer("Concatenate", "boxes", ["rows4", "rows3", "rows2"], axis=1))
+    ends = {"input_layers": [["pixels", 0, 0]], "output_layers": [["boxes", 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": "grids", "layers": made, **ends}}

@@ -72,7 +72,7 @@ class Part(Protocol):
             recipe: How to learn.
             task: The task.
             batch: A batch of training images.
-            outputs: What the network gives for it.
+            outputs: What the network gives for it; of boxes what a loss is given.
             loss: The recipe's.
 
         Raises:

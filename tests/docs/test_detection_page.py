@@ -18,7 +18,7 @@ COMMANDS = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
 
 @pytest.mark.program
 def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 5
     content = json.loads(shapes(tmp_path / "shapes", 30, side=64).read_text("utf-8"))
     names = [image["file_name"] for image in content["images"]]
     classes = [one["name"] for one in content["categories"]]

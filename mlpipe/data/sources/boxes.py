@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ def boxes(
     file: str | None = None,
     val_file: str | None = None,
     test_file: str | None = None,
+    test_root: str | None = None,
     without_file: Literal["nothing", "unlabelled"] | None = None,
     path: str | None = None,
     corners: list[str] | None = None,
@@ -54,6 +56,7 @@ def boxes(
         file: A COCO JSON file, or a table (.csv, .tsv, .parquet) with a row for each box.
         val_file: The COCO JSON file of validation images.
         test_file: That of test images.
+        test_root: The folder of test images, where it is another than `root`; with `test_file` only.
         without_file: What images show that have no file of labels: `nothing`, or they are `unlabelled`; None: it is asked.
         path: The column of paths of a table; None: path, file, filename, image, ...
         corners: The columns of the left, upper, right and lower sides, in pixels; None: x0, y0, x1, y1, or xmin, ymin, ...
@@ -86,15 +89,19 @@ def boxes(
         raise DataError(problem("task.root", "a folder of images or a file is needed", fix=fix))
     is_table = first is not None and first.suffix.lower() in _TABLES
     if is_table and first is not None:
-        _refuse_others(val_file, test_file)
+        _refuse_others(val_file, test_file, test_root)
         found = box_files.table(first, base, Columns(path, corners, target), Missing(missing))
     else:
-        found = _of_json(base, files) or box_labels.labelled(base, without_file)
+        test = _test_base(test_root, files["test_file"]) or base
+        found = _of_json(base, files, test) or box_labels.labelled(base, without_file)
+        # Ids are paths from the folder that both lie in.
+        base = Path(os.path.commonpath([base, test]))
     made = boxed_images.task_of(
         found,
         base,
         name or titled.name.split(".")[0],
-        {"type": "box_table" if is_table else "boxes", "root": str(base)},
+        # What a file lists is not searched for; only a table's images may lie anywhere.
+        {"type": "box_table" if is_table else "boxes" if first is None else "box_list", "root": str(base)},
         PixelSettings(channels, bits, value_range, background),
         classes=classes,
         group=group,
@@ -115,20 +122,46 @@ def _file(text: str | None, key: str) -> Path | None:
     return path
 
 
-def _refuse_others(val_file: str | None, test_file: str | None) -> None:
+def _refuse_others(val_file: str | None, test_file: str | None, test_root: str | None) -> None:
     wrong = [
         problem(f"task.{key}", "goes with a COCO JSON file", got=given, fix="give the table a column split")
-        for key, given in (("val_file", val_file), ("test_file", test_file))
+        for key, given in (("val_file", val_file), ("test_file", test_file), ("test_root", test_root))
         if given is not None
     ]
     if wrong:
         raise DataError(wrong)
 
 
-def _of_json(base: Path, files: dict[str, Path | None]) -> BoxedImages | None:
-    """The images of COCO JSON files: those that are named, else one in each folder of a part; None: there is none."""
+def _test_base(test_root: str | None, test_file: Path | None) -> Path | None:
+    """The folder of test images; None: that of the others."""
+    if test_root is None:
+        return None
+    if test_file is None:
+        fix = "add task.test_file=FILE, a COCO JSON file, or leave it out"
+        raise DataError(problem("task.test_root", "goes with a COCO JSON file", got=test_root, fix=fix))
+    path = Path(test_root).expanduser().absolute()
+    if not path.is_dir():
+        raise DataError(
+            problem("task.test_root", "there is no such folder", got=test_root, fix="name an existing folder")
+        )
+    return path
+
+
+def _of_json(base: Path, files: dict[str, Path | None], test: Path) -> BoxedImages | None:
+    """The images of COCO JSON files: those that are named, else one in each folder of a part; None: there is none.
+
+    Args:
+        base: The folder of images.
+        files: The files by their keys.
+        test: The folder of test images.
+    """
     parts: dict[str, Part] = {"file": "train", "val_file": "val", "test_file": "test"}
-    named = [box_files.coco(one, base, parts[key], f"task.{key}") for key, one in files.items() if one is not None]
+    bases = {"test_file": test}
+    named = [
+        box_files.coco(one, bases.get(key, base), parts[key], f"task.{key}")
+        for key, one in files.items()
+        if one is not None
+    ]
     if named:
         return box_files.joined(named)
     found = []

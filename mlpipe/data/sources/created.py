@@ -32,6 +32,7 @@ from mlpipe.errors import DataError, did_you_mean, listing, problem
 # What opens the samples of a stored task, by the `type` that its source says.
 _STORED: Mapping[str, type[Source]] = {
     "arrays": Arrays,
+    "box_list": ImageFiles,
     "box_table": NamedFiles,
     "boxes": FolderFiles,
     "csv": NamedFiles,

@@ -17,9 +17,11 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import per_pixel
+from mlpipe.learn.build.loss import try_own
 from mlpipe.learn.kind import Loss, Scale
 from mlpipe.learn.kind import all_known as known_counts
 from mlpipe.learn.kind import no_scale as scale
+from mlpipe.learn.losses.yolov3 import OfNetwork
 from mlpipe.learn.per_pixel import validated
 
 __all__ = ["known_counts", "scale", "validated"]
@@ -46,8 +48,17 @@ def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
-    """Refuse what knows nothing of boxes."""
+    """Refuse what knows nothing of boxes, and another loss for a network that computes its own."""
     per_pixel.refuse_parts(recipe, "boxes")
+    if outputs.ndim == 2 and not isinstance(loss, OfNetwork):
+        wrong = f"{recipe.arch.title} computes its own loss"
+        raise ConfigError(problem("loss", wrong, got=recipe.loss.name, fix="use loss=auto, or arch=yolo"))
+    if outputs.ndim == 2 and task.samples.weights is not None:
+        fix = "use arch=yolo, or leave the column of weights out"
+        raise ConfigError(
+            problem("loss", f"that of {recipe.arch.title} takes no weights of images, the task has them", fix=fix)
+        )
+    try_own(recipe, loss, outputs, batch["target"], batch.get("weight"))
     if recipe.metrics.while_training:
         fix = "leave it out"
         raise ConfigError(problem("metrics.while_training", "raw rows of training images have no metrics", fix=fix))

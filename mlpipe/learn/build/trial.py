@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from mlpipe import kinds
 from mlpipe.arch import boxes
+from mlpipe.arch.detector import RAW
 from mlpipe.arch.initial_weights import Start
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import batches
@@ -66,7 +69,7 @@ def try_recipe(
     part = kind.of(predicted)
     if kinds.of(predicted).is_dense or part.OF_BOXES or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
-        part.check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
+        part.check(recipe, task, batch, _learned(network, batch), loss)
     if not recipe.stages and not linear_head.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
         smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), recipe.arch.title)
@@ -110,6 +113,16 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
         if outputs.shape[:2] == wanted[:2]:
             fix = "use another arch.encoder, since this one does not halve images evenly, or another size"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix=fix))
+
+
+def _learned(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """What a loss is given of a batch, its network in evaluation."""
+    images = batch["images"].float()
+    if not getattr(network, "takes_targets", False):
+        return _outputs(network, images)
+    with torch.no_grad():
+        raw: Tensor = network(images, batch["target"])[TARGET + RAW]
+    return raw
 
 
 def _outputs(network: nn.Module, images: Tensor) -> Tensor:

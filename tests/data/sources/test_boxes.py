@@ -84,6 +84,21 @@ def test_coco_files_of_parts_beside_their_folders_of_images(tmp_path: Path) -> N
     assert rows(made)["val2017/0.png"] == COCO["0.png"]
 
 
+def test_test_images_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    """Names of images are those of two folders that have no more in common than the one around them."""
+    train, test = coco(tmp_path / "a", folder="inner"), coco(tmp_path / "b", "other.json", annotations=[])
+    options = {"file": str(train), "root": str(tmp_path / "a"), "allow_overlap": True}
+    made = sources.boxes(**options, test_file=str(test), test_root=str(tmp_path / "b"))  # type: ignore[arg-type]
+    assert made.part_sizes() == {"train": 3, "test": 3}
+    assert rows(made)["a/inner/0.png"] == COCO["0.png"] and rows(made)["b/0.png"] == []
+    # What a file lists is not searched for: folders of the program may lie beside the images.
+    assert sources.open(made).searched is None
+    with pytest.raises(DataError, match=r"task\.test_root: goes with a COCO JSON file"):
+        sources.boxes(**options, test_root=str(tmp_path / "b"))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"task\.test_root: there is no such folder"):
+        sources.boxes(**options, test_file=str(test), test_root="nowhere")  # type: ignore[arg-type]
+
+
 def test_a_coco_file_in_each_folder_of_a_part(tmp_path: Path) -> None:
     for part in ("train", "valid"):
         coco(tmp_path / part, "_annotations.coco.json")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
+from mlpipe.dialects.rmldnn.sections.boxes import translate_box_loss
 from mlpipe.dialects.rmldnn.sections.images import translate_image_loss
 from mlpipe.dialects.rmldnn.sections.masks import translate_mask_loss
 from mlpipe.dialects.rmldnn.state import State
@@ -112,6 +113,9 @@ def translate_loss(state: State) -> None:
         wrong = f"{kind} is no loss of generated data, which have no targets"
         state.refuse("loss.function", wrong, fix="use Burgers_pde")
         return
+    if state.is_of_boxes:
+        translate_box_loss(state, kind)
+        return
     if state.is_of_masks:
         translate_mask_loss(state)
         return
@@ -126,9 +130,9 @@ def translate_loss(state: State) -> None:
         state.refuse(
             "loss.function", f"{kind} solves an equation, for which there are no labels", fix="leave target_type out"
         )
-    elif kind in ("Wasserstein", "YOLOv3"):
-        app = "generative networks (--app=gan)" if kind == "Wasserstein" else "object detection (--app=obj)"
-        state.missing("loss.function", f"{kind}, a loss of {app},", "use NLL, BCE, MSE or Focal for what has targets")
+    elif kind == "Wasserstein":
+        wrong = f"{kind}, a loss of generative networks (--app=gan),"
+        state.missing("loss.function", wrong, "use NLL, BCE, MSE or Focal for what has targets")
     elif kind == "nll":
         _nll(state, given)
     elif kind == "Focal":

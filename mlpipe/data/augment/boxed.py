@@ -177,6 +177,15 @@ def _flipped(sides: Sides, chosen: npt.NDArray[np.bool_], axis: int) -> Moves:
     return moves
 
 
+def _flip(sides: Sides, seeds: Seeds, axis: int, p: float) -> Moves:
+    """Along one axis of a batch, whose first one is that of the images."""
+    return _flipped(sides, uniform(seeds, 0) < p, axis - 1)
+
+
+def _alternating_flip(sides: Sides, seeds: Seeds) -> Moves:
+    return _flipped(sides, (seeds & np.uint64(1)).astype(bool), 1)
+
+
 def _random_flips(sides: Sides, seeds: Seeds, p: float, axes: list[int] | None) -> Moves:
     moves = _still(sides)
     for axis in (0, 1) if axes is None else axes:
@@ -260,9 +269,9 @@ def _draws(seeds: Seeds, count: int) -> npt.NDArray[np.float64]:
 _MOVES: Mapping[str, Callable[..., Moves]] = {
     "random_crop": _random_crop,
     "random_resized_crop": _resized_crop,
-    "horizontal_flip": lambda sides, seeds, axis, p: _flipped(sides, uniform(seeds, 0) < p, 1),
-    "vertical_flip": lambda sides, seeds, axis, p: _flipped(sides, uniform(seeds, 0) < p, 0),
-    "alternating_flip": lambda sides, seeds: _flipped(sides, (seeds & np.uint64(1)).astype(bool), 1),
+    "horizontal_flip": _flip,
+    "vertical_flip": _flip,
+    "alternating_flip": _alternating_flip,
     "random_flips": _random_flips,
     "rotate90": _quarters,
     RESIZE: _resized,

@@ -56,8 +56,9 @@ def draw(on: Image.Image, boxes: Boxes, words: Sequence[str] = (), colour: Colou
         own = colour or colour_of(int(box[-1]) + 1)
         pen.rectangle([box[0], box[1], max(box[2] - 1, box[0]), max(box[3] - 1, box[1])], outline=own, width=wide)
         if words:
-            left, top, right, bottom = pen.textbbox((box[0], box[1]), words[place], font=font)
-            # Words stand above their box, or in it where that would be outside of the picture.
+            # Words stand above their box, or in it, and further to the left, where that would be outside of the picture.
+            start = max(0.0, min(box[0], on.width - 2 - pen.textlength(words[place], font=font)))
+            left, top, right, bottom = pen.textbbox((start, box[1]), words[place], font=font)
             up = min(bottom - box[1] + 1, box[1])
             pen.rectangle([left - 1, top - up - 1, right + 1, bottom - up + 1], fill=own)
-            pen.text((box[0], box[1] - up), words[place], fill=_PAPER if sum(own) > 380 else _INK, font=font)
+            pen.text((start, box[1] - up), words[place], fill=_PAPER if sum(own) > 380 else _INK, font=font)

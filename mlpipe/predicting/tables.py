@@ -11,6 +11,7 @@ from mlpipe import files
 from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.new_rows import NewRows
+from mlpipe.predicting import row_tensors
 from mlpipe.predicting.new_samples import NewSamples
 
 log = logging.getLogger("mlpipe")
@@ -27,6 +28,7 @@ class Table:
     Attributes:
         columns: The cells of each sample, numbers with all their digits.
         values: Calibrated outputs, shape (n, outputs), to what they mean: probabilities or numbers.
+        tensors: The same calibration and mixture for files that are applied without this program.
         summary: What is said of readable rows in the log.
         mixing: What the mean over models is of; None: as an ensemble says, else `probabilities`.
         of_classes: Whether outputs are classes, whose prevalence can be moved.
@@ -34,6 +36,7 @@ class Table:
 
     columns: Columns
     values: Callable[[Array], Array]
+    tensors: row_tensors.Rows
     summary: Callable[[Sequence[Cells]], str] = lambda rows: ""
     mixing: str | None = None
     of_classes: bool = False

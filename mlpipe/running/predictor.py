@@ -127,7 +127,7 @@ class Predictor:
         if len(unreadable) == len(samples):
             return unreadable, Rows([], np.empty(0), np.empty((0, 0)), np.empty((0, 0))), [], {}
         facts = dict[str, Any]()
-        rows, cells = self.table.made(self._rows(outputs, len(samples)), deploy_prior, facts)
+        rows, cells = self.table.made(self.new_rows(outputs, len(samples)), deploy_prior, facts)
         return unreadable, rows, cells, facts
 
     @property
@@ -261,7 +261,13 @@ class Predictor:
             source=source,
         )
 
-    def _rows(self, outputs: dict[str, Rows], samples: int) -> NewRows:
+    def new_rows(self, outputs: dict[str, Rows] | None = None, samples: int = 0) -> NewRows:
+        """What is mixed of the models.
+
+        Args:
+            outputs: What each record gives for samples, by its id.
+            samples: How many there are, unreadable ones included.
+        """
         stored = self.stored
         seed = self._configs[stored.records[0].id].seed
         return NewRows(

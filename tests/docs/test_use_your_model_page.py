@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -20,8 +21,8 @@ def test_the_commands_and_the_code(
     monkeypatch.delenv("MML_RESULTS_PATH")
     monkeypatch.delenv("MML_DATA_PATH")
     monkeypatch.chdir(tmp_path)
-    (command,) = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
-    assert main([*shlex.split(command)[1:], "sys.threads=1"]) == 0
+    train, export = (shlex.split(line)[1:] for line in re.findall(r"^mml .*$", PAGE, re.MULTILINE))
+    assert main([*train, "sys.threads=1"]) == 0
     capsys.readouterr()
     parts = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(parts) == 3
@@ -29,4 +30,7 @@ def test_the_commands_and_the_code(
     for part in parts:
         exec(part, known)
     shown = capsys.readouterr().out
+    if all(importlib.util.find_spec(name) for name in ("onnxscript", "onnxruntime")):
+        assert main(export) == 0
+        assert {path.name for path in tmp_path.glob("digits*")} == {"digits.onnx", "digits_run.py", "digits.md"}
     assert "prediction" in shown and "(2, 10)" in shown and "decision" in shown

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.data import sources
 from mlpipe.errors import DataError
+from mlpipe.modes import export
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
 from tests.program.test_kinds import FAST, arrays
@@ -122,6 +126,47 @@ def test_a_loaded_model_gives_what_the_ensemble_gave_the_same_images(trained: Pa
     costs[:, 3] += 1
     decided = model.predict(trained / "new images", costs=costs)["decision"]
     assert "3" not in set(decided) and list(decided) == [record.classes[one] for one in (wanted @ costs).argmin(1)]
+
+
+def runner_table(folder: Path, file: str, images: str = "new images") -> list[dict[str, str]]:
+    """What the program beside an exported file writes, in a process of its own."""
+    command = [sys.executable, str(folder / f"{Path(file).stem}_run.py"), str(folder / file), str(folder / images)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return list(csv.DictReader(done.stdout.splitlines()))
+
+
+def test_an_exported_file_gives_the_same_table_without_this_program(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    places = [f"out_dir={trained / 'r'}", f"data_dir={trained / 'd'}"]
+    words = ["export", "task=digits", "mode.record=1", f"mode.file={trained / 'one.onnx'}", *places]
+    wanted = load("default#1", out_dir=trained / "r", data_dir=trained / "d").predict(trained / "new images")
+    shown = [f"p({number})" for number in range(10)]
+    for resizes in (True, False):
+        assert main([*words, f"mode.resize={resizes}", "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (
+            facts["any_size"] == resizes and facts["differences"]["resized" if resizes else "pixels"]["largest"] < 1e-5
+        )
+        assert facts["differences"]["pixels"]["images"] == 64
+        rows = runner_table(trained, "one.onnx")
+        assert [row["image"] for row in rows] == list(wanted["image"])
+        np.testing.assert_allclose(chances(rows), wanted[shown].to_numpy(), atol=1e-3 if resizes else 2e-6)
+        assert [row["prediction"] for row in rows] == list(wanted["prediction"])
+    held = export.metadata(trained / "one.onnx")
+    assert len(held["models"]) == 1 and held["classes"] == list(map(str, range(10)))
+    # Networks that see different sizes need a file that resizes, and to 20 pixels from 8 that is not Pillow's to the last step.
+    both = ["export", "task=digits", "mode.ensemble=latest", f"mode.file={trained / 'all.onnx'}", *places]
+    assert main([*both, "mode.resize=false"]) == 2
+    assert "mode.resize: the models see images of different sizes" in capsys.readouterr().err
+    for one, way_out in ((both, "mode.record=NUMBER"), ([*both[:2], "mode.record=3", *both[3:]], "mode.resize=false")):
+        assert main(one) == 1
+        told = capsys.readouterr().err
+        assert "resizing inside moves values by" in told and way_out in told and not (trained / "all.onnx").exists()
+    assert main([*both, "mode.record=1"]) == 2
+    assert "mode.record: mode.ensemble says what to export already" in capsys.readouterr().err
 
 
 def test_one_record_is_loaded_into_timm(trained: Path) -> None:
@@ -239,3 +284,19 @@ def test_labels_and_numbers(tmp_path: Path, kind: str) -> None:
     else:
         name = next(key for key in row if key.endswith(" low")).removesuffix(" low")
         assert float(row[f"{name} low"]) < float(row[name]) < float(row[f"{name} high"])
+    model = load("default", ensemble="latest").predict("one.png").iloc[0]
+    for got in [model, *_exported(tmp_path)]:
+        assert list(got.keys()) == list(row)
+        for key, value in row.items():
+            if key.startswith("p(") or key not in ("image", "labels", "problem"):
+                assert float(got[key]) == pytest.approx(float(value), abs=1e-3, rel=1e-3), key
+            else:
+                assert got[key] == value
+
+
+def _exported(folder: Path) -> list[dict[str, str]]:
+    """The row of a file's runner; none where the exporter is not installed."""
+    if any(importlib.util.find_spec(name) is None for name in ("onnxscript", "onnxruntime")):
+        return []
+    assert main(["export", "mode.ensemble=latest", f"mode.file={folder / 'all.onnx'}"]) == 0
+    return runner_table(folder, "all.onnx", "one.png")

@@ -11,7 +11,7 @@ import numpy as np
 from mlpipe.post import decisions
 from mlpipe.post.ensembling.member_rows import Array
 from mlpipe.post.measures.class_metrics import log_softmax
-from mlpipe.predicting import tables
+from mlpipe.predicting import row_tensors, tables
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import kept as kept
@@ -57,4 +57,4 @@ def _summary(rows: Sequence[tables.Cells]) -> str:
     return told + ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
 
 
-TABLE = tables.Table(_columns, _chances, _summary, of_classes=True)
+TABLE = tables.Table(_columns, _chances, row_tensors.Classes(), _summary, of_classes=True)

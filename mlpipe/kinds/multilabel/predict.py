@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.post.ensembling.member_rows import Array
-from mlpipe.predicting import tables
+from mlpipe.predicting import row_tensors, tables
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import kept as kept
@@ -42,4 +42,4 @@ def _chances(values: Array) -> Array:
     return np.asarray(0.5 * (1 + np.tanh(values / 2)))
 
 
-TABLE = tables.Table(_columns, _chances)
+TABLE = tables.Table(_columns, _chances, row_tensors.Labels())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.post.ensembling.member_rows import Array
-from mlpipe.predicting import tables
+from mlpipe.predicting import row_tensors, tables
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import kept as kept
@@ -38,4 +38,4 @@ def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) 
     return table
 
 
-TABLE = tables.Table(_columns, np.asarray, mixing="logits")
+TABLE = tables.Table(_columns, np.asarray, row_tensors.Numbers(), mixing="logits")

@@ -130,7 +130,7 @@ class NewRows:
 
     def _rows(self, record: ModelRecord) -> Rows:
         rows = self._stored(record) if self.predicted is None else self.predicted[record.id]
-        plain = self._calibration(record)
+        plain = self.calibration(record)
         return rows if plain is None else replace(rows, calibrated=learned(plain, self.kind)(rows.raw))
 
     def _stored(self, record: ModelRecord) -> Rows:
@@ -139,7 +139,7 @@ class NewRows:
         raw = stored.logits.astype(np.float64)
         return Rows(stored.sample_ids, stored.targets, raw, raw)
 
-    def _calibration(self, record: ModelRecord) -> Mapping[str, Any] | None:
+    def calibration(self, record: ModelRecord) -> Mapping[str, Any] | None:
         """What was learned from a record's validation rows; an ensemble remembers what it was made with."""
         if self.ensemble is not None:
             known: Mapping[str, Any] | None = self.ensemble.calibrations.get(record.id)

@@ -1,0 +1,187 @@
+"""Calibration and mixture of predicted rows as tensors, for files that are applied without this program.
+
+The same as `mlpipe.post.calibration.values` and `combine` of `mlpipe.kinds.*.post`, which are for arrays; in double precision.
+Only operations are used that ONNX has too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Logits, shape (n, outputs), to logits alike.
+Change = Callable[[Tensor], Tensor]
+
+
+class Rows(Protocol):
+    """What happens to the rows of a kind."""
+
+    def calibrated(self, plain: Mapping[str, Any]) -> Change:
+        """Rows after a stored calibration."""
+        ...
+
+    def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+        """The weighted mean of `logits` or of `probabilities`, shape (n, outputs) each."""
+        ...
+
+    def values(self, rows: Tensor) -> Tensor:
+        """Probabilities or numbers."""
+        ...
+
+
+class Classes:
+    """Rows are logits of classes of which one is true."""
+
+    def calibrated(self, plain: Mapping[str, Any]) -> Change:
+        """Log-probabilities after a calibration that `mlpipe.post.calibration.values.Calibration` stored."""
+        known = plain["parameters"]
+        unit = float(known.get("unit", 1.0))
+        change = _change(known, int(plain["rows"]))
+        return lambda rows: change(functional.log_softmax(rows * unit, 1))
+
+    def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+        """Log-probabilities."""
+        if mixing == "logits":
+            return functional.log_softmax(_sum(parts, weights), 1)
+        return _log_mean([functional.log_softmax(one, 1) for one in parts], weights)
+
+    def values(self, rows: Tensor) -> Tensor:
+        """Probabilities of classes."""
+        return functional.softmax(rows, 1)
+
+
+class Labels:
+    """Rows are log-odds of labels that hold or not."""
+
+    def calibrated(self, plain: Mapping[str, Any]) -> Change:
+        """Log-odds after a calibration that `mlpipe.post.calibration.labels.LabelCalibration` stored."""
+        of_classes = Classes()
+        changes = [None if one is None else of_classes.calibrated(one) for one in plain["labels"]]
+
+        def change(rows: Tensor) -> Tensor:
+            columns = []
+            for number, one in enumerate(changes):
+                odds = rows[:, number : number + 1]
+                if one is not None:
+                    both = one(torch.cat([torch.zeros_like(odds), odds], 1))
+                    odds = both[:, 1:] - both[:, :1]
+                columns.append(odds)
+            return torch.cat(columns, 1)
+
+        return change
+
+    def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+        """Log-odds."""
+        if mixing == "logits":
+            return _sum(parts, weights)
+        yes = _log_mean([functional.logsigmoid(one) for one in parts], weights)
+        return yes - _log_mean([functional.logsigmoid(-one) for one in parts], weights)
+
+    def values(self, rows: Tensor) -> Tensor:
+        """Probabilities of labels."""
+        return torch.sigmoid(rows)
+
+
+class Numbers:
+    """Rows are numbers."""
+
+    def calibrated(self, plain: Mapping[str, Any]) -> Change:
+        """Numbers are not calibrated."""
+        return lambda rows: rows
+
+    def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+        """Their mean."""
+        return _sum(parts, weights)
+
+    def values(self, rows: Tensor) -> Tensor:
+        """The numbers."""
+        return rows
+
+
+def _sum(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    total = parts[0] * weights[0]
+    for one, weight in zip(parts[1:], weights[1:], strict=True):
+        total = total + one * weight
+    return total
+
+
+def _log_mean(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The logarithm of the weighted mean of what `logs` are logarithms of."""
+    used = [
+        one + torch.log(torch.tensor(weight, dtype=one.dtype))
+        for one, weight in zip(logs, weights, strict=True)
+        if weight
+    ]
+    return torch.logsumexp(torch.stack(used), 0)
+
+
+def _change(known: Mapping[str, Any], rows: int) -> Change:
+    """Log-probabilities after one of the calibrations, by its parameters."""
+    if "curves" in known:
+        return _beta(known)
+    if "knots" in known:
+        return _normalised([_isotonic(*pair) for pair in _pairs(known, "knots")], rows)
+    if "edges" in known:
+        return _normalised([_histogram(*pair) for pair in _pairs(known, "edges")], rows)
+    scale, bias = _tensor(known["scale"]), _tensor(known["bias"])
+    if scale.ndim == 2:
+        return lambda scores: functional.log_softmax(scores @ scale.T + bias, 1)
+    return lambda scores: functional.log_softmax(scores * scale + bias, 1)
+
+
+def _beta(known: Mapping[str, Any]) -> Change:
+    curves = [[float(value) for value in one] for one in known["curves"]]
+    offset = _tensor(known["offset"]) if "offset" in known else None
+
+    def change(scores: Tensor) -> Tensor:
+        if offset is not None:
+            scores = functional.log_softmax(scores + offset, 1)
+        columns = []
+        for number, (rise, fall, shift) in enumerate(curves):
+            rest = torch.logsumexp(torch.cat([scores[:, :number], scores[:, number + 1 :]], 1), 1)
+            columns.append(functional.logsigmoid(rise * scores[:, number] - fall * rest + shift))
+        return functional.log_softmax(torch.stack(columns, 1), 1)
+
+    return change
+
+
+def _normalised(curves: Sequence[Change], rows: int) -> Change:
+    """One curve for each class; no share is below half a row's, since less cannot be told from zero."""
+
+    def change(scores: Tensor) -> Tensor:
+        chances = scores.exp()
+        found = torch.stack([curve(chances[:, number]) for number, curve in enumerate(curves)], 1)
+        return functional.log_softmax(torch.log(found.clamp(min=1 / (2 * rows))), 1)
+
+    return change
+
+
+def _isotonic(knots: Tensor, values: Tensor) -> Change:
+    """Linear between knots, constant outside of them."""
+
+    def change(scores: Tensor) -> Tensor:
+        if len(knots) == 1:
+            return torch.zeros_like(scores) + values[0]
+        place = (scores[:, None] > knots[None, 1:-1]).sum(1)
+        left, right = knots[place], knots[place + 1]
+        share = ((scores - left) / (right - left)).clamp(0, 1)
+        return values[place] + share * (values[place + 1] - values[place])
+
+    return change
+
+
+def _histogram(edges: Tensor, values: Tensor) -> Change:
+    """The value of the bin; a score on an edge belongs to the bin below."""
+    return lambda scores: values[(scores[:, None] > edges[None]).sum(1)]
+
+
+def _pairs(known: Mapping[str, Any], places: str) -> list[tuple[Tensor, Tensor]]:
+    return [(_tensor(one), _tensor(other)) for one, other in zip(known[places], known["values"], strict=True)]
+
+
+def _tensor(value: Any) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)

@@ -1,0 +1,112 @@
+"""The network of a file: its resize is Pillow's, its rows are those of the models it is made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.post.ensembling.mixing import combine
+from mlpipe.predicting import exported
+from mlpipe.predicting.exported import Mixture, Part, Whole
+from mlpipe.predicting.row_tensors import Classes
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (7, 9), (200, 31), (16, 24)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_resize_is_pillows_but_for_a_last_step(shape: tuple[int, int], channels: int) -> None:
+    before = Preprocessing("x", channels, (16, 24), "squash")
+    pixels = RNG.integers(0, 256, (*shape, channels), np.uint8)
+    seen = exported.resized(torch.from_numpy(pixels)[None].movedim(-1, 1), before)[0].movedim(0, -1).numpy()
+    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    wanted = np.asarray(image.resize((24, 16), Image.Resampling.BILINEAR)).reshape(16, 24, channels)
+    # Of images far higher than wide Pillow changes the height first: then more pixels are rounded to the neighbour.
+    assert np.abs(seen - wanted).max() <= 1 and (seen != wanted).mean() < (0.25 if shape == (200, 31) else 0.015)
+
+
+def test_deep_pixels_are_rounded_once() -> None:
+    before = Preprocessing("x", 1, (8, 8), "squash")
+    pixels = RNG.integers(0, 65536, (30, 20, 1), np.uint16)
+    seen = exported.resized(torch.from_numpy(pixels)[None].movedim(-1, 1), before)[0, 0].numpy()
+    assert np.abs(seen - before(pixels)[:, :, 0]).max() <= 1
+
+
+class Mean(nn.Module):
+    """Three rows made of the mean of an image."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([scale, -scale, 0.5]))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"target": images.mean((1, 2, 3))[:, None] / 255 * self.weight}
+
+
+CALIBRATION = {"method": "affine", "prior": [0.2, 0.3, 0.5], "rows": 9, "notes": [], "scores": {}}
+CALIBRATION["parameters"] = {"scale": 2.0, "bias": [0.1, 0.0, -0.3]}
+
+
+def whole_of(resizes: bool, *, from_raw: bool = False) -> tuple[Whole, Mixture]:
+    before = Preprocessing("x", 3, (6, 5), "squash")
+    members = [[Part(Mean(1.0), CALIBRATION, before), Part(Mean(2.0), None, before)], [Part(Mean(-3.0), None, before)]]
+    mixture = Mixture(members, [0.25, 0.75], "probabilities", "logits", CALIBRATION if from_raw else None, from_raw)
+    return Whole(mixture, Classes(), resizes=resizes), mixture
+
+
+@pytest.mark.parametrize("from_raw", [False, True])
+def test_rows_are_calibrated_and_mixed_as_those_of_the_project(from_raw: bool) -> None:
+    from mlpipe.post.calibration.values import Calibration
+
+    pixels = torch.from_numpy(RNG.integers(0, 256, (4, 6, 5, 3), np.uint8))
+    whole, mixture = whole_of(False, from_raw=from_raw)
+    calibrated = Calibration.from_plain(CALIBRATION)
+    members = []
+    for parts in mixture.members:
+        rows = [part.network(pixels.movedim(-1, 1).float())["target"].double().detach().numpy() for part in parts]
+        use = [part.calibration is not None and not from_raw for part in parts]
+        rows = [calibrated.apply(one) if used else one for one, used in zip(rows, use, strict=True)]
+        members.append(combine(rows, [1 / len(rows)] * len(rows), "classification", "probabilities"))
+    wanted = combine(members, mixture.weights, "classification", "logits")
+    wanted = calibrated.apply(wanted) if from_raw else wanted
+    values, logits = (one.detach().numpy() for one in whole(pixels))
+    np.testing.assert_allclose(values, np.exp(wanted), atol=1e-6)
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), values, atol=1e-6)
+
+
+@pytest.mark.parametrize("resizes", [True, False])
+def test_a_file_gives_what_the_network_gives(tmp_path: Path, resizes: bool) -> None:
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    whole, _ = whole_of(resizes)
+    shape = (2, 11, 9, 3) if resizes else (2, 6, 5, 3)
+    example = torch.from_numpy(RNG.integers(0, 256, shape, np.uint8))
+    exported.save(whole, example, tmp_path / "a.onnx", {"classes": ["ü", "b"]}, any_size=resizes)
+    session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))
+    assert json.loads(session.get_modelmeta().custom_metadata_map["mlpipe"]) == {"classes": ["ü", "b"]}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+    for count, high, wide in ((1, 30, 17), (5, 4, 50)) if resizes else ((1, 6, 5), (7, 6, 5)):
+        pixels = RNG.integers(0, 256, (count, high, wide, 3), np.uint8)
+        got = session.run(None, {"pixels": pixels})
+        wanted = [one.detach().numpy() for one in whole(torch.from_numpy(pixels))]
+        # A pixel may be rounded to its neighbour.
+        np.testing.assert_allclose(got[0], wanted[0], atol=1e-4)
+        np.testing.assert_allclose(got[1], wanted[1], atol=1e-3)
+
+
+def test_what_a_file_can_resize() -> None:
+    assert exported.is_resizable(Preprocessing("x", 3, 8, "squash"))
+    others = [
+        Preprocessing("x", 3, None, "squash"),
+        Preprocessing("x", 3, 8, "pad"),
+        Preprocessing("x", 3, 8, "squash", interpolation="nearest"),
+        Preprocessing("x", 3, 8, "squash", "original"),
+    ]
+    assert not any(exported.is_resizable(one) for one in others)

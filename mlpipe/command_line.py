@@ -86,11 +86,11 @@ def parse(arguments: Sequence[str]) -> Call:
             # A program in this form: --config=FILE, --config FILE, --config= FILE.
             call.overrides.append(f"recipe={_quoted(given or '')}")
         elif call.mode == "train" and name == "--app":
-            # The loss of that program's configuration says that it is an equation, or teaches two networks.
-            if given not in ("pde", "gan"):
+            # The loss of that program's configuration says that it is an equation, of boxes, or teaches two networks.
+            if given not in ("pde", "gan", "obj"):
                 fix = (
-                    "there are --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde, and --app=gan for Wasserstein; "
-                    "other trainings need none"
+                    "there are --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde, --app=obj for YOLOv3 and "
+                    "--app=gan for Wasserstein; other trainings need none"
                 )
                 found.append(problem("--app", f"{given} is not available in this version", fix=fix))
         elif fix:
@@ -479,6 +479,8 @@ def _no_classes(text: str, path: Path) -> str:
     parts = [one for one in folders if one.name.lower() in _PARTS]
     inner = [two for one in parts for two in one.iterdir() if two.is_dir()]
     names = {one.name.lower() for one in folders}
+    if any(one.suffix.lower() in (".txt", ".xml") for part in folders for one in _labels_in(part)):
+        return problem(text, "is not an override", fix=f"for boxes write task=boxes task.root={_path(text)}")
     if names & {"masks", "mask", "labels"} and names & {"images", "image", "imgs"}:
         return problem(text, "is not an override", fix=f"for masks write task=masks task.root={_path(text)}")
     classes = [one for one in [*folders, *inner] if one not in parts and _has_images(one)]
@@ -496,6 +498,14 @@ def _no_classes(text: str, path: Path) -> str:
     shown = f"; it has {listing(sorted(names), most=4)}" if names else ""
     fix = f"name a folder with one folder of images for each class: task=folder task.root=DIR{shown}"
     return problem(text, "has no folders of classes", fix=fix)
+
+
+def _labels_in(folder: Path) -> list[Path]:
+    """The first files of labels in a folder that is named after them, or in a folder in it."""
+    if folder.name.lower() not in ("labels", "annotations"):
+        return []
+    inner = [one for one in folder.iterdir() if one.is_dir()]
+    return [file for place in (folder, *inner) for _, file in zip(range(_FEW), place.iterdir(), strict=False)]
 
 
 def _has_images(folder: Path) -> bool:

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.running import launch
@@ -117,3 +120,83 @@ def conv(name: str, filters: int, activation: str = "relu", size: int = 3, **mor
         "activation": activation,
     }
     return {"class_name": "Conv2D", "config": config | more}
+
+
+def shapes(root: Path, many: int, *, side: int = 128, most: int = 8, seed: int = 0) -> Path:
+    """Images of 1 to `most` shapes on textured grounds below `root/images`, their boxes in `root/boxes.json` (COCO).
+
+    The shapes are discs, squares and triangles of a seventh to a third of an image's side, brighter or darker than the
+    ground, which lie over each other by a third of the smaller box at most.
+    """
+    draws = np.random.default_rng(seed)
+    listed: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    for number in range(many):
+        pixels, placed = _ground(draws, side), list[tuple[int, int, int]]()
+        for _ in range(int(draws.integers(1, most + 1))):
+            size = int(draws.integers(side // 7, side // 3))
+            x, y = (int(place) for place in draws.integers(0, side - size + 1, 2))
+            if all(_shared((x, y, size), other) < 1 / 3 for other in placed):
+                label = int(draws.integers(3))
+                _draw(pixels, (x, y, size), label, draws)
+                placed.append((x, y, size))
+                box = {"bbox": [x, y, size, size], "image_id": number, "category_id": label}
+                boxes.append({"id": len(boxes), "area": size * size, "iscrowd": 0, **box})
+        name = f"images/{number:04}.png"
+        Image.fromarray(pixels).save(root / name)
+        listed.append({"id": number, "file_name": name, "width": side, "height": side})
+    categories = [{"id": place, "name": label} for place, label in enumerate(("disc", "square", "triangle"))]
+    file = root / "boxes.json"
+    file.write_text(json.dumps({"images": listed, "annotations": boxes, "categories": categories}))
+    return file
+
+
+def _ground(draws: np.random.Generator, side: int) -> np.ndarray[Any, Any]:
+    """Colours that change slowly over the image, with noise on them; shape (side, side, 3), uint8."""
+    coarse = Image.fromarray(draws.integers(70, 150, (4, 4, 3), np.uint8)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
+    values = np.asarray(coarse, np.float64) + draws.normal(0, 12, (side, side, 1))
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def _shared(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
+    """The part of the smaller of two squares (x, y, size) that lies in the other one."""
+    sides = [min(a + one[2], b + other[2]) - max(a, b) for a, b in zip(one[:2], other[:2], strict=True)]
+    return max(sides[0], 0) * max(sides[1], 0) / min(one[2], other[2]) ** 2
+
+
+def _draw(pixels: np.ndarray[Any, Any], place: tuple[int, int, int], label: int, draws: np.random.Generator) -> None:
+    """Paint a disc (0), a square (1) or a triangle (2) that touches all sides of its box."""
+    x, y, size = place
+    down, across = np.mgrid[:size, :size] + 0.5
+    inside = {
+        0: (down - size / 2) ** 2 + (across - size / 2) ** 2 <= (size / 2) ** 2,
+        1: np.ones((size, size), np.bool_),
+        2: abs(across - size / 2) <= down / 2,
+    }[label]
+    colour = draws.integers(180, 256, 3) if draws.random() < 0.5 else draws.integers(0, 50, 3)
+    pixels[y : y + size, x : x + size][inside] = colour
+
+
+def grid_layers(side: int, numbers: int, width: int = 16) -> dict[str, Any]:
+    """A Keras network in the form of YOLOv3: so many numbers for each cell of grids of 32, 16 and 8 pixels, coarse ones first."""
+
+    def layer(kind: str, name: str, before: list[str], **more: Any) -> dict[str, Any]:
+        inbound = [[[one, 0, 0, {}] for one in before]] if before else []
+        return {"class_name": kind, "name": name, "config": {"name": name, **more}, "inbound_nodes": inbound}
+
+    made = [layer("InputLayer", "pixels", [], batch_input_shape=[None, side, side, 3])]
+    last = "pixels"
+    for place in range(5):
+        shape = {"filters": width, "kernel_size": [3, 3], "strides": [2, 2], "padding": "same", "use_bias": False}
+        made.append(layer("Conv2D", f"down{place}", [last], **shape))
+        made.append(layer("BatchNormalization", f"norm{place}", [f"down{place}"], epsilon=1e-3, momentum=0.9))
+        made.append(layer("Activation", last := f"map{place}", [f"norm{place}"], activation="relu"))
+    for place in (4, 3, 2):
+        made.append(layer("Conv2D", f"cell{place}", [f"map{place}"], filters=numbers, kernel_size=[1, 1]))
+        made.append(layer("Reshape", f"rows{place}", [f"cell{place}"], target_shape=[-1, numbers]))
+    made.append(layer("Concatenate", "boxes", ["rows4", "rows3", "rows2"], axis=1))
+    ends = {"input_layers": [["pixels", 0, 0]], "output_layers": [["boxes", 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": "grids", "layers": made, **ends}}

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import numpy as np
+import numpy.typing as npt
 import timm as timm_library
 import torch
 from torch import Tensor, nn
@@ -48,6 +50,9 @@ class Head:
             many of them it is of; empty: nothing.
         draws: Whether the network draws images, in place of outputs of its own.
         classes: How many classes the task's images are of, for a network that learns to draw them; 0: of none.
+        boxes: The most boxes with a class of their own that an image gets; 0: it gets no boxes.
+        sizes: Gives widths and heights of the training images' boxes as the network sees them, shape (n, 2); None where
+            weights follow.
     """
 
     size: int
@@ -60,6 +65,8 @@ class Head:
     activations: tuple[tuple[str, int], ...] = ()
     draws: bool = False
     classes: int = 0
+    boxes: int = 0
+    sizes: Callable[[], npt.NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True)
@@ -214,20 +221,14 @@ def timm(
         ConfigError: When there are not so many stages to freeze.
     """
     names.check("arch.name", name)
-    refuse_masks(heads, name)
+    refuse_parts(heads, name)
     count, size = in_chans or pixels.channels, pixels.size
     options = _options(name, count, pixels.sides, pool, drop_rate, drop_path_rate)
-
-    def body(options: dict[str, Any]) -> tuple[Any, str]:
-        if weights is not None or pretrained is False:
-            return _created(name, False, options), ""
-        if pretrained is True:
-            return _downloaded(name, options, pretrained_fallback)
-        return _from_extra(str(pretrained), name, options), f"the local extra {pretrained}"
-
-    backbone, source = body(options)
-    if extra_channels != "timm" and count > 3 and pretrained is not False and weights is None:
-        timm_body.widen(backbone, body({**options, "in_chans": 3})[0], extra_channels)
+    start = pretrained if weights is None else False
+    backbone, source = body(name, start, options, pretrained_fallback)
+    if extra_channels != "timm" and count > 3 and start is not False:
+        three, _ = body(name, start, {**options, "in_chans": 3}, pretrained_fallback)
+        timm_body.widen(backbone, three, extra_channels)
     if not pre_logits and hasattr(backbone, "pre_logits"):
         backbone.pre_logits, backbone.head_hidden_size = nn.Identity(), backbone.num_features
     mean, std = statistics(backbone.pretrained_cfg, count, pixels)
@@ -243,6 +244,26 @@ def timm(
         network.begun = initial_weights.of_pretrained(network, source)
     adapt.freeze(network, freeze)
     return network
+
+
+def body(name: str, pretrained: bool | str, options: dict[str, Any], fallback: str | None) -> tuple[Any, str]:
+    """A network of timm, and what its weights are from; empty where they are random.
+
+    Args:
+        name: timm's name.
+        pretrained: As of `timm`.
+        options: Further arguments of timm's `create_model`.
+        fallback: As `pretrained_fallback` of `timm`.
+
+    Raises:
+        MlpipeError: When a download fails; the sentence names the ways out.
+        DataError: When an extra is missing or does not fit.
+    """
+    if pretrained is False:
+        return _created(name, False, options), ""
+    if pretrained is True:
+        return _downloaded(name, options, fallback)
+    return _from_extra(str(pretrained), name, options), f"the local extra {pretrained}"
 
 
 def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> list[str]:
@@ -336,12 +357,17 @@ def unavailable(name: str, error: Exception, more: str = "") -> MlpipeError:
     return MlpipeError(problem("arch.pretrained", wrong, fix=f"connect to the network, or use {ways}{more}"))
 
 
-def refuse_masks(heads: Mapping[str, Head], name: str) -> None:
-    """Refuse a network that gives one answer for an image where every pixel is to have one.
+def refuse_parts(heads: Mapping[str, Head], name: str) -> None:
+    """Refuse a network that gives one answer for an image where every pixel, or every object, is to have one.
 
     Raises:
         ConfigError: When it is so.
     """
+    if any(head.boxes for head in heads.values()):
+        fix = f"use arch=yolo arch.backbone={name}, or fasterrcnn, retinanet, fcos, ssd"
+        raise ConfigError(
+            problem("arch", "gives one answer for an image, the task wants one for each object", got=name, fix=fix)
+        )
     if any(head.per_pixel for head in heads.values()):
         fix = f"use arch=unet arch.encoder={name}, or fpn, pspnet, linknet"
         raise ConfigError(

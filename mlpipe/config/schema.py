@@ -30,7 +30,12 @@ AUTO = "auto"
 # Keys that decide nothing of what is learned: whether a rare class is refused.
 _SILENT = {"split": ("rare",)}
 # Keys that came later, and the value with which hashes are as they were before.
-_LATER: dict[str, dict[str, Any]] = {"metrics": {"heads": None}, "optimizer": {"flips": False}, "split": {"repeats": 1}}
+_LATER: dict[str, dict[str, Any]] = {
+    "arch": {"anchors": None},
+    "metrics": {"heads": None},
+    "optimizer": {"flips": False},
+    "split": {"repeats": 1},
+}
 
 
 @dataclass(frozen=True)

@@ -960,6 +960,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
         " xlsx labels list csvs",
         "arrays": "npz npy numpy array np h5py tensors",
         "masks": "mask segmentation semantic_segmentation segment seg semantic",
+        "boxes": "detection object_detection detect bbox bboxes bounding_boxes coco yolo voc pascal_voc",
         "mask_folders": "maskfolder mask_folder segmentation_folders",
         "fashion_mini": "fashion fashionmnist fashion_mnist fmnist demo example toy sample test default fashionmini",
         "digits": "sklearn_digits load_digits optdigits",

@@ -28,11 +28,13 @@ class Part(Protocol):
         FITTING_LOSSES: Options of `conf/loss` to name to somebody whose loss does not fit.
         TARGETS_HAVE_OWN_SHAPE: Whether the spatial shape of targets may be another than that of images.
         NEEDS_ALL_DIGITS: Whether it is learned in single precision unless somebody asks for less.
+        OF_BOXES: Whether the objects of an image are found: a network gives raw rows in training, detections else.
     """
 
     FITTING_LOSSES: tuple[str, ...]
     TARGETS_HAVE_OWN_SHAPE: bool
     NEEDS_ALL_DIGITS: bool
+    OF_BOXES: bool
 
     def scale(self, targets: npt.NDArray[Any]) -> Scale | None:
         """The unit in which a loss compares numbers; None: they are compared as they are.
@@ -70,7 +72,7 @@ class Part(Protocol):
             recipe: How to learn.
             task: The task.
             batch: A batch of training images.
-            outputs: What the network gives for it.
+            outputs: What the network gives for it; of boxes what a loss is given.
             loss: The recipe's.
 
         Raises:

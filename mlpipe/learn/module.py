@@ -16,6 +16,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpipe.arch import adapt
+from mlpipe.arch.detector import RAW
 from mlpipe.config.schema import Clip
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.augment.samples import mix
@@ -23,6 +24,7 @@ from mlpipe.kinds import Kind
 from mlpipe.learn import slicing
 from mlpipe.learn.gradients import accumulation, microbatches
 from mlpipe.learn.heads import LearnedHead
+from mlpipe.learn.kind import Loss
 from mlpipe.learn.lr_schedulers import plateau
 from mlpipe.learn.machine import device_group
 from mlpipe.learn.machine.device_group import DeviceGroup
@@ -160,7 +162,7 @@ class FoldModule(pl.LightningModule):
         # One pass for the images of all tasks: batch normalisation sees them together, and the body's gradient is one
         # backward pass. Every head answers for all images; only its own task's are taken below, as other images have no
         # target for it.
-        given = self._through(self._joined(parts))
+        given = self._through(self._joined(parts), parts[0][1])
         losses, count = [], 0
         for place, (head, one, (_, target)) in enumerate(zip(self.heads, batches, parts, strict=True)):
             # Losses in 32 bit, whatever the precision of the network.
@@ -213,7 +215,8 @@ class FoldModule(pl.LightningModule):
     def pass_through(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Let the network see a training batch as it does in training, for its batch statistics alone."""
         self.on_train_batch_start(batch, batch_idx)
-        self._through(self._joined(self._augmented(self._batches(batch))))
+        parts = self._augmented(self._batches(batch))
+        self._through(self._joined(parts), parts[0][1])
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -255,9 +258,13 @@ class FoldModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Keep what metrics are made of, which are computed over all rows at once; callbacks get the outputs."""
-        head = self.heads[0]
-        outputs = self._outputs(head, self._laid_out(batch["images"]))
-        self._seen.append(head.part.kept(head.criterion, outputs, batch["target"]))
+        head, target = self.heads[0], batch["target"]
+        given = self._through(self._laid_out(batch["images"]), target)
+        outputs, criterion = given[head.name].float(), head.criterion
+        if (raw := given.get(head.name + RAW)) is not None:
+            # What the network makes of its rows in evaluation has no loss.
+            criterion = partial(_of_raw, criterion, raw.float())
+        self._seen.append(head.part.kept(criterion, outputs, target))
         return outputs
 
     def on_validation_epoch_end(self) -> None:
@@ -342,10 +349,11 @@ class FoldModule(pl.LightningModule):
     def _outputs(self, head: LearnedHead, images: Tensor) -> Tensor:
         return self._through(images)[head.name].float()
 
-    def _through(self, images: Tensor) -> dict[str, Tensor]:
-        """The network's outputs by head, from as many images at a time as fit into memory."""
+    def _through(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
+        """The network's outputs by head, from as many images at a time as fit into memory; `target` is for those that ask."""
         most = self.healed.micro_batch(self.current_epoch) if self.healed is not None else None
-        return microbatches.forward(self.network, images, most)
+        beside = target if getattr(self.network, "takes_targets", False) else None
+        return microbatches.forward(self.network, images, most, beside)
 
     def _lr_scale(self) -> float:
         return self.healed.lr_scale(self.current_epoch, self._stage or 0) if self.healed is not None else 1.0
@@ -369,6 +377,11 @@ class FoldModule(pl.LightningModule):
             return images
         layout = torch.channels_last if self._learning.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout)
+
+
+def _of_raw(criterion: Loss, raw: Tensor, outputs: Tensor, target: Tensor) -> Tensor:
+    """The loss of raw rows in place of the outputs that were made of them."""
+    return criterion(raw, target)
 
 
 def _meant(closure: Callable[[], Any]) -> Any:

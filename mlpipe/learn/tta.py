@@ -21,6 +21,7 @@ from mlpipe.config.components import Component
 from mlpipe.data.augment import batches as device_augmentations
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
+from mlpipe.learn.kind import of as of_kind
 from mlpipe.learn.own_parts.own_code import Code, called
 
 Mix = Literal["probabilities", "logits"]
@@ -54,8 +55,9 @@ class Views:
             kind: What is predicted.
 
         Raises:
-            ConfigError: When masks are predicted from views that cannot be undone.
+            ConfigError: When masks are predicted from views that cannot be undone, or boxes from any.
         """
+        _refuse_boxes(kind)
         if kinds.of(kind).is_dense:
             _refuse_lasting(self)
             turned = [back(network(view(images))) for view, back in zip(self.views, self.undo, strict=True)]
@@ -78,6 +80,7 @@ class _OwnViews(Views):
             ConfigError: When the function fails or gives no images of the same size.
         """
         assert self.function is not None
+        _refuse_boxes(kind)
         if kinds.of(kind).is_dense:
             _refuse_lasting(self)
         seen: list[list[Tensor]] = []
@@ -272,6 +275,12 @@ def _refuse_lasting(views: Views) -> None:
     if not views.undo:
         fix = "use tta=flips, tta=rotate or tta=d4"
         raise ConfigError(problem("tta", "these views of an image cannot be undone on its mask or target", fix=fix))
+
+
+def _refuse_boxes(kind: str) -> None:
+    if of_kind(kind).OF_BOXES:
+        fix = "use tta=none; mml post joins the boxes of several folds"
+        raise ConfigError(problem("tta", "boxes in several views of an image are not joined", fix=fix))
 
 
 def _view(name: str) -> View:

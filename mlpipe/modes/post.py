@@ -15,7 +15,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
 from mlpipe.errors import DataError, ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
-from mlpipe.post import metrics, prior
+from mlpipe.post import prior
 from mlpipe.post.calibration import shrinkage as holding
 from mlpipe.post.decision_options import DecisionOptions, prior_problems, scaled
 from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
@@ -130,7 +130,8 @@ class PostprocessScheduler(Scheduler):
         self._records = self._with_predictions()
         holding.wanted(self._how.shrinkage)
         about = self._task.kind, self._task.classes
-        raise_all(prior_problems(self._prior, self._stage, *about) + self._options.problems(*about))
+        criteria = post_kind.of(self._task.kind).CRITERIA
+        raise_all(prior_problems(self._prior, self._stage, *about) + self._options.problems(*about, criteria))
         raise_all(self._foreign_rows())
         self._notes = scaled(self._prior, self._options.deploy_prior, *about)
         for note in self._notes:
@@ -291,9 +292,8 @@ class PostprocessScheduler(Scheduler):
         """Both losses at the rows' own prevalence; which is used is decided with all folds together."""
         prior = None if given is None else np.asarray(given)
         own = member_mixture.at_own_prevalence(rows, prior).calibrated
-        before, after = (
-            metrics.compute(["nll"], values, rows.targets, record.kind)["nll"] for values in (rows.raw, own)
-        )
+        of = post_kind.probabilities(record.kind)
+        before, after = (float(of.each_loss(values, rows.targets)[0].mean()) for values in (rows.raw, own))
         was, became = (number(value, len(rows)) for value in (before, after))
         what = "its folds' held-out" if record.refit else "validation"
         told = f"{record.id}: {what} nll {was} as it is, {became} calibrated (cross-fitted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,32 +42,36 @@ class DecisionOptions:
             options |= {"false_positive": self.costs[0][1], "false_negative": self.costs[1][0]}
         return options
 
-    def problems(self, kind: str, classes: Sequence[str]) -> list[str]:
+    def problems(self, kind: str, classes: Sequence[str], criteria: Collection[str]) -> list[str]:
         """A sentence for each option that makes no sense for a task.
 
         Args:
             kind: The task's kind.
             classes: The names of its outputs.
+            criteria: What thresholds of the kind can be chosen by.
         """
         wrong = []
         if not _has_classes(kind) and self.deploy_prior is not None:
             wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {kind}", fix="leave it out"))
         if not _has_classes(kind) and self.set_coverage != "marginal":
             wrong.append(problem("mode.set_coverage", f"is for classes, this task is {kind}", fix="leave it out"))
-        if self.threshold is not None and not _has_probabilities(kind):
+        if self.threshold is not None and not criteria:
             wrong.append(
                 problem("mode.threshold", f"is for classes and labels, this task is {kind}", fix="leave it out")
             )
-        return wrong + self._cost_problems(kind, classes)
+        elif self.threshold not in (None, "cost", *criteria):
+            fix = f"use {listing(list(criteria))}"
+            wrong.append(problem("mode.threshold", f"is not for {kind}", got=self.threshold, fix=fix))
+        return wrong + self._cost_problems(kind, classes, criteria)
 
-    def _cost_problems(self, kind: str, classes: Sequence[str]) -> list[str]:
+    def _cost_problems(self, kind: str, classes: Sequence[str], criteria: Collection[str]) -> list[str]:
         costs, has_classes, key = self.costs, _has_classes(kind), "mode.costs"
         if costs is None:
             fix = "add mode.costs=[[0,1],[5,0]]: a false yes costs 1, a false no 5"
             if has_classes:
                 fix = "give mode.costs in its place: a row for each true class, a column for each decision"
             return [problem("mode.threshold", "needs mode.costs", got="cost", fix=fix)] * (self.threshold == "cost")
-        if not kinds.of(kind).is_dense and not _has_probabilities(kind):
+        if not kinds.of(kind).is_dense and not criteria:
             return [problem(key, "is for classes and labels, not for numbers", fix="leave it out")]
         if has_classes and self.threshold == "cost":
             fix = "leave mode.threshold out: mode.costs alone decides between classes"
@@ -108,7 +112,8 @@ def prior_problems(prior: str | list[float], stage: str, kind: str, classes: Seq
     """
     wrong = []
     if not _has_probabilities(kind) and prior != "val":
-        what = "pixels are not calibrated" if kinds.of(kind).is_dense else "numbers have no prevalence"
+        values = kinds.of(kind).words.VALUES
+        what = "pixels are not calibrated" if kinds.of(kind).is_dense else f"{values} have no prevalence"
         wrong.append(problem("mode.prior", what, got=prior, fix="leave it out"))
     if _has_probabilities(kind) and not _has_classes(kind) and prior in ("test", "quantify"):
         fix = "use mode.prior=val, or the share of yes of each label as a list"

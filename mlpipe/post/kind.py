@@ -26,7 +26,14 @@ Loss = Callable[[Floats, Floats], float]
 
 
 class Ensembling(Protocol):
-    """How the outputs of several models for the same rows are made into one, and what the result decides."""
+    """How the outputs of several models for the same rows are made into one, and what the result decides.
+
+    Attributes:
+        MIXES_COLUMNS: Whether a mixture is a weighted mean of columns, one for each output, whose weights are searched by
+            sums. Else rows are mixed as a whole (boxes): `combine` alone does it, and `loss` judges what it gives.
+    """
+
+    MIXES_COLUMNS: bool
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
         """The weighted mean of `logits` or of `probabilities`, (n, outputs) each: log-probabilities, log-odds, or numbers."""
@@ -104,6 +111,7 @@ class Part(Protocol):
         ERROR: What `errors` are, in words.
         ENSEMBLING: How rows are mixed and what they decide; None: they are sums over pixels, which have no mean.
         PROBABILITIES: What rows of probabilities allow, such as a calibration; None: rows are no probabilities.
+        CRITERIA: What thresholds can be chosen by, `mode.threshold`; empty: there are none.
     """
 
     METRICS: dict[str, Callable[[Any, Any], float]]
@@ -115,6 +123,7 @@ class Part(Protocol):
     ERROR: str
     ENSEMBLING: Ensembling | None
     PROBABILITIES: Probabilities | None
+    CRITERIA: Collection[str]
 
     def details(self, outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
         """`classes`: one row of plain data for each output, of labelled rows; and what else a record keeps."""

@@ -31,6 +31,9 @@ UNDEFINED = {
     "spearman": "all targets, or all predictions, are equal",
     "auroc": "no class has both rows that are of it and rows that are not",
     "average_precision": "no class has a row that is of it",
+    "map_small": "there are no such boxes",
+    "map_medium": "there are no such boxes",
+    "map_large": "there are no such boxes",
 }
 # What a metric is, for whom its name says little.
 MEANING = {
@@ -52,6 +55,14 @@ MEANING = {
     "mse": "mean squared error, less is better",
     "frechet": "Fréchet distance of the features of drawn and of real images, less is better",
     "critic_gap": "the critic's mean score of real images less that of drawn ones",
+    "map": "mean average precision at overlaps from 0.5 to 0.95",
+    "map50": "mean average precision at an overlap of 0.5",
+    "map75": "mean average precision at an overlap of 0.75",
+    "map_small": "of boxes below 32 x 32 pixels",
+    "map_medium": "of boxes from 32 x 32 to 96 x 96 pixels",
+    "map_large": "of boxes above 96 x 96 pixels",
+    "mar100": "mean recall at overlaps from 0.5 to 0.95",
+    "score_loss": "mean of -log of what a score gives to being right, less is better",
 }
 # What losses are compared by where they cannot be compared by their own values.
 PROPER = ("nll", "elementwise_nll")

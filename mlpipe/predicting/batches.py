@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,6 +17,9 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.learn.build.loaders import fold_data
 
+# From row numbers to where a network sees points of the samples' files, x' = a x + b, shape (n, 2, 2): for x and y each a, b.
+Places = Callable[[Rows], npt.NDArray[np.float64]]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -24,17 +29,21 @@ class Batch:
         ids: Their names, n of them.
         inputs: What a network is given, shape (n, channels, *spatial) or (n, features).
         target: What it is to give, as the task's kind has it; None: nothing is known of it.
+        places: Where points of the samples' files lie in `inputs`, shape (n, 2, 2), see `Places`; None: nobody asks.
     """
 
     ids: Sequence[str]
     inputs: Tensor
     target: Tensor | None = None
+    places: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, part: slice) -> Batch:
-        return Batch(self.ids[part], self.inputs[part], None if self.target is None else self.target[part])
+        target = None if self.target is None else self.target[part]
+        places = None if self.places is None else self.places[part]
+        return Batch(self.ids[part], self.inputs[part], target, places)
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
@@ -42,10 +51,12 @@ def joined(parts: Sequence[Batch]) -> Batch:
     if len(parts) == 1:
         return parts[0]
     targets = [part.target for part in parts if part.target is not None]
+    places = [part.places for part in parts if part.places is not None]
     return Batch(
         [name for part in parts for name in part.ids],
         torch.cat([part.inputs for part in parts]),
         torch.cat(targets) if len(targets) == len(parts) else None,
+        np.concatenate(places) if len(places) == len(parts) else None,
     )
 
 
@@ -61,9 +72,12 @@ class TaskBatches:
         pack: Its cached images.
         rows: Row numbers.
         num_workers: Loader processes.
+        places: Where what is cached shows points of the samples' files; None: batches do not say.
     """
 
-    def __init__(self, recipe: Recipe, task: Task, pack: Pack, rows: Rows, num_workers: int) -> None:
+    def __init__(
+        self, recipe: Recipe, task: Task, pack: Pack, rows: Rows, num_workers: int, places: Places | None = None
+    ) -> None:
         view = View(task.name, 0, rows, rows, rows, rows)
         self._data, self._rows, self._ids = (
             fold_data(recipe, task, view, pack, num_workers),
@@ -71,8 +85,16 @@ class TaskBatches:
             task.samples.ids,
         )
         self.most = self._data.eval_batch_size
+        self._places, self._shape = places, pack.shape
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._data.rows_dataloader(self._rows):
             ids = [self._ids[row] for row in batch["row"].tolist()]
-            yield Batch(ids, batch["images"], batch["target"])
+            yield Batch(ids, batch["images"], batch["target"], self._seen(batch["row"].numpy(), batch["images"]))
+
+    def _seen(self, rows: Rows, inputs: Tensor) -> npt.NDArray[np.float64] | None:
+        """Where points of files lie in what a network is given, which steps may have resized."""
+        if self._places is None:
+            return None
+        scale = np.array(inputs.shape[:-3:-1]) / np.maximum(self._shape[::-1], 1) if all(self._shape) else np.ones(2)
+        return np.asarray(self._places(rows) * scale[:, None])

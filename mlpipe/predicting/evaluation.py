@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -93,12 +94,16 @@ class _Judge:
         self._kind = kinds.decide(task.kind, recipe.loss)
         self._part, self._loss = kind.of(self._kind), build_loss(recipe, task, known)
         self._task, self._known, self._names = task, known, monitoring.val_metrics(recipe, task)
-        self._outputs, self._sums = list[Tensor](), MapSums(self._kind, self._loss, self._names)
+        self._outputs, self._targets = list[Tensor](), list[Tensor]()
+        self._sums = MapSums(self._kind, self._loss, self._names)
 
     def add(self, outputs: Tensor, batch: Batch) -> None:
         """Measure maps; keep rows, which are measured all at once."""
         if not kinds.of(self._kind).is_dense:
             self._outputs.append(outputs)
+            # Targets of several rows for each sample (boxes) are in batches alone, the task has sums of them.
+            if batch.target is not None and batch.target.ndim > 2:
+                self._targets.append(batch.target.cpu())
             return
         assert batch.target is not None
         self._sums.add(outputs, batch.target.cpu())
@@ -109,9 +114,11 @@ class _Judge:
             return self._sums.scores()
         if not self._outputs:
             return {}
+        known = torch.from_numpy(np.isin(rows, self._known))
+        of_task = torch.from_numpy(self._task.samples.targets[self._known])
         outputs, targets, loss = self._part.measured(
-            torch.cat(self._outputs)[torch.from_numpy(np.isin(rows, self._known))],
-            torch.from_numpy(self._task.samples.targets[self._known]),
+            torch.cat(self._outputs)[known],
+            torch.cat(self._targets)[known] if self._targets else of_task,
             self._loss,
         )
         return _scores(self._names, self._kind, outputs, targets, float(loss))
@@ -156,7 +163,8 @@ class MapSums:
 
 def _scores(names: Sequence[str], name: str, outputs: Tensor, targets: Tensor, loss: float) -> dict[str, float]:
     values = metrics.compute(names, outputs.numpy(), targets.numpy(), name)
-    return {"loss": loss, **{key: float(value) for key, value in values.items() if value is not None}}
+    of_loss = {} if math.isnan(loss) else {"loss": loss}
+    return {**of_loss, **{key: float(value) for key, value in values.items() if value is not None}}
 
 
 def _known(target: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 
 from mlpipe import kinds
-from mlpipe.predicting.batches import Batch
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.task import Task
+from mlpipe.predicting.batches import Batch, Places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.tables import Table
 from mlpipe.runs.sinks import Predicted
@@ -26,6 +28,9 @@ class Part(Protocol):
     ROWS_ARE_LOSSES: bool
     NEW: str
     TABLE: Table | None
+
+    def places(self, task: Task, pack: Pack) -> Places | None:
+        """Where the cached samples of a task show points of their files, for `Batch.places`; None: nobody asks."""
 
     def kept(self, outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
         """The stored part of a batch.
@@ -45,7 +50,7 @@ class Part(Protocol):
             loss: The loss.
 
         Returns:
-            A row of outputs and a row of targets for each sample, and the mean loss.
+            A row of outputs and a row of targets for each sample, and the mean loss; NaN where outputs do not tell it.
         """
 
     def mean(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
@@ -66,6 +71,11 @@ class Part(Protocol):
         Returns:
             What was done, for machines.
         """
+
+
+def no_places(task: Task, pack: Pack) -> Places | None:
+    """None: what is predicted is no place in a file, or has the sample's own places."""
+    return None
 
 
 def of(name: str) -> Part:

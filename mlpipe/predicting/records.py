@@ -88,7 +88,8 @@ def predict(
             loss = build_loss(recipe, one.task, one.rows).to(model.device) if part.ROWS_ARE_LOSSES else None
             views = recipe.tta.build(one.pack.peak)
             seen = one.pack if views is not None else _inputs(recipe, model, one, should_stop)
-            batches = TaskBatches(recipe, one.task, seen, one.rows, num_workers)
+            places = part.places(one.task, one.pack)
+            batches = TaskBatches(recipe, one.task, seen, one.rows, num_workers, places)
             sink = files.part(one.name, one.split, fold)
             for predicted in through(
                 model,

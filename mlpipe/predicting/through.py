@@ -88,7 +88,7 @@ def _into(done: list[Predicted], call: Callable[[], Predicted]) -> None:
 
 def _kept(model: Model, batch: Batch, head: str, views: Views | None, keep: Keep) -> Predicted:
     target = None if batch.target is None else batch.target.to(model.device, non_blocking=True)
-    placed = Batch(batch.ids, batch.inputs.to(model.device, non_blocking=True), target)
+    placed = Batch(batch.ids, batch.inputs.to(model.device, non_blocking=True), target, batch.places)
     with torch.inference_mode(), model.computing():
         if views is None:
             outputs = model.outputs(placed.inputs)[head]

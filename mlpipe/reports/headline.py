@@ -16,6 +16,7 @@ from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.runs.ensembles import EnsembleRecord
 
 WORDS = {
+    "map": "mean average precision",
     "accuracy": "accuracy",
     "auroc": "area under the ROC curve",
     "rmse": "root mean squared error",

@@ -100,7 +100,7 @@ def _held_out(project: Project, record: ModelRecord) -> Predictions | None:
 def _cells(found: Predictions, kind: str, names: Sequence[str]) -> list[Row]:
     """Targets and predictions of each row."""
     how = post_kind.of(kind).ENSEMBLING
-    if how is None:
+    if how is None or not how.MIXES_COLUMNS:
         return [_measured(found, kind, row) for row in range(len(found))]
     raw = how.averaged(found.logits.astype(np.float64))
     calibrated = None if found.calibrated is None else how.averaged(found.calibrated.astype(np.float64))

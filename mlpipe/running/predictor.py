@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpipe import files, kinds
+from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import kind as data_kind
@@ -101,7 +101,7 @@ class Predictor:
         if source.layout is not None or source.cuts():
             wrong = "is made of records or slices of volumes, which are not predicted one by one"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml evaluate"))
-        if kinds.of(self.pivot.kind).is_dense:
+        if self._table() is None:
             wrong = f"is of {self.pivot.kind}, whose predictions are a file for each sample"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.source=FOLDER"))
         self._preprocessing = {
@@ -133,11 +133,14 @@ class Predictor:
     @property
     def table(self) -> Table:
         """What a table of the kind says of samples."""
-        from mlpipe.predicting import kind
-
-        table = kind.of(self.pivot.kind).TABLE
+        table = self._table()
         assert table is not None, self.pivot.kind
         return table
+
+    def _table(self) -> Table | None:
+        from mlpipe.predicting import kind
+
+        return kind.of(self.pivot.kind).TABLE
 
     def config(self, record_id: str) -> RunConfig:
         """The configuration that a record was trained with."""

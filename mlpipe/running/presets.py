@@ -21,6 +21,7 @@ from mlpipe.data import kind as targets
 from mlpipe.data.splits import methods, variants
 from mlpipe.errors import ConfigError, DataError, Interrupted, counted, problem
 from mlpipe.names import path_of
+from mlpipe.post import kind as post_kind
 from mlpipe.running import image_times, leaderboard, next_command, stored_decisions, tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Deadline, Follower, RunContext, Step, raise_all, require_writable
@@ -90,8 +91,9 @@ class PresetScheduler(Scheduler):
         self._task = tasks.pivot(self._without_test(config))
         tasks.refuse_results_inside(self._task, config.project_dir)
         kind = kinds.of(self._task.kind)
-        if kind.is_dense:
-            fix = "leave it out, and choose arch=unet with arch.encoder"
+        mixing = post_kind.of(kind.name).ENSEMBLING
+        if mixing is None or not mixing.MIXES_COLUMNS:
+            fix = "leave it out, and choose an arch, such as unet for masks or yolo for boxes"
             raise ConfigError(problem("preset", f"is not for {kind.words.TARGETS}", fix=fix))
         self._take_decided()
         if config.resume:

@@ -299,7 +299,10 @@ def _packed(
 
 def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progress: Progress) -> Pack:
     """The pack with that of its masks or target images; an image whose target cannot be read cannot be used."""
-    of_masks, alike = sources.targets_of(of, pack.preprocessing)
+    targets = sources.targets_of(of, pack.preprocessing)
+    if targets is None:
+        return pack
+    of_masks, alike = targets
     folder = run_config.data_dir / of.name / "cache" / packs.pack_id(of_masks, alike)
     uses.mark(folder)
     masks = packs.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)

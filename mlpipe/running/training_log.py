@@ -55,14 +55,15 @@ class EpochRow:
 def evaluated(values: Mapping[str, float], epoch: int = 1, seconds: float = 0.0) -> EpochRow:
     """The row of an evaluation.
 
-    The column of accuracies holds the share of right answers, of masks Dice, of images PSNR; None where none is.
+    The column of accuracies holds the share of right answers, of masks Dice, of images PSNR, of boxes their mean average
+    precision at an overlap of half; None where none is.
 
     Args:
         values: Metrics by name.
         epoch: Counted from 1.
         seconds: Since the training began.
     """
-    names = ("accuracy", "foreground_dice", "dice", "psnr")
+    names = ("accuracy", "foreground_dice", "dice", "psnr", "map50")
     accuracy = next((values[name] for name in names if name in values), None)
     return EpochRow(epoch, seconds, values.get("loss"), accuracy)
 

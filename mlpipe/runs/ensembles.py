@@ -82,7 +82,7 @@ class EnsembleRecord:
     @property
     def is_calibrated(self) -> bool:
         """Whether something was learned about its probabilities, its own or its members', and not only a prior moved."""
-        if self.stage == "none" or not kinds.of(self.kind).has_probabilities:
+        if self.stage == "none":
             return False
         used = [self.calibration] if self.calibration is not None else []
         return any(_has_learned(one) for one in [*used, *self.calibrations.values()])

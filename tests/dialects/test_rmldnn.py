@@ -257,7 +257,9 @@ def test_files_that_are_asked_for() -> None:
         ({"loss": {"function": "BCE"}}, r"BCE takes probabilities, the network ends in log_softmax"),
         ({"loss": {"function": "Focal", "source": "sigmoid"}}, r"loss\.source: the network ends in log_softmax"),
         ({"loss": {"function": "Wasserstein"}}, r"layers: Wasserstein teaches a generator and a critic, this is one network"),
-        ({"loss": {"function": "YOLOv3"}}, r"a loss of object detection \(--app=obj\), is not available"),
+        ({"loss": {"function": "YOLOv3"}}, r"data\.target_type: YOLOv3 is a loss of boxes, got 'labels'; write boxes"),
+        ({"data__target_type": "boxes"}, r"data\.target_path: is needed to train; name a COCO JSON file"),
+        ({"data__target_type": "boxes", "data__target_path": "a.json"}, r"loss\.function: nll is no loss of boxes"),
         ({"layers": None, "checkpoints": {"load": "resnet50"}},
          r"neural_network\.checkpoints\.load: a SavedModel of TensorFlow, which has its own network, cannot be read"),
         ({"layers": "missing.json"}, r"neural_network\.layers: there is no such file, got 'missing\.json'"),
@@ -465,3 +467,18 @@ def test_arrays_have_the_axes_of_the_network(axes: int, loss: dict[str, Any], ch
     moved = {**data, "transforms": [{"random_vertical_flip": 0.5}]}
     with pytest.raises(ConfigError, match=rf"random_vertical_flip is for samples of two axes, these have {axes}"):
         translated(data=moved, layers=layers, loss=loss)
+
+
+def test_boxes_lie_in_files_beside_the_images() -> None:
+    data = {
+        "input_type": "images", "target_type": "boxes", "input_path": "all/train", "target_path": "train.json",
+        "test_input_path": "all/test", "test_target_path": "test.json", "transforms": [{"resize": [64, 64]}],
+    }  # fmt: skip
+    found = translated(data=data, loss={"function": "YOLOv3"})
+    task = found.native["task"]
+    assert found.chosen()["task"] == "boxes" and found.chosen()["loss"] == "yolov3"
+    assert (task["file"], task["test_file"], task["channels"]) == ("train.json", "test.json", 3)
+    assert (task["root"], task["test_root"]) == ("all/train", "all/test")
+    assert found.native["metrics"]["train"] == ["map50"]
+    told = [line.note for line in found.report if line.key.endswith("loss.function")]
+    assert len(told) == 1 and "anchors are the paper's" in told[0]

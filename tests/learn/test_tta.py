@@ -141,6 +141,12 @@ def test_wrong_views(names: list[Any], sentence: str) -> None:
         tta.views(255.0, views=names)
 
 
+@pytest.mark.parametrize("views", [tta.flips(255.0), tta.d4(255.0)])
+def test_boxes_of_several_views_are_refused(views: tta.Views) -> None:
+    with pytest.raises(ConfigError, match=r"tta: boxes in several views of an image are not joined; use tta=none"):
+        views.predict(lambda images: torch.zeros(len(images), 100, 6), torch.zeros(1, 3, 8, 8), "detection")
+
+
 def test_a_label_says_what_was_chosen() -> None:
     assert tta.label(Component("tta", "mlpipe.learn.tta.none", {})) == "none"
     flips = Component("tta", "mlpipe.learn.tta.flips", {"vertical": False, "mix": "logits"})

@@ -50,3 +50,25 @@ def shifted(seed: int, n: int = 2000) -> tuple[npt.NDArray[Any], ...]:
     logits, targets = drawn(seed, n, 4, distort=False)
     unlabelled, truth = drawn(seed + 100, n, 4, prior=THERE, distort=False)
     return logits, targets, unlabelled - np.log(THERE), truth
+
+
+def boxes(seed: int, images: int = 30, classes: int = 3, most: int = 7) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Detections near true boxes, with another class, doubled, or anywhere, shape (n, K, 6), and true boxes, (n, B, 5)."""
+    rng = np.random.default_rng(seed)
+    true, found = np.full((images, most, 5), np.nan), np.full((images, 4 * most, 6), np.nan)
+    for image in range(images):
+        many = int(rng.integers(0, most + 1))
+        corner, side = rng.uniform(0, 200, (many, 2)), np.exp(rng.uniform(2, 5.2, (many, 2)))
+        label = rng.integers(0, classes, many)
+        true[image, :many] = np.column_stack([corner, corner + side, label])
+        said = []
+        for place in range(many):
+            for _ in range(int(rng.integers(0, 4))):
+                moved = true[image, place, :4] + rng.normal(0, 0.08, 4) * np.tile(side[place], 2)
+                wrong = rng.uniform() < 0.2
+                said.append([*moved, rng.uniform(0.01, 1), rng.integers(0, classes) if wrong else label[place]])
+        for _ in range(int(rng.integers(0, 4))):
+            start = rng.uniform(0, 200, 2)
+            said.append([*start, *(start + rng.uniform(5, 150, 2)), rng.uniform(0.01, 0.8), rng.integers(0, classes)])
+        found[image, : len(said)] = np.array(said, float).reshape(-1, 6)[: found.shape[1]]
+    return found.astype(np.float32).astype(float), true.astype(np.float32).astype(float)

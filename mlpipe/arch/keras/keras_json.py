@@ -14,10 +14,12 @@ from mlpipe import hdf5, limits
 from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.detector import Anchors
 from mlpipe.arch.keras import graph as keras_graph
 from mlpipe.arch.keras import parsing
 from mlpipe.arch.keras import weights as keras_weights
 from mlpipe.arch.keras.classifier import KerasClassifier, check_input, classifier, of_size
+from mlpipe.arch.keras.detector import KerasDetector, detector
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.arch.keras.layers.norms import BatchNorm
 from mlpipe.arch.keras.segmenter import KerasSegmenter, segmenter, takes_rows
@@ -42,12 +44,14 @@ def keras_json(
     weights_by_layer: bool = False,
     white: Annotated[float, "> 0"] = 1.0,
     always_affine: bool = False,
+    anchors: Literal["kmeans"] | list[list[float]] | None = None,
     freeze: bool | Literal["backbone"] = False,
-) -> KerasClassifier | KerasSegmenter:
+) -> KerasClassifier | KerasSegmenter | KerasDetector:
     """A network that Keras wrote as JSON; its last Dense is the head.
 
     A softmax or sigmoid at its end is taken off, so that it gives logits of the same probabilities; a log_softmax stays.
-    One sigmoid does for two classes. For masks it ends in a map of the image's size, and has no head.
+    One sigmoid does for two classes. For masks it ends in a map of the image's size, and has no head; for boxes in the rows
+    of the cells of grids, see `mlpipe.arch.keras.detector`.
 
     Args:
         heads: What each target gets; the program gives it.
@@ -60,6 +64,7 @@ def keras_json(
         weights_by_layer: Load what has the name of a layer, and leave the others new, however many they are.
         white: What the network takes white pixels as: 1, or 255 where it begins with a Rescaling layer.
         always_affine: Let batch normalisations learn scale and offset also where the file says no.
+        anchors: For boxes, as of `mlpipe.arch.detector.yolo`; as many as the network has for each grid.
         freeze: True or `backbone`: learn the last Dense only.
 
     Raises:
@@ -86,8 +91,7 @@ def keras_json(
     path = Path(weights).expanduser() if weights is not None else None
     state, origin = (None, ((), ())) if path is None else before_heads(graph, path, weights_by_layer)
     drawing = dot(graph)
-    per_pixel = any(head.per_pixel for head in heads.values())
-    network = (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
+    network = _headed(graph, heads, pixels, white, anchors)
     network.origin, network.drawing = origin, drawing
     if path is not None and state is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(str(path), strict=not weights_by_layer))
@@ -98,6 +102,18 @@ def keras_json(
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError(problem("arch.layers", "no layer learns", fix="set trainable of one of them to true"))
     return network
+
+
+def _headed(
+    graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float, anchors: Anchors
+) -> KerasClassifier | KerasSegmenter | KerasDetector:
+    """A graph as the network of a task: by what its targets are."""
+    if any(head.boxes for head in heads.values()):
+        return detector(graph, heads, pixels, white, anchors)
+    if anchors is not None:
+        raise ConfigError(problem("arch.anchors", "are for boxes", got=anchors, fix="leave it out"))
+    per_pixel = any(head.per_pixel for head in heads.values())
+    return (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
 
 
 def before_heads(

@@ -127,9 +127,22 @@ def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
 
 def _trimmed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
     rows, columns = image.shape[:2]
-    top, bottom = (_off(draw, most, rows) for draw in draws[:2])
-    left, right = (_off(draw, most, columns) for draw in draws[2:])
+    top, bottom, left, right = trims(rows, columns, draws, most)
     return image[top : rows - bottom, left : columns - right]
+
+
+def trims(rows: int, columns: int, draws: npt.NDArray[Any], most: float) -> tuple[int, int, int, int]:
+    """How much `jitter_crop` cuts off at the top, at the bottom, on the left and on the right.
+
+    Args:
+        rows: The image's height.
+        columns: Its width.
+        draws: Four numbers from 0 to 1.
+        most: The step's.
+    """
+    top, bottom = (share_off(draw, most, rows) for draw in draws[:2])
+    left, right = (share_off(draw, most, columns) for draw in draws[2:])
+    return top, bottom, left, right
 
 
 def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
@@ -143,11 +156,11 @@ def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
 
 def _zoomed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
     rows, columns = image.shape[:2]
-    top, left = (_off(draws[0], most, side) for side in (rows, columns))
+    top, left = (share_off(draws[0], most, side) for side in (rows, columns))
     return resized(image[top : rows - top, left : columns - left], columns, rows, exact)
 
 
-def _off(draw: float, most: float, side: int) -> int:
+def share_off(draw: float, most: float, side: int) -> int:
     """The nearest whole number of pixels to cut off one end of a side, so that small images are cut too."""
     return min(round(draw * most * side / 2), (side - 1) // 2)
 
@@ -276,10 +289,23 @@ def _turned(image: Batch, degrees: float, exact: bool) -> Batch:
     import cv2
 
     rows, columns = image.shape[:2]
-    # OpenCV counts angles the other way, and pixels from their middle.
-    matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), -degrees, 1.0)
+    matrix = rotation(rows, columns, degrees)
     how = cv2.INTER_NEAREST if exact else cv2.INTER_LINEAR
     return _by_channels(image, lambda part: cv2.warpAffine(part, matrix, (columns, rows), flags=how))
+
+
+def rotation(rows: int, columns: int, degrees: float) -> npt.NDArray[np.float64]:
+    """The matrix of a clockwise turn around the middle, shape (2, 3), of places counted from the middles of pixels.
+
+    Args:
+        rows: The image's height.
+        columns: Its width.
+        degrees: By how much.
+    """
+    import cv2
+
+    # OpenCV counts angles the other way.
+    return np.asarray(cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), -degrees, 1.0), np.float64)
 
 
 def _by_channels(image: Batch, change: Callable[[Batch], Any]) -> Batch:

@@ -38,14 +38,28 @@ def random_crop(*, padding: Annotated[float, ">= 0", "<= 1"] = 0.125) -> Step:
 
 def _cropped(images: Batch, seeds: Seeds, *, padding: float) -> Batch:
     height, width = images.shape[1:3]
-    down, right = round(height * padding), round(width * padding)
+    down, right, tops, lefts = offsets(height, width, seeds, padding)
     padded = np.pad(images, ((0, 0), (down, down), (right, right), (0, 0)))
-    tops = (uniform(seeds, 0) * (2 * down + 1)).astype(int)
-    lefts = (uniform(seeds, 1) * (2 * right + 1)).astype(int)
     cut = np.empty_like(images)
     for index, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
         cut[index] = padded[index, top : top + height, left : left + width]
     return cut
+
+
+def offsets(
+    height: int, width: int, seeds: Seeds, padding: float
+) -> tuple[int, int, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Padding that `random_crop` puts above and on the left, and where the window of each image begins in the padded one.
+
+    Args:
+        height: The images' height.
+        width: Their width.
+        seeds: One for each image, shape (n,).
+        padding: The step's.
+    """
+    down, right = round(height * padding), round(width * padding)
+    tops = (uniform(seeds, 0) * (2 * down + 1)).astype(np.int64)
+    return down, right, tops, (uniform(seeds, 1) * (2 * right + 1)).astype(np.int64)
 
 
 def random_resized_crop(
@@ -80,19 +94,32 @@ def _resized_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> Batch:
-    sides = np.array([image.shape[:2] for image in images])
+    corners = windows(np.array([image.shape[:2] for image in images]), seeds, scale, ratio)
+    cut = np.empty((len(images), size, size, images[0].shape[2]), images[0].dtype)
+    for index, (top, left, h, w) in enumerate(corners.tolist()):
+        window = images[index][top : top + h, left : left + w]
+        cut[index] = _nearest(window, size) if exact else _resized(window, size)
+    return cut
+
+
+def windows(
+    sides: npt.NDArray[Any], seeds: Seeds, scale: tuple[float, float], ratio: tuple[float, float]
+) -> npt.NDArray[np.int64]:
+    """Top, left, height and width of the window that `random_resized_crop` cuts out of each image, shape (n, 4).
+
+    Args:
+        sides: Height and width of each image, shape (n, 2).
+        seeds: One for each image, shape (n,).
+        scale: The step's.
+        ratio: The step's.
+    """
     fits, height, width = _shapes(seeds, sides, scale, ratio)
     # The largest window of an allowed shape in the middle, for images so narrow that none of the tries fits.
     aspect = np.clip(sides[:, 1] / sides[:, 0], *ratio)
     height = np.where(fits, height, np.minimum(sides[:, 0], np.rint(sides[:, 1] / aspect)))
     width = np.where(fits, width, np.minimum(sides[:, 1], np.rint(sides[:, 0] * aspect)))
     down, across = (np.where(fits, uniform(seeds, number), 0.5) for number in (0, 1))
-    corners = _corners(down, across, sides, height, width)
-    cut = np.empty((len(images), size, size, images[0].shape[2]), images[0].dtype)
-    for index, (top, left, h, w) in enumerate(corners.tolist()):
-        window = images[index][top : top + h, left : left + w]
-        cut[index] = _nearest(window, size) if exact else _resized(window, size)
-    return cut
+    return _corners(down, across, sides, height, width)
 
 
 def horizontal_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:

@@ -1,6 +1,6 @@
 """Collation of a batch: cached samples, changed in training, joined with their targets, whatever these are.
 
-Targets are numbers in the task, masks or target images in a pack of their own, or stand in the samples themselves (rows).
+Targets are numbers in the task, boxes, masks or target images in a pack of their own, or stand in the samples themselves (rows).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 
 from mlpipe import kinds
 from mlpipe.data import sources
-from mlpipe.data.augment import geometry, libraries, paired, samples
+from mlpipe.data.augment import boxed, geometry, libraries, paired, samples
+from mlpipe.data.augment.boxed import BoxList, BoxStep
 from mlpipe.data.augment.paired import Always, Apart, PairStep
 from mlpipe.data.augment.patches import RandomPatches
 from mlpipe.data.augment.samples import Images, Seeds
@@ -23,7 +24,7 @@ from mlpipe.data.records import RecordAugmentor, drawing_from
 from mlpipe.data.records.layout import Layout
 from mlpipe.data.sampling import Rows
 from mlpipe.data.sources.listings import record_files
-from mlpipe.data.sources.targets import target_files
+from mlpipe.data.sources.targets import boxes, target_files
 from mlpipe.data.task import IGNORED, Task
 
 Batch = dict[str, torch.Tensor]
@@ -192,6 +193,53 @@ class TargetImages(Masks):
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, 1)))
 
 
+class Boxes(Collating):
+    """Makes batches of images and the boxes of their objects, moved together in training.
+
+    `target` has the shape (n, most, 5), float32: corners in pixels of `images`, and a class number, as
+    `mlpipe.data.sources.targets.boxes.padded` gives them.
+
+    Args:
+        pack: The cached images.
+        task: A task with boxes.
+        steps: What moves both.
+        is_training: Whether the samples are to be learned.
+    """
+
+    def __init__(self, pack: Pack, task: Task, steps: Sequence[BoxStep], *, is_training: bool) -> None:
+        super().__init__(pack, task, steps, is_training=is_training)
+        self._boxes = boxes.of_task(task)
+
+    @classmethod
+    def adapt(cls, target: str, transform: Any) -> BoxStep:
+        """A step of what a configuration named, for images and their boxes."""
+        return boxed.adapt(target, transform)
+
+    @staticmethod
+    def always(steps: Sequence[Any]) -> list[Any]:
+        """The steps that images and their boxes go through in evaluation too."""
+        return list(paired.always(steps))
+
+    def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
+        """The batch of some rows."""
+        images, preprocessing = self._pack.take(rows), self._pack.preprocessing
+        sizes, is_ragged = self._boxes.sizes[rows], self._pack.ragged
+        # A file may have been reduced on its way into the cache.
+        places = boxes.stretching(sizes, _sizes(images)) if is_ragged else boxes.placing(preprocessing, sizes)
+        own = self._inside(boxes.placed([self._boxes.of_row(row) for row in rows.tolist()], places), images)
+        images, own = boxed.apply(self._steps, images, own, seeds)
+        batch = self.joined(images, rows)
+        if isinstance(images, list) or is_ragged:
+            own = boxes.placed(own, boxes.placing(preprocessing, _sizes(images)))
+            own = self._inside(own, batch["images"].movedim(1, -1).numpy())
+        batch["target"] = torch.from_numpy(boxes.padded(own, self._boxes.known[rows], self._boxes.most))
+        return batch
+
+    @staticmethod
+    def _inside(own: BoxList, images: Images) -> BoxList:
+        return [boxed.clipped(one, *image.shape[:2]) for one, image in zip(own, images, strict=True)]
+
+
 class VariedRows(Collating):
     """Makes batches of rows of named arrays, each varied with random numbers that follow from run, fold, epoch and row alone.
 
@@ -251,7 +299,14 @@ def collating_of(task: Task, pack: Pack) -> type[Collating]:
         return TargetImages
     if pack.masks is not None:
         return Masks
+    if boxes.has_boxes(task):
+        return Boxes
     return Collating if sources.open(task).layout is None else VariedRows
+
+
+def _sizes(images: Images) -> npt.NDArray[np.int64]:
+    """Width and height of each image, shape (n, 2)."""
+    return np.array([image.shape[1::-1] for image in images], np.int64).reshape(-1, 2)
 
 
 def _of_one_size(images: Images, pack: Pack) -> npt.NDArray[Any]:

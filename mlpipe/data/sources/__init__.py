@@ -8,6 +8,7 @@ gives the samples of a stored task again.
 from __future__ import annotations
 
 from mlpipe.data.sources.arrays import arrays
+from mlpipe.data.sources.boxes import boxes
 from mlpipe.data.sources.created import created, load, open, reader, root, targets_of
 from mlpipe.data.sources.csv import csv
 from mlpipe.data.sources.digits import digits
@@ -28,7 +29,7 @@ from mlpipe.data.sources.slices import slices
 from mlpipe.data.sources.source import Read, Source
 
 __all__ = [
-    "Read", "Source", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "image_folders",
+    "Read", "Source", "arrays", "boxes", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "image_folders",
     "initial_values", "items", "load", "mask_folders", "masks", "mnist", "new_arrays", "new_images", "open", "reader",
     "records", "root", "samples", "slices", "targets_of",
 ]  # fmt: skip

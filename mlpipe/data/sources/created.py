@@ -25,13 +25,16 @@ from mlpipe.data.sources.listings.sliced_volumes import VolumeSlices
 from mlpipe.data.sources.mnist import IdxFiles
 from mlpipe.data.sources.samples import ArraySamples
 from mlpipe.data.sources.source import Read, Source, Targets, Variant
-from mlpipe.data.sources.targets import mask_files, target_files
+from mlpipe.data.sources.targets import boxes, mask_files, target_files
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 # What opens the samples of a stored task, by the `type` that its source says.
 _STORED: Mapping[str, type[Source]] = {
     "arrays": Arrays,
+    "box_list": ImageFiles,
+    "box_table": NamedFiles,
+    "boxes": FolderFiles,
     "csv": NamedFiles,
     "digits": Digits,
     "elpv": ImageFiles,
@@ -110,11 +113,11 @@ def reader(task: Task, channels: int, least: int | None = None) -> Read:
     return open(task).inputs(channels, least)
 
 
-def targets_of(task: Task, preprocessing: Preprocessing) -> tuple[Task, Preprocessing]:
-    """The targets in files of a task as a task of their own for the cache, and what happens to them.
+def targets_of(task: Task, preprocessing: Preprocessing) -> tuple[Task, Preprocessing] | None:
+    """The targets in files of a task as a task of their own for the cache, and what happens to them; None: they have no pixels.
 
     Args:
-        task: A task with masks or target images.
+        task: The task.
         preprocessing: What happens to its images.
 
     Raises:
@@ -122,6 +125,9 @@ def targets_of(task: Task, preprocessing: Preprocessing) -> tuple[Task, Preproce
     """
     if "masks" in task.source:
         return mask_files.task_of(task), mask_files.preprocessing_of(preprocessing)
+    if "targets" not in task.source:
+        boxes.check(preprocessing)
+        return None
     targets = target_files.task_of(task)
     return targets, target_files.preprocessing_of(preprocessing, targets.channels, target_files.scale_of(task))
 

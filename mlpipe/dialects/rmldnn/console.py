@@ -147,10 +147,9 @@ def eval_line(row: EpochRow, epochs: int, batches: int) -> str:
         batches: How many batches it has.
     """
     at = f"Eval  Epoch [{row.epoch:3d}/{epochs:3d}] : Batch [{batches:5d}/{batches:5d}]"
-    if row.loss is None:
-        return at
+    loss = "" if row.loss is None else f" (Loss: {row.loss:.4f})"
     accuracy = "" if row.accuracy is None else f" | Accuracy: {row.accuracy:.3f}"
-    return f"{at} (Loss: {row.loss:.4f}){accuracy}"
+    return f"{at}{loss}{accuracy}"
 
 
 def block(title: str, facts: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from mlpipe.dialects.rules import Block, Chosen, Rule, anything, flag, many, mapping, number, text, whole, word
 from mlpipe.errors import problem
 
-TYPES = ("mnist", "images", "labels", "numpy", "hdf5", "pde")
+TYPES = ("mnist", "images", "labels", "numpy", "hdf5", "pde", "boxes")
 _POSITIVE, _SHARE, _BELOW_1 = number(above=0), number(least=0), number(least=0, below=1)
 _SGD: dict[str, Rule] = {
     "momentum": _SHARE, "weight_decay": _SHARE, "dampening": _SHARE, "nesterov": flag,

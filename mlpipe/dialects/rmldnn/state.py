@@ -76,6 +76,12 @@ class State(translation.State):
         return bool(data.get("target_is_mask")) or (of_classes and (self.network.maps or targets == "images"))
 
     @property
+    def is_of_boxes(self) -> bool:
+        """Whether objects are to be found: the loss, or the type of targets, says so."""
+        function = str(self.section("loss").get("function", "")).lower()
+        return function == "yolov3" or str(self.section("data").get("target_type", "")).lower() == "boxes"
+
+    @property
     def solves(self) -> bool:
         """Whether the loss is an equation, which the network is to solve."""
         return str(self.section("loss").get("function", "")).lower().startswith(("poisson", "burgers"))

@@ -13,3 +13,4 @@ __all__ = ["check", "class_counts", "head", "kept", "known_counts", "positives",
 FITTING_LOSSES = ("auto", "ce", "bce", "focal")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
+OF_BOXES = False

@@ -30,6 +30,7 @@ FINAL = ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier"]
 FURTHER = ["mcc", "kappa", "average_precision"]
 HEADLINE = "accuracy"
 ERROR = "share of wrong classes"
+CRITERIA = ("f1", "balanced_accuracy", "youden")
 
 _CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
     "expected (15 bins of equal width)": calibration_errors.expected_calibration_error,
@@ -103,6 +104,8 @@ def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
 
 class _Ensembling:
     """Log-probabilities are mixed; costs, thresholds and sets decide."""
+
+    MIXES_COLUMNS = True
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
         from scipy.special import logsumexp

@@ -25,6 +25,7 @@ __all__ = ["class_counts", "head", "known_counts", "positives", "scale", "valida
 FITTING_LOSSES = ("auto", "mse", "mae", "huber", "bce")
 TARGETS_HAVE_OWN_SHAPE = True
 NEEDS_ALL_DIGITS = False
+OF_BOXES = False
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

@@ -26,6 +26,7 @@ FURTHER: list[str] = []
 HEADLINE = "psnr"
 ERROR = "mean squared error of an image"
 ENSEMBLING = PROBABILITIES = None
+CRITERIA: tuple[str, ...] = ()
 
 _SCALES = {"mse": scaled.LOG, "mae": scaled.LOG, "psnr": scaled.PLAIN, "image_psnr": scaled.PLAIN}
 

@@ -18,6 +18,7 @@ __all__ = ["check", "class_counts", "head", "kept", "rows", "scale", "validated"
 FITTING_LOSSES = ("auto", "bce", "focal", "asymmetric")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
+OF_BOXES = False
 
 
 def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:

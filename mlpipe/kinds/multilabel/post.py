@@ -29,6 +29,7 @@ FINAL = ["accuracy", "exact_match", "macro_f1", "auroc", "average_precision", "n
 FURTHER: list[str] = []
 HEADLINE = "auroc"
 ERROR = "share of wrong labels"
+CRITERIA = ("f1", "balanced_accuracy", "youden", "cost")
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
@@ -92,6 +93,8 @@ def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
 
 class _Ensembling:
     """Log-odds are mixed; thresholds decide."""
+
+    MIXES_COLUMNS = True
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
         from scipy.special import logsumexp

@@ -9,12 +9,13 @@ import numpy as np
 
 from mlpipe.post.ensembling.member_rows import Array
 from mlpipe.predicting import row_tensors, tables
+from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import kept as kept
 from mlpipe.predicting.rows import mean_of_labels as mean
 from mlpipe.predicting.rows import measured as measured
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 NEW = "probabilities"

@@ -21,6 +21,7 @@ __all__ = ["check", "class_counts", "kept", "known_counts", "positives", "rows",
 FITTING_LOSSES = ("auto", "mse", "mae", "huber")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
+OF_BOXES = False
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:

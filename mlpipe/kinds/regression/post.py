@@ -30,6 +30,7 @@ FURTHER: list[str] = []
 HEADLINE = "rmse"
 ERROR = "mean squared error"
 PROBABILITIES = None
+CRITERIA: tuple[str, ...] = ()
 
 _SCALES = {
     "rmse": scaled.LOG,
@@ -75,6 +76,8 @@ def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
 
 class _Ensembling:
     """Numbers are mixed as they are; residuals give intervals."""
+
+    MIXES_COLUMNS = True
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
         return losses.mixed(parts, weights)

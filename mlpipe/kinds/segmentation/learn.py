@@ -25,6 +25,7 @@ __all__ = ["known_counts", "scale", "validated"]
 FITTING_LOSSES = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
+OF_BOXES = False
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:

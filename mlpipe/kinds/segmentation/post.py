@@ -26,6 +26,7 @@ FURTHER: list[str] = []
 HEADLINE = "dice"
 ERROR = "1 - Dice of an image"
 ENSEMBLING = PROBABILITIES = None
+CRITERIA: tuple[str, ...] = ()
 
 _PIXELS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
     "pixel_accuracy": accuracy,

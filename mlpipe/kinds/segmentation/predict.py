@@ -16,6 +16,7 @@ from mlpipe.data.task import IGNORED, Task, axes_of
 from mlpipe.kinds.segmentation.learn import counted
 from mlpipe.predicting import pictures
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.pictures import Drawing, Floats, Seen
 from mlpipe.predicting.rows import mean_of_classes as mean
@@ -23,7 +24,7 @@ from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 from mlpipe.runs.sinks.sample_files import as_npy
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 TABLE = None

@@ -26,6 +26,7 @@ FITTING_LOSSES = ("poisson", "burgers")
 TARGETS_HAVE_OWN_SHAPE = True
 # An equation is about differences between neighbours, which half precision has no digits for.
 NEEDS_ALL_DIGITS = True
+OF_BOXES = False
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

@@ -26,6 +26,7 @@ FURTHER: list[str] = []
 HEADLINE = "equation_loss"
 ERROR = "the equation's loss of a solution"
 ENSEMBLING = PROBABILITIES = None
+CRITERIA: tuple[str, ...] = ()
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:

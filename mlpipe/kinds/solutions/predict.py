@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from mlpipe.kinds.solutions.learn import scored
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.pictures import write_values as write_new
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = True
 TABLE = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -30,6 +32,9 @@ from mlpipe.learn.build.loss import heads_of
 from mlpipe.learn.kind import Scale
 from mlpipe.learn.losses import equations
 from mlpipe.learn.module import TARGET
+
+# Images whose boxes anchors are made of, and how many of them are in memory at a time.
+_LOOKED_AT, _AT_ONCE = 2000, 100
 
 
 def build_network(
@@ -82,6 +87,8 @@ def build_network(
     own = replace(head(task, rows, predicted), any_height=over_time, sides=target_sides(recipe, task, pack))
     if own.draws:
         own = replace(own, classes=len(task.classes) if has_learnable_classes(task) else 0)
+    if own.boxes and rows is not None:
+        own = replace(own, sizes=partial(box_sizes, recipe, task, pack, rows))
     network = arch.build({TARGET: own, **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
@@ -97,8 +104,9 @@ def build_network(
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:
-        if kinds.of(task.kind).is_dense:
-            raise ConfigError(problem("slicing", "joins no masks or images", got="crops", fix="use slicing=none"))
+        if kinds.of(task.kind).is_dense or kind.of(task.kind).OF_BOXES:
+            wrong = f"joins no {kinds.of(task.kind).words.TARGETS}"
+            raise ConfigError(problem("slicing", wrong, got="crops", fix="use slicing=none"))
         slicing.attach(network, cells, {TARGET: task.kind})
     return network
 
@@ -210,3 +218,22 @@ def target_sides(recipe: Recipe, task: Task, pack: Pack) -> tuple[int, ...] | No
     rows = labelled[:1]
     data = fold_data(recipe, task, View(task.name, 0, rows, rows, rows[:0], rows[:0]), pack, 0)
     return tuple(int(side) for side in data.rows_dataset()[(0, rows)]["target"].shape[2:])
+
+
+def box_sizes(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> npt.NDArray[np.float64]:
+    """Widths and heights of the boxes of training images as the network sees them, without what is drawn, shape (n, 2).
+
+    Of many images so many at even steps are looked at.
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        pack: Its cached images.
+        rows: The training rows.
+    """
+    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(int)]
+    data = fold_data(recipe, task, View(task.name, 0, some, some, some[:0], some[:0]), pack, 0)
+    dataset = data.rows_dataset()
+    parts = [dataset[(0, part)]["target"].numpy() for part in np.array_split(some, -(-len(some) // _AT_ONCE))]
+    boxes = np.concatenate([part[part[..., 4] >= 0] for part in parts]).astype(np.float64)
+    return np.asarray(boxes[:, 2:4] - boxes[:, :2])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from mlpipe import kinds
+from mlpipe.arch import boxes
+from mlpipe.arch.detector import RAW
 from mlpipe.arch.gan import Gan
 from mlpipe.arch.initial_weights import Start
 from mlpipe.config.schema import Recipe
@@ -63,9 +67,10 @@ def try_recipe(
         build_optimizers(recipe, 2, "min")(network)
     data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
     batch = next(iter(data.train_dataloader()))
-    if kinds.of(predicted).is_dense or kinds.of(predicted).draws or recipe.loss.is_users:
+    part = kind.of(predicted)
+    if kinds.of(predicted).is_dense or kinds.of(predicted).draws or part.OF_BOXES or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
-        kind.of(predicted).check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
+        part.check(recipe, task, batch, _learned(network, batch), loss)
     if not recipe.stages and not exact_heads.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
         smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), recipe.arch.title)
@@ -102,6 +107,8 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
     given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
     aim = given if solves else target_sides(recipe, task, pack) or given
     wanted = (1, len(task.classes), *(aim if kinds.of(task.kind).is_dense else ()))
+    if kind.of(task.kind).OF_BOXES:
+        wanted = (1, boxes.MOST, boxes.COLUMNS)
     if outputs.shape[2:] != wanted[2:] and aim != given:
         wrong = f"{arch} gives maps of {list(outputs.shape[2:])} for images of {list(given)}, targets are {list(aim)}"
         fix = "use arch=keras_json with a network that ends at their size, or targets of the images' size"
@@ -112,6 +119,16 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
         if outputs.shape[:2] == wanted[:2]:
             fix = "use another arch.encoder, since this one does not halve images evenly, or another size"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix=fix))
+
+
+def _learned(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """What a loss is given of a batch, its network in evaluation."""
+    images = batch["images"].float()
+    if not getattr(network, "takes_targets", False):
+        return _outputs(network, images)
+    with torch.no_grad():
+        raw: Tensor = network(images, batch["target"])[TARGET + RAW]
+    return raw
 
 
 def _outputs(network: nn.Module, images: Tensor) -> Tensor:

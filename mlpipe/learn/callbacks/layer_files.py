@@ -12,10 +12,11 @@ from pytorch_lightning.callbacks import Callback
 from mlpipe import files
 from mlpipe.arch import adapt
 from mlpipe.arch.keras.classifier import KerasClassifier
+from mlpipe.arch.keras.detector import KerasDetector
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.learn.monitoring import Direction
 
-_KERAS = (KerasClassifier, KerasSegmenter)
+_KERAS = (KerasClassifier, KerasDetector, KerasSegmenter)
 
 
 class LayerFiles(Callback):

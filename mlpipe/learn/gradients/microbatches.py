@@ -18,26 +18,29 @@ from torch.utils.checkpoint import checkpoint
 Outputs = dict[str, Tensor]
 
 
-def forward(network: Callable[[Tensor], Outputs], images: Tensor, most: int | None) -> Outputs:
+def forward(network: Callable[..., Outputs], images: Tensor, most: int | None, target: Tensor | None = None) -> Outputs:
     """The network's outputs for a batch, computed from parts of it.
 
     Args:
         network: Images to outputs by head, usually a module.
         images: The batch, shape (n, ...).
         most: Images in a part; None: all of them.
+        target: What the network is given beside them, shape (n, ...); None: nothing.
 
     Returns:
         Outputs by head, each of shape (n, ...).
     """
+    given = [images] if target is None else [images, target]
     if most is None or len(images) <= most:
-        return network(images)
-    parts = images.tensor_split(count(len(images), most, smallest(network)))
+        return network(*given)
+    pieces = count(len(images), most, smallest(network))
+    parts = list(zip(*(one.tensor_split(pieces) for one in given), strict=True))
     if torch.is_grad_enabled():
         outputs: list[Outputs] = [
-            checkpoint(network, part, use_reentrant=False, context_fn=lambda: _contexts(network)) for part in parts
+            checkpoint(network, *part, use_reentrant=False, context_fn=lambda: _contexts(network)) for part in parts
         ]
     else:
-        outputs = [network(part) for part in parts]
+        outputs = [network(*part) for part in parts]
     return {head: torch.cat([one[head] for one in outputs]) for head in outputs[0]}
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from mlpipe.arch.keras import keras_json
 from mlpipe.arch.keras.classifier import KerasClassifier
+from mlpipe.arch.keras.detector import KerasDetector
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.config.schema import Recipe
@@ -39,6 +40,6 @@ def network(module: nn.Module, name: str) -> dict[str, int | str]:
     graphs = [part for part in module.modules() if isinstance(part, Graph)]
     if graphs:
         activations = sum(step.activation is not None for graph in graphs for step in graph.steps)
-        rest = module.taken_off if isinstance(module, KerasClassifier | KerasSegmenter) else 0
+        rest = module.taken_off if isinstance(module, KerasClassifier | KerasDetector | KerasSegmenter) else 0
         facts["Num of operations"] = sum(len(graph.layers) for graph in graphs) + activations + rest
     return facts

@@ -164,7 +164,7 @@ def _option_values(option: str, word: str) -> Iterator[Candidate]:
     if option in ("--cfg", "-c"):
         yield Candidate("job")
     elif option == "--app":
-        yield from map(Candidate, ("gan", "pde"))
+        yield from map(Candidate, ("gan", "obj", "pde"))
     else:
         yield from _paths(head, word[len(head) :], only_folders=option != "--config")
 

@@ -19,7 +19,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.ensembling.random_search import random_search
-from mlpipe.post.ensembling.weights import certified_weights, greedy
+from mlpipe.post.ensembling.weights import certified_weights, greedy, picked
 from mlpipe.post.rows import Floats
 
 Way = Literal["search", "greedy", "certified", "auto"]
@@ -84,7 +84,8 @@ def select(
         predictions: One array (n, outputs) for each model, rows in the same order.
         targets: Class numbers (n,), -1 for none; or labels or numbers (n, outputs), NaN for none.
         kind: The kind of the task.
-        way: `search`, `greedy`, `certified` (not for numbers), or `auto`: the best of them on the rows that choose.
+        way: `search`, `greedy`, `certified` (not for numbers), or `auto`: the best of them on the rows that choose. Of rows
+            that are mixed as a whole each is the greedy one.
         eval_frac: The share of the rows that choose; the others give `held_out_loss`. None: all rows choose.
         budget: As for `random_search`; the greedy way takes at most this many evaluations.
         weights_budget: As for `random_search`.
@@ -157,11 +158,16 @@ def _find(
     weights_temperature: float,
     include_single: bool,
 ) -> _Choice:
-    how, is_certain = post_kind.ensembling(kind), post_kind.of(kind).PROBABILITIES is not None
+    how = post_kind.ensembling(kind)
+    is_certain = how.MIXES_COLUMNS and post_kind.of(kind).PROBABILITIES is not None
     ways = [name for name in get_args(Way) if name != "certified" or is_certain]
     if way not in ways:
         fix = did_you_mean(way, ways, otherwise=f"ways: {listing(ways)}")
         raise ConfigError(problem("mode.search", f"no such way for {kind}", got=way, fix=fix))
+    if not how.MIXES_COLUMNS:
+        # Each try mixes all rows anew, so that they are few.
+        weights = picked(parts, targets, kind=kind, size=max_ensemble_size)
+        return _kept(weights, parts, targets, kind, "greedy")
     choices = []
     if way in ("search", "auto"):
         columns, loss = how.searched(parts)

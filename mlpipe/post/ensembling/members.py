@@ -226,7 +226,8 @@ def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows |
     stored: Predictions = predictions.load(path, task, split)
     if not len(stored):
         return None
-    if stored.logits.shape[1] != len(record.classes):
+    how = post_kind.of(record.kind).ENSEMBLING
+    if (how is None or how.MIXES_COLUMNS) and stored.logits.shape[1] != len(record.classes):
         wrong = f"has predictions of {stored.logits.shape[1]} outputs, its record {len(record.classes)}"
         raise ProjectError(problem(str(path), wrong, fix="run mml predict"))
     return _with_moved(as_rows(stored), project, record)

@@ -18,6 +18,8 @@ from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import AGREEMENT, Statistic, leave_out
 
 _FEW = 5
+# Draws of a metric that goes through all ranks each time: the ends are then right to a tenth of their distance.
+_MOST_DRAWS = 500
 # How intervals of some metrics are found.
 METHODS = {
     "auroc": "delong",
@@ -249,6 +251,39 @@ def of_loss(name: str, known: Known) -> Ends:
         own, worst, total, known.units, known.count, level=known.level, resamples=known.resamples, seed=known.seed
     )
     return Ends(low, high, "one row more" if not known.grouped else "one group more")
+
+
+def of_draws(one: Statistic, value: float, known: Known, most: float | None = 1.0) -> Ends:
+    """The ends of a metric of ranks, by draws of units with replacement: percentiles, set apart for few units.
+
+    Percentiles of a bootstrap are too near as Student's quantiles are farther than the normal ones, and as the plug-in
+    variance is smaller; levels are widened by both (Hesterberg 2015, section 4.1.1).
+
+    Args:
+        one: The metric of weighted rows.
+        value: Of all rows.
+        known: The rows.
+        most: The largest value that there can be, the least being 0; None: there is none.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    what = "groups" if known.grouped else "rows"
+    if known.count < scaled.LEAST_UNITS:
+        there = counted(known.count, f"{what[:-1]} is", f"{what} are")
+        return none_because("bootstrap", f"{there} too few, {scaled.LEAST_UNITS} are needed")
+    rng, n, draws = np.random.default_rng(known.seed), known.count, min(known.resamples, _MOST_DRAWS)
+    drawn = one.of_weights(rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64), known.units)
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn) or drawn.min() == drawn.max():
+        return none_because("bootstrap", f"the {what} do not tell how much it varies")
+    tail = float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - known.level) / 2)))
+    # Few rows flatter a mean of areas; draws, which have fewer different rows, are flattered once more by as much.
+    flattered = max(0.0, float(drawn.mean()) - value)
+    low = float(np.quantile(drawn, tail)) - 2 * flattered
+    high = float(np.quantile(drawn, 1 - tail)) - flattered
+    return Ends(
+        max(0.0, min(low, value)), max(high, value) if most is None else min(most, max(high, value)), "bootstrap"
+    )
 
 
 def of_numbers(one: Statistic, value: float, scale: scaled.Scale, known: Known) -> Ends:

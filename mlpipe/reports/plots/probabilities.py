@@ -99,7 +99,7 @@ def roc(name: str, scores: Floats, positive: npt.NDArray[np.bool_], area: float)
         area: Under the curve.
     """
     hits, misses = _counts(scores, positive)
-    return Curve(name, area, *_thinned(misses / misses[-1], hits / hits[-1]))
+    return Curve(name, area, *thinned(misses / misses[-1], hits / hits[-1]))
 
 
 def precision_recall(name: str, scores: Floats, positive: npt.NDArray[np.bool_], area: float) -> Curve:
@@ -114,7 +114,7 @@ def precision_recall(name: str, scores: Floats, positive: npt.NDArray[np.bool_],
     hits, misses = _counts(scores, positive)
     precision, recall = hits[1:] / (hits[1:] + misses[1:]), hits / hits[-1]
     x, y = np.repeat(recall, 2)[1:-1], np.repeat(precision, 2)
-    return Curve(name, area, *_thinned(x, y))
+    return Curve(name, area, *thinned(x, y))
 
 
 def _counts(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -126,8 +126,13 @@ def _counts(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Fl
     return np.concatenate([zero, np.cumsum(hits)]), np.concatenate([zero, np.cumsum(rows - hits)])
 
 
-def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """The corners of a curve alone, and of many only some, evenly along its length."""
+def thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """The corners of a curve alone, and of many only some, evenly along its length.
+
+    Args:
+        x: What runs to the right, shape (corners,).
+        y: What runs up, of the same shape.
+    """
     if len(x) > 2:
         turns = np.ones(len(x), bool)
         first, second = np.diff(x), np.diff(y)

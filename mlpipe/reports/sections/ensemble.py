@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlpipe import kinds
 from mlpipe.errors import counted
+from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import interval, number
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph, table
@@ -42,10 +43,11 @@ def ensembles(facts: TaskFacts) -> Section:
     kind = kinds.of(newest.kind)
     many = test if "test" in newest.scores else held_out
     # Numbers are never calibrated.
-    stage = f"; {_STAGES.get(newest.stage, newest.stage)}" if kind.has_probabilities or kind.is_dense else ""
+    can_be = kind.is_dense or post_kind.of(newest.kind).PROBABILITIES is not None
+    stage = f"; {_STAGES.get(newest.stage, newest.stage)}" if can_be else ""
     text = (
         f"{newest.id} has {counted(len(newest.members), 'member')} of {max(len(alone), 1)}, chosen by {chosen} ({newest.way}); "
-        f"it mixes {newest.mixing if kind.has_probabilities else 'numbers'}{stage}."
+        f"it mixes {newest.mixing if kind.has_probabilities else kind.words.VALUES}{stage}."
     )
     scores = [
         [

@@ -54,6 +54,20 @@ def arrays(base: Path, labels: str, **more: object) -> Task:
     return sources.samples(**given, labels=labels, **more)  # type: ignore[arg-type]
 
 
+def boxed(base: Path, *, is_listed: bool) -> Task:
+    """Images with a box each, which a JSON file lists, or a text file beside each."""
+    names = sorted(path.relative_to(base / "train").as_posix() for path in (base / "train").rglob("*.png"))
+    if not is_listed:
+        for name in names:
+            (base / "train" / name).with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.5")
+        return sources.boxes(root=str(base / "train"))
+    images = [{"id": place, "file_name": name} for place, name in enumerate(names)]
+    boxes = [{"image_id": place, "category_id": 0, "bbox": [1, 1, 4, 4]} for place in range(len(names))]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 0, "name": "thing"}]}
+    files.write_json(base / "boxes.json", content)
+    return sources.boxes(root=str(base / "train"), file=str(base / "boxes.json"))
+
+
 MADE: dict[str, Callable[[Path], Task]] = {
     "folder": lambda base: sources.folder(root=str(base / "train")),
     "folders": lambda base: sources.folders(**parts(base, "")),  # type: ignore[arg-type]
@@ -61,6 +75,8 @@ MADE: dict[str, Callable[[Path], Task]] = {
     "image_folders": lambda base: sources.image_folders(**parts(base, "", "_targets")),  # type: ignore[arg-type]
     "own images": lambda base: sources.image_folders(**parts(base, "")),  # type: ignore[arg-type]
     "masks": lambda base: sources.masks(root=str(base), images="train", masks="train_masks"),
+    "boxes": lambda base: boxed(base, is_listed=False),
+    "listed boxes": lambda base: boxed(base, is_listed=True),
     "new images": lambda base: sources.new_images(root=str(base / "test"), like=MADE["folder"](base)),
     "samples": lambda base: arrays(base, "folders"),
     "samples with masks": lambda base: arrays(base, "masks"),
@@ -93,7 +109,7 @@ def refuses(changed: Task, folder: Path, shown: str) -> None:
     ways = [lambda: sources.reader(changed, 1)]
     if "masks" in changed.source:
         ways.append(lambda: sources.reader(mask_files.task_of(changed), 1))
-    elif changed.samples.masks:
+    elif "targets" in changed.source and changed.samples.masks:
         ways.append(lambda: sources.reader(target_files.task_of(changed), 1))
     for way in ways:
         with pytest.raises(DataError, match="outside of its folder"):
@@ -131,7 +147,8 @@ def test_what_was_made_is_read(base: Path, tmp_path: Path, name: str) -> None:
     source = sources.open(stored := sources.load(tmp_path / "task.json"))
     assert source.inputs(1)(0).shape[-1] == 1
     if stored.samples.masks:
-        assert source.targets(1)(0).shape[-1] == 1
+        # A row of a box has five numbers.
+        assert source.targets(1)(0).shape[-1] == (5 if "boxes" in name else 1)
     roots = {root.resolve() for root in source.roots()}
     assert roots and all(root.is_relative_to(base.resolve()) for root in roots)
 

@@ -12,7 +12,7 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.source import Pixels, Places, Read, Source
-from mlpipe.data.sources.targets import mask_files
+from mlpipe.data.sources.targets import boxes, mask_files
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
 
@@ -47,10 +47,12 @@ class ImageFiles(Source):
         )
 
     def targets(self, channels: int, least: int | None = None) -> Read:
-        """Class numbers of masks, or the decoded target images."""
+        """Class numbers of masks, boxes, or the decoded target images."""
         of, given = self.task, self.task.source
         if "masks" in given:
             return mask_files.rows_of(of)
+        if "boxes" in given:
+            return boxes.rows_of(of)
         places, rule = self.targets_in, Decoding.of(given["targets"])
         bits = _bits(given["targets"]["dtype"])
 

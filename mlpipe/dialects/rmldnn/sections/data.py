@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlpipe.dialects.rmldnn.sections.boxes import translate_boxes
 from mlpipe.dialects.rmldnn.sections.images import translate_target_arrays, translate_target_images
 from mlpipe.dialects.rmldnn.sections.masks import (
     check_moves,
@@ -47,7 +48,9 @@ def translate_data(state: State) -> None:
     if not ("input_path" in data or "test_input_path" in data):
         fix = "add input_path to train, test_input_path to evaluate"
         state.refuse("data", "there is nothing to train on and nothing to evaluate", fix=fix)
-    if inputs == "images" and state.is_of_masks and targets in ("images", None):
+    if inputs == "images" and state.is_of_boxes:
+        translate_boxes(state)
+    elif inputs == "images" and state.is_of_masks and targets in ("images", None):
         translate_mask_images(state)
         check_moves(state)
     elif inputs == "images" and state.is_of_images and targets in ("images", None):

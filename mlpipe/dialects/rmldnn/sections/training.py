@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
+from mlpipe.dialects.rmldnn.sections.boxes import translate_box_loss
 from mlpipe.dialects.rmldnn.sections.drawn import translate_wasserstein
 from mlpipe.dialects.rmldnn.sections.images import translate_image_loss
 from mlpipe.dialects.rmldnn.sections.masks import translate_mask_loss
@@ -113,6 +114,9 @@ def translate_loss(state: State) -> None:
         wrong = f"{kind} is no loss of generated data, which have no targets"
         state.refuse("loss.function", wrong, fix="use Burgers_pde")
         return
+    if state.is_of_boxes:
+        translate_box_loss(state, kind)
+        return
     if state.is_of_masks:
         translate_mask_loss(state)
         return
@@ -129,9 +133,6 @@ def translate_loss(state: State) -> None:
         )
     elif state.draws:
         translate_wasserstein(state)
-    elif kind == "YOLOv3":
-        what = f"{kind}, a loss of object detection (--app=obj),"
-        state.missing("loss.function", what, "use NLL, BCE, MSE or Focal for what has targets")
     elif kind == "nll":
         _nll(state, given)
     elif kind == "Focal":

@@ -1,0 +1,380 @@
+"""Random changes of training images together with the boxes of their objects, which move as the pixels do.
+
+A box is x0, y0, x1, y1 in pixels, counted from the image's upper left corner, and whatever columns follow. A box that is
+turned becomes the upright box around it. After every step boxes are clipped to the image, and those of which too little is
+left are dropped, see `clipped`. Colours, blur and erased rectangles leave boxes where they are.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.augment import geometry, samples
+from mlpipe.data.augment import libraries as transforms
+from mlpipe.data.augment.paired import COLOURING, MOVING, RESIZE, SAMPLING, Alternating, Always
+from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, mix, once, uniform
+from mlpipe.errors import DataError, problem
+from mlpipe.names import name_of
+
+# One array of shape (boxes, 4 or more) for each image.
+BoxList = list[npt.NDArray[np.float64]]
+# Of images and a `BoxList`.
+BoxStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
+# Height and width of images, shape (n, 2).
+Sides = npt.NDArray[np.float64]
+# Where points go, shape (n, 2, 3): x' and y' as sums of x, y and 1.
+Moves = npt.NDArray[np.float64]
+
+# The smallest part of a box that must stay in the image, and its smallest side in pixels.
+LEAST_SHARE, LEAST_SIDE = 0.2, 1.0
+_PIPELINE = "augmentations.cpu.pipeline"
+
+
+def adapt(target: str, transform: Any) -> BoxStep:
+    """A step for images and their boxes.
+
+    Args:
+        target: What the configuration named.
+        transform: What it gave: one of our steps, or a transform of albumentations or torchvision v2 that moves boxes.
+
+    Raises:
+        DataError: For transforms that normalise, that are for targets, and those that do not say what happens to boxes.
+    """
+    name = type(transform).__name__
+    is_torchvision = any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__)
+    if "albumentations" in transforms.origins(transform):
+        transforms.refuse_normalising(transform, _PIPELINE)
+        _refuse_unmoved(transform)
+        # Of those that recolour only the library warns when it gives them boxes.
+        moves = "bboxes" in transform.available_keys
+        seeded = _with_boxes(transform) if moves else transforms.Seeded(transform)
+        return _PerImage(name, partial(_by_albumentations, seeded, moves))
+    if is_torchvision:
+        transforms.refuse_normalising(transform, _PIPELINE)
+        return _PerImage(name, partial(_by_torchvision, transform))
+    own = name_of(target)
+    if own not in (*MOVING, *COLOURING, *SAMPLING):
+        fix = "use a transform of albumentations or of torchvision.transforms.v2, which move boxes too"
+        raise DataError(problem(_PIPELINE, "does not say what happens to boxes", got=target, fix=fix))
+    transforms.refuse_targets(transform)
+    step = _Own(transform, _MOVES.get(own), _parameters(transform))
+    if isinstance(transform, AlternatingFlip):
+        return Alternating(step)
+    return Always(step) if isinstance(transform, geometry.Always) else step
+
+
+def apply(steps: Sequence[BoxStep], images: Images, boxes: BoxList, seeds: Seeds) -> tuple[Images, BoxList]:
+    """Run the steps of a pipeline on images and their boxes, each with seeds of its own, as `samples.apply` does.
+
+    Args:
+        steps: What `adapt` gave.
+        images: A batch (n, height, width, channels), or a list of images of several sizes.
+        boxes: Those of each image.
+        seeds: One for each image, shape (n,).
+    """
+    for number, step in enumerate(steps):
+        images, boxes = step(images, boxes, seeds if isinstance(step, Alternating) else mix(seeds, number + 1))
+    return images, boxes
+
+
+def clipped(boxes: npt.NDArray[np.float64], height: float, width: float) -> npt.NDArray[np.float64]:
+    """Boxes clipped to their image, without those of which less than a fifth of the area, or no whole pixel, is left.
+
+    Args:
+        boxes: Shape (boxes, 4 or more).
+        height: The image's height.
+        width: Its width.
+
+    Returns:
+        Those that are left, in their order.
+    """
+    inside = boxes.copy()
+    inside[:, 0:4:2] = np.clip(boxes[:, 0:4:2], 0, width)
+    inside[:, 1:4:2] = np.clip(boxes[:, 1:4:2], 0, height)
+    sides, whole = inside[:, 2:4] - inside[:, :2], boxes[:, 2:4] - boxes[:, :2]
+    # A hair is left for rounding.
+    is_left = (sides.min(axis=1, initial=np.inf) >= LEAST_SIDE - 1e-6) & (
+        sides.prod(axis=1) >= LEAST_SHARE * whole.prod(axis=1) - 1e-6
+    )
+    return np.asarray(inside[is_left])
+
+
+def moved(boxes: npt.NDArray[np.float64], moves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The upright boxes around boxes whose corners went elsewhere.
+
+    Args:
+        boxes: Shape (boxes, 4 or more).
+        moves: Where points go, shape (2, 3).
+    """
+    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] @ moves[:, :2].T + moves[:, 2]
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1), boxes[:, 4:]], axis=1)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A step of mlpipe's own.
+
+    Attributes:
+        step: The step.
+        moves: Where it moves points, of sides, seeds and the parameters; None: nowhere.
+        parameters: The step's.
+    """
+
+    step: Any
+    moves: Callable[..., Moves] | None
+    parameters: Mapping[str, Any]
+
+    def __call__(self, images: Images, boxes: BoxList, seeds: Seeds) -> tuple[Images, BoxList]:
+        """The changed images and their boxes."""
+        sides = np.array([image.shape[:2] for image in images], np.float64).reshape(-1, 2)
+        changed = once(self.step, images, seeds)
+        if self.moves is None:
+            return changed, boxes
+        each = zip(changed, boxes, self.moves(sides, seeds, **self.parameters), strict=True)
+        return changed, [clipped(moved(own, how), *image.shape[:2]) for image, own, how in each]
+
+
+def _parameters(transform: Any) -> dict[str, Any]:
+    """The parameters of one of our steps."""
+    step = transform.change if isinstance(transform, geometry.Always) else transform
+    if isinstance(step, partial) and step.args and isinstance(step.args[0], partial):
+        step = step.args[0]
+    return dict(step.keywords) if isinstance(step, partial) else {}
+
+
+def _still(sides: Sides) -> Moves:
+    return np.tile(np.eye(2, 3), (len(sides), 1, 1))
+
+
+def _shifted(sides: Sides, down: Any, across: Any) -> Moves:
+    moves = _still(sides)
+    moves[:, 0, 2], moves[:, 1, 2] = across, down
+    return moves
+
+
+def _window(sides: Sides, window: Any, size: Any) -> Moves:
+    """Of a window (top, left, height, width) of each image, shape (n, 4), in another size (height, width)."""
+    top, left, height, width = np.asarray(window, np.float64).T
+    moves = _still(sides)
+    moves[:, 0, 0], moves[:, 1, 1] = size[1] / width, size[0] / height
+    moves[:, 0, 2], moves[:, 1, 2] = -left * moves[:, 0, 0], -top * moves[:, 1, 1]
+    return moves
+
+
+def _flipped(sides: Sides, chosen: npt.NDArray[np.bool_], axis: int) -> Moves:
+    """Mirrored along y (0) or x (1)."""
+    moves, coordinate = _still(sides), 1 - axis
+    moves[chosen, coordinate, coordinate] = -1
+    moves[chosen, coordinate, 2] = sides[chosen, axis]
+    return moves
+
+
+def _flip(sides: Sides, seeds: Seeds, axis: int, p: float) -> Moves:
+    """Along one axis of a batch, whose first one is that of the images."""
+    return _flipped(sides, uniform(seeds, 0) < p, axis - 1)
+
+
+def _alternating_flip(sides: Sides, seeds: Seeds) -> Moves:
+    return _flipped(sides, (seeds & np.uint64(1)).astype(bool), 1)
+
+
+def _random_flips(sides: Sides, seeds: Seeds, p: float, axes: list[int] | None) -> Moves:
+    moves = _still(sides)
+    for axis in (0, 1) if axes is None else axes:
+        own = _flipped(sides, uniform(seeds, axis) < p, axis)
+        moves[:, 1 - axis] = own[:, 1 - axis]
+    return moves
+
+
+def _quarters(sides: Sides, seeds: Seeds) -> Moves:
+    """Turned against the clock by 0, 90, 180 or 270 degrees."""
+    turns, moves = (uniform(seeds, 0) * 4).astype(int), _still(sides)
+    height, width = sides.T
+    zeros, ones = np.zeros(len(sides)), np.ones(len(sides))
+    by_turns = {
+        1: [[zeros, ones, zeros], [-ones, zeros, width]],
+        2: [[-ones, zeros, width], [zeros, -ones, height]],
+        3: [[zeros, -ones, height], [ones, zeros, zeros]],
+    }
+    for number, rows in by_turns.items():
+        moves[turns == number] = np.moveaxis(np.array(rows), -1, 0)[turns == number]
+    return moves
+
+
+def _random_crop(sides: Sides, seeds: Seeds, padding: float) -> Moves:
+    each = []
+    for (height, width), seed in zip(sides.astype(int).tolist(), np.split(seeds, len(seeds)), strict=True):
+        down, right, tops, lefts = samples.offsets(height, width, seed, padding)
+        each.append((down - tops[0], right - lefts[0]))
+    shifts = np.array(each, np.float64).reshape(-1, 2)
+    return _shifted(sides, shifts[:, 0], shifts[:, 1])
+
+
+def _resized_crop(
+    sides: Sides, seeds: Seeds, size: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> Moves:
+    return _window(sides, samples.windows(sides, seeds, scale, ratio), (size, size))
+
+
+def _resized(sides: Sides, seeds: Seeds, size: tuple[int, int]) -> Moves:
+    return _window(sides, np.concatenate([np.zeros_like(sides), sides], axis=1), size[::-1])
+
+
+def _middle(sides: Sides, seeds: Seeds, size: tuple[int, int]) -> Moves:
+    return _shifted(sides, -((sides[:, 0] - size[1]) // 2), -((sides[:, 1] - size[0]) // 2))
+
+
+def _trimmed(sides: Sides, seeds: Seeds, most: float) -> Moves:
+    each = zip(sides.astype(int).tolist(), _draws(seeds, 4), strict=True)
+    trims = [geometry.trims(height, width, draws, most) for (height, width), draws in each]
+    cut = np.array(trims, np.float64).reshape(-1, 4)
+    return _shifted(sides, -cut[:, 0], -cut[:, 2])
+
+
+def _zoomed(sides: Sides, seeds: Seeds, most: float) -> Moves:
+    each = zip(sides.astype(int).tolist(), uniform(seeds, 0), strict=True)
+    cut = np.array([[geometry.share_off(draw, most, side) for side in own] for own, draw in each]).reshape(-1, 2)
+    return _window(sides, np.concatenate([cut, sides - 2 * cut], axis=1), sides.T)
+
+
+def _rotated(sides: Sides, seeds: Seeds, degrees: float) -> Moves:
+    return _turned(sides, np.full(len(sides), degrees))
+
+
+def _random_rotated(sides: Sides, seeds: Seeds, degrees: float) -> Moves:
+    return _turned(sides, (2 * uniform(seeds, 0) - 1) * degrees)
+
+
+def _turned(sides: Sides, degrees: npt.NDArray[np.float64]) -> Moves:
+    each = zip(sides.astype(int).tolist(), degrees.tolist(), strict=True)
+    turns = [geometry.rotation(height, width, angle) for (height, width), angle in each]
+    moves = np.array(turns).reshape(-1, 2, 3)
+    # The matrices are of places counted from the middles of pixels.
+    moves[:, :, 2] += 0.5 - 0.5 * moves[:, :, :2].sum(axis=2)
+    return moves
+
+
+def _draws(seeds: Seeds, count: int) -> npt.NDArray[np.float64]:
+    return np.stack([uniform(seeds, number) for number in range(count)], axis=1)
+
+
+_MOVES: Mapping[str, Callable[..., Moves]] = {
+    "random_crop": _random_crop,
+    "random_resized_crop": _resized_crop,
+    "horizontal_flip": _flip,
+    "vertical_flip": _flip,
+    "alternating_flip": _alternating_flip,
+    "random_flips": _random_flips,
+    "rotate90": _quarters,
+    RESIZE: _resized,
+    "center_crop": _middle,
+    "jitter_crop": _trimmed,
+    "random_zoom": _zoomed,
+    "rotate": _rotated,
+    "random_rotate": _random_rotated,
+}
+
+
+@dataclass(frozen=True)
+class _PerImage:
+    """A transform of another library: it changes one image and its boxes at a time.
+
+    Attributes:
+        name: The transform's class, for sentences.
+        change: The change; it gets an image, its boxes with a number for each in the last column, and a seed.
+    """
+
+    name: str
+    change: Callable[[Any, Any, int], tuple[Any, Any]]
+
+    def __call__(self, images: Images, boxes: BoxList, seeds: Seeds) -> tuple[Images, BoxList]:
+        """The changed images and their boxes."""
+        with transforms.global_draws_kept():
+            both = [self._one(*one) for one in zip(images, boxes, seeds.tolist(), strict=True)]
+        changed = [image for image, _ in both]
+        same = len({image.shape for image in changed}) == 1
+        return np.stack(changed) if same else changed, [own for _, own in both]
+
+    def _one(self, image: Any, boxes: npt.NDArray[np.float64], seed: int) -> tuple[Any, npt.NDArray[np.float64]]:
+        numbered = np.concatenate([boxes[:, :4], np.arange(len(boxes))[:, np.newaxis]], axis=1)
+        try:
+            # Copies of its own: some transforms write into what they are given, and the cache is shared.
+            after, left = self.change(np.array(image, order="C"), numbered, seed)
+        except _unfit() as error:
+            raise transforms.unfit(self.name, _PIPELINE, image, error) from error
+        after = transforms.checked(self.name, image, after)
+        found = np.asarray(left, np.float64).reshape(-1, 5)
+        rows = np.concatenate([found[:, :4], boxes[found[:, 4].astype(int), 4:]], axis=1)
+        return after, clipped(rows, *after.shape[:2])
+
+
+def _unfit() -> tuple[type[Exception], ...]:
+    import cv2
+
+    return (*transforms.UNFIT, cv2.error)
+
+
+def _refuse_unmoved(transform: Any) -> None:
+    """Refuse a transform of albumentations, or one inside it, that moves pixels and knows nothing of boxes."""
+    from albumentations import BaseCompose, DualTransform
+
+    if isinstance(transform, BaseCompose):
+        for part in transform.transforms:
+            _refuse_unmoved(part)
+    elif isinstance(transform, DualTransform) and "bboxes" not in transform.available_keys:
+        fix = "use one that moves boxes, or leave it out"
+        raise DataError(problem(_PIPELINE, "does not move boxes", got=type(transform).__name__, fix=fix))
+
+
+def _with_boxes(transform: Any) -> transforms.Seeded:
+    """A transform of albumentations that takes boxes, and drops them by the rule of `clipped`."""
+    import albumentations
+
+    rule = albumentations.BboxParams(
+        format="pascal_voc",
+        label_fields=["numbers"],
+        min_visibility=LEAST_SHARE,
+        min_width=LEAST_SIDE,
+        min_height=LEAST_SIDE,
+        clip=True,
+    )
+    return transforms.Seeded(albumentations.Compose([transform], bbox_params=rule))
+
+
+def _by_albumentations(seeded: transforms.Seeded, moves: bool, image: Any, boxes: Any, seed: int) -> tuple[Any, Any]:
+    if not moves:
+        return seeded(seed, image=image)["image"], boxes
+    both = seeded(seed, image=image, bboxes=boxes[:, :4], numbers=boxes[:, 4])
+    return both["image"], np.column_stack([np.asarray(both["bboxes"]).reshape(-1, 4), both["numbers"]])
+
+
+def _by_torchvision(transform: Any, image: Any, boxes: Any, seed: int) -> tuple[Any, Any]:
+    import torch
+    from torchvision import tv_tensors
+
+    torch.default_generator.manual_seed(seed % 2**63)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    # Without a clamp it stays known how much of a box lies outside.
+    wrapped = tv_tensors.BoundingBoxes(
+        torch.from_numpy(boxes[:, :4].copy()),
+        format=tv_tensors.BoundingBoxFormat.XYXY,
+        canvas_size=image.shape[:2],
+        clamping_mode=None,
+    )
+    with warnings.catch_warnings():
+        # That boxes go through an erasing unchanged is what they should.
+        warnings.filterwarnings("ignore", message=".*passing through inputs")
+        moved_image, moved_boxes = transform(tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1))), wrapped)
+    if len(moved_boxes) != len(boxes):
+        raise ValueError("it drops boxes, and mlpipe has a rule of its own for that")
+    pixels = moved_image.permute(1, 2, 0).numpy()
+    return pixels, np.column_stack([moved_boxes.numpy(), boxes[:, 4]])

@@ -1,0 +1,330 @@
+"""Images and the boxes in them, as a COCO JSON file or a table lists them; every box knows its place in the file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlpipe import files
+from mlpipe.data import spelling, visible_files
+from mlpipe.data.sources.error_lists import Faults, raise_kinds
+from mlpipe.data.sources.listings import table_files
+from mlpipe.data.sources.listings.table_files import Table
+from mlpipe.data.sources.listings.table_rows import group_hint, other_columns
+from mlpipe.data.sources.targets.missing_labels import Missing
+from mlpipe.data.sources.targets.table_targets import number
+from mlpipe.data.spelling import plain
+from mlpipe.data.task import Part
+from mlpipe.errors import DataError, counted, listing, problem
+
+_PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "image_id")
+_LABELS = ("class", "label", "name", "category", "target")
+_SIDES = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"))
+
+
+class Box(NamedTuple):
+    """One box.
+
+    Attributes:
+        label: Its class.
+        corners: x0, y0, x1, y1 in pixels, or as shares of the image's width and height.
+        where: Its place in the file.
+    """
+
+    label: str
+    corners: tuple[float, float, float, float]
+    where: str
+
+
+@dataclass(frozen=True)
+class BoxedImage:
+    """An image and its boxes.
+
+    Attributes:
+        path: The image's file.
+        boxes: Its boxes; None: nobody looked for objects in it.
+        part: The part that it came in.
+        file: The file that says its boxes.
+        size: Width and height as the file says them, to be compared with the image's; None: it does not.
+        group: Images of one group are never split.
+        weight: How much it counts in the loss.
+        fold: The fold that it came with; -1: none.
+        is_relative: Whether corners are shares of the image's width and height.
+    """
+
+    path: Path
+    boxes: list[Box] | None
+    part: Part
+    file: Path
+    size: tuple[int, int] | None = None
+    group: str = ""
+    weight: float = 1.0
+    fold: int = -1
+    is_relative: bool = False
+
+
+@dataclass(frozen=True)
+class BoxedImages:
+    """Images with boxes, as one format lists them.
+
+    Attributes:
+        images: Them.
+        classes: The names of classes in the order of the file; None: it has none, they are sorted by name.
+        notes: What a person should know.
+    """
+
+    images: list[BoxedImage]
+    classes: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a table of boxes; None: the usual names.
+
+    Attributes:
+        path: That of paths.
+        sides: Those of the left, upper, right and lower side.
+        label: That of classes.
+    """
+
+    path: str | None = None
+    sides: Sequence[str] | None = None
+    label: str | None = None
+
+
+def joined(parts: Sequence[BoxedImages]) -> BoxedImages:
+    """The images of several files; classes in the order of the first that names them."""
+    classes = list(dict.fromkeys(name for one in parts for name in one.classes or ()))
+    has_names = any(one.classes is not None for one in parts)
+    images = [image for one in parts for image in one.images]
+    return BoxedImages(images, classes if has_names else None, [note for one in parts for note in one.notes])
+
+
+def coco(file: Path, base: Path, part: Part, key: str = "task.file") -> BoxedImages:
+    """The images and boxes of a COCO JSON file; regions of many objects (`iscrowd`) are left out.
+
+    Args:
+        file: The JSON file.
+        base: The folder of images: names of images are taken from it, or from that folder in it which has most of them.
+        part: The part of all of them.
+        key: The key that named the file, for sentences.
+
+    Raises:
+        DataError: With a sentence for each image and each annotation that is none.
+    """
+    content = _json(file, key)
+    names, listed, wrong = _categories(content, file), *_coco_images(content, file)
+    found: dict[Any, list[Box]] = {number: [] for number in listed}
+    crowds = 0
+    for place, one in enumerate(content.get("annotations") or ()):
+        where = f"{file.name} annotation {one.get('id', place) if isinstance(one, dict) else place}"
+        if fault := _coco_fault(one, listed, names):
+            told, got, fix = fault
+            wrong.append(problem(where, told, got=got, fix=fix))
+        elif one.get("iscrowd"):
+            crowds += 1
+        else:
+            x, y, width, height = (float(value) for value in one["bbox"])
+            found[one["image_id"]].append(Box(names[one["category_id"]], (x, y, x + width, y + height), where))
+    raise_kinds(wrong)
+    folder = _folder_of(base, [name for name, _ in listed.values()], file)
+    notes = [f"{file.name}: {counted(crowds, 'region')} of many objects (iscrowd) left out"] if crowds else []
+    made = [BoxedImage(folder / name, found[number], part, file, size=size) for number, (name, size) in listed.items()]
+    return BoxedImages(made, list(dict.fromkeys(names.values())), notes)
+
+
+def table(file: Path, base: Path, columns: Columns, missing: Missing) -> BoxedImages:
+    """The images and boxes of a table with a row for each box: path, x0, y0, x1, y1 in pixels, and class.
+
+    An image without objects has one row whose cells of box and class are empty. Columns `split`, `fold`, `group` and
+    `weight` are used when they are there, and say the same in all rows of an image.
+
+    Args:
+        file: A .csv, .tsv or .parquet file.
+        base: The folder that paths are taken from.
+        columns: The columns; None of each: the usual names.
+        missing: Which cells say nothing.
+
+    Raises:
+        DataError: With a sentence for each wrong cell, naming its line and column.
+    """
+    cells, faults = table_files.read(file), Faults()
+    path, sides, label = _columns(cells, columns, faults)
+    faults.tell()
+    faults.add(cells.torn)
+    optional = {key: key if cells.has(key) else None for key in ("split", "fold", "group", "weight")}
+    said = other_columns(cells, optional, missing, faults)
+    rows: dict[str, list[int]] = {}
+    for index, text in enumerate(cells.stored(path)):
+        rows.setdefault(plain(text), []).append(index)
+    faults.add(
+        [problem(cells.where(index, path), "is empty", fix="write the image's path") for index in rows.pop("", [])]
+    )
+    boxes = _table_boxes(cells, sides, label, missing, faults)
+    faults.add(_disagreements(cells, rows, optional))
+    faults.tell()
+    find, images = spelling.finder(), []
+    for indices in rows.values():
+        first = indices[0]
+        part: Part = said.parts[first] or "train"
+        own = [boxes[index] for index in indices]
+        there = None if part == "unlabelled" else [box for box in own if box is not None]
+        place = find(base, cells.stored(path)[first])
+        images.append(
+            BoxedImage(place, there, part, file, None, said.groups[first], said.weight(first), said.fold(first))
+        )
+    hint = (
+        []
+        if optional["group"]
+        else group_hint(cells, (path, *sides, label), "renaming it to group keeps them together")
+    )
+    return BoxedImages(images, notes=[*said.notes, *hint])
+
+
+def _columns(cells: Table, columns: Columns, faults: Faults) -> tuple[str, Sequence[str], str]:
+    """The columns of paths, of the four sides, and of classes; `faults` is told of those that are not there."""
+    for key, given in (("path", columns.path), ("target", columns.label)):
+        if given is not None:
+            faults.of(partial(cells.require, given, f"task.{key}"), None)
+    if columns.sides is not None and len(columns.sides) != 4:
+        faults.add([problem("task.corners", "must name four columns", got=columns.sides, fix="x0, y0, x1 and y1")])
+    for given in columns.sides or ():
+        faults.of(partial(cells.require, given, "task.corners"), None)
+    path = columns.path or next((name for name in _PATHS if name in cells.names), None)
+    label = columns.label or next((name for name in _LABELS if name in cells.names), None)
+    sides = columns.sides or next((four for four in _SIDES if all(name in cells.names for name in four)), None)
+    for found, what, key in ((path, "paths", "path"), (sides, "corners", "corners"), (label, "classes", "target")):
+        if found is None:
+            fix = f"name {'them' if key == 'corners' else 'it'} with task.{key}; there are {listing(cells.names)}"
+            faults.add([problem(str(cells.path), f"has no column of {what}", fix=fix)])
+    return plain(path or ""), [plain(one) for one in sides or ()], plain(label or "")
+
+
+def _table_boxes(cells: Table, sides: Sequence[str], label: str, missing: Missing, faults: Faults) -> list[Box | None]:
+    """The box of each row; None where all its cells are empty, and where one is wrong, which `faults` is told."""
+    found: list[Box | None] = []
+    wrong: list[str] = []
+    columns = [cells.column(name) for name in sides]
+    for index, name in enumerate(cells.column(label)):
+        texts = [column[index] for column in columns]
+        has_label = not missing.means(name)
+        values = [number(text) for text in texts]
+        is_box = has_label and None not in values
+        if is_box:
+            x0, y0, x1, y1 = (value or 0.0 for value in values)
+            found.append(Box(name, (x0, y0, x1, y1), cells.where(index, sides[0])))
+            continue
+        found.append(None)
+        if has_label or not all(missing.means(text) for text in texts):
+            odd = next((place for place, value in enumerate(values) if value is None), None)
+            where = cells.where(index, label if odd is None else sides[odd])
+            told = "is empty, and the row has a box" if odd is None else "is no number"
+            fix = "leave all cells of box and class empty where an image has no object"
+            wrong.append(problem(where, told, got=name if odd is None else texts[odd], fix=fix))
+    if doubt := missing.problem(f"{cells.path.name}, column {label}", [box.label for box in found if box is not None]):
+        wrong.append(doubt)
+    faults.add(wrong)
+    return found
+
+
+def _disagreements(cells: Table, rows: Mapping[str, Sequence[int]], optional: Mapping[str, str | None]) -> list[str]:
+    """A sentence for each row that says of its image something else than the image's first row."""
+    wrong = []
+    for column in (name for name in optional.values() if name is not None):
+        texts = cells.column(column)
+        for first, *others in rows.values():
+            for index in others:
+                if texts[index] != texts[first]:
+                    told = f"differs from {cells.where(first, column)}, which is of the same image"
+                    wrong.append(problem(cells.where(index, column), told, got=texts[index], fix="write the same"))
+    return wrong
+
+
+def _folder_of(base: Path, names: Sequence[str], file: Path) -> Path:
+    """The folder that names are taken from: `base`, unless a folder in it has more of the first hundred files.
+
+    Of two with as many the one counts that the file of boxes is named after, as `instances_val2017.json` is.
+    """
+    folders: list[Path] = [base, *(visible_files.folders(base) if base.is_dir() else ())]
+
+    def fit(folder: Path) -> tuple[int, bool]:
+        return sum(is_file(folder / name) for name in names[:100]), folder.name in file.stem
+
+    return max(folders, key=fit)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that can be none, as one that is too long, is that of no file."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _json(file: Path, key: str) -> dict[str, Any]:
+    try:
+        content = files.read_json(file)
+    except (OSError, ValueError) as error:
+        raise DataError(problem(key, f"{file} cannot be read ({error})", fix="repair it")) from error
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        fix = "give a file with images, annotations and categories"
+        raise DataError(problem(key, "is no COCO file", got=str(file), fix=fix))
+    return content
+
+
+def _categories(content: dict[str, Any], file: Path) -> dict[Any, str]:
+    """The name of each category by its number."""
+    names: dict[Any, str] = {}
+    for place, one in enumerate(content.get("categories") or ()):
+        if not isinstance(one, dict) or not isinstance(one.get("name"), str) or not _is_number(one.get("id")):
+            raise DataError(problem(f"{file.name} category {place}", "has no id or no name", fix="correct it"))
+        names[one["id"]] = plain(one["name"])
+    return dict(sorted(names.items()))
+
+
+def _coco_images(
+    content: dict[str, Any], file: Path
+) -> tuple[dict[Any, tuple[str, tuple[int, int] | None]], list[str]]:
+    """Name and size of each image by its number, and a sentence for each that is none."""
+    found: dict[Any, tuple[str, tuple[int, int] | None]] = {}
+    wrong = []
+    for place, one in enumerate(content["images"]):
+        where = f"{file.name} image {one.get('id', place) if isinstance(one, dict) else place}"
+        if not isinstance(one, dict) or not isinstance(one.get("file_name"), str) or not _is_number(one.get("id")):
+            wrong.append(problem(where, "has no id or no file_name", fix="correct it"))
+        elif one["id"] in found:
+            wrong.append(problem(where, "comes twice", fix="give each image its own id"))
+        elif one["file_name"].startswith("/") or ".." in Path(one["file_name"]).parts:
+            fix = "write paths below the folder of images (task.root)"
+            wrong.append(problem(where, "lies outside of the folder", got=one["file_name"], fix=fix))
+        else:
+            sides = one.get("width"), one.get("height")
+            size = (int(sides[0] or 0), int(sides[1] or 0)) if all(_is_number(side) for side in sides) else None
+            found[one["id"]] = (one["file_name"], size)
+    return found, wrong
+
+
+def _coco_fault(one: Any, listed: dict[Any, Any], names: dict[Any, str]) -> tuple[str, Any, str] | None:
+    """What is wrong with an annotation, what it has, and what to do; None: nothing."""
+    if not isinstance(one, dict):
+        return "is no mapping", one, "correct it"
+    if not _is_number(one.get("image_id")) or one["image_id"] not in listed:
+        return "is of an image that is not listed", one.get("image_id"), "add the image, or remove the annotation"
+    if not _is_number(one.get("category_id")) or one["category_id"] not in names:
+        return "is of a category that is not listed", one.get("category_id"), "add the category"
+    if not _is_box(one.get("bbox")):
+        return "has no bbox of x, y, width, height", one.get("bbox"), "correct it"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 4 and all(_is_number(one) for one in value)

@@ -1,0 +1,249 @@
+"""Folders of images with a file of labels for each: YOLO text or Pascal VOC XML; every box knows its file and line.
+
+Labels lie in a folder beside that of the images, under the same names, or beside each image.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from xml.parsers import expat
+
+from mlpipe import files
+from mlpipe.data import visible_files
+from mlpipe.data.sources.error_lists import raise_kinds
+from mlpipe.data.sources.listings.box_files import Box, BoxedImage, BoxedImages
+from mlpipe.data.sources.listings.class_folders import PART_FOLDERS
+from mlpipe.data.sources.targets.table_targets import number
+from mlpipe.data.spelling import plain
+from mlpipe.data.task import Part
+from mlpipe.errors import DataError, counted, listing, problem
+
+# What an image shows that has no file of labels; None: it is asked.
+WithoutFile = Literal["nothing", "unlabelled"] | None
+# Names of folders of images, and what stands in their place in the paths of labels.
+_BESIDE: Mapping[str, tuple[str, ...]] = {
+    "images": ("labels", "annotations"),
+    "JPEGImages": ("Annotations", "labels"),
+}
+_ENDS = (".txt", ".xml")
+# Larger than any file of labels; an XML element in an element and so on is never so deep.
+_MOST_BYTES, _DEEPEST = 1 << 26, 64
+_NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "labels.txt", "classes.names")
+
+
+def labelled(base: Path, without: WithoutFile) -> BoxedImages:
+    """The images below a folder, and the boxes in the file of labels that belongs to each.
+
+    An image's part is the first folder in its path that is named after one (train, valid, test, unlabelled), or what
+    Pascal VOC's `ImageSets/Main` says.
+
+    Args:
+        base: The folder.
+        without: What images show that have no file of labels, where they do not lie in `unlabelled`.
+
+    Raises:
+        DataError: With a sentence for each line and element that is no box, and when it is open what images without labels
+            show.
+    """
+    images = visible_files.images_below(base)
+    found = {image: _labels_of(image, base) for image in images}
+    there = [path for path in found.values() if path is not None]
+    if not there:
+        fix = "name a COCO JSON file or a table with task.file, or put YOLO text or Pascal VOC XML into a folder labels"
+        raise DataError(problem("task.root", "holds no image with a file of labels", got=str(base), fix=fix))
+    is_yolo = {path.suffix.lower() for path in there} == {".txt"}
+    if not is_yolo and any(path.suffix.lower() == ".txt" for path in there):
+        raise DataError(problem("task.root", "has labels as text and as XML", got=str(base), fix="keep one of them"))
+    names = _class_names(base) if is_yolo else None
+    parts, notes = _parts(base, images)
+    made: list[BoxedImage] = []
+    wrong: list[str] = []
+    lost: list[str] = []
+    for image in images:
+        part, path = parts.get(image), found[image]
+        if part is None:
+            continue
+        if part == "unlabelled" or path is None:
+            if part != "unlabelled" and without is None:
+                lost.append(image.relative_to(base).as_posix())
+            own: list[Box] | None = None if part == "unlabelled" or without != "nothing" else []
+            made.append(BoxedImage(image, own, part if own is not None else "unlabelled", path or image))
+            continue
+        read = _yolo(path, base, names, wrong) if is_yolo else _voc(path, base, wrong)
+        boxes, size = read
+        made.append(BoxedImage(image, boxes, part, path, size, is_relative=is_yolo))
+    raise_kinds(wrong, _open_question(lost))
+    return BoxedImages(made, names, notes)
+
+
+def _open_question(lost: Sequence[str]) -> list[str]:
+    if not lost:
+        return []
+    have = counted(len(lost), "image has", "images have")
+    fix = "add task.without_file=nothing where they show no object, or task.without_file=unlabelled where nobody looked"
+    return [problem("task.without_file", f"{have} no file of labels ({listing(lost, most=3)})", fix=fix)]
+
+
+def _labels_of(image: Path, base: Path) -> Path | None:
+    """The file of labels of an image: in a folder named so in place of the folder of images, or beside the image."""
+    parts = image.relative_to(base).parts
+    # Of several folders of that name the last one counts.
+    for place in range(len(parts) - 2, -1, -1):
+        for folder in _BESIDE.get(parts[place], ()):
+            beside = base.joinpath(*parts[:place], folder, *parts[place + 1 :])
+            for end in _ENDS:
+                if beside.with_suffix(end).is_file():
+                    return beside.with_suffix(end)
+    return next((path for end in _ENDS if (path := image.with_suffix(end)).is_file()), None)
+
+
+def _parts(base: Path, images: Sequence[Path]) -> tuple[dict[Path, Part], list[str]]:
+    """The part of each image that has one, and notes."""
+    lists = base / "ImageSets" / "Main"
+    of_names: dict[str, Part] = {}
+    for name, part in (("trainval", "train"), ("train", "train"), ("val", "val"), ("test", "test")):
+        path = lists / f"{name}.txt"
+        if path.is_file():
+            of_names |= dict.fromkeys(_text(path, base).split(), PART_FOLDERS[part])
+    if of_names:
+        parts = {image: of_names[image.stem] for image in images if image.stem in of_names}
+        gone = len(images) - len(parts)
+        told = counted(gone, "image is", "images are")
+        return parts, [f"{told} in no list of ImageSets/Main and left out"] if gone else []
+    found: dict[Path, Part] = {}
+    for image in images:
+        folders = (PART_FOLDERS.get(name.lower()) for name in image.relative_to(base).parts[:-1])
+        found[image] = next((part for part in folders if part is not None), "train")
+    return found, []
+
+
+def _class_names(base: Path) -> list[str] | None:
+    """The names of classes in the order of their numbers: `names` of a YAML file, or the lines of a text file."""
+    for path in sorted((*base.glob("*.yaml"), *base.glob("*.yml"))):
+        try:
+            content = files.read_yaml(path)
+        except (OSError, ValueError) as error:
+            raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
+        names = content.get("names") if isinstance(content, dict) else None
+        if isinstance(names, dict):
+            if set(names) != set(range(len(names))):
+                fix = "number the classes 0, 1, 2, ..."
+                raise DataError(problem(str(path), "has names without a number", got=listing(names, most=5), fix=fix))
+            names = [names[place] for place in range(len(names))]
+        if isinstance(names, list):
+            return [plain(str(name)) for name in names]
+    for name in _NAME_FILES:
+        for path in (base / name, base / "labels" / name):
+            if path.is_file():
+                return [plain(line) for line in _text(path, base).splitlines() if line.strip()]
+    return None
+
+
+def _yolo(path: Path, base: Path, names: Sequence[str] | None, wrong: list[str]) -> tuple[list[Box], None]:
+    """Boxes of a text file with a line for each: class number, middle, width and height as shares of the image's.
+
+    A line with more numbers is an outline, whose box is taken.
+    """
+    found = []
+    for place, line in enumerate(_text(path, base).splitlines(), 1):
+        cells = line.split()
+        if not cells:
+            continue
+        where = f"{path.relative_to(base).as_posix()} line {place}"
+        values = [number(cell) for cell in cells]
+        first = values[0]
+        if None in values or len(values) < 5 or len(values) % 2 == 0:
+            fix = "write a class number, then x and y of the middle, width and height as shares of the image's"
+            wrong.append(problem(where, "is no box", got=line.strip()[:80], fix=fix))
+        elif first is None or first != int(first) or first < 0 or (names is not None and first >= len(names)):
+            many = "a whole number from 0" if names is None else f"a class number from 0 to {len(names) - 1}"
+            wrong.append(problem(where, f"does not begin with {many}", got=cells[0], fix="correct it"))
+        else:
+            label = names[int(first)] if names is not None else str(int(first))
+            found.append(Box(label, _corners([value or 0.0 for value in values[1:]]), where))
+    return found, None
+
+
+def _corners(values: Sequence[float]) -> tuple[float, float, float, float]:
+    if len(values) > 4:
+        return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+    x, y, width, height = values
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _voc(path: Path, base: Path, wrong: list[str]) -> tuple[list[Box], tuple[int, int] | None]:
+    """Boxes of a Pascal VOC XML file, whose pixels are counted from 1 and inside the box, and the image's size."""
+    name = path.relative_to(base).as_posix()
+    texts = _elements(path, name)
+    found: list[Box] = []
+    for place in range(len([one for one in texts if one.startswith(_OBJECT) and one.endswith("]")])):
+        label, line = texts.get(f"{_OBJECT}[{place}]/name", ("", 0))
+        line = line or texts[f"{_OBJECT}[{place}]"][1]
+        values = [number(texts.get(f"{_OBJECT}[{place}]/bndbox/{side}", ("", 0))[0]) for side in _SIDES]
+        if not label or None in values:
+            fix = "give it a name, and a bndbox of xmin, ymin, xmax and ymax"
+            wrong.append(problem(f"{name} line {line}", "has no class, or sides that are no numbers", fix=fix))
+            continue
+        x0, y0, x1, y1 = (value or 0.0 for value in values)
+        found.append(Box(label, (x0 - 1, y0 - 1, x1, y1), f"{name} line {line}"))
+    wide, high = (number(texts.get(f"annotation/size/{side}", ("", 0))[0]) for side in ("width", "height"))
+    return found, (int(wide), int(high)) if wide and high else None
+
+
+_OBJECT, _SIDES = "annotation/object", ("xmin", "ymin", "xmax", "ymax")
+
+
+def _elements(path: Path, name: str) -> dict[str, tuple[str, int]]:
+    """Text and line of the first element of each path in an XML file; objects are numbered, as `annotation/object[0]`.
+
+    What declares a document type, and so entities, is refused before anything of it can grow.
+
+    Raises:
+        DataError: When it is damaged, declares a document type, or is nested too deeply.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    opened: list[tuple[str, list[str], int]] = []
+    objects = itertools.count()
+    parser = expat.ParserCreate()
+
+    def start(tag: str, attributes: Any) -> None:
+        if len(opened) >= _DEEPEST:
+            raise ValueError(f"it is nested too deeply in line {parser.CurrentLineNumber}")
+        place = f"{opened[-1][0]}/{tag}" if opened else tag
+        opened.append((f"{place}[{next(objects)}]" if place == _OBJECT else place, [], parser.CurrentLineNumber))
+
+    def end(tag: str) -> None:
+        place, texts, line = opened.pop()
+        found.setdefault(place, (plain("".join(texts)), line))
+
+    def refuse(*_: Any) -> None:
+        raise ValueError(f"it declares a document type in line {parser.CurrentLineNumber}, which labels do not need")
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = lambda text: opened[-1][1].append(text) if opened else None
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(_content(path), True)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        raise DataError(problem(name, f"cannot be read as XML ({error})", fix="repair it")) from error
+    return found
+
+
+def _text(path: Path, base: Path) -> str:
+    try:
+        return _content(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        name = path.relative_to(base).as_posix()
+        raise DataError(problem(name, f"is not UTF-8 text ({error.reason})", fix="save it as UTF-8")) from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(problem(str(path), "is too large for a file of labels", fix="remove it"))
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(problem(str(path), f"cannot be opened ({error.strerror})", fix="repair it")) from error

@@ -1,0 +1,209 @@
+"""Task from images with boxes: boxes are checked against their images and the classes, and clipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data import task
+from mlpipe.data.sources.error_lists import raise_kinds
+from mlpipe.data.sources.listings import file_headers, pixel_rules
+from mlpipe.data.sources.listings.box_files import Box, BoxedImage, BoxedImages, is_file
+from mlpipe.data.sources.listings.file_headers import Look
+from mlpipe.data.sources.listings.path_groups import groups_of
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
+from mlpipe.data.sources.listings.table_rows import relative
+from mlpipe.data.sources.targets import boxes
+from mlpipe.data.spelling import plain_all
+from mlpipe.data.task import Row, Task
+from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
+
+
+def task_of(
+    found: BoxedImages,
+    base: Path,
+    title: str,
+    source: Mapping[str, Any],
+    settings: PixelSettings,
+    *,
+    classes: Sequence[str] | None = None,
+    group: str | None = None,
+    data_dir: str | None = None,
+) -> Task:
+    """The task of images with boxes, before it has its final name.
+
+    Boxes are clipped to their images. Those without any width or height, and those that are there twice, are left out and
+    counted in a note.
+
+    Args:
+        found: The images.
+        base: The folder that ids are paths from.
+        title: The task's name.
+        source: How its images are found again.
+        settings: How they are read.
+        classes: The names of the classes; None: those of the file, or of the boxes of training images, sorted.
+        group: As for `boxes`.
+        data_dir: Where what was seen of files is remembered; None: it is not.
+
+    Raises:
+        DataError: With a sentence for each image that is not there and each box that cannot be one.
+    """
+    images = sorted(found.images, key=lambda one: relative(one.path, base))
+    names, paths = [relative(one.path, base) for one in images], [one.path for one in images]
+    raise_kinds(_lost(images), _twice(images, names))
+    looks = file_headers.look(paths, file_headers.memory_file(data_dir, base))
+    known = _classes(images, plain_all(classes) or found.classes)
+    checked = _Checked(known)
+    of_images = [checked.boxes_of(image, look) for image, look in zip(images, looks, strict=True)]
+    raise_kinds(*checked.wrong.values())
+    if not any(len(own) for own in of_images if own is not None):
+        raise DataError(problem("task", "has no box at all", fix="give files with boxes"))
+    pixels = pixel_rules.format_of(paths, looks, settings)
+    groups, of_groups = [image.group for image in images], list[str]()
+    if group is not None:
+        groups, of_groups = groups_of(names, group, [image.part for image in images])
+    rows = [
+        _row(*one, len(known))
+        for one in zip(images, of_images, names, [look.digest for look in looks], groups, strict=True)
+    ]
+    return task.make(
+        title,
+        known,
+        rows,
+        kind="detection",
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={
+            **source,
+            **pixels.source,
+            "boxes": boxes.described(of_images, [(look.width, look.height) for look in looks]),
+        },
+        notes=[*_notes(of_images, known), *checked.notes(), *found.notes, *of_groups, *pixels.notes],
+    )
+
+
+def _lost(images: Sequence[BoxedImage]) -> list[str]:
+    fix = "correct the path, or name the folder of images with task.root"
+    return [
+        problem(image.file.name, "there is no such image", got=str(image.path), fix=fix)
+        for image in images
+        if not is_file(image.path)
+    ]
+
+
+def _twice(images: Sequence[BoxedImage], names: Sequence[str]) -> list[str]:
+    fix = "list each image once"
+    seen: dict[str, BoxedImage] = {}
+    wrong = []
+    for image, name in zip(images, names, strict=True):
+        first = seen.setdefault(name, image)
+        if first is not image:
+            places = image.file.name if image.file == first.file else f"{first.file.name} and {image.file.name}"
+            wrong.append(problem(places, "lists an image twice", got=name, fix=fix))
+    return wrong
+
+
+def _classes(images: Sequence[BoxedImage], named: Sequence[str] | None) -> list[str]:
+    """The names of classes; without any given those of training boxes, numbers by size."""
+    if named:
+        return list(named)
+    labels = {box.label for image in images if image.part == "train" for box in image.boxes or ()}
+    are_numbers = all(label.isdecimal() for label in labels)
+    return sorted(labels, key=(lambda label: (int(label), label)) if are_numbers else None)
+
+
+class _Checked:
+    """Boxes as numbers, and what is wrong with those that are none.
+
+    Args:
+        classes: The names of the classes.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._numbers = {name: place for place, name in enumerate(classes)}
+        self.wrong: dict[str, list[str]] = {"size": [], "class": [], "box": []}
+        self._counts: Counter[str] = Counter()
+
+    def boxes_of(self, image: BoxedImage, look: Look) -> npt.NDArray[np.float64] | None:
+        """The boxes of an image, shape (boxes, 5), clipped to it; None where nothing is known of it."""
+        if image.boxes is None:
+            return None
+        # What is no image is listed when it is decoded.
+        size = (look.width, look.height) if look.channels else image.size
+        if image.size is not None and size != image.size:
+            wide, high = image.size
+            told = f"is of {look.width} x {look.height} pixels, {image.file.name} says {wide} x {high}"
+            turned = ", as if it had not been turned upright" if image.size == (look.height, look.width) else ""
+            fix = "correct the size, so that boxes lie where they should"
+            self.wrong["size"].append(problem(str(image.path), f"{told}{turned}", fix=fix))
+            return None
+        own = [row for box in image.boxes if (row := self._row(box, size, image.is_relative)) is not None]
+        unique = list(dict.fromkeys(own))
+        self._counts["twice"] += len(own) - len(unique)
+        return np.array(unique, np.float64).reshape(-1, boxes.COLUMNS)
+
+    def _row(self, box: Box, size: tuple[int, int] | None, is_relative: bool) -> tuple[float, ...] | None:
+        """Corners in pixels and class number of a box; None: it is left out."""
+        number = self._numbers.get(box.label)
+        if number is None:
+            fix = did_you_mean(box.label, self._numbers, otherwise=f"the classes are {listing(self._numbers)}")
+            self.wrong["class"].append(problem(box.where, "is of an unknown class", got=box.label, fix=fix))
+            return None
+        wide, high = size or (0, 0)
+        x0, y0, x1, y1 = box.corners
+        if is_relative:
+            x0, y0, x1, y1 = x0 * wide, y0 * high, x1 * wide, y1 * high
+        shown = [round(value, 3) for value in (x0, y0, x1, y1)]
+        if x1 < x0 or y1 < y0:
+            fix = "write x0 < x1 and y0 < y1, with y down"
+            self.wrong["box"].append(problem(box.where, "ends before it begins (x0, y0, x1, y1)", got=shown, fix=fix))
+            return None
+        if size is not None and (x0 >= wide or y0 >= high or x1 <= 0 or y1 <= 0) and x1 > x0 and y1 > y0:
+            units = "shares of width and height" if is_relative else "pixels"
+            told = f"lies outside of its image of {wide} x {high} pixels"
+            self.wrong["box"].append(problem(box.where, told, got=shown, fix=f"correct it; numbers are {units}"))
+            return None
+        inside = (max(x0, 0.0), max(y0, 0.0), min(x1, wide or x1), min(y1, high or y1))
+        # By more than a rounded share, or a pixel counted from 1.
+        self._counts["clipped"] += max(abs(a - b) for a, b in zip(inside, (x0, y0, x1, y1), strict=True)) > 1
+        if inside[2] <= inside[0] or inside[3] <= inside[1]:
+            self._counts["empty"] += 1
+            return None
+        return (*boxes.rounded(inside), float(number))
+
+    def notes(self) -> list[str]:
+        """What was changed."""
+        told = {
+            "empty": ("box without width or height left out", "boxes without width or height left out"),
+            "twice": ("box that is there twice taken once", "boxes that are there twice taken once"),
+            "clipped": ("box clipped to its image", "boxes clipped to their images"),
+        }
+        return [counted(many, *told[what]) for what, many in sorted(self._counts.items()) if many]
+
+
+def _row(
+    image: BoxedImage, own: npt.NDArray[np.float64] | None, name: str, digest: str, group: str, classes: int
+) -> Row:
+    if own is None:
+        return Row(name, "unlabelled", (float("nan"),) * classes, digest, group, image.weight)
+    of_boxes = (image.file.name, boxes.digest_of(own))
+    return Row(
+        name, image.part, boxes.counts(own, classes), digest, group, image.weight, image.fold, mask=of_boxes
+    )  # fmt: skip
+
+
+def _notes(of_images: Sequence[npt.NDArray[np.float64] | None], classes: Sequence[str]) -> list[str]:
+    known = [own for own in of_images if own is not None]
+    numbers = np.concatenate([own[:, boxes.COLUMNS - 1] for own in known]).astype(int)
+    counts = np.bincount(numbers, minlength=len(classes)).tolist()
+    each = listing([f"{name} {count}" for name, count in zip(classes, counts, strict=True)], most=20)
+    empty = sum(not len(own) for own in known)
+    without = f", {counted(empty, 'image has', 'images have')} none" if empty else ""
+    notes = [f"{counted(len(numbers), 'box', 'boxes')} in {counted(len(known), 'image')} ({each}){without}"]
+    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+    return notes + ([f"no box is of {listing(absent)}"] if absent else [])

@@ -1,0 +1,266 @@
+"""Boxes as targets: as a task stores them, as rows of one width, and at the places where a network sees them.
+
+A box is x0, y0, x1, y1 in pixels of its upright image: x to the right, y down, the last two just beyond the box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task, origins
+from mlpipe.errors import ConfigError, problem
+
+# Columns of a row of a true box: its corners, and the number of its class.
+COLUMNS = 5
+UNKNOWN = -1.0
+# A part of a pixel that corners are rounded to.
+_STEP = 1000
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes of a task's samples.
+
+    Attributes:
+        values: All boxes one after another, shape (boxes, 5): corners in pixels of the file, and a class number.
+        starts: Where those of each sample begin, and where the last end, shape (samples + 1,).
+        known: Whether it is known which objects a sample shows, shape (samples,).
+        sizes: Width and height of each sample's file, upright, shape (samples, 2); 0 for a file that is no image.
+        most: How many boxes a sample has at most, 1 or more.
+    """
+
+    values: npt.NDArray[np.float64]
+    starts: npt.NDArray[np.int64]
+    known: npt.NDArray[np.bool_]
+    sizes: npt.NDArray[np.int64]
+    most: int
+
+    def of_row(self, row: int) -> npt.NDArray[np.float64]:
+        """The boxes of a sample, shape (boxes, 5)."""
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+    def rows(self, rows: Rows) -> Boxes:
+        """Those of some samples, in the order of `rows`; `most` stays."""
+        parts = [self.of_row(row) for row in rows.tolist()]
+        values = np.concatenate(parts) if parts else self.values[:0]
+        return Boxes(values, _starts([len(part) for part in parts]), self.known[rows], self.sizes[rows], self.most)
+
+    def padded(self) -> npt.NDArray[np.float32]:
+        """Rows of one width, shape (samples, most, 5), NaN where there is no box; `padded` of the module says more."""
+        return padded([self.of_row(row) for row in range(len(self.known))], self.known, self.most)
+
+
+def padded(boxes: Sequence[Array], known: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.float32]:
+    """Boxes of several samples in one array.
+
+    Args:
+        boxes: Those of each sample, shape (boxes, 5).
+        known: Whether it is known what a sample shows, shape (samples,).
+        most: How many boxes a sample has at most.
+
+    Returns:
+        Shape (samples, most, 5), NaN where there is no box; the first class of a sample of which nothing is known is
+        `UNKNOWN`.
+    """
+    rows = np.full((len(boxes), most, COLUMNS), np.nan, np.float32)
+    for row, own in zip(rows, boxes, strict=True):
+        row[: len(own)] = own
+    rows[~known, 0, COLUMNS - 1] = UNKNOWN
+    return rows
+
+
+def described(boxes: Sequence[Array | None], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Boxes as keys of a task's source; those of a sample are one text, `x0 y0 x1 y1 class` with commas between them.
+
+    Args:
+        boxes: Those of each sample in the order of ids, shape (boxes, 5); None: nothing is known of it.
+        sizes: Width and height of each sample's file.
+    """
+    most = max([1, *(len(own) for own in boxes if own is not None)])
+    rows = [None if own is None else as_text(own) for own in boxes]
+    return {"most": most, "sizes": [f"{width} {height}" for width, height in sizes], "rows": rows}
+
+
+def stored(plain: Mapping[str, Any]) -> Boxes:
+    """The boxes that `described` wrote."""
+    rows = plain["rows"]
+    lengths = [own.count(",") + 1 if own else 0 for own in rows]
+    numbers = " ".join(own.replace(",", " ") for own in rows if own).split()
+    known = np.array([own is not None for own in rows], np.bool_)
+    sizes = np.array(" ".join(plain["sizes"]).split(), np.int64).reshape(-1, 2)
+    values = np.array(numbers, np.float64).reshape(-1, COLUMNS)
+    return Boxes(values, _starts(lengths), known, sizes, int(plain["most"]))
+
+
+def of_task(task: Task) -> Boxes:
+    """The boxes of a task, or of a variant of one.
+
+    Args:
+        task: A task with boxes.
+    """
+    if not task.bases:
+        return stored(task.source["boxes"])
+    each = [stored(base.source["boxes"]) for base in task.bases]
+    first = np.cumsum([0, *(len(one.known) for one in each)])
+    joined = Boxes(
+        np.concatenate([one.values for one in each]),
+        _starts([count for one in each for count in np.diff(one.starts).tolist()]),
+        np.concatenate([one.known for one in each]),
+        np.concatenate([one.sizes for one in each]),
+        max(one.most for one in each),
+    )
+    part, row = origins(task)
+    return joined.rows(first[part] + row)
+
+
+def has_boxes(task: Task) -> bool:
+    """Whether the targets of a task are boxes."""
+    return "boxes" in (task.bases or (task,))[0].source
+
+
+def counts(boxes: Array, classes: int) -> tuple[float, ...]:
+    """The number of boxes of each class.
+
+    Args:
+        boxes: Shape (boxes, 5).
+        classes: How many classes there are.
+    """
+    return tuple(np.bincount(boxes[:, COLUMNS - 1].astype(np.int64), minlength=classes).astype(float).tolist())
+
+
+def as_text(boxes: Array) -> str:
+    """A sample's boxes as they are stored.
+
+    Args:
+        boxes: Shape (boxes, 5).
+    """
+    lines = (f"{x0:.10g} {y0:.10g} {x1:.10g} {y1:.10g} {int(label)}" for x0, y0, x1, y1, label in boxes.tolist())
+    return ", ".join(lines)
+
+
+def digest_of(boxes: Array) -> str:
+    """The hash of a sample's boxes.
+
+    Args:
+        boxes: Shape (boxes, 5).
+    """
+    return files.digest_bytes(as_text(boxes).encode())
+
+
+def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.float32]]:
+    """A function from row number to the boxes of a sample in pixels of its file, shape (most, 5), as `padded` gives them.
+
+    Args:
+        task: A task with boxes.
+
+    Raises:
+        UnreadableImageError: By the function, for a row of which nothing is known.
+    """
+    boxes = of_task(task)
+
+    def read(row: int) -> npt.NDArray[np.float32]:
+        if not boxes.known[row]:
+            raise UnreadableImageError("has no boxes")
+        rows: npt.NDArray[np.float32] = boxes.rows(np.array([row])).padded()[0]
+        return rows
+
+    return read
+
+
+def check(preprocessing: Preprocessing) -> None:
+    """Refuse preprocessing that would change images and leave their boxes.
+
+    Args:
+        preprocessing: What happens to the images.
+
+    Raises:
+        ConfigError: When it has transforms before the resize.
+    """
+    if preprocessing.before is not None:
+        fix = "use augmentations.cpu.pipeline, which moves images and boxes together"
+        raise ConfigError(problem("preprocessing.before", "moves no boxes", fix=fix))
+
+
+def placing(preprocessing: Preprocessing, sizes: Array) -> npt.NDArray[np.float64]:
+    """Where points of image files lie in what a network sees before any augmentation: x' = a x + b.
+
+    Args:
+        preprocessing: What happens to the images.
+        sizes: Width and height of each file, shape (n, 2).
+
+    Returns:
+        Shape (n, 2, 2): for x and for y the factor a and the shift b.
+    """
+    whole = np.maximum(np.asarray(sizes, np.float64), 1)
+    found = np.zeros((len(whole), 2, 2))
+    found[:, :, 0] = 1
+    if preprocessing.sides is None:
+        return found
+    sides = np.array(preprocessing.sides[::-1], np.float64)
+    shares = sides / whole
+    if preprocessing.resize == "squash":
+        found[:, :, 0] = shares
+        return found
+    share = (np.max if preprocessing.resize == "short_side" else np.min)(shares, axis=1, keepdims=True)
+    scaled = np.maximum(np.rint(whole * share), 1)
+    found[:, :, 0] = scaled / whole
+    # As `Preprocessing.sized` cuts out the middle, or puts the image there.
+    found[:, :, 1] = np.where(scaled > sides, -((scaled - sides) // 2), (sides - scaled) // 2)
+    return found
+
+
+def stretching(sizes: Array, others: Array) -> npt.NDArray[np.float64]:
+    """Where points of images lie when the images have other sizes, as `placing` gives it.
+
+    Args:
+        sizes: Width and height of each image, shape (n, 2).
+        others: Those that they have then.
+    """
+    found = np.zeros((len(sizes), 2, 2))
+    found[:, :, 0] = others / np.maximum(sizes, 1)
+    return found
+
+
+def placed(boxes: Sequence[Array], places: Array) -> list[npt.NDArray[Any]]:
+    """Boxes at other places: where a network sees boxes of files.
+
+    Args:
+        boxes: Those of each image, shape (boxes, 4 or more), of which the first four columns are corners.
+        places: What `placing` gave, shape (n, 2, 2).
+    """
+    return [_scaled(own, place[:, 0], place[:, 1]) for own, place in zip(boxes, places, strict=True)]
+
+
+def unplaced(boxes: Sequence[Array], places: Array) -> list[npt.NDArray[Any]]:
+    """The reverse of `placed`: boxes in pixels of files, from pixels of what a network sees.
+
+    Args:
+        boxes: Those of each image, shape (boxes, 4 or more).
+        places: What `placing` gave, shape (n, 2, 2).
+    """
+    return [_scaled(own, 1 / place[:, 0], -place[:, 1] / place[:, 0]) for own, place in zip(boxes, places, strict=True)]
+
+
+def _scaled(own: Array, factors: Array, shifts: Array) -> npt.NDArray[Any]:
+    moved = np.array(own)
+    moved[:, :4] = own[:, :4] * np.tile(factors, 2) + np.tile(shifts, 2)
+    return moved
+
+
+def _starts(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))]).astype(np.int64)
+
+
+def rounded(corners: Sequence[float]) -> tuple[float, ...]:
+    """Corners to a thousandth of a pixel, as they are stored."""
+    return tuple(round(value * _STEP) / _STEP for value in corners)

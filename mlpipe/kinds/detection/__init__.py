@@ -1,0 +1,3 @@
+"""Boxes around objects, each with a class."""
+
+IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, False, False

@@ -1,0 +1,137 @@
+"""Predict boxes: rows of detections in pixels of the samples' files, and of new images tables, COCO JSON and pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mlpipe.data import sources
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.sampling import Rows
+from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.sources.targets import boxes
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, counted, problem
+from mlpipe.post.ensembling.box_fusion import fused
+from mlpipe.post.measures.box_metrics import as_outputs, as_targets, detections_of
+from mlpipe.predicting.batches import Batch, Places
+from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.reports import drawn_boxes
+from mlpipe.runs.sinks import Predicted
+from mlpipe.runs.sinks.box_files import BoxFiles, Found
+
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+
+ROWS_ARE_LOSSES = False
+NEW = "boxes"
+# A sample has as many boxes as are found, and so no row of a table.
+TABLE = None
+
+# The least score of what is drawn of a class for which none was chosen.
+_LEAST = 0.5
+
+log = logging.getLogger("mlpipe")
+
+
+def places(task: Task, pack: Pack) -> Places | None:
+    """From the sizes of files and what was done to them on their way into the cache."""
+    sizes = boxes.of_task(task).sizes if boxes.has_boxes(task) else _sizes(task)
+
+    def seen(rows: Rows) -> npt.NDArray[np.float64]:
+        own = sizes[rows]
+        if pack.places is None:
+            return boxes.placing(pack.preprocessing, own)
+        cached = pack.places[rows][:, :0:-1]
+        first, then = boxes.stretching(own, cached), boxes.placing(pack.preprocessing, cached)
+        return np.stack([then[..., 0] * first[..., 0], then[..., 0] * first[..., 1] + then[..., 1]], axis=-1)
+
+    return seen
+
+
+def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
+    """Detections and true boxes, both in pixels of the files."""
+    found = outputs.float().cpu().numpy()
+    true = np.full((len(found), 1, 5), np.nan, np.float32)
+    true[:, 0, 4] = boxes.UNKNOWN
+    # Where no sample has boxes, targets are numbers that are not known.
+    if batch.target is not None and batch.target.ndim == 3:
+        true = batch.target.float().cpu().numpy()
+    if batch.places is not None:
+        found, true = (np.stack(boxes.unplaced(list(part), batch.places)) for part in (found, true))
+    return Predicted(batch.ids, as_outputs(found), as_targets(true))
+
+
+def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of detections and of true boxes; the loss is of what a network gives in training, and not known here."""
+    rows = (as_outputs(outputs.float().cpu().numpy()), as_targets(target.float().cpu().numpy()))
+    return torch.from_numpy(rows[0]), torch.from_numpy(rows[1]), torch.tensor(torch.nan)
+
+
+def mean(parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+    """Fused boxes, zeros where there is none."""
+    rows = fused([as_outputs(part.float().cpu().numpy()).astype(np.float64) for part in parts], weights)
+    return torch.from_numpy(rows.astype(np.float32).reshape(len(rows), -1, 6)).to(parts[0].device)
+
+
+def write_new(new: NewSamples) -> dict[str, Any]:
+    """A table of boxes as CSV and Parquet, COCO JSON, and a picture of each image with its boxes."""
+    if new.deploy_prior is not None:
+        raise ConfigError(problem("mode.deploy_prior", "is for classes, not for boxes", fix="leave it out"))
+    rows = new.rows.mixed()
+    new.rows.store(rows)
+    decided = new.rows.decided(None).get("thresholds", {}).get("cuts", {})
+    classes = list(new.pivot.classes)
+    least = np.array([_LEAST if decided.get(name) is None else decided[name] for name in classes])
+    found = dict(zip(rows.ids, detections_of(rows.calibrated), strict=True))
+    read, sink = sources.reader(new.task, new.task.channels), BoxFiles(new.folder, new.table, classes)
+    for number, name in enumerate(new.task.samples.ids):
+        new.after(number + 1)
+        title = new.titled(name)
+        if name in new.unreadable:
+            sink.add_unreadable(title, new.unreadable[name])
+            continue
+        pixels = read(number)
+        own = _inside(found[name], pixels.shape)
+        is_kept = own[:, 4] >= least[own[:, 5].astype(np.int64)]
+        drawing = drawn_boxes.picture(pixels)
+        drawn_boxes.draw(drawing, own[is_kept], [drawn_boxes.named(one, classes) for one in own[is_kept]])
+        sink.add(Found(title, pixels.shape[1], pixels.shape[0], own, is_kept), drawing)
+    facts = sink.close()
+    readable = len(new.task.samples.ids) - len(new.unreadable)
+    failed = f"; {len(new.unreadable)} unreadable" if new.unreadable else ""
+    told = (
+        f"{counted(sink.kept, 'box', 'boxes')} in {counted(readable, 'image')} by {counted(len(new.models), 'model')}"
+    )
+    cuts = ", ".join(f"{name} {value:.3f}" for name, value in zip(classes, least.tolist(), strict=True))
+    log.info(f"{told}{failed}; drawn, and `kept` in the tables, are scores from {cuts} on")
+    log.info(f"look at: {new.folder} and {new.table}")
+    about = {
+        "source": new.source,
+        "images": len(new.task.samples.ids),
+        "task": new.task.name,
+        "models": len(new.models),
+    }
+    return {**about, **facts, "boxes": sink.kept, "unreadable": dict(new.unreadable)}
+
+
+def _sizes(task: Task) -> npt.NDArray[np.int64]:
+    """Width and height of each file of a task without boxes, shape (n, 2)."""
+    base = sources.root(task)
+    if base is None:
+        pixels = sources.reader(task, task.channels)
+        return np.array([pixels(row).shape[1::-1] for row in range(len(task.samples))], np.int64).reshape(-1, 2)
+    looks = file_headers.look([base / name for name in task.samples.ids])
+    return np.array([(one.width, one.height) for one in looks], np.int64).reshape(-1, 2)
+
+
+def _inside(detections: npt.NDArray[np.float64], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Detections cut to their image, without those that lie outside of it."""
+    own = detections[detections[:, 4] > 0].copy()
+    own[:, 0:4:2], own[:, 1:4:2] = np.clip(own[:, 0:4:2], 0, shape[1]), np.clip(own[:, 1:4:2], 0, shape[0])
+    return np.asarray(own[(own[:, 2:4] > own[:, :2]).all(axis=1)])

@@ -1,0 +1,438 @@
+"""Metrics of boxes: average precision at one and at ten overlaps, by class and by size, as COCO computes them.
+
+A row of `outputs` is an image's K detections (x0, y0, x1, y1, score, class number), flattened, falling by score; a detection
+of score 0 is none. A row of `targets` begins with the number of true boxes (NaN where it is not known), then come B boxes
+(x0, y0, x1, y1, class number), flattened, NaN where there are fewer. Coordinates are pixels of what the network sees.
+
+Detections are matched with true boxes of their class from the highest score on, each with the box that it overlaps most and
+that none has yet; the precision is made to fall and taken at 101 recalls (Lin et al. 2014, as in pycocotools). A class without
+a true box is in no mean. Every metric is a function of the weights of images, so that draws with replacement are quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.post.rows import Floats, Integers
+from mlpipe.post.sums import mean_there
+
+Rows = npt.NDArray[Any]
+Bools = npt.NDArray[np.bool_]
+
+DETECTION, BOX = 6, 5
+# Overlaps (intersection over union) that a hit must have at least.
+OVERLAPS = np.linspace(0.5, 0.95, 10)
+HALF, THREE_QUARTERS = 0, 5
+# Square pixels of a box: as COCO divides them, of what the network sees.
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+_EVERY = (0.0, 1e10)
+_RECALLS = np.linspace(0, 1, 101)
+# A score as certain as this is none: logarithms stay finite.
+LEAST_SCORE = 1e-6
+# Entries of one block of detections, overlaps and boxes, or of draws and detections, to bound memory.
+_BLOCK = 4_000_000
+
+
+def as_outputs(detections: Rows) -> npt.NDArray[np.float32]:
+    """Rows of detections, shape (n, K * 6): the highest score first, zeros where there is none.
+
+    Args:
+        detections: Shape (n, K, 6), NaN where there is none.
+    """
+    found = np.asarray(detections, np.float32)
+    found = np.where((found[..., 4:5] > 0) & np.isfinite(found).all(axis=-1, keepdims=True), found, np.float32(0))
+    order = np.argsort(-found[..., 4], axis=1, kind="stable")
+    return np.ascontiguousarray(np.take_along_axis(found, order[..., None], axis=1)).reshape(len(found), -1)
+
+
+def as_targets(boxes: Rows) -> npt.NDArray[np.float32]:
+    """Rows of true boxes, shape (n, 1 + B * 5), NaN in all of a row where nothing is known.
+
+    Args:
+        boxes: Shape (n, B, 5), NaN where there are fewer; an image of which nothing is known has class -1 in its first row.
+    """
+    given = np.asarray(boxes, np.float32)
+    there = np.isfinite(given).all(axis=-1)
+    unknown = (given[:, :1, 4] < 0).any(axis=1)
+    rows = np.concatenate([there.sum(axis=1, dtype=np.float32)[:, None], given.reshape(len(given), -1)], axis=1)
+    rows[unknown] = np.nan
+    return rows
+
+
+def detections_of(outputs: Rows) -> Floats:
+    """Detections, shape (n, K, 6), of score 0 where there is none.
+
+    Args:
+        outputs: Rows, shape (n, K * 6).
+    """
+    return np.asarray(outputs, np.float64).reshape(len(outputs), -1, DETECTION)
+
+
+def boxes_of(targets: Rows) -> Floats:
+    """True boxes, shape (n, B, 5), NaN where there are fewer.
+
+    Args:
+        targets: Rows, shape (n, 1 + B * 5).
+    """
+    return np.asarray(targets[:, 1:], np.float64).reshape(len(targets), -1, BOX)
+
+
+def overlaps(first: Floats, second: Floats) -> Floats:
+    """Intersection over union of each pair of boxes, shape (..., k, b); 0 where a box is NaN or empty.
+
+    Args:
+        first: Shape (..., k, 4 or more), of which x0, y0, x1, y1 count.
+        second: Shape (..., b, 4 or more).
+    """
+    one, other = first[..., :, None, :4], second[..., None, :, :4]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
+        inside = np.prod(np.maximum(high - low, 0), axis=-1)
+        sizes = (np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (one, other))
+        share = inside / (sum(sizes) - inside)
+    return np.asarray(np.where(np.isfinite(share), share, 0.0))
+
+
+@dataclass(frozen=True)
+class Matches:
+    """All detections of some images, the highest score first, and what they match.
+
+    Attributes:
+        image: The image of each, shape (d,).
+        place: Its place in the image's row, shape (d,).
+        label: Its class number, shape (d,).
+        score: Shape (d,).
+        hit: Whether it matches a true box at each overlap, shape (d, overlaps).
+        counts: Whether it counts at all: not where it, or what it matches, has another size; shape (d, overlaps).
+        box: The place of the true box that it matches at each overlap, -1 for none, shape (d, overlaps).
+        classes: Numbers of the classes that have true boxes.
+        true: How many true boxes of them each image has, shape (n, classes).
+    """
+
+    image: Integers
+    place: Integers
+    label: Integers
+    score: Floats
+    hit: Bools
+    counts: Bools
+    box: Integers
+    classes: Integers
+    true: Floats
+
+
+def matched(outputs: Rows, targets: Rows, *, least: Floats = OVERLAPS, size: tuple[float, float] = _EVERY) -> Matches:
+    """Match detections with true boxes.
+
+    Args:
+        outputs: Shape (n, K * 6).
+        targets: Shape (n, 1 + B * 5).
+        least: The overlaps that a hit must have, shape (overlaps,).
+        size: The least and the largest size that counts, in square pixels.
+    """
+    found, boxes = detections_of(outputs), boxes_of(targets)
+    most = int((found[..., 4] > 0).sum(axis=1).max(initial=0))
+    found = found[:, :most]
+    with np.errstate(invalid="ignore"):
+        areas = np.prod(boxes[..., 2:4] - boxes[..., :2], axis=-1)
+        other_size = (areas < size[0]) | (areas > size[1])
+        own = np.prod(found[..., 2:4] - found[..., :2], axis=-1)
+    took = np.full((*found.shape[:2], len(least)), -1, np.int64)
+    step = max(1, _BLOCK // max(1, len(least) * boxes.shape[1]))
+    for start in range(0, len(found), step):
+        some = slice(start, start + step)
+        took[some] = _taken(found[some], boxes[some], other_size[some], least)
+    ignored = np.zeros(took.shape, bool)
+    if boxes.shape[1]:
+        theirs = np.take_along_axis(other_size[:, None], np.maximum(took, 0).reshape(len(took), 1, -1), 2)
+        ignored = theirs.reshape(took.shape) & (took >= 0)
+    ignored |= ((own < size[0]) | (own > size[1]))[..., None] & (took < 0)
+    image, place = np.nonzero(found[..., 4] > 0)
+    order = np.argsort(-found[image, place, 4], kind="stable")
+    image, place = image[order], place[order]
+    known = ~np.isnan(boxes[..., 4])
+    classes = np.unique(boxes[..., 4][known]).astype(np.int64)
+    true = ((boxes[..., 4, None] == classes) & ~other_size[..., None]).sum(axis=1).astype(np.float64)
+    label, score = found[image, place, 5].astype(np.int64), found[image, place, 4]
+    box = took[image, place]
+    return Matches(image, place, label, score, box >= 0, ~ignored[image, place], box, classes, true)
+
+
+def _taken(found: Floats, boxes: Floats, other_size: Bools, least: Floats) -> Integers:
+    """The true box that each detection takes at each overlap, -1 for none, shape (n, K, overlaps)."""
+    n, most = found.shape[:2]
+    took = np.full((n, most, len(least)), -1, np.int64)
+    if not boxes.shape[1]:
+        return took
+    free = np.repeat(~np.isnan(boxes[..., 4])[:, None], len(least), axis=1)
+    last = boxes.shape[1] - 1
+    for k in range(most):
+        rows = np.flatnonzero(found[:, k, 4] > 0)
+        share = overlaps(found[rows, k : k + 1], boxes[rows])[:, 0]
+        share[found[rows, k, 5, None] != boxes[rows, :, 4]] = -1
+        open_boxes = np.where(free[rows] & (share[:, None] >= least[:, None]), share[:, None], -1.0)
+        # A box of another size is taken where there is none of the right one; among equals the last, as COCO does.
+        right = np.where(other_size[rows][:, None], -1.0, open_boxes)
+        chosen = np.where((right >= 0).any(axis=2, keepdims=True), right, open_boxes)
+        place = last - chosen[:, :, ::-1].argmax(axis=2)
+        is_hit = np.take_along_axis(chosen, place[..., None], 2)[..., 0] >= 0
+        took[rows, k] = np.where(is_hit, place, -1)
+        hit_rows, at = np.nonzero(is_hit)
+        free[rows[hit_rows], at, place[hit_rows, at]] = False
+    return took
+
+
+@dataclass(frozen=True)
+class _OfClass:
+    """The hits of one class at each overlap, for sums over weighted images.
+
+    Attributes:
+        image: The image of each detection, up to the last hit.
+        hits: At each overlap the places of hits in it.
+        absent: At each overlap which detections do not count; None: all do.
+        true: How many boxes each image has.
+    """
+
+    image: Integers
+    hits: list[Integers]
+    absent: list[Bools | None]
+    true: Floats
+
+
+def _of_class(found: Matches, number: int) -> _OfClass:
+    own = found.label == found.classes[number]
+    hit, counts = found.hit[own] & found.counts[own], found.counts[own]
+    until = int(np.flatnonzero(hit.any(axis=1)).max(initial=-1)) + 1
+    columns = range(hit.shape[1])
+    return _OfClass(
+        found.image[own][:until],
+        [np.flatnonzero(hit[:until, at]) for at in columns],
+        [None if counts[:until, at].all() else ~counts[:until, at] for at in columns],
+        found.true[:, number],
+    )
+
+
+def _blocks(weights: Floats, wide: int) -> list[slice]:
+    step = max(1, _BLOCK // max(1, wide))
+    return [slice(start, start + step) for start in range(0, len(weights), step)]
+
+
+def average_precisions(found: Matches, weights: Floats) -> Floats:
+    """The average precision at each overlap of each class, NaN without a true box; shape (draws, classes, overlaps).
+
+    Args:
+        found: What detections match.
+        weights: How often each image counts, shape (draws, n).
+    """
+    out = np.full((len(weights), len(found.classes), found.hit.shape[1]), np.nan)
+    for number in range(len(found.classes)):
+        one = _of_class(found, number)
+        for some in _blocks(weights, len(one.image)):
+            out[some, number] = _areas(one, weights[some])
+    return out
+
+
+def _areas(one: _OfClass, weights: Floats) -> Floats:
+    """Average precisions of a class, shape (draws, overlaps)."""
+    every = weights @ one.true
+    # Detections first: what follows then moves whole lines of memory.
+    own = np.ascontiguousarray(weights.T)[one.image]
+    total = own.cumsum(axis=0)
+    out = np.zeros((len(weights), len(one.hits)))
+    for at, (hits, absent) in enumerate(zip(one.hits, one.absent, strict=True)):
+        if not len(hits):
+            continue
+        said = total if absent is None else np.where(absent[:, None], 0, own).cumsum(axis=0)
+        right = own[hits].cumsum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = right / (said[hits] + np.spacing(1))
+            recall = right / every
+        falling = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        # Each recall is read at the first hit that reaches it.
+        upto = np.searchsorted(_RECALLS, np.nan_to_num(recall).ravel(), side="right").reshape(recall.shape)
+        upto[recall <= 0] = 0
+        out[:, at] = (np.diff(upto, axis=0, prepend=0) * falling).sum(axis=0) / len(_RECALLS)
+    out[every <= 0] = np.nan
+    return out
+
+
+def recalls(found: Matches, weights: Floats) -> Floats:
+    """The share of true boxes that is found at each overlap, of each class; shape (draws, classes, overlaps).
+
+    Args:
+        found: What detections match.
+        weights: How often each image counts, shape (draws, n).
+    """
+    out = np.full((len(weights), len(found.classes), found.hit.shape[1]), np.nan)
+    for number, label in enumerate(found.classes):
+        own = found.label == label
+        hits = np.zeros((len(found.true), found.hit.shape[1]))
+        np.add.at(hits, found.image[own], (found.hit[own] & found.counts[own]).astype(np.float64))
+        every = weights @ found.true[:, number]
+        np.divide(weights @ hits, every[:, None], out=out[:, number], where=every[:, None] > 0)
+    return out
+
+
+def weighted(name: str, outputs: Rows, targets: Rows) -> Callable[[Floats], Floats]:
+    """A metric out of `METRICS` but `score_loss` as a function of the weights of images, shape (draws, n) to (draws,).
+
+    Args:
+        name: The metric's.
+        outputs: Shape (n, K * 6).
+        targets: Shape (n, 1 + B * 5).
+    """
+    size = SIZES.get(name.removeprefix("map_"), _EVERY)
+    least = OVERLAPS[_ONLY[name]] if name in _ONLY else OVERLAPS
+    found = matched(outputs, targets, least=least, size=size)
+    of = recalls if name == "mar100" else average_precisions
+    return lambda weights: mean_there(of(found, weights).mean(axis=2))
+
+
+_ONLY = {"map50": slice(HALF, HALF + 1), "map75": slice(THREE_QUARTERS, THREE_QUARTERS + 1)}
+
+
+def _of_all(name: str, outputs: Rows, targets: Rows) -> float:
+    return float(weighted(name, outputs, targets)(np.ones((1, len(outputs))))[0])
+
+
+def score_losses(outputs: Rows, targets: Rows) -> tuple[Floats, Integers]:
+    """How many detections each image has, and the sum of -log of what their scores give to being right; shape (n,) each.
+
+    A detection is right when it overlaps a true box of its class by half at least.
+
+    Args:
+        outputs: Shape (n, K * 6).
+        targets: Shape (n, 1 + B * 5).
+    """
+    found = matched(outputs, targets, least=OVERLAPS[:1])
+    score = np.clip(found.score, LEAST_SCORE, 1 - LEAST_SCORE)
+    lost = -np.log(np.where(found.hit[:, 0], score, 1 - score))
+    sums = np.zeros(len(outputs))
+    np.add.at(sums, found.image, lost)
+    return sums, np.bincount(found.image, minlength=len(outputs))
+
+
+def score_loss(outputs: Rows, targets: Rows) -> float:
+    """The mean over detections of -log of what their score gives to being right, or wrong; NaN without any."""
+    lost, many = score_losses(outputs, targets)
+    return float(lost.sum() / many.sum()) if many.any() else float("nan")
+
+
+METRICS: dict[str, Callable[[Rows, Rows], float]] = {
+    **{
+        name: partial(_of_all, name) for name in ("map", "map50", "map75", *(f"map_{size}" for size in SIZES), "mar100")
+    },
+    "score_loss": score_loss,
+}
+
+
+def of_images(outputs: Rows, targets: Rows, least: float = 0.5) -> Floats:
+    """Each image's F1 of detections with a score from `least` on, 1 where nothing is there and nothing is found; shape (n,).
+
+    Args:
+        outputs: Shape (n, K * 6).
+        targets: Shape (n, 1 + B * 5).
+        least: The score.
+    """
+    found = matched(outputs, targets, least=OVERLAPS[:1])
+    said = found.score >= least
+    hits = np.bincount(found.image[said], found.hit[said, 0], len(outputs))
+    both = np.bincount(found.image[said], minlength=len(outputs)) + np.asarray(targets[:, 0], np.float64)
+    return np.asarray(np.where(both > 0, 2 * hits / np.maximum(both, 1), 1.0))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What happens to a class as the least score falls, at an overlap of one half.
+
+    Attributes:
+        score: The least score, falling, shape (levels,).
+        precision: The share of detections that are right.
+        recall: The share of true boxes that are found.
+        alarms: How many detections are wrong.
+        true: How many true boxes there are.
+    """
+
+    score: Floats
+    precision: Floats
+    recall: Floats
+    alarms: Floats
+    true: int
+
+
+def curve(found: Matches, label: int) -> Curve | None:
+    """Precision and recall of a class at every score; None without a true box of it.
+
+    Args:
+        found: What detections match; the first overlap counts.
+        label: The class number.
+    """
+    place = np.flatnonzero(found.classes == label)
+    if not len(place):
+        return None
+    true = int(found.true[:, place[0]].sum())
+    own = found.label == label
+    levels, which = np.unique(-found.score[own], return_inverse=True)
+    hits = np.bincount(which, found.hit[own, 0], len(levels)).cumsum()
+    said = np.bincount(which, minlength=len(levels)).cumsum()
+    return Curve(-levels, hits / np.maximum(said, 1), hits / true, said - hits, true)
+
+
+def best_score(one: Curve, costs: tuple[float, float] | None = None) -> tuple[float, int] | None:
+    """The least score with the highest F1, or with the least cost, and its place in the curve; None without a detection.
+
+    Args:
+        one: The curve of a class.
+        costs: What a false alarm and what a missed box cost; None: F1 chooses.
+    """
+    if not len(one.score):
+        return None
+    if costs is None:
+        gain = 2 * one.precision * one.recall / np.maximum(one.precision + one.recall, 1e-12)
+    else:
+        gain = -(costs[0] * one.alarms + costs[1] * one.true * (1 - one.recall))
+        if gain.max() < -costs[1] * one.true:
+            # Every detection costs more than it saves.
+            return float("inf"), -1
+    place = int(gain.argmax())
+    return float(one.score[place]), place
+
+
+def table(outputs: Rows, targets: Rows, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each class: images, boxes, average precision, and precision and recall at the score with the best F1.
+
+    Args:
+        outputs: Shape (n, K * 6).
+        targets: Shape (n, 1 + B * 5).
+        classes: Their names.
+    """
+    found = matched(outputs, targets)
+    areas = average_precisions(found, np.ones((1, len(outputs))))[0]
+    rows = []
+    for number, name in enumerate(classes):
+        place = np.flatnonzero(found.classes == number)
+        own = areas[place[0]] if len(place) else np.full(len(OVERLAPS), np.nan)
+        true = found.true[:, place[0]] if len(place) else np.zeros(len(outputs))
+        row: dict[str, Any] = {
+            "class": name,
+            "images": int((true > 0).sum()),
+            "boxes": int(true.sum()),
+            "ap": float(own.mean()),
+            "ap50": float(own[HALF]),
+            "ap75": float(own[THREE_QUARTERS]),
+        }
+        one = curve(found, number)
+        best = None if one is None else best_score(one)
+        at = dict.fromkeys(("precision", "recall", "f1", "score"), float("nan"))
+        if one is not None and best is not None:
+            precision, recall = float(one.precision[best[1]]), float(one.recall[best[1]])
+            both = precision + recall
+            f1 = 2 * precision * recall / both if both else 0.0
+            at = {"precision": precision, "recall": recall, "f1": f1, "score": best[0]}
+        rows.append(row | at)
+    return rows

@@ -1,0 +1,64 @@
+"""Boxes drawn on pictures: in the colour of their class, or as hits, misses and false alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from mlpipe.data.sources.targets.mask_files import colour_of
+from mlpipe.reports import gallery
+
+Boxes = npt.NDArray[np.float64]
+Colour = tuple[int, int, int]
+
+# Told apart by people with any colour vision, on light and on dark pictures.
+HIT, MISS, ALARM = (0, 158, 115), (86, 180, 233), (213, 94, 0)
+_INK, _PAPER = (255, 255, 255), (0, 0, 0)
+
+
+def picture(pixels: npt.NDArray[Any]) -> Image.Image:
+    """An image in colours.
+
+    Args:
+        pixels: Shape (height, width, channels), 8 or 16 bit, or from 0 to 1.
+    """
+    values = gallery.eight_bit(gallery.plane(pixels))
+    return Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
+
+
+def named(detection: npt.NDArray[np.float64], classes: Sequence[str]) -> str:
+    """A box in words: its class and score.
+
+    Args:
+        detection: x0, y0, x1, y1, score and class number.
+        classes: The names of the classes.
+    """
+    return f"{classes[int(detection[5])]} {detection[4]:.2f}"
+
+
+def draw(on: Image.Image, boxes: Boxes, words: Sequence[str] = (), colour: Colour | None = None, wide: int = 0) -> None:
+    """Draw boxes with a few words at each.
+
+    Args:
+        on: What is drawn on.
+        boxes: Shape (k, 5 or more): corners, and last the class number.
+        words: One for each box; none: boxes alone.
+        colour: Of all boxes; None: that of each one's class.
+        wide: The width of lines; 0: by the picture's size.
+    """
+    pen, font = ImageDraw.Draw(on), ImageFont.load_default(max(9, round(max(on.size) / 60)))
+    wide = wide or max(1, round(max(on.size) / 250))
+    for place, box in enumerate(boxes.tolist()):
+        own = colour or colour_of(int(box[-1]) + 1)
+        pen.rectangle([box[0], box[1], max(box[2] - 1, box[0]), max(box[3] - 1, box[1])], outline=own, width=wide)
+        if words:
+            # Words stand above their box, or in it, and further to the left, where that would be outside of the picture.
+            start = max(0.0, min(box[0], on.width - 2 - pen.textlength(words[place], font=font)))
+            left, top, right, bottom = pen.textbbox((start, box[1]), words[place], font=font)
+            up = min(bottom - box[1] + 1, box[1])
+            pen.rectangle([left - 1, top - up - 1, right + 1, bottom - up + 1], fill=own)
+            pen.text((start, box[1] - up), words[place], fill=_PAPER if sum(own) > 380 else _INK, font=font)

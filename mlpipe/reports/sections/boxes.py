@@ -1,0 +1,220 @@
+"""Boxes of a task: precision-recall curves, and pictures of hits, misses and false alarms."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data import sources
+from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.errors import DataError, counted
+from mlpipe.post.figures import number
+from mlpipe.post.measures import box_metrics
+from mlpipe.post.measures.box_metrics import OVERLAPS, Matches, boxes_of, detections_of, matched
+from mlpipe.reports import drawn_boxes
+from mlpipe.reports.facts import Rows, Shown, TaskFacts
+from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph, table
+from mlpipe.reports.plots import probabilities, style
+from mlpipe.reports.sections import masks
+from mlpipe.reports.sections.parts import Section
+
+# The longer side of a picture in the page.
+_SIDE = 384
+_SIZES = {"map_small": "below 32 x 32", "map_medium": "32 x 32 to 96 x 96", "map_large": "above 96 x 96"}
+
+Boxes = npt.NDArray[np.float64]
+
+
+def curves(facts: TaskFacts) -> Section:
+    """Precision and recall of each class as the least score falls, and the average precision by size.
+
+    Args:
+        facts: A task of boxes.
+    """
+    rows = facts.shown.rows if facts.shown else None
+    if rows is None or facts.shown is None:
+        return Section("Precision and recall")
+    found, drawn = matched(rows.calibrated, rows.targets, least=OVERLAPS[:1]), list[probabilities.Curve]()
+    areas = box_metrics.average_precisions(found, np.ones((1, len(rows))))[0, :, 0]
+    for label, area in zip(found.classes.tolist(), areas.tolist(), strict=True):
+        one = box_metrics.curve(found, label)
+        if one is not None and len(one.score):
+            recall, precision = np.concatenate([[0], one.recall]), np.concatenate([one.precision[:1], one.precision])
+            drawn.append(probabilities.Curve(facts.classes[label], area, *probabilities.thinned(recall, precision)))
+    plots = []
+    if drawn:
+        mean = number(float(areas.mean()), len(rows))
+        plots.append(
+            style.Plot(
+                f"{facts.name}_precision_recall",
+                probabilities.curves(drawn, "recall", "precision", chance=False),
+                f"Precision at each recall, class by class, on {facts.shown.where} images; a hit overlaps a true box of its "
+                "class by half at least.",
+                f"Precision-recall curves of {counted(len(drawn), 'class', 'classes')}: mean average precision {mean}.",
+                ["name", "area", "x", "y"],
+                [
+                    [one.name, one.area, x, y]
+                    for one in drawn
+                    for x, y in zip(one.x.tolist(), one.y.tolist(), strict=True)
+                ],
+            )
+        )
+    return Section("Precision and recall", [_by_size(rows)], plots)
+
+
+def _by_size(rows: Rows) -> Content | None:
+    """The average precision of small, medium and large boxes."""
+    found = boxes_of(rows.targets)
+    areas = np.prod(found[..., 2:4] - found[..., :2], axis=-1)
+    cells = []
+    for name, words in _SIZES.items():
+        low, high = box_metrics.SIZES[name.removeprefix("map_")]
+        many = int(((areas >= low) & (areas <= high)).sum())
+        value = box_metrics.METRICS[name](rows.calibrated, rows.targets)
+        cells.append([words, str(many), number(value, len(rows)) or "-"])
+    return table("By size, in pixels of the files", ["true boxes", "how many", "map"], cells, numbers=range(1, 3))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is right and wrong in an image, at the least score of each class.
+
+    Attributes:
+        hits: Detections that are right, shape (k, 6).
+        alarms: Detections that are wrong.
+        missed: True boxes that no detection finds, shape (b, 5).
+    """
+
+    hits: Boxes
+    alarms: Boxes
+    missed: Boxes
+
+    @property
+    def words(self) -> str:
+        """In words."""
+        return (
+            f"{counted(len(self.hits), 'hit')}, {len(self.missed)} missed, {counted(len(self.alarms), 'false alarm')}"
+        )
+
+    @property
+    def wrong(self) -> tuple[float, int]:
+        """How bad it is: the share of what is wrong, and how much of it there is."""
+        wrong = len(self.missed) + len(self.alarms)
+        return (wrong / max(1, wrong + len(self.hits)), wrong)
+
+
+def pictures(facts: TaskFacts) -> Section:
+    """Images with hits, misses and false alarms, the worst, some in the middle, and the best.
+
+    Args:
+        facts: A task of boxes.
+    """
+    shown = facts.shown
+    rows = shown.rows if shown else None
+    if shown is None or rows is None:
+        return Section("Boxes")
+    least = least_scores(facts, shown, rows)
+    found = matched(rows.calibrated, rows.targets, least=OVERLAPS[:1])
+    judged = [_judged(rows, found, row, least) for row in range(len(rows))]
+    order = sorted(range(len(rows)), key=lambda row: judged[row].wrong, reverse=True)
+    cuts = ", ".join(f"{name} {value:.2f}" for name, value in zip(facts.classes, least.tolist(), strict=True))
+    parts: list[Content | None] = [paragraph(*_legend(), f"Drawn are scores from {cuts} on.")]
+    pixels, lost = _reader(facts), list[str]()
+    for title, places in masks.chosen(order).items():
+        figures = list[Markup]()
+        for row in places:
+            name, one = rows.ids[row], judged[row]
+            uri = _drawn(pixels, name, one, facts.classes)
+            if uri is None:
+                lost.append(name)
+                continue
+            figures.append(figure(image(uri, f"{name}: {one.words}"), masks.caption(one.words, name)))
+        if figures:
+            parts += [heading(4, title), element("div", joined(figures), class_="pictures large")]
+    if lost:
+        parts.append(paragraph(masks.not_shown(lost)))
+    return Section("Boxes", parts)
+
+
+def least_scores(facts: TaskFacts, shown: Shown, rows: Rows) -> npt.NDArray[np.float64]:
+    """The least score of each class: as the ensemble has it, else with the best F1 on these rows; shape (classes,).
+
+    Args:
+        facts: The task.
+        shown: What is shown of it.
+        rows: The rows that are shown.
+    """
+    stored = (shown.ensemble.decide if shown.ensemble else {}).get("thresholds", {}).get("cuts")
+    if stored is None:
+        stored = {one["class"]: one["score"] for one in box_metrics.table(rows.calibrated, rows.targets, facts.classes)}
+    values = np.array([np.nan if stored.get(name) is None else stored[name] for name in facts.classes], np.float64)
+    return np.asarray(np.where(np.isnan(values), 0.5, values))
+
+
+def _judged(rows: Rows, found: Matches, row: int, least: npt.NDArray[np.float64]) -> _Judged:
+    # Rows are of stored precision, thresholds of their means.
+    own = np.flatnonzero(found.image == row)
+    said = own[found.score[own] >= least[found.label[own]] - 1e-9]
+    detections, true = detections_of(rows.calibrated[row : row + 1])[0], boxes_of(rows.targets[row : row + 1])[0]
+    is_hit, there = found.hit[said, 0], ~np.isnan(true[:, 4])
+    there[found.box[said[is_hit], 0]] = False
+    return _Judged(detections[found.place[said[is_hit]]], detections[found.place[said[~is_hit]]], true[there])
+
+
+def _legend() -> list[Content]:
+    named = {
+        "a hit": drawn_boxes.HIT,
+        "a false alarm": drawn_boxes.ALARM,
+        "a true box that was missed.": drawn_boxes.MISS,
+    }
+    boxes: list[Content] = [
+        joined([element("span", "\u00a0\u00a0", style=f"background:rgb{colour};border:1px solid"), f" {name}  "])
+        for name, colour in named.items()
+    ]
+    return [*boxes, "A hit overlaps a true box of its class by half at least. "]
+
+
+def _reader(facts: TaskFacts) -> Callable[[str], npt.NDArray[Any] | None]:
+    """A function from a sample's name to its pixels, in which boxes are counted; None where it is gone."""
+    task = facts.task
+    if task is None:
+        return lambda sample: None
+    row_of, read = {name: row for row, name in enumerate(task.samples.ids)}, sources.reader(task, task.channels)
+
+    def pixels(sample: str) -> npt.NDArray[Any] | None:
+        if sample not in row_of:
+            return None
+        try:
+            return read(row_of[sample])
+        except (UnreadableImageError, DataError, OSError, ValueError):
+            return None
+
+    return pixels
+
+
+def _drawn(
+    pixels: Callable[[str], npt.NDArray[Any] | None], sample: str, judged: _Judged, classes: list[str]
+) -> str | None:
+    """A picture with boxes as a data URI; None where the image is gone."""
+    values = pixels(sample)
+    if values is None:
+        return None
+    made = drawn_boxes.picture(values)
+    share = _SIDE / max(made.size)
+    made = made.resize((max(1, round(made.width * share)), max(1, round(made.height * share))))
+
+    def scaled(boxes: Boxes) -> Boxes:
+        return np.concatenate([boxes[:, :4] * share, boxes[:, 4:]], axis=1)
+
+    drawn_boxes.draw(made, scaled(judged.missed), [classes[int(box[4])] for box in judged.missed], drawn_boxes.MISS)
+    for boxes, colour in ((judged.alarms, drawn_boxes.ALARM), (judged.hits, drawn_boxes.HIT)):
+        drawn_boxes.draw(made, scaled(boxes), [drawn_boxes.named(box, classes) for box in boxes], colour)
+    out = io.BytesIO()
+    made.save(out, format="JPEG", quality=85, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"

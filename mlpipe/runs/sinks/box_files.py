@@ -1,0 +1,115 @@
+"""Predicted boxes of images as files: a table in CSV and Parquet, COCO JSON, and a picture of each image."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from mlpipe import files
+
+_CORNERS = ("x0", "y0", "x1", "y1")
+_COLUMNS = ("image", *_CORNERS, "score", "class", "kept", "picture", "problem")
+_NUMBERS = (*_CORNERS, "score")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The boxes of an image.
+
+    Attributes:
+        name: The image's.
+        width: In pixels.
+        height: Alike.
+        boxes: x0, y0, x1, y1, score and class number of each, shape (k, 6), in pixels of the image.
+        kept: Those whose score is high enough, shape (k,).
+    """
+
+    name: str
+    width: int
+    height: int
+    boxes: npt.NDArray[np.float64]
+    kept: npt.NDArray[np.bool_]
+
+
+class BoxFiles:
+    """Collects boxes and writes pictures one by one, and the tables at the end.
+
+    The table has a row for each box, one without a box for an image without any, and one for each image that could not be
+    read. Annotations in the COCO JSON have a `score`, and are what `loadRes` of pycocotools takes.
+
+    Attributes:
+        kept: How many boxes were kept.
+
+    Args:
+        folder: The folder of the pictures; tables lie beside it.
+        table: The CSV.
+        classes: The names of the classes; a category's number is the place, counted from 1.
+    """
+
+    def __init__(self, folder: Path, table: Path, classes: list[str]) -> None:
+        self._folder, self._table, self._classes = folder, table, classes
+        self._rows, self._images, self._annotations = (
+            list[dict[str, Any]](),
+            list[dict[str, Any]](),
+            list[dict[str, Any]](),
+        )
+        self.kept = 0
+
+    def add(self, found: Found, picture: Image.Image) -> None:
+        """Take the boxes of an image, and write its picture.
+
+        Args:
+            found: The boxes.
+            picture: With the boxes drawn.
+        """
+        # Two images of one name but for their endings have two pictures.
+        place = Path(f"{found.name}.png")
+        content = io.BytesIO()
+        picture.save(content, format="PNG")
+        files.write_bytes(self._folder / place, content.getvalue())
+        number = len(self._images) + 1
+        self._images.append({"id": number, "file_name": found.name, "width": found.width, "height": found.height})
+        about = {"image": found.name, "picture": str(place)}
+        for box, is_kept in zip(found.boxes.tolist(), found.kept.tolist(), strict=True):
+            x0, y0, x1, y1 = (round(value, 2) for value in box[:4])
+            score, label = round(box[4], 6), int(box[5])
+            values = dict(zip(_NUMBERS, (x0, y0, x1, y1, score), strict=True))
+            self._rows.append({**about, **values, "class": self._classes[label], "kept": is_kept})
+            bbox = [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)]
+            of = {"id": len(self._annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0}
+            self._annotations.append({**of, "bbox": bbox, "area": round(bbox[2] * bbox[3], 2), "score": score})
+        if not len(found.boxes):
+            self._rows.append(about)
+        self.kept += int(found.kept.sum())
+
+    def add_unreadable(self, name: str, reason: str) -> None:
+        """Name an image that could not be read.
+
+        Args:
+            name: The image's.
+            reason: Why.
+        """
+        self._rows.append({"image": name, "problem": reason})
+
+    def close(self) -> dict[str, str]:
+        """Write the tables and the JSON; where everything is, for machines."""
+        parquet, coco = self._table.with_suffix(".parquet"), self._table.with_suffix(".json")
+        files.write_text(self._table, files.csv_text(self._rows, list(_COLUMNS)))
+        types = {name: pa.float32() for name in _NUMBERS} | {"kept": pa.bool_()}
+        columns = {
+            name: pa.array([row.get(name) for row in self._rows], types.get(name, pa.string())) for name in _COLUMNS
+        }
+        with files.durable(parquet) as temporary:
+            pq.write_table(pa.table(columns), temporary)
+        categories = [{"id": number, "name": name} for number, name in enumerate(self._classes, 1)]
+        content = {"images": self._images, "categories": categories, "annotations": self._annotations}
+        files.write_json(coco, content)
+        return {"pictures": str(self._folder), "csv": str(self._table), "parquet": str(parquet), "coco": str(coco)}

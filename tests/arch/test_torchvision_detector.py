@@ -1,0 +1,116 @@
+"""Torchvision's detectors behind this program's pixels and targets, against what torchvision itself gives."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torchvision.models import detection
+
+from mlpipe.arch import boxes, torchvision_detector
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.detector import RAW
+from mlpipe.arch.torchvision_detector import TorchvisionDetector
+from mlpipe.errors import ConfigError
+
+NAN = math.nan
+SIDE = 64
+NAMES = {
+    "fasterrcnn": "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "retinanet": "retinanet_resnet50_fpn",
+    "fcos": "fcos_resnet50_fpn",
+    "ssd": "ssdlite320_mobilenet_v3_large",
+}
+TARGET = torch.tensor(
+    [
+        [[4.0, 6, 30, 40, 1], [20, 20, 60, 60, 0]],
+        [[NAN] * 5] * 2,
+        [[10, 10, 50, 30, 2], [NAN] * 5],
+    ]
+)
+
+
+def pixels(count: int = 3) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def built(word: str, **options: Any) -> TorchvisionDetector:
+    torch.manual_seed(0)
+    make = getattr(torchvision_detector, word)
+    head = Head(3, boxes=boxes.MOST)
+    return make({"target": head}, Pixels(3, SIDE), **{"name": NAMES[word], "min_score": 0.0} | options)  # type: ignore[no-any-return]
+
+
+def plain(word: str) -> Any:
+    """The same network as torchvision gives it, for images that are not resized."""
+    torch.manual_seed(0)
+    names = ("box_score_thresh", "box_nms_thresh", "box_detections_per_img")
+    names = names if word == "fasterrcnn" else ("score_thresh", "nms_thresh", "detections_per_img")
+    options = dict(zip(names, (0.0, 0.5, 100), strict=True))
+    model = detection.__dict__[NAMES[word]](weights=None, weights_backbone=None, num_classes=4, **options)
+    model.transform.min_size, model.transform.max_size, model.transform.fixed_size = (SIDE,), SIDE, None
+    model.transform.size_divisible = 1
+    return model
+
+
+@pytest.mark.parametrize("word", NAMES)
+def test_loss_and_detections_are_torchvisions(word: str) -> None:
+    own, other, images = built(word), plain(word), pixels()
+    bright = list(images.float() / 255)
+    truth = [{"boxes": one[one[:, 4] >= 0][:, :4], "labels": one[one[:, 4] >= 0][:, 4].long() + 1} for one in TARGET]
+    torch.manual_seed(1)
+    expected = other(bright, truth)
+    torch.manual_seed(1)
+    terms = own(images, TARGET)["target"]
+    assert terms.shape == (3, len(expected)) and terms.requires_grad
+    assert torch.allclose(terms[0], torch.stack(list(expected.values())), rtol=1e-4)
+    assert torch.equal(terms[0], terms[2])
+    own.eval()
+    other.eval()
+    with torch.no_grad():
+        found, both, wanted = own(images)["target"], own(images, TARGET), other(bright)
+    assert found.shape == (3, 100, 6) and both["target" + RAW].shape == terms.shape
+    for one, want in zip(found, wanted, strict=True):
+        there = one[~one[:, 4].isnan()]
+        assert len(there) == len(want["scores"])
+        assert torch.allclose(there[:, 4], want["scores"].sort(descending=True).values, atol=1e-5)
+        assert torch.allclose(there[:, :4].sum(0), want["boxes"].sum(0), rtol=1e-3)
+    # The loss of an evaluation does not depend on what was drawn before.
+    with torch.no_grad():
+        torch.manual_seed(5)
+        assert torch.equal(own(images, TARGET)["target" + RAW], both["target" + RAW])
+
+
+def test_images_of_which_nothing_is_known_do_not_count() -> None:
+    own, images = built("ssd"), pixels()
+    own.eval()
+    target = TARGET.clone()
+    target[1] = NAN
+    target[1, 0, 4] = -1
+    with torch.no_grad():
+        loss = own(images, target)["target" + RAW]
+        assert torch.allclose(loss[0], own(images[[0, 2]], target[[0, 2]])["target" + RAW][0], rtol=1e-4)
+        assert own(images[1:2], target[1:2])["target" + RAW].tolist() == [[0]]
+
+
+def test_its_weights_are_stored_once_and_the_body_can_be_frozen() -> None:
+    own = built("ssd", freeze=True)
+    names = list(own.state_dict())
+    assert len(names) == len(set(names)) and {name.split(".")[0] for name in names} == {
+        "mean",
+        "std",
+        "backbone",
+        "heads",
+    }
+    assert not any(one.requires_grad for one in own.backbone.parameters())
+    own(pixels(), TARGET)["target"].sum().backward()
+    assert all(one.grad is not None for one in own.heads.parameters())
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="of one channel or three, the task's have 4"):
+        torchvision_detector.ssd({"target": Head(3, boxes=100)}, Pixels(4, SIDE), name="ssdlite320_mobilenet_v3_large")
+    with pytest.raises(ConfigError, match="the task has no boxes"):
+        torchvision_detector.fcos({"target": Head(3)}, Pixels(3, SIDE), name="fcos_resnet50_fpn")

@@ -1,0 +1,67 @@
+"""Boxes from a COCO file to calibrated, fused predictions, a report, and the boxes of new images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mlpipe.cli import main
+from mlpipe.post.measures.box_metrics import METRICS, boxes_of, detections_of
+from mlpipe.runs import predictions
+from tests.build import shapes
+
+# Every detection is kept, so that networks that have hardly learned have some.
+TRAIN = (
+    "train task=boxes task.file=made/boxes.json arch=yolo arch.backbone=mobilenetv3_small_050 arch.pretrained=false "
+    "arch.width=16 arch.min_score=0.0001 preprocessing.size=64 trainer.max_epochs=1 split.folds=2 mode.nested=false "
+    "split.test_fraction=0.25 sampling.batch_size=8 sys.num_workers=0"
+)
+
+
+@pytest.mark.program
+def test_boxes_from_a_file_to_new_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(shapes(tmp_path / "made", 32, side=96, most=3).read_text("utf-8"))
+    shapes(tmp_path / "fresh", 5, side=80, most=3, seed=9)
+    (tmp_path / "fresh/images/broken.png").write_bytes(b"no image")
+    monkeypatch.chdir(tmp_path)
+    assert main(TRAIN.split()) == 0
+
+    # Stored boxes are those of the file, in its pixels, and detections lie where its images are.
+    (newest,) = Path("results/default/tasks").glob("*/ensembles/*.json")
+    record = json.loads(newest.read_text("utf-8"))
+    rows = predictions.load(newest.with_suffix(".parquet"), record["task"], "test")
+    assert len(rows) == 8
+    of_image = {one["id"]: one["file_name"] for one in content["images"]}
+    for name, own in zip(rows.sample_ids, boxes_of(rows.targets), strict=True):
+        given = [
+            one["bbox"] for one in content["annotations"] if Path(of_image[one["image_id"]]).name == Path(name).name
+        ]
+        wanted = sorted([x, y, x + wide, y + high] for x, y, wide, high in given)
+        assert sorted(own[~np.isnan(own[:, 4]), :4].tolist()) == [pytest.approx(box, abs=1e-2) for box in wanted]
+    found = detections_of(rows.logits)
+    there = found[..., 4] > 0
+    assert there.any() and found[there][:, :4].min() > -96 and found[there][:, :4].max() < 2 * 96
+    assert record["scores"]["test"]["map"]["value"] == pytest.approx(
+        METRICS["map"](rows.calibrated, rows.targets), abs=1e-6
+    )
+    assert record["decide"]["thresholds"]["criterion"] == "f1"
+    page = Path("results/default/reports/report.html").read_text("utf-8")
+    assert "Precision and recall" in page and "false alarm" in page
+
+    capsys.readouterr()
+    assert main(["predict", "mode.source=fresh/images", "mode.ensemble=latest", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    table = pq.read_table(facts["parquet"]).to_pylist()
+    assert len({row["image"] for row in table}) == 6
+    assert [row["image"] for row in table if row["problem"]] == ["broken.png"]
+    corners = np.array([[row[name] for name in ("x0", "y0", "x1", "y1")] for row in table if row["score"] is not None])
+    assert len(corners) and corners.min() >= 0 and corners.max() <= 80
+    coco = json.loads(Path(facts["coco"]).read_text("utf-8"))
+    assert len(coco["images"]) == 5 and len(coco["annotations"]) == len(corners)
+    assert len(list(Path(facts["pictures"]).glob("*.png"))) == 5

@@ -11,7 +11,7 @@ from mlpipe.arch.classifier import Head
 from mlpipe.config.schema import Recipe
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import linear_head, per_pixel, tta
+from mlpipe.learn import exact_heads, per_pixel, tta
 from mlpipe.learn.kind import Loss, Scale
 from mlpipe.learn.kind import all_known as known_counts
 from mlpipe.learn.kind import no_classes as class_counts
@@ -38,7 +38,7 @@ def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tens
     per_pixel.refuse_other_stages(recipe, task.kind)
     refused = {
         "stages.list.head": any(stage.head is not None for stage in recipe.stages),
-        "optimizer": linear_head.applies(recipe) or recipe.optimizer.name in ("lbfgs", "none"),
+        "optimizer": exact_heads.applies(recipe) or recipe.optimizer.name in ("lbfgs", "none"),
         "metrics.while_training": recipe.metrics.while_training,
         "tune": not recipe.tune.is_none,
         "peft": not recipe.peft.is_none,

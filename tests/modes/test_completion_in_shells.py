@@ -96,7 +96,7 @@ class Terminal:
 LINES = [
     ("mml trai", "mml train"),
     ("mml train loss=foc", "mml train loss=focal"),
-    ("mml train trainer.max_", "mml train trainer.max_epochs="),
+    ("mml train trainer.max_e", "mml train trainer.max_epochs="),
     ("mml train optimizer.l", "mml train optimizer.l"),
     ("mml train optimizer=sgd optimizer.mome", "mml train optimizer=sgd optimizer.momentum="),
     ("mml train task=cel", "mml train task=cells-1"),
@@ -154,7 +154,7 @@ def test_in_fish(folder: Path) -> None:
     assert shown("mml trai") == ["train"] and shown("mml train arch=resnet3") == [
         "arch=resnet32ts", "arch=resnet33ts", "arch=resnet34", "arch=resnet34d",
     ]  # fmt: skip
-    assert shown("mml train trainer.max_") == ["trainer.max_epochs="] and shown("mml train task=cel") == [
+    assert shown("mml train trainer.max_e") == ["trainer.max_epochs="] and shown("mml train task=cel") == [
         "task=cells-1"
     ]
     assert shown("mml train 'mode.cv=t") == ["mode.cv=true"] and shown("mml predict proj=") == ["proj=clinic"]
@@ -175,5 +175,5 @@ def test_a_tab_is_quick(folder: Path) -> None:
         return min(took)
 
     least = seconds("--version")
-    for line in ("mml ", "mml train ", "mml train arch=res", "mml train trainer.max_", "mml train task="):
+    for line in ("mml ", "mml train ", "mml train arch=res", "mml train trainer.max_e", "mml train task="):
         assert seconds("completion", "--candidates", "bash", text=f"{line}\0\0") < 3 * least + 0.02, line

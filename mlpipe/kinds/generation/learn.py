@@ -25,6 +25,7 @@ FITTING_LOSSES = ("wasserstein",)
 TARGETS_HAVE_OWN_SHAPE = False
 # The slope of a critic is a difference that half precision has no digits for.
 NEEDS_ALL_DIGITS = True
+OF_BOXES = False
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:

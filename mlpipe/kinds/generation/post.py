@@ -27,6 +27,7 @@ FURTHER: list[str] = []
 HEADLINE = "frechet"
 ERROR = "squared distance of an image's features to the mean of drawn ones"
 ENSEMBLING = PROBABILITIES = None
+CRITERIA: tuple[str, ...] = ()
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from mlpipe.errors import ConfigError, problem
 from mlpipe.kinds.generation.learn import rows, validated
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 TABLE = None

@@ -38,6 +38,8 @@ KERAS_PARTS = [
     {"name": "a", "loss": "categorical_crossentropy", "metrics": []},
     {"name": "b", "loss": "mean_squared_error", "metrics": []},
 ]
+# These are of raw boxes, and of scores of a critic.
+OF_OWN_OUTPUTS = ("yolov3", "wasserstein")
 # What a file asks for that it has no value for.
 GIVEN: dict[str, list[dict[str, Any]]] = {
     "composite": [{"expression": one} for one in ("ce+0.5*focal", "bce", "mse", "jaccard+dice+hinge+cosine", "lovasz")],
@@ -57,7 +59,7 @@ GIVEN: dict[str, list[dict[str, Any]]] = {
 def built() -> list[tuple[str, Labels, nn.Module]]:
     """Every loss of `conf/loss` for every kind that it is for."""
     found = []
-    for file in sorted(CONF.glob("*.yaml")):
+    for file in sorted(set(CONF.glob("*.yaml")) - {CONF / f"{name}.yaml" for name in OF_OWN_OUTPUTS}):
         params = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key != "defaults"}
         target = params.pop("_target_")
         for more in GIVEN.get(file.stem, [{}]):

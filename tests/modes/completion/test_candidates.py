@@ -73,7 +73,7 @@ def test_groups_and_top_keys() -> None:
     } <= set(there)
     # A group with one option has nothing to choose; the mode is chosen already.
     assert not {"trainer=", "sys=", "mode="} & set(there)
-    assert found("train tr") == ["trust=", "trainer."]
+    assert found("train tr") == ["trust=", "trust_paths=", "trainer."]
     assert found("train +opt") == ["+optimizer=", "+optimizer."]
 
 

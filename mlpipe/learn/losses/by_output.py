@@ -60,17 +60,19 @@ class _Elementwise(nn.Module):
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         if outputs.ndim > 2 and target.ndim == outputs.ndim - 1:
-            return self._of_pixels(outputs.float(), target)
+            return self._of_pixels(outputs.float(), target, weight)
         wanted = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
         values = self._values(outputs, wanted).mean(1)
         return mean_of_rows(values, weight)
 
-    def _of_pixels(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def _of_pixels(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """The mean over the pixels of masks, of class numbers (n, ...), that count; zero where none does."""
         known = target != IGNORED
         wanted = F.one_hot(torch.where(known, target, 0), outputs.shape[1]).movedim(-1, 1).to(outputs.dtype)
-        values = self._values(outputs, wanted).mean(1)
-        return weighted_mean((values * known).sum(), known.float().sum())
+        values, counts = self._values(outputs, wanted).mean(1), known.float()
+        if weight is not None:
+            counts = counts * weight.reshape(-1, *[1] * (target.ndim - 1))
+        return weighted_mean((values * counts).sum(), counts.sum())
 
     def _values(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         if self._of == "squared_error":

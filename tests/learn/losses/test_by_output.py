@@ -135,3 +135,12 @@ def test_logits_of_labels_are_split_alike_and_shared_metrics_have_means() -> Non
 def test_wrong_parts_are_sentences(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         by_output.heads(Labels("regression", torch.zeros(6), 8), parts=[PARTS[0] | change, *PARTS[1:]])
+
+
+def test_pixels_of_an_image_count_by_its_weight() -> None:
+    torch.manual_seed(0)
+    loss = elementwise(Labels("segmentation", torch.ones(3, dtype=torch.long), 4), of="squared_error", outputs="linear")
+    outputs, target = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    each = [float(loss(outputs[row : row + 1], target[row : row + 1])) for row in range(2)]
+    both = float(loss(outputs, target, torch.tensor([3.0, 1.0])))
+    assert both == pytest.approx((3 * each[0] + each[1]) / 4, rel=1e-6)

@@ -53,7 +53,7 @@ def little_memory(
     seen: list[int] = []
     through = FoldModule._through
 
-    def limited(module: FoldModule, images: Tensor) -> dict[str, Tensor]:
+    def limited(module: FoldModule, images: Tensor, target: Tensor) -> dict[str, Tensor]:
         network, late = module.network, module.current_epoch >= epoch
 
         def hook(_: Any, given: tuple[Tensor, ...]) -> None:
@@ -63,7 +63,7 @@ def little_memory(
 
         handle = network.register_forward_pre_hook(hook)
         try:
-            return through(module, images)
+            return through(module, images, target)
         finally:
             handle.remove()
 

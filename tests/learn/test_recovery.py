@@ -53,7 +53,7 @@ def little_memory(
     seen: list[int] = []
     through = FoldModule._through
 
-    def limited(module: FoldModule, images: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def limited(module: FoldModule, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         network, late = module.network, module.current_epoch >= epoch
 
         def hook(_: Any, given: tuple[Tensor, ...]) -> None:

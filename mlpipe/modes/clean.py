@@ -57,6 +57,9 @@ class CleanScheduler(Scheduler):
         self._subroutines, self._force, self._all, self._pivot = subroutines, force, all, pivot
         self._agreed = False
 
+    def refuse_links(self) -> None:
+        """Links stay, wherever they lead: only they themselves could be deleted."""
+
     def plan(self) -> list[Step]:
         """A step that asks, and one for everything that goes.
 

@@ -62,7 +62,7 @@ class Scheduler(ABC):
         Args:
             resumed: The run to continue; None starts a new one.
         """
-        self._refuse_links()
+        self.refuse_links()
         go_on = self._to_go_on(resumed) if resumed else AGAIN
         # A run that is continued is locked before it is planned, so that two commands never plan the same one. A new
         # run has no folder yet: whatever planning and the data steps find wrong, or a stop, leaves no trace in the
@@ -81,7 +81,7 @@ class Scheduler(ABC):
                 with full_disk(self._to_go_on(started)), started.running():
                     self._run_in_project(of_project, started)
 
-    def _refuse_links(self) -> None:
+    def refuse_links(self) -> None:
         """Refuse folders of results and data in which a link leads elsewhere: what is written there would be another's.
 
         Raises:

@@ -118,6 +118,8 @@ def load(path: Path) -> EnsembleRecord:
             raise TypeError(f"its kind is {record.kind!r}")
         if not fits(record.members, list[Member]):
             raise TypeError("members are of another type")
+        if not fits(record.scores, dict[str, dict[str, dict[str, Any]]]):
+            raise TypeError("scores are of another type")
         return record
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
@@ -144,6 +146,8 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[EnsembleRecord], list[str]]:
     for path in sorted(paths):
         try:
             found.append(load(path))
+        except formats.OlderFormat:
+            raise
         except ProjectError as error:
             wrong += error.problems
     return found, wrong

@@ -35,11 +35,16 @@ VERSIONS: Mapping[str, Mapping[Kind, int]] = {
 BACKUPS = "backups"
 
 
+class OlderFormat(ProjectError):
+    """A file of an older version, which `mml upgrade` brings here: nothing is damaged, and nothing may be passed over."""
+
+
 def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
     """Refuse a file of another format.
 
     Raises:
-        ProjectError: When its `format` is not `wanted`.
+        OlderFormat: When its `format` is an older one.
+        ProjectError: When it is another one.
     """
     found = stored.get("format") if isinstance(stored, Mapping) else None
     if found != wanted:
@@ -48,9 +53,8 @@ def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
             f"bring it here with mml upgrade mode.version={next(iter(VERSIONS))}" if is_older else "use a newer mlpipe"
         )
         fix = f"this version of mlpipe reads format {wanted}; {way}"
-        raise ProjectError(
-            problem(str(path), "has another format", got=found if found is not None else "none", fix=fix)
-        )
+        sentence = problem(str(path), "has another format", got=found if found is not None else "none", fix=fix)
+        raise (OlderFormat if is_older else ProjectError)(sentence)
 
 
 @dataclass(frozen=True)

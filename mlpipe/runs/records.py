@@ -212,6 +212,9 @@ def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:
     """All records of a project (of one task) that can be read, in the order of their creation.
 
     One that cannot be read is told of once in the log and left out, so that all others stay of use.
+
+    Raises:
+        OlderFormat: When one is of an older version.
     """
     found, wrong = _read_all(project)
     for path, sentence in wrong:
@@ -245,6 +248,8 @@ def _read_all(project: Project) -> tuple[list[ModelRecord], list[tuple[Path, str
     for path in paths:
         try:
             found.append(load(path.parent))
+        except formats.OlderFormat:
+            raise
         except ProjectError as error:
             wrong.append((path.parent, error.problems[0]))
     return found, wrong

@@ -324,9 +324,9 @@ def test_a_stage_learns_from_smaller_images_and_is_validated_on_whole_ones(tmp_p
     seen: list[tuple[bool, tuple[int, ...]]] = []
     through = FoldModule._through
 
-    def spy(self: FoldModule, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def spy(self: FoldModule, images: torch.Tensor, *target: torch.Tensor) -> dict[str, torch.Tensor]:
         seen.append((torch.is_grad_enabled(), tuple(images.shape[2:])))
-        return through(self, images)
+        return through(self, images, *target)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FoldModule, "_through", spy)

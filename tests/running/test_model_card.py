@@ -32,7 +32,7 @@ def record_of(tmp_path: Path, arch: str, outputs: int) -> ModelRecord:
 
 @pytest.mark.parametrize(
     ("arch", "options"),
-    [("test_resnet", {}), ("test_vit", {}), ("tf_efficientnet_lite0", {}), ("test_resnet", {"pool": "max"})],
+    [("test_resnet", {}), ("test_vit", {}), ("test_efficientnet", {}), ("test_resnet", {"pool": "max"})],
 )
 @pytest.mark.parametrize("scaled", [False, True])
 def test_timms_network_with_the_weights_gives_the_same(

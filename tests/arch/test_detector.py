@@ -77,6 +77,7 @@ def test_what_cannot_be_built_is_refused() -> None:
         detector.only_boxes({"a": HEAD, "b": HEAD}, "yolo")
 
 
+@pytest.mark.program
 def test_a_few_images_are_learned_by_heart() -> None:
     torch.manual_seed(0)
     target = torch.full((4, 2, 5), torch.nan)

@@ -81,6 +81,7 @@ def test_rows_are_calibrated_and_mixed_as_those_of_the_project(from_raw: bool) -
     np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), values, atol=1e-6)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("resizes", [True, False])
 def test_a_file_gives_what_the_network_gives(tmp_path: Path, resizes: bool) -> None:
     pytest.importorskip("onnxscript")

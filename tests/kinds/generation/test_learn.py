@@ -43,6 +43,7 @@ def history(one: FoldJob) -> str:
     return (one.files.project.model_dir("digits", "record") / "metrics.csv").read_text()
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("overrides", [["cbs=ema", "cbs.ema.decay=0.9", "trainer.accumulate_grad_batches=2"]])
 def test_continued_is_bit_identical(overrides: list[str], job: Callable[..., FoldJob], tmp_path: Path) -> None:
     whole, cut = job(tmp_path / "whole", *overrides), job(tmp_path / "cut", *overrides)

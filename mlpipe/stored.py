@@ -6,10 +6,14 @@ Every file of JSON that this program reads again passes one of them, so that wha
 from __future__ import annotations
 
 import dataclasses
+import logging
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
+
+log = logging.getLogger("mlpipe")
 
 Made = TypeVar("Made")
 
@@ -78,3 +82,13 @@ def fits(value: Any, wanted: Any) -> bool:
     if wanted is str:
         return isinstance(value, str) and (value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value))
     return isinstance(value, wanted)
+
+
+@cache
+def tell_left_out(sentence: str) -> None:
+    """Say in the log, once, that a file which cannot be read is left out.
+
+    Args:
+        sentence: What is wrong with it.
+    """
+    log.warning(f"{sentence}; it is left out")

@@ -23,6 +23,7 @@ from mlpipe.data.sources.listings.array_layout import Form, oriented
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, counted, problem
 from mlpipe.post import threshold
+from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.running import model_card, predictor
 from mlpipe.running.predictor import Predictor, Sample
 from mlpipe.runs.records import ModelRecord
@@ -81,19 +82,14 @@ class Model:
             ConfigError: When an argument is impossible.
             DataError: When there is no image, or none can be read.
         """
-        names, samples, index = self._samples(x)
-        prior = self._prior(deploy_prior)
-        unreadable, rows, cells, _ = self._predictor.predict(samples, prior)
-        if len(unreadable) == len(samples):
-            place, reason = next(iter(unreadable.items()))
-            raise DataError(problem(names[place], reason))
+        names, index, unreadable, rows, cells = self._predicted(x, deploy_prior)
         if costs is not None:
             self._decide(rows.calibrated, costs, cells)
         frame = pd.DataFrame(cells, index=pd.Index([int(name) for name in rows.ids]))
-        frame = frame.reindex(range(len(samples)))
+        frame = frame.reindex(range(len(names)))
         frame.insert(0, "image", names)
-        frame["problem"] = [unreadable.get(place, "") for place in range(len(samples))]
-        frame.index = pd.RangeIndex(len(samples)) if index is None else index
+        frame["problem"] = [unreadable.get(place, "") for place in range(len(names))]
+        frame.index = pd.RangeIndex(len(names)) if index is None else index
         return frame
 
     def predict_values(
@@ -105,12 +101,8 @@ class Model:
             x: As of `predict`.
             deploy_prior: As of `predict`.
         """
-        names, samples, _ = self._samples(x)
-        unreadable, rows, _, _ = self._predictor.predict(samples, self._prior(deploy_prior))
-        if len(unreadable) == len(samples):
-            place, reason = next(iter(unreadable.items()))
-            raise DataError(problem(names[place], reason))
-        values = np.full((len(samples), len(self.classes)), np.nan)
+        names, _, _, rows, _ = self._predicted(x, deploy_prior)
+        values = np.full((len(names), len(self.classes)), np.nan)
         values[[int(name) for name in rows.ids]] = self._predictor.table.values(rows.calibrated)
         return values
 
@@ -157,6 +149,21 @@ class Model:
         stored = self._predictor.stored
         what = stored.ensemble.id if stored.ensemble is not None else counted(len(stored.records), "model")
         return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}, {what}>"
+
+    def _predicted(
+        self, x: Any, deploy_prior: Any
+    ) -> tuple[list[str], pd.Index | None, dict[int, str], Rows, list[dict[str, Any]]]:
+        """Names, the index of a column, what cannot be read by its place, and rows and cells of the others.
+
+        Raises:
+            DataError: When there is nothing, or none can be read.
+        """
+        names, samples, index = self._samples(x)
+        unreadable, rows, cells, _ = self._predictor.predict(samples, self._prior(deploy_prior))
+        if len(unreadable) == len(samples):
+            place, reason = next(iter(unreadable.items()))
+            raise DataError(problem(names[place], reason))
+        return names, index, unreadable, rows, cells
 
     def _record_of(self, fold: int | None) -> ModelRecord:
         there = self._predictor.stored.records

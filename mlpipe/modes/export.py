@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,15 +121,10 @@ class ExportScheduler(Scheduler):
             if before.before is not None or before.is_ragged:
                 wrong = "changes images before or after they are resized (preprocessing.before, preprocessing=original)"
                 found.append(problem(record.id, wrong, fix="train with preprocessing=default"))
-        if not self._alike() and not self._any_size():
+        if not self._predictor.sees_alike and not self._any_size():
             wrong = "the models see images of different sizes, which one file takes only where it resizes itself"
             found.append(problem("mode.resize", wrong, fix="export one of them with mode.record=NUMBER"))
         return list(dict.fromkeys(found))
-
-    def _alike(self) -> bool:
-        """Whether all networks see the same of an image."""
-        before = (self._predictor.preprocessing(record.id) for record in self._predictor.stored.records)
-        return len({files.digest(one.key()) for one in before}) == 1
 
     def _any_size(self) -> bool:
         from mlpipe.predicting.exported import is_resizable
@@ -255,12 +249,12 @@ class ExportScheduler(Scheduler):
         Raises:
             MlpipeError: When they lie too far apart.
         """
-        wanted = self._values([sample for _, sample in seen])
+        wanted = self._predictor.values([sample for _, sample in seen])
         found = {"pixels": _difference(wanted, _run(path, [pixels for pixels, _ in seen]))}
-        if any_size and self._alike():
+        if any_size and self._predictor.sees_alike:
             first = self._predictor.preprocessing(self._predictor.stored.records[0].id)
             small = [first(pixels) for pixels, _ in seen]
-            alike = self._values([_at_hand(one) for one in small])
+            alike = self._predictor.values([_at_hand(one) for one in small])
             found["resized"] = _difference(alike, _run(path, small))
         for name, one in found.items():
             log.info(
@@ -276,15 +270,11 @@ class ExportScheduler(Scheduler):
             what = f"resizing inside moves values by {found['pixels'].largest:.1e}, more than {_RESIZED:.0e}"
             fix = (
                 "use mode.resize=false: the runner resizes then"
-                if self._alike()
+                if self._predictor.sees_alike
                 else "export one with mode.record=NUMBER"
             )
             raise MlpipeError(problem(str(self._path), what, fix=fix))
         return found
-
-    def _values(self, samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
-        _, rows, _, _ = self._predictor.predict(samples)
-        return np.asarray(self._predictor.table.values(rows.calibrated))
 
 
 def _at_hand(pixels: Pixels) -> Sample:
@@ -311,16 +301,3 @@ def _difference(wanted: npt.NDArray[Any], found: npt.NDArray[Any]) -> Difference
     top = np.sort(wanted, axis=1)
     leads = top[:, -1] - top[:, -2] > 2 * apart.max(axis=1) * spread
     return Difference(largest, int((leads & (wanted.argmax(1) != found.argmax(1))).sum()), len(wanted))
-
-
-def metadata(path: Path) -> dict[str, Any]:
-    """The facts that an exported file holds.
-
-    Args:
-        path: The file.
-    """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map["mlpipe"])
-    return found

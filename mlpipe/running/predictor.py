@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mlpipe import files
-from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import kind as data_kind
 from mlpipe.data import sources, task
@@ -25,7 +25,7 @@ from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.running import tasks
-from mlpipe.runs import records, references
+from mlpipe.runs import ensembles, records, references
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -69,9 +69,8 @@ class Stored:
 
     def config(self, record: ModelRecord) -> RunConfig:
         """The configuration that a record was trained with, in today's folders."""
-        path = self.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
-        places: dict[str, Any] = {"out_dir": str(self.project.root.parent), "data_dir": str(self.data_dir)}
-        return snapshot.load(path, trust=list(self.trust), without=("task",), proj=self.project.name, **places)
+        home = self.project
+        return tasks.stored_config(home, record, home.root.parent, self.data_dir, home.name, list(self.trust))
 
 
 class Predictor:
@@ -107,6 +106,7 @@ class Predictor:
         self._preprocessing = {
             name: tasks.preprocessing_of(config, self.pivot) for name, config in self._configs.items()
         }
+        self._keys = {name: files.digest(before.key()) for name, before in self._preprocessing.items()}
         self._models: dict[str, Model] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
@@ -129,6 +129,17 @@ class Predictor:
         facts = dict[str, Any]()
         rows, cells = self.table.made(self.new_rows(outputs, len(samples)), deploy_prior, facts)
         return unreadable, rows, cells, facts
+
+    @property
+    def sees_alike(self) -> bool:
+        """Whether all networks see the same of a sample."""
+        return len(set(self._keys.values())) == 1
+
+    def values(self, samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
+        """Calibrated probabilities, or numbers, of samples that can be read, shape (n, outputs); nothing is decided."""
+        _, outputs = self.outputs(samples)
+        mixed = self.new_rows(outputs, len(samples)).mixed(self.table.mixing)
+        return np.asarray(self.table.values(mixed.calibrated))
 
     @property
     def table(self) -> Table:
@@ -158,7 +169,7 @@ class Predictor:
             chunk = range(start, min(start + _AT_ONCE, len(samples)))
             by_key: dict[str, tuple[list[int], Pack]] = {}
             for name, preprocessing in self._preprocessing.items():
-                key = files.digest(preprocessing.key())
+                key = self._keys[name]
                 if key not in by_key:
                     by_key[key] = self._decoded(samples, chunk, preprocessing, unreadable)
                 places, pack = by_key[key]
@@ -330,7 +341,5 @@ def found(
     pivot, wanted_ensemble = task_name or pivots[0], wanted or ensemble
     chosen = None
     if wanted_ensemble is not None:
-        from mlpipe.runs import ensembles
-
         chosen = ensembles.named(project, pivot, wanted_ensemble, "ensemble")
     return Stored(project, pivot, chosen, new_rows.members_of(project, pivot, chosen), data_dir, tuple(trust))

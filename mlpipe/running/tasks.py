@@ -322,12 +322,39 @@ def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None =
     Raises:
         ProjectError: When it is missing or damaged.
     """
-    project = home or Project(run_config.project_dir)
+    tree, folders = run_config.tree, (run_config.out_dir, run_config.data_dir)
+    return stored_config(
+        home or Project(run_config.project_dir), record, *folders, run_config.proj, tree["trust"], tree
+    )
+
+
+def stored_config(
+    project: Project,
+    record: ModelRecord,
+    out_dir: Path,
+    data_dir: Path,
+    proj: str,
+    trust: Any,
+    allowed: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The configuration that a record was trained with.
+
+    Args:
+        project: The project that the record lies in.
+        record: The record.
+        out_dir: Today's folder of all projects.
+        data_dir: Today's folder of task data.
+        proj: The name of the project that it is used in.
+        trust: As of `mlpipe.config.snapshot.load`.
+        allowed: As of `mlpipe.config.snapshot.load`.
+
+    Raises:
+        ProjectError: When it is missing or damaged.
+    """
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
-    folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
-    folders |= {"proj": run_config.proj}
+    folders: dict[str, Any] = {"out_dir": str(out_dir), "data_dir": str(data_dir), "proj": proj}
     # Its task is there already, and is looked up by its name.
-    return snapshot.load(path, allowed=run_config.tree, trust=run_config.tree["trust"], without=("task",), **folders)
+    return snapshot.load(path, allowed=allowed, trust=trust, without=("task",), **folders)
 
 
 def described_in(data_dir: Path, of: Task) -> Path:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -14,9 +12,7 @@ from mlpipe import files, kinds
 from mlpipe.errors import ProjectError, did_you_mean, is_out_of_memory, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
-from mlpipe.stored import fits, made
-
-log = logging.getLogger("mlpipe")
+from mlpipe.stored import fits, made, tell_left_out
 
 
 class Member(TypedDict):
@@ -131,7 +127,7 @@ def load_all(project: Project, task: str) -> list[EnsembleRecord]:
     """All ensembles of a task that can be read, the oldest first; another one is told of once in the log."""
     found, wrong = _read_all(project.ensembles_dir(task).glob("*.json"))
     for sentence in wrong:
-        _tell(f"{sentence}; it is left out")
+        tell_left_out(sentence)
     return sorted(found, key=lambda record: (record.created, record.id))
 
 
@@ -151,11 +147,6 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[EnsembleRecord], list[str]]:
         except ProjectError as error:
             wrong += error.problems
     return found, wrong
-
-
-@cache
-def _tell(sentence: str) -> None:
-    log.warning(sentence)
 
 
 def named(project: Project, task: str, wanted: str, key: str) -> EnsembleRecord:

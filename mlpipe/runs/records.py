@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,9 +13,7 @@ from mlpipe import files, kinds
 from mlpipe.errors import ProjectError, is_out_of_memory, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
-from mlpipe.stored import fits, made
-
-log = logging.getLogger("mlpipe")
+from mlpipe.stored import fits, made, tell_left_out
 
 RECORD_FILE = "record.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -219,7 +215,7 @@ def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:
     found, wrong = _read_all(project)
     for path, sentence in wrong:
         if task is None or path == project.model_dir(task, path.name):
-            _tell(f"{sentence}; it is left out")
+            tell_left_out(sentence)
     return sorted((record for record in found if task in (None, record.pivot)), key=lambda record: record.number)
 
 
@@ -253,11 +249,6 @@ def _read_all(project: Project) -> tuple[list[ModelRecord], list[tuple[Path, str
         except ProjectError as error:
             wrong.append((path.parent, error.problems[0]))
     return found, wrong
-
-
-@cache
-def _tell(sentence: str) -> None:
-    log.warning(sentence)
 
 
 def untrained(project: Project, task: str) -> ProjectError:

@@ -99,10 +99,8 @@ class _Ensembling:
         classes: Sequence[str],
         seed: int,
     ) -> dict[str, Any]:
-        plain: dict[str, Any] = {
-            "thresholds": _thresholds(rows, rows if estimate is None else estimate, options, classes)
-        }
         shown = rows if estimate is None else estimate
+        plain: dict[str, Any] = {"thresholds": _thresholds(rows, shown, options, classes)}
         known = labelled(shown.targets)
         both = [confidences(one[known], shown.targets[known]) for one in (shown.raw, shown.calibrated)]
         if len(both[0][0]):

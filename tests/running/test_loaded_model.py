@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.api import model
 from mlpipe.data import task
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Dtype, Task
 from mlpipe.errors import ConfigError, DataError, MlpipeError
+from mlpipe.running import loaded_model
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
 
@@ -25,7 +25,7 @@ def of(channels: int = 3, dtype: Dtype = "uint8", **source: object) -> Task:
 
 
 def pixels(x: object, like: Task) -> list[np.ndarray]:
-    return [read(like.channels, None) for _, read in model._image_samples(x, like, 0, True)]
+    return [read(like.channels, None) for _, read in loaded_model._image_samples(x, like, 0, True)]
 
 
 def test_a_file_its_bytes_a_picture_and_an_array_are_the_same(tmp_path: Path) -> None:
@@ -77,12 +77,12 @@ def test_arrays_of_other_channels_go_the_way_of_files() -> None:
 )
 def test_what_is_no_image_is_said(x: object, sentence: str) -> None:
     with pytest.raises(MlpipeError, match=sentence):
-        model._image_samples(x, of(), 0, True)
+        loaded_model._image_samples(x, of(), 0, True)
 
 
 def test_an_empty_folder_and_a_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no image"):
-        model._image_samples(tmp_path, of(), 0, True)
+        loaded_model._image_samples(tmp_path, of(), 0, True)
     with pytest.raises(UnreadableImageError):
         pixels(b"no image", of())
 
@@ -90,12 +90,16 @@ def test_an_empty_folder_and_a_damaged_file(tmp_path: Path) -> None:
 def test_arrays_of_a_task_of_arrays() -> None:
     like = of(2, "float32", type="samples", layout="chw", axes=1)
     value = np.arange(8.0).reshape(2, 4)
-    ((_, read),) = model._array_samples(value, like, 0, True)
+    ((_, read),) = loaded_model._array_samples(value, like, 0, True)
     np.testing.assert_array_equal(read(2, None), value.T)
-    assert [name for name, _ in model._array_samples(np.stack([value] * 3), like, 5, False)] == ["#5", "#6", "#7"]
+    assert [name for name, _ in loaded_model._array_samples(np.stack([value] * 3), like, 5, False)] == [
+        "#5",
+        "#6",
+        "#7",
+    ]
     with pytest.raises(DataError, match="has 3 channels, the samples of t have 2"):
-        model._array_samples(np.zeros((3, 4)), like, 0, True)
+        loaded_model._array_samples(np.zeros((3, 4)), like, 0, True)
     with pytest.raises(DataError, match="NaN or infinite"):
-        model._array_samples(value * np.nan, like, 0, True)
+        loaded_model._array_samples(value * np.nan, like, 0, True)
     with pytest.raises(ConfigError, match="must be an array"):
-        model._array_samples(b"", like, 0, True)
+        loaded_model._array_samples(b"", like, 0, True)

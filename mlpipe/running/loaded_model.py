@@ -46,6 +46,7 @@ class Model:
         kind: What is predicted: classification, multilabel, regression.
         classes: The names of the classes, labels or numbers.
         task: The name of the task that it was trained on.
+        has_arrays: Whether it predicts arrays of numbers, which are no images.
     """
 
     def __init__(self, predictor: Predictor) -> None:
@@ -53,6 +54,7 @@ class Model:
         self.kind: str = predictor.pivot.kind
         self.classes: tuple[str, ...] = predictor.pivot.classes
         self.task: str = predictor.stored.task
+        self.has_arrays: bool = predictor.has_arrays
 
     def predict(
         self,
@@ -196,7 +198,11 @@ class Model:
 
     def _decide(self, log_odds: npt.NDArray[Any], costs: npt.ArrayLike, cells: list[dict[str, Any]]) -> None:
         """Put the class that costs least into the cells."""
-        table = np.asarray(costs, np.float64)
+        try:
+            table = np.asarray(costs, np.float64)
+        except (TypeError, ValueError):
+            # Rows of different lengths, or no numbers.
+            table = np.empty(0)
         if (
             not self._predictor.table.of_classes
             or table.shape != (len(self.classes),) * 2

@@ -1,0 +1,247 @@
+"""`mml serve`: a trained model behind HTTP, for programs and, on one page, for people."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from mlpipe import limits
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, no_such_file, not_installed, problem
+from mlpipe.running import tasks
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import RunContext, Step, raise_all
+from mlpipe.runs.journal import Run
+
+if TYPE_CHECKING:
+    from mlpipe.modes.serve.gate import Gate
+    from mlpipe.running.loaded_model import Model
+
+log = logging.getLogger("mlpipe")
+
+TOKEN = "MML_SERVE_TOKEN"
+_SHORTEST_TOKEN = 16
+_NEEDED = ("fastapi", "uvicorn", "python_multipart")
+_BACKLOG = 2048
+
+
+class ServeScheduler(Scheduler):
+    """Loads the model, then answers requests until somebody asks to stop.
+
+    Args:
+        run_config: The checked configuration.
+        context: The project, the display and the request to stop.
+        ensemble: `latest` or an ensemble's name; None: the refit of the latest training, else the mean of its folds.
+        record: A record's number or name; None: all that predict.
+        file: An exported file, in place of a project's models.
+        host: The name or address to listen on.
+        port: The port; 0: any that is free.
+        hosts: Names beside addresses and `localhost` by which clients reach the server.
+        token: The file with the token; None: the environment says it, or there is none.
+        largest_batch: The most images that are predicted together.
+        longest_wait: How long a request waits for others, in milliseconds.
+        most_bytes: The most bytes of a request.
+        most_pixels: The most pixels of an image.
+        most_images: The most images of a request.
+        rate: Requests of one address in a second; None: any number.
+        concurrency: Requests that are read or answered at a time.
+        timeout: How long a request may take to arrive, and to be answered once the server stops, in seconds.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        context: RunContext,
+        *,
+        ensemble: str | None,
+        record: str | int | None,
+        file: str | None,
+        host: str,
+        port: Annotated[int, ">= 0", "<= 65535"],
+        hosts: list[str],
+        token: str | None,
+        largest_batch: Annotated[int, ">= 1"],
+        longest_wait: Annotated[float, ">= 0"],
+        most_bytes: Annotated[int, ">= 1"],
+        most_pixels: Annotated[int, ">= 1"],
+        most_images: Annotated[int, ">= 1"],
+        rate: Annotated[float, "> 0"] | None,
+        concurrency: Annotated[int, ">= 1"],
+        timeout: Annotated[float, "> 0"],
+    ) -> None:
+        super().__init__(run_config, context)
+        self._ensemble, self._record, self._file = ensemble, record, file
+        self._host, self._port, self._hosts, self._token_file = host, port, hosts, token
+        self._largest_batch, self._longest_wait = largest_batch, longest_wait / 1000
+        self._most_bytes, self._most_pixels, self._most_images = most_bytes, most_pixels, most_images
+        self._rate, self._concurrency, self._timeout = rate, concurrency, timeout
+
+    def plan(self) -> list[Step]:
+        """One step, which writes nothing.
+
+        Raises:
+            ConfigError: When a package or the token is missing, or the model cannot be asked for single images.
+            ProjectError: When there is no such model.
+        """
+        if any(find_spec(name) is None for name in _NEEDED):
+            raise ConfigError(not_installed("mml serve", "fastapi"))
+        given = {"file": self._file, "ensemble": self._ensemble, "record": self._record}
+        first, *others = [name for name, value in given.items() if value is not None] or [""]
+        wrong = f"mode.{first} says what predicts already"
+        problems = [problem(f"mode.{name}", wrong, got=given[name], fix="leave one out") for name in others]
+        self._token = _token(self._token_file, os.environ.get(TOKEN), problems)
+        self._address = _address(self._host, self._port, problems)
+        if self._token is None and self._address is not None and not _is_loopback(self._address):
+            fix = f"set {TOKEN}, or name a file by mode.token=FILE; openssl rand -hex 32 makes one"
+            problems.append(problem("mode.token", "is needed where others reach the server", got=self._host, fix=fix))
+        raise_all(problems)
+        assert self._address is not None
+        self._socket = _bound(self._address, self._port)
+        self._model = self._loaded()
+        return [Step("serve", self._serve, in_project=False)]
+
+    def _loaded(self) -> Model:
+        from mlpipe.running import loaded_model
+
+        config, project = self.run_config, self.context.project
+        if self._file is not None:
+            path = Path(self._file).expanduser()
+            if not path.is_file():
+                raise ConfigError(no_such_file("mode.file", path))
+            return loaded_model.load(path)
+        where = project.name if self._record is None else f"{project.name}#{self._record}"
+        return loaded_model.load(
+            where,
+            task=tasks.recorded_pivot(config, project).name if self._record is None else None,
+            ensemble=self._ensemble,
+            out_dir=config.out_dir,
+            data_dir=config.data_dir,
+            trust=config.tree["trust"],
+        )
+
+    def _serve(self, run: Run | None) -> None:
+        import uvicorn
+
+        self._warm_up()
+        with self._gate() as gate, closing(self._socket) as listening:
+            # HTTP alone, by the parser that bounds headers; what a proxy says of its clients is not believed.
+            settings = uvicorn.Config(
+                gate, http="h11", ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False,
+                proxy_headers=False, server_header=False, backlog=_BACKLOG, timeout_graceful_shutdown=round(self._timeout) or 1,
+            )  # fmt: skip
+            server = uvicorn.Server(settings)
+            # In a thread of its own it leaves signals alone, which are the wish to stop.
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="mml-serve", daemon=True)
+            thread.start()
+            host, port = listening.getsockname()[:2]
+            self.context.facts["url"] = url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            log.info(f"{url}: a page for images; POST {url}/predict for programs; Ctrl-C stops")
+            try:
+                while thread.is_alive() and not self.context.stop():
+                    thread.join(0.1)
+            finally:
+                server.should_exit = True
+                thread.join()
+        if not self.context.stop():
+            raise MlpipeError(problem(url, "the server ended by itself", fix="MML_DEBUG=1 tells more"))
+        # To stop is how a server is done.
+        self.context.stop.asked = False
+        log.info("stopped; everything that was asked is answered")
+
+    def _warm_up(self) -> None:
+        """Load networks before anybody waits for them, and see that there are all of them."""
+        if self._file is None:
+            from mlpipe.learn.machine import quiet
+
+            quiet.prepare_torch(self.run_config.recipe.threads)
+        if self._model.has_arrays:
+            return
+        seen = self._model.card()["images"]
+        channels = seen["channels"]
+        blank = np.zeros((64, 64, channels) if channels != 1 else (64, 64), np.dtype(seen["type"]))
+        try:
+            self._model.predict_values(blank)
+        except DataError as error:
+            log.debug(f"a blank image is not predicted: {first_line(error)}")
+
+    @contextmanager
+    def _gate(self) -> Iterator[Gate]:
+        """What answers requests; afterwards all that the model was asked is answered."""
+        from mlpipe.modes.serve import app, batching, gate
+
+        model = self._model
+
+        # What a prediction tells of itself is for the one who asked.
+        def is_told(line: logging.LogRecord) -> bool:
+            return line.threadName != batching.THREAD or line.levelno >= logging.WARNING
+
+        batches = batching.Batches(
+            lambda contents, options: app.answers(model, contents, options), self._largest_batch, self._longest_wait
+        )
+        log.addFilter(is_told)
+        try:
+            service = app.Service(model, model.card(), batches, self._most_images, self._most_pixels)
+            passed = gate.Limits(self._most_bytes, self._rate, self._concurrency, self._timeout)
+            hosts = [*self._hosts, self._host]
+            yield gate.Gate(app.made(service), passed, hosts, self._token)
+        finally:
+            batches.close()
+            log.removeFilter(is_told)
+
+
+def _token(file: str | None, said: str | None, problems: list[str]) -> str | None:
+    """The token that a file or the environment says."""
+    key, token = TOKEN, (said or "").strip()
+    if file is not None:
+        key, path = "mode.token", Path(file).expanduser()
+        if not path.is_file():
+            problems.append(no_such_file("mode.token", path, otherwise="name the file that holds the token"))
+            return None
+        try:
+            token = limits.text(path, limits.TEXT).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(problem(key, f"cannot be read ({first_line(error)})", got=file))
+            return None
+    elif not token:
+        return None
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        wrong = f"must be at least {_SHORTEST_TOKEN} letters and digits without blanks"
+        problems.append(problem(key, wrong, fix="openssl rand -hex 32 makes one"))
+    return token
+
+
+def _address(host: str, port: int, problems: list[str]) -> str | None:
+    """The address of a name, the first of version 4 where there is one."""
+    try:
+        known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        problems.append(problem("mode.host", f"is no address of this machine ({first_line(error)})", got=host))
+        return None
+    return str(min(known, key=lambda one: one[0] != socket.AF_INET)[4][0])
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    """A socket of an address and port, on which nobody is listened to yet."""
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((address, port))
+    except OSError as error:
+        made.close()
+        fix = "choose another mode.port; mode.port=0 takes a free one"
+        raise ConfigError(problem("mode.port", f"cannot be had ({error.strerror})", got=port, fix=fix)) from error
+    return made
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -1,0 +1,369 @@
+"""The answers of `mml serve`: predictions of images, the model's card, whether it lives, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import logging
+import math
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+import mlpipe
+from mlpipe import files
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.errors import DataError, MlpipeError, counted, in_short, is_out_of_memory, printable, problem
+from mlpipe.modes.serve import batching
+from mlpipe.modes.serve.batching import Answer, Batches
+from mlpipe.modes.serve.gate import Refusal
+from mlpipe.running.loaded_model import Model
+
+log = logging.getLogger("mlpipe")
+
+_PAGE = Path(__file__).with_name("page.html")
+_FIELDS = ("costs", "deploy_prior")
+_DATA_URL = re.compile(r"data:[\w.+/-]*;base64,")
+_LONGEST_NAME = 200
+
+
+class Options(BaseModel):
+    """How images are predicted."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    deploy_prior: Literal["estimate"] | list[float] | dict[str, float] | None = Field(
+        default=None,
+        description="The prevalence where the images are from: a number for each class, in order or by name; estimate: by the "
+        "images of this request; null: probabilities stay as they were calibrated.",
+    )
+    costs: list[list[float]] | None = Field(
+        default=None,
+        description="What it costs to decide for a class (columns) where another is true (rows); null: the model's own.",
+    )
+
+
+class Question(Options):
+    """Images in a JSON body, with how they are predicted."""
+
+    images: list[str] = Field(min_length=1, description="Files in base64, or as data: addresses.")
+
+
+_Known = TypeVar("_Known", bound=Options)
+
+
+class Prediction(BaseModel):
+    """What is predicted of one image; beside these, the columns of the table of mml predict for what the model predicts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    image: str = Field(description="The file's name, or # and its place.")
+    problem: str = Field(description="Why it cannot be read; empty for others.")
+    probabilities: dict[str, float] = Field(default={}, description="By class or label.")
+
+
+class Predictions(BaseModel):
+    """An answer for each image, in their order."""
+
+    predictions: list[Prediction]
+
+
+class Problems(BaseModel):
+    """Why a request is not answered, a sentence each."""
+
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of a request: its name, and its bytes or why they are not predicted."""
+
+    name: str
+    content: bytes
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What stands behind the addresses.
+
+    Attributes:
+        model: Predicts; only the thread of `batches` calls it.
+        card: Facts of the model.
+        batches: Images on their way to the model.
+        most_images: Images of one request.
+        most_pixels: Pixels of one image.
+    """
+
+    model: Model
+    card: Mapping[str, Any]
+    batches: Batches
+    most_images: int
+    most_pixels: int
+
+    async def predict(self, request: Request) -> Response:
+        """Predict images: files of a form, base64 in JSON, or one file as it is."""
+        found, options = await self._question(request)
+        if not found:
+            raise Refusal(422, problem("images", "there is none", fix="send a file"))
+        if len(found) > self.most_images:
+            wrong = f"there are more than {self.most_images}"
+            raise Refusal(413, problem("images", wrong, got=len(found), fix="send them in several requests"))
+        if not self.model.has_arrays:
+            found = await asyncio.to_thread(self._looked_at, found)
+        readable = [one for one in found if not one.problem]
+        if not readable:
+            return _json({"problems": [f"{one.name}: {one.problem}" for one in found]}, 422)
+        asked = batching.Request(
+            [one.content for one in readable],
+            options.model_dump_json(include={*Options.model_fields}),
+            options.deploy_prior != "estimate",
+        )
+        self.batches.submit(asked)
+        try:
+            told: Sequence[Answer] = await asyncio.wrap_future(asked.answers)
+        except Exception as error:
+            return _failed(error)
+        left = iter(told)
+        rows = [{"problem": one.problem} if one.problem else next(left) for one in found]
+        predicted = [{"image": one.name, **row} for one, row in zip(found, rows, strict=True)]
+        return _json({"predictions": predicted})
+
+    async def the_card(self) -> Response:
+        """What the model predicts, from what it learned, and how well."""
+        return _json(self.card)
+
+    async def health(self) -> Response:
+        """Whether the server lives, without a word of the model."""
+        return _json({"status": "ok", "version": mlpipe.__version__})
+
+    async def page(self) -> Response:
+        """The page, on which a person drops an image."""
+        text, policy = page()
+        return Response(text, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy})
+
+    async def _question(self, request: Request) -> tuple[list[Image], Options]:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            return await self._form(request)
+        if kind == "application/json":
+            question = _checked(Question, await request.body())
+            return [_decoded(f"#{place}", text) for place, text in enumerate(question.images)], question
+        if kind.startswith("image/") or kind == "application/octet-stream":
+            return [Image("#0", await request.body())], Options()
+        fix = "send multipart/form-data, application/json, or one file as image/*"
+        raise Refusal(415, problem("Content-Type", "is not read", got=kind, fix=fix))
+
+    async def _form(self, request: Request) -> tuple[list[Image], Options]:
+        found, fields = list[Image](), dict[str, Any]()
+        try:
+            async with request.form(max_files=self.most_images + 1, max_fields=len(_FIELDS)) as form:
+                for key, value in form.multi_items():
+                    if isinstance(value, UploadFile):
+                        found.append(Image(_name(value.filename, len(found)), await value.read()))
+                    elif value == "estimate":
+                        fields[key] = value
+                    else:
+                        fields[key] = files.plain_json(value)
+        except HTTPException as error:
+            raise Refusal(400, problem("body", error.detail)) from error
+        except ValueError as error:
+            raise Refusal(400, problem(key, f"is no JSON ({error})", got=value)) from error
+        return found, _checked(Options, fields)
+
+    def _looked_at(self, found: Sequence[Image]) -> list[Image]:
+        """Images with what their headers say against them."""
+        return [one if one.problem else Image(one.name, one.content, self._wrong(one.content)) for one in found]
+
+    def _wrong(self, content: bytes) -> str:
+        try:
+            seen = images.look(content)
+        except UnreadableImageError as error:
+            return str(error)
+        if seen.width * seen.height > self.most_pixels:
+            return f"{seen.width} x {seen.height} is more than {self.most_pixels:,} pixels"
+        return ""
+
+
+def made(service: Service) -> FastAPI:
+    """The application of a service; it takes requests that a `Gate` let through.
+
+    Args:
+        service: What stands behind its addresses.
+    """
+    told = f"{service.card['kind']}, {counted(len(service.model.classes), 'output')}"
+    app = FastAPI(
+        title=f"mml serve: {service.card['task']}",
+        description=f"Predictions of images by a trained model ({told}).",
+        version=mlpipe.__version__,
+        docs_url=None,
+        redoc_url=None,
+        # An address that is nearly right would be told by the name in `Host`.
+        redirect_slashes=False,
+    )
+    refused: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problems} for status in (400, 401, 403, 408, 413, 415, 422, 429, 503)
+    }
+    app.add_api_route(
+        "/predict",
+        service.predict,
+        methods=["POST"],
+        responses={200: {"model": Predictions}, **refused},
+        openapi_extra={"requestBody": {"required": True, "content": _bodies()}},
+    )
+    app.add_api_route("/card", service.the_card, methods=["GET"])
+    app.add_api_route("/health", service.health, methods=["GET"])
+    app.add_api_route("/", service.page, methods=["GET"], include_in_schema=False)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _unknown)
+    return app
+
+
+def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answer]:
+    """The cells of images, as JSON holds them.
+
+    Args:
+        model: Predicts.
+        contents: The bytes of each.
+        options: `Options` as JSON.
+
+    Raises:
+        MlpipeError: When none can be predicted.
+    """
+    asked = Options.model_validate_json(options)
+    with _given(model, contents) as given:
+        frame = model.predict(given, deploy_prior=asked.deploy_prior, costs=asked.costs)
+    return [_cells(row, model.classes) for row in frame.drop(columns="image").to_dict("records")]
+
+
+@contextmanager
+def _given(model: Model, contents: Sequence[bytes]) -> Iterator[list[Any]]:
+    """Images as they came; arrays as files, which are read as a task's own are.
+
+    Raises:
+        DataError: Whatever is wrong with a file, without the place where it lay.
+    """
+    if not model.has_arrays:
+        yield list(contents)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{place}.npy" for place in range(len(contents))]
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        try:
+            yield paths
+        except DataError as error:
+            raise DataError([one.replace(f"{folder}/", "#") for one in error.problems]) from error
+
+
+def plain(value: Any) -> Any:
+    """Data as JSON holds it: arrays as lists, NaN and infinite numbers as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def page() -> tuple[str, str]:
+    """The page, and the policy that lets its own style and script run, and nothing else."""
+    text = _PAGE.read_text("utf-8")
+    style, script = (_hash(text, tag) for tag in ("style", "script"))
+    policy = (
+        f"default-src 'none'; style-src {style}; script-src {script}; img-src blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return text, policy
+
+
+def _hash(text: str, tag: str) -> str:
+    inside = text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+    return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+
+
+def _cells(row: Mapping[Any, Any], classes: Sequence[str]) -> Answer:
+    """A row of the table with its probabilities by class, and without cells that are empty."""
+    names = {f"p({name})": name for name in classes}
+    cells = {str(key): plain(value) for key, value in row.items() if key not in names}
+    found = {key: value for key, value in cells.items() if key == "problem" or value is not None}
+    chances = {names[key]: plain(value) for key, value in row.items() if key in names and pd.notna(value)}
+    return found | ({"probabilities": chances} if chances else {})
+
+
+def _checked(kind: type[_Known], given: bytes | Mapping[str, Any]) -> _Known:
+    try:
+        return kind.model_validate_json(given) if isinstance(given, bytes) else kind.model_validate(given)
+    except ValidationError as error:
+        told = [problem(".".join(map(str, one["loc"])) or "body", one["msg"]) for one in error.errors()[:10]]
+        raise Refusal(400, "\n".join(told)) from error
+
+
+def _decoded(name: str, text: str) -> Image:
+    """An image in base64."""
+    try:
+        return Image(name, base64.b64decode(_DATA_URL.sub("", text[:200]) + text[200:], validate=True))
+    except (binascii.Error, ValueError):
+        return Image(name, b"", "is not base64")
+
+
+def _name(name: str | None, place: int) -> str:
+    """The last part of a file's name, or its place."""
+    last = PurePosixPath((name or "").replace("\\", "/")).name
+    return printable(last)[:_LONGEST_NAME] or f"#{place}"
+
+
+def _bodies() -> dict[str, Any]:
+    """What a request for predictions may be, for OpenAPI."""
+    file = {"type": "string", "format": "binary"}
+    fields = {name: {"type": "string", "description": "as in JSON"} for name in _FIELDS}
+    form = {"type": "object", "properties": {"images": {"type": "array", "items": file}, **fields}}
+    return {
+        "multipart/form-data": {"schema": form},
+        "application/json": {"schema": Question.model_json_schema()},
+        "image/*": {"schema": file},
+    }
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(json.dumps(plain(content), allow_nan=False), status, media_type="application/json")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return _json({"problems": error.sentence.splitlines()}, error.status)
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    """A path or method that is none."""
+    assert isinstance(error, HTTPException)
+    told = problem(request.url.path, str(error.detail).lower(), fix="see /openapi.json")
+    return _json({"problems": [told]}, error.status_code)
+
+
+def _failed(error: Exception) -> Response:
+    """The answer where the model raised; what nobody could foresee is told to the server's log alone."""
+    if isinstance(error, MlpipeError):
+        return _json({"problems": str(error).splitlines()}, 422)
+    if is_out_of_memory(error):
+        return _json({"problems": [in_short(error)]}, 503)
+    log.error(f"a request failed: unexpected {in_short(error)}", exc_info=error)
+    return _json({"problems": ["the server failed; its log says why"]}, 500)

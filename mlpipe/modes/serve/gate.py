@@ -1,0 +1,257 @@
+"""What a request passes before it is answered: hosts, the token, rate, concurrency, size, time; headers of every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mlpipe.errors import problem
+
+# What tells nothing of the model, and is answered without the token.
+OPEN = ("/", "/health")
+# Addresses whose rate is remembered at a time.
+_ADDRESSES = 10_000
+_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request, one client and all of them together may take.
+
+    Attributes:
+        most_bytes: Bytes of a request.
+        rate: Requests of one address in a second, and at once; None: any number.
+        concurrency: Requests that are read or answered at a time.
+        timeout: How long a request may take to arrive, in seconds.
+    """
+
+    most_bytes: int
+    rate: float | None
+    concurrency: int
+    timeout: float
+
+
+class Refusal(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: The status of HTTP.
+        sentence: Why.
+        headers: Further headers of the answer.
+    """
+
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
+        self.status, self.sentence, self.headers = status, sentence, headers or {}
+        super().__init__(sentence)
+
+
+class Gate:
+    """Lets requests through to an application whole, or answers them with a sentence.
+
+    The name in `Host` must be an address, `localhost` or a known one: a page of another name cannot be made to point here
+    (DNS rebinding), nor can a page of another origin send anything.
+
+    Args:
+        app: The application; it is given requests whose body has arrived.
+        limits: What is let through.
+        hosts: Names beside addresses and `localhost` that requests may be for.
+        token: What `Authorization: Bearer TOKEN` must say, but for the paths of `OPEN`; None: nothing.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, hosts: Collection[str], token: str | None) -> None:
+        self._app, self._limits, self._token = app, limits, token
+        self._hosts = {"localhost", *(name.lower() for name in hosts)}
+        self._rate = Rate(limits.rate) if limits.rate is not None else None
+        self._busy = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        assert scope["type"] == "http", scope["type"]
+        has_begun = False
+
+        async def answer(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            if message["type"] == "http.response.start":
+                own = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                told = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in own if pair[0] not in told)]
+            await send(message)
+
+        self._busy += 1
+        try:
+            self._check(scope)
+            if scope["method"] == "POST":
+                receive = _again(await self._body(scope, receive), receive)
+            await self._app(scope, receive, answer)
+        except Refusal as refusal:
+            assert not has_begun
+            await _refuse(answer, refusal)
+        finally:
+            self._busy -= 1
+
+    def _check(self, scope: Scope) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if not self._is_own(host := headers.get("host", "")):
+            fix = "add its name to mode.hosts"
+            raise Refusal(403, problem("Host", "is another host's", got=host, fix=fix))
+        origin = headers.get("origin")
+        if origin is not None and _place(origin) != host.lower():
+            raise Refusal(403, problem("Origin", "is another site's", got=origin, fix="open this server's own page"))
+        is_open = scope["path"] in OPEN
+        if self._rate is not None and scope["path"] != "/health":
+            client = scope.get("client")
+            if wait := self._rate.wait(client[0] if client else "", time.monotonic()):
+                told = f"more than {self._limits.rate:g} requests a second"
+                raise Refusal(429, problem("rate", told, fix="wait"), {"retry-after": str(math.ceil(wait))})
+        if self._token is not None and not is_open:
+            given = headers.get("authorization", "").encode()
+            if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+                fix = "send the header 'Authorization: Bearer TOKEN'"
+                raise Refusal(401, problem("token", "is missing or wrong", fix=fix), {"www-authenticate": "Bearer"})
+        if self._busy > self._limits.concurrency and not is_open:
+            told = f"{self._limits.concurrency} are being answered already"
+            raise Refusal(503, problem("concurrency", told, fix="try again"), {"retry-after": "1"})
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refusal(415, problem("Content-Encoding", "is not read", fix="send images as they are"))
+
+    def _is_own(self, host: str) -> bool:
+        name = host_name(host)
+        return name is not None and (name in self._hosts or is_address(name))
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        most, parts, size = self._limits.most_bytes, list[bytes](), 0
+        too_long = Refusal(413, problem("body", "is too large", fix=f"send at most {most:,} bytes"))
+        lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+        if any(not value.isdigit() or len(value) > 20 or int(value) > most for value in lengths):
+            raise too_long
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Refusal(400, problem("body", "did not arrive whole"))
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise too_long
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            told = f"did not arrive in {self._limits.timeout:g} seconds"
+            raise Refusal(408, problem("body", told)) from None
+
+
+class Rate:
+    """How many requests each address may make: a bucket that fills by `rate` in a second, and holds as many.
+
+    Args:
+        rate: Requests in a second, above 0.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._most = rate, max(1.0, rate)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, address: str, now: float) -> float:
+        """Take one request of an address.
+
+        Args:
+            address: Its; of IPv6 the network of 64 bits counts, for one client has them all.
+            now: The time in seconds.
+
+        Returns:
+            0 where it is let through, else how many seconds later it would be.
+        """
+        key = _network(address)
+        left, then = self._buckets.pop(key, (self._most, now))
+        left = min(self._most, left + (now - then) * self._rate)
+        wait = 0.0 if left >= 1 else (1 - left) / self._rate
+        self._buckets[key] = (left if wait else left - 1, now)
+        if len(self._buckets) > _ADDRESSES:
+            self._buckets.popitem(last=False)
+        return wait
+
+
+def host_name(host: str) -> str | None:
+    """The name or address in a `Host` header, in small letters and without its port; None: it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        parts.port  # noqa: B018
+    except ValueError:
+        return None
+    is_plain = not (parts.path or parts.query or parts.fragment or parts.username or parts.password)
+    return parts.hostname if is_plain and "@" not in host else None
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address of IPv4 or IPv6."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _place(origin: str) -> str:
+    """The host and port of an `Origin` header, in small letters; empty where there is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _network(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that has arrived, and then what the connection gives."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _refuse(send: Send, refusal: Refusal) -> None:
+    body = json.dumps({"problems": [refusal.sentence]}).encode()
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        # What the client still sends is not read.
+        "connection": "close",
+        **refusal.headers,
+    }
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

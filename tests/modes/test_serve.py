@@ -1,0 +1,51 @@
+"""Tokens and addresses of `mml serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlpipe.modes import serve
+
+GOOD = "0123456789abcdef"
+
+
+def test_a_token_of_the_environment_or_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{GOOD}-file\n")
+    problems = list[str]()
+    assert serve._token(None, None, problems) is None
+    assert serve._token(None, f" {GOOD}\n", problems) == GOOD
+    assert serve._token(str(tmp_path / "token"), GOOD, problems) == f"{GOOD}-file"
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    "text", ["short", "", "a" * 15, "two words of a token", "ünïcödé-tökén-öf-lëttërs", "a\x00" * 10]
+)
+def test_a_token_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "token").write_text(text)
+    problems = list[str]()
+    serve._token(str(tmp_path / "token"), None, problems)
+    assert problems == [
+        "mode.token: must be at least 16 letters and digits without blanks; openssl rand -hex 32 makes one"
+    ]
+
+
+def test_a_file_that_is_not_there_or_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff" * 20)
+    problems = list[str]()
+    assert serve._token(str(tmp_path / "byte"), GOOD, problems) is None
+    assert serve._token(str(tmp_path / "bytes"), GOOD, problems) is None
+    assert "did you mean 'bytes'?" in problems[0] and "mode.token: cannot be read" in problems[1]
+
+
+def test_addresses() -> None:
+    problems = list[str]()
+    assert serve._address("localhost", 0, problems) in ("127.0.0.1", "::1")
+    assert serve._address("0.0.0.0", 0, problems) == "0.0.0.0" and serve._address("::1", 0, problems) == "::1"
+    assert problems == []
+    assert serve._address("no such host", 0, problems) is None and "mode.host: is no address" in problems[0]
+    assert [serve._is_loopback(one) for one in ("127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "10.0.0.1", "fe80::1%lo")] == [
+        True, True, True, False, False, False, False,
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ PACKAGE = TESTS.parent / "mlpipe"
 ELSEWHERE = ("program/", "docs/", "safety/", "scripts/")
 # Tests of the package, or of one of its packages, as a whole.
 WHOLE = {
-    "test_layers.py", "test_mirror.py", "test_defects.py", "test_memory.py", "api/test_api.py",
+    "test_containers.py", "test_layers.py", "test_mirror.py", "test_defects.py", "test_memory.py", "api/test_api.py",
     "dialects/test_wrong_values.py", "post/test_sentences.py", "post/test_stored.py", "post/test_unchanged.py",
 }  # fmt: skip
 

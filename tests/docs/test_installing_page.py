@@ -21,7 +21,7 @@ PAGE = (TOP / "docs" / "installing.md").read_text("utf-8")
 # What is not this program's, and may be named behind `pip install`.
 DEPENDENCIES = {re.split(r"[\[><=]", one)[0] for one in PROJECT["dependencies"]}
 OTHERS = DEPENDENCIES | {"opencv-python-headless", "pre-commit", "uv"}
-FOLDERS = ("mlpipe", "conf", "docs", "scripts", "notebooks", "requirements", ".github", ".ci")
+FOLDERS = ("mlpipe", "conf", "containers", "docs", "scripts", "notebooks", "requirements", ".github", ".ci")
 FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml", ".pre-commit-config.yaml")
 # Options whose next word is their value.
 WITH_VALUE = {"-r", "-w", "-d", "--find-links", "--index-url"}
@@ -29,7 +29,7 @@ WITH_VALUE = {"-r", "-w", "-d", "--find-links", "--index-url"}
 
 def texts() -> list[tuple[str, str]]:
     """Every text that a person may read, but this file."""
-    kinds = {".py", ".yaml", ".yml", ".md", ".txt", ".in", ".toml", ".ipynb", ""}
+    kinds = {".def", ".py", ".yaml", ".yml", ".md", ".txt", ".in", ".toml", ".ipynb", ""}
     paths = [file for folder in FOLDERS for file in (TOP / folder).rglob("*") if file.is_file()]
     paths = [file for file in paths if file.suffix in kinds and file != Path(__file__)]
     return [(str(file.relative_to(TOP)), file.read_text("utf-8")) for file in [*paths, *(TOP / one for one in FILES)]]

@@ -70,13 +70,18 @@ class Segmenter(nn.Module):
             images: Shape (n, channels, height, width), 0 to the pixels' peak.
         """
         height, width = images.shape[2:]
-        pixels = images.to(self.mean.dtype).sub(self.mean).div_(self.std)
+        pixels, top, left = self.padded(images.to(self.mean.dtype).sub(self.mean).div_(self.std))
+        logits = self.heads[self._name](self.decoder(self.backbone(pixels)))
+        return {self._name: logits[:, :, top : top + height, left : left + width]}
+
+    def padded(self, images: Tensor) -> tuple[Tensor, int, int]:
+        """Images with the edges that the encoder needs, and how many rows and columns of them lie before an image."""
+        height, width = images.shape[2:]
         down, across = -height % self._multiple, -width % self._multiple
         top, left = down // 2, across // 2
         if down or across:
-            pixels = F.pad(pixels, (left, across - left, top, down - top), mode="replicate")
-        logits = self.heads[self._name](self.decoder(self.backbone(pixels)))
-        return {self._name: logits[:, :, top : top + height, left : left + width]}
+            images = F.pad(images, (left, across - left, top, down - top), mode="replicate")
+        return images, top, left
 
 
 def unet(

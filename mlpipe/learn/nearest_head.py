@@ -86,6 +86,26 @@ class Neighbours(nn.Module):
         )
         return _outputs(mean, self._facts)
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether outputs are classes or labels, which `evidence` is for."""
+        return self._facts.has_probabilities
+
+    def evidence(self, features: Tensor, asked: Tensor) -> Tensor:
+        """The logarithm of the votes that one class or label of each image gets from its own nearest images, shape (n,).
+
+        Votes of all classes are compared with the nearest image's, so that the probability of the nearest one's class hardly
+        changes with the features; these do not, and rise with every likeness.
+
+        Args:
+            features: Shape (n, features).
+            asked: The number of the class or label, shape (n,).
+        """
+        similar = nn.functional.normalize(features.float(), dim=1) @ self.rows.T / self.temperature
+        votes = (self.targets.nan_to_num() * self.weights[:, None]).T[asked]
+        logs = similar + votes.clamp(min=1e-30).log()
+        return logs.topk(int(self.count.clamp(max=len(self.rows))), dim=1).values.logsumexp(1)
+
 
 @dataclass(frozen=True)
 class NearestHead(ExactHead):

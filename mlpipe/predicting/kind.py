@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
@@ -15,6 +15,10 @@ from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.tables import Table
 from mlpipe.runs.sinks import Predicted
 
+# Of outputs, shape (n, outputs) or (n, outputs, *spatial), and the number of the output that is asked for of each sample, shape
+# (n,): the number of each sample, shape (n,), that rises where places of it speak for that output.
+Score = Callable[[Tensor, Tensor], Tensor]
+
 
 class Part(Protocol):
     """The part of a kind that this package calls.
@@ -23,11 +27,13 @@ class Part(Protocol):
         ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
         NEW: What new samples get, in a word, which is the name of the step that writes it.
         TABLE: What a table says of new samples; None: there is a file for each.
+        SCORE: What a heat map explains; None: no single answer.
     """
 
     ROWS_ARE_LOSSES: bool
     NEW: str
     TABLE: Table | None
+    SCORE: Score | None
 
     def places(self, task: Task, pack: Pack) -> Places | None:
         """Where the cached samples of a task show points of their files, for `Batch.places`; None: nobody asks."""

@@ -39,6 +39,17 @@ def mean_of_numbers(parts: Sequence[Tensor], weights: Sequence[float], mixing: s
     return _combined(parts, weights, "regression", "logits")
 
 
+def score_of_class(outputs: Tensor, asked: Tensor) -> Tensor:
+    """The logit of the class asked for; of two classes less the other one's, since one of them may be held at zero."""
+    own = score_of_output(outputs, asked)
+    return own - score_of_output(outputs, 1 - asked) if outputs.shape[1] == 2 else own
+
+
+def score_of_output(outputs: Tensor, asked: Tensor) -> Tensor:
+    """The logit or number asked for."""
+    return outputs.gather(1, asked[:, None])[:, 0]
+
+
 def _combined(parts: Sequence[Tensor], weights: Sequence[float], kind: str, mixing: str) -> Tensor:
     """Mixed as the rows of an ensemble are; what is predicted for places of samples has a row for each place."""
     rows = [part.movedim(1, -1).reshape(-1, part.shape[1]).double().cpu().numpy() for part in parts]

@@ -21,7 +21,7 @@ from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.sources.listings import array_files
 from mlpipe.data.sources.listings.array_layout import Form, oriented
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, DataError, counted, problem
+from mlpipe.errors import ConfigError, DataError, counted, did_you_mean, listing, problem
 from mlpipe.post import threshold
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.running import model_card, predictor
@@ -87,12 +87,7 @@ class Model:
         names, index, unreadable, rows, cells = self._predicted(x, deploy_prior)
         if costs is not None:
             self._decide(rows.calibrated, costs, cells)
-        frame = pd.DataFrame(cells, index=pd.Index([int(name) for name in rows.ids]))
-        frame = frame.reindex(range(len(names)))
-        frame.insert(0, "image", names)
-        frame["problem"] = [unreadable.get(place, "") for place in range(len(names))]
-        frame.index = pd.RangeIndex(len(names)) if index is None else index
-        return frame
+        return _frame(names, index, unreadable, cells, [int(name) for name in rows.ids])
 
     def predict_values(
         self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
@@ -107,6 +102,47 @@ class Model:
         values = np.full((len(names), len(self.classes)), np.nan)
         values[[int(name) for name in rows.ids]] = self._predictor.table.values(rows.calibrated)
         return values
+
+    def explain(
+        self, x: Given | Iterable[Given] | pd.Series, *, output: str | None = None, method: str = "hires_cam"
+    ) -> pd.DataFrame:
+        """Why images were taken for what: a heat map of each, a row for each image in the order given.
+
+        A map is the mean of the networks' class activation maps by their weights. It needs the extra `explain`.
+
+        Args:
+            x: As of `predict`.
+            output: The class, label or number to explain; None: of each image what is most probable, the first of several
+                numbers.
+            method: `hires_cam`, whose map shows places that raised the answer, or `grad_cam`.
+
+        Returns:
+            `image`, its name; `output`, what it is explained for; `value`, its calibrated probability, or the number;
+            `heat_map`, an array of the image's height and width from 0 (does not speak for it) to 1, zero everywhere where
+            nothing in the image speaks for it; `problem`, why an image could not be read (its other columns are then empty).
+            A column's index stays.
+
+        Raises:
+            ConfigError: When there is no such output or method, the extra is missing, or the networks have no maps.
+            DataError: When there is no image, or none can be read.
+        """
+        from mlpipe.predicting import heat_maps
+
+        how = heat_maps.check_method(method, "method")
+        if output is not None and output not in self.classes:
+            fix = did_you_mean(str(output), self.classes, otherwise=f"use {listing(self.classes)}")
+            raise ConfigError(problem("output", "is nothing that the model predicts", got=output, fix=fix))
+        names, samples, index = self._samples(x)
+        asked = None if output is None else self.classes.index(output)
+        found = self._predictor.explain(samples, asked, how)
+        _refuse_all(found.unreadable, names)
+        assert found.values is not None
+        chosen = found.asked.tolist()
+        cells = [
+            {"output": self.classes[number], "value": float(row[number]), "heat_map": one}
+            for number, row, one in zip(chosen, found.values, found.maps, strict=True)
+        ]
+        return _frame(names, index, found.unreadable, cells, found.places)
 
     def torch(self) -> list[nn.Module]:
         """The networks, one for each fold or refit: pixels (n, channels, height, width) from 0 to their peak to a mapping
@@ -162,9 +198,7 @@ class Model:
         """
         names, samples, index = self._samples(x)
         unreadable, rows, cells, _ = self._predictor.predict(samples, self._prior(deploy_prior))
-        if len(unreadable) == len(samples):
-            place, reason = next(iter(unreadable.items()))
-            raise DataError(problem(names[place], reason))
+        _refuse_all(unreadable, names)
         return names, index, unreadable, rows, cells
 
     def _record_of(self, fold: int | None) -> ModelRecord:
@@ -229,6 +263,32 @@ class Model:
         if not found:
             raise DataError(problem("x", "holds no image", fix=f"give {_TYPES}"))
         return [name for name, _ in found], [sample for _, sample in found], index
+
+
+def _refuse_all(unreadable: Mapping[int, str], names: Sequence[str]) -> None:
+    """Refuse images of which none can be read.
+
+    Raises:
+        DataError: With the reason of the first.
+    """
+    if len(unreadable) == len(names):
+        place, reason = next(iter(unreadable.items()))
+        raise DataError(problem(names[place], reason))
+
+
+def _frame(
+    names: Sequence[str],
+    index: pd.Index | None,
+    unreadable: Mapping[int, str],
+    cells: Sequence[dict[str, Any]],
+    places: Sequence[int],
+) -> pd.DataFrame:
+    """A row for each image, of which those at some places have cells."""
+    frame = pd.DataFrame(cells, index=pd.Index(places)).reindex(range(len(names)))
+    frame.insert(0, "image", names)
+    frame["problem"] = [unreadable.get(place, "") for place in range(len(names))]
+    frame.index = pd.RangeIndex(len(names)) if index is None else index
+    return frame
 
 
 def load(

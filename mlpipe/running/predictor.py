@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import kind as data_kind
 from mlpipe.data import sources, task
@@ -25,12 +25,15 @@ from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.running import tasks
+from mlpipe.running.steps import raise_all
 from mlpipe.runs import ensembles, records, references
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
+    from mlpipe.predicting.batches import TaskBatches
+    from mlpipe.predicting.heat_maps import Map, Method
     from mlpipe.predicting.model import Model
     from mlpipe.predicting.tables import Cells, Table
 
@@ -73,6 +76,25 @@ class Stored:
         return tasks.stored_config(home, record, home.root.parent, self.data_dir, home.name, list(self.trust))
 
 
+@dataclass(frozen=True)
+class Explained:
+    """What samples were taken for, and why.
+
+    Attributes:
+        unreadable: The reason for each sample that cannot be read, by its place.
+        places: The places of the others, m of them.
+        asked: The number of the class, label or number that each is explained for, shape (m,).
+        values: Calibrated probabilities or numbers, shape (m, outputs); None where there is one for every place of a sample.
+        maps: The heat map of each, from 0 to 1, in the sample's own height and width.
+    """
+
+    unreadable: dict[int, str]
+    places: list[int]
+    asked: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64] | None
+    maps: list[Map]
+
+
 class Predictor:
     """Predicts samples with stored models, as `mml predict mode.source=...` does, without writing anything.
 
@@ -80,13 +102,14 @@ class Predictor:
 
     Args:
         stored: The models.
+        needs_table: Refuse kinds whose predictions are a file for each sample.
 
     Raises:
         ConfigError: When the task's samples are no single images or arrays, or there is a file for each.
         ProjectError: When the task's data, a record's weights or configuration are missing.
     """
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: Stored, *, needs_table: bool = True) -> None:
         self.stored = stored
         used = stored.records
         if weightless := [one.id for one in used if one.weights is None]:
@@ -100,7 +123,7 @@ class Predictor:
         if source.layout is not None or source.cuts():
             wrong = "is made of records or slices of volumes, which are not predicted one by one"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml evaluate"))
-        if self._table() is None:
+        if needs_table and self._table() is None:
             wrong = f"is of {self.pivot.kind}, whose predictions are a file for each sample"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.source=FOLDER"))
         self._preprocessing = {
@@ -140,6 +163,65 @@ class Predictor:
         _, outputs = self.outputs(samples)
         mixed = self.new_rows(outputs, len(samples)).mixed(self.table.mixing)
         return np.asarray(self.table.values(mixed.calibrated))
+
+    def explain(self, samples: Sequence[Sample], asked: int | None, method: Method) -> Explained:
+        """What is predicted of samples, with heat maps: the mean of the networks' maps by their weights.
+
+        Of what was trained with test-time augmentation, the map is of the sample as it is.
+
+        Args:
+            samples: What is to be predicted.
+            asked: The number of the class, label or number; None: what is most probable, the first of several numbers.
+            method: How maps are made.
+
+        Raises:
+            ConfigError: When the networks have no heat maps, with all reasons.
+        """
+        from mlpipe.predicting import heat_maps
+
+        used = self.stored.records
+        recipes = [self._configs[record.id].recipe for record in used]
+        axes = Form.of((self.pivot.bases or (self.pivot,))[0].source).axes if self.has_arrays else 2
+        raise_all(heat_maps.problems([record.id for record in used], recipes, self.pivot.kind, axes))
+        unreadable, values, places = dict[int, str](), None, list(range(len(samples)))
+        if self._table() is not None:
+            unreadable, outputs = self.outputs(samples)
+            places = [place for place in places if place not in unreadable]
+            if places:
+                mixed = self.new_rows(outputs, len(samples)).mixed(self.table.mixing)
+                values = np.asarray(self.table.values(mixed.calibrated))
+        if asked is None and values is not None and kinds.of(self.pivot.kind).has_probabilities:
+            chosen = values.argmax(1)
+        else:
+            chosen = np.full(len(places), asked or 0)
+        parts = [self._maps(record.id, samples, places, chosen, method) for record in used] if places else [[]]
+        weights = [weight / len(several) for _, several, weight in self.stored.members for _ in several]
+        return Explained(unreadable, places, chosen, values, heat_maps.mean(parts, weights) if places else [])
+
+    def _maps(
+        self, name: str, samples: Sequence[Sample], places: Sequence[int], chosen: npt.NDArray[np.int64], method: Method
+    ) -> list[Map]:
+        """One network's maps of samples that can be read."""
+        from mlpipe.predicting import heat_maps
+
+        before = self._preprocessing[name]
+        found: list[Map] = []
+        for start in range(0, len(places), _AT_ONCE):
+            chunk, asked = places[start : start + _AT_ONCE], chosen[start : start + _AT_ONCE]
+            whole = [samples[place](before.channels, None) for place in chunk]
+            if before.before is not None and any(before.before(one).shape != one.shape for one in whole):
+                wrong = "changes the size of images, which maps would not fit"
+                raise ConfigError(problem("preprocessing.before", wrong, fix="train without it"))
+            _, pack = self._decoded(samples, chunk, before, {})
+            model = self.model(name, pack)
+            _, batches = self._batches(name, chunk, pack)
+            maps = []
+            for batch in batches:
+                of_batch, asked = asked[: len(batch)], asked[len(batch) :]
+                inputs = batch.inputs.to(model.device)
+                maps.append(heat_maps.of_images(model.networks[0], inputs, of_batch.tolist(), self.pivot.kind, method))
+            found += heat_maps.restored(np.concatenate(maps), before, [one.shape[:2] for one in whole])
+        return found
 
     @property
     def table(self) -> Table:
@@ -209,7 +291,7 @@ class Predictor:
         return packs.of_images([blank], preprocessing)
 
     def _decoded(
-        self, samples: Sequence[Sample], chunk: range, preprocessing: Preprocessing, unreadable: dict[int, str]
+        self, samples: Sequence[Sample], chunk: Sequence[int], preprocessing: Preprocessing, unreadable: dict[int, str]
     ) -> tuple[list[int], Pack]:
         """The places of samples of a chunk that can be read, and these as the networks see them."""
         pixels, places = list[Pixels](), list[int]()
@@ -229,17 +311,22 @@ class Predictor:
             raise ConfigError(problem("samples", wrong, fix=fix))
         return places, packs.of_images(pixels, preprocessing, self.pivot.dtype)
 
-    def _one(self, name: str, places: Sequence[int], pack: Pack) -> Rows:
-        from mlpipe.predicting import kind
+    def _batches(self, name: str, places: Sequence[int], pack: Pack) -> tuple[Task, TaskBatches]:
+        """Samples as a record's network is given them."""
         from mlpipe.predicting.batches import TaskBatches
-        from mlpipe.predicting.through import through
 
-        recipe, model = self._configs[name].recipe, self.model(name, pack)
         if not pack.ragged and self._shapes.setdefault(name, pack.shape) != pack.shape:
             wrong, fix = f"have the shape {list(pack.shape)}", f"give samples of {list(self._shapes[name])}, as before"
             raise ConfigError(problem("samples", wrong, fix=fix))
         of_samples = self._task([f"{place:012d}" for place in places])
-        batches = TaskBatches(recipe, of_samples, pack, np.arange(len(places)), 0)
+        return of_samples, TaskBatches(self._configs[name].recipe, of_samples, pack, np.arange(len(places)), 0)
+
+    def _one(self, name: str, places: Sequence[int], pack: Pack) -> Rows:
+        from mlpipe.predicting import kind
+        from mlpipe.predicting.through import through
+
+        recipe, model = self._configs[name].recipe, self.model(name, pack)
+        of_samples, batches = self._batches(name, places, pack)
         part = kind.of(self.pivot.kind)
         found = list(
             through(

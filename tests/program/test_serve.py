@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -78,7 +79,7 @@ def gate(folder: Path) -> Iterator[Gate]:
     config = launch.prepare(launch.Command("serve", words)).run_config
     scheduler = config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))
     assert [step.name for step in scheduler.plan()] == ["serve"]
-    with scheduler._gate() as gate:
+    with scheduler._gate(explains=scheduler._warm_up()) as gate:
         yield gate
 
 
@@ -350,6 +351,12 @@ def test_an_image_dropped_into_the_page(folder: Path, page: Browser, tmp_path: P
     assert f"set: {said['set']}" in right and "all 10" in right
     meters = page.value("[...document.querySelectorAll('meter')].map(one => one.value)")
     np.testing.assert_allclose(meters, [chance for chance, _ in chances[:5]], atol=2e-6)
+    if importlib.util.find_spec("pytorch_grad_cam"):
+        page.value("document.querySelector('article:last-child .why').click()")
+        page.wait("!document.querySelector('article:last-child canvas').hidden")
+        paint = "document.querySelector('article:last-child canvas').getContext('2d').getImageData(0, 0, 8, 8).data"
+        assert len(set(page.value(f"[...{paint}].filter((_, at) => at % 4 === 3)"))) > 3
+        assert f"The places that speak for {said['prediction']}" in page.value("document.body.innerText")
     page.value("document.querySelector('article:last-child .all').click()")
     assert page.value("document.querySelectorAll('meter').length") == 10
     assert page.value("getComputedStyle(document.body).backgroundColor") == "rgb(254, 254, 254)"

@@ -26,12 +26,12 @@ from mlpipe.reports import drawn_boxes
 from mlpipe.runs.sinks import Predicted
 from mlpipe.runs.sinks.box_files import BoxFiles, Found
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 NEW = "boxes"
 # A sample has as many boxes as are found, and so no row of a table.
-TABLE = None
+TABLE = SCORE = None
 
 # The least score of what is drawn of a class for which none was chosen.
 _LEAST = 0.5

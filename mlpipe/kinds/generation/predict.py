@@ -15,10 +15,10 @@ from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
-TABLE = None
+TABLE = SCORE = None
 NEW = "images"
 
 

@@ -14,11 +14,13 @@ from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import kept as kept
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.predicting.rows import measured as measured
+from mlpipe.predicting.rows import score_of_output
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 NEW = "probabilities"
+SCORE = score_of_output
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 from mlpipe.runs.sinks.sample_files import as_npy
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
 
 ROWS_ARE_LOSSES = False
 TABLE = None
@@ -49,6 +49,20 @@ def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, 
     """Counts of pixels."""
     target = target.long()
     return *counted(outputs.argmax(1), target, outputs.shape[1]), loss(outputs, target)
+
+
+def score(outputs: Tensor, asked: Tensor) -> Tensor:
+    """The mean logit of the class asked for over the pixels that are predicted as it, of an image without any over all of them.
+
+    From Vinogradova, Dibrov & Myers 2020 (Seg-Grad-CAM).
+    """
+    own = outputs[torch.arange(len(outputs), device=outputs.device), asked].flatten(1)
+    inside = (outputs.detach().argmax(1).flatten(1) == asked[:, None]).float()
+    inside = torch.where(inside.sum(1, keepdim=True) > 0, inside, torch.ones_like(inside))
+    return (own * inside).sum(1) / inside.sum(1)
+
+
+SCORE = score
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class ServeScheduler(Scheduler):
         largest_batch: The most images that are predicted together.
         longest_wait: How long a request waits for others, in milliseconds.
         most_bytes: The most bytes of a request.
-        most_pixels: The most pixels of an image.
+        most_pixels: The most pixels of all images of a request.
         most_images: The most images of a request.
         rate: Requests of one address in a second; None: any number.
         concurrency: Requests that are read or answered at a time.
@@ -132,8 +132,7 @@ class ServeScheduler(Scheduler):
     def _serve(self, run: Run | None) -> None:
         import uvicorn
 
-        self._warm_up()
-        with self._gate() as gate, closing(self._socket) as listening:
+        with self._gate(explains=self._warm_up()) as gate, closing(self._socket) as listening:
             # HTTP alone, by the parser that bounds headers; what a proxy says of its clients is not believed.
             settings = uvicorn.Config(
                 gate, http="h11", ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False,
@@ -158,24 +157,31 @@ class ServeScheduler(Scheduler):
         self.context.stop.asked = False
         log.info("stopped; everything that was asked is answered")
 
-    def _warm_up(self) -> None:
-        """Load networks before anybody waits for them, and see that there are all of them."""
+    def _warm_up(self) -> bool:
+        """Load networks before anybody waits for them, and see that there are all of them.
+
+        Returns:
+            Whether there are heat maps.
+        """
         if self._file is None:
             from mlpipe.learn.machine import quiet
 
             quiet.prepare_torch(self.run_config.recipe.threads)
         if self._model.has_arrays:
-            return
+            return False
         seen = self._model.card()["images"]
         channels = seen["channels"]
         blank = np.zeros((64, 64, channels) if channels != 1 else (64, 64), np.dtype(seen["type"]))
         try:
-            self._model.predict_values(blank)
-        except DataError as error:
-            log.debug(f"a blank image is not predicted: {first_line(error)}")
+            self._model.predict(blank)
+            self._model.explain(blank)
+        except (ConfigError, DataError) as error:
+            log.debug(f"a blank image has no prediction or heat map: {first_line(error)}")
+            return False
+        return True
 
     @contextmanager
-    def _gate(self) -> Iterator[Gate]:
+    def _gate(self, *, explains: bool) -> Iterator[Gate]:
         """What answers requests; afterwards all that the model was asked is answered."""
         from mlpipe.modes.serve import app, batching, gate
 
@@ -190,7 +196,9 @@ class ServeScheduler(Scheduler):
         )
         log.addFilter(is_told)
         try:
-            service = app.Service(model, model.card(), batches, self._most_images, self._most_pixels)
+            service = app.Service(
+                model, model.card() | {"explains": explains}, batches, self._most_images, self._most_pixels
+            )
             passed = gate.Limits(self._most_bytes, self._rate, self._concurrency, self._timeout)
             hosts = [*self._hosts, self._host]
             yield gate.Gate(app.made(service), passed, hosts, self._token)

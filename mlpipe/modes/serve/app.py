@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import io
 import json
 import logging
 import math
@@ -20,6 +21,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import pandas as pd
 from fastapi import FastAPI, Request, Response
+from PIL import Image as Picture
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -37,9 +39,11 @@ from mlpipe.running.loaded_model import Model
 log = logging.getLogger("mlpipe")
 
 _PAGE = Path(__file__).with_name("page.html")
-_FIELDS = ("costs", "deploy_prior")
+_FIELDS = ("costs", "deploy_prior", "explain")
 _DATA_URL = re.compile(r"data:[\w.+/-]*;base64,")
 _LONGEST_NAME = 200
+# Pixels of the longer side of a heat map.
+_LARGEST_MAP = 512
 
 
 class Options(BaseModel):
@@ -55,6 +59,11 @@ class Options(BaseModel):
     costs: list[list[float]] | None = Field(
         default=None,
         description="What it costs to decide for a class (columns) where another is true (rows); null: the model's own.",
+    )
+    explain: bool = Field(
+        default=False,
+        description="Add a heat map of each image: the places that speak for what is predicted; where the card says that the "
+        "model explains.",
     )
 
 
@@ -75,6 +84,10 @@ class Prediction(BaseModel):
     image: str = Field(description="The file's name, or # and its place.")
     problem: str = Field(description="Why it cannot be read; empty for others.")
     probabilities: dict[str, float] = Field(default={}, description="By class or label.")
+    heat_map: str | None = Field(
+        default=None, description="A grey image as a data: address, white where the image speaks for `explained`."
+    )
+    explained: str | None = Field(default=None, description="The class, label or number that the heat map is of.")
 
 
 class Predictions(BaseModel):
@@ -107,7 +120,7 @@ class Service:
         card: Facts of the model.
         batches: Images on their way to the model.
         most_images: Images of one request.
-        most_pixels: Pixels of one image.
+        most_pixels: Pixels of all images of one request.
     """
 
     model: Model
@@ -187,17 +200,24 @@ class Service:
         return found, _checked(Options, fields)
 
     def _looked_at(self, found: Sequence[Image]) -> list[Image]:
-        """Images with what their headers say against them."""
-        return [one if one.problem else Image(one.name, one.content, self._wrong(one.content)) for one in found]
+        """Images with what their headers say against them.
 
-    def _wrong(self, content: bytes) -> str:
-        try:
-            seen = images.look(content)
-        except UnreadableImageError as error:
-            return str(error)
-        if seen.width * seen.height > self.most_pixels:
-            return f"{seen.width} x {seen.height} is more than {self.most_pixels:,} pixels"
-        return ""
+        Raises:
+            Refusal: When they have too many pixels.
+        """
+        seen, pixels = list[Image](), 0
+        for one in found:
+            wrong = one.problem
+            try:
+                header = None if wrong else images.look(one.content)
+            except UnreadableImageError as error:
+                header, wrong = None, str(error)
+            pixels += header.width * header.height if header is not None else 0
+            seen.append(Image(one.name, one.content, wrong))
+        if pixels > self.most_pixels:
+            told = f"have more than {self.most_pixels:,} pixels"
+            raise Refusal(413, problem("images", told, got=pixels, fix="send smaller ones, or fewer at a time"))
+        return seen
 
 
 def made(service: Service) -> FastAPI:
@@ -248,7 +268,33 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
     asked = Options.model_validate_json(options)
     with _given(model, contents) as given:
         frame = model.predict(given, deploy_prior=asked.deploy_prior, costs=asked.costs)
-    return [_cells(row, model.classes) for row in frame.drop(columns="image").to_dict("records")]
+        cells = [_cells(row, model.classes) for row in frame.drop(columns="image").to_dict("records")]
+        if asked.explain:
+            # One by one, for each is decoded in its whole size.
+            cells = [
+                one if one["problem"] else one | heat_map(model, image) for one, image in zip(cells, given, strict=True)
+            ]
+    return cells
+
+
+def heat_map(model: Model, image: Any) -> Answer:
+    """The cells of a heat map.
+
+    Args:
+        model: Explains.
+        image: As `Model.explain` takes it.
+
+    Raises:
+        ConfigError: When the model has none.
+    """
+    found = model.explain([image]).iloc[0]
+    picture, out = Picture.fromarray(np.rint(255 * found["heat_map"]).astype(np.uint8)), io.BytesIO()
+    picture.thumbnail((_LARGEST_MAP, _LARGEST_MAP))
+    picture.save(out, "PNG")
+    return {
+        "heat_map": f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}",
+        "explained": found["output"],
+    }
 
 
 @contextmanager

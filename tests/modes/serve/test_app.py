@@ -50,6 +50,12 @@ class Brightness:
         cells = {"p(dark)": [1 - one for one in light], "p(p(light))": light, "size": np.arange(len(x)), "low": np.nan}
         return pd.DataFrame({"image": "#", "problem": "", **cells})
 
+    def explain(self, x: Sequence[Any]) -> pd.DataFrame:
+        (one,) = x
+        whole = np.asarray(Image.open(io.BytesIO(one)))
+        heat = np.linspace(0, 1, whole.size).reshape(whole.shape)
+        return pd.DataFrame([{"output": "dark", "heat_map": heat}])
+
     def value(self, one: bytes) -> Any:
         return np.asarray(Image.open(io.BytesIO(one)))[0, 0]
 
@@ -134,10 +140,11 @@ def test_prevalence_and_costs_of_a_request(served: Gate, model: Brightness) -> N
     ("words", "status", "sentence"),
     [
         (form(b""), 422, "0.png: the file is empty"),
-        (form(picture((20, 6))), 422, "0.png: 20 x 6 is more than 100 pixels"),
+        (form(picture((20, 6))), 413, "images: have more than 100 pixels, got 120"),
+        (form(picture((7, 7)), picture((7, 8))), 413, "images: have more than 100 pixels, got 105"),
         (form(*[picture()] * 4), 413, "images: there are more than 3, got 4"),
         (form(*[picture()] * 5), 400, "body: Too many files"),
-        (form(picture(), a="1", b="2", c="3"), 400, "body: Too many fields"),
+        (form(picture(), a="1", b="2", c="3", d="4"), 400, "body: Too many fields"),
         (form(picture(), deploy_prior="high"), 400, "deploy_prior: is no JSON"),
         (form(picture(), deploy_prior="[" * 5000), 400, "deploy_prior: is no JSON"),
         (form(picture(), deploy_prior="[NaN]"), 400, "deploy_prior.literal"),
@@ -183,6 +190,15 @@ def test_what_the_model_could_not_do(served: Gate) -> None:
     assert ask(served, "POST", "/predict", **form(picture())).status_code == 200
 
 
+def test_heat_maps_are_grey_images_of_the_images_own_shape(served: Gate) -> None:
+    (row,) = ask(served, "POST", "/predict", **form(picture((4, 3)), explain="true")).json()["predictions"]
+    head, _, text = row["heat_map"].partition(",")
+    assert head == "data:image/png;base64" and row["explained"] == "dark"
+    values = np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+    np.testing.assert_array_equal(values, np.rint(np.linspace(0, 255, 12)).reshape(3, 4))
+    assert "heat_map" not in ask(served, "POST", "/predict", **form(picture())).json()["predictions"][0]
+
+
 def test_names_of_files_are_shown_and_mean_nothing(served: Gate) -> None:
     for name, shown in (
         ("../../etc/passwd", "passwd"),
@@ -224,7 +240,10 @@ def test_openapi_tells_what_may_be_sent_and_what_comes(served: Gate) -> None:
     predict = told["paths"]["/predict"]["post"]
     assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/json", "image/*"}
     fields = predict["requestBody"]["content"]["application/json"]["schema"]["properties"]
-    assert set(fields) == {"images", "deploy_prior", "costs"} and "prevalence" in fields["deploy_prior"]["description"]
+    assert (
+        set(fields) == {"images", "deploy_prior", "costs", "explain"}
+        and "prevalence" in fields["deploy_prior"]["description"]
+    )
     assert {"200", "401", "413", "422", "429", "503"} <= set(predict["responses"])
     assert set(told["components"]["schemas"]["Prediction"]["required"]) == {"image", "problem"}
     assert set(told["paths"]) == {"/predict", "/card", "/health"}

@@ -1,0 +1,299 @@
+"""Heat maps: the places of an image that raised a network's answer, by class activation maps of pytorch-grad-cam.
+
+A map is made of the last layer whose outputs still lie on the image, and on which the answer depends: the last feature maps of a
+convolutional network, the tokens before the last attention of a transformer whose head reads a class token. What that layer
+gives, times the gradient of the answer there, summed over channels and cut off below zero, is the map: place by place with
+`hires_cam` (Draelos & Carin 2020), with the gradient's mean over all places in `grad_cam` (Selvaraju et al. 2017). Of a linear
+head on globally averaged feature maps both are the class activation map of Zhou et al. (2016).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch.classifier import Classifier
+from mlpipe.arch.segmenter import Segmenter
+from mlpipe.config.schema import Recipe
+from mlpipe.data.preprocessing import Preprocessing, resized
+from mlpipe.errors import ConfigError, MlpipeError, listing, not_installed, problem
+from mlpipe.learn.module import TARGET
+from mlpipe.learn.nearest_head import Neighbours
+from mlpipe.predicting import kind as predict_kind
+from mlpipe.predicting import pictures
+
+Method = Literal["hires_cam", "grad_cam"]
+METHODS: tuple[str, ...] = get_args(Method)
+Map = npt.NDArray[np.float32]
+
+_AT_ONCE = 32
+# Tokens that lie nowhere on the image stand before those that do; no network has more of them.
+_MOST_PREFIX = 16
+# What attention gives inside of a layer, which mixes places.
+_ATTENTION = ("attn", "attention", "self_att", "cross_att")
+
+
+def problems(names: Sequence[str], recipes: Sequence[Recipe], kind: str, axes: int) -> list[str]:
+    """A sentence for everything that keeps models from having heat maps.
+
+    Args:
+        names: The models'.
+        recipes: How they were trained.
+        kind: What they predict.
+        axes: How many spatial axes a sample has.
+    """
+    if find_spec("pytorch_grad_cam") is None:
+        return [not_installed("heat maps", "pytorch_grad_cam")]
+    if predict_kind.of(kind).SCORE is None:
+        return [problem("heat maps", f"are of an answer for an image, these models predict {kind}")]
+    if axes != 2:
+        return [problem("heat maps", "lie on images of two axes", got=axes)]
+    found = [
+        problem(name, "sees an image in cells (slicing), which have no common map", fix="train with slicing=none")
+        for name, recipe in zip(names, recipes, strict=True)
+        if not recipe.slicing.is_none
+    ]
+    return found + pictures.step_problems(recipes)
+
+
+def of_images(network: nn.Module, images: Tensor, chosen: Sequence[int], kind: str, method: Method) -> Map:
+    """The map of each image, from 0 to 1, shape (n, height, width); zero everywhere where nothing raised the answer.
+
+    Args:
+        network: Samples to outputs by head, with its weights, on its device.
+        images: Shape (n, channels, height, width), as the network is given them.
+        chosen: The number of the class, label or number of each image that is asked for.
+        kind: What is predicted.
+        method: How the map is made.
+
+    Raises:
+        ConfigError: When the network has no layer with places on which the answer depends.
+    """
+    high, wide = images.shape[2:]
+    # What a network adds at the edges is seen, and cut off again.
+    images, top, left = network.padded(images) if isinstance(network, Segmenter) else (images, 0, 0)
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(images), _AT_ONCE)]
+    asked = torch.as_tensor(list(chosen), dtype=torch.int64, device=images.device)
+    with _frozen(network), torch.enable_grad():
+        scores = _Scores(network, kind)
+        layer = _layer(scores, images[:1].float(), asked[:1])
+        if layer is None:
+            wrong = "has no layer whose outputs lie on the image and that its answer depends on"
+            raise ConfigError(problem("heat maps", f"the network {wrong}"))
+        maps = []
+        for part in parts:
+            seen = images[part].float()
+            found = _maps(scores, layer, seen, asked[part], method)
+            if scores.is_mirrored:
+                found = np.float32(0.5) * (found + _maps(scores, layer, seen.flip(-1), asked[part], method)[..., ::-1])
+            maps.append(found)
+    return np.concatenate(maps)[:, top : top + high, left : left + wide]
+
+
+def restored(maps: Map, before: Preprocessing, sizes: Sequence[tuple[int, int]]) -> list[Map]:
+    """Maps of what a network saw at the places, and in the sizes, of the images themselves; zero where it saw nothing.
+
+    Args:
+        maps: Shape (n, height, width).
+        before: What happened to the images.
+        sizes: Height and width of each image.
+    """
+    made = []
+    for one, (height, width) in zip(maps, sizes, strict=True):
+        plane = np.ascontiguousarray(one[..., np.newaxis], np.float32)
+        if before.sides is not None and plane.shape[:2] != before.sides:
+            plane = resized(plane, *before.sides)
+        values, seen = before.restored(plane, height, width)
+        made.append(np.where(seen, values[..., 0], np.float32(0)).clip(0, 1))
+    return made
+
+
+def mean(parts: Sequence[Sequence[Map]], weights: Sequence[float]) -> list[Map]:
+    """The weighted mean of several models' maps of the same images, the largest value of each image 1 again.
+
+    Args:
+        parts: The maps of each model.
+        weights: One number for each model.
+    """
+    made = []
+    for maps in zip(*parts, strict=True):
+        total = sum(one * np.float32(weight) for one, weight in zip(maps, weights, strict=True))
+        made.append(np.asarray(total / max(float(np.max(total)), 1e-12), np.float32))
+    return made
+
+
+class _Scores(nn.Module):
+    """Images and which output of each is asked for, to the number whose gradient a map is made of, shape (n,)."""
+
+    def __init__(self, network: nn.Module, kind: str) -> None:
+        super().__init__()
+        score = predict_kind.of(kind).SCORE
+        assert score is not None, kind
+        self.network, self._score = network, score
+        self.asked = torch.zeros(0, dtype=torch.int64)
+        self.is_mirrored = isinstance(network, Classifier) and network.mirrored
+        head = network.heads[TARGET] if isinstance(network, Classifier) else None
+        # Votes of the nearest images are steps: what lies near the class asked for tells more.
+        self._nearest = head if isinstance(head, Neighbours) and head.has_evidence else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self._nearest is not None:
+            return self._nearest.evidence(self.network.features(images), self.asked)  # type: ignore[operator]
+        return self._score(self.network(images)[TARGET].float(), self.asked)
+
+    @property
+    def body(self) -> nn.Module:
+        """The part in which the layer of the map lies; what a decoder adds for every pixel is the answer itself."""
+        return self.network.backbone if isinstance(self.network, Segmenter) else self.network
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer whose outputs lie on the image.
+
+    Attributes:
+        module: The layer.
+        planes: Its outputs to feature maps, shape (n, channels, height, width).
+    """
+
+    module: nn.Module
+    planes: Callable[[Tensor], Tensor]
+
+
+def _layer(scores: _Scores, image: Tensor, asked: Tensor) -> _Layer | None:
+    """The last layer whose outputs lie on the image, and at more than one place of which the answer has a gradient."""
+    calls: dict[nn.Module, int] = {}
+    reached: list[tuple[_Layer, list[bool]]] = []
+
+    def seen(module: nn.Module, given: Any, output: Any) -> None:
+        calls[module] = calls.get(module, 0) + 1
+        planes = _planes(output, image) if isinstance(output, Tensor) and output.requires_grad else None
+        if planes is None:
+            return
+        depends = list[bool]()
+        reached.append((_Layer(module, planes), depends))
+        output.register_hook(lambda gradient: depends.append(_is_spread(planes(gradient))))
+
+    with _hooks(module.register_forward_hook(seen) for name, module in scores.body.named_modules() if _is_layer(name)):
+        scores.asked = asked
+        scores(image.clone().requires_grad_()).sum().backward()
+    # A layer that is called at several depths stands for none of them.
+    once = 2 if scores.is_mirrored else 1
+    found = [layer for layer, depends in reached if any(depends) and calls[layer.module] <= once]
+    return found[-1] if found else None
+
+
+def _is_layer(name: str) -> bool:
+    """Whether a part is a layer of its own, and no step inside of an attention."""
+    return bool(name) and not any(part.startswith(_ATTENTION) for part in name.split("."))
+
+
+def _is_spread(gradient: Tensor) -> bool:
+    return int((gradient.abs().sum(1) > 0).sum()) > 1
+
+
+def _planes(output: Tensor, image: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """What makes feature maps of a layer's outputs for one image; None where they do not lie on it."""
+    high, wide = image.shape[2:]
+    if len(output) != 1:
+        return None
+    if output.ndim == 4:
+        _, first, second, third = output.shape
+        if _is_grid(second, third, high, wide):
+            return lambda values: values
+        return (lambda values: values.movedim(-1, 1)) if _is_grid(first, second, high, wide) else None
+    if output.ndim != 3:
+        return None
+    for prefix in range(min(_MOST_PREFIX, output.shape[1])):
+        tokens = output.shape[1] - prefix
+        down = max(round(math.sqrt(tokens * high / wide)), 1)
+        across = tokens // down
+        if down * across == tokens > 1 and across == round(down * wide / high):
+            return partial(_of_tokens, prefix=prefix, sides=(down, across))
+    return None
+
+
+def _of_tokens(values: Tensor, prefix: int, sides: tuple[int, int]) -> Tensor:
+    return values[:, prefix:].transpose(1, 2).reshape(len(values), -1, *sides)
+
+
+def _is_grid(down: int, across: int, high: int, wide: int) -> bool:
+    """Whether so many rows and columns of places lie on an image of a height and width, up to a rounded row."""
+    step = high / down if down else 0
+    return down * across > 1 and step >= 1 and abs(wide / step - across) < 1.01
+
+
+def _maps(scores: _Scores, layer: _Layer, images: Tensor, asked: Tensor, method: Method) -> Map:
+    import pytorch_grad_cam
+
+    made = {"hires_cam": pytorch_grad_cam.HiResCAM, "grad_cam": pytorch_grad_cam.GradCAM}[method]
+
+    def begin_here(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        """Nothing below this layer is differentiated; a copy, since a later layer may change it in place."""
+        return output.detach().requires_grad_().clone()
+
+    scores.asked = asked
+    with _hooks([layer.module.register_forward_hook(begin_here)]):
+        library = made(scores, [layer.module], reshape_transform=layer.planes)
+        try:
+            maps = library(images, [_as_it_is] * len(images))
+        finally:
+            library.activations_and_grads.release()
+    if not np.isfinite(maps).all():
+        raise MlpipeError(problem("heat maps", "the network's gradients are infinite or NaN"))
+    return np.asarray(maps, np.float32)
+
+
+def _as_it_is(value: Tensor) -> Tensor:
+    return value
+
+
+@contextmanager
+def _hooks(handles: Any) -> Iterator[None]:
+    there = list(handles)
+    try:
+        yield
+    finally:
+        for one in there:
+            one.remove()
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """No gradient of weights is computed or kept."""
+    learned = [one for one in network.parameters() if one.requires_grad]
+    was_training = network.training
+    network.eval()
+    for one in learned:
+        one.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for one in learned:
+            one.requires_grad_(True)
+        network.train(was_training)
+
+
+def check_method(method: str, key: str) -> Method:
+    """A method by its name.
+
+    Args:
+        method: The name.
+        key: Where it stands, for the sentence.
+
+    Raises:
+        ConfigError: When there is no such one.
+    """
+    if method not in METHODS:
+        raise ConfigError(problem(key, "is no way to make heat maps", got=method, fix=f"use {listing(METHODS)}"))
+    return method  # type: ignore[return-value]

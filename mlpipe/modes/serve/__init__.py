@@ -143,9 +143,12 @@ class ServeScheduler(Scheduler):
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="mml-serve", daemon=True)
             thread.start()
             host, port = listening.getsockname()[:2]
-            self.context.facts["url"] = url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            log.info(f"{url}: a page for images; POST {url}/predict for programs; Ctrl-C stops")
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             try:
+                while thread.is_alive() and not server.started:
+                    thread.join(0.01)
+                self.context.facts["url"] = url
+                log.info(f"{url}: a page for images; POST {url}/predict for programs; Ctrl-C stops")
                 while thread.is_alive() and not self.context.stop():
                     thread.join(0.1)
             finally:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
+import cv2
 import numpy as np
 import pandas as pd
 from fastapi import FastAPI, Request, Response
@@ -27,7 +28,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 import mlpipe
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.errors import DataError, MlpipeError, counted, in_short, is_out_of_memory, printable, problem
@@ -268,13 +269,29 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
     asked = Options.model_validate_json(options)
     with _given(model, contents) as given:
         frame = model.predict(given, deploy_prior=asked.deploy_prior, costs=asked.costs)
-        cells = [_cells(row, model.classes) for row in frame.drop(columns="image").to_dict("records")]
+        of_image: dict[str, list[Answer]] = {}
+        for row in frame.to_dict("records"):
+            of_image.setdefault(row["image"], []).append(_cells(row, model.classes))
+        cells = [_one(rows) if _has_boxes(model.kind) else rows[0] for rows in of_image.values()]
         if asked.explain:
             # One by one, for each is decoded in its whole size.
             cells = [
                 one if one["problem"] else one | heat_map(model, image) for one, image in zip(cells, given, strict=True)
             ]
     return cells
+
+
+def _has_boxes(name: str) -> bool:
+    """Whether an image has any number of rows, and no row or map of its own."""
+    from mlpipe.predicting import kind
+
+    return kind.of(name).TABLE is None and not kinds.of(name).is_dense
+
+
+def _one(rows: Sequence[Answer]) -> Answer:
+    """Several rows of an image in one answer; of nothing found there is a row without cells."""
+    found = [{name: value for name, value in row.items() if name != "problem"} for row in rows]
+    return {"problem": rows[0]["problem"], "rows": [one for one in found if one]}
 
 
 def heat_map(model: Model, image: Any) -> Answer:
@@ -292,7 +309,7 @@ def heat_map(model: Model, image: Any) -> Answer:
     picture.thumbnail((_LARGEST_MAP, _LARGEST_MAP))
     picture.save(out, "PNG")
     return {
-        "heat_map": f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}",
+        "heat_map": _address(out.getvalue()),
         "explained": found["output"],
     }
 
@@ -349,10 +366,24 @@ def _hash(text: str, tag: str) -> str:
 def _cells(row: Mapping[Any, Any], classes: Sequence[str]) -> Answer:
     """A row of the table with its probabilities by class, and without cells that are empty."""
     names = {f"p({name})": name for name in classes}
-    cells = {str(key): plain(value) for key, value in row.items() if key not in names}
+    cells = {str(key): _shown(value) for key, value in row.items() if key not in names and key != "image"}
     found = {key: value for key, value in cells.items() if key == "problem" or value is not None}
     chances = {names[key]: plain(value) for key, value in row.items() if key in names and pd.notna(value)}
     return found | ({"probabilities": chances} if chances else {})
+
+
+def _shown(value: Any) -> Any:
+    """A cell; masks and pictures as PNG."""
+    if isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.name in ("uint8", "uint16"):
+        done, content = cv2.imencode(".png", value[..., ::-1] if value.ndim == 3 else value)
+        if done:
+            return _address(content.tobytes())
+    return plain(value)
+
+
+def _address(content: bytes) -> str:
+    """A PNG file as a `data:` address."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def _checked(kind: type[_Known], given: bytes | Mapping[str, Any]) -> _Known:

@@ -16,6 +16,7 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
+from mlpipe.data.decoding import images
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.modes.serve import app
 from mlpipe.modes.serve.batching import Batches
@@ -33,6 +34,7 @@ class Brightness:
     """A model of two classes: how bright the first pixel is."""
 
     classes = ("dark", "p(light)")
+    kind = "classification"
     has_arrays = False
 
     def __init__(self) -> None:
@@ -48,7 +50,8 @@ class Brightness:
             raise MemoryError("no more")
         light = [float(self.value(one)) / 255 for one in x]
         cells = {"p(dark)": [1 - one for one in light], "p(p(light))": light, "size": np.arange(len(x)), "low": np.nan}
-        return pd.DataFrame({"image": "#", "problem": "", **cells})
+        names = [f"#{place}" for place in range(len(x))]
+        return pd.DataFrame({"image": names, "problem": "", **cells})
 
     def explain(self, x: Sequence[Any]) -> pd.DataFrame:
         (one,) = x
@@ -68,6 +71,20 @@ class Arrays(Brightness):
             return np.load(one, allow_pickle=False).ravel()[0]
         except ValueError as error:
             raise DataError(f"{one}: cannot be read") from error
+
+
+class Boxes(Brightness):
+    """As many rows as the first pixel says, and for none of them an empty one."""
+
+    kind = "detection"
+
+    def predict(self, x: Sequence[Any], **options: Any) -> pd.DataFrame:
+        rows = [
+            {"image": f"#{place}", **({"x0": float(number), "class": "dark"} if number else {})}
+            for place, one in enumerate(x)
+            for number in (range(1, int(self.value(one)) + 1) or [0])
+        ]
+        return pd.DataFrame(rows).assign(problem="")
 
 
 @pytest.fixture
@@ -224,6 +241,31 @@ def test_arrays_come_as_files_of_numpy() -> None:
         assert answer.status_code == 422 and answer.json() == {"problems": ["#0.npy: cannot be read"]}
     finally:
         batches.close()
+
+
+def test_an_image_has_any_number_of_boxes() -> None:
+    model = Boxes()
+    batches = Batches(lambda images, options: app.answers(model, images, options), 8, 0.0)  # type: ignore[arg-type]
+    try:
+        answer = ask(
+            gate_of(model, batches), "POST", "/predict", **form(*[picture(grey=number) for number in (2, 0, 1)])
+        )
+        box = [{"x0": float(number), "class": "dark"} for number in (1, 2)]
+        assert [row["rows"] for row in answer.json()["predictions"]] == [box, [], box[:1]]
+        assert [row["problem"] for row in answer.json()["predictions"]] == [""] * 3
+    finally:
+        batches.close()
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 3)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_masks_and_pictures_are_png(shape: tuple[int, ...], kind: type) -> None:
+    value = np.arange(np.prod(shape)).reshape(shape).astype(kind) * (1 if kind is np.uint8 else 900)
+    head, _, text = app._shown(value).partition(",")
+    bits = 8 if kind is np.uint8 else 16
+    got = images.decode(base64.b64decode(text), 3 if len(shape) == 3 else 1, bits)
+    np.testing.assert_array_equal(got.reshape(shape), value)
+    assert head == "data:image/png;base64" and app._shown(np.array([[0.5, np.nan]])) == [[0.5, None]]
 
 
 def test_card_health_and_paths_that_are_none(served: Gate) -> None:

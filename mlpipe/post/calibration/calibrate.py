@@ -172,7 +172,7 @@ def _together(
 
     def loss(strength: Strength) -> float:
         places[0] = place = fits.minimum(strength, places[0], enough=_ENOUGH)
-        logits = fits.logits(place)[fold, :, rows]
+        logits = fits.logits_by(place, fold)
         return float(-(weights @ log_softmax(logits)[rows, targets]) / weights.sum())
 
     return loss

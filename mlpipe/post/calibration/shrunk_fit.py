@@ -40,6 +40,13 @@ class Place:
     moved: Floats
 
 
+class _Losses(NamedTuple):
+    """At a place: the cross-entropy of each fit, shape (fits,), and the probabilities, shape (fits, classes, n)."""
+
+    cross_entropies: Floats
+    chances: Floats
+
+
 class Fits:
     """Fits of the same scores with weights of their own.
 
@@ -87,8 +94,9 @@ class Fits:
         place = Place(place.log_scales * (many > 0), place.moved * biased)
         if not many and not biased:
             return place
+        losses = self._cross_entropy(place)
         for _ in range(_STEPS):
-            value, gradient, hessian = self._terms(place, strength, many, biased)
+            value, gradient, hessian = self._terms(place, losses, strength, many, biased)
             step = np.asarray(-np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0], np.float64)
             slope = np.einsum("fp,fp->f", gradient, step)
             open_ = -slope >= enough
@@ -99,7 +107,9 @@ class Fits:
                 length *= np.minimum(1, _LONGEST / np.maximum(np.abs(step[:, :many]).max(axis=1), 1e-300))
             for _ in range(40):
                 tried = self._moved(place, step * length[:, None], many, biased)
-                worse = open_ & (self._value(tried, strength, many, biased) > value + 1e-4 * length * slope)
+                losses = self._cross_entropy(tried)
+                moved = losses.cross_entropies + self._penalty(tried, strength, many, biased)
+                worse = open_ & (moved > value + 1e-4 * length * slope)
                 if not worse.any():
                     break
                 # Where rounding hides every decrease the length ends as nothing.
@@ -113,21 +123,35 @@ class Fits:
         """All scores after the fits, shape (fits, classes, n)."""
         return np.exp(place.log_scales)[:, :, None] * self.scores + (self.offsets + place.moved)[:, :, None]
 
+    def logits_by(self, place: Place, fits: npt.NDArray[np.int64]) -> Floats:
+        """The scores of each row after one of the fits, shape (n, classes).
+
+        Args:
+            place: Where the fits are.
+            fits: For each row which fit, shape (n,).
+        """
+        moved = np.exp(place.log_scales)[fits]
+        moved *= self.scores.T
+        moved += (self.offsets + place.moved)[fits]
+        return np.asarray(moved)
+
     def _moved(self, place: Place, step: Floats, many: int, biased: bool) -> Place:
         scales = place.log_scales + step[:, :many] if many else place.log_scales
         return Place(scales, place.moved + step[:, many:] if biased else place.moved)
 
-    def _cross_entropy(self, place: Place) -> tuple[Floats, Floats]:
+    def _cross_entropy(self, place: Place) -> _Losses:
         """The loss of each fit without the penalty, and the probabilities."""
-        moved = self.logits(place)
-        top = moved.max(axis=1, keepdims=True)
-        chances = np.exp(moved - top)
+        # One array is worked on in place: with a thousand classes it is most of what this program holds.
+        chances = self.logits(place)
+        top = chances.max(axis=1, keepdims=True)
+        chances -= top
+        np.exp(chances, out=chances)
         total = chances.sum(axis=1, keepdims=True)
         chances /= total
         lost = np.einsum("fn,fn->f", self.weights, (np.log(total) + top)[:, 0])
         biases = self.offsets + place.moved
         hit = np.exp(place.log_scales) * self._hit_scores + biases * self._hits
-        return lost - hit.sum(axis=1), chances
+        return _Losses(lost - hit.sum(axis=1), chances)
 
     def _penalty(self, place: Place, strength: Strength, many: int, biased: bool) -> Floats:
         held = np.zeros(len(self.offsets))
@@ -137,48 +161,57 @@ class Fits:
             held += strength.bias * (place.moved**2).sum(axis=1)
         return held / (2 * self._sizes)
 
-    def _value(self, place: Place, strength: Strength, many: int, biased: bool) -> Floats:
-        return self._cross_entropy(place)[0] + self._penalty(place, strength, many, biased)
-
-    def _terms(self, place: Place, held: Strength, many: int, biased: bool) -> tuple[Floats, Floats, Floats]:
+    def _terms(
+        self, place: Place, losses: _Losses, held: Strength, many: int, biased: bool
+    ) -> tuple[Floats, Floats, Floats]:
         """The values, their gradients and positive definite curvatures."""
-        loss, chances = self._cross_entropy(place)
+        loss, chances = losses
         size, n = many + (self.offsets.shape[1] if biased else 0), self._sizes[:, None]
-        weighted = chances * self.weights[:, None]
-        with_scores = weighted * self.scores
-        masses = weighted.sum(axis=2)
         gradient, hessian = np.zeros((len(loss), size)), np.zeros((len(loss), size, size))
         diagonal = np.arange(size)
         if many:
             scales = np.exp(place.log_scales[:, :many])
-            by_scale = with_scores.sum(axis=2) - self._hit_scores
-            slopes = (by_scale.sum(axis=1, keepdims=True) if many == 1 else by_scale) * scales
+            slopes = (self._one_scale if many == 1 else self._scales)(hessian, chances, biased) * scales
             gradient[:, :many] = slopes + held.scale * place.log_scales[:, :many] / n
-            self._by_scale(hessian, chances, weighted, with_scores, many, biased)
             hessian[:, :many] *= scales[:, :, None]
             hessian[:, :, :many] *= scales[:, None]
             hessian[:, diagonal[:many], diagonal[:many]] += np.maximum(slopes, 0) + (held.scale + 1e-9) / n
         if biased:
+            masses = self._sums(chances, self.weights)
             gradient[:, many:] = masses - self._hits + held.bias * place.moved / n
+            weighted = chances * self.weights[:, None]
             hessian[:, many:, many:] = -chances @ weighted.transpose(0, 2, 1) + 1 / self.offsets.shape[1]
             hessian[:, diagonal[many:], diagonal[many:]] += masses + held.bias / n
         hessian[:, diagonal, diagonal] += 1e-14
         return loss + self._penalty(place, held, many, biased), gradient, hessian
 
-    def _by_scale(
-        self, hessian: Floats, chances: Floats, weighted: Floats, with_scores: Floats, many: int, biased: bool
-    ) -> None:
-        """Fill in the second derivatives by scales, and by scales and biases."""
-        if many > 1:
-            scaled, diagonal = chances * self.scores, np.arange(many)
-            hessian[:, :many, :many] = -scaled @ with_scores.transpose(0, 2, 1)
-            hessian[:, diagonal, diagonal] += np.einsum("fkn,kn->fk", with_scores, self.scores)
-            mixed = -scaled @ weighted.transpose(0, 2, 1)
-            mixed[:, diagonal, diagonal] += with_scores.sum(axis=2)
-        else:
-            expected = np.einsum("fkn,kn->fn", chances, self.scores)
-            spread = np.einsum("fkn,kn->f", with_scores, self.scores)
-            hessian[:, 0, 0] = np.maximum(spread - np.einsum("fn,fn->f", self.weights, expected**2), 0)
-            mixed = (with_scores.sum(axis=2) - np.einsum("fkn,fn->fk", weighted, expected))[:, None]
+    def _one_scale(self, hessian: Floats, chances: Floats, biased: bool) -> Floats:
+        """The slope by one scale for all classes, shape (fits, 1); fills in the second derivatives that it is part of."""
+        expected = np.einsum("fkn,kn->fn", chances, self.scores)
+        with_scores = chances * self.scores
+        squares = np.einsum("fkn,kn->fn", with_scores, self.scores)
+        hessian[:, 0, 0] = np.maximum(np.einsum("fn,fn->f", self.weights, squares - expected**2), 0)
         if biased:
+            mixed = self._sums(with_scores, self.weights) - self._sums(chances, self.weights * expected)
+            hessian[:, 0, 1:] = hessian[:, 1:, 0] = mixed
+        by_scale = np.einsum("fn,fn->f", self.weights, expected) - self._hit_scores.sum(axis=1)
+        return np.asarray(by_scale[:, None])
+
+    def _scales(self, hessian: Floats, chances: Floats, biased: bool) -> Floats:
+        """The slopes by a scale for each class, shape (fits, classes); fills in the second derivatives of which they are part."""
+        many = self.offsets.shape[1]
+        weighted, scaled, diagonal = chances * self.weights[:, None], chances * self.scores, np.arange(many)
+        with_scores = weighted * self.scores
+        hessian[:, :many, :many] = -scaled @ with_scores.transpose(0, 2, 1)
+        hessian[:, diagonal, diagonal] += np.einsum("fkn,kn->fk", with_scores, self.scores)
+        by_scale = with_scores.sum(axis=2)
+        if biased:
+            mixed = -scaled @ weighted.transpose(0, 2, 1)
+            mixed[:, diagonal, diagonal] += by_scale
             hessian[:, :many, many:], hessian[:, many:, :many] = mixed, mixed.transpose(0, 2, 1)
+        return np.asarray(by_scale - self._hit_scores)
+
+    @staticmethod
+    def _sums(values: Floats, weights: Floats) -> Floats:
+        """Weighted sums over the rows, shape (fits, classes)."""
+        return np.asarray((values @ weights[:, :, None])[:, :, 0])

@@ -7,7 +7,7 @@ Several fits of the same rows with other weights, such as those of a cross-valid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from mlpipe.post.calibration.softmax_fit import Rows, Scale
 from mlpipe.post.rows import Floats
 
 _STEPS = 100
+# Numbers that are worked on at a time, 32 MB of them.
+_MOST_CELLS = 2**22
 # The longest step of a log-scale: far from the minimum the second derivatives say nothing.
 _LONGEST = 2.0
 
@@ -40,11 +42,20 @@ class Place:
     moved: Floats
 
 
-class _Losses(NamedTuple):
-    """At a place: the cross-entropy of each fit, shape (fits,), and the probabilities, shape (fits, classes, n)."""
+class Part(NamedTuple):
+    """The data of one fit: its rows, which columns of the scores they are, and where its biases start, shape (classes,)."""
 
-    cross_entropies: Floats
-    chances: Floats
+    rows: Rows
+    places: npt.NDArray[np.int64]
+    offset: Floats
+
+
+class _Terms(NamedTuple):
+    """Of each fit the value, shape (fits,), its gradient, (fits, p), and a positive definite curvature, (fits, p, p)."""
+
+    value: Floats
+    gradient: Floats
+    hessian: Floats
 
 
 class Fits:
@@ -52,26 +63,25 @@ class Fits:
 
     Args:
         scores: Log-probabilities, shape (classes, n).
-        parts: For each fit its rows, and which columns of the scores they are.
-        offsets: Where the biases start and what they are drawn to, shape (fits, classes).
+        parts: The data of each fit, each looked at once: its sums and weights are kept.
         scale: Whether the scale stays 1, is one number, or one number for each class.
     """
 
-    def __init__(
-        self,
-        scores: Floats,
-        parts: Sequence[tuple[Rows, npt.NDArray[np.int64]]],
-        offsets: Floats,
-        scale: Scale,
-    ) -> None:
-        self.scores, self.offsets, self.scale = scores, offsets, scale
-        self.weights = np.zeros((len(parts), scores.shape[1]))
-        self._hits, self._hit_scores = np.empty_like(offsets), np.empty_like(offsets)
-        for number, (rows, places) in enumerate(parts):
-            self.weights[number, places] = rows.weights
-            self._hits[number] = rows.targets.sum(axis=1)
-            self._hit_scores[number] = np.einsum("kn,kn->k", rows.targets, rows.scores)
-        self._sizes = np.array([len(places) for _, places in parts], np.float64)
+    def __init__(self, scores: Floats, parts: Iterable[Part], scale: Scale) -> None:
+        self.scores, self.scale = scores, scale
+        weights, hits, hit_scores, offsets, sizes = [], [], [], [], []
+        for rows, places, offset in parts:
+            weights.append(np.zeros(scores.shape[1]))
+            weights[-1][places] = rows.weights
+            hits.append(rows.targets.sum(axis=1))
+            hit_scores.append(np.einsum("kn,kn->k", rows.targets, rows.scores))
+            offsets.append(offset)
+            sizes.append(float(len(places)))
+        self.weights, self.offsets = np.array(weights), np.array(offsets)
+        self._hits, self._hit_scores, self._sizes = np.array(hits), np.array(hit_scores), np.array(sizes)
+        # What is computed for all fits, classes and rows is made for some rows at a time.
+        step = max(64, _MOST_CELLS // max(1, self.offsets.size))
+        self._blocks = [slice(first, first + step) for first in range(0, scores.shape[1], step)]
 
     def start(self) -> Place:
         """The parameters before anything is learned."""
@@ -94,11 +104,10 @@ class Fits:
         place = Place(place.log_scales * (many > 0), place.moved * biased)
         if not many and not biased:
             return place
-        losses = self._cross_entropy(place)
+        here = self._terms(place, strength, many, biased)
         for _ in range(_STEPS):
-            value, gradient, hessian = self._terms(place, losses, strength, many, biased)
-            step = np.asarray(-np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0], np.float64)
-            slope = np.einsum("fp,fp->f", gradient, step)
+            step = np.asarray(-np.linalg.solve(here.hessian, here.gradient[:, :, None])[:, :, 0], np.float64)
+            slope = np.einsum("fp,fp->f", here.gradient, step)
             open_ = -slope >= enough
             if not open_.any():
                 break
@@ -107,21 +116,16 @@ class Fits:
                 length *= np.minimum(1, _LONGEST / np.maximum(np.abs(step[:, :many]).max(axis=1), 1e-300))
             for _ in range(40):
                 tried = self._moved(place, step * length[:, None], many, biased)
-                losses = self._cross_entropy(tried)
-                moved = losses.cross_entropies + self._penalty(tried, strength, many, biased)
-                worse = open_ & (moved > value + 1e-4 * length * slope)
+                there = self._terms(tried, strength, many, biased)
+                worse = open_ & (there.value > here.value + 1e-4 * length * slope)
                 if not worse.any():
                     break
                 # Where rounding hides every decrease the length ends as nothing.
                 length = np.where(worse, np.where(length > 1e-9, length / 2, 0.0), length)
-            place = tried
+            place, here = tried, there
             if not (length > 0).any():
                 break
         return place
-
-    def logits(self, place: Place) -> Floats:
-        """All scores after the fits, shape (fits, classes, n)."""
-        return np.exp(place.log_scales)[:, :, None] * self.scores + (self.offsets + place.moved)[:, :, None]
 
     def logits_by(self, place: Place, fits: npt.NDArray[np.int64]) -> Floats:
         """The scores of each row after one of the fits, shape (n, classes).
@@ -139,79 +143,92 @@ class Fits:
         scales = place.log_scales + step[:, :many] if many else place.log_scales
         return Place(scales, place.moved + step[:, many:] if biased else place.moved)
 
-    def _cross_entropy(self, place: Place) -> _Losses:
-        """The loss of each fit without the penalty, and the probabilities."""
-        # One array is worked on in place: with a thousand classes it is most of what this program holds.
-        chances = self.logits(place)
-        top = chances.max(axis=1, keepdims=True)
-        chances -= top
-        np.exp(chances, out=chances)
-        total = chances.sum(axis=1, keepdims=True)
-        chances /= total
-        lost = np.einsum("fn,fn->f", self.weights, (np.log(total) + top)[:, 0])
-        biases = self.offsets + place.moved
-        hit = np.exp(place.log_scales) * self._hit_scores + biases * self._hits
-        return _Losses(lost - hit.sum(axis=1), chances)
-
     def _penalty(self, place: Place, strength: Strength, many: int, biased: bool) -> Floats:
         held = np.zeros(len(self.offsets))
         if many:
             held += strength.scale * (place.log_scales[:, :many] ** 2).sum(axis=1)
         if biased:
             held += strength.bias * (place.moved**2).sum(axis=1)
-        return held / (2 * self._sizes)
+        return np.asarray(held / (2 * self._sizes))
 
-    def _terms(
-        self, place: Place, losses: _Losses, held: Strength, many: int, biased: bool
-    ) -> tuple[Floats, Floats, Floats]:
+    def _terms(self, place: Place, held: Strength, many: int, biased: bool) -> _Terms:
         """The values, their gradients and positive definite curvatures."""
-        loss, chances = losses
-        size, n = many + (self.offsets.shape[1] if biased else 0), self._sizes[:, None]
-        gradient, hessian = np.zeros((len(loss), size)), np.zeros((len(loss), size, size))
+        classes, n = self.offsets.shape[1], self._sizes[:, None]
+        size = many + (classes if biased else 0)
+        value, gradient, hessian = self._sums(place, many, biased, size)
         diagonal = np.arange(size)
+        hits = np.exp(place.log_scales) * self._hit_scores + (self.offsets + place.moved) * self._hits
+        value += self._penalty(place, held, many, biased) - hits.sum(axis=1)
         if many:
             scales = np.exp(place.log_scales[:, :many])
-            slopes = (self._one_scale if many == 1 else self._scales)(hessian, chances, biased) * scales
+            gradient[:, :many] -= self._hit_scores if many > 1 else self._hit_scores.sum(axis=1, keepdims=True)
+            slopes = gradient[:, :many] * scales
             gradient[:, :many] = slopes + held.scale * place.log_scales[:, :many] / n
             hessian[:, :many] *= scales[:, :, None]
             hessian[:, :, :many] *= scales[:, None]
             hessian[:, diagonal[:many], diagonal[:many]] += np.maximum(slopes, 0) + (held.scale + 1e-9) / n
         if biased:
-            masses = self._sums(chances, self.weights)
-            gradient[:, many:] = masses - self._hits + held.bias * place.moved / n
-            weighted = chances * self.weights[:, None]
-            hessian[:, many:, many:] = -chances @ weighted.transpose(0, 2, 1) + 1 / self.offsets.shape[1]
-            hessian[:, diagonal[many:], diagonal[many:]] += masses + held.bias / n
+            hessian[:, many:, many:] += 1 / classes
+            hessian[:, diagonal[many:], diagonal[many:]] += gradient[:, many:] + held.bias / n
+            gradient[:, many:] += held.bias * place.moved / n - self._hits
         hessian[:, diagonal, diagonal] += 1e-14
-        return loss + self._penalty(place, held, many, biased), gradient, hessian
+        return _Terms(value, gradient, hessian)
 
-    def _one_scale(self, hessian: Floats, chances: Floats, biased: bool) -> Floats:
-        """The slope by one scale for all classes, shape (fits, 1); fills in the second derivatives that it is part of."""
-        expected = np.einsum("fkn,kn->fn", chances, self.scores)
-        with_scores = chances * self.scores
-        squares = np.einsum("fkn,kn->fn", with_scores, self.scores)
-        hessian[:, 0, 0] = np.maximum(np.einsum("fn,fn->f", self.weights, squares - expected**2), 0)
-        if biased:
-            mixed = self._sums(with_scores, self.weights) - self._sums(chances, self.weights * expected)
-            hessian[:, 0, 1:] = hessian[:, 1:, 0] = mixed
-        by_scale = np.einsum("fn,fn->f", self.weights, expected) - self._hit_scores.sum(axis=1)
-        return np.asarray(by_scale[:, None])
+    def _sums(self, place: Place, many: int, biased: bool, size: int) -> _Terms:
+        """Over the rows: the logarithms of the softmax's denominators, expected scores and probabilities, and their
+        covariances by scales and biases, those of biases with themselves less the diagonal."""
+        fits = len(self.offsets)
+        value, gradient, hessian = np.zeros(fits), np.zeros((fits, size)), np.zeros((fits, size, size))
+        for block in self._blocks:
+            scores, weights = self.scores[:, block], self.weights[:, block]
+            chances = np.exp(place.log_scales)[:, :, None] * scores
+            chances += (self.offsets + place.moved)[:, :, None]
+            top = chances.max(axis=1, keepdims=True)
+            chances -= top
+            np.exp(chances, out=chances)
+            total = chances.sum(axis=1, keepdims=True)
+            chances /= total
+            value += np.einsum("fn,fn->f", weights, (np.log(total) + top)[:, 0])
+            if many:
+                by_scale = _by_one_scale if many == 1 else _by_scales
+                gradient[:, :many] += by_scale(hessian, chances, scores, weights, biased)
+            if biased:
+                gradient[:, many:] += _over_rows(chances, weights)
+                hessian[:, many:, many:] -= chances @ (chances * weights[:, None]).transpose(0, 2, 1)
+        if many == 1:
+            hessian[:, 0, 0] = np.maximum(hessian[:, 0, 0], 0)
+        return _Terms(value, gradient, hessian)
 
-    def _scales(self, hessian: Floats, chances: Floats, biased: bool) -> Floats:
-        """The slopes by a scale for each class, shape (fits, classes); fills in the second derivatives of which they are part."""
-        many = self.offsets.shape[1]
-        weighted, scaled, diagonal = chances * self.weights[:, None], chances * self.scores, np.arange(many)
-        with_scores = weighted * self.scores
-        hessian[:, :many, :many] = -scaled @ with_scores.transpose(0, 2, 1)
-        hessian[:, diagonal, diagonal] += np.einsum("fkn,kn->fk", with_scores, self.scores)
-        by_scale = with_scores.sum(axis=2)
-        if biased:
-            mixed = -scaled @ weighted.transpose(0, 2, 1)
-            mixed[:, diagonal, diagonal] += by_scale
-            hessian[:, :many, many:], hessian[:, many:, :many] = mixed, mixed.transpose(0, 2, 1)
-        return np.asarray(by_scale - self._hit_scores)
 
-    @staticmethod
-    def _sums(values: Floats, weights: Floats) -> Floats:
-        """Weighted sums over the rows, shape (fits, classes)."""
-        return np.asarray((values @ weights[:, :, None])[:, :, 0])
+def _by_one_scale(hessian: Floats, chances: Floats, scores: Floats, weights: Floats, biased: bool) -> Floats:
+    """Expected scores, shape (fits, 1), for one scale of all classes; adds to the second derivatives it is part of."""
+    expected = np.einsum("fkn,kn->fn", chances, scores)
+    with_scores = chances * scores
+    squares = np.einsum("fkn,kn->fn", with_scores, scores)
+    hessian[:, 0, 0] += np.einsum("fn,fn->f", weights, squares - expected**2)
+    if biased:
+        mixed = _over_rows(with_scores, weights) - _over_rows(chances, weights * expected)
+        hessian[:, 0, 1:] += mixed
+        hessian[:, 1:, 0] += mixed
+    return np.asarray(np.einsum("fn,fn->f", weights, expected)[:, None])
+
+
+def _by_scales(hessian: Floats, chances: Floats, scores: Floats, weights: Floats, biased: bool) -> Floats:
+    """Expected scores of each class, shape (fits, classes); adds to the second derivatives its scale is part of."""
+    many = len(scores)
+    weighted, scaled, diagonal = chances * weights[:, None], chances * scores, np.arange(many)
+    with_scores = weighted * scores
+    hessian[:, :many, :many] -= scaled @ with_scores.transpose(0, 2, 1)
+    hessian[:, diagonal, diagonal] += np.einsum("fkn,kn->fk", with_scores, scores)
+    by_scale = with_scores.sum(axis=2)
+    if biased:
+        mixed = -scaled @ weighted.transpose(0, 2, 1)
+        mixed[:, diagonal, diagonal] += by_scale
+        hessian[:, :many, many:] += mixed
+        hessian[:, many:, :many] += mixed.transpose(0, 2, 1)
+    return np.asarray(by_scale)
+
+
+def _over_rows(values: Floats, weights: Floats) -> Floats:
+    """Weighted sums over the rows, shape (fits, classes)."""
+    return np.asarray((values @ weights[:, :, None])[:, :, 0])

@@ -27,6 +27,8 @@ Question = Callable[[Rows, int], tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
 # More rows than this are folded away.
 _MOST_ROWS = 30
 _MOST_GROUPS = 40
+# A score of fewer images is noise: such groups are told of together.
+_FEWEST_IMAGES = 10
 
 
 def confused(facts: TaskFacts) -> Section:
@@ -135,12 +137,24 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
         members[groups.get(name, name)].append(place)
     if len(members) == len(rows):
         return None
+    small = [group for group, places in members.items() if len(places) < _FEWEST_IMAGES]
+    if len(small) > 1 or len(small) == len(members):
+        together = [place for group in small for place in members.pop(group)]
+        members[f"{counted(len(small), 'group')} of fewer than {_FEWEST_IMAGES} images"] = together
     found = []
     for group, places in members.items():
         value = metrics.compute([metric], rows.calibrated[places], rows.targets[places], facts.kind)[metric]
         ends = ("", "")
         if is_share:
-            around = by_metric.share(round(value * len(places)), len(places))
+            units = np.array([groups.get(rows.ids[place], rows.ids[place]) for place in places])
+            # Of a group by itself every image counts; small ones together are so many units.
+            around = by_metric.metric_intervals(
+                [metric],
+                rows.calibrated[places],
+                rows.targets[places],
+                kind=facts.kind,
+                groups=units if len(np.unique(units)) > 1 else None,
+            )[metric]
             ends = (number(around.low, len(places)), number(around.high, len(places)))
         found.append((value, group, len(places), ends))
     found.sort(key=lambda one: (one[0] if metrics.direction(metric) == "max" else -one[0], -one[2], one[1]))

@@ -203,8 +203,10 @@ def svg(plot: Plot) -> Markup:
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"<!--.*?-->", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r">\s+<", "><", drawing)
-    drawing = re.sub(r'<g id="tips\|([^"]*)">(.*?</defs>)?(<g.*?>.*?</g>)</g>', _with_titles, drawing, flags=re.DOTALL)
-    drawing = re.sub(r'<g id="tip\|([^|"]*)\|([^|"]*)\|([^"]*)">', _with_title, drawing)
+    drawing = re.sub(
+        r"""<g id=(["'])tips\|(.*?)\1>(.*?</defs>)?(<g.*?>.*?</g>)</g>""", _with_titles, drawing, flags=re.DOTALL
+    )
+    drawing = re.sub(r"""<g id=(["'])tip\|(.*?)\1>""", _with_title, drawing)
     for colour, name in _VARIABLES.items():
         drawing = drawing.replace(colour, f"var(--{name})")
     # Every drawing of a page needs names of its own.
@@ -225,21 +227,23 @@ def svg(plot: Plot) -> Markup:
 
 # What stands in an identity was escaped by Matplotlib for an attribute, which is enough for text.
 def _with_title(found: re.Match[str]) -> str:
-    series, pair, text = found.groups()
+    series, pair, text = found[2].split("|")
     return f'<g class="tip"{_named(series, pair)}><title>{text}</title>'
 
 
 def _with_titles(found: re.Match[str]) -> str:
-    series, _, *texts = found[1].split("|")
+    series, _, *texts = found[2].split("|")
     waiting = iter(texts)
 
     def titled(one: re.Match[str]) -> str:
         text = next(waiting, "")
         return f'<{one[1]} class="tip"{one[2]}><title>{text}</title></{one[1]}>'
 
-    points = re.sub(r"<(use|path)([^>]*?)/>", titled, found[3])
-    return f"<g{_named(series, '')}>{found[2] or ''}{points}</g>"
+    points = re.sub(r"<(use|path)([^>]*?)/>", titled, found[4])
+    return f"<g{_named(series, '')}>{found[3] or ''}{points}</g>"
 
 
 def _named(series: str, pair: str) -> str:
-    return "".join(f' data-{name}="{value}"' for name, value in (("series", series), ("pair", pair)) if value)
+    # Matplotlib leaves quotes as they are where it writes others around them.
+    given = (("series", series.replace('"', "&quot;")), ("pair", pair))
+    return "".join(f' data-{name}="{value}"' for name, value in given if value)

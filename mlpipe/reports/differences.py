@@ -13,7 +13,7 @@ from mlpipe.runs.records import ModelRecord
 
 # Keys that say where things are and how a run is done, not what is learned.
 _ELSEWHERE = ("out_dir", "data_dir", "proj", "mode", "mode_name", "recommend", "logging", "hydra", "given")
-_MOST = 60
+_MOST, _LONGEST = 60, 200
 
 
 def configuration(project: Project, record: ModelRecord) -> tuple[dict[str, Any], str]:
@@ -59,4 +59,5 @@ def _flattened(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

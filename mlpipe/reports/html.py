@@ -139,7 +139,7 @@ def _contents(tasks: Sequence[tuple[str, Sequence[Section]]]) -> Markup | None:
         )
         found.append(joined([element("a", name, href=f"#task-{place}", class_="task"), links]))
     inside = joined([element("summary", "Contents"), *found])
-    # Open where there is no script too; the style folds it on a phone.
+    # Open where no script runs; the page's own folds it on a small screen.
     return (
         element("nav", element("details", inside, open="open"), class_="contents", aria_label="Contents")
         if found

@@ -124,7 +124,9 @@ for (const piece of document.querySelectorAll("[data-pair]")) {
   piece.addEventListener("keydown", (event) => event.key === "Enter" && open());
 }
 
-// The contents say where one is.
+// The contents are folded where they would fill a small screen, and say where one is.
+const contents = document.querySelector("nav.contents details");
+if (contents && matchMedia("(max-width: 69.99rem)").matches) contents.open = false;
 const links = new Map([...document.querySelectorAll("nav.contents a")].map((link) => [link.hash.slice(1), link]));
 const watch = new IntersectionObserver((entries) => {
   for (const entry of entries) links.get(entry.target.id)?.classList.toggle("here", entry.isIntersecting);

@@ -45,7 +45,7 @@ def predictive_values(
         ]
         style.tips(panel, x, heights, said, series=name)
     panel.set_xscale("logit")
-    panel.set_xticks([0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9])
+    panel.set_xticks([0.01, 0.03, 0.1, 0.3, 0.6, 0.9])
     panel.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
     panel.xaxis.set_minor_formatter(FuncFormatter(lambda share, _: ""))
     panel.set_ylim(-0.02, 1.02)

@@ -162,8 +162,8 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
         [group, str(many), number(value, many), f"{ends[0]} to {ends[1]}" if ends[0] else ""]
         for value, group, many, ends in found[:_MOST_GROUPS]
     ]
-    most = f"the worst {_MOST_GROUPS} of {len(found)}" if len(found) > _MOST_GROUPS else f"all {len(found)}"
-    return table(f"By group: {most}", ["group", "images", metric, "95 % interval"], cells)
+    most = f", the worst {_MOST_GROUPS} of {len(found)}" if len(found) > _MOST_GROUPS else ""
+    return table(f"By group{most}", ["group", "images", metric, "95 % interval"], cells)
 
 
 def _curves_plot(

@@ -45,6 +45,7 @@ _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.leaderboard,
 )
 _LAST: tuple[Callable[[TaskFacts], Section], ...] = (
+    overview.both,
     ensemble.ensembles,
     prevalence.prevalence,
     trust.decisions,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mlpipe import kinds
 from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.figures import interval, number
+from mlpipe.post.intervals import by_metric
+from mlpipe.post.intervals.by_metric import Interval
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.headline import WORDS, Headline, headline
@@ -82,6 +86,41 @@ def _next(facts: TaskFacts) -> Content:
     }
     said = "; ".join(f"{element('code', command)} {what}" for command, what in commands.items())
     return paragraph(Markup(f"Next: {said}."), class_="muted")
+
+
+def both(facts: TaskFacts) -> Section:
+    """The scores of out-of-fold images beside those of test images, of a recipe; an ensemble's stand with it.
+
+    Args:
+        facts: The task.
+    """
+    shown, title = facts.shown, "Out-of-fold and test"
+    if shown is None or shown.ensemble is not None or shown.held_out is None or shown.test is None:
+        return Section(title)
+    names, groups = post_kind.of(facts.kind).FINAL, facts.groups
+    found = [
+        by_metric.metric_intervals(
+            names,
+            rows.raw,
+            rows.targets,
+            kind=facts.kind,
+            groups=np.array([groups.get(one, one) for one in rows.ids]) if groups else None,
+        )
+        for rows in (shown.held_out, shown.test)
+    ]
+    many = [len(rows) for rows in (shown.held_out, shown.test)]
+    cells = [
+        [name, *(text for of, rows in zip(found, many, strict=True) for text in _value_and_ends(of.get(name), rows))]
+        for name in names
+    ]
+    header = ["metric", "out-of-fold", "95 % interval", "test", "95 % interval"]
+    images = f"{counted(many[0], 'out-of-fold image')} and {counted(many[1], 'test image')}"
+    caption = f"{images}; out-of-fold: by the fold that did not learn from them"
+    return Section(title, [table(caption, header, cells)])
+
+
+def _value_and_ends(one: Interval | None, rows: int) -> tuple[str, str]:
+    return ("", "") if one is None else (number(one.value, rows), interval(one.low, one.high, rows))
 
 
 def leaderboard(facts: TaskFacts) -> Section:

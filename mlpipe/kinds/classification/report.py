@@ -70,8 +70,9 @@ def _of_every_pair(worst: npt.NDArray[Any], rows: Rows, predicted: npt.NDArray[A
     return np.array(first + later, np.int64)
 
 
-def _against_rest(rows: Rows, place: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    return log_softmax(rows.calibrated)[:, place], rows.targets == place
+def _against_rest(rows: Rows) -> classes.Question:
+    scores = log_softmax(rows.calibrated)
+    return lambda place: (scores[:, place], rows.targets == place)
 
 
 def _one_against_rest(shown: Shown, rows: Rows, place: int) -> Asked:
@@ -93,7 +94,7 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     classes.confused,
     partial(classes.tables_of_classes, by_group="accuracy", is_share=True),
     partial(trust.reliability, confidences=confidences, what="the predicted class"),
-    partial(classes.ranking, question=_against_rest, whose="one class against the rest", is_pair_alike=True),
+    partial(classes.ranking, questions=_against_rest, whose="one class against the rest", is_pair_alike=True),
     partial(diagnosis.certainty, certain=_certain),
     partial(diagnosis.diagnosis, question=_one_against_rest),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),

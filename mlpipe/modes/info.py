@@ -18,11 +18,12 @@ from mlpipe.data.decoding.images import Pixels, UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, counted, listing, problem
 from mlpipe.post import comparison
-from mlpipe.reports import gallery, more_data, out_of_fold, tables
+from mlpipe.post.decision_options import positive_problems
+from mlpipe.reports import differences, gallery, more_data, out_of_fold, tables
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running.scheduler import Scheduler
-from mlpipe.running.steps import RunContext, Step
+from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records, studies
 from mlpipe.runs.journal import Run
 
@@ -41,6 +42,7 @@ class InfoScheduler(Scheduler):
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, oof, report, plugins.
+        positive: For the report, the class or label that is looked for; None: as was stored, else the second of two classes.
         compare: Two recipes, records or ensembles; the subroutine compare runs where they are given.
         study_name: An Optuna study.
         info_grid: One picture with a cell for each task.
@@ -59,10 +61,12 @@ class InfoScheduler(Scheduler):
         info_individual: bool,
         augmented: bool,
         compare: list[str | int] | None,
+        positive: str | int | None = None,
     ) -> None:
         super().__init__(run_config, context)
         self._subroutines = ["samples" if name == "sample_grid" else name for name in subroutines]
         self._study_name, self._info_grid, self._info_individual = study_name, info_grid, info_individual
+        self._positive = None if positive is None else str(positive)
         self._augmented, self._compared = augmented, [str(one) for one in compare or []]
 
     def plan(self) -> list[Step]:
@@ -79,6 +83,9 @@ class InfoScheduler(Scheduler):
             "plugins": self._plugins,
         }
         wanted = {*self._subroutines, *(["compare"] if self._compared else [])}
+        if self._positive is not None:
+            judged = tasks.recorded_pivot(self.run_config, self.context.project)
+            raise_all(positive_problems(self._positive, judged.kind, judged.classes))
         if "compare" in wanted and len(self._compared) != 2:
             fix = "name two: mml info mode.compare=[resnet18,latest]"
             raise ConfigError(problem(comparison.KEY, "must name two models", got=self._compared or None, fix=fix))
@@ -207,9 +214,21 @@ class InfoScheduler(Scheduler):
         groups = self._task.samples.group_of() or None
         first, second = self._pair
         found = comparison.compared(first, second, groups, self.run_config.seed)
-        self.context.facts["compare"] = found.as_plain()
+        differs = self._differences()
+        self.context.facts["compare"] = {**found.as_plain(), "differs": dict(differs or ())}
         for sentence in found.sentences():
             log.info(sentence)
+        if differs:
+            cells = [[key, *values] for key, values in differs]
+            log.info("what their configurations differ in:\n" + tables.grid(["key", "first", "second"], cells))
+        elif differs is not None:
+            log.info("their configurations are the same")
+
+    def _differences(self) -> list[tuple[str, list[str]]] | None:
+        """What the stored configurations of the two differ in; None where one has none, as ensembles."""
+        made = [one.newest for one in self._pair]
+        trees = [differences.configuration(self.context.project, one)[0] for one in made if one is not None]
+        return differences.differences(trees) if len(trees) == 2 and all(trees) else None
 
     def _out_of_fold(self, run: Run | None) -> None:
         of = tasks.recorded_pivot(self.run_config, self.context.project).name
@@ -229,7 +248,7 @@ class InfoScheduler(Scheduler):
         # Matplotlib takes its time, which only those who want the report pay.
         from mlpipe.reports import html
 
-        if path := _kept(lambda: html.write(self.context.project, self.run_config.data_dir)):
+        if path := _kept(lambda: html.write(self.context.project, self.run_config.data_dir, self._positive)):
             self.context.facts["report"] = str(path)
             log.info(f"look at: {path}")
 

@@ -17,7 +17,7 @@ from mlpipe.errors import DataError, ProjectError, counted, did_you_mean, listin
 from mlpipe.post import kind as post_kind
 from mlpipe.post import prior
 from mlpipe.post.calibration import shrinkage as holding
-from mlpipe.post.decision_options import DecisionOptions, prior_problems, scaled
+from mlpipe.post.decision_options import DecisionOptions, positive_problems, prior_problems, scaled
 from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.member_rows import Rows
@@ -67,6 +67,7 @@ class PostprocessScheduler(Scheduler):
         costs: What each decision (column) costs when each class (row) is true; null: none.
         deploy_prior: Another prevalence, to say what performance to expect there.
         report: Write the project's report at the end.
+        positive: The class or label that is looked for; None: the second of two classes, the one of one label.
         recipes: Only these, by their hash or network as in the leaderboard; None: all that have predictions.
     """
 
@@ -99,11 +100,12 @@ class PostprocessScheduler(Scheduler):
         costs: list[list[float]] | None,
         deploy_prior: list[float] | None,
         report: bool,
+        positive: str | int | None = None,
         recipes: list[str | int] | None = None,
     ) -> None:
         super().__init__(run_config, context)
         self._recipes = None if recipes is None else [str(one) for one in recipes]
-        self._wants_report = report
+        self._wants_report, self._positive = report, positive
         self._subroutines, self._prior = subroutines, prior
         self._how = Fitting(calibrator, shrinkage, run_config.seed)
         self._rates_from, self._quantifier = rates_from, quantifier
@@ -132,7 +134,7 @@ class PostprocessScheduler(Scheduler):
         about = self._task.kind, self._task.classes
         criteria = post_kind.of(self._task.kind).CRITERIA
         raise_all(prior_problems(self._prior, self._stage, *about) + self._options.problems(*about, criteria))
-        raise_all(self._foreign_rows())
+        raise_all(self._foreign_rows() + positive_problems(self._positive, *about))
         self._notes = scaled(self._prior, self._options.deploy_prior, *about)
         for note in self._notes:
             log.warning(note)
@@ -362,6 +364,8 @@ class PostprocessScheduler(Scheduler):
             pairs = [members.held_out_and_unlabelled(self.context.project, one) for one in predicting]
             known = [pair for pair in pairs if pair is not None]
             decide["prevalence"] = evaluation.prevalence(final, known, self._task.classes, seed)
+        if self._positive is not None:
+            decide["positive"] = str(self._positive)
         record = EnsembleRecord(
             id=f"ens-{files.digest([run.name, [member.name for member in used], list(chosen.weights)])[:8]}",
             created=now(),

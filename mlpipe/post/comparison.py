@@ -35,6 +35,7 @@ class Contender:
         folds: For a recipe, its folds' held-out rows and records.
         chose: What the held-out rows decided besides being a score.
         kind: What it predicts.
+        newest: A record of the recipe, with which its configuration is stored; None for an ensemble.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Contender:
     folds: Mapping[int, tuple[Rows, ModelRecord]]
     chose: tuple[str, ...]
     kind: str
+    newest: ModelRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     held_out = {fold: (at_own_prevalence(rows, prior), record) for fold, (rows, record) in held_out.items()}
     joined = None if joined is None else at_own_prevalence(joined, prior)
     chose = tuple(dict.fromkeys(what for record in newest if not record.nested for what in record.val_used_for))
-    return Contender(f"{newest[0].recipe} {newest[0].arch}", joined, test, held_out, chose, kind)
+    return Contender(f"{newest[0].recipe} {newest[0].arch}", joined, test, held_out, chose, kind, newest[-1])
 
 
 def _shared(one: Rows | None, other: Rows | None) -> tuple[Rows, Rows] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe import kinds
-from mlpipe.errors import listing, problem
+from mlpipe.errors import did_you_mean, listing, problem
 
 # Digits that were left off explain no more than this of a sum that is not one.
 _ROUNDED = 5e-3
@@ -99,6 +99,23 @@ def _has_classes(kind: str) -> bool:
 def _has_probabilities(kind: str) -> bool:
     """Whether a row has probabilities, of classes or labels."""
     return kinds.of(kind).has_probabilities and not kinds.of(kind).is_dense
+
+
+def positive_problems(positive: str | int | None, kind: str, classes: Sequence[str]) -> list[str]:
+    """A sentence where the class or label that is looked for is none of a task's.
+
+    Args:
+        positive: `mode.positive`; None: not given.
+        kind: The task's kind.
+        classes: The names of its outputs.
+    """
+    if positive is None or (str(positive) in classes and kinds.of(kind).has_probabilities):
+        return []
+    if kinds.of(kind).is_dense or not kinds.of(kind).has_probabilities:
+        return [problem("mode.positive", f"is for classes and labels, this task is {kind}", fix="leave it out")]
+    known = f"its {kinds.of(kind).words.OUTPUTS} are {listing(classes, most=8)}"
+    fix = did_you_mean(str(positive), classes, otherwise=known)
+    return [problem("mode.positive", "the task has none of that name", got=positive, fix=fix)]
 
 
 def prior_problems(prior: str | list[float], stage: str, kind: str, classes: Sequence[str]) -> list[str]:

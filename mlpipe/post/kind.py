@@ -137,6 +137,13 @@ class Part(Protocol):
         """Whether each labelled row is right, (n,); None where a row is not simply right or wrong."""
         ...
 
+    def constant(self, learned: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+        """The best prediction that is the same for every row, (outputs,), by targets that were learned from, and its name.
+
+        None where there is none to compare with.
+        """
+        ...
+
     def sides(self, targets: Targets) -> list[Bools]:
         """The rows of each class or answer that metrics rest on, (n,) each; none where they rest on all rows alike."""
         ...
@@ -152,6 +159,11 @@ class Part(Protocol):
 
 def neither_right_nor_wrong(outputs: Outputs, targets: Targets) -> Bools | None:
     """None: a row is near or far, or right in parts; see `Part.right`."""
+    return None
+
+
+def no_constant(learned: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+    """None: there is no prediction that is the same for every row; see `Part.constant`."""
     return None
 
 

@@ -86,6 +86,7 @@ class TaskFacts:
         missing: Why it cannot be read.
         project: The project.
         data_dir: The folder of all tasks.
+        positive: The class or label that is looked for, such as an illness; empty where there is none.
     """
 
     name: str
@@ -101,6 +102,7 @@ class TaskFacts:
     data_dir: Path
     calibrations: list[dict[str, Any]] = field(default_factory=list)
     refits: dict[str, ModelRecord] = field(default_factory=dict)
+    positive: str = ""
 
     @cached_property
     def groups(self) -> dict[str, str]:
@@ -113,12 +115,14 @@ class TaskFacts:
         return max((one for folds in self.recipes.values() for one in folds), key=lambda record: record.number)
 
 
-def gather(project: Project, data_dir: Path) -> list[TaskFacts]:
+def gather(project: Project, data_dir: Path, positive: str | None = None) -> list[TaskFacts]:
     """Every task that has records, the one trained most recently first.
 
     Args:
         project: The project.
         data_dir: The folder of all tasks.
+        positive: The class or label that is looked for, of tasks that have it; None: the one that was stored, else the
+            second of two classes.
 
     Raises:
         ProjectError: When a record or predictions are damaged.
@@ -127,7 +131,7 @@ def gather(project: Project, data_dir: Path) -> list[TaskFacts]:
     for record in records.load_all(project):
         by_task[record.pivot].append(record)
     ordered = sorted(by_task, key=lambda name: -by_task[name][-1].number)
-    return [_facts(project, data_dir, name, by_task[name]) for name in ordered]
+    return [_facts(project, data_dir, name, by_task[name], positive) for name in ordered]
 
 
 def of_task(project: Project, data_dir: Path, name: str) -> TaskFacts | None:
@@ -145,7 +149,9 @@ def of_task(project: Project, data_dir: Path, name: str) -> TaskFacts | None:
     return _facts(project, data_dir, name, stored) if stored else None
 
 
-def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRecord]) -> TaskFacts:
+def _facts(
+    project: Project, data_dir: Path, name: str, found: Sequence[ModelRecord], positive: str | None = None
+) -> TaskFacts:
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     # Images and solutions of one task have no score in common: the newest kind is what is told of.
     kind = found[-1].kind
@@ -165,6 +171,7 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
     board = [_with_interval(project, row, recipes, refits, groups_of, stored) for row in board]
     known = [*(record for folds in recipes.values() for record in folds), *refits.values()]
     files_of = [project.calibration_file(name, record.id) for record in known]
+    shown = _shown(project, stored, recipes, refits, board)
     return TaskFacts(
         name,
         kind,
@@ -172,14 +179,25 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
         recipes,
         stored,
         board,
-        _shown(project, stored, recipes, refits, board),
+        shown,
         task,
         missing,
         project,
         data_dir,
         [files.read_json(path) for path in files_of if path.is_file()],
         refits,
+        _positive(kind, found[-1].classes, positive, shown),
     )
+
+
+def _positive(kind: str, classes: Sequence[str], asked: str | None, shown: Shown | None) -> str:
+    """The class or label that is looked for: as asked, as stored, or the second of two classes, the one of one label."""
+    stored = (shown.ensemble.decide if shown and shown.ensemble else {}).get("positive")
+    for one in (asked, stored):
+        if one in classes:
+            return str(one)
+    usual = 2 if kinds.of(kind).has_classes else 1
+    return classes[-1] if kinds.of(kind).has_probabilities and len(classes) == usual else ""
 
 
 def _with_interval(

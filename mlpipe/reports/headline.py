@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
+from mlpipe.data.task import has_target
 from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
 from mlpipe.post.figures import interval, number, percent
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -45,6 +49,8 @@ class Headline:
         where: `test` or `out-of-fold`.
         left_out: What the final predictor does without, a sentence each.
         sentence: The whole in words.
+        baseline: The score of the best prediction that is the same for every image; None where there is none.
+        against: The comparison with it in words; empty where there is none.
     """
 
     task: str
@@ -60,6 +66,8 @@ class Headline:
     where: str
     left_out: tuple[str, ...]
     sentence: str
+    baseline: float | None = None
+    against: str = ""
 
     @property
     def short(self) -> str:
@@ -82,6 +90,7 @@ def headline(facts: TaskFacts) -> Headline | None:
         return None
     name = post_kind.of(facts.kind).HEADLINE
     value, low, high, many = _score(facts, shown, name)
+    baseline, always = _baseline(facts, shown, name)
     return Headline(
         facts.name,
         shown.name,
@@ -96,6 +105,8 @@ def headline(facts: TaskFacts) -> Headline | None:
         shown.where,
         tuple(_left_out(facts, shown.ensemble)),
         _sentence(shown, name, value, low, high, many),
+        baseline,
+        "" if value is None or baseline is None else _against(always, name, baseline, (value, low, high), many),
     )
 
 
@@ -112,6 +123,44 @@ def _score(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, flo
     if shown.test is not None:
         return row["test"], row["test_low"], row["test_high"], len(rows)
     return row["out_of_fold"], None, None, len(rows)
+
+
+def _baseline(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, str]:
+    """The score of the best constant prediction on the rows of the score, and what it says."""
+    rows = shown.rows
+    assert rows is not None
+    if facts.task is not None:
+        judged = set(rows.ids)
+        others = np.array([one not in judged for one in facts.task.samples.ids], bool)
+        # Out-of-fold images are all of the training images.
+        learned = facts.task.samples.targets[others if shown.test is not None else ~others]
+    else:
+        learned = rows.targets if shown.held_out is None else shown.held_out.targets
+    learned = learned[has_target(learned)]
+    found = post_kind.of(facts.kind).constant(learned, facts.classes) if len(learned) else None
+    if found is None:
+        return None, ""
+    outputs, always = found
+    everywhere = np.tile(outputs, (len(rows), 1))
+    return metrics.compute([name], everywhere, rows.targets, facts.kind).get(name), always
+
+
+def _against(
+    always: str, name: str, baseline: float, score: tuple[float, float | None, float | None], many: int | None
+) -> str:
+    """How the score compares with that of the best constant prediction."""
+    value, low, high = score
+    sign = -1 if metrics.direction(name) == "min" else 1
+    worse_end = low if sign > 0 else high
+    begun = f"{always[:1].upper()}{always[1:]}"
+    figure = percent(baseline, many) if name == "accuracy" else number(baseline, many)
+    told = f"would be right on {figure}" if name == "accuracy" else f"has {WORDS[name]} {figure}"
+    if sign * (value - baseline) <= 0:
+        return f"{begun} {told}: this is no better."
+    if worse_end is None:
+        return f"{begun} {told}."
+    is_clear = sign * (worse_end - baseline) > 0
+    return f"{begun} {told}: {'this is better' if is_clear else 'the interval holds that, so that this may be chance'}."
 
 
 def _sentence(

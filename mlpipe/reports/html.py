@@ -5,9 +5,12 @@ It lies at `reports/report.html`; each of its plots also lies beside it, as `plo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 import mlpipe
@@ -25,6 +28,9 @@ from mlpipe.reports.sections import (
     origin,
     overview,
     prevalence,
+    samples,
+    side_by_side,
+    studies,
     training,
     trust,
 )
@@ -32,30 +38,35 @@ from mlpipe.reports.sections.parts import Section
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project
 
-_STYLE = Path(__file__).with_name("report.css")
+_STYLE, _SCRIPT = Path(__file__).with_name("report.css"), Path(__file__).with_name("report.js")
 # Sections on results, which a kind adds, stand between these.
 _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.summary,
     overview.leaderboard,
-    training.trained,
-    training.curves,
-    healing.recoveries,
 )
 _LAST: tuple[Callable[[TaskFacts], Section], ...] = (
+    overview.both,
     ensemble.ensembles,
     prevalence.prevalence,
     trust.decisions,
+    training.trained,
+    training.curves,
+    side_by_side.side_by_side,
+    healing.recoveries,
+    samples.samples,
     more_data.more_data,
+    studies.studies,
     origin.origin,
 )
 
 
-def write(project: Project, data_dir: Path) -> Path:
+def write(project: Project, data_dir: Path, positive: str | None = None) -> Path:
     """Write the report of all tasks of a project, and its plots.
 
     Args:
         project: The project.
         data_dir: The folder of all tasks, for the descriptions and images of the tasks.
+        positive: The class or label that is looked for; None: the one that was stored, else the second of two classes.
 
     Returns:
         The page.
@@ -63,7 +74,7 @@ def write(project: Project, data_dir: Path) -> Path:
     Raises:
         ProjectError: When a record or predictions are damaged.
     """
-    tasks = gathered.gather(project, data_dir)
+    tasks = gathered.gather(project, data_dir, positive)
     made = [(task, _sections(task)) for task in tasks]
     for _, sections in made:
         for section in sections:
@@ -88,34 +99,78 @@ def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]], wrong: Seque
         tasks: Each task's name and sections.
         wrong: Sentences about what could not be read and is left out.
     """
-    links = bullets(element("a", task, href=f"#task-{place}") for place, (task, _) in enumerate(tasks, 1))
-    contents = element("nav", links, aria_label="Tasks") if links is not None and len(tasks) > 1 else None
     made = (
         f"{counted(len(tasks), 'task')}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mlpipe {mlpipe.__version__}."
     )
     left_out = joined([paragraph("Left out, since it cannot be read:"), bullets(wrong)]) if wrong else None
     parts = [
         element("a", "To the results", class_="skip", href="#results"),
-        element("header", joined([heading(1, f"Project {name}"), paragraph(made, class_="muted"), left_out, contents])),
+        element("header", joined([heading(1, f"Project {name}"), paragraph(made, class_="muted"), left_out])),
+        _contents(tasks),
         element(
             "main",
             joined([_task(place, task, sections) for place, (task, sections) in enumerate(tasks, 1)] or [_nothing()]),
             id="results",
         ),
     ]
+    script = _SCRIPT.read_text("utf-8")
+    # Nothing is to be fetched, and nothing but this script is to be run, whatever a class or file is called.
+    allowed = f"script-src '{_digest(script)}'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Nothing is to be fetched or run, whatever a class or file is called.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
+        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; {allowed}">\n'
         f'<title>{escape(name)}: results</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>\n{_STYLE.read_text('utf-8')}</style>\n</head>\n<body>\n{joined(parts)}\n</body>\n</html>\n"
+        f"<style>\n{_STYLE.read_text('utf-8')}</style>\n</head>\n<body>\n{joined(parts)}\n"
+        f"<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
+def _digest(script: str) -> str:
+    """The name under which a policy allows a script (CSP level 2)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
+
+
+def _contents(tasks: Sequence[tuple[str, Sequence[Section]]]) -> Markup | None:
+    """Links to every section of every task; folded where a screen is narrow."""
+    found = []
+    for place, (name, sections) in enumerate(tasks, 1):
+        links = bullets(
+            element("a", section.title, href=f"#{_anchor(place, number)}") for number, section in enumerate(sections, 1)
+        )
+        found.append(joined([element("a", name, href=f"#task-{place}", class_="task"), links]))
+    inside = joined([element("summary", "Contents"), *found])
+    # Open where no script runs; the page's own folds it on a small screen.
+    return (
+        element("nav", element("details", inside, open="open"), class_="contents", aria_label="Contents")
+        if found
+        else None
+    )
+
+
+def _anchor(place: int, number: int) -> str:
+    return f"task-{place}-{number}"
+
+
 def _task(place: int, name: str, sections: Sequence[Section]) -> Markup:
-    bodies = [element("section", joined([heading(3, section.title), section.body()])) for section in sections]
-    return element("article", joined([heading(2, name, anchor=f"task-{place}"), *bodies]))
+    bodies = [
+        element(
+            "section",
+            joined([heading(3, section.title), section.body()]),
+            class_="wide" if section.is_wide else "",
+            id=_anchor(place, number),
+        )
+        for number, section in enumerate(sections, 1)
+    ]
+    title = heading(2, name, anchor=f"task-{place}")
+    return element("article", joined([title, *_in_columns(sections, bodies)]))
+
+
+def _in_columns(sections: Sequence[Section], bodies: Sequence[Markup]) -> Iterator[Markup]:
+    """Sections that stand beside each other go into columns together, between those that are wide."""
+    for is_wide, run in groupby(zip(sections, bodies, strict=True), key=lambda one: one[0].is_wide):
+        together = [body for _, body in run]
+        yield joined(together) if is_wide else element("div", joined(together), class_="columns")
 
 
 def _nothing() -> Markup:

@@ -86,6 +86,20 @@ def table(
     return element("div", element("table", inside), class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
+def tiles(found: Iterable[tuple[str, str, str]]) -> Markup | None:
+    """Figures in large type beside each other; None without any.
+
+    Args:
+        found: What each is of, the figure, and what is to say under it; those without a figure are left out.
+    """
+    cells = [
+        element("div", joined([element("dt", name), element("dd", value), element("dd", more) if more else None]))
+        for name, value, more in found
+        if value
+    ]
+    return element("dl", joined(cells), class_="numbers") if cells else None
+
+
 def folded(summary: str, content: Content) -> Markup:
     """Content behind a line that opens it."""
     return element("details", joined([element("summary", summary), content]))

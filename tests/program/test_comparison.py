@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mlpipe import files
 from mlpipe.cli import main
 from mlpipe.post import comparison
 from mlpipe.post.measures import class_metrics
@@ -58,7 +59,13 @@ def test_the_differences_are_those_of_the_metrics(tmp_path: Path, capsys: pytest
 
 def test_two_recipes_over_their_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = make_project(tmp_path, make_task(tmp_path / "data"), {"one": 4.0, "two": 0.5})
-    *_, told = asked(tmp_path, "[one,two]", capsys)["tests"]
+    for name, lr in (("one", 0.1), ("two", 0.2)):
+        for fold in range(3):
+            stored = f"seed: 1\nout_dir: {name}\noptimizer:\n  lr: {lr}\n"
+            files.write_text(project.model_dir("made", f"{name}-{fold}") / "config.yaml", stored)
+    found = asked(tmp_path, "[one,two]", capsys)
+    assert found["differs"] == {"optimizer.lr": ["0.1", "0.2"]}
+    *_, told = found["tests"]
     assert told["test"] == "corrected resampled t"
     off = []
     for fold in range(3):

@@ -21,7 +21,8 @@ def test_terminal_report_and_json_say_the_same(
     of = make_task(tmp_path / "data", n=120)
     project = make_project(tmp_path, of, {"one": 2.0}, folds=2)
     where = ["task=made", f"out_dir={tmp_path}", f"data_dir={tmp_path / 'data'}"]
-    assert main(["post", *where, f"mode.stage={stage}", "--json"]) == 0
+    looked_for = of.classes[1]
+    assert main(["post", *where, f"mode.stage={stage}", f"mode.positive={looked_for}", "--json"]) == 0
     after_post = json.loads(capsys.readouterr().out)
     assert main(["info", *where, "mode.subroutines=[models]", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -30,7 +31,8 @@ def test_terminal_report_and_json_say_the_same(
     assert told["final"]["value"] == score["value"] and told["headline"] == f"test accuracy {score['value']:.2f}"
     assert told["final"]["predictor"] == f"the {called}" and told["final"]["calibrated"] == (stage != "none")
     page = (project.reports_dir() / "report.html").read_text("utf-8")
-    assert told["final"]["sentence"] in page
+    assert told["final"]["sentence"] in page and told["final"]["against"] in page
+    assert f"Diagnosis of {looked_for}" in page and only_ensemble(project).decide["positive"] == looked_for
     assert f"right on {100 * score['value']:.0f} %" in told["final"]["sentence"]
     # Where nothing is calibrated the picture of it is drawn once.
     assert ("after calibration" in re.sub(r"\s+", " ", page)) == (stage != "none")

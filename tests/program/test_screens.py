@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import shutil
@@ -32,7 +34,7 @@ MEASURE = """<script>addEventListener("load", () => parent.postMessage(
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("screens")
     names = ["averyveryverylongclassnamewithoutanyspaceinit" * 2, "b"]
-    project, data_dir = projects.make_project(folder, names, groups=5)
+    project, data_dir = projects.make_project(folder, names, groups=5, n=200)
     projects.ensemble(project, classes=names)
     return html.write(project, data_dir)
 
@@ -107,3 +109,66 @@ def test_print(page: Path, tmp_path: Path) -> None:
     content = paper.read_bytes()
     assert content.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 20
+
+
+def driven(page: Path, tmp_path: Path, steps: str) -> str:
+    """What a script that clicks in the page writes, one text; the page's own script runs as it stands."""
+    text = page.read_text("utf-8")
+    policy = re.search(r"'sha256-[^']*'", text)
+    assert policy is not None
+    script = f"<script>addEventListener('load', () => {{ {steps} }});</script>"
+    digest = base64.b64encode(hashlib.sha256(script[8:-9].encode()).digest()).decode()
+    text = text.replace(policy[0], f"{policy[0]} 'sha256-{digest}'").replace("</body>", f"{script}</body>")
+    clicked = tmp_path / "clicked.html"
+    clicked.write_text(text, "utf-8")
+    out, console = browse(clicked, tmp_path, "--dump-dom")
+    assert console == ""
+    found = re.search(r'<p id="answer">([^<]*)</p>', out)
+    assert found is not None, out[-500:]
+    return found[1]
+
+
+ANSWER = "const said = document.createElement('p'); said.id = 'answer'; document.body.append(said);"
+
+
+def test_what_answers_when_it_is_clicked(page: Path, tmp_path: Path) -> None:
+    """One visit for all: starting a browser is what such a test costs."""
+    steps = f"""{ANSWER}
+    const all = (where) => [...document.querySelectorAll(where)];
+    const table = all('table').find((one) => one.caption.textContent.startsWith('By class'));
+    const column = () => [...table.tBodies[0].rows].map((row) => row.cells[3].textContent).join(' ');
+    const button = table.tHead.rows[0].cells[3].querySelector('button');
+    button.click(); const up = column(); button.click(); const down = column();
+    const figure = all('figure').find((one) => one.querySelectorAll('.switches button').length > 1);
+    const fold = figure.querySelector('.switches button'); fold.click();
+    const away = [...figure.querySelectorAll('[data-series]')].filter((one) => getComputedStyle(one).display === 'none');
+    const names = new Set(away.map((one) => one.dataset.series));
+    const gallery = document.querySelector('.pictures[data-filter]');
+    const shown = () => [...gallery.children].filter((one) => !one.hidden);
+    const before = shown().length;
+    const [range] = all('.filters input'); range.value = 60; range.dispatchEvent(new Event('input'));
+    const sure = shown().every((one) => parseFloat(one.dataset.sure) >= 0.6) ? shown().length : -1;
+    const cell = document.querySelector('[data-pair="0-1"]');
+    cell.dispatchEvent(new MouseEvent('click', {{ bubbles: true }}));
+    const pair = shown().every((one) => one.dataset.true === '0' && one.dataset.taken === '1') ? shown().length : -1;
+    const note = document.querySelector('.note').textContent;
+    said.textContent = [up, down, names.size, names.has(fold.textContent), before, sure, pair, note].join('|');"""
+    up, down, hidden, is_its_own, before, sure, pair, note = driven(page, tmp_path, steps).split("|")
+    ordered = sorted(map(float, up.split()))
+    assert list(map(float, up.split())) == ordered and list(map(float, down.split())) == ordered[::-1]
+    assert ordered[0] < ordered[-1]
+    assert (hidden, is_its_own) == ("1", "true")
+    assert 0 <= int(sure) < int(before) and 0 < int(pair) < int(before)
+    assert "predicted as b" in note
+
+
+def test_a_script_that_a_name_brings_does_not_run(tmp_path: Path) -> None:
+    bad = "<script>document.title='run'</script><img src=x onerror=document.title='run'>"
+    project, data_dir = projects.make_project(tmp_path, [bad, "b"], n=40, recipes=1)
+    page = html.write(project, data_dir)
+    out, console = browse(page, tmp_path, "--dump-dom")
+    assert "<title>run" not in out and console == ""
+    loud = tmp_path / "loud.html"
+    loud.write_text(page.read_text("utf-8").replace("<main", "<script>document.title='run'</script><main"), "utf-8")
+    out, console = browse(loud, tmp_path, "--dump-dom")
+    assert "<title>run" not in out and "Content Security Policy" in console

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from mlpipe.reports import headline
+from mlpipe.reports import facts, headline
+from tests.reports import projects
+
+MAYBE = "the interval holds that, so that this may be chance."
 
 
 @pytest.mark.parametrize(
@@ -21,3 +26,42 @@ from mlpipe.reports import headline
 def test_a_score_in_words(name: str, sentence: str) -> None:
     shown: Any = SimpleNamespace(name="the ensemble", where="test")
     assert headline._sentence(shown, name, 0.9123, None, None, 120) == sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline", "score", "sentence"),
+    [
+        ("accuracy", 0.852, (0.833, 0.75, 0.9), "Always healthy would be right on 85.2 %: this is no better."),
+        ("accuracy", 0.8, (0.833, 0.75, 0.9), f"Always healthy would be right on 80.0 %: {MAYBE}"),
+        ("accuracy", 0.7, (0.833, 0.75, 0.9), "Always healthy would be right on 70.0 %: this is better."),
+        ("accuracy", 0.7, (0.833, None, None), "Always healthy would be right on 70.0 %."),
+        ("rmse", 2.0, (1.0, 0.8, 1.2), "Always healthy has root mean squared error 2.000: this is better."),
+        ("rmse", 1.1, (1.0, 0.8, 1.2), f"Always healthy has root mean squared error 1.100: {MAYBE}"),
+    ],
+)  # fmt: skip
+def test_a_score_against_a_constant_prediction(
+    name: str, baseline: float, score: tuple[float, float | None, float | None], sentence: str
+) -> None:
+    assert headline._against("always healthy", name, baseline, score, 120) == sentence
+
+
+def test_the_constant_is_of_the_images_learned_from(tmp_path: Path) -> None:
+    project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40, recipes=1)
+    (task,) = facts.gather(project, data_dir)
+    found = headline.headline(task)
+    assert task.task is not None and found is not None
+    parts, targets = np.array(task.task.samples.parts), task.task.samples.targets
+    learned, judged = targets[parts == "train"], targets[parts == "test"]
+    most = int(np.bincount(learned).argmax())
+    assert found.baseline == pytest.approx((judged == most).mean())
+    assert found.against.startswith(f"Always {'ab'[most]} would be right on")
+
+
+def test_the_mean_of_numbers_is_their_constant(tmp_path: Path) -> None:
+    project, data_dir = projects.make_project(tmp_path, ["size"], "regression", n=40, recipes=1)
+    (task,) = facts.gather(project, data_dir)
+    found = headline.headline(task)
+    assert task.task is not None and found is not None
+    parts, targets = np.array(task.task.samples.parts), task.task.samples.targets[:, 0]
+    off = targets[parts == "test"] - targets[parts == "train"].mean()
+    assert found.baseline == pytest.approx(np.sqrt((off**2).mean()))

@@ -59,6 +59,27 @@ def test_class_names_are_no_mathematics() -> None:
     assert "$x$ &lt;b&gt;" in drawing.html
 
 
+def test_values_are_told_under_the_pointer() -> None:
+    losses, rates = [1.0, 0.5, 0.4], [0.1, 0.2, 0.1]
+    histories = [learning.History(fold, [1, 2, 3], losses, losses, [0.5, 0.9, np.nan], 2, rates) for fold in (0, 3)]
+    drawing = style.svg(style.Plot("p", learning.learning_curves(histories, "accuracy"), "", "", [])).html
+    tree = ElementTree.fromstring(drawing)
+    said = [element.text or "" for element in tree.iter("title")]
+    assert "fold 3, epoch 2: validation accuracy 0.9" in said and "fold 0, epoch 3: learning rate 0.1" in said
+    assert not any("nan" in text for text in said)
+    assert {element.get("data-series") for element in tree.iter()} - {None} == {"fold 0", "fold 3"}
+    named = probabilities.Curve('"a" <b>', 0.5, np.array([0, 1.0]), np.array([0, 1.0]))
+    tree = ElementTree.fromstring(
+        style.svg(style.Plot("p", probabilities.curves([named], "x", "y", chance=True), "", "", [])).html
+    )
+    assert {element.get("data-series") for element in tree.iter()} - {None} == {'"a" <b>'}
+    counts = np.array([[5, 0], [2, 4]])
+    matrix = confusion.confusion_matrix(counts, ["a|<b>", 'say "x"'])
+    tree = ElementTree.fromstring(style.svg(style.Plot("p", matrix, "", "", [])).html)
+    pairs = {str(one.get("data-pair")): one.findtext("title") for one in tree.iter() if one.get("data-pair")}
+    assert pairs["1-0"] == 'say "x", predicted as a/<b>: 2 (33 %)' and sorted(pairs) == ["0-0", "1-0", "1-1"]
+
+
 def test_reliability_shows_every_bin() -> None:
     sure = RNG(1).random(500)
     bins = reliability_bins(sure, (RNG(2).random(500) < sure).astype(float), bins=10)

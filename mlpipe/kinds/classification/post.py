@@ -56,6 +56,14 @@ def errors(outputs: Outputs, targets: Targets) -> Floats:
     return np.asarray(outputs.argmax(axis=1) != targets, np.float64)
 
 
+def constant(learned: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+    """The shares of the classes, of which the most frequent one is predicted."""
+    counts = np.bincount(learned[learned >= 0], minlength=len(classes))
+    if not counts.sum():
+        return None
+    return np.log(np.maximum(counts, 1e-9) / counts.sum()), f"always {classes[int(counts.argmax())]}"
+
+
 def right(outputs: Outputs, targets: Targets) -> Bools | None:
     """Whether the largest output is the target's."""
     return np.asarray(outputs.argmax(axis=1) == targets)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from mlpipe.post import decisions
 from mlpipe.post.calibration.errors import confidences
 from mlpipe.post.figures import percent
 from mlpipe.post.measures.class_metrics import log_softmax
-from mlpipe.reports.facts import Rows, TaskFacts
-from mlpipe.reports.sections import classes, pictures, trust
+from mlpipe.reports.facts import Rows, Shown, TaskFacts
+from mlpipe.reports.sections import breakdown, classes, diagnosis, pictures, trust
+from mlpipe.reports.sections.diagnosis import Asked
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Example, examples
+
+# Surest mistakes that are shown whatever they are, and those of each confused pair before others.
+_SUREST, _OF_EACH_PAIR = 24, 4
 
 
 def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
@@ -29,14 +36,20 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     predicted, own = probabilities.argmax(axis=1), probabilities[places, rows.targets]
     is_wrong = predicted != rows.targets
     sure = probabilities[places, predicted]
-    worst = np.flatnonzero(is_wrong)[np.argsort(-sure[is_wrong], kind="stable")][:most]
+    worst = _of_every_pair(np.flatnonzero(is_wrong)[np.argsort(-sure[is_wrong], kind="stable")], rows, predicted)[:most]
     others = probabilities.copy()
     others[places, rows.targets] = -1
     second = others.argmax(axis=1)
     margin = own - others[places, second]
     close = np.flatnonzero(~is_wrong)[np.argsort(margin[~is_wrong], kind="stable")][:most]
     wrong = [
-        f"{classes[rows.targets[row]]}, taken for {classes[predicted[row]]} ({percent(sure[row])} sure)"
+        Example(
+            rows.ids[row],
+            f"{classes[rows.targets[row]]}, taken for {classes[predicted[row]]} ({percent(sure[row])} sure)",
+            (int(rows.targets[row]), classes[rows.targets[row]]),
+            (int(predicted[row]), classes[predicted[row]]),
+            float(sure[row]),
+        )
         for row in worst
     ]
     near = [
@@ -44,7 +57,17 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
         f"({percent(others[row, second[row]])})"
         for row in close
     ]
-    return examples(rows, worst, wrong), examples(rows, close, near)
+    return wrong, examples(rows, close, near)
+
+
+def _of_every_pair(worst: npt.NDArray[Any], rows: Rows, predicted: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Mistakes in their order, but some of every confused pair before those of which there are many."""
+    seen, first, later = dict[tuple[int, int], int](), list[int](), list[int]()
+    for row in worst.tolist():
+        pair = int(rows.targets[row]), int(predicted[row])
+        seen[pair] = seen.get(pair, 0) + 1
+        (first if seen[pair] <= _OF_EACH_PAIR or len(first) + len(later) < _SUREST else later).append(row)
+    return np.array(first + later, np.int64)
 
 
 def _against_rest(rows: Rows) -> classes.Question:
@@ -52,10 +75,28 @@ def _against_rest(rows: Rows) -> classes.Question:
     return lambda place: (scores[:, place], rows.targets == place)
 
 
+def _one_against_rest(shown: Shown, rows: Rows, place: int) -> Asked:
+    """Whether an image is of a class, as the most probable class or what was decided by says."""
+    logs = log_softmax(rows.calibrated)
+    others = np.delete(logs, place, axis=1)
+    decided = decisions.classes_of(logs, shown.ensemble.decide) if shown.ensemble else None
+    taken = logs.argmax(axis=1) if decided is None else decided
+    odds = logs[:, place] - np.logaddexp.reduce(others, axis=1)
+    return Asked(odds, rows.targets == place, taken == place, rows.ids)
+
+
+def _certain(rows: Rows) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    sure, right = confidences(rows.calibrated, rows.targets)
+    return sure, 1 - right
+
+
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     classes.confused,
     partial(classes.tables_of_classes, by_group="accuracy", is_share=True),
     partial(trust.reliability, confidences=confidences, what="the predicted class"),
     partial(classes.ranking, questions=_against_rest, whose="one class against the rest", is_pair_alike=True),
+    partial(diagnosis.certainty, certain=_certain),
+    partial(diagnosis.diagnosis, question=_one_against_rest),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
+    breakdown.breakdown,
 )

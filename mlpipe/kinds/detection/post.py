@@ -18,13 +18,14 @@ from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Bools, Loss, Outputs, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
+from mlpipe.post.kind import no_constant as constant
 from mlpipe.post.measures import box_metrics
 from mlpipe.post.measures.box_metrics import LEAST_SCORE, METRICS, OVERLAPS, Matches, as_outputs, boxes_of, matched
 from mlpipe.post.metrics import labelled
 from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import Statistic, ratio
 
-__all__ = ["METRICS", "right"]
+__all__ = ["METRICS", "constant", "right"]
 
 WITHOUT_INTERVAL: list[str] = []
 TRAIN = ["map50", "map"]

@@ -12,11 +12,12 @@ from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Outputs, Targets
 from mlpipe.post.kind import all_alike as sides
 from mlpipe.post.kind import neither_right_nor_wrong as right
+from mlpipe.post.kind import no_constant as constant
 from mlpipe.post.measures import generation_metrics
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import Statistic, ratio
 
-__all__ = ["right", "sides"]
+__all__ = ["constant", "right", "sides"]
 
 METRICS = generation_metrics.METRICS
 # A distance of samples is larger the fewer images there are, so that no resampling tells how far it may be off.

@@ -16,11 +16,12 @@ from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Bools, Loss, Outputs, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
+from mlpipe.post.kind import no_constant as constant
 from mlpipe.post.measures import label_metrics
 from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import COUNTS, Statistic, ranked, ratio
 
-__all__ = ["right"]
+__all__ = ["constant", "right"]
 
 METRICS = label_metrics.METRICS | label_metrics.ELEMENTWISE
 WITHOUT_INTERVAL = label_metrics.ELEMENTWISE

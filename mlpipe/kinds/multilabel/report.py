@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.post.figures import percent
-from mlpipe.reports.facts import Rows, TaskFacts
-from mlpipe.reports.sections import classes, pictures, trust
+from mlpipe.reports.facts import Rows, Shown, TaskFacts
+from mlpipe.reports.sections import breakdown, classes, diagnosis, pictures, trust
+from mlpipe.reports.sections.diagnosis import Asked
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Example, examples
+
+_MOST = 24
 
 
 def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
@@ -30,7 +33,7 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     own[~known] = 1.0
     worst = np.argsort(own.min(axis=1), kind="stable")
     least = own.min(axis=1)
-    wrong, near = worst[least[worst] < 0.5][:most], worst[least[worst] >= 0.5][:most]
+    wrong, near = worst[least[worst] < 0.5][: min(most, _MOST)], worst[least[worst] >= 0.5][:most]
 
     def words(row: int) -> str:
         column = int(own[row].argmin())
@@ -54,9 +57,21 @@ def _confidences(outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> tuple[
     return 0.5 * (1 + np.tanh(outputs[known] / 2)), targets[known].astype(np.float64)
 
 
+def _label(shown: Shown, rows: Rows, place: int) -> Asked:
+    """Whether an image has a label, by its threshold where there is one."""
+    odds, positive = _of_labels(rows)(place)
+    known = ~np.isnan(rows.targets[:, place])
+    cuts = list((shown.ensemble.decide if shown.ensemble else {}).get("thresholds", {}).get("cuts", {}).values())
+    cut = cuts[place] if place < len(cuts) and cuts[place] is not None else 0.5
+    said = 0.5 * (1 + np.tanh(odds / 2)) >= cut
+    return Asked(odds, positive, said, [rows.ids[row] for row in np.flatnonzero(known)])
+
+
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.tables_of_classes, by_group="accuracy"),
     partial(trust.reliability, confidences=_confidences, what="a label"),
     partial(classes.ranking, questions=_of_labels, whose="label by label"),
+    partial(diagnosis.diagnosis, question=_label),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
+    breakdown.breakdown,
 )

@@ -9,9 +9,11 @@ import numpy as np
 
 from mlpipe.post.figures import number
 from mlpipe.reports.facts import Rows, TaskFacts
-from mlpipe.reports.sections import classes, pictures, trust
+from mlpipe.reports.sections import breakdown, classes, pictures, trust
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Example, examples
+
+_MOST = 24
 
 
 def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
@@ -26,7 +28,7 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     # Numbers of different units are compared by their spread.
     scaled = np.abs(off) / np.maximum(np.nanstd(rows.targets, axis=0), 1e-12)
     scaled[np.isnan(scaled)] = -1
-    worst = np.argsort(-scaled.max(axis=1), kind="stable")[:most]
+    worst = np.argsort(-scaled.max(axis=1), kind="stable")[: min(most, _MOST)]
     words = []
     for row in worst:
         column = int(scaled[row].argmax())
@@ -41,4 +43,5 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     trust.of_numbers,
     partial(classes.tables_of_classes, by_group="rmse"),
     partial(pictures.pictures, choose=mistakes, worst="The largest errors"),
+    breakdown.breakdown,
 )

@@ -11,12 +11,13 @@ from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Bools, Outputs, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
+from mlpipe.post.kind import no_constant as constant
 from mlpipe.post.measures import mask_metrics
 from mlpipe.post.measures.mask_metrics import dice_of, iou_of
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import Statistic, accuracy, mean_there, ratio
 
-__all__ = ["right"]
+__all__ = ["constant", "right"]
 
 METRICS = mask_metrics.METRICS
 WITHOUT_INTERVAL: list[str] = []

@@ -12,11 +12,12 @@ from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Outputs, Targets
 from mlpipe.post.kind import all_alike as sides
 from mlpipe.post.kind import neither_right_nor_wrong as right
+from mlpipe.post.kind import no_constant as constant
 from mlpipe.post.measures import solution_metrics
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import Statistic, ratio
 
-__all__ = ["right", "sides"]
+__all__ = ["constant", "right", "sides"]
 
 METRICS = solution_metrics.METRICS
 WITHOUT_INTERVAL: list[str] = []

@@ -37,6 +37,8 @@ def confusion_matrix(counts: npt.NDArray[Any], classes: Sequence[str]) -> Figure
         colour = style.SERIES[0] if true == predicted else style.SERIES[1]
         cell = Rectangle((predicted - 0.5, true - 0.5), 1, 1, facecolor=colour, alpha=_FULL * share, edgecolor="none")
         panel.add_patch(cell)
+        said = f"{classes[true]}, predicted as {classes[predicted]}: {counts[true, predicted]} ({100 * share:.0f} %)"
+        style.tip(cell, said, pair=f"{true}-{predicted}" if counts[true, predicted] else "")
         if counts[true, predicted]:
             text = f"{int(counts[true, predicted])}" + (f"\n{100 * share:.0f} %" if many <= 10 else "")
             panel.text(predicted, true, text, ha="center", va="center", fontsize=size, linespacing=1.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,6 +26,7 @@ class History:
         val: The validation loss.
         score: The validation score; empty where it was not measured.
         chosen: The epoch whose weights were kept, counted from 1.
+        rate: The learning rate after each; empty where it was not kept.
     """
 
     fold: int
@@ -34,35 +35,93 @@ class History:
     val: list[float]
     score: list[float]
     chosen: int
+    rate: list[float] = field(default_factory=list)
 
 
 @style.styled
 def learning_curves(histories: Sequence[History], score: str) -> Figure:
-    """Training and validation loss above, the validation score below.
+    """Training and validation loss above, the validation score below, and under it the learning rate where it changed.
 
     Args:
         histories: One for each fold.
         score: The score's name.
     """
     has_score = any(one.score for one in histories)
-    figure = Figure(figsize=(style.WIDTH, 4.6 if has_score else style.HEIGHT))
-    panels = figure.subplots(2 if has_score else 1, 1, sharex=True, squeeze=False)[:, 0]
+    has_rate = any(len(set(one.rate)) > 1 for one in histories)
+    heights = [2.3, *([2.3] if has_score else []), *([1.1] if has_rate else [])]
+    figure = Figure(figsize=(style.WIDTH, max(sum(heights), style.HEIGHT)))
+    panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    if has_rate:
+        _rates(panels[-1], histories)
     for number, one in enumerate(histories):
         colour = style.SERIES[number % len(style.SERIES)]
         if one.train:
-            panels[0].plot(one.epochs, one.train, color=colour, linewidth=0.9, linestyle=(0, (2, 2)))
-        _with_choice(panels[0], one, one.val, colour)
+            (drawn,) = panels[0].plot(one.epochs, one.train, color=colour, linewidth=0.9, linestyle=(0, (2, 2)))
+            style.tip(drawn, f"fold {one.fold}, training loss", series=f"fold {one.fold}")
+        _with_choice(panels[0], one, one.val, colour, "validation loss")
         if one.score:
-            _with_choice(panels[1], one, one.score, colour)
+            _with_choice(panels[1], one, one.score, colour, f"validation {score}")
     panels[0].set_title("loss (dashed: training)")
     if has_score:
         panels[1].set_title(f"validation {score}")
     panels[-1].set_xlabel("epoch (dot: the one that was kept)")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    for panel, key in zip(panels, ("val", "score"), strict=False):
+    for panel, key in zip(panels, ("val", "score") if has_score else ("val",), strict=False):
         panel.margins(x=0.06)
         _label_ends(panel, [(f"fold {one.fold}", getattr(one, key)) for one in histories])
     return figure
+
+
+@dataclass(frozen=True)
+class MeanCurve:
+    """The validation score of a recipe by epoch, from 1: the mean over its folds, the least and the most."""
+
+    name: str
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+@style.styled
+def side_by_side(curves: Sequence[MeanCurve], score: str) -> Figure:
+    """The validation scores of recipes over the epochs.
+
+    Args:
+        curves: One for each recipe, as many as there are colours at most.
+        score: The score's name.
+    """
+    figure, panel = style.axes(style.WIDTH, style.HEIGHT + 0.18 * (-(-len(curves) // 2)))
+    for number, one in enumerate(curves):
+        colour, epochs = style.SERIES[number % len(style.SERIES)], list(range(1, len(one.mean) + 1))
+        band = panel.fill_between(epochs, one.low, one.high, color=colour, alpha=0.12, linewidth=0)
+        style.tip(band, f"{one.name}: from the least to the most of its folds", series=one.name)
+        label = style.shortened(one.name, 26)
+        (drawn,) = panel.plot(
+            epochs, one.mean, color=colour, linestyle=style.DASHES[number % len(style.DASHES)], label=label
+        )
+        style.tip(drawn, one.name, series=one.name)
+        said = [f"{one.name}, epoch {epoch}: {value:.4g}" for epoch, value in zip(epochs, one.mean, strict=True)]
+        style.tips(panel, epochs, one.mean, said, series=one.name)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set_xlabel("epoch")
+    panel.set_ylabel(f"validation {score}")
+    style.key(figure)
+    return figure
+
+
+def _rates(panel: Axes, histories: Sequence[History]) -> None:
+    panel.set_title("learning rate")
+    for number, one in enumerate(histories):
+        if one.rate:
+            colour, fold = style.SERIES[number % len(style.SERIES)], f"fold {one.fold}"
+            (drawn,) = panel.plot(one.epochs, one.rate, color=colour, linewidth=0.9)
+            style.tip(drawn, f"{fold}, learning rate", series=fold)
+            said = [
+                f"{fold}, epoch {epoch}: learning rate {rate:.3g}"
+                for epoch, rate in zip(one.epochs, one.rate, strict=True)
+            ]
+            style.tips(panel, one.epochs, one.rate, said, series=fold)
+    panel.ticklabel_format(axis="y", scilimits=(-2, 3))
 
 
 def _label_ends(panel: Axes, named: Sequence[tuple[str, Sequence[float]]]) -> None:
@@ -79,14 +138,20 @@ def _label_ends(panel: Axes, named: Sequence[tuple[str, Sequence[float]]]) -> No
     above = max(0.0, heights[-1] - 1) if heights else 0.0
     for height, (_, name, place) in zip(heights, sorted(ends), strict=True):
         colour = style.SERIES[place]
-        panel.text(1.015, height - above, name, transform=panel.transAxes, va="center", fontsize=8, color=colour)
+        text = panel.text(1.015, height - above, name, transform=panel.transAxes, va="center", fontsize=8, color=colour)
+        style.tip(text, name, series=name)
 
 
-def _with_choice(panel: Axes, one: History, values: Sequence[float], colour: str) -> None:
+def _with_choice(panel: Axes, one: History, values: Sequence[float], colour: str, what: str) -> None:
     if not values:
         return
+    fold = f"fold {one.fold}"
     only = {"marker": "o", "markersize": 3} if len(values) == 1 else {}
-    panel.plot(one.epochs, values, color=colour, **only)  # type: ignore[arg-type]
+    (drawn,) = panel.plot(one.epochs, values, color=colour, **only)  # type: ignore[arg-type]
+    style.tip(drawn, f"{fold}, {what}", series=fold)
     if one.chosen in one.epochs:
         place = one.epochs.index(one.chosen)
-        panel.plot([one.chosen], [values[place]], "o", color=colour, markersize=6)
+        (dot,) = panel.plot([one.chosen], [values[place]], "o", color=colour, markersize=6)
+        style.tip(dot, f"{fold}, kept", series=fold)
+    said = [f"{fold}, epoch {epoch}: {what} {value:.4g}" for epoch, value in zip(one.epochs, values, strict=True)]
+    style.tips(panel, one.epochs, values, said, series=fold)

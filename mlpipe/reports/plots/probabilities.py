@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from mlpipe.errors import counted
 from mlpipe.post.calibration.errors import Bin
 from mlpipe.reports.plots import style
 
@@ -50,6 +51,12 @@ def reliability(panels: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
         panel.plot(sure, right, color=style.SERIES[0], linewidth=1.1)
         sizes = [12 + 50 * one.rows / largest for one in bins]
         panel.scatter(sure, right, s=sizes, color=style.SERIES[0], zorder=3, linewidths=0)
+        said = [
+            f"{counted(one.rows, 'image')}: predicted {one.confidence:.3f}, came true {one.hits:.3f} "
+            f"({one.hits_low:.3f} to {one.hits_high:.3f})"
+            for one in bins
+        ]
+        style.tips(panel, sure, right, said)
         panel.set_title(title)
         panel.set_ylabel("came true")
         panel.set_xlim(-0.02, 1.02)
@@ -75,11 +82,13 @@ def curves(found: Sequence[Curve], x: str, y: str, *, chance: bool) -> Figure:
     ordered = sorted(found, key=lambda one: one.area)
     named = ordered if len(found) <= MOST_CURVES else ordered[:MOST_CURVES]
     for one in ordered[len(named) : len(named) + _MOST_THIN]:
-        panel.plot(one.x, one.y, color=style.MUTED, linewidth=0.7, alpha=0.5)
+        (drawn,) = panel.plot(one.x, one.y, color=style.MUTED, linewidth=0.7, alpha=0.5)
+        style.tip(drawn, f"{one.name}: area {one.area:.3f}")
     for number, one in enumerate(named):
         colour, dashes = style.SERIES[number % len(style.SERIES)], style.DASHES[number % len(style.DASHES)]
         label = f"{style.shortened(one.name, 20)} {one.area:.3f}"
-        panel.plot(one.x, one.y, color=colour, linestyle=dashes, label=label)
+        (drawn,) = panel.plot(one.x, one.y, color=colour, linestyle=dashes, label=label)
+        style.tip(drawn, f"{one.name}: area {one.area:.3f}", series=one.name)
     # Curves overlap too much to carry their names.
     style.key(figure)
     panel.set_xlabel(x)

@@ -35,7 +35,9 @@ def scores(values: Sequence[Value], metric: str) -> Figure:
         colour = style.SERIES[1] if one.stands_out else style.SERIES[0]
         if one.low is not None and one.high is not None:
             panel.plot([one.low, one.high], [place] * 2, color=colour, linewidth=2.2, alpha=0.45)
-        panel.plot([one.value], [place], "D" if one.stands_out else "o", color=colour, markersize=6)
+        (dot,) = panel.plot([one.value], [place], "D" if one.stands_out else "o", color=colour, markersize=6)
+        ends = "" if one.low is None or one.high is None else f" ({one.low:.4f} to {one.high:.4f})"
+        style.tip(dot, f"{one.name}: {one.value:.4f}{ends}")
         panel.annotate(
             f"{one.value:.3f}", (one.value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8
         )
@@ -56,10 +58,12 @@ def prevalence(parts: Sequence[tuple[str, Sequence[Value]]]) -> Figure:
     classes = [one.name for one in parts[0][1]]
     figure, panel = style.axes(style.WIDTH, 1.0 + (0.14 * len(parts) + 0.16) * len(classes))
     step = 0.8 / len(parts)
-    for number, (_, values) in enumerate(parts):
+    for number, (part, values) in enumerate(parts):
         colour = style.SERIES[number % len(style.SERIES)]
         places = np.arange(len(classes)) - 0.4 + step * (number + 0.5)
-        panel.barh(places, [one.value for one in values], height=step * 0.9, color=colour, linewidth=0)
+        bars = panel.barh(places, [one.value for one in values], height=step * 0.9, color=colour, linewidth=0)
+        for bar, one in zip(bars, values, strict=True):
+            style.tip(bar, f"{one.name}, {part}: {one.value:.4f}", series=part)
         for place, one in zip(places, values, strict=True):
             if one.low is not None and one.high is not None:
                 panel.plot([one.low, one.high], [place] * 2, color=style.INK, linewidth=1.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -62,6 +64,8 @@ _SETTINGS: Any = {
 }
 # Inches: about the width of a phone, so that text need not shrink there.
 WIDTH, HEIGHT = 4.1, 3.1
+# Points of a curve that say what they are.
+_MOST_TIPS = 60
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,40 @@ def shortened(text: str, most: int = 18) -> str:
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
+def tip(drawn: Artist, text: str, *, series: str = "", pair: str = "") -> None:
+    """Say in the page what a piece of a drawing is, where the pointer is over it.
+
+    Args:
+        drawn: The piece: a line, a bar, a patch.
+        text: Its name and numbers.
+        series: The curve that it belongs to, which the page can hide and show.
+        pair: `TRUE-PREDICTED`, the numbers of two classes whose pictures the page shows when the piece is chosen.
+    """
+    drawn.set_gid("|".join(["tip", _one_line(series), pair, _one_line(text)]))
+
+
+def tips(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, series: str = "") -> None:
+    """Say in the page what points of a curve are; nothing of them is seen.
+
+    Args:
+        panel: Where the curve is.
+        x: The places of the points.
+        y: Their heights; what is not finite is left out.
+        texts: The name and numbers of each.
+        series: The curve that they belong to.
+    """
+    shown = [one for one in zip(x, y, texts, strict=True) if math.isfinite(one[1])][:: max(1, len(x) // _MOST_TIPS)]
+    if not shown:
+        return
+    across, up, said = zip(*shown, strict=True)
+    points = panel.scatter(across, up, s=90, color=INK, alpha=0.004, linewidths=0, zorder=5)
+    points.set_gid("|".join(["tips", _one_line(series), "", *map(_one_line, said)]))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/")
+
+
 def write(plot: Plot, folder: Path) -> None:
     """Durably write a plot's picture and table, NAME.png and NAME.csv.
 
@@ -164,17 +202,48 @@ def svg(plot: Plot) -> Markup:
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"<!--.*?-->", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r">\s+<", "><", drawing)
+    drawing = re.sub(
+        r"""<g id=(["'])tips\|(.*?)\1>(.*?</defs>)?(<g.*?>.*?</g>)</g>""", _with_titles, drawing, flags=re.DOTALL
+    )
+    drawing = re.sub(r"""<g id=(["'])tip\|(.*?)\1>""", _with_title, drawing)
     for colour, name in _VARIABLES.items():
         drawing = drawing.replace(colour, f"var(--{name})")
     # Every drawing of a page needs names of its own.
     prefix = f"{files.safe_name(plot.name)}-{files.digest([plot.name])[:6]}-".replace(".", "_").replace("+", "_")
     drawing = re.sub(r'(\bid="|\bhref="#|url\(#)', lambda found: found[1] + prefix, drawing)
-    drawing = drawing.replace("xlink:href", "href").replace("'DejaVu Sans', ", "")
-    drawing = re.sub(r">\s+<", "><", drawing)
+    drawing = drawing.replace("xlink:href", "href")
+    # The page has a typeface of its own.
+    drawing = re.sub(r"(font: [^;\"']*?px) [^;\"]*", r"\1 sans-serif", drawing)
     head, _, body = drawing.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None
-    width = plot.figure.get_size_inches()[0] * 96
+    # A column that is wider than the drawing is filled a little further.
+    width = plot.figure.get_size_inches()[0] * 96 * 1.3
     title = element("title", plot.alt)
     opened = f'<svg role="img" {box[0]} style="max-width: {width:.0f}px">'
     return Markup(opened + title.html + body.rstrip())
+
+
+# What stands in an identity was escaped by Matplotlib for an attribute, which is enough for text.
+def _with_title(found: re.Match[str]) -> str:
+    series, pair, text = found[2].split("|")
+    return f'<g class="tip"{_named(series, pair)}><title>{text}</title>'
+
+
+def _with_titles(found: re.Match[str]) -> str:
+    series, _, *texts = found[2].split("|")
+    waiting = iter(texts)
+
+    def titled(one: re.Match[str]) -> str:
+        text = next(waiting, "")
+        return f'<{one[1]} class="tip"{one[2]}><title>{text}</title></{one[1]}>'
+
+    points = re.sub(r"<(use|path)([^>]*?)/>", titled, found[4])
+    return f"<g{_named(series, '')}>{found[3] or ''}{points}</g>"
+
+
+def _named(series: str, pair: str) -> str:
+    # Matplotlib leaves quotes as they are where it writes others around them.
+    given = (("series", series.replace('"', "&quot;")), ("pair", pair))
+    return "".join(f' data-{name}="{value}"' for name, value in given if value)

@@ -139,7 +139,7 @@ def pictures(facts: TaskFacts) -> Section:
             parts += [heading(4, title), element("div", joined(figures), class_="pictures large")]
     if lost:
         parts.append(paragraph(masks.not_shown(lost)))
-    return Section("Boxes", parts)
+    return Section("Boxes", parts, is_wide=True)
 
 
 def least_scores(facts: TaskFacts, shown: Shown, rows: Rows) -> npt.NDArray[np.float64]:

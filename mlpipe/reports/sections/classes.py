@@ -28,6 +28,8 @@ Questions = Callable[[Rows], Question]
 # More rows than this are folded away.
 _MOST_ROWS = 30
 _MOST_GROUPS = 40
+# A score of fewer images is noise: such groups are told of together.
+_FEWEST_IMAGES = 10
 
 
 def confused(facts: TaskFacts) -> Section:
@@ -136,12 +138,24 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
         members[groups.get(name, name)].append(place)
     if len(members) == len(rows):
         return None
+    small = [group for group, places in members.items() if len(places) < _FEWEST_IMAGES]
+    if len(small) > 1 or len(small) == len(members):
+        together = [place for group in small for place in members.pop(group)]
+        members[f"{counted(len(small), 'group')} of fewer than {_FEWEST_IMAGES} images"] = together
     found = []
     for group, places in members.items():
         value = metrics.compute([metric], rows.calibrated[places], rows.targets[places], facts.kind)[metric]
         ends = ("", "")
         if is_share:
-            around = by_metric.share(round(value * len(places)), len(places))
+            units = np.array([groups.get(rows.ids[place], rows.ids[place]) for place in places])
+            # Of a group by itself every image counts; small ones together are so many units.
+            around = by_metric.metric_intervals(
+                [metric],
+                rows.calibrated[places],
+                rows.targets[places],
+                kind=facts.kind,
+                groups=units if len(np.unique(units)) > 1 else None,
+            )[metric]
             ends = (number(around.low, len(places)), number(around.high, len(places)))
         found.append((value, group, len(places), ends))
     found.sort(key=lambda one: (one[0] if metrics.direction(metric) == "max" else -one[0], -one[2], one[1]))
@@ -149,8 +163,8 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
         [group, str(many), number(value, many), f"{ends[0]} to {ends[1]}" if ends[0] else ""]
         for value, group, many, ends in found[:_MOST_GROUPS]
     ]
-    most = f"the worst {_MOST_GROUPS} of {len(found)}" if len(found) > _MOST_GROUPS else f"all {len(found)}"
-    return table(f"By group: {most}", ["group", "images", metric, "95 % interval"], cells)
+    most = f", the worst {_MOST_GROUPS} of {len(found)}" if len(found) > _MOST_GROUPS else ""
+    return table(f"By group{most}", ["group", "images", metric, "95 % interval"], cells)
 
 
 def _curves_plot(

@@ -45,7 +45,7 @@ def drawn_images(facts: TaskFacts) -> Section:
             " images and of as many drawn ones: with fewer images it is larger."
         )
     parts: list[Content | None] = [paragraph(told), element("div", joined(figures), class_="pictures")]
-    return Section(_TITLE, [*parts, _table(facts, record.id, shown)])
+    return Section(_TITLE, [*parts, _table(facts, record.id, shown)], is_wide=True)
 
 
 def spread(epochs: list[int], most: int) -> list[int]:

@@ -80,6 +80,7 @@ def ensembles(facts: TaskFacts) -> Section:
             ),
             bullets(newest.notes),
         ],
+        is_wide=True,
     )
 
 

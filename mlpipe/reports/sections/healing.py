@@ -36,7 +36,7 @@ def recoveries(facts: TaskFacts) -> Section:
         "changed from the named epoch on."
     )
     header = ["recipe", "fold", "trouble", "epoch", "what was done"]
-    return Section(title, [said, table(f"Events of {facts.name}", header, rows, numbers=range(1, 4, 2))])
+    return Section(title, [said, table(f"Events of {facts.name}", header, rows, numbers=range(1, 4, 2))], is_wide=True)
 
 
 def _epoch(event: Mapping[str, object]) -> str:

@@ -95,7 +95,7 @@ def masks(facts: TaskFacts) -> Section:
                 parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
     if lost:
         parts.append(paragraph(not_shown(lost)))
-    return Section("Masks", parts)
+    return Section("Masks", parts, is_wide=True)
 
 
 def drawn_of(facts: TaskFacts) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mlpipe import kinds
 from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.figures import interval, number
+from mlpipe.post.intervals import by_metric
+from mlpipe.post.intervals.by_metric import Interval
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
-from mlpipe.reports.headline import WORDS, headline
-from mlpipe.reports.markup import Content, bullets, paragraph, table
+from mlpipe.reports.headline import WORDS, Headline, headline
+from mlpipe.reports.markup import Content, Markup, bullets, element, paragraph, table, tiles
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.sections.parts import Section
 
@@ -29,7 +33,9 @@ def summary(facts: TaskFacts) -> Section:
     found = headline(facts)
     nothing = "There are no predictions of labelled images yet: mml predict makes them."
     result = nothing if found is None else found.sentence
-    said: list[Content] = [paragraph(_task_sentence(facts)), paragraph(result, class_="result")]
+    said: list[Content | None] = [paragraph(_task_sentence(facts)), paragraph(result, class_="result")]
+    if found is not None:
+        said += [paragraph(found.against) if found.against else None, _tiles(facts, found)]
     notes = [] if found is None else list(found.left_out)
     if facts.shown is not None:
         notes += _cautions(facts, facts.shown)
@@ -37,7 +43,84 @@ def summary(facts: TaskFacts) -> Section:
             notes += facts.shown.ensemble.comparisons
     if facts.task is not None:
         notes += facts.task.notes
-    return Section("Summary", [*said, bullets(notes)])
+    return Section("Summary", [*said, bullets(notes), _next(facts) if found is not None else None], is_wide=True)
+
+
+def _tiles(facts: TaskFacts, found: Headline) -> Content | None:
+    """The figures that a person looks for first."""
+    shown = facts.shown
+    assert shown is not None
+    words = [(f"{found.where} {found.metric}", number(found.value, found.images), _ends(found))]
+    if found.baseline is not None:
+        words.append(("the best constant prediction", number(found.baseline, found.images), ""))
+    if shown.test is not None and shown.held_out is not None:
+        value = _stored_or_counted(facts, shown, found.metric)
+        words.append(
+            (f"out-of-fold {found.metric}", number(value, len(shown.held_out)), "images that no fold learned from")
+        )
+    counts = [(part, len(rows)) for part, rows in (("test", shown.test), ("out-of-fold", shown.held_out)) if rows]
+    words += [(f"{part} images", str(many), "") for part, many in counts]
+    models = sum(map(len, facts.recipes.values())) + len(facts.refits)
+    words.append(("models trained", str(models), counted(len(facts.recipes), "recipe")))
+    return tiles(words)
+
+
+def _ends(found: Headline) -> str:
+    return f"{interval(found.low, found.high, found.images)}, 95 %" if found.low is not None else ""
+
+
+def _stored_or_counted(facts: TaskFacts, shown: Shown, name: str) -> float | None:
+    """The score of the out-of-fold images as the leaderboard has it."""
+    key = shown.ensemble.id if shown.ensemble else shown.recipe
+    row = next((one for one in facts.board if one["recipe"] == key), None)
+    return None if row is None else row["out_of_fold"]
+
+
+def _next(facts: TaskFacts) -> Content:
+    """The commands that usually follow."""
+    project = "" if facts.project.name == "default" else f" proj={facts.project.name}"
+    commands = {
+        f"mml predict{project} mode.source=FOLDER": "predicts new images",
+        f"mml export{project}": "takes the model out",
+        f"mml info{project} mode.compare=[A,B]": "compares two rows of the leaderboard",
+    }
+    said = "; ".join(f"{element('code', command)} {what}" for command, what in commands.items())
+    return paragraph(Markup(f"Next: {said}."), class_="muted")
+
+
+def both(facts: TaskFacts) -> Section:
+    """The scores of out-of-fold images beside those of test images, of a recipe; an ensemble's stand with it.
+
+    Args:
+        facts: The task.
+    """
+    shown, title = facts.shown, "Out-of-fold and test"
+    if shown is None or shown.ensemble is not None or shown.held_out is None or shown.test is None:
+        return Section(title)
+    names, groups = post_kind.of(facts.kind).FINAL, facts.groups
+    found = [
+        by_metric.metric_intervals(
+            names,
+            rows.raw,
+            rows.targets,
+            kind=facts.kind,
+            groups=np.array([groups.get(one, one) for one in rows.ids]) if groups else None,
+        )
+        for rows in (shown.held_out, shown.test)
+    ]
+    many = [len(rows) for rows in (shown.held_out, shown.test)]
+    cells = [
+        [name, *(text for of, rows in zip(found, many, strict=True) for text in _value_and_ends(of.get(name), rows))]
+        for name in names
+    ]
+    header = ["metric", "out-of-fold", "95 % interval", "test", "95 % interval"]
+    images = f"{counted(many[0], 'out-of-fold image')} and {counted(many[1], 'test image')}"
+    caption = f"{images}; out-of-fold: by the fold that did not learn from them"
+    return Section(title, [table(caption, header, cells)])
+
+
+def _value_and_ends(one: Interval | None, rows: int) -> tuple[str, str]:
+    return ("", "") if one is None else (number(one.value, rows), interval(one.low, one.high, rows))
 
 
 def leaderboard(facts: TaskFacts) -> Section:
@@ -74,7 +157,9 @@ def leaderboard(facts: TaskFacts) -> Section:
     drawn = [row for row in facts.board if row["test"] is not None][:_MOST_DRAWN]
     plots = [_score_plot(facts, drawn, name)] if drawn else []
     caption = f"Leaderboard of {facts.name}: {name}"
-    return Section("Leaderboard", [paragraph(text), table(caption, header, rows, numbers=range(2, 10))], plots)
+    return Section(
+        "Leaderboard", [paragraph(text), table(caption, header, rows, numbers=range(2, 10))], plots, is_wide=True
+    )
 
 
 def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> style.Plot:

@@ -19,12 +19,14 @@ class Section:
         content: The pieces above the plots.
         plots: Drawn in the page, and written beside it.
         below: The pieces under the plots.
+        is_wide: Whether it takes the whole width of a page, and does not stand beside another section.
     """
 
     title: str
     content: Sequence[Content | None] = ()
     plots: Sequence[Plot] = field(default=())
     below: Sequence[Content | None] = ()
+    is_wide: bool = False
 
     @property
     def is_empty(self) -> bool:

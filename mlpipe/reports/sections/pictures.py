@@ -20,10 +20,12 @@ from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import Rows, TaskFacts
-from mlpipe.reports.markup import Markup, bullets, element, figure, heading, image, joined, paragraph
+from mlpipe.reports.markup import Markup, bullets, element, heading, image, joined, paragraph
 from mlpipe.reports.sections.parts import Section
 
-MOST = 12
+# Mistakes that are shown where they can be filtered, near misses, and the bytes that pictures of a page may take.
+MOST, MOST_NEAR = 96, 12
+_MOST_BYTES, _FEW = 300_000, 6
 _SIDE = 120
 # Smaller images are kept as they are, and the page enlarges them.
 _SMALL = 64
@@ -31,10 +33,21 @@ _SMALL = 64
 
 @dataclass(frozen=True)
 class Example:
-    """An image to show: its name, and what is to say of it."""
+    """An image to show.
+
+    Attributes:
+        sample: Its name.
+        words: What is to say of it.
+        true: The number and the name of its class, where a person may choose by it.
+        taken: The number and the name of the class that was predicted.
+        sure: The probability of that, 0 to 1.
+    """
 
     sample: str
     words: str
+    true: tuple[int, str] | None = None
+    taken: tuple[int, str] | None = None
+    sure: float = 0.0
 
 
 # The worst mistakes and right predictions with the least margin: of rows and names of outputs, so many at most.
@@ -54,8 +67,10 @@ def pictures(facts: TaskFacts, choose: Choose, worst: str, nearest: str = "") ->
     if rows is None or facts.shown is None:
         return Section("Mistakes")
     wrong, near = choose(rows, facts.classes, MOST)
+    near = near[:MOST_NEAR]
     if facts.task is None:
-        return Section("Mistakes", [paragraph("No pictures: the task's description cannot be read."), _as_list(wrong)])
+        told = [paragraph("No pictures: the task's description cannot be read."), _as_list(wrong[:MOST_NEAR])]
+        return Section("Mistakes", told, is_wide=True)
     album = Album(facts.task, facts.data_dir)
     parts: list[Markup | None] = []
     for title, examples, none in (
@@ -70,7 +85,7 @@ def pictures(facts: TaskFacts, choose: Choose, worst: str, nearest: str = "") ->
                 f"{len(album.missing)} of these images cannot be shown any more: {listing(album.missing.values(), most=1)}."
             )
         )
-    return Section("Mistakes", parts)
+    return Section("Mistakes", parts, is_wide=True)
 
 
 class Album:
@@ -98,14 +113,14 @@ class Album:
             self.missing[sample] = f"{sample} is not in the task"
             return None
         try:
-            return _uri(self._pixels(self._row_of[sample]))
+            return uri_of(self._pixels(self._row_of[sample]))
         except (UnreadableImageError, DataError, OSError, ValueError) as error:
             self.missing[sample] = f"{sample} {error}"
             return None
 
     def _pixels(self, row: int) -> npt.NDArray[Any]:
         # Files give the better picture; what has none may cost the import of its library, which its cache does not.
-        packed = self._from_cache() if sources.root(self._task) is None else None
+        packed = self.packed() if sources.root(self._task) is None else None
         if packed is not None:
             return np.asarray(packed[row])
         try:
@@ -113,17 +128,18 @@ class Album:
                 self._read = sources.reader(self._task, self._task.channels)
             return self._read(row)
         except (UnreadableImageError, DataError, OSError, ValueError):
-            packed = self._from_cache()
+            packed = self.packed()
             if packed is None:
                 raise
             return np.asarray(packed[row])
 
-    def _from_cache(self) -> npt.NDArray[Any] | None:
-        """The images of the task's first pack in which all have one size."""
+    def packed(self) -> npt.NDArray[Any] | None:
+        """The images of the task's first pack in which all have one size; None without one."""
         if self._packed is None and self._folder.is_dir():
             for folder in sorted(self._folder.iterdir()):
                 path = folder / packs.FIXED_FILE
-                if packs.is_complete(folder) and path.is_file():
+                is_of_targets = any(part in folder.name for part in ("-masks-", "-targets-"))
+                if not is_of_targets and packs.is_complete(folder) and path.is_file():
                     stored = np.load(path, mmap_mode="r")
                     if stored.ndim > 2 and len(stored) == len(self._row_of):
                         self._packed = stored
@@ -131,8 +147,12 @@ class Album:
         return self._packed
 
 
-def _uri(pixels: npt.NDArray[Any]) -> str:
-    """A small PNG or JPEG; of many channels the first one or three are shown."""
+def uri_of(pixels: npt.NDArray[Any]) -> str:
+    """A small PNG or JPEG as a data URI; of many channels the first one or three are shown.
+
+    Args:
+        pixels: Shape (*spatial, channels).
+    """
     values = gallery.eight_bit(gallery.plane(pixels))
     made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0])
     is_small = max(made.size) <= _SMALL
@@ -147,14 +167,34 @@ def _uri(pixels: npt.NDArray[Any]) -> str:
 
 
 def _shown(examples: Sequence[Example], album: Album) -> Markup | None:
-    cells = []
+    cells, taken = list[Markup](), 0
     for one in examples:
-        uri = album.uri(one.sample)
+        uri = album.uri(one.sample) if taken < _MOST_BYTES else None
         if uri is not None:
+            taken += len(uri)
             name = element("span", one.sample, class_="sample")
             alt = f"Image {one.sample}: {one.words}"
-            cells.append(figure(image(uri, alt), joined([element("span", one.words), name])))
-    return element("div", joined(cells), class_="pictures") if cells else _as_list(examples)
+            caption = joined([element("span", one.words), name])
+            cells.append(
+                element("figure", joined([image(uri, alt), element("figcaption", caption)]), **_chosen_by(one))
+            )
+    # Who chooses among few pictures has seen them all.
+    can_be_chosen = len(cells) > _FEW and all(one.true for one in examples)
+    data = {"data_filter": "mistakes", "tabindex": "0"} if can_be_chosen else {}
+    return element("div", joined(cells), class_="pictures", **data) if cells else _as_list(examples[:MOST_NEAR])
+
+
+def _chosen_by(one: Example) -> dict[str, str]:
+    """What the page filters a picture by."""
+    if one.true is None or one.taken is None:
+        return {}
+    return {
+        "data_true": str(one.true[0]),
+        "data_true_name": one.true[1],
+        "data_taken": str(one.taken[0]),
+        "data_taken_name": one.taken[1],
+        "data_sure": f"{one.sure:.4f}",
+    }
 
 
 def _as_list(examples: Sequence[Example]) -> Markup | None:

@@ -60,7 +60,7 @@ def target_images(facts: TaskFacts) -> Section:
         parts.insert(0, paragraph(words + more + masks.drawn_of(facts)))
     if lost:
         parts.append(paragraph(masks.not_shown(lost)))
-    return Section(_TITLE, parts)
+    return Section(_TITLE, parts, is_wide=True)
 
 
 def solutions(facts: TaskFacts) -> Section:
@@ -102,7 +102,7 @@ def solutions(facts: TaskFacts) -> Section:
         if over_time
         else "Each stands to the right of what it is solved for."
     )
-    return Section("Solutions", [paragraph(f"{more} {words}{masks.drawn_of(facts)}"), *parts])
+    return Section("Solutions", [paragraph(f"{more} {words}{masks.drawn_of(facts)}"), *parts], is_wide=True)
 
 
 def _whole_range(values: npt.NDArray[Any]) -> Image.Image:

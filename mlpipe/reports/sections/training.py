@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def trained(facts: TaskFacts) -> Section:
         facts: The task.
     """
     header = ["recipe", "network", "kind of folds", "folds", "training images", "validation", "test", "epochs"]
-    header += ["kept epoch", "chosen by", "parameters", "training seconds", "images/s"]
+    header += ["kept epoch", "chosen by", "parameters", "training seconds", "seconds an epoch", "images/s"]
     rows = []
     for recipe, folds in facts.recipes.items():
         first = folds[0]
@@ -49,13 +50,24 @@ def trained(facts: TaskFacts) -> Section:
                 first.monitor,
                 f"{first.parameters / 1e6:.2f} M" if first.parameters >= 10_000 else str(first.parameters),
                 number_of_seconds(sum(one.timings.get("seconds", 0.0) for one in folds)),
+                _of_an_epoch(folds),
                 "" if speed is None else f"{speed:.0f}",
             ]
         )
     caption = f"Recipes of {facts.name}, the newest first; a range is over folds, seconds are of all folds"
     return Section(
-        "What was trained on what", [table(caption, header, rows, numbers=range(4, 13)), bullets(_notes(facts))]
+        "What was trained on what",
+        [table(caption, header, rows, numbers=range(4, 14)), bullets(_notes(facts))],
+        is_wide=True,
     )
+
+
+def _of_an_epoch(folds: Sequence[ModelRecord]) -> str:
+    """The median over folds of the seconds that an epoch of training took; empty for what has none."""
+    found = [
+        one.timings["train_seconds"] / one.epochs for one in folds if one.epochs and "train_seconds" in one.timings
+    ]
+    return number_of_seconds(statistics.median(found)) if found else ""
 
 
 def curves(facts: TaskFacts) -> Section:
@@ -76,7 +88,8 @@ def curves(facts: TaskFacts) -> Section:
             for one in folds
             if _file(facts.project, one).is_file() and history(facts.project, one, score) is None
         ]
-        if histories:
+        # Of one epoch, as of a head that is solved at once, there is no curve to draw.
+        if any(len(one.epochs) > 1 for one in histories):
             plots.append(_plot(facts, recipe, histories, score))
     said = []
     if len(ranked) > _MOST_RECIPES:
@@ -109,7 +122,9 @@ def history(project: Project, record: ModelRecord, score: str) -> learning.Histo
         return [_number(value) for value in values] if any(values) else []
 
     kept = record.best_epoch + 1
-    return learning.History(record.fold, epochs, column("train/loss"), column("val/loss"), column(f"val/{score}"), kept)
+    rates = next((found for name in rows[0] if name.partition("-")[0] == "lr" and (found := column(name))), [])
+    losses = column("train/loss"), column("val/loss")
+    return learning.History(record.fold, epochs, *losses, column(f"val/{score}"), kept, rates)
 
 
 def rows_of(project: Project, record: ModelRecord) -> list[dict[str, str]]:
@@ -143,7 +158,7 @@ def number_of_seconds(seconds: float) -> str:
 
 def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], score: str) -> style.Plot:
     rows = [
-        [one.fold, epoch, *(values[place] if values else "" for values in (one.train, one.val, one.score))]
+        [one.fold, epoch, *(values[place] if values else "" for values in (one.train, one.val, one.score, one.rate))]
         for one in histories
         for place, epoch in enumerate(one.epochs)
     ]
@@ -154,7 +169,7 @@ def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], 
         learning.learning_curves(histories, score),
         f"Learning curves of recipe {recipe} ({arch}).",
         f"Losses and validation {score} of {counted(len(histories), 'fold')} of recipe {recipe}; kept: {kept}.",
-        ["fold", "epoch", "train_loss", "val_loss", f"val_{score}"],
+        ["fold", "epoch", "train_loss", "val_loss", f"val_{score}", "lr"],
         rows,
     )
 

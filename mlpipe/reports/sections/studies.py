@@ -1,0 +1,118 @@
+"""Searches of a task: their trials, what mattered, and the score over each parameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlpipe.errors import MlpipeError, first_line
+from mlpipe.post.figures import number
+from mlpipe.reports import studies as told
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.markup import Content, paragraph, table
+from mlpipe.reports.plots import studies as plots
+from mlpipe.reports.plots import style
+from mlpipe.reports.sections.parts import Section
+from mlpipe.runs import studies as stored
+
+_SHOWN, _SLICES, _STUDIES = 10, 4, 3
+
+
+def studies(facts: TaskFacts) -> Section:
+    """The studies whose trials trained this task's models.
+
+    Args:
+        facts: The task.
+    """
+    runs = {record.run for folds in facts.recipes.values() for record in folds}
+    parts, drawn = list[Content | None](), list[style.Plot]()
+    for name in stored.names(facts.project):
+        try:
+            with stored.loaded(facts.project, name) as study:
+                one = told.facts(study, stored.masked(name))
+        except MlpipeError as error:
+            parts.append(paragraph(f"The study {name} cannot be read: {first_line(error)}."))
+            continue
+        if len(drawn) < _STUDIES * (_SLICES + 2) and any(row[stored.RUN] in runs for row in one["trials"]):
+            parts += [paragraph(_sentence(one)), _table(one)]
+            drawn += _plots(facts, one)
+    return Section("Searches", parts, drawn, is_wide=True)
+
+
+def _sentence(one: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(one["states"].items()))
+    best = ", ".join(f"trial {row['trial']}" for row in one["best"]) or f"none, {one['note'] or 'no trial has ended'}"
+    return f"Study {one['study']}: {counts}; best: {best}."
+
+
+def _done(one: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trials that ended, the best by the first metric first."""
+    done = [row for row in one["trials"] if row["state"] == "complete"]
+    return sorted(done, key=lambda row: row["values"][0], reverse=one["directions"][0] != "minimize")
+
+
+def _table(one: dict[str, Any]) -> Content | None:
+    done = _done(one)
+    keys = list(dict.fromkeys(key for row in done for key in row["params"]))
+    rows = [
+        [
+            str(row["trial"]),
+            *(number(value) for value in row["values"]),
+            *(_short(row["params"].get(key, "")) for key in keys),
+        ]
+        for row in done[:_SHOWN]
+    ]
+    return table(f"The best trials of {one['study']}", ["trial", *one["metrics"], *keys], rows)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plots(facts: TaskFacts, one: dict[str, Any]) -> list[style.Plot]:
+    done = sorted(_done(one), key=lambda row: row["trial"])
+    if len(done) < 2:
+        return []
+    name, metric, is_less = f"{facts.name}_study_{one['study']}", one["metrics"][0], one["directions"][0] == "minimize"
+    values = [row["values"][0] for row in done]
+    better = min if is_less else max
+    so_far = [better(values[: count + 1]) for count in range(len(values))]
+    trials = [row["trial"] for row in done]
+    found = [
+        style.Plot(
+            f"{name}_history",
+            plots.history(trials, values, so_far, metric),
+            f"{metric} of the trials of {one['study']}; the line is the best so far.",
+            f"{len(done)} trials; the best {metric} is {number(so_far[-1])}.",
+            ["trial", metric, "best_so_far"],
+            [list(row) for row in zip(trials, values, so_far, strict=True)],
+        )
+    ]
+    importance = one["importance"]
+    if importance:
+        most = next(iter(importance))
+        found.append(
+            style.Plot(
+                f"{name}_importance",
+                plots.importance(importance),
+                f"How much of the variance of {metric} each parameter explains (fANOVA, Hutter et al. 2014).",
+                f"Most important is {most} with {number(importance[most])}.",
+                ["parameter", "importance"],
+                [list(pair) for pair in importance.items()],
+            )
+        )
+    varied = [
+        key for key in (importance or done[0]["params"]) if len({str(row["params"].get(key)) for row in done}) > 1
+    ]
+    for key in varied[:_SLICES]:
+        pairs = [(row["params"][key], row["values"][0]) for row in done if key in row["params"]]
+        found.append(
+            style.Plot(
+                f"{name}_slice_{key}",
+                plots.slice_of(pairs, key, metric),
+                f"{metric} over {key}; a dot is a trial.",
+                f"{metric} of {len(pairs)} trials over {key}.",
+                [key, metric],
+                [list(pair) for pair in pairs],
+            )
+        )
+    return found

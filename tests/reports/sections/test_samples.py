@@ -1,0 +1,62 @@
+"""Pictures of what was learned from, as they are and after the random changes of the stored recipe."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpipe.data.cache import packs
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.sections import samples
+from mlpipe.reports.sections.pictures import Album
+
+
+def pictures(text: str) -> dict[str, np.ndarray]:
+    found = re.findall(r'src="data:image/\w+;base64,([^"]*)" alt="([^"]*)"', text)
+    return {alt: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data, alt in found}
+
+
+def test_images_of_each_class(two_classes: TaskFacts) -> None:
+    section = samples.samples(two_classes)
+    shown = pictures(str(section.body()))
+    assert sorted(alt.rpartition(": ")[2] for alt in shown) == ["healthy", "healthy", "ill", "ill"]
+    assert all("train" in alt for alt in shown)
+
+
+def test_random_changes_are_those_of_training(two_classes: TaskFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert two_classes.task is not None
+    pack = np.random.default_rng(0).integers(0, 255, (len(two_classes.task.samples), 8, 6, 3)).astype(np.uint8)
+    monkeypatch.setattr(Album, "packed", lambda self: pack)
+    shown = pictures(str(samples.samples(two_classes).body()))
+    changed = {alt: pixels for alt, pixels in shown.items() if "saw it" in alt}
+    row_of = {name: row for row, name in enumerate(two_classes.task.samples.ids)}
+    assert len(changed) == 4 * 3
+    for alt, pixels in changed.items():
+        # A flip with p of 1.
+        assert np.array_equal(pixels, pack[row_of[alt.split(" as epoch")[0]]][:, ::-1])
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": "os.system", "command": "true"},
+        {"_target_": "mlpipe.data.augment.samples.random_crop", "padding": 1e9},
+        {"_target_": "albumentations.HorizontalFlip"},
+        "nothing",
+    ],
+)
+def test_a_stored_configuration_runs_no_other_code(node: object) -> None:
+    assert samples._step(node) is None
+
+
+def test_packs_of_masks_are_no_images(two_classes: TaskFacts) -> None:
+    assert two_classes.task is not None
+    folder = two_classes.data_dir / "t" / "cache" / "a-masks-b"
+    folder.mkdir(parents=True)
+    np.save(folder / packs.FIXED_FILE, np.zeros((len(two_classes.task.samples), 2, 2, 1), np.uint8))
+    assert Album(two_classes.task, two_classes.data_dir).packed() is None

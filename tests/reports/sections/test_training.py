@@ -1,0 +1,32 @@
+"""Curves are drawn of what has any: the learning rate beside them, and no empty plot of a head that is solved at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.sections import training
+
+
+def test_no_empty_plot_where_there_is_one_epoch(two_classes: TaskFacts) -> None:
+    section = training.curves(two_classes)
+    assert len(section.plots) == 2 and section.plots[0].header[-1] == "lr"
+    assert [row[-1] for row in section.plots[0].rows[:3]] == [0.1] * 3
+    tables = list(two_classes.project.model_dir("t", "r0-0").parent.glob("r0-*/metrics.csv"))
+    whole = {path: path.read_text("utf-8") for path in tables}
+    try:
+        for path, text in whole.items():
+            path.write_text("\n".join(text.splitlines()[:2]) + "\n", "utf-8")
+        assert [plot.name for plot in training.curves(two_classes).plots] == ["t_learning_recipe1"]
+    finally:
+        for path, text in whole.items():
+            path.write_text(text, "utf-8")
+
+
+def test_seconds_of_an_epoch(two_classes: TaskFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = two_classes.recipes["recipe0"]
+    assert training._of_an_epoch(folds) == ""
+    for record, seconds in zip(folds, (30.0, 60.0), strict=True):
+        monkeypatch.setitem(record.timings, "train_seconds", seconds)
+    # Three epochs each.
+    assert training._of_an_epoch(folds) == "15"

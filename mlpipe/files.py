@@ -346,14 +346,14 @@ def plain_json(text: str, *, unique: bool = False) -> Any:
     """The data of a JSON text.
 
     Args:
-        text: The text.
+        text: The text; a byte order mark, with which some editors begin it, is no part of the data.
         unique: Refuse an object that has a key twice, as what a person writes should be read.
 
     Raises:
         ValueError: When it is not JSON, is nested too deeply to be read, or has a key twice where none may be.
     """
     try:
-        found = json.loads(text, object_pairs_hook=_unique if unique else None)
+        found = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique if unique else None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     # What Python's parser can do differs by version; what goes through the data afterwards has Python's own stack.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import kind as data_kind
 from mlpipe.data import sources, task
@@ -82,7 +82,7 @@ class Predictor:
         stored: The models.
 
     Raises:
-        ConfigError: When the task's samples are no single images or arrays, or there is a file for each.
+        ConfigError: When the task's samples are no single images or arrays, there is a file for each, or models draw images.
         ProjectError: When the task's data, a record's weights or configuration are missing.
     """
 
@@ -100,6 +100,9 @@ class Predictor:
         if source.layout is not None or source.cuts():
             wrong = "is made of records or slices of volumes, which are not predicted one by one"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml evaluate"))
+        if any(kinds.of(record.kind).draws for record in used):
+            wrong = "its models draw images, and predict nothing of one"
+            raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.samples=64"))
         if self._table() is None:
             wrong = f"is of {self.pivot.kind}, whose predictions are a file for each sample"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.source=FOLDER"))

@@ -24,8 +24,8 @@ from tests.runs.test_records import made
 DIGITS = task.make("t", ["a"], [Row("0", "train", 0, "x")], channels=1, source={"type": "folder"})
 
 
-def samples(folder: Path, count: int, seed: int = 1) -> DrawnSamples:
-    return DrawnSamples(cast(Any, None), RunContext(Project(folder), Display()), DIGITS, count, seed, None)
+def samples(folder: Path, count: int, folds: list[int] | None = None) -> DrawnSamples:
+    return DrawnSamples(cast(Any, None), RunContext(Project(folder), Display()), DIGITS, count, 1, folds)
 
 
 def draw(monkeypatch: pytest.MonkeyPatch, of: DrawnSamples, peak: float) -> list[dict[str, str]]:
@@ -75,3 +75,7 @@ def test_models_that_cannot_draw(tmp_path: Path) -> None:
     records.save(Project(tmp_path), made("two", kind="generation", recipe="other"))
     with pytest.raises(ConfigError, match="two: has no weights to draw with; train with mode.store_parameters=true"):
         samples(tmp_path, 3).plan()
+    with pytest.raises(
+        ConfigError, match=r"mode\.folds: the newest models of t are of other folds, got \[3\]; choose among 0"
+    ):
+        samples(tmp_path, 3, [3]).plan()

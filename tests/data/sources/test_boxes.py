@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpipe import limits
 from mlpipe.data import sources, task
 from mlpipe.data.sources.targets import boxes
 from mlpipe.data.splits.methods import kfold
@@ -214,6 +215,14 @@ def test_boxes_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         sources.boxes(file=str(boxed(tmp_path, (1, 1, 2, 2), corners)))
+
+
+def test_an_image_of_too_many_boxes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BOXES", 2)
+    file = boxed(tmp_path, (1, 1, 2, 2), (1, 1, 3, 3))
+    assert len(rows(sources.boxes(file=str(file)))["0.png"] or ()) == 2
+    with pytest.raises(DataError, match=r"0\.png: has more than 2 boxes, got 3; cut it into smaller images"):
+        sources.boxes(file=str(boxed(tmp_path, (1, 1, 2, 2), (1, 1, 3, 3), (1, 1, 4, 4))))
 
 
 def test_a_table_with_rows_for_boxes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import limits
 from mlpipe.data import task
 from mlpipe.data.sources.error_lists import raise_kinds
 from mlpipe.data.sources.listings import file_headers, pixel_rules
@@ -153,6 +154,11 @@ class _Checked:
             turned = ", as if it had not been turned upright" if image.size == (look.height, look.width) else ""
             fix = "correct the size, so that boxes lie where they should"
             self.wrong["size"].append(problem(str(image.path), f"{told}{turned}", fix=fix))
+            return None
+        if len(image.boxes) > limits.BOXES:
+            told = f"has more than {limits.BOXES:,} boxes"
+            fix = "cut it into smaller images: all have room for as many as the one with the most"
+            self.wrong["box"].append(problem(str(image.path), told, got=len(image.boxes), fix=fix))
             return None
         own = [row for box in image.boxes if (row := self._row(box, size, image.is_relative)) is not None]
         unique = list(dict.fromkeys(own))

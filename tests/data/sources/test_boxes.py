@@ -139,10 +139,10 @@ def test_what_is_wrong_with_a_coco_file_is_told_with_its_place(tmp_path: Path) -
             {"categories": [{"id": 7, "name": "cat"}, {"id": 7, "name": "dog"}]},
             "boxes.json category 7: comes twice, as cat and as dog",
         ),
-        ({"images": [{"id": 10**400, "file_name": "0.png"}]}, "boxes.json image 1000.*has no id or no file_name"),
+        ({"images": [{"id": 10**400, "file_name": "0.png"}]}, "boxes.json image 0: has no id or no file_name"),
         (
             {"images": [{"id": 10, "file_name": "0.png", "width": "20", "height": 10}]},
-            "boxes.json image 10: has a width or height that is no number, got '20'",
+            "^boxes.json image 10: has a width or height that is no number, got '20'; correct it$",
         ),
         (
             {"annotations": [{"image_id": 10, "category_id": 7, "bbox": [0, 0, 10**400, 1]}]},

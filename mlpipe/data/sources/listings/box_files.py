@@ -121,11 +121,12 @@ def coco(file: Path, base: Path, part: Part, key: str = "task.file") -> BoxedIma
     """
     content = _json(file, key)
     names, alike = _categories(content, file)
-    listed, wrong = _coco_images(content, file)
+    listed = _coco_images(content, file)
+    wrong = list[str]()
     found: dict[Any, list[Box]] = {number: [] for number in listed}
     crowds = 0
     for place, one in enumerate(content.get("annotations") or ()):
-        where = f"{file.name} annotation {one.get('id', place) if isinstance(one, dict) else place}"
+        where = f"{file.name} annotation {_named(one, place)}"
         if fault := _coco_fault(one, listed, names):
             told, got, fix = fault
             wrong.append(problem(where, told, got=got, fix=fix))
@@ -302,14 +303,16 @@ def _categories(content: dict[str, Any], file: Path) -> tuple[dict[Any, str], li
     return dict(sorted(names.items(), key=lambda one: (isinstance(one[0], str), one[0]))), alike
 
 
-def _coco_images(
-    content: dict[str, Any], file: Path
-) -> tuple[dict[Any, tuple[str, tuple[int, int] | None]], list[str]]:
-    """Name and size of each image by its number, and a sentence for each that is none."""
+def _coco_images(content: dict[str, Any], file: Path) -> dict[Any, tuple[str, tuple[int, int] | None]]:
+    """Name and size of each image by its id.
+
+    Raises:
+        DataError: With a sentence for each that is none; annotations of those would have nothing to belong to.
+    """
     found: dict[Any, tuple[str, tuple[int, int] | None]] = {}
     wrong = []
     for place, one in enumerate(content["images"]):
-        where = f"{file.name} image {one.get('id', place) if isinstance(one, dict) else place}"
+        where = f"{file.name} image {_named(one, place)}"
         if not isinstance(one, dict) or not isinstance(one.get("file_name"), str) or not _is_id(one.get("id")):
             wrong.append(problem(where, "has no id or no file_name", fix="correct it"))
         elif one["id"] in found:
@@ -324,7 +327,8 @@ def _coco_images(
         else:
             wide, high = one.get("width"), one.get("height")
             found[one["id"]] = (one["file_name"], None if wide is None or high is None else (int(wide), int(high)))
-    return found, wrong
+    raise_kinds(wrong)
+    return found
 
 
 def _coco_fault(one: Any, listed: dict[Any, Any], names: dict[Any, str]) -> tuple[str, Any, str] | None:
@@ -347,6 +351,11 @@ def _is_number(value: Any) -> bool:
 def _is_id(value: Any) -> bool:
     """A number, as in the files of COCO, or a text, as other programs write."""
     return _is_number(value) or (isinstance(value, str) and value != "")
+
+
+def _named(one: Any, place: int) -> Any:
+    """The id of an image or annotation, for sentences; its place where it has none."""
+    return one["id"] if isinstance(one, dict) and _is_id(one.get("id")) else place
 
 
 def _is_box(value: Any) -> bool:

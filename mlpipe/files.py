@@ -27,7 +27,7 @@ from mlpipe.errors import DiskFull, ProjectError, problem
 _CHUNK = 1 << 20
 # How a text begins that spreadsheets take for a formula, or that is marked as none.
 _COMPUTED = ("=", "+", "-", "@", "\t", "\r", "'")
-# What a list of is written at once.
+# Types of values of which a list is written at once.
 _SCALARS = {str, int, float, bool, type(None)}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = re.compile(
@@ -129,7 +129,7 @@ def json_text(content: Any) -> str:
 
 
 def _indented(value: Any, start: str) -> str:
-    """What `json.dumps` gives with an indent of 1; with an indent that leaves its encoder in C, which is ten times as fast.
+    """What `json.dumps` gives with an indent of 1; with an indent that leaves its encoder in C, which is faster.
 
     Args:
         value: The data.

@@ -32,6 +32,8 @@ SETTINGS = 5_000
 COLUMNS, CELLS, LINE = 10_000, 50_000_000, 32 << 20
 # Scans of a progressive JPEG, and the pixels of all its scans together, in images of the most pixels.
 SCANS, SCANNED_IMAGES = 100, 20
+# Boxes of one image: every image of a task has room for as many as the one with the most.
+BOXES = 10_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
 UNPACKED, GROWTH = 1 << 30, 100
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import time
@@ -153,6 +154,19 @@ def test_json_as_it_is_written(tmp_path: Path) -> None:
     files.write_json(tmp_path / "x.json", content)
     assert (tmp_path / "x.json").read_text("utf-8") == text
     assert files.read_json(tmp_path / "x.json")["é"] == [1.5, None, None]
+
+
+def test_json_is_that_of_the_library_with_an_indent() -> None:
+    rows = [
+        {"a": [], "b": {}, "c": [[1.0, None], [], ["é, \n", "\t", True]], 3: (1, (2, {"x": [{}]}))},
+        [[[]]],
+        "",
+        -0.0,
+    ]
+    for content in (*rows, rows, {"": rows}, 1e300, [{}], [[], []], {None: 1, True: 2, 1.5: [3]}):
+        assert files.json_text(content) == json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        files.json_text([1, {2}])
 
 
 def test_json_and_yaml_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:

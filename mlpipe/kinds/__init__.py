@@ -70,7 +70,7 @@ class Kind:
     is_dense: bool
     has_classes: bool
     has_probabilities: bool
-    draws: bool = False
+    draws: bool
 
     @property
     def words(self) -> Words:
@@ -99,8 +99,7 @@ def of(name: str, key: str = "task.kind") -> Kind:
         fix = did_you_mean(name, names(), otherwise=f"one of {listing(names())}")
         raise DataError(problem(key, "is no kind of task", got=name, fix=fix))
     facts = importlib.import_module(f"mlpipe.kinds.{name}")
-    draws = getattr(facts, "DRAWS", False)
-    return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES, draws)
+    return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES, facts.DRAWS)
 
 
 class Loss(Protocol):

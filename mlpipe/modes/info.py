@@ -12,14 +12,15 @@ import numpy as np
 from mlpipe import files, kinds, plugins
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sampling, sources
-from mlpipe.data.augment import libraries, samples
+from mlpipe.data.augment import boxed, libraries, samples
 from mlpipe.data.cache import packs
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
+from mlpipe.data.sources.targets import boxes
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, counted, listing, problem
 from mlpipe.post import comparison
 from mlpipe.post.decision_options import positive_problems
-from mlpipe.reports import differences, gallery, more_data, out_of_fold, tables
+from mlpipe.reports import differences, drawn_boxes, gallery, more_data, out_of_fold, tables
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running.scheduler import Scheduler
@@ -182,9 +183,15 @@ class InfoScheduler(Scheduler):
             images = [preprocessing(read(int(row))) for row in rows]
             images = images if preprocessing.is_ragged else np.stack(images)
         seeds = sampling.sample_seeds(tuple(of.samples.ids[row] for row in rows))
-        built = [step.build() for step in config.recipe.augmentations.cpu]
-        steps = [libraries.adapt(one) for one in built if libraries.changes_images(one)]
-        return list(samples.apply(steps, images, sampling.epoch_seeds(seeds, config.seed, 0, 0)))
+        seeds = sampling.epoch_seeds(seeds, config.seed, 0, 0)
+        built = [(step.target, step.build()) for step in config.recipe.augmentations.cpu]
+        built = [(target, one) for target, one in built if libraries.changes_images(one)]
+        if not boxes.has_boxes(of):
+            return list(samples.apply([libraries.adapt(one) for _, one in built], images, seeds))
+        own = boxes.seen(boxes.of_task(of), rows, preprocessing, images)
+        own = [boxed.clipped(one, *image.shape[:2]) for one, image in zip(own, images, strict=True)]
+        images, own = boxed.apply([boxed.adapt(*step) for step in built], images, own, seeds)
+        return [drawn_boxes.on_pixels(*both) for both in zip(images, own, strict=True)]
 
     def _models(self, run: Run | None) -> None:
         project = self.context.project
@@ -275,14 +282,16 @@ def _kept(write: Callable[[], T]) -> T | None:
 
 
 def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:
-    """The first readable images among some rows."""
+    """The first readable images among some rows, with their boxes where a task has some."""
     read = sources.reader(of, of.channels)
+    own = boxes.of_task(of) if boxes.has_boxes(of) else None
     found: list[tuple[int, Pixels]] = []
     for row in rows.tolist():
         if len(found) == wanted:
             break
         try:
-            found.append((row, read(row)))
+            pixels = read(row)
+            found.append((row, pixels if own is None else drawn_boxes.on_pixels(pixels, own.of_row(row))))
         except UnreadableImageError:
             continue
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any, Literal
 
+from mlpipe import kinds
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe, RunConfig
@@ -85,6 +86,10 @@ class LrFindScheduler(Scheduler):
 
         task, validated = self._task, self._split.validated
         found = hardware.device_problems(recipe.trainer)
+        if kinds.of(kinds.decide(task.kind, recipe.loss)).draws:
+            wrong = "is a critic's, which says nothing of the images, and so nothing of rates"
+            fix = "compare several: mml train --multirun optimizer.lr=1e-4,3e-4,1e-3"
+            found.append(problem("loss", wrong, got=recipe.loss.name, fix=fix))
         found += dimension_checks.problems(recipe, task)
         if self._keys["end"] <= self._keys["start"]:
             wrong = f"must be larger than mode.start={self._keys['start']:g}"

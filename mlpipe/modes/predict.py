@@ -33,8 +33,8 @@ class PredictScheduler(TrainingScheduler):
         source: str | None = None,
         ensemble: str | None = None,
         deploy_prior: Literal["estimate"] | list[float] | None = None,
-        samples: Annotated[int, ">= 1"] | None = None,
-        seed: Annotated[int, ">= 0"] = 0,
+        samples: Annotated[int, ">= 1", "<= 1000000"] | None = None,
+        seed: Annotated[int, ">= 0", "<= 4294967295"] = 0,
         **training: Any,
     ) -> None:
         super().__init__(run_config, context, **training)

@@ -6,6 +6,7 @@ A draw that takes row i w_i times has the sums `weights @ contributions`. Metric
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -160,9 +161,22 @@ COUNTS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
 
 
 # Metrics without bounds, or of which the mean is no share.
-UNBOUNDED = frozenset({"rmse", "mse", "mae", "r2", "pearson", "spearman", "psnr", "image_psnr", "equation_loss"})
+UNBOUNDED = frozenset(
+    {"rmse", "mse", "mae", "r2", "pearson", "spearman", "psnr", "image_psnr", "equation_loss", "critic_gap"}
+)
+# Those that are 0 at least, and may be more than 1.
+LOSSES = frozenset({"nll", "elementwise_nll", "brier", "score_loss", "frechet"})
 # Measures of agreement, which grow with the hits.
 AGREEMENT: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {"mcc": _mcc, "kappa": _kappa}
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """The least and the largest value that a metric may have."""
+    if name in UNBOUNDED:
+        return -math.inf, math.inf
+    if name in LOSSES:
+        return 0.0, math.inf
+    return (-1.0 if name.removeprefix("elementwise_") in AGREEMENT else 0.0), 1.0
 
 
 def ranked(name: str, scores: Floats, true: Bools, known: Bools) -> Callable[[Floats], Floats]:

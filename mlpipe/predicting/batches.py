@@ -30,12 +30,14 @@ class Batch:
         inputs: What a network is given, shape (n, channels, *spatial) or (n, features).
         target: What it is to give, as the task's kind has it; None: nothing is known of it.
         places: Where points of the samples' files lie in `inputs`, shape (n, 2, 2), see `Places`; None: nobody asks.
+        raw: What a loss is of, where a network that finds objects was given the targets too; None: it was not.
     """
 
     ids: Sequence[str]
     inputs: Tensor
     target: Tensor | None = None
     places: npt.NDArray[np.float64] | None = None
+    raw: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

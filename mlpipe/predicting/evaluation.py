@@ -14,6 +14,7 @@ from mlpipe import kinds
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
+from mlpipe.data.sources.targets.boxes import UNKNOWN
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.learn import monitoring
 from mlpipe.learn.build.loss import build_loss
@@ -51,7 +52,7 @@ def evaluate(
     """Give every sample of a task to a network.
 
     Maps may be many: only what metrics are made of is kept of them, and their loss is the mean of the batches' losses, each
-    with as much weight as it has samples. That of rows is one over all of them.
+    with as much weight as it has samples; so is that of boxes. That of rows is one over all of them.
 
     Args:
         recipe: How samples are prepared, and the loss and metrics.
@@ -76,7 +77,8 @@ def evaluate(
             judge.add(outputs.cpu(), batch)
         return as_they_are(outputs, batch)
 
-    for predicted in through(model, batches, keep=keep, most=batches.most, stop=should_stop, where=task.name):
+    given = through(model, batches, keep=keep, most=batches.most, stop=should_stop, where=task.name, with_targets=True)
+    for predicted in given:
         take(predicted)
     return Evaluation(rows, judge.scores(rows) if judge is not None else {})
 
@@ -95,6 +97,7 @@ class _Judge:
         self._part, self._loss = kind.of(self._kind), build_loss(recipe, task, known)
         self._task, self._known, self._names = task, known, monitoring.val_metrics(recipe, task)
         self._outputs, self._targets = list[Tensor](), list[Tensor]()
+        self._raw_losses = list[tuple[float, int]]()
         self._sums = MapSums(self._kind, self._loss, self._names)
 
     def add(self, outputs: Tensor, batch: Batch) -> None:
@@ -104,6 +107,8 @@ class _Judge:
             # Targets of several rows for each sample (boxes) are in batches alone, the task has sums of them.
             if batch.target is not None and batch.target.ndim > 2:
                 self._targets.append(batch.target.cpu())
+                if batch.raw is not None and (many := int((batch.target[:, 0, -1] != UNKNOWN).sum())):
+                    self._raw_losses.append((float(self._loss(batch.raw.cpu(), batch.target.cpu())), many))
             return
         assert batch.target is not None
         self._sums.add(outputs, batch.target.cpu())
@@ -121,6 +126,9 @@ class _Judge:
             torch.cat(self._targets)[known] if self._targets else of_task,
             self._loss,
         )
+        if self._raw_losses:
+            losses, counts = zip(*self._raw_losses, strict=True)
+            loss = torch.tensor(np.average(losses, weights=counts))
         return _scores(self._names, self._kind, outputs, targets, float(loss))
 
 

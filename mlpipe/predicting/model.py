@@ -57,7 +57,8 @@ class Model:
         classes: The names of each head's outputs.
         inputs: What it is given.
         outputs: Samples, shape (n, channels, *shape), to what each head gives for them, float32, shape (n, outputs) or
-            (n, outputs, *spatial): logits of classes and labels, or numbers.
+            (n, outputs, *spatial): logits of classes and labels, or numbers. A network that finds objects may be given
+            targets beside them, and then gives raw rows too, see `mlpipe.arch.detector.Detector`.
         device: Where it computes.
         computing: The context in which its precision holds, for what is computed of its outputs.
         networks: The networks that it is made of.
@@ -66,7 +67,7 @@ class Model:
     kinds: Mapping[str, str]
     classes: Mapping[str, Sequence[str]]
     inputs: Inputs
-    outputs: Callable[[Tensor], Outputs]
+    outputs: Callable[..., Outputs]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     computing: Callable[[], AbstractContextManager[Any]] = nullcontext
     networks: tuple[nn.Module, ...] = ()
@@ -109,12 +110,13 @@ class Model:
             network = network.to(memory_format=torch.channels_last) if layout is torch.channels_last else network
             placed = fabric.setup_module(network)
 
-        def outputs(samples: Tensor) -> Outputs:
+        def outputs(samples: Tensor, targets: Tensor | None = None) -> Outputs:
             samples = samples.to(fabric.device)
             if layout is not None and samples.ndim == 4:
                 samples = samples.contiguous(memory_format=layout)
+            beside = [targets] if targets is not None and getattr(network, "takes_targets", False) else []
             with torch.inference_mode():
-                return {head: values.float() for head, values in placed(samples).items()}
+                return {head: values.float() for head, values in placed(samples, *beside).items()}
 
         return Model(kinds, classes, inputs, outputs, fabric.device, fabric.autocast, (network,))
 

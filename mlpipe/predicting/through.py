@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from mlpipe.arch.detector import RAW
 from mlpipe.errors import Interrupted, TrainingError, counted
 from mlpipe.learn import recovery
 from mlpipe.learn.module import TARGET
@@ -48,6 +49,7 @@ def through(
     most: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     where: str = "samples",
+    with_targets: bool = False,
 ) -> Iterator[Predicted]:
     """A model's predictions for samples, batch by batch.
 
@@ -61,6 +63,7 @@ def through(
             are joined and cut anew. None: they are never cut.
         stop: Asked after every batch whether to stop.
         where: What is predicted, for sentences.
+        with_targets: Give the model the targets of batches too, so that they have `raw`; goes without `views`.
 
     Yields:
         What is kept of each batch, in the order of the samples.
@@ -71,7 +74,7 @@ def through(
     """
     waiting = _Waiting(iter(batches))
     while (batch := waiting.next()) is not None:
-        done, call = list[Predicted](), partial(_kept, model, batch, head, views, keep)
+        done, call = list[Predicted](), partial(_kept, model, batch, head, views, keep, with_targets)
         sentence = recovery.shortage(partial(_into, done, call))
         if sentence:
             most = _fewer(most, sentence, len(batch), where)
@@ -86,11 +89,14 @@ def _into(done: list[Predicted], call: Callable[[], Predicted]) -> None:
     done.append(call())
 
 
-def _kept(model: Model, batch: Batch, head: str, views: Views | None, keep: Keep) -> Predicted:
+def _kept(model: Model, batch: Batch, head: str, views: Views | None, keep: Keep, with_targets: bool) -> Predicted:
     target = None if batch.target is None else batch.target.to(model.device, non_blocking=True)
     placed = Batch(batch.ids, batch.inputs.to(model.device, non_blocking=True), target, batch.places)
     with torch.inference_mode(), model.computing():
-        if views is None:
+        if with_targets:
+            given = model.outputs(placed.inputs, placed.target)
+            outputs, placed = given[head], replace(placed, raw=given.get(head + RAW))
+        elif views is None:
             outputs = model.outputs(placed.inputs)[head]
         else:
             outputs = views.predict(lambda inputs: model.outputs(inputs)[head], placed.inputs, model.kinds[head])

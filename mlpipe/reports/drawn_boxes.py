@@ -17,6 +17,8 @@ Colour = tuple[int, int, int]
 
 # Told apart by people with any colour vision, on light and on dark pictures.
 HIT, MISS, ALARM = (0, 158, 115), (86, 180, 233), (213, 94, 0)
+# The side of a small picture, in which lines are a pixel or two wide.
+_SMALL = 72
 _INK, _PAPER = (255, 255, 255), (0, 0, 0)
 
 
@@ -28,6 +30,18 @@ def picture(pixels: npt.NDArray[Any]) -> Image.Image:
     """
     values = gallery.eight_bit(gallery.plane(pixels))
     return Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
+
+
+def on_pixels(pixels: npt.NDArray[Any], boxes: Boxes) -> npt.NDArray[np.uint8]:
+    """An image with its boxes, to be shown small, shape (height, width, 3).
+
+    Args:
+        pixels: Shape (height, width, channels), 8 or 16 bit, or from 0 to 1.
+        boxes: As of `draw`.
+    """
+    drawing = picture(pixels)
+    draw(drawing, boxes, wide=max(1, round(max(drawing.size) / _SMALL)))
+    return np.asarray(drawing)
 
 
 def named(detection: npt.NDArray[np.float64], classes: Sequence[str]) -> str:

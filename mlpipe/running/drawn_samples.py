@@ -15,7 +15,7 @@ from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, counted, problem
+from mlpipe.errors import ConfigError, counted, listing, problem
 from mlpipe.running import tasks
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records
@@ -77,8 +77,12 @@ class DrawnSamples:
         stored = records.load_all(self.context.project, self.pivot.name)
         latest = records.latest_cross_validation(stored)
         chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
-        if not chosen:
+        if not latest:
             raise records.untrained(self.context.project, self.pivot.name)
+        if not chosen:
+            fix = f"choose among {listing(sorted(one.fold for one in latest))}"
+            wrong = f"the newest models of {self.pivot.name} are of other folds"
+            raise ConfigError(problem("mode.folds", wrong, got=list(self.folds or ()), fix=fix))
         if not kinds.of(chosen[0].kind).draws:
             predicted = kinds.of(chosen[0].kind).words.predicted(len(chosen[0].classes))
             wrong = f"the newest models of {self.pivot.name} predict {predicted}, and draw nothing"

@@ -105,7 +105,7 @@ class Predictor:
         needs_table: Refuse kinds whose predictions are a file for each sample.
 
     Raises:
-        ConfigError: When the task's samples are no single images or arrays, or there is a file for each.
+        ConfigError: When the task's samples are no single images or arrays, there is a file for each, or models draw images.
         ProjectError: When the task's data, a record's weights or configuration are missing.
     """
 
@@ -123,6 +123,9 @@ class Predictor:
         if source.layout is not None or source.cuts():
             wrong = "is made of records or slices of volumes, which are not predicted one by one"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml evaluate"))
+        if any(kinds.of(record.kind).draws for record in used):
+            wrong = "its models draw images, and predict nothing of one"
+            raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.samples=64"))
         if needs_table and self._table() is None:
             wrong = f"is of {self.pivot.kind}, whose predictions are a file for each sample"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.source=FOLDER"))

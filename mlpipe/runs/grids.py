@@ -24,8 +24,8 @@ def file_of(folder: Path, epoch: int) -> Path:
 
 def stored(folder: Path) -> dict[int, Path]:
     """The grids in a model's folder by epoch, counted from 1, the first one first."""
-    found = sorted((folder / FOLDER).glob("epoch_*.png"))
-    return {int(path.stem.partition("_")[2]): path for path in found}
+    found = {path.stem.partition("_")[2]: path for path in (folder / FOLDER).glob("epoch_*.png")}
+    return dict(sorted((int(epoch), path) for epoch, path in found.items() if epoch.isdecimal()))
 
 
 def as_bytes(pixels: npt.NDArray[Any], peak: float) -> npt.NDArray[np.uint8]:

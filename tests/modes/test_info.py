@@ -1,4 +1,4 @@
-"""`mml info` of a project that may only be read."""
+"""`mml info`: of a project that may only be read, and pictures of samples with their boxes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mlpipe import files
 from mlpipe.cli import main
+from mlpipe.data.sources.targets.mask_files import colour_of
 from mlpipe.runs.project import Project
 from tests.build import DIGITS, make_record
 
@@ -47,3 +50,24 @@ def test_a_project_that_may_only_be_read_is_shown(
 def test_another_error_of_a_disk_is_not_passed_over(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "durable", refusing(errno.EIO))
     assert main(["info", "mode.subroutines=[models]", *DIGITS]) == 1
+
+
+def test_pictures_of_samples_have_their_boxes_which_move_with_augmentations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = ["path,x0,y0,x1,y1,class"]
+    for number in range(5):
+        Image.new("RGB", (96, 96), (number, 0, 0)).save(f"{number}.png")
+        lines.append(f"{number}.png,10,20,40,60,cat")
+    Path("boxes.csv").write_text("\n".join(lines))
+    flip = "augmentations.cpu.pipeline=[{_target_:mlpipe.data.augment.samples.horizontal_flip,p:1.0}]"
+    task = ["task=boxes", "task.file=boxes.csv", "preprocessing.size=96", flip]
+    assert main(["info", *task, "mode.subroutines=[samples]", "mode.augmented=true"]) == 0
+    # The first picture of a grid begins 6 pixels from its corner, and is as large as the image.
+    for name, (left, right) in {"samples_*-????????": (10, 40), "*_augmented": (96 - 40, 96 - 10)}.items():
+        (path,) = tmp_path.glob(f"*/*/plots/{name}.png")
+        cell = np.asarray(Image.open(path))[6 : 6 + 96, 6 : 6 + 96].astype(int)
+        drawn = np.argwhere(np.abs(cell - colour_of(1)).sum(axis=2) == 0)
+        assert [*drawn.min(axis=0), *drawn.max(axis=0) + 1] == [20, left, 60, right]
+        assert (cell[25:55, left + 5 : right - 5, 1:] == 0).all()

@@ -82,6 +82,16 @@ def test_the_same_seed_draws_the_same_images(trained: Path) -> None:
             ["mode.samples=3", "mode.source=."],
             "mode.samples: draws images, mode.source asks for predictions",
         ),
+        (
+            "export",
+            [],
+            "task digits: its models draw images, and predict nothing of one; use mml predict mode.samples=64",
+        ),
+        (
+            "lr_find",
+            [one for one in GAN if not one.startswith("mode.folds")],
+            "loss: is a critic's, which says nothing of the images, and so nothing of rates, got 'wasserstein'",
+        ),
         ("predict", ["mode.seed=3"], "mode.seed: is what images are drawn from, got 3; add mode.samples=64"),
     ],
 )

@@ -32,7 +32,8 @@ def test_objects_from_training_to_evaluation(tmp_path: Path, capsys: pytest.Capt
     adam = {"type": "Adam", "learning_rate": 0.01}
     write("config.json", data, num_epochs=2, optimizer=adam, checkpoints={"save": "ck"})
     assert main(["train", "--app=obj", "--config=config.json", "sys.threads=1"]) == 0
-    assert len(re.findall(r"Accuracy: \S+", capsys.readouterr().out)) == 2
+    told = capsys.readouterr().out
+    assert len(re.findall(r"Accuracy: \S+", told)) == 2
     with h5py.File("out/output_2.h5") as found:
         names = sorted(path.name for path in (tmp_path / "test" / "images").iterdir())
         seen: list[str] = []
@@ -46,6 +47,9 @@ def test_objects_from_training_to_evaluation(tmp_path: Path, capsys: pytest.Capt
 
     write("eval.json", {"test_output_path": "again"}, checkpoints={"load": "ck/model_checkpoint_2.pt"})
     assert main(["train", "--config=eval.json", "sys.threads=1"]) == 0
+    # The loss of weights that are only judged is that of the validation after their epoch.
+    losses = re.findall(r"Eval .*Loss: (\S+)\)", told + capsys.readouterr().out)
+    assert len(losses) == 3 and losses[2] == losses[1] != losses[0]
     with h5py.File("again/output_1.h5") as second:
         for name, one in zip(seen, rows, strict=True):
             match = next(other for other in (name, name.rpartition("/")[2]) if other in second)

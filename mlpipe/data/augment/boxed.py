@@ -324,11 +324,13 @@ def _unfit() -> tuple[type[Exception], ...]:
 
 def _refuse_unmoved(transform: Any) -> None:
     """Refuse a transform of albumentations, or one inside it, that moves pixels and knows nothing of boxes."""
-    from albumentations import BaseCompose, DualTransform
+    from albumentations import BaseCompose, DualTransform, RandomGridShuffle
 
     if isinstance(transform, BaseCompose):
         for part in transform.transforms:
             _refuse_unmoved(part)
+    elif isinstance(transform, RandomGridShuffle):
+        raise DataError(problem(_PIPELINE, "tears objects apart", got=type(transform).__name__, fix="leave it out"))
     elif isinstance(transform, DualTransform) and "bboxes" not in transform.available_keys:
         fix = "use one that moves boxes, or leave it out"
         raise DataError(problem(_PIPELINE, "does not move boxes", got=type(transform).__name__, fix=fix))
@@ -359,6 +361,7 @@ def _by_albumentations(seeded: transforms.Seeded, moves: bool, image: Any, boxes
 def _by_torchvision(transform: Any, image: Any, boxes: Any, seed: int) -> tuple[Any, Any]:
     import torch
     from torchvision import tv_tensors
+    from torchvision.transforms.v2.functional import convert_bounding_box_format
 
     torch.default_generator.manual_seed(seed % 2**63)
     np.random.seed(seed % 2**32)
@@ -376,5 +379,7 @@ def _by_torchvision(transform: Any, image: Any, boxes: Any, seed: int) -> tuple[
         moved_image, moved_boxes = transform(tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1))), wrapped)
     if len(moved_boxes) != len(boxes):
         raise ValueError("it drops boxes, and mlpipe has a rule of its own for that")
+    # A step may write boxes in another form.
+    corners = convert_bounding_box_format(moved_boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
     pixels = moved_image.permute(1, 2, 0).numpy()
-    return pixels, np.column_stack([moved_boxes.numpy(), boxes[:, 4]])
+    return pixels, np.column_stack([corners.numpy(), boxes[:, 4]])

@@ -223,14 +223,12 @@ class Boxes(Collating):
     def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
         """The batch of some rows."""
         images, preprocessing = self._pack.take(rows), self._pack.preprocessing
-        sizes, is_ragged = self._boxes.sizes[rows], self._pack.ragged
-        # A file may have been reduced on its way into the cache.
-        places = boxes.stretching(sizes, _sizes(images)) if is_ragged else boxes.placing(preprocessing, sizes)
-        own = self._inside(boxes.placed([self._boxes.of_row(row) for row in rows.tolist()], places), images)
+        is_ragged = self._pack.ragged
+        own = self._inside(boxes.seen(self._boxes, rows, preprocessing, images), images)
         images, own = boxed.apply(self._steps, images, own, seeds)
         batch = self.joined(images, rows)
         if isinstance(images, list) or is_ragged:
-            own = boxes.placed(own, boxes.placing(preprocessing, _sizes(images)))
+            own = boxes.placed(own, boxes.placing(preprocessing, boxes.sides_of(images)))
             own = self._inside(own, batch["images"].movedim(1, -1).numpy())
         batch["target"] = torch.from_numpy(boxes.padded(own, self._boxes.known[rows], self._boxes.most))
         return batch
@@ -302,11 +300,6 @@ def collating_of(task: Task, pack: Pack) -> type[Collating]:
     if boxes.has_boxes(task):
         return Boxes
     return Collating if sources.open(task).layout is None else VariedRows
-
-
-def _sizes(images: Images) -> npt.NDArray[np.int64]:
-    """Width and height of each image, shape (n, 2)."""
-    return np.array([image.shape[1::-1] for image in images], np.int64).reshape(-1, 2)
 
 
 def _of_one_size(images: Images, pack: Pack) -> npt.NDArray[Any]:

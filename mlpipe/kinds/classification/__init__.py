@@ -1,3 +1,4 @@
 """One class for each image."""
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, True, True
+DRAWS = False

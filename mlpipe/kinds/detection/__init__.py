@@ -1,3 +1,4 @@
 """Boxes around objects, each with a class."""
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, False, False
+DRAWS = False

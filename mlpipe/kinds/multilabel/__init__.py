@@ -1,3 +1,4 @@
 """Several yes-or-no labels for each image."""
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, False, True
+DRAWS = False

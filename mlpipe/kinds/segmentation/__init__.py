@@ -1,3 +1,4 @@
 """A class for each pixel."""
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = True, True, True
+DRAWS = False

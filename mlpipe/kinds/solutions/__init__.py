@@ -1,3 +1,4 @@
 """Solutions of an equation, which no target tells."""
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = True, False, False
+DRAWS = False

@@ -6,12 +6,10 @@ sets overlap. Nadeau and Bengio 2003; for r times k folds k is their product, Bo
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post.sums import AGREEMENT, UNBOUNDED
+from mlpipe.post.sums import bounds
 
 
 def standard_error(values: npt.ArrayLike, *, n_train: float, n_test: float) -> float:
@@ -47,5 +45,5 @@ def corrected(
     if len(scores) < 2 or not np.isfinite(scores).all() or n_train <= 0 or n_test <= 0 or not np.ptp(scores) > 0:
         return None
     half = float(stdtrit(len(scores) - 1, (1 + level) / 2)) * standard_error(scores, n_train=n_train, n_test=n_test)
-    least, most = (-math.inf, math.inf) if name in UNBOUNDED else (-1.0 if name in AGREEMENT else 0.0, 1.0)
+    least, most = bounds(name)
     return max(least, float(scores.mean()) - half), min(most, float(scores.mean()) + half)

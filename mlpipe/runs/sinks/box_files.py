@@ -61,6 +61,7 @@ class BoxFiles:
             list[dict[str, Any]](),
             list[dict[str, Any]](),
         )
+        self._pictures = set[Path]()
         self.kept = 0
 
     def add(self, found: Found, picture: Image.Image) -> None:
@@ -70,8 +71,11 @@ class BoxFiles:
             found: The boxes.
             picture: With the boxes drawn.
         """
+        place = Path(found.name).with_suffix(".png")
         # Two images of one name but for their endings have two pictures.
-        place = Path(f"{found.name}.png")
+        while place in self._pictures:
+            place = Path(f"{place}.png")
+        self._pictures.add(place)
         content = io.BytesIO()
         picture.save(content, format="PNG")
         files.write_bytes(self._folder / place, content.getvalue())

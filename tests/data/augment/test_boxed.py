@@ -47,6 +47,11 @@ OTHERS: list[tuple[Any, float]] = [
     (v2.RandomZoomOut(), 0),
     (v2.Resize((33, 55)), 0.6),
     (v2.Compose([v2.RandomCrop(40), v2.ColorJitter(0.1)]), 0),
+    (v2.Compose([v2.ConvertBoundingBoxFormat("CXCYWH"), v2.RandomVerticalFlip(1.0)]), 0),
+    (v2.ConvertBoundingBoxFormat("XYWH"), 0),
+    (v2.Pad((3, 7)), 0),
+    (albumentations.PadIfNeeded(100, 100), 0),
+    (albumentations.RandomSizedBBoxSafeCrop(40, 40), 0.51),
 ]
 
 
@@ -142,6 +147,7 @@ def test_a_turned_box_becomes_the_upright_one_around_it() -> None:
     [
         ("mine.turn", lambda images, seeds: images, "does not say what happens to boxes"),
         ("torchvision.transforms.v2.Normalize", v2.Normalize([0.5], [0.5]), "Normalize does not belong here"),
+        ("albumentations.Compose", albumentations.Compose([albumentations.RandomGridShuffle()]), "tears objects apart"),
         ("albumentations.Normalize", albumentations.Normalize(), "Normalize does not belong here"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpipe import limits
 from mlpipe.data import sources, task
 from mlpipe.data.sources.targets import boxes
 from mlpipe.data.splits.methods import kfold
@@ -130,7 +131,27 @@ def test_what_is_wrong_with_a_coco_file_is_told_with_its_place(tmp_path: Path) -
         ({"images": [{"id": 10, "file_name": "x" * 300}], "annotations": []}, "there is no such image"),
         ({"images": [{"id": 10, "file_name": "0.png"}], "annotations": []}, "task: has no box at all"),
         ({"images": 3}, "is no COCO file"),
+        ({"annotations": 3}, "is no COCO file"),
+        ({"categories": {"7": "cat"}}, "is no COCO file"),
         ({"categories": [{"id": 7}]}, "boxes.json category 0: has no id or no name"),
+        ({"categories": [{"id": 7, "name": " "}]}, "boxes.json category 0: has no id or no name"),
+        (
+            {"categories": [{"id": 7, "name": "cat"}, {"id": 7, "name": "dog"}]},
+            "boxes.json category 7: comes twice, as cat and as dog",
+        ),
+        ({"images": [{"id": 10**400, "file_name": "0.png"}]}, "boxes.json image 0: has no id or no file_name"),
+        (
+            {"images": [{"id": 10, "file_name": "0.png", "width": "20", "height": 10}]},
+            "^boxes.json image 10: has a width or height that is no number, got '20'; correct it$",
+        ),
+        (
+            {"annotations": [{"image_id": 10, "category_id": 7, "bbox": [0, 0, 10**400, 1]}]},
+            "boxes.json annotation 0: has no bbox of x, y, width, height",
+        ),
+        (
+            {"annotations": [{"image_id": 10, "category_id": 7, "bbox": [0.25, 0.5, 0.5, 0.25]}]},
+            "every box lies in the first pixel of its image, as if corners were shares",
+        ),
         (
             {"images": [{"id": 10, "file_name": "0.png", "width": 10, "height": 20}], "annotations": []},
             "is of 20 x 10 pixels, boxes.json says 10 x 20, as if it had not been turned upright",
@@ -144,6 +165,24 @@ def test_what_is_wrong_with_a_coco_file_is_told_with_its_place(tmp_path: Path) -
 def test_coco_files_that_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         sources.boxes(file=str(coco(tmp_path, **changes)))
+
+
+def test_ids_may_be_texts_and_the_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = coco(tmp_path)
+    content = json.loads(file.read_text("utf-8"))
+    for one in content["images"]:
+        one["id"] = f"image {one['id']}"
+    for one in content["annotations"]:
+        one["image_id"] = f"image {one['image_id']}"
+        one["category_id"] = {7: "b", 3: 3}[one["category_id"]]
+    content["categories"] = [{"id": "b", "name": "cat"}, {"id": 9, "name": "fox"}, {"id": 3, "name": "dog"}]
+    content["categories"].append({"id": "c", "name": "cat"})
+    file.write_text(json.dumps(content), "utf-8-sig")
+    made = sources.boxes(file=str(file))
+    # Numbers come before texts.
+    assert made.classes == ("dog", "fox", "cat")
+    assert rows(made)["0.png"] == [[2, 3, 6, 8, 2], [0, 0, 20, 10, 0]]
+    assert "boxes.json: categories of one name are one class: cat" in made.notes
 
 
 def boxed(root: Path, *corners: tuple[float, float, float, float]) -> Path:
@@ -176,6 +215,14 @@ def test_boxes_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         sources.boxes(file=str(boxed(tmp_path, (1, 1, 2, 2), corners)))
+
+
+def test_an_image_of_too_many_boxes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BOXES", 2)
+    file = boxed(tmp_path, (1, 1, 2, 2), (1, 1, 3, 3))
+    assert len(rows(sources.boxes(file=str(file)))["0.png"] or ()) == 2
+    with pytest.raises(DataError, match=r"0\.png: has more than 2 boxes, got 3; cut it into smaller images"):
+        sources.boxes(file=str(boxed(tmp_path, (1, 1, 2, 2), (1, 1, 3, 3), (1, 1, 4, 4))))
 
 
 def test_a_table_with_rows_for_boxes(tmp_path: Path) -> None:
@@ -252,6 +299,12 @@ def test_names_of_classes_must_have_all_numbers(tmp_path: Path) -> None:
         sources.boxes(root=str(tmp_path))
 
 
+def test_names_that_yaml_takes_for_something_else_are_refused(tmp_path: Path) -> None:
+    write(yolo(tmp_path) / "data.yaml", "names: [yes, cat]")
+    with pytest.raises(DataError, match="data.yaml: has a name that is no text, got True; put it into quotes"):
+        sources.boxes(root=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -311,9 +364,14 @@ def test_lists_of_pascal_voc_say_the_parts(tmp_path: Path) -> None:
     paint(tmp_path / "JPEGImages/2.png")
     write(tmp_path / "ImageSets/Main/train.txt", "0\n")
     write(tmp_path / "ImageSets/Main/val.txt", "1\n")
+    write(tmp_path / "ImageSets/Main/trainval.txt", "0 1 9\n")
     made = sources.boxes(root=str(tmp_path), allow_overlap=True)
     assert made.samples.parts == ("train", "val")
     assert "1 image is in no list of ImageSets/Main and left out" in made.notes
+    assert "1 name in ImageSets/Main without an image" in made.notes
+    write(tmp_path / "ImageSets/Main/test.txt", "2\n1\n")
+    with pytest.raises(DataError, match=r"ImageSets/Main/val.txt: lists what another list has too: 1; keep"):
+        sources.boxes(root=str(tmp_path))
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "bbb"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>'
@@ -324,7 +382,8 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bbb"><!ENTITY c "&b;&b;">]><annotation>&c;</ann
     [
         (BOMB, "Annotations/0.xml: cannot be read as XML .it declares a document type in line 1"),
         ("<annotation><object>", "Annotations/0.xml: cannot be read as XML"),
-        ("<a>" * 70, "nested too deeply"),
+        ("<annotation>" * 70, "nested too deeply"),
+        ("<root><object/></root>", "its first element is 'root', that of Pascal VOC is 'annotation'"),
         (VOC.replace("<xmax>4", "<xmax>"), "Annotations/0.xml line 6: has no class, or sides that are no numbers"),
         (VOC.replace("<name>cat</name>", ""), "Annotations/0.xml line 5: has no class"),
         (VOC.replace("<width>20", "<width>21"), "is of 20 x 10 pixels, 0.xml says 21 x 10"),

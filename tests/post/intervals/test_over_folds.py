@@ -24,8 +24,14 @@ def test_ends_keep_the_bounds_of_the_metric() -> None:
     scores = [0.1, 0.99]
     assert over_folds.corrected("accuracy", scores, n_train=50, n_test=50) == (0.0, 1.0)
     assert over_folds.corrected("mcc", scores, n_train=50, n_test=50) == (-1.0, 1.0)
-    low, high = over_folds.corrected("rmse", scores, n_train=50, n_test=50) or (0.0, 0.0)
-    assert low < 0 and high > 1
+    for name in ("rmse", "critic_gap"):
+        low, high = over_folds.corrected(name, scores, n_train=50, n_test=50) or (0.0, 0.0)
+        assert low < 0 and high > 1
+    # Losses and distances have no upper bound: Student's quantile of one degree of freedom is that of Cauchy's distribution.
+    for name in ("nll", "brier", "score_loss", "frechet"):
+        half = 12.706204736174698 * (0.5 * 4 * (0.5 + 1)) ** 0.5
+        assert over_folds.corrected(name, [40.0, 42.0], n_train=50, n_test=50) == pytest.approx((41 - half, 41 + half))
+        assert (over_folds.corrected(name, [1.0, 3.0], n_train=50, n_test=50) or (1, 1))[0] == 0
 
 
 @pytest.mark.parametrize("scores", [[], [0.5], [0.5, 0.5, 0.5], [0.5, float("nan")]])

@@ -28,6 +28,10 @@ def test_files_of_boxes_are_read_by_others(tmp_path: Path) -> None:
     assert Path(facts["csv"]).read_text("utf-8").splitlines()[1].startswith("sub/a.jpg,1.0,2.0,11.0,22.0,0.9,dog,True")
     coco = files.read_json(Path(facts["coco"]))
     assert coco["annotations"][0]["bbox"] == [1.0, 2.0, 10.0, 20.0]
+    for name in ("b.png", "b.tif", "b"):
+        sink.add(Found(name, 40, 30, own[:0], np.zeros(0, bool)), Image.new("RGB", (40, 30)))
+    written = sorted(path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*.png"))
+    assert written == ["b.png", "b.png.png", "b.png.png.png", "b.png.png.png.png", "sub/a.png"]
     pytest.importorskip("pycocotools")
     from pycocotools.coco import COCO  # type: ignore[import-untyped]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +23,8 @@ from mlpipe.errors import DataError, counted, listing, problem
 
 _PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "image_id")
 _LABELS = ("class", "label", "name", "category", "target")
+# Beyond all pixels and numbers of files; more would be no number of C.
+_MOST = 1e15
 _SIDES = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"))
 
 
@@ -118,11 +120,13 @@ def coco(file: Path, base: Path, part: Part, key: str = "task.file") -> BoxedIma
         DataError: With a sentence for each image and each annotation that is none.
     """
     content = _json(file, key)
-    names, listed, wrong = _categories(content, file), *_coco_images(content, file)
+    names, alike = _categories(content, file)
+    listed = _coco_images(content, file)
+    wrong = list[str]()
     found: dict[Any, list[Box]] = {number: [] for number in listed}
     crowds = 0
     for place, one in enumerate(content.get("annotations") or ()):
-        where = f"{file.name} annotation {one.get('id', place) if isinstance(one, dict) else place}"
+        where = f"{file.name} annotation {_named(one, place)}"
         if fault := _coco_fault(one, listed, names):
             told, got, fix = fault
             wrong.append(problem(where, told, got=got, fix=fix))
@@ -134,6 +138,7 @@ def coco(file: Path, base: Path, part: Part, key: str = "task.file") -> BoxedIma
     raise_kinds(wrong)
     folder = _folder_of(base, [name for name, _ in listed.values()], file)
     notes = [f"{file.name}: {counted(crowds, 'region')} of many objects (iscrowd) left out"] if crowds else []
+    notes += [f"{file.name}: categories of one name are one class: {listing(alike)}"] if alike else []
     made = [BoxedImage(folder / name, found[number], part, file, size=size) for number, (name, size) in listed.items()]
     return BoxedImages(made, list(dict.fromkeys(names.values())), notes)
 
@@ -271,51 +276,68 @@ def _json(file: Path, key: str) -> dict[str, Any]:
         content = files.read_json(file)
     except (OSError, ValueError) as error:
         raise DataError(problem(key, f"{file} cannot be read ({error})", fix="repair it")) from error
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        fix = "give a file with images, annotations and categories"
+    keys = ("annotations", "categories")
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("images"), list)
+        or not all(isinstance(content.get(part) or [], list) for part in keys)
+    ):
+        fix = "give a file with lists of images, annotations and categories"
         raise DataError(problem(key, "is no COCO file", got=str(file), fix=fix))
     return content
 
 
-def _categories(content: dict[str, Any], file: Path) -> dict[Any, str]:
-    """The name of each category by its number."""
+def _categories(content: dict[str, Any], file: Path) -> tuple[dict[Any, str], list[str]]:
+    """The name of each category by its id, in the order of ids, and the names that several have."""
     names: dict[Any, str] = {}
     for place, one in enumerate(content.get("categories") or ()):
-        if not isinstance(one, dict) or not isinstance(one.get("name"), str) or not _is_number(one.get("id")):
+        name = plain(one["name"]) if isinstance(one, dict) and isinstance(one.get("name"), str) else ""
+        if not name or not _is_id(one.get("id")):
             raise DataError(problem(f"{file.name} category {place}", "has no id or no name", fix="correct it"))
-        names[one["id"]] = plain(one["name"])
-    return dict(sorted(names.items()))
+        if names.setdefault(one["id"], name) != name:
+            told = f"comes twice, as {names[one['id']]} and as {name}"
+            fix = "give each category its own id"
+            raise DataError(problem(f"{file.name} category {one['id']}", told, fix=fix))
+    alike = [name for name, many in Counter(names.values()).items() if many > 1]
+    # Numbers before texts, which cannot be compared with them.
+    return dict(sorted(names.items(), key=lambda one: (isinstance(one[0], str), one[0]))), alike
 
 
-def _coco_images(
-    content: dict[str, Any], file: Path
-) -> tuple[dict[Any, tuple[str, tuple[int, int] | None]], list[str]]:
-    """Name and size of each image by its number, and a sentence for each that is none."""
+def _coco_images(content: dict[str, Any], file: Path) -> dict[Any, tuple[str, tuple[int, int] | None]]:
+    """Name and size of each image by its id.
+
+    Raises:
+        DataError: With a sentence for each that is none; annotations of those would have nothing to belong to.
+    """
     found: dict[Any, tuple[str, tuple[int, int] | None]] = {}
     wrong = []
     for place, one in enumerate(content["images"]):
-        where = f"{file.name} image {one.get('id', place) if isinstance(one, dict) else place}"
-        if not isinstance(one, dict) or not isinstance(one.get("file_name"), str) or not _is_number(one.get("id")):
+        where = f"{file.name} image {_named(one, place)}"
+        if not isinstance(one, dict) or not isinstance(one.get("file_name"), str) or not _is_id(one.get("id")):
             wrong.append(problem(where, "has no id or no file_name", fix="correct it"))
         elif one["id"] in found:
             wrong.append(problem(where, "comes twice", fix="give each image its own id"))
         elif one["file_name"].startswith("/") or ".." in Path(one["file_name"]).parts:
             fix = "write paths below the folder of images (task.root)"
             wrong.append(problem(where, "lies outside of the folder", got=one["file_name"], fix=fix))
+        elif odd := [
+            side for side in (one.get("width"), one.get("height")) if side is not None and not _is_number(side)
+        ]:
+            wrong.append(problem(where, "has a width or height that is no number", got=odd[0], fix="correct it"))
         else:
-            sides = one.get("width"), one.get("height")
-            size = (int(sides[0] or 0), int(sides[1] or 0)) if all(_is_number(side) for side in sides) else None
-            found[one["id"]] = (one["file_name"], size)
-    return found, wrong
+            wide, high = one.get("width"), one.get("height")
+            found[one["id"]] = (one["file_name"], None if wide is None or high is None else (int(wide), int(high)))
+    raise_kinds(wrong)
+    return found
 
 
 def _coco_fault(one: Any, listed: dict[Any, Any], names: dict[Any, str]) -> tuple[str, Any, str] | None:
     """What is wrong with an annotation, what it has, and what to do; None: nothing."""
     if not isinstance(one, dict):
         return "is no mapping", one, "correct it"
-    if not _is_number(one.get("image_id")) or one["image_id"] not in listed:
+    if not _is_id(one.get("image_id")) or one["image_id"] not in listed:
         return "is of an image that is not listed", one.get("image_id"), "add the image, or remove the annotation"
-    if not _is_number(one.get("category_id")) or one["category_id"] not in names:
+    if not _is_id(one.get("category_id")) or one["category_id"] not in names:
         return "is of a category that is not listed", one.get("category_id"), "add the category"
     if not _is_box(one.get("bbox")):
         return "has no bbox of x, y, width, height", one.get("bbox"), "correct it"
@@ -323,7 +345,17 @@ def _coco_fault(one: Any, listed: dict[Any, Any], names: dict[Any, str]) -> tupl
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST
+
+
+def _is_id(value: Any) -> bool:
+    """A number, as in the files of COCO, or a text, as other programs write."""
+    return _is_number(value) or (isinstance(value, str) and value != "")
+
+
+def _named(one: Any, place: int) -> Any:
+    """The id of an image or annotation, for sentences; its place where it has none."""
+    return one["id"] if isinstance(one, dict) and _is_id(one.get("id")) else place
 
 
 def _is_box(value: Any) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.parsers import expat
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.data import visible_files
 from mlpipe.data.sources.error_lists import raise_kinds
 from mlpipe.data.sources.listings.box_files import Box, BoxedImage, BoxedImages
@@ -102,17 +102,25 @@ def _labels_of(image: Path, base: Path) -> Path | None:
 
 def _parts(base: Path, images: Sequence[Path]) -> tuple[dict[Path, Part], list[str]]:
     """The part of each image that has one, and notes."""
-    lists = base / "ImageSets" / "Main"
+    lists = {
+        name: _text(path, base).split()
+        for name in ("trainval", "train", "val", "test")
+        if (path := base / "ImageSets" / "Main" / f"{name}.txt").is_file()
+    }
     of_names: dict[str, Part] = {}
-    for name, part in (("trainval", "train"), ("train", "train"), ("val", "val"), ("test", "test")):
-        path = lists / f"{name}.txt"
-        if path.is_file():
-            of_names |= dict.fromkeys(_text(path, base).split(), PART_FOLDERS[part])
+    for name, own in lists.items():
+        # The first list is that of the next two together.
+        others = {one for other in lists if other not in (name, "trainval") for one in lists[other]}
+        if twice := [one for one in own if one in others and name != "trainval"]:
+            fix = "keep each image in one of them, so that none is learned and judged"
+            told = f"lists what another list has too: {listing(dict.fromkeys(twice), most=3)}"
+            raise DataError(problem(f"ImageSets/Main/{name}.txt", told, fix=fix))
+        of_names |= dict.fromkeys(own, PART_FOLDERS["train" if name == "trainval" else name])
     if of_names:
         parts = {image: of_names[image.stem] for image in images if image.stem in of_names}
-        gone = len(images) - len(parts)
-        told = counted(gone, "image is", "images are")
-        return parts, [f"{told} in no list of ImageSets/Main and left out"] if gone else []
+        gone, lost = len(images) - len(parts), len(set(of_names) - {image.stem for image in images})
+        notes = [f"{counted(gone, 'image is', 'images are')} in no list of ImageSets/Main and left out"] if gone else []
+        return parts, notes + ([f"{counted(lost, 'name')} in ImageSets/Main without an image"] if lost else [])
     found: dict[Path, Part] = {}
     for image in images:
         folders = (PART_FOLDERS.get(name.lower()) for name in image.relative_to(base).parts[:-1])
@@ -134,6 +142,10 @@ def _class_names(base: Path) -> list[str] | None:
                 raise DataError(problem(str(path), "has names without a number", got=listing(names, most=5), fix=fix))
             names = [names[place] for place in range(len(names))]
         if isinstance(names, list):
+            # Of no, off and null YAML makes something else than a name.
+            if odd := [name for name in names if not isinstance(name, str | int | float) or isinstance(name, bool)]:
+                fix = "put it into quotes"
+                raise DataError(problem(str(path), "has a name that is no text", got=odd[0], fix=fix))
             return [plain(str(name)) for name in names]
     for name in _NAME_FILES:
         for path in (base / name, base / "labels" / name):
@@ -189,11 +201,12 @@ def _voc(path: Path, base: Path, wrong: list[str]) -> tuple[list[Box], tuple[int
             continue
         x0, y0, x1, y1 = (value or 0.0 for value in values)
         found.append(Box(label, (x0 - 1, y0 - 1, x1, y1), f"{name} line {line}"))
-    wide, high = (number(texts.get(f"annotation/size/{side}", ("", 0))[0]) for side in ("width", "height"))
+    wide, high = (number(texts.get(f"{_ROOT}/size/{side}", ("", 0))[0]) for side in ("width", "height"))
     return found, (int(wide), int(high)) if wide and high else None
 
 
-_OBJECT, _SIDES = "annotation/object", ("xmin", "ymin", "xmax", "ymax")
+_ROOT = "annotation"
+_OBJECT, _SIDES = f"{_ROOT}/object", ("xmin", "ymin", "xmax", "ymax")
 
 
 def _elements(path: Path, name: str) -> dict[str, tuple[str, int]]:
@@ -213,6 +226,8 @@ def _elements(path: Path, name: str) -> dict[str, tuple[str, int]]:
         if len(opened) >= _DEEPEST:
             raise ValueError(f"it is nested too deeply in line {parser.CurrentLineNumber}")
         place = f"{opened[-1][0]}/{tag}" if opened else tag
+        if not opened and tag != _ROOT:
+            raise ValueError(f"its first element is {tag!r}, that of Pascal VOC is {_ROOT!r}")
         opened.append((f"{place}[{next(objects)}]" if place == _OBJECT else place, [], parser.CurrentLineNumber))
 
     def end(tag: str) -> None:
@@ -242,8 +257,6 @@ def _text(path: Path, base: Path) -> str:
 
 def _content(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(problem(str(path), "is too large for a file of labels", fix="remove it"))
-        return path.read_bytes()
+        return limits.content(path, _MOST_BYTES)
     except OSError as error:
         raise DataError(problem(str(path), f"cannot be opened ({error.strerror})", fix="repair it")) from error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import limits
 from mlpipe.data import task
 from mlpipe.data.sources.error_lists import raise_kinds
 from mlpipe.data.sources.listings import file_headers, pixel_rules
@@ -63,6 +64,7 @@ def task_of(
     raise_kinds(*checked.wrong.values())
     if not any(len(own) for own in of_images if own is not None):
         raise DataError(problem("task", "has no box at all", fix="give files with boxes"))
+    _refuse_shares(images, of_images)
     pixels = pixel_rules.format_of(paths, looks, settings)
     groups, of_groups = [image.group for image in images], list[str]()
     if group is not None:
@@ -85,6 +87,17 @@ def task_of(
         },
         notes=[*_notes(of_images, known), *checked.notes(), *found.notes, *of_groups, *pixels.notes],
     )
+
+
+def _refuse_shares(images: Sequence[BoxedImage], of_images: Sequence[npt.NDArray[np.float64] | None]) -> None:
+    """Refuse corners that are shares of width and height where they are to be pixels."""
+    there = [own for own in of_images if own is not None and len(own)]
+    if any(image.is_relative for image in images) or max(own[:, :4].max() for own in there) > 1:
+        return
+    image = next(image for image, own in zip(images, of_images, strict=True) if own is there[0])
+    told = "every box lies in the first pixel of its image, as if corners were shares of its width and height"
+    fix = "multiply them by width and height: corners are pixels"
+    raise DataError(problem(image.file.name, told, got=there[0][0, :4].tolist(), fix=fix))
 
 
 def _lost(images: Sequence[BoxedImage]) -> list[str]:
@@ -141,6 +154,11 @@ class _Checked:
             turned = ", as if it had not been turned upright" if image.size == (look.height, look.width) else ""
             fix = "correct the size, so that boxes lie where they should"
             self.wrong["size"].append(problem(str(image.path), f"{told}{turned}", fix=fix))
+            return None
+        if len(image.boxes) > limits.BOXES:
+            told = f"has more than {limits.BOXES:,} boxes"
+            fix = "cut it into smaller images: all have room for as many as the one with the most"
+            self.wrong["box"].append(problem(str(image.path), told, got=len(image.boxes), fix=fix))
             return None
         own = [row for box in image.boxes if (row := self._row(box, size, image.is_relative)) is not None]
         unique = list(dict.fromkeys(own))

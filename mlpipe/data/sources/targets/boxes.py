@@ -231,6 +231,32 @@ def stretching(sizes: Array, others: Array) -> npt.NDArray[np.float64]:
     return found
 
 
+def seen(
+    boxes: Boxes, rows: Rows, preprocessing: Preprocessing, images: Array | Sequence[Array]
+) -> list[npt.NDArray[Any]]:
+    """The boxes of some samples where their images show them as the cache holds them, before any augmentation.
+
+    Args:
+        boxes: Those of the task.
+        rows: Row numbers.
+        preprocessing: What happened to the images, unless it is ragged: then they have sizes of their own.
+        images: As the cache holds them, each of shape (height, width, channels).
+    """
+    sizes = boxes.sizes[rows]
+    # A file may have been reduced on its way into the cache.
+    places = stretching(sizes, sides_of(images)) if preprocessing.is_ragged else placing(preprocessing, sizes)
+    return placed([boxes.of_row(row) for row in rows.tolist()], places)
+
+
+def sides_of(images: Array | Sequence[Array]) -> npt.NDArray[np.int64]:
+    """Width and height of each image, shape (n, 2).
+
+    Args:
+        images: Each of shape (height, width, channels).
+    """
+    return np.array([image.shape[1::-1] for image in images], np.int64).reshape(-1, 2)
+
+
 def placed(boxes: Sequence[Array], places: Array) -> list[npt.NDArray[Any]]:
     """Boxes at other places: where a network sees boxes of files.
 

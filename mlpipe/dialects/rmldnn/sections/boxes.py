@@ -70,9 +70,6 @@ def translate_box_loss(state: State, kind: str) -> None:
     state.say(
         "loss", "differs", "metrics.train", "the accuracy of boxes is their mean average precision at an overlap of .5"
     )
-    if not state.trains:
-        state.say("loss.function", "ignored", note="an evaluation of boxes has no loss, which is of what is learned")
-        return
     note = (
         "box, objectness and class terms as in the paper (Redmon & Farhadi 2018), a mean over images; anchors are the paper's "
         "(arch.anchors), made for the size of the images, three for each cell of grids of 32, 16 and 8 pixels"

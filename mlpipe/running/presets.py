@@ -76,6 +76,7 @@ class PresetScheduler(Scheduler):
     def __init__(self, run_config: RunConfig, context: RunContext) -> None:
         super().__init__(run_config, context)
         self._limit = presets.seconds_of(run_config.tree.get("time_limit"))
+        context.display.ends_at = None if self._limit is None else context.started + self._limit
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
         self._children: dict[str, Any] = {}
         self._known: dict[str, dict[str, Any]] = {}
@@ -276,6 +277,10 @@ class PresetScheduler(Scheduler):
 
     def _do_step(self, name: str, step: str, run: Run) -> None:
         """Do a step; the first fold's training a second time where its pace makes another plan."""
+        with self.context.display.within(name):
+            self._do_at_its_pace(name, step, run)
+
+    def _do_at_its_pace(self, name: str, step: str, run: Run) -> None:
         if self._pace is None or not step.startswith("train fold"):
             self._calls[step](run)
             return

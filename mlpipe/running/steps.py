@@ -132,6 +132,7 @@ def end_process() -> None:
     """End this process and all that it started, with 130: what is written is whole, so that nothing need be waited for."""
     for child in multiprocessing.active_children():
         child.kill()
+    # Live lines need no end: their cursor is never hidden, and what follows stands below them.
     os.write(2, b"\ninterrupted twice; what is saved is kept, and continue=latest goes on from it\n")
     os._exit(INTERRUPTED_TWICE)
 

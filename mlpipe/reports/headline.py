@@ -45,6 +45,8 @@ class Headline:
         where: `test` or `out-of-fold`.
         left_out: What the final predictor does without, a sentence each.
         sentence: The whole in words.
+        baseline: The score of the best prediction that is the same for every image; None where there is none.
+        against: The comparison with it in words; empty where there is none.
     """
 
     task: str
@@ -60,6 +62,8 @@ class Headline:
     where: str
     left_out: tuple[str, ...]
     sentence: str
+    baseline: float | None = None
+    against: str = ""
 
     @property
     def short(self) -> str:

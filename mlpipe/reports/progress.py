@@ -411,8 +411,10 @@ def _folded(line: str, width: int) -> str:
     """A line that is too long for a terminal in several, broken between words."""
     if len(line) <= width or "mml " in line or "  " in line.strip():
         return line
-    parts = textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(parts)
+    # A percent sign stays with its number.
+    whole = line.replace(" %", "\u00a0%")
+    parts = textwrap.wrap(whole, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts).replace("\u00a0%", " %")
 
 
 def _clock(seconds: float) -> str:

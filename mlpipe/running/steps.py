@@ -167,6 +167,7 @@ class RunContext:
         shard: In one of several processes that learn a fold together, its part; else None.
         started: When the command began, on the clock of `time.monotonic`.
         told: What has been told of unreadable images, and is told once in a run.
+        is_part: Whether what is done is a part of a training, whose end tells a person the result.
     """
 
     project: Project
@@ -178,6 +179,7 @@ class RunContext:
     shard: Shard | None = None
     started: float = field(default_factory=time.monotonic)
     told: set[str] = field(default_factory=set)
+    is_part: bool = False
 
 
 @dataclass(frozen=True)

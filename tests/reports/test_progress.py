@@ -264,7 +264,7 @@ def test_messages_stand_above_the_lines(size: list[int], clock: list[float]) -> 
 def test_messages_are_folded_between_words(size: list[int]) -> None:
     size[0] = 30
     stream, pipe = Terminal(), io.StringIO()
-    long = "a sentence of more than thirty characters with /a/path/that/is/longer/than/a/line"
+    long = "a sentence with a share of 12 % and more than thirty characters with /a/path/that/is/longer/than/a/line"
     said = [
         "short",
         long,
@@ -276,8 +276,13 @@ def test_messages_are_folded_between_words(size: list[int]) -> None:
             LogLines(target).emit(logging.LogRecord("mlpipe", logging.INFO, "", 0, message, None, None))
     assert pipe.getvalue().splitlines() == said
     assert stream.getvalue().splitlines() == [
-        "short", "a sentence of more than thirty", "  characters with", "  /a/path/that/is/longer/than/a/line", *said[2:]
-    ]  # fmt: skip
+        "short",
+        "a sentence with a share of",
+        "  12 % and more than thirty",
+        "  characters with",
+        "  /a/path/that/is/longer/than/a/line",
+        *said[2:],
+    ]
 
 
 def test_a_notebook_gets_one_text_that_is_replaced(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.text import Text
 
 # Seconds between two plain lines, within an epoch so many times more; and the share of the time that a run has taken so far,
@@ -251,18 +252,11 @@ class _Screen:
     def __init__(self, stream: IO[str]) -> None:
         # Imported only here, for it takes time that only a terminal pays.
         from rich.console import Console
-        from rich.live import Live
 
         self._stream = stream
         self._console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=is_terminal(sys.stdout),
-            redirect_stderr=is_terminal(sys.stderr),
-            vertical_overflow="crop",
-        )
+        self._live: Live | None = None
+        self._text: Text | None = None
         self._lengths, self._width, self._is_drawing = list[int](), 0, False
         _Screen.shown = self
 
@@ -279,22 +273,41 @@ class _Screen:
             text.truncate(size.columns - _MARGIN, overflow="ellipsis")
         self._lengths, self._width = [text.cell_len for text in shown], size.columns
         self._is_drawing = True
-        self._live.update(Text("\n", no_wrap=True).join(shown), refresh=self._live.is_started)
-        self._start()
+        self._text = Text("\n", no_wrap=True).join(shown)
+        if self._live is None:
+            self._start()
+        else:
+            self._live.update(self._text, refresh=True)
         self._is_drawing = False
 
     def _start(self) -> None:
-        if not self._live.is_started:
-            self._live.start(refresh=True)
-            # It stays visible, so that one who kills this process finds it there.
-            self._console.show_cursor(True)
+        from rich.live import Live
+
+        # A new one each time: one that starts again would erase as many lines as it had shown before it was stopped.
+        self._live = Live(
+            self._text,
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stderr=is_terminal(sys.stderr),
+            vertical_overflow="crop",
+        )
+        self._live.start(refresh=True)
+        # It stays visible, so that one who kills this process finds it there.
+        self._console.show_cursor(True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def _take_back_folds(self, width: int) -> None:
         """Erase what a narrower terminal has folded to more lines than were drawn."""
         from rich.control import Control
         from rich.segment import ControlType
 
-        if self._live.is_started and 0 < width < self._width:
+        if self._live is not None and 0 < width < self._width:
             more = sum(max(1, math.ceil(length / width)) for length in self._lengths) - len(self._lengths)
             for _ in range(more):
                 self._console.control(Control((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)))
@@ -303,10 +316,10 @@ class _Screen:
     def away(self) -> Iterator[None]:
         """Take the lines away for a while."""
         # A signal's message may come while they are drawn: then it stands among them.
-        if self._is_drawing or not self._live.is_started:
+        if self._is_drawing or self._live is None:
             yield
             return
-        self._live.stop()
+        self._stop()
         try:
             yield
         finally:
@@ -317,7 +330,7 @@ class _Screen:
         """Take the lines away for good."""
         if _Screen.shown is self:
             _Screen.shown = None
-        self._live.stop()
+        self._stop()
 
 
 class _Cell:

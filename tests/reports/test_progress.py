@@ -6,8 +6,11 @@ import io
 import logging
 import os
 import re
+import shutil
+import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -312,6 +315,64 @@ def test_the_bar_says_how_much_is_done() -> None:
     for share, width in ((0.25, 20), (0.5, 10), (1.0, 30), (1.7, 10)):
         assert progress._bar(share, width).count("━") == round(min(share, 1) * width)
         assert Console(file=io.StringIO()).measure(progress._bar(share, width)).maximum == width
+
+
+SHOWN = """
+import logging, sys, time
+from mlpipe.reports.progress import Display, Fact, Line, LogLines
+log = logging.getLogger("mlpipe")
+log.setLevel(logging.INFO)
+log.addHandler(LogLines(sys.stdout))
+display = Display()
+display.start("2 folds", 60)
+for step in range(1, 61):
+    time.sleep(0.05)
+    facts = Fact(f"epoch {step}/60", 0), Fact("accuracy 0.853", 2), Fact("best 0.861", 3), Fact("9 images/s", 6)
+    display.update(step, beside=[Line(f"fold {fold} of 2", step / 60, facts, 60 - step) for fold in (0, 1)])
+    if step % 10 == 0:
+        log.info(f"message {step} has " + "many words " * 12 + "and an end")
+display.close()
+print("THE END")
+"""
+
+
+@pytest.mark.services
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux (apt-get install tmux)")
+@pytest.mark.parametrize(("width", "later"), [(60, 60), (160, 160), (130, 60)])
+def test_in_a_real_terminal(tmp_path: Path, width: int, later: int) -> None:
+    """Nothing is overprinted, folded or left behind, where the terminal becomes narrower too."""
+    (tmp_path / "shown.py").write_text(SHOWN, "utf-8")
+    server = ["tmux", "-S", str(tmp_path / "socket"), "-f", "/dev/null"]
+
+    def tmux(*words: str) -> str:
+        return subprocess.run([*server, *words], capture_output=True, text=True, check=True).stdout
+
+    command = f"env TERM=screen {sys.executable} {tmp_path / 'shown.py'}; sleep 60"
+    tmux("new-session", "-d", "-x", str(width), "-y", "60", command)
+    try:
+        pictures = []
+        began = time.monotonic()
+        while "THE END" not in (picture := tmux("capture-pane", "-p")) and time.monotonic() < began + 120:
+            pictures.append(picture)
+            if later != width and "message 30" in picture:
+                tmux("resize-window", "-x", str(later), "-y", "60")
+                width = later
+            time.sleep(0.1)
+        assert tmux("display-message", "-p", "#{cursor_flag}") == "1\n"
+        # With what a narrower terminal has folded, and what went above its upper end.
+        everything = tmux("capture-pane", "-p", "-J", "-S", "-200")
+    finally:
+        tmux("kill-server")
+    lines = [line.strip() for line in everything.splitlines() if line.strip()]
+    assert lines[-1] == "THE END"
+    words = "many words " * 12 + "and an end"
+    # A message is whole, and nothing stands between messages or after them.
+    assert " ".join(lines[:-1]) == " ".join(f"message {step} has {words}" for step in range(10, 61, 10))
+    shown = [[line for line in one.splitlines() if re.match(r"(fold \d of 2|2 folds) ", line)] for one in pictures]
+    whole = [one for one in shown if len(one) == 3]
+    # A picture may be taken while the lines are drawn; none has more of them.
+    assert len(whole) > 5 and max(map(len, shown)) == 3
+    assert all("epoch" in one[0] and "left" in one[0] and one[2].startswith("2 folds  ") for one in whole)
 
 
 def test_hours() -> None:

@@ -183,10 +183,12 @@ def _set_up_logging(json: bool) -> None:
     """Plain lines on standard output (standard error with --json); the log file gets everything."""
     import logging
 
+    from mlpipe.reports.progress import LogLines
+
     logger = logging.getLogger("mlpipe")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    handler = logging.StreamHandler(sys.stderr if json else sys.stdout)
+    handler = LogLines(sys.stderr if json else sys.stdout)
     handler.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]

@@ -206,7 +206,7 @@ class InfoScheduler(Scheduler):
             log.info(f"look at: {path} and {project.plots_dir()}")
         pivot = tasks.pivot(self.run_config).name
         own = [row for row in board if row["task"] == pivot] or board
-        leaderboard.final(self.context, own[0]["task"], self.run_config.data_dir)
+        leaderboard.final(self.context, own[0]["task"], self.run_config.data_dir, with_figures=True)
 
     def _more_data(self, run: Run | None) -> None:
         pivot = tasks.pivot(self.run_config).name.partition("+")[0]

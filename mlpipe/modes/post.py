@@ -158,7 +158,11 @@ class PostprocessScheduler(Scheduler):
         path = html.write(self.context.project, self.run_config.data_dir)
         tables.write_csv(tables.leaderboard(self.context.project, self._task.name), self.context.project)
         self.context.facts["report"] = str(path)
-        log.info(f"look at: {path}")
+        self._tell(f"look at: {path}")
+
+    def _tell(self, text: str) -> None:
+        """Tell a person, or where a training tells of the result at its end only the log."""
+        log.log(logging.DEBUG if self.context.is_part else logging.INFO, text)
 
     def _with_predictions(self) -> list[ModelRecord]:
         project, name = self.context.project, self._task.name
@@ -301,7 +305,7 @@ class PostprocessScheduler(Scheduler):
         told = f"{record.id}: {what} nll {was} as it is, {became} calibrated (cross-fitted"
         if missed:
             told += f"; {missed} of {counted(len(rows), 'row')} left as they are there, for want of rows of every class"
-        log.info(told + (")" if after < before else "): calibrating it gains nothing here"))
+        self._tell(told + (")" if after < before else "): calibrating it gains nothing here"))
         self.context.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
 
     def _forget(self, record: ModelRecord) -> None:
@@ -354,7 +358,7 @@ class PostprocessScheduler(Scheduler):
         chosen, final, candidates = kept.chosen, kept.final, list(kept.candidates)
         used = [candidates[place] for place in chosen.members]
         shown = ", ".join(f"{weight:.3f} {member.name}" for weight, member in zip(chosen.weights, used, strict=True))
-        log.info(f"ensemble ({chosen.way}, {len(used)} of {counted(len(candidates), 'member')}): {shown}")
+        self._tell(f"ensemble ({chosen.way}, {len(used)} of {counted(len(candidates), 'member')}): {shown}")
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
         scores = evaluation.scores(final, estimate, kind, groups, seed)
@@ -407,12 +411,8 @@ class PostprocessScheduler(Scheduler):
         # The rows that chose flatter: their scores are for the report and --json where there are others.
         split = "test" if "test" in record.scores else "chosen on"
         rows = final.test if split == "test" and final.test is not None else final.chooses
-        many = int(has_target(rows.targets).sum())
-        title = "test images" if split == "test" else "images that chose the ensemble, so that these are optimistic"
-        log.info(f"\n{title}:\n" + tables.scores(record.scores[split], many))
-        for sentence in [*record.comparisons, *evaluation.sentences(record.decide, many), *record.notes]:
-            log.info(sentence)
-        log.info(f"ensemble {record.id}: {written}")
+        self._tell(leaderboard.figures(record, int(has_target(rows.targets).sum())))
+        self._tell(f"ensemble {record.id}: {written}")
         leaderboard.final(self.context, record.task, self.run_config.data_dir, record.notes)
 
     def _prior_facts(self, final: Final) -> dict[str, Any]:

@@ -133,10 +133,9 @@ class TrainingScheduler(Scheduler):
 
             path = html.write(self.context.project, self.run_config.data_dir)
             self.context.facts["report"] = str(path)
-            log.info(f"look at: {path}")
             return
         config = _of_post(self.run_config, made[0].recipe)
-        scheduler: Scheduler = config.scheduler.build(config, self.context)
+        scheduler: Scheduler = config.scheduler.build(config, replace(self.context, is_part=True))
         for step in scheduler.plan():
             self.context.stop.check()
             step.call(run)

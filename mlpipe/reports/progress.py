@@ -1,62 +1,433 @@
-"""Progress for a person: one bar in a terminal, a plain line every so often anywhere else."""
+"""Progress for a person: live lines at the lower end of a terminal, a plain line every so often anywhere else."""
 
 from __future__ import annotations
 
+import logging
+import math
+import os
+import shutil
 import sys
+import textwrap
 import time
-from typing import IO, Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
 
-_EVERY_SECONDS = 10.0
+# Seconds between two plain lines, within an epoch so many times more; and the share of the time that a run has taken so far,
+# so that the log of a day is not a hundred times longer than that of an hour.
+_EVERY_SECONDS, _WITHIN_EPOCHS, _SHARE = 10.0, 6, 0.01
+# Seconds between two pictures of the live lines; in a notebook, whose pages travel further.
+_REDRAW, _REDRAW_NOTEBOOK = 0.15, 0.5
+# Columns that stay free at the right: a terminal writes ^C there.
+_MARGIN = 3
+_SHORTEST_BAR, _LONGEST_BAR = 8, 30
+_HEADING_RANK = 3
+
+
+class Fact(NamedTuple):
+    """One of the facts of a line.
+
+    Attributes:
+        text: In words, such as `loss 0.5312`.
+        rank: Facts of the highest rank are left out first where a line is too long.
+    """
+
+    text: str
+    rank: int = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something that is going on.
+
+    Attributes:
+        title: What it is.
+        share: How much of it is done, 0 to 1.
+        facts: What is known of it, in the order in which it is shown.
+        left: Seconds until it ends; None: it is not known.
+        heading: What it is a part of.
+    """
+
+    title: str
+    share: float = 0.0
+    facts: tuple[Fact, ...] = ()
+    left: float | None = None
+    heading: str = ""
+
+    def called(self, *, whole: bool = True) -> str:
+        """Its title, with what it is a part of where there is space."""
+        return f"{self.heading}, {self.title}" if self.heading and whole else self.title
 
 
 class Display:
     """Shows how far a run is.
 
     Args:
-        stream: Where to; a terminal gets a bar, anything else plain lines.
+        stream: Where to; a terminal gets live lines, anything else plain ones. None: standard error, or the output of a
+            notebook's cell.
         every: Seconds between two plain lines.
+
+    Attributes:
+        heading: What all that is shown is a part of, such as `job 2 of 6`.
+        ends_at: When the whole run has to be over, on the clock of `time.monotonic`; None: there is no limit.
     """
 
     def __init__(self, stream: IO[str] | None = None, every: float = _EVERY_SECONDS) -> None:
+        self.heading = ""
+        self.ends_at: float | None = None
         self._stream = stream or sys.stderr
+        self._screen: _Screen | _Cell | None = None
+        self._kind: type[_Screen] | type[_Cell] | None = None
+        if stream is None and _in_notebook():
+            self._kind = _Cell
+        elif is_terminal(self._stream):
+            self._kind = _Screen
         self._every = every
-        self._bar: Any = None
-        self._is_terminal = bool(getattr(self._stream, "isatty", lambda: False)())
+        self._redraw = _REDRAW_NOTEBOOK if self._kind is _Cell else _REDRAW
+        self._what, self._total, self._first = "", 1, 0
         self._started = self._last = time.perf_counter()
-        self._first = 0
 
     def start(self, what: str, total: int, done: int = 0) -> None:
         """Begin something of `total` units, of which `done` are done."""
         self.close()
         self._what, self._total, self._first = what, max(total, 1), done
         self._started = self._last = time.perf_counter()
-        if self._is_terminal:
-            form = "{desc} |{bar:20}| {percentage:3.0f}%{postfix} [{elapsed} < {remaining}]"
-            self._bar = tqdm(
-                total=self._total, initial=done, desc=what, file=self._stream, bar_format=form, leave=False
-            )
+        if self._kind is not None:
+            self._screen = self._kind(self._stream)
+            self._screen.draw([self._line(done, what, ())])
 
-    def update(self, done: int, what: str = "", facts: str = "") -> None:
-        """Show that `done` units are done; `what` replaces the description, `facts` stand behind the bar."""
-        if self._bar is not None:
-            self._bar.set_description_str(what or self._what, refresh=False)
-            self._bar.set_postfix_str(facts, refresh=False)
-            self._bar.update(done - self._bar.n)
-            return
+    def is_due(self, *, is_milestone: bool = True) -> bool:
+        """Whether `update` would show anything by now, so that facts need be gathered.
+
+        Args:
+            is_milestone: Whether an epoch has just ended, or there are none.
+        """
         now = time.perf_counter()
-        if now - self._last >= self._every:
-            self._last = now
-            left = (now - self._started) / max(done - self._first, 1) * (self._total - done)
-            parts = [what or self._what, f"{100 * done / self._total:.0f} %", facts, f"{_clock(left)} left"]
-            print(", ".join(part for part in parts if part), file=self._stream, flush=True)
+        if self._screen is not None:
+            return now - self._last >= self._redraw
+        wait = self._every if is_milestone else _WITHIN_EPOCHS * self._every
+        return now - self._last >= max(wait, _SHARE * (now - self._started))
+
+    def update(
+        self,
+        done: int,
+        what: str = "",
+        facts: Sequence[Fact] = (),
+        *,
+        left: float | None = None,
+        beside: Sequence[Line] = (),
+        is_milestone: bool = True,
+    ) -> None:
+        """Show that `done` units are done.
+
+        Args:
+            done: The number.
+            what: In place of what `start` was given.
+            facts: What is known of it.
+            left: Seconds until the part that is under way ends, where that is not all of it.
+            beside: What goes on side by side, each with a line of its own.
+            is_milestone: Whether an epoch has just ended, or there are none.
+        """
+        if not self.is_due(is_milestone=is_milestone):
+            return
+        self._last = time.perf_counter()
+        line = self._line(done, what, facts, left)
+        if self._screen is not None:
+            self._screen.draw([*beside, line])
+            return
+        told = " | ".join([", ".join([one.title, *(fact.text for fact in one.facts[:1])]) for one in beside])
+        parts = [told or line.called(), f"{100 * line.share:.0f} %", *(fact.text for fact in line.facts)]
+        parts += [f"{_clock(line.left)} left"] if line.left is not None else []
+        print(", ".join(part for part in parts if part), file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Remove the live lines."""
+        if self._screen is not None:
+            self._screen.close()
+            self._screen = None
+
+    @contextmanager
+    def within(self, heading: str) -> Iterator[None]:
+        """Show all that is done inside as a part of something more, such as `job 2 of 6`."""
+        before = self.heading
+        self.heading = ", ".join(part for part in (before, heading) if part)
+        try:
+            yield
+        finally:
+            self.heading = before
+
+    def _line(self, done: int, what: str, facts: Sequence[Fact], left: float | None = None) -> Line:
+        share, whole = done / self._total, None
+        if done > self._first:
+            whole = (time.perf_counter() - self._started) / (done - self._first) * (self._total - done)
+        if self.ends_at is not None:
+            whole = max(0.0, self.ends_at - time.monotonic())
+        title, known = what or self._what, tuple(facts)
+        if left is None or whole is None or whole - left < 1:
+            return Line(title, share, known, whole if left is None else left, self.heading)
+        return Line(title, share, (*known, Fact(f"run {_clock(whole)}", 4)), left, self.heading)
+
+
+class LogLines(logging.StreamHandler):  # type: ignore[type-arg]
+    """Prints what is logged: above the live lines, and in a terminal folded between words.
+
+    Lines with a command stay whole, so that they can be copied, and so do those of tables.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        with cleared():
+            super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message as it is printed."""
+        text = super().format(record)
+        width = columns(self.stream)
+        return text if width is None else "\n".join(_folded(line, width) for line in text.split("\n"))
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal that can move its cursor."""
+    return bool(getattr(stream, "isatty", lambda: False)()) and os.environ.get("TERM", "") != "dumb"
+
+
+def columns(stream: Any = None) -> int | None:
+    """The width of a terminal; None for anything else, where lines may be as long as they are.
+
+    Args:
+        stream: None: standard output.
+    """
+    stream = sys.stdout if stream is None else stream
+    return _size(stream).columns if is_terminal(stream) else None
+
+
+@contextmanager
+def cleared() -> Iterator[None]:
+    """Take the live lines away while something else is printed."""
+    shown = _Screen.shown
+    with nullcontext() if shown is None else shown.away():
+        yield
+
+
+def fitted(lines: Sequence[Line], width: int) -> list[list[str]]:
+    """The texts of live lines, in columns, as many of them as fit: the title, a bar (its share as text), facts, the time left.
+
+    Args:
+        lines: The lines.
+        width: How many characters a line may have.
+
+    Returns:
+        For each line: its title, its bar (empty where there is none), its facts and its time.
+    """
+    cut = max((_HEADING_RANK, *(fact.rank for line in lines for fact in line.facts)))
+    while True:
+        texts = _in_columns([_texts(line, cut) for line in lines])
+        longest = max(len("  ".join(filter(None, row)).rstrip()) for row in texts)
+        if longest <= width or cut == 0:
+            break
+        cut -= 1
+    # Where there is none beside the longest line, one without facts has space for its own.
+    spaces = [
+        width - 2 - (len("  ".join(row)) if longest + _SHORTEST_BAR + 2 > width and not line.facts else longest)
+        for row, line in zip(texts, lines, strict=True)
+    ]
+    bars = [_bar(line.share, min(space, _LONGEST_BAR)) for line, space in zip(lines, spaces, strict=True)]
+    return [[row[0], bar if len(bar) >= _SHORTEST_BAR else "", *row[1:]] for row, bar in zip(texts, bars, strict=True)]
+
+
+class _Screen:
+    """Lines at the lower end of a terminal, drawn anew in place; only one is shown at a time.
+
+    Args:
+        stream: The terminal.
+    """
+
+    shown: _Screen | None = None
+
+    def __init__(self, stream: IO[str]) -> None:
+        # Imported only here, for it takes time that only a terminal pays.
+        from rich.console import Console
+
+        self._stream = stream
+        self._console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
+        self._live: Live | None = None
+        self._text: Text | None = None
+        self._lengths, self._width, self._is_drawing = list[int](), 0, False
+        _Screen.shown = self
+
+    def draw(self, lines: Sequence[Line]) -> None:
+        """Show lines in place of those of before."""
+        from rich.text import Text
+
+        size = _size(self._stream)
+        self._take_back_folds(size.columns)
+        self._console.size = size
+        ascii_only = not (self._console.encoding or "").lower().startswith("utf")
+        shown = [_styled(row, ascii_only) for row in fitted(lines, size.columns - _MARGIN)]
+        for text in shown:
+            text.truncate(size.columns - _MARGIN, overflow="ellipsis")
+        self._lengths, self._width = [text.cell_len for text in shown], size.columns
+        self._is_drawing = True
+        self._text = Text("\n", no_wrap=True).join(shown)
+        if self._live is None:
+            self._start()
+        else:
+            self._live.update(self._text, refresh=True)
+        self._is_drawing = False
+
+    def _start(self) -> None:
+        from rich.live import Live
+
+        # A new one each time: one that starts again would erase as many lines as it had shown before it was stopped.
+        self._live = Live(
+            self._text,
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=is_terminal(sys.stdout),
+            redirect_stderr=is_terminal(sys.stderr),
+            vertical_overflow="crop",
+        )
+        self._live.start(refresh=True)
+        # It stays visible, so that one who kills this process finds it there.
+        self._console.show_cursor(True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _take_back_folds(self, width: int) -> None:
+        """Erase what a narrower terminal has folded to more lines than were drawn."""
+        from rich.control import Control
+        from rich.segment import ControlType
+
+        if self._live is not None and 0 < width < self._width:
+            more = sum(max(1, math.ceil(length / width)) for length in self._lengths) - len(self._lengths)
+            for _ in range(more):
+                self._console.control(Control((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)))
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Take the lines away for a while."""
+        # A signal's message may come while they are drawn: then it stands among them.
+        if self._is_drawing or self._live is None:
+            yield
+            return
+        self._stop()
+        try:
+            yield
+        finally:
+            if _Screen.shown is self:
+                self._start()
+
+    def close(self) -> None:
+        """Take the lines away for good."""
+        if _Screen.shown is self:
+            _Screen.shown = None
+        self._stop()
+
+
+class _Cell:
+    """The output of a notebook's cell, whose text is replaced.
+
+    Args:
+        stream: Not used: the notebook shows it.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._handle: Any = None
+
+    def draw(self, lines: Sequence[Line]) -> None:
+        """Show lines in place of those of before."""
+        self._show("\n".join("  ".join(filter(None, row)).rstrip() for row in fitted(lines, 110)))
+
+    def close(self) -> None:
+        """Take the lines away."""
+        if self._handle is not None:
+            self._show("")
+
+    def _show(self, text: str) -> None:
+        from IPython.display import display
+
+        if self._handle is None:
+            self._handle = display({"text/plain": text}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update({"text/plain": text}, raw=True)
+
+
+def _in_notebook() -> bool:
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _size(stream: Any) -> os.terminal_size:
+    try:
+        found = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        found = shutil.get_terminal_size()
+    return os.terminal_size((found.columns or 80, found.lines or 24))
+
+
+def _styled(row: Sequence[str], ascii_only: bool) -> Text:
+    """The texts of a line in colours, which are left out where nobody wants any."""
+    from rich.text import Text
+
+    title, bar, *facts, left = row
+    styled = Text(title, style="bold", no_wrap=True, end="")
+    if bar:
+        filled = bar.rstrip("─")
+        done, rest = (filled.replace("━", "#"), "-") if ascii_only else (filled, "─")
+        styled.append("  ").append(done, "not bold green").append(
+            rest * (len(bar) - len(filled)), "not bold bright_black"
+        )
+    for text in filter(None, facts):
+        styled.append("  ").append(text, "not bold")
+    if left:
+        styled.append("  ").append(left, "not bold cyan")
+    return styled
+
+
+def _bar(share: float, width: int) -> str:
+    """Empty before anything is known to be done."""
+    if share <= 0:
+        return ""
+    done = round(min(share, 1.0) * width)
+    return "━" * done + "─" * (width - done)
+
+
+def _texts(line: Line, cut: int) -> list[str]:
+    """The title, the facts up to a rank, and the time."""
+    facts = [one.text for one in line.facts if one.rank <= cut]
+    return [line.called(whole=cut >= _HEADING_RANK), *facts, _left(line)]
+
+
+def _in_columns(texts: list[list[str]]) -> list[list[str]]:
+    """Rows of several texts, each as wide as the longest in its place; those of another number of texts stay as they are."""
+    most = max(map(len, texts))
+    widths = [max(map(len, column)) for column in zip(*(row for row in texts if len(row) == most), strict=True)]
+    return [
+        [text.ljust(wide) for text, wide in zip(row, widths, strict=True)] if len(row) == most else row for row in texts
+    ]
+
+
+def _left(line: Line) -> str:
+    return "" if line.left is None else f"{_clock(line.left)} left"
+
+
+def _folded(line: str, width: int) -> str:
+    """A line that is too long for a terminal in several, broken between words."""
+    if len(line) <= width or "mml " in line or "  " in line.strip():
+        return line
+    # A percent sign stays with its number.
+    whole = line.replace(" %", "\u00a0%")
+    parts = textwrap.wrap(whole, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(parts).replace("\u00a0%", " %")
 
 
 def _clock(seconds: float) -> str:

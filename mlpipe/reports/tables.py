@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mlpipe.post import metrics
 from mlpipe.post.ensembling import repeats
 from mlpipe.post.figures import interval, number
 from mlpipe.post.intervals import over_folds
+from mlpipe.reports import progress
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
@@ -42,6 +44,12 @@ _SHORT = {
     "images_per_s": "images/s",
     "note": "",
 }
+# Columns that a narrow terminal has no space for, the least wanted first.
+_LEFT_OUT_FIRST = (
+    "images_per_s", "seconds", "parameters", "test_nll", "folds_interval", "note", "folds", "fold_test", "val", "arch",
+)  # fmt: skip
+# The narrowest last column whose texts are folded.
+_FOLDED = 24
 
 
 def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any]]:
@@ -100,15 +108,35 @@ def digits(board: Sequence[dict[str, Any]]) -> Digits:
     return Digits(val, test or val)
 
 
-def as_text(board: Sequence[dict[str, Any]]) -> str:
-    """The leaderboard for a terminal; a task's name stands above its rows."""
+def as_text(board: Sequence[dict[str, Any]], width: int | None = None) -> str:
+    """The leaderboard for a person; a task's name stands above its rows.
+
+    Args:
+        board: The rows.
+        width: The width that it has to fit, for which columns are left out, with a word on which; None: it has all, and in a
+            terminal that is too narrow they stand in several blocks.
+    """
     blocks = []
     for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
         rows = [row for row in board if (row["task"], row["metric"]) == (task, metric)]
         many = digits(rows)
-        cells = [[_cell(row, key, many) for key in _SHORT] for row in rows]
-        blocks.append(f"{task}: {metric} of {_counted(rows)}\n" + grid(list(_SHORT.values()), cells))
+        columns = {key: [_cell(row, key, many) for row in rows] for key in _SHORT}
+        there = {key: cells for key, cells in columns.items() if any(cells)}
+        kept, left_out = there, list[str]()
+        for key in _LEFT_OUT_FIRST:
+            if width is None or _width(kept) <= width:
+                break
+            if key in kept:
+                kept = {name: cells for name, cells in kept.items() if name != key}
+                left_out.append(_SHORT[key] or "note")
+        more = [f"not shown here: {', '.join(left_out)}; mml info has them"] if left_out else []
+        table = grid([_SHORT[key] for key in kept], list(zip(*kept.values(), strict=True)))
+        blocks.append("\n".join([f"{task}: {metric} of {_counted(rows)}", table, *more]))
     return "\n\n".join(blocks) if blocks else "no records yet"
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    return sum(max(map(len, [_SHORT[key], *cells])) + 2 for key, cells in columns.items()) - 2
 
 
 def notes(board: Sequence[dict[str, Any]], project: Project) -> list[str]:
@@ -142,13 +170,57 @@ def headline(board: Sequence[dict[str, Any]]) -> str:
     return f"test {newest['metric']} {number(_first(newest, 'test', 'fold_test'), digits(board).test)}"
 
 
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Aligned columns; empty columns are left out."""
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> str:
+    """Aligned columns; empty columns are left out.
+
+    Where they are wider than the terminal, the texts of the last column are folded, or columns stand in several blocks that
+    begin with the first one.
+
+    Args:
+        header: The columns' names.
+        rows: A text for each column.
+        width: What they have to fit; None: the terminal, where standard output is one.
+    """
     table = [list(header), *map(list, rows)]
     kept = [column for column in range(len(header)) if any(row[column] for row in table[1:])]
-    widths = [max(len(row[column]) for row in table) for column in kept]
-    lines = ["  ".join(row[column].ljust(width) for column, width in zip(kept, widths, strict=True)) for row in table]
-    return "\n".join(line.rstrip() for line in [lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+    table = [[row[column] for column in kept] for row in table]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    width = progress.columns() if width is None else width
+    if width is None or _whole(widths) <= width:
+        return _aligned(table, widths)
+    rest = width - _whole(widths[:-1]) - 2
+    if _FOLDED <= rest < widths[-1]:
+        return _aligned(table, widths, fold=rest)
+    return "\n\n".join(
+        _aligned([[row[column] for column in block] for row in table], [widths[column] for column in block])
+        for block in _blocks(widths, width)
+    )
+
+
+def _whole(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * max(len(widths) - 1, 0)
+
+
+def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:
+    """The columns of each block, which all have the first one and fit a width as far as they can."""
+    blocks = [[0]]
+    for column in range(1, len(widths)):
+        if len(blocks[-1]) > 1 and _whole([widths[one] for one in (*blocks[-1], column)]) > width:
+            blocks.append([0])
+        blocks[-1].append(column)
+    return blocks
+
+
+def _aligned(table: Sequence[Sequence[str]], widths: Sequence[int], fold: int | None = None) -> str:
+    """A table with a rule below its header, the last column folded to some width."""
+    wide = [*widths[:-1], widths[-1] if fold is None else fold]
+    lines = []
+    for row in table:
+        last = [row[-1]] if fold is None else textwrap.wrap(row[-1], fold, break_on_hyphens=False) or [""]
+        for place, text in enumerate(last):
+            cells = [*(row[:-1] if place == 0 else [""] * (len(row) - 1)), text]
+            lines.append("  ".join(cell.ljust(size) for cell, size in zip(cells, wide, strict=True)).rstrip())
+    return "\n".join([lines[0], "-" * _whole(wide), *lines[1:]])
 
 
 def scores(values: Mapping[str, Mapping[str, Any]], rows: int | None = None) -> str:

@@ -3,28 +3,100 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mlpipe.reports import facts, tables
+from mlpipe import files
+from mlpipe.config import rules
+from mlpipe.config.schema import RunConfig
+from mlpipe.post.ensembling import evaluation
+from mlpipe.post.figures import number
+from mlpipe.reports import facts, progress, tables
 from mlpipe.reports.headline import headline
+from mlpipe.running import next_command
 from mlpipe.running.steps import RunContext
+from mlpipe.runs import records
+from mlpipe.runs.ensembles import EnsembleRecord
 
 log = logging.getLogger("mlpipe")
 
 
 def show(context: RunContext, task: str, *more: str) -> None:
     """Write the leaderboard of a task, or of several heads of one, and print it."""
-    board = [row for name in (task, *more) for row in tables.leaderboard(context.project, name)]
-    path = tables.write_csv(board, context.project)
-    context.facts.update(task=task, leaderboard=board, leaderboard_file=str(path))
-    log.info("\n" + tables.as_text(board))
-    for note in tables.notes(board, context.project):
-        log.warning(note)
+    _print(_board(context, [task, *more]), context)
     log.info(f"results: {context.project.root}")
 
 
-def final(context: RunContext, task: str, data_dir: Path, told: Collection[str] = ()) -> None:
+def closing(context: RunContext, config: RunConfig, names: Sequence[str], command: str) -> None:
+    """The end of a training that has judged its models: its result, what it is compared with, the report, two commands.
+
+    Several recipes have the leaderboard above them.
+
+    Args:
+        context: The project, and the facts of the result.
+        config: The run's configuration.
+        names: The task, or the heads of one.
+        command: Predicts new images; empty where nothing does.
+    """
+    board, known = _board(context, names), context.facts
+    final: Mapping[str, Any] = known.get("final") or {}
+    if not final or len([row for row in board if not row["ensemble"]]) > 1:
+        _print(board, context)
+    else:
+        log.debug("\n" + tables.as_text(board))
+    more = " ".join(part for part in (final.get("against", ""), _of_head(context, board, final)) if part)
+    lines = [final["sentence"], more] if final else [f"results: {context.project.root}"]
+    lines += [f"report: {known['report']}"] if known.get("report") else []
+    lines += [f"all figures: {next_command.of_figures(config, context.project)}"] if final else []
+    if command:
+        known["next"] = command
+        lines.append(f"new images: {command}")
+    log.info("\n".join(line for line in lines if line))
+
+
+def _board(context: RunContext, names: Sequence[str]) -> list[dict[str, Any]]:
+    board = [row for name in names for row in tables.leaderboard(context.project, name)]
+    path = tables.write_csv(board, context.project)
+    context.facts.update(task=names[0], leaderboard=board, leaderboard_file=str(path))
+    return board
+
+
+def _print(board: Sequence[dict[str, Any]], context: RunContext) -> None:
+    log.info("\n" + tables.as_text(board, progress.columns()))
+    for note in tables.notes(board, context.project):
+        log.warning(note)
+
+
+def _of_head(context: RunContext, board: Sequence[dict[str, Any]], final: Mapping[str, Any]) -> str:
+    """The score of a linear head on frozen features, where one is stored beside the model that predicts."""
+    key = "test" if final.get("where") == "test" else "out_of_fold"
+    for row in board:
+        file = context.project.model_dir(row["task"], row["records"].split()[0]) / records.CONFIG_FILE
+        if row["ensemble"] or row[key] is None or row["recipe"] == final.get("recipe") or not file.is_file():
+            continue
+        if rules.is_exact(files.read_yaml(file)):
+            figure = number(row[key], final.get("images"))
+            return f"A head on frozen features alone ({row['recipe']}) has {row['metric']} {figure}."
+    return ""
+
+
+def figures(record: EnsembleRecord, many: int) -> str:
+    """Every figure of an ensemble: its scores with intervals, comparisons, decisions and notes.
+
+    Args:
+        record: The ensemble.
+        many: How many images they are of.
+    """
+    split = "test" if "test" in record.scores else "chosen on"
+    title = "test images" if split == "test" else "images that chose the ensemble, so that these are optimistic"
+    said = [*record.comparisons, *evaluation.sentences(record.decide, many), *record.notes]
+    return "\n".join([f"\n{title}:", tables.scores(record.scores[split], many), *said])
+
+
+def final(
+    context: RunContext, task: str, data_dir: Path, told: Collection[str] = (), *, with_figures: bool = False
+) -> None:
     """Say what predicts in the end and how well, as the report does; before there are predictions, the newest score.
 
     Args:
@@ -32,16 +104,22 @@ def final(context: RunContext, task: str, data_dir: Path, told: Collection[str] 
         task: The task.
         data_dir: The folder of all tasks.
         told: Sentences that a person has read already.
+        with_figures: Whether every figure of the ensemble that predicts stands above.
     """
+    tell = log.debug if context.is_part else log.info
     of_task = facts.of_task(context.project, data_dir, task)
     found = None if of_task is None else headline(of_task)
     if found is None or not found.short:
         short = "" if of_task is None else tables.headline(of_task.board)
         context.facts["headline"] = short
         if short:
-            log.info(short)
+            tell(short)
         return
     context.facts.update(headline=found.short, final=found.as_plain())
-    for sentence in (found.sentence, *found.left_out, found.short):
-        if sentence not in told:
-            log.info(sentence)
+    shown = None if of_task is None else of_task.shown
+    if with_figures and shown is not None and shown.ensemble is not None and shown.rows is not None:
+        log.info(figures(shown.ensemble, len(shown.rows)))
+        told = [*told, *shown.ensemble.notes]
+    for sentence in (found.sentence, found.against, *found.left_out, found.short):
+        if sentence and sentence not in told:
+            tell(sentence)

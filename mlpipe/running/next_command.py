@@ -40,6 +40,16 @@ def of_new_images(config: RunConfig, project: Project, task: Task, kind: str, ru
     return f"mml predict {' '.join([f'mode.source={where}', *ensemble, *_words(config, project)])}"
 
 
+def of_figures(config: RunConfig, project: Project) -> str:
+    """`mml info ...`, which shows every figure of a project.
+
+    Args:
+        config: The run's configuration.
+        project: The project.
+    """
+    return " ".join(["mml info", *_words(config, project)])
+
+
 def _words(config: RunConfig, project: Project) -> list[str]:
     """What leads to the project: its name, and folders that the command line named."""
     named = [] if project.name == "default" else [f"proj={shlex.quote(project.name)}"]

@@ -76,6 +76,7 @@ class PresetScheduler(Scheduler):
     def __init__(self, run_config: RunConfig, context: RunContext) -> None:
         super().__init__(run_config, context)
         self._limit = presets.seconds_of(run_config.tree.get("time_limit"))
+        context.display.ends_at = None if self._limit is None else context.started + self._limit
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
         self._children: dict[str, Any] = {}
         self._known: dict[str, dict[str, Any]] = {}
@@ -276,6 +277,10 @@ class PresetScheduler(Scheduler):
 
     def _do_step(self, name: str, step: str, run: Run) -> None:
         """Do a step; the first fold's training a second time where its pace makes another plan."""
+        with self.context.display.within(name):
+            self._do_at_its_pace(name, step, run)
+
+    def _do_at_its_pace(self, name: str, step: str, run: Run) -> None:
         if self._pace is None or not step.startswith("train fold"):
             self._calls[step](run)
             return
@@ -526,24 +531,21 @@ class PresetScheduler(Scheduler):
                 log.info("no time is left for the report; it is written by: mml info mode.subroutines=[report]")
                 tree["mode"]["report"] = False
         config = assemble(tree)
-        scheduler: Scheduler = config.scheduler.build(config, self.context)
+        scheduler: Scheduler = config.scheduler.build(config, replace(self.context, is_part=True))
         for step in scheduler.plan():
             self.context.stop.check()
             step.call(run)
 
     def _leaderboard(self, run: Run | None) -> None:
         assert run is not None
-        leaderboard.show(self.context, self._task.name)
         taken = time.monotonic() - self.context.started
         self.context.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {clock(self._limit)}"
         log.info(f"took {clock(taken)}{limit}")
-        config, project = self.run_config, self.context.project
-        if config.remove.parameters or all(one.run != run.name for one in records.load_all(project, self._task.name)):
-            return
-        command = next_command.of_new_images(config, project, self._task, self._task.kind, run)
-        self.context.facts["next"] = command
-        log.info(f"new images: {command}")
+        config, project, name = self.run_config, self.context.project, self._task.name
+        is_there = not config.remove.parameters and any(one.run == run.name for one in records.load_all(project, name))
+        command = next_command.of_new_images(config, project, self._task, self._task.kind, run) if is_there else ""
+        leaderboard.closing(self.context, config, [name], command)
 
 
 def _whole(section: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def end_process() -> None:
     """End this process and all that it started, with 130: what is written is whole, so that nothing need be waited for."""
     for child in multiprocessing.active_children():
         child.kill()
+    # Live lines need no end: their cursor is never hidden, and what follows stands below them.
     os.write(2, b"\ninterrupted twice; what is saved is kept, and continue=latest goes on from it\n")
     os._exit(INTERRUPTED_TWICE)
 
@@ -166,6 +167,7 @@ class RunContext:
         shard: In one of several processes that learn a fold together, its part; else None.
         started: When the command began, on the clock of `time.monotonic`.
         told: What has been told of unreadable images, and is told once in a run.
+        is_part: Whether what is done is a part of a training, whose end tells a person the result.
     """
 
     project: Project
@@ -177,6 +179,7 @@ class RunContext:
     shard: Shard | None = None
     started: float = field(default_factory=time.monotonic)
     told: set[str] = field(default_factory=set)
+    is_part: bool = False
 
 
 @dataclass(frozen=True)

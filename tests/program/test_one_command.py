@@ -36,9 +36,27 @@ def test_nested_folds_end_with_a_report_and_predict_new_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *DIGITS, "proj=whole"]) == 0
-    command = command_of(said(capsys))
+    lines = said(capsys)
+    command = command_of(lines)
     assert command == ["predict", "mode.source=FOLDER", "mode.ensemble=latest", "proj=whole"]
     project = Project(tmp_path / "results" / "whole")
+    # What a person wants to know, and no table above it; the log has the tables and a line for each epoch.
+    sentence, *_, report, figures, _ = lines[lines.index(next(line for line in lines if " is right on " in line)) :]
+    assert len(lines) - lines.index(sentence) <= 5 and sentence in (project.reports_dir() / "report.html").read_text(
+        "utf-8"
+    )
+    assert (
+        report == f"report: {project.reports_dir() / 'report.html'}" and figures == "all figures: mml info proj=whole"
+    )
+    assert not [line for line in lines if line.startswith(("metric ", "recipe "))]
+    (log,) = (project.root / "runs").glob("*/*/log.txt")
+    written = log.read_text("utf-8")
+    assert "\nmetric " in written and "\nrecipe " in written
+    epochs = [line for line in written.splitlines() if " DEBUG fold 0 of 2 epoch 1/" in line]
+    assert len(epochs) == 1 and ", validation loss " in epochs[0] and epochs[0].endswith(" s")
+    assert main(["info", "proj=whole", "mode.subroutines=[models]"]) == 0
+    told = capsys.readouterr().out
+    assert "\nmetric " in told and "\nrecipe " in told and sentence in told
     made = records.load_all(project)
     assert [record.fold for record in made] == [0, 1] and all(record.nested for record in made)
     for record in made:

@@ -16,6 +16,7 @@ from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
+from tests.reports import projects
 from tests.runs.test_records import made
 
 IDS = [f"s{number}" for number in range(8)]
@@ -250,3 +251,41 @@ def test_a_metric_without_a_value_has_a_dash_and_the_reason() -> None:
 def test_what_has_a_reason_is_not_defined_there(kind: str, names: list[str], outputs: Any, targets: Any) -> None:
     found = metrics.compute(names, outputs.astype(np.float32), targets, kind)
     assert all(np.isnan(found[name]) and name in metrics.UNDEFINED for name in names)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_a_word_on_them(tmp_path: Path) -> None:
+    project, _ = projects.make_project(tmp_path, ["a", "b"])
+    projects.ensemble(project)
+    board = tables.leaderboard(project)
+    whole = tables.as_text(board)
+    for width in (60, 100, 160):
+        lines = tables.as_text(board, width).splitlines()
+        assert max(len(line) for line in lines if not line.startswith("not shown here")) <= width
+        assert lines[1].startswith("recipe") and "out-of-fold" in lines[1] and "test (folds' mean)" in lines[1]
+        *_, said = lines
+        shown = {name.strip() for name in lines[1].split("  ")} - {""}
+        left_out = said.removeprefix("not shown here: ").removesuffix("; mml info has them").split(", ")
+        there = {name.strip() for name in whole.splitlines()[1].split("  ")} - {""}
+        if said.startswith("not shown here"):
+            assert shown | ({*left_out} - {"note"}) == there and not shown & {*left_out}
+        else:
+            assert shown == there
+    assert "not shown here" in tables.as_text(board, 60) and "not shown here" not in tables.as_text(board, 300)
+
+
+def test_tables_that_are_too_wide_stand_in_blocks() -> None:
+    header, row = ["one", "two", "three", "four"], ["1" * 12, "2" * 12, "3" * 12, "4" * 12]
+    shown = tables.grid(header, [row], 30)
+    assert shown.splitlines() == [
+        "one           two", "-" * 26, f"{'1' * 12}  {'2' * 12}", "",
+        "one           three", "-" * 26, f"{'1' * 12}  {'3' * 12}", "",
+        "one           four", "-" * 26, f"{'1' * 12}  {'4' * 12}",
+    ]  # fmt: skip
+    assert tables.grid(header, [row], 54) == tables.grid(header, [row])
+
+
+def test_long_texts_of_the_last_column_are_folded() -> None:
+    shown = tables.grid(["name", "note"], [["a", "several words that are longer than the line"], ["b", "short"]], 32)
+    assert shown.splitlines() == [
+        "name  note", "-" * 32, "a     several words that are", "      longer than the line", "b     short"
+    ]  # fmt: skip

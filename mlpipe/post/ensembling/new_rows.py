@@ -19,7 +19,7 @@ from mlpipe.post.ensembling.members import learned
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares
-from mlpipe.runs import predictions, records
+from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -146,7 +146,12 @@ class NewRows:
             return known
         path = self.project.calibration_file(record.pivot, record.id)
         if not path.is_file():
-            log.warning(f"{record.id}: its probabilities are not calibrated; mml post calibrates them")
+            mixed = [
+                one["records"] for known in ensembles.load_all(self.project, record.pivot) for one in known.members
+            ]
+            tried = any(record.id in names for names in mixed)
+            told = "mml post left them as they are" if tried else "mml post calibrates them"
+            log.warning(f"{record.id}: its probabilities are not calibrated; {told}")
             return None
         stored: Mapping[str, Any] = files.read_json(path)["calibration"]
         return stored

@@ -306,24 +306,27 @@ def _last_steps(
         folds: The folds.
         made: How the record of each is had.
         predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
-        has_ended: Whether all was predicted and reported, so that a person is told how new images are predicted.
+        has_ended: Whether all was predicted and reported, so that a person is told the result.
     """
     context, removes = folds.context, folds.config.remove.parameters
 
     def board(run: Run | None) -> None:
-        leaderboard.show(context, *output_records.task_names(folds.task))
+        names = output_records.task_names(folds.task)
+        if has_ended:
+            assert run is not None
+            kind = next(one.load(run).kind for one in made if not one.is_left_out(run))
+            command = (
+                "" if removes else next_command.of_new_images(folds.config, context.project, folds.task, kind, run)
+            )
+            leaderboard.closing(context, folds.config, names, command)
+            return
+        leaderboard.show(context, *names)
         if predicts_later and not removes:
             words = "" if context.project.name == "default" else f" proj={context.project.name}"
             if kinds.of(kinds.decide(folds.task.kind, folds.config.recipe.loss)).draws:
                 log.info(f"next: mml predict{words} mode.samples=64 draws images")
                 return
             log.info(f"next: mml predict{words}, then mml post{words}, for calibration, intervals and the report")
-        if has_ended and not removes:
-            assert run is not None
-            kind = next(one.load(run).kind for one in made if not one.is_left_out(run))
-            if command := next_command.of_new_images(folds.config, context.project, folds.task, kind, run):
-                context.facts["next"] = command
-                log.info(f"new images: {command}")
 
     def remove(one: _Made, run: Run | None) -> None:
         if one.is_left_out(run):

@@ -100,8 +100,12 @@ class Inference:
             details[key] = metrics.details(rows.logits, rows.targets, record.classes, record.kind) if len(rows) else {}
         records.with_scores(project, record, scores, details)
         for name, values in scores.items():
-            shown = ", ".join(f"{metric} {number(value, many[name]) or '-'}" for metric, value in values.items())
-            log.info(f"{record.id}: {name} {shown}")
+            shown = {metric: number(value, many[name]) or "-" for metric, value in values.items()}
+            if self.folds.config.mode != "test":
+                # The record and the report have all of them.
+                few = (post_kind.of(record.kind).HEADLINE, "nll", "loss")
+                shown = {metric: shown[metric] for metric in few if metric in shown} or shown
+            log.info(f"{record.id}: {name} {', '.join(' '.join(one) for one in shown.items())}")
             for said in metrics.said_of(details[name].get("classes", []), values):
                 log.info(f"  {said}")
 

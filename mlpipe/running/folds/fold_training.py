@@ -20,8 +20,8 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.figures import number
 from mlpipe.running import console, tasks
-from mlpipe.running.console import Console, Trace
 from mlpipe.running.folds import co_tasks
+from mlpipe.running.folds.fold_progress import FoldProgress
 from mlpipe.running.folds.folds import Folds, num_workers, tell_sizes
 from mlpipe.running.folds.time_shares import Share, TimeShares, applied
 from mlpipe.running.time_plan import PlannedAnew
@@ -133,9 +133,20 @@ class FoldTraining:
         job = self._job(fold, run, self._tuned(run))
         shown = console.of(self.folds.config)
         trace = console.trace(self.folds.config, shown, run, job.files.record_id, len(job.view.val))
-        report, row = self._reporter(fold, shown, trace), trace.epoch if trace else _unheard
+        progress, row = self._progress(job), trace.epoch if trace else _unheard
         follower = self._epoch_follower(fold)
-        history = partial(context.follower.history, fold) if context.follower and context.follower.history else _unread
+        outside = partial(context.follower.history, fold) if context.follower and context.follower.history else _unread
+
+        def report(tick: Any) -> None:
+            if trace is not None:
+                trace.batch(tick)
+            if not shown.lists_batches:
+                progress.batch(tick)
+
+        def history(rows: Sequence[Mapping[str, float]]) -> None:
+            progress.epochs(rows)
+            outside(rows)
+
         watch = Watch(
             context.stop, report, log.debug, epoch=follower, healed=told, row=row, history=history, told=log.info
         )
@@ -280,28 +291,22 @@ class FoldTraining:
         is_counted = len(there) > 1 and tuple(there) == tuple(range(len(there)))
         return f"fold {fold} of {len(there)}" if is_counted else f"fold {fold}"
 
-    def _reporter(self, fold: int, shown: Console, trace: Trace | None) -> Callable[[Any], None]:
-        display, where = self.folds.context.display, self._in_progress(fold)
+    def _progress(self, job: FoldJob) -> FoldProgress:
+        from mlpipe.learn import monitoring
+
+        fold = job.view.fold
         alone = self.folds.config.sys.fold_workers != 1 or fold == REFIT
         position, count = (0, 1) if alone else (self.chosen.index(fold), len(self.chosen))
-        started = False
-
-        def report(tick: Any) -> None:
-            nonlocal started
-            if trace is not None:
-                trace.batch(tick)
-            if shown.lists_batches:
-                return
-            per_fold = tick.epochs * tick.batches
-            done = position * per_fold + tick.epoch * tick.batches + tick.batch
-            if not started:
-                display.start(where, count * per_fold, done - 1)
-                started = True
-            what = f"{where} epoch {tick.epoch + 1}/{tick.epochs}"
-            facts = f"loss {tick.loss:.4f}, {tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %"
-            display.update(done, what, facts)
-
-        return report
+        return FoldProgress(
+            self.folds.context.display,
+            self._in_progress(fold),
+            metric=post_kind.of(job.kind).HEADLINE,
+            monitor=job.recipe.metrics.monitor,
+            direction=monitoring.monitor_direction(job.recipe),
+            validated=len(job.view.val),
+            position=position,
+            count=count,
+        )
 
     def _epoch_follower(self, fold: int) -> Callable[[int, float], None]:
         follower, epochs = self.folds.context.follower, int(self.folds.config.recipe.trainer["max_epochs"])

@@ -7,6 +7,7 @@ steps; the journal, the log and the progress bar stay with the process that star
 
 from __future__ import annotations
 
+import io
 import logging
 import multiprocessing
 import os
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mlpipe import current_folder, files
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, Interrupted, MlpipeError, in_short
-from mlpipe.reports.progress import Display
+from mlpipe.reports.progress import Display, Fact, Line
 from mlpipe.running.steps import RunContext, Step, Stop
 
 if TYPE_CHECKING:
@@ -266,18 +267,31 @@ class Relay(Display):
     """
 
     def __init__(self, send: Send) -> None:
+        super().__init__(io.StringIO())
         self._send, self._sent = send, 0.0
 
     def start(self, what: str, total: int, done: int = 0) -> None:
         """Tell what begins."""
         self._send("start", what, total, done)
 
-    def update(self, done: int, what: str = "", facts: str = "") -> None:
+    def is_due(self, *, is_milestone: bool = True) -> bool:
+        """Whether the last message is long enough ago."""
+        return time.perf_counter() - self._sent >= _EVERY
+
+    def update(
+        self,
+        done: int,
+        what: str = "",
+        facts: Sequence[Fact] = (),
+        *,
+        left: float | None = None,
+        beside: Sequence[Line] = (),
+        is_milestone: bool = True,
+    ) -> None:
         """Tell how far it is, if the last time is long enough ago."""
-        now = time.perf_counter()
-        if now - self._sent >= _EVERY:
-            self._sent = now
-            self._send("progress", done, what, facts)
+        if self.is_due():
+            self._sent = time.perf_counter()
+            self._send("progress", done, what, tuple(facts), left)
 
     def close(self) -> None:
         """Nothing: the process that shows the progress closes its display."""

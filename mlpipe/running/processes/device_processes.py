@@ -65,7 +65,8 @@ def _follow(pool: Pool, context: RunContext) -> None:
         if kind == "start":
             context.display.start(*facts)
         elif kind == "progress":
-            context.display.update(*facts)
+            done, what, known, left = facts
+            context.display.update(done, what, known, left=left)
         elif kind == "epoch" and context.follower is not None:
             context.follower.epoch(*facts)
 

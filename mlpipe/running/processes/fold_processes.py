@@ -19,7 +19,7 @@ from typing import Any
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import INPUT_IS_WRONG, STOPPED_RESUMABLE, DataError, DiskFull, Interrupted, TrainingError
-from mlpipe.reports.progress import Display
+from mlpipe.reports.progress import Display, Line
 from mlpipe.running.processes.child_processes import Outcome, Pool, Relay, Send, Worker, planned_again
 from mlpipe.running.steps import RunContext, Step, Stop
 from mlpipe.runs.journal import Run
@@ -113,7 +113,7 @@ class _Lane:
     title: str = ""
     total: int = 1
     share: float = 0.0
-    shown: str = ""
+    shown: Line | None = None
     failed_step: str = ""
 
     @property
@@ -135,9 +135,12 @@ class _Lane:
             of_run.note(name, event, **noted)
         elif kind == "start":
             self.title, self.total = facts[0], max(facts[1], 1)
+            self.shown = Line(self.title, self.share)
         elif kind == "progress":
-            done, what, _ = facts
-            self.shown, self.share = what or self.title, min(done / self.total, _NEARLY_ALL)
+            done, what, known, left = facts
+            # What follows a training begins at 0 again.
+            self.share = max(self.share, min(done / self.total, _NEARLY_ALL))
+            self.shown = Line(what or self.title, min(done / self.total, 1.0), known, left)
 
     def has_ended(self, of_run: Run, *, asked: bool) -> bool:
         """Whether its process has ended and said all; what it did not finish is noted.
@@ -149,7 +152,7 @@ class _Lane:
         outcome = self.outcome
         if self.worker is None or self.worker.messages is not None or outcome is None:
             return False
-        self.shown, self.share = "", 1.0
+        self.shown, self.share = None, 1.0
         code, last = self.worker.process.exitcode, self.current or self.steps[0].name
         stopped = asked and code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
         if outcome.event == "interrupted" or (outcome.event == "died" and stopped):
@@ -216,10 +219,9 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
 
 
 def _show(lanes: Sequence[_Lane], display: Display) -> None:
-    shown = [lane.shown for lane in lanes if lane.shown]
-    if not any(lane.share for lane in lanes):
-        return
-    display.update(round(1000 * sum(min(lane.share, 1.0) for lane in lanes)), " | ".join(shown))
+    shown = [lane.shown for lane in lanes if lane.shown is not None]
+    if shown:
+        display.update(round(1000 * sum(min(lane.share, 1.0) for lane in lanes)), beside=shown)
 
 
 def _raise(lanes: Sequence[_Lane], context: RunContext, mode: str, of_run: Run) -> None:

@@ -89,9 +89,10 @@ def execute(
     Raises:
         Interrupted: When asked to stop, or the disk is full; says how to go on with the job and with those that did not start.
     """
+    from mlpipe.reports.progress import Display
     from mlpipe.running.steps import AGAIN, Stop, end_process, full_disk
 
-    stop, outcomes = stop or Stop(end_process), []
+    stop, display, outcomes = stop or Stop(end_process), display or Display(), []
     since = time.monotonic() if started is None else started
     with stop.listening():
         for number, job in enumerate(jobs, start=1):
@@ -101,7 +102,7 @@ def execute(
             started = time.perf_counter()
             outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}
             try:
-                with full_disk(AGAIN):
+                with full_disk(AGAIN), display.within(f"job {number} of {len(jobs)}"):
                     prepared = _with_share(job, since, len(jobs) - number + 1)
                     outcome["facts"] = launch.execute(prepared, display=display, stop=stop)
             except MlpipeError as error:

@@ -30,6 +30,7 @@ from mlpipe.errors import (
     problem,
 )
 from mlpipe.reports import studies as study_reports
+from mlpipe.reports.progress import Display
 from mlpipe.running import launch
 from mlpipe.running.launch import Prepared
 from mlpipe.running.steps import AGAIN, Deadline, Follower, Stop, end_process, full_disk
@@ -77,7 +78,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
     """
     import optuna
 
-    somebody, ran = stop or Stop(end_process), 0
+    somebody, display, ran = stop or Stop(end_process), display or Display(), 0
     limit = presets.seconds_of(search.base.tree.get("time_limit"))
     began = time.monotonic() if started is None else started
     # What is left of a trial is saved, and the table is written, in the rest.
@@ -237,7 +238,8 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
     log.info(f"trial {trial.number} ({'goes on, ' if run else ''}of {_total(search)}): {values}")
     started = time.perf_counter()
     try:
-        reached = _measure(search, trial, run, stop, display)
+        with display.within(f"trial {trial.number} of {_total(search)}"):
+            reached = _measure(search, trial, run, stop, display)
     except (Interrupted, KeyboardInterrupt):
         # Not told to Optuna: the trial stays unfinished in the study, and whoever goes on takes it up with its run.
         _release(search, trial)

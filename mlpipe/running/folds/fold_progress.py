@@ -1,0 +1,154 @@
+"""Progress of a fold's training: its facts on the display, and a line of the log for each epoch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlpipe.post.figures import number
+from mlpipe.reports.progress import Display, Fact
+
+if TYPE_CHECKING:
+    from mlpipe.learn.callbacks.progress import Tick
+
+log = logging.getLogger("mlpipe")
+
+
+class FoldProgress:
+    """Shows a fold's training, batch by batch and epoch by epoch.
+
+    Args:
+        display: Shows progress.
+        title: The fold, as a person reads it.
+        metric: The score that is shown, without `val/`; the monitor where epochs do not have it.
+        monitor: The metric that chooses the epoch.
+        direction: Whether less or more of it is better.
+        validated: How many images are validated, by which scores get their digits.
+        position: The place of the fold among those that follow each other.
+        count: How many of them follow each other.
+    """
+
+    def __init__(
+        self,
+        display: Display,
+        title: str,
+        *,
+        metric: str,
+        monitor: str,
+        direction: str,
+        validated: int,
+        position: int = 0,
+        count: int = 1,
+    ) -> None:
+        self._display, self._title = display, title
+        self._metric, self._monitor, self._direction = metric, monitor, direction
+        self._validated, self._position, self._count = validated, position, count
+        self._seen: int | None = None
+        self._best: Mapping[str, float] | None = None
+        self._scores: list[Fact] = []
+        self._tick: Tick | None = None
+        self._began = self._epoch_began = time.perf_counter()
+        self._first = 0
+
+    def batch(self, tick: Tick) -> None:
+        """A batch was learned from."""
+        whole, at = tick.epochs * tick.batches, tick.epoch * tick.batches + tick.batch
+        done = self._position * whole + at
+        # A training that begins anew, with another plan, is timed anew.
+        if self._tick is None or at <= self._first or tick.epochs != self._tick.epochs:
+            self._began, self._first = time.perf_counter(), at
+            self._display.start(self._title, self._count * whole, done)
+        self._tick = tick
+        if self._display.is_due(is_milestone=False):
+            self._show(is_milestone=False)
+
+    def epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Tell of the epochs that have ended since the last call.
+
+        Args:
+            rows: All epochs so far, as the record's table will have them; those of the first call were learned before.
+        """
+        ended = [] if self._seen is None or len(rows) < self._seen else rows[self._seen :]
+        if self._seen is None or len(rows) < self._seen:
+            self._best = None
+            for row in rows:
+                self._compare(row)
+        for row in ended:
+            self._compare(row)
+            log.debug(self._sentence(row))
+        self._seen, self._epoch_began = len(rows), time.perf_counter()
+        if rows:
+            self._scores = self._of_scores(rows[-1])
+        if ended and self._tick is not None and self._display.is_due():
+            self._show(is_milestone=True)
+
+    def _show(self, *, is_milestone: bool) -> None:
+        tick = self._tick
+        assert tick is not None
+        whole, at = tick.epochs * tick.batches, tick.epoch * tick.batches + tick.batch
+        learned = at - self._first
+        left = (time.perf_counter() - self._began) / learned * (whole - at) if learned else None
+        facts = [
+            Fact(f"epoch {tick.epoch + 1}/{tick.epochs}", 0),
+            Fact(f"loss {tick.loss:.4f}", 5),
+            *self._scores,
+            Fact(f"{tick.images_per_s:.0f} images/s", 6),
+            Fact(f"data wait {100 * tick.wait:.0f} %", 7),
+            *_memory(),
+        ]
+        done = self._position * whole + at
+        self._display.update(done, self._title, facts, left=left, is_milestone=is_milestone)
+
+    def _compare(self, row: Mapping[str, float]) -> None:
+        """Keep the best epoch by the monitor; NaN is never better than a number."""
+        value = row.get(self._monitor, float("nan"))
+        best = float("nan") if self._best is None else self._best[self._monitor]
+        is_better = value < best if self._direction == "min" else value > best
+        if value == value and (best != best or is_better):
+            self._best = row
+
+    def _shown_of(self, row: Mapping[str, float]) -> tuple[str, str]:
+        """The score of an epoch by its name, empty where nothing was validated."""
+        for key in (f"val/{self._metric}", self._monitor):
+            if key in row:
+                name = key.removeprefix("val/")
+                name = "validation loss" if name == "loss" else name
+                return name, number(row[key], self._validated) or "NaN"
+        return "", ""
+
+    def _of_scores(self, row: Mapping[str, float]) -> list[Fact]:
+        name, value = self._shown_of(row)
+        if not name:
+            return []
+        best = [] if self._best is None else [Fact(f"best {self._shown_of(self._best)[1]}", 3)]
+        return [Fact(f"{name} {value}", 2), *best]
+
+    def _sentence(self, row: Mapping[str, float]) -> str:
+        """An epoch in a line."""
+        tick, (name, value) = self._tick, self._shown_of(row)
+        epochs = "" if tick is None else f"/{tick.epochs}"
+        parts = [f"{self._title} epoch {int(row['epoch']) + 1}{epochs}"]
+        losses = (("loss", "train/loss"), ("validation loss", "val/loss"))
+        parts += [f"{said} {row[key]:.4f}" for said, key in losses if key in row]
+        if name and name != "validation loss":
+            parts.append(f"{name} {value}")
+        if self._best is not None:
+            parts.append(f"best epoch so far {int(self._best['epoch']) + 1}")
+        if row.get("lr"):
+            parts.append(f"learning rate {row['lr']:.3g}")
+        if tick is not None:
+            parts.append(f"{tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %")
+        parts.append(f"{time.perf_counter() - self._epoch_began:.1f} s")
+        return ", ".join(parts)
+
+
+def _memory() -> list[Fact]:
+    """What this process holds of its GPU's memory; nothing where it uses none."""
+    # A fold that trains has imported it; this module has not, for progress of stored folds needs no torch.
+    import torch
+
+    cuda: Any = torch.cuda
+    held = cuda.memory_reserved() if cuda.is_initialized() else 0
+    return [Fact(f"GPU {held / 1e9:.1f} GB", 8)] if held else []

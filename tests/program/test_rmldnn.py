@@ -222,7 +222,8 @@ def test_layers_that_there_are_not_are_named_before_any_image_is_looked_at(
 ) -> None:
     layers = [LAYERS[0], {"class_name": "Conv5D", "config": {}}, {"class_name": "Dens", "config": {"units": 10}}]
     Path("model.json").write_text(json.dumps(layers))
-    path = write("train.json", data=images(input_path="nowhere"), num_epochs=1)
+    adam = {"type": "Adam", "learning_rate": 0.001}
+    path = write("train.json", data=images(input_path="nowhere"), num_epochs=1, optimizer=adam)
     assert main(["train", f"recipe={path}"]) == 2
     told = "".join(capsys.readouterr())
     for name, kind, meant in (("conv5d", "Conv5D", "Conv3D"), ("dens", "Dens", "Dense")):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +85,14 @@ def server_command() -> list[str] | None:
     return [sys.executable, "-m", "mlflow"] if "mlflow" in whole else None
 
 
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of a server of MLflow's with a file of its own."""
@@ -97,19 +105,18 @@ def server(tmp_path: Path) -> Iterator[str]:
     place, options = tmp_path / "server", ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     place.mkdir()
     stores = ["--backend-store-uri", f"sqlite:///{place}/runs.db", "--artifacts-destination", str(place / "files")]
-    process = subprocess.Popen([*command, "server", *options, *stores], cwd=place, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([*command, "server", *options, *stores], cwd=place, start_new_session=True, **quiet)
     try:
-        for _ in range(240):
-            if process.poll() is not None:
+        latest = time.monotonic() + 180
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > latest:
                 pytest.skip("the mlflow server that is installed does not start")
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                break
-            except OSError:
-                time.sleep(0.5)
+            time.sleep(0.5)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        # It has processes of its own, which outlive it.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
 
 

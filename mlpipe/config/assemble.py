@@ -78,6 +78,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     cpu, device = (_pipeline(tree.get("augmentations"), where, checks) for where in ("cpu", "device"))
     parts["preprocessing"] = _with_parts(parts["preprocessing"], "before", "augmentations", checks)
     parts["tta"] = _with_parts(parts["tta"], "views", "device_augmentations", checks)
+    parts["logging"] = _with_loggers(parts["logging"], checks)
     callbacks = _callbacks("callbacks", tree.get("callbacks"), checks)
     listed = _stages(tree["stages"], checks)
     _check_sections(tree, checks)
@@ -281,6 +282,15 @@ def _with_parts(component: Component | None, key: str, slot: str, checks: _Check
         for index, node in enumerate(listed)
     ]
     return Component(component.slot, component.target, {**component.params, key: parts})
+
+
+def _with_loggers(component: Component | None, checks: _Checks) -> Component | None:
+    """Several loggers with each of them checked and made a component; any other section as it is."""
+    listed = None if component is None else component.params.get("loggers")
+    if component is None or not isinstance(listed, dict):
+        return component
+    parts = {name: checks.component(f"logging.loggers.{name}", "logging", node) for name, node in listed.items()}
+    return Component(component.slot, component.target, {**component.params, "loggers": parts})
 
 
 def _callbacks(key: str, section: Any, checks: _Checks) -> dict[str, Component]:

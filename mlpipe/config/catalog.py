@@ -82,6 +82,8 @@ def purpose(group: str, option: str) -> str:
     return ""
 
 
-def option_text(group: str, option: str) -> str:
-    """The text of an option's file, comments included."""
-    return (conf_dir() / group / f"{option}.yaml").read_text("utf-8")
+def option_text(group: str, option: str, extra_dirs: Iterable[Path] = ()) -> str:
+    """The text of an option's file, comments included; a further folder's goes before the program's own."""
+    places = [folder / group / f"{option}.yaml" for folder in extra_dirs]
+    file = next((one for one in places if one.is_file()), conf_dir() / group / f"{option}.yaml")
+    return file.read_text("utf-8")

@@ -35,6 +35,7 @@ class Slot:
         names: What the program's positional arguments are called in code of the user's own, each with further names for the
             same behind `|`.
         late: How many of them a foreign class takes.
+        folder: The parameter by which a foreign class takes the first of them, where it has one and nothing else is said.
         also: One more module of mlpipe whose public functions fit.
     """
 
@@ -44,6 +45,7 @@ class Slot:
     late: int = 0
     also: str = ""
     names: tuple[str, ...] = ()
+    folder: str = ""
 
 
 SLOTS: dict[str, Slot] = {
@@ -84,7 +86,13 @@ SLOTS: dict[str, Slot] = {
         "pytorch_lightning.callbacks.callback.Callback",
         names=("monitor", "direction"),
     ),
-    "logging": Slot("mlpipe.learn.logging", names=("folder",)),
+    "logging": Slot(
+        "mlpipe.learn.logging",
+        ("pytorch_lightning.loggers", "lightning.pytorch.loggers"),
+        "pytorch_lightning.loggers.logger.Logger lightning.pytorch.loggers.logger.Logger",
+        names=("folder", "fold"),
+        folder="save_dir",
+    ),
     "tta": Slot("mlpipe.learn.tta", names=("peak",)),
     "tune": Slot("mlpipe.learn.tune"),
     "peft": Slot("mlpipe.arch.adapt", names=("network",)),
@@ -173,7 +181,9 @@ class Component:
             if self.is_users:
                 return calling.call(function, self.params, slot.names, late, **known)
             if not self.target.startswith("mlpipe."):
-                return function(*late[: slot.late], **self.params)
+                has_folder = bool(slot.folder) and slot.folder in inspect.signature(function).parameters
+                placed = {slot.folder: late[0]} if has_folder and late and slot.folder not in self.params else {}
+                return function(*late[: slot.late], **placed, **self.params)
             inspect.signature(function).bind(*late, **self.params)
         except MlpipeError:
             raise
@@ -239,7 +249,7 @@ def _given_by_program(target: str, slot_name: str, signature: Signature, params:
     """The parameters of code of the user's own that the configuration need not give."""
     slot = SLOTS[slot_name]
     if not _is_users(target, slot):
-        return frozenset()
+        return frozenset({slot.folder} - {""})
     listed = [calling.Parameter(one.name, one.required, one.by_position) for one in signature.parameters.values()]
     by_position = calling.unnamed(listed, params, slot.names, is_class=signature.is_class)
     if not signature.is_class and slot_name == "loss" and not by_position:

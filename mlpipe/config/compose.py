@@ -104,6 +104,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     found += [one for one in wrong if not (": unknown key" in one and one.partition(".")[0] in unsure)]
     found += list(facts.tag_problems(str(composed.tags or "")))
     tree = resolve.resolved(composed, mode, changes, {"out_dir": facts.out_dir, "data_dir": facts.data_dir}, found)
+    tree["logging"] = _loggers(tree["logging"], changes, facts.extra_dirs)
     found += _networks(tree["arch"], facts)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
     # Assembled even where something is wrong already, so that a person sees the problems of both at once.
@@ -114,6 +115,27 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     return run_config
+
+
+def _loggers(section: Any, changes: Sequence[Change], extra_dirs: Sequence[Path]) -> Any:
+    """The section of several loggers, `logging=[mlflow,csv]`: each with the keys of its own file, out of those of all together.
+
+    Args:
+        section: The section as it was composed, the last option's `_target_` with the keys of all.
+        changes: What the command says.
+        extra_dirs: Further folders of configuration files.
+    """
+    value = next((one.value for one in reversed(changes) if one.key == "logging"), None)
+    known = catalog.options("logging", tuple(extra_dirs))
+    names = [str(name) for name in value if name != "none"] if isinstance(value, list) else []
+    if len(set(names)) < 2 or not isinstance(section, dict) or not set(names) <= set(known):
+        return section
+    parts = {}
+    for name in names:
+        keys = files.plain_yaml(catalog.option_text("logging", name, extra_dirs))
+        parts[name] = {key: section.get(key, default) for key, default in keys.items()} | {"_target_": keys["_target_"]}
+    common = {key: section[key] for key in ("every_n_steps", "examples", "batches") if key in section}
+    return {"_target_": "mlpipe.learn.logging.several", "loggers": parts, **common}
 
 
 def _without_promised(sentences: Sequence[str], unsure: Collection[str]) -> list[str]:

@@ -446,7 +446,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
     " sampling_strategy sample"),
     "project": (
         ((_YES.replace("|1", ""), "proj=NAME"), (_ANY, "proj={}")),
-        "n p name run_name project experiment exp exp_name experiment_name run project_name save_name session wandb_project"
+        "n p name run_name project experiment exp exp_name experiment_name run project_name save_name session"
         " run_id trial_name job_name task_name title expname study_dir group_name proj_name projectname",
     ),
     "results": (
@@ -534,10 +534,15 @@ _SAME: dict[str, tuple[Entry, str]] = {
     ),
     "tensorboard": (((_NO, "logging=none"), (_ANY, "logging=tensorboard")), "tensorboard tb use_tensorboard"
     " tensor_board"),
-    "other loggers": (
-        "logging=tensorboard or logging=csv",
-        "wandb use_wandb mlflow comet neptune clearml wandb_entity entity aim log_wandb",
+    "wandb": (((_NO, "logging=none"), (_ANY, "logging=wandb")), "wandb use_wandb log_wandb weights_and_biases"),
+    "wandb project": ("logging=wandb logging.project={}", "wandb_project"),
+    "wandb entity": ("logging=wandb logging.entity={}", "wandb_entity entity wandb_team"),
+    "mlflow": (((_NO, "logging=none"), (_ANY, "logging=mlflow")), "mlflow use_mlflow log_mlflow"),
+    "mlflow server": (
+        "logging=mlflow logging.tracking_uri={}", "tracking_uri mlflow_tracking_uri mlflow_uri tracking_url"
     ),
+    "mlflow experiment": ("logging=mlflow logging.experiment={}", "mlflow_experiment mlflow_experiment_name"),
+    "other loggers": ("logging=mlflow, wandb, tensorboard or csv", "comet neptune clearml aim"),
     "trials": (
         "hpo=optuna search_space=basic hpo.trials={}",
         "n_trials trials num_trials max_trials n_trial num_samples_hpo n_random search_trials"
@@ -865,9 +870,9 @@ _OPTIONS: dict[str, dict[str, str]] = {
         "tensorboard": "tb tensor_board tensorboardlogger tensorboard_logger true yes",
         "csv": "csvlogger file csv_logger json text console",
         "none": "false no off null disabled",
-        "logging=tensorboard or logging=csv": "wandb mlflow comet neptune clearml weightsandbiases weights_and_biases"
-            " wandblogger aim"
-        " mlflowlogger dvclive dvc trackio",
+        "mlflow": "mlflowlogger ml_flow mlflow_logger",
+        "wandb": "weightsandbiases weights_and_biases wandblogger wandb_logger w&b wb",
+        "logging=mlflow, wandb, tensorboard or csv": "comet neptune clearml aim dvclive dvc trackio",
     },
     "hpo": {
         "hpo=optuna search_space=basic": "true yes on tpe bayes bayesian ray raytune ray_tune hyperopt auto"

@@ -21,7 +21,7 @@ KEY = "trust_paths"
 _WRITTEN: dict[str, tuple[str, ...]] = {
     "callbacks": ("file", "folder", "outfile", "dirpath"),
     "stages": ("file", "folder", "outfile", "dirpath"),
-    "logging": ("log_dir",),
+    "logging": ("log_dir", "save_dir", "dir", "tracking_uri"),
     "sys": ("outfile", "artifact_dir"),
     "mode": ("outfile", "outputs", "output"),
     "hpo": ("storage",),
@@ -81,7 +81,7 @@ def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, tree[key]
     for section, names in _WRITTEN.items():
         for key, text in _texts(tree.get(section), section, names):
-            if section != "hpo":
+            if section != "hpo" and not key.endswith("tracking_uri"):
                 yield key, text
             elif (database := _DATABASE.fullmatch(text)) is not None:
                 yield key, database[1]

@@ -68,6 +68,9 @@ class _Words:
         for line in translation.report:
             for place in _places(line):
                 self._places.setdefault(place, []).append(line.key)
+                if place == "arch.file":
+                    # Its content, once it was read.
+                    self._places.setdefault("arch.layers", []).append(line.key)
 
     @classmethod
     def of(cls, overrides: Sequence[str]) -> _Words | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from mlpipe.arch.gan import Gan
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
-from mlpipe.errors import TrainingError, listing
+from mlpipe.errors import Interrupted, TrainingError, listing
 from mlpipe.learn import (
     checkpoints,
     compile,
@@ -45,6 +46,7 @@ from mlpipe.learn.callbacks.step_limit import StepLimit
 from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit
 from mlpipe.learn.gradients.gradient_wait import Exchange
 from mlpipe.learn.job import FoldJob, Watch
+from mlpipe.learn.logging import Followed, Loggers
 from mlpipe.learn.losses import class_weights
 from mlpipe.learn.machine import device_group, disk_space
 from mlpipe.learn.machine.hardware import Numerics
@@ -54,16 +56,34 @@ from mlpipe.learn.recording import Trained
 from mlpipe.learn.recovery import Healed
 from mlpipe.post import metrics
 from mlpipe.runs.records import ModelRecord
+from mlpipe.runs.trackers import tracker
+from mlpipe.runs.trackers.tracker import Place
 
 
 def fit(job: FoldJob, watch: Watch) -> ModelRecord:
-    """Train one fold and write its record, see `train`."""
-    record = recording.write(job, train(job, watch))
+    """Train one fold and write its record, see `train`; its curves and scores go to the loggers as well."""
+    loggers = _loggers(job)
+    status = tracker.FAILED
+    try:
+        trained = train(job, watch, loggers)
+        record = recording.write(job, trained)
+        loggers.judge(record, trained.module.history)
+    except Interrupted:
+        status = tracker.STOPPED
+        raise
+    finally:
+        loggers.leave(status)
     _events_file(job).unlink(missing_ok=True)
     return record
 
 
-def train(job: FoldJob, watch: Watch) -> Trained:
+def _loggers(job: FoldJob) -> Loggers:
+    logs = job.files.logs
+    place = Place(job.files.project.name, job.files.project.root, job.origin.run, logs.parent, logs.name)
+    return Loggers(job.files.logging, Followed(place, pipeline=job.origin.pipeline))
+
+
+def train(job: FoldJob, watch: Watch, loggers: Loggers | None = None) -> Trained:
     """Train one fold, stage by stage; resumes from `job.files.checkpoint` when a state is there.
 
     Every stage but the first starts from the best weights so far (the last ones where `job.files.store_best` is false;
@@ -88,7 +108,7 @@ def train(job: FoldJob, watch: Watch) -> Trained:
     device_group.meet(job.shard)
     while True:
         try:
-            return _train(job, watch, healed)
+            return _train(job, watch, healed, loggers)
         except (recovery.NotFinite, recovery.OutOfMemory) as error:
             # The event is on disk before anything is tried again, so that a process which is killed now resumes with
             # it. What follows starts from the newest saved state and from new objects: nothing of the failed attempt is
@@ -136,6 +156,9 @@ class _Training:
         batches: The loss of every batch, of stages that are to keep it.
         optimizer_memory: What the optimizer of the stage before knew.
         limits: What ends the training after a time, all stages together.
+        loggers: What writes curves; None: nothing does.
+        steps: Steps of the stage that is gone on with.
+        done: Epochs of all stages that its saved state has behind it.
     """
 
     job: FoldJob
@@ -156,6 +179,9 @@ class _Training:
     batches: list[dict[str, Any]] = field(default_factory=list)
     optimizer_memory: stages.OptimizerMemory | None = None
     limits: list[Callback] = field(default_factory=list)
+    loggers: Loggers | None = None
+    steps: int = 0
+    done: int = 0
 
     def note(self, report: str) -> None:
         """Tell what stored weights are begun with, and keep it for the record; nothing where there are none."""
@@ -193,12 +219,12 @@ class _Stage:
         recovery.attempt(call, lambda: int(self.trainer.current_epoch), self.number, self.module.network)
 
 
-def _train(job: FoldJob, watch: Watch, healed: Healed) -> Trained:
+def _train(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) -> Trained:
     """Train the fold from its saved state, if there is one: begin, learn one stage after the other, judge what is kept."""
     started = time.perf_counter()
     # Stages share network, history and keeper; each has its own module, loaders, optimizer and trainer, since Lightning
     # ties these together for one call of fit. The last stage is kept: what remains is judged with its loss.
-    training = _begin(job, watch, healed)
+    training = _begin(job, watch, healed, loggers)
     with quiet(), compile.explained():
         for number in range(training.stage, len(training.plan)):
             stage = _stage(training, number)
@@ -207,12 +233,12 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> Trained:
     return _judge(training, stage, started)
 
 
-def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
+def _begin(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) -> _Training:
     """The network with its first weights, and where in the plan a saved state leaves off."""
     # The first weights are drawn, or read, for a resumed fold too: Lightning puts the saved state into this very
     # network.
     network, numerics, report = fold.first_network(job)
-    stage, epochs = stages.position(job.files.checkpoint)
+    at = stages.position(job.files.checkpoint)
     monitor, direction = job.recipe.metrics.monitor, monitoring.monitor_direction(job.recipe)
     training = _Training(
         job=job,
@@ -224,10 +250,13 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
         # Asked before any stage freezes: a stage that says nothing goes back to this.
         at_first=stages.learning(network),
         keeper=Keeper(monitor, direction, job.files.checkpoint, keep_best=job.files.store_best),
-        stage=stage,
-        epochs=epochs,
+        stage=at.stage,
+        epochs=at.before,
         resumed=checkpoints.exists(job.files.checkpoint),
         limits=[] if job.seconds is None else [FoldLimit(job.seconds)],
+        loggers=loggers,
+        steps=at.step,
+        done=at.epochs,
     )
     training.note(report)
     # Before the first epoch, which may take hours: its end is where a full disk would show.
@@ -261,8 +290,19 @@ def _stage(training: _Training, number: int) -> _Stage:
         data.load_state_dict({"first_epoch": training.epochs})
     recipe = fold.bounded(recipe, data)
     callbacks = _callbacks(training, recipe, number)
-    trainer = fold.build_trainer(job, recipe, training.numerics.precision, callbacks, number, training.epochs)
+    loggers = _loggers_of(training, number)
+    trainer = fold.build_trainer(job, recipe, training.numerics.precision, callbacks, loggers, training.epochs)
     return _Stage(number, recipe, module, data, trainer)
+
+
+def _loggers_of(training: _Training, number: int) -> list[Logger]:
+    """What writes the curves of a stage."""
+    if training.loggers is None:
+        return []
+    logs = training.job.files.logs
+    is_saved = training.resumed and number == training.stage
+    folder = logs / f"stage{number}" if training.job.recipe.stages else logs
+    return training.loggers.of_stage(folder, training.done, training.steps if is_saved else None)
 
 
 def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callback]:
@@ -275,7 +315,13 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
     if (steps := most_steps(recipe)) is not None:
         own = [*own, StepLimit(steps)]
-    reports = EpochReports(watch.epoch, watch.row, watch.history, job.recipe.metrics.monitor)
+
+    def follow(rows: Sequence[Mapping[str, float]]) -> None:
+        watch.history(rows)
+        if training.loggers is not None:
+            training.loggers.follow(rows)
+
+    reports = EpochReports(watch.epoch, watch.row, follow, job.recipe.metrics.monitor)
     callbacks = [guard, exchange, progress, *own, reports]
     count = int(job.files.logging.params.get("examples", 0))
     if count and len(job.view.val):

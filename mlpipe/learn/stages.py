@@ -217,10 +217,28 @@ def start_at(trainer: pl.Trainer, epoch: int) -> None:
         counts.ready = counts.started = counts.processed = counts.completed = epoch
 
 
-def position(folder: Path) -> tuple[int, int]:
-    """The stage that a saved state is of, and how many epochs came before that stage; zeros where nothing is saved."""
+@dataclass(frozen=True)
+class Position:
+    """Where in a fold's training a saved state is.
+
+    Attributes:
+        stage: The stage that it is of.
+        before: Epochs of the stages before.
+        epochs: Epochs of all stages that are done.
+        step: Steps of the stage that are done.
+    """
+
+    stage: int = 0
+    before: int = 0
+    epochs: int = 0
+    step: int = 0
+
+
+def position(folder: Path) -> Position:
+    """Where a saved state is; at the beginning where nothing is saved."""
     if not checkpoints.exists(folder):
-        return 0, 0
+        return Position()
     stored: dict[str, Any] = checkpoints.PlainCheckpointIO().load_checkpoint(folder)
-    stage = int(stored.get("stage", 0))
-    return stage, sum(int(row.get("stage", 0)) < stage for row in stored["history"])
+    stage, history = int(stored.get("stage", 0)), stored["history"]
+    before = sum(int(row.get("stage", 0)) < stage for row in history)
+    return Position(stage, before, len(history), int(stored.get("global_step", 0)))

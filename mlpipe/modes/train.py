@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
 from mlpipe import files, kinds
 from mlpipe.config import catalog
 from mlpipe.config.assemble import assemble
+from mlpipe.config.components import Component
 from mlpipe.config.schema import Reuse, RunConfig
 from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError
 from mlpipe.running import tasks
 from mlpipe.running.folds import cross_validation
 from mlpipe.running.folds.co_tasks import Request as JointRequest
@@ -112,6 +114,8 @@ class TrainingScheduler(Scheduler):
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         trains = self.request.trains
+        if trains:
+            raise_all(_network_problems(config.recipe.arch))
         task = tasks.pivot(config) if trains else tasks.recorded_pivot(config, self.context.project)
         tasks.refuse_results_inside(task, config.project_dir)
         if task.bases:
@@ -139,6 +143,22 @@ class TrainingScheduler(Scheduler):
         for step in scheduler.plan():
             self.context.stop.check()
             step.call(run)
+
+
+def _network_problems(arch: Component) -> list[str]:
+    """What is wrong with the layers of networks that a file describes, before any image is looked at."""
+    found: list[str] = []
+    keys = {"keras_json": ("layers",), "gan": ("generator", "critic")}.get(arch.name, ())
+    for given in [arch.params.get(key) for key in keys]:
+        if not isinstance(given, list | Mapping) and str(given or "").lstrip()[:1] not in ("[", "{"):
+            continue
+        from mlpipe.arch.keras import parsing
+
+        try:
+            parsing.describe(parsing.decoded(given, "arch.file") if isinstance(given, str) else given)
+        except ConfigError as error:
+            found += error.problems
+    return found
 
 
 def _of_post(config: RunConfig, recipe: str) -> RunConfig:

@@ -12,7 +12,7 @@ from mlpipe.config import launcher
 from mlpipe.config.launcher import Launcher
 from mlpipe.config.overrides import value_of
 from mlpipe.errors import ConfigError, problem
-from mlpipe.running import launch
+from mlpipe.running import launch, tracking
 from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.running.sweeps import search
 from mlpipe.running.sweeps.search import Search
@@ -57,6 +57,7 @@ def prepare(
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue, or the project that is read, is not there.
     """
+    command = replace(command, overrides=tracking.without_passwords(command.overrides))
     mode, extra_dirs = command.mode, plugins.folders(extra_dirs)
     launcher.refuse_sweepers(command.overrides)
     queue, own = launcher.split(command.overrides, extra_dirs)

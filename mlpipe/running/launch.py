@@ -16,7 +16,7 @@ from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
-from mlpipe.running import task_names
+from mlpipe.running import steps, task_names, tracking
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -128,6 +128,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     config, more = reuse.applied(config, keys)
     config = presets.with_recipes(config, texts, facts)
     _check_paths(config, command)
+    steps.raise_all(tracking.problems(config, command.words[1:] if command.words else command.overrides))
     notes += _unused(config, keys)
     config = replace(config, given=frozenset(key_of(text) for text in texts))
     return Prepared(config, notes=(*notes, *more), command=shown)

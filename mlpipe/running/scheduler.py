@@ -16,6 +16,7 @@ from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import Interrupted, MlpipeError, ProjectError, counted, problem
+from mlpipe.running import tracking
 from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.runs import continuing, journal, stale_files
 from mlpipe.runs.journal import Run
@@ -122,6 +123,7 @@ class Scheduler(ABC):
             if done:
                 log.info(f"continues run {run.name}: {len(done)} of {counted(len(steps), 'step is', 'steps are')} done")
             self._do_all([step for step in steps if step.name not in done], run)
+            tracking.publish(self.run_config, self.context.project, run, self.context.facts)
 
     def _do_all(self, steps: list[Step], run: Run) -> None:
         """One step after the other, or lanes side by side where the configuration asks for it."""

@@ -416,3 +416,30 @@ def test_an_entry_of_a_list_may_be_set_beside_a_mistake() -> None:
     stages = "stages.list=[{epochs:2},{epochs:3}]"
     (sentence,) = problems("task=digits", "mode.subroutines.0=predict", "trainer.max_epoch=3", stages)
     assert sentence.startswith("trainer.max_epoch: unknown key")
+
+
+def test_several_loggers_have_each_their_own_keys(tmp_path: Path) -> None:
+    found = composed("logging=[csv,tensorboard,none]", "logging.log_dir=x", "logging.every_n_steps=3").logging
+    loggers = found.params["loggers"]
+    assert found.target == "mlpipe.learn.logging.several" and found.params["every_n_steps"] == 3
+    assert {name: one.target.rpartition(".")[2] for name, one in loggers.items()} == {
+        "csv": "csv",
+        "tensorboard": "tensorboard",
+    }
+    assert loggers["tensorboard"].params["log_dir"] == "x" and "log_dir" not in loggers["csv"].params
+    assert {one.params["every_n_steps"] for one in loggers.values()} == {3}
+    # What is stored is read again as it is.
+    config = composed("logging=[csv,tensorboard]")
+    snapshot.save(config, tmp_path / "config.yaml")
+    assert snapshot.load(tmp_path / "config.yaml").logging == config.logging
+    assert composed("logging=[csv]").logging == composed("logging=csv").logging
+    # One of them that is no option is told, with what was meant.
+    (told,) = problems("logging=[csv,tensorbord]")
+    assert told.startswith("logging: unknown option, got 'tensorbord'; did you mean 'tensorboard'?")
+
+
+def test_a_logger_of_lightning_s_needs_no_folder_of_its_own() -> None:
+    found = composed("logging._target_=pytorch_lightning.loggers.CSVLogger", "+logging.name=mine").logging
+    assert found.params == {"name": "mine"} and not found.is_users
+    (told,) = problems("logging._target_=torch.nn.Linear")
+    assert told.startswith("logging._target_: is not allowed here, got 'torch.nn.Linear'")

@@ -16,15 +16,16 @@ FUNCTIONS = """
 raise RuntimeError("a translation runs nothing")
 
 
-def tight_loss(y_true, y_pred):
+def tight_loss(y_true, y_pred=None, by=1):
     pass
 
 
 class MyNet:
-    pass
+    def __init__(self, depth=1):
+        pass
 
 
-def turned(image):
+def turned(image, by=1):
     pass
 """
 
@@ -209,3 +210,73 @@ def test_one_head_has_no_heads(tmp_path: Path) -> None:
     found = translated(tmp_path, final_metrics=["turned"], activation="softplus", loss="mse", metrics=[],
                        primary_metric="val_loss")  # fmt: skip
     assert "heads" not in found.native["metrics"]
+
+
+THESE, NAMED = "cannot be given these", "has no such parameter"
+CALLED = """
+@datasets.dataset_provider
+def getSome(flag, m=3): ...
+
+def getAny(*items, **rest): ...
+
+def getOnly(*, path): ...
+
+class Made:
+    def __init__(self, root, size=32): ...
+
+class Derived(Made): ...
+
+@unknown_library.wraps
+def getWrapped(): ...
+
+@preprocessing.dataset_preprocessor
+def darken(item, amount, *, mode="soft"): ...
+
+@dataset_transformer
+def doubled(ds, times): ...
+
+class Lighter:
+    def __init__(self, amount): ...
+
+def widen(ds, parameter="x"): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "sentence"),
+    [
+        ({"dataset": {"getSome": [True]}}, "", ""),
+        ({"dataset": {"getSome": {"flag": True, "m": 3}}}, "", ""),
+        ({"dataset": {"getAny": [1, 2, 3]}}, "", ""),
+        ({"dataset": {"getAny": {"what": 3}}}, "", ""),
+        ({"dataset": {"Derived": {"anything": 3}}}, "", ""),
+        ({"dataset": {"getWrapped": [3]}}, "", ""),
+        ({"dataset": {"getSome": {"m": 3}}}, "dataset.getSome", f"{THESE} (missing a required argument: 'flag')"),
+        ({"dataset": {"getSome": [1, 2, 3]}}, "dataset.getSome", f"{THESE} (too many positional arguments)"),
+        ({"dataset": {"getSome": {"flga": 3}}}, "dataset.getSome", f"{NAMED}, got 'flga'; did you mean 'flag'?"),
+        ({"dataset": {"getOnly": [3]}}, "dataset.getOnly", f"{THESE} (too many positional arguments)"),
+        ({"dataset": {"Made": {"size": 3}}}, "dataset.Made", f"{THESE} (missing a required argument: 'root')"),
+        ({"holdout": {"getSome": []}}, "holdout.getSome", f"{THESE} (missing a required argument: 'flag')"),
+        ({"preprocessing": [{"darken": {"amont": 3}}]}, "preprocessing[0].darken", f"{NAMED}, got 'amont'; did you mean"),
+        ({"preprocessing": ["darken"]}, "preprocessing[0].darken", f"{THESE} (missing a required argument: 'amount')"),
+        ({"preprocessing": [{"darken": [3, "hard"]}]}, "preprocessing[0].darken", f"{THESE} (too many positional"),
+        ({"preprocessing": [{"doubled": []}]}, "preprocessing[0].doubled", f"{THESE} (missing a required argument: 'times')"),
+        ({"preprocessing": [{"Lighter": {"amuont": 3}}]}, "preprocessing[0].Lighter", f"{NAMED}, got 'amuont'"),
+        ({"dataset_augmenter": {"name": "widen", "paramter": 3}}, "dataset_augmenter.widen", f"{NAMED}, got 'paramter'"),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_fit_are_told_in_the_file_s_words(
+    tmp_path: Path, keys: dict[str, Any], key: str, sentence: str
+) -> None:
+    folder = musket_project.make(tmp_path)
+    (tmp_path / "modules" / "called.py").write_text(CALLED)
+    source = {**yaml.safe_load(musket_project.CONFIG), **keys}
+    if not key:
+        musket.translate(source, musket.Home.of(folder / "config.yaml"))
+        return
+    with pytest.raises(ConfigError) as caught:
+        musket.translate({**source, "optimizer": "Adm"}, musket.Home.of(folder / "config.yaml"))
+    # With the file's other mistakes.
+    first, second = sorted(caught.value.problems, key=lambda one: one.startswith("optimizer"))
+    name = key.rpartition(".")[2]
+    assert first.startswith(f"{key}: {name} {sentence}") and second.startswith("optimizer: ")

@@ -215,3 +215,19 @@ def test_all_of_fashion_mnist_is_learned_as_well_as_by_keras(
     assert main(["train", "--config=fashion.json"]) == 0
     first, second = map(float, re.findall(r"Accuracy: (\S+)", capsys.readouterr().out))
     assert first >= 0.82 and second >= 0.85
+
+
+def test_layers_that_there_are_not_are_named_before_any_image_is_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = [LAYERS[0], {"class_name": "Conv5D", "config": {}}, {"class_name": "Dens", "config": {"units": 10}}]
+    Path("model.json").write_text(json.dumps(layers))
+    adam = {"type": "Adam", "learning_rate": 0.001}
+    path = write("train.json", data=images(input_path="nowhere"), num_epochs=1, optimizer=adam)
+    assert main(["train", f"recipe={path}"]) == 2
+    told = "".join(capsys.readouterr())
+    for name, kind, meant in (("conv5d", "Conv5D", "Conv3D"), ("dens", "Dens", "Dense")):
+        assert re.search(
+            rf"neural_network\.layers: .*{name}: unknown layer class, got '{kind}'; did you mean '{meant}'", told
+        )
+    assert "nowhere" not in told and not (tmp_path / "data").exists()

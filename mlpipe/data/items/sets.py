@@ -28,6 +28,7 @@ __all__ = [
     "FolderClassificationDataSet",
     "FolderDataSet",
     "MultiClassClassificationDataSet",
+    "MultiClassSegmentationDataSet",
     "MultiOutputClassClassificationDataSet",
     "SimplePNGMaskDataSet",
 ]
@@ -49,8 +50,11 @@ class Images(Noted):
     def __init__(self, files: Sequence[Path], ids: Sequence[str], classes: Sequence[str]) -> None:
         self._files, self._ids, self.classes = list(files), list(ids), list(classes)
 
+    # How many of the first items there are; negative: all.
+    _most = -1
+
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._ids) if self._most < 0 else min(self._most, len(self._ids))
 
     def __getitem__(self, item: int) -> PredictionItem:
         """The item with this number."""
@@ -71,7 +75,7 @@ class _Table(Images):
     def __init__(self, image_path: str | list[str], csv_path: str, column: str, targets: str) -> None:
         named = image_path if isinstance(image_path, list) else [image_path]
         folders = [Path(in_data(str(one))) for one in named]
-        rows = _rows(Path(in_data(str(csv_path))))
+        rows = _with_parts(_rows(Path(in_data(str(csv_path)))))
         for name in (column, *targets.split("|")):
             if rows and name not in rows[0]:
                 fix = did_you_mean(name, rows[0], otherwise=f"the columns are {listing(rows[0])}")
@@ -91,15 +95,28 @@ class BinaryClassificationDataSet(_Table):
         csvPath: The table.
         imColumn: The column of image names, with or without suffix.
         clazzColumn: The column of classes.
+        len: How many of the first items there are; -1: all.
     """
 
-    def __init__(self, imagePath: Any, csvPath: str, imColumn: str, clazzColumn: str) -> None:  # noqa: N803
+    def __init__(
+        self,
+        imagePath: Any,  # noqa: N803
+        csvPath: str,  # noqa: N803
+        imColumn: str,  # noqa: N803
+        clazzColumn: str,  # noqa: N803
+        len: int = -1,
+    ) -> None:
         super().__init__(imagePath, csvPath, imColumn, clazzColumn)
-        names = sorted({row[clazzColumn] for row in self._values})
+        self._most = len
+        self.classes, self._column = [self._second(csvPath, clazzColumn)], clazzColumn
+
+    def _second(self, path: str, column: str) -> str:
+        """The second of two classes."""
+        names = sorted({row[column] for row in self._values})
         if len(names) != 2:
-            wrong = f"column {clazzColumn} has {counted(len(names), 'class', 'classes')} ({listing(names)})"
-            raise DataError(problem(csvPath, wrong, fix="use CategoryClassificationDataSet"))
-        self.classes, self._column = [names[1]], clazzColumn
+            wrong = f"column {column} has {counted(len(names), 'class', 'classes')} ({listing(names)})"
+            raise DataError(problem(path, wrong, fix="use CategoryClassificationDataSet"))
+        return names[1]
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
         """One number."""
@@ -252,6 +269,7 @@ class BinarySegmentationDataSet(_Table):
         maskShape: The size that runs are of, (height, width), brought to the image's by its nearest pixels; None: the image's.
         rMask: Down the columns; False: along the rows.
         isRel: A start is the number of pixels after the end of the run before, from 0.
+        len: How many of the first items there are; -1: all.
     """
 
     def __init__(
@@ -263,8 +281,10 @@ class BinarySegmentationDataSet(_Table):
         maskShape: Sequence[int] | None = None,  # noqa: N803
         rMask: bool = True,  # noqa: N803
         isRel: bool = False,  # noqa: N803
+        len: int = -1,
     ) -> None:
         super().__init__(imagePath, csvPath, imColumn, rleColumn)
+        self._most = len
         self._shape, self._down, self._relative = maskShape, rMask, isRel
         files, by_id = dict(zip(self._ids, self._files, strict=True)), dict[str, list[str]]()
         for name, row in zip(self._ids, self._values, strict=True):
@@ -279,17 +299,21 @@ class BinarySegmentationDataSet(_Table):
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
         """The mask."""
+        return self._plane(item, self._runs[item])[:, :, np.newaxis]
+
+    def _plane(self, item: int, texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        """The pixels of some texts of runs, shape (height, width)."""
         with Image.open(self._files[item]) as image:
             size = (image.height, image.width)
         height, width = (int(self._shape[0]), int(self._shape[1])) if self._shape is not None else size
         mask = np.zeros(height * width, bool)
-        for text in self._runs[item]:
+        for text in texts:
             for start, end in self._ends(text, item, mask.size):
                 mask[start:end] = True
         plane = mask.reshape(width, height).T if self._down else mask.reshape(height, width)
         if (height, width) != size:
             plane = np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.NEAREST))
-        return plane[:, :, np.newaxis]
+        return plane
 
     def isPositive(self, item: int) -> bool:  # noqa: N802
         """Whether the image has a run."""
@@ -311,6 +335,53 @@ class BinarySegmentationDataSet(_Table):
             fix = "write START LENGTH START LENGTH ..., within the image"
             raise DataError(problem(f"image {self._ids[item]}", "has no such run lengths", got=text[:80], fix=fix))
         return found
+
+
+class MultiClassSegmentationDataSet(BinarySegmentationDataSet):
+    """Run lengths with the class of each: y is a mask for each class, bool, shape (height, width, classes), classes in order.
+
+    A pixel may be of several classes, and of none.
+
+    Args:
+        imagePath: The folder of images, or several.
+        csvPath: The table.
+        imColumn: The column of image names, with or without suffix.
+        rleColumn: The column of run lengths; empty, nan or -1 is no run.
+        clazzColumn: The column of classes; `A:0` is the part of column A before its first `_`.
+        maskShape: As of `BinarySegmentationDataSet`.
+        rMask: Likewise.
+        isRel: Likewise.
+        len: How many of the first items there are; -1: all.
+    """
+
+    def __init__(
+        self,
+        imagePath: Any,  # noqa: N803
+        csvPath: str,  # noqa: N803
+        imColumn: str,  # noqa: N803
+        rleColumn: str,  # noqa: N803
+        clazzColumn: str,  # noqa: N803
+        maskShape: Sequence[int] | None = None,  # noqa: N803
+        rMask: bool = True,  # noqa: N803
+        isRel: bool = False,  # noqa: N803
+        len: int = -1,
+    ) -> None:
+        column, colon, _ = clazzColumn.partition(":")
+        table = _Table(imagePath, csvPath, imColumn, f"{rleColumn}|{column}")
+        super().__init__(imagePath, csvPath, imColumn, rleColumn, maskShape, rMask, isRel, len)
+        by_id: dict[str, dict[str, list[str]]] = {}
+        classes = set[str]()
+        for name, row in zip(table._ids, table._values, strict=True):
+            one, text = row[column].partition("_")[0] if colon else row[column], row[rleColumn].strip()
+            classes.add(one)
+            if text not in ("", "-1", "nan"):
+                by_id.setdefault(name, {}).setdefault(one, []).append(text)
+        self.classes = sorted(classes)
+        self._by_class = [by_id.get(name, {}) for name in self._ids]
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """The masks."""
+        return np.stack([self._plane(item, self._by_class[item].get(one, [])) for one in self.classes], axis=2)
 
 
 class SimplePNGMaskDataSet(Images):
@@ -374,6 +445,21 @@ def _rows(path: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="name a table (.csv)")) from error
+
+
+def _with_parts(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Rows whose columns with `_` in their names, such as `ImageId_ClassId`, have their parts as columns, too.
+
+    The parts of a value are what `_` parts in it; a column whose values have fewer parts gives none.
+    """
+    found = [dict(row) for row in rows]
+    for name in rows[0] if rows else ():
+        for place, part in enumerate(name.split("_") if "_" in name else ()):
+            values = [(row[name] or "").split("_") for row in rows]
+            if part and part not in found[0] and all(len(one) > place for one in values):
+                for row, one in zip(found, values, strict=True):
+                    row[part] = one[place]
+    return found
 
 
 def _finder(folders: list[Path]) -> Callable[[str], Path]:

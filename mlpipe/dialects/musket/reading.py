@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,15 @@ _FOR_OTHERS = (
 )
 # Of these, common.yaml and the experiment are united entry by entry.
 _UNITED = ("declarations", "callbacks", "datasets", "tasks")
+# Decorators that take note of a function and give it back as it is.
+_NOTES = (
+    "dataset_provider",
+    "dataset_preprocessor",
+    "dataset_transformer",
+    "preprocessor",
+    "deferred",
+    "after_download",
+)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -88,6 +98,23 @@ class Home:
                     return _parameters(node)
         return None
 
+    def signature(self, name: str) -> inspect.Signature | None:
+        """How a function or class of the modules is called, read without running it; None: not to be told.
+
+        Where several files define the name it is the last one's, as when they are run.
+        """
+        found = None
+        for file in sorted(self.modules.glob("*.py")) if self.modules else []:
+            for node in _tree(file).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+                    found = node
+        return None if found is None else _signature(found)
+
+    def is_class(self, name: str) -> bool:
+        """Whether the modules define a class with this name."""
+        trees = [_tree(file) for file in (sorted(self.modules.glob("*.py")) if self.modules else [])]
+        return any(isinstance(node, ast.ClassDef) and node.name == name for tree in trees for node in tree.body)
+
     def common(self) -> dict[str, Any]:
         """Content of the project's `common.yaml`.
 
@@ -133,6 +160,34 @@ def _parameters(node: ast.FunctionDef | ast.ClassDef) -> tuple[frozenset[str], b
     given = node.args
     names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
     return frozenset(names), given.kwarg is not None
+
+
+def _signature(node: ast.FunctionDef | ast.ClassDef) -> inspect.Signature | None:
+    # Whatever decorates may change what is to be given; those of the stand-ins change nothing.
+    if any(ast.unparse(one).partition("(")[0].rpartition(".")[2] not in _NOTES for one in node.decorator_list):
+        return None
+    if isinstance(node, ast.ClassDef):
+        begin = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+        if begin is None or node.decorator_list or begin.decorator_list:
+            return None if node.bases or node.keywords or begin else inspect.Signature()
+        whole = _signature(begin)
+        return None if whole is None else whole.replace(parameters=list(whole.parameters.values())[1:])
+    given, kinds = node.args, inspect.Parameter
+    listed = [*given.posonlyargs, *given.args]
+    defaults: list[Any] = [kinds.empty] * (len(listed) - len(given.defaults)) + [None] * len(given.defaults)
+    found = [
+        kinds(
+            one.arg, kinds.POSITIONAL_ONLY if one in given.posonlyargs else kinds.POSITIONAL_OR_KEYWORD, default=default
+        )
+        for one, default in zip(listed, defaults, strict=True)
+    ]
+    found += [kinds(given.vararg.arg, kinds.VAR_POSITIONAL)] if given.vararg else []
+    found += [
+        kinds(one.arg, kinds.KEYWORD_ONLY, default=kinds.empty if default is None else None)
+        for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    ]
+    found += [kinds(given.kwarg.arg, kinds.VAR_KEYWORD)] if given.kwarg else []
+    return inspect.Signature(found)
 
 
 def header(text: str) -> str | None:

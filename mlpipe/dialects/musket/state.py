@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,9 @@ ACTIVATIONS = (
     "linear", "relu", "sigmoid", "softmax", "tanh", "elu", "selu", "softplus", "softsign", "hard_sigmoid", "exponential",
     "swish",
 )  # fmt: skip
+
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def _meant(activation: str) -> str:
@@ -74,6 +78,37 @@ class State(translation.State):
         if self._own is None:
             self._own = self.home.functions()
         return self._own
+
+    def check_call(self, key: str, name: str, arguments: Any, *, before: int = 0, flexible: bool = False) -> None:
+        """Refuse arguments that a function or class of the modules does not take, before anything is run.
+
+        Args:
+            key: Where it stands in the source.
+            name: The function's name.
+            arguments: A list of arguments, or a mapping from their names.
+            before: How many arguments are given in front of these.
+            flexible: Whether further ones may be given, so that only names are looked at.
+        """
+        signature = self.home.signature(name)
+        if signature is None:
+            return
+        listed, named = (arguments, {}) if isinstance(arguments, list) else ([], dict(arguments or {}))
+        parameters = list(signature.parameters.values())
+        taken = [one.name for one in parameters if one.kind in _NAMED][0 if flexible else before :]
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            unknown = [str(one) for one in named if one not in taken]
+            for one in unknown:
+                fix = did_you_mean(one, taken, otherwise=f"it takes {listing(taken)}" if taken else "it takes none")
+                self.refuse(f"{key}.{name}", f"{name} has no such parameter", got=one, fix=fix)
+            if unknown or flexible:
+                return
+        elif flexible:
+            return
+        try:
+            signature.bind(*[None] * before, *listed, **{str(one): value for one, value in named.items()})
+        except TypeError as error:
+            fix = f"it takes {listing(taken)}" if taken else "it takes none"
+            self.refuse(f"{key}.{name}", f"{name} cannot be given these ({error})", got=arguments, fix=fix)
 
     def imports_elsewhere(self) -> list[str]:
         """The modules that `imports` names and that are no files of the project's."""

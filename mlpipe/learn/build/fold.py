@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
 
@@ -133,7 +134,7 @@ def bounded(recipe: Recipe, data: FoldData | JointData) -> Recipe:
 
 
 def build_trainer(
-    job: FoldJob, recipe: Recipe, precision: Any, callbacks: list[Callback], stage: int, epochs: int
+    job: FoldJob, recipe: Recipe, precision: Any, callbacks: list[Callback], loggers: list[Logger], epochs: int
 ) -> pl.Trainer:
     """The trainer of a stage.
 
@@ -142,14 +143,12 @@ def build_trainer(
         recipe: The recipe with what the stage changes.
         precision: Lightning's.
         callbacks: What follows the stage.
-        stage: Its number, counted from 0.
+        loggers: What writes its curves.
         epochs: Those of the stages before, from which its own go on.
     """
     # Steps are bounded by a callback: Lightning would end there without a last validation.
     arguments = {key: value for key, value in recipe.trainer.items() if key not in ("precision", "max_steps")}
     arguments["max_epochs"] += epochs
-    written = job.files
-    logs = written.logs / f"stage{stage}" if recipe.stages else written.logs
     with quiet():
         trainer = pl.Trainer(
             **device_group.trainer_arguments(arguments, job.shard),
@@ -157,8 +156,8 @@ def build_trainer(
             callbacks=callbacks,
             # Named, so that Lightning does not take a Slurm job's signals and tasks for its own.
             plugins=[checkpoints.PlainCheckpointIO(), LightningEnvironment()],
-            logger=written.logging.build(logs) or False,
-            log_every_n_steps=int(written.logging.params.get("every_n_steps", 50)),
+            logger=loggers or False,
+            log_every_n_steps=int(job.files.logging.params.get("every_n_steps", 50)),
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mlpipe import limits
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, counted, did_you_mean, listing, problem
+from mlpipe.learn.logging import FileLogger
 from mlpipe.learn.module import TARGET
 
 _MOST_FILTERS = 64
@@ -26,6 +27,8 @@ def boards(logging: Component) -> list[Board]:
     Args:
         logging: What writes the training's curves.
     """
+    parts = [one for one in logging.params.get("loggers", {}).values() if "histograms" in one.params]
+    logging = parts[0] if parts else logging
     keys = {"histograms": 0, "gradients": False, "filters": False, "graph": False, "embeddings": 0}
     options: dict[str, Any] = {key: logging.params.get(key, default) for key, default in keys.items()}
     more: dict[str, Any] = {key: logging.params.get(key) for key in ("samples", "embedded_layers", "embedded_labels")}
@@ -87,14 +90,23 @@ class Board(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what is due."""
-        boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        boards = [one for one in trainer.loggers if isinstance(getattr(one, "inner", one), TensorBoardLogger)]
         if not boards or self._batch is None:
             return
-        board, epoch = boards[0], trainer.current_epoch
+        board: Any = boards[0]
         network: Any = pl_module.network
-        images = self._batch["images"].float()
         was_training = network.training
         network.eval()
+        try:
+            self._write(board.experiment, network, self._batch["images"].float(), trainer.current_epoch)
+        except OSError as error:
+            if not isinstance(board, FileLogger):
+                raise
+            board.give_up(error)
+        finally:
+            network.train(was_training)
+
+    def _write(self, board: Any, network: Any, images: Tensor, epoch: int) -> None:
         with torch.no_grad():
             if self._every and epoch % self._every == 0:
                 self._write_histograms(board, network, images, epoch)
@@ -105,7 +117,6 @@ class Board(Callback):
                 self._graph = False
             if self._embeddings and epoch % self._embeddings == 0 and images.ndim == 4:
                 self._embed(board, network, images, epoch)
-        network.train(was_training)
 
     def _embed(self, board: Any, network: Any, images: Tensor, epoch: int) -> None:
         """Write features of the kept images, each with its label."""

@@ -70,3 +70,36 @@ def test_a_folder_of_masks_goes_with_one_of_images(tmp_path: Path) -> None:
     assert [found.isPositive(row) for row in range(2)] == [True, False]
     with pytest.raises(DataError, match="there is no such folder, got 'nowhere'"):
         sets.SimplePNGMaskDataSet(paths[0], "nowhere")
+
+
+def test_every_class_has_a_mask_of_its_own(table: Path) -> None:
+    (table / "t.csv").write_text("id,runs,kind\nb,1 2,x\na,1 2,y\nb,6 3,x\na,6 3,x\nb,2 1,y\nc,,z\n")
+    found = sets.MultiClassSegmentationDataSet(str(table), str(table / "t.csv"), "id", "runs", "kind")
+    assert found.classes == ["x", "y", "z"] and [found[row].id for row in range(3)] == ["a", "b", "c"]
+    assert found[0].y.shape == (3, 4, 3) and found[0].y.dtype == bool
+    # By hand, down the columns: the places 1 and 2 are of y, 6 to 8 of x.
+    first = np.zeros((3, 4), bool)
+    first[:2, 0] = True
+    assert (found[0].y[:, :, 1] == first).all() and (found[0].y[:, :, 0] == DOWN ^ first).all()
+    assert (found[1].y[:, :, 0] == DOWN).all() and found[1].y[:, :, 1].sum() == 1 and not found[1].y[:, :, 2].any()
+    assert [found.isPositive(row) for row in range(3)] == [True, True, False] and not found[2].y.any()
+
+
+def test_columns_whose_names_have_parts_are_taken_apart(table: Path) -> None:
+    (table / "t.csv").write_text("ImageId_ClassId,runs\na.png_1,1 2\na.png_2,6 3\nb.png_1,\n")
+    given = str(table), str(table / "t.csv"), "ImageId", "runs"
+    found = sets.MultiClassSegmentationDataSet(*given, "ClassId")
+    assert found.classes == ["1", "2"] and [found[row].id for row in range(2)] == ["a.png", "b.png"]
+    assert (found[0].y.any(2) == DOWN).all()
+    (table / "t.csv").write_text("id,runs,kind\na,1 2,x_9\nb,6 3,y_1\n")
+    given = str(table), str(table / "t.csv"), "id", "runs"
+    assert sets.MultiClassSegmentationDataSet(*given, "kind:0").classes == ["x", "y"]
+
+
+def test_the_first_items_alone(table: Path) -> None:
+    (table / "t.csv").write_text("id,runs,kind\nb,1 2,x\na,1 2,y\nc,6 3,x\n")
+    given = str(table), str(table / "t.csv"), "id"
+    assert len(sets.BinaryClassificationDataSet(*given, "kind", len=2)) == 2
+    assert [len(sets.BinaryClassificationDataSet(*given, "kind", len=most)) for most in (-1, 9)] == [3, 3]
+    assert len(sets.BinarySegmentationDataSet(*given, "runs", len=1)) == 1
+    assert len(sets.MultiClassSegmentationDataSet(*given, "runs", "kind", len=1)) == 1

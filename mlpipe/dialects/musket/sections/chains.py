@@ -80,10 +80,17 @@ def _entry(
         state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
         return []
     _note_step(state, key, name, arguments)
-    if arguments is None:
-        return [{"call": name}]
     given = dict(arguments) if isinstance(arguments, Mapping) else arguments
-    return [{"call": name, "arguments": given if isinstance(given, dict | list) else [given]}]
+    listed = given if isinstance(given, dict | list) else [] if given is None else [given]
+    own = (state.home.parameters(name) or (frozenset(), False))[0]
+    # A step may have a name and inputs that its function knows nothing of.
+    meant = (
+        {one: value for one, value in listed.items() if one not in ("name", "inputs") or one in own}
+        if isinstance(listed, dict)
+        else listed
+    )
+    state.check_call(key, name, meant, before=0 if state.home.is_class(name) else 1)
+    return [{"call": name}] if arguments is None else [{"call": name, "arguments": listed}]
 
 
 def _note_step(state: State, key: str, name: str, arguments: Any) -> None:

@@ -98,8 +98,9 @@ def calls(state: State, key: str, given: Any) -> list[Any]:
     if not isinstance(given, Mapping) or not given:
         state.refuse(key, "must be a function with its arguments", got=given, fix="for example getTrain: [false]")
         return []
-    for name in given:
+    for name, value in given.items():
         _look_for(state, key, str(name))
+        state.check_call(key, str(name), _arguments(value))
     return [{"call": str(name), "arguments": _arguments(value)} for name, value in given.items()]
 
 
@@ -169,6 +170,7 @@ def _own_call(state: State, key: str, given: Any) -> dict[str, Any] | None:
         fix = did_you_mean(name, own, otherwise=f"there are {listing(own, most=20)}")
         state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
         return None
+    state.check_call(key, name, arguments, flexible=True)
     return {"call": name, **({"arguments": dict(arguments)} if arguments else {})}
 
 

@@ -1,0 +1,179 @@
+"""Runs of MLflow: a parent for all folds of a training, a child for each, on a server or in a file of the project."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from filelock import FileLock
+
+from mlpipe import files
+from mlpipe.errors import ConfigError, not_installed, problem
+from mlpipe.runs.trackers.tracker import FAILED, FINISHED, STOPPED, Marks, Place, flat
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+LABEL = "logging=mlflow"
+# What a server takes in one request, and of one value.
+_MOST_POINTS, _MOST_PARAMS, _MOST_LETTERS = 500, 100, 500
+_STATUS = {FINISHED: "FINISHED", FAILED: "FAILED", STOPPED: "KILLED"}
+# A training waits for its server neither for minutes, as MLflow would by itself, nor tells anybody that it is used.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+class MlflowRun:
+    """A run of MLflow, taken up again where it was begun before.
+
+    Args:
+        place: What it stands for; a fold's run is a child of the one of all folds.
+        tracking_uri: The server; None: the environment's MLFLOW_TRACKING_URI, else a SQLite file in the project.
+        experiment: The experiment's name; None: the project's.
+        tags: Further tags.
+
+    Raises:
+        Exception: Whatever MLflow raises where it cannot be reached.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        tracking_uri: str | None = None,
+        experiment: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_address(place.store)
+        self._client = _client(address)
+        self._experiment = _experiment(self._client, experiment or place.project, address)
+        self._tags = {str(name): str(value) for name, value in (tags or {}).items()}
+        self.marks = Marks(place.folder / "mlflow.json")
+        place.folder.mkdir(parents=True, exist_ok=True)
+        # Folds side by side begin the run of all at the same moment.
+        with FileLock(place.logs / ".mlflow.lock"):
+            parent = self._id(place.of(""), Marks(place.logs / "mlflow.json"), {})
+            self._client.update_run(parent, status="RUNNING")
+        self.id = self._parent = parent
+        if place.record:
+            self.id = self._id(place, self.marks, {"mlflow.parentRunId": parent})
+            self._client.update_run(self.id, status="RUNNING")
+
+    def _id(self, place: Place, marks: Marks, tags: Mapping[str, str]) -> str:
+        stored = marks.known.get("id")
+        own = {"mlpipe.project": place.project, "mlpipe.run": place.run, "mlpipe.record": place.record or "all"}
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in own.items())
+        there = [run.info.run_id for run in self._client.search_runs([self._experiment], wanted)]
+        if isinstance(stored, str) and stored in there:
+            return stored
+        if place.record:
+            # A training that was begun anew, of which nothing counts.
+            for one in there:
+                self._client.delete_run(one)
+        elif there:
+            marks.keep(id=there[0])
+            return str(there[0])
+        named = self._client.create_run(
+            self._experiment, tags={**self._tags, **own, **tags}, run_name=place.record or place.run
+        )
+        marks.keep(id=named.info.run_id, epochs=0)
+        return str(named.info.run_id)
+
+    def configure(self, tree: Mapping[str, Any], text: str) -> None:
+        """Keep every key as a parameter, and the configuration as a file."""
+        from mlflow.entities import Param
+
+        params = [Param(_name(key), str(value)[:_MOST_LETTERS]) for key, value in flat(tree)]
+        there = self._client.get_run(self.id).data.params
+        for some in _parts([one for one in params if one.key not in there], _MOST_PARAMS):
+            self._client.log_batch(self.id, params=some)
+        self._client.log_text(self.id, text, "config.yaml")
+
+    def points(self, values: Mapping[str, float], step: int) -> None:
+        """Keep a point of each curve."""
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        for some in _parts([Metric(_name(key), value, now, step) for key, value in values.items()], _MOST_POINTS):
+            self._client.log_batch(self.id, metrics=some)
+
+    def file(self, path: Path) -> None:
+        """Keep a copy of a file as an artefact."""
+        self._client.log_artifact(self.id, str(path))
+
+    def close(self, status: str) -> None:
+        """End it, and the run of all folds where one of them did not end well."""
+        self._client.set_terminated(self.id, _STATUS[status])
+        if status != FINISHED and self._parent != self.id:
+            self._client.set_terminated(self._parent, _STATUS[status])
+
+
+def default_address(store: Path) -> str:
+    """The address of the file that holds a project's runs where no server is named."""
+    return f"sqlite:///{quote(str((store / 'mlflow.db').absolute()))}"
+
+
+def problems(tracking_uri: str | None) -> list[str]:
+    """A sentence for everything that is wrong with an address, which can be told without asking it."""
+    if tracking_uri is None or "://" in tracking_uri:
+        return []
+    fix = "write the address of a server, such as http://127.0.0.1:5000, or of a file: sqlite:///runs.db"
+    return [problem("logging.tracking_uri", "is no address", got=tracking_uri, fix=fix)]
+
+
+def _client(address: str) -> MlflowClient:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        from mlflow.tracking import MlflowClient
+    except ImportError as error:
+        raise ConfigError(not_installed(LABEL, "mlflow")) from error
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if (file := _file_of(address)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # The tables of a new file are made once, however many folds begin.
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            return MlflowClient(address)
+    return MlflowClient(address)
+
+
+def _file_of(address: str) -> Path | None:
+    return Path(unquote(address.removeprefix("sqlite:///"))) if address.startswith("sqlite:///") else None
+
+
+def _experiment(client: MlflowClient, name: str, address: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if (there := client.get_experiment_by_name(name)) is not None:
+        return str(there.experiment_id)
+    file = _file_of(address)
+    # MLflow would put files of runs into the folder that the command is given in.
+    beside = None if file is None else (file.parent / "mlflow_files" / files.safe_name(name)).absolute().as_uri()
+    try:
+        return str(client.create_experiment(name, artifact_location=beside))
+    except MlflowException:
+        # Another fold was quicker.
+        there = client.get_experiment_by_name(name)
+        if there is None:
+            raise
+        return str(there.experiment_id)
+
+
+def _name(key: str) -> str:
+    """A name as MLflow takes it."""
+    return re.sub(r"[^\w./: -]", "_", key)[:250]
+
+
+def _parts(values: Sequence[Any], most: int) -> list[list[Any]]:
+    return [list(values[start : start + most]) for start in range(0, len(values), most)]

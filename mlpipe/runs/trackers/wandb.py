@@ -1,0 +1,122 @@
+"""Runs of Weights & Biases: one for each fold and one for their result, in a group; without a key all stays in files."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from mlpipe import files
+from mlpipe.errors import ConfigError, not_installed
+from mlpipe.runs.trackers.tracker import FINISHED, Marks, Place
+
+LABEL = "logging=wandb"
+_HOST = "api.wandb.ai"
+# Seconds that a training waits for the server, at its beginning and at its end.
+_WAIT = 30.0
+
+
+class WandbRun:
+    """A run of Weights & Biases.
+
+    Args:
+        place: What it stands for; the runs of one training are a group.
+        project: The project there; None: the project's own name.
+        entity: The team or user; None: the one that the key is of.
+        wandb_mode: `auto`: online where there is a key, else offline.
+        tags: Further tags.
+
+    Raises:
+        Exception: Whatever the package raises where it cannot begin.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        project: str | None = None,
+        entity: str | None = None,
+        wandb_mode: Literal["auto", "online", "offline"] = "auto",
+        tags: list[str] | None = None,
+    ) -> None:
+        # Reports of errors would go to the network, too.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        try:
+            import wandb
+        except ImportError as error:
+            raise ConfigError(not_installed(LABEL, "wandb")) from error
+        self._wandb, self._place = wandb, place
+        self.marks = Marks(place.folder / "wandb.json")
+        name = files.digest([place.project, place.run, place.record])[:16]
+        if not self.marks.known:
+            # Files of a training that was begun anew, of which nothing counts.
+            for folder in place.logs.glob(f"wandb/offline-run-*-{name}"):
+                shutil.rmtree(folder, ignore_errors=True)
+        self.marks.keep(id=name)
+        self._run = wandb.init(
+            mode=mode_of(wandb_mode),
+            dir=str(place.logs),
+            project=project or place.project,
+            entity=entity,
+            group=place.run,
+            job_type="fold" if place.record else "result",
+            id=name,
+            name=place.record or place.run,
+            tags=tags,
+            resume="allow",
+            reinit="create_new",
+            # Nothing printed, nothing asked, and nothing told of the machine, its user or the command line.
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                init_timeout=_WAIT,
+                finish_timeout=_WAIT,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                x_save_requirements=False,
+            ),
+        )
+        # Points lie at their epoch: a run that is continued counts its own steps anew.
+        self._run.define_metric("epoch", hidden=True)
+        self._run.define_metric("*", step_metric="epoch")
+
+    def configure(self, tree: Mapping[str, Any], text: str) -> None:
+        """Keep the configuration, and as a file."""
+        self._run.config.update(dict(tree), allow_val_change=True)  # type: ignore[no-untyped-call]
+        # What the package copies later must still lie there.
+        path = self._place.folder / "config.yaml"
+        files.write_text(path, text)
+        self.file(path)
+
+    def points(self, values: Mapping[str, float], step: int) -> None:
+        """Keep a point of each curve."""
+        self._run.log({**values, "epoch": step})
+
+    def file(self, path: Path) -> None:
+        """Keep a copy of a file as an artefact."""
+        one = self._wandb.Artifact(f"{self._run.id}-{files.safe_name(path.name)}", type="file")
+        one.add_file(str(path))
+        self._run.log_artifact(one)
+
+    def close(self, status: str) -> None:
+        """End it."""
+        self._run.finish(exit_code=0 if status == FINISHED else 1)
+
+
+def mode_of(wanted: str) -> Literal["online", "offline"]:
+    """Whether runs go to the server: as was asked for, by the environment, or where there is a key."""
+    given = os.environ.get("WANDB_MODE") if wanted == "auto" else wanted
+    if given in ("online", "offline"):
+        return "online" if given == "online" else "offline"
+    if given:
+        return "offline"
+    found = bool(os.environ.get("WANDB_API_KEY"))
+    with suppress(OSError, netrc.NetrcParseError):
+        found = found or netrc.netrc().authenticators(_HOST) is not None
+    return "online" if found else "offline"

@@ -82,6 +82,7 @@ class WandbRun:
                 x_save_requirements=False,
             ),
         )
+        self._drop_links()
         # Points lie at their epoch: a run that is continued counts its own steps anew.
         self._run.define_metric("epoch", hidden=True)
         self._run.define_metric("*", step_metric="epoch")
@@ -96,6 +97,7 @@ class WandbRun:
 
     def points(self, values: Mapping[str, float], step: int) -> None:
         """Keep a point of each curve."""
+        self._drop_links()
         self._run.log({**values, "epoch": step})
 
     def file(self, path: Path) -> None:
@@ -107,6 +109,12 @@ class WandbRun:
     def close(self, status: str) -> None:
         """End it."""
         self._run.finish(exit_code=0 if status == FINISHED else 1)
+        self._drop_links()
+
+    def _drop_links(self) -> None:
+        """Remove links to the package's own log elsewhere: a project with links that lead out of it is refused."""
+        for link in files.links_out(self._place.logs / "wandb"):
+            link.unlink(missing_ok=True)
 
 
 def mode_of(wanted: str) -> Literal["online", "offline"]:

@@ -87,8 +87,10 @@ class Fits:
         place = Place(place.log_scales * (many > 0), place.moved * biased)
         if not many and not biased:
             return place
+        loss, chances = self._cross_entropy(place)
         for _ in range(_STEPS):
-            value, gradient, hessian = self._terms(place, strength, many, biased)
+            value = loss + self._penalty(place, strength, many, biased)
+            gradient, hessian = self._derivatives(place, chances, strength, many, biased)
             step = np.asarray(-np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0], np.float64)
             slope = np.einsum("fp,fp->f", gradient, step)
             open_ = -slope >= enough
@@ -99,7 +101,9 @@ class Fits:
                 length *= np.minimum(1, _LONGEST / np.maximum(np.abs(step[:, :many]).max(axis=1), 1e-300))
             for _ in range(40):
                 tried = self._moved(place, step * length[:, None], many, biased)
-                worse = open_ & (self._value(tried, strength, many, biased) > value + 1e-4 * length * slope)
+                loss, chances = self._cross_entropy(tried)
+                now = loss + self._penalty(tried, strength, many, biased)
+                worse = open_ & (now > value + 1e-4 * length * slope)
                 if not worse.any():
                     break
                 # Where rounding hides every decrease the length ends as nothing.
@@ -137,17 +141,15 @@ class Fits:
             held += strength.bias * (place.moved**2).sum(axis=1)
         return held / (2 * self._sizes)
 
-    def _value(self, place: Place, strength: Strength, many: int, biased: bool) -> Floats:
-        return self._cross_entropy(place)[0] + self._penalty(place, strength, many, biased)
-
-    def _terms(self, place: Place, held: Strength, many: int, biased: bool) -> tuple[Floats, Floats, Floats]:
-        """The values, their gradients and positive definite curvatures."""
-        loss, chances = self._cross_entropy(place)
+    def _derivatives(
+        self, place: Place, chances: Floats, held: Strength, many: int, biased: bool
+    ) -> tuple[Floats, Floats]:
+        """Gradients and positive definite curvatures of the values."""
         size, n = many + (self.offsets.shape[1] if biased else 0), self._sizes[:, None]
         weighted = chances * self.weights[:, None]
         with_scores = weighted * self.scores
         masses = weighted.sum(axis=2)
-        gradient, hessian = np.zeros((len(loss), size)), np.zeros((len(loss), size, size))
+        gradient, hessian = np.zeros((len(n), size)), np.zeros((len(n), size, size))
         diagonal = np.arange(size)
         if many:
             scales = np.exp(place.log_scales[:, :many])
@@ -163,7 +165,7 @@ class Fits:
             hessian[:, many:, many:] = -chances @ weighted.transpose(0, 2, 1) + 1 / self.offsets.shape[1]
             hessian[:, diagonal[many:], diagonal[many:]] += masses + held.bias / n
         hessian[:, diagonal, diagonal] += 1e-14
-        return loss + self._penalty(place, held, many, biased), gradient, hessian
+        return gradient, hessian
 
     def _by_scale(
         self, hessian: Floats, chances: Floats, weighted: Floats, with_scores: Floats, many: int, biased: bool

@@ -217,7 +217,7 @@ def fit_matrix(
         gradient[:, -1] += 2 * intercept_ridge * moved / classes
         return loss, (to_plain @ gradient[:, :, None]).ravel()
 
-    start: Floats = np.linalg.solve(to_plain.transpose(0, 2, 1), started[:, :, None])
+    start = np.asarray(np.linalg.solve(to_plain.transpose(0, 2, 1), started[:, :, None]), np.float64)
     enough = _ENOUGH_OF_MATRIX if diagonal_ridge is None else _ENOUGH_HELD
     found = plain(minimum(penalised, start.reshape(-1), enough=enough, promise=promise))
     return found[:, :-1], found[:, -1]

@@ -11,6 +11,8 @@ from mlpipe.post.rows import Floats
 _RIDGE, _FIXED = 1e-6, 1e12
 # a, c and d that change nothing.
 _IDENTITY = np.array([1.0, 1.0, 0.0])
+# Numbers that are worked on at a time.
+_MOST_CELLS = 2**19
 # What the last of Newton's steps promises, after which the loss is exact to the square of it: for a fit that is kept, and
 # for one that starts near its end and is only compared.
 _LAST, _LAST_OF_NEAR = 1e-14, 1e-9
@@ -62,6 +64,18 @@ def fit_beta(
         strength: Precisions that hold a and c at 1 and d at 0.
         near: Where to start, such as the curves of another strength; None: at the identity.
     """
+    out, at_once = np.empty((len(log_p), 3)), max(1, _MOST_CELLS // log_p.shape[1])
+    for first in range(0, len(log_p), at_once):
+        some = slice(first, first + at_once)
+        start = None if near is None else near[some]
+        out[some] = _some_beta(log_p[some], log_rest[some], hits[some], weights, strength, start)
+    return out
+
+
+def _some_beta(
+    log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats, strength: Strength, near: Floats | None
+) -> Floats:
+    """What `fit_beta` gives for some of the classes."""
     features = np.stack([log_p, -log_rest, np.ones_like(log_p)], axis=1)
     precisions = np.minimum([strength.scale, strength.scale, strength.bias], _FIXED)
     start, enough = (np.broadcast_to(_IDENTITY, (len(log_p), 3)), _LAST) if near is None else (near, _LAST_OF_NEAR)

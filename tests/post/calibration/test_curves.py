@@ -22,7 +22,9 @@ def test_the_rest_is_what_scipy_sums(classes: int, size: float) -> None:
 
 @pytest.mark.parametrize("turned", [1.0, -0.5])
 @pytest.mark.parametrize("strength", [BARE, Strength(3.0, 0.1)])
-def test_beta_is_the_minimum_of_another_solver(strength: Strength, turned: float) -> None:
+def test_beta_is_the_minimum_of_another_solver(
+    strength: Strength, turned: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draws = np.random.default_rng(1)
     targets = draws.integers(0, 3, 150)
     logits = draws.normal(size=(150, 3))
@@ -39,6 +41,7 @@ def test_beta_is_the_minimum_of_another_solver(strength: Strength, turned: float
         return float(weights @ (np.logaddexp(0, odds) - hits[number] * odds) + held)
 
     fitted = curves.fit_beta(scores, rest, hits, weights, strength)
+    monkeypatch.setattr(curves, "_MOST_CELLS", 300)
     again = curves.fit_beta(scores, rest, hits, weights, strength, np.full((3, 3), 0.3))
     for number, found in enumerate(fitted):
         bounds = [(0, None), (0, None), (None, None)]

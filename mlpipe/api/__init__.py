@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from mlpipe.api.commands import run
-from mlpipe.api.estimators import ImageClassifier, ImageRegressor
+from mlpipe.api.estimators import ImageClassifier, ImageRegressor, ImageSegmenter
 from mlpipe.api.model import Model, load
 from mlpipe.config.environment import base_folder
 from mlpipe.data.creator import TaskCreator
@@ -30,6 +30,7 @@ from mlpipe.runs.records import ModelRecord
 __all__ = [
     "ImageClassifier",
     "ImageRegressor",
+    "ImageSegmenter",
     "Model",
     "ProjectFrames",
     "TaskCreator",

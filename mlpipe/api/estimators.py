@@ -11,8 +11,9 @@ from __future__ import annotations
 import html
 import io
 import logging
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ import pandas as pd
 from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, jaccard_score, r2_score
 
 from mlpipe import files
 from mlpipe.api.commands import run
@@ -71,7 +72,11 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             NotFittedError: Before `fit`.
         """
         path = Path(file).expanduser().absolute()
-        model, home = self._fitted(), self.home_
+        self._require_fit()
+        if not hasattr(self, "model_"):
+            wrong = "has no form as one file"
+            raise ConfigError(problem(type(self).__name__, wrong, fix="keep its project with out_dir=DIR"))
+        model, home = self.model_, self._where
         if path.suffix not in _FORMATS:
             fix = f"use a name that ends with {' or '.join(_FORMATS)}"
             raise ConfigError(problem("file", "its ending names no format", got=path.name, fix=fix))
@@ -87,11 +92,11 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     @property
     def home_(self) -> Path:
         """The folder with the project (`results`), the packed images (`data`) and pictures that were given in memory."""
-        self._fitted()
+        self._require_fit()
         return self._where
 
-    def _train(self, words: Sequence[str], home: Path) -> Self:
-        """Train, calibrate and load what the words ask for."""
+    def _train(self, words: Sequence[str], home: Path, *, loads: bool = True) -> Self:
+        """Train what the words ask for; calibrate and load it, but for what is predicted to files."""
         given = [one for key in ("preset", "arch", "time_limit") if (one := self._word(key)) is not None]
         if isinstance(self.overrides, str):
             fix = 'write overrides=["trainer.max_epochs=3"]'
@@ -100,10 +105,11 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         whole = ["mode.nested=false", "mode.subroutines=[train,predict]"]
         with _heard(self.verbose):
             run("train", *words, *where, *whole, *given, *self.overrides)
-            facts = run("post", "mode.report=false", *where, *self._project())
-            self.ensemble_ = facts.get("ensemble")
-            name = dict(one.split("=", 1) for one in self._project()).get("proj", "default")
-            self.model_ = load(name, ensemble=self.ensemble_, out_dir=home / "results", data_dir=home / "data")
+            if loads:
+                facts = run("post", "mode.report=false", *where, *self._project())
+                self.ensemble_ = facts.get("ensemble")
+                name = dict(one.split("=", 1) for one in self._project()).get("proj", "default")
+                self.model_ = load(name, ensemble=self.ensemble_, out_dir=home / "results", data_dir=home / "data")
         self._where = home
         return self
 
@@ -130,9 +136,12 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         for name in ("model_", "ensemble_", "_where", "_temporary", "classes_"):
             self.__dict__.pop(name, None)
 
-    def _fitted(self) -> Model:
-        if not hasattr(self, "model_"):
+    def _require_fit(self) -> None:
+        if not self.__sklearn_is_fitted__():
             raise NotFittedError(f"{type(self).__name__}: is not fitted yet; call fit first")
+
+    def _fitted(self) -> Model:
+        self._require_fit()
         return self.model_
 
     def _values(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
@@ -152,14 +161,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return shown + (self.model_._repr_html_() if hasattr(self, "model_") else "")
 
     def __getstate__(self) -> dict[str, Any]:
-        if hasattr(self, "model_"):
+        if self.__sklearn_is_fitted__():
             fix = "use save(FILE), or out_dir=DIR and mlpipe.api.load"
             raise ConfigError(problem(type(self).__name__, "a trained model is not pickled", fix=fix))
         state: dict[str, Any] = super().__getstate__()
         return state
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
+        return hasattr(self, "_where")
 
 
 class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
@@ -321,6 +330,90 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return float(r2_score(targets, self.predict(items), sample_weight=sample_weight))
 
 
+class ImageSegmenter(_Estimator):
+    """A class for each pixel: networks of a cross-validation, whose probabilities are averaged (docs/segmentation.md).
+
+    Args:
+        preset: As of `ImageClassifier`, as are the others.
+        arch: A network for masks, such as `unet`; None: `unet`.
+        time_limit: All of a training in this time.
+        overrides: More words of the command line.
+        out_dir: Where the project is kept.
+        verbose: Show what the command line shows.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Train on images and their masks.
+
+        Args:
+            X: As of `ImageClassifier.fit`; or a folder that holds the folders `images` and `masks`.
+            y: A mask for each image: paths, arrays of uint8 of shape (height, width), or pictures, whose pixels are the value
+                of a class; the name of a column of the frame; None for a folder.
+
+        Raises:
+            ConfigError: When a parameter is wrong.
+            DataError: When images or masks are.
+        """
+        if isinstance(X, str | Path) and Path(X).expanduser().is_dir():
+            _refuse_targets(y)
+            home, words = self._begin(), [f"task.root='{Path(X).expanduser().absolute()}'"]
+        else:
+            masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
+            masks = list(masks) if isinstance(masks, np.ndarray) else masks
+            table, _ = table_of(X, None if masks is None else list(range(len(masks))))
+            home = self._begin()
+            words = [_table_word(table, home, {"mask": masks}), "task.images=path", "task.masks=mask"]
+        arch = [] if self.arch is not None or self.preset is not None else ["arch=unet"]
+        return self._train(["task=masks", *words, *arch], home, loads=False)
+
+    def predict(self, X: Any) -> list[npt.NDArray[np.uint8]]:  # noqa: N803
+        """The mask of each image in its own size, shape (height, width), with the values that the training masks have.
+
+        Args:
+            X: As of `ImageClassifier.predict`.
+
+        Raises:
+            DataError: When an image cannot be read.
+            NotFittedError: Before `fit`.
+        """
+        self._require_fit()
+        items = images_of(X)
+        with tempfile.TemporaryDirectory(prefix="new-", dir=self._where) as folder, _heard(self.verbose):
+            for place, one in enumerate(items):
+                file = Path(_as_file(one, Path(folder), place))
+                if file.parent != Path(folder):
+                    shutil.copyfile(file, Path(folder) / f"{place:06d}{file.suffix}")
+            project = Path(self._where) / "results"
+            before = set(project.glob("*/reports/predictions/*.csv"))
+            where = [f"out_dir={project}", f"data_dir={self._where / 'data'}"]
+            run("predict", f"mode.source='{folder}'", *where, *self._project())
+            (told,) = set(project.glob("*/reports/predictions/*.csv")) - before
+            found = pd.read_csv(told)
+            if (torn := found["problem"].notna() if "problem" in found else found["image"].isna()).any():
+                place = int(torn.to_numpy().argmax())
+                raise DataError(problem(f"X[{place}]", str(found["problem"].iloc[place]), fix="leave it out"))
+            made = sorted(told.with_suffix("").glob("*.png"))
+            masks = [np.asarray(Image.open(one)) for one in made]
+            told.unlink()
+            shutil.rmtree(told.with_suffix(""))
+        return masks
+
+    def score(self, X: Any, y: Any) -> float:  # noqa: N803
+        """The mean over classes of intersection over union, of the pixels of all images together.
+
+        Args:
+            X: As of `predict`.
+            y: Their masks, as of `fit`.
+        """
+        given = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
+        items = images_of(X)
+        _same_length(items, given)
+        true = [np.asarray(Image.open(one) if isinstance(one, str | Path) else one) for one in given]
+        pairs = list(zip(true, self.predict(items), strict=True))
+        flat = [np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1)]
+        return float(jaccard_score(*flat, average="macro"))
+
+
 _FORMATS: dict[str, list[str]] = {".onnx": []}
 
 
@@ -413,11 +506,17 @@ def _refuse_targets(y: Any) -> None:
 
 def _stored(table: pd.DataFrame, home: Path, target: str = "target") -> list[str]:
     """Write the table, and pictures that are none of files, and say the task in words."""
+    return ["task=csv", _table_word(table, home), "task.path=path", f"task.target={target}"]
+
+
+def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[Any]] | None = None) -> str:
+    """Write the table with the paths of its images, and of further columns of pictures."""
     folder = Path(tempfile.mkdtemp(prefix="images-", dir=home))
-    images = [_as_file(one, folder, place) for place, one in enumerate(table.pop("image").tolist())]
-    table.insert(0, "path", images)
+    for name, several in {"path": table.pop("image").tolist(), **(beside or {})}.items():
+        (folder / name).mkdir()
+        table[name] = [_as_file(one, folder / name, place) for place, one in enumerate(several)]
     table.to_csv(folder / "images.csv", index=False)
-    return ["task=csv", f"task.file='{folder / 'images.csv'}'", "task.path=path", f"task.target={target}"]
+    return f"task.file='{folder / 'images.csv'}'"
 
 
 def _as_file(one: Any, folder: Path, place: int) -> str:

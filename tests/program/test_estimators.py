@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from mlpipe.api import ImageClassifier, ImageRegressor
+from mlpipe.api import ImageClassifier, ImageRegressor, ImageSegmenter
 from mlpipe.errors import ConfigError, DataError
 
 QUICK = ["arch.pretrained=false", "trainer.max_epochs=1", "sys.threads=1", "preprocessing.size=16", "split.folds=2"]
@@ -54,3 +54,14 @@ def test_the_temporary_project_goes_with_the_object() -> None:
     assert np.isfinite(made.score(PIXELS, DIGITS.target[:30] * 2.5))
     del made
     assert not home.exists()
+
+
+def test_masks_come_back_with_their_values_and_in_their_size() -> None:
+    masks = np.where(PIXELS > 60, 255, 0).astype(np.uint8)
+    made = ImageSegmenter(overrides=[*QUICK, "arch.encoder=resnet10t", "preprocessing.size=32"]).fit(PIXELS, masks)
+    found = made.predict([PIXELS[0], PIXELS[1][:, :6]])
+    assert [one.shape for one in found] == [(8, 8), (8, 6)]
+    assert set(np.unique(np.concatenate([one.ravel() for one in found])).tolist()) <= {0, 255}
+    assert 0 <= made.score(PIXELS[:4], masks[:4]) <= 1
+    with pytest.raises(ConfigError, match="ImageSegmenter: a trained model is not pickled"):
+        pickle.dumps(made)

@@ -162,7 +162,7 @@ def _matrix(data: Prepared, strength: Strength = BARE, near: Calibration | None 
     if strength == BARE:
         scale, bias = fit(data.rows, "shared", data.offset, fit_bias=True)
         start = np.eye(classes) * max(float(scale), 1e-3)
-        ridges = {"off_diagonal_ridge": _OFF_DIAGONAL_RIDGE, "intercept_ridge": _INTERCEPT_RIDGE}
+        ridges: dict[str, Any] = {"off_diagonal_ridge": _OFF_DIAGONAL_RIDGE, "intercept_ridge": _INTERCEPT_RIDGE}
         return _linear("matrix", data, *fit_matrix(data.rows, start, bias, **ridges))
     away = classes * (classes - 1)
     options: dict[str, Any] = {

@@ -13,10 +13,10 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks as checks
 
-from mlpipe.api import ImageClassifier, ImageRegressor, estimators
+from mlpipe.api import ImageClassifier, ImageRegressor, ImageSegmenter, estimators
 from mlpipe.errors import ConfigError, DataError
 
-KINDS = [ImageClassifier, ImageRegressor]
+KINDS = [ImageClassifier, ImageRegressor, ImageSegmenter]
 GREY = np.random.default_rng(0).integers(0, 256, (4, 6, 5), np.uint8)
 
 

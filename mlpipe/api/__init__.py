@@ -11,28 +11,33 @@ project.out_of_fold("digits")
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 
-from mlpipe.config import catalog
+from mlpipe.api.commands import run
+from mlpipe.api.estimators import ImageClassifier, ImageRegressor, ImageSegmenter
 from mlpipe.config.environment import base_folder
 from mlpipe.data.creator import TaskCreator
-from mlpipe.dialects import front, sentences
-from mlpipe.errors import ConfigError, ProjectError, problem
+from mlpipe.errors import ProjectError, problem
 from mlpipe.reports import out_of_fold, tables
-from mlpipe.running import jobs
-from mlpipe.running.launch import Command
 from mlpipe.running.loaded_model import Model, load
-from mlpipe.running.steps import Stop
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-__all__ = ["Model", "ProjectFrames", "TaskCreator", "load", "load_project", "run"]
+__all__ = [
+    "ImageClassifier",
+    "ImageRegressor",
+    "ImageSegmenter",
+    "Model",
+    "ProjectFrames",
+    "TaskCreator",
+    "load",
+    "load_project",
+    "run",
+]
 
 
 class ProjectFrames:
@@ -123,47 +128,15 @@ class ProjectFrames:
         """
         return pd.DataFrame(tables.leaderboard(self._project, task))
 
+    def _repr_html_(self) -> str:
+        board = self.leaderboard()
+        return str(board.to_html(index=False)) if len(board) else "<p>nothing is trained in this project</p>"
+
     def _record(self, record_id: str) -> ModelRecord:
         for record in records.load_all(self._project):
             if record.id == record_id:
                 return record
         raise ProjectError(problem("record", f"project {self._project.name} has no such record", got=record_id))
-
-
-def run(mode: str, *words: str) -> dict[str, Any]:
-    """Do what `mml MODE WORDS...` does, and return its facts: one run, a sweep (`-m`), a search (`hpo=optuna`), a preset.
-
-    Args:
-        mode: The mode's name, such as `train`.
-        words: Overrides as on the command line, `-m` and `--config-dir=DIR` among them.
-
-    Raises:
-        ConfigError: With a sentence for every mistake.
-        MlpipeError: When a step fails.
-    """
-    started = time.monotonic()
-    overrides, multirun, folders, found = list[str](), False, list[Path](), list[str]()
-    fix = "write 'key=value', one for each"
-    if others := [problem("overrides", "must be texts", got=word, fix=fix) for word in words if type(word) is not str]:
-        raise ConfigError(others)
-    for word in words:
-        name, _, value = word.partition("=")
-        if word in ("-m", "--multirun"):
-            multirun = True
-        elif name == "--config-dir" and Path(value).is_dir() and value:
-            folders.append(Path(value).absolute())
-        elif word.startswith("--"):
-            fix = "Python takes overrides, -m and --config-dir=DIR"
-            found.append(problem(name, "is an option of the command line", got=value or None, fix=fix))
-        else:
-            overrides.append(word)
-    if found:
-        raise ConfigError(found)
-    catalog.check_mode(mode, tuple(folders))
-    with sentences.of_file(overrides):
-        command = jobs.prepare(Command(mode, overrides), folders, front=front, multirun=multirun)
-        # Ctrl-C twice leaves a notebook running.
-        return jobs.execute(command, stop=Stop(), started=started)
 
 
 def load_project(name: str = "default", out_dir: str | Path | None = None) -> ProjectFrames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ from mlpipe.post.rows import Floats, Integers, counts_of
 _OFF_DIAGONAL_RIDGE = 1.0
 _INTERCEPT_RIDGE = 1e-2
 _BINS = 15
+# What a step of a matrix's fit that is only compared must promise, in nats.
+_PROMISE_TO_CHOOSE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Prepared:
     prior: Floats
     offset: Floats
     notes: tuple[str, ...]
+
+    @cached_property
+    def curved(self) -> tuple[Floats, Floats]:
+        """log p and log(1 - p) of the classes after the move to the prior, shape (classes, n) each."""
+        scores = log_softmax(self.rows.scores.T + self.offset).T if self.offset.any() else self.rows.scores
+        return scores, curves.log_rest(scores)
 
 
 class Fit(Protocol):
@@ -153,27 +162,30 @@ def _matrix(data: Prepared, strength: Strength = BARE, near: Calibration | None 
     if strength == BARE:
         scale, bias = fit(data.rows, "shared", data.offset, fit_bias=True)
         start = np.eye(classes) * max(float(scale), 1e-3)
-        ridges = {"off_diagonal_ridge": _OFF_DIAGONAL_RIDGE, "intercept_ridge": _INTERCEPT_RIDGE}
+        ridges: dict[str, Any] = {"off_diagonal_ridge": _OFF_DIAGONAL_RIDGE, "intercept_ridge": _INTERCEPT_RIDGE}
         return _linear("matrix", data, *fit_matrix(data.rows, start, bias, **ridges))
     away = classes * (classes - 1)
-    ridges = {
+    options: dict[str, Any] = {
         "off_diagonal_ridge": max(_OFF_DIAGONAL_RIDGE, strength.scale * away / (2 * n)),
         "intercept_ridge": strength.bias * classes / (2 * n),
         "diagonal_ridge": strength.scale * classes / (2 * n),
     }
-    start = np.eye(classes) if near is None else np.asarray(near.parameters["scale"])
-    return _held(_linear("matrix", data, *fit_matrix(data.rows, start, data.offset, **ridges)), strength)
+    start = np.eye(classes)
+    if near is not None:
+        # What only chooses a strength starts near its end, and need not reach it to the last digit.
+        start, moved = near.parameters["scale"], near.parameters["bias"] + data.offset.mean()
+        options |= {"near": moved, "promise": _PROMISE_TO_CHOOSE}
+    return _held(_linear("matrix", data, *fit_matrix(data.rows, start, data.offset, **options)), strength)
 
 
 def _beta(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
-    rows, scores, parameters = data.rows, data.rows.scores.T, {}
+    rows, parameters = data.rows, dict[str, Any]()
+    # Held at the identity means: at probabilities that are only moved to the prior.
     if strength != BARE and data.offset.any():
-        # Held at the identity means: at probabilities that are only moved to the prior.
-        scores, parameters["offset"] = log_softmax(scores + data.offset), data.offset
-    hits = rows.targets / rows.weights
-    parts = [curves.log_odds_parts(scores, number) for number in range(len(data.prior))]
-    fitted = [curves.fit_beta(*part, hits[number], rows.weights, strength) for number, part in enumerate(parts)]
-    parameters["curves"] = np.array(fitted)
+        parameters["offset"] = data.offset
+    both = data.curved if strength != BARE else (rows.scores, curves.log_rest(rows.scores))
+    hits, start = rows.targets / rows.weights, None if near is None else near.parameters["curves"]
+    parameters["curves"] = curves.fit_beta(*both, hits, rows.weights, strength, start)
     made = Calibration("beta", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
     return _held(made, strength)
 

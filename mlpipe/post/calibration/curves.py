@@ -9,87 +9,142 @@ from mlpipe.post.rows import Floats
 
 # A ridge as weak as that of the scale, for classes that separate, and a precision that lets nothing move.
 _RIDGE, _FIXED = 1e-6, 1e12
+# a, c and d that change nothing.
+_IDENTITY = np.array([1.0, 1.0, 0.0])
+# Numbers that are worked on at a time.
+_MOST_CELLS = 2**19
+# What the last of Newton's steps promises, after which the loss is exact to the square of it: for a fit that is kept, and
+# for one that starts near its end and is only compared.
+_LAST, _LAST_OF_NEAR = 1e-14, 1e-9
 
 
-def log_odds_parts(log_probabilities: Floats, number: int) -> tuple[Floats, Floats]:
-    """log p and log(1 - p) of one class, exact also where p is near 1, shape (n,) each.
+def log_rest(log_probabilities: Floats) -> Floats:
+    """log(1 - p) of each class, exact also where p is near 1, shape (classes, n).
 
     Args:
-        log_probabilities: Shape (n, classes), two classes or more.
-        number: The class.
+        log_probabilities: Shape (classes, n), two classes or more.
     """
-    from scipy.special import logsumexp
+    values, rows = log_probabilities, np.arange(log_probabilities.shape[1])
+    top = values.argmax(axis=0)
+    others = values.copy()
+    others[top, rows] = -np.inf
+    second = others.max(axis=0)
+    # Sums of positive numbers from both ends: taking one's own share from the sum of all would leave rounding alone.
+    above = _sums_of_others(np.exp(values - values[top, rows]))
+    out = np.log(np.maximum(above, np.finfo(np.float64).tiny)) + values[top, rows]
+    out[top, rows] = np.log(np.exp(others - second).sum(axis=0)) + second
+    return np.asarray(out)
 
-    rest = logsumexp(np.delete(log_probabilities, number, axis=1), axis=1)
-    return log_probabilities[:, number], np.asarray(rest)
+
+def _sums_of_others(shares: Floats) -> Floats:
+    """For each row of an array the sum of all other rows."""
+    before, after = np.zeros_like(shares), np.zeros_like(shares)
+    np.cumsum(shares[:-1], axis=0, out=before[1:])
+    after[:-1] = np.cumsum(shares[:0:-1], axis=0)[::-1]
+    return before + after
 
 
-def fit_beta(log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats, strength: Strength = BARE) -> Floats:
-    """a, c and d of logit q = a log p - c log(1 - p) + d with a, c >= 0, shape (3,).
+def fit_beta(
+    log_p: Floats,
+    log_rest: Floats,
+    hits: Floats,
+    weights: Floats,
+    strength: Strength = BARE,
+    near: Floats | None = None,
+) -> Floats:
+    """a, c and d of logit q = a log p - c log(1 - p) + d with a, c >= 0 for each class, shape (classes, 3).
 
     The likelihood is concave; Newton's method finds its maximum. Kull, Silva Filho and Flach 2017.
 
     Args:
-        log_p: Log-probability of the class, shape (n,).
-        log_rest: Log-probability of the rest, shape (n,).
-        hits: 1 where the class is true, may be a share, shape (n,).
+        log_p: Log-probability of each class, shape (classes, n).
+        log_rest: Log-probability of the rest, shape (classes, n).
+        hits: 1 where the class is true, may be a share, shape (classes, n).
         weights: Weights that sum to one, shape (n,).
         strength: Precisions that hold a and c at 1 and d at 0.
+        near: Where to start, such as the curves of another strength; None: at the identity.
     """
-    features = np.column_stack([log_p, -log_rest, np.ones_like(log_p)])
-    identity = np.array([1.0, 1.0, 0.0])
+    out, at_once = np.empty((len(log_p), 3)), max(1, _MOST_CELLS // log_p.shape[1])
+    for first in range(0, len(log_p), at_once):
+        some = slice(first, first + at_once)
+        start = None if near is None else near[some]
+        out[some] = _some_beta(log_p[some], log_rest[some], hits[some], weights, strength, start)
+    return out
+
+
+def _some_beta(
+    log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats, strength: Strength, near: Floats | None
+) -> Floats:
+    """What `fit_beta` gives for some of the classes."""
+    features = np.stack([log_p, -log_rest, np.ones_like(log_p)], axis=1)
     precisions = np.minimum([strength.scale, strength.scale, strength.bias], _FIXED)
-    ridges = np.maximum(precisions / 2, _RIDGE) / len(hits)
+    start, enough = (np.broadcast_to(_IDENTITY, (len(log_p), 3)), _LAST) if near is None else (near, _LAST_OF_NEAR)
+    best, _ = _logistic(features, hits, weights, [0, 1, 2], precisions, start, enough)
     # With convex losses the best of the feasible minima, each with some slopes held at 0, is the minimum.
-    candidates = []
-    for free in ([0, 1, 2], [0, 2], [1, 2], [2]):
-        parameters = np.zeros(3)
-        parameters[free], loss = _logistic(features[:, free], hits, weights, identity[free], ridges[free])
-        if parameters[:2].min() >= 0:
-            fixed = [place for place in range(3) if place not in free]
-            candidates.append((loss + float(precisions[fixed].sum()) / (2 * len(hits)), parameters))
-            if len(free) == 3:
-                break
-    return min(candidates, key=lambda one: one[0])[1]
+    turned = np.flatnonzero(best[:, :2].min(axis=1) < 0)
+    least = np.full(len(turned), np.inf)
+    for free in ([0, 2], [1, 2], [2]) if len(turned) else ():
+        some = np.tile(_IDENTITY, (len(turned), 1))
+        found, losses = _logistic(features[turned], hits[turned], weights, free, precisions, some, enough)
+        better = (found[:, :2].min(axis=1) >= 0) & (losses < least)
+        best[turned[better]], least[better] = found[better], losses[better]
+    return best
 
 
-def _logistic(features: Floats, hits: Floats, weights: Floats, start: Floats, ridges: Floats) -> tuple[Floats, float]:
-    """The coefficients with the least weighted log-loss and ridges, by damped Newton steps, and that loss."""
+def _logistic(
+    features: Floats, hits: Floats, weights: Floats, free: list[int], precisions: Floats, start: Floats, enough: float
+) -> tuple[Floats, Floats]:
+    """Coefficients with the least weighted log-loss and ridges by damped Newton steps, those not free 0; and that loss.
 
-    def terms(coefficients: Floats) -> tuple[float, Floats, Floats]:
-        odds, away = features @ coefficients, coefficients - start
-        chance = 0.5 * (1 + np.tanh(odds / 2))
-        value = float(weights @ (np.logaddexp(0, odds) - hits * odds)) + float(ridges @ away**2)
-        gradient = features.T @ (weights * (chance - hits)) + 2 * ridges * away
-        return value, gradient, weights * chance * (1 - chance)
+    Shapes: features (fits, 3, n), hits (fits, n), coefficients (fits, 3), losses (fits,).
+    """
+    rows, centre = hits.shape[1], _IDENTITY[free]
+    ridges = np.maximum(precisions[free] / 2, _RIDGE) / rows
+    used, place = np.ascontiguousarray(features[:, free]), np.array(start[:, free])
 
-    place, (value, gradient, curvature) = start, terms(start)
+    def value_of(odds: Floats, at: Floats) -> tuple[Floats, Floats]:
+        """The losses, and exp of what is below 0 of the odds or their opposite."""
+        small = np.exp(-np.abs(odds))
+        return (np.maximum(odds, 0) + np.log(1 + small) - hits * odds) @ weights + (at - centre) ** 2 @ ridges, small
+
+    odds = np.einsum("fk,fkn->fn", place, used)
+    (value, small), open_ = value_of(odds, place), np.ones(len(hits), bool)
     for _ in range(100):
-        hessian = (features.T * curvature) @ features + np.diag(2 * ridges)
-        step = -np.linalg.solve(hessian, gradient)
-        slope, length = float(gradient @ step), 1.0
-        while length > 1e-10:
-            tried = terms(place + length * step)
-            if -slope < 1e-14 or tried[0] <= value + 1e-4 * length * slope:
+        chance = np.where(odds > 0, 1.0, small) / (1 + small)
+        gradient = ((chance - hits) * weights)[:, None] @ used.transpose(0, 2, 1)
+        gradient = gradient[:, 0] + 2 * ridges * (place - centre)
+        hessian = (used * (weights * chance * (1 - chance))[:, None]) @ used.transpose(0, 2, 1) + np.diag(2 * ridges)
+        step = np.asarray(-np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0])
+        slope = np.einsum("fk,fk->f", gradient, step)
+        length, last = np.where(open_, 1.0, 0.0), -slope < enough
+        while True:
+            tried = place + length[:, None] * step
+            tried_odds = np.einsum("fk,fkn->fn", tried, used)
+            tried_value, small = value_of(tried_odds, tried)
+            worse = (length > 0) & ~last & ~(tried_value <= value + 1e-4 * length * slope)
+            if not worse.any():
                 break
-            length /= 2
-        else:
+            length[worse] = np.where(length[worse] > 1e-10, length[worse] / 2, 0.0)
+        place, odds, value = tried, tried_odds, tried_value
+        # Near the minimum the last step is taken unseen; where none lowers the loss, rounding is all that is left.
+        open_ &= (length > 0) & ~last
+        if not open_.any():
             break
-        place, (value, gradient, curvature) = place + length * step, tried
-        if -slope < 1e-14:
-            break
-    return place, value
+    out = np.zeros((len(hits), 3))
+    out[:, free] = place
+    held = [one for one in range(3) if one not in free]
+    return out, value + float(precisions[held] @ _IDENTITY[held]) / (2 * rows)
 
 
-def apply_beta(parameters: Floats, log_p: Floats, log_rest: Floats) -> Floats:
-    """log q of the class, shape (n,).
+def apply_beta(parameters: Floats, log_probabilities: Floats) -> Floats:
+    """log q of each class, shape (classes, n).
 
     Args:
-        parameters: a, c and d, shape (3,).
-        log_p: Log-probability of the class, shape (n,).
-        log_rest: Log-probability of the rest, shape (n,).
+        parameters: a, c and d of each class, shape (classes, 3).
+        log_probabilities: Shape (classes, n).
     """
-    odds = parameters[0] * log_p - parameters[1] * log_rest + parameters[2]
+    slopes = parameters[:, :2, None]
+    odds = slopes[:, 0] * log_probabilities - slopes[:, 1] * log_rest(log_probabilities) + parameters[:, 2:]
     return np.asarray(-np.logaddexp(0, -odds))
 
 

@@ -26,7 +26,7 @@ _STEPS = 200
 # Largest entry of the gradient at the end of a matrix's fit: bare, and where ridges hold all of it.
 _ENOUGH_OF_MATRIX, _ENOUGH_HELD = 1e-9, 1e-7
 # Moves that L-BFGS remembers, and the most of its steps.
-_MOVES = 20
+_MOVES = 10
 _MOST_STEPS = 2000
 
 
@@ -166,6 +166,8 @@ def fit_matrix(
     off_diagonal_ridge: float,
     intercept_ridge: float,
     diagonal_ridge: float | None = None,
+    near: Floats | None = None,
+    promise: float = 0.0,
 ) -> tuple[Floats, Floats]:
     """The matrix W, shape (classes, classes), and bias of L(W s + bias), by L-BFGS.
 
@@ -175,24 +177,34 @@ def fit_matrix(
     Args:
         rows: What to fit.
         matrix: Where W starts.
-        bias: Where the bias starts, and what its ridge draws it to, shape (classes,).
+        bias: What the bias's ridge draws it to, and where it starts, shape (classes,).
         off_diagonal_ridge: Factor of the mean squared off-diagonal entry.
         intercept_ridge: Factor of the mean squared distance of the bias from its start.
         diagonal_ridge: Factor of the mean squared distance of the diagonal from 1; None: next to nothing.
+        near: Where the bias starts instead, shape (classes,).
+        promise: Stop when a step does not promise more than this.
     """
     classes = len(bias)
     on_ridge = rows.ridge if diagonal_ridge is None else diagonal_ridge
     away = ~np.eye(classes, dtype=bool)
     # Scores of classes go together, so that the loss is a long narrow valley in W and bias, in which L-BFGS zigzags. With
-    # the Cholesky factor of the scores' second moments (and of the ridges) as unit it is nearly round: `both` are W and
-    # bias beside each other, the solver's own unknowns are `both` times the factor.
+    # the Cholesky factor of each class's own second derivatives as unit it is nearly round: `both` are W and bias beside
+    # each other, the solver's own unknowns are each row of `both` times its class's factor.
     inputs = np.vstack([rows.scores, np.ones_like(rows.weights)])
     ridges = np.array([2 * off_diagonal_ridge / away.sum()] * classes + [2 * intercept_ridge / classes])
-    metric = (inputs * rows.weights) @ inputs.T / classes + np.diag(ridges + 1e-12)
-    to_plain = np.linalg.inv(np.linalg.cholesky(metric))
+    started = np.column_stack([matrix, bias if near is None else near])
+    chances = _cross_entropy(rows, started @ inputs)[1]
+    to_plain = np.empty((classes, classes + 1, classes + 1))
+    for number, curvature in enumerate(rows.weights * chances * (1 - chances)):
+        metric = (inputs * curvature) @ inputs.T + np.diag(ridges + 1e-12)
+        metric[number, number] += 2 * on_ridge / classes - ridges[number]
+        to_plain[number] = np.linalg.inv(np.linalg.cholesky(metric))
+
+    def plain(flat: Floats) -> Floats:
+        return np.asarray((flat.reshape(classes, 1, classes + 1) @ to_plain)[:, 0])
 
     def penalised(flat: Floats) -> tuple[float, Floats]:
-        both = flat.reshape(classes, classes + 1) @ to_plain
+        both = plain(flat)
         weights, offsets = both[:, :-1], both[:, -1]
         loss, _, residual = _cross_entropy(rows, both @ inputs)
         off, on, moved = np.where(away, weights, 0), np.diag(weights) - 1, offsets - bias
@@ -203,15 +215,17 @@ def fit_matrix(
         gradient[:, :-1] += 2 * off_diagonal_ridge * off / away.sum()
         gradient[:, :-1][~away] += 2 * on_ridge * on / classes
         gradient[:, -1] += 2 * intercept_ridge * moved / classes
-        return loss, (gradient @ to_plain.T).ravel()
+        return loss, (to_plain @ gradient[:, :, None]).ravel()
 
-    start = np.column_stack([matrix, bias]) @ np.linalg.inv(to_plain)
+    start = np.asarray(np.linalg.solve(to_plain.transpose(0, 2, 1), started[:, :, None]), np.float64)
     enough = _ENOUGH_OF_MATRIX if diagonal_ridge is None else _ENOUGH_HELD
-    found = minimum(penalised, start.ravel(), enough=enough).reshape(classes, classes + 1) @ to_plain
+    found = plain(minimum(penalised, start.reshape(-1), enough=enough, promise=promise))
     return found[:, :-1], found[:, -1]
 
 
-def minimum(function: Callable[[Floats], tuple[float, Floats]], start: Floats, *, enough: float = 1e-9) -> Floats:
+def minimum(
+    function: Callable[[Floats], tuple[float, Floats]], start: Floats, *, enough: float = 1e-9, promise: float = 0.0
+) -> Floats:
     """The minimum of a convex function, shape (parameters,).
 
     L-BFGS by Nocedal and Wright 2006, algorithm 7.4, with step halving. SciPy's calls a threaded library for every tiny
@@ -221,6 +235,7 @@ def minimum(function: Callable[[Floats], tuple[float, Floats]], start: Floats, *
         function: From parameters to the value and the gradient.
         start: Where to begin, shape (parameters,).
         enough: Stop when no entry of the gradient is larger, or when rounding hides every decrease.
+        promise: Stop when a step does not promise to lower the value by more than this.
     """
     place, (value, gradient) = start, function(start)
     # What the last steps did to the place and to the gradient: all that is known of the curvature.
@@ -231,6 +246,8 @@ def minimum(function: Callable[[Floats], tuple[float, Floats]], start: Floats, *
             break
         step = -_inverse_hessian_times(gradient, moves, turns)
         slope, length = float(gradient @ step), 1.0
+        if moves and -slope <= promise:
+            break
         while length > 1e-10:
             new_value, new_gradient = function(place + length * step)
             if new_value <= value + 1e-4 * length * slope:

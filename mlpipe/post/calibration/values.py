@@ -52,7 +52,7 @@ class Calibration:
         if "curves" in self.parameters:
             if "offset" in self.parameters:
                 scores = log_softmax(scores + self.parameters["offset"])
-            return _normalised_beta(np.asarray(self.parameters["curves"]), scores)
+            return log_softmax(curves.apply_beta(np.asarray(self.parameters["curves"]), scores.T).T)
         for key, apply in (("knots", curves.apply_isotonic), ("edges", curves.apply_histogram)):
             if key in self.parameters:
                 return _normalised(apply, self.parameters[key], self.parameters["values"], scores, self.rows)
@@ -91,13 +91,6 @@ class Calibration:
             tuple(plain["notes"]),
             dict(plain["scores"]),
         )
-
-
-def _normalised_beta(fitted: Floats, scores: Floats) -> Floats:
-    parts = [curves.log_odds_parts(scores, number) for number in range(len(fitted))]
-    return log_softmax(
-        np.column_stack([curves.apply_beta(one, *part) for one, part in zip(fitted, parts, strict=True)])
-    )
 
 
 def _normalised(

@@ -1,0 +1,553 @@
+"""Image models as scikit-learn estimators: `fit`, `predict`, `score`, cross-validation and grid search of whole pipelines.
+
+from mlpipe.api import ImageClassifier
+
+classifier = ImageClassifier(arch="resnet18").fit(paths, labels)
+classifier.predict_proba("photos/")
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score, jaccard_score, r2_score
+
+from mlpipe import files
+from mlpipe.api.commands import run
+from mlpipe.data import visible_files
+from mlpipe.data.sources.csv import PATHS
+from mlpipe.errors import ConfigError, DataError, counted, problem
+from mlpipe.running.loaded_model import Model, load
+
+log = logging.getLogger("mlpipe")
+
+# Columns of a frame that the table of images has too, see `mlpipe.data.sources.csv`.
+_BESIDE = ("split", "fold", "group", "weight")
+_ALONE = (bytes, Image.Image)
+_ITEMS = "a folder, a list or column of paths, an array of shape (n, height, width[, channels]), or a list of pictures"
+
+
+class _Estimator(BaseEstimator):  # type: ignore[misc]
+    """What the estimators share: a project of their own, one call of the program for `fit`, a stored model afterwards."""
+
+    def __init__(
+        self,
+        preset: str | None = None,
+        *,
+        arch: str | None = None,
+        time_limit: str | None = None,
+        overrides: Sequence[str] = (),
+        out_dir: str | Path | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.preset = preset
+        self.arch = arch
+        self.time_limit = time_limit
+        self.overrides = overrides
+        self.out_dir = out_dir
+        self.verbose = verbose
+
+    def save(self, file: str | Path) -> Path:
+        """Write the trained model as one file, as `mml export` does, and check it on images of the training.
+
+        Args:
+            file: Its name; the ending says the format: `.onnx`.
+
+        Raises:
+            ConfigError: When there is no such format, or the model cannot be said in it.
+            NotFittedError: Before `fit`.
+        """
+        path = Path(file).expanduser().absolute()
+        self._require_fit()
+        if not hasattr(self, "model_"):
+            wrong = "has no form as one file"
+            raise ConfigError(problem(type(self).__name__, wrong, fix="keep its project with out_dir=DIR"))
+        model, home = self.model_, self._where
+        if path.suffix not in _FORMATS:
+            fix = f"use a name that ends with {' or '.join(_FORMATS)}"
+            raise ConfigError(problem("file", "its ending names no format", got=path.name, fix=fix))
+        where = [
+            f"out_dir={home / 'results'}",
+            f"data_dir={home / 'data'}",
+            f"mode.ensemble={self.ensemble_ or 'null'}",
+        ]
+        with _heard(self.verbose):
+            run("export", f"task={model.task}", f"mode.file='{path}'", *_FORMATS[path.suffix], *where)
+        return path
+
+    @property
+    def home_(self) -> Path:
+        """The folder with the project (`results`), the packed images (`data`) and pictures that were given in memory."""
+        self._require_fit()
+        return self._where
+
+    def _train(self, words: Sequence[str], home: Path, *, loads: bool = True) -> Self:
+        """Train what the words ask for; calibrate and load it, but for what is predicted to files."""
+        given = [one for key in ("preset", "arch", "time_limit") if (one := self._word(key)) is not None]
+        if isinstance(self.overrides, str):
+            fix = 'write overrides=["trainer.max_epochs=3"]'
+            raise ConfigError(problem("overrides", "must be a list of texts", got=self.overrides, fix=fix))
+        where = [f"out_dir={home / 'results'}", f"data_dir={home / 'data'}"]
+        whole = ["mode.nested=false", "mode.subroutines=[train,predict]"]
+        with _heard(self.verbose):
+            run("train", *words, *where, *whole, *given, *self.overrides)
+            if loads:
+                facts = run("post", "mode.report=false", *where, *self._project())
+                self.ensemble_ = facts.get("ensemble")
+                name = dict(one.split("=", 1) for one in self._project()).get("proj", "default")
+                self.model_ = load(name, ensemble=self.ensemble_, out_dir=home / "results", data_dir=home / "data")
+        self._where = home
+        return self
+
+    def _word(self, key: str) -> str | None:
+        value = getattr(self, key)
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(problem(key, "must be a text", got=value))
+        return None if value is None else f"{key}={value}"
+
+    def _project(self) -> list[str]:
+        return [one for one in self.overrides if one.startswith("proj=")]
+
+    def _begin(self) -> Path:
+        """The folder that everything of this fit lies in; a temporary one goes with the object."""
+        self._forget()
+        if self.out_dir is not None:
+            home = Path(self.out_dir).expanduser().absolute()
+            home.mkdir(parents=True, exist_ok=True)
+            return home
+        self._temporary = tempfile.TemporaryDirectory(prefix="mlpipe-", ignore_cleanup_errors=True)
+        return Path(self._temporary.name)
+
+    def _forget(self) -> None:
+        for name in ("model_", "ensemble_", "_where", "_temporary", "classes_"):
+            self.__dict__.pop(name, None)
+
+    def _require_fit(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"{type(self).__name__}: is not fitted yet; call fit first")
+
+    def _fitted(self) -> Model:
+        self._require_fit()
+        return self.model_
+
+    def _values(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
+        """Probabilities or numbers of images, shape (n, outputs)."""
+        model, items = self._fitted(), images_of(X)
+        with _heard(self.verbose):
+            values = model.predict_values(items)
+        if missing := np.flatnonzero(np.isnan(values).any(axis=1)).tolist():
+            why = model.predict([items[missing[0]], items[0 if missing[0] else -1]])["problem"].iloc[0]
+            wrong = f"{counted(len(missing), 'image')} of {len(items)} cannot be predicted, such as number {missing[0]}"
+            raise DataError(problem("X", f"{wrong}: {why}", fix="leave it out"))
+        return values
+
+    def _repr_html_(self) -> str:
+        """The parameters, and the model's card once there is one."""
+        shown = f"<pre>{html.escape(repr(self))}</pre>"
+        return shown + (self.model_._repr_html_() if hasattr(self, "model_") else "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.__sklearn_is_fitted__():
+            fix = "use save(FILE), or out_dir=DIR and mlpipe.api.load"
+            raise ConfigError(problem(type(self).__name__, "a trained model is not pickled", fix=fix))
+        state: dict[str, Any] = super().__getstate__()
+        return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_where")
+
+
+class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
+    """One class for each image: networks of a cross-validation, calibrated and mixed.
+
+    Args:
+        preset: `fast`, `good` or `best`; None: none (docs/presets.md).
+        arch: A network, any name of timm; None: the preset's, or the program's own.
+        time_limit: All of a training in this time, such as `90s` or `30m`; None: no limit.
+        overrides: More words of the command line, such as `trainer.max_epochs=3`.
+        out_dir: Where the project is kept; None: in a temporary folder, which is deleted with the object.
+        verbose: Show what the command line shows.
+
+    Attributes:
+        classes_: The classes in their order, shape (classes,).
+        model_: The trained model, see `mlpipe.api.Model`.
+        ensemble_: The name of the ensemble in the project.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Train on images and their classes.
+
+        Args:
+            X: A folder with a folder of images for each class; a list, array or column of paths; a frame with a column of
+                paths (and `split`, `fold`, `group`, `weight` where there are such); an array of uint8 or uint16 of shape
+                (n, height, width) or (n, height, width, channels); or a list of arrays or pictures of Pillow.
+            y: The class of each image, shape (n,): texts, numbers or booleans; the name of a column of the frame; None for
+                a folder.
+
+        Raises:
+            ConfigError: When a parameter is wrong.
+            DataError: When images or classes are.
+        """
+        if isinstance(X, str | Path) and Path(X).expanduser().is_dir():
+            _refuse_targets(y)
+            home = self._begin()
+            self._train(["task=folder", f"task.root='{Path(X).expanduser().absolute()}'"], home)
+            self.classes_ = np.array(self.model_.classes)
+            return self
+        table, targets = table_of(X, y)
+        found, place = np.unique(targets, return_inverse=True)
+        names = [str(one).strip() for one in found.tolist()]
+        if len(set(names)) < len(names) or not all(names):
+            raise DataError(problem("y", "has classes that are empty or look the same as text", got=names[:8]))
+        home = self._begin()
+        table["target"] = [names[one] for one in place]
+        self._train([*_stored(table, home), "task.kind=classification", "task.missing=false"], home)
+        self.classes_ = found
+        self._order = [self.model_.classes.index(name) for name in names if name in self.model_.classes]
+        if len(self._order) < len(names):
+            raise DataError(problem("y", "names classes that a table does not keep apart", got=names[:8]))
+        return self
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
+        """Calibrated probabilities, shape (n, classes), in the order of `classes_`.
+
+        Args:
+            X: As of `fit`, or a folder of images (in the order of their paths).
+
+        Raises:
+            DataError: When an image cannot be read.
+            NotFittedError: Before `fit`.
+        """
+        values = self._values(X)
+        return values[:, getattr(self, "_order", range(values.shape[1]))]
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
+        """The most probable class of each image, shape (n,).
+
+        Args:
+            X: As of `predict_proba`.
+        """
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)] if self._fitted() else [])
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: N803
+        """The share of images whose class is right.
+
+        Args:
+            X: As of `fit`.
+            y: Their classes; None where the folder of each image is named as its class.
+            sample_weight: The weight of each image, shape (n,); None: all the same.
+        """
+        items, targets = images_of(X), y
+        if isinstance(X, pd.DataFrame) and isinstance(y, str):
+            targets = X[y]
+        if targets is None:
+            targets = [Path(one).parent.name for one in items if isinstance(one, str | Path)]
+        _same_length(items, targets)
+        known = self.predict(items)
+        return float(
+            accuracy_score([str(one) for one in targets], [str(one) for one in known], sample_weight=sample_weight)
+        )
+
+
+class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
+    """One number, or several, for each image: networks of a cross-validation, mixed.
+
+    Args:
+        preset: As of `ImageClassifier`, as are the others.
+        arch: A network.
+        time_limit: All of a training in this time.
+        overrides: More words of the command line.
+        out_dir: Where the project is kept.
+        verbose: Show what the command line shows.
+
+    Attributes:
+        model_: The trained model, see `mlpipe.api.Model`.
+        ensemble_: The name of the ensemble in the project.
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+        """Train on images and their numbers.
+
+        Args:
+            X: As of `ImageClassifier.fit`, but for folders of classes.
+            y: Numbers, shape (n,) or (n, outputs); or the name of a column of the frame.
+
+        Raises:
+            ConfigError: When a parameter is wrong.
+            DataError: When images or numbers are.
+        """
+        table, targets = table_of(X, y, several=True)
+        try:
+            numbers = np.asarray(targets, np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(problem("y", "must be numbers", got=str(np.ravel(targets)[0]))) from error
+        if not np.isfinite(numbers).all():
+            raise DataError(problem("y", "has values that are NaN or infinite", fix="leave these images out"))
+        home, self._single = self._begin(), numbers.ndim == 1
+        names = [f"y{number}" for number in range(1 if self._single else numbers.shape[1])]
+        table[names] = numbers.reshape(len(table), -1)
+        self._train([*_stored(table, home, f"[{','.join(names)}]"), "task.kind=regression"], home)
+        return self
+
+    def predict(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
+        """Numbers, shape (n,) or (n, outputs) as `y` had.
+
+        Args:
+            X: As of `fit`, or a folder of images (in the order of their paths).
+
+        Raises:
+            DataError: When an image cannot be read.
+            NotFittedError: Before `fit`.
+        """
+        values = self._values(X)
+        return values[:, 0] if self._single else values
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """The coefficient of determination, 1 for perfect predictions.
+
+        Args:
+            X: As of `fit`.
+            y: Their numbers.
+            sample_weight: The weight of each image, shape (n,); None: all the same.
+        """
+        targets = X[y] if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
+        items = images_of(X)
+        _same_length(items, targets)
+        return float(r2_score(targets, self.predict(items), sample_weight=sample_weight))
+
+
+class ImageSegmenter(_Estimator):
+    """A class for each pixel: networks of a cross-validation, whose probabilities are averaged (docs/segmentation.md).
+
+    Args:
+        preset: As of `ImageClassifier`, as are the others.
+        arch: A network for masks, such as `unet`; None: `unet`.
+        time_limit: All of a training in this time.
+        overrides: More words of the command line.
+        out_dir: Where the project is kept.
+        verbose: Show what the command line shows.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+        """Train on images and their masks.
+
+        Args:
+            X: As of `ImageClassifier.fit`; or a folder that holds the folders `images` and `masks`.
+            y: A mask for each image: paths, arrays of uint8 of shape (height, width), or pictures, whose pixels are the value
+                of a class; the name of a column of the frame; None for a folder.
+
+        Raises:
+            ConfigError: When a parameter is wrong.
+            DataError: When images or masks are.
+        """
+        if isinstance(X, str | Path) and Path(X).expanduser().is_dir():
+            _refuse_targets(y)
+            home, words = self._begin(), [f"task.root='{Path(X).expanduser().absolute()}'"]
+        else:
+            masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
+            masks = list(masks) if isinstance(masks, np.ndarray) else masks
+            table, _ = table_of(X, None if masks is None else list(range(len(masks))))
+            home = self._begin()
+            words = [_table_word(table, home, {"mask": masks}), "task.images=path", "task.masks=mask"]
+        arch = [] if self.arch is not None or self.preset is not None else ["arch=unet"]
+        return self._train(["task=masks", *words, *arch], home, loads=False)
+
+    def predict(self, X: Any) -> list[npt.NDArray[np.uint8]]:  # noqa: N803
+        """The mask of each image in its own size, shape (height, width), with the values that the training masks have.
+
+        Args:
+            X: As of `ImageClassifier.predict`.
+
+        Raises:
+            DataError: When an image cannot be read.
+            NotFittedError: Before `fit`.
+        """
+        self._require_fit()
+        items = images_of(X)
+        with tempfile.TemporaryDirectory(prefix="new-", dir=self._where) as folder, _heard(self.verbose):
+            for place, one in enumerate(items):
+                file = Path(_as_file(one, Path(folder), place))
+                if file.parent != Path(folder):
+                    shutil.copyfile(file, Path(folder) / f"{place:06d}{file.suffix}")
+            project = Path(self._where) / "results"
+            before = set(project.glob("*/reports/predictions/*.csv"))
+            where = [f"out_dir={project}", f"data_dir={self._where / 'data'}"]
+            run("predict", f"mode.source='{folder}'", *where, *self._project())
+            (told,) = set(project.glob("*/reports/predictions/*.csv")) - before
+            found = pd.read_csv(told)
+            if (torn := found["problem"].notna() if "problem" in found else found["image"].isna()).any():
+                place = int(torn.to_numpy().argmax())
+                raise DataError(problem(f"X[{place}]", str(found["problem"].iloc[place]), fix="leave it out"))
+            made = sorted(told.with_suffix("").glob("*.png"))
+            masks = [np.asarray(Image.open(one)) for one in made]
+            told.unlink()
+            shutil.rmtree(told.with_suffix(""))
+        return masks
+
+    def score(self, X: Any, y: Any) -> float:  # noqa: N803
+        """The mean over classes of intersection over union, of the pixels of all images together.
+
+        Args:
+            X: As of `predict`.
+            y: Their masks, as of `fit`.
+        """
+        given = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
+        items = images_of(X)
+        _same_length(items, given)
+        true = [np.asarray(Image.open(one) if isinstance(one, str | Path) else one) for one in given]
+        pairs = list(zip(true, self.predict(items), strict=True))
+        flat = [np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1)]
+        return float(jaccard_score(*flat, average="macro"))
+
+
+_FORMATS: dict[str, list[str]] = {".onnx": []}
+
+
+def images_of(x: Any) -> list[Any]:
+    """Images one by one: paths, arrays, bytes or pictures.
+
+    Args:
+        x: A folder, a path, a list, array or column of these, or a frame with a column of paths.
+
+    Raises:
+        DataError: When it is something else, or empty.
+    """
+    if isinstance(x, str | Path):
+        path = Path(x).expanduser()
+        found: list[Any] = list(visible_files.images_below(path.absolute())) if path.is_dir() else [path]
+    elif isinstance(x, pd.DataFrame):
+        found = x[_column_of(x)].tolist()
+    elif isinstance(x, np.ndarray) and x.dtype.kind in "OUS" and x.ndim <= 2:
+        found = x.ravel().tolist()
+    elif x.ndim in (3, 4) if isinstance(x, np.ndarray) else isinstance(x, Iterable) and not isinstance(x, _ALONE):
+        found = list(x)
+    else:
+        got = f"an array of shape {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise DataError(problem("X", "is no list of images", got=got, fix=f"give {_ITEMS}"))
+    if not found:
+        raise DataError(problem("X", "holds no image", got=str(x) if isinstance(x, str | Path) else None))
+    return found
+
+
+def table_of(x: Any, y: Any, *, several: bool = False) -> tuple[pd.DataFrame, Any]:
+    """A table with the column `image` and what else is known of the images, and their targets.
+
+    Args:
+        x: As of `images_of`.
+        y: A target for each, or the name of a column.
+        several: Whether there may be several targets for each.
+
+    Raises:
+        DataError: When they do not fit each other.
+    """
+    items = images_of(x)
+    beside = {}
+    if isinstance(x, pd.DataFrame):
+        beside = {name: x[name].tolist() for name in _BESIDE if name in x.columns and name != y}
+        if isinstance(y, str):
+            if y not in x.columns:
+                fix = f"use one of {[str(name) for name in x.columns]}"
+                raise DataError(problem("y", "the frame has no such column", got=y, fix=fix))
+            y = x[y]
+    elif isinstance(x, str | Path):
+        raise DataError(problem("X", "there is no such folder", got=str(x), fix=f"give {_ITEMS}"))
+    if y is None or isinstance(y, str):
+        raise DataError(problem("y", "is missing", got=y, fix="give a target for each image"))
+    _same_length(items, y)
+    targets = np.asarray(y)
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1 and not (several and targets.ndim == 2):
+        raise DataError(problem("y", "must be one target for each image", got=f"shape {list(targets.shape)}"))
+    if pd.isna(targets).any():
+        raise DataError(problem("y", "has missing values", fix="leave these images out"))
+    return pd.DataFrame({"image": items, **beside}, index=range(len(items)), dtype=object), targets
+
+
+def _column_of(frame: pd.DataFrame) -> Any:
+    """The column of paths."""
+    for name in frame.columns:
+        if str(name).lower() in PATHS:
+            return name
+    if len(frame.columns) == 1:
+        return frame.columns[0]
+    raise DataError(
+        problem("X", "has no column of paths", got=[str(name) for name in frame.columns], fix=f"name one {PATHS[0]}")
+    )
+
+
+def _same_length(items: Sequence[Any], y: Any) -> None:
+    if not hasattr(y, "__len__") or isinstance(y, str):
+        raise DataError(problem("y", "must be a list, array or column", got=type(y).__name__))
+    if len(y) != len(items):
+        wrong = f"has {counted(len(y), 'target')} for {counted(len(items), 'image')}"
+        raise DataError(problem("y", wrong, fix="give one for each"))
+
+
+def _refuse_targets(y: Any) -> None:
+    if y is not None:
+        fix = "leave y out, or give a list of paths"
+        raise DataError(problem("y", "a folder's own folders say the classes", fix=fix))
+
+
+def _stored(table: pd.DataFrame, home: Path, target: str = "target") -> list[str]:
+    """Write the table, and pictures that are none of files, and say the task in words."""
+    return ["task=csv", _table_word(table, home), "task.path=path", f"task.target={target}"]
+
+
+def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[Any]] | None = None) -> str:
+    """Write the table with the paths of its images, and of further columns of pictures."""
+    folder = Path(tempfile.mkdtemp(prefix="images-", dir=home))
+    for name, several in {"path": table.pop("image").tolist(), **(beside or {})}.items():
+        (folder / name).mkdir()
+        table[name] = [_as_file(one, folder / name, place) for place, one in enumerate(several)]
+    table.to_csv(folder / "images.csv", index=False)
+    return f"task.file='{folder / 'images.csv'}'"
+
+
+def _as_file(one: Any, folder: Path, place: int) -> str:
+    """The path of an image, which is written where it is none yet."""
+    if isinstance(one, str | Path):
+        return str(Path(one).expanduser().absolute())
+    path = folder / f"{place:06d}.png"
+    if isinstance(one, bytes):
+        path = path.with_suffix("." + (Image.open(io.BytesIO(one)).format or "png").lower())
+        files.write_bytes(path, one)
+    elif isinstance(one, Image.Image):
+        one.save(path)
+    elif isinstance(one, np.ndarray) and one.dtype in (np.uint8, np.uint16) and one.ndim in (2, 3):
+        Image.fromarray(one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one).save(path)
+    else:
+        got = f"{one.dtype} of shape {list(one.shape)}" if isinstance(one, np.ndarray) else type(one).__name__
+        fix = "give arrays of uint8 or uint16, 0 for black"
+        raise DataError(problem(f"X[{place}]", "is no image", got=got, fix=fix))
+    return str(path)
+
+
+@contextmanager
+def _heard(verbose: bool) -> Iterator[None]:
+    """What the program says, on the terminal or nowhere."""
+    handler: logging.Handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler.setLevel(logging.INFO)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

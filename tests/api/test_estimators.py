@@ -1,0 +1,121 @@
+"""Estimators: what scikit-learn asks of them, what they take for images and targets, and what they refuse."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import estimator_checks as checks
+
+from mlpipe.api import ImageClassifier, ImageRegressor, ImageSegmenter, estimators
+from mlpipe.errors import ConfigError, DataError
+
+KINDS = [ImageClassifier, ImageRegressor, ImageSegmenter]
+GREY = np.random.default_rng(0).integers(0, 256, (4, 6, 5), np.uint8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "check",
+    [
+        checks.check_parameters_default_constructible,
+        checks.check_no_attributes_set_in_init,
+        checks.check_get_params_invariance,
+        checks.check_set_params,
+        checks.check_estimator_repr,
+        checks.check_estimator_cloneable,
+    ],
+    ids=lambda one: one.__name__,
+)
+def test_scikit_learn_checks_parameters(kind: type, check: object) -> None:
+    assert callable(check)
+    check(kind.__name__, kind())
+
+
+def test_a_clone_has_the_parameters_and_is_not_trained() -> None:
+    first = ImageClassifier("fast", arch="resnet18", overrides=["seed=1"], out_dir="there")
+    again = clone(first)
+    assert again.get_params() == first.get_params() and again is not first
+    assert pickle.loads(pickle.dumps(first)).get_params() == first.get_params()
+    assert is_classifier(first) and is_regressor(ImageRegressor())
+    with pytest.raises(NotFittedError, match="ImageClassifier: is not fitted yet; call fit first"):
+        again.predict(GREY)
+    assert "resnet18" in first._repr_html_()
+
+
+def test_images_come_from_paths_columns_arrays_and_folders(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png"):
+        Image.fromarray(GREY[0]).save(tmp_path / name)
+    assert [Path(one).name for one in estimators.images_of(tmp_path)] == ["a.png", "b.png"]
+    assert estimators.images_of(["a.png", "b.png"]) == ["a.png", "b.png"]
+    assert estimators.images_of(np.array(["a.png", "b.png"])) == ["a.png", "b.png"]
+    assert estimators.images_of(pd.Series(["a.png"], index=[7])) == ["a.png"]
+    assert estimators.images_of(pd.DataFrame({"n": [1], "path": ["a.png"]})) == ["a.png"]
+    assert len(estimators.images_of(GREY)) == 4 and len(estimators.images_of(np.stack([GREY] * 3, -1))) == 4
+
+
+def test_a_frame_says_groups_and_targets() -> None:
+    frame = pd.DataFrame({"image": ["a.png", "b.png"], "group": [1, 2], "kind": ["x", "y"]}, index=[5, 3])
+    table, targets = estimators.table_of(frame, "kind")
+    assert table.to_dict("list") == {"image": ["a.png", "b.png"], "group": [1, 2]} and targets.tolist() == ["x", "y"]
+
+
+def test_pictures_in_memory_are_written_without_loss(tmp_path: Path) -> None:
+    colour = np.stack([GREY[0]] * 3, -1)
+    deep = GREY[0].astype(np.uint16) * 257
+    Image.fromarray(colour).save(tmp_path / "kept.png")
+    for place, one in enumerate([GREY[0], GREY[0][..., None], colour, deep, Image.fromarray(colour)]):
+        stored = np.asarray(Image.open(estimators._as_file(one, tmp_path, place)))
+        np.testing.assert_array_equal(stored, np.squeeze(np.asarray(one)))
+    written = estimators._as_file((tmp_path / "kept.png").read_bytes(), tmp_path, 9)
+    assert written.endswith("000009.png") and Path(written).read_bytes() == (tmp_path / "kept.png").read_bytes()
+    assert estimators._as_file("x.jpg", tmp_path, 0) == str(Path("x.jpg").absolute())
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "sentence"),
+    [
+        (GREY, [0, 1], "y: has 2 targets for 4 images; give one for each"),
+        (GREY, None, "y: is missing; give a target for each image"),
+        (GREY, 3, "y: must be a list, array or column, got 'int'"),
+        (GREY, [0, 1, None, 1], "y: has missing values; leave these images out"),
+        (GREY, [["a", "b"]] * 4, r"y: must be one target for each image, got 'shape \[4, 2\]'"),
+        (GREY[0, 0], [0] * 5, r"X: is no list of images, got 'an array of shape \[5\]'"),
+        (7, [0], "X: is no list of images, got 'int'; give a folder"),
+        ([], [], "X: holds no image"),
+        ("nowhere", None, "X: there is no such folder, got 'nowhere'"),
+        (
+            GREY.astype(float),
+            [0, 1, 0, 1],
+            r"X\[0\]: is no image, got 'float64 of shape \[6, 5\]'; give arrays of uint8",
+        ),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), ["k"], "X: has no column of paths"),
+        (pd.DataFrame({"path": ["x"]}), "class", "y: the frame has no such column, got 'class'; use one of"),
+        (GREY, ["a", " a", "b", "b"], "y: has classes that are empty or look the same as text"),
+    ],
+)
+def test_what_is_no_training_data_is_said(x: object, y: object, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=sentence):
+        ImageClassifier(out_dir=tmp_path).fit(x, y)
+
+
+def test_parameters_that_are_wrong_are_said(tmp_path: Path) -> None:
+    for wrong, sentence in (
+        ({"arch": 3}, "arch: must be a text, got 3"),
+        ({"overrides": "a=b"}, "overrides: must be a list of texts, got 'a=b'"),
+        ({"arch": "resnet81"}, "resnet"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            ImageClassifier(out_dir=tmp_path, **wrong).fit(GREY, [0, 1, 0, 1])
+    with pytest.raises(DataError, match="y: must be numbers, got 'a'"):
+        ImageRegressor().fit(GREY, ["a"] * 4)
+    with pytest.raises(DataError, match="y: has values that are NaN or infinite|y: has missing values"):
+        ImageRegressor().fit(GREY, [0.0, np.nan, 1.0, 2.0])
+    with pytest.raises(DataError, match="y: a folder's own folders say the classes; leave y out"):
+        ImageClassifier().fit(tmp_path, [1])

@@ -1210,6 +1210,7 @@ MODES: dict[str, str] = {
         "mml verify": "check replay verification",
         "mml upgrade": "migrate update migration",
         "mml convert recipe=FILE": "translate conversion",
+        "mml explain": "why heatmap heatmaps gradcam grad_cam cam saliency explanation interpret",
         "mml export": "onnx deploy save_model to_onnx torchscript",
     }.items()
     for word in words.split()

@@ -21,6 +21,7 @@ from mlpipe.reports.plots import style
 from mlpipe.reports.sections import (
     ensemble,
     healing,
+    heat_maps,
     more_data,
     origin,
     overview,
@@ -42,6 +43,7 @@ _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
     healing.recoveries,
 )
 _LAST: tuple[Callable[[TaskFacts], Section], ...] = (
+    heat_maps.heat_maps,
     ensemble.ensembles,
     prevalence.prevalence,
     trust.decisions,

@@ -60,3 +60,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.ranking, question=_against_rest, whose="one class against the rest", is_pair_alike=True),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
 )
+MISTAKES = mistakes

@@ -57,3 +57,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.ranking, question=_of_label, whose="label by label"),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
 )
+MISTAKES = mistakes

@@ -42,3 +42,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.tables_of_classes, by_group="rmse"),
     partial(pictures.pictures, choose=mistakes, worst="The largest errors"),
 )
+MISTAKES = mistakes

@@ -21,7 +21,19 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
-    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "oof", "report", "plugins"),
+    "info": (
+        "tasks",
+        "hpo",
+        "samples",
+        "sample_grid",
+        "models",
+        "more_data",
+        "compare",
+        "oof",
+        "cost",
+        "report",
+        "plugins",
+    ),
 }
 LATER_KEYS = (
     "hydra",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TypeVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class InfoScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, oof, report, plugins.
+        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, oof, cost, report, plugins.
         positive: For the report, the class or label that is looked for; None: as was stored, else the second of two classes.
         compare: Two recipes, records or ensembles; the subroutine compare runs where they are given.
         study_name: An Optuna study.
@@ -80,6 +81,7 @@ class InfoScheduler(Scheduler):
             "more_data": self._more_data,
             "compare": self._compare,
             "oof": self._out_of_fold,
+            "cost": self._cost,
             "report": self._report,
             "plugins": self._plugins,
         }
@@ -247,6 +249,32 @@ class InfoScheduler(Scheduler):
             log.info(f"no out-of-fold predictions of {of} yet: mml predict makes them")
             return
         log.info(f"{counted(many, 'out-of-fold prediction')} of {of}; look at: {listing(paths)}")
+
+    def _cost(self, run: Run | None) -> None:
+        from mlpipe.running import measured_costs
+
+        project, of = self.context.project, tasks.recorded_pivot(self.run_config, self.context.project).name
+        found = measured_costs.of_task(self.run_config, self.context, of)
+        self.context.facts["cost"] = [{"record": record.id, **asdict(cost)} for record, cost in found]
+        rows = [
+            [
+                record.recipe,
+                record.arch,
+                f"{cost.parameters / 1e6:.2f} M",
+                f"{cost.flops / 1e9:.3g} G",
+                f"{cost.weights_bytes / 1e6:.1f} MB",
+                f"{cost.peak_bytes / 1e6:.1f} MB",
+                f"{cost.ms_1:.3g}",
+                f"{cost.ms_32:.3g}",
+            ]
+            for record, cost in found
+        ]
+        header = ["recipe", "arch", "parameters", "FLOPs", "weights", "memory", "ms alone", "ms of 32"]
+        if rows:
+            log.info(f"cost of an image of {of}, for one model of each recipe ({found[0][1].machine}):")
+            log.info(tables.grid(header, rows))
+        else:
+            log.info(f"no model of {of} in project {project.name} has weights: there is nothing to measure")
 
     def _report(self, run: Run | None) -> None:
         if not records.load_all(self.context.project):

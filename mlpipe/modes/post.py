@@ -29,7 +29,7 @@ from mlpipe.running import leaderboard, pixel_ensembles, reuse, tasks
 from mlpipe.running.folds import output_records
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import costs, ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now
 from mlpipe.runs.records import ModelRecord
@@ -57,6 +57,7 @@ class PostprocessScheduler(Scheduler):
         max_ensemble_size: The most members.
         temperature: Share of random ensembles in the search, 0 to 1.
         weights_temperature: Spread of the weights, 0 to 1.
+        most_ms: Milliseconds that an ensemble's models may take together for an image; None: however many.
         stage: Whether members are calibrated (`before`), the mixture (`after`), `both`, or `none`; auto: by cross-validated
             loss, the simpler one unless another is better by more than noise.
         shrinkage: How strongly a calibration is held at the identity: cv (by cross-validation), none, or a precision.
@@ -102,8 +103,10 @@ class PostprocessScheduler(Scheduler):
         report: bool,
         positive: str | int | None = None,
         recipes: list[str | int] | None = None,
+        most_ms: Annotated[float, "> 0"] | None = None,
     ) -> None:
         super().__init__(run_config, context)
+        self._most_ms = most_ms
         self._recipes = None if recipes is None else [str(one) for one in recipes]
         self._wants_report, self._positive = report, positive
         self._subroutines, self._prior = subroutines, prior
@@ -134,7 +137,7 @@ class PostprocessScheduler(Scheduler):
         about = self._task.kind, self._task.classes
         criteria = post_kind.of(self._task.kind).CRITERIA
         raise_all(prior_problems(self._prior, self._stage, *about) + self._options.problems(*about, criteria))
-        raise_all(self._foreign_rows() + positive_problems(self._positive, *about))
+        raise_all(self._foreign_rows() + self._unmeasured() + positive_problems(self._positive, *about))
         self._notes = scaled(self._prior, self._options.deploy_prior, *about)
         for note in self._notes:
             log.warning(note)
@@ -236,6 +239,34 @@ class PostprocessScheduler(Scheduler):
                 )
                 wrong.append(problem(str(path), what, fix="remove it and run mml predict"))
         return wrong
+
+    def _unmeasured(self) -> list[str]:
+        """A sentence where ensembles are to be quick and nobody knows how quick models are."""
+        if self._most_ms is None:
+            return []
+        if missing := costs.unmeasured(self.context.project, self._records):
+            wrong = f"the times of {listing([one.id for one in missing], most=3)} were not measured"
+            fix = f"mml info task={self._task.name} mode.subroutines=[cost] measures them"
+            return [problem("mode.most_ms", wrong, got=self._most_ms, fix=fix)]
+        return []
+
+    def _quick(self, candidates: list[Member]) -> tuple[list[Member], dict[str, float], list[str]]:
+        """The members that alone take no longer than they may, the milliseconds of each, and a sentence on the others.
+
+        Raises:
+            ProjectError: When there is none.
+        """
+        project = self.context.project
+        times = {one.name: costs.milliseconds(project, one.predicting) for one in candidates}
+        if self._most_ms is None:
+            return candidates, times, []
+        quick = [one for one in candidates if times[one.name] <= self._most_ms]
+        if not quick:
+            wrong = f"the quickest member takes {min(times.values()):.3g} ms for an image"
+            raise ProjectError(problem("mode.most_ms", wrong, got=self._most_ms, fix="allow more, or mode.refit=true"))
+        slow = [f"{one.name} ({times[one.name]:.3g} ms)" for one in candidates if one not in quick]
+        told = f"slower than mode.most_ms={self._most_ms:g}, left out: {listing(slow)}"
+        return quick, times, [told] if slow else []
 
     def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
         """Learn from a record's validation rows, and fill the column `calibrated` of all its rows.
@@ -349,11 +380,15 @@ class PostprocessScheduler(Scheduler):
         assert run is not None
         gather = members.recipes if self._select_on == "oof" else members.singles
         candidates, notes = gather(self.context.project, self._records)
+        candidates, times, slow = self._quick(candidates)
+        notes = [*notes, *slow]
         kind, seed, groups = self._task.kind, self.run_config.seed, self._task.samples.group_of() or None
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
         chose, others = (None, None) if share is None else _halves(rows, share, seed)
         search = choice.searching(kind, rows.targets, share, seed, self._search)
+        if self._most_ms is not None:
+            search = choice.within(search, times, self._most_ms)
         kept = choice.Chooser(kind, self._stage, self._how, groups, search, chose).choose(candidates)
         chosen, final, candidates = kept.chosen, kept.final, list(kept.candidates)
         used = [candidates[place] for place in chosen.members]

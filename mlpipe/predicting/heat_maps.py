@@ -85,7 +85,7 @@ def of_images(network: nn.Module, images: Tensor, chosen: Sequence[int], kind: s
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(images), _AT_ONCE)]
     asked = torch.as_tensor(list(chosen), dtype=torch.int64, device=images.device)
     with _frozen(network), torch.enable_grad():
-        scores = _Scores(network, kind)
+        scores = _Scores(network, kind, (slice(top, top + high), slice(left, left + wide)))
         layer = _layer(scores, images[:1].float(), asked[:1])
         if layer is None:
             wrong = "has no layer whose outputs lie on the image and that its answer depends on"
@@ -135,8 +135,10 @@ def mean(parts: Sequence[Sequence[Map]], weights: Sequence[float]) -> list[Map]:
 class _Scores(nn.Module):
     """Images and which output of each is asked for, to the number whose gradient a map is made of, shape (n,)."""
 
-    def __init__(self, network: nn.Module, kind: str) -> None:
+    def __init__(self, network: nn.Module, kind: str, window: tuple[slice, slice]) -> None:
         super().__init__()
+        # Where the image lies in what the network is given, of which there is an answer for every pixel.
+        self._window = window
         score = predict_kind.of(kind).SCORE
         assert score is not None, kind
         self.network, self._score = network, score
@@ -149,7 +151,8 @@ class _Scores(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if self._nearest is not None:
             return self._nearest.evidence(self.network.features(images), self.asked)  # type: ignore[operator]
-        return self._score(self.network(images)[TARGET].float(), self.asked)
+        outputs = self.network(images)[TARGET].float()
+        return self._score(outputs[..., *self._window] if outputs.ndim == 4 else outputs, self.asked)
 
     @property
     def body(self) -> nn.Module:

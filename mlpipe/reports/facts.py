@@ -263,9 +263,9 @@ def _shown(
                 of_folds = "refit" if "refit" in ensemble.members[0] else "mean"
                 means = f"{of_folds} of the folds of " if ensemble.select_on == "none" else calibrated
                 name = f"the {means}{what} {_member(ensemble)}"
-            parts = [_labelled(_read(path, ensemble.task, split, ensemble.kind)) for split in ("val", "test")]
-            if any(parts):
-                return Shown(name, ensemble, "", *parts)
+            held_out, test = of_ensemble(project, ensemble)
+            if held_out or test:
+                return Shown(name, ensemble, "", held_out, test)
     for row in board:
         folds = recipes.get(row["recipe"], [])
         refit = refits.get(row["recipe"])
@@ -276,6 +276,20 @@ def _shown(
             name = of_folds if refit is None else f"the refit of {counted(len(folds), 'fold')} of {what}"
             return Shown(name, None, row["recipe"], *rows)
     return None
+
+
+def of_ensemble(project: Project, ensemble: EnsembleRecord) -> tuple[Rows | None, Rows | None]:
+    """The held-out and the test rows of an ensemble, None where it has none.
+
+    Args:
+        project: The project.
+        ensemble: The ensemble.
+    """
+    path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
+    if not path.is_file():
+        return None, None
+    held_out, test = (_labelled(_read(path, ensemble.task, split, ensemble.kind)) for split in ("val", "test"))
+    return held_out, test
 
 
 def of_recipe(

@@ -24,6 +24,7 @@ from mlpipe.reports.plots import style
 from mlpipe.reports.sections import (
     ensemble,
     healing,
+    heat_maps,
     more_data,
     origin,
     overview,
@@ -46,6 +47,7 @@ _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
 )
 _LAST: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.both,
+    heat_maps.heat_maps,
     ensemble.ensembles,
     prevalence.prevalence,
     trust.decisions,

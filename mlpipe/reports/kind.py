@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from mlpipe import kinds
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.sections.parts import Section
+from mlpipe.reports.sections.pictures import Choose
 
 
 class Part(Protocol):
@@ -15,9 +16,11 @@ class Part(Protocol):
 
     Attributes:
         SECTIONS: What makes the sections on results, between those on the training and those on ensembles.
+        MISTAKES: What chooses the rows to look at first; None: rows are not right or wrong as a whole.
     """
 
     SECTIONS: Sequence[Callable[[TaskFacts], Section]]
+    MISTAKES: Choose | None
 
 
 def of(name: str) -> Part:

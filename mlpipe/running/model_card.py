@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mlpipe.errors import ConfigError, counted, listing, problem
 from mlpipe.post import figures
 from mlpipe.reports import tables
 from mlpipe.running.predictor import Predictor
+from mlpipe.runs import costs
 from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def facts(predictor: Predictor) -> dict[str, Any]:
 
 def _model(predictor: Predictor, record: ModelRecord, weight: float) -> dict[str, Any]:
     before, recipe = predictor.preprocessing(record.id), predictor.config(record.id).recipe
+    cost = costs.load(predictor.stored.project, record)
     return {
         "id": record.id,
         "number": record.number,
@@ -75,6 +78,7 @@ def _model(predictor: Predictor, record: ModelRecord, weight: float) -> dict[str
         "normalization": recipe.augmentations.normalization,
         "notes": record.notes,
         "environment": record.environment,
+        "cost": None if cost is None else asdict(cost),
     }
 
 
@@ -165,6 +169,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         told = ", ".join(shown)
         fold = "all" if one["is_refit"] else one["fold"]
         lines.append(f"| {one['id']} | {one['arch']} | {fold} | {one['weight']:.3g} | {one['parameters']:,} | {told} |")
+    lines += _costs(card["models"])
     if ensemble := card.get("ensemble"):
         lines += [
             "",
@@ -182,6 +187,26 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     lines += ["", "## Input", "", f"{first['preprocessing']}", "", "## Made with", ""]
     lines += [f"- {name}: {value}" for name, value in first["environment"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What an image costs, of models that were measured (`mml info mode.subroutines=[cost]`)."""
+    measured = [(one["id"], one["cost"]) for one in models if one.get("cost")]
+    if not measured:
+        return []
+    header = [
+        "",
+        "## Cost",
+        "",
+        "| model | FLOPs | weights | memory | ms alone | ms of 32 |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows = [
+        f"| {name} | {one['flops']:,} | {one['weights_bytes'] / 1e6:.1f} MB | {one['peak_bytes'] / 1e6:.1f} MB "
+        f"| {one['ms_1']:.3g} | {one['ms_32']:.3g} |"
+        for name, one in measured
+    ]
+    return [*header, *rows, "", f"Of one image, on {measured[0][1]['machine']}."]
 
 
 def as_html(card: Mapping[str, Any]) -> str:

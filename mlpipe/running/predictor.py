@@ -185,7 +185,7 @@ class Predictor:
         used = self.stored.records
         recipes = [self._configs[record.id].recipe for record in used]
         axes = Form.of((self.pivot.bases or (self.pivot,))[0].source).axes if self.has_arrays else 2
-        raise_all(heat_maps.problems([record.id for record in used], recipes, self.pivot.kind, axes))
+        raise_all(heat_maps.problems([record.id for record in used], recipes, used[0].kind, axes))
         unreadable, values, places = dict[int, str](), None, list(range(len(samples)))
         if self._table() is not None:
             unreadable, outputs = self.outputs(samples)
@@ -225,6 +225,46 @@ class Predictor:
                 maps.append(heat_maps.of_images(model.networks[0], inputs, of_batch.tolist(), self.pivot.kind, method))
             found += heat_maps.restored(np.concatenate(maps), before, [one.shape[:2] for one in whole])
         return found
+
+    def nearest(
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        of: Task,
+        pack: Pack,
+        rows: npt.NDArray[np.int64],
+        count: int,
+        check: Callable[[], None],
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
+        """The cached images of a task that one network takes for most like some samples.
+
+        Args:
+            name: The network's record.
+            samples: What can be read.
+            of: The task.
+            pack: Its cached images.
+            rows: The rows of the task to choose from.
+            count: How many for each sample at most.
+            check: Called now and then; raises to stop.
+
+        Returns:
+            Rows of the task and distances (one less the cosine of features), (m, count) each; None where the network has no
+            features of a whole image.
+        """
+        from mlpipe.learn import features
+        from mlpipe.predicting import nearest_images
+        from mlpipe.predicting.batches import TaskBatches
+
+        places = range(len(samples))
+        _, seen = self._decoded(samples, places, self._preprocessing[name], {})
+        recipe, model = self._configs[name].recipe, self.model(name, seen)
+        if not nearest_images.has_features(model.networks[0]) or not recipe.slicing.is_none:
+            return None
+        queries = nearest_images.features(model, self._batches(name, places, seen)[1], check)
+        inputs = features.inputs(recipe, model.networks[0], pack, rows, check)
+        known = nearest_images.features(model, TaskBatches(recipe, of, inputs, rows, 0), check)
+        order, distances = nearest_images.nearest(queries, known, count)
+        return rows[order], distances
 
     @property
     def table(self) -> Table:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlpipe.arch import classifier
+from mlpipe.arch import classifier, segmenter
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.errors import ConfigError
@@ -261,6 +261,27 @@ def test_the_mean_of_maps_is_weighted_and_reaches_from_0_to_1() -> None:
 def test_the_score_of_a_mask_is_the_mean_logit_where_the_class_is_predicted() -> None:
     logits = torch.tensor([[[[5.0, 1.0, 3.0]], [[2.0, 4.0, 1.0]]], [[[9.0, 9.0, 9.0]], [[1.0, 2.0, 6.0]]]])
     assert masks.score(logits, torch.tensor([0, 1])).tolist() == [4.0, 3.0]
+
+
+def test_the_map_of_a_mask_is_of_what_the_encoder_gives_last() -> None:
+    torch.manual_seed(1)
+    head = {"target": Head(3, per_pixel=True)}
+    of = segmenter.unet(head, Pixels(3, 90), encoder="resnet18", name="unet", pretrained=False, depth=3).eval()
+    # As of encoders that need sides which they can halve.
+    of._multiple = 8
+    pixels = images(90)
+    with torch.no_grad():
+        whole, top, left = of.padded((pixels - of.mean) / of.std)
+        features = [*of.backbone(whole)]
+    assert whole.shape[2] > 90
+    features[-1].requires_grad_()
+    logits = of.heads["target"](of.decoder(features))[:, :, top : top + 90, left : left + 90]
+    masks.score(logits, torch.tensor([2, 0])).sum().backward()
+    gradient = features[-1].grad
+    assert gradient is not None
+    by_hand = drawn((features[-1] * gradient).sum(1), whole.shape[2:])[:, top : top + 90, left : left + 90]
+    found = heat_maps.of_images(of, pixels, [2, 0], "segmentation", "hires_cam")
+    np.testing.assert_allclose(found, by_hand, atol=2e-4)
 
 
 def test_what_has_no_map_is_said() -> None:

@@ -100,3 +100,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
     breakdown.breakdown,
 )
+MISTAKES = mistakes

@@ -29,3 +29,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     reliability,
     boxes.pictures,
 )
+MISTAKES = None

@@ -9,3 +9,4 @@ from mlpipe.reports.sections import drawn_images
 from mlpipe.reports.sections.parts import Section
 
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (drawn_images.drawn_images,)
+MISTAKES = None

@@ -13,3 +13,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.tables_of_classes, by_group="psnr"),
     target_images.target_images,
 )
+MISTAKES = None

@@ -45,3 +45,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(pictures.pictures, choose=mistakes, worst="The largest errors"),
     breakdown.breakdown,
 )
+MISTAKES = mistakes

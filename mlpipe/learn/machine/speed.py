@@ -86,14 +86,14 @@ def speed(
         with torch.no_grad(), autocast:
             network(images)
 
-    train = _usual(learn, device, most_seconds) / batch_size if learns else 0.0
+    train = usual(learn, device, most_seconds) / batch_size if learns else 0.0
     network.eval()
-    evaluate = _usual(look, device, most_seconds) / batch_size
+    evaluate = usual(look, device, most_seconds) / batch_size
     train = train if learns else _TRAINING * evaluate
     return Speed(train, evaluate, sum(parameter.numel() for parameter in network.parameters()))
 
 
-def _usual(call: Callable[[], None], device: str, most_seconds: float) -> float:
+def usual(call: Callable[[], None], device: str, most_seconds: float) -> float:
     """Seconds of one call when nothing disturbs it: the lower quartile of a few after a first one, fewer where each takes long.
 
     Other programs and the first steps of a process only make calls longer, so that the median would be too much.

@@ -24,6 +24,9 @@ from mlpipe.post.figures import number
 # From "nothing is learned" to "everything is".
 STAGES = ("none", "before", "after", "both")
 _ROUNDING = 1e-12
+# The most sets of members that are searched where not all of them may be together.
+_SETS = 24
+_LOOKS = 20_000
 
 
 @dataclass(frozen=True)
@@ -219,3 +222,57 @@ def searching(
         return ensemble.select(rows, targets, kind=kind, eval_frac=eval_frac, seed=seed, **options)
 
     return search
+
+
+def within(
+    search: Callable[[Sequence[Member]], Ensemble], times: Mapping[str, float], most: float
+) -> Callable[[Sequence[Member]], Ensemble]:
+    """A search that considers only ensembles whose members together take no longer than so much.
+
+    Each largest set of members that fits is searched by itself, the best ones first where there are many.
+
+    Args:
+        search: A search among members.
+        times: What each member takes, by its name, none more than `most`.
+        most: What the members of an ensemble may take together.
+    """
+
+    def quick(members: Sequence[Member]) -> Ensemble:
+        alone = [search([one]).loss for one in members]
+        order = sorted(range(len(members)), key=lambda place: alone[place])
+        sets = _largest([times[members[place].name] for place in order], most)
+        best: Ensemble | None = None
+        for chosen in sets:
+            places = sorted(order[number] for number in chosen)
+            found = search([members[place] for place in places])
+            if best is None or found.loss < best.loss:
+                best = replace(found, members=tuple(places[member] for member in found.members))
+        assert best is not None
+        notes = tuple(note for note in best.notes if len(members) == 1 or "one model only" not in note)
+        return replace(best, single_losses=tuple(alone), notes=notes)
+
+    return quick
+
+
+def _largest(times: Sequence[float], most: float) -> list[tuple[int, ...]]:
+    """Sets of places whose times fit and to which no place can be added, those with the first places first, at most `_SETS`."""
+    found: list[tuple[int, ...]] = []
+    looked_at = 0
+
+    def grow(start: int, chosen: tuple[int, ...], total: float) -> None:
+        nonlocal looked_at
+        looked_at += 1
+        for place in range(start, len(times)):
+            if len(found) == _SETS or looked_at > _LOOKS:
+                return
+            if total + times[place] <= most:
+                grow(place + 1, (*chosen, place), total + times[place])
+            if total + sum(times[place:]) <= most:
+                # A set without this place has room for it, whatever follows.
+                return
+        others = (times[place] for place in range(len(times)) if place not in chosen)
+        if chosen and len(found) < _SETS and all(total + one > most for one in others):
+            found.append(chosen)
+
+    grow(0, (), 0.0)
+    return found

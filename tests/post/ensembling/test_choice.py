@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -166,3 +167,41 @@ def test_four_thousand_rows_keep_what_the_bare_fit_gains() -> None:
         fresh = [simulate_post.project(number, rows=4000)["fresh"] for number in numbers]
         gained, bare = (np.mean([one["raw"] - one[key] for one in fresh]) for key in ("kept", "bare"))
         assert gained > 0.9 * bare > 0, kind
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_largest_sets_that_fit_are_those_of_a_search_through_all(seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    times = draws.integers(1, 9, draws.integers(1, 7)).tolist()
+    most = int(draws.integers(max(times), 25))
+    fitting = [
+        set(one) for many in range(1, len(times) + 1) for one in itertools.combinations(range(len(times)), many)
+        if sum(times[place] for place in one) <= most
+    ]  # fmt: skip
+    largest = sorted(tuple(sorted(one)) for one in fitting if not any(one < other for other in fitting))
+    assert sorted(choice._largest(times, most)) == largest
+
+
+def test_many_members_are_looked_through_at_once() -> None:
+    assert choice._largest([1.0] * 40, 100) == [tuple(range(40))]
+    many = choice._largest([1.0] * 40, 20)
+    assert many[0] == tuple(range(20)) and len(many) == choice._SETS
+
+
+def test_an_ensemble_within_a_time_is_the_best_of_those_that_fit() -> None:
+    draws = np.random.default_rng(0)
+    targets = draws.integers(0, 3, 300)
+    found = []
+    for place, strength in enumerate((1.0, 1.2, 1.4, 1.6)):
+        logits = draws.normal(size=(300, 3))
+        logits[np.arange(300), targets] += strength
+        found.append(member(f"m{place}", logits, logits, targets))
+    search = choice.searching("classification", targets, None, 0, {"way": "certified"})
+    times = {"m0": 1.0, "m1": 1.0, "m2": 2.0, "m3": 4.0}
+    free = search(found)
+    assert sum(times[found[place].name] for place in free.members) > 4
+    chosen = choice.within(search, times, 4.0)(found)
+    assert sum(times[found[place].name] for place in chosen.members) <= 4
+    assert chosen.loss == pytest.approx(min(search([found[p] for p in some]).loss for some in ((0, 1, 2), (3,))))
+    assert chosen.single_losses == pytest.approx(free.single_losses)
+    assert choice.within(search, times, 100.0)(found).members == free.members

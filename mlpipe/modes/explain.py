@@ -1,0 +1,334 @@
+"""`mml explain`: where images speak for what was predicted of them, and the training images that are most like them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files, kinds
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import sources
+from mlpipe.data.task import Task, has_target
+from mlpipe.errors import ConfigError, DataError, counted, did_you_mean, listing, problem
+from mlpipe.post import figures
+from mlpipe.post.ensembling import new_rows
+from mlpipe.reports import drawn_maps, facts
+from mlpipe.reports import kind as report_kind
+from mlpipe.reports.sections import heat_maps as section
+from mlpipe.running import tasks
+from mlpipe.running.predictor import Explained, Predictor, Sample, Stored
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import RunContext, Step, raise_all
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.journal import Run
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+# The name, the records and the weight of each member of what predicts.
+Members = list[tuple[str, list[ModelRecord], float]]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image to explain.
+
+    Attributes:
+        name: Its name in its task.
+        task: The task, or the new images as one.
+        row: Its row there.
+        words: What is to say of it beside what is predicted.
+        members: What predicts it: for an image of the task the models that did not learn from it.
+    """
+
+    name: str
+    task: Task
+    row: int
+    words: str
+    members: Members
+
+
+class ExplainScheduler(Scheduler):
+    """Draws each image, its heat map and the training images that are most like it, with an index as JSON.
+
+    Args:
+        run_config: The checked configuration.
+        context: The project, the display and the request to stop.
+        source: New images; None: the task's own.
+        samples: Names of the task's images; None: the worst mistakes.
+        count: How many images at most.
+        ensemble: `latest` or an ensemble's name; None: the refit of the latest training, else the mean of its folds.
+        output: The class, label or number; None: what is predicted.
+        method: How maps are made.
+        neighbours: How many training images are shown beside each.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        context: RunContext,
+        *,
+        source: str | None,
+        samples: list[str | int] | None,
+        count: Annotated[int, ">= 1"],
+        ensemble: str | None,
+        output: str | int | None,
+        method: Literal["hires_cam", "grad_cam"],
+        neighbours: Annotated[int, ">= 0", "<= 20"],
+    ) -> None:
+        super().__init__(run_config, context)
+        self._source, self._samples = source, None if samples is None else [str(one) for one in samples]
+        self._count, self._ensemble_name, self._output = count, ensemble, None if output is None else str(output)
+        self._method: Literal["hires_cam", "grad_cam"] = method
+        self._neighbours = neighbours
+
+    def plan(self) -> list[Step]:
+        """One step for all images.
+
+        Raises:
+            ConfigError: When the models have no maps, or what is asked for is not there.
+            ProjectError: When nothing is trained, or records are missing.
+        """
+        from mlpipe.predicting import heat_maps
+
+        if self._source is not None and self._samples is not None:
+            fix = "leave one out"
+            raise ConfigError(problem("mode.samples", "mode.source says what to explain already", fix=fix))
+        config, project = self.run_config, self.context.project
+        self._pivot = tasks.recorded_pivot(config, project)
+        name, wanted = self._pivot.name, self._ensemble_name
+        self._ensemble = None if wanted is None else ensembles.named(project, name, wanted, "mode.ensemble")
+        self._whole: Members = new_rows.members_of(project, name, self._ensemble)
+        self._folds: Members = self._of_folds()
+        used = [record for _, several, _ in self._whole for record in several]
+        recipes = [tasks.config_of(config, record).recipe for record in used]
+        axes = len(self._shape()) if sources.open(self._pivot).has_arrays else 2
+        raise_all(heat_maps.problems([record.id for record in used], recipes, used[0].kind, axes))
+        self._asked = self._number_of_output(used[0].kind)
+        self._images = self._new_images() if self._source is not None else self._own_images()
+        return [Step("explain", self._explain, in_project=False)] if self._images else []
+
+    def _shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = sources.reader(self._pivot, self._pivot.channels)(0).shape[:-1]
+        return shape
+
+    def _of_folds(self) -> Members:
+        """The models of folds, each of which has not learned from the images that it held out."""
+        project, name = self.context.project, self._pivot.name
+        stored = records.load_all(project, name)
+        if self._ensemble is None:
+            latest = records.latest_cross_validation(stored)
+            return [(latest[0].recipe, latest, 1.0)]
+        by_id = {record.id: record for record in stored}
+        return [
+            (str(one["name"]), [by_id[record] for record in one["records"]], float(one["weight"]))
+            for one in self._ensemble.members
+        ]
+
+    def _number_of_output(self, kind: str) -> int | None:
+        classes, words = self._pivot.classes, kinds.of(kind).words
+        if self._output is None:
+            if kinds.of(kind).is_dense:
+                fix = f"say which, for example mode.output={classes[-1]}"
+                raise ConfigError(problem("mode.output", f"a map is of one {words.OUTPUT}", fix=fix))
+            return None
+        if self._output not in classes:
+            fix = did_you_mean(self._output, classes, otherwise=f"use {listing(classes)}")
+            raise ConfigError(problem("mode.output", f"is no {words.OUTPUT} of the task", got=self._output, fix=fix))
+        return classes.index(self._output)
+
+    def _new_images(self) -> list[Image]:
+        like, source = self._pivot, str(self._source)
+        if sources.open(like).has_arrays:
+            made = sources.new_arrays(root=source, like=like)
+        else:
+            made = sources.new_images(root=source, like=like, data_dir=str(self.run_config.data_dir))
+        names = made.samples.ids[: self._count]
+        if len(names) < len(made.samples):
+            log.info(f"explains the first {len(names)} of {len(made.samples)} images; mode.count=N takes more")
+        return [Image(name, made, row, "", self._whole) for row, name in enumerate(names)]
+
+    def _own_images(self) -> list[Image]:
+        """Images of the task with the models that did not learn from them."""
+        row_of = {name: row for row, name in enumerate(self._pivot.samples.ids)}
+        worst = self._mistakes() if self._samples is None else [(name, "") for name in self._samples]
+        missing = [name for name, _ in worst if name not in row_of]
+        if missing:
+            fix = did_you_mean(missing[0], row_of, otherwise="use names as mml info and the report have them")
+            raise ConfigError(problem("mode.samples", "the task has no such image", got=missing[0], fix=fix))
+        held_out, unseen = self._held_out()
+        found, learned = [], list[str]()
+        for name, words in worst[: self._count]:
+            row = row_of[name]
+            members = [
+                (member, [one for one in several if name in held_out[one.id]], weight)
+                for member, several, weight in self._folds
+            ]
+            if not all(several for _, several, _ in members):
+                members = self._whole
+                if name not in unseen and has_target(self._pivot.samples.targets[[row]])[0]:
+                    learned.append(name)
+            found.append(Image(name, self._pivot, row, words, members))
+        if learned:
+            log.warning(f"the models that explain them have learned from {listing(learned, most=3)}")
+        return found
+
+    def _held_out(self) -> tuple[dict[str, set[str]], set[str]]:
+        """The images that each fold's model held out, and those that some model has predicted."""
+        held_out, unseen = dict[str, set[str]](), set[str]()
+        for record in (one for _, several, _ in self._folds for one in several):
+            path = self.context.project.predictions_file(record.pivot, record.id)
+            own: set[str] = set()
+            if path.is_file():
+                own = set(predictions.load(path, record.task, record.held_out).sample_ids)
+                unseen |= predictions.sample_ids(path, {record.task, record.pivot})
+            held_out[record.id] = own
+        return held_out, unseen
+
+    def _mistakes(self) -> list[tuple[str, str]]:
+        """The worst mistakes with the words of each, without any what was only just right."""
+        project, kind = self.context.project, self._folds[0][1][0].kind
+        choose = report_kind.of(kind).MISTAKES
+        if self._ensemble is not None:
+            held_out, test = facts.of_ensemble(project, self._ensemble)
+        else:
+            folds, whole = self._folds[0][1], self._whole[0][1]
+            held_out, test = facts.of_recipe(project, folds, whole[0] if whole[0].refit else None)
+        rows, where = (test, "test") if test is not None else (held_out, "out-of-fold")
+        if rows is None or choose is None:
+            wrong = f"no test or out-of-fold predictions of {self._pivot.name} are stored"
+            fix = "run mml predict, or name images (mode.samples=[NAME]) or a folder (mode.source=DIR)"
+            raise ConfigError(problem("mode.samples", wrong, fix=fix))
+        wrong_ones, near = choose(rows, self._pivot.classes, self._count)
+        if not wrong_ones:
+            log.info(f"there is no mistake among the {counted(len(rows), f'{where} image')}; explains near misses")
+        return [(one.sample, one.words) for one in wrong_ones or near]
+
+    def _explain(self, run: Run | None) -> None:
+        project, name = self.context.project, self._pivot.name
+        folder = section.folder_of(project, name)
+        old, made = section.stored(project, name), dict[int, dict[str, Any]]()
+        self.context.display.start("explaining", len(self._images))
+        try:
+            for group in _alike(self._images):
+                for place, facts_of in self._of_group([(place, self._images[place]) for place in group]):
+                    made[place] = facts_of
+                    self.context.display.update(len(made))
+        finally:
+            self.context.display.close()
+        listed = [made[place] for place in sorted(made)]
+        index = {"task": name, "method": self._method, "images": listed}
+        files.write_json(folder / section.INDEX, index)
+        kept = {str(one.get("file")) for one in listed}
+        for one in old["images"] if old else []:
+            if (left := files.safe_name(str(one.get("file")))) not in kept:
+                (folder / left).unlink(missing_ok=True)
+        drawn = sum("file" in one for one in listed)
+        failed = f"; {counted(len(listed) - drawn, 'image')} unreadable" if drawn < len(listed) else ""
+        log.info(f"{counted(drawn, 'image')} explained{failed}; look at: {folder}")
+        self.context.facts.update(folder=str(folder), index=str(folder / section.INDEX), **index)
+
+    def _of_group(self, group: Sequence[tuple[int, Image]]) -> list[tuple[int, dict[str, Any]]]:
+        """Explain and draw images of one task that the same models predict; facts by the image's place."""
+        self.context.stop.check()
+        first, config = group[0][1], self.run_config
+        trust = tuple(config.tree["trust"])
+        stored = Stored(self.context.project, self._pivot.name, self._ensemble, first.members, config.data_dir, trust)
+        predictor = Predictor(stored, needs_table=False)
+        reader = lru_cache(maxsize=None)(partial(sources.reader, first.task))
+        samples = [_sample(reader, image.row) for _, image in group]
+        found = predictor.explain(samples, self._asked, self._method)
+        if len(found.unreadable) == len(samples):
+            place, reason = next(iter(found.unreadable.items()))
+            raise DataError(problem(group[place][1].name, reason))
+        names = [group[place][1].name if first.task is self._pivot else None for place in found.places]
+        alike = self._nearest(predictor, [samples[place] for place in found.places], names)
+        done = [
+            (group[place][0], {"image": group[place][1].name, "problem": why})
+            for place, why in found.unreadable.items()
+        ]
+        for number, place in enumerate(found.places):
+            at, image = group[place]
+            told = {**self._facts(image, found, number), "models": [record.id for record in stored.records]}
+            told["neighbours"] = [facts_of for facts_of, _ in alike[number]]
+            told["file"] = f"{at + 1:03d}_{files.safe_name(image.name)}.png"
+            pixels = samples[place](self._pivot.channels, None)
+            pictures = [(values, str(facts_of["said"])) for facts_of, values in alike[number]]
+            path = section.folder_of(self.context.project, self._pivot.name) / told["file"]
+            drawn_maps.write(path, pixels, found.maps[number], [image.name, *told["words"]], pictures)
+            done.append((at, told))
+        return done
+
+    def _facts(self, image: Image, found: Explained, number: int) -> dict[str, Any]:
+        """What is said of an image, as plain data."""
+        classes, its = self._pivot.classes, kinds.of(self._pivot.kind)
+        asked = int(found.asked[number])
+        told: dict[str, Any] = {"image": image.name, "output": classes[asked]}
+        said = f"why {classes[asked]}"
+        if found.values is not None:
+            row = found.values[number]
+            told |= {"value": float(row[asked]), "predicted": dict(zip(classes, map(float, row), strict=True))}
+            shown = figures.percent(float(row[asked])) if its.has_probabilities else figures.number(float(row[asked]))
+            said = f"{said}: {shown}"
+        target = image.task.samples.targets[image.row]
+        is_known = bool(has_target(image.task.samples.targets[[image.row]])[0])
+        true = its.words.told(target, classes) if is_known else None
+        told["true"] = true
+        told["is_empty"] = not found.maps[number].any()
+        lines = [image.words] if image.words and self._asked is None else [*([f"true: {true}"] if true else []), said]
+        told["words"] = [*lines, *["nothing in the image speaks for it"] * told["is_empty"]]
+        return told
+
+    def _nearest(
+        self, predictor: Predictor, samples: Sequence[Sample], names: Sequence[str | None]
+    ) -> list[list[tuple[dict[str, Any], npt.NDArray[Any]]]]:
+        """Of each image the training images that the first model takes for most alike, with their pixels; none is its own."""
+        record, of = predictor.stored.records[0], self._pivot
+        rows = self._learned_from(record)
+        if not self._neighbours or not len(rows):
+            return [[] for _ in samples]
+        pack = tasks.pack_of(predictor.config(record.id), of, self.context)
+        rows = rows[~pack.unreadable_mask(of)[rows]]
+        found = predictor.nearest(record.id, samples, of, pack, rows, self._neighbours + 1, self.context.stop.check)
+        if found is None:
+            log.info(f"{record.id} has no features of whole images, by which training images could be alike")
+            return [[] for _ in samples]
+        read, words = sources.reader(of, of.channels), kinds.of(of.kind).words
+        made = []
+        for own, near, distances in zip(names, *found, strict=True):
+            line: list[tuple[dict[str, Any], npt.NDArray[Any]]] = []
+            for row, distance in zip(near.tolist(), distances.tolist(), strict=True):
+                if of.samples.ids[row] == own or len(line) == self._neighbours:
+                    continue
+                label = words.told(of.samples.targets[row], of.classes)
+                about = {"image": of.samples.ids[row], "label": label, "distance": distance}
+                line.append(({**about, "said": f"{label or of.samples.ids[row]} ({distance:.2g})"}, read(row)))
+            made.append(line)
+        return made
+
+    def _learned_from(self, record: ModelRecord) -> npt.NDArray[np.int64]:
+        """The rows that a model learned from: those with a target that it neither validated on nor was tested on."""
+        samples = self._pivot.samples
+        path = self.context.project.predictions_file(record.pivot, record.id)
+        apart = predictions.sample_ids(path, {record.task, record.pivot}) if path.is_file() else set()
+        is_apart = np.array([name in apart for name in samples.ids], np.bool_)
+        return np.flatnonzero(has_target(samples.targets) & ~is_apart & ~samples.in_part("test"))
+
+
+def _sample(reader: Any, row: int) -> Sample:
+    return lambda channels, least: reader(channels, least)(row)
+
+
+def _alike(images: Sequence[Image]) -> list[list[int]]:
+    """Places of images that the same models explain."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place, image in enumerate(images):
+        names = tuple(record.id for _, several, _ in image.members for record in several)
+        groups.setdefault(names, []).append(place)
+    return list(groups.values())

@@ -1,0 +1,83 @@
+"""Heat maps on pictures: an image, the same under its map, and images that are like it, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from mlpipe import files
+from mlpipe.reports.drawn_boxes import picture
+
+# From nothing to most: dark to bright, so that it reads without colours too.
+_COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
+_SHARE = 0.6
+_SIDE, _SMALL, _GAP, _LINE = 256, 96, 8, 16
+_PAPER, _INK = (255, 255, 255), (40, 40, 40)
+
+
+def under(pixels: npt.NDArray[Any], heat_map: npt.NDArray[np.float32]) -> Image.Image:
+    """An image in greys under the colours of its heat map.
+
+    Args:
+        pixels: Shape (height, width, channels), 8 or 16 bit, or from 0 to 1.
+        heat_map: Shape (height, width), from 0 to 1.
+    """
+    grey = np.asarray(picture(pixels).convert("L"), np.float64)[..., np.newaxis]
+    steps = np.linspace(0, 1, len(_COLOURS))
+    colours = np.stack([np.interp(heat_map, steps, channel) for channel in _COLOURS.T], -1)
+    return Image.fromarray(np.uint8(np.rint((1 - _SHARE) * grey + _SHARE * colours)))
+
+
+def write(
+    path: Path,
+    pixels: npt.NDArray[Any],
+    heat_map: npt.NDArray[np.float32],
+    title: Sequence[str],
+    alike: Sequence[tuple[npt.NDArray[Any], str]] = (),
+) -> None:
+    """Durably write a PNG: lines of text, the image and the map on it, and below them images that are like it.
+
+    Args:
+        path: The file.
+        pixels: As of `under`.
+        heat_map: As of `under`.
+        title: The lines.
+        alike: Images that are like it, with a few words under each.
+    """
+    pair = [_fitted(one, _SIDE) for one in (picture(pixels), under(pixels, heat_map))]
+    small = [(_fitted(picture(values), _SMALL), words) for values, words in alike]
+    wide = max(sum(one.width + _GAP for one in pair), len(small) * (_SMALL + _GAP)) + _GAP
+    top = _GAP + _LINE * len(title)
+    below = top + max(one.height for one in pair) + _GAP
+    sheet = Image.new("RGB", (wide, below + (_SMALL + 2 * _LINE if small else 0)), _PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for line, text in enumerate(title):
+        pen.text((_GAP, _GAP // 2 + _LINE * line), _cut(text, font, wide - 2 * _GAP), fill=_INK, font=font)
+    left = _GAP
+    for one in pair:
+        sheet.paste(one, (left, top))
+        left += one.width + _GAP
+    for place, (one, words) in enumerate(small):
+        left = _GAP + place * (_SMALL + _GAP)
+        sheet.paste(one, (left, below))
+        pen.text((left, below + _SMALL + 2), _cut(words, font, _SMALL), fill=_INK, font=font)
+    with files.durable(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _fitted(image: Image.Image, side: int) -> Image.Image:
+    """As large as fits; small images keep whole pixels."""
+    share = side / max(image.size)
+    method = Image.Resampling.NEAREST if share > 1 else Image.Resampling.BILINEAR
+    return image.resize((max(1, round(image.width * share)), max(1, round(image.height * share))), method)
+
+
+def _cut(text: str, font: Any, wide: int) -> str:
+    while text and font.getlength(text) > wide:
+        text = text[:-1]
+    return text

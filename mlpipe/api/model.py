@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageOps
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.environment import base_folder
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
@@ -21,18 +22,20 @@ from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.sources.listings import array_files
 from mlpipe.data.sources.listings.array_layout import Form, oriented
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, DataError, counted, problem
+from mlpipe.errors import ConfigError, DataError, ProjectError, counted, no_such_file, problem
 from mlpipe.post import threshold
-from mlpipe.post.ensembling.member_rows import Rows
-from mlpipe.running import model_card, predictor
-from mlpipe.running.predictor import Predictor, Sample
-from mlpipe.runs.records import ModelRecord
+from mlpipe.running import bundles, model_card, predictor
+from mlpipe.running.onnx_predictor import OnnxPredictor
+from mlpipe.running.predictor import Predicting, Predictor, Sample, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from mlpipe.predicting.in_hand import Shown
+
 # What `predict` takes for one image: a path, the bytes of a file, a picture of Pillow, or an array.
 Given = str | Path | bytes | Image.Image | npt.NDArray[Any]
+_FILES = (".onnx", ".pt2", ".zip")
 _TYPES = "a path, bytes, a picture of Pillow, an array, or a list or column of these"
 
 
@@ -40,19 +43,20 @@ class Model:
     """A stored model, or several with their weights, that predicts new images as `mml predict` does.
 
     Args:
-        predictor: The stored models.
+        predictor: What predicts.
+        card: Gives its card.
 
     Attributes:
-        kind: What is predicted: classification, multilabel, regression.
+        kind: What is predicted: classification, multilabel, regression, segmentation, images, detection.
         classes: The names of the classes, labels or numbers.
         task: The name of the task that it was trained on.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        self.kind: str = predictor.pivot.kind
+    def __init__(self, predictor: Predicting, card: Callable[[], Mapping[str, Any]]) -> None:
+        self._predictor, self._card = predictor, card
+        self.kind: str = predictor.kind
         self.classes: tuple[str, ...] = predictor.pivot.classes
-        self.task: str = predictor.stored.task
+        self.task: str = predictor.task
 
     def predict(
         self,
@@ -82,34 +86,47 @@ class Model:
             ConfigError: When an argument is impossible.
             DataError: When there is no image, or none can be read.
         """
-        names, index, unreadable, rows, cells = self._predicted(x, deploy_prior)
+        names, index, unreadable, shown = self._predicted(x, deploy_prior, only_values=False)
         if costs is not None:
-            self._decide(rows.calibrated, costs, cells)
-        frame = pd.DataFrame(cells, index=pd.Index([int(name) for name in rows.ids]))
-        frame = frame.reindex(range(len(names)))
-        frame.insert(0, "image", names)
-        frame["problem"] = [unreadable.get(place, "") for place in range(len(names))]
-        frame.index = pd.RangeIndex(len(names)) if index is None else index
+            self._decide(shown, costs)
+        readable = [place for place in range(len(names)) if place not in unreadable]
+        cells = dict(zip(readable, shown.cells, strict=True))
+        rows = [
+            (place, {"image": name, **one})
+            for place, name in enumerate(names)
+            # A place in the table is also that of an image without a row.
+            for one in cells.get(place) or [{}]
+        ]
+        frame = pd.DataFrame([one for _, one in rows])
+        frame["problem"] = [unreadable.get(place, "") for place, _ in rows]
+        frame.index = pd.RangeIndex(len(rows)) if index is None else index[[place for place, _ in rows]]
         return frame
 
     def predict_values(
         self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
-    ) -> npt.NDArray[np.float64]:
+    ) -> npt.NDArray[np.float64] | list[npt.NDArray[Any] | None]:
         """Calibrated probabilities of classes or labels, or numbers, shape (n, outputs); NaN for images that cannot be read.
+
+        Of masks and images a list: for each its probabilities or numbers in every place, shape (height, width, outputs), NaN
+        where no network saw it; of boxes a list of x0, y0, x1, y1, score and class number, shape (k, 6). None for images
+        that cannot be read.
 
         Args:
             x: As of `predict`.
             deploy_prior: As of `predict`.
         """
-        names, _, _, rows, _ = self._predicted(x, deploy_prior)
-        values = np.full((len(names), len(self.classes)), np.nan)
-        values[[int(name) for name in rows.ids]] = self._predictor.table.values(rows.calibrated)
-        return values
+        names, _, unreadable, shown = self._predicted(x, deploy_prior, only_values=True)
+        left = iter(shown.values)
+        each = [None if place in unreadable else next(left) for place in range(len(names))]
+        if any(one is not None and one.ndim != 1 for one in each):
+            return list(each)
+        none = np.full(len(self.classes), np.nan)
+        return np.stack([none if one is None else one for one in each]).astype(np.float64)
 
     def torch(self) -> list[nn.Module]:
         """The networks, one for each fold or refit: pixels (n, channels, height, width) from 0 to their peak to a mapping
         whose `target` is logits or numbers, neither calibrated nor mixed. Their preprocessing is in `card()`."""
-        return [self._predictor.model(record.id).networks[0] for record in self._predictor.stored.records]
+        return self._stored.networks()
 
     def timm(self, fold: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights that a network of timm loads strictly, and what they load into.
@@ -126,12 +143,18 @@ class Model:
         Raises:
             ConfigError: When there are several models and no fold is said, or the network is none of timm with a linear head.
         """
-        record = self._record_of(fold)
-        return model_card.timm_weights(self._predictor.model(record.id).networks[0], record)
+        return model_card.timm_weights(*self._stored.network(fold))
+
+    @property
+    def _stored(self) -> Predictor:
+        if not isinstance(self._predictor, Predictor):
+            fix = "load the project, or a file of mml export mode.format=bundle"
+            raise ConfigError(problem(self.task, "an ONNX file holds no modules of PyTorch", fix=fix))
+        return self._predictor
 
     def card(self) -> dict[str, Any]:
         """Facts of the model as plain data: task, classes, members, scores with intervals, calibration, preprocessing."""
-        return model_card.facts(self._predictor)
+        return dict(self._card())
 
     def write_card(self, path: str | Path = "model_card.md") -> Path:
         """Write the card as text for people.
@@ -146,33 +169,22 @@ class Model:
         return model_card.as_html(self.card())
 
     def __repr__(self) -> str:
-        stored = self._predictor.stored
-        what = stored.ensemble.id if stored.ensemble is not None else counted(len(stored.records), "model")
-        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}, {what}>"
+        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}>"
 
     def _predicted(
-        self, x: Any, deploy_prior: Any
-    ) -> tuple[list[str], pd.Index | None, dict[int, str], Rows, list[dict[str, Any]]]:
-        """Names, the index of a column, what cannot be read by its place, and rows and cells of the others.
+        self, x: Any, deploy_prior: Any, *, only_values: bool
+    ) -> tuple[list[str], pd.Index | None, dict[int, str], Shown]:
+        """Names, the index of a column, what cannot be read by its place, and what is predicted of the others.
 
         Raises:
             DataError: When there is nothing, or none can be read.
         """
         names, samples, index = self._samples(x)
-        unreadable, rows, cells, _ = self._predictor.predict(samples, self._prior(deploy_prior))
+        unreadable, shown = self._predictor.predict(samples, self._prior(deploy_prior), only_values=only_values)
         if len(unreadable) == len(samples):
             place, reason = next(iter(unreadable.items()))
             raise DataError(problem(names[place], reason))
-        return names, index, unreadable, rows, cells
-
-    def _record_of(self, fold: int | None) -> ModelRecord:
-        there = self._predictor.stored.records
-        found = there if fold is None else [one for one in there if one.fold == fold]
-        if len(found) != 1:
-            wrong = "says no single model" if found else "there is no such fold"
-            fix = f"use one of {sorted({one.fold for one in there})}"
-            raise ConfigError(problem("fold", wrong, got=fold, fix=fix))
-        return found[0]
+        return names, index, unreadable, shown
 
     def _prior(self, given: Any) -> str | list[float] | None:
         if given is None:
@@ -194,19 +206,16 @@ class Model:
             given = [given[name] for name in self.classes]
         return [float(value) for value in given]
 
-    def _decide(self, log_odds: npt.NDArray[Any], costs: npt.ArrayLike, cells: list[dict[str, Any]]) -> None:
+    def _decide(self, shown: Shown, costs: npt.ArrayLike) -> None:
         """Put the class that costs least into the cells."""
         table = np.asarray(costs, np.float64)
-        if (
-            not self._predictor.table.of_classes
-            or table.shape != (len(self.classes),) * 2
-            or not np.isfinite(table).all()
-        ):
+        rows = shown.calibrated if kinds.of(self.kind).has_classes else None
+        if rows is None or table.shape != (len(self.classes),) * 2 or not np.isfinite(table).all():
             wrong = f"must be a number for each pair of {counted(len(self.classes), 'class', 'classes')}"
             raise ConfigError(
                 problem("costs", wrong, got=list(table.shape), fix="rows are true, columns decided classes")
             )
-        for cell, chosen in zip(cells, threshold.decide(log_odds, table), strict=True):
+        for (cell,), chosen in zip(shown.cells, threshold.decide(rows, table), strict=True):
             cell["decision"] = self.classes[int(chosen)]
 
     def _samples(self, x: Any) -> tuple[list[str], list[Sample], pd.Index | None]:
@@ -253,6 +262,17 @@ def load(
         ConfigError: When its task is of a kind with a file for each sample, or its samples are records.
         ProjectError: When there is no such model, or its weights or data are missing.
     """
+    path = Path(where).expanduser()
+    if path.suffix.lower() in _FILES:
+        if not path.is_file():
+            raise ProjectError(no_such_file("where", path, otherwise="name a file that mml export wrote"))
+        if path.suffix.lower() == ".onnx":
+            file = OnnxPredictor(path)
+            return Model(file, file.card)
+        if path.suffix.lower() == ".pt2":
+            fix = "export it with mode.format=onnx or mode.format=bundle"
+            raise ConfigError(problem("where", "is for torch.export.load alone", got=str(path), fix=fix))
+        return _of_stored(bundles.opened(path, trust))
     stored = predictor.found(
         str(where),
         out_dir=Path(base_folder("out_dir", str(out_dir or ""))).expanduser(),
@@ -261,7 +281,12 @@ def load(
         ensemble=ensemble,
         trust=trust,
     )
-    return Model(Predictor(stored))
+    return _of_stored(stored)
+
+
+def _of_stored(stored: Stored) -> Model:
+    models = Predictor(stored)
+    return Model(models, partial(model_card.facts, models))
 
 
 def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str, Sample]]:

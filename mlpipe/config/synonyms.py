@@ -1210,7 +1210,7 @@ MODES: dict[str, str] = {
         "mml verify": "check replay verification",
         "mml upgrade": "migrate update migration",
         "mml convert recipe=FILE": "translate conversion",
-        "mml export": "onnx deploy save_model to_onnx torchscript",
+        "mml export": "onnx deploy save_model to_onnx torchscript bundle quantize",
     }.items()
     for word in words.split()
 }  # fmt: skip

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
-from mlpipe.config.schema import RunConfig
+from mlpipe import files, kinds
+from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data import kind as data_kind
 from mlpipe.data import sources, task
 from mlpipe.data.cache import packs
@@ -25,14 +25,18 @@ from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.running import tasks
+from mlpipe.running.steps import raise_all
 from mlpipe.runs import ensembles, records, references
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from mlpipe.predicting.in_hand import Shown
+    from mlpipe.predicting.kind import Part
     from mlpipe.predicting.model import Model
-    from mlpipe.predicting.tables import Cells, Table
 
 # How many channels are wanted, and the shortest side that is still of use, to the pixels of a sample, shape
 # (*spatial, channels); raises `UnreadableImageError`.
@@ -53,6 +57,9 @@ class Stored:
         members: The name, the records and the weight of each member.
         data_dir: The folder of task data.
         trust: Modules that stored configurations may name, see `mlpipe.config.snapshot.load`.
+        pivot: The task; None: what the folder of task data has of it.
+        card: Its card; None: what the project says today.
+        holds: What must stay as long as this is used, such as a folder that is removed afterwards.
     """
 
     project: Project
@@ -61,6 +68,9 @@ class Stored:
     members: Sequence[tuple[str, list[ModelRecord], float]]
     data_dir: Path
     trust: tuple[str, ...] = ()
+    pivot: Task | None = None
+    card: Mapping[str, Any] | None = None
+    holds: object = None
 
     @property
     def records(self) -> list[ModelRecord]:
@@ -71,6 +81,49 @@ class Stored:
         """The configuration that a record was trained with, in today's folders."""
         home = self.project
         return tasks.stored_config(home, record, home.root.parent, self.data_dir, home.name, list(self.trust))
+
+
+@dataclass
+class Given:
+    """What the networks of records give for samples.
+
+    Attributes:
+        unreadable: The reason for each sample that cannot be read, by its place.
+        sizes: The spatial shape of each of the others, where it matters.
+        rows: Their rows, by the record's id.
+        maps: What is given for every place of each, by the record's id.
+    """
+
+    unreadable: dict[int, str] = field(default_factory=dict)
+    sizes: list[tuple[int, ...]] = field(default_factory=list)
+    rows: dict[str, Rows] = field(default_factory=dict)
+    maps: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
+
+    def add(self, name: str, rows: Rows) -> None:
+        """Add further rows of a record."""
+        self.rows[name] = _joined([self.rows[name], rows]) if name in self.rows else rows
+
+
+class Predicting(Protocol):
+    """What predicts samples at hand: stored models, or an exported file.
+
+    Attributes:
+        kind: What is predicted.
+        task: The name of the task that it was trained on.
+        pivot: That task, as far as new samples have to be like its own.
+        has_arrays: Whether samples are arrays and no images.
+    """
+
+    kind: str
+    task: str
+    pivot: Task
+    has_arrays: bool
+
+    def predict(
+        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+    ) -> tuple[dict[int, str], Shown]:
+        """See `Predictor.predict`."""
+        ...
 
 
 class Predictor:
@@ -94,64 +147,91 @@ class Predictor:
                 problem(listing(weightless), "has no weights", fix="train with mode.store_parameters=true")
             )
         self._configs = {record.id: stored.config(record) for record in used}
-        self.pivot: Task = tasks.recorded_pivot(self._configs[used[0].id], stored.project)
+        self.pivot: Task = stored.pivot or tasks.recorded_pivot(self._configs[used[0].id], stored.project)
+        self.task = stored.task
         source = sources.open(self.pivot)
         self.has_arrays = source.has_arrays
         if source.layout is not None or source.cuts():
             wrong = "is made of records or slices of volumes, which are not predicted one by one"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml evaluate"))
-        if self._table() is None:
-            wrong = f"is of {self.pivot.kind}, whose predictions are a file for each sample"
-            raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.source=FOLDER"))
+        # A record's kind is its loss's, where that makes of images something else.
+        self.kind = used[0].kind
+        if refusal := self.part.NOT_IN_HAND:
+            raise ConfigError(problem(f"task {self.pivot.name}", refusal))
+        self.is_dense = kinds.of(self.kind).is_dense
+        if self.is_dense:
+            raise_all(_step_problems([config.recipe for config in self._configs.values()]))
         self._preprocessing = {
             name: tasks.preprocessing_of(config, self.pivot) for name, config in self._configs.items()
         }
         self._keys = {name: files.digest(before.key()) for name, before in self._preprocessing.items()}
+        self._by_key = {self._keys[name]: before for name, before in self._preprocessing.items()}
         self._models: dict[str, Model] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def predict(
-        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None
-    ) -> tuple[dict[int, str], Rows, list[Cells], dict[str, Any]]:
+        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+    ) -> tuple[dict[int, str], Shown]:
         """Calibrated, mixed and decided predictions.
 
         Args:
             samples: What is to be predicted.
             deploy_prior: The prevalence where they are from; `estimate`: by themselves; None: nothing is moved.
+            only_values: Give values alone, else cells alone.
 
         Returns:
-            The reason for each sample that cannot be read, by its place; rows of the others in their order; the cells of a
-            table of them; and the facts of the prevalence.
+            The reason for each sample that cannot be read, by its place; and what is predicted of the others, in their order.
         """
-        unreadable, outputs = self.outputs(samples)
-        if len(unreadable) == len(samples):
-            return unreadable, Rows([], np.empty(0), np.empty((0, 0)), np.empty((0, 0))), [], {}
-        facts = dict[str, Any]()
-        rows, cells = self.table.made(self.new_rows(outputs, len(samples)), deploy_prior, facts)
-        return unreadable, rows, cells, facts
+        from mlpipe.predicting.in_hand import InHand, Shown
+        from mlpipe.predicting.new_samples import Used
+
+        given = self.outputs(samples)
+        if len(given.unreadable) == len(samples):
+            return given.unreadable, Shown([], [])
+        models = [
+            Used(record, weight / len(several), self.config(record.id).recipe, self.preprocessing(record.id))
+            for _, several, weight in self.stored.members
+            for record in several
+        ]
+        rows = self.new_rows(given.rows, len(samples))
+        return given.unreadable, self.part.shown(
+            InHand(self.pivot, models, rows, given.maps, given.sizes, deploy_prior, only_values)
+        )
 
     @property
     def sees_alike(self) -> bool:
         """Whether all networks see the same of a sample."""
         return len(set(self._keys.values())) == 1
 
-    def values(self, samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
-        """Calibrated probabilities, or numbers, of samples that can be read, shape (n, outputs); nothing is decided."""
-        _, outputs = self.outputs(samples)
-        mixed = self.new_rows(outputs, len(samples)).mixed(self.table.mixing)
-        return np.asarray(self.table.values(mixed.calibrated))
-
     @property
-    def table(self) -> Table:
-        """What a table of the kind says of samples."""
-        table = self._table()
-        assert table is not None, self.pivot.kind
-        return table
-
-    def _table(self) -> Table | None:
+    def part(self) -> Part:
+        """What the kind says of predictions."""
         from mlpipe.predicting import kind
 
-        return kind.of(self.pivot.kind).TABLE
+        return kind.of(self.kind)
+
+    def network(self, fold: int | None = None) -> tuple[nn.Module, ModelRecord]:
+        """The network of a fold, or of the only model that there is.
+
+        Raises:
+            ConfigError: When there is no such fold, or there are several models and none is said.
+        """
+        there = self.stored.records
+        found = there if fold is None else [one for one in there if one.fold == fold]
+        if len(found) != 1:
+            wrong = "says no single model" if found else "there is no such fold"
+            fix = f"use one of {sorted({one.fold for one in there})}"
+            raise ConfigError(problem("fold", wrong, got=fold, fix=fix))
+        return self.model(found[0].id).networks[0], found[0]
+
+    def networks(self) -> list[nn.Module]:
+        """The network of each record."""
+        return [self.model(record.id).networks[0] for record in self.stored.records]
+
+    def values(self, samples: Sequence[Sample]) -> list[npt.NDArray[Any]]:
+        """Calibrated probabilities, numbers or boxes of each of some samples that can be read; nothing is decided."""
+        _, shown = self.predict(samples, only_values=True)
+        return list(shown.values)
 
     def config(self, record_id: str) -> RunConfig:
         """The configuration that a record was trained with."""
@@ -161,21 +241,18 @@ class Predictor:
         """What happens to samples before a record's network sees them."""
         return self._preprocessing[record_id]
 
-    def outputs(self, samples: Sequence[Sample]) -> tuple[dict[int, str], dict[str, Rows]]:
-        """What each record's network gives, by its id, and the reason for each sample that cannot be read, by its place."""
-        unreadable: dict[int, str] = {}
-        parts: dict[str, list[Rows]] = {name: [] for name in self._configs}
+    def outputs(self, samples: Sequence[Sample]) -> Given:
+        """What each record's network gives for samples."""
+        given = Given()
         for start in range(0, len(samples), _AT_ONCE):
             chunk = range(start, min(start + _AT_ONCE, len(samples)))
-            by_key: dict[str, tuple[list[int], Pack]] = {}
-            for name, preprocessing in self._preprocessing.items():
-                key = self._keys[name]
-                if key not in by_key:
-                    by_key[key] = self._decoded(samples, chunk, preprocessing, unreadable)
-                places, pack = by_key[key]
-                if places:
-                    parts[name].append(self._one(name, places, pack))
-        return unreadable, {name: _joined(rows) for name, rows in parts.items() if rows}
+            places, pixels = self._seen(samples, chunk, given)
+            if not places:
+                continue
+            by_key = {key: self._packed(several, self._by_key[key]) for key, several in pixels.items()}
+            for name, key in self._keys.items():
+                self._one(name, places, by_key[key], given)
+        return given
 
     def model(self, record_id: str, pack: Pack | None = None) -> Model:
         """The loaded model of a record.
@@ -208,51 +285,76 @@ class Predictor:
         blank = np.zeros((*preprocessing.sides, preprocessing.channels), self.pivot.dtype)
         return packs.of_images([blank], preprocessing)
 
-    def _decoded(
-        self, samples: Sequence[Sample], chunk: range, preprocessing: Preprocessing, unreadable: dict[int, str]
-    ) -> tuple[list[int], Pack]:
-        """The places of samples of a chunk that can be read, and these as the networks see them."""
-        pixels, places = list[Pixels](), list[int]()
+    def _seen(self, samples: Sequence[Sample], chunk: range, given: Given) -> tuple[list[int], dict[str, list[Pixels]]]:
+        """The places of samples of a chunk that can be read, and these as networks see them, by their preprocessing."""
+        places, pixels = list[int](), {key: list[Pixels]() for key in self._by_key}
         for place in chunk:
-            if place in unreadable:
-                continue
             try:
-                pixels.append(preprocessing(samples[place](preprocessing.channels, preprocessing.least)))
-                places.append(place)
+                size, each = self._changed(samples[place])
             except UnreadableImageError as error:
-                unreadable[place] = str(error)
+                given.unreadable[place] = str(error)
+                continue
+            places.append(place)
+            given.sizes.append(size)
+            for key, one in each.items():
+                pixels[key].append(one)
+        return places, pixels
+
+    def _changed(self, sample: Sample) -> tuple[tuple[int, ...], dict[str, Pixels]]:
+        """The spatial shape of a sample, where that matters, and the sample through each preprocessing."""
+        first = next(iter(self._by_key.values()))
+        whole = sample(first.channels, None) if self.part.TABLE is None else None
+        found = dict[str, Pixels]()
+        for key, before in self._by_key.items():
+            # A large image may be decoded at a reduced size, as it was for training.
+            is_reduced = before.least is not None and whole is not None and min(whole.shape[:-1]) >= 2 * before.least
+            if whole is None or is_reduced or before.channels != first.channels:
+                found[key] = before(sample(before.channels, before.least))
+            else:
+                found[key] = before(whole)
+        return () if whole is None else whole.shape[:-1], found
+
+    def _packed(self, pixels: list[Pixels], preprocessing: Preprocessing) -> Pack:
         if not preprocessing.is_ragged and len(shapes := sorted({one.shape for one in pixels})) > 1:
             wrong = (
                 f"samples have {counted(len(shapes), 'shape')}: {listing([str(list(one)) for one in shapes], most=3)}"
             )
             fix = "the models were trained on samples of one shape; give such"
             raise ConfigError(problem("samples", wrong, fix=fix))
-        return places, packs.of_images(pixels, preprocessing, self.pivot.dtype)
+        return packs.of_images(pixels, preprocessing, self.pivot.dtype)
 
-    def _one(self, name: str, places: Sequence[int], pack: Pack) -> Rows:
-        from mlpipe.predicting import kind
+    def _one(self, name: str, places: Sequence[int], pack: Pack, given: Given) -> None:
+        """Add what a record gives for some samples."""
         from mlpipe.predicting.batches import TaskBatches
-        from mlpipe.predicting.through import through
+        from mlpipe.predicting.through import as_they_are, through
 
-        recipe, model = self._configs[name].recipe, self.model(name, pack)
+        recipe, model, part = self._configs[name].recipe, self.model(name, pack), self.part
         if not pack.ragged and self._shapes.setdefault(name, pack.shape) != pack.shape:
             wrong, fix = f"have the shape {list(pack.shape)}", f"give samples of {list(self._shapes[name])}, as before"
             raise ConfigError(problem("samples", wrong, fix=fix))
         of_samples = self._task([f"{place:012d}" for place in places])
-        batches = TaskBatches(recipe, of_samples, pack, np.arange(len(places)), 0)
-        part = kind.of(self.pivot.kind)
+        sizes = np.array([size[::-1] for size in given.sizes[-len(places) :]]) if part.TABLE is None else None
+        seen = part.places(of_samples, pack, sizes)
+        batches = TaskBatches(recipe, of_samples, pack, np.arange(len(places)), 0, seen)
         found = list(
             through(
                 model,
                 batches,
                 views=recipe.tta.build(pack.peak),
-                keep=lambda outputs, batch: part.kept(outputs, replace(batch, target=None), None),
+                keep=as_they_are
+                if self.is_dense
+                else lambda outputs, batch: part.kept(outputs, replace(batch, target=None), None),
                 most=batches.most,
             )
         )
+        if self.is_dense:
+            given.maps.setdefault(name, []).extend(
+                map_ for one in found if one.arrays is not None for map_ in one.arrays
+            )
+            return
         ids = [name for one in found for name in one.ids]
         raw = np.concatenate([one.outputs for one in found]).astype(np.float64)
-        return Rows(ids, of_samples.samples.targets, raw, raw)
+        given.add(name, Rows(ids, of_samples.samples.targets, raw, raw))
 
     def _task(self, names: Sequence[str]) -> Task:
         """Unlabelled samples like those of the pivot."""
@@ -296,11 +398,15 @@ class Predictor:
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
-    if len(parts) == 1:
-        return parts[0]
     raw = np.concatenate([part.raw for part in parts])
     ids = [name for part in parts for name in part.ids]
     return Rows(ids, np.concatenate([part.targets for part in parts]), raw, raw)
+
+
+def _step_problems(recipes: Sequence[Recipe]) -> list[str]:
+    from mlpipe.predicting import pictures
+
+    return pictures.step_problems(recipes)
 
 
 def found(

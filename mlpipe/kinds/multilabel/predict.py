@@ -8,18 +8,30 @@ from typing import Any
 import numpy as np
 
 from mlpipe.post.ensembling.member_rows import Array
-from mlpipe.predicting import row_tensors, tables
+from mlpipe.predicting import output_tensors, tables
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import kept as kept
 from mlpipe.predicting.rows import mean_of_labels as mean
 from mlpipe.predicting.rows import measured as measured
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = [
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "TABLE", "TENSORS",
+    "kept", "mean", "measured", "places", "shown", "write_new",
+]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
+NOT_IN_HAND = ""
+NOT_EXPORTED = ""
+TENSORS = output_tensors.Labels()
 NEW = "probabilities"
 _DECIDED_AT = 0.5
+
+
+def shown(new: InHand) -> Shown:
+    """A row for each sample."""
+    return tables.shown(new, TABLE)
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
@@ -42,4 +54,4 @@ def _chances(values: Array) -> Array:
     return np.asarray(0.5 * (1 + np.tanh(values / 2)))
 
 
-TABLE = tables.Table(_columns, _chances, row_tensors.Labels())
+TABLE = tables.Table(_columns, _chances)

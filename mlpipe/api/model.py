@@ -79,7 +79,9 @@ class Model:
 
         Returns:
             The columns of `mml predict`'s table: of classes `prediction`, `probability`, `decision` and `set` where the
-            ensemble has them, and `p(CLASS)`; of labels `labels` and `p(LABEL)`; numbers with `low` and `high`. `image` is
+            ensemble has them, and `p(CLASS)`; of labels `labels` and `p(LABEL)`; numbers with `low` and `high`. In place of
+            files it has arrays of the images' sizes: `mask` with the values that the task's masks have, `prediction` with those
+            of an image. Of boxes there is a row for each, or one row for an image without any. `image` is
             the name of each, `problem` why one could not be read (its other columns are then empty). A column's index stays.
 
         Raises:
@@ -104,7 +106,7 @@ class Model:
 
     def predict_values(
         self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
-    ) -> npt.NDArray[np.float64] | list[npt.NDArray[Any] | None]:
+    ) -> npt.NDArray[np.float64] | Any:
         """Calibrated probabilities of classes or labels, or numbers, shape (n, outputs); NaN for images that cannot be read.
 
         Of masks and images a list: for each its probabilities or numbers in every place, shape (height, width, outputs), NaN
@@ -250,7 +252,8 @@ def load(
 
     Args:
         where: A project (`PROJ`, or a path of one): its latest cross-validation; one record (`PROJ#3`), one ensemble
-            (`PROJ#ens-...`), or the folder of a record.
+            (`PROJ#ens-...`), or the folder of a record; or a file of `mml export`: `FILE.zip` (a bundle) or `FILE.onnx`, which
+            need no project.
         task: The task, where a project has several; None: the one trained last.
         ensemble: `latest` or the name of an ensemble; None: the model of all folds (`mode.refit=true`), without one the mean
             over the folds.
@@ -259,8 +262,9 @@ def load(
         trust: Modules of your own that the stored configuration may name.
 
     Raises:
-        ConfigError: When its task is of a kind with a file for each sample, or its samples are records.
-        ProjectError: When there is no such model, or its weights or data are missing.
+        ConfigError: When its samples are records, or nothing is predicted of samples at hand.
+        ProjectError: When there is no such model, its weights or data are missing, or a file was changed or is of a newer
+            version.
     """
     path = Path(where).expanduser()
     if path.suffix.lower() in _FILES:

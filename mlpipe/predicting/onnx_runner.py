@@ -69,7 +69,7 @@ def row_of(session: Any, facts: dict[str, Any], base: Path, path: Path) -> dict[
     row: dict[str, Any] = {"image": name}
     for key, cell in cells_of(values, facts).items():
         if np.ndim(cell):
-            file = Path("predicted", name + (".png" if key == "mask" else ".npy"))
+            file = Path("predicted", name.removesuffix(".png") + ".png" if key == "mask" else name + ".npy")
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(cell).save(file) if key == "mask" else np.save(file, cell)
             cell = str(file)

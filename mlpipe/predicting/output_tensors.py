@@ -46,7 +46,7 @@ class Tensors(Protocol):
 class _Rows:
     """Outputs are rows, which have no places."""
 
-    OUTPUTS = ("values", "logits")
+    OUTPUTS: tuple[str, ...] = ("values", "logits")
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
         """Rows in double precision."""
@@ -129,7 +129,7 @@ class Maps:
         meant: The outputs to what they mean: probabilities or numbers.
     """
 
-    OUTPUTS = ("values",)
+    OUTPUTS: tuple[str, ...] = ("values",)
 
     def __init__(self, meant: Change) -> None:
         self._meant = meant

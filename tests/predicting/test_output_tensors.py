@@ -48,7 +48,7 @@ def test_calibrations_of_labels(method: str) -> None:
     ],
 )
 @pytest.mark.parametrize("mixing", ["logits", "probabilities"])
-def test_mixtures(kind: str, tensors: output_tensors.Rows, mixing: str) -> None:
+def test_mixtures(kind: str, tensors: output_tensors.Tensors, mixing: str) -> None:
     parts, weights = [NEW, NEW[::-1].copy(), NEW + 1], [0.5, 0.0, 0.5]
     wanted = post_kind.ensembling(kind).combine(parts, weights, mixing)
     got = tensors.combine([torch.from_numpy(one) for one in parts], weights, mixing).numpy()

@@ -247,7 +247,8 @@ def test_less_precision_tells_what_it_costs_and_is_refused_where_it_costs_too_mu
     told = json.loads(capsys.readouterr().out)["smaller"]
     assert told["precision"] == "fp16" and told["bytes"] == file.stat().st_size < 0.6 * told["bytes_before"]
     assert told["measure"] == "accuracy" and told["images"] == 60 and told["low"] <= told["lost"] <= told["high"]
-    assert told["lost"] == 0
+    # Whole images of 60; two that lie between classes may fall to either side.
+    assert abs(told["lost"]) <= 2 / 60 + 1e-9 and (told["lost"] * 60) % 1 == pytest.approx(0, abs=1e-6)
     half = load(file).predict_values(trained / "new images")
     whole = load("default#1", out_dir=trained / "r", data_dir=trained / "d").predict_values(trained / "new images")
     assert 0 < np.abs(half - whole).max() < 0.01

@@ -1,4 +1,4 @@
-"""Kill a small training at many points, go on, and compare everything it leaves with a training that was not killed.
+"""Kill a command at many points, go on, and compare everything it leaves with what it leaves when it is not killed.
 
 Every durable write is a point five times (before it, written, fsynced, renamed, done), every appended line three times
 (before it, half of it, done), every batch of training, validation and prediction twice. What is patched is patched in
@@ -8,7 +8,8 @@ the child only: the program knows nothing of this. A child is forked from a pare
 
 `kill` ends the process with SIGKILL; `term` sends it SIGTERM and `usr1` SIGUSR1, which must end in exit status 75; `full` lets
 every fsync from the point on fail as on a full disk, which must end in exit status 75 too. Shapes are one fold, five folds and
-one fold in two stages; each has one training that is not struck, which all points are compared with, whatever their workers.
+one fold in two stages; `create`, `pp`, `predict` and `post` strike these commands, after which the same is typed again. Each has
+one run that is not struck, which all points are compared with, whatever their workers.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import importlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,10 +49,45 @@ from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 
 Mode = Literal["kill", "term", "usr1", "full"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is struck.
+
+    Attributes:
+        words: The command.
+        before: Commands that are done before it, once.
+    """
+
+    words: Sequence[str]
+    before: Sequence[Sequence[str]] = ()
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is gone on with by `continue=latest`; anything else is typed again."""
+        return self.words[0] == "train"
+
+
+_TASK = ["task=digits"]
+_QUICK = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sampling.batch_size=64"]
+_SPLIT = ["mode.nested=false", "sys.threads=1", "split.test_fraction=0.85"]
+_TRAIN = ["train", *_TASK, *_QUICK, *_SPLIT]
+_ALL = [*_TRAIN, "mode.subroutines=[train,predict,test]"]
+_TWO_FOLDS = [*_TRAIN, "split.folds=2", "trainer.max_epochs=1"]
 SHAPES = {
-    "one": ["mode.folds=[0]", "split.folds=2"],
-    "five": ["split.folds=5", "trainer.max_epochs=2"],
-    "stages": ["mode.folds=[0]", "split.folds=2", "stages.list=[{epochs:2,freeze:true},{epochs:2,lr:1e-3}]"],
+    "one": Shape([*_ALL, "trainer.max_epochs=3", "mode.folds=[0]", "split.folds=2"]),
+    "five": Shape([*_ALL, "split.folds=5", "trainer.max_epochs=2"]),
+    "stages": Shape(
+        [*_ALL, "mode.folds=[0]", "split.folds=2", "stages.list=[{epochs:2,freeze:true},{epochs:2,lr:1e-3}]"]
+    ),
+    "create": Shape(["create", *_TASK]),
+    "pp": Shape(["pp", *_TASK, "preprocessing.size=16"], [["create", *_TASK]]),
+    "predict": Shape(
+        ["predict", *_TASK, *_QUICK, *_SPLIT, "split.folds=2", "trainer.max_epochs=1"],
+        [[*_TWO_FOLDS, "mode.subroutines=[train]"]],
+    ),
+    "post": Shape(["post", "sys.threads=1"], [[*_TWO_FOLDS, "mode.subroutines=[train,predict,test]"]]),
 }
 RESUMABLE = 75
 _HEAVY = (
@@ -68,6 +105,7 @@ _HEAVY = (
 )
 _OF_TIME = ("train_seconds", "train_images_per_s", "data_wait", "seconds")
 _OF_RUN = ("record", "record_id", "model", "run", "id")
+_OF_ENSEMBLE = ("id", "created", "run", "checksum")
 
 
 @dataclass(frozen=True)
@@ -76,7 +114,7 @@ class Outcome:
 
     Attributes:
         workers: Loader processes.
-        shape: What is trained, a key of SHAPES.
+        shape: What is struck, a key of SHAPES.
         point: Its number in the run.
         name: What happens there.
         status: How the child ended (negative: the signal).
@@ -173,29 +211,23 @@ def _label(path: Path) -> str:
     return path.name.rpartition(".tensors")[1] or path.name if "tensors" in path.name else path.suffix + " " + path.stem
 
 
-def arguments(folder: Path, workers: int, shape: str) -> list[str]:
-    """The overrides of the training that is struck."""
-    small = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sampling.batch_size=64"]
-    small += ["trainer.max_epochs=3"] if not any("max_epochs" in word for word in SHAPES[shape]) else []
-    where = [f"out_dir={folder / 'results'}", f"data_dir={folder / 'data'}"]
-    steps = ["mode.nested=false", "mode.subroutines=[train,predict,test]", "sys.threads=1", "split.test_fraction=0.85"]
-    return ["task=digits", f"sys.num_workers={workers}", *small, *SHAPES[shape], *where, *steps]
-
-
-def child(words: list[str], log: Path, strike_at: int = -1, mode: Mode = "kill", names: Path | None = None) -> int:
-    """Run `mml train WORDS` in a forked child; returns its exit status, negative for a signal."""
+def child(
+    words: Sequence[str], folder: Path, strike_at: int = -1, mode: Mode = "kill", names: Path | None = None
+) -> int:
+    """Run `mml WORDS` in a folder, in a forked child; returns its exit status, negative for a signal."""
     pid = os.fork()
     if pid == 0:
         status = 70
         try:
             os.setsid()
-            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.chdir(folder)
+            handle = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(handle, 1)
             os.dup2(handle, 2)
             torch.set_num_threads(1)
             points = Points(strike_at, _strikes()[mode])
             points.patch()
-            status = mml(["train", *words])
+            status = mml(list(words))
             if names is not None:
                 names.write_text(json.dumps({"points": points.names, "modules": list(sys.modules)}))
         except BaseException:
@@ -228,33 +260,50 @@ def _fill_the_disk() -> None:
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
-    """What a project holds, without times and names of runs: weights' hashes, curves, scores, predictions."""
+    """What a project holds, without times and names of runs: weights' hashes, curves, scores, predictions, the newest
+    ensemble, the task and its cache."""
     project, found = Project(folder / "results" / "default"), dict[str, Any]()
     for record in records.load_all(project):
-        home = project.model_dir(record.pivot, record.id)
+        home, key = project.model_dir(record.pivot, record.id), f"{record.task} fold {record.fold}"
         rows = csv.DictReader(io.StringIO((home / records.METRICS_FILE).read_text("utf-8")))
-        table = pq.ParquetFile(project.predictions_file(record.pivot, record.id)).read().to_pandas()
-        table = table.drop(columns=[name for name in table.columns if name in _OF_RUN])
-        found[f"{record.task} fold {record.fold} x{list(found).count(record.task)}"] = {
+        found[f"{key} x{list(found).count(key)}"] = {
             "weights": files.digest_file(home / records.WEIGHTS_FILE),
             "recorded": record.weights,
             "curves": [{key: value for key, value in row.items() if key not in _OF_TIME} for row in rows],
             "scores": json.dumps(record.scores, sort_keys=True),
-            "predictions": files.digest_bytes(table.to_json(orient="split", double_precision=15).encode()),
+            "predictions": table_digest(project.predictions_file(record.pivot, record.id)),
             "best": record.best_epoch,
         }
+    for ensemble in sorted(project.tasks_dir().glob("*/ensembles/*.json"), key=lambda path: path.stat().st_mtime)[-1:]:
+        told = {key: value for key, value in json.loads(ensemble.read_text()).items() if key not in _OF_ENSEMBLE}
+        rows = table_digest(ensemble.with_suffix(".parquet"))
+        found["ensemble"] = {"record": json.dumps(told, sort_keys=True), "rows": rows}
+    for path in sorted((folder / "mlpipe_data").rglob("*")):
+        # What begins with a dot says which process uses a cache.
+        if path.is_file() and path.suffix in (".json", ".npy", ".bin") and not path.name.startswith("."):
+            content = re.sub(rb'"seconds": [0-9.]+', b"", path.read_bytes())
+            found[path.relative_to(folder).as_posix()] = {"content": files.digest_bytes(content)}
     return found
+
+
+def table_digest(path: Path) -> str | None:
+    """The hash of a table's values, without the names of runs; None where there is none."""
+    if not path.is_file():
+        return None
+    table = pq.ParquetFile(path).read().to_pandas()
+    table = table.drop(columns=[name for name in table.columns if name in _OF_RUN])
+    return files.digest_bytes(table.to_json(orient="split", double_precision=15).encode())
 
 
 def try_point(folder: Path, workers: int, shape: str, point: int, name: str, mode: Mode, whole: Any) -> Outcome:
     """Strike at one point, go on, compare."""
-    folder.mkdir(parents=True)
-    words, log = arguments(folder, workers, shape), folder / "log.txt"
-    status = child(words, log, point, mode)
+    prepared(folder, SHAPES[shape])
+    words = [*SHAPES[shape].words, f"sys.num_workers={workers}"]
+    status = child(words, folder, point, mode)
     expected = {-signal.SIGKILL} if mode == "kill" else {RESUMABLE, 0}
-    has_run = bool(journal.all_runs(Project(folder / "results" / "default")))
-    where = [word for word in words if word.startswith(("out_dir=", "data_dir="))]
-    ended = child(["continue=latest", *where, f"sys.num_workers={workers}"] if has_run else words, log)
+    has_run = SHAPES[shape].trains and bool(journal.all_runs(Project(folder / "results" / "default")))
+    again = ["train", "continue=latest", f"sys.num_workers={workers}"] if has_run else words
+    ended, log = child(again, folder), folder / "log.txt"
     result = "identical"
     if status not in expected:
         result = f"ended with {status} instead of one of {sorted(map(int, expected))}"
@@ -265,6 +314,17 @@ def try_point(folder: Path, workers: int, shape: str, point: int, name: str, mod
     if result == "identical":
         shutil.rmtree(folder)
     return Outcome(workers, shape, point, name, status, "continue" if has_run else "again", result)
+
+
+def prepared(folder: Path, shape: Shape) -> None:
+    """Make a folder in which all that goes before the struck command is done."""
+    source = folder.parent / "before"
+    if not source.is_dir():
+        source.mkdir(parents=True)
+        for words in shape.before:
+            if status := child(words, source):
+                raise SystemExit(f"mml {' '.join(words)} ended with {status}; {source / 'log.txt'} says why")
+    shutil.copytree(source, folder, copy_function=shutil.copy2)
 
 
 def difference(whole: dict[str, Any], resumed: dict[str, Any]) -> str:
@@ -284,10 +344,11 @@ def matrix(
         share = points // len(shapes) + (index < points % len(shapes))
         base = folder / shape
         base.mkdir(parents=True)
-        names_file = base / "names.json"
-        if status := child(arguments(base / "whole", 0, shape), base / "whole.txt", names=names_file):
-            raise SystemExit(f"the training that is not killed ended with {status}; {base / 'whole.txt'} says why")
-        seen, whole = json.loads(names_file.read_text()), fingerprint(base / "whole")
+        names_file, unstruck = base / "names.json", base / "whole"
+        prepared(unstruck, SHAPES[shape])
+        if status := child([*SHAPES[shape].words, "sys.num_workers=0"], unstruck, names=names_file):
+            raise SystemExit(f"what is not killed ended with {status}; {unstruck / 'log.txt'} says why")
+        seen, whole = json.loads(names_file.read_text()), fingerprint(unstruck)
         names = seen["points"]
         _import_once(seen["modules"])
         for turn, point in enumerate(spread(names, share)):

@@ -75,7 +75,7 @@ class ModelRecord:
         weights: The hash of the weights file; None when none was kept.
         notes: What a person should know.
         details: For the same names as `scores`: `classes`, a row for each class, label or number, and `confusion`, counts
-            of (true class, predicted class).
+            of (true class, predicted class), or of more than 100 classes `confused_pairs`: true, predicted, images.
         co_tasks: The tasks that were learned with it: name, kind, classes, head, loss, weight (or `uncertainty` with the
             log variance), and the score of their own validation rows.
         events: Troubles that its training recovered from: `kind`, `text`, and what followed from it.

@@ -203,3 +203,15 @@ def test_a_table_of_masks_is_of_all_pixels() -> None:
             [precision[number], recall[number], f1[number], f1[number] / (2 - f1[number])],
         )
     assert [row["images"] for row in rows] == [4, 3, 0] and np.isnan(rows[2]["dice"]) and rows[2]["pixels"] == 0
+
+
+def test_of_many_classes_only_the_cells_that_are_not_empty_are_stored() -> None:
+    rng = np.random.default_rng(3)
+    truth, logits = rng.integers(0, 150, 400), rng.normal(size=(400, 150))
+    logits[np.arange(400), truth] += rng.integers(0, 5, 400)
+    found = metrics.details(logits, truth, [str(number) for number in range(150)], "classification")
+    assert list(found) == ["classes", "confused_pairs"]
+    matrix = np.zeros((150, 150), int)
+    for true, predicted, images in found["confused_pairs"]:
+        matrix[true, predicted] = images
+    assert np.array_equal(matrix, sk.confusion_matrix(truth, logits.argmax(1), labels=range(150)))

@@ -15,7 +15,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_matrix.py"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "shape", "workers"), [("kill", "stages", "4"), ("usr1", "one", "1"), ("full", "one", "0")]
+    ("mode", "shape", "workers"),
+    [("kill", "stages", "4"), ("usr1", "one", "1"), ("full", "one", "0"), ("kill", "post", "0")],
 )
 def test_struck_trainings_end_as_others(mode: str, shape: str, workers: str, tmp_path: Path) -> None:
     words = ["--points", "3", "--mode", mode, "--shapes", shape, "--workers", workers, "--json"]

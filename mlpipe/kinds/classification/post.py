@@ -31,6 +31,8 @@ FURTHER = ["mcc", "kappa", "average_precision"]
 HEADLINE = "accuracy"
 ERROR = "share of wrong classes"
 CRITERIA = ("f1", "balanced_accuracy", "youden")
+# With more classes a matrix has mostly empty cells (a thousand classes: 8 MB in each record).
+_MOST_IN_A_MATRIX = 100
 
 _CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
     "expected (15 bins of equal width)": calibration_errors.expected_calibration_error,
@@ -42,9 +44,11 @@ _CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of classes and the confusion matrix."""
-    confusion = class_metrics.confusion_matrix(outputs, targets)
-    return {"classes": class_metrics.table(outputs, targets, classes), "confusion": confusion.tolist()}
+    """The table of classes and the confusion matrix: of many classes only the cells that are not 0."""
+    table = class_metrics.table(outputs, targets, classes)
+    if len(classes) > _MOST_IN_A_MATRIX:
+        return {"classes": table, "confused_pairs": class_metrics.confused_pairs(outputs, targets)}
+    return {"classes": table, "confusion": class_metrics.confusion_matrix(outputs, targets).tolist()}
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mlpipe.post.calibration.errors import confidences
 from mlpipe.post.figures import percent
@@ -49,14 +47,15 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     return examples(rows, worst, wrong), examples(rows, close, near)
 
 
-def _against_rest(rows: Rows, place: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    return log_softmax(rows.calibrated)[:, place], rows.targets == place
+def _against_rest(rows: Rows) -> classes.Question:
+    scores = log_softmax(rows.calibrated)
+    return lambda place: (scores[:, place], rows.targets == place)
 
 
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     classes.confused,
     partial(classes.tables_of_classes, by_group="accuracy", is_share=True),
     partial(trust.reliability, confidences=confidences, what="the predicted class"),
-    partial(classes.ranking, question=_against_rest, whose="one class against the rest", is_pair_alike=True),
+    partial(classes.ranking, questions=_against_rest, whose="one class against the rest", is_pair_alike=True),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
 )

@@ -41,9 +41,12 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     return examples(rows, wrong, of_wrong), examples(rows, near, of_near)
 
 
-def _of_label(rows: Rows, place: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    known = ~np.isnan(rows.targets[:, place])
-    return rows.calibrated[known, place], rows.targets[known, place] == 1
+def _of_labels(rows: Rows) -> classes.Question:
+    def of_label(place: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        known = ~np.isnan(rows.targets[:, place])
+        return rows.calibrated[known, place], rows.targets[known, place] == 1
+
+    return of_label
 
 
 def _confidences(outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -54,6 +57,6 @@ def _confidences(outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> tuple[
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.tables_of_classes, by_group="accuracy"),
     partial(trust.reliability, confidences=_confidences, what="a label"),
-    partial(classes.ranking, question=_of_label, whose="label by label"),
+    partial(classes.ranking, questions=_of_labels, whose="label by label"),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
 )

@@ -8,7 +8,7 @@ A fit may be held at the identity as strongly as held-out rows ask for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.post.calibration import shrinkage as holding
 from mlpipe.post.calibration.calibrators import AXES, METHODS, SCALES, Prepared, prepared
-from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Place, Strength
+from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Part, Place, Strength
 from mlpipe.post.calibration.values import Calibration
 from mlpipe.post.ensembling.simplest import simplest
 from mlpipe.post.measures.class_metrics import log_softmax
@@ -147,32 +147,30 @@ def _strength(method: str, scores: Floats, data: _Data) -> Strength:
     ratios = None if prior is None else _ratios(targets, prior)
     weights = np.ones(len(rows)) if ratios is None else ratios[targets[rows]]
     parts = [(rows[fold != number], rows[fold == number]) for number in range(fold.max() + 1)]
-    learning = [
-        prepared(scores[own], targets[own], prior, ratios, data.base)
-        for own, _ in parts
-        if len(np.unique(targets[own])) > 1
-    ]
-    if len(learning) < len(parts):
+    if any(len(np.unique(targets[own])) < 2 for own, _ in parts):
         return Strength(float("inf"), float("inf"))
+    learning = (prepared(scores[own], targets[own], prior, ratios, data.base) for own, _ in parts)
     if method in SCALES:
         loss = _together(method, scores[rows], targets[rows], fold, learning, weights)
     else:
-        loss = _one_by_one(method, scores, targets, parts, learning, weights[np.argsort(fold, kind="stable")])
+        loss = _one_by_one(method, scores, targets, parts, list(learning), weights[np.argsort(fold, kind="stable")])
     return holding.chosen(loss, AXES[method])
 
 
 def _together(
-    method: str, scores: Floats, targets: Integers, fold: Integers, learning: Sequence[Prepared], weights: Floats
+    method: str, scores: Floats, targets: Integers, fold: Integers, learning: Iterable[Prepared], weights: Floats
 ) -> Callable[[Strength], float]:
     """The loss of held-out rows at a strength, from one fit for all folds."""
-    parts = [(one.rows, np.flatnonzero(fold != number)) for number, one in enumerate(learning)]
-    offsets = np.array([one.offset - one.offset.mean() for one in learning])
-    fits, rows = Fits(np.ascontiguousarray(scores.T), parts, offsets, SCALES[method]), np.arange(len(targets))
+    parts = (
+        Part(one.rows, np.flatnonzero(fold != number), one.offset - one.offset.mean())
+        for number, one in enumerate(learning)
+    )
+    fits, rows = Fits(np.ascontiguousarray(scores.T), parts, SCALES[method]), np.arange(len(targets))
     places: list[Place | None] = [None]
 
     def loss(strength: Strength) -> float:
         places[0] = place = fits.minimum(strength, places[0], enough=_ENOUGH)
-        logits = fits.logits(place)[fold, :, rows]
+        logits = fits.logits_by(place, fold)
         return float(-(weights @ log_softmax(logits)[rows, targets]) / weights.sum())
 
     return loss

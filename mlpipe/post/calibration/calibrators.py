@@ -10,7 +10,7 @@ import numpy as np
 from mlpipe.errors import DataError, counted, listing, problem
 from mlpipe.post.calibration import curves
 from mlpipe.post.calibration.shrinkage import Axes
-from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Strength
+from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Part, Strength
 from mlpipe.post.calibration.softmax_fit import Rows, Scale, fit, fit_matrix, objective, rows_of
 from mlpipe.post.calibration.values import Calibration
 from mlpipe.post.measures.class_metrics import log_softmax
@@ -124,7 +124,7 @@ def _softmax_method(method: str, scale: Scale, fit_bias: bool) -> Fit:
 
 def _shrunk(method: str, scale: Scale, data: Prepared, strength: Strength) -> Calibration:
     offset = data.offset - data.offset.mean()
-    fits = Fits(data.rows.scores, [(data.rows, np.arange(len(data.targets)))], offset[None], scale)
+    fits = Fits(data.rows.scores, [Part(data.rows, np.arange(len(data.targets)), offset)], scale)
     place = fits.minimum(strength)
     scales = np.exp(place.log_scales[0])
     made = _linear(method, data, scales if scale == "per_class" else np.asarray(scales[0]), offset + place.moved[0])

@@ -7,7 +7,7 @@ Several fits of the same rows with other weights, such as those of a cross-valid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from mlpipe.post.calibration.softmax_fit import Rows, Scale
 from mlpipe.post.rows import Floats
 
 _STEPS = 100
+# Numbers that are worked on at a time, 32 MB of them.
+_MOST_CELLS = 2**22
 # The longest step of a log-scale: far from the minimum the second derivatives say nothing.
 _LONGEST = 2.0
 
@@ -40,31 +42,46 @@ class Place:
     moved: Floats
 
 
+class Part(NamedTuple):
+    """The data of one fit: its rows, which columns of the scores they are, and where its biases start, shape (classes,)."""
+
+    rows: Rows
+    places: npt.NDArray[np.int64]
+    offset: Floats
+
+
+class _Terms(NamedTuple):
+    """Of each fit the value, shape (fits,), its gradient, (fits, p), and a positive definite curvature, (fits, p, p)."""
+
+    value: Floats
+    gradient: Floats
+    hessian: Floats
+
+
 class Fits:
     """Fits of the same scores with weights of their own.
 
     Args:
         scores: Log-probabilities, shape (classes, n).
-        parts: For each fit its rows, and which columns of the scores they are.
-        offsets: Where the biases start and what they are drawn to, shape (fits, classes).
+        parts: The data of each fit, each looked at once: its sums and weights are kept.
         scale: Whether the scale stays 1, is one number, or one number for each class.
     """
 
-    def __init__(
-        self,
-        scores: Floats,
-        parts: Sequence[tuple[Rows, npt.NDArray[np.int64]]],
-        offsets: Floats,
-        scale: Scale,
-    ) -> None:
-        self.scores, self.offsets, self.scale = scores, offsets, scale
-        self.weights = np.zeros((len(parts), scores.shape[1]))
-        self._hits, self._hit_scores = np.empty_like(offsets), np.empty_like(offsets)
-        for number, (rows, places) in enumerate(parts):
-            self.weights[number, places] = rows.weights
-            self._hits[number] = rows.targets.sum(axis=1)
-            self._hit_scores[number] = np.einsum("kn,kn->k", rows.targets, rows.scores)
-        self._sizes = np.array([len(places) for _, places in parts], np.float64)
+    def __init__(self, scores: Floats, parts: Iterable[Part], scale: Scale) -> None:
+        self.scores, self.scale = scores, scale
+        weights, hits, hit_scores, offsets, sizes = [], [], [], [], []
+        for rows, places, offset in parts:
+            weights.append(np.zeros(scores.shape[1]))
+            weights[-1][places] = rows.weights
+            hits.append(rows.targets.sum(axis=1))
+            hit_scores.append(np.einsum("kn,kn->k", rows.targets, rows.scores))
+            offsets.append(offset)
+            sizes.append(float(len(places)))
+        self.weights, self.offsets = np.array(weights), np.array(offsets)
+        self._hits, self._hit_scores, self._sizes = np.array(hits), np.array(hit_scores), np.array(sizes)
+        # What is computed for all fits, classes and rows is made for some rows at a time.
+        step = max(64, _MOST_CELLS // max(1, self.offsets.size))
+        self._blocks = [slice(first, first + step) for first in range(0, scores.shape[1], step)]
 
     def start(self) -> Place:
         """The parameters before anything is learned."""
@@ -87,10 +104,10 @@ class Fits:
         place = Place(place.log_scales * (many > 0), place.moved * biased)
         if not many and not biased:
             return place
+        here = self._terms(place, strength, many, biased)
         for _ in range(_STEPS):
-            value, gradient, hessian = self._terms(place, strength, many, biased)
-            step = np.asarray(-np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0], np.float64)
-            slope = np.einsum("fp,fp->f", gradient, step)
+            step = np.asarray(-np.linalg.solve(here.hessian, here.gradient[:, :, None])[:, :, 0], np.float64)
+            slope = np.einsum("fp,fp->f", here.gradient, step)
             open_ = -slope >= enough
             if not open_.any():
                 break
@@ -99,35 +116,32 @@ class Fits:
                 length *= np.minimum(1, _LONGEST / np.maximum(np.abs(step[:, :many]).max(axis=1), 1e-300))
             for _ in range(40):
                 tried = self._moved(place, step * length[:, None], many, biased)
-                worse = open_ & (self._value(tried, strength, many, biased) > value + 1e-4 * length * slope)
+                there = self._terms(tried, strength, many, biased)
+                worse = open_ & (there.value > here.value + 1e-4 * length * slope)
                 if not worse.any():
                     break
                 # Where rounding hides every decrease the length ends as nothing.
                 length = np.where(worse, np.where(length > 1e-9, length / 2, 0.0), length)
-            place = tried
+            place, here = tried, there
             if not (length > 0).any():
                 break
         return place
 
-    def logits(self, place: Place) -> Floats:
-        """All scores after the fits, shape (fits, classes, n)."""
-        return np.exp(place.log_scales)[:, :, None] * self.scores + (self.offsets + place.moved)[:, :, None]
+    def logits_by(self, place: Place, fits: npt.NDArray[np.int64]) -> Floats:
+        """The scores of each row after one of the fits, shape (n, classes).
+
+        Args:
+            place: Where the fits are.
+            fits: For each row which fit, shape (n,).
+        """
+        moved = np.exp(place.log_scales)[fits]
+        moved *= self.scores.T
+        moved += (self.offsets + place.moved)[fits]
+        return np.asarray(moved)
 
     def _moved(self, place: Place, step: Floats, many: int, biased: bool) -> Place:
         scales = place.log_scales + step[:, :many] if many else place.log_scales
         return Place(scales, place.moved + step[:, many:] if biased else place.moved)
-
-    def _cross_entropy(self, place: Place) -> tuple[Floats, Floats]:
-        """The loss of each fit without the penalty, and the probabilities."""
-        moved = self.logits(place)
-        top = moved.max(axis=1, keepdims=True)
-        chances = np.exp(moved - top)
-        total = chances.sum(axis=1, keepdims=True)
-        chances /= total
-        lost = np.einsum("fn,fn->f", self.weights, (np.log(total) + top)[:, 0])
-        biases = self.offsets + place.moved
-        hit = np.exp(place.log_scales) * self._hit_scores + biases * self._hits
-        return lost - hit.sum(axis=1), chances
 
     def _penalty(self, place: Place, strength: Strength, many: int, biased: bool) -> Floats:
         held = np.zeros(len(self.offsets))
@@ -135,50 +149,86 @@ class Fits:
             held += strength.scale * (place.log_scales[:, :many] ** 2).sum(axis=1)
         if biased:
             held += strength.bias * (place.moved**2).sum(axis=1)
-        return held / (2 * self._sizes)
+        return np.asarray(held / (2 * self._sizes))
 
-    def _value(self, place: Place, strength: Strength, many: int, biased: bool) -> Floats:
-        return self._cross_entropy(place)[0] + self._penalty(place, strength, many, biased)
-
-    def _terms(self, place: Place, held: Strength, many: int, biased: bool) -> tuple[Floats, Floats, Floats]:
+    def _terms(self, place: Place, held: Strength, many: int, biased: bool) -> _Terms:
         """The values, their gradients and positive definite curvatures."""
-        loss, chances = self._cross_entropy(place)
-        size, n = many + (self.offsets.shape[1] if biased else 0), self._sizes[:, None]
-        weighted = chances * self.weights[:, None]
-        with_scores = weighted * self.scores
-        masses = weighted.sum(axis=2)
-        gradient, hessian = np.zeros((len(loss), size)), np.zeros((len(loss), size, size))
+        classes, n = self.offsets.shape[1], self._sizes[:, None]
+        size = many + (classes if biased else 0)
+        value, gradient, hessian = self._sums(place, many, biased, size)
         diagonal = np.arange(size)
+        hits = np.exp(place.log_scales) * self._hit_scores + (self.offsets + place.moved) * self._hits
+        value += self._penalty(place, held, many, biased) - hits.sum(axis=1)
         if many:
             scales = np.exp(place.log_scales[:, :many])
-            by_scale = with_scores.sum(axis=2) - self._hit_scores
-            slopes = (by_scale.sum(axis=1, keepdims=True) if many == 1 else by_scale) * scales
+            gradient[:, :many] -= self._hit_scores if many > 1 else self._hit_scores.sum(axis=1, keepdims=True)
+            slopes = gradient[:, :many] * scales
             gradient[:, :many] = slopes + held.scale * place.log_scales[:, :many] / n
-            self._by_scale(hessian, chances, weighted, with_scores, many, biased)
             hessian[:, :many] *= scales[:, :, None]
             hessian[:, :, :many] *= scales[:, None]
             hessian[:, diagonal[:many], diagonal[:many]] += np.maximum(slopes, 0) + (held.scale + 1e-9) / n
         if biased:
-            gradient[:, many:] = masses - self._hits + held.bias * place.moved / n
-            hessian[:, many:, many:] = -chances @ weighted.transpose(0, 2, 1) + 1 / self.offsets.shape[1]
-            hessian[:, diagonal[many:], diagonal[many:]] += masses + held.bias / n
+            hessian[:, many:, many:] += 1 / classes
+            hessian[:, diagonal[many:], diagonal[many:]] += gradient[:, many:] + held.bias / n
+            gradient[:, many:] += held.bias * place.moved / n - self._hits
         hessian[:, diagonal, diagonal] += 1e-14
-        return loss + self._penalty(place, held, many, biased), gradient, hessian
+        return _Terms(value, gradient, hessian)
 
-    def _by_scale(
-        self, hessian: Floats, chances: Floats, weighted: Floats, with_scores: Floats, many: int, biased: bool
-    ) -> None:
-        """Fill in the second derivatives by scales, and by scales and biases."""
-        if many > 1:
-            scaled, diagonal = chances * self.scores, np.arange(many)
-            hessian[:, :many, :many] = -scaled @ with_scores.transpose(0, 2, 1)
-            hessian[:, diagonal, diagonal] += np.einsum("fkn,kn->fk", with_scores, self.scores)
-            mixed = -scaled @ weighted.transpose(0, 2, 1)
-            mixed[:, diagonal, diagonal] += with_scores.sum(axis=2)
-        else:
-            expected = np.einsum("fkn,kn->fn", chances, self.scores)
-            spread = np.einsum("fkn,kn->f", with_scores, self.scores)
-            hessian[:, 0, 0] = np.maximum(spread - np.einsum("fn,fn->f", self.weights, expected**2), 0)
-            mixed = (with_scores.sum(axis=2) - np.einsum("fkn,fn->fk", weighted, expected))[:, None]
-        if biased:
-            hessian[:, :many, many:], hessian[:, many:, :many] = mixed, mixed.transpose(0, 2, 1)
+    def _sums(self, place: Place, many: int, biased: bool, size: int) -> _Terms:
+        """Over the rows: the logarithms of the softmax's denominators, expected scores and probabilities, and their
+        covariances by scales and biases, those of biases with themselves less the diagonal."""
+        fits = len(self.offsets)
+        value, gradient, hessian = np.zeros(fits), np.zeros((fits, size)), np.zeros((fits, size, size))
+        for block in self._blocks:
+            scores, weights = self.scores[:, block], self.weights[:, block]
+            chances = np.exp(place.log_scales)[:, :, None] * scores
+            chances += (self.offsets + place.moved)[:, :, None]
+            top = chances.max(axis=1, keepdims=True)
+            chances -= top
+            np.exp(chances, out=chances)
+            total = chances.sum(axis=1, keepdims=True)
+            chances /= total
+            value += np.einsum("fn,fn->f", weights, (np.log(total) + top)[:, 0])
+            if many:
+                by_scale = _by_one_scale if many == 1 else _by_scales
+                gradient[:, :many] += by_scale(hessian, chances, scores, weights, biased)
+            if biased:
+                gradient[:, many:] += _over_rows(chances, weights)
+                hessian[:, many:, many:] -= chances @ (chances * weights[:, None]).transpose(0, 2, 1)
+        if many == 1:
+            hessian[:, 0, 0] = np.maximum(hessian[:, 0, 0], 0)
+        return _Terms(value, gradient, hessian)
+
+
+def _by_one_scale(hessian: Floats, chances: Floats, scores: Floats, weights: Floats, biased: bool) -> Floats:
+    """Expected scores, shape (fits, 1), for one scale of all classes; adds to the second derivatives it is part of."""
+    expected = np.einsum("fkn,kn->fn", chances, scores)
+    with_scores = chances * scores
+    squares = np.einsum("fkn,kn->fn", with_scores, scores)
+    hessian[:, 0, 0] += np.einsum("fn,fn->f", weights, squares - expected**2)
+    if biased:
+        mixed = _over_rows(with_scores, weights) - _over_rows(chances, weights * expected)
+        hessian[:, 0, 1:] += mixed
+        hessian[:, 1:, 0] += mixed
+    return np.asarray(np.einsum("fn,fn->f", weights, expected)[:, None])
+
+
+def _by_scales(hessian: Floats, chances: Floats, scores: Floats, weights: Floats, biased: bool) -> Floats:
+    """Expected scores of each class, shape (fits, classes); adds to the second derivatives its scale is part of."""
+    many = len(scores)
+    weighted, scaled, diagonal = chances * weights[:, None], chances * scores, np.arange(many)
+    with_scores = weighted * scores
+    hessian[:, :many, :many] -= scaled @ with_scores.transpose(0, 2, 1)
+    hessian[:, diagonal, diagonal] += np.einsum("fkn,kn->fk", with_scores, scores)
+    by_scale = with_scores.sum(axis=2)
+    if biased:
+        mixed = -scaled @ weighted.transpose(0, 2, 1)
+        mixed[:, diagonal, diagonal] += by_scale
+        hessian[:, :many, many:] += mixed
+        hessian[:, many:, :many] += mixed.transpose(0, 2, 1)
+    return np.asarray(by_scale)
+
+
+def _over_rows(values: Floats, weights: Floats) -> Floats:
+    """Weighted sums over the rows, shape (fits, classes)."""
+    return np.asarray((values @ weights[:, :, None])[:, :, 0])

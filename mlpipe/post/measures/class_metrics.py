@@ -6,7 +6,7 @@ Softmax of the logits gives probabilities, so log-probabilities may be passed as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,32 +38,31 @@ def top5_accuracy(logits: Logits, targets: Targets) -> float:
 
 def balanced_accuracy(logits: Logits, targets: Targets) -> float:
     """The mean of the classes' recalls, over the classes that occur."""
-    confusion = confusion_matrix(logits, targets)
-    support = confusion.sum(axis=1)
-    return float((np.diag(confusion)[support > 0] / support[support > 0]).mean())
+    counts = class_counts(logits, targets)
+    return float((counts.right[counts.true > 0] / counts.true[counts.true > 0]).mean())
 
 
 def macro_f1(logits: Logits, targets: Targets) -> float:
     """The mean of the classes' F1, 0/0 = 0; a class neither true nor predicted anywhere is left out."""
-    confusion = confusion_matrix(logits, targets)
-    total = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float((2 * np.diag(confusion)[total > 0] / total[total > 0]).mean())
+    counts = class_counts(logits, targets)
+    total = counts.predicted + counts.true
+    return float((2 * counts.right[total > 0] / total[total > 0]).mean())
 
 
 def mcc(logits: Logits, targets: Targets) -> float:
     """Matthews' correlation for several classes (Gorodkin 2004); 0 when a marginal has a single class."""
-    confusion = confusion_matrix(logits, targets).astype(np.float64)
-    true, predicted, n = confusion.sum(axis=1), confusion.sum(axis=0), confusion.sum()
+    right, true, predicted = (counts.astype(np.float64) for counts in class_counts(logits, targets))
+    n = float(len(targets))
     spread = np.sqrt((n**2 - (true**2).sum()) * (n**2 - (predicted**2).sum()))
-    return float((np.trace(confusion) * n - true @ predicted) / spread) if spread else 0.0
+    return float((right.sum() * n - true @ predicted) / spread) if spread else 0.0
 
 
 def kappa(logits: Logits, targets: Targets) -> float:
     """Cohen's kappa, unweighted; 0 when chance agreement is complete."""
-    confusion = confusion_matrix(logits, targets).astype(np.float64)
-    n = confusion.sum()
-    chance = (confusion.sum(axis=0) @ confusion.sum(axis=1)) / n**2
-    return float((np.trace(confusion) / n - chance) / (1 - chance)) if chance < 1 else 0.0
+    right, true, predicted = (counts.astype(np.float64) for counts in class_counts(logits, targets))
+    n = float(len(targets))
+    chance = (predicted @ true) / n**2
+    return float((right.sum() / n - chance) / (1 - chance)) if chance < 1 else 0.0
 
 
 def auroc(logits: Logits, targets: Targets) -> float:
@@ -99,6 +98,29 @@ def brier(logits: Logits, targets: Targets) -> float:
 def _each(measure: Callable[[Any, Any], float]) -> Callable[[Logits, Targets], float]:
     """A metric of `elementwise`, of the probabilities of classes and one-hot targets."""
     return lambda logits, targets: measure(np.exp(log_softmax(logits)), np.eye(logits.shape[1])[targets])
+
+
+class ClassCounts(NamedTuple):
+    """Of each class the rows that are rightly said to be it, that are it, and that are said to be it, shape (classes,)."""
+
+    right: npt.NDArray[np.int64]
+    true: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+
+
+def class_counts(logits: Logits, targets: Targets) -> ClassCounts:
+    """What most metrics need of the confusion matrix, without its classes x classes cells."""
+    classes, predicted = logits.shape[1], logits.argmax(axis=1)
+    right = targets[predicted == targets]
+    return ClassCounts(*(np.bincount(one, minlength=classes) for one in (right, targets, predicted)))
+
+
+def confused_pairs(logits: Logits, targets: Targets) -> list[list[int]]:
+    """The cells of the confusion matrix that are not 0: true class, predicted class, images."""
+    classes = logits.shape[1]
+    cells, images = np.unique(targets * classes + logits.argmax(axis=1), return_counts=True)
+    rows: list[list[int]] = np.column_stack([cells // classes, cells % classes, images]).tolist()
+    return rows
 
 
 def confusion_matrix(logits: Logits, targets: Targets) -> npt.NDArray[np.int64]:
@@ -141,9 +163,8 @@ def table(logits: Logits, targets: Targets, classes: Sequence[str]) -> list[dict
         targets: Shape (n,).
         classes: Their names.
     """
-    confusion = confusion_matrix(logits, targets)
+    hits, true, predicted = class_counts(logits, targets)
     probabilities = np.exp(log_softmax(logits))
-    true, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
     return [
         {
             "class": name,

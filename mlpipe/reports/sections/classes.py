@@ -21,8 +21,9 @@ from mlpipe.reports.markup import Content, folded, paragraph, table
 from mlpipe.reports.plots import confusion, probabilities, style
 from mlpipe.reports.sections.parts import Section
 
-# Scores of one output, and which rows are positive, shape (n,) each.
-Question = Callable[[Rows, int], tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
+# Scores of one output, and which rows are positive, shape (n,) each; what all outputs share is computed once for the rows.
+Question = Callable[[int], tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
+Questions = Callable[[Rows], Question]
 
 # More rows than this are folded away.
 _MOST_ROWS = 30
@@ -70,21 +71,21 @@ def confused(facts: TaskFacts) -> Section:
     return Section("Confusion", [paragraph(text)], plots)
 
 
-def ranking(facts: TaskFacts, question: Question, whose: str, *, is_pair_alike: bool = False) -> Section:
+def ranking(facts: TaskFacts, questions: Questions, whose: str, *, is_pair_alike: bool = False) -> Section:
     """ROC and precision-recall curves.
 
     Args:
         facts: A task of classes or labels.
-        question: Scores and which rows are positive, (n,) each, of one of the outputs.
+        questions: From the rows to what is asked of each output.
         whose: What the questions are, in words.
         is_pair_alike: Whether the two outputs of a pair have one and the same ROC curve.
     """
     rows = facts.shown.rows if facts.shown else None
     if rows is None:
         return Section("Ranking")
-    rocs, recalls = [], []
+    rocs, recalls, question = [], [], questions(rows)
     for place, name in enumerate(facts.classes):
-        scores, positive = question(rows, place)
+        scores, positive = question(place)
         if positive.any() and not positive.all():
             if not (is_pair_alike and len(facts.classes) == 2 and place == 0):
                 rocs.append(probabilities.roc(name, scores, positive, area_under_roc(scores, positive)))

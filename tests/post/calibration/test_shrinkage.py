@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from mlpipe.errors import ConfigError
+from mlpipe.post.calibration import shrunk_fit
 from mlpipe.post.calibration.calibrate import Calibration, calibrate, unit_of
 from mlpipe.post.calibration.labels import calibrate_labels
 from mlpipe.post.measures import class_metrics
@@ -168,3 +169,15 @@ def test_wrong_strengths() -> None:
     for wrong in ("strong", -1, True, float("nan")):
         with pytest.raises(ConfigError, match=r"mode\.shrinkage: is no strength"):
             calibrate(logits, targets, shrinkage=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["temperature", "affine", "bias", "vector"])
+def test_rows_taken_in_parts_give_the_same_fit(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    targets = rng.integers(0, 5, 500)
+    logits = rng.normal(size=(500, 5)) + 3 * np.eye(5)[targets] + rng.normal(size=5)
+    whole = calibrate(logits, targets, method=method, shrinkage="cv").parameters
+    monkeypatch.setattr(shrunk_fit, "_MOST_CELLS", 1)
+    parts = calibrate(logits, targets, method=method, shrinkage="cv").parameters
+    for name, values in whole.items():
+        np.testing.assert_allclose(parts[name], values, rtol=1e-7, atol=1e-9)

@@ -1217,7 +1217,7 @@ MODES: dict[str, str] = {
         "mml convert recipe=FILE": "translate conversion",
         "mml explain": "why heatmap heatmaps gradcam grad_cam cam saliency explanation interpret",
         "mml serve": "server api rest http fastapi flask webapp app web gradio endpoint inference_server",
-        "mml export": "onnx deploy save_model to_onnx torchscript",
+        "mml export": "onnx deploy save_model to_onnx torchscript bundle quantize",
     }.items()
     for word in words.split()
 }  # fmt: skip

@@ -240,7 +240,7 @@ class ExplainScheduler(Scheduler):
         first, config = group[0][1], self.run_config
         trust = tuple(config.tree["trust"])
         stored = Stored(self.context.project, self._pivot.name, self._ensemble, first.members, config.data_dir, trust)
-        predictor = Predictor(stored, needs_table=False)
+        predictor = Predictor(stored)
         reader = lru_cache(maxsize=None)(partial(sources.reader, first.task))
         samples = [_sample(reader, image.row) for _, image in group]
         found = predictor.explain(samples, self._asked, self._method)

@@ -1,40 +1,40 @@
-"""`mml export`: the trained model as one ONNX file, from pixels to calibrated probabilities, compared with the model."""
+"""`mml export`: the trained model as one file, from pixels to calibrated probabilities, compared with the model."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-import mlpipe
-from mlpipe import files, kinds
+from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
-from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.errors import ConfigError, MlpipeError, counted, not_installed, problem
 from mlpipe.post import kind as post_kind
-from mlpipe.running import model_card, predictor, tasks
+from mlpipe.running import bundles, exported_facts, model_card, predictor, smaller_files, tasks
 from mlpipe.running.predictor import Predictor, Sample
 from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.smaller_files import Images
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
-    from mlpipe.predicting.exported import Mixture
+    from mlpipe.predicting.exported import Mixture, Whole
 
 log = logging.getLogger("mlpipe")
 
-FORMAT = 1
 # How far values may lie apart: for the same resized pixels, and where the file resizes.
 _SAME, _RESIZED = 1e-5, 1e-3
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
+_ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "bundle": ".zip"}
+Apply = Callable[[Sequence[Pixels]], list[npt.NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,37 @@ class Difference:
 
     Attributes:
         largest: The largest difference of a probability, or of a number as a share of the spread of numbers.
-        decided: Images whose likeliest class is another one, though its probability leads by more than that.
+        decided: Images, or pixels, whose likeliest class is another one, though its probability leads by more than that.
         images: How many images were compared.
     """
 
     largest: float
     decided: int
     images: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """The keys of the file's form.
+
+    Attributes:
+        format: `onnx`, `pt2` or `bundle`.
+        resize: Whether the file resizes.
+        dtype: What networks compute with: `float32` or `fp16`.
+        quantize: `int8`: networks compute with whole numbers; None: they do not.
+        most_loss: How much of the headline measure the last two may lose.
+    """
+
+    format: Literal["onnx", "pt2", "bundle"]
+    resize: bool
+    dtype: Literal["float32", "fp16"]
+    quantize: Literal["int8"] | None
+    most_loss: float
+
+    @property
+    def precision(self) -> str:
+        """What the networks of the file compute with, in a word."""
+        return self.quantize or self.dtype
 
 
 class ExportScheduler(Scheduler):
@@ -61,8 +85,13 @@ class ExportScheduler(Scheduler):
         ensemble: `latest` or an ensemble's name; None: the refit of the latest training, else the mean of its folds.
         record: A record's number or name; None: all that predict.
         file: The file; None: in the project's reports.
+        format: `onnx`, `pt2` (torch.export) or `bundle` (what the project stores, as one zip).
         resize: Whether the file resizes.
-        images: How many images are compared.
+        images: How many images are compared, and how many calibrate `quantize`.
+        dtype: What networks compute with.
+        quantize: Whether they compute with whole numbers of 8 bit.
+        most_loss: How much of the headline measure `dtype=fp16` and `quantize=int8` may lose.
+        judged: How many held-out images that is measured on.
     """
 
     def __init__(
@@ -73,12 +102,17 @@ class ExportScheduler(Scheduler):
         ensemble: str | None,
         record: str | int | None,
         file: str | None,
+        format: Literal["onnx", "pt2", "bundle"],
         resize: bool,
         images: Annotated[int, ">= 1"],
+        dtype: Literal["float32", "fp16"],
+        quantize: Literal["int8"] | None,
+        most_loss: Annotated[float, ">= 0"],
+        judged: Annotated[int, ">= 1"],
     ) -> None:
         super().__init__(run_config, context)
         self._ensemble, self._record, self._file = ensemble, record, file
-        self._resizes, self._images = resize, images
+        self._form, self._images, self._judged = Form(format, resize, dtype, quantize, most_loss), images, judged
 
     def plan(self) -> list[Step]:
         """Write and compare.
@@ -87,10 +121,11 @@ class ExportScheduler(Scheduler):
             ConfigError: When what the model does cannot be said in the file, or a package is missing.
             ProjectError: When there is no such model.
         """
-        if any(find_spec(name) is None for name in _NEEDED):
-            raise ConfigError(not_installed("mml export", "onnx"))
-        if self._record is not None and self._ensemble is not None:
-            raise ConfigError(problem("mode.record", "mode.ensemble says what to export already", fix="leave one out"))
+        raise_all(self._impossible())
+        if self._form.format == "onnx" and any(find_spec(name) is None for name in _NEEDED):
+            raise ConfigError(
+                not_installed("mml export", "onnx", otherwise="use mode.format=bundle or mode.format=pt2")
+            )
         config, project = self.run_config, self.context.project
         where = project.name if self._record is None else f"{project.name}#{self._record}"
         stored = predictor.found(
@@ -102,87 +137,190 @@ class ExportScheduler(Scheduler):
             trust=config.tree["trust"],
         )
         self._predictor = Predictor(stored)
-        raise_all(self._problems())
-        given = (
-            Path(self._file).expanduser() if self._file else project.reports_dir() / "exports" / f"{stored.task}.onnx"
-        )
-        self._path = given.absolute()
+        if self._form.format != "bundle":
+            raise_all(self._problems())
+        default = project.reports_dir() / "exports" / f"{stored.task}{_ENDINGS[self._form.format]}"
+        self._path = (Path(self._file).expanduser() if self._file else default).absolute()
         return [Step("export", self._export, in_project=False)]
+
+    def _impossible(self) -> list[str]:
+        """Keys that cannot go together."""
+        form, found = self._form, list[str]()
+        if self._record is not None and self._ensemble is not None:
+            found.append(problem("mode.record", "mode.ensemble says what to export already", fix="leave one out"))
+        ending = Path(self._file or "").suffix.lower()
+        if ending in _ENDINGS.values() and ending != _ENDINGS[form.format]:
+            other = next(name for name, one in _ENDINGS.items() if one == ending)
+            wrong = f"ends in {ending}, files of mode.format={form.format} end in {_ENDINGS[form.format]}"
+            found.append(problem("mode.file", wrong, got=self._file, fix=f"write mode.format={other}"))
+        if form.quantize and form.dtype != "float32":
+            found.append(problem("mode.dtype", "whole numbers are no floats of half precision", fix="leave one out"))
+        if form.precision != "float32" and form.format != "onnx":
+            key = "mode.quantize" if form.quantize else "mode.dtype"
+            found.append(problem(key, "is for ONNX files", got=form.precision, fix="write mode.format=onnx"))
+        return found
 
     def _problems(self) -> list[str]:
         """What a file cannot hold."""
         found = list[str]()
-        for record in self._predictor.stored.records:
+        used = self._predictor.stored.records
+        if refusal := self._predictor.part.NOT_EXPORTED:
+            found.append(problem(f"task {self._predictor.pivot.name}", refusal, fix="use mode.format=bundle"))
+        for record in used:
             recipe, before = self._predictor.config(record.id).recipe, self._predictor.preprocessing(record.id)
             if recipe.tta.name != "none":
-                found.append(
-                    problem(record.id, "predicts several views of an image (tta)", fix="export a model with tta=none")
-                )
+                fix = "export a model with tta=none, or use mode.format=bundle"
+                found.append(problem(record.id, "predicts several views of an image (tta)", fix=fix))
             if before.before is not None or before.is_ragged:
                 wrong = "changes images before or after they are resized (preprocessing.before, preprocessing=original)"
-                found.append(problem(record.id, wrong, fix="train with preprocessing=default"))
+                found.append(
+                    problem(record.id, wrong, fix="train with preprocessing=default, or use mode.format=bundle")
+                )
         if not self._predictor.sees_alike and not self._any_size():
             wrong = "the models see images of different sizes, which one file takes only where it resizes itself"
             found.append(problem("mode.resize", wrong, fix="export one of them with mode.record=NUMBER"))
+        if (
+            self._predictor.is_dense
+            and not self._any_size()
+            and any(self._predictor.preprocessing(record.id).sides is not None for record in used)
+        ):
+            wrong = "what is predicted for places of an image goes back to its size only where the file resizes it"
+            found.append(
+                problem("mode.resize", wrong, fix="train with preprocessing.resize=squash, or use mode.format=bundle")
+            )
+        if self._form.precision != "float32" and (self._predictor.is_dense or self._predictor.pivot.dtype != "uint8"):
+            key, its = ("mode.quantize", "mode.dtype")[not self._form.quantize], self._form.precision
+            wrong = "is for classes, labels and numbers of images of 8 bit, whose loss is measured on rows"
+            found.append(problem(key, wrong, got=its, fix="leave it out"))
         return list(dict.fromkeys(found))
 
     def _any_size(self) -> bool:
         from mlpipe.predicting.exported import is_resizable
 
         before = [self._predictor.preprocessing(record.id) for record in self._predictor.stored.records]
-        return self._resizes and not self._predictor.has_arrays and all(map(is_resizable, before))
+        return self._form.resize and not self._predictor.has_arrays and all(map(is_resizable, before))
 
     def _export(self, run: Run | None) -> None:
-        import torch
-
-        from mlpipe.predicting import exported, onnx_runner
-
-        seen = self._some_images()
-        any_size, pixels = self._any_size(), [one for one, _ in seen]
-        self._predictor.outputs([sample for _, sample in seen[:1]])
-        whole = exported.Whole(self._mixture(), self._predictor.table.tensors, resizes=any_size)
-        example = np.stack([pixels[0], pixels[0]])
-        temporary = self._path.with_name(f".{self._path.name}.part")
-        facts = self._facts(any_size, pixels[0])
-        log.info(f"writes {counted(len(self._predictor.stored.records), 'network')} as one file")
-        exported.save(whole, torch.from_numpy(example), temporary, facts, any_size=any_size)
+        any_size, several = self._any_size(), counted(len(self._predictor.stored.records), "network")
+        log.info(f"writes {several} as one file")
+        # Its name ends as the file's does, which readers of zips ask for.
+        temporary = self._path.with_name(f".part-{self._path.name}")
+        seen = self._some_images(self._images)
         try:
-            differences = self._compared(temporary, seen, any_size)
+            if self._form.format == "bundle":
+                told = self._write_bundle(temporary, seen)
+            else:
+                told = self._write_network(temporary, seen, any_size)
             temporary.replace(self._path)
         finally:
             temporary.unlink(missing_ok=True)
-        runner, card = self._path.with_name(f"{self._path.stem}_run.py"), self._path.with_name(f"{self._path.stem}.md")
-        files.write_text(runner, Path(onnx_runner.__file__).read_text("utf-8"))
+        card = self._path.with_name(f"{self._path.stem}.md")
         files.write_text(card, model_card.as_markdown(model_card.facts(self._predictor)))
         size = self._path.stat().st_size
-        size_of = "any size" if any_size else " x ".join(map(str, facts["size"]))
-        self.context.facts.update(
-            file=str(self._path),
-            runner=str(runner),
-            card=str(card),
-            bytes=size,
-            any_size=any_size,
-            differences={name: vars(one) for name, one in differences.items()},
-        )
-        log.info(f"{self._path} ({size / 1e6:.1f} MB): pixels of {size_of} in, values out")
-        log.info(f"apply it without this program: python {runner.name} {self._path.name} FOLDER > predictions.csv")
+        self.context.facts.update(file=str(self._path), card=str(card), bytes=size, any_size=any_size, **told)
+        log.info(f"{self._path} ({size / 1e6:.1f} MB)")
+        if self._form.format == "onnx":
+            from mlpipe.predicting import onnx_runner
 
-    def _some_images(self) -> list[tuple[Pixels, Sample]]:
-        """Images of the task spread over it, as the file is given them and as the models are."""
-        pivot = self._predictor.pivot
+            runner = self._path.with_name(f"{self._path.stem}_run.py")
+            files.write_text(runner, Path(onnx_runner.__file__).read_text("utf-8"))
+            self.context.facts["runner"] = str(runner)
+            log.info(f"apply it without this program: python {runner.name} {self._path.name} FOLDER > predictions.csv")
+        if self._form.format != "pt2":
+            log.info(f"or in Python: mlpipe.api.load({str(self._path)!r})")
+
+    def _write_bundle(self, path: Path, seen: Images) -> dict[str, Any]:
+        """Write the bundle, and ask it for images."""
+        bundles.write(self._predictor, path)
+        there = Predictor(bundles.opened(path, self.run_config.tree["trust"]))
+        samples = [_at_hand(one) for one in seen.raw]
+        one = _difference(self._predictor.values(samples), there.values(samples))
+        _tell("bundle", one)
+        if one.largest > _SAME or one.decided:
+            raise MlpipeError(problem(str(self._path), f"its values lie {one.largest:.1e} from the models'"))
+        return {"differences": {"bundle": asdict(one)}}
+
+    def _write_network(self, path: Path, seen: Images, any_size: bool) -> dict[str, Any]:
+        """Write all networks as one, and ask the file for images."""
+        import torch
+
+        from mlpipe.predicting import exported
+
+        # Networks that take the size of samples know it from the first one.
+        self._predictor.values([_at_hand(seen.raw[0])])
+        whole, facts = self._whole(any_size), self._facts(any_size, seen.given[0], "float32")
+        example = torch.from_numpy(np.stack([seen.given[0], seen.given[0]]))
+        is_onnx = self._form.format == "onnx"
+        (exported.save if is_onnx else exported.save_program)(whole, example, path, facts, any_size=any_size)
+        apply = smaller_files.applied(path) if is_onnx else _program(path)
+        told: dict[str, Any] = {
+            "differences": {name: asdict(one) for name, one in self._compared(apply, seen, any_size).items()}
+        }
+        if self._form.precision == "float32":
+            return told
+        small = path.with_name(f".small-{path.name}")
+        try:
+            told["smaller"] = self._write_smaller(path, small, example, any_size)
+            small.replace(path)
+        finally:
+            small.unlink(missing_ok=True)
+        return told
+
+    def _write_smaller(self, path: Path, small: Path, example: Any, any_size: bool) -> dict[str, Any]:
+        """Write the file again in less precision, and measure what that costs on held-out images.
+
+        Raises:
+            MlpipeError: When it loses more than it may.
+        """
+        from mlpipe.predicting import exported, quantization
+
+        precision, (judging, others) = (
+            self._form.precision,
+            smaller_files.rows_of(self._predictor, self._judged, self._images),
+        )
+        facts = self._facts(any_size, example[0].numpy(), precision)
+        if self._form.quantize:
+            images = self._images_of(others, any_size)
+            quantization.quantized(path, small, images.given, facts)
+        else:
+            exported.save(self._whole(any_size, half=True), example, small, facts, any_size=any_size)
+        judged = smaller_files.judged(path, small, self._images_of(judging.rows, any_size), self._predictor)
+        log.info(f"{precision}: {judged.sentence} ({judging.words})")
+        if judged.lost > self._form.most_loss:
+            wrong = f"{precision} loses {judged.lost:.4f} of {judged.measure}, more than mode.most_loss={self._form.most_loss:g}"
+            raise MlpipeError(problem(str(self._path), wrong, fix="nothing was kept; leave it out, or allow more"))
+        return {"precision": precision, **asdict(judged)}
+
+    def _some_images(self, count: int) -> Images:
+        """Images of the task spread over it."""
+        rows = smaller_files.spread(np.arange(len(self._predictor.pivot.samples)), count)
+        found = self._images_of(rows, self._any_size())
+        if not found.raw:
+            raise MlpipeError(
+                problem(f"task {self._predictor.pivot.name}", "none of its images can be read to compare")
+            )
+        return found
+
+    def _images_of(self, rows: npt.NDArray[np.int64], any_size: bool) -> Images:
+        """Some rows of the task, as they are and as the file is given them."""
         first = self._predictor.preprocessing(self._predictor.stored.records[0].id)
-        read, any_size = sources.reader(pivot, first.channels), self._any_size()
-        rows = np.unique(np.linspace(0, len(pivot.samples) - 1, min(self._images, len(pivot.samples))).astype(int))
-        found = list[tuple[Pixels, Sample]]()
+        read, found = sources.reader(self._predictor.pivot, first.channels), Images([], [], [])
         for row in rows.tolist():
             try:
                 raw = read(row)
             except UnreadableImageError:
                 continue
-            found.append((raw if any_size else first(raw), _at_hand(raw)))
-        if not found:
-            raise MlpipeError(problem(f"task {pivot.name}", "none of its images can be read to compare"))
+            found.rows.append(row)
+            found.raw.append(raw)
+            found.given.append(np.ascontiguousarray(raw if any_size else first(raw)))
         return found
+
+    def _whole(self, any_size: bool, *, half: bool = False) -> Whole:
+        from mlpipe.predicting.exported import Whole
+
+        tensors = self._predictor.part.TENSORS
+        assert tensors is not None
+        return Whole(self._mixture(), tensors, resizes=any_size, half=half)
 
     def _mixture(self) -> Mixture:
         from mlpipe.predicting.exported import Mixture, Part
@@ -193,7 +331,7 @@ class ExportScheduler(Scheduler):
             [
                 Part(
                     self._predictor.model(record.id).networks[0],
-                    rows.calibration(record),
+                    None if self._predictor.is_dense else rows.calibration(record),
                     self._predictor.preprocessing(record.id),
                 )
                 for record in several
@@ -202,64 +340,34 @@ class ExportScheduler(Scheduler):
         ]
         ensemble, weighted = stored.ensemble, post_kind.weighted(self._predictor.pivot.kind)
         own = ensemble.calibration if ensemble is not None else None
+        table = self._predictor.part.TABLE
         return Mixture(
             members,
             [weight for _, _, weight in stored.members],
             weighted,
-            self._predictor.table.mixing or (ensemble.mixing if ensemble is not None else "probabilities"),
+            (table.mixing if table is not None else None)
+            or (ensemble.mixing if ensemble is not None else "probabilities"),
             own,
             own is not None and ensemble is not None and ensemble.stage == "after",
         )
 
-    def _facts(self, any_size: bool, pixels: Pixels) -> dict[str, Any]:
-        stored, pivot = self._predictor.stored, self._predictor.pivot
-        first, its = self._predictor.preprocessing(stored.records[0].id), kinds.of(pivot.kind)
-        decide = stored.ensemble.decide if stored.ensemble is not None else {}
-        sets, thresholds = decide.get("sets", {}), decide.get("thresholds", {})
-        cuts = {name: cut for name, cut in thresholds.get("cuts", {}).items() if cut is not None}
-        least = thresholds.get("prevalence", [])
-        return {
-            "format": FORMAT,
-            "version": mlpipe.__version__,
-            "task": stored.task,
-            "kind": pivot.kind,
-            "classes": list(pivot.classes),
-            "has_probabilities": its.has_probabilities,
-            "one_is_true": its.has_classes,
-            "channels": first.channels,
-            "dtype": pivot.dtype,
-            "size": list(first.sides) if first.sides else list(pixels.shape[:-1]),
-            "resize": first.resize,
-            "interpolation": first.interpolation,
-            "any_size": any_size,
-            "background": Decoding.of((pivot.bases or (pivot,))[0].source).background,
-            "models": {record.id: record.weights for record in stored.records},
-            "ensemble": stored.ensemble.id if stored.ensemble is not None else None,
-            "prior": stored.ensemble.prior["values"] if stored.ensemble is not None else None,
-            "cuts": cuts,
-            "costs": decide.get("costs", {}).get("table"),
-            "decide_above": [max(cuts.get(name, 0.5), share / 2) for name, share in zip(pivot.classes, least, strict=False)],
-            "set_above": [1.0 - cut if cut is not None else 0.0 for cut in sets["cuts"]] if sets.get("score") == "lac" else [],
-            "halfwidths": decide.get("halfwidths", {}),
-        }  # fmt: skip
+    def _facts(self, any_size: bool, pixels: Pixels, precision: str) -> dict[str, Any]:
+        return exported_facts.of_model(self._predictor, any_size, pixels.shape[:-1], precision)
 
-    def _compared(self, path: Path, seen: Sequence[tuple[Pixels, Sample]], any_size: bool) -> dict[str, Difference]:
+    def _compared(self, apply: Apply, seen: Images, any_size: bool) -> dict[str, Difference]:
         """How far the file's values lie apart; a file that resizes is given resized images as well.
 
         Raises:
             MlpipeError: When they lie too far apart.
         """
-        wanted = self._predictor.values([sample for _, sample in seen])
-        found = {"pixels": _difference(wanted, _run(path, [pixels for pixels, _ in seen]))}
+        wanted = self._predictor.values([_at_hand(one) for one in seen.raw])
+        found = {"pixels": _difference(wanted, apply(seen.given))}
         if any_size and self._predictor.sees_alike:
             first = self._predictor.preprocessing(self._predictor.stored.records[0].id)
-            small = [first(pixels) for pixels, _ in seen]
-            alike = self._predictor.values([_at_hand(one) for one in small])
-            found["resized"] = _difference(alike, _run(path, small))
+            small = [first(pixels) for pixels in seen.raw]
+            found["resized"] = _difference(self._predictor.values([_at_hand(one) for one in small]), apply(small))
         for name, one in found.items():
-            log.info(
-                f"{name}: {counted(one.images, 'image')}, at most {one.largest:.1e} apart, {one.decided} decided otherwise"
-            )
+            _tell(name, one)
         limits = {"pixels": _RESIZED if any_size else _SAME, "resized": _SAME}
         wrong = [name for name, one in found.items() if one.largest > limits[name] or one.decided]
         if "resized" in wrong or (wrong and not any_size):
@@ -268,13 +376,17 @@ class ExportScheduler(Scheduler):
             raise MlpipeError(problem(str(self._path), what, fix="nothing was kept; export another network"))
         if wrong:
             what = f"resizing inside moves values by {found['pixels'].largest:.1e}, more than {_RESIZED:.0e}"
-            fix = (
-                "use mode.resize=false: the runner resizes then"
-                if self._predictor.sees_alike
-                else "export one with mode.record=NUMBER"
-            )
+            fix = "export one with mode.record=NUMBER"
+            if self._predictor.sees_alike:
+                fix = "use mode.resize=false: the runner resizes then"
             raise MlpipeError(problem(str(self._path), what, fix=fix))
         return found
+
+
+def _tell(name: str, one: Difference) -> None:
+    log.info(
+        f"{name}: {counted(one.images, 'image')}, at most {one.largest:.1e} apart, {one.decided} decided otherwise"
+    )
 
 
 def _at_hand(pixels: Pixels) -> Sample:
@@ -282,22 +394,35 @@ def _at_hand(pixels: Pixels) -> Sample:
     return lambda channels, least: pixels
 
 
-def _run(path: Path, images: Sequence[Pixels]) -> npt.NDArray[np.float64]:
-    """A file's values for images, one by one."""
-    import onnxruntime
+def _program(path: Path) -> Apply:
+    """A program of torch.export, image by image."""
+    import torch
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.concatenate(
-        [session.run(["values"], {"pixels": np.ascontiguousarray(one[np.newaxis])})[0] for one in images]
-    )
+    from mlpipe.predicting import exported
+
+    call = exported.loaded(path)
+
+    def apply(images: Sequence[Pixels]) -> list[npt.NDArray[Any]]:
+        return [call(torch.from_numpy(np.ascontiguousarray(one[np.newaxis])))[0][0].numpy() for one in images]
+
+    return apply
 
 
-def _difference(wanted: npt.NDArray[Any], found: npt.NDArray[Any]) -> Difference:
-    spread = max(1.0, float(np.abs(wanted).max()))
-    apart = np.abs(wanted - found) / spread
-    largest = float(apart.max())
-    if wanted.shape[1] < 2:
-        return Difference(largest, 0, len(wanted))
-    top = np.sort(wanted, axis=1)
-    leads = top[:, -1] - top[:, -2] > 2 * apart.max(axis=1) * spread
-    return Difference(largest, int((leads & (wanted.argmax(1) != found.argmax(1))).sum()), len(wanted))
+def _difference(wanted: Sequence[npt.NDArray[Any]], found: Sequence[npt.NDArray[Any]]) -> Difference:
+    """Over all images; what is predicted for places of images has a row for each place.
+
+    Args:
+        wanted: The models' values of each image, shape (outputs,) or (height, width, outputs).
+        found: The file's.
+    """
+    spread = max(1.0, *(float(np.abs(one).max()) for one in wanted))
+    largest, decided = 0.0, 0
+    for one, other in zip(wanted, found, strict=True):
+        first, second = (part.reshape(-1, part.shape[-1]).astype(np.float64) for part in (one, other))
+        apart = np.abs(first - second) / spread
+        largest = max(largest, float(apart.max()))
+        if first.shape[1] > 1:
+            top = np.sort(first, axis=1)
+            leads = top[:, -1] - top[:, -2] > 2 * apart.max(axis=1) * spread
+            decided += int((leads & (first.argmax(1) != second.argmax(1))).sum())
+    return Difference(largest, decided, len(wanted))

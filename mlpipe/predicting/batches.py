@@ -17,6 +17,8 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.learn.build.loaders import fold_data
 
+# Width and height of each of some samples, shape (n, 2).
+Sizes = npt.NDArray[np.int64]
 # From row numbers to where a network sees points of the samples' files, x' = a x + b, shape (n, 2, 2): for x and y each a, b.
 Places = Callable[[Rows], npt.NDArray[np.float64]]
 

@@ -1,8 +1,8 @@
-"""One network from pixels to calibrated probabilities, and its file: ONNX that needs nothing of this program."""
+"""One network from pixels to calibrated probabilities, and its files, which need nothing of this program."""
 
 from __future__ import annotations
 
-import json
+import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -18,12 +18,13 @@ from torch.nn import functional
 from mlpipe import files
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.learn.module import TARGET
-from mlpipe.predicting.row_tensors import Change, Rows
+from mlpipe.predicting import onnx_files
+from mlpipe.predicting.output_tensors import Change, Tensors
 
 OPSET = 18
-INPUT, OUTPUTS = "pixels", ("values", "logits")
-# Names in the file's metadata, each with JSON.
-METADATA = "mlpipe"
+INPUT = "pixels"
+# The file in an archive of torch.export that holds the facts.
+FACTS = "mlpipe.json"
 _MOST = {"images": 65_536, "side": 65_536}
 
 
@@ -66,16 +67,20 @@ class Mixture:
 class Whole(nn.Module):
     """Pixels, shape (n, height, width, channels) or as samples of other axes lie, to values and logits, (n, outputs) each.
 
+    Of kinds with values for every place it gives these alone, shape (n, height, width, outputs).
+
     Args:
         mixture: The networks and how they are mixed.
-        rows: What happens to the rows of the kind.
+        rows: What happens to what networks of the kind give.
         resizes: Whether pixels of any size are taken and resized; else of the size that the networks see.
+        half: Whether the networks compute in half precision.
     """
 
-    def __init__(self, mixture: Mixture, rows: Rows, *, resizes: bool) -> None:
+    def __init__(self, mixture: Mixture, rows: Tensors, *, resizes: bool, half: bool = False) -> None:
         super().__init__()
-        self._mixture, self._rows = mixture, rows
-        self.networks = nn.ModuleList(part.network for parts in mixture.members for part in parts)
+        self._mixture, self._rows, self._half = mixture, rows, half
+        networks = [part.network for parts in mixture.members for part in parts]
+        self.networks = nn.ModuleList([copy.deepcopy(one).half() for one in networks] if half else networks)
         self._changes: list[list[Change | None]] = [
             [None if part.calibration is None else rows.calibrated(part.calibration) for part in parts]
             for parts in mixture.members
@@ -83,21 +88,31 @@ class Whole(nn.Module):
         self._last = None if mixture.calibration is None else rows.calibrated(mixture.calibration)
         self._resizes = resizes
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities or numbers, and calibrated logits, float32."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it gives."""
+        return self._rows.OUTPUTS
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities or numbers, and calibrated logits where there are some, float32."""
         whole, seen = self._mixture, pixels.movedim(-1, 1)
         members: list[Tensor] = []
+        networks = iter(self.networks)
         for parts, changes in zip(whole.members, self._changes, strict=True):
-            found = [self._of_part(part, change, seen) for part, change in zip(parts, changes, strict=True)]
+            found = [
+                self._of_part(part, next(networks), change, seen) for part, change in zip(parts, changes, strict=True)
+            ]
             members.append(self._rows.combine(found, [1 / len(found)] * len(found), whole.of_folds))
         mixed = self._rows.combine(members, whole.weights, whole.of_members)
         if self._last is not None:
             mixed = self._last(mixed)
-        return self._rows.values(mixed).float(), mixed.float()
+        given = {"values": self._rows.values(mixed), "logits": mixed}
+        return tuple(given[name].float() for name in self.names)
 
-    def _of_part(self, part: Part, change: Change | None, seen: Tensor) -> Tensor:
+    def _of_part(self, part: Part, network: nn.Module, change: Change | None, seen: Tensor) -> Tensor:
         inputs = resized(seen, part.preprocessing) if self._resizes else seen.float()
-        rows: Tensor = part.network(inputs)[TARGET].double()
+        outputs = network(inputs.half() if self._half else inputs)[TARGET]
+        rows = self._rows.placed(outputs, tuple(seen.shape[2:]), tuple(inputs.shape[2:]))
         return rows if change is None or self._mixture.from_raw else change(rows)
 
 
@@ -115,7 +130,7 @@ def is_resizable(preprocessing: Preprocessing) -> bool:
 def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Pixels as Pillow's antialiased bilinear resize makes them, at most one step of 255 apart, and most of them equal.
 
-    First across and then down, whole numbers after each; Pillow goes the other way for images far higher than wide.
+    Whole numbers after each of two passes; the first one is across, or down where that leaves much less, as in Pillow 13.
 
     Args:
         pixels: Shape (n, channels, height, width), uint8 or uint16.
@@ -127,10 +142,23 @@ def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     assert preprocessing.sides is not None
     high, wide = preprocessing.sides
     peak, values = 65535 if pixels.dtype == torch.uint16 else 255, pixels.float()
-    across = _interpolated(values, (values.shape[2], wide))
-    # Of more than 8 bits Pillow keeps the fractions between the two.
-    down = _interpolated(_whole(across, peak) if peak == 255 else across, (high, wide))
-    return _whole(down, peak)
+    height, width = values.shape[2:]
+
+    def across(given: Tensor) -> Tensor:
+        return _whole(_interpolated(_whole(_interpolated(given, (height, wide)), peak), (high, wide)), peak)
+
+    def down(given: Tensor) -> Tensor:
+        return _whole(_interpolated(_whole(_interpolated(given, (high, width)), peak), (high, wide)), peak)
+
+    if peak > 255:
+        # Of more than 8 bits Pillow keeps the fractions between the two.
+        return _whole(_interpolated(values, (high, wide)), peak)
+    is_down: Any = height - high > torch.sym_max(0, 2 * (width - wide))
+    if isinstance(is_down, bool):
+        return (down if is_down else across)(values)
+    # An exported graph is for images of all sizes.
+    chosen: Tensor = torch.cond(is_down, down, across, (values,))
+    return chosen
 
 
 def _interpolated(values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -142,33 +170,67 @@ def _whole(values: Tensor, peak: int) -> Tensor:
 
 
 def save(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *, any_size: bool) -> None:
-    """Write the network as ONNX, durably.
+    """Write the network as ONNX, durably, with a checksum.
 
     Args:
         whole: The network.
         example: Two samples such as it is given.
         path: The file.
-        facts: What is kept in its metadata, under `METADATA` as JSON.
+        facts: What is kept in its metadata, see `mlpipe.predicting.onnx_files`.
         any_size: Whether height and width may be any.
     """
-    dims: dict[int, Any] = {0: torch.export.Dim("images", min=1, max=_MOST["images"])}
-    if any_size:
-        dims |= {axis: torch.export.Dim(name, min=1, max=_MOST["side"]) for axis, name in ((1, "height"), (2, "width"))}
     program = _quietly(
         lambda: torch.onnx.export(
             whole.eval(),
             (example,),
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes={"pixels": dims},
+            dynamic_shapes={INPUT: _dims(any_size)},
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=list(whole.names),
             verbose=False,
         )
     )
-    program.model.metadata_props[METADATA] = json.dumps(facts, sort_keys=True, allow_nan=False)
+    program.model.metadata_props[onnx_files.METADATA] = onnx_files.text(facts)
     with files.durable(path) as temporary:
         program.save(str(temporary), external_data=False)
+        onnx_files.seal(temporary)
+
+
+def save_program(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *, any_size: bool) -> None:
+    """Write the network as a program of torch.export, durably.
+
+    Args:
+        whole: The network.
+        example: Two samples such as it is given.
+        path: The file; `torch.export.load` reads it.
+        facts: What is kept in it, as the JSON file `FACTS`.
+        any_size: Whether height and width may be any.
+    """
+    with torch.no_grad():
+        program = _quietly(
+            lambda: torch.export.export(whole.eval(), (example,), dynamic_shapes={INPUT: _dims(any_size)})
+        )
+    with files.durable(path) as temporary, temporary.open("wb") as handle:
+        _quietly(lambda: torch.export.save(program, handle, extra_files={FACTS: files.json_text(facts)}))
+
+
+def loaded(path: Path) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """The program of a file that `save_program` wrote just now."""
+    module = _quietly(lambda: torch.export.load(path).module())
+
+    def call(pixels: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return tuple(module(pixels))
+
+    return call
+
+
+def _dims(any_size: bool) -> dict[int, Any]:
+    dims: dict[int, Any] = {0: torch.export.Dim("images", min=1, max=_MOST["images"])}
+    if any_size:
+        dims |= {axis: torch.export.Dim(name, min=1, max=_MOST["side"]) for axis, name in ((1, "height"), (2, "width"))}
+    return dims
 
 
 def _quietly(call: Callable[[], Any]) -> Any:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from mlpipe import kinds
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
-from mlpipe.predicting.batches import Batch, Places
+from mlpipe.predicting.batches import Batch, Places, Sizes
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.predicting.output_tensors import Tensors
 from mlpipe.predicting.tables import Table
 from mlpipe.runs.sinks import Predicted
 
@@ -26,17 +28,29 @@ class Part(Protocol):
     Attributes:
         ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
         NEW: What new samples get, in a word, which is the name of the step that writes it.
-        TABLE: What a table says of new samples; None: there is a file for each.
         SCORE: What a heat map explains; None: no single answer.
+        TABLE: What a table says of new samples; None: there is a file for each, or a row for each box.
+        TENSORS: What happens to a network's outputs in a file that is applied without this program; None: nothing is exported.
+        NOT_EXPORTED: Why networks of the kind are not written as one file; empty: they are.
+        NOT_IN_HAND: Why samples at hand are not predicted; empty: they are.
     """
 
     ROWS_ARE_LOSSES: bool
     NEW: str
     TABLE: Table | None
     SCORE: Score | None
+    TENSORS: Tensors | None
+    NOT_EXPORTED: str
+    NOT_IN_HAND: str
 
-    def places(self, task: Task, pack: Pack) -> Places | None:
-        """Where the cached samples of a task show points of their files, for `Batch.places`; None: nobody asks."""
+    def places(self, task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
+        """Where the cached samples of a task show points of their files, for `Batch.places`; None: nobody asks.
+
+        Args:
+            task: The task.
+            pack: Its cached samples.
+            sizes: Width and height of each sample's file, shape (n, 2); None: the files say.
+        """
 
     def kept(self, outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
         """The stored part of a batch.
@@ -68,6 +82,13 @@ class Part(Protocol):
             mixing: Of what the mean is, `logits` or `probabilities`; for numbers both are the same.
         """
 
+    def shown(self, new: InHand) -> Shown:
+        """Mix what several models predict for samples at hand, and decide.
+
+        Args:
+            new: The samples and the models.
+        """
+
     def write_new(self, new: NewSamples) -> dict[str, Any]:
         """Mix what several models predict for new samples, and write a table, or a file for each sample.
 
@@ -79,7 +100,7 @@ class Part(Protocol):
         """
 
 
-def no_places(task: Task, pack: Pack) -> Places | None:
+def no_places(task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
     """None: what is predicted is no place in a file, or has the sample's own places."""
     return None
 

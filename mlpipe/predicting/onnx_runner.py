@@ -1,9 +1,5 @@
-"""Predict images with an exported model: python run_model.py model.onnx PATH... > predictions.csv
-
-Needs onnxruntime, numpy and pillow alone. A path is an image or a folder of images.
-"""
-
-from __future__ import annotations
+"""Predict images with an exported model: python run_model.py model.onnx PATH... > predictions.csv"""
+# Needs onnxruntime, numpy and pillow. A path is an image or a folder; masks and predicted images go to ./predicted.
 
 import csv
 import json
@@ -16,54 +12,69 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2"}
+ENDS = (("", 0), (" low", -1), (" high", 1))
 
 
 def pixels_of(path: Path, facts: dict[str, Any]) -> Any:
     """The image as the model takes it, shape (1, height, width, channels), uint8."""
-    with Image.open(path) as opened:
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, facts["background"]), image)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image, np.uint16) // 257).astype(np.uint8))
-        image = image.convert("L" if facts["channels"] == 1 else "RGB")
-    high, wide = facts["size"]
+    image: Image.Image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, facts["background"]), image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image, np.uint16) // 257).astype(np.uint8))
+    image, (high, wide) = image.convert("L" if facts["channels"] == 1 else "RGB"), facts["size"]
     if not facts["any_size"] and image.size != (wide, high):
-        method, shares = Image.Resampling[facts["interpolation"].upper()], (high / image.height, wide / image.width)
-        share = max(shares) if facts["resize"] == "short_side" else min(shares)
+        share = (max if facts["resize"] == "short_side" else min)(high / image.height, wide / image.width)
         scaled = [wide, high] if facts["resize"] == "squash" else [max(round(side * share), 1) for side in image.size]
-        image = image.resize((scaled[0], scaled[1]), method)
-        # Cut out of the middle, or filled up with black round it.
+        image = image.resize((scaled[0], scaled[1]), Image.Resampling[facts["interpolation"].upper()])
         left, top = int((image.width - wide) / 2), int((image.height - high) / 2)
         image = image.crop((left, top, left + wide, top + high))
     return np.asarray(image, np.uint8).reshape(1, image.height, image.width, facts["channels"])
 
 
 def cells_of(values: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """What the table says of an image."""
-    named: dict[str, float] = dict(zip(facts["classes"], values.tolist(), strict=True))
+    """What the table says of an image, shape (outputs,), or of one with values in every place, (height, width, outputs)."""
+    names, best = facts["classes"], values.argmax(-1)
+    if values.ndim > 1 and not facts["has_probabilities"]:
+        return {"prediction": values, "mean": values.mean(), "unseen": 0.0}
+    if values.ndim > 1:
+        mask = np.array(facts["mask_values"], np.min_scalar_type(max(facts["mask_values"])))[best]
+        shares = {f"share({name})": (best == place).mean() for place, name in enumerate(names)}
+        return {"mask": mask, "confidence": values.max(-1).mean(), **shares, "unseen": 0.0}
+    named: dict[str, float] = dict(zip(names, values.tolist(), strict=True))
     if not facts["has_probabilities"]:
-        cells: dict[str, Any] = {}
-        for name, value in named.items():
-            half = facts["halfwidths"].get(name)
-            cells |= {name: value} | (
-                {} if half is None else {f"{name} low": value - half, f"{name} high": value + half}
-            )
-        return cells
+        ends = [(name, *one) for name in names for one in ENDS[: 3 if name in facts["halfwidths"] else 1]]
+        return {name + end: named[name] + sign * facts["halfwidths"].get(name, 0) for name, end, sign in ends}
     chances = {f"p({name})": value for name, value in named.items()}
     if not facts["one_is_true"]:
-        return {"labels": " | ".join(name for name in named if named[name] > facts["cuts"].get(name, 0.5)), **chances}
-    cells = {"prediction": facts["classes"][values.argmax()], "probability": values.max()}
+        return {"labels": " | ".join(name for name in names if named[name] > facts["cuts"].get(name, 0.5)), **chances}
+    cells = {"prediction": names[best], "probability": values.max()}
     if facts["costs"]:
-        cells["decision"] = facts["classes"][(values @ np.array(facts["costs"])).argmin()]
+        cells["decision"] = names[(values @ np.array(facts["costs"])).argmin()]
     elif facts["decide_above"]:
-        cells["decision"] = facts["classes"][(values / np.array(facts["decide_above"])).argmax()]
+        cells["decision"] = names[(values / np.array(facts["decide_above"])).argmax()]
     if facts["set_above"]:
-        cells["set"] = " | ".join(
-            name for name, cut in zip(named, facts["set_above"], strict=True) if named[name] >= cut
-        )
+        cells["set"] = " | ".join(name for name in names if named[name] >= facts["set_above"][name])
     return {**cells, **chances}
+
+
+def row_of(session: Any, facts: dict[str, Any], base: Path, path: Path) -> dict[str, Any]:
+    """The table's row of an image; what is predicted for its places goes to a file."""
+    name = path.relative_to(base if base.is_dir() else base.parent).as_posix()
+    try:
+        values = session.run(["values"], {"pixels": pixels_of(path, facts)})[0][0].astype(np.float64)
+    except (OSError, ValueError) as error:
+        return {"image": name, "problem": str(error)}
+    row: dict[str, Any] = {"image": name}
+    for key, cell in cells_of(values, facts).items():
+        if np.ndim(cell):
+            file = Path("predicted", name.removesuffix(".png") + ".png" if key == "mask" else name + ".npy")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(cell).save(file) if key == "mask" else np.save(file, cell)
+            cell = str(file)
+        row[key] = cell if isinstance(cell, str) else round(float(cell), 6)
+    return row
 
 
 def main(model: str, *paths: str) -> None:
@@ -71,22 +82,11 @@ def main(model: str, *paths: str) -> None:
     session, rows = onnxruntime.InferenceSession(model), list[dict[str, Any]]()
     facts = json.loads(session.get_modelmeta().custom_metadata_map["mlpipe"])
     for base in map(Path, paths):
-        for path in sorted(base.rglob("*")) if base.is_dir() else [base]:
-            if path.suffix.lower() in ENDINGS:
-                row: dict[str, Any] = {"image": path.relative_to(base).as_posix() if base.is_dir() else path.name}
-                try:
-                    values = session.run(["values"], {"pixels": pixels_of(path, facts)})[0][0].astype(np.float64)
-                    row |= {
-                        key: one if isinstance(one, str) else round(float(one), 6)
-                        for key, one in cells_of(values, facts).items()
-                    }
-                except (OSError, ValueError) as error:
-                    row["problem"] = str(error)
-                rows.append(row)
+        there = sorted(base.rglob("*")) if base.is_dir() else [base]
+        rows += [row_of(session, facts, base, path) for path in there if path.suffix.lower() in ENDINGS]
     columns = [*dict.fromkeys(key for row in rows for key in row if key != "problem"), "problem"]
-    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    table = [columns, *([row.get(key, "") for key in columns] for row in rows)]
+    csv.writer(sys.stdout, lineterminator="\n").writerows(table)
 
 
 if __name__ == "__main__":

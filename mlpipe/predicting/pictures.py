@@ -20,7 +20,8 @@ from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
-from mlpipe.errors import ProjectError, counted, problem
+from mlpipe.errors import ConfigError, ProjectError, counted, problem
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples, Used
 from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
@@ -47,6 +48,8 @@ class Drawing:
         draw: The mean over models, and where all of them saw the sample, to what is written and what the table says of it.
         encode: What is written to the content of a file.
         scale: The size of what is written in that of the samples; None: as the networks gave it.
+        meant: What a network gives for a sample, shape (outputs, *spatial), to what it means, shape (*spatial, outputs).
+        plain: What is written as an array for whoever asked; None: as it is.
     """
 
     noun: str
@@ -57,6 +60,8 @@ class Drawing:
     draw: Callable[[Floats, Seen], tuple[npt.NDArray[Any], dict[str, Any]]]
     encode: Callable[[npt.NDArray[Any]], bytes]
     scale: Scaled = target_files.SAME
+    meant: Callable[[Floats], Floats] = lambda values: np.ascontiguousarray(np.moveaxis(values, 0, -1))
+    plain: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
 
 
 def write(new: NewSamples, drawing: Drawing) -> dict[str, Any]:
@@ -92,6 +97,36 @@ def write(new: NewSamples, drawing: Drawing) -> dict[str, Any]:
     return _finish(new, drawing, rows)
 
 
+def shown(new: InHand, drawing: Drawing) -> Shown:
+    """What models give for every place of samples at hand, in the samples' own sizes.
+
+    Args:
+        new: The samples and the models.
+        drawing: What is drawn of it, and what is told.
+
+    Raises:
+        ProjectError: When no model saw a pixel of a sample.
+    """
+    if new.deploy_prior is not None:
+        raise ConfigError(problem("deploy_prior", "is for classes of images, not of pixels", fix="leave it out"))
+    cells, values = list[list[dict[str, Any]]](), list[Floats]()
+    for number, size in enumerate(new.sizes):
+        parts = [
+            (
+                *_restored(one.preprocessing, drawing.meant(new.maps[one.record.id][number]), size, drawing.scale),
+                one.weight,
+            )
+            for one in new.models
+        ]
+        mean, seen = _mean(parts, f"sample {number}")
+        if new.only_values:
+            values.append(np.where(seen[..., np.newaxis], mean, np.float32(np.nan)))
+        else:
+            drawn, told = drawing.draw(mean, seen)
+            cells.append([{drawing.column: drawn if drawing.plain is None else drawing.plain(drawn), **told}])
+    return Shown(cells, values)
+
+
 def write_values(new: NewSamples) -> dict[str, Any]:
     """Write predicted values: PNG files of the targets' depth, or arrays where targets are arrays.
 
@@ -104,25 +139,41 @@ def write_values(new: NewSamples) -> dict[str, Any]:
     Raises:
         ProjectError: As `write`.
     """
-    dtype = str((new.pivot.bases or (new.pivot,))[0].source["targets"]["dtype"])
-    scale = scale_of(new.pivot, [one.recipe for one in new.models])
-    columns, is_array = ["mean", "unseen"], dtype == "float32"
+    dtype, like = _target_type(new.pivot), new.task.source.get("layout") == "chw"
+    drawing = values_drawing(new.pivot, new.models, as_array=dtype == "float32", channels_first=like)
+    return write(new, drawing)
 
-    def as_array(mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+
+def values_drawing(pivot: Task, models: Sequence[Used], *, as_array: bool, channels_first: bool = False) -> Drawing:
+    """How predicted values become arrays, or images of the targets' depth.
+
+    Args:
+        pivot: The task.
+        models: The models.
+        as_array: Values as they are; else pixels.
+        channels_first: Of arrays: whether the channels come first.
+    """
+    scale = scale_of(pivot, [one.recipe for one in models])
+    columns, peak = ["mean", "unseen"], 65535 if _target_type(pivot) == "uint16" else 255
+
+    def array(mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """In the layout of its sample; NaN where no model saw it."""
         values = np.where(seen[..., np.newaxis], mean, np.float32(np.nan))
-        return np.moveaxis(values, -1, 0) if new.task.source["layout"] == "chw" else values, _told(mean, seen)
+        return np.moveaxis(values, -1, 0) if channels_first else values, _told(mean, seen)
 
-    def as_image(mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    def image(mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Black where no model saw it."""
-        peak = 65535 if dtype == "uint16" else 255
         pixels = np.rint(np.clip(mean, 0, 1) * peak).astype(np.uint16 if peak > 255 else np.uint8)
         pixels[~seen] = 0
         return pixels, _told(mean, seen)
 
-    if is_array:
-        return write(new, Drawing("image", "prediction", columns, ".npy", _values, as_array, as_npy, scale))
-    return write(new, Drawing("image", "prediction", columns, ".png", _values, as_image, target_files.encoded, scale))
+    if as_array:
+        return Drawing("image", "prediction", columns, ".npy", _values, array, as_npy, scale)
+    return Drawing("image", "prediction", columns, ".png", _values, image, target_files.encoded, scale)
+
+
+def _target_type(pivot: Task) -> str:
+    return str((pivot.bases or (pivot,))[0].source["targets"]["dtype"])
 
 
 def scale_of(pivot: Task, recipes: Iterable[Recipe]) -> Scaled:

@@ -11,12 +11,12 @@ from mlpipe import files
 from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.new_rows import NewRows
-from mlpipe.predicting import row_tensors
+from mlpipe.predicting.in_hand import Cells as Cells
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples
 
 log = logging.getLogger("mlpipe")
 
-Cells = dict[str, Any]
 # The names of outputs, calibrated outputs (n, outputs) and what was decided to the cells of each sample.
 Columns = Callable[[Sequence[str], Array, Mapping[str, Any]], list[Cells]]
 
@@ -28,7 +28,6 @@ class Table:
     Attributes:
         columns: The cells of each sample, numbers with all their digits.
         values: Calibrated outputs, shape (n, outputs), to what they mean: probabilities or numbers.
-        tensors: The same calibration and mixture for files that are applied without this program.
         summary: What is said of readable rows in the log.
         mixing: What the mean over models is of; None: as an ensemble says, else `probabilities`.
         of_classes: Whether outputs are classes, whose prevalence can be moved.
@@ -36,7 +35,6 @@ class Table:
 
     columns: Columns
     values: Callable[[Array], Array]
-    tensors: row_tensors.Rows
     summary: Callable[[Sequence[Cells]], str] = lambda rows: ""
     mixing: str | None = None
     of_classes: bool = False
@@ -61,6 +59,23 @@ class Table:
                 raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
             mixed, moved_to = rows.moved(mixed, deploy_prior, found)
         return mixed, self.columns(rows.classes, mixed.calibrated, rows.decided(moved_to))
+
+
+def shown(new: InHand, table: Table) -> Shown:
+    """Mix, move to the prevalence that was asked for, and decide.
+
+    Args:
+        new: The samples and the models.
+        table: What it says of each sample.
+
+    Raises:
+        ConfigError: When a prevalence was asked for and outputs are no classes.
+    """
+    if new.only_values and new.deploy_prior is None:
+        rows = new.rows.mixed(table.mixing)
+        return Shown([], list(table.values(rows.calibrated)), rows.calibrated)
+    rows, cells = table.made(new.rows, new.deploy_prior, {})
+    return Shown([[one] for one in cells], list(table.values(rows.calibrated)), rows.calibrated)
 
 
 def write(new: NewSamples, table: Table) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageOps
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.environment import base_folder
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
@@ -21,18 +22,29 @@ from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.sources.listings import array_files
 from mlpipe.data.sources.listings.array_layout import Form, oriented
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, DataError, counted, did_you_mean, listing, problem
+from mlpipe.errors import (
+    ConfigError,
+    DataError,
+    ProjectError,
+    counted,
+    did_you_mean,
+    listing,
+    no_such_file,
+    problem,
+)
 from mlpipe.post import threshold
-from mlpipe.post.ensembling.member_rows import Rows
-from mlpipe.running import model_card, predictor
-from mlpipe.running.predictor import Predictor, Sample
-from mlpipe.runs.records import ModelRecord
+from mlpipe.running import bundles, model_card, predictor
+from mlpipe.running.onnx_predictor import OnnxPredictor
+from mlpipe.running.predictor import Predicting, Predictor, Sample, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from mlpipe.predicting.in_hand import Shown
+
 # What `predict` takes for one image: a path, the bytes of a file, a picture of Pillow, or an array.
 Given = str | Path | bytes | Image.Image | npt.NDArray[Any]
+_FILES = (".onnx", ".pt2", ".zip")
 _TYPES = "a path, bytes, a picture of Pillow, an array, or a list or column of these"
 
 
@@ -40,20 +52,21 @@ class Model:
     """A stored model, or several with their weights, that predicts new images as `mml predict` does.
 
     Args:
-        predictor: The stored models.
+        predictor: What predicts.
+        card: Gives its card.
 
     Attributes:
-        kind: What is predicted: classification, multilabel, regression.
+        kind: What is predicted: classification, multilabel, regression, segmentation, images, detection.
         classes: The names of the classes, labels or numbers.
         task: The name of the task that it was trained on.
         has_arrays: Whether it predicts arrays of numbers, which are no images.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        self.kind: str = predictor.pivot.kind
+    def __init__(self, predictor: Predicting, card: Callable[[], Mapping[str, Any]]) -> None:
+        self._predictor, self._card = predictor, card
+        self.kind: str = predictor.kind
         self.classes: tuple[str, ...] = predictor.pivot.classes
-        self.task: str = predictor.stored.task
+        self.task: str = predictor.task
         self.has_arrays: bool = predictor.has_arrays
 
     def predict(
@@ -77,31 +90,51 @@ class Model:
 
         Returns:
             The columns of `mml predict`'s table: of classes `prediction`, `probability`, `decision` and `set` where the
-            ensemble has them, and `p(CLASS)`; of labels `labels` and `p(LABEL)`; numbers with `low` and `high`. `image` is
+            ensemble has them, and `p(CLASS)`; of labels `labels` and `p(LABEL)`; numbers with `low` and `high`. In place of
+            files it has arrays of the images' sizes: `mask` with the values that the task's masks have, `prediction` with those
+            of an image. Of boxes there is a row for each, or one row for an image without any. `image` is
             the name of each, `problem` why one could not be read (its other columns are then empty). A column's index stays.
 
         Raises:
             ConfigError: When an argument is impossible.
             DataError: When there is no image, or none can be read.
         """
-        names, index, unreadable, rows, cells = self._predicted(x, deploy_prior)
+        names, index, unreadable, shown = self._predicted(x, deploy_prior, only_values=False)
         if costs is not None:
-            self._decide(rows.calibrated, costs, cells)
-        return _frame(names, index, unreadable, cells, [int(name) for name in rows.ids])
+            self._decide(shown, costs)
+        readable = [place for place in range(len(names)) if place not in unreadable]
+        cells = dict(zip(readable, shown.cells, strict=True))
+        rows = [
+            (place, {"image": name, **one})
+            for place, name in enumerate(names)
+            # A place in the table is also that of an image without a row.
+            for one in cells.get(place) or [{}]
+        ]
+        frame = pd.DataFrame([one for _, one in rows])
+        frame["problem"] = [unreadable.get(place, "") for place, _ in rows]
+        frame.index = pd.RangeIndex(len(rows)) if index is None else index[[place for place, _ in rows]]
+        return frame
 
     def predict_values(
         self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
-    ) -> npt.NDArray[np.float64]:
+    ) -> npt.NDArray[np.float64] | Any:
         """Calibrated probabilities of classes or labels, or numbers, shape (n, outputs); NaN for images that cannot be read.
+
+        Of masks and images a list: for each its probabilities or numbers in every place, shape (height, width, outputs), NaN
+        where no network saw it; of boxes a list of x0, y0, x1, y1, score and class number, shape (k, 6). None for images
+        that cannot be read.
 
         Args:
             x: As of `predict`.
             deploy_prior: As of `predict`.
         """
-        names, _, _, rows, _ = self._predicted(x, deploy_prior)
-        values = np.full((len(names), len(self.classes)), np.nan)
-        values[[int(name) for name in rows.ids]] = self._predictor.table.values(rows.calibrated)
-        return values
+        names, _, unreadable, shown = self._predicted(x, deploy_prior, only_values=True)
+        left = iter(shown.values)
+        each = [None if place in unreadable else next(left) for place in range(len(names))]
+        if any(one is not None and one.ndim != 1 for one in each):
+            return list(each)
+        none = np.full(len(self.classes), np.nan)
+        return np.stack([none if one is None else one for one in each]).astype(np.float64)
 
     def explain(
         self, x: Given | Iterable[Given] | pd.Series, *, output: str | None = None, method: str = "hires_cam"
@@ -117,10 +150,10 @@ class Model:
             method: `hires_cam`, whose map shows places that raised the answer, or `grad_cam`.
 
         Returns:
-            `image`, its name; `output`, what it is explained for; `value`, its calibrated probability, or the number;
-            `heat_map`, an array of the image's height and width from 0 (does not speak for it) to 1, zero everywhere where
-            nothing in the image speaks for it; `problem`, why an image could not be read (its other columns are then empty).
-            A column's index stays.
+            `image`, its name; `output`, what it is explained for; `value`, its calibrated probability, or the number (None
+            where every pixel has its own); `heat_map`, an array of the image's height and width from 0 (does not speak for it)
+            to 1, zero everywhere where nothing in the image speaks for it; `problem`, why an image could not be read (its other
+            columns are then empty). A column's index stays.
 
         Raises:
             ConfigError: When there is no such output or method, the extra is missing, or the networks have no maps.
@@ -134,20 +167,25 @@ class Model:
             raise ConfigError(problem("output", "is nothing that the model predicts", got=output, fix=fix))
         names, samples, index = self._samples(x)
         asked = None if output is None else self.classes.index(output)
-        found = self._predictor.explain(samples, asked, how)
+        if asked is None and kinds.of(self.kind).is_dense:
+            raise ConfigError(problem("output", "is not given", fix=f"use one of {listing(self.classes)}"))
+        found = self._stored.explain(samples, asked, how)
         _refuse_all(found.unreadable, names)
-        assert found.values is not None
-        chosen = found.asked.tolist()
+        values = found.values
         cells = [
-            {"output": self.classes[number], "value": float(row[number]), "heat_map": one}
-            for number, row, one in zip(chosen, found.values, found.maps, strict=True)
+            {
+                "output": self.classes[number],
+                "value": None if values is None else float(values[row, number]),
+                "heat_map": one,
+            }
+            for row, (number, one) in enumerate(zip(found.asked.tolist(), found.maps, strict=True))
         ]
         return _frame(names, index, found.unreadable, cells, found.places)
 
     def torch(self) -> list[nn.Module]:
         """The networks, one for each fold or refit: pixels (n, channels, height, width) from 0 to their peak to a mapping
         whose `target` is logits or numbers, neither calibrated nor mixed. Their preprocessing is in `card()`."""
-        return [self._predictor.model(record.id).networks[0] for record in self._predictor.stored.records]
+        return self._stored.networks()
 
     def timm(self, fold: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights that a network of timm loads strictly, and what they load into.
@@ -164,12 +202,18 @@ class Model:
         Raises:
             ConfigError: When there are several models and no fold is said, or the network is none of timm with a linear head.
         """
-        record = self._record_of(fold)
-        return model_card.timm_weights(self._predictor.model(record.id).networks[0], record)
+        return model_card.timm_weights(*self._stored.network(fold))
+
+    @property
+    def _stored(self) -> Predictor:
+        if not isinstance(self._predictor, Predictor):
+            fix = "load the project, or a file of mml export mode.format=bundle"
+            raise ConfigError(problem(self.task, "an ONNX file holds no modules of PyTorch", fix=fix))
+        return self._predictor
 
     def card(self) -> dict[str, Any]:
         """Facts of the model as plain data: task, classes, members, scores with intervals, calibration, preprocessing."""
-        return model_card.facts(self._predictor)
+        return dict(self._card())
 
     def write_card(self, path: str | Path = "model_card.md") -> Path:
         """Write the card as text for people.
@@ -184,31 +228,20 @@ class Model:
         return model_card.as_html(self.card())
 
     def __repr__(self) -> str:
-        stored = self._predictor.stored
-        what = stored.ensemble.id if stored.ensemble is not None else counted(len(stored.records), "model")
-        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}, {what}>"
+        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}>"
 
     def _predicted(
-        self, x: Any, deploy_prior: Any
-    ) -> tuple[list[str], pd.Index | None, dict[int, str], Rows, list[dict[str, Any]]]:
-        """Names, the index of a column, what cannot be read by its place, and rows and cells of the others.
+        self, x: Any, deploy_prior: Any, *, only_values: bool
+    ) -> tuple[list[str], pd.Index | None, dict[int, str], Shown]:
+        """Names, the index of a column, what cannot be read by its place, and what is predicted of the others.
 
         Raises:
             DataError: When there is nothing, or none can be read.
         """
         names, samples, index = self._samples(x)
-        unreadable, rows, cells, _ = self._predictor.predict(samples, self._prior(deploy_prior))
+        unreadable, shown = self._predictor.predict(samples, self._prior(deploy_prior), only_values=only_values)
         _refuse_all(unreadable, names)
-        return names, index, unreadable, rows, cells
-
-    def _record_of(self, fold: int | None) -> ModelRecord:
-        there = self._predictor.stored.records
-        found = there if fold is None else [one for one in there if one.fold == fold]
-        if len(found) != 1:
-            wrong = "says no single model" if found else "there is no such fold"
-            fix = f"use one of {sorted({one.fold for one in there})}"
-            raise ConfigError(problem("fold", wrong, got=fold, fix=fix))
-        return found[0]
+        return names, index, unreadable, shown
 
     def _prior(self, given: Any) -> str | list[float] | None:
         if given is None:
@@ -230,23 +263,20 @@ class Model:
             given = [given[name] for name in self.classes]
         return [float(value) for value in given]
 
-    def _decide(self, log_odds: npt.NDArray[Any], costs: npt.ArrayLike, cells: list[dict[str, Any]]) -> None:
+    def _decide(self, shown: Shown, costs: npt.ArrayLike) -> None:
         """Put the class that costs least into the cells."""
         try:
             table = np.asarray(costs, np.float64)
         except (TypeError, ValueError):
             # Rows of different lengths, or no numbers.
             table = np.empty(0)
-        if (
-            not self._predictor.table.of_classes
-            or table.shape != (len(self.classes),) * 2
-            or not np.isfinite(table).all()
-        ):
+        rows = shown.calibrated if kinds.of(self.kind).has_classes else None
+        if rows is None or table.shape != (len(self.classes),) * 2 or not np.isfinite(table).all():
             wrong = f"must be a number for each pair of {counted(len(self.classes), 'class', 'classes')}"
             raise ConfigError(
                 problem("costs", wrong, got=list(table.shape), fix="rows are true, columns decided classes")
             )
-        for cell, chosen in zip(cells, threshold.decide(log_odds, table), strict=True):
+        for (cell,), chosen in zip(shown.cells, threshold.decide(rows, table), strict=True):
             cell["decision"] = self.classes[int(chosen)]
 
     def _samples(self, x: Any) -> tuple[list[str], list[Sample], pd.Index | None]:
@@ -307,7 +337,8 @@ def load(
 
     Args:
         where: A project (`PROJ`, or a path of one): its latest cross-validation; one record (`PROJ#3`), one ensemble
-            (`PROJ#ens-...`), or the folder of a record.
+            (`PROJ#ens-...`), or the folder of a record; or a file of `mml export`: `FILE.zip` (a bundle) or `FILE.onnx`, which
+            need no project.
         task: The task, where a project has several; None: the one trained last.
         ensemble: `latest` or the name of an ensemble; None: the model of all folds (`mode.refit=true`), without one the mean
             over the folds.
@@ -316,9 +347,21 @@ def load(
         trust: Modules of your own that the stored configuration may name.
 
     Raises:
-        ConfigError: When its task is of a kind with a file for each sample, or its samples are records.
-        ProjectError: When there is no such model, or its weights or data are missing.
+        ConfigError: When its samples are records, or nothing is predicted of samples at hand.
+        ProjectError: When there is no such model, its weights or data are missing, or a file was changed or is of a newer
+            version.
     """
+    path = Path(where).expanduser()
+    if path.suffix.lower() in _FILES:
+        if not path.is_file():
+            raise ProjectError(no_such_file("where", path, otherwise="name a file that mml export wrote"))
+        if path.suffix.lower() == ".onnx":
+            file = OnnxPredictor(path)
+            return Model(file, file.card)
+        if path.suffix.lower() == ".pt2":
+            fix = "export it with mode.format=onnx or mode.format=bundle"
+            raise ConfigError(problem("where", "is for torch.export.load alone", got=str(path), fix=fix))
+        return _of_stored(bundles.opened(path, trust))
     stored = predictor.found(
         str(where),
         out_dir=Path(base_folder("out_dir", str(out_dir or ""))).expanduser(),
@@ -327,7 +370,12 @@ def load(
         ensemble=ensemble,
         trust=trust,
     )
-    return Model(Predictor(stored))
+    return _of_stored(stored)
+
+
+def _of_stored(stored: Stored) -> Model:
+    models = Predictor(stored)
+    return Model(models, partial(model_card.facts, models))
 
 
 def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str, Sample]]:

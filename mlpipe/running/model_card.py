@@ -27,6 +27,8 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         predictor: The stored models.
     """
     stored, pivot = predictor.stored, predictor.pivot
+    if stored.card is not None:
+        return dict(stored.card)
     recipes = {name for name, _, _ in stored.members}
     rows = [row for row in tables.leaderboard(stored.project, stored.task) if row.get("recipe") in recipes]
     card: dict[str, Any] = {

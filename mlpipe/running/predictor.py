@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files, kinds
-from mlpipe.config.schema import RunConfig
+from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data import kind as data_kind
 from mlpipe.data import sources, task
 from mlpipe.data.cache import packs
@@ -32,10 +32,13 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mlpipe.predicting.batches import TaskBatches
     from mlpipe.predicting.heat_maps import Map, Method
+    from mlpipe.predicting.in_hand import Shown
+    from mlpipe.predicting.kind import Part
     from mlpipe.predicting.model import Model
-    from mlpipe.predicting.tables import Cells, Table
 
 # How many channels are wanted, and the shortest side that is still of use, to the pixels of a sample, shape
 # (*spatial, channels); raises `UnreadableImageError`.
@@ -56,6 +59,9 @@ class Stored:
         members: The name, the records and the weight of each member.
         data_dir: The folder of task data.
         trust: Modules that stored configurations may name, see `mlpipe.config.snapshot.load`.
+        pivot: The task; None: what the folder of task data has of it.
+        card: Its card; None: what the project says today.
+        holds: What must stay as long as this is used, such as a folder that is removed afterwards.
     """
 
     project: Project
@@ -64,6 +70,9 @@ class Stored:
     members: Sequence[tuple[str, list[ModelRecord], float]]
     data_dir: Path
     trust: tuple[str, ...] = ()
+    pivot: Task | None = None
+    card: Mapping[str, Any] | None = None
+    holds: object = None
 
     @property
     def records(self) -> list[ModelRecord]:
@@ -95,6 +104,49 @@ class Explained:
     maps: list[Map]
 
 
+@dataclass
+class Given:
+    """What the networks of records give for samples.
+
+    Attributes:
+        unreadable: The reason for each sample that cannot be read, by its place.
+        sizes: The spatial shape of each of the others, where it matters.
+        rows: Their rows, by the record's id.
+        maps: What is given for every place of each, by the record's id.
+    """
+
+    unreadable: dict[int, str] = field(default_factory=dict)
+    sizes: list[tuple[int, ...]] = field(default_factory=list)
+    rows: dict[str, Rows] = field(default_factory=dict)
+    maps: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
+
+    def add(self, name: str, rows: Rows) -> None:
+        """Add further rows of a record."""
+        self.rows[name] = _joined([self.rows[name], rows]) if name in self.rows else rows
+
+
+class Predicting(Protocol):
+    """What predicts samples at hand: stored models, or an exported file.
+
+    Attributes:
+        kind: What is predicted.
+        task: The name of the task that it was trained on.
+        pivot: That task, as far as new samples have to be like its own.
+        has_arrays: Whether samples are arrays and no images.
+    """
+
+    kind: str
+    task: str
+    pivot: Task
+    has_arrays: bool
+
+    def predict(
+        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+    ) -> tuple[dict[int, str], Shown]:
+        """See `Predictor.predict`."""
+        ...
+
+
 class Predictor:
     """Predicts samples with stored models, as `mml predict mode.source=...` does, without writing anything.
 
@@ -102,14 +154,13 @@ class Predictor:
 
     Args:
         stored: The models.
-        needs_table: Refuse kinds whose predictions are a file for each sample.
 
     Raises:
-        ConfigError: When the task's samples are no single images or arrays, there is a file for each, or models draw images.
+        ConfigError: When the task's samples are no single images or arrays, or there is a file for each.
         ProjectError: When the task's data, a record's weights or configuration are missing.
     """
 
-    def __init__(self, stored: Stored, *, needs_table: bool = True) -> None:
+    def __init__(self, stored: Stored) -> None:
         self.stored = stored
         used = stored.records
         if weightless := [one.id for one in used if one.weights is None]:
@@ -117,55 +168,61 @@ class Predictor:
                 problem(listing(weightless), "has no weights", fix="train with mode.store_parameters=true")
             )
         self._configs = {record.id: stored.config(record) for record in used}
-        self.pivot: Task = tasks.recorded_pivot(self._configs[used[0].id], stored.project)
+        self.pivot: Task = stored.pivot or tasks.recorded_pivot(self._configs[used[0].id], stored.project)
+        self.task = stored.task
         source = sources.open(self.pivot)
         self.has_arrays = source.has_arrays
         if source.layout is not None or source.cuts():
             wrong = "is made of records or slices of volumes, which are not predicted one by one"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml evaluate"))
-        if any(kinds.of(record.kind).draws for record in used):
-            wrong = "its models draw images, and predict nothing of one"
-            raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.samples=64"))
-        if needs_table and self._table() is None:
-            wrong = f"is of {self.pivot.kind}, whose predictions are a file for each sample"
-            raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml predict mode.source=FOLDER"))
+        # A record's kind is its loss's, where that makes of images something else.
+        self.kind = used[0].kind
+        if refusal := self.part.NOT_IN_HAND:
+            raise ConfigError(problem(f"task {self.pivot.name}", refusal))
+        self.is_dense = kinds.of(self.kind).is_dense
+        if self.is_dense:
+            raise_all(_step_problems([config.recipe for config in self._configs.values()]))
         self._preprocessing = {
             name: tasks.preprocessing_of(config, self.pivot) for name, config in self._configs.items()
         }
         self._keys = {name: files.digest(before.key()) for name, before in self._preprocessing.items()}
+        self._by_key = {self._keys[name]: before for name, before in self._preprocessing.items()}
         self._models: dict[str, Model] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def predict(
-        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None
-    ) -> tuple[dict[int, str], Rows, list[Cells], dict[str, Any]]:
+        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+    ) -> tuple[dict[int, str], Shown]:
         """Calibrated, mixed and decided predictions.
 
         Args:
             samples: What is to be predicted.
             deploy_prior: The prevalence where they are from; `estimate`: by themselves; None: nothing is moved.
+            only_values: Give values alone, else cells alone.
 
         Returns:
-            The reason for each sample that cannot be read, by its place; rows of the others in their order; the cells of a
-            table of them; and the facts of the prevalence.
+            The reason for each sample that cannot be read, by its place; and what is predicted of the others, in their order.
         """
-        unreadable, outputs = self.outputs(samples)
-        if len(unreadable) == len(samples):
-            return unreadable, Rows([], np.empty(0), np.empty((0, 0)), np.empty((0, 0))), [], {}
-        facts = dict[str, Any]()
-        rows, cells = self.table.made(self.new_rows(outputs, len(samples)), deploy_prior, facts)
-        return unreadable, rows, cells, facts
+        from mlpipe.predicting.in_hand import InHand, Shown
+        from mlpipe.predicting.new_samples import Used
+
+        given = self.outputs(samples)
+        if len(given.unreadable) == len(samples):
+            return given.unreadable, Shown([], [])
+        models = [
+            Used(record, weight / len(several), self.config(record.id).recipe, self.preprocessing(record.id))
+            for _, several, weight in self.stored.members
+            for record in several
+        ]
+        rows = self.new_rows(given.rows, len(samples))
+        return given.unreadable, self.part.shown(
+            InHand(self.pivot, models, rows, given.maps, given.sizes, deploy_prior, only_values)
+        )
 
     @property
     def sees_alike(self) -> bool:
         """Whether all networks see the same of a sample."""
         return len(set(self._keys.values())) == 1
-
-    def values(self, samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
-        """Calibrated probabilities, or numbers, of samples that can be read, shape (n, outputs); nothing is decided."""
-        _, outputs = self.outputs(samples)
-        mixed = self.new_rows(outputs, len(samples)).mixed(self.table.mixing)
-        return np.asarray(self.table.values(mixed.calibrated))
 
     def explain(self, samples: Sequence[Sample], asked: int | None, method: Method) -> Explained:
         """What is predicted of samples, with heat maps: the mean of the networks' maps by their weights.
@@ -185,15 +242,16 @@ class Predictor:
         used = self.stored.records
         recipes = [self._configs[record.id].recipe for record in used]
         axes = Form.of((self.pivot.bases or (self.pivot,))[0].source).axes if self.has_arrays else 2
-        raise_all(heat_maps.problems([record.id for record in used], recipes, used[0].kind, axes))
-        unreadable, values, places = dict[int, str](), None, list(range(len(samples)))
-        if self._table() is not None:
-            unreadable, outputs = self.outputs(samples)
+        raise_all(heat_maps.problems([record.id for record in used], recipes, self.kind, axes))
+        unreadable, values, places, table = dict[int, str](), None, list(range(len(samples))), self.part.TABLE
+        if table is not None:
+            given = self.outputs(samples)
+            unreadable = given.unreadable
             places = [place for place in places if place not in unreadable]
             if places:
-                mixed = self.new_rows(outputs, len(samples)).mixed(self.table.mixing)
-                values = np.asarray(self.table.values(mixed.calibrated))
-        if asked is None and values is not None and kinds.of(self.pivot.kind).has_probabilities:
+                mixed = self.new_rows(given.rows, len(samples)).mixed(table.mixing)
+                values = np.asarray(table.values(mixed.calibrated))
+        if asked is None and values is not None and kinds.of(self.kind).has_probabilities:
             chosen = values.argmax(1)
         else:
             chosen = np.full(len(places), asked or 0)
@@ -215,14 +273,14 @@ class Predictor:
             if before.before is not None and any(before.before(one).shape != one.shape for one in whole):
                 wrong = "changes the size of images, which maps would not fit"
                 raise ConfigError(problem("preprocessing.before", wrong, fix="train without it"))
-            _, pack = self._decoded(samples, chunk, before, {})
+            pack = self._pack_of(samples, chunk, before)
             model = self.model(name, pack)
             _, batches = self._batches(name, chunk, pack)
             maps = []
             for batch in batches:
                 of_batch, asked = asked[: len(batch)], asked[len(batch) :]
                 inputs = batch.inputs.to(model.device)
-                maps.append(heat_maps.of_images(model.networks[0], inputs, of_batch.tolist(), self.pivot.kind, method))
+                maps.append(heat_maps.of_images(model.networks[0], inputs, of_batch.tolist(), self.kind, method))
             found += heat_maps.restored(np.concatenate(maps), before, [one.shape[:2] for one in whole])
         return found
 
@@ -256,7 +314,7 @@ class Predictor:
         from mlpipe.predicting.batches import TaskBatches
 
         places = range(len(samples))
-        _, seen = self._decoded(samples, places, self._preprocessing[name], {})
+        seen = self._pack_of(samples, places, self._preprocessing[name])
         recipe, model = self._configs[name].recipe, self.model(name, seen)
         if not nearest_images.has_features(model.networks[0]) or not recipe.slicing.is_none:
             return None
@@ -267,16 +325,34 @@ class Predictor:
         return rows[order], distances
 
     @property
-    def table(self) -> Table:
-        """What a table of the kind says of samples."""
-        table = self._table()
-        assert table is not None, self.pivot.kind
-        return table
-
-    def _table(self) -> Table | None:
+    def part(self) -> Part:
+        """What the kind says of predictions."""
         from mlpipe.predicting import kind
 
-        return kind.of(self.pivot.kind).TABLE
+        return kind.of(self.kind)
+
+    def network(self, fold: int | None = None) -> tuple[nn.Module, ModelRecord]:
+        """The network of a fold, or of the only model that there is.
+
+        Raises:
+            ConfigError: When there is no such fold, or there are several models and none is said.
+        """
+        there = self.stored.records
+        found = there if fold is None else [one for one in there if one.fold == fold]
+        if len(found) != 1:
+            wrong = "says no single model" if found else "there is no such fold"
+            fix = f"use one of {sorted({one.fold for one in there})}"
+            raise ConfigError(problem("fold", wrong, got=fold, fix=fix))
+        return self.model(found[0].id).networks[0], found[0]
+
+    def networks(self) -> list[nn.Module]:
+        """The network of each record."""
+        return [self.model(record.id).networks[0] for record in self.stored.records]
+
+    def values(self, samples: Sequence[Sample]) -> list[npt.NDArray[Any]]:
+        """Calibrated probabilities, numbers or boxes of each of some samples that can be read; nothing is decided."""
+        _, shown = self.predict(samples, only_values=True)
+        return list(shown.values)
 
     def config(self, record_id: str) -> RunConfig:
         """The configuration that a record was trained with."""
@@ -286,21 +362,18 @@ class Predictor:
         """What happens to samples before a record's network sees them."""
         return self._preprocessing[record_id]
 
-    def outputs(self, samples: Sequence[Sample]) -> tuple[dict[int, str], dict[str, Rows]]:
-        """What each record's network gives, by its id, and the reason for each sample that cannot be read, by its place."""
-        unreadable: dict[int, str] = {}
-        parts: dict[str, list[Rows]] = {name: [] for name in self._configs}
+    def outputs(self, samples: Sequence[Sample]) -> Given:
+        """What each record's network gives for samples."""
+        given = Given()
         for start in range(0, len(samples), _AT_ONCE):
             chunk = range(start, min(start + _AT_ONCE, len(samples)))
-            by_key: dict[str, tuple[list[int], Pack]] = {}
-            for name, preprocessing in self._preprocessing.items():
-                key = self._keys[name]
-                if key not in by_key:
-                    by_key[key] = self._decoded(samples, chunk, preprocessing, unreadable)
-                places, pack = by_key[key]
-                if places:
-                    parts[name].append(self._one(name, places, pack))
-        return unreadable, {name: _joined(rows) for name, rows in parts.items() if rows}
+            places, pixels = self._seen(samples, chunk, given)
+            if not places:
+                continue
+            by_key = {key: self._packed(several, self._by_key[key]) for key, several in pixels.items()}
+            for name, key in self._keys.items():
+                self._one(name, places, by_key[key], given)
+        return given
 
     def model(self, record_id: str, pack: Pack | None = None) -> Model:
         """The loaded model of a record.
@@ -333,56 +406,88 @@ class Predictor:
         blank = np.zeros((*preprocessing.sides, preprocessing.channels), self.pivot.dtype)
         return packs.of_images([blank], preprocessing)
 
-    def _decoded(
-        self, samples: Sequence[Sample], chunk: Sequence[int], preprocessing: Preprocessing, unreadable: dict[int, str]
-    ) -> tuple[list[int], Pack]:
-        """The places of samples of a chunk that can be read, and these as the networks see them."""
-        pixels, places = list[Pixels](), list[int]()
+    def _seen(self, samples: Sequence[Sample], chunk: range, given: Given) -> tuple[list[int], dict[str, list[Pixels]]]:
+        """The places of samples of a chunk that can be read, and these as networks see them, by their preprocessing."""
+        places, pixels = list[int](), {key: list[Pixels]() for key in self._by_key}
         for place in chunk:
-            if place in unreadable:
-                continue
             try:
-                pixels.append(preprocessing(samples[place](preprocessing.channels, preprocessing.least)))
-                places.append(place)
+                size, each = self._changed(samples[place])
             except UnreadableImageError as error:
-                unreadable[place] = str(error)
+                given.unreadable[place] = str(error)
+                continue
+            places.append(place)
+            given.sizes.append(size)
+            for key, one in each.items():
+                pixels[key].append(one)
+        return places, pixels
+
+    def _changed(self, sample: Sample) -> tuple[tuple[int, ...], dict[str, Pixels]]:
+        """The spatial shape of a sample, where that matters, and the sample through each preprocessing."""
+        first = next(iter(self._by_key.values()))
+        whole = sample(first.channels, None) if self.part.TABLE is None else None
+        found = dict[str, Pixels]()
+        for key, before in self._by_key.items():
+            # A large image may be decoded at a reduced size, as it was for training.
+            is_reduced = before.least is not None and whole is not None and min(whole.shape[:-1]) >= 2 * before.least
+            if whole is None or is_reduced or before.channels != first.channels:
+                found[key] = before(sample(before.channels, before.least))
+            else:
+                found[key] = before(whole)
+        return () if whole is None else whole.shape[:-1], found
+
+    def _packed(self, pixels: list[Pixels], preprocessing: Preprocessing) -> Pack:
         if not preprocessing.is_ragged and len(shapes := sorted({one.shape for one in pixels})) > 1:
             wrong = (
                 f"samples have {counted(len(shapes), 'shape')}: {listing([str(list(one)) for one in shapes], most=3)}"
             )
             fix = "the models were trained on samples of one shape; give such"
             raise ConfigError(problem("samples", wrong, fix=fix))
-        return places, packs.of_images(pixels, preprocessing, self.pivot.dtype)
+        return packs.of_images(pixels, preprocessing, self.pivot.dtype)
 
-    def _batches(self, name: str, places: Sequence[int], pack: Pack) -> tuple[Task, TaskBatches]:
-        """Samples as a record's network is given them."""
+    def _pack_of(self, samples: Sequence[Sample], places: Sequence[int], preprocessing: Preprocessing) -> Pack:
+        """Samples that can be read, as networks see them."""
+        pixels = [preprocessing(samples[place](preprocessing.channels, preprocessing.least)) for place in places]
+        return self._packed(pixels, preprocessing)
+
+    def _batches(
+        self, name: str, places: Sequence[int], pack: Pack, sizes: npt.NDArray[Any] | None = None
+    ) -> tuple[Task, TaskBatches]:
+        """Samples as a record's network is given them; of each its width and height, where the kind asks for them."""
         from mlpipe.predicting.batches import TaskBatches
 
         if not pack.ragged and self._shapes.setdefault(name, pack.shape) != pack.shape:
             wrong, fix = f"have the shape {list(pack.shape)}", f"give samples of {list(self._shapes[name])}, as before"
             raise ConfigError(problem("samples", wrong, fix=fix))
         of_samples = self._task([f"{place:012d}" for place in places])
-        return of_samples, TaskBatches(self._configs[name].recipe, of_samples, pack, np.arange(len(places)), 0)
+        seen = None if sizes is None else self.part.places(of_samples, pack, sizes)
+        return of_samples, TaskBatches(self._configs[name].recipe, of_samples, pack, np.arange(len(places)), 0, seen)
 
-    def _one(self, name: str, places: Sequence[int], pack: Pack) -> Rows:
-        from mlpipe.predicting import kind
-        from mlpipe.predicting.through import through
+    def _one(self, name: str, places: Sequence[int], pack: Pack, given: Given) -> None:
+        """Add what a record gives for some samples."""
+        from mlpipe.predicting.through import as_they_are, through
 
-        recipe, model = self._configs[name].recipe, self.model(name, pack)
-        of_samples, batches = self._batches(name, places, pack)
-        part = kind.of(self.pivot.kind)
+        recipe, model, part = self._configs[name].recipe, self.model(name, pack), self.part
+        sizes = np.array([size[::-1] for size in given.sizes[-len(places) :]]) if part.TABLE is None else None
+        of_samples, batches = self._batches(name, places, pack, sizes)
         found = list(
             through(
                 model,
                 batches,
                 views=recipe.tta.build(pack.peak),
-                keep=lambda outputs, batch: part.kept(outputs, replace(batch, target=None), None),
+                keep=as_they_are
+                if self.is_dense
+                else lambda outputs, batch: part.kept(outputs, replace(batch, target=None), None),
                 most=batches.most,
             )
         )
+        if self.is_dense:
+            given.maps.setdefault(name, []).extend(
+                map_ for one in found if one.arrays is not None for map_ in one.arrays
+            )
+            return
         ids = [name for one in found for name in one.ids]
         raw = np.concatenate([one.outputs for one in found]).astype(np.float64)
-        return Rows(ids, of_samples.samples.targets, raw, raw)
+        given.add(name, Rows(ids, of_samples.samples.targets, raw, raw))
 
     def _task(self, names: Sequence[str]) -> Task:
         """Unlabelled samples like those of the pivot."""
@@ -426,11 +531,15 @@ class Predictor:
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
-    if len(parts) == 1:
-        return parts[0]
     raw = np.concatenate([part.raw for part in parts])
     ids = [name for part in parts for name in part.ids]
     return Rows(ids, np.concatenate([part.targets for part in parts]), raw, raw)
+
+
+def _step_problems(recipes: Sequence[Recipe]) -> list[str]:
+    from mlpipe.predicting import pictures
+
+    return pictures.step_problems(recipes)
 
 
 def found(

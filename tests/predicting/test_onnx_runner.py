@@ -20,7 +20,7 @@ RNG = np.random.default_rng(0)
 FACTS: dict[str, Any] = {
     "any_size": False, "size": [12, 10], "resize": "squash", "interpolation": "bilinear", "channels": 3,
     "background": "white", "classes": ["a", "b", "c"], "has_probabilities": True, "one_is_true": True, "cuts": {},
-    "costs": None, "decide_above": [], "set_above": [], "halfwidths": {},
+    "costs": None, "decide_above": [], "set_above": {}, "halfwidths": {}, "mask_values": [0, 7, 255],
 }  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_pixels_are_those_that_the_program_makes(
     ("facts", "values", "cells"),
     [
         ({}, [0.2, 0.5, 0.3], {"prediction": "b", "probability": 0.5, "p(a)": 0.2, "p(b)": 0.5, "p(c)": 0.3}),
-        ({"set_above": [0.1, 0.6, 0.3]}, [0.2, 0.5, 0.3], {"set": "a | c"}),
+        ({"set_above": {"a": 0.1, "b": 0.6, "c": 0.3}}, [0.2, 0.5, 0.3], {"set": "a | c"}),
         ({"costs": [[0, 1, 1], [0, 9, 9], [1, 1, 0]]}, [0.2, 0.5, 0.3], {"decision": "a"}),
         ({"decide_above": [0.1, 0.5, 0.5]}, [0.2, 0.5, 0.3], {"decision": "a"}),
         ({"one_is_true": False, "cuts": {"a": 0.1}}, [0.2, 0.5, 0.6], {"labels": "a | c", "p(a)": 0.2}),
@@ -51,3 +51,18 @@ def test_pixels_are_those_that_the_program_makes(
 def test_cells(facts: dict[str, Any], values: list[float], cells: dict[str, Any]) -> None:
     got = onnx_runner.cells_of(np.array(values), FACTS | facts)
     assert {key: got[key] for key in cells} == cells
+
+
+def test_cells_of_places() -> None:
+    values = np.array([[[0.2, 0.5, 0.3], [0.6, 0.2, 0.2]], [[0.1, 0.1, 0.8], [0.9, 0.1, 0.0]]])
+    got = onnx_runner.cells_of(values, FACTS)
+    assert got.pop("mask").tolist() == [[7, 0], [255, 0]]
+    assert got.pop("confidence") == pytest.approx(0.7)
+    assert got == {"share(a)": 0.5, "share(b)": 0.25, "share(c)": 0.25, "unseen": 0.0}
+    numbers = onnx_runner.cells_of(values, FACTS | {"has_probabilities": False})
+    assert numbers["prediction"] is values and numbers["mean"] == pytest.approx(1 / 3)
+
+
+def test_the_runner_is_short() -> None:
+    lines = Path(onnx_runner.__file__).read_text("utf-8").splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 80

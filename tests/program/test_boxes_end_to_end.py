@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.post.measures.box_metrics import METRICS, boxes_of, detections_of
 from mlpipe.runs import predictions
@@ -65,3 +66,18 @@ def test_boxes_from_a_file_to_new_images(
     coco = json.loads(Path(facts["coco"]).read_text("utf-8"))
     assert len(coco["images"]) == 5 and len(coco["annotations"]) == len(corners)
     assert len(list(Path(facts["pictures"]).glob("*.png"))) == 5
+
+    # A loaded model, and a bundle of it, give the rows of that table.
+    assert main(["export", "mode.ensemble=latest", "mode.format=bundle", "mode.file=boxes.zip"]) == 0
+    shown = ["x0", "y0", "x1", "y1", "score"]
+    for model in (load("default", ensemble="latest"), load("boxes.zip")):
+        frame = model.predict(tmp_path / "fresh/images")
+        assert list(frame["image"]) == [row["image"] for row in table]
+        assert list(frame["class"].fillna("")) == [row["class"] or "" for row in table]
+        wanted = np.array([[np.nan if row[name] is None else row[name] for name in shown] for row in table])
+        np.testing.assert_allclose(frame[shown].to_numpy(float), wanted, atol=6e-3)
+        assert list(frame["kept"].fillna(False)) == [bool(row["kept"]) for row in table]
+        values = model.predict_values(tmp_path / "fresh/images/0000.png")
+        assert values[0].shape == (sum(row["image"] == "0000.png" for row in table), 6)
+    assert main(["export", "mode.ensemble=latest"]) == 2
+    assert "fuses boxes" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.post import metrics
 from mlpipe.runs import ensembles, maps, predictions, records
@@ -118,6 +119,11 @@ def test_new_images_are_predicted_in_their_own_size(trained: Path) -> None:
         rows = {row["image"]: row for row in csv.DictReader(handle)}
     assert rows["bad.jpg"]["problem"] and rows[images[0].name]["prediction"] == images[0].name
     assert float(rows[images[0].name]["mean"]) == pytest.approx(made.mean(), abs=2e-3)
+    frame = (
+        load("default", out_dir=trained / "r", data_dir=trained / "data").predict(trained / "new").set_index("image")
+    )
+    assert frame.loc["bad.jpg", "problem"] and list(frame.columns) == ["prediction", "mean", "unseen", "problem"]
+    np.testing.assert_allclose(np.squeeze(frame.loc[images[0].name, "prediction"]), made, atol=1.5 / 255)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -21,7 +22,7 @@ from PIL import Image
 from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.data import sources
-from mlpipe.errors import DataError
+from mlpipe.errors import ConfigError, DataError, ProjectError
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
 from tests.program.test_kinds import FAST, arrays
@@ -165,6 +166,10 @@ def test_an_exported_file_gives_the_same_table_without_this_program(
         assert [row["image"] for row in rows] == list(wanted["image"])
         np.testing.assert_allclose(chances(rows), wanted[shown].to_numpy(), atol=1e-3 if resizes else 2e-6)
         assert [row["prediction"] for row in rows] == list(wanted["prediction"])
+        there = load(trained / "one.onnx").predict(trained / "new images")
+        assert list(there.columns) == list(wanted.columns) and list(there["image"]) == list(wanted["image"])
+        np.testing.assert_allclose(there[shown], wanted[shown], atol=1e-3 if resizes else 2e-6)
+    _refused_where_changed(trained / "one.onnx")
     held = facts_of_file(trained / "one.onnx")
     assert len(held["models"]) == 1 and held["classes"] == list(map(str, range(10)))
     # Networks that see different sizes need a file that resizes, and to 20 pixels from 8 that is not Pillow's to the last step.
@@ -177,6 +182,105 @@ def test_an_exported_file_gives_the_same_table_without_this_program(
         assert "resizing inside moves values by" in told and way_out in told and not (trained / "all.onnx").exists()
     assert main([*both, "mode.record=1"]) == 2
     assert "mode.record: mode.ensemble says what to export already" in capsys.readouterr().err
+
+
+def _refused_where_changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.with_name("changed.onnx").write_bytes(content)
+    with pytest.raises(ProjectError, match="was changed since it was written"):
+        load(path.with_name("changed.onnx"))
+    model = load(path)
+    prior = [0.1] * 10
+    assert model.predict_values(np.zeros((1, 8, 8), np.uint8), deploy_prior=prior).sum() == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ConfigError, match="deploy_prior: needs held-out predictions"):
+        model.predict(np.zeros((1, 8, 8), np.uint8), deploy_prior="estimate")
+    with pytest.raises(ConfigError, match="an ONNX file holds no modules of PyTorch"):
+        model.torch()
+
+
+def test_a_bundle_predicts_without_its_project(trained: Path, tmp_path: Path) -> None:
+    places = [f"out_dir={trained / 'r'}", f"data_dir={trained / 'd'}"]
+    assert (
+        main(
+            [
+                "export",
+                "task=digits",
+                "mode.ensemble=latest",
+                "mode.format=bundle",
+                f"mode.file={tmp_path / 'b.zip'}",
+                *places,
+            ]
+        )
+        == 0
+    )
+    model = load("default", ensemble="latest", out_dir=trained / "r", data_dir=trained / "d")
+    there = load(tmp_path / "b.zip", out_dir=tmp_path / "none", data_dir=tmp_path / "none")
+    images = trained / "new images"
+    for options in ({}, {"deploy_prior": "estimate"}, {"costs": 2 - np.eye(10)}):
+        pd.testing.assert_frame_equal(there.predict(images, **options), model.predict(images, **options))
+    assert there.card() == json.loads(json.dumps(model.card())) and len(there.torch()) == 4
+    # Nobody learns from it what images were called.
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        tables = [pq.read_table(archive.open(name)) for name in archive.namelist() if name.endswith(".parquet")]
+    names = [name for table in tables for name in table["sample_id"].to_pylist()]
+    assert names and all(len(name) == 9 for name in names)
+
+
+def test_less_precision_tells_what_it_costs_and_is_refused_where_it_costs_too_much(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    places = [f"out_dir={trained / 'r'}", f"data_dir={trained / 'd'}"]
+    file = trained / "small.onnx"
+    words = [
+        "export",
+        "task=digits",
+        "mode.record=1",
+        f"mode.file={file}",
+        "mode.resize=false",
+        "mode.judged=60",
+        *places,
+    ]
+    assert main([*words, "mode.dtype=fp16", "mode.most_loss=1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["smaller"]
+    assert told["precision"] == "fp16" and told["bytes"] == file.stat().st_size < 0.6 * told["bytes_before"]
+    assert told["measure"] == "accuracy" and told["images"] == 60 and told["low"] <= told["lost"] <= told["high"]
+    # Whole images of 60; two that lie between classes may fall to either side.
+    assert abs(told["lost"]) <= 2 / 60 + 1e-9 and (told["lost"] * 60) % 1 == pytest.approx(0, abs=1e-6)
+    half = load(file).predict_values(trained / "new images")
+    whole = load("default#1", out_dir=trained / "r", data_dir=trained / "d").predict_values(trained / "new images")
+    assert 0 < np.abs(half - whole).max() < 0.01
+    file.unlink()
+    assert main([*words, "mode.quantize=int8", "mode.most_loss=1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["smaller"]
+    assert told["precision"] == "int8" and told["bytes"] < 0.45 * told["bytes_before"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["mode.file=x.pt2"],
+            "mode.file: ends in .pt2, files of mode.format=onnx end in .onnx, got 'x.pt2'; write mode.format=pt2",
+        ),
+        (
+            ["mode.dtype=fp16", "mode.quantize=int8"],
+            "mode.dtype: whole numbers are no floats of half precision; leave one out",
+        ),
+        (
+            ["mode.dtype=fp16", "mode.format=bundle"],
+            "mode.dtype: is for ONNX files, got 'fp16'; write mode.format=onnx",
+        ),
+    ],
+)
+def test_forms_that_are_none(
+    trained: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = [f"out_dir={trained / 'r'}", f"data_dir={trained / 'd'}"]
+    assert main(["export", "task=digits", *arguments, *places]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_one_record_is_loaded_into_timm(trained: Path) -> None:

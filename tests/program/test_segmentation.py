@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.post import metrics
 from mlpipe.runs import ensembles, maps, predictions, records
@@ -103,6 +104,20 @@ def test_new_images_get_masks_in_their_own_size(trained: Path) -> None:
         rows = {row["image"]: row for row in csv.DictReader(handle)}
     assert rows["bad.jpg"]["problem"] and not rows["0.png"]["problem"]
     assert float(rows["0.png"]["share(foreground)"]) == pytest.approx(found.mean(), abs=1e-4)
+
+    # A loaded model, and a bundle of it, give the same masks, but for places that the rounding of stored maps decides.
+    assert run(trained, "export", "mode.format=bundle", f"mode.file={trained / 'masks.zip'}", "mode.images=4") == 0
+    for model in (load("default", out_dir=trained / "r", data_dir=trained / "data"), load(trained / "masks.zip")):
+        frame = model.predict(new).set_index("image")
+        assert frame.loc["bad.jpg", "problem"] and list(frame.columns) == [*list(rows["0.png"])[1:]]
+        chances = dict(zip(frame.index, model.predict_values(new), strict=True))
+        for name, image in made.items():
+            mask, own = np.asarray(frame.loc[name, "mask"]), chances[name]
+            assert set(np.unique(mask)) <= {0, 255} and own.shape == (*mask.shape, 2)
+            is_sure = np.abs(own[..., 0] - own[..., 1]) > 3 / 255
+            assert (mask == np.asarray(image))[is_sure].all() and is_sure.mean() > 0.5
+            assert frame.loc[name, "share(foreground)"] == pytest.approx((mask == 255).mean(), abs=1e-6)
+    assert run(trained, "export") == 2
 
 
 def test_facts_for_machines(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from mlpipe.post import decisions
 from mlpipe.post.ensembling.member_rows import Array
 from mlpipe.post.measures.class_metrics import log_softmax
-from mlpipe.predicting import row_tensors, tables
+from mlpipe.predicting import output_tensors, tables
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import kept as kept
@@ -19,11 +20,22 @@ from mlpipe.predicting.rows import mean_of_classes as mean
 from mlpipe.predicting.rows import measured as measured
 from mlpipe.predicting.rows import score_of_class
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = [
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "kept", "mean", "measured", "places", "shown", "write_new",
+]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
+NOT_IN_HAND = ""
+NOT_EXPORTED = ""
+TENSORS = output_tensors.Classes()
 NEW = "probabilities"
 SCORE = score_of_class
+
+
+def shown(new: InHand) -> Shown:
+    """A row for each sample."""
+    return tables.shown(new, TABLE)
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
@@ -59,4 +71,4 @@ def _summary(rows: Sequence[tables.Cells]) -> str:
     return told + ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
 
 
-TABLE = tables.Table(_columns, _chances, row_tensors.Classes(), _summary, of_classes=True)
+TABLE = tables.Table(_columns, _chances, _summary, of_classes=True)

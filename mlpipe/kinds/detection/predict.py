@@ -19,16 +19,24 @@ from mlpipe.data.sources.targets import boxes
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.post.ensembling.box_fusion import fused
+from mlpipe.post.ensembling.member_rows import Rows as MixedRows
 from mlpipe.post.measures.box_metrics import as_outputs, as_targets, detections_of
-from mlpipe.predicting.batches import Batch, Places
+from mlpipe.predicting.batches import Batch, Places, Sizes
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.reports import drawn_boxes
 from mlpipe.runs.sinks import Predicted
-from mlpipe.runs.sinks.box_files import BoxFiles, Found
+from mlpipe.runs.sinks.box_files import NUMBERS, BoxFiles, Found
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = [
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "kept", "mean", "measured", "places", "shown", "write_new",
+]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
+NOT_IN_HAND = ""
+NOT_EXPORTED = "fuses boxes, of which an image has as many as are found, with NumPy"
+TENSORS = None
 NEW = "boxes"
 # A sample has as many boxes as are found, and so no row of a table.
 TABLE = SCORE = None
@@ -39,12 +47,12 @@ _LEAST = 0.5
 log = logging.getLogger("mlpipe")
 
 
-def places(task: Task, pack: Pack) -> Places | None:
+def places(task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
     """From the sizes of files and what was done to them on their way into the cache."""
-    sizes = boxes.of_task(task).sizes if boxes.has_boxes(task) else _sizes(task)
+    of_files = sizes if sizes is not None else boxes.of_task(task).sizes if boxes.has_boxes(task) else _sizes(task)
 
     def seen(rows: Rows) -> npt.NDArray[np.float64]:
-        own = sizes[rows]
+        own = of_files[rows]
         if pack.places is None:
             return boxes.placing(pack.preprocessing, own)
         cached = pack.places[rows][:, :0:-1]
@@ -79,15 +87,27 @@ def mean(parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tens
     return torch.from_numpy(rows.astype(np.float32).reshape(len(rows), -1, 6)).to(parts[0].device)
 
 
+def shown(new: InHand) -> Shown:
+    """A row for each box in pixels of its sample, with its score, and whether that is high enough to keep it."""
+    rows, least = _mixed(new)
+    cells, values = list[list[dict[str, Any]]](), list[npt.NDArray[np.float64]]()
+    for found, size in zip(detections_of(rows.calibrated), new.sizes, strict=True):
+        own, is_kept = _inside(found, size, least)
+        values.append(own)
+        cells.append(
+            [
+                {**dict(zip(NUMBERS, box, strict=False)), "class": new.pivot.classes[int(box[5])], "kept": kept}
+                for box, kept in zip(own.tolist(), is_kept.tolist(), strict=True)
+            ]
+        )
+    return Shown(cells, values)
+
+
 def write_new(new: NewSamples) -> dict[str, Any]:
     """A table of boxes as CSV and Parquet, COCO JSON, and a picture of each image with its boxes."""
-    if new.deploy_prior is not None:
-        raise ConfigError(problem("mode.deploy_prior", "is for classes, not for boxes", fix="leave it out"))
-    rows = new.rows.mixed()
+    rows, least = _mixed(new)
     new.rows.store(rows)
-    decided = new.rows.decided(None).get("thresholds", {}).get("cuts", {})
     classes = list(new.pivot.classes)
-    least = np.array([_LEAST if decided.get(name) is None else decided[name] for name in classes])
     found = dict(zip(rows.ids, detections_of(rows.calibrated), strict=True))
     read, sink = sources.reader(new.task, new.task.channels), BoxFiles(new.folder, new.table, classes)
     for number, name in enumerate(new.task.samples.ids):
@@ -97,8 +117,7 @@ def write_new(new: NewSamples) -> dict[str, Any]:
             sink.add_unreadable(title, new.unreadable[name])
             continue
         pixels = read(number)
-        own = _inside(found[name], pixels.shape)
-        is_kept = own[:, 4] >= least[own[:, 5].astype(np.int64)]
+        own, is_kept = _inside(found[name], pixels.shape, least)
         drawing = drawn_boxes.picture(pixels)
         drawn_boxes.draw(drawing, own[is_kept], [drawn_boxes.named(one, classes) for one in own[is_kept]])
         sink.add(Found(title, pixels.shape[1], pixels.shape[0], own, is_kept), drawing)
@@ -130,8 +149,20 @@ def _sizes(task: Task) -> npt.NDArray[np.int64]:
     return np.array([(one.width, one.height) for one in looks], np.int64).reshape(-1, 2)
 
 
-def _inside(detections: npt.NDArray[np.float64], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Detections cut to their image, without those that lie outside of it."""
+def _mixed(new: NewSamples | InHand) -> tuple[MixedRows, npt.NDArray[np.float64]]:
+    """Fused boxes, and the least score of each class that is kept."""
+    if new.deploy_prior is not None:
+        raise ConfigError(problem("deploy_prior", "is for classes, not for boxes", fix="leave it out"))
+    decided = new.rows.decided(None).get("thresholds", {}).get("cuts", {})
+    least = [_LEAST if decided.get(name) is None else decided[name] for name in new.pivot.classes]
+    return new.rows.mixed(), np.array(least)
+
+
+def _inside(
+    detections: npt.NDArray[np.float64], shape: tuple[int, ...], least: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Detections cut to their image, without those that lie outside of it, and which of them are kept."""
     own = detections[detections[:, 4] > 0].copy()
     own[:, 0:4:2], own[:, 1:4:2] = np.clip(own[:, 0:4:2], 0, shape[1]), np.clip(own[:, 1:4:2], 0, shape[0])
-    return np.asarray(own[(own[:, 2:4] > own[:, :2]).all(axis=1)])
+    own = own[(own[:, 2:4] > own[:, :2]).all(axis=1)]
+    return own, own[:, 4] >= least[own[:, 5].astype(np.int64)]

@@ -10,14 +10,21 @@ from torch import Tensor, nn
 from mlpipe.errors import ConfigError, problem
 from mlpipe.kinds.generation.learn import rows, validated
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = [
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "kept", "mean", "measured", "places", "shown", "write_new",
+]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
+NOT_IN_HAND = "draws images from noise, and predicts nothing of others; use mml predict mode.samples=64"
+NOT_EXPORTED = NOT_IN_HAND
+TENSORS = None
 TABLE = SCORE = None
 NEW = "images"
 
@@ -32,6 +39,11 @@ def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, 
     """Scores and features, and the distance of all of them."""
     given, ones = rows(loss, outputs, target)
     return given, ones, validated(loss, given, ones)[0]
+
+
+def shown(new: InHand) -> Shown:
+    """Nothing: see `NOT_IN_HAND`."""
+    raise ConfigError(problem(f"task {new.pivot.name}", NOT_IN_HAND))
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:

@@ -10,18 +10,31 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.kinds.images.learn import summed
+from mlpipe.predicting import output_tensors, pictures
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.pictures import write_values as write_new
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = [
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "kept", "mean", "measured", "places", "shown", "write_new",
+]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
+NOT_IN_HAND = ""
+NOT_EXPORTED = ""
+TENSORS = output_tensors.Maps(output_tensors.numbers)
 TABLE = SCORE = None
 NEW = "images"
+
+
+def shown(new: InHand) -> Shown:
+    """Predicted values in the size of each sample."""
+    return pictures.shown(new, pictures.values_drawing(new.pivot, new.models, as_array=True))
 
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:

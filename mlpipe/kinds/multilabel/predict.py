@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mlpipe.post.ensembling.member_rows import Array
-from mlpipe.predicting import row_tensors, tables
+from mlpipe.predicting import output_tensors, tables
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.rows import kept as kept
@@ -16,12 +17,23 @@ from mlpipe.predicting.rows import mean_of_labels as mean
 from mlpipe.predicting.rows import measured as measured
 from mlpipe.predicting.rows import score_of_output
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = [
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "kept", "mean", "measured", "places", "shown", "write_new",
+]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
+NOT_IN_HAND = ""
+NOT_EXPORTED = ""
+TENSORS = output_tensors.Labels()
 NEW = "probabilities"
 SCORE = score_of_output
 _DECIDED_AT = 0.5
+
+
+def shown(new: InHand) -> Shown:
+    """A row for each sample."""
+    return tables.shown(new, TABLE)
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
@@ -44,4 +56,4 @@ def _chances(values: Array) -> Array:
     return np.asarray(0.5 * (1 + np.tanh(values / 2)))
 
 
-TABLE = tables.Table(_columns, _chances, row_tensors.Labels())
+TABLE = tables.Table(_columns, _chances)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.task import IGNORED, Task, axes_of
 from mlpipe.kinds.segmentation.learn import counted
-from mlpipe.predicting import pictures
+from mlpipe.predicting import output_tensors, pictures
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.kind import no_places as places
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.predicting.pictures import Drawing, Floats, Seen
@@ -24,9 +25,15 @@ from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 from mlpipe.runs.sinks.sample_files import as_npy
 
-__all__ = ["NEW", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "kept", "mean", "measured", "places", "write_new"]
+__all__ = [
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "kept", "mean", "measured", "places", "shown", "write_new",
+]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
+NOT_IN_HAND = ""
+NOT_EXPORTED = ""
+TENSORS = output_tensors.Maps(output_tensors.probabilities)
 TABLE = None
 NEW = "masks"
 
@@ -67,12 +74,31 @@ SCORE = score
 
 def write_new(new: NewSamples) -> dict[str, Any]:
     """A mask for each sample, which holds the values that the masks of the task have."""
-    values = _values_of(new.pivot)
-    is_image = axes_of(new.pivot) == 2
+    return pictures.write(new, _drawing(new.pivot))
+
+
+def shown(new: InHand) -> Shown:
+    """Masks in the size of each sample, which hold the values that the masks of the task have."""
+    return pictures.shown(new, _drawing(new.pivot))
+
+
+def _drawing(pivot: Task) -> Drawing:
+    values = _values_of(pivot)
+    is_image = axes_of(pivot) == 2
     columns = ["confidence", *(f"share({name})" for name in values.names), "unseen"]
     encode = partial(_png if is_image else _npy, values)
     ending = ".png" if is_image else ".npy"
-    return pictures.write(new, Drawing("mask", "mask", columns, ending, _chances, partial(_drawn, values), encode))
+    return Drawing(
+        "mask",
+        "mask",
+        columns,
+        ending,
+        _chances,
+        partial(_drawn, values),
+        encode,
+        meant=_softmax,
+        plain=partial(mask_files.valued, values=values),
+    )
 
 
 def _values_of(pivot: Task) -> mask_files.Values:
@@ -85,6 +111,12 @@ def _values_of(pivot: Task) -> mask_files.Values:
 
 def _chances(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
     return np.ascontiguousarray(np.moveaxis(found.chances(task, split, sample).astype(np.float32) / 255, 0, -1))
+
+
+def _softmax(logits: Floats) -> Floats:
+    """Probabilities of the classes of every place, shape (*spatial, classes)."""
+    exps = np.exp(logits - logits.max(axis=0))
+    return np.ascontiguousarray(np.moveaxis(exps / exps.sum(axis=0), 0, -1), np.float32)
 
 
 def _drawn(values: mask_files.Values, mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:

@@ -95,7 +95,7 @@ class NewRows:
         Raises:
             DataError: When it cannot be estimated, or is none.
         """
-        base = self._base()
+        base = self.base()
         is_given = isinstance(asked, list)
         there = shares(asked, len(self.classes), key="mode.deploy_prior") if is_given else self._estimated(found)
         found["deploy_prior"] = there.tolist()
@@ -178,7 +178,7 @@ class NewRows:
         floored = np.maximum(estimate.shares[0], 1 / (2 * max(1, self.samples)))
         return np.asarray(floored / floored.sum())
 
-    def _base(self) -> Array:
+    def base(self) -> Array:
         """The prevalence that the mixture's probabilities are meant for."""
         if self.ensemble is not None:
             return np.asarray(self.ensemble.prior["values"])

@@ -17,7 +17,8 @@ from mlpipe import files
 
 _CORNERS = ("x0", "y0", "x1", "y1")
 _COLUMNS = ("image", *_CORNERS, "score", "class", "kept", "picture", "problem")
-_NUMBERS = (*_CORNERS, "score")
+# The columns of a box with numbers.
+NUMBERS = (*_CORNERS, "score")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class BoxFiles:
         for box, is_kept in zip(found.boxes.tolist(), found.kept.tolist(), strict=True):
             x0, y0, x1, y1 = (round(value, 2) for value in box[:4])
             score, label = round(box[4], 6), int(box[5])
-            values = dict(zip(_NUMBERS, (x0, y0, x1, y1, score), strict=True))
+            values = dict(zip(NUMBERS, (x0, y0, x1, y1, score), strict=True))
             self._rows.append({**about, **values, "class": self._classes[label], "kept": is_kept})
             bbox = [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)]
             of = {"id": len(self._annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0}
@@ -107,7 +108,7 @@ class BoxFiles:
         """Write the tables and the JSON; where everything is, for machines."""
         parquet, coco = self._table.with_suffix(".parquet"), self._table.with_suffix(".json")
         files.write_text(self._table, files.csv_text(self._rows, list(_COLUMNS)))
-        types = {name: pa.float32() for name in _NUMBERS} | {"kept": pa.bool_()}
+        types = {name: pa.float32() for name in NUMBERS} | {"kept": pa.bool_()}
         columns = {
             name: pa.array([row.get(name) for row in self._rows], types.get(name, pa.string())) for name in _COLUMNS
         }

@@ -11,7 +11,7 @@ import torch
 from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration.calibrate import Method, calibrate
 from mlpipe.post.calibration.labels import calibrate_labels
-from mlpipe.predicting import row_tensors
+from mlpipe.predicting import output_tensors
 
 RNG = np.random.default_rng(0)
 METHODS = [name for name in get_args(Method) if name != "auto"]
@@ -24,7 +24,7 @@ NEW = np.concatenate([RNG.normal(0, 3, (200, 3)), LOGITS[:50], [[60.0, -60, 0], 
 @pytest.mark.parametrize("unit", [1.0, 1e-4])
 def test_calibrations_of_classes(method: str, unit: float) -> None:
     fitted = calibrate(LOGITS * unit, TARGETS, [0.2, 0.3, 0.5], method=method)
-    change = row_tensors.Classes().calibrated(fitted.as_plain())
+    change = output_tensors.Classes().calibrated(fitted.as_plain())
     # Rows of the fit lie on the edges of a histogram's bins, where the last digit decides.
     rows = (NEW[:200] if method == "histogram" else NEW) * unit
     np.testing.assert_allclose(change(torch.from_numpy(rows)).numpy(), fitted.apply(rows), atol=1e-9)
@@ -35,20 +35,20 @@ def test_calibrations_of_labels(method: str) -> None:
     targets = (LOGITS + RNG.normal(0, 2, LOGITS.shape) > 0).astype(float)
     targets[:, 2] = 1
     fitted = calibrate_labels(LOGITS, targets, method=method)
-    change = row_tensors.Labels().calibrated(fitted.as_plain())
+    change = output_tensors.Labels().calibrated(fitted.as_plain())
     np.testing.assert_allclose(change(torch.from_numpy(NEW)).numpy(), fitted.apply(NEW), atol=1e-9)
 
 
 @pytest.mark.parametrize(
     ("kind", "tensors"),
     [
-        ("classification", row_tensors.Classes()),
-        ("multilabel", row_tensors.Labels()),
-        ("regression", row_tensors.Numbers()),
+        ("classification", output_tensors.Classes()),
+        ("multilabel", output_tensors.Labels()),
+        ("regression", output_tensors.Numbers()),
     ],
 )
 @pytest.mark.parametrize("mixing", ["logits", "probabilities"])
-def test_mixtures(kind: str, tensors: row_tensors.Rows, mixing: str) -> None:
+def test_mixtures(kind: str, tensors: output_tensors.Tensors, mixing: str) -> None:
     parts, weights = [NEW, NEW[::-1].copy(), NEW + 1], [0.5, 0.0, 0.5]
     wanted = post_kind.ensembling(kind).combine(parts, weights, mixing)
     got = tensors.combine([torch.from_numpy(one) for one in parts], weights, mixing).numpy()

@@ -1,4 +1,4 @@
-"""Calibration and mixture of predicted rows as tensors, for files that are applied without this program.
+"""Calibration and mixture of what networks give as tensors, for files that are applied without this program.
 
 The same as `mlpipe.post.calibration.values` and `combine` of `mlpipe.kinds.*.post`, which are for arrays; in double precision.
 Only operations are used that ONNX has too.
@@ -17,15 +17,25 @@ from torch.nn import functional
 Change = Callable[[Tensor], Tensor]
 
 
-class Rows(Protocol):
-    """What happens to the rows of a kind."""
+class Tensors(Protocol):
+    """What happens to the outputs of networks of a kind.
+
+    Attributes:
+        OUTPUTS: The names of what a file gives: `values`, and `logits` where there are some.
+    """
+
+    OUTPUTS: tuple[str, ...]
+
+    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
+        """A network's outputs for samples of a size, which it was shown in another: rows stay, places are moved."""
+        ...
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
-        """Rows after a stored calibration."""
+        """Outputs after a stored calibration."""
         ...
 
     def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """The weighted mean of `logits` or of `probabilities`, shape (n, outputs) each."""
+        """The weighted mean of `logits` or of `probabilities`, of one shape each."""
         ...
 
     def values(self, rows: Tensor) -> Tensor:
@@ -33,7 +43,17 @@ class Rows(Protocol):
         ...
 
 
-class Classes:
+class _Rows:
+    """Outputs are rows, which have no places."""
+
+    OUTPUTS: tuple[str, ...] = ("values", "logits")
+
+    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
+        """Rows in double precision."""
+        return outputs.double()
+
+
+class Classes(_Rows):
     """Rows are logits of classes of which one is true."""
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
@@ -54,7 +74,7 @@ class Classes:
         return functional.softmax(rows, 1)
 
 
-class Labels:
+class Labels(_Rows):
     """Rows are log-odds of labels that hold or not."""
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
@@ -86,7 +106,7 @@ class Labels:
         return torch.sigmoid(rows)
 
 
-class Numbers:
+class Numbers(_Rows):
     """Rows are numbers."""
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
@@ -100,6 +120,48 @@ class Numbers:
     def values(self, rows: Tensor) -> Tensor:
         """The numbers."""
         return rows
+
+
+class Maps:
+    """Outputs are values of every place, shape (n, outputs, height, width), of which means are taken in the samples' size.
+
+    Args:
+        meant: The outputs to what they mean: probabilities or numbers.
+    """
+
+    OUTPUTS: tuple[str, ...] = ("values",)
+
+    def __init__(self, meant: Change) -> None:
+        self._meant = meant
+
+    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
+        """Probabilities or numbers in the size of the samples."""
+        values = self._meant(outputs.float())
+        if size == seen:
+            return values
+        return functional.interpolate(values, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+    def calibrated(self, plain: Mapping[str, Any]) -> Change:
+        """Values of places are not calibrated."""
+        return lambda values: values
+
+    def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+        """Their mean."""
+        return _sum(parts, weights)
+
+    def values(self, rows: Tensor) -> Tensor:
+        """The values of each place, outputs last."""
+        return rows.movedim(1, -1)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Probabilities of the classes of every place."""
+    return functional.softmax(logits, 1)
+
+
+def numbers(values: Tensor) -> Tensor:
+    """Numbers, which mean themselves."""
+    return values
 
 
 def _sum(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

@@ -1,0 +1,86 @@
+"""An ONNX file whose networks compute with whole numbers of 8 bit: onnxruntime's static quantization."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data.decoding.images import Pixels
+from mlpipe.predicting import onnx_files
+
+# What is computed with whole numbers; calibration, mixture and resize are not.
+_QUANTIZED = ("Conv", "Gemm", "MatMul")
+
+
+def quantized(source: Path, target: Path, images: Sequence[Pixels], facts: dict[str, Any]) -> None:
+    """Write a file that computes with 8 bit, durably, with a checksum.
+
+    Weights are quantized for each channel, what lies between layers by the range that it has for some images.
+
+    Args:
+        source: The file that computes with floats.
+        target: The new file.
+        images: Images as the file is given them.
+        facts: What the new file says of itself, see `onnx_files`.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """Gives one image after another."""
+
+        def __init__(self) -> None:
+            self._left: Iterator[Pixels] = iter(images)
+
+        def get_next(self) -> dict[str, Any] | None:
+            """The next one; None after the last."""
+            one = next(self._left, None)
+            return None if one is None else {"pixels": np.ascontiguousarray(one[np.newaxis])}
+
+    with TemporaryDirectory(prefix="mlpipe-int8-") as name:
+        prepared, made = Path(name) / "prepared.onnx", Path(name) / "made.onnx"
+        level = logging.getLogger().level
+        logging.getLogger().setLevel(logging.ERROR)
+        try:
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            quantize_static(
+                str(prepared),
+                str(made),
+                Reader(),
+                op_types_to_quantize=list(_QUANTIZED),
+                nodes_to_exclude=_in_double(onnx.load(str(prepared))),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                activation_type=QuantType.QUInt8,
+            )
+        finally:
+            logging.getLogger().setLevel(level)
+        model = onnx.load(str(made))
+    kept = [one for one in model.metadata_props if one.key != onnx_files.METADATA]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    own = model.metadata_props.add()
+    own.key, own.value = onnx_files.METADATA, onnx_files.text(facts)
+    with files.durable(target) as temporary:
+        onnx.save(model, str(temporary))
+        onnx_files.seal(temporary)
+
+
+def _in_double(model: Any) -> list[str]:
+    """Names of nodes that compute in double precision, as calibrations do."""
+    import onnx
+
+    double = {
+        one.name
+        for one in (*model.graph.value_info, *model.graph.output)
+        if one.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+    }
+    double |= {one.name for one in model.graph.initializer if one.data_type == onnx.TensorProto.DOUBLE}
+    return [node.name for node in model.graph.node if double & {*node.input, *node.output}]

@@ -1,0 +1,226 @@
+"""A bundle: stored models with what they need of their project, as one zip that predicts without it.
+
+In the zip lie the records with their weights (safetensors) and configurations, calibrations, the ensemble, the rows that
+another prevalence needs, the task without its samples, and the card; `manifest.json` has the checksum of each file.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypedDict
+
+import mlpipe
+from mlpipe import files, kinds, stored
+from mlpipe.data import archives, task
+from mlpipe.data import kind as data_kind
+from mlpipe.data.task import Row, Task
+from mlpipe.errors import ProjectError, listing, problem
+from mlpipe.post import decisions
+from mlpipe.post.ensembling import new_rows
+from mlpipe.running import exported_facts, model_card
+from mlpipe.running.predictor import Predictor, Stored
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+FORMAT = 1
+_MANIFEST, _TASK, _CARD, _PROJECT = "manifest.json", "task.json", "card.json", "project"
+# What a task's source says of the values of targets in files.
+_OF_TARGETS = ("masks", "targets")
+# One date for all, so that the same models make the same file.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class Member(TypedDict):
+    """A member of what predicts: its name, its weight and the ids of its records."""
+
+    name: str
+    weight: float
+    records: list[str]
+
+
+class Manifest(TypedDict):
+    """What `manifest.json` says."""
+
+    format: int
+    version: str
+    task: str
+    ensemble: str | None
+    members: list[Member]
+    files: dict[str, str]
+
+
+def write(predictor: Predictor, path: Path) -> None:
+    """Write stored models as a bundle, durably.
+
+    Args:
+        predictor: The models.
+        path: The zip.
+    """
+    source = predictor.stored
+    with TemporaryDirectory(prefix="mlpipe-bundle-") as name:
+        folder = Path(name)
+        home = Project(folder / _PROJECT)
+        for record in source.records:
+            _copy_record(source.project, home, record, predicts=True)
+        _copy_rows(predictor, home)
+        if source.ensemble is not None:
+            ensembles.save(home, source.ensemble)
+        task.save(_like(predictor), folder / _TASK)
+        files.write_json(folder / _CARD, model_card.facts(predictor))
+        there = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
+        members = [
+            {"name": name, "weight": weight, "records": [one.id for one in several]}
+            for name, several, weight in source.members
+        ]
+        manifest = {
+            "format": FORMAT,
+            "version": mlpipe.__version__,
+            "task": source.task,
+            "ensemble": source.ensemble.id if source.ensemble is not None else None,
+            "members": members,
+            "files": {name: files.digest_file(folder / name) for name in there},
+        }
+        files.write_sealed(folder / _MANIFEST, manifest)
+        with files.durable(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in (_MANIFEST, *there):
+                with (folder / name).open("rb") as given, archive.open(zipfile.ZipInfo(name, _DATE), "w") as out:
+                    shutil.copyfileobj(given, out)
+
+
+def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
+    """The models of a bundle, unpacked into a folder that goes with them.
+
+    Args:
+        path: The zip.
+        trust: Modules that its configurations may name, see `mlpipe.config.snapshot.load`.
+
+    Raises:
+        DataError: When it is no archive, or has unsafe members.
+        ProjectError: When it is no bundle, was changed, or is of a newer version.
+    """
+    holds = TemporaryDirectory(prefix="mlpipe-bundle-")
+    folder = Path(holds.name) / "bundle"
+    archives.unpack(path, folder)
+    manifest = _checked(path, folder)
+    home = Project(folder / _PROJECT)
+    pivot = task.load(folder / _TASK)
+    ensemble = None
+    if (wanted := manifest["ensemble"]) is not None:
+        ensemble = ensembles.load(
+            _known(path, manifest, folder, home.ensembles_dir(manifest["task"]) / f"{wanted}.json")
+        )
+    members = []
+    for one in manifest["members"]:
+        folders = [home.model_dir(manifest["task"], name) for name in one["records"]]
+        several = [records.load(_known(path, manifest, folder, at / records.RECORD_FILE).parent) for at in folders]
+        members.append((one["name"], several, float(one["weight"])))
+    card: Mapping[str, Any] = files.read_json(folder / _CARD)
+    return Stored(
+        home, manifest["task"], ensemble, members, folder / "data", tuple(trust), pivot=pivot, card=card, holds=holds
+    )
+
+
+def _checked(path: Path, folder: Path) -> Manifest:
+    """The manifest of an unpacked bundle, all of whose files are as they were written.
+
+    Raises:
+        ProjectError: When it is none, of a newer version, or a file was changed, is missing or was added.
+    """
+    try:
+        plain = files.read_json(folder / _MANIFEST)
+        if plain["format"] > FORMAT:
+            wrong = (
+                f"is of a newer version ({plain['version']}, format {plain['format']}), this one reads format {FORMAT}"
+            )
+            raise ProjectError(problem(str(path), wrong, fix="update this program, or export it with this version"))
+        broken = files.seal_is_broken(plain)
+        manifest = stored.checked(Manifest, {key: value for key, value in plain.items() if key != "checksum"})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        wrong = f"is no bundle ({error})"
+        raise ProjectError(problem(str(path), wrong, fix="give a file of mml export mode.format=bundle")) from error
+    there = {one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()} - {_MANIFEST}
+    changed = sorted(there ^ set(manifest["files"]))
+    changed += [
+        name
+        for name, digest in manifest["files"].items()
+        if name in there and files.digest_file(folder / name) != digest
+    ]
+    if broken is not False or changed:
+        wrong = f"was changed since it was written: {listing(changed or [_MANIFEST], most=3)}"
+        raise ProjectError(problem(str(path), wrong, fix="export it again"))
+    return manifest
+
+
+def _known(path: Path, manifest: Manifest, folder: Path, file: Path) -> Path:
+    """A file that the manifest has.
+
+    Raises:
+        ProjectError: When it has not: then a name leads elsewhere.
+    """
+    if file.relative_to(folder).as_posix() not in manifest["files"]:
+        raise ProjectError(problem(str(path), f"does not hold {file.relative_to(folder)}", fix="export it again"))
+    return file
+
+
+def _copy_record(source: Project, home: Project, record: ModelRecord, *, predicts: bool) -> None:
+    """Copy a record, and what it predicts with where it does."""
+    at = record.pivot, record.id
+    names = [records.RECORD_FILE, *([records.CONFIG_FILE, records.WEIGHTS_FILE] if predicts else [])]
+    pairs = [(source.model_dir(*at) / name, home.model_dir(*at) / name) for name in names]
+    for one, other in [*pairs, (source.calibration_file(*at), home.calibration_file(*at))]:
+        if one.is_file():
+            other.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(one, other)
+
+
+def _copy_rows(predictor: Predictor, home: Project) -> None:
+    """Held-out rows of classes, by which a prevalence is estimated and decisions are moved to one; samples get numbers."""
+    source, its = predictor.stored, kinds.of(predictor.kind)
+    if its.is_dense or not its.has_classes:
+        return
+    by_id = {one.id: one for one in records.load_all(source.project, source.task)}
+    for record in source.records:
+        for one in [record, *(by_id[name] for name in record.refit or [] if name in by_id)]:
+            # Folds held rows out in place of the model of all of them.
+            if one is not record:
+                _copy_record(source.project, home, one, predicts=False)
+            at = one.pivot, one.id
+            _copy_split(source.project.predictions_file(*at), home.predictions_file(*at), one.task, ["val"], one.kind)
+    if source.ensemble is not None:
+        files_of = [new_rows.rows_file(project, source.ensemble) for project in (source.project, home)]
+        _copy_split(files_of[0], files_of[1], source.ensemble.task, decisions.CHOSE, source.ensemble.kind)
+
+
+def _copy_split(given: Path, to: Path, of_task: str, splits: Sequence[str], kind: str) -> None:
+    if not given.is_file():
+        return
+    with predictions.writer(to, [], kind) as sink:
+        for split in splits:
+            rows = predictions.load(given, of_task, split)
+            if len(rows):
+                names = [f"{number:09d}" for number in range(len(rows))]
+                sink.add(of_task, split, -1, names, rows.targets, rows.logits, rows.calibrated)
+
+
+def _like(predictor: Predictor) -> Task:
+    """What new samples have to be like: a task of one sample that nothing is known of, without folders."""
+    pivot = predictor.pivot
+    source = {**exported_facts.source_of(predictor)}
+    for key, value in (pivot.bases or (pivot,))[0].source.items():
+        if key in _OF_TARGETS:
+            source[key] = {name: one for name, one in value.items() if name != "root"}
+    unknown = data_kind.of(pivot.kind).unknown(len(pivot.classes))
+    return task.make(
+        files.safe_name(predictor.stored.task),
+        pivot.classes,
+        [Row("sample", "unlabelled", unknown, "")],
+        channels=pivot.channels,
+        kind=pivot.kind,
+        dtype=pivot.dtype,
+        source=source,
+    )

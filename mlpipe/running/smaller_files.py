@@ -1,0 +1,166 @@
+"""What an exported file of less precision costs: bytes, milliseconds, and what is lost on held-out images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.decoding.images import Pixels
+from mlpipe.errors import MlpipeError, counted, problem
+from mlpipe.post import comparison, metrics
+from mlpipe.post import kind as post_kind
+from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.running.predictor import Predictor
+from mlpipe.runs import predictions
+
+# How often a file is asked for one image, and how many are not counted.
+_TIMED, _WARM = 30, 5
+Integers = npt.NDArray[np.int64]
+
+
+class Images(NamedTuple):
+    """Some images of a task.
+
+    Attributes:
+        rows: Their rows in the task.
+        raw: Their pixels.
+        given: What a file is given of them.
+    """
+
+    rows: list[int]
+    raw: list[Pixels]
+    given: list[Pixels]
+
+
+class Judging(NamedTuple):
+    """The images that a file is judged on: their rows, and which they are in words."""
+
+    rows: Integers
+    words: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A file beside the one that it was made of.
+
+    Attributes:
+        measure: The headline measure.
+        lost: How much of it is lost; below zero: it gained.
+        low: The lower end of the 95 % interval of that; None: there is none.
+        high: The upper end.
+        images: How many images that was measured on.
+        bytes: The file's size.
+        bytes_before: That of the other one.
+        milliseconds: The median time of one image.
+        milliseconds_before: That of the other file.
+        sentence: All of it in words.
+    """
+
+    measure: str
+    lost: float
+    low: float | None
+    high: float | None
+    images: int
+    bytes: int
+    bytes_before: int
+    milliseconds: float
+    milliseconds_before: float
+    sentence: str
+
+
+def spread(rows: Integers, count: int) -> Integers:
+    """So many of some rows at even steps, or all of them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))] if len(rows) else rows
+
+
+def rows_of(predictor: Predictor, judged: int, others: int) -> tuple[Judging, Integers]:
+    """Labelled images to judge a file on, which no fold learned from where there are such, and others that calibrate it.
+
+    Args:
+        predictor: The models.
+        judged: How many to judge on at most.
+        others: How many others at most.
+
+    Raises:
+        MlpipeError: When no image has a target.
+    """
+    samples = predictor.pivot.samples
+    record = predictor.stored.records[0]
+    path = predictor.stored.project.predictions_file(record.pivot, record.id)
+    held = {samples.ids[row] for row in np.flatnonzero(samples.in_part("test"))}
+    if path.is_file():
+        held |= set(predictions.load(path, record.pivot, "test").sample_ids)
+    is_held = np.array([name in held for name in samples.ids])
+    test, learned = (np.flatnonzero(samples.labelled & one) for one in (is_held, ~is_held))
+    if not len(test) + len(learned):
+        raise MlpipeError(problem(f"task {predictor.pivot.name}", "has no labelled images to measure a loss on"))
+    words = "images that it learned from, for want of test images"
+    if len(test):
+        words = "test images"
+    return Judging(spread(test if len(test) else learned, judged), words), spread(np.flatnonzero(~is_held), others)
+
+
+def applied(path: Path) -> Callable[[Sequence[Pixels]], list[npt.NDArray[Any]]]:
+    """An ONNX file's values for images, one by one."""
+    session = _session(path)
+    return lambda images: [_run(session, ["values"], one)[0][0] for one in images]
+
+
+def judged(before: Path, after: Path, images: Images, predictor: Predictor) -> Judged:
+    """Two files on the same labelled images, by the paired test of the headline measure.
+
+    Args:
+        before: The file that the other one was made of.
+        after: The other one.
+        images: The images.
+        predictor: The models.
+    """
+    pivot, kind = predictor.pivot, predictor.kind
+    sessions = [_session(path) for path in (before, after)]
+    targets = pivot.samples.targets[images.rows]
+    ids = [pivot.samples.ids[row] for row in images.rows]
+    rows = [
+        Rows(ids, targets, logits, logits)
+        for logits in (
+            np.concatenate([_run(session, ["logits"], one)[0] for one in images.given]).astype(np.float64)
+            for session in sessions
+        )
+    ]
+    first = comparison.paired(rows[0], rows[1], kind, None, 0)[0]
+    measure = post_kind.of(kind).HEADLINE
+    sign = 1 if metrics.direction(measure) == "max" else -1
+    lost, ends = sign * first.difference, [None if one is None else sign * one for one in (first.low, first.high)]
+    low, high = ends if sign == 1 else ends[::-1]
+    # Both in turn, so that what else the machine does slows neither more.
+    times = np.array([[_milliseconds(session, images.given[0]) for session in sessions] for _ in range(_TIMED)])
+    slow, fast = np.median(times[_WARM:], axis=0).tolist()
+    sizes = [path.stat().st_size for path in (before, after)]
+    within = "" if low is None or high is None else f" (95 % {low:.4f} to {high:.4f})"
+    sentence = (
+        f"{sizes[0] / 1e6:.1f} to {sizes[1] / 1e6:.1f} MB, {slow:.2f} to {fast:.2f} ms for an image, "
+        f"{lost:.4f}{within} of {measure} lost on {counted(len(images.rows), 'image')}"
+    )
+    return Judged(measure, lost, low, high, len(images.rows), sizes[1], sizes[0], fast, slow, sentence)
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, names: list[str], image: Pixels) -> list[npt.NDArray[Any]]:
+    found: list[npt.NDArray[Any]] = session.run(names, {"pixels": np.ascontiguousarray(image[np.newaxis])})
+    return found
+
+
+def _milliseconds(session: Any, image: Pixels) -> float:
+    start = time.perf_counter()
+    _run(session, ["values"], image)
+    return 1000 * (time.perf_counter() - start)

@@ -1,0 +1,105 @@
+"""What is no bundle, was changed or leads elsewhere is refused with one sentence, before anything of it is used."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlpipe import files
+from mlpipe.data import task
+from mlpipe.data.task import Row
+from mlpipe.errors import DataError, ProjectError
+from mlpipe.running import bundles
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+from tests.build import make_record
+
+
+def zipped(folder: Path, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for one in sorted(folder.rglob("*")):
+            if one.is_file():
+                archive.write(one, one.relative_to(folder).as_posix())
+    return path
+
+
+def bundle(folder: Path, **facts: Any) -> Path:
+    """A bundle's folder of one record, with what its manifest says otherwise."""
+    record = make_record(Project(folder / "project"), "net-f0", config="")
+    source = {"type": "folder", "root": ""}
+    task.save(
+        task.make("digits", record.classes, [Row("a", "unlabelled", -1, "")], channels=1, source=source),
+        folder / "task.json",
+    )
+    files.write_json(folder / "card.json", {"task": "digits"})
+    (folder / "project/.lock").unlink(missing_ok=True)
+    there = {one.relative_to(folder).as_posix(): files.digest_file(one) for one in folder.rglob("*") if one.is_file()}
+    members = [{"name": "a", "weight": 1.0, "records": ["net-f0"]}]
+    plain = {"format": 1, "version": "9.9", "task": "digits", "ensemble": None, "members": members, "files": there}
+    files.write_sealed(folder / "manifest.json", {**plain, **facts})
+    return folder
+
+
+def test_a_bundle_is_unpacked_and_goes_with_its_models(tmp_path: Path) -> None:
+    stored = bundles.opened(zipped(bundle(tmp_path / "b"), tmp_path / "b.zip"))
+    assert [one.id for one in stored.records] == ["net-f0"] and stored.card == {"task": "digits"}
+    assert stored.pivot is not None and stored.pivot.classes[9] == "9"
+    root = stored.project.root
+    assert (root / "tasks/digits/models/net-f0" / records.WEIGHTS_FILE).read_bytes() == b"weights"
+    del stored
+    assert not root.exists()
+
+
+def test_a_changed_missing_or_further_file_is_named(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b")
+    weights = folder / "project/tasks/digits/models/net-f0" / records.WEIGHTS_FILE
+    weights.write_bytes(b"heights")
+    with pytest.raises(
+        ProjectError, match="was changed since it was written: project/tasks/digits/models/net-f0/weights"
+    ):
+        bundles.opened(zipped(folder, tmp_path / "b.zip"))
+    weights.unlink()
+    with pytest.raises(ProjectError, match="was changed since it was written: .*weights"):
+        bundles.opened(zipped(folder, tmp_path / "b.zip"))
+    weights.write_bytes(b"weights")
+    (folder / "more.py").write_text("")
+    with pytest.raises(ProjectError, match="was changed since it was written: more.py"):
+        bundles.opened(zipped(folder, tmp_path / "b.zip"))
+    (folder / "more.py").unlink()
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "task": "letters"}), "utf-8")
+    with pytest.raises(ProjectError, match="was changed since it was written: manifest.json"):
+        bundles.opened(zipped(folder, tmp_path / "b.zip"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"format": 2}, r"is of a newer version \(9.9, format 2\), this one reads format 1; update"),
+        ({"task": 3}, "is no bundle .task is of another type"),
+        ({"ensemble": "../../x"}, "does not hold project/tasks/digits/ensembles/"),
+        ({"members": [{"name": "a", "weight": 1.0, "records": ["../../../x"]}]}, "does not hold project/"),
+        ({"task": "../../.."}, "does not hold "),
+    ],
+)
+def test_a_manifest_that_means_something_else(tmp_path: Path, facts: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ProjectError, match=sentence):
+        bundles.opened(zipped(bundle(tmp_path / "b", **facts), tmp_path / "b.zip"))
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"no zip")
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        bundles.opened(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("x/y.txt", "")
+    with pytest.raises(ProjectError, match="is no bundle"):
+        bundles.opened(tmp_path / "b.zip")
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.writestr("../manifest.json", "{}")
+    with pytest.raises(DataError, match="has a path out of the folder"):
+        bundles.opened(tmp_path / "c.zip")

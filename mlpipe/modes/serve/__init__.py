@@ -118,7 +118,7 @@ class ServeScheduler(Scheduler):
             path = Path(self._file).expanduser()
             if not path.is_file():
                 raise ConfigError(no_such_file("mode.file", path))
-            return loaded_model.load(path)
+            return loaded_model.load(path, trust=config.tree["trust"])
         where = project.name if self._record is None else f"{project.name}#{self._record}"
         return loaded_model.load(
             where,
@@ -166,7 +166,7 @@ class ServeScheduler(Scheduler):
         Returns:
             Whether there are heat maps.
         """
-        if self._file is None:
+        if self._file is None or Path(self._file).suffix.lower() != ".onnx":
             from mlpipe.learn.machine import quiet
 
             quiet.prepare_torch(self.run_config.recipe.threads)

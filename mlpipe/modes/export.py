@@ -153,6 +153,11 @@ class ExportScheduler(Scheduler):
             other = next(name for name, one in _ENDINGS.items() if one == ending)
             wrong = f"ends in {ending}, files of mode.format={form.format} end in {_ENDINGS[form.format]}"
             found.append(problem("mode.file", wrong, got=self._file, fix=f"write mode.format={other}"))
+        elif self._file and ending != _ENDINGS[form.format]:
+            wrong = f"does not end in {_ENDINGS[form.format]}, by which it is known for what it is"
+            found.append(
+                problem("mode.file", wrong, got=self._file, fix=f"write mode.file=NAME{_ENDINGS[form.format]}")
+            )
         if form.quantize and form.dtype != "float32":
             found.append(problem("mode.dtype", "whole numbers are no floats of half precision", fix="leave one out"))
         if form.precision != "float32" and form.format != "onnx":

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mlpipe.predicting.in_hand import Shown
 
 # What `predict` takes for one image: a path, the bytes of a file, a picture of Pillow, or an array.
-Given = str | Path | bytes | Image.Image | npt.NDArray[Any]
+Given = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any]
 _FILES = (".onnx", ".pt2", ".zip")
 # Modes of Pillow that files hold as they are.
 _IN_PNG = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
@@ -373,6 +373,9 @@ def load(
             fix = "export it with mode.format=onnx or mode.format=bundle"
             raise ConfigError(problem("where", "is for torch.export.load alone", got=str(path), fix=fix))
         return _of_stored(bundles.opened(path, trust))
+    if path.is_file():
+        fix = "give FILE.onnx or FILE.zip of mml export, or the folder of a record"
+        raise ProjectError(problem("where", "is no exported model by its ending", got=str(where), fix=fix))
     stored = predictor.found(
         str(where),
         out_dir=Path(base_folder("out_dir", str(out_dir or ""))).expanduser(),

@@ -15,7 +15,7 @@ from PIL import Image
 from mlpipe.data import task
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Dtype, Task
-from mlpipe.errors import ConfigError, DataError, MlpipeError
+from mlpipe.errors import ConfigError, DataError, MlpipeError, ProjectError
 from mlpipe.predicting.in_hand import Shown
 from mlpipe.running import loaded_model
 from mlpipe.running.loaded_model import Model
@@ -107,8 +107,10 @@ class Blank:
 
     kind, task, pivot, has_arrays = "classification", "t", of(), False
 
-    def predict(self, samples: Sequence[Sample], prior: object, *, only_values: bool) -> tuple[dict[int, str], Shown]:
-        del prior, only_values
+    def predict(
+        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+    ) -> tuple[dict[int, str], Shown]:
+        del deploy_prior, only_values
         self.seen = [sample(3, None).shape for sample in samples]
         rows = [np.array([0.25, 0.75])] * len(samples)
         return {}, Shown([[{}] for _ in samples], rows, np.log(rows))
@@ -137,6 +139,14 @@ def test_bytes_of_any_kind_are_one_image_and_arrays_of_paths_a_list(tmp_path: Pa
 def test_what_is_no_list_of_images_or_no_prevalence_is_said(x: Any, prior: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Model(Blank(), dict).predict(x, deploy_prior=prior)
+
+
+def test_a_file_of_another_ending_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_text("# digits")
+    with pytest.raises(
+        ProjectError, match=r"where: is no exported model by its ending, got '.*card.md'; give FILE.onnx"
+    ):
+        loaded_model.load(tmp_path / "card.md")
 
 
 def test_an_empty_folder_and_a_damaged_file(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from mlpipe.running.predictor import Predictor, Sample
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.smaller_files import Images
 from mlpipe.running.steps import RunContext, Step, raise_all
+from mlpipe.runs import references
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ class ExportScheduler(Scheduler):
             raise ConfigError(
                 not_installed("mml export", "onnx", otherwise="use mode.format=bundle or mode.format=pt2")
             )
-        config, project = self.run_config, self.context.project
+        config = self.run_config
+        # Before a task is looked for, which would be made.
+        project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
         stored = predictor.found(
             where,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mlpipe.errors import ProjectError
 from mlpipe.modes import serve
 from mlpipe.reports.progress import Display
 from mlpipe.running import launch, loaded_model
@@ -64,3 +65,13 @@ def test_a_file_may_name_the_modules_that_the_command_trusts(tmp_path: Path, mon
     monkeypatch.setattr(loaded_model, "load", lambda where, **more: asked.update(more, where=where))
     config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))._loaded()
     assert asked == {"where": tmp_path / "own.zip", "trust": ["my_networks"]}
+
+
+@pytest.mark.parametrize("mode", ["serve", "export"])
+def test_without_a_project_nothing_is_made(tmp_path: Path, mode: str) -> None:
+    words = [f"out_dir={tmp_path / 'results'}", f"data_dir={tmp_path / 'data'}", *["mode.port=0"] * (mode == "serve")]
+    config = launch.prepare(launch.Command(mode, words)).run_config
+    scheduler = config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))
+    with pytest.raises(ProjectError, match="proj: there is no such project, got 'default'; projects in .*: none"):
+        scheduler.plan()
+    assert not list(tmp_path.iterdir())

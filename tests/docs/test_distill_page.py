@@ -34,7 +34,9 @@ def test_the_commands(tmp_path: Path, few_digits: None, caplog: pytest.LogCaptur
     taught, *others = {one.recipe for one in students}
     assert len(students) == 2 and not others
     assert taught not in {one.recipe for one in records.load_all(project, "digits") if one not in students}
-    assert "temperature 1, 0.1 of the loss of the true targets): its predictions of 240 images" in students[0].notes[0]
+    assert "temperature 1, 0.1 of the loss of the true targets): its predictions of 240 images" in " ".join(
+        students[0].notes
+    )
     # The student's own ensemble is the newest one now, but no teacher.
     assert ensembles.load_all(project, "digits")[-1].id != teacher.id
     _what_is_taught(project, teacher.id, commands[1][1:])

@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "distill.md").read_text("utf-8")
 
 
 @pytest.mark.program
-def test_the_commands(tmp_path: Path, few_digits: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_commands(tmp_path: Path, few_digits: None, capsys: pytest.CaptureFixture[str]) -> None:
     commands = [shlex.split(line)[1:] for line in re.findall(r"^mml .*$", PAGE, re.MULTILINE)]
     assert [mode for mode, *_ in commands] == ["train", "distill", "post", "export"]
     assert main([*commands[0], "sys.threads=1"]) == 0
@@ -29,7 +29,7 @@ def test_the_commands(tmp_path: Path, few_digits: None, caplog: pytest.LogCaptur
     (teacher,) = ensembles.load_all(project, "digits")
     _what_is_taught(project, teacher.id, commands[1][1:])
     assert main([*commands[1], "sys.threads=1"]) == 0
-    assert f", second {teacher.id}, on 120 test rows that both predicted." in caplog.text
+    assert f", second {teacher.id}, on 120 test rows that both predicted." in capsys.readouterr().out
     students = [one for one in records.load_all(project, "digits") if teacher.id in " ".join(one.notes)]
     taught, *others = {one.recipe for one in students}
     assert len(students) == 2 and not others

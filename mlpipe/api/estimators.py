@@ -11,7 +11,6 @@ from __future__ import annotations
 import html
 import io
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from mlpipe.api.commands import run
 from mlpipe.data import visible_files
 from mlpipe.data.sources.csv import PATHS
 from mlpipe.errors import ConfigError, DataError, counted, problem
-from mlpipe.running.loaded_model import Model, load
+from mlpipe.running.loaded_model import Model, encoded, load
 
 log = logging.getLogger("mlpipe")
 
@@ -65,18 +64,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """Write the trained model as one file, as `mml export` does, and check it on images of the training.
 
         Args:
-            file: Its name; the ending says the format: `.onnx`.
+            file: Its name; the ending says the format: `.onnx`, or `.zip` for a bundle.
 
         Raises:
             ConfigError: When there is no such format, or the model cannot be said in it.
             NotFittedError: Before `fit`.
         """
         path = Path(file).expanduser().absolute()
-        self._require_fit()
-        if not hasattr(self, "model_"):
-            wrong = "has no form as one file"
-            raise ConfigError(problem(type(self).__name__, wrong, fix="keep its project with out_dir=DIR"))
-        model, home = self.model_, self._where
+        model, home = self._fitted(), self._where
         if path.suffix not in _FORMATS:
             fix = f"use a name that ends with {' or '.join(_FORMATS)}"
             raise ConfigError(problem("file", "its ending names no format", got=path.name, fix=fix))
@@ -86,7 +81,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             f"mode.ensemble={self.ensemble_ or 'null'}",
         ]
         with _heard(self.verbose):
-            run("export", f"task={model.task}", f"mode.file='{path}'", *_FORMATS[path.suffix], *where)
+            run("export", f"task={model.task}", f"mode.file='{path}'", *_FORMATS[path.suffix], *where, *self._project())
         return path
 
     @property
@@ -95,8 +90,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self._require_fit()
         return self._where
 
-    def _train(self, words: Sequence[str], home: Path, *, loads: bool = True) -> Self:
-        """Train what the words ask for; calibrate and load it, but for what is predicted to files."""
+    def _train(self, words: Sequence[str], home: Path, *, mixes: bool = True) -> Self:
+        """Train what the words ask for, calibrate it where rows are mixed, and load it."""
         given = [one for key in ("preset", "arch", "time_limit") if (one := self._word(key)) is not None]
         if isinstance(self.overrides, str):
             fix = 'write overrides=["trainer.max_epochs=3"]'
@@ -105,11 +100,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         whole = ["mode.nested=false", "mode.subroutines=[train,predict]"]
         with _heard(self.verbose):
             run("train", *words, *where, *whole, *given, *self.overrides)
-            if loads:
-                facts = run("post", "mode.report=false", *where, *self._project())
-                self.ensemble_ = facts.get("ensemble")
-                name = dict(one.split("=", 1) for one in self._project()).get("proj", "default")
-                self.model_ = load(name, ensemble=self.ensemble_, out_dir=home / "results", data_dir=home / "data")
+            told = run("post", "mode.report=false", *where, *self._project()) if mixes else {}
+            self.ensemble_ = told.get("ensemble")
+            name = dict(one.split("=", 1) for one in self._project()).get("proj", "default")
+            self.model_ = load(name, ensemble=self.ensemble_, out_dir=home / "results", data_dir=home / "data")
         self._where = home
         return self
 
@@ -340,6 +334,9 @@ class ImageSegmenter(_Estimator):
         overrides: More words of the command line.
         out_dir: Where the project is kept.
         verbose: Show what the command line shows.
+
+    Attributes:
+        model_: The trained model, see `mlpipe.api.Model`.
     """
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
@@ -364,7 +361,7 @@ class ImageSegmenter(_Estimator):
             home = self._begin()
             words = [_table_word(table, home, {"mask": masks}), "task.images=path", "task.masks=mask"]
         arch = [] if self.arch is not None or self.preset is not None else ["arch=unet"]
-        return self._train(["task=masks", *words, *arch], home, loads=False)
+        return self._train(["task=masks", *words, *arch], home, mixes=False)
 
     def predict(self, X: Any) -> list[npt.NDArray[np.uint8]]:  # noqa: N803
         """The mask of each image in its own size, shape (height, width), with the values that the training masks have.
@@ -376,27 +373,13 @@ class ImageSegmenter(_Estimator):
             DataError: When an image cannot be read.
             NotFittedError: Before `fit`.
         """
-        self._require_fit()
-        items = images_of(X)
-        with tempfile.TemporaryDirectory(prefix="new-", dir=self._where) as folder, _heard(self.verbose):
-            for place, one in enumerate(items):
-                file = Path(_as_file(one, Path(folder), place))
-                if file.parent != Path(folder):
-                    shutil.copyfile(file, Path(folder) / f"{place:06d}{file.suffix}")
-            project = Path(self._where) / "results"
-            before = set(project.glob("*/reports/predictions/*.csv"))
-            where = [f"out_dir={project}", f"data_dir={self._where / 'data'}"]
-            run("predict", f"mode.source='{folder}'", *where, *self._project())
-            (told,) = set(project.glob("*/reports/predictions/*.csv")) - before
-            found = pd.read_csv(told)
-            if (torn := found["problem"].notna() if "problem" in found else found["image"].isna()).any():
-                place = int(torn.to_numpy().argmax())
-                raise DataError(problem(f"X[{place}]", str(found["problem"].iloc[place]), fix="leave it out"))
-            made = sorted(told.with_suffix("").glob("*.png"))
-            masks = [np.asarray(Image.open(one)) for one in made]
-            told.unlink()
-            shutil.rmtree(told.with_suffix(""))
-        return masks
+        model, items = self._fitted(), images_of(X)
+        with _heard(self.verbose):
+            found = model.predict(items)
+        if (torn := np.flatnonzero(found["problem"] != "")).size:
+            place = int(torn[0])
+            raise DataError(problem(f"X[{place}]", str(found["problem"].iloc[place]), fix="leave it out"))
+        return list(found["mask"])
 
     def score(self, X: Any, y: Any) -> float:  # noqa: N803
         """The mean over classes of intersection over union, of the pixels of all images together.
@@ -414,7 +397,7 @@ class ImageSegmenter(_Estimator):
         return float(jaccard_score(*flat, average="macro"))
 
 
-_FORMATS: dict[str, list[str]] = {".onnx": []}
+_FORMATS: dict[str, list[str]] = {".onnx": [], ".zip": ["mode.format=bundle"]}
 
 
 def images_of(x: Any) -> list[Any]:
@@ -524,18 +507,33 @@ def _as_file(one: Any, folder: Path, place: int) -> str:
     if isinstance(one, str | Path):
         return str(Path(one).expanduser().absolute())
     path = folder / f"{place:06d}.png"
-    if isinstance(one, bytes):
-        path = path.with_suffix("." + (Image.open(io.BytesIO(one)).format or "png").lower())
-        files.write_bytes(path, one)
-    elif isinstance(one, Image.Image):
-        one.save(path)
-    elif isinstance(one, np.ndarray) and one.dtype in (np.uint8, np.uint16) and one.ndim in (2, 3):
-        Image.fromarray(one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one).save(path)
-    else:
-        got = f"{one.dtype} of shape {list(one.shape)}" if isinstance(one, np.ndarray) else type(one).__name__
-        fix = "give arrays of uint8 or uint16, 0 for black"
-        raise DataError(problem(f"X[{place}]", "is no image", got=got, fix=fix))
+    try:
+        if isinstance(one, bytes):
+            path = path.with_suffix("." + (Image.open(io.BytesIO(one)).format or "png").lower())
+            files.write_bytes(path, one)
+        elif isinstance(one, Image.Image):
+            content, ending = encoded(one)
+            path = path.with_suffix(ending)
+            files.write_bytes(path, content)
+        else:
+            _write_array(one, path, place)
+    except (OSError, SyntaxError) as error:
+        raise DataError(problem(f"X[{place}]", f"cannot be decoded ({error})", fix="leave it out")) from error
     return str(path)
+
+
+def _write_array(one: Any, path: Path, place: int) -> None:
+    """Write an array of pixels, grey, or of 8 bit in colour."""
+    if isinstance(one, np.ndarray) and one.ndim == 3 and one.shape[2] == 1:
+        one = one[..., 0]
+    if isinstance(one, np.ndarray) and one.size:
+        is_deep, channels = one.dtype == np.uint16, one.shape[2] if one.ndim == 3 else 1
+        if (one.dtype == np.uint8 or is_deep) and one.ndim in (2, 3) and channels in ((1,) if is_deep else (1, 3, 4)):
+            Image.fromarray(one).save(path)
+            return
+    got = f"{one.dtype} of shape {list(one.shape)}" if isinstance(one, np.ndarray) else type(one).__name__
+    fix = "give arrays of uint8 (grey or colour) or uint16 (grey), 0 for black"
+    raise DataError(problem(f"X[{place}]", "is no image", got=got, fix=fix))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
     if not preset["recipes"]:
         seconds_of(limit)
         trains = "train" in (config.tree["mode"].get("subroutines") or ())
-        if limit is not None and not (config.mode in ("train", "tl") and trains):
+        if limit is not None and not (config.mode in ("train", "tl", "distill") and trains):
             fix = "leave it out, or train: mml train, mml tl and a search (hpo=optuna) end within it"
             raise ConfigError(problem("time_limit", "is for what trains", got=limit, fix=fix))
         return config

@@ -14,7 +14,7 @@ from mlpipe.errors import ConfigError, no_such_file, problem
 KEY, LENIENT = "recipe", "mode.lenient"
 SEARCH = frozenset({"hpo", "search_space"})
 # Only these have the keys of a training.
-_TRAINING = ("train", "predict", "test", "tl", "lr_find", "evaluate")
+_TRAINING = ("train", "predict", "test", "tl", "distill", "lr_find", "evaluate")
 # Mappings whose keys no configuration knows, so that they are given as one value.
 _WHOLE = (
     "arch.arguments",

@@ -15,6 +15,7 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "predict": ("train", "predict", "test"),
     "test": ("train", "predict", "test"),
     "tl": ("train", "predict", "test", "post"),
+    "distill": ("train", "predict", "test", "post"),
     "clean": ("temp", "download", "cache", "parameters"),
     "upgrade": ("upgrade", "downgrade"),
     "downgrade": ("upgrade", "downgrade"),
@@ -45,9 +46,9 @@ PIPELINE_KEYS = (
 # Which modes read a key of `reuse`.
 REUSED_BY = {
     "models": ("predict", "test", "tl"),
-    "parameters": ("train", "tl"),
+    "parameters": ("train", "tl", "distill"),
     "predictions": ("post",),
-    "blueprint": ("train", "tl"),
+    "blueprint": ("train", "tl", "distill"),
 }
 # What builds this in an optimizer's place makes the head of features at once, `mlpipe.learn.exact_heads`.
 EXACT = "ExactHead"
@@ -78,9 +79,10 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     mode, name = tree["mode"], tree["mode_name"]
     found = _subroutines(name, mode)
     found += _reuse_rules(tree) if name in SUBROUTINES else []
-    if name in ("train", "predict", "test", "tl"):
+    if name in ("train", "predict", "test", "tl", "distill"):
         found += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
-        found += _new_image_rules(name, mode)
+        # A student's teacher is named as what predicts new images is.
+        found += _new_image_rules(name, mode) if name != "distill" else []
         found += _val_is_score(tree) + _refit(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
@@ -91,6 +93,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
     found += _slicing(tree) + _slice_sets(tree["task"])
     found += _exact_head(tree) if name in ("train", "tl") else []
+    found += _distilled(tree) if name == "distill" else []
     found += _stages(tree) + _direction(tree["metrics"])
     found += _preset_rules(tree)
     found += _devices(tree) + _while_training(tree) + _without_logger(tree)
@@ -288,8 +291,10 @@ def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
         if name not in REUSED_BY[key]
     ]
     trains = "train" in (mode.get("subroutines") or ())
-    if name == "tl" and not trains:
-        found.append(problem("mode.subroutines", "mml tl trains", fix="keep train, or use mml predict or mml test"))
+    if name in ("tl", "distill") and not trains:
+        found.append(
+            problem("mode.subroutines", f"mml {name} trains", fix="keep train, or use mml predict or mml test")
+        )
     if name in ("predict", "test") and "models" in given and trains:
         fix = "use reuse.parameters=PROJ#3 for weights to start from"
         found.append(problem("reuse.models", "a training makes its own models", fix=fix))
@@ -316,6 +321,17 @@ def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
     ]
     if tree.get("hpo"):
         found.append(problem("hpo", "searches for one recipe, a preset trains several", fix="leave it or preset out"))
+    return found
+
+
+def _distilled(tree: Mapping[str, Any]) -> list[str]:
+    """What a student cannot learn from a teacher with."""
+    found = []
+    if is_exact(tree) or _name(tree["optimizer"]) == "none":
+        wrong = "learns nothing from a teacher: it has no steps"
+        found.append(problem("optimizer", wrong, got=_name(tree["optimizer"]), fix="use for example optimizer=adamw"))
+    if tree["mode"].get("multitask"):
+        found.append(problem("mode.multitask", "a student learns one task", fix="leave it out"))
     return found
 
 

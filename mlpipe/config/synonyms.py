@@ -1215,6 +1215,7 @@ MODES: dict[str, str] = {
         "mml verify": "check replay verification",
         "mml upgrade": "migrate update migration",
         "mml convert recipe=FILE": "translate conversion",
+        "mml distill": "distil distillation teach student teacher compress knowledge_distillation",
         "mml explain": "why heatmap heatmaps gradcam grad_cam cam saliency explanation interpret",
         "mml serve": "server api rest http fastapi flask webapp app web gradio endpoint inference_server",
         "mml export": "onnx deploy save_model to_onnx torchscript bundle quantize",

@@ -20,7 +20,7 @@ from mlpipe.arch.gan import Gan
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.loading.joint import JointData
 from mlpipe.data.loading.loaders import FoldData
-from mlpipe.errors import Interrupted, TrainingError, listing
+from mlpipe.errors import Interrupted, TrainingError, counted, listing
 from mlpipe.learn import (
     checkpoints,
     compile,
@@ -394,12 +394,25 @@ def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
         scores=scores,
         timings=timings,
         numerics=training.numerics,
-        notes=[*training.notes, *_weighed(job), *unscored, *resumed],
+        notes=[*training.notes, *_taught(job), *_weighed(job), *unscored, *resumed],
         co_tasks=co_tasks,
         events=training.healed.events,
         examples=training.shown,
         batches=training.batches,
     )
+
+
+def _taught(job: FoldJob) -> list[str]:
+    """What a person should know of a student."""
+    if job.teaching is None:
+        return []
+    known, rows = job.teaching.known[job.view.train], job.task.samples.labelled[job.view.train]
+    how = f"temperature {job.teaching.temperature:g}, {job.teaching.hard_weight:g} of the loss of the true targets"
+    told = (
+        f"learned from {job.teaching.teacher} ({how}): its predictions of {counted(int((known & rows).sum()), 'image')}"
+    )
+    more = f" and of {counted(int((known & ~rows).sum()), 'image')} without a target" if (known & ~rows).any() else ""
+    return [told + more]
 
 
 def _weighed(job: FoldJob) -> list[str]:

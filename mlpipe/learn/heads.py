@@ -13,6 +13,7 @@ from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.kinds import Kind
 from mlpipe.learn import kind
 from mlpipe.learn.kind import Loss, Part, Scale
+from mlpipe.learn.losses.distilled import Distilled
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,33 +56,49 @@ class LearnedHead:
 
         Args:
             outputs: What the network gives.
-            target: What is true, as a loss takes it.
+            target: What is true, as a loss takes it, and right of it what a teacher gave where there is one.
             weight: Of images; given only where a task has them, since losses of torch take none.
         """
         if self.scale is not None:
             mean, std = (part.to(outputs.device) for part in self.scale)
-            outputs, target = (outputs - mean) / std, (target - mean) / std
+            times = target.shape[1] // outputs.shape[1]
+            outputs, target = (outputs - mean) / std, (target - mean.repeat(times)) / std.repeat(times)
         loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
         return loss
 
     def augmented(self, batch: Mapping[str, Tensor], steps: Sequence[DeviceStep], left: int) -> tuple[Tensor, Tensor]:
         """Images and targets after the steps on the device; class numbers become probabilities before them.
 
+        A teacher's predictions stand right of the targets, so that what mixes images mixes both.
+
         Args:
-            batch: With `images` and `target`.
+            batch: With `images` and `target`, and `row` where there is a teacher.
             steps: Augmentations of whole batches.
             left: Epochs that are left.
         """
         images, target = self.as_bright(batch["images"]), self.as_learned(batch["target"])
+        if isinstance(self.loss, Distilled):
+            target = self.loss.beside(target, batch["row"])
+        elif steps and self.facts.has_classes:
+            target = nn.functional.one_hot(target, self.outputs).float()
         if steps:
-            if self.facts.has_classes:
-                target = nn.functional.one_hot(target, self.outputs).float()
             images, target = batches.apply(steps, images, target, left)
         return images, target
 
     def as_learned(self, target: Tensor) -> Tensor:
         """Targets as a loss takes them: class numbers of pixels come as bytes."""
         return target.long() if self.facts.has_classes else target
+
+    def measured_by(self, target: Tensor) -> Tensor:
+        """Learned targets as metrics take them, without a teacher's; mixed images are of their larger class.
+
+        Args:
+            target: As `augmented` gives them.
+        """
+        plain = target[:, : self.outputs] if isinstance(self.loss, Distilled) else target
+        if not self.facts.has_classes or plain.ndim == 1:
+            return plain
+        return plain.argmax(1).masked_fill(plain.isnan().any(1), -1)
 
     def as_bright(self, images: Tensor) -> Tensor:
         """Pixels on the pivot's scale."""

@@ -18,6 +18,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import Interrupted
 from mlpipe.learn.callbacks.progress import Tick
 from mlpipe.learn.multitask import Joint
+from mlpipe.post.teaching import Teaching
 from mlpipe.runs.project import Project
 
 
@@ -87,6 +88,7 @@ class FoldJob:
         healing: The recoveries that are allowed when something goes wrong.
         seconds: Seconds after which the training ends by itself, from its first stage to its last; None: no limit.
         lasting: How many epochs of each stage are done, in the midst of its schedule; empty: all.
+        teaching: What a teacher predicted, which is learned beside the targets; None: there is no teacher.
     """
 
     recipe: Recipe
@@ -102,6 +104,7 @@ class FoldJob:
     healing: Healing = field(default_factory=Healing)
     seconds: float | None = None
     lasting: tuple[int, ...] = ()
+    teaching: Teaching | None = None
 
     @property
     def kind(self) -> str:

@@ -298,8 +298,7 @@ class FoldModule(pl.LightningModule):
         targets = torch.cat([target for _, target, _ in self._learned])
         weights = [weight for _, _, weight in self._learned if weight is not None]
         head, learning = self.heads[0], self._learning
-        # Mixed images are of their larger class.
-        plain = targets.argmax(1) if head.facts.has_classes and targets.ndim > 1 else targets
+        plain = head.measured_by(targets)
         arrays = logits.float().cpu().numpy(), plain.cpu().numpy()
         values = metrics.compute(learning.val_metrics, *arrays, head.kind, learning.own_metrics)
         return {**values, **self._by_output(logits, targets, torch.cat(weights) if weights else None)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import Annotated
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits import checks, variants
 from mlpipe.data.splits.methods import TEST, Split
+from mlpipe.data.task import Task
 from mlpipe.errors import counted
 from mlpipe.running import tasks
 from mlpipe.running.folds.folds import split_notes
@@ -43,6 +45,11 @@ class CreateScheduler(Scheduler):
         super().__init__(run_config, context)
         self._subroutines = subroutines
 
+    @cached_property
+    def _pivot(self) -> Task:
+        """The task, whose source is looked at once for all steps."""
+        return tasks.pivot(self.run_config)
+
     def plan(self) -> list[Step]:
         """One step for each subroutine."""
         raise_all(require_writable(self.run_config.data_dir, "data_dir"))
@@ -51,13 +58,13 @@ class CreateScheduler(Scheduler):
         return [Step(name, calls[name], in_project=False) for name in names]
 
     def _dataset(self, run: Run | None) -> None:
-        of = tasks.pivot(self.run_config)
+        of = self._pivot
         self.context.facts["task"] = of.name
         log.info(f"task {of.name}: {tasks.describe(of)}")
         log.info(f"use it with task={of.name}")
 
     def _task(self, run: Run | None) -> None:
-        of = tasks.pivot(self.run_config)
+        of = self._pivot
         split = tasks.split_of(tasks.as_decided(self.run_config, of), of)
         for sentence in checks.of_repeats(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)

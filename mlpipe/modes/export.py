@@ -23,6 +23,7 @@ from mlpipe.running.predictor import Predictor, Sample
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.smaller_files import Images
 from mlpipe.running.steps import RunContext, Step, raise_all
+from mlpipe.runs import references
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ class ExportScheduler(Scheduler):
             raise ConfigError(
                 not_installed("mml export", "onnx", otherwise="use mode.format=bundle or mode.format=pt2")
             )
-        config, project = self.run_config, self.context.project
+        config = self.run_config
+        # Before a task is looked for, which would be made.
+        project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
         stored = predictor.found(
             where,
@@ -153,6 +156,11 @@ class ExportScheduler(Scheduler):
             other = next(name for name, one in _ENDINGS.items() if one == ending)
             wrong = f"ends in {ending}, files of mode.format={form.format} end in {_ENDINGS[form.format]}"
             found.append(problem("mode.file", wrong, got=self._file, fix=f"write mode.format={other}"))
+        elif self._file and ending != _ENDINGS[form.format]:
+            wrong = f"does not end in {_ENDINGS[form.format]}, by which it is known for what it is"
+            found.append(
+                problem("mode.file", wrong, got=self._file, fix=f"write mode.file=NAME{_ENDINGS[form.format]}")
+            )
         if form.quantize and form.dtype != "float32":
             found.append(problem("mode.dtype", "whole numbers are no floats of half precision", fix="leave one out"))
         if form.precision != "float32" and form.format != "onnx":

@@ -36,6 +36,7 @@ class Contender:
         chose: What the held-out rows decided besides being a score.
         kind: What it predicts.
         newest: A record of the recipe, with which its configuration is stored; None for an ensemble.
+        unlabelled: Rows of the images without a target, moved as `held_out`; None without any.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Contender:
     chose: tuple[str, ...]
     kind: str
     newest: ModelRecord | None = None
+    unlabelled: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Compared:
         return {**facts, "tests": [one.as_plain() for one in self.found], "notes": list(self.notes)}
 
 
-def contender(project: Project, task: str, text: str) -> Contender:
+def contender(project: Project, task: str, text: str, key: str = KEY) -> Contender:
     """The model that a text means.
 
     Args:
@@ -86,6 +88,7 @@ def contender(project: Project, task: str, text: str) -> Contender:
         task: The task's name.
         text: A recipe's hash or network as in the leaderboard, a record's number or id, an ensemble's id, or `latest` for
             the newest ensemble.
+        key: The configuration key that says it.
 
     Raises:
         ProjectError: When nothing, or more than one recipe, has that name; the sentence lists what there is.
@@ -106,12 +109,12 @@ def contender(project: Project, task: str, text: str) -> Contender:
         return _of_recipe(project, [record for record in stored if record.recipe == fitting[0]])
     if fitting:
         told = listing([f"{recipe} ({named[recipe]})" for recipe in fitting])
-        raise ProjectError(problem(KEY, "several recipes have that network", got=text, fix=f"name one of {told}"))
+        raise ProjectError(problem(key, "several recipes have that network", got=text, fix=f"name one of {told}"))
     there = [*named, *dict.fromkeys(named.values()), *(record.id for record in stored), *(one.id for one in mixed)]
     there += ["latest"] * bool(mixed)
     known = listing([*(f"{recipe} ({arch})" for recipe, arch in named.items()), *(one.id for one in mixed)], most=8)
     fix = did_you_mean(text, there, otherwise=f"recipes and ensembles of {task}: {known or 'none'}")
-    raise ProjectError(problem(KEY, f"there is no such record of {task}", got=text, fix=fix))
+    raise ProjectError(problem(key, f"there is no such record of {task}", got=text, fix=fix))
 
 
 def compared(first: Contender, second: Contender, groups: Mapping[str, str] | None, seed: int = 0) -> Compared:
@@ -200,12 +203,24 @@ def over_folds(first: Contender, second: Contender, kind: str) -> list[Compariso
 def _of_ensemble(project: Project, one: EnsembleRecord) -> Contender:
     path = project.ensembles_dir(one.task) / f"{one.id}.parquet"
     prior = np.asarray(one.prior["values"]) if one.prior.get("kind") != "val" and one.prior.get("values") else None
-    found = (predictions.load(path, one.task, split) for split in ("val", "test"))
-    held_out, test = (members.as_rows(rows) if len(rows) else None for rows in found)
+    found = (predictions.load(path, one.task, split) for split in ("val", "test", "unlabelled"))
+    held_out, test, unlabelled = (members.as_rows(rows) if len(rows) else None for rows in found)
+    unlabelled = _moved_with(unlabelled, held_out, prior)
     if held_out is not None:
         held_out = at_own_prevalence(held_out, prior)
-    chose = ("members and weights",)
-    return Contender(one.id, held_out, test if one.select_on == "oof" else None, {}, chose, one.kind)
+    chose, test = ("members and weights",), test if one.select_on == "oof" else None
+    return Contender(one.id, held_out, test, {}, chose, one.kind, unlabelled=unlabelled)
+
+
+def _moved_with(rows: Rows | None, labelled: Rows | None, prior: Any) -> Rows | None:
+    """Rows without a target, moved from a prior to the prevalence of labelled ones."""
+    if rows is None or labelled is None or prior is None:
+        return rows
+    # Without a target they count nothing in the prevalence, whatever the file has.
+    none = np.full_like(rows.targets, -1 if rows.targets.ndim == 1 else np.nan)
+    calibrated = np.concatenate([labelled.calibrated, rows.calibrated])
+    both = Rows([*labelled.ids, *rows.ids], np.concatenate([labelled.targets, none]), calibrated, calibrated)
+    return replace(rows, calibrated=at_own_prevalence(both, prior).calibrated[len(labelled) :])
 
 
 def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
@@ -219,17 +234,20 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     # Folds of random splits share rows: their mean would mix seen and unseen ones.
     apart = repeats.are_whole([rows.ids for rows, _ in held_out.values()])
     joined = members.out_of_fold([rows for rows, _ in held_out.values()], kind) if held_out and apart else None
-    test = members.pooled(project, newest, records.newest_refit(of_recipe, newest), "test")
+    refit = records.newest_refit(of_recipe, newest)
+    test, unlabelled = (members.pooled(project, newest, refit, split) for split in ("test", "unlabelled"))
     can_calibrate = post_kind.of(kind).PROBABILITIES is not None
     if joined is not None and can_calibrate and metrics.labelled(joined.targets).any():
-        best = choice.best_form(members.Member("", newest, joined, test, None, prior), kind)
-        joined, test = best.chooses, best.test
+        best = choice.best_form(members.Member("", newest, joined, test, unlabelled, prior), kind)
+        joined, test, unlabelled = best.chooses, best.test, best.unlabelled
         if best.form == "raw":
             held_out = {fold: (rows.uncalibrated(), record) for fold, (rows, record) in held_out.items()}
     held_out = {fold: (at_own_prevalence(rows, prior), record) for fold, (rows, record) in held_out.items()}
+    unlabelled = _moved_with(unlabelled, joined, prior)
     joined = None if joined is None else at_own_prevalence(joined, prior)
     chose = tuple(dict.fromkeys(what for record in newest if not record.nested for what in record.val_used_for))
-    return Contender(f"{newest[0].recipe} {newest[0].arch}", joined, test, held_out, chose, kind, newest[-1])
+    name = f"{newest[0].recipe} {newest[0].arch}"
+    return Contender(name, joined, test, held_out, chose, kind, newest[-1], unlabelled)
 
 
 def _shared(one: Rows | None, other: Rows | None) -> tuple[Rows, Rows] | None:

@@ -24,7 +24,7 @@ from mlpipe.predicting.output_tensors import Change, Tensors
 OPSET = 18
 INPUT = "pixels"
 # The file in an archive of torch.export that holds the facts.
-FACTS = "mlpipe.json"
+FACTS = "mml.json"
 _MOST = {"images": 65_536, "side": 65_536}
 
 

@@ -64,7 +64,7 @@ def row_of(session: Any, facts: dict[str, Any], base: Path, path: Path) -> dict[
     name = path.relative_to(base if base.is_dir() else base.parent).as_posix()
     try:
         values = session.run(["values"], {"pixels": pixels_of(path, facts)})[0][0].astype(np.float64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return {"image": name, "problem": str(error)}
     row: dict[str, Any] = {"image": name}
     for key, cell in cells_of(values, facts).items():

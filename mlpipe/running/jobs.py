@@ -20,7 +20,7 @@ from mlpipe.running.sweeps.search import Search
 if TYPE_CHECKING:
     from mlpipe.running.sweeps.combinations import Job
 
-_TRAINING = ("train", "tl")
+_TRAINING = ("train", "tl", "distill")
 
 
 @dataclass(frozen=True)

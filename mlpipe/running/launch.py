@@ -21,7 +21,7 @@ from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
-_OF_LATEST_TASK = ("explain", "export", "predict", "serve", "test", "info", "post")
+_OF_LATEST_TASK = ("distill", "explain", "export", "predict", "serve", "test", "info", "post")
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust", "trust_paths")
 
 # Modes that read records, which they do not make.

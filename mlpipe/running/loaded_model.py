@@ -43,8 +43,12 @@ if TYPE_CHECKING:
     from mlpipe.predicting.in_hand import Shown
 
 # What `predict` takes for one image: a path, the bytes of a file, a picture of Pillow, or an array.
-Given = str | Path | bytes | Image.Image | npt.NDArray[Any]
+Given = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any]
 _FILES = (".onnx", ".pt2", ".zip")
+# Modes of Pillow that files hold as they are.
+_IN_PNG = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+_IN_FILES = (*_IN_PNG, "CMYK", "F", "I")
+_BYTES = bytes | bytearray | memoryview
 _TYPES = "a path, bytes, a picture of Pillow, an array, or a list or column of these"
 
 
@@ -261,7 +265,11 @@ class Model:
                     problem("deploy_prior", f"has no share of {missing[0]}", fix="give one for each class")
                 )
             given = [given[name] for name in self.classes]
-        return [float(value) for value in given]
+        try:
+            return [float(value) for value in given]
+        except (TypeError, ValueError) as error:
+            fix = "use 'estimate', or a number for each class"
+            raise ConfigError(problem("deploy_prior", "is no prevalence", got=str(given), fix=fix)) from error
 
     def _decide(self, shown: Shown, costs: npt.ArrayLike) -> None:
         """Put the class that costs least into the cells."""
@@ -284,9 +292,12 @@ class Model:
         index = x.index if isinstance(x, pd.Series) else None
         read = _array_samples if self._predictor.has_arrays else _image_samples
         of = self._predictor.pivot
-        several = isinstance(x, list | tuple | pd.Series) or (
-            isinstance(x, Iterable) and not isinstance(x, str | bytes | Image.Image | np.ndarray)
-        )
+        if isinstance(x, pd.DataFrame | Mapping):
+            fix = "give one column, such as frame['path']"
+            raise ConfigError(problem("x", f"must be {_TYPES}", got=type(x).__name__, fix=fix))
+        if isinstance(x, np.ndarray) and x.dtype.kind in "OUS":
+            x = x.ravel().tolist()
+        several = isinstance(x, Iterable) and not isinstance(x, str | _BYTES | Image.Image | np.ndarray)
         found = [pair for place, one in enumerate(x if several else [x]) for pair in read(one, of, place, not several)]
         if index is not None and len(index) != len(found):
             index = None
@@ -362,6 +373,9 @@ def load(
             fix = "export it with mode.format=onnx or mode.format=bundle"
             raise ConfigError(problem("where", "is for torch.export.load alone", got=str(path), fix=fix))
         return _of_stored(bundles.opened(path, trust))
+    if path.is_file():
+        fix = "give FILE.onnx or FILE.zip of mml export, or the folder of a record"
+        raise ProjectError(problem("where", "is no exported model by its ending", got=str(where), fix=fix))
     stored = predictor.found(
         str(where),
         out_dir=Path(base_folder("out_dir", str(out_dir or ""))).expanduser(),
@@ -398,7 +412,7 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
             raise DataError(problem("x", "there is no such file or folder", got=str(path)))
         return [(str(x), _of_file(path, decoded))]
     name = f"#{place}"
-    if isinstance(x, bytes | bytearray | memoryview):
+    if isinstance(x, _BYTES):
         return [(name, decoded(bytes(x)))]
     if isinstance(x, Image.Image):
         return [(str(getattr(x, "filename", "") or name), _of_picture(x, decoded))]
@@ -424,10 +438,33 @@ def _of_file(path: Path, decoded: Callable[[bytes], Sample]) -> Sample:
 
 def _of_picture(picture: Image.Image, decoded: Callable[[bytes], Sample]) -> Sample:
     """A picture goes the way of a file that holds it, so that grey, colour, palettes and transparency mean the same."""
+
+    def read(channels: int, least: int | None) -> Pixels:
+        try:
+            content, _ = encoded(picture)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnreadableImageError(f"cannot be decoded ({error})") from error
+        return decoded(content)(channels, least)
+
+    return read
+
+
+def encoded(picture: Image.Image) -> tuple[bytes, str]:
+    """A picture as the bytes of a file that loses nothing, upright, and the ending of its name.
+
+    Args:
+        picture: The picture, of several the one that is shown.
+
+    Raises:
+        OSError: When its pixels cannot be read, as Pillow says it.
+    """
     upright = ImageOps.exif_transpose(picture)
+    if upright.mode not in _IN_FILES:
+        upright = upright.convert("RGBA" if upright.mode.endswith(("A", "a")) else "RGB")
+    is_png = upright.mode in _IN_PNG
     out = io.BytesIO()
-    upright.save(out, "PNG" if upright.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA") else "TIFF")
-    return decoded(out.getvalue())
+    upright.save(out, "PNG" if is_png else "TIFF")
+    return out.getvalue(), ".png" if is_png else ".tif"
 
 
 def _of_array(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], Sample]) -> Sample:

@@ -243,14 +243,13 @@ class Predictor:
         recipes = [self._configs[record.id].recipe for record in used]
         axes = Form.of((self.pivot.bases or (self.pivot,))[0].source).axes if self.has_arrays else 2
         raise_all(heat_maps.problems([record.id for record in used], recipes, self.kind, axes))
-        unreadable, values, places, table = dict[int, str](), None, list(range(len(samples))), self.part.TABLE
-        if table is not None:
-            given = self.outputs(samples)
-            unreadable = given.unreadable
-            places = [place for place in places if place not in unreadable]
-            if places:
-                mixed = self.new_rows(given.rows, len(samples)).mixed(table.mixing)
-                values = np.asarray(table.values(mixed.calibrated))
+        values, table = None, self.part.TABLE
+        given = self.outputs(samples) if table is not None else None
+        unreadable = given.unreadable if given is not None else _unreadable(samples, self.pivot.channels)
+        places = [place for place in range(len(samples)) if place not in unreadable]
+        if table is not None and given is not None and places:
+            mixed = self.new_rows(given.rows, len(samples)).mixed(table.mixing)
+            values = np.asarray(table.values(mixed.calibrated))
         if asked is None and values is not None and kinds.of(self.kind).has_probabilities:
             chosen = values.argmax(1)
         else:
@@ -534,6 +533,17 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     raw = np.concatenate([part.raw for part in parts])
     ids = [name for part in parts for name in part.ids]
     return Rows(ids, np.concatenate([part.targets for part in parts]), raw, raw)
+
+
+def _unreadable(samples: Sequence[Sample], channels: int) -> dict[int, str]:
+    """The reason for each sample that cannot be read, by its place."""
+    found = dict[int, str]()
+    for place, sample in enumerate(samples):
+        try:
+            sample(channels, None)
+        except UnreadableImageError as error:
+            found[place] = str(error)
+    return found
 
 
 def _step_problems(recipes: Sequence[Recipe]) -> list[str]:

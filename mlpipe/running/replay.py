@@ -52,6 +52,7 @@ def replayed(config: RunConfig, context: RunContext, run: Run, folds: Sequence[M
         copy.folder.mkdir(parents=True)
         snapshot.save(again, copy.folder / journal.CONFIG_FILE)
         copy.write_plan([], "", {})
+        _bring_teacher(context.project, project, folds[0].pivot, again.tree["mode"].get("ensemble"))
         for record in folds:
             recoveries = [event for event in record.events if "epoch" in event]
             if recoveries:
@@ -135,6 +136,23 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     trusted = f"{written_paths.KEY}={as_text(config.tree.get(written_paths.KEY) or [])}"
     written_paths.check(tree, [trusted], ours=("out_dir", "data_dir"))
     return assemble(tree)
+
+
+def _bring_teacher(stored: Project, replay: Project, task: str, teacher: str | None) -> None:
+    """The ensemble that a student learned from, in the temporary project; nothing without a teacher.
+
+    Raises:
+        ProjectError: When the teacher is no ensemble that is there.
+    """
+    if teacher is None:
+        return
+    there = [stored.ensembles_dir(task) / f"{teacher}{ending}" for ending in (".json", ".parquet")]
+    if not all(path.is_file() for path in there):
+        wrong, fix = f"{teacher}, its teacher, is no stored ensemble, so it cannot be replayed", "add mode.replay=false"
+        raise ProjectError(problem("mode.run", wrong, fix=f"{fix} to check its files only"))
+    replay.ensembles_dir(task).mkdir(parents=True, exist_ok=True)
+    for path in there:
+        shutil.copy(path, replay.ensembles_dir(task))
 
 
 def _absolute(value: Any, out_dir: Path) -> Any:

@@ -24,6 +24,7 @@ from mlpipe.runs.references import Located
 
 if TYPE_CHECKING:
     from mlpipe.arch.initial_weights import Start
+    from mlpipe.post.teaching import Teaching
 
 
 def applied(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[str]]:
@@ -98,10 +99,13 @@ def _sides(one: Located) -> tuple[int, int] | None:
     return None
 
 
-def recipe_hash(config: RunConfig, names: str, begun: Start | None) -> str:
-    """The hash of the recipe, of the names of the tasks, and of the weights that it starts from."""
+def recipe_hash(config: RunConfig, names: str, begun: Start | None, teaching: Teaching | None = None) -> str:
+    """The hash of the recipe, of the names of the tasks, of the weights that it starts from, and of who teaches it how."""
     own = config.recipe_hash(names)
-    return own if begun is None else files.digest([own, begun.digest, begun.keep_heads])[:8]
+    own = own if begun is None else files.digest([own, begun.digest, begun.keep_heads])[:8]
+    if teaching is None:
+        return own
+    return files.digest([own, teaching.teacher, float(teaching.temperature), float(teaching.hard_weight)])[:8]
 
 
 def elsewhere(texts: str | Sequence[str] | None, key: str, config: RunConfig, task: str) -> list[Located]:

@@ -57,6 +57,11 @@ def _plan(run: Run) -> dict[str, Any]:
         return {}
 
 
+def mode_of(run: Run) -> str:
+    """The mode of the command that a run is of; empty where its plan does not say."""
+    return _mode(_plan(run))
+
+
 def _mode(plan: dict[str, Any]) -> str:
     words = str(plan.get("command") or "").split()
     return words[1] if len(words) > 1 else ""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks as checks
 
 from mlpipe.api import ImageClassifier, ImageRegressor, ImageSegmenter, estimators
+from mlpipe.data.decoding import images
 from mlpipe.errors import ConfigError, DataError
 
 KINDS = [ImageClassifier, ImageRegressor, ImageSegmenter]
@@ -76,6 +78,35 @@ def test_pictures_in_memory_are_written_without_loss(tmp_path: Path) -> None:
     written = estimators._as_file((tmp_path / "kept.png").read_bytes(), tmp_path, 9)
     assert written.endswith("000009.png") and Path(written).read_bytes() == (tmp_path / "kept.png").read_bytes()
     assert estimators._as_file("x.jpg", tmp_path, 0) == str(Path("x.jpg").absolute())
+
+
+def test_pictures_of_a_camera_or_a_printer_are_what_predict_makes_of_them(tmp_path: Path) -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    exif, out = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(colour).save(out, "PNG", exif=exif)
+    for place, one in enumerate(
+        [Image.open(out), *(Image.fromarray(colour).convert(mode) for mode in ("CMYK", "HSV"))]
+    ):
+        written = images.decode(Path(estimators._as_file(one, tmp_path, place)).read_bytes(), 3)
+        np.testing.assert_array_equal(written, np.asarray(ImageOps.exif_transpose(one).convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    ("one", "sentence"),
+    [
+        (b"no image", r"X\[3\]: cannot be decoded \(.*\); leave it out"),
+        (np.zeros((4, 4, 5), np.uint8), r"X\[3\]: is no image, got 'uint8 of shape \[4, 4, 5\]'"),
+        (
+            np.zeros((4, 4, 3), np.uint16),
+            r"X\[3\]: is no image, got 'uint16 of shape \[4, 4, 3\]'; give .*uint16 \(grey\)",
+        ),
+        (np.zeros((0, 4), np.uint8), r"X\[3\]: is no image"),
+    ],
+)
+def test_what_is_no_picture_in_memory_is_said(one: object, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=sentence):
+        estimators._as_file(one, tmp_path, 3)
 
 
 @pytest.mark.parametrize(

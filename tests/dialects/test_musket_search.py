@@ -68,9 +68,10 @@ def test_formulas_have_the_values_that_are_given(tmp_path: Path) -> None:
     assert found.native["hpo"]["trials"] == 200
 
 
-def test_texts_that_only_look_like_names_stay(tmp_path: Path) -> None:
-    found = translated(tmp_path, {"k": 2}, hyperparameters={"k": [1, 4]}, dataset={"getTrain": ["a/k.csv", "k 1", "k"]})
-    assert found.native["task"]["train"] == [{"call": "getTrain", "arguments": ["a/k.csv", "k 1", 2]}]
+@pytest.mark.parametrize("text", ["a/k.csv", "k 1"])
+def test_texts_that_only_look_like_names_stay(text: str, tmp_path: Path) -> None:
+    found = translated(tmp_path, {"k": 2}, hyperparameters={"k": [1, 4]}, dataset={"getTrain": [text, "k"]})
+    assert found.native["task"]["train"] == [{"call": "getTrain", "arguments": [text, 2]}]
 
 
 def test_a_name_that_changes_nothing_is_lint(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_the_commands_of_the_page(
     # What is judged again by mml post belongs to the training, not to another run.
     (table,) = project.glob("runs/*/*/logs/scores.csv")
     runs = runs_of_mlflow(project)
-    assert sorted(one.data.tags["mlpipe.record"] == "all" for one in runs) == [False, True]
-    (whole,) = [one for one in runs if one.data.tags["mlpipe.record"] == "all"]
+    assert sorted(one.data.tags["mml.record"] == "all" for one in runs) == [False, True]
+    (whole,) = [one for one in runs if one.data.tags["mml.record"] == "all"]
     assert {one.data.tags.get("mlflow.parentRunId") for one in runs} == {None, whole.info.run_id}
     assert {one.info.status for one in runs} == {"FINISHED"}
     newest = max(project.glob("tasks/digits/ensembles/*.json"), key=lambda file: file.stat().st_mtime_ns)

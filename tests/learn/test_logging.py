@@ -164,7 +164,7 @@ def test_a_fold_that_goes_on_has_every_point_once_in_all_loggers(
 
     client = MlflowClient(default_address(files.project.root))
     (experiment,) = [one for one in client.search_experiments() if one.name == "some"]
-    runs = {one.data.tags["mlpipe.record"]: one for one in client.search_runs([experiment.experiment_id])}
+    runs = {one.data.tags["mml.record"]: one for one in client.search_runs([experiment.experiment_id])}
     child = runs["logs"]
     assert set(runs) == {"all", "logs"} and child.info.status == "FINISHED"
     history = client.get_metric_history(child.info.run_id, "val/loss")

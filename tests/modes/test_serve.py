@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mlpipe.errors import ProjectError
 from mlpipe.modes import serve
+from mlpipe.reports.progress import Display
+from mlpipe.running import launch, loaded_model
+from mlpipe.running.steps import RunContext
+from mlpipe.runs.project import Project
 
 GOOD = "0123456789abcdef"
 
@@ -49,3 +55,23 @@ def test_addresses() -> None:
     assert [serve._is_loopback(one) for one in ("127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "10.0.0.1", "fe80::1%lo")] == [
         True, True, True, False, False, False, False,
     ]  # fmt: skip
+
+
+def test_a_file_may_name_the_modules_that_the_command_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.zip").write_bytes(b"")
+    words = [f"mode.file={tmp_path / 'own.zip'}", "trust=[my_networks]", f"out_dir={tmp_path / 'results'}"]
+    config = launch.prepare(launch.Command("serve", words)).run_config
+    asked = dict[str, Any]()
+    monkeypatch.setattr(loaded_model, "load", lambda where, **more: asked.update(more, where=where))
+    config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))._loaded()
+    assert asked == {"where": tmp_path / "own.zip", "trust": ["my_networks"]}
+
+
+@pytest.mark.parametrize("mode", ["serve", "export"])
+def test_without_a_project_nothing_is_made(tmp_path: Path, mode: str) -> None:
+    words = [f"out_dir={tmp_path / 'results'}", f"data_dir={tmp_path / 'data'}", *["mode.port=0"] * (mode == "serve")]
+    config = launch.prepare(launch.Command(mode, words)).run_config
+    scheduler = config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))
+    with pytest.raises(ProjectError, match="proj: there is no such project, got 'default'; projects in .*: none"):
+        scheduler.plan()
+    assert not list(tmp_path.iterdir())

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
 
-from mlpipe.api import ImageClassifier, ImageRegressor, ImageSegmenter
+from mlpipe.api import ImageClassifier, ImageRegressor, ImageSegmenter, load
 from mlpipe.errors import ConfigError, DataError
 
 QUICK = ["arch.pretrained=false", "trainer.max_epochs=1", "sys.threads=1", "preprocessing.size=16", "split.folds=2"]
@@ -41,6 +42,11 @@ def test_a_trained_one_is_not_pickled_and_shows_its_card(classifier: ImageClassi
         classifier.save("model.pkl")
 
 
+def test_a_bundle_of_it_predicts_the_same(classifier: ImageClassifier, tmp_path: Path) -> None:
+    there = load(classifier.save(tmp_path / "kept" / "model.zip"))
+    np.testing.assert_array_equal(there.predict_values(list(PIXELS[:6])), classifier._values(PIXELS[:6]))
+
+
 def test_what_cannot_be_read_is_named(classifier: ImageClassifier, tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="X: 1 image of 2 cannot be predicted, such as number 1: "):
@@ -56,12 +62,29 @@ def test_the_temporary_project_goes_with_the_object() -> None:
     assert not home.exists()
 
 
-def test_masks_come_back_with_their_values_and_in_their_size() -> None:
+def test_masks_come_back_with_their_values_and_in_their_size(tmp_path: Path) -> None:
     masks = np.where(PIXELS > 60, 255, 0).astype(np.uint8)
     made = ImageSegmenter(overrides=[*QUICK, "arch.encoder=resnet10t", "preprocessing.size=32"]).fit(PIXELS, masks)
     found = made.predict([PIXELS[0], PIXELS[1][:, :6]])
     assert [one.shape for one in found] == [(8, 8), (8, 6)]
     assert set(np.unique(np.concatenate([one.ravel() for one in found])).tolist()) <= {0, 255}
     assert 0 <= made.score(PIXELS[:4], masks[:4]) <= 1
+    there = load(made.save(tmp_path / "masks.zip"))
+    for one, other in zip(there.predict([PIXELS[0], PIXELS[1][:, :6]])["mask"], found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"X\[1\]: .*; leave it out"):
+        made.predict([PIXELS[0], tmp_path / "torn.png"])
     with pytest.raises(ConfigError, match="ImageSegmenter: a trained model is not pickled"):
         pickle.dumps(made)
+
+
+@pytest.mark.slow
+def test_a_grid_search_chooses_by_the_score_of_images_left_out() -> None:
+    grid = {"overrides": [[*QUICK, "optimizer.lr=1e-9"], [*QUICK, "trainer.max_epochs=6", "optimizer.lr=0.01"]]}
+    truth = DIGITS.target[:30]
+    search = GridSearchCV(ImageClassifier(arch="test_resnet"), grid, cv=2).fit(list(PIXELS), truth)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all() and search.best_score_ == scores.max()
+    assert search.best_params_["overrides"] == grid["overrides"][int(scores.argmax())]
+    assert search.predict(list(PIXELS)).shape == (30,) and set(search.predict(list(PIXELS))) <= {0, 1}

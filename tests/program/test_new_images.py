@@ -266,6 +266,10 @@ def test_less_precision_tells_what_it_costs_and_is_refused_where_it_costs_too_mu
             "mode.file: ends in .pt2, files of mode.format=onnx end in .onnx, got 'x.pt2'; write mode.format=pt2",
         ),
         (
+            ["mode.file=x.pkl"],
+            "mode.file: does not end in .onnx, by which it is known for what it is, got 'x.pkl'; write mode.file=NAME.onnx",
+        ),
+        (
             ["mode.dtype=fp16", "mode.quantize=int8"],
             "mode.dtype: whole numbers are no floats of half precision; leave one out",
         ),

@@ -129,7 +129,7 @@ def test_folds_side_by_side_are_children_of_one_run_on_a_server(server: str, tmp
     client = MlflowClient(server)
     (experiment,) = [one for one in client.search_experiments() if one.name == "default"]
     runs = client.search_runs([experiment.experiment_id])
-    (whole,) = [one for one in runs if one.data.tags["mlpipe.record"] == "all"]
+    (whole,) = [one for one in runs if one.data.tags["mml.record"] == "all"]
     assert len(runs) == 3 and {one.info.status for one in runs} == {"FINISHED"}
     children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == whole.info.run_id]
     assert len(children) == 2 and all(one.data.metrics["val/loss"] > 0 for one in children)

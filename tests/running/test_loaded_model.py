@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from mlpipe.data import task
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Dtype, Task
-from mlpipe.errors import ConfigError, DataError, MlpipeError
+from mlpipe.errors import ConfigError, DataError, MlpipeError, ProjectError
+from mlpipe.predicting.in_hand import Shown
 from mlpipe.running import loaded_model
+from mlpipe.running.loaded_model import Model
+from mlpipe.running.predictor import Sample
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
 
@@ -78,6 +84,69 @@ def test_arrays_of_other_channels_go_the_way_of_files() -> None:
 def test_what_is_no_image_is_said(x: object, sentence: str) -> None:
     with pytest.raises(MlpipeError, match=sentence):
         loaded_model._image_samples(x, of(), 0, True)
+
+
+@pytest.mark.parametrize("mode", ["HSV", "YCbCr", "LAB", "RGBa", "PA"])
+def test_a_picture_of_a_mode_that_no_file_has_keeps_its_colours(mode: str) -> None:
+    plain = Image.fromarray(COLOUR)
+    between = {"RGBa": "RGBA", "PA": "P"}.get(mode)
+    picture = (plain.convert(between) if between else plain).convert(mode)
+    wanted = np.asarray(picture.convert("RGBA" if mode in ("RGBa", "PA") else "RGB"))[..., :3]
+    np.testing.assert_array_equal(pixels(picture, of())[0], wanted)
+
+
+def test_a_picture_whose_file_is_torn_is_unreadable_and_no_end(tmp_path: Path) -> None:
+    Image.fromarray(np.tile(COLOUR, (40, 40, 1))).save(tmp_path / "whole.jpg")
+    picture = Image.open(io.BytesIO((tmp_path / "whole.jpg").read_bytes()[:2000]))
+    with pytest.raises(UnreadableImageError, match="cannot be decoded"):
+        pixels(picture, of())
+
+
+class Blank:
+    """Predicts the same of every sample, and keeps how many there were."""
+
+    kind, task, pivot, has_arrays = "classification", "t", of(), False
+
+    def predict(
+        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+    ) -> tuple[dict[int, str], Shown]:
+        del deploy_prior, only_values
+        self.seen = [sample(3, None).shape for sample in samples]
+        rows = [np.array([0.25, 0.75])] * len(samples)
+        return {}, Shown([[{}] for _ in samples], rows, np.log(rows))
+
+
+def test_bytes_of_any_kind_are_one_image_and_arrays_of_paths_a_list(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "one.png")
+    content = (tmp_path / "one.png").read_bytes()
+    model = Model(Blank(), dict)
+    for x in (content, bytearray(content), memoryview(content)):
+        assert model.predict_values(x).shape == (1, 2)
+    assert model.predict_values(np.array([str(tmp_path / "one.png")] * 3)).shape == (3, 2)
+    assert model.predict_values([bytearray(content), COLOUR]).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("x", "prior", "sentence"),
+    [
+        (pd.DataFrame({"path": ["a.png"]}), None, r"x: must be .*, got 'DataFrame'; give one column, such as frame"),
+        ({"a": COLOUR}, None, "x: must be .*, got 'dict'"),
+        (COLOUR, 0.3, "deploy_prior: is no prevalence, got '0.3'; use 'estimate', or a number for each class"),
+        (COLOUR, ["a", "b"], "deploy_prior: is no prevalence"),
+        (COLOUR, {"a": 0.5, "b": None}, "deploy_prior: is no prevalence"),
+    ],
+)
+def test_what_is_no_list_of_images_or_no_prevalence_is_said(x: Any, prior: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Model(Blank(), dict).predict(x, deploy_prior=prior)
+
+
+def test_a_file_of_another_ending_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_text("# digits")
+    with pytest.raises(
+        ProjectError, match=r"where: is no exported model by its ending, got '.*card.md'; give FILE.onnx"
+    ):
+        loaded_model.load(tmp_path / "card.md")
 
 
 def test_an_empty_folder_and_a_damaged_file(tmp_path: Path) -> None:

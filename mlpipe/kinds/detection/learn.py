@@ -21,7 +21,7 @@ from mlpipe.learn.build.loss import try_own
 from mlpipe.learn.kind import Loss, Scale
 from mlpipe.learn.kind import all_known as known_counts
 from mlpipe.learn.kind import no_scale as scale
-from mlpipe.learn.losses.yolov3 import OfNetwork
+from mlpipe.learn.losses.yolov3 import OfNetwork, Yolov3
 from mlpipe.learn.per_pixel import validated
 
 __all__ = ["known_counts", "scale", "validated"]
@@ -50,6 +50,9 @@ def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
     """Refuse what knows nothing of boxes, and another loss for a network that computes its own."""
     per_pixel.refuse_parts(recipe, "boxes")
+    if not isinstance(loss, Yolov3 | OfNetwork) and not recipe.loss.is_users:
+        fix = f"use {' or '.join(FITTING_LOSSES)}"
+        raise ConfigError(problem("loss", "knows nothing of boxes", got=recipe.loss.name, fix=fix))
     if outputs.ndim == 2 and not isinstance(loss, OfNetwork):
         wrong = f"{recipe.arch.title} computes its own loss"
         raise ConfigError(problem("loss", wrong, got=recipe.loss.name, fix="use loss=auto, or arch=yolo"))

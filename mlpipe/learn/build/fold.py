@@ -32,6 +32,7 @@ from mlpipe.learn.build.network import scale_of, started_network, weights_report
 from mlpipe.learn.build.optimizer import build_optimizers, epochs_of, most_steps, steps_per_epoch
 from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.job import FoldJob, Watch
+from mlpipe.learn.losses.distilled import Distilled
 from mlpipe.learn.machine import device_group
 from mlpipe.learn.machine.device_group import DeviceGroup
 from mlpipe.learn.machine.hardware import Numerics, numerics_for
@@ -207,7 +208,10 @@ def _module(
         batch_sizes=data.batch_sizes,
         weighing=None if job.joint is None else multitask.weighing(task, job.joint),
     )
+    # What a teacher alone knows of counts in no balance of classes.
+    rows = rows if job.teaching is None else rows[task.samples.labelled[rows]]
     loss, scale = build_loss(recipe, task, rows), scale_of(task, rows, job.kind)
+    loss = loss if job.teaching is None else Distilled(loss, job.teaching, job.kind)
     heads = [LearnedHead(TARGET, job.kind, len(task.classes), loss, scale)]
     heads += [] if job.joint is None else multitask.partner_heads(recipe, job.pack, job.joint)
     return FoldModule(network, heads, optimizers, learning, number)

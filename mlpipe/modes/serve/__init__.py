@@ -21,6 +21,7 @@ from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, no_su
 from mlpipe.running import tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all
+from mlpipe.runs import references
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
@@ -113,12 +114,14 @@ class ServeScheduler(Scheduler):
     def _loaded(self) -> Model:
         from mlpipe.running import loaded_model
 
-        config, project = self.run_config, self.context.project
+        config = self.run_config
         if self._file is not None:
             path = Path(self._file).expanduser()
             if not path.is_file():
                 raise ConfigError(no_such_file("mode.file", path))
-            return loaded_model.load(path)
+            return loaded_model.load(path, trust=config.tree["trust"])
+        # Before a task is looked for, which would be made.
+        project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
         return loaded_model.load(
             where,
@@ -166,7 +169,7 @@ class ServeScheduler(Scheduler):
         Returns:
             Whether there are heat maps.
         """
-        if self._file is None:
+        if self._file is None or Path(self._file).suffix.lower() != ".onnx":
             from mlpipe.learn.machine import quiet
 
             quiet.prepare_torch(self.run_config.recipe.threads)

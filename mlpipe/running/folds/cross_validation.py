@@ -19,6 +19,7 @@ from mlpipe.data.splits.variants import REFIT, fold_name
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
+from mlpipe.post.teaching import Teaching
 from mlpipe.running import artifacts, console, dimension_checks, leaderboard, next_command, reuse, tasks
 from mlpipe.running.artifacts import Artifact
 from mlpipe.running.folds import co_tasks, fold_predictions, output_records, time_shares
@@ -55,6 +56,7 @@ class Request:
         joint: Which tasks are learned together.
         eval_on: Tasks to predict and test instead of the pivot.
         refit: Train one more model on all folds.
+        teaching: What a teacher predicted, which the folds learn; None: there is no teacher.
     """
 
     subroutines: Sequence[str]
@@ -65,6 +67,7 @@ class Request:
     joint: co_tasks.Request
     eval_on: Sequence[str]
     refit: bool = False
+    teaching: Teaching | None = None
 
     @property
     def trains(self) -> bool:
@@ -149,14 +152,16 @@ def training(
         request = replace(request, subroutines=[*dict.fromkeys([*request.subroutines, "test"])])
     folds = Folds(config, context, task, split, request.nested, decoding=config)
     begun = reuse.start(config, task, origin)
-    recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun)
+    recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun, request.teaching)
     every = list(split.validated if request.cv else split.validated[:1])
     chosen = every if request.folds is None else list(request.folds)
     artifacts_ = artifacts.of(config)
     wrong = [text for one in artifacts_ for text in one.problems(task, chosen, stored=request.storage.parameters)]
     raise_all(wrong + console.problems(config, len(chosen)) + _refit_problems(task, split, request, chosen))
     limit = _time_shares(folds, chosen, request, _REPORT_SECONDS if ending is not None else 0.0)
-    trainer = FoldTraining(folds, chosen, recipe_hash, request.storage, beside, request.joint, begun, limit)
+    trainer = FoldTraining(
+        folds, chosen, recipe_hash, request.storage, beside, request.joint, begun, limit, request.teaching
+    )
     made = [_made_of(trainer, fold, fold) for fold in chosen]
     refit = [_made_of(trainer, REFIT, None)] if request.refit else []
     # What needs no run comes first: a download that fails, or a network that does not fit the images, leaves no trace in

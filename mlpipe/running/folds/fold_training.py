@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mlpipe import files
 from mlpipe.config import rules, snapshot
 from mlpipe.config.schema import Recipe
@@ -19,6 +21,7 @@ from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.figures import number
+from mlpipe.post.teaching import Teaching
 from mlpipe.running import console, tasks
 from mlpipe.running.folds import co_tasks
 from mlpipe.running.folds.fold_progress import FoldProgress
@@ -63,6 +66,7 @@ class FoldTraining:
         joint: How they are.
         start: Weights that training starts from; None: as the recipe's arch says.
         time: Divides a time limit among the folds; None: there is none.
+        teaching: What a teacher predicted of the task's samples; None: there is no teacher.
     """
 
     folds: Folds
@@ -73,6 +77,7 @@ class FoldTraining:
     joint: co_tasks.Request
     start: Start | None
     time: TimeShares | None = None
+    teaching: Teaching | None = None
 
     def try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
@@ -248,7 +253,7 @@ class FoldTraining:
         return job.FoldJob(
             recipe=recipe,
             task=self.folds.task,
-            view=view,
+            view=view if self.teaching is None else self._with_taught(view),
             pack=self.folds.pack(self.folds.task),
             files=written,
             origin=origin,
@@ -258,7 +263,16 @@ class FoldTraining:
             shard=self.folds.context.shard or WHOLE,
             healing=config.healing,
             lasting=lasting,
+            teaching=self.teaching,
         )
+
+    def _with_taught(self, view: View) -> View:
+        """A fold that learns also from the images without a target that the teacher has predicted."""
+        assert self.teaching is not None
+        task = self.folds.task
+        taught = self.teaching.known & task.samples.in_part("unlabelled")
+        taught &= ~self.folds.pack(task).unreadable_mask(task)
+        return replace(view, train=np.concatenate([view.train, np.flatnonzero(taught)]))
 
     def _of_all(self, recipe: Recipe, trained: Sequence[ModelRecord]) -> tuple[Recipe, tuple[int, ...]]:
         """What is learned from all folds, and how many epochs of each stage, by what their trainings were like."""

@@ -71,7 +71,7 @@ class MlflowRun:
 
     def _id(self, place: Place, marks: Marks, tags: Mapping[str, str]) -> str:
         stored = marks.known.get("id")
-        own = {"mlpipe.project": place.project, "mlpipe.run": place.run, "mlpipe.record": place.record or "all"}
+        own = {"mml.project": place.project, "mml.run": place.run, "mml.record": place.record or "all"}
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in own.items())
         there = [run.info.run_id for run in self._client.search_runs([self._experiment], wanted)]
         if isinstance(stored, str) and stored in there:

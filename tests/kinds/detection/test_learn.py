@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
+from mlpipe.config.schema import Recipe
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError
 from mlpipe.kinds.detection import learn
+from mlpipe.learn import per_pixel
 from mlpipe.learn.losses.labels import Labels
 from mlpipe.learn.losses.yolov3 import yolov3
 from mlpipe.post.measures import box_metrics
@@ -38,3 +44,10 @@ def test_a_validation_keeps_the_loss_of_each_batch() -> None:
 def test_images_with_a_box_are_positive() -> None:
     found = learn.positives(np.array([[0.0, 2], [0, 0], [NAN, NAN]]))
     assert found is not None and found.tolist() == [True, False, False]
+
+
+def test_a_loss_that_knows_nothing_of_boxes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(per_pixel, "refuse_parts", lambda recipe, what: None)
+    recipe = SimpleNamespace(loss=SimpleNamespace(name="focal", is_users=False))
+    with pytest.raises(ConfigError, match="loss: knows nothing of boxes, got 'focal'; use auto or yolov3"):
+        learn.check(cast(Recipe, recipe), cast(Task, None), {}, FOUND, torch.nn.MSELoss())

@@ -60,11 +60,18 @@ def test_last_and_best_score_and_both_times(now: list[float]) -> None:
     ]
 
 
-def test_the_log_has_a_line_for_each_epoch(now: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("mlpipe").propagate = True
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the program's log gets, each line once whatever another test hung there."""
+    monkeypatch.setattr(logging.getLogger("mlpipe"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("mlpipe"), "propagate", True)
     caplog.set_level(logging.DEBUG, "mlpipe")
+    return caplog
+
+
+def test_the_log_has_a_line_for_each_epoch(now: list[float], lines: pytest.LogCaptureFixture) -> None:
     learn(make(io.StringIO()), now, 2)
-    assert caplog.messages == [
+    assert lines.messages == [
         "fold 1 of 2 epoch 1/4, loss 1.0000, validation loss 2.0000, accuracy 0.300, best epoch so far 1, "
         "learning rate 0.001, 110 images/s, data wait 8 %, 20.0 s",
         "fold 1 of 2 epoch 2/4, loss 0.5000, validation loss 1.0000, accuracy 0.600, best epoch so far 2, "
@@ -72,12 +79,10 @@ def test_the_log_has_a_line_for_each_epoch(now: list[float], caplog: pytest.LogC
     ]
 
 
-def test_a_run_that_goes_on_tells_only_what_is_new(now: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("mlpipe").propagate = True
-    caplog.set_level(logging.DEBUG, "mlpipe")
+def test_a_run_that_goes_on_tells_only_what_is_new(now: list[float], lines: pytest.LogCaptureFixture) -> None:
     stream = io.StringIO()
     learn(make(stream), now, 3, first=2)
-    assert len(caplog.messages) == 1 and "best epoch so far 2" in caplog.messages[0]
+    assert len(lines.messages) == 1 and "best epoch so far 2" in lines.messages[0]
     (told,) = stream.getvalue().splitlines()
     assert "epoch 3/4" in told and "accuracy 0.100, best 0.600" in told
     # Its speed is that of the epoch that it learned: ten batches of 2 s are left.

@@ -54,9 +54,7 @@ def test_a_fold_that_is_begun_anew_leaves_no_second_run(tmp_path: Path, monkeypa
     second = mlflow.MlflowRun(place)
     client = MlflowClient(mlflow.default_address(tmp_path))
     (experiment,) = [one for one in client.search_experiments() if one.name == "proj"]
-    there = [
-        one.info.run_id for one in client.search_runs([experiment.experiment_id], "tags.`mlpipe.record` = 'net-f0'")
-    ]
+    there = [one.info.run_id for one in client.search_runs([experiment.experiment_id], "tags.`mml.record` = 'net-f0'")]
     assert there == [second.id] and second.id != first.id
 
 

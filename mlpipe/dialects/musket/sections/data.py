@@ -21,6 +21,7 @@ BUILT_IN_SETS = (
     "FolderClassificationDataSet",
     "FolderDataSet",
     "MultiClassClassificationDataSet",
+    "MultiClassSegmentationDataSet",
     "MultiOutputClassClassificationDataSet",
     "SimplePNGMaskDataSet",
 )

@@ -1,0 +1,132 @@
+"""`mml distill`: train one network on what an ensemble, or another stored predictor, gave for the task's images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from mlpipe import kinds
+from mlpipe.config.assemble import assemble
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import sources
+from mlpipe.data.records import outputs
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, ProjectError, counted, problem
+from mlpipe.modes.train import TrainingScheduler
+from mlpipe.post import comparison, teaching
+from mlpipe.post.teaching import Teaching
+from mlpipe.running.steps import RunContext, Step, raise_all
+from mlpipe.runs import continuing, ensembles, journal
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+
+class DistillScheduler(TrainingScheduler):
+    """Trains like `mml train`, every fold on a teacher's calibrated predictions beside the targets, and compares the two.
+
+    A training image's prediction is that of models that did not learn from it; images without a target are learned too.
+
+    Args:
+        run_config: The checked configuration.
+        context: The project, the display and the request to stop.
+        ensemble: Who teaches, as `mlpipe.post.comparison.contender` says; `latest`: the newest ensemble that no student is.
+        temperature: What log-probabilities of teacher and student are divided by.
+        hard_weight: The share of the loss of the true targets, 0 to 1.
+        training: The keys of `mml train`.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        context: RunContext,
+        *,
+        ensemble: str | int,
+        temperature: Annotated[float, "> 0"],
+        hard_weight: Annotated[float, ">= 0", "<= 1"],
+        **training: Any,
+    ) -> None:
+        super().__init__(run_config, context, **training)
+        self._wanted, self._temperature, self._hard_weight = str(ensemble), temperature, hard_weight
+        self._teacher = ""
+
+    def plan(self) -> list[Step]:
+        """The plan of `mml train`, with a teacher.
+
+        Raises:
+            ConfigError: When the task or the loss is not for a student, or a temperature has no meaning.
+            ProjectError: When there is no such teacher, or it held nothing out.
+        """
+        project, config = self.context.project, self.run_config
+        task = self.looked_at = self.pivot()
+        raise_all(self._problems(task))
+        wanted = _newest(project, task.name) if self._wanted == "latest" else self._wanted
+        teacher = comparison.contender(project, task.name, wanted, teaching.KEY)
+        if (kind := kinds.decide(task.kind, config.recipe.loss)) != teacher.kind:
+            wrong = f"{teacher.name} predicts {teacher.kind}, the student {kind}"
+            raise ConfigError(problem("loss", wrong, fix="use a loss of the teacher's kind, such as loss=auto"))
+        # An ensemble and a single record go by their ids, folds by what groups them.
+        is_recipe = teacher.newest is not None and teacher.name != teacher.newest.id
+        self._teacher = teacher.newest.recipe if is_recipe and teacher.newest is not None else teacher.name
+        values = teaching.outputs(teacher, task.samples.ids, len(task.classes))
+        lesson = Teaching(self._teacher, values, self._temperature, self._hard_weight)
+        _tell(task, teacher.name, lesson)
+        # A continued run learns from the same teacher, whatever was made meanwhile.
+        tree = {**config.tree, "mode": {**config.tree["mode"], "ensemble": self._teacher}}
+        self.run_config = replace(assemble(tree), given=config.given)
+        self.request = replace(self.request, teaching=lesson)
+        return super().plan()
+
+    def _problems(self, task: Task) -> list[str]:
+        found = []
+        if outputs.names(task.source) or sources.open(task).layout is not None:
+            wrong = "a student learns from images, this task's samples are rows of named arrays"
+            found.append(problem(f"task {task.name}", wrong, fix="use mml train"))
+        if not kinds.of(task.kind).has_probabilities and self._temperature != 1:
+            wrong = f"is for probabilities, {task.kind} tasks have none"
+            found.append(problem("mode.temperature", wrong, got=self._temperature, fix="leave it out"))
+        return found
+
+    def _post(self, made: Sequence[ModelRecord], run: Run) -> None:
+        """What `mml train` ends with, and the student beside its teacher on the same rows."""
+        super()._post(made, run)
+        project, task = self.context.project, self.looked_at
+        assert task is not None
+        student, teacher = (comparison.contender(project, task.name, one) for one in (made[0].recipe, self._teacher))
+        found = comparison.compared(student, teacher, task.samples.group_of() or None, self.run_config.seed)
+        self.context.facts["distilled"] = found.as_plain()
+        for sentence in found.sentences():
+            log.info(sentence)
+        if found.split != "test":
+            log.info(
+                "note: the teacher's models learned from these rows' targets, and so a little of them reached the student"
+            )
+
+
+def _newest(project: Project, task: str) -> str:
+    """The newest ensemble that was not made of a student at the end of its training.
+
+    Raises:
+        ProjectError: When there is none.
+    """
+    students = {one.name for one in journal.all_runs(project) if continuing.mode_of(one) == "distill"}
+    found = [one.id for one in ensembles.load_all(project, task) if one.run not in students]
+    if not found:
+        wrong = f"project {project.name} has no ensemble of {task} to learn from"
+        raise ProjectError(problem(teaching.KEY, wrong, fix=f"train it with folds, then mml post task={task}"))
+    return found[-1]
+
+
+def _tell(task: Task, name: str, lesson: Teaching) -> None:
+    known, unlabelled = lesson.known, task.samples.in_part("unlabelled")
+    more = (
+        f" and {counted(int((known & unlabelled).sum()), 'image')} without a target"
+        if (known & unlabelled).any()
+        else ""
+    )
+    there = counted(int((known & ~unlabelled).sum()), "image")
+    log.info(f"the teacher {name} predicts {there} by models that did not learn from them{more}")

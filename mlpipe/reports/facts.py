@@ -320,8 +320,7 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     raw = stored.logits.astype(np.float64)
     given = stored.calibrated
     calibrated = raw if given is None else given.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        same = _settled(raw, kind)
+    same = _settled(raw, kind)
     changed = given is not None and not np.allclose(same, calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated, is_calibrated=changed)
 

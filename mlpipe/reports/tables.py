@@ -27,8 +27,8 @@ from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-# What chose an ensemble that is the plain mean of all folds.
-NOTHING = "nothing"
+# What chose an ensemble that is the plain mean of all folds, and what images did for one that is so but calibrated.
+NOTHING, CALIBRATION = "nothing", "calibration"
 _SHORT = {
     "recipe": "recipe",
     "arch": "arch",
@@ -355,7 +355,8 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
     chosen_on, test = one.scores.get("chosen on", {}), one.scores.get("test", {})
     members = [record for member in one.members for record in member["records"]]
     ours = one.select_on == "oof"
-    chosen_by = {"oof": "ensemble", "none": NOTHING}.get(one.select_on, "")
+    alone = CALIBRATION if one.is_calibrated else NOTHING
+    chosen_by = {"oof": "ensemble" if one.is_chosen else alone, "none": NOTHING}.get(one.select_on, "")
     return {
         "metric": name,
         "task": one.task,
@@ -435,12 +436,9 @@ def cell(row: dict[str, Any], key: str, many: Digits) -> str:
 
 def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
     if key == "note":
-        if row["val_used_for"] == NOTHING:
-            return "the refit of its folds" if row["refit"] else "the mean of its folds"
         if row["ensemble"]:
-            return (
-                "out-of-fold is optimistic: it chose the ensemble" if row["val_used_for"] else "chosen on test images"
-            )
+            optimistic = "out-of-fold is optimistic: it chose the ensemble"
+            return alone(row) or (optimistic if row["val_used_for"] else "chosen on test images")
         optimistic = row["val_used_for"] and not row["nested"]
         refit = "a refit on all images predicts" if row["refit"] else ""
         notes = ["val is optimistic" if optimistic else "nested" if row["nested"] else "", row["uneven"], refit]
@@ -457,6 +455,17 @@ def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
     if key in ("seconds", "images_per_s"):
         return f"{value:.0f}"
     return cell(row, key, many) if isinstance(value, float) else str(value)
+
+
+def alone(row: dict[str, Any]) -> str:
+    """What an ensemble of one is, of a row of the leaderboard; empty for any other.
+
+    Args:
+        row: The row.
+    """
+    what = "refit" if row["refit"] else "mean"
+    begun = {NOTHING: "the", CALIBRATION: "the calibrated"}.get(row["val_used_for"]) if row["ensemble"] else None
+    return "" if begun is None else f"{begun} {what} of its folds"
 
 
 def _first(row: dict[str, Any], *keys: str) -> float | None:

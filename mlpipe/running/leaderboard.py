@@ -89,7 +89,8 @@ def figures(record: EnsembleRecord, many: int) -> str:
         many: How many images they are of.
     """
     split = "test" if "test" in record.scores else "chosen on"
-    title = "test images" if split == "test" else "images that chose the ensemble, so that these are optimistic"
+    chose = "images that chose the ensemble, so that these are optimistic" if record.is_chosen else "out-of-fold images"
+    title = "test images" if split == "test" else chose
     said = [*record.comparisons, *evaluation.sentences(record.decide, many), *record.notes]
     return "\n".join([f"\n{title}:", tables.scores(record.scores[split], many), *said])
 

@@ -83,6 +83,11 @@ class EnsembleRecord:
         used = [self.calibration] if self.calibration is not None else []
         return any(_has_learned(one) for one in [*used, *self.calibrations.values()])
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether its images chose among several members, which flatters its scores of them; a calibration is cross-fitted."""
+        return self.select_on != "none" and max(len(self.members), len(self.losses.get("members", {}))) > 1
+
 
 def _has_learned(calibration: dict[str, Any]) -> bool:
     """Whether a stored calibration is more than the identity, or the move to a prior."""

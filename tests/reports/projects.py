@@ -118,6 +118,7 @@ def ensemble(project: Project, name: str = "t", **given: Any) -> EnsembleRecord:
     with predictions.writer(project.ensembles_dir(name) / f"{record.id}.parquet", (), record.kind) as sink:
         for split in ("val", "test"):
             rows = predictions.load(source, name, split)
-            sink.add(name, split, -1, rows.sample_ids, rows.targets, rows.logits, rows.logits / 2)
+            if len(rows):
+                sink.add(name, split, -1, rows.sample_ids, rows.targets, rows.logits, rows.logits / 2)
     ensembles.save(project, record)
     return record

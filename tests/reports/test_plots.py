@@ -123,7 +123,14 @@ def test_many_points_are_counted_in_cells() -> None:
 
 def test_scores_and_prevalence() -> None:
     values = [Value("a", 0.5, 0.4, 0.6), Value("b", 0.7, stands_out=True)]
-    assert texts(shares.scores(values, "accuracy")) == ["0.500", "0.700"]
+    assert texts(shares.scores(values, "accuracy", 300)) == ["0.500", "0.700"]
+    # As many digits as the tables have.
+    assert texts(shares.scores(values, "accuracy", 24)) == ["0.50", "0.70"]
+    # Scores that are the same but for rounding stand above each other, on an axis that can be read.
+    panel = shares.scores([Value("a", 49.293654), Value("b", 49.293654 + 1e-7)], "rmse").axes[0]
+    low, high = panel.get_xlim()
+    assert high - low == pytest.approx(2 * 4.93, rel=1e-2)
+    assert panel.xaxis.get_major_formatter().get_offset() == "" and panel.get_xlabel() == "test rmse"
     bars = shares.prevalence([("training", values), ("test", values)]).axes[0].patches
     assert [bar.get_width() for bar in bars][:4] == [0.5, 0.7, 0.5, 0.7]
 

@@ -21,9 +21,10 @@ _TINY = 1e-12
 
 
 def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
-    """Log-probabilities, shape (n, classes)."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    """Log-probabilities, shape (n, classes); NaN where a row's largest logit is infinite or NaN, as of networks that diverged."""
+    with np.errstate(invalid="ignore"):
+        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def accuracy(logits: Logits, targets: Targets) -> float:

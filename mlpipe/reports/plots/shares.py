@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from mlpipe.post import figures
 from mlpipe.reports.plots import style
 
 
@@ -23,12 +24,13 @@ class Value:
 
 
 @style.styled
-def scores(values: Sequence[Value], metric: str) -> Figure:
+def scores(values: Sequence[Value], metric: str, images: int | None = None) -> Figure:
     """Scores as dots with their intervals, in the given order from the top.
 
     Args:
         values: One for each recipe or ensemble.
         metric: The score's name.
+        images: How many images they are of, by which figures get their digits; None: it is not known.
     """
     figure, panel = style.axes(style.WIDTH, 0.85 + 0.3 * len(values))
     for place, one in enumerate(values):
@@ -36,15 +38,19 @@ def scores(values: Sequence[Value], metric: str) -> Figure:
         if one.low is not None and one.high is not None:
             panel.plot([one.low, one.high], [place] * 2, color=colour, linewidth=2.2, alpha=0.45)
         (dot,) = panel.plot([one.value], [place], "D" if one.stands_out else "o", color=colour, markersize=6)
-        ends = "" if one.low is None or one.high is None else f" ({one.low:.4f} to {one.high:.4f})"
-        style.tip(dot, f"{one.name}: {one.value:.4f}{ends}")
-        panel.annotate(
-            f"{one.value:.3f}", (one.value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8
-        )
+        ends, shown = figures.interval(one.low, one.high, images), figures.number(one.value, images)
+        style.tip(dot, f"{one.name}: {shown} ({ends})" if ends else f"{one.name}: {shown}")
+        panel.annotate(shown, (one.value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     panel.set_yticks(range(len(values)), [style.shortened(one.name, 22) for one in values], fontsize=8)
     panel.set_ylim(len(values) - 0.4, -0.7)
-    panel.set_xlabel(f"test {metric} with 95 % interval")
+    with_ends = any(one.low is not None for one in values)
+    panel.set_xlabel(f"test {metric} with 95 % interval" if with_ends else f"test {metric}")
     panel.margins(x=0.1)
+    # Scores that differ by less than anybody reads are one place, not the two ends of the axis.
+    ends_of = [end for one in values for end in (one.low, one.value, one.high) if end is not None]
+    middle, wide = (max(ends_of) + min(ends_of)) / 2, max(map(abs, ends_of)) or 1.0
+    if max(ends_of) - min(ends_of) < 1e-3 * wide:
+        panel.set_xlim(middle - 0.1 * wide, middle + 0.1 * wide)
     return figure
 
 

@@ -49,6 +49,7 @@ _SETTINGS: Any = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
     "grid.color": LINE,
     "grid.linewidth": 0.6,
     "text.color": INK,

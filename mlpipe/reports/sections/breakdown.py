@@ -47,7 +47,7 @@ def breakdown(facts: TaskFacts) -> Section:
     text = "Images are put in thirds by what they look like. A part that is worse than the others is one to look at."
     header = ["images", "from", "to", "how many", name, "95 % interval"]
     caption = f"By image, on {len(there)} {shown.where} images"
-    return Section("By image", [paragraph(text), table(caption, header, cells, numbers=range(1, 6))])
+    return Section("By image", [paragraph(text), table(caption, header, cells, numbers=range(1, 6))], is_wide=True)
 
 
 def _thirds(

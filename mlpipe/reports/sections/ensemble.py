@@ -45,10 +45,9 @@ def ensembles(facts: TaskFacts) -> Section:
     # Numbers are never calibrated.
     can_be = kind.is_dense or post_kind.of(newest.kind).PROBABILITIES is not None
     stage = f"; {_STAGES.get(newest.stage, newest.stage)}" if can_be else ""
-    text = (
-        f"{newest.id} has {counted(len(newest.members), 'member')} of {max(len(alone), 1)}, chosen by {chosen} ({newest.way}); "
-        f"it mixes {newest.mixing if kind.has_probabilities else kind.words.VALUES}{stage}."
-    )
+    how = f" of {max(len(alone), 1)}, chosen by {chosen} ({newest.way})" if newest.is_chosen else "; nothing was chosen"
+    mixed = newest.mixing if kind.has_probabilities else kind.words.VALUES
+    text = f"{newest.id} has {counted(len(newest.members), 'member')}{how}; it mixes {mixed}{stage}."
     scores = [
         [
             name,
@@ -59,7 +58,8 @@ def ensembles(facts: TaskFacts) -> Section:
         ]
         for name, one in newest.scores.get("test", newest.scores.get("chosen on", {})).items()
     ]
-    where = "test" if "test" in newest.scores else "rows that chose it (optimistic)"
+    chose = "rows that chose it (optimistic)" if newest.is_chosen else "out-of-fold rows"
+    where = "test" if "test" in newest.scores else chose
     return Section(
         "Ensemble",
         [
@@ -73,10 +73,11 @@ def ensembles(facts: TaskFacts) -> Section:
                     "metric",
                     "value",
                     "95 % interval",
-                    "on the rows that chose it (optimistic)",
+                    f"on the {chose}",
                     "method of the interval",
                 ],
                 scores,
+                numbers=range(1, 4),
             ),
             bullets(newest.notes),
         ],

@@ -19,6 +19,7 @@ from mlpipe.reports.headline import WORDS, Headline, headline
 from mlpipe.reports.markup import Content, Markup, bullets, element, paragraph, table, tiles
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.sections.parts import Section
+from mlpipe.runs.records import ModelRecord
 
 # A drawing of more rows says less than the table.
 _MOST_DRAWN = 20
@@ -84,6 +85,8 @@ def _next(facts: TaskFacts) -> Content:
         f"mml export{project}": "takes the model out",
         f"mml info{project} mode.compare=[A,B]": "compares two rows of the leaderboard",
     }
+    if len({row["recipe"] for row in facts.board if not row["ensemble"]}) < 2:
+        del commands[f"mml info{project} mode.compare=[A,B]"]
     said = "; ".join(f"{element('code', command)} {what}" for command, what in commands.items())
     return paragraph(Markup(f"Next: {said}."), class_="muted")
 
@@ -177,8 +180,8 @@ def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> sty
     value = number(best.value, tables.digits(drawn).test)
     return style.Plot(
         f"{facts.name}_scores",
-        shares.scores(values, name),
-        f"Test {name} with 95 % intervals; diamonds are ensembles.",
+        shares.scores(values, name, tables.digits(drawn).test),
+        f"Test {name}{' with 95 % intervals' if any(one.low is not None for one in values) else ''}; diamonds are ensembles.",
         f"Test {name} of {len(values)} recipes and ensembles; the best is {best.name} with {value}.",
         ["name", name, "low", "high", "is_ensemble"],
         [[one.name, one.value, one.low, one.high, one.stands_out] for one in values],
@@ -203,14 +206,14 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
             "A part of the test images chose this ensemble. The scores are those of the others; the plots and tables of "
             "classes below show all test images, so they are optimistic."
         )
-    elif ensemble is not None and shown.test is None:
+    elif ensemble is not None and ensemble.is_chosen and shown.test is None:
         found.append(
             "There are no test images. The out-of-fold images also chose the ensemble: the score is optimistic."
         )
     elif kinds.of(facts.kind).is_dense and shown.test is None and any(row["fold_test"] for row in facts.board):
         found.append("Shown are validation images; mml post averages what all folds predict for the test images.")
     elif shown.test is None:
-        used = facts.recipes[shown.recipe][0]
+        used = _records(facts, shown)[0]
         if used.val_used_for and not used.nested:
             found.append(
                 "There are no test images, and the validation images also chose something "
@@ -219,13 +222,20 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
     return found
 
 
+def _records(facts: TaskFacts, shown: Shown) -> list[ModelRecord]:
+    """The records of a recipe, or of an ensemble of one."""
+    if shown.ensemble is None:
+        return facts.recipes[shown.recipe]
+    of = set(shown.ensemble.members[0]["records"])
+    return [one for folds in facts.recipes.values() for one in folds if one.id in of] or [facts.newest]
+
+
 def _remark(row: dict[str, Any]) -> str:
-    if row["val_used_for"] == tables.NOTHING:
-        return "the refit of its folds" if row["refit"] else "the mean of its folds"
     if row["ensemble"]:
-        return (
+        chosen = (
             "out-of-fold images chose it: optimistic" if row["val_used_for"] else "chosen on a part of the test images"
         )
+        return tables.alone(row) or chosen
     if row["nested"]:
         told = "nested: validation chose, the fold set aside judges"
     else:

@@ -86,7 +86,6 @@ class FoldTraining:
 
         recipe, task = self.folds.config.recipe, self.folds.task
         views = [self.folds.checked(fold) for fold in self.chosen]
-        tell_sizes(self.folds.context, task, self.folds.split, views)
         pack, rows = self.folds.pack(task), views[0].train
         network = try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
         shown = console.of(self.folds.config)
@@ -94,12 +93,14 @@ class FoldTraining:
             counts = {"train": len(rows), "test": len(views[0].val)}
             shown.introduce(task, network, counts)
         stages.check(recipe, task, pack, rows, network)
-        if self.beside:
-            joints = [self._joint(view) for view in views]
-            for number, partner in enumerate(joints[0].partners):
-                of = [joint.partners[number].view for joint in joints]
-                tell_sizes(self.folds.context, partner.task, tasks.split_of_other(self.folds.config, partner.task), of)
+        joints = [self._joint(view) for view in views] if self.beside else []
+        if joints:
             multitask.try_joint(recipe, task, pack, rows, joints[0])
+        # What cannot be trained has no parts to tell of.
+        tell_sizes(self.folds.context, task, self.folds.split, views)
+        for place, partner in enumerate(joints[0].partners if joints else ()):
+            of = [joint.partners[place].view for joint in joints]
+            tell_sizes(self.folds.context, partner.task, tasks.split_of_other(self.folds.config, partner.task), of)
 
     def tune(self, run: Run | None) -> None:
         """Find on the first fold what holds for all; a continued run reads it again."""

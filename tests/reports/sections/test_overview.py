@@ -1,13 +1,19 @@
-"""Out-of-fold beside test scores: those of the stored predictions."""
+"""Out-of-fold beside test scores, those of the stored predictions; which scores are called optimistic."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from mlpipe.reports import facts, tables
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.sections import overview
+from mlpipe.reports.sections.ensemble import ensembles
+from mlpipe.running import leaderboard
+from tests.reports import projects
 
 
 def test_out_of_fold_beside_test(two_classes: TaskFacts) -> None:
@@ -26,3 +32,34 @@ def test_out_of_fold_beside_test(two_classes: TaskFacts) -> None:
     ]
     place = cells.index("brier")
     assert np.allclose([float(cells[place + 1]), float(cells[place + 3])], briers, atol=6e-3)
+
+
+@pytest.mark.parametrize(
+    ("members", "calibrated", "remark"),
+    [
+        (1, False, "the mean of its folds"),
+        (1, True, "the calibrated mean of its folds"),
+        (2, True, "out-of-fold is optimistic: it chose the ensemble"),
+    ],
+)
+def test_an_ensemble_that_nothing_was_chosen_for_is_not_called_optimistic(
+    members: int, calibrated: bool, remark: str, tmp_path: Path
+) -> None:
+    project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40, with_test=False)
+    made = [{"name": f"recipe{one} net", "weight": 1 / members, "records": [f"r{one}-0"]} for one in range(members)]
+    score = {"value": 0.8, "low": 0.7, "high": 0.9, "level": 0.95, "method": "wilson", "note": ""}
+    record = projects.ensemble(
+        project, members=made, stage="after" if calibrated else "none", scores={"chosen on": {"accuracy": score}},
+        calibration={"method": "affine"} if calibrated else None,
+        losses={"members": {one["name"]: 0.4 for one in made}}, decide={},
+    )  # fmt: skip
+    (task,) = facts.gather(project, data_dir)
+    said = " ".join(map(str, (part(task).body() for part in (overview.summary, overview.leaderboard, ensembles))))
+    (row,) = [row for row in task.board if row["ensemble"]]
+    assert tables.as_text([row]).splitlines()[-1].endswith(remark)
+    is_chosen = members > 1
+    assert ("The out-of-fold images also chose the ensemble: the score is optimistic" in said) is is_chosen
+    assert ("rows that chose it (optimistic)" in said) is is_chosen
+    assert ("images that chose the ensemble" in leaderboard.figures(record, 40)) is is_chosen
+    # Its folds kept their best epochs by these images, whatever was put together of them.
+    assert ("validation images also chose something (best_checkpoint)" in said) is not is_chosen

@@ -17,6 +17,7 @@ from mlpipe.errors import (
     STEP_FAILED,
     STOPPED_RESUMABLE,
     MlpipeError,
+    VisibleLines,
     in_short,
     is_out_of_memory,
     place_in_own_code,
@@ -190,7 +191,7 @@ def _set_up_logging(json: bool) -> None:
     logger.propagate = False
     handler = LogLines(sys.stderr if json else sys.stdout)
     handler.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(VisibleLines("%(message)s"))
     logger.handlers = [handler]
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").propagate = False

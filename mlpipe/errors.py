@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import errno
+import logging
 import mmap
+import re
 import shlex
 import sys
 import traceback
@@ -28,6 +30,8 @@ _NO_MEMORY = (
 # And that there was none for one more thread: Python, and Arrow.
 _NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
 _STACK = 8 * 2**20
+# Control characters but for tabs and ends of lines, what turns the direction of text, and halves of characters.
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 # The name by which pip knows the program; the package is `mlpipe`.
 DISTRIBUTION = "mlpipe-images"
@@ -226,6 +230,22 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in in_one_line
     )
+
+
+def visible(text: str) -> str:
+    """Lines that no terminal takes for a command: control characters, also those that turn text round, are written as escapes.
+
+    Lines stay lines, and tabs tabs.
+    """
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class VisibleLines(logging.Formatter):
+    """What is logged, in which names of files and words of models may stand, as `visible` writes it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        return visible(super().format(record))
 
 
 def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> str:

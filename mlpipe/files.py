@@ -201,6 +201,25 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     return "\n".join([*lines, ""])
 
 
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that this or another program wrote, each cell by its column's name.
+
+    Raises:
+        OSError: When it cannot be opened, is no ordinary file, or is larger than `limits.STORED`.
+        ValueError: When it is no UTF-8 or no CSV, has a column twice, or a row has another number of cells.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(limits.text(path, limits.STORED).removeprefix("\ufeff"), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"it is no CSV ({error})") from error
+    names, rows = (lines[0] if lines else []), [row for row in lines[1:] if row]
+    if len(set(names)) < len(names):
+        raise ValueError("it has a column twice")
+    if any(len(row) != len(names) for row in rows):
+        raise ValueError(f"a row has no {len(names)} cells")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
 def marked(value: Any) -> Any:
     """A cell of a table for people: a text that a spreadsheet would compute has an apostrophe in front, numbers stay.
 

@@ -11,11 +11,49 @@ import types
 import typing
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
+
+from mlpipe import files
+from mlpipe.errors import ProjectError, first_line, is_out_of_memory, problem
 
 log = logging.getLogger("mlpipe")
 
 Made = TypeVar("Made")
+
+
+def read(path: Path, wanted: type[Made], fix: str) -> Made:
+    """The content of a file of JSON that this program wrote.
+
+    Args:
+        path: The file.
+        wanted: A dataclass, a TypedDict or another annotation, as `made`, `checked` and `fits` take them.
+        fix: What to do where it is damaged.
+
+    Raises:
+        ProjectError: When it cannot be read, is no JSON, or holds something else; a sentence with its name.
+    """
+    try:
+        return of(wanted, files.read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error
+
+
+def of(wanted: type[Made], plain: Any) -> Made:
+    """Data of JSON as what an annotation says.
+
+    Raises:
+        TypeError: As `made` and `checked`, or when it is of another type.
+    """
+    if dataclasses.is_dataclass(wanted):
+        return made(wanted, plain)
+    if typing.is_typeddict(wanted):
+        return checked(wanted, plain)
+    if not fits(plain, wanted):
+        raise TypeError("it is of another type")
+    return typing.cast(Made, plain)
 
 
 def made(kind: type[Made], stored: Any) -> Made:
@@ -30,7 +68,15 @@ def made(kind: type[Made], stored: Any) -> Made:
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if field.name in stored and not fits(stored[field.name], hints[field.name]):
             raise TypeError(f"{field.name} is of another type")
-    return kind(**stored)
+    return kind(**{key: _inner(value, hints.get(key)) for key, value in stored.items()})
+
+
+def _inner(value: Any, wanted: Any) -> Any:
+    """A value of a dataclass's field, which may be one itself."""
+    for one in typing.get_args(wanted) or (wanted,):
+        if isinstance(one, type) and dataclasses.is_dataclass(one) and isinstance(value, Mapping):
+            return made(one, value)
+    return value
 
 
 def checked(kind: type[Made], stored: Any) -> Made:
@@ -71,9 +117,9 @@ def fits(value: Any, wanted: Any) -> bool:
         return isinstance(value, dict) and all(
             fits(key, inner[0]) and fits(item, inner[1]) for key, item in value.items()
         )
-    if typing.is_typeddict(wanted):
+    if typing.is_typeddict(wanted) or dataclasses.is_dataclass(wanted):
         try:
-            checked(wanted, value)
+            of(wanted, value)
         except TypeError:
             return False
         return True

@@ -1,8 +1,12 @@
-"""Sentences for users: numbers with their nouns."""
+"""Sentences for users: numbers with their nouns, and nothing that a terminal obeys."""
 
 from __future__ import annotations
 
-from mlpipe.errors import counted
+import logging
+
+import pytest
+
+from mlpipe.errors import VisibleLines, counted, visible
 
 
 def test_a_number_has_its_noun_in_the_singular_for_one_alone() -> None:
@@ -16,3 +20,24 @@ def test_a_verb_goes_with_its_number() -> None:
 
 def test_a_plural_of_its_own_is_named() -> None:
     assert counted(2, "class", "classes") == "2 classes" and counted(1, "class", "classes") == "1 class"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[2Jb", "a\\x1b[2Jb"),
+        ("a\x1b]0;title\x07", "a\\x1b]0;title\\x07"),
+        ("one\rtwo", "one\\rtwo"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+        ("a\x9b2J", "a\\x9b2J"),
+        ("a\ud800", "a\\ud800"),
+        ("two\n\tlines, é \u00a0日", "two\n\tlines, é \u00a0日"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_what_is_logged_holds_nothing_that_a_terminal_would_obey() -> None:
+    record = logging.LogRecord("mlpipe", logging.INFO, "", 0, "unreadable: %s", ("\x1b[31mred.png",), None)
+    assert VisibleLines("%(message)s").format(record) == "unreadable: \\x1b[31mred.png"

@@ -420,3 +420,18 @@ def test_links_that_lead_out_of_a_folder_are_found(tmp_path: Path) -> None:
         (home / name).symlink_to(target)
     assert files.links_out(home, leaving=("left",)) == [home / "a", home / "sub" / "b"]
     assert files.links_out(tmp_path / "nowhere") == []
+
+
+def test_rows_of_a_table_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('\ufeffepoch,note\n0,"a,\nb"\n\n1,\n', "utf-8")
+    assert files.csv_rows(path) == [{"epoch": "0", "note": "a,\nb"}, {"epoch": "1", "note": ""}]
+    path.write_text("", "utf-8")
+    assert files.csv_rows(path) == []
+
+
+@pytest.mark.parametrize("text", ["a,a\n1,2\n", "a,b\n1\n", "a,b\n1,2,3\n", "a\n" + "1" * 200_000 + "\n"])
+def test_a_table_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match="it|cells"):
+        files.csv_rows(tmp_path / "x.csv")

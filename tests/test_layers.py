@@ -22,7 +22,7 @@ LEVELS = {
     "plugins": 1,
     "kinds": 1,
     "limits": 0,
-    "stored": 1,
+    "stored": 1.5,
     "config": 2,
     "runs": 2,
     "data": 3,

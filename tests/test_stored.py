@@ -14,7 +14,7 @@ from mlpipe.errors import ProjectError
 from mlpipe.runs import ensembles, integrity, maps, predictions
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
-from mlpipe.stored import checked, fits, made
+from mlpipe.stored import checked, fits, made, read
 
 
 @dataclass(frozen=True)
@@ -168,3 +168,24 @@ def test_a_mapping_of_another_form_is_named(given: Any, wrong: str) -> None:
     with pytest.raises(TypeError, match=wrong):
         checked(Facts, given)
     assert not fits(given, Facts)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Kinds | None
+    several: int = 0
+
+
+def test_a_file_is_read_as_what_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    files.write_json(path, {"inner": GOOD})
+    assert read(path, Outer, "") == Outer(Kinds(**GOOD))
+    files.write_json(path, [1, 2])
+    assert read(path, list[int], "") == [1, 2]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"inner": {"number": 1}}', '{"inner": null, "several": "x"}'])
+def test_a_file_of_something_else_is_a_sentence_with_its_name(content: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(content, "utf-8")
+    with pytest.raises(ProjectError, match="x.json: is damaged .*; make it again$"):
+        read(tmp_path / "x.json", Outer, "make it again")

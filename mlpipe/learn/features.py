@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from mlpipe import files
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
+from mlpipe.errors import first_line
 
 log = logging.getLogger("mlpipe")
 
@@ -81,8 +85,7 @@ def _views(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Calla
         known = np.zeros(len(pack), bool)
         values = np.empty((len(pack), 0), np.float32)
         if path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
-                known, values = stored["known"], stored["features"]
+            known, values = _kept(path, known, values)
         missing = np.setdiff1d(rows, np.flatnonzero(known))
         if len(missing):
             values = _computed(network, pack, missing, values, is_mirrored, should_stop)
@@ -92,6 +95,20 @@ def _views(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Calla
             log.debug(f"computed the features of {len(missing)} images: {path.name}")
         found.append(values)
     return found
+
+
+def _kept(path: Path, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows a file has features of, and these; what was given where it is damaged: they are computed again."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found, features = stored["known"], stored["features"]
+        fits = found.shape == known.shape and found.dtype == bool
+        if not (fits and features.ndim == 2 and len(features) == len(known) and features.dtype == np.float32):
+            raise ValueError("it has another shape")
+        return found, features
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        log.warning(f"{path}: is damaged ({first_line(error)}); features are computed again")
+        return known, values
 
 
 def _computed(

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from torch import nn
 
-from mlpipe import errors, files
+from mlpipe import errors, files, stored
 from mlpipe.config.schema import Healing
 from mlpipe.errors import TrainingError, counted, first_line
 from mlpipe.learn.gradients import microbatches
@@ -90,6 +90,43 @@ def shortage(call: Callable[[], object]) -> str:
         return first_line(error)
 
 
+def _events(path: Path) -> list[Event]:
+    """The events of before.
+
+    Raises:
+        ProjectError: When the file is damaged.
+    """
+    fix = "delete it: the training goes on as if nothing had gone wrong"
+    return [dict(one) for one in stored.read(path, list[_Numbers | _Memory | _State], fix)]
+
+
+class _Numbers(TypedDict):
+    """What is read again of an event after a number that is none."""
+
+    kind: Literal["not a number"]
+    epoch: int
+    stage: int
+    lr_factor: float
+    lr_scale: float
+    text: str
+
+
+class _Memory(TypedDict):
+    """What is read again of an event after memory ran out."""
+
+    kind: Literal["out of memory"]
+    epoch: int
+    micro_batch: int
+    text: str
+
+
+class _State(TypedDict):
+    """What is read again of an event after a damaged state."""
+
+    kind: Literal["damaged state"]
+    text: str
+
+
 class Healed:
     """The recoveries of one fold's training so far, and what follows from them for each epoch.
 
@@ -101,7 +138,7 @@ class Healed:
 
     def __init__(self, wanted: Healing, path: Path, where: str) -> None:
         self._wanted, self._path, self._where = wanted, path, where
-        self.events: list[Event] = files.read_json(path) if path.is_file() else []
+        self.events: list[Event] = _events(path) if path.exists() else []
 
     def lr_scale(self, epoch: int, stage: int = 0) -> float:
         """The factor of the learning rate in an epoch of a stage."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median_high
 
+from mlpipe import files
 from mlpipe.config import rules
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe, Stage
+from mlpipe.errors import ProjectError, first_line, problem
 from mlpipe.learn import exact_heads, monitoring, stages
 from mlpipe.learn.monitoring import Direction
 
@@ -30,14 +31,20 @@ def epochs(recipe: Recipe, histories: Iterable[Path], *, keep_best: bool) -> tup
 
     Returns:
         Shape (stages,); empty for a recipe that takes no steps.
+
+    Raises:
+        ProjectError: When a history is missing or damaged.
     """
     if exact_heads.has_no_steps(recipe):
         return ()
     plan, watched = stages.of(recipe), (recipe.metrics.monitor, monitoring.monitor_direction(recipe))
     lasted = []
     for path in histories:
-        with path.open(encoding="utf-8", newline="") as handle:
-            lasted.append(_behind_weights(list(csv.DictReader(handle)), plan, *watched, keep_best=keep_best))
+        try:
+            lasted.append(_behind_weights(files.csv_rows(path), plan, *watched, keep_best=keep_best))
+        except (OSError, ValueError, OverflowError) as error:
+            fix = "train its fold again, or leave mode.refit out"
+            raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error
     return tuple(median_high(found) for found in zip(*lasted, strict=True))
 
 

@@ -29,7 +29,7 @@ from mlpipe.running import leaderboard, pixel_ensembles, reuse, tasks
 from mlpipe.running.folds import output_records
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
-from mlpipe.runs import costs, ensembles, predictions, records
+from mlpipe.runs import calibrations, costs, ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now
 from mlpipe.runs.records import ModelRecord
@@ -467,10 +467,9 @@ class PostprocessScheduler(Scheduler):
         project, found = self.context.project, {}
         pairs = [(one, record) for one in used for record in (*one.records, *([one.refit] if one.refit else []))]
         for member, record in pairs:
-            path = project.calibration_file(record.pivot, record.id)
-            if final.stage == "after" or not path.is_file():
+            stored = None if final.stage == "after" else calibrations.load(project, record.pivot, record.id)
+            if stored is None:
                 continue
-            stored = files.read_json(path)
             plain = stored["calibration"] if member.form == "calibrated" else stored.get("identity")
             if plain is not None:
                 found[record.id] = plain

@@ -6,9 +6,9 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from mlpipe import files, limits
+from mlpipe import files, limits, stored
 from mlpipe.errors import ProjectError, problem
 
 # The name in the file's metadata under which its facts lie as JSON.
@@ -17,6 +17,45 @@ FORMAT = 1
 # What stands in place of the checksum while it is computed.
 _NONE = "0" * 32
 _PLACE = re.compile(rb'"checksum": "([0-9a-f]{32})"')
+
+
+class _Named(TypedDict):
+    """What every format says."""
+
+    format: int
+    version: str
+
+
+class Facts(TypedDict):
+    """What a file says of itself, see `mlpipe.running.exported_facts`."""
+
+    format: int
+    version: str
+    task: str
+    kind: str
+    classes: list[str]
+    is_dense: bool
+    has_probabilities: bool
+    one_is_true: bool
+    mask_values: list[int]
+    source: dict[str, Any]
+    background: Any
+    channels: int
+    dtype: str
+    size: list[int]
+    resize: str
+    interpolation: str
+    fill: Any
+    least: int | list[int] | None
+    any_size: bool
+    ensemble: str | None
+    prior: list[float] | None
+    card: dict[str, Any]
+    cuts: dict[str, float]
+    costs: list[list[float]] | None
+    decide_above: list[float]
+    set_above: dict[str, float]
+    halfwidths: dict[str, float]
 
 
 def text(facts: Mapping[str, Any]) -> str:
@@ -67,15 +106,17 @@ def checked(plain: str, path: Path) -> dict[str, Any]:
         ProjectError: When they are of a newer version, or damaged.
     """
     try:
-        facts = files.plain_json(plain)
-        its, version = int(facts["format"]), str(facts["version"])
-    except (ValueError, KeyError, TypeError) as error:
+        facts = stored.checked(_Named, files.plain_json(plain))
+        its, version = facts["format"], facts["version"]
+        if its <= FORMAT:
+            stored.checked(Facts, facts)
+    except (ValueError, TypeError) as error:
         wrong = f"holds no facts of a model ({error})"
         raise ProjectError(problem(str(path), wrong, fix="give a file that mml export wrote")) from error
     if its > FORMAT:
         wrong = f"is of a newer version ({version}, format {its}), this one reads format {FORMAT}"
         raise ProjectError(problem(str(path), wrong, fix="update this program, or export it with this version"))
-    return dict(facts)
+    return {**facts}
 
 
 def _place(content: bytes) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files, kinds
+from mlpipe import kinds
 from mlpipe.data import task as tasks
 from mlpipe.data.task import Task, has_target
-from mlpipe.errors import DataError, counted
+from mlpipe.errors import DataError, ProjectError, counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post.ensembling import member_rows, members, repeats
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports import tables
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import calibrations, ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
+from mlpipe.stored import tell_left_out
 
 Array = npt.NDArray[Any]
 
@@ -170,7 +171,6 @@ def _facts(
     groups_of = task.samples.group_of() if task else {}
     board = [_with_interval(project, row, recipes, refits, groups_of, stored) for row in board]
     known = [*(record for folds in recipes.values() for record in folds), *refits.values()]
-    files_of = [project.calibration_file(name, record.id) for record in known]
     shown = _shown(project, stored, recipes, refits, board)
     return TaskFacts(
         name,
@@ -184,10 +184,23 @@ def _facts(
         missing,
         project,
         data_dir,
-        [files.read_json(path) for path in files_of if path.is_file()],
+        _calibrations(project, known),
         refits,
         _positive(kind, found[-1].classes, positive, shown),
     )
+
+
+def _calibrations(project: Project, known: Sequence[ModelRecord]) -> list[Mapping[str, Any]]:
+    """What was learned of records; a file that cannot be read is told of once in the log."""
+    found = list[Mapping[str, Any]]()
+    for record in known:
+        try:
+            one = calibrations.load(project, record.pivot, record.id)
+        except ProjectError as error:
+            tell_left_out(error.problems[0])
+            continue
+        found += [one] if one is not None else []
+    return found
 
 
 def _positive(kind: str, classes: Sequence[str], asked: str | None, shown: Shown | None) -> str:

@@ -119,7 +119,7 @@ def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
         folders = [home.model_dir(manifest["task"], name) for name in one["records"]]
         several = [records.load(_known(path, manifest, folder, at / records.RECORD_FILE).parent) for at in folders]
         members.append((one["name"], several, float(one["weight"])))
-    card: Mapping[str, Any] = files.read_json(folder / _CARD)
+    card: Mapping[str, Any] = stored.read(folder / _CARD, dict[str, Any], "export it again")
     return Stored(
         home, manifest["task"], ensemble, members, folder / "data", tuple(trust), pivot=pivot, card=card, holds=holds
     )
@@ -162,8 +162,10 @@ def _known(path: Path, manifest: Manifest, folder: Path, file: Path) -> Path:
     Raises:
         ProjectError: When it has not: then a name leads elsewhere.
     """
-    if file.relative_to(folder).as_posix() not in manifest["files"]:
-        raise ProjectError(problem(str(path), f"does not hold {file.relative_to(folder)}", fix="export it again"))
+    # Neither an absolute name nor one that climbs is below the folder, however it is spelt.
+    name = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
+    if name not in manifest["files"]:
+        raise ProjectError(problem(str(path), f"does not hold {name}", fix="export it again"))
     return file
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import kinds
 from mlpipe.data import task
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, ProjectError, first_line, not_installed, problem
+from mlpipe.errors import ConfigError, ProjectError, first_line, is_out_of_memory, not_installed, problem
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares
@@ -49,7 +50,7 @@ class OnnxPredictor:
     def __init__(self, path: Path) -> None:
         if find_spec("onnxruntime") is None:
             raise ConfigError(not_installed("where", "onnx"))
-        content = onnx_files.read(path)
+        self._path, content = path, onnx_files.read(path)
         import onnxruntime
 
         try:
@@ -60,16 +61,22 @@ class OnnxPredictor:
         self.facts = onnx_files.checked(known.get(onnx_files.METADATA, ""), path)
         self.kind, self.task = str(self.facts["kind"]), str(self.facts["task"])
         its = self.facts
-        self.pivot: Task = task.make(
-            self.task,
-            its["classes"],
-            [],
-            channels=its["channels"],
-            kind=self.kind,
-            dtype=its["dtype"],
-            source=its["source"],
-        )
-        self.has_arrays = its["source"]["type"] == "samples"
+        try:
+            if self.kind not in kinds.names():
+                raise ValueError(f"its kind is {self.kind!r}")
+            self.pivot: Task = task.make(
+                self.task,
+                its["classes"],
+                [],
+                channels=its["channels"],
+                kind=self.kind,
+                dtype=its["dtype"],
+                source=its["source"],
+            )
+            self.has_arrays = its["source"]["type"] == "samples"
+        except (ValueError, KeyError, TypeError) as error:
+            wrong = f"says of itself what no model is ({first_line(error)})"
+            raise ProjectError(problem(str(path), wrong, fix="give a file that mml export wrote")) from error
         sides = tuple(its["size"]) if len(its["size"]) == 2 else None
         self._before = Preprocessing(
             "file", its["channels"], sides, its["resize"], interpolation=its["interpolation"], fill=its["fill"]
@@ -124,7 +131,13 @@ class OnnxPredictor:
     def _applied(self, waiting: Sequence[tuple[int, Pixels]]) -> dict[int, tuple[Array, Array | None]]:
         if not waiting:
             return {}
-        given = self._session.run(None, {"pixels": np.stack([pixels for _, pixels in waiting])})
+        try:
+            given = self._session.run(None, {"pixels": np.stack([pixels for _, pixels in waiting])})
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            wrong = f"does not take what it says it takes ({first_line(error)})"
+            raise ProjectError(problem(str(self._path), wrong, fix="export it again")) from error
         values, logits = np.asarray(given[0], np.float64), given[1] if len(given) > 1 else [None] * len(waiting)
         return {
             place: (value, None if row is None else np.asarray(row, np.float64))

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from mlpipe import files, kinds
+from mlpipe import stored as stored_files
 from mlpipe.config import presets, rules
 from mlpipe.config.assemble import assemble
 from mlpipe.config.environment import cores
@@ -60,6 +61,16 @@ def slowness() -> float:
     while time.thread_time() - worked < _SPIN:
         pass
     return max(1.0, (time.perf_counter() - before) / _SPIN)
+
+
+class _Decided(TypedDict):
+    """How a recipe is trained, as it is stored with the run."""
+
+    epochs: int
+    seconds: float | None
+    scale: NotRequired[float]
+    is_final: NotRequired[bool]
+    left_out: NotRequired[list[str]]
 
 
 class PresetScheduler(Scheduler):
@@ -399,7 +410,10 @@ class PresetScheduler(Scheduler):
         self._decided(name, self._run)
 
     def _stored(self, path: Any) -> dict[str, dict[str, Any]]:
-        return files.read_json(path) if path.is_file() else {}
+        if not path.exists():
+            return {}
+        found = stored_files.read(path, dict[str, _Decided], "start the training anew")
+        return {name: dict(one) for name, one in found.items()}
 
     def _decide(self, name: str) -> dict[str, Any]:
         """Epochs, seconds of each fold and the image size of a recipe; no epochs: it is left out."""

@@ -15,7 +15,7 @@ import mlpipe
 from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import Interrupted, MlpipeError, ProjectError, counted, problem
+from mlpipe.errors import Interrupted, MlpipeError, ProjectError, VisibleLines, counted, problem
 from mlpipe.running import tracking
 from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.runs import continuing, journal, stale_files
@@ -208,7 +208,7 @@ def _log_file(path: Path) -> Iterator[None]:
     stream = files.open_own(path)
     handler = _LogFile(stream)
     handler.setLevel(logging.DEBUG)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(VisibleLines("%(asctime)s %(levelname)s %(message)s"))
     warnings_log = logging.getLogger("py.warnings")
     for logger in (log, warnings_log):
         logger.addHandler(handler)

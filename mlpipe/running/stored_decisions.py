@@ -9,15 +9,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from mlpipe import files
+from mlpipe import files, stored
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 
 _KEY = "decided"
 # The keys of `create` and those of the split that they set.
 _OF_MODE = {"n_folds": "folds", "ensure_balancing": "stratify"}
+
+
+_FIX = "take it from a copy, or run mml create again"
+
+
+class _Split(TypedDict):
+    """The split that was decided: its section, and the keys that were given."""
+
+    section: dict[str, Any]
+    given: list[str]
+
+
+class _Decided(TypedDict):
+    """What was decided for a task."""
+
+    max_unreadable: NotRequired[int]
+    split: NotRequired[_Split]
+
+
+class _File(TypedDict):
+    """What is read here of a task's file."""
+
+    decided: NotRequired[_Decided]
 
 
 def store(run_config: RunConfig, file: Path) -> None:
@@ -39,10 +62,10 @@ def store(run_config: RunConfig, file: Path) -> None:
             found["split"] = {"section": section, "given": sorted(key for key in own if key in section)}
     if not found:
         return
-    stored = files.read_json(file)
-    new = {**stored.get(_KEY, {}), **found}
-    if new != stored.get(_KEY):
-        files.write_json(file, {**stored, _KEY: new})
+    before = stored.read(file, dict[str, Any], _FIX)
+    new = {**before.get(_KEY, {}), **found}
+    if new != before.get(_KEY):
+        files.write_json(file, {**before, _KEY: new})
 
 
 def with_split(run_config: RunConfig, file: Path) -> RunConfig:
@@ -95,4 +118,4 @@ def max_unreadable(run_config: RunConfig, file: Path) -> int:
 
 
 def _of(file: Path) -> dict[str, Any]:
-    return dict(files.read_json(file).get(_KEY, {})) if file.is_file() else {}
+    return dict(stored.read(file, _File, _FIX).get(_KEY, {})) if file.is_file() else {}

@@ -25,7 +25,7 @@ from mlpipe.data.sources.targets import target_files
 from mlpipe.data.splits import methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, DataError, counted, problem
+from mlpipe.errors import ConfigError, DataError, counted, first_line, problem
 from mlpipe.names import path_of
 from mlpipe.reports.progress import Display
 from mlpipe.running import stored_decisions, task_names
@@ -168,12 +168,31 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     path = task_names.file_of(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
-        return replace(Split.from_plain(stored["splits"][key]), rare=run_config.split.params.get("rare", "refuse"))
+        found = _stored_split(stored["splits"][key], of, path)
+        return replace(found, rare=run_config.split.params.get("rare", "refuse"))
     drawn = methods.with_extra(of.samples, run_config.split.build(of.samples))
     parameters = {"target": run_config.split.identity, **params}
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
     files.write_json(path, stored)
     return drawn
+
+
+def _stored_split(plain: Any, of: Task, path: Path) -> Split:
+    """A split that the task's file holds.
+
+    Raises:
+        DataError: When it is damaged.
+    """
+    try:
+        found = Split.from_plain(plain)
+        if any(fold.shape != (len(of.samples),) for fold in (found.fold, *found.repeats)):
+            raise ValueError("it is of other samples")
+        if not all(isinstance(one, int) for one in (found.n_folds, found.seed, *found.validated)):
+            raise TypeError("a number is none")
+        return found
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        wrong = f"its split is damaged ({type(error).__name__}: {first_line(error)})"
+        raise DataError(problem(str(path), wrong, fix="take it from a copy, or delete the entry in splits")) from error
 
 
 def _contents(params: Mapping[str, Any]) -> list[str]:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from mlpipe import files
-from mlpipe.errors import problem
+from mlpipe import files, limits, stored
+from mlpipe.errors import ProjectError, first_line, problem
 
 FILE = "batches.jsonl"
 
@@ -66,6 +66,13 @@ def evaluated(values: Mapping[str, float], epoch: int = 1, seconds: float = 0.0)
     names = ("accuracy", "foreground_dice", "dice", "psnr", "map50")
     accuracy = next((values[name] for name in names if name in values), None)
     return EpochRow(epoch, seconds, values.get("loss"), accuracy)
+
+
+class _Line(TypedDict):
+    """A line of the file."""
+
+    epoch: dict[str, Any]
+    batches: list[dict[str, Any]]
 
 
 class TrainingLog:
@@ -152,13 +159,18 @@ def _read(path: Path) -> dict[int, tuple[list[BatchRow], EpochRow]]:
     """What a run that goes on had written; epochs that were learned again replace those of before."""
     if not path.is_file():
         return {}
-    text = path.read_text("utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        # A crash cut the last line short: its epoch is learned again.
-        files.write_text(path, whole)
-    found = {}
-    for line in whole.splitlines():
-        plain = json.loads(line)
-        found[plain["epoch"]["epoch"]] = ([BatchRow(**one) for one in plain["batches"]], EpochRow(**plain["epoch"]))
-    return found
+    try:
+        text = limits.text(path, limits.STORED)
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            # A crash cut the last line short: its epoch is learned again.
+            files.write_text(path, whole)
+        found = {}
+        for line in whole.splitlines():
+            plain = stored.checked(_Line, files.plain_json(line))
+            row = stored.made(EpochRow, plain["epoch"])
+            found[row.epoch] = [stored.made(BatchRow, one) for one in plain["batches"]], row
+        return found
+    except (OSError, ValueError, TypeError) as error:
+        fix = "start the training anew; without sys.outfile it goes on without these tables"
+        raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from mlpipe import files
+from mlpipe import files, stored
 from mlpipe.errors import ProjectError, problem
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -61,16 +60,12 @@ def load(project: Project, record: ModelRecord) -> Cost | None:
         ProjectError: When the file is damaged.
     """
     path = project.model_dir(record.pivot, record.id) / FILE
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
-        stored: dict[str, Any] = files.read_json(path)
-        cost = Cost(**stored)
-    except (ValueError, TypeError, ProjectError) as error:
-        fix = "delete it, and run mml info mode.subroutines=[cost]"
-        raise ProjectError(problem(str(path), "cannot be read", fix=fix)) from error
-    if not (isinstance(cost.ms_1, int | float) and cost.ms_1 >= 0):
-        raise ProjectError(problem(str(path), "has no time", got=cost.ms_1, fix="delete it, and measure again"))
+    fix = "delete it, and run mml info mode.subroutines=[cost]"
+    cost = stored.read(path, Cost, fix)
+    if not cost.ms_1 >= 0:
+        raise ProjectError(problem(str(path), "has no time", got=cost.ms_1, fix=fix))
     return cost
 
 

@@ -39,9 +39,32 @@ def test_what_is_no_such_file(tmp_path: Path) -> None:
         onnx_files.read(tmp_path)
 
 
+# One of each fact that a file says of itself.
+WHOLE = {
+    **{"format": 1, "version": "9.9", "task": "t", "kind": "classification", "classes": ["a", "b"], "is_dense": False},
+    **{"has_probabilities": True, "one_is_true": True, "mask_values": [0, 1], "source": {"type": "folder", "root": ""}},
+    **{"background": "white", "channels": 3, "dtype": "uint8", "size": [8, 8], "resize": "squash", "fill": 0},
+    **{
+        "interpolation": "bilinear",
+        "least": None,
+        "any_size": False,
+        "ensemble": None,
+        "prior": [0.5, 0.5],
+        "card": {},
+    },
+    **{"cuts": {}, "costs": None, "decide_above": [], "set_above": {}, "halfwidths": {}},
+}
+
+
+@pytest.mark.parametrize("key", ["task", "classes", "size", "prior", "cuts", "card"])
+def test_facts_of_another_type_are_told(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=f"holds no facts of a model .*{key} is of another type"):
+        onnx_files.checked(onnx_files.text({**WHOLE, key: 1}), tmp_path)
+
+
 def test_facts_are_checked(tmp_path: Path) -> None:
-    facts = onnx_files.checked(onnx_files.text(FACTS), tmp_path)
-    assert facts["classes"] == FACTS["classes"]
+    facts = onnx_files.checked(onnx_files.text(WHOLE), tmp_path)
+    assert facts["classes"] == WHOLE["classes"]
     newer = onnx_files.text({**FACTS, "format": onnx_files.FORMAT + 1})
     with pytest.raises(ProjectError, match=r"is of a newer version \(9.9, format 2\), this one reads format 1; update"):
         onnx_files.checked(newer, tmp_path)

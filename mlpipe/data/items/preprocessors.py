@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from mlpipe import files
 from mlpipe.data import user_code
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.data.items.derived_sets import Derived
-from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
+from mlpipe.errors import DataError, did_you_mean, first_line, in_short, listing, problem
 
 # Entries of a chain that are no functions of the user's own.
 BUILT_IN = (
@@ -304,10 +306,14 @@ def _write(path: Path, item: Any) -> None:
 
 
 def _read(path: Path) -> PredictionItem:
-    with np.load(path, allow_pickle=False) as stored:
-        about = json.loads(str(stored["about"]))
-        parts = [
-            stored[f"{key}0"] if about[key] is None else [stored[f"{key}{number}"] for number in range(about[key])]
-            for key in ("x", "y")
-        ]
-    return PredictionItem(about["id"], *parts)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            about = files.plain_json(str(stored["about"]))
+            parts = [
+                stored[f"{key}0"] if about[key] is None else [stored[f"{key}{number}"] for number in range(about[key])]
+                for key in ("x", "y")
+            ]
+        return PredictionItem(str(about["id"]), *parts)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        fix = "delete it: it is made again"
+        raise DataError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error

@@ -6,6 +6,7 @@ Relative paths that code of a project gives are those below its `data` folder, w
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -441,9 +442,9 @@ def _colours(path: Path) -> np.ndarray[Any, Any]:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = limits.text(path, limits.STORED).removeprefix("\ufeff")
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="name a table (.csv)")) from error
 
 

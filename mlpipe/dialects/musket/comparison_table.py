@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 _FILE = re.compile(r"metrics-(\d+)\.(\d+)\.csv")
@@ -150,15 +150,14 @@ def _different(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _take(experiment: Experiment, file: Path, fold: tuple[str, int], stage: int) -> None:
     try:
-        with file.open(newline="", encoding="utf-8") as opened:
-            rows = list(csv.DictReader(opened))
+        rows = list(csv.DictReader(io.StringIO(limits.text(file, limits.STORED), newline="")))
         for row in rows:
             for name, text in {**row, "stage": str(stage)}.items():
                 if name not in _SKIPPED and text not in ("", "NA", None):
                     value, values = float(text), experiment.best.setdefault(name, {})
                     choose = min if _LESS_IS_BETTER.search(name) and name not in ("epoch", "stage") else max
                     values[fold] = value if fold not in values else choose(values[fold], value)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(problem(str(file), f"cannot be read ({error})", fix="remove it")) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from mlpipe.dialects import musket
 from mlpipe.dialects.musket import comparison_table as metrics_tables
 from mlpipe.dialects.musket import files as layout
 from mlpipe.dialects.musket import prediction_tables, search_files
-from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, first_line, listing, problem
 from mlpipe.reports import gallery
 from mlpipe.running import tasks
 from mlpipe.running.steps import Follower
@@ -158,15 +157,20 @@ def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float,
         if path.stem.endswith(".csvall"):
             # Of batches.
             continue
-        fold, stage = (int(part) for part in path.stem.removeprefix("metrics-").split("."))
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or metric not in rows[0]:
-            fix = f"there are {listing(rows[0])}" if rows else "train it again"
-            raise ProjectError(problem("metric", "was not measured", got=metric, fix=fix))
         less = mode == "min" or (mode == "auto" and metrics_tables.less_is_better(metric))
-        values = [float(row[metric]) for row in rows if row[metric]]
-        found.append((fold, stage, (min if less else max)(values), min(float(row["lr"]) for row in rows)))
+        try:
+            fold, stage = (int(part) for part in path.stem.removeprefix("metrics-").split("."))
+            rows = files.csv_rows(path)
+            if not rows:
+                raise ValueError("it has no rows")
+            if metric not in rows[0]:
+                fix = f"there are {listing(rows[0])}"
+                raise ProjectError(problem("metric", "was not measured", got=metric, fix=fix))
+            values = [float(row[metric]) for row in rows if row[metric]]
+            found.append((fold, stage, (min if less else max)(values), min(float(row["lr"]) for row in rows)))
+        except (OSError, ValueError, KeyError) as error:
+            fix = "train it again, or remove it"
+            raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error
     if not found:
         raise ProjectError(problem(str(folder), "nothing was trained yet", fix="call fit first"))
     return found

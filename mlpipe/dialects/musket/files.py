@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 import logging
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,6 +19,7 @@ from mlpipe.data.splits import methods
 from mlpipe.data.splits.methods import TEST
 from mlpipe.data.task import Samples
 from mlpipe.dialects.musket import example_grids
+from mlpipe.errors import ProjectError, first_line, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling.mixing import combine
@@ -353,8 +353,10 @@ def _write_once(path: Path, content: Any) -> None:
 
 
 def _rows(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    try:
+        return [{key: float(value) for key, value in row.items() if value} for row in files.csv_rows(path)]
+    except (OSError, ValueError) as error:
+        raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix="train it again")) from error
 
 
 def _stages(rows: Sequence[Row]) -> int:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from mlpipe import files
+from mlpipe import files, stored
+from mlpipe.errors import ProjectError, first_line, problem
 
 TRIALS, SCORES, BEST = "hyperopt.trials", "hyperopt.scores", "best.params.yaml"
 _TRIAL = re.compile(r"trial\d+")
@@ -75,5 +76,19 @@ def best_run(folder: Path) -> str | None:
 def _best(folder: Path) -> dict[str, Any]:
     if not (folder / TRIALS).is_file():
         return {}
-    rows: list[dict[str, Any]] = files.read_yaml(folder / TRIALS)
+    path = folder / TRIALS
+    try:
+        rows = files.read_yaml(path)
+        if not stored.fits(rows, list[_Trial]):
+            raise ValueError("it is no list of trials")
+    except (OSError, ValueError) as error:
+        raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix="search again")) from error
     return next((row for row in rows if row["best"]), {})
+
+
+class _Trial(TypedDict):
+    """What is read again of a trial."""
+
+    best: bool
+    values: dict[str, Any]
+    run: NotRequired[str | None]

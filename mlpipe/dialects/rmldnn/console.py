@@ -17,6 +17,7 @@ from mlpipe.data import sources
 from mlpipe.data.sources.listings import sliced_volumes
 from mlpipe.data.task import Task
 from mlpipe.data.volumes.slices import Grid
+from mlpipe.errors import VisibleLines
 from mlpipe.running.training_log import BatchRow, EpochRow
 
 log = logging.getLogger("mlpipe")
@@ -111,7 +112,7 @@ class Lines:
         return lines if weights is None else [*lines, *loading_lines(str(weights), *origin)]
 
 
-class Stamped(logging.Formatter):
+class Stamped(VisibleLines):
     """Every line with the time in front of it."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
-from mlpipe import files
+from mlpipe import files, stored
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.learn.build.optimizer import with_rate
 from mlpipe.learn.tune.short_runs import Tuned
+
+
+class _Stored(TypedDict):
+    """What is read again of a file of choices."""
+
+    chosen: dict[str, float]
 
 
 def none() -> None:
@@ -51,5 +58,4 @@ def read(folder: Path, name: str) -> dict[str, float]:
         folder: The run's folder.
         name: `lr_find` or `batch_size`.
     """
-    chosen: dict[str, float] = files.read_json(folder / f"{name}.json")["chosen"]
-    return chosen
+    return stored.read(folder / f"{name}.json", _Stored, "start the training anew")["chosen"]

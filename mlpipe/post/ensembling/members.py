@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe import files
-from mlpipe.errors import ProjectError, listing, problem
+from mlpipe.errors import ProjectError, first_line, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling import repeats
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.prior import LEAST_SHARE
-from mlpipe.runs import predictions, records
+from mlpipe.runs import calibrations, predictions, records
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -160,8 +159,8 @@ def prior_of(project: Project, found: Sequence[ModelRecord]) -> Array | None:
     """
     values, moved = list[list[float]](), False
     for record in found:
-        path = project.calibration_file(record.pivot, record.id)
-        stored: dict[str, Any] = files.read_json(path)["prior"] if path.is_file() else {"kind": "val", "values": []}
+        found_of = calibrations.load(project, record.pivot, record.id)
+        stored: calibrations.Prior = found_of["prior"] if found_of else {"kind": "val", "values": []}
         if len(stored["values"]) != len(record.classes):
             return None
         values.append(stored["values"])
@@ -235,8 +234,8 @@ def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows |
 
 def _with_moved(rows: Rows, project: Project, record: ModelRecord) -> Rows:
     """Rows with what they are at the prior of their calibration without it, where that is another prevalence."""
-    path = project.calibration_file(record.pivot, record.id)
-    identity = files.read_json(path).get("identity") if path.is_file() else None
+    known = calibrations.load(project, record.pivot, record.id)
+    identity = known.get("identity") if known else None
     if identity is None or not np.isfinite(rows.raw).all():
         return rows
     return replace(rows, moved=learned(identity, record.kind)(rows.raw))
@@ -248,8 +247,15 @@ def learned(plain: Mapping[str, Any], kind: str) -> Callable[[Array], Array]:
     Args:
         plain: As it was stored.
         kind: The kind of the task.
+
+    Raises:
+        ProjectError: When it is damaged.
     """
-    return post_kind.probabilities(kind).learned(plain)
+    try:
+        return post_kind.probabilities(kind).learned(plain)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        wrong = f"is damaged ({type(error).__name__}: {first_line(error)})"
+        raise ProjectError(problem("a stored calibration", wrong, fix="run mml post")) from error
 
 
 def as_rows(stored: Predictions) -> Rows:

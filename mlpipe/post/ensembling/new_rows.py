@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe import files
 from mlpipe.errors import DataError, ProjectError, listing, problem
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import evaluation, member_mixture, members
@@ -19,7 +18,7 @@ from mlpipe.post.ensembling.members import learned
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import calibrations, ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -144,8 +143,8 @@ class NewRows:
         if self.ensemble is not None:
             known: Mapping[str, Any] | None = self.ensemble.calibrations.get(record.id)
             return known
-        path = self.project.calibration_file(record.pivot, record.id)
-        if not path.is_file():
+        stored = calibrations.load(self.project, record.pivot, record.id)
+        if stored is None:
             mixed = [
                 one["records"] for known in ensembles.load_all(self.project, record.pivot) for one in known.members
             ]
@@ -153,8 +152,7 @@ class NewRows:
             told = "mml post left them as they are" if tried else "mml post calibrates them"
             log.warning(f"{record.id}: its probabilities are not calibrated; {told}")
             return None
-        stored: Mapping[str, Any] = files.read_json(path)["calibration"]
-        return stored
+        return stored["calibration"]
 
     def _estimated(self, found: dict[str, Any]) -> Array:
         pairs = []

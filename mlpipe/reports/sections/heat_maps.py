@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from mlpipe import files
+from mlpipe import files, limits, stored
 from mlpipe.errors import ProjectError
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import element, figure, image, joined, paragraph
@@ -14,6 +14,8 @@ from mlpipe.reports.sections.parts import Section
 from mlpipe.runs.project import Project
 
 INDEX = "index.json"
+# Bytes of one picture: a report holds all of them.
+_PICTURE = 16 << 20
 _TITLE = "Why: heat maps"
 
 
@@ -27,7 +29,21 @@ def folder_of(project: Project, task: str) -> Path:
     return project.reports_dir() / "explain" / files.safe_name(task)
 
 
-def stored(project: Project, task: str) -> dict[str, Any] | None:
+class Drawn(TypedDict):
+    """A picture of the index: its file, the image that it is of, what stands below it; of what is unreadable only the name."""
+
+    file: NotRequired[str]
+    image: str
+    words: NotRequired[list[str]]
+
+
+class Index(TypedDict):
+    """What the index of a task's pictures says."""
+
+    images: list[Drawn]
+
+
+def index_of(project: Project, task: str) -> Index | None:
     """The index of a task's pictures; None where there is none that can be read.
 
     Args:
@@ -35,11 +51,13 @@ def stored(project: Project, task: str) -> dict[str, Any] | None:
         task: The task.
     """
     path = folder_of(project, task) / INDEX
-    try:
-        found = files.read_json(path) if path.is_file() else None
-    except (OSError, ValueError, ProjectError):
+    if not path.exists():
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("images"), list) else None
+    try:
+        return stored.read(path, Index, "run mml explain again")
+    except ProjectError as error:
+        stored.tell_left_out(error.problems[0])
+        return None
 
 
 def heat_maps(facts: TaskFacts) -> Section:
@@ -48,14 +66,20 @@ def heat_maps(facts: TaskFacts) -> Section:
     Args:
         facts: A task.
     """
-    index = stored(facts.project, facts.name)
+    index = index_of(facts.project, facts.name)
     folder, cells = folder_of(facts.project, facts.name), []
     for one in index["images"] if index else []:
-        path = folder / Path(str(one.get("file"))).name
-        if path.is_file() and not path.is_symlink():
-            uri = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
-            words = [element("span", str(line)) for line in one.get("words", [])]
-            cells.append(figure(image(uri, f"Image {one.get('image')} and its heat map"), joined(words)))
+        path = folder / Path(one.get("file", "")).name
+        if "file" not in one or path.is_symlink() or not path.is_file():
+            continue
+        try:
+            content = limits.content(path, _PICTURE)
+        except OSError as error:
+            stored.tell_left_out(f"{path}: cannot be read ({error})")
+            continue
+        uri = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+        words = [element("span", line) for line in one.get("words", [])]
+        cells.append(figure(image(uri, f"Image {one['image']} and its heat map"), joined(words)))
     if not cells:
         return Section(_TITLE)
     said = "Bright is where an image speaks for what it is explained for; below are the training images that are most like it."

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlpipe import limits
+from mlpipe import files
 from mlpipe.errors import counted, listing
 from mlpipe.post import kind as post_kind
 from mlpipe.reports.facts import TaskFacts
@@ -138,9 +136,8 @@ def rows_of(project: Project, record: ModelRecord) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     try:
-        lines = csv.DictReader(io.StringIO(limits.text(path, limits.STORED), newline=""))
-        return [row for row in lines if row.get("epoch")]
-    except (OSError, ValueError, csv.Error):
+        return [row for row in files.csv_rows(path) if row.get("epoch")]
+    except (OSError, ValueError):
         return []
 
 

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mlpipe import files
+from mlpipe import files, stored
 from mlpipe.config import presets
 from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.errors import counted, listing
@@ -383,11 +383,9 @@ class TimeShares:
 
     def _stored(self, run: Run, place: int) -> Share | None:
         path = run.folder / _FOLDER / f"{place}.json"
-        if not path.is_file():
+        if not path.exists():
             return None
-        facts: dict[str, Any] = files.read_json(path)
-        tempo = facts.pop("tempo")
-        return Share(**facts, tempo=None if tempo is None else Tempo(**tempo))
+        return stored.read(path, Share, "start the training anew")
 
     def _store(self, run: Run, place: int, share: Share) -> Share:
         (run.folder / _FOLDER).mkdir(exist_ok=True)

@@ -31,6 +31,7 @@ from mlpipe.errors import (
     ConfigError,
     Interrupted,
     MlpipeError,
+    VisibleLines,
     in_short,
     not_installed,
     problem,
@@ -363,6 +364,6 @@ def _set_up_logging() -> None:
     log.propagate = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(VisibleLines("%(message)s"))
     log.handlers = [handler]
     logging.captureWarnings(True)

@@ -26,9 +26,7 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 run: setup  ## train five folds on the embedded images, calibrate them, write a report
-	$(BIN)/mml train task=fashion_mini mode.nested=false mode.subroutines=[train,predict,test]
-	$(BIN)/mml post task=fashion_mini
-	$(BIN)/mml info task=fashion_mini
+	$(BIN)/mml train task=fashion_mini mode.nested=false
 	@$(ACTIVATE)
 
 test: setup  ## the unit tests

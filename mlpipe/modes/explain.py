@@ -213,7 +213,7 @@ class ExplainScheduler(Scheduler):
     def _explain(self, run: Run | None) -> None:
         project, name = self.context.project, self._pivot.name
         folder = section.folder_of(project, name)
-        old, made = section.stored(project, name), dict[int, dict[str, Any]]()
+        old, made = section.index_of(project, name), dict[int, dict[str, Any]]()
         self.context.display.start("explaining", len(self._images))
         try:
             for group in _alike(self._images):

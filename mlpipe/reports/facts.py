@@ -101,7 +101,7 @@ class TaskFacts:
     missing: str
     project: Project
     data_dir: Path
-    calibrations: list[dict[str, Any]] = field(default_factory=list)
+    calibrations: list[Mapping[str, Any]] = field(default_factory=list)
     refits: dict[str, ModelRecord] = field(default_factory=dict)
     positive: str = ""
 

@@ -439,9 +439,9 @@ def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
         if row["ensemble"]:
             optimistic = "out-of-fold is optimistic: it chose the ensemble"
             return alone(row) or (optimistic if row["val_used_for"] else "chosen on test images")
-        optimistic = row["val_used_for"] and not row["nested"]
+        is_optimistic = row["val_used_for"] and not row["nested"]
         refit = "a refit on all images predicts" if row["refit"] else ""
-        notes = ["val is optimistic" if optimistic else "nested" if row["nested"] else "", row["uneven"], refit]
+        notes = ["val is optimistic" if is_optimistic else "nested" if row["nested"] else "", row["uneven"], refit]
         return ", ".join(note for note in notes if note)
     if key == "folds_interval":
         return interval(row.get("folds_low"), row.get("folds_high"), many.val)

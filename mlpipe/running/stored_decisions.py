@@ -118,4 +118,7 @@ def max_unreadable(run_config: RunConfig, file: Path) -> int:
 
 
 def _of(file: Path) -> dict[str, Any]:
-    return dict(stored.read(file, _File, _FIX).get(_KEY, {})) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    decided: dict[str, Any] = {**stored.read(file, _File, _FIX).get("decided", {})}
+    return decided

@@ -74,7 +74,7 @@ def _of_task(task: Task, classes: list[str], tested: frozenset[str]) -> list[tup
 
 def _estimated(facts: TaskFacts) -> tuple[tuple[str, list[Value]] | None, str]:
     """What the newest calibration meant its probabilities for, where that is not simply the validation images'."""
-    newest: dict[str, Any] = max(facts.calibrations, key=lambda one: str(one["created"]), default={})
+    newest: Mapping[str, Any] = max(facts.calibrations, key=lambda one: str(one["created"]), default={})
     prior = newest.get("prior") or {}
     kind, values = prior.get("kind"), prior.get("values") or []
     if len(values) != len(facts.classes):

@@ -85,7 +85,7 @@ def test_the_same_seed_draws_the_same_images(trained: Path) -> None:
         (
             "export",
             [],
-            "task digits: its models draw images, and predict nothing of one; use mml predict mode.samples=64",
+            "task digits: draws images from noise, and predicts nothing of others; use mml predict mode.samples=64",
         ),
         (
             "lr_find",

@@ -30,7 +30,8 @@ def test_two_repeats_of_two_folds(nested: str, tmp_path: Path, capsys: pytest.Ca
         assert len({row["image"] for row in rows if row["repeat"] == repeat}) == 24
     (recipe,) = [row for row in tables.leaderboard(project, name) if not row["ensemble"]]
     assert (recipe["folds"], recipe["repeats"]) == (4, 2) and recipe["out_of_fold_sd"] is not None
-    assert "2 x 2" in capsys.readouterr().out
+    capsys.readouterr()
+    assert main(["info"]) == 0 and "2 x 2" in capsys.readouterr().out
     # The ensemble is judged on each image once, by the mean over repeats.
     (ensemble,) = ensembles.load_all(project, name)
     stored = predictions.load(project.ensembles_dir(name) / f"{ensemble.id}.parquet", name, "val")

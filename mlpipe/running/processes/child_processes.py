@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,6 +80,19 @@ class Worker:
     messages: Connection | None
     outcome: Outcome | None = None
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process if it has not said all.
+
+        Whether it lives is asked of its pipe alone: what `multiprocessing` knows comes from the server of forks, which a
+        signal to every process of a group or a job has ended as well.
+
+        Args:
+            number: The signal.
+        """
+        if self.messages is not None and self.process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
     def closed(self, timeout: float | None) -> None:
         """Note that no message follows.
 
@@ -113,6 +127,7 @@ class Pool:
     def __exit__(self, *error: object) -> None:
         """End what still runs: after an error of this process no one would listen to it any more."""
         for worker in self.workers:
+            worker.send(signal.SIGKILL)
             worker.process.kill()
         for worker in self.workers:
             worker.process.join()
@@ -147,8 +162,7 @@ class Pool:
             # Once, and listened to until they end: each saves a state or breaks off by itself.
             self._has_told = True
             for worker in self.workers:
-                if worker.process.pid is not None and worker.process.is_alive():
-                    os.kill(worker.process.pid, self._wish)
+                worker.send(self._wish)
         by_pipe = {worker.messages: worker for worker in self.workers if worker.messages is not None}
         for pipe in connection.wait(list(by_pipe), timeout=_WAIT):
             assert isinstance(pipe, connection.Connection)

@@ -256,51 +256,32 @@ class FolderClassificationDataSet(Images):
 FolderDataSet = FolderClassificationDataSet
 
 
-class BinarySegmentationDataSet(_Table):
-    """A column of run lengths: y is the mask of an image, bool, shape (height, width, 1); without runs it is empty.
-
-    Runs are `START LENGTH START LENGTH ...`, starts counted from 1, down the columns of an image. Rows of one image are joined,
-    and images come in the order of their names.
-
-    Args:
-        imagePath: The folder of images, or several.
-        csvPath: The table.
-        imColumn: The column of image names, with or without suffix.
-        rleColumn: The column of run lengths; empty, nan or -1 is no run.
-        maskShape: The size that runs are of, (height, width), brought to the image's by its nearest pixels; None: the image's.
-        rMask: Down the columns; False: along the rows.
-        isRel: A start is the number of pixels after the end of the run before, from 0.
-        len: How many of the first items there are; -1: all.
-    """
+class _RunLengths(_Table):
+    """Rows of a table with a column of run lengths, those of one image joined, images in the order of their names."""
 
     def __init__(
         self,
-        imagePath: Any,  # noqa: N803
-        csvPath: str,  # noqa: N803
-        imColumn: str,  # noqa: N803
-        rleColumn: str,  # noqa: N803
-        maskShape: Sequence[int] | None = None,  # noqa: N803
-        rMask: bool = True,  # noqa: N803
-        isRel: bool = False,  # noqa: N803
-        len: int = -1,
+        place: tuple[Any, str, str],
+        run_lengths: str,
+        shape: Sequence[int] | None,
+        ways: tuple[bool, bool],
+        most: int,
+        further: Sequence[str] = (),
     ) -> None:
-        super().__init__(imagePath, csvPath, imColumn, rleColumn)
-        self._most = len
-        self._shape, self._down, self._relative = maskShape, rMask, isRel
-        files, by_id = dict(zip(self._ids, self._files, strict=True)), dict[str, list[str]]()
+        super().__init__(*place, "|".join([run_lengths, *further]))
+        self._most, self._shape = most, shape
+        self._down, self._relative = ways
+        files, by_id = dict(zip(self._ids, self._files, strict=True)), dict[str, list[tuple[str, dict[str, str]]]]()
         for name, row in zip(self._ids, self._values, strict=True):
-            text = row[rleColumn].strip()
-            by_id.setdefault(name, []).extend([] if text in ("", "-1", "nan") else [text])
+            text = row[run_lengths].strip()
+            by_id.setdefault(name, []).extend([] if text in ("", "-1", "nan") else [(text, row)])
         self._ids = sorted(by_id)
+        # Of each image the texts that are runs, each with its row.
         self._files, self._runs = [files[name] for name in self._ids], [by_id[name] for name in self._ids]
 
     def __getitem__(self, item: int) -> PredictionItem:
         """The item with this number."""
         return PredictionItem(self._ids[item], _colours(self._files[item]), self.get_target(item))
-
-    def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """The mask."""
-        return self._plane(item, self._runs[item])[:, :, np.newaxis]
 
     def _plane(self, item: int, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         """The pixels of some texts of runs, shape (height, width)."""
@@ -338,7 +319,42 @@ class BinarySegmentationDataSet(_Table):
         return found
 
 
-class MultiClassSegmentationDataSet(BinarySegmentationDataSet):
+class BinarySegmentationDataSet(_RunLengths):
+    """A column of run lengths: y is the mask of an image, bool, shape (height, width, 1); without runs it is empty.
+
+    Runs are `START LENGTH START LENGTH ...`, starts counted from 1, down the columns of an image. Rows of one image are joined,
+    and images come in the order of their names.
+
+    Args:
+        imagePath: The folder of images, or several.
+        csvPath: The table.
+        imColumn: The column of image names, with or without suffix.
+        rleColumn: The column of run lengths; empty, nan or -1 is no run.
+        maskShape: The size that runs are of, (height, width), brought to the image's by its nearest pixels; None: the image's.
+        rMask: Down the columns; False: along the rows.
+        isRel: A start is the number of pixels after the end of the run before, from 0.
+        len: How many of the first items there are; -1: all.
+    """
+
+    def __init__(
+        self,
+        imagePath: Any,  # noqa: N803
+        csvPath: str,  # noqa: N803
+        imColumn: str,  # noqa: N803
+        rleColumn: str,  # noqa: N803
+        maskShape: Sequence[int] | None = None,  # noqa: N803
+        rMask: bool = True,  # noqa: N803
+        isRel: bool = False,  # noqa: N803
+        len: int = -1,
+    ) -> None:
+        super().__init__((imagePath, csvPath, imColumn), rleColumn, maskShape, (rMask, isRel), len)
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """The mask."""
+        return self._plane(item, [text for text, _ in self._runs[item]])[:, :, np.newaxis]
+
+
+class MultiClassSegmentationDataSet(_RunLengths):
     """Run lengths with the class of each: y is a mask for each class, bool, shape (height, width, classes), classes in order.
 
     A pixel may be of several classes, and of none.
@@ -367,22 +383,20 @@ class MultiClassSegmentationDataSet(BinarySegmentationDataSet):
         isRel: bool = False,  # noqa: N803
         len: int = -1,
     ) -> None:
-        column, colon, _ = clazzColumn.partition(":")
-        table = _Table(imagePath, csvPath, imColumn, f"{rleColumn}|{column}")
-        super().__init__(imagePath, csvPath, imColumn, rleColumn, maskShape, rMask, isRel, len)
-        by_id: dict[str, dict[str, list[str]]] = {}
-        classes = set[str]()
-        for name, row in zip(table._ids, table._values, strict=True):
-            one, text = row[column].partition("_")[0] if colon else row[column], row[rleColumn].strip()
-            classes.add(one)
-            if text not in ("", "-1", "nan"):
-                by_id.setdefault(name, {}).setdefault(one, []).append(text)
-        self.classes = sorted(classes)
-        self._by_class = [by_id.get(name, {}) for name in self._ids]
+        self._column, self._is_part, _ = clazzColumn.partition(":")
+        super().__init__((imagePath, csvPath, imColumn), rleColumn, maskShape, (rMask, isRel), len, [self._column])
+        self.classes = sorted({self._class_of(row) for row in self._values})
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
         """The masks."""
-        return np.stack([self._plane(item, self._by_class[item].get(one, [])) for one in self.classes], axis=2)
+        texts: dict[str, list[str]] = {}
+        for text, row in self._runs[item]:
+            texts.setdefault(self._class_of(row), []).append(text)
+        return np.stack([self._plane(item, texts.get(one, [])) for one in self.classes], axis=2)
+
+    def _class_of(self, row: dict[str, str]) -> str:
+        text = row[self._column]
+        return text.partition("_")[0] if self._is_part else text
 
 
 class SimplePNGMaskDataSet(Images):

@@ -107,17 +107,7 @@ class Model:
         if costs is not None:
             self._decide(shown, costs)
         readable = [place for place in range(len(names)) if place not in unreadable]
-        cells = dict(zip(readable, shown.cells, strict=True))
-        rows = [
-            (place, {"image": name, **one})
-            for place, name in enumerate(names)
-            # A place in the table is also that of an image without a row.
-            for one in cells.get(place) or [{}]
-        ]
-        frame = pd.DataFrame([one for _, one in rows])
-        frame["problem"] = [unreadable.get(place, "") for place, _ in rows]
-        frame.index = pd.RangeIndex(len(rows)) if index is None else index[[place for place, _ in rows]]
-        return frame
+        return _frame(names, index, unreadable, dict(zip(readable, shown.cells, strict=True)))
 
     def predict_values(
         self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
@@ -176,15 +166,17 @@ class Model:
         found = self._stored.explain(samples, asked, how)
         _refuse_all(found.unreadable, names)
         values = found.values
-        cells = [
-            {
-                "output": self.classes[number],
-                "value": None if values is None else float(values[row, number]),
-                "heat_map": one,
-            }
-            for row, (number, one) in enumerate(zip(found.asked.tolist(), found.maps, strict=True))
-        ]
-        return _frame(names, index, found.unreadable, cells, found.places)
+        cells = {
+            place: [
+                {
+                    "output": self.classes[number],
+                    "value": None if values is None else float(values[row, number]),
+                    "heat_map": one,
+                }
+            ]
+            for row, (place, number, one) in enumerate(zip(found.places, found.asked.tolist(), found.maps, strict=True))
+        }
+        return _frame(names, index, found.unreadable, cells)
 
     def torch(self) -> list[nn.Module]:
         """The networks, one for each fold or refit: pixels (n, channels, height, width) from 0 to their peak to a mapping
@@ -321,14 +313,14 @@ def _frame(
     names: Sequence[str],
     index: pd.Index | None,
     unreadable: Mapping[int, str],
-    cells: Sequence[dict[str, Any]],
-    places: Sequence[int],
+    cells: Mapping[int, Sequence[Mapping[str, Any]]],
 ) -> pd.DataFrame:
-    """A row for each image, of which those at some places have cells."""
-    frame = pd.DataFrame(cells, index=pd.Index(places)).reindex(range(len(names)))
-    frame.insert(0, "image", names)
-    frame["problem"] = [unreadable.get(place, "") for place in range(len(names))]
-    frame.index = pd.RangeIndex(len(names)) if index is None else index
+    """The rows of each image by its place, or one without cells where there is none."""
+    # A place in the table is also that of an image without a row.
+    rows = [(place, {"image": name, **one}) for place, name in enumerate(names) for one in cells.get(place) or [{}]]
+    frame = pd.DataFrame([one for _, one in rows])
+    frame["problem"] = [unreadable.get(place, "") for place, _ in rows]
+    frame.index = pd.RangeIndex(len(rows)) if index is None else index[[place for place, _ in rows]]
     return frame
 
 

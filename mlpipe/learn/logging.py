@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv as table
-import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,12 +14,11 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from mlpipe import files
 from mlpipe.config.components import Component
-from mlpipe.errors import ConfigError, first_line, not_installed, problem
+from mlpipe.errors import ConfigError, first_line, problem
+from mlpipe.runs import trackers
 from mlpipe.runs.records import ModelRecord
-from mlpipe.runs.trackers import mlflow as of_mlflow
 from mlpipe.runs.trackers import tracker
-from mlpipe.runs.trackers import wandb as of_wandb
-from mlpipe.runs.trackers.tracker import Guarded, Place, Tracked
+from mlpipe.runs.trackers.tracker import Place, Tracked
 
 log = logging.getLogger("mlpipe")
 
@@ -144,7 +141,7 @@ def tensorboard(
     Raises:
         ConfigError: When the package tensorboard is not installed.
     """
-    if found := problems("tensorboard"):
+    if found := trackers.missing("tensorboard"):
         raise ConfigError(found)
     # The last parts of the folder name the record and its stage.
     place = folder if log_dir is None else Path(log_dir).expanduser() / Path(*folder.parts[-2:])
@@ -177,8 +174,8 @@ def mlflow(
         experiment: The experiment; None: the project's name.
         run_tags: Further tags of the runs; None: none.
     """
-    opens = partial(of_mlflow.MlflowRun, tracking_uri=tracking_uri, experiment=experiment, tags=run_tags)
-    return [TrackedLogger(of_mlflow.LABEL, opens, fold)]
+    params = {"tracking_uri": tracking_uri, "experiment": experiment, "run_tags": run_tags}
+    return [TrackedLogger("mlflow", params, fold)]
 
 
 def wandb(
@@ -206,8 +203,8 @@ def wandb(
         wandb_mode: `offline` keeps all in files, which `wandb sync` sends; `auto` does so where there is no key.
         wandb_tags: Tags of the runs; None: none.
     """
-    opens = partial(of_wandb.WandbRun, project=project, entity=entity, wandb_mode=wandb_mode, tags=wandb_tags)
-    return [TrackedLogger(of_wandb.LABEL, opens, fold)]
+    params = {"project": project, "entity": entity, "wandb_mode": wandb_mode, "wandb_tags": wandb_tags}
+    return [TrackedLogger("wandb", params, fold)]
 
 
 def several(
@@ -232,19 +229,6 @@ def several(
     return [one for part in loggers.values() for one in _built(part, folder, fold)]
 
 
-_PACKAGES = ("tensorboard", "mlflow", "wandb")
-
-
-def problems(name: str) -> list[str]:
-    """A sentence where an option of `logging` needs a package that is not installed, to be told before anything is read.
-
-    Args:
-        name: The option's name.
-    """
-    is_missing = name in _PACKAGES and importlib.util.find_spec(name) is None
-    return [not_installed(f"logging={name}", name)] if is_missing else []
-
-
 class _Nothing:
     """What is called of a logger that writes no other way than through its own methods, or no more: nothing happens."""
 
@@ -259,22 +243,22 @@ class TrackedLogger(Logger):
     of them.
 
     Args:
-        label: What writes, for messages.
-        opens: Opens the run.
+        option: The option of `logging`, `mlflow` or `wandb`.
+        params: Its keys.
         fold: The training.
     """
 
-    def __init__(self, label: str, opens: Callable[[Place], Tracked], fold: Followed) -> None:
+    def __init__(self, option: str, params: Mapping[str, Any], fold: Followed) -> None:
         super().__init__()
-        self._label, self._fold = label, fold
-        self._run = Guarded(label, opens, fold.place)
+        self._option, self._fold = option, fold
+        self._run = trackers.run_of(option, params, fold.place)
         self._is_configured = False
         self._waiting: list[tuple[int, dict[str, float]]] = []
 
     @property
     def name(self) -> str:
-        """What writes."""
-        return self._label
+        """The option."""
+        return self._option
 
     @property
     def version(self) -> str:

@@ -37,9 +37,6 @@ def test_lines_of_csv_lie_in_the_fold_s_own_folder(tmp_path: Path) -> None:
 
 def test_a_package_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert logging.problems("none") == logging.problems("csv") == []
-    (told,) = logging.problems("tensorboard")
-    assert told.startswith("logging=tensorboard: the package tensorboard is not installed; pip install")
     with pytest.raises(ConfigError, match="the package tensorboard is not installed"):
         logging.tensorboard(tmp_path)
 

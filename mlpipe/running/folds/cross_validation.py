@@ -20,7 +20,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post.teaching import Teaching
-from mlpipe.running import artifacts, console, dimension_checks, leaderboard, next_command, reuse, tasks
+from mlpipe.running import artifacts, console, dimension_checks, leaderboard, next_command, reuse, tasks, tracking
 from mlpipe.running.artifacts import Artifact
 from mlpipe.running.folds import co_tasks, fold_predictions, output_records, time_shares
 from mlpipe.running.folds.fold_predictions import Inference
@@ -351,7 +351,6 @@ def _write(one: Artifact, trainer: FoldTraining, run: Run | None) -> None:
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
     """Everything that is wrong with the recipe for this task."""
     from mlpipe.arch import classifier
-    from mlpipe.learn import logging as curves
     from mlpipe.learn.machine import hardware
 
     if request.nested and not split.can_nest:
@@ -366,7 +365,7 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
     if arch.name == "timm":
         problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
     problems += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
-    problems += curves.problems(config.logging.name)
+    problems += tracking.missing(config)
     problems += dimension_checks.problems(config.recipe, task)
     if "test" in request.subroutines and not _has_test(split, request):
         fix = "use mode.nested=true or split.test_fraction=0.2"

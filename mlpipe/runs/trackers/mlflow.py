@@ -20,7 +20,6 @@ from mlpipe.runs.trackers.tracker import FAILED, FINISHED, STOPPED, Marks, Place
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-LABEL = "logging=mlflow"
 # What a server takes in one request, and of one value.
 _MOST_POINTS, _MOST_PARAMS, _MOST_LETTERS = 500, 100, 500
 _STATUS = {FINISHED: "FINISHED", FAILED: "FAILED", STOPPED: "KILLED"}
@@ -40,7 +39,7 @@ class MlflowRun:
         place: What it stands for; a fold's run is a child of the one of all folds.
         tracking_uri: The server; None: the environment's MLFLOW_TRACKING_URI, else a SQLite file in the project.
         experiment: The experiment's name; None: the project's.
-        tags: Further tags.
+        run_tags: Further tags.
 
     Raises:
         Exception: Whatever MLflow raises where it cannot be reached.
@@ -52,12 +51,12 @@ class MlflowRun:
         *,
         tracking_uri: str | None = None,
         experiment: str | None = None,
-        tags: Mapping[str, Any] | None = None,
+        run_tags: Mapping[str, Any] | None = None,
     ) -> None:
         address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_address(place.store)
         self._client = _client(address)
         self._experiment = _experiment(self._client, experiment or place.project, address)
-        self._tags = {str(name): str(value) for name, value in (tags or {}).items()}
+        self._tags = {str(name): str(value) for name, value in (run_tags or {}).items()}
         self.marks = Marks(place.folder / "mlflow.json")
         place.folder.mkdir(parents=True, exist_ok=True)
         # Folds side by side begin the run of all at the same moment.
@@ -137,7 +136,7 @@ def _client(address: str) -> MlflowClient:
     try:
         from mlflow.tracking import MlflowClient
     except ImportError as error:
-        raise ConfigError(not_installed(LABEL, "mlflow")) from error
+        raise ConfigError(not_installed("logging=mlflow", "mlflow")) from error
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if (file := _file_of(address)) is not None:

@@ -14,7 +14,6 @@ from mlpipe import files
 from mlpipe.errors import ConfigError, not_installed
 from mlpipe.runs.trackers.tracker import FINISHED, Marks, Place
 
-LABEL = "logging=wandb"
 _HOST = "api.wandb.ai"
 # Seconds that a training waits for the server, at its beginning and at its end.
 _WAIT = 30.0
@@ -28,7 +27,7 @@ class WandbRun:
         project: The project there; None: the project's own name.
         entity: The team or user; None: the one that the key is of.
         wandb_mode: `auto`: online where there is a key, else offline.
-        tags: Further tags.
+        wandb_tags: Further tags.
 
     Raises:
         Exception: Whatever the package raises where it cannot begin.
@@ -41,14 +40,14 @@ class WandbRun:
         project: str | None = None,
         entity: str | None = None,
         wandb_mode: Literal["auto", "online", "offline"] = "auto",
-        tags: list[str] | None = None,
+        wandb_tags: list[str] | None = None,
     ) -> None:
         # Reports of errors would go to the network, too.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         try:
             import wandb
         except ImportError as error:
-            raise ConfigError(not_installed(LABEL, "wandb")) from error
+            raise ConfigError(not_installed("logging=wandb", "wandb")) from error
         self._wandb, self._place = wandb, place
         self.marks = Marks(place.folder / "wandb.json")
         name = files.digest([place.project, place.run, place.record])[:16]
@@ -66,7 +65,7 @@ class WandbRun:
             job_type="fold" if place.record else "result",
             id=name,
             name=place.record or place.run,
-            tags=tags,
+            tags=wandb_tags,
             resume="allow",
             reinit="create_new",
             # Nothing printed, nothing asked, and nothing told of the machine, its user or the command line.

@@ -18,7 +18,7 @@ def test_folds_are_children_of_one_run_and_taken_up_again(tmp_path: Path, monkey
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     place = Place("proj", tmp_path, "2026/one", tmp_path / "logs", "net-f0")
-    first = mlflow.MlflowRun(place, experiment="some", tags={"team": "lab"})
+    first = mlflow.MlflowRun(place, experiment="some", run_tags={"team": "lab"})
     first.configure({"optimizer": {"lr": 0.1}, "text": "x" * 9000}, "optimizer: {lr: 0.1}\n")
     first.points({"val/loss": 2.0, "recall of ä!": 0.5}, 0)
     first.close(STOPPED)

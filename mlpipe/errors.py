@@ -10,7 +10,8 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 # How libraries say that memory ran out.
@@ -30,6 +31,8 @@ _NO_MEMORY = (
 # And that there was none for one more thread: Python, and Arrow.
 _NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
 _STACK = 8 * 2**20
+
+log = logging.getLogger("mlpipe")
 # Control characters but for tabs and ends of lines, what turns the direction of text, and halves of characters.
 _COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -163,6 +166,31 @@ def in_short(error: BaseException) -> str:
     if is_out_of_memory(error):
         return memory_sentence(error)
     return f"{type(error).__name__}: {first_line(error)}"
+
+
+@contextmanager
+def own_code(
+    kind: type[MlpipeError], key: str, name: str, *, got: object = None, fix: str = "mend it"
+) -> Iterator[None]:
+    """What a user's own code raises within, as one sentence with its error in a few words; errors of this program pass.
+
+    Args:
+        kind: The error that is raised.
+        key: The key, file or sample that the sentence begins with.
+        name: What fails, in words that go on with `fails`; empty where the key names it.
+        got: As of `problem`.
+        fix: As of `problem`.
+
+    Raises:
+        MlpipeError: Of that kind.
+    """
+    try:
+        yield
+    except MlpipeError:
+        raise
+    except Exception as error:
+        log.debug(f"{key}: code of the user's own fails", exc_info=True)
+        raise kind(problem(key, f"{name} fails ({in_short(error)})".lstrip(), got=got, fix=fix)) from error
 
 
 def place_in_own_code(error: BaseException, folder: Path) -> str:

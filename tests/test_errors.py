@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from mlpipe.errors import VisibleLines, counted, visible
+from mlpipe.errors import ConfigError, DataError, VisibleLines, counted, own_code, visible
 
 
 def test_a_number_has_its_noun_in_the_singular_for_one_alone() -> None:
@@ -41,3 +41,18 @@ def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> Non
 def test_what_is_logged_holds_nothing_that_a_terminal_would_obey() -> None:
     record = logging.LogRecord("mlpipe", logging.INFO, "", 0, "unreadable: %s", ("\x1b[31mred.png",), None)
     assert VisibleLines("%(message)s").format(record) == "unreadable: \\x1b[31mred.png"
+
+
+def test_what_a_users_code_raises_is_one_sentence() -> None:
+    with pytest.raises(DataError) as told, own_code(DataError, "task", "load", got=3):
+        raise KeyError("shape\nand more")
+    assert str(told.value) == "task: load fails (KeyError: 'shape\\nand more'), got 3; mend it"
+    assert isinstance(told.value.__cause__, KeyError)
+    with pytest.raises(ConfigError) as told, own_code(ConfigError, "task cut", ""):
+        raise ValueError("first\nsecond")
+    assert str(told.value) == "task cut: fails (ValueError: first); mend it"
+
+
+def test_a_sentence_of_the_program_is_not_wrapped_in_another() -> None:
+    with pytest.raises(ConfigError, match=r"^loss: is none$"), own_code(DataError, "task", "load"):
+        raise ConfigError("loss: is none")

@@ -139,12 +139,8 @@ def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Ite
 
 
 def _copy(open_writer: PredictionsWriter, path: Path, replacing: Collection[tuple[str, str]]) -> None:
-    try:
+    with _reading(path):
         open_writer.copy(path, replacing)
-    except (ValueError, pa.ArrowException) as error:
-        _pass_memory(error)
-        fix = "remove it and run mml predict"
-        raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
 
 
 def load(path: Path, task: str, split: str) -> Predictions:
@@ -153,13 +149,8 @@ def load(path: Path, task: str, split: str) -> Predictions:
     Raises:
         ProjectError: When the file is not there or is damaged.
     """
-    try:
+    with _reading(path, fix="run mml predict"):
         table = _read(path, task, split)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        _pass_memory(error)
-        raise ProjectError(
-            problem(str(path), f"cannot be read as predictions ({error})", fix="run mml predict")
-        ) from error
     table = table.sort_by("sample_id")
     try:
         found = Predictions(
@@ -183,12 +174,8 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     Raises:
         ProjectError: When the file cannot be read, or has another number of rows.
     """
-    try:
+    with _reading(path):
         table = pq.ParquetFile(path).read()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        _pass_memory(error)
-        fix = "remove it and run mml predict"
-        raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
     logits, pairs = _matrix(table, "logits"), zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
     rows_of: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, pair in enumerate(pairs):
@@ -228,20 +215,21 @@ def sample_ids(path: Path, tasks: Collection[str]) -> set[str]:
     Raises:
         ProjectError: When the file cannot be read.
     """
-    try:
+    with _reading(path):
         table = pq.ParquetFile(path).read(["task", "sample_id"])
-    except (OSError, ValueError, pa.ArrowException) as error:
-        _pass_memory(error)
-        wrong = f"cannot be read as predictions ({error})"
-        raise ProjectError(problem(str(path), wrong, fix="remove it and run mml predict")) from error
     pairs = zip(table["task"].to_pylist(), table["sample_id"].to_pylist(), strict=True)
     return {name for task, name in pairs if task in tasks}
 
 
-def _pass_memory(error: Exception) -> None:
-    """Raise an error again that says nothing of the file: memory, or the memory of a thread, ran out."""
-    if is_out_of_memory(error):
-        raise error
+@contextmanager
+def _reading(path: Path, fix: str = "remove it and run mml predict") -> Iterator[None]:
+    """Tell a person of a file that cannot be read; what says nothing of it (memory ran out) passes."""
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
 
 
 def _read(path: Path, task: str, split: str) -> pa.Table:

@@ -13,11 +13,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mlpipe import files
+from mlpipe import errors, files
 from mlpipe.data import user_code
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.data.items.derived_sets import Derived
-from mlpipe.errors import DataError, did_you_mean, first_line, in_short, listing, problem
+from mlpipe.errors import DataError, did_you_mean, first_line, listing, problem
 
 # Entries of a chain that are no functions of the user's own.
 BUILT_IN = (
@@ -139,13 +139,8 @@ def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **
     Raises:
         DataError: When it fails, with its own error in a few words.
     """
-    try:
+    with errors.own_code(DataError, key, name, fix="mend it or its arguments"):
         return function(*given, **named)
-    except DataError:
-        raise
-    except Exception as error:
-        wrong = f"{name} fails ({in_short(error)})"
-        raise DataError(problem(key, wrong, fix="mend it or its arguments")) from error
 
 
 class _Over(Derived):

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlpipe import errors
 from mlpipe.data import user_code
 from mlpipe.data.items import sets
-from mlpipe.errors import ConfigError, MlpipeError, in_short, problem
+from mlpipe.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,8 @@ def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **
     Raises:
         ConfigError: When it fails, with its own error in a few words.
     """
-    try:
+    with errors.own_code(ConfigError, key, name):
         return function(*given, **named)
-    except MlpipeError:
-        raise
-    except Exception as error:
-        raise ConfigError(problem(key, f"{name} fails ({in_short(error)})", fix="mend it")) from error
 
 
 def taken(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,16 @@ def top_accuracy(p: Floats, t: Floats, count: int) -> float:
     return float(hits.mean()) if len(hits) else float("nan")
 
 
+def top1_accuracy(p: Floats, t: Floats) -> float:
+    """The share of rows whose largest output is that of the largest target, as if they were classes."""
+    return top_accuracy(p, t, 1)
+
+
+def top5_accuracy(p: Floats, t: Floats) -> float:
+    """The share of rows whose largest target's output is among the five largest."""
+    return top_accuracy(p, t, 5)
+
+
 def soft_iou(p: Floats, t: Floats) -> float:
     """2 (I + 1) / (sum t + sum p + 1) of each image, I = sum tp: a Dice with a one in it, no intersection over union."""
     known = ~np.isnan(t)

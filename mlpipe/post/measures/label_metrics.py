@@ -97,16 +97,6 @@ def hard_iou(logits: Logits, targets: Targets) -> float:
     return elementwise.hard_iou(_sigmoid(logits.astype(np.float64)), targets)
 
 
-def top1_accuracy(logits: Logits, targets: Targets) -> float:
-    """The share of rows whose largest output is that of the largest target, as if they were classes."""
-    return elementwise.top_accuracy(logits, targets, 1)
-
-
-def top5_accuracy(logits: Logits, targets: Targets) -> float:
-    """The share of rows whose largest target's output is among the five largest."""
-    return elementwise.top_accuracy(logits, targets, 5)
-
-
 METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "accuracy": accuracy,
     "exact_match": exact_match,
@@ -126,8 +116,8 @@ ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     # The names that the same have for classes.
     "elementwise_accuracy": accuracy,
     "elementwise_nll": nll,
-    "top1_accuracy": top1_accuracy,
-    "top5_accuracy": top5_accuracy,
+    "top1_accuracy": elementwise.top1_accuracy,
+    "top5_accuracy": elementwise.top5_accuracy,
 }
 
 

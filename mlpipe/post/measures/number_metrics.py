@@ -48,16 +48,6 @@ def spearman(predicted: Numbers, targets: Numbers) -> float:
     return _mean(lambda one, true: _correlation(midranks(one), midranks(true)), predicted, targets)
 
 
-def top1_accuracy(predicted: Numbers, targets: Numbers) -> float:
-    """The share of rows whose largest output is that of the largest target, as if they were classes."""
-    return elementwise.top_accuracy(predicted, targets, 1)
-
-
-def top5_accuracy(predicted: Numbers, targets: Numbers) -> float:
-    """The share of rows whose largest target's output is among the five largest."""
-    return elementwise.top_accuracy(predicted, targets, 5)
-
-
 METRICS: dict[str, Callable[[Numbers, Numbers], float]] = {
     "rmse": rmse,
     "mse": mse,
@@ -68,8 +58,8 @@ METRICS: dict[str, Callable[[Numbers, Numbers], float]] = {
 }
 # Of outputs that stand for classes, for recipes that name them; without intervals.
 OF_CLASSES: dict[str, Callable[[Numbers, Numbers], float]] = {
-    "top1_accuracy": top1_accuracy,
-    "top5_accuracy": top5_accuracy,
+    "top1_accuracy": elementwise.top1_accuracy,
+    "top5_accuracy": elementwise.top5_accuracy,
 }
 
 

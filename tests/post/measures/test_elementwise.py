@@ -26,9 +26,11 @@ def test_the_largest_output_as_in_keras(seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits, targets = rng.normal(size=(40, 8)).astype(np.float32), (rng.random((40, 8)) < 0.4).astype(np.float32)
     scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
-    for ours, numbers, theirs in (
-        (label_metrics.top1_accuracy, number_metrics.top1_accuracy, keras.metrics.categorical_accuracy),
-        (label_metrics.top5_accuracy, number_metrics.top5_accuracy, keras.metrics.top_k_categorical_accuracy),
-    ):
+    theirs_of = {
+        "top1_accuracy": keras.metrics.categorical_accuracy,
+        "top5_accuracy": keras.metrics.top_k_categorical_accuracy,
+    }
+    for name, theirs in theirs_of.items():
+        ours, numbers = label_metrics.ELEMENTWISE[name], number_metrics.OF_CLASSES[name]
         expected = float(np.mean(keras.ops.convert_to_numpy(theirs(targets, scores))))
         assert ours(logits, targets) == numbers(scores, targets) == pytest.approx(expected)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe import files
+from mlpipe import errors, files
 from mlpipe.data import items as protocol
 from mlpipe.data import user_code
 from mlpipe.data.items import preprocessors
@@ -22,7 +22,7 @@ from mlpipe.data.sources.listings import set_changes
 from mlpipe.data.sources.source import ByName, Read
 from mlpipe.data.sources.targets import item_masks
 from mlpipe.data.task import Part
-from mlpipe.errors import DataError, in_short, problem
+from mlpipe.errors import DataError, problem
 
 _PARTS: tuple[tuple[str, Part], ...] = (
     ("train", "train"), ("validation", "val"), ("test", "test"), ("extra", "extra"),
@@ -187,15 +187,10 @@ def _called(function: Any, name: str, given: Any, base: Path | None, stand_ins: 
     if base is not None:
         listed = [_below(base, value) for value in listed]
         named = {key: _below(base, value) for key, value in named.items()}
-    try:
-        with user_code.standing_in(stand_ins):
-            made = function(*listed, **named)
-            len(made)
-    except DataError:
-        raise
-    except Exception as error:
-        wrong = f"fails ({in_short(error)})"
-        raise DataError(problem(f"task: {name}", wrong, got=given, fix="mend it or its arguments")) from error
+    fails = errors.own_code(DataError, f"task: {name}", "", got=given, fix="mend it or its arguments")
+    with fails, user_code.standing_in(stand_ins):
+        made = function(*listed, **named)
+        len(made)
     return made
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mlpipe.errors import DataError, in_short, problem
+from mlpipe import errors
+from mlpipe.errors import DataError
 
 T = TypeVar("T")
 
@@ -63,21 +64,14 @@ def asked(data_set: Any, name: str, index: int, read: Callable[[Any], T]) -> T |
     method = _attribute(data_set, name)
     if not callable(method):
         return None
-    try:
+    where = f"item {index} of {type(data_set).__name__}"
+    with errors.own_code(DataError, where, name, fix="mend the data set"):
         return read(method(index))
-    except DataError:
-        raise
-    except Exception as error:
-        where = f"item {index} of {type(data_set).__name__}"
-        raise DataError(problem(where, f"{name} fails ({in_short(error)})", fix="mend the data set")) from error
 
 
 def _attribute(data_set: Any, name: str) -> Any:
-    try:
+    with errors.own_code(DataError, type(data_set).__name__, name, fix="mend the data set"):
         return getattr(data_set, name, None)
-    except Exception as error:
-        wrong = f"{name} fails ({in_short(error)})"
-        raise DataError(problem(type(data_set).__name__, wrong, fix="mend the data set")) from error
 
 
 def _listed(value: Any) -> list[Any] | None:

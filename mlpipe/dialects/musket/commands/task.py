@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from mlpipe import errors
 from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import items, user_code
@@ -20,7 +21,7 @@ from mlpipe.dialects import musket
 from mlpipe.dialects.musket import experiment_files
 from mlpipe.dialects.musket.experiment import Experiment
 from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
-from mlpipe.errors import ConfigError, MlpipeError, TrainingError, did_you_mean, in_short, listing, problem
+from mlpipe.errors import ConfigError, TrainingError, did_you_mean, listing, problem
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.runs.journal import Run
@@ -205,13 +206,8 @@ def called(label: str, function: Callable[..., Any], /, **given: Any) -> Any:
     Raises:
         TrainingError: When it fails, with its own error in a few words.
     """
-    try:
+    with errors.own_code(TrainingError, label, ""):
         return function(**given)
-    except MlpipeError:
-        raise
-    except Exception as error:
-        log.debug("a function of the project fails", exc_info=True)
-        raise TrainingError(problem(label, f"fails ({in_short(error)})", fix="mend it")) from error
 
 
 def _run(

@@ -55,7 +55,11 @@ def plain(word: str) -> Any:
     return model
 
 
-@pytest.mark.parametrize("word", NAMES)
+# The small bodies by themselves: those of 50 layers take seconds.
+LARGE = [pytest.param(word, marks=pytest.mark.program) for word in ("retinanet", "fcos")]
+
+
+@pytest.mark.parametrize("word", ["fasterrcnn", "ssd", *LARGE])
 def test_loss_and_detections_are_torchvisions(word: str) -> None:
     own, other, images = built(word), plain(word), pixels()
     bright = list(images.float() / 255)

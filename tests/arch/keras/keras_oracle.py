@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,17 @@ def our_outputs(graph: Graph, given: Arrays) -> Arrays:
 
 def loaded(model: Any, folder: Path, content: Any = None) -> Graph:
     """Our network of a model's JSON, with the model's weights."""
-    graph = keras_json.load(json.loads(model.to_json()) if content is None else content)
+    return _with_weights(json.loads(model.to_json()) if content is None else content, _saved(model, folder))
+
+
+def _saved(model: Any, folder: Path) -> Path:
     path = folder / "network.weights.h5"
     model.save_weights(path)
+    return path
+
+
+def _with_weights(content: Any, path: Path) -> Graph:
+    graph = keras_json.load(content)
     report = keras_json.load_weights(graph, path)
     assert not report.skipped and not report.mismatched and not report.unused, report.sentence()
     return graph
@@ -63,15 +72,32 @@ def loaded(model: Any, folder: Path, content: Any = None) -> Graph:
 def difference(model: Any, graph: Graph, seed: int = 1) -> float:
     """The largest difference of any output, relative to the largest output."""
     given = inputs_of(model, seed)
-    wanted, found = keras_outputs(model, given), our_outputs(graph, given)
+    return _largest(keras_outputs(model, given), our_outputs(graph, given))
+
+
+def _largest(wanted: Arrays, found: Arrays) -> float:
     assert [one.shape for one in wanted] == [one.shape for one in found]
     return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-6)) for a, b in zip(wanted, found, strict=True))
 
 
 def agrees(model: Any, folder: Path, content: Any = None, seed: int = 0) -> None:
     """Assert that our network of a model's JSON gives what the model gives, to 1e-5 of the largest output."""
+    all_agree(model, folder, [json.loads(model.to_json()) if content is None else content], seed)
+
+
+def all_agree(model: Any, folder: Path, contents: Sequence[Any], seed: int = 0) -> None:
+    """Assert the same of several forms of a model's JSON; what the model itself gives is computed once."""
     randomise(model, seed)
-    assert difference(model, loaded(model, folder, content)) < 1e-5
+    path, given = _saved(model, folder), inputs_of(model)
+    wanted = keras_outputs(model, given)
+    for content in contents:
+        assert _largest(wanted, our_outputs(_with_weights(content, path), given)) < 1e-5
+
+
+def both_agree(model: Any, folder: Path, seed: int = 0) -> None:
+    """Assert the same of a model's JSON of Keras 3 and of Keras 2."""
+    text = model.to_json()
+    all_agree(model, folder, [json.loads(text), as_keras_2(json.loads(text))], seed)
 
 
 def as_keras_2(content: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from mlpipe.arch.keras import keras_json
 from mlpipe.errors import ConfigError
-from tests.arch.keras.keras_oracle import agrees, as_keras_2, difference, loaded, randomise
+from tests.arch.keras.keras_oracle import both_agree, difference, loaded, randomise
 
 import keras  # isort: skip
 
@@ -32,10 +32,10 @@ def application(name: str, size: int) -> object:
     return getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=7)
 
 
+@pytest.mark.program
 def test_mobilenet_v2_of_both_versions(tmp_path: Path) -> None:
     model = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=7, alpha=0.35)
-    agrees(model, tmp_path)
-    agrees(model, tmp_path, as_keras_2(json.loads(model.to_json())))
+    both_agree(model, tmp_path)
 
 
 @pytest.mark.program

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.arch.keras.keras_oracle import agrees, as_keras_2
+from tests.arch.keras.keras_oracle import both_agree
 
 import keras  # isort: skip
 
@@ -96,8 +95,7 @@ def network(seed: int) -> Any:
 
 def check(seed: int, folder: Path) -> None:
     model = network(seed)
-    agrees(model, folder, seed=seed)
-    agrees(model, folder, as_keras_2(json.loads(model.to_json())), seed=seed)
+    both_agree(model, folder, seed)
 
 
 @pytest.mark.parametrize("seed", range(24))

@@ -191,7 +191,6 @@ class InfoScheduler(Scheduler):
         if not boxes.has_boxes(of):
             return list(samples.apply([libraries.adapt(one) for _, one in built], images, seeds))
         own = boxes.seen(boxes.of_task(of), rows, preprocessing, images)
-        own = [boxed.clipped(one, *image.shape[:2]) for one, image in zip(own, images, strict=True)]
         images, own = boxed.apply([boxed.adapt(*step) for step in built], images, own, seeds)
         return [drawn_boxes.on_pixels(*both) for both in zip(images, own, strict=True)]
 

@@ -77,12 +77,18 @@ def apply(steps: Sequence[BoxStep], images: Images, boxes: BoxList, seeds: Seeds
     Args:
         steps: What `adapt` gave.
         images: A batch (n, height, width, channels), or a list of images of several sizes.
-        boxes: Those of each image.
+        boxes: Those of each image, which are clipped to it first.
         seeds: One for each image, shape (n,).
     """
+    boxes = all_clipped(boxes, images)
     for number, step in enumerate(steps):
         images, boxes = step(images, boxes, seeds if isinstance(step, Alternating) else mix(seeds, number + 1))
     return images, boxes
+
+
+def all_clipped(boxes: BoxList, images: Images) -> BoxList:
+    """The boxes of each image, clipped to it, see `clipped`."""
+    return [clipped(one, *image.shape[:2]) for one, image in zip(boxes, images, strict=True)]
 
 
 def clipped(boxes: npt.NDArray[np.float64], height: float, width: float) -> npt.NDArray[np.float64]:

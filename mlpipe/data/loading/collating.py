@@ -15,7 +15,7 @@ import torch
 from mlpipe import kinds
 from mlpipe.data import sources
 from mlpipe.data.augment import boxed, geometry, libraries, paired, samples
-from mlpipe.data.augment.boxed import BoxList, BoxStep
+from mlpipe.data.augment.boxed import BoxStep
 from mlpipe.data.augment.paired import Always, Apart, PairStep
 from mlpipe.data.augment.patches import RandomPatches
 from mlpipe.data.augment.samples import Images, Seeds
@@ -224,18 +224,14 @@ class Boxes(Collating):
         """The batch of some rows."""
         images, preprocessing = self._pack.take(rows), self._pack.preprocessing
         is_ragged = self._pack.ragged
-        own = self._inside(boxes.seen(self._boxes, rows, preprocessing, images), images)
+        own = boxes.seen(self._boxes, rows, preprocessing, images)
         images, own = boxed.apply(self._steps, images, own, seeds)
         batch = self.joined(images, rows)
         if isinstance(images, list) or is_ragged:
             own = boxes.placed(own, boxes.placing(preprocessing, boxes.sides_of(images)))
-            own = self._inside(own, batch["images"].movedim(1, -1).numpy())
+            own = boxed.all_clipped(own, batch["images"].movedim(1, -1).numpy())
         batch["target"] = torch.from_numpy(boxes.padded(own, self._boxes.known[rows], self._boxes.most))
         return batch
-
-    @staticmethod
-    def _inside(own: BoxList, images: Images) -> BoxList:
-        return [boxed.clipped(one, *image.shape[:2]) for one, image in zip(own, images, strict=True)]
 
 
 class VariedRows(Collating):

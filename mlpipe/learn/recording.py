@@ -85,26 +85,9 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         trained: What its training gave.
     """
     module, keeper, origin, written = trained.module, trained.keeper, job.origin, job.files
-    folder = written.project.model_dir(job.task.name, written.record_id)
     # Whoever finds a record may rely on the files that it names, so that it is written last; and the saved state goes only
     # after it: a process that is killed in between goes on from the state and writes all of it again.
-    digest = None
-    if written.store_parameters:
-        digest = weight_files.save(adapt.merged_state(module.network), folder / records.WEIGHTS_FILE)
-    files.write_text(folder / records.METRICS_FILE, _as_csv(module.history))
-    files.write_text(folder / records.CONFIG_FILE, origin.pipeline)
-    kept = [records.METRICS_FILE, records.CONFIG_FILE]
-    # After the record's own weights: the network takes up those of each stage that keeps its own, and ends as the last.
-    for stage, state in keeper.of_stages.items() if written.store_parameters else ():
-        stages.take_up(module.network, state)
-        weight_files.save(adapt.merged_state(module.network), records.stage_weights(folder, stage))
-        kept.append(records.stage_weights(folder, stage).name)
-    if trained.examples:
-        files.write_text(folder / records.EXAMPLES_FILE, json.dumps(trained.examples))
-        kept.append(records.EXAMPLES_FILE)
-    if trained.batches:
-        files.write_text(folder / records.BATCHES_FILE, _as_csv(trained.batches))
-        kept.append(records.BATCHES_FILE)
+    digest, checksums = _write_files(job, trained)
     optimistic = bool(origin.val_used_for) and not origin.nested
     has_val = len(job.view.val) > 0
     details = metrics.details(module.val_logits, module.val_targets, job.task.classes, job.kind) if has_val else {}
@@ -139,11 +122,34 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         details={"val": details} if has_val else {},
         co_tasks=trained.co_tasks,
         events=trained.events,
-        checksums={name: files.digest_file(folder / name) for name in kept},
+        checksums=checksums,
     )
     record = records.save(written.project, record)
     shutil.rmtree(written.checkpoint, ignore_errors=True)
     return record
+
+
+def _write_files(job: FoldJob, trained: Trained) -> tuple[str | None, dict[str, str]]:
+    """Write what a record names: the hash of its weights, where they are kept, and those of its other files by name."""
+    module, written = trained.module, job.files
+    folder = written.project.model_dir(job.task.name, written.record_id)
+    digest = None
+    if written.store_parameters:
+        digest = weight_files.save(adapt.merged_state(module.network), folder / records.WEIGHTS_FILE)
+    texts = {records.METRICS_FILE: _as_csv(module.history), records.CONFIG_FILE: job.origin.pipeline}
+    if trained.examples:
+        texts[records.EXAMPLES_FILE] = json.dumps(trained.examples)
+    if trained.batches:
+        texts[records.BATCHES_FILE] = _as_csv(trained.batches)
+    for name, text in texts.items():
+        files.write_text(folder / name, text)
+    kept = list(texts)
+    # After the record's own weights: the network takes up those of each stage that keeps its own, and ends as the last.
+    for stage, state in trained.keeper.of_stages.items() if written.store_parameters else ():
+        stages.take_up(module.network, state)
+        weight_files.save(adapt.merged_state(module.network), records.stage_weights(folder, stage))
+        kept.append(records.stage_weights(folder, stage).name)
+    return digest, {name: files.digest_file(folder / name) for name in kept}
 
 
 def _of_refit(job: FoldJob, epochs: int) -> list[str]:

@@ -109,19 +109,8 @@ def items(
     if ignore_index is not None and kind != "segmentation":
         raise DataError(problem("task.ignore_index", "is for task.kind=segmentation", got=kind, fix="leave it out"))
     sets, of_sets = opened_parts(source)
-    described = [(part, one, index) for part, one in sets for index in range(len(one))]
-    if not described:
-        raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
-    shapes: set[tuple[int, str]] = set()
-    rows, masks, stratum = [], list[tuple[Mask, int]](), _strata(source, strata, sets)
     words = {id(one): set_attributes.of(one) for _, one in sets}
-    for number, (part, one, index) in enumerate(described):
-        row = _row(number, part, one, index, kind, outputs, shapes, masks, words[id(one)])
-        rows.append(row._replace(stratum=stratum(one, index)) if part in ("train", "val") else row)
-    if len(shapes) > 1:
-        shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
-        raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
-    channels, dtype = next(iter(shapes))
+    rows, masks, channels, dtype = _rows(sets, words, kind, outputs, _strata(source, strata, sets))
     groups, of_groups = groups_of([row.id.partition(":")[2] for row in rows], group, [row.part for row in rows])
     rows = [row._replace(group=one) for row, one in zip(rows, groups, strict=True)]
     own = list(words[id(sets[0][1])].classes)
@@ -131,9 +120,8 @@ def items(
     else:
         rows, own = item_targets.from_zero(rows, own, kind, outputs)
         names = item_targets.names_of(own, item_targets.width_of(rows, kind, outputs), outputs)
-    title = name or str(train[0]["call"])
     made = task.make(
-        title,
+        name or str(train[0]["call"]),
         names,
         rows,
         kind=kind,
@@ -150,6 +138,32 @@ def _strata(
 ) -> Callable[[Any, int], str]:
     learned = [one for part, one in sets if part in ("train", "val")]
     return set_changes.strata(entry, learned, functions_of(source) if entry else {})
+
+
+def _rows(
+    sets: Sequence[tuple[Part, Any]],
+    words: Mapping[int, set_attributes.Words],
+    kind: str,
+    outputs: int | None,
+    stratum: Callable[[Any, int], str],
+) -> tuple[list[Row], list[tuple[Mask, int]], int, str]:
+    """The rows of all items and their masks, and how many channels of which type their images have.
+
+    Raises:
+        DataError: When there is no item, or images are of several kinds.
+    """
+    described = [(part, one, index) for part, one in sets for index in range(len(one))]
+    if not described:
+        raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
+    shapes: set[tuple[int, str]] = set()
+    rows, masks = list[Row](), list[tuple[Mask, int]]()
+    for number, (part, one, index) in enumerate(described):
+        row = _row(number, part, one, index, kind, outputs, shapes, masks, words[id(one)])
+        rows.append(row._replace(stratum=stratum(one, index)) if part in ("train", "val") else row)
+    if len(shapes) > 1:
+        shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
+        raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
+    return rows, masks, *next(iter(shapes))
 
 
 def _row(

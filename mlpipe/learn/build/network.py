@@ -65,30 +65,8 @@ def build_network(
     task = _as_learned(task, recipe)
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
-    *sides, channels = seen_shape(recipe, pack)
     cells: slicing.Cells | None = recipe.slicing.build()
-    if cells is not None:
-        sides = list(cells.size(*sides))
-    normalization = recipe.augmentations.normalization
-    head_name = outputs.name_of(task.source)
-    pixels = Pixels(
-        channels,
-        sides[0],
-        pack.peak,
-        normalization,
-        *_of_records(task),
-        width=sides[-1],
-        output=head_name,
-        shape=() if len(sides) == 2 else tuple(sides),
-    )
-    # A solution over time has as many times as the network gives.
-    over_time = equations.is_over_time(task.kind, recipe.loss)
-    predicted = kinds.decide(task.kind, recipe.loss)
-    own = replace(head(task, rows, predicted), any_height=over_time, sides=target_sides(recipe, task, pack))
-    if own.draws:
-        own = replace(own, classes=len(task.classes) if has_learnable_classes(task) else 0)
-    if own.boxes and rows is not None:
-        own = replace(own, sizes=partial(box_sizes, recipe, task, pack, rows))
+    pixels, own = _pixels(recipe, task, pack, cells), _own_head(recipe, task, pack, rows)
     network = arch.build({TARGET: own, **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
@@ -109,6 +87,36 @@ def build_network(
             raise ConfigError(problem("slicing", wrong, got="crops", fix="use slicing=none"))
         slicing.attach(network, cells, {TARGET: task.kind})
     return network
+
+
+def _pixels(recipe: Recipe, task: Task, pack: Pack, cells: slicing.Cells | None) -> Pixels:
+    """What the network is given."""
+    *sides, channels = seen_shape(recipe, pack)
+    if cells is not None:
+        sides = list(cells.size(*sides))
+    return Pixels(
+        channels,
+        sides[0],
+        pack.peak,
+        recipe.augmentations.normalization,
+        *_of_records(task),
+        width=sides[-1],
+        output=outputs.name_of(task.source),
+        shape=() if len(sides) == 2 else tuple(sides),
+    )
+
+
+def _own_head(recipe: Recipe, task: Task, pack: Pack, rows: Rows | None) -> Head:
+    """What the network gives for the task."""
+    # A solution over time has as many times as the network gives.
+    over_time = equations.is_over_time(task.kind, recipe.loss)
+    predicted = kinds.decide(task.kind, recipe.loss)
+    own = replace(head(task, rows, predicted), any_height=over_time, sides=target_sides(recipe, task, pack))
+    if own.draws:
+        own = replace(own, classes=len(task.classes) if has_learnable_classes(task) else 0)
+    if own.boxes and rows is not None:
+        own = replace(own, sizes=partial(box_sizes, recipe, task, pack, rows))
+    return own
 
 
 def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:

@@ -78,7 +78,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
     """
     import optuna
 
-    somebody, display, ran = stop or Stop(end_process), display or Display(), 0
+    somebody = stop or Stop(end_process)
     limit = presets.seconds_of(search.base.tree.get("time_limit"))
     began = time.monotonic() if started is None else started
     # What is left of a trial is saved, and the table is written, in the rest.
@@ -103,21 +103,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
         log.info(
             f"study {search.study}: {len(studies.counted(study))} of {counted(_total(search), 'trial')}; {search.address}"
         )
-        while True:
-            _stop_if_asked(somebody, search, study)
-            if _is_too_late(clock, study):
-                break
-            taken = _next(search, study)
-            if taken is None:
-                break
-            try:
-                _run_trial(search, study, taken, clock, display)
-            except Interrupted:
-                if somebody() or not clock():
-                    raise
-                log.info(f"the time is over: trial {taken[0].number} is stopped; the same command goes on with it")
-                break
-            ran += 1
+        ran = _run_all(search, study, clock, somebody, display or Display())
         if limit is not None and not studies.finished(study):
             fix = (
                 f"mml train hpo=optuna time_limit={math.ceil(2 * limit)}s ..., or the same command again, which goes on"
@@ -131,6 +117,26 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
             more = f"{search.study} mode.refit=true" if search.refits else search.study
             log.info(f"to train with the best trial's values: mml train use_best_params={more} ...")
     return {"mode": search.base.mode, "project": search.base.proj, **facts}
+
+
+def _run_all(search: Search, study: Study, clock: Deadline, somebody: Stop, display: Display) -> int:
+    """Run trials until there are enough, or the time is over; how many ran to their end."""
+    ran = 0
+    while True:
+        _stop_if_asked(somebody, search, study)
+        if _is_too_late(clock, study):
+            return ran
+        taken = _next(search, study)
+        if taken is None:
+            return ran
+        try:
+            _run_trial(search, study, taken, clock, display)
+        except Interrupted:
+            if somebody() or not clock():
+                raise
+            log.info(f"the time is over: trial {taken[0].number} is stopped; the same command goes on with it")
+            return ran
+        ran += 1
 
 
 def _is_too_late(clock: Deadline, study: Study) -> bool:

@@ -81,7 +81,8 @@ def of_numbers(facts: TaskFacts) -> Section:
         known = ~np.isnan(rows.targets[:, place])
         true, predicted = rows.targets[known, place], rows.calibrated[known, place]
         if len(true):
-            plots += _number_plots(facts, name, true.astype(np.float64), predicted, halves.get(name))
+            samples = [rows.ids[row] for row in np.flatnonzero(known)]
+            plots += _number_plots(facts, name, true.astype(np.float64), predicted, halves.get(name), samples)
     said: list[Content | None] = []
     if shown.held_out is not None and shown.test is not None:
         plot = _coverage(facts, shown.held_out, shown.test)
@@ -137,7 +138,9 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _number_plots(facts: TaskFacts, name: str, true: Any, predicted: Any, halfwidth: float | None) -> list[style.Plot]:
+def _number_plots(
+    facts: TaskFacts, name: str, true: Any, predicted: Any, halfwidth: float | None, samples: list[str]
+) -> list[style.Plot]:
     error = float(np.sqrt(((predicted - true) ** 2).mean()))
     table_of = [["true", "predicted"], np.column_stack([true, predicted]).tolist()]
     assert facts.shown is not None
@@ -145,14 +148,14 @@ def _number_plots(facts: TaskFacts, name: str, true: Any, predicted: Any, halfwi
     return [
         style.Plot(
             f"{facts.name}_predicted_{name}",
-            numbers.predicted_against_true(true, predicted, name),
+            numbers.predicted_against_true(true, predicted, name, samples),
             f"{name}: predicted against true on {where}.",
             f"{name}: predicted against true numbers on {where}; root mean squared error {number(error, len(true))}.",
             *table_of,
         ),
         style.Plot(
             f"{facts.name}_residuals_{name}",
-            numbers.residuals(true, predicted, name, halfwidth),
+            numbers.residuals(true, predicted, name, halfwidth, samples),
             f"{name}: how far predictions are off.",
             f"{name}: residuals; their mean is {number(float((predicted - true).mean()), len(true))}.",
             ["predicted", "residual"],

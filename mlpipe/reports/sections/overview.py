@@ -133,12 +133,13 @@ def leaderboard(facts: TaskFacts) -> Section:
         facts: The task.
     """
     name = post_kind.of(facts.kind).HEADLINE
-    header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold"]
+    header = ["recipe or ensemble", "name", "network", "folds", "validation", "out-of-fold", "test by fold"]
     header += ["folds' mean, 95 % interval", "test", "test 95 % interval", "test nll", "remark"]
     many = tables.digits(facts.board)
     rows = [
         [
             row["recipe"],
+            row["called"],
             row["arch"],
             "" if row["folds"] is None else str(row["folds"]),
             *(tables.cell(row, key, many) for key in ("val", "out_of_fold", "fold_test")),
@@ -161,14 +162,14 @@ def leaderboard(facts: TaskFacts) -> Section:
     plots = [_score_plot(facts, drawn, name)] if drawn else []
     caption = f"Leaderboard of {facts.name}: {name}"
     return Section(
-        "Leaderboard", [paragraph(text), table(caption, header, rows, numbers=range(2, 10))], plots, is_wide=True
+        "Leaderboard", [paragraph(text), table(caption, header, rows, numbers=range(3, 11))], plots, is_wide=True
     )
 
 
 def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> style.Plot:
     values = [
         shares.Value(
-            row["recipe"] if row["ensemble"] else f"{row['recipe']} {row['arch']}",
+            row["recipe"] if row["ensemble"] else f"{facts.called(row['recipe'])} {row['arch']}",
             row["test"],
             row["test_low"],
             row["test_high"],

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from mlpipe.errors import counted
 from mlpipe.post.calibration.errors import Bin
-from mlpipe.post.figures import percent
+from mlpipe.post.figures import percent, round_percent
 from mlpipe.reports.plots import style
 
 Floats = npt.NDArray[np.float64]
@@ -80,8 +80,8 @@ def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
         label = style.shortened(name, 24)
         panel.plot(promised, seen, "o", color=colour, markersize=4, linestyle=dashes, label=label)
         said = [
-            f"{name}: {percent(one.confidence)} promised, {percent(one.hits, one.rows)} of {counted(one.rows, 'image')} seen "
-            f"(95 % interval {percent(one.hits_low, one.rows)} to {percent(one.hits_high, one.rows)})"
+            f"{name}: {round_percent(one.confidence)} promised, {percent(one.hits, one.rows)} of {counted(one.rows, 'image')} "
+            f"seen (95 % interval {percent(one.hits_low, one.rows)} to {percent(one.hits_high, one.rows)})"
             for one in points
         ]
         style.tips(panel, promised, seen, said)

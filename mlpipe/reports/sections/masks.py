@@ -19,7 +19,6 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.targets.mask_files import colour_of
 from mlpipe.data.task import IGNORED, axes_of
 from mlpipe.errors import DataError, listing
-from mlpipe.post.figures import number
 from mlpipe.post.measures import mask_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import Shown, TaskFacts
@@ -78,8 +77,7 @@ def masks(facts: TaskFacts) -> Section:
             return Section(
                 "Masks", [paragraph("No pictures: the maps of the predictions are gone; mml predict makes them.")]
             )
-        parts: list[Content | None] = [paragraph(*_legend(facts.classes), drawn_of(facts))]
-        lost = list[str]()
+        parts, lost, has_ignored = list[Content | None](), list[str](), False
         read = reader(facts)
         for title, places in chosen(order).items():
             figures = list[Markup]()
@@ -90,11 +88,14 @@ def masks(facts: TaskFacts) -> Section:
                 if both is None or picture is None:
                     lost.append(name)
                     continue
+                has_ignored = has_ignored or (both[1] is not None and bool((both[1] == IGNORED).any()))
                 drawn = {"image": picture, "true mask": _drawn(both[1]), "predicted mask": _drawn(both[0])}
-                words = f"Dice {number(float(each[place]))}"
+                words = f"Dice {each[place]:.2f}"
                 figures.append(figure(beside(drawn, name, whole=_WHOLE), caption(words, name)))
             if figures:
                 parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
+        ignored = "Grey pixels do not count." if has_ignored else ""
+        parts.insert(0, paragraph(*_legend(facts.classes), ignored, drawn_of(facts)))
     if lost:
         parts.append(paragraph(not_shown(lost)))
     return Section("Masks", parts, is_wide=True)
@@ -147,7 +148,7 @@ def _legend(classes: list[str]) -> list[Content]:
         for place, name in enumerate(named)
     ]
     more = f" and {len(classes) - len(named)} more" if len(classes) > len(named) else ""
-    return ["Grey pixels of masks do not count. ", *boxes, more]
+    return [*boxes, more]
 
 
 def caption(words: str, name: str) -> Markup:

@@ -52,7 +52,7 @@ def target_images(facts: TaskFacts) -> Section:
                 is_stretched = is_stretched or (low, high) != (0.0, 1.0)
                 drawn = {"target": both[1], "prediction": both[0]}
                 sheet = {key: None if one is None else _picture(one, low, high) for key, one in drawn.items()}
-                caption = masks.caption(f"{number(float(each[place]))} dB", name)
+                caption = masks.caption(f"{each[place]:.1f} dB", name)
                 figures.append(figure(masks.beside({"image": picture, **sheet}, name), caption))
             if figures:
                 parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]

@@ -15,7 +15,7 @@ from mlpipe.post.ensembling import choice, members, repeats
 from mlpipe.post.ensembling.member_mixture import at_own_prevalence
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.paired_tests import Comparison
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import ensembles, journal, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -86,8 +86,8 @@ def contender(project: Project, task: str, text: str, key: str = KEY) -> Contend
     Args:
         project: The project.
         task: The task's name.
-        text: A recipe's hash or network as in the leaderboard, a record's number or id, an ensemble's id, or `latest` for
-            the newest ensemble.
+        text: A recipe's hash, name in its preset or network as in the leaderboard, a record's number or id, an ensemble's id,
+            or `latest` for the newest ensemble.
         key: The configuration key that says it.
 
     Raises:
@@ -102,7 +102,8 @@ def contender(project: Project, task: str, text: str, key: str = KEY) -> Contend
         if text.removeprefix("#") in (str(record.number), record.id):
             return replace(_of_recipe(project, [record]), name=record.id)
     named = {record.recipe: record.arch for record in stored}
-    fitting = [recipe for recipe, arch in named.items() if text in (recipe, arch)]
+    called = journal.names_of_recipes(project, {one.recipe: one for one in stored}.values())
+    fitting = [recipe for recipe, arch in named.items() if text in (recipe, arch, called.get(recipe))]
     if not fitting and len(text) > 2:
         fitting = [recipe for recipe in named if recipe.startswith(text)]
     if len(fitting) == 1:

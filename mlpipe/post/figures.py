@@ -47,6 +47,15 @@ def percent(share: float, rows: int | None = None) -> str:
     return f"{100 * share:.{min(1, decimals(rows) - 2)}f} %"
 
 
+def round_percent(share: float) -> str:
+    """A share that somebody chose, such as the level of an interval: `95 %`, `99.5 %`.
+
+    Args:
+        share: From 0 to 1.
+    """
+    return f"{100 * share:.4g} %"
+
+
 def interval(low: float | None, high: float | None, rows: int | None = None) -> str:
     """`0.79 to 1.00`, empty for what is not there.
 

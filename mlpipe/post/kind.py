@@ -137,10 +137,15 @@ class Part(Protocol):
         """Whether each labelled row is right, (n,); None where a row is not simply right or wrong."""
         ...
 
-    def constant(self, learned: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
-        """The best prediction that is the same for every row, (outputs,), by targets that were learned from, and its name.
+    def constant(self, learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+        """The outputs of the best prediction that is the same for every row, and what it says, in words after "always".
 
         None where there is none to compare with.
+
+        Args:
+            learned: Targets that were learned from, as a task has them; all of them known.
+            judged: Targets of n labelled rows, which the prediction is judged on; the outputs are (n, outputs).
+            classes: The names of the outputs.
         """
         ...
 
@@ -162,7 +167,7 @@ def neither_right_nor_wrong(outputs: Outputs, targets: Targets) -> Bools | None:
     return None
 
 
-def no_constant(learned: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+def no_constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
     """None: there is no prediction that is the same for every row; see `Part.constant`."""
     return None
 

@@ -105,6 +105,14 @@ class TaskFacts:
     refits: dict[str, ModelRecord] = field(default_factory=dict)
     positive: str = ""
 
+    def called(self, recipe: str) -> str:
+        """A recipe for a person: its hash, before it the name that a preset has for it.
+
+        Args:
+            recipe: The hash, more words may follow it.
+        """
+        return _called(self.board, recipe)
+
     @cached_property
     def groups(self) -> dict[str, str]:
         """The group of each sample; empty where the task has none."""
@@ -275,7 +283,7 @@ def _shown(
             else:
                 of_folds = "refit" if "refit" in ensemble.members[0] else "mean"
                 means = f"{of_folds} of the folds of " if ensemble.select_on == "none" else calibrated
-                name = f"the {means}{what} {_member(ensemble)}"
+                name = f"the {means}{what} {_called(board, str(ensemble.members[0]['name']))}"
             held_out, test = of_ensemble(project, ensemble)
             if held_out or test:
                 return Shown(name, ensemble, "", held_out, test)
@@ -284,7 +292,7 @@ def _shown(
         refit = refits.get(row["recipe"])
         rows = of_recipe(project, folds, refit) if folds else (None, None)
         if rows[0] is not None or rows[1] is not None:
-            what = f"{folds[0].arch} (recipe {row['recipe']})"
+            what = f"{folds[0].arch} (recipe {_called(board, row['recipe'])})"
             of_folds = f"the mean of {len(folds)} folds of {what}" if len(folds) > 1 else what
             name = of_folds if refit is None else f"the refit of {counted(len(folds), 'fold')} of {what}"
             return Shown(name, None, row["recipe"], *rows)
@@ -374,5 +382,8 @@ def _labelled(rows: Rows | None) -> Rows | None:
     return Rows(ids, *arrays, is_calibrated=rows.is_calibrated)
 
 
-def _member(ensemble: EnsembleRecord) -> str:
-    return str(ensemble.members[0]["name"])
+def _called(board: Sequence[dict[str, Any]], recipe: str) -> str:
+    """A recipe's hash, which more words may follow, before it the name that a preset has for it."""
+    names = {row["recipe"]: row["called"] for row in board}
+    name = names.get(recipe.partition(" ")[0], "")
+    return f"{name} {recipe}" if name else recipe

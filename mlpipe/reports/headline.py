@@ -137,12 +137,11 @@ def _baseline(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, 
     else:
         learned = rows.targets if shown.held_out is None else shown.held_out.targets
     learned = learned[has_target(learned)]
-    found = post_kind.of(facts.kind).constant(learned, facts.classes) if len(learned) else None
+    found = post_kind.of(facts.kind).constant(learned, rows.targets, facts.classes) if len(learned) else None
     if found is None:
         return None, ""
     outputs, always = found
-    everywhere = np.tile(outputs, (len(rows), 1))
-    return metrics.compute([name], everywhere, rows.targets, facts.kind).get(name), always
+    return metrics.compute([name], outputs, rows.targets, facts.kind).get(name), always
 
 
 def _against(
@@ -152,15 +151,20 @@ def _against(
     value, low, high = score
     sign = -1 if metrics.direction(name) == "min" else 1
     worse_end = low if sign > 0 else high
-    begun = f"{always[:1].upper()}{always[1:]}"
-    figure = percent(baseline, many) if name == "accuracy" else number(baseline, many)
-    told = f"would be right on {figure}" if name == "accuracy" else f"has {WORDS[name]} {figure}"
+    is_share = name == "accuracy"
+    figure = percent(baseline, many) if is_share else number(baseline, many)
+    told = f"be right on {figure}" if is_share else f"have {_article(WORDS[name])} {WORDS[name]} of {figure}"
+    begun = f"Always predicting {always} would {told}"
     if sign * (value - baseline) <= 0:
-        return f"{begun} {told}: this is no better."
+        return f"{begun}: this is no better."
     if worse_end is None:
-        return f"{begun} {told}."
+        return f"{begun}."
     is_clear = sign * (worse_end - baseline) > 0
-    return f"{begun} {told}: {'this is better' if is_clear else 'the interval holds that, so that this may be chance'}."
+    return f"{begun}: {'this is better' if is_clear else 'the interval holds that, so that this may be chance'}."
+
+
+def _article(words: str) -> str:
+    return "an" if words[0] in "aeiou" else "a"
 
 
 def _sentence(
@@ -176,8 +180,7 @@ def _sentence(
         return f"{who} is right on {percent(value, many)} of {where}{between}."
     ends = interval(low, high, many)
     between = f" (95 % interval {ends})" if ends else ""
-    article = "an" if WORDS[name][0] in "aeiou" else "a"
-    return f"{who} reaches {article} {WORDS[name]} of {number(value, many)} on {where}{between}."
+    return f"{who} reaches {_article(WORDS[name])} {WORDS[name]} of {number(value, many)} on {where}{between}."
 
 
 def _left_out(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:

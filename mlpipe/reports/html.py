@@ -46,13 +46,13 @@ _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.leaderboard,
 )
 _LAST: tuple[Callable[[TaskFacts], Section], ...] = (
-    overview.both,
     heat_maps.heat_maps,
     ensemble.ensembles,
+    overview.both,
     prevalence.prevalence,
     trust.decisions,
-    training.trained,
     training.curves,
+    training.trained,
     side_by_side.side_by_side,
     healing.recoveries,
     samples.samples,
@@ -169,10 +169,11 @@ def _task(place: int, name: str, sections: Sequence[Section]) -> Markup:
 
 
 def _in_columns(sections: Sequence[Section], bodies: Sequence[Markup]) -> Iterator[Markup]:
-    """Sections that stand beside each other go into columns together, between those that are wide."""
+    """Sections that stand beside each other go into columns together, between those that are wide; one alone is as wide."""
     for is_wide, run in groupby(zip(sections, bodies, strict=True), key=lambda one: one[0].is_wide):
         together = [body for _, body in run]
-        yield joined(together) if is_wide else element("div", joined(together), class_="columns")
+        alone = is_wide or len(together) == 1
+        yield joined(together) if alone else element("div", joined(together), class_="columns")
 
 
 def _nothing() -> Markup:

@@ -21,7 +21,7 @@ from mlpipe.post.ensembling import repeats
 from mlpipe.post.figures import interval, number
 from mlpipe.post.intervals import over_folds
 from mlpipe.reports import progress
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import ensembles, journal, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
@@ -31,6 +31,7 @@ from mlpipe.runs.records import ModelRecord
 NOTHING, CALIBRATION = "nothing", "calibration"
 _SHORT = {
     "recipe": "recipe",
+    "called": "name",
     "arch": "arch",
     "folds": "folds",
     "val": "val (mean ± sd)",
@@ -46,7 +47,7 @@ _SHORT = {
 }
 # Columns that a narrow terminal has no space for, the least wanted first.
 _LEFT_OUT_FIRST = (
-    "images_per_s", "seconds", "parameters", "test_nll", "folds_interval", "note", "folds", "fold_test", "val", "arch",
+    "images_per_s", "seconds", "parameters", "test_nll", "folds_interval", "note", "folds", "fold_test", "val", "arch", "called",
 )  # fmt: skip
 # The narrowest last column whose texts are folded.
 _FOLDED = 24
@@ -62,15 +63,18 @@ def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any
     repeated cross-validation it is the mean over repeats, with the standard deviation between them. `test` averages the
     folds' probabilities of each test image, or is that of their `refit`, of which `out_of_fold` is what to expect. Values
     that cannot be had (no predictions yet) are None. An ensemble's `out_of_fold` is its score on the images that chose it,
-    its `test` that of images which had no part in it, with its 95 % interval; all are stored with it.
+    its `test` that of images which had no part in it, with its 95 % interval; all are stored with it. `called` is the name that a
+    preset has for a recipe, empty for any other.
     """
     groups: dict[tuple[str, str], list[ModelRecord]] = defaultdict(list)
     for record in records.load_all(project, task):
         groups[record.pivot, record.recipe].append(record)
     rows = []
+    names = journal.names_of_recipes(project, (record for group in groups.values() for record in group[-1:]))
     for group in groups.values():
         folds = records.newest_folds(group)
         rows.append(_row(project, folds, records.newest_refit(group, folds)))
+        rows[-1]["called"] = names.get(rows[-1]["recipe"], "")
     for name in dict.fromkeys(pivot for pivot, _ in groups):
         rows += [_ensemble_row(one) for one in ensembles.load_all(project, name)]
     return sorted(rows, key=lambda row: (row["task"], _rank(row)))
@@ -388,6 +392,7 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
         "ensemble": one.id,
         "uneven": "",
         "refit": " ".join(member["refit"] for member in one.members if "refit" in member),
+        "called": "",
     }
 
 

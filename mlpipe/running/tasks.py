@@ -386,12 +386,13 @@ def describe(of: Task) -> str:
     parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
     colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
     depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
-    what = kinds.of(of.kind).words.OUTPUTS
-    groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
+    words = kinds.of(of.kind).words
+    what = counted(len(of.classes), words.OUTPUT, words.OUTPUTS)
+    groups = f", {counted(len(set(of.samples.groups) - {''}), 'group')}" if of.samples.groups else ""
     is_of_records = sources.open(of).layout is not None
     noun = {1: "series", 3: "volumes"}.get(task.axes_of(of), "images")
     samples = "records" if is_of_records else f"{colour}{depth} {noun}"
-    return f"{of.kind}, {len(of.classes)} {what}, {samples}: {parts}{groups}"
+    return f"{of.kind}, {what}, {samples}: {parts}{groups}"
 
 
 def refuse_results_inside(of: Task, out_dir: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +19,13 @@ from mlpipe import files, limits, stored
 from mlpipe.errors import ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
 
 CONFIG_FILE = "config.yaml"
 PLAN_FILE = "plan.json"
 JOURNAL_FILE = "journal.jsonl"
 LOCK_FILE = "running.json"
+_ENDS = ("done", "interrupted", "failed")
 
 
 class Line(TypedDict):
@@ -124,6 +126,24 @@ class Run:
         """The steps that are done."""
         return {line["step"] for line in self.events() if line["event"] == "done"}
 
+    def steps_at(self, moment: str) -> set[str]:
+        """The steps that were being done at a time as `now` writes it.
+
+        Args:
+            moment: The time.
+
+        Raises:
+            ProjectError: When the journal is no ordinary file.
+        """
+        begun, found = dict[str, str](), set[str]()
+        for line in self.events():
+            step, at = line["step"], str(line.get("at", ""))
+            if line["event"] == "start":
+                begun[step] = at
+            elif line["event"] in _ENDS and begun.pop(step, "~") <= moment <= at:
+                found.add(step)
+        return found
+
     def plan(self) -> dict[str, Any]:
         """The plan that `write_plan` wrote.
 
@@ -173,6 +193,28 @@ class Run:
         if owner := live_owner(self.folder / LOCK_FILE):
             wrong = f"another process is running it (pid {owner['pid']} on {owner['host']})"
             raise ProjectError(problem(f"continue={self.name}", wrong, fix="wait for it or stop it first"))
+
+
+def names_of_recipes(project: Project, made: Iterable[ModelRecord]) -> dict[str, str]:
+    """The names that presets have for recipes, such as `probe`, by the recipes' hashes; others have none.
+
+    Steps of a preset begin with the name of their recipe, and a record is written within the step that trains it.
+
+    Args:
+        project: The project.
+        made: Records; those whose run is gone, or has a journal that cannot be read, tell nothing.
+    """
+    found: dict[str, str] = {}
+    for record in made:
+        run = Run(record.run, project.run_dir(record.run))
+        try:
+            steps = run.steps_at(record.created) if record.recipe not in found else set()
+        except ProjectError:
+            continue
+        names = {step.partition(": ")[0] for step in steps if ": train " in step}
+        if len(names) == 1:
+            found[record.recipe] = names.pop()
+    return found
 
 
 def create(project: Project) -> Run:

@@ -73,7 +73,7 @@ def test_images_of_twice_the_size(pictures: Path, capsys: pytest.CaptureFixture[
     assert {Image.open(path).size for path in folder.glob("*.png")} == {(20, 24)}
     written = np.asarray(Image.open(folder / "03.png")) / 255
     assert ((written - truth[3]) ** 2).mean() < 0.02
-    assert "image, target and prediction" in Path("results/sr/reports/report.html").read_text()
+    assert ".png: prediction" in Path("results/sr/reports/report.html").read_text()
     # The file says one size; a network of convolutions takes any.
     arguments += ["preprocessing=default", "preprocessing.size=[18,15]", "trainer.max_epochs=1"]
     assert main(["train", *arguments, "proj=larger"]) == 0

@@ -12,6 +12,7 @@ import pytest
 from mlpipe.reports import facts, headline
 from tests.reports import projects
 
+RMSE = "Always predicting healthy would have a root mean squared error of"
 MAYBE = "the interval holds that, so that this may be chance."
 
 
@@ -31,18 +32,18 @@ def test_a_score_in_words(name: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("name", "baseline", "score", "sentence"),
     [
-        ("accuracy", 0.852, (0.833, 0.75, 0.9), "Always healthy would be right on 85.2 %: this is no better."),
-        ("accuracy", 0.8, (0.833, 0.75, 0.9), f"Always healthy would be right on 80.0 %: {MAYBE}"),
-        ("accuracy", 0.7, (0.833, 0.75, 0.9), "Always healthy would be right on 70.0 %: this is better."),
-        ("accuracy", 0.7, (0.833, None, None), "Always healthy would be right on 70.0 %."),
-        ("rmse", 2.0, (1.0, 0.8, 1.2), "Always healthy has root mean squared error 2.000: this is better."),
-        ("rmse", 1.1, (1.0, 0.8, 1.2), f"Always healthy has root mean squared error 1.100: {MAYBE}"),
+        ("accuracy", 0.852, (0.833, 0.75, 0.9), "Always predicting healthy would be right on 85.2 %: this is no better."),
+        ("accuracy", 0.8, (0.833, 0.75, 0.9), f"Always predicting healthy would be right on 80.0 %: {MAYBE}"),
+        ("accuracy", 0.7, (0.833, 0.75, 0.9), "Always predicting healthy would be right on 70.0 %: this is better."),
+        ("accuracy", 0.7, (0.833, None, None), "Always predicting healthy would be right on 70.0 %."),
+        ("rmse", 2.0, (1.0, 0.8, 1.2), f"{RMSE} 2.000: this is better."),
+        ("rmse", 1.1, (1.0, 0.8, 1.2), f"{RMSE} 1.100: {MAYBE}"),
     ],
 )  # fmt: skip
 def test_a_score_against_a_constant_prediction(
     name: str, baseline: float, score: tuple[float, float | None, float | None], sentence: str
 ) -> None:
-    assert headline._against("always healthy", name, baseline, score, 120) == sentence
+    assert headline._against("healthy", name, baseline, score, 120) == sentence
 
 
 def test_the_constant_is_of_the_images_learned_from(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_the_constant_is_of_the_images_learned_from(tmp_path: Path) -> None:
     learned, judged = targets[parts == "train"], targets[parts == "test"]
     most = int(np.bincount(learned).argmax())
     assert found.baseline == pytest.approx((judged == most).mean())
-    assert found.against.startswith(f"Always {'ab'[most]} would be right on")
+    assert found.against.startswith(f"Always predicting {'ab'[most]} would be right on")
 
 
 def test_the_mean_of_numbers_is_their_constant(tmp_path: Path) -> None:

@@ -23,6 +23,12 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for panel in figure.axes for text in panel.texts]
 
 
+def titles(figure: Figure) -> list[str]:
+    """What the pieces of a drawing say under the pointer."""
+    tree = ElementTree.fromstring(style.svg(style.Plot("p", figure, "", "", [])).html)
+    return [element.text for element in tree.iter("title") if element.text]
+
+
 def binary(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = RNG(seed)
     positive = rng.random(n) < 0.4
@@ -115,10 +121,15 @@ def test_one_epoch_without_scores() -> None:
 
 def test_many_points_are_counted_in_cells() -> None:
     true = RNG(0).normal(size=10_000)
-    figure = numbers.predicted_against_true(true, true + 0.1, "n")
+    names = [f"{place}.png" for place in range(len(true))]
+    figure = numbers.predicted_against_true(true, true + 0.1, "n", names)
     assert len(figure.axes[0].collections) == 0 and 10 < len(figure.axes[0].patches) < 1600
-    few = numbers.residuals(true[:100], true[:100] + 0.1, "n", 0.5)
+    counted = [int(text.split()[0]) for text in titles(figure)]
+    assert len(counted) == len(figure.axes[0].patches) and sum(counted) == len(true)
+    few = numbers.residuals(true[:100], true[:100] + 0.1, "n", 0.5, names[:100])
     assert np.allclose(few.axes[0].collections[0].get_offsets()[:, 1], 0.1)
+    said = [text for text in titles(few) if text]
+    assert len(said) == 100 and said[7] == f"7.png: true {true[7]:.4g}, predicted {true[7] + 0.1:.4g}"
 
 
 def test_scores_and_prevalence() -> None:
@@ -178,7 +189,7 @@ def test_no_fixed_colour_is_left(tmp_path: Path) -> None:
         confusion.confusion_matrix(np.eye(3, dtype=int), ["a", "b", "c"]),
         confusion.confused_pairs([("a", "b", 1, 0.5)]),
         learning.learning_curves([learning.History(0, [1, 2], [1, 1], [1, 1], [1, 1], 1)], "accuracy"),
-        numbers.residuals(scores, scores, "n", 1.0),
+        numbers.residuals(scores, scores, "n", 1.0, ["a"] * len(scores)),
         numbers.coverage(["n"], [bins]),
         shares.prevalence([("training", [Value("a", 1.0, 0.5, 1.0)])]),
     ]

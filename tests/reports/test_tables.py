@@ -177,9 +177,12 @@ def test_a_column_has_the_digits_of_its_images() -> None:
         "ensemble": "",
     }
     row |= {"val_used_for": "", "uneven": "", "refit": "", "seconds": None, "images_per_s": None, "number": 1}
+    row |= {"called": ""}
     few = {**row, "val": 0.95833, "val_sd": 0.0123, "test": 0.95833, "val_images": 300, "test_images": 24}
     assert tables.as_text([few]).splitlines()[-1].split() == ["abc", "net", "2", "0.958", "±", "0.012", "0.96"]
     assert tables.headline([few]) == "test accuracy 0.96"
+    # Of a preset's recipe the name stands beside the hash.
+    assert tables.as_text([{**few, "called": "probe"}]).splitlines()[-1].split()[:3] == ["abc", "probe", "net"]
     unknown = {**few, "val_images": None, "test_images": None}
     assert tables.as_text([unknown]).splitlines()[-1].split() == ["abc", "net", "2", "0.9583", "±", "0.0123", "0.9583"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.errors import ConfigError, Interrupted
+from mlpipe.reports import tables
 from mlpipe.running import launch, presets
 from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.image_times import ImageTimes
@@ -217,6 +219,11 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     probe, larger, mirrored, tuned = found[:3], found[3:6], found[6:9], found[9:]
     assert [record.epochs for record in found[:9]] == [1] * 9 and [record.epochs for record in tuned] == [2, 2]
     assert len({record.recipe for record in found}) == 4 and probe[0].val_used_for == []
+    # Each is called in leaderboards what the preset calls it.
+    called = {row["recipe"]: row["called"] for row in tables.leaderboard(project) if not row["ensemble"]}
+    named = [called[part[0].recipe] for part in (probe, larger, mirrored, tuned)]
+    assert named == ["probe", "larger", "mirrored", "tuned"]
+    assert re.search(r"^[0-9a-f]{8} +larger ", told, re.MULTILINE)
     # What predicts new images has learned from all 1,797.
     assert [record.counts["train"] for record in probe] == [898, 899, 1797]
     # Digits come without a test part, and none is set aside: every image is held out once.

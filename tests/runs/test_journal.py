@@ -19,6 +19,7 @@ from mlpipe.errors import ProjectError
 from mlpipe.runs import journal
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
+from tests.runs.test_records import made as record
 from tests.safety.corpus import stored
 
 
@@ -286,3 +287,22 @@ def test_a_plan_of_another_form_is_one_sentence(name: str, tmp_path: Path) -> No
     (run.folder / journal.PLAN_FILE).write_text(stored.PLANS[name])
     with pytest.raises(ProjectError, match=r"plan\.json: "):
         run.plan()
+
+
+def test_recipes_have_the_names_of_their_preset(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    first = Run("2024-01-01/10-00-00-0001", project.run_dir("2024-01-01/10-00-00-0001"))
+    first.folder.mkdir(parents=True)
+    made = []
+    for name, recipe in (("probe", "aaaa"), ("tuned", "bbbb")):
+        first.note(f"{name}: train fold 0", "start")
+        made.append(record("x", run=first.name, recipe=recipe, created=journal.now()))
+        first.note(f"{name}: train fold 0", "done", seconds=0.1)
+    first.note("post", "start")
+    made.append(record("y", run=first.name, recipe="cccc", created=journal.now()))
+    first.note("post", "done")
+    first.note("train fold 0", "start")
+    made.append(record("z", run=first.name, recipe="dddd", created=journal.now()))
+    first.note("train fold 0", "done")
+    made.append(record("w", run="2024-01-01/gone", recipe="eeee", created=journal.now()))
+    assert journal.names_of_recipes(project, made) == {"aaaa": "probe", "bbbb": "tuned"}

@@ -56,12 +56,13 @@ def errors(outputs: Outputs, targets: Targets) -> Floats:
     return np.asarray(outputs.argmax(axis=1) != targets, np.float64)
 
 
-def constant(learned: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+def constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
     """The shares of the classes, of which the most frequent one is predicted."""
     counts = np.bincount(learned[learned >= 0], minlength=len(classes))
     if not counts.sum():
         return None
-    return np.log(np.maximum(counts, 1e-9) / counts.sum()), f"always {classes[int(counts.argmax())]}"
+    shares = np.log(np.maximum(counts, 1e-9) / counts.sum())
+    return np.tile(shares, (len(judged), 1)), classes[int(counts.argmax())]
 
 
 def right(outputs: Outputs, targets: Targets) -> Bools | None:

@@ -16,12 +16,11 @@ from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Bools, Loss, Outputs, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
-from mlpipe.post.kind import no_constant as constant
 from mlpipe.post.measures import label_metrics
 from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import COUNTS, Statistic, ranked, ratio
 
-__all__ = ["constant", "right"]
+__all__ = ["right"]
 
 METRICS = label_metrics.METRICS | label_metrics.ELEMENTWISE
 WITHOUT_INTERVAL = label_metrics.ELEMENTWISE
@@ -36,6 +35,16 @@ CRITERIA = ("f1", "balanced_accuracy", "youden", "cost")
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
     """The table of labels."""
     return {"classes": label_metrics.table(outputs, targets, classes)}
+
+
+def constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+    """The share of the images that have each label, as its log-odds: it ranks no image before another."""
+    known = (~np.isnan(learned)).sum(axis=0)
+    if not known.all():
+        return None
+    # A label that all or none have gets half an image more of either sort, for its odds have no logarithm (Haldane 1956).
+    rates = (np.nansum(learned, axis=0) + 0.5) / (known + 1)
+    return np.tile(np.log(rates / (1 - rates)), (len(judged), 1)), "the share of images with each label"
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:

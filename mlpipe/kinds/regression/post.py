@@ -47,11 +47,11 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
     return {"classes": number_metrics.table(outputs, targets, classes)}
 
 
-def constant(learned: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+def constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
     """The mean of each number."""
     if np.isnan(learned).all(axis=0).any():
         return None
-    return np.nanmean(learned, axis=0), "always the mean of the images learned from"
+    return np.tile(np.nanmean(learned, axis=0), (len(judged), 1)), "the mean of the images learned from"
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from mlpipe.post.figures import number
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.sections import breakdown, classes, pictures, trust
 from mlpipe.reports.sections.parts import Section
@@ -32,10 +31,7 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     words = []
     for row in worst:
         column = int(scaled[row].argmax())
-        words.append(
-            f"{classes[column]} {number(float(rows.targets[row, column]))}, "
-            f"predicted {number(float(rows.calibrated[row, column]))}"
-        )
+        words.append(f"{classes[column]} {rows.targets[row, column]:.4g}, predicted {rows.calibrated[row, column]:.4g}")
     return examples(rows, worst, words), []
 
 

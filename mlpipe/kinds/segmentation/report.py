@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from mlpipe.post.figures import number
 from mlpipe.post.measures import mask_metrics
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.sections import classes, masks
@@ -25,7 +24,7 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     """
     each = mask_metrics.of_images(rows.calibrated, rows.targets)
     worst = np.argsort(each, kind="stable")[:most]
-    return examples(rows, worst, [f"Dice {number(float(each[row]))}" for row in worst]), []
+    return examples(rows, worst, [f"Dice {each[row]:.2f}" for row in worst]), []
 
 
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (

@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from mlpipe.errors import counted
 from mlpipe.post.calibration.errors import Bin
+from mlpipe.post.figures import percent, round_percent
 from mlpipe.reports.plots import style
 
 Floats = npt.NDArray[np.float64]
@@ -21,25 +23,26 @@ _CELLS = 40
 
 
 @style.styled
-def predicted_against_true(true: Floats, predicted: Floats, name: str) -> Figure:
+def predicted_against_true(true: Floats, predicted: Floats, name: str, samples: Sequence[str]) -> Figure:
     """Predicted against true numbers with the line on which they are equal.
 
     Args:
         true: Shape (n,).
         predicted: Shape (n,).
         name: What is predicted.
+        samples: The name of each image.
     """
     figure, panel = style.axes(style.WIDTH, 3.7)
     low, high = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
     panel.plot([low, high], [low, high], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
-    _points(panel, true, predicted)
+    _points(panel, true, predicted, _told(true, predicted, samples))
     panel.set_xlabel(f"true {style.shortened(name)}")
     panel.set_ylabel("predicted")
     return figure
 
 
 @style.styled
-def residuals(true: Floats, predicted: Floats, name: str, halfwidth: float | None) -> Figure:
+def residuals(true: Floats, predicted: Floats, name: str, halfwidth: float | None, samples: Sequence[str]) -> Figure:
     """Predicted minus true against predicted numbers, with the prediction interval.
 
     Args:
@@ -47,12 +50,13 @@ def residuals(true: Floats, predicted: Floats, name: str, halfwidth: float | Non
         predicted: Shape (n,).
         name: What is predicted.
         halfwidth: Half the width of the prediction interval; None: none.
+        samples: The name of each image.
     """
     figure, panel = style.axes()
     panel.axhline(0, color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     if halfwidth is not None and np.isfinite(halfwidth):
         panel.axhspan(-halfwidth, halfwidth, color=style.SERIES[2], alpha=0.12, linewidth=0)
-    _points(panel, predicted, predicted - true)
+    _points(panel, predicted, predicted - true, _told(true, predicted, samples))
     panel.set_xlabel(f"predicted {style.shortened(name)}" + (" (band: interval)" if halfwidth is not None else ""))
     panel.set_ylabel("predicted − true")
     return figure
@@ -75,6 +79,12 @@ def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
         promised, seen = [one.confidence for one in points], [one.hits for one in points]
         label = style.shortened(name, 24)
         panel.plot(promised, seen, "o", color=colour, markersize=4, linestyle=dashes, label=label)
+        said = [
+            f"{name}: {round_percent(one.confidence)} promised, {percent(one.hits, one.rows)} of {counted(one.rows, 'image')} "
+            f"seen (95 % interval {percent(one.hits_low, one.rows)} to {percent(one.hits_high, one.rows)})"
+            for one in points
+        ]
+        style.tips(panel, promised, seen, said)
     if len(names) > 1:
         style.key(figure)
     panel.set_xlabel("promised share inside the interval")
@@ -82,22 +92,31 @@ def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
     return figure
 
 
-def _points(panel: Axes, x: Floats, y: Floats) -> None:
-    """Points, or where there are many, cells as full as the number of points in them."""
+def _told(true: Floats, predicted: Floats, samples: Sequence[str]) -> list[str]:
+    """What a point says, the name of its image and both numbers."""
+    return [
+        f"{sample}: true {one:.4g}, predicted {other:.4g}"
+        for sample, one, other in zip(samples, true.tolist(), predicted.tolist(), strict=True)
+    ]
+
+
+def _points(panel: Axes, x: Floats, y: Floats, said: Sequence[str]) -> None:
+    """Points that say what they are, or where there are many, cells as full as the number of points in them."""
     if len(x) <= _MOST_POINTS:
-        panel.scatter(x, y, s=9, color=style.SERIES[0], alpha=0.55, linewidths=0)
+        drawn = panel.scatter(x, y, s=14, color=style.SERIES[0], alpha=0.55, linewidths=0)
+        style.tip_each(drawn, said)
         return
     counts, across, up = np.histogram2d(x, y, bins=_CELLS)
     for column, row in np.argwhere(counts > 0):
         full = 0.15 + 0.85 * float(np.log1p(counts[column, row]) / np.log1p(counts.max()))
-        panel.add_patch(
-            Rectangle(
-                (across[column], up[row]),
-                across[column + 1] - across[column],
-                up[row + 1] - up[row],
-                facecolor=style.SERIES[0],
-                alpha=round(full, 2),
-                edgecolor="none",
-            )
+        cell = Rectangle(
+            (across[column], up[row]),
+            across[column + 1] - across[column],
+            up[row + 1] - up[row],
+            facecolor=style.SERIES[0],
+            alpha=round(full, 2),
+            edgecolor="none",
         )
+        style.tip(cell, counted(int(counts[column, row]), "image"))
+        panel.add_patch(cell)
     panel.autoscale_view()

@@ -154,8 +154,18 @@ def tips(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[st
     if not shown:
         return
     across, up, said = zip(*shown, strict=True)
-    points = panel.scatter(across, up, s=90, color=INK, alpha=0.004, linewidths=0, zorder=5)
-    points.set_gid("|".join(["tips", _one_line(series), "", *map(_one_line, said)]))
+    tip_each(panel.scatter(across, up, s=90, color=INK, alpha=0.004, linewidths=0, zorder=5), said, series=series)
+
+
+def tip_each(points: Artist, texts: Sequence[str], *, series: str = "") -> None:
+    """Say in the page what each point of a cloud is.
+
+    Args:
+        points: What `scatter` drew.
+        texts: The name and numbers of each point.
+        series: The curve that they belong to.
+    """
+    points.set_gid("|".join(["tips", _one_line(series), "", *map(_one_line, texts)]))
 
 
 def _one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from mlpipe.errors import counted
 from mlpipe.post import diagnosis as answers
 from mlpipe.post.calibration import line as calibration_line
 from mlpipe.post.diagnosis import Diagnosis
-from mlpipe.post.figures import interval, number, percent
+from mlpipe.post.figures import interval, number, percent, round_percent
 from mlpipe.post.intervals.by_metric import Interval
 from mlpipe.post.risk_coverage import risk_coverage
 from mlpipe.reports.facts import Rows, Shown, TaskFacts
@@ -89,7 +89,7 @@ def certainty(facts: TaskFacts, certain: Callable[[Rows], tuple[npt.NDArray[Any]
     if not len(sure) or not np.any(wrong):
         return Section("Certainty")
     found, many = risk_coverage(sure, wrong), len(sure)
-    cells = [[percent(share), number(found.at(share), many)] for share in _COVERAGES]
+    cells = [[round_percent(share), percent(found.at(share), many)] for share in _COVERAGES]
     plot = style.Plot(
         f"{facts.name}_risk_coverage",
         plots.risk_coverage(found),
@@ -133,7 +133,7 @@ def _elsewhere(facts: TaskFacts, shown: Shown) -> list[tuple[str, tuple[float, f
     decided = shown.ensemble.decide if shown.ensemble else {}
     if there := decided.get("at_deploy_prior"):
         share = float(there["prior"][place] / sum(there["prior"]))
-        found.append((f"where {percent(share)} are", (share, None, None)))
+        found.append((f"where {round_percent(share)} are positive", (share, None, None)))
     among = decided.get("prevalence", {}).get("unlabelled", {})
     if "values" in among:
         value, low, high = (float(among[key][place]) for key in ("values", "low", "high"))

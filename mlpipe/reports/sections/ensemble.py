@@ -32,7 +32,7 @@ def ensembles(facts: TaskFacts) -> Section:
     held_out, test = (len(part) if part else None for part in (shown and shown.held_out, shown and shown.test))
     rows = [
         [
-            member["name"],
+            facts.called(member["name"]),
             number(member["weight"]),
             number(alone.get(member["name"]), held_out),
             ", ".join([*member["records"], *([member["refit"]] if "refit" in member else [])]),

@@ -83,4 +83,4 @@ def heat_maps(facts: TaskFacts) -> Section:
     if not cells:
         return Section(_TITLE)
     said = "Bright is where an image speaks for what it is explained for; below are the training images that are most like it."
-    return Section(_TITLE, [paragraph(said), element("div", joined(cells), class_="pictures")])
+    return Section(_TITLE, [paragraph(said), element("div", joined(cells), class_="pictures")], is_wide=True)

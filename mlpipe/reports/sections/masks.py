@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,6 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.targets.mask_files import colour_of
 from mlpipe.data.task import IGNORED, axes_of
 from mlpipe.errors import DataError, listing
-from mlpipe.post.figures import number
 from mlpipe.post.measures import mask_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import Shown, TaskFacts
@@ -29,7 +28,9 @@ from mlpipe.runs import maps
 from mlpipe.runs.maps import Maps
 
 _EACH = 4
-_SIDE = 128
+# The longer side of a picture in the page, and the longest of one that is kept as it is.
+_SIDE, _SMALL = 224, 64
+_WHOLE = ("true mask", "predicted mask")
 _GREY = (128, 128, 128)
 _NAMED = 20
 
@@ -76,8 +77,7 @@ def masks(facts: TaskFacts) -> Section:
             return Section(
                 "Masks", [paragraph("No pictures: the maps of the predictions are gone; mml predict makes them.")]
             )
-        parts: list[Content | None] = [paragraph(*_legend(facts.classes), drawn_of(facts))]
-        lost = list[str]()
+        parts, lost, has_ignored = list[Content | None](), list[str](), False
         read = reader(facts)
         for title, places in chosen(order).items():
             figures = list[Markup]()
@@ -88,11 +88,14 @@ def masks(facts: TaskFacts) -> Section:
                 if both is None or picture is None:
                     lost.append(name)
                     continue
-                words = f"Dice {number(float(each[place]))}"
-                drawn = beside([picture, *(_drawn(one, picture.size) for one in (both[1], both[0]))])
-                figures.append(figure(image(drawn, f"{name}: image, true and predicted mask"), caption(words, name)))
+                has_ignored = has_ignored or (both[1] is not None and bool((both[1] == IGNORED).any()))
+                drawn = {"image": picture, "true mask": _drawn(both[1]), "predicted mask": _drawn(both[0])}
+                words = f"Dice {each[place]:.2f}"
+                figures.append(figure(beside(drawn, name, whole=_WHOLE), caption(words, name)))
             if figures:
-                parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
+                parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
+        ignored = "Grey pixels do not count." if has_ignored else ""
+        parts.insert(0, paragraph(*_legend(facts.classes), ignored, drawn_of(facts)))
     if lost:
         parts.append(paragraph(not_shown(lost)))
     return Section("Masks", parts, is_wide=True)
@@ -145,7 +148,7 @@ def _legend(classes: list[str]) -> list[Content]:
         for place, name in enumerate(named)
     ]
     more = f" and {len(classes) - len(named)} more" if len(classes) > len(named) else ""
-    return ["Image, true mask, predicted mask; grey pixels do not count. ", *boxes, more]
+    return [*boxes, more]
 
 
 def caption(words: str, name: str) -> Markup:
@@ -228,31 +231,41 @@ def picture_of(
         peak = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
         values = np.clip(np.nan_to_num(values / peak) * 255, 0, 255).astype(np.uint8)
     made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
-    return made.resize(size_of(gallery.plane(np.broadcast_to(0, (*shape, 1))).shape), Image.Resampling.BILINEAR)
+    return reduced(made.resize(gallery.plane(np.broadcast_to(0, (*shape, 1))).shape[1::-1], Image.Resampling.BILINEAR))
 
 
-def _drawn(mask: Bytes | None, size: tuple[int, int]) -> Image.Image | None:
+def _drawn(mask: Bytes | None) -> Image.Image | None:
     if mask is None:
         return None
     flat = gallery.plane(mask[..., np.newaxis])[:, :, 0]
-    return Image.fromarray(coloured(flat)).resize(size, Image.Resampling.NEAREST)
+    return reduced(Image.fromarray(coloured(flat)), Image.Resampling.NEAREST)
 
 
-def beside(pictures: Sequence[Image.Image | None]) -> str:
-    """Pictures of one size in a row as a data URI.
+def beside(pictures: Mapping[str, Image.Image | None], name: str, *, whole: Collection[str] = ()) -> Markup:
+    """Pictures in a row, each under its title.
 
     Args:
-        pictures: The first one is there; None leaves a gap.
+        pictures: By title; None leaves it out.
+        name: The sample's.
+        whole: Titles of pictures of few colours, whose edges stay sharp.
     """
-    assert pictures[0] is not None
-    width, height = pictures[0].size
-    sheet = Image.new("RGB", (len(pictures) * (width + 2) - 2, height), (255, 255, 255))
-    for place, picture in enumerate(pictures):
-        if picture is not None:
-            sheet.paste(picture, (place * (width + 2), 0))
+    cells = [
+        joined([element("span", title), image(_uri(one, is_whole=title in whole), f"{name}: {title}")])
+        for title, one in pictures.items()
+        if one is not None
+    ]
+    return element("div", joined(element("div", cell) for cell in cells), class_="beside")
+
+
+def _uri(picture: Image.Image, *, is_whole: bool) -> str:
     out = io.BytesIO()
-    sheet.save(out, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
+    # The page enlarges what is small, as sharply as it is.
+    is_whole = is_whole or max(picture.size) <= _SMALL
+    if is_whole:
+        picture.save(out, format="PNG", optimize=True)
+    else:
+        picture.save(out, format="JPEG", quality=85, optimize=True)
+    return f"data:image/{'png' if is_whole else 'jpeg'};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
 
 
 def coloured(mask: Bytes) -> Bytes:
@@ -266,7 +279,13 @@ def coloured(mask: Bytes) -> Bytes:
     return np.asarray(table[mask], np.uint8)
 
 
-def size_of(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Width and height in the page."""
-    share = _SIDE / max(shape[:2])
-    return max(1, round(shape[1] * share)), max(1, round(shape[0] * share))
+def reduced(picture: Image.Image, method: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:
+    """A picture with no more pixels than the page shows; what is smaller stays as it is, for the page enlarges it.
+
+    Args:
+        picture: The picture.
+        method: How pixels become fewer.
+    """
+    share = min(1.0, _SIDE / max(picture.size))
+    width, height = (max(1, round(side * share)) for side in picture.size)
+    return picture if share == 1 else picture.resize((width, height), method)

@@ -42,7 +42,10 @@ def _runs(facts: TaskFacts) -> Content | None:
         run = journal.Run(name, facts.project.run_dir(name))
         command, git = _asked(run)
         did = ", ".join(
-            [*(f"recipe {one}" for one in dict.fromkeys(names.get(name, ()))), *([made[name]] if name in made else [])]
+            [
+                *(f"recipe {facts.called(one)}" for one in dict.fromkeys(names.get(name, ()))),
+                *([made[name]] if name in made else []),
+            ]
         )
         rows.append([name, element("code", command) if command else "", did, git[:12]])
     caption = "Runs, the newest first; each run's folder holds its whole configuration (config.yaml) and log"

@@ -16,7 +16,7 @@ from mlpipe.post.intervals.by_metric import Interval
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.headline import WORDS, Headline, headline
-from mlpipe.reports.markup import Content, Markup, bullets, element, paragraph, table, tiles
+from mlpipe.reports.markup import Content, Markup, bullets, element, folded, paragraph, table, tiles
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.sections.parts import Section
 from mlpipe.runs.records import ModelRecord
@@ -133,12 +133,13 @@ def leaderboard(facts: TaskFacts) -> Section:
         facts: The task.
     """
     name = post_kind.of(facts.kind).HEADLINE
-    header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold"]
+    header = ["recipe or ensemble", "name", "network", "folds", "validation", "out-of-fold", "test by fold"]
     header += ["folds' mean, 95 % interval", "test", "test 95 % interval", "test nll", "remark"]
     many = tables.digits(facts.board)
     rows = [
         [
             row["recipe"],
+            row["called"],
             row["arch"],
             "" if row["folds"] is None else str(row["folds"]),
             *(tables.cell(row, key, many) for key in ("val", "out_of_fold", "fold_test")),
@@ -151,24 +152,33 @@ def leaderboard(facts: TaskFacts) -> Section:
         for row in facts.board
     ]
     better = "less" if metrics.direction(name) == "min" else "more"
-    text = (
-        f"The score is the {WORDS[name]} ({better} is better). Validation and test by fold are the mean over folds with "
-        "the standard deviation between them. The interval of the folds' mean is that of test by fold where folds are nested, "
-        "else of validation: it says where the mean would lie for other images, with the variance corrected because folds "
-        "share most of the images that they learn from (Nadeau and Bengio 2003). Test is that of the folds' mean prediction."
-    )
     drawn = [row for row in facts.board if row["test"] is not None][:_MOST_DRAWN]
-    plots = [_score_plot(facts, drawn, name)] if drawn else []
-    caption = f"Leaderboard of {facts.name}: {name}"
-    return Section(
-        "Leaderboard", [paragraph(text), table(caption, header, rows, numbers=range(2, 10))], plots, is_wide=True
-    )
+    # One score alone is told above.
+    plots = [_score_plot(facts, drawn, name)] if len(drawn) > 1 else []
+    caption = f"Leaderboard of {facts.name}: {WORDS[name]}, {better} is better"
+    made, explained = table(caption, header, rows, numbers=range(3, 11)), _explained(facts)
+    below = [folded("What the columns are", bullets(explained) or "")] if explained else []
+    return Section("Leaderboard", [made], plots, below, is_wide=True)
+
+
+def _explained(facts: TaskFacts) -> list[str]:
+    """A sentence for each column of the leaderboard that is there and needs one."""
+    said = {
+        "val": "Validation is the mean over folds with the standard deviation between them.",
+        "out_of_fold": "Out-of-fold is the score of all images, each predicted by the fold that did not learn from it.",
+        "fold_test": "Test by fold is the mean over folds with the standard deviation between them.",
+        "folds_low": "The interval of the folds' mean is that of test by fold where folds are nested, else of validation: "
+        "it says where the mean would lie for other images. Its variance is corrected, because folds share most of the "
+        "images that they learn from (Nadeau and Bengio 2003).",
+        "test": "Test is the score of the mean of what all folds predict, or of what a refit or an ensemble predicts.",
+    }
+    return [text for key, text in said.items() if any(row[key] is not None for row in facts.board)]
 
 
 def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> style.Plot:
     values = [
         shares.Value(
-            row["recipe"] if row["ensemble"] else f"{row['recipe']} {row['arch']}",
+            row["recipe"] if row["ensemble"] else f"{facts.called(row['recipe'])} {row['arch']}",
             row["test"],
             row["test_low"],
             row["test_high"],
@@ -181,7 +191,8 @@ def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> sty
     return style.Plot(
         f"{facts.name}_scores",
         shares.scores(values, name, tables.digits(drawn).test),
-        f"Test {name}{' with 95 % intervals' if any(one.low is not None for one in values) else ''}; diamonds are ensembles.",
+        f"Test {name}{' with 95 % intervals' if any(one.low is not None for one in values) else ''}"
+        f"{'; diamonds are ensembles' if any(one.stands_out for one in values) else ''}.",
         f"Test {name} of {len(values)} recipes and ensembles; the best is {best.name} with {value}.",
         ["name", name, "low", "high", "is_ensemble"],
         [[one.name, one.value, one.low, one.high, one.stands_out] for one in values],

@@ -33,7 +33,9 @@ def side_by_side(facts: TaskFacts) -> Section:
         if length < 2:
             continue
         values = np.array([one[:length] for one in found])
-        curve = learning.MeanCurve(f"{recipe} {folds[0].arch}", *([one.tolist() for one in _spread(values)]))
+        curve = learning.MeanCurve(
+            f"{facts.called(recipe)} {folds[0].arch}", *([one.tolist() for one in _spread(values)])
+        )
         curves.append(curve)
         rows += [
             [curve.name, epoch, *three]
@@ -67,4 +69,4 @@ def _differences(facts: TaskFacts) -> Content | None:
     if len(known) < 2:
         return None
     rows: list[list[Content]] = [[element("code", key), *values] for key, values in differences(list(known.values()))]
-    return table("What the recipes differ in", ["key", *known], rows, numbers=range(0))
+    return table("What the recipes differ in", ["key", *map(facts.called, known)], rows, numbers=range(0))

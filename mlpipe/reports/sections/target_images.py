@@ -13,7 +13,7 @@ from mlpipe.post.figures import number
 from mlpipe.post.measures import image_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import TaskFacts
-from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
+from mlpipe.reports.markup import Content, Markup, element, figure, heading, joined, paragraph
 from mlpipe.reports.sections import masks
 from mlpipe.reports.sections.parts import Section
 
@@ -36,7 +36,7 @@ def target_images(facts: TaskFacts) -> Section:
         stored = masks.stored_maps(facts, shown, stack)
         if stored is None:
             return Section(_TITLE, [paragraph("No pictures: the predictions are gone; mml predict makes them.")])
-        words = "Image, target and prediction. Targets and predictions are drawn from 0 (black) to 1 (white)"
+        words = "Targets and predictions are drawn from 0 (black) to 1 (white)"
         parts: list[Content | None] = []
         read, lost, is_stretched = masks.reader(facts), list[str](), False
         for title, places in masks.chosen(order).items():
@@ -50,12 +50,12 @@ def target_images(facts: TaskFacts) -> Section:
                     continue
                 low, high = _range(both)
                 is_stretched = is_stretched or (low, high) != (0.0, 1.0)
-                drawn = [None if one is None else _picture(one, low, high, picture.size) for one in (both[1], both[0])]
-                sheet = masks.beside([picture, *drawn])
-                caption = masks.caption(f"{number(float(each[place]))} dB", name)
-                figures.append(figure(image(sheet, f"{name}: image, target and prediction"), caption))
+                drawn = {"target": both[1], "prediction": both[0]}
+                sheet = {key: None if one is None else _picture(one, low, high) for key, one in drawn.items()}
+                caption = masks.caption(f"{each[place]:.1f} dB", name)
+                figures.append(figure(masks.beside({"image": picture, **sheet}, name), caption))
             if figures:
-                parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
+                parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
         more = ", or over their own range where they are not within it." if is_stretched else "."
         parts.insert(0, paragraph(words + more + masks.drawn_of(facts)))
     if lost:
@@ -89,27 +89,20 @@ def solutions(facts: TaskFacts) -> Section:
                     continue
                 solution, given = both
                 over_time = over_time or (given is not None and given.shape != solution.shape)
-                drawn = [
-                    _whole_range(one) for one in (given, solution) if one is not None and one.shape == solution.shape
-                ]
+                is_alike = given is not None and given.shape == solution.shape
+                drawn = {"solved for": given if is_alike else None, "solution": solution}
+                sheet = {key: None if one is None else _whole_range(one) for key, one in drawn.items()}
                 words_of = masks.caption(f"loss {number(float(each[place]))}", name)
-                figures.append(
-                    figure(image(masks.beside(drawn), f"{name}: what it is solved for, and solution"), words_of)
-                )
-            parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
-    more = (
-        "Places lie side by side, and time runs down."
-        if over_time
-        else "Each stands to the right of what it is solved for."
-    )
-    return Section("Solutions", [paragraph(f"{more} {words}{masks.drawn_of(facts)}"), *parts], is_wide=True)
+                figures.append(figure(masks.beside(sheet, name), words_of))
+            parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
+    more = "Places lie side by side, and time runs down. " if over_time else ""
+    return Section("Solutions", [paragraph(f"{more}{words}{masks.drawn_of(facts)}"), *parts], is_wide=True)
 
 
 def _whole_range(values: npt.NDArray[Any]) -> Image.Image:
     """Values from the least one in black to the largest one in white."""
     low, high = float(values.min()), float(values.max())
-    flat = gallery.plane(np.moveaxis(values, 0, -1))
-    return _picture(values, low, max(high, low + 1e-12), masks.size_of(flat.shape))
+    return _picture(values, low, max(high, low + 1e-12))
 
 
 def _range(both: tuple[npt.NDArray[Any], npt.NDArray[Any] | None]) -> tuple[float, float]:
@@ -119,9 +112,9 @@ def _range(both: tuple[npt.NDArray[Any], npt.NDArray[Any] | None]) -> tuple[floa
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
 
 
-def _picture(values: npt.NDArray[Any], low: float, high: float, size: tuple[int, int]) -> Image.Image:
+def _picture(values: npt.NDArray[Any], low: float, high: float) -> Image.Image:
     """Values of shape (channels, *spatial) as a picture; of other than 3 channels the first one in grey."""
     flat = gallery.plane(np.moveaxis(values, 0, -1)).astype(np.float64)
     scaled = np.clip((flat - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
     made = Image.fromarray(scaled[:, :, :3]) if scaled.shape[2] >= 3 else Image.fromarray(scaled[:, :, 0])
-    return made.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    return masks.reduced(made.convert("RGB"))

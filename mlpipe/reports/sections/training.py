@@ -21,7 +21,7 @@ from mlpipe.runs.records import ModelRecord
 
 # Curves of more recipes would bury the page; the best ones are drawn.
 _MOST_RECIPES = 6
-_SPLITS = ("train", "val", "test", "unlabelled")
+_SPLITS = ("train", "val", "test")
 
 
 def trained(facts: TaskFacts) -> Section:
@@ -30,34 +30,36 @@ def trained(facts: TaskFacts) -> Section:
     Args:
         facts: The task.
     """
-    header = ["recipe", "network", "kind of folds", "folds", "training images", "validation", "test", "epochs"]
-    header += ["kept epoch", "chosen by", "parameters", "training seconds", "seconds an epoch", "images/s"]
+    header = ["recipe", "network", "folds", "chosen by", "parameters", "images learned from", "validation", "test"]
+    header += ["epochs (kept)", "seconds (an epoch)", "images/s"]
     rows = []
     for recipe, folds in facts.recipes.items():
-        first = folds[0]
-        speed = images_per_s(folds)
+        first, speed = folds[0], images_per_s(folds)
+        nested = " (nested)" if first.nested else ""
         rows.append(
             [
-                recipe,
+                facts.called(recipe),
                 first.arch,
-                "nested" if first.nested else "plain",
-                ", ".join(str(one.fold) for one in folds),
-                *(_range([one.counts.get(split, 0) for one in folds]) for split in _SPLITS[:3]),
-                _range([one.epochs for one in folds]),
-                _range([one.best_epoch + 1 for one in folds]),
+                ", ".join(str(one.fold) for one in folds) + nested,
                 first.monitor,
                 f"{first.parameters / 1e6:.2f} M" if first.parameters >= 10_000 else str(first.parameters),
-                number_of_seconds(sum(one.timings.get("seconds", 0.0) for one in folds)),
-                _of_an_epoch(folds),
+                *(_range([one.counts.get(split, 0) for one in folds]) for split in _SPLITS),
+                _with(_range([one.epochs for one in folds]), _range([one.best_epoch + 1 for one in folds])),
+                _with(number_of_seconds(sum(one.timings.get("seconds", 0.0) for one in folds)), _of_an_epoch(folds)),
                 "" if speed is None else f"{speed:.0f}",
             ]
         )
     caption = f"Recipes of {facts.name}, the newest first; a range is over folds, seconds are of all folds"
     return Section(
         "What was trained on what",
-        [table(caption, header, rows, numbers=range(4, 14)), bullets(_notes(facts))],
+        [table(caption, header, rows, numbers=range(4, 11)), bullets(_notes(facts))],
         is_wide=True,
     )
+
+
+def _with(figure: str, more: str) -> str:
+    """A figure, and in brackets one that goes with it and is another."""
+    return f"{figure} ({more})" if more and more != figure else figure
 
 
 def _of_an_epoch(folds: Sequence[ModelRecord]) -> str:
@@ -164,8 +166,8 @@ def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], 
     return style.Plot(
         f"{facts.name}_learning_{recipe}",
         learning.learning_curves(histories, score),
-        f"Learning curves of recipe {recipe} ({arch}).",
-        f"Losses and validation {score} of {counted(len(histories), 'fold')} of recipe {recipe}; kept: {kept}.",
+        f"Learning curves of recipe {facts.called(recipe)} ({arch}).",
+        f"Losses and validation {score} of {counted(len(histories), 'fold')} of recipe {facts.called(recipe)}; kept: {kept}.",
         ["fold", "epoch", "train_loss", "val_loss", f"val_{score}", "lr"],
         rows,
     )
@@ -174,22 +176,22 @@ def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], 
 def _notes(facts: TaskFacts) -> list[str]:
     found = []
     for recipe, folds in facts.recipes.items():
-        used = folds[0].val_used_for
+        name, used = facts.called(recipe), folds[0].val_used_for
         if used and folds[0].nested:
             found.append(
-                f"{recipe}: validation images chose {_words(used)}; its scores come from folds that were set aside, so "
+                f"{name}: validation images chose {_words(used)}; its scores come from folds that were set aside, so "
                 "they are not affected."
             )
         elif used:
             found.append(
-                f"{recipe}: validation images also chose {_words(used)}, so its validation and out-of-fold scores are "
+                f"{name}: validation images also chose {_words(used)}, so its validation and out-of-fold scores are "
                 "optimistic; test scores are not affected."
             )
         generic = {note for one in folds for note in one.notes if "val_used_for" not in note}
         if recipe in facts.refits:
             refit = facts.refits[recipe]
             generic |= {f"its refit {refit.id}: {note}" for note in refit.notes}
-        found += [f"{recipe}: {note}" for note in sorted(generic)]
+        found += [f"{name}: {note}" for note in sorted(generic)]
     return found
 
 

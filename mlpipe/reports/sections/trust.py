@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mlpipe.errors import counted, listing
 from mlpipe.post import conformal
 from mlpipe.post.calibration import errors as calibration_errors
-from mlpipe.post.figures import number, percent
+from mlpipe.post.figures import number, percent, round_percent
 from mlpipe.post.intervals.by_metric import Interval, share, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
@@ -81,7 +81,8 @@ def of_numbers(facts: TaskFacts) -> Section:
         known = ~np.isnan(rows.targets[:, place])
         true, predicted = rows.targets[known, place], rows.calibrated[known, place]
         if len(true):
-            plots += _number_plots(facts, name, true.astype(np.float64), predicted, halves.get(name))
+            samples = [rows.ids[row] for row in np.flatnonzero(known)]
+            plots += _number_plots(facts, name, true.astype(np.float64), predicted, halves.get(name), samples)
     said: list[Content | None] = []
     if shown.held_out is not None and shown.test is not None:
         plot = _coverage(facts, shown.held_out, shown.test)
@@ -90,7 +91,7 @@ def of_numbers(facts: TaskFacts) -> Section:
         said.append(_stored_coverage(facts, rows, halves))
     if len(facts.classes) > _MOST_NUMBERS:
         said.append(paragraph(f"Drawn are the first {_MOST_NUMBERS} of {len(facts.classes)} numbers."))
-    return Section("Predicted numbers", said, plots)
+    return Section("Predicted numbers", said, plots, is_wide=True)
 
 
 def decisions(facts: TaskFacts) -> Section:
@@ -104,7 +105,8 @@ def decisions(facts: TaskFacts) -> Section:
     many = len(facts.shown.rows) if facts.shown and facts.shown.rows else None
     said = []
     if sets := decided.get("sets"):
-        told = f"Prediction sets ({sets['score']}) are made to hold the true class of {percent(1 - sets['alpha'])} of images"
+        promised = round_percent(1 - sets["alpha"])
+        told = f"Prediction sets ({sets['score']}) are made to hold the true class of {promised} of images"
         if "observed_coverage" in sets:
             told += f"; they hold it for {percent(sets['observed_coverage'], many)}"
             told += f", with {sets['mean_size']:.2f} classes on average"
@@ -137,7 +139,9 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _number_plots(facts: TaskFacts, name: str, true: Any, predicted: Any, halfwidth: float | None) -> list[style.Plot]:
+def _number_plots(
+    facts: TaskFacts, name: str, true: Any, predicted: Any, halfwidth: float | None, samples: list[str]
+) -> list[style.Plot]:
     error = float(np.sqrt(((predicted - true) ** 2).mean()))
     table_of = [["true", "predicted"], np.column_stack([true, predicted]).tolist()]
     assert facts.shown is not None
@@ -145,14 +149,14 @@ def _number_plots(facts: TaskFacts, name: str, true: Any, predicted: Any, halfwi
     return [
         style.Plot(
             f"{facts.name}_predicted_{name}",
-            numbers.predicted_against_true(true, predicted, name),
+            numbers.predicted_against_true(true, predicted, name, samples),
             f"{name}: predicted against true on {where}.",
             f"{name}: predicted against true numbers on {where}; root mean squared error {number(error, len(true))}.",
             *table_of,
         ),
         style.Plot(
             f"{facts.name}_residuals_{name}",
-            numbers.residuals(true, predicted, name, halfwidth),
+            numbers.residuals(true, predicted, name, halfwidth, samples),
             f"{name}: how far predictions are off.",
             f"{name}: residuals; their mean is {number(float((predicted - true).mean()), len(true))}.",
             ["predicted", "residual"],
@@ -184,7 +188,7 @@ def _coverage(facts: TaskFacts, held_out: Rows, test: Rows) -> style.Plot | None
     if not all(levels):
         return None
     of_most = [one for points in levels for one in points if one.confidence == 0.9]
-    told = ", ".join(f"{percent(one.confidence)} promised, {percent(one.hits)} seen" for one in of_most)
+    told = ", ".join(f"{round_percent(one.confidence)} promised, {percent(one.hits, one.rows)} seen" for one in of_most)
     return style.Plot(
         f"{facts.name}_coverage",
         numbers.coverage(names, levels),
@@ -206,7 +210,7 @@ def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Co
         seen = share(int((off <= half).sum()), int(known.sum()))
         cells.append([name, f"± {number(half)}", *_observed(seen, int(known.sum()))])
     assert facts.shown is not None
-    caption = f"Prediction intervals that promise {percent(1 - halves['alpha'])}, on {facts.shown.where} images"
+    caption = f"Prediction intervals that promise {round_percent(1 - halves['alpha'])}, on {facts.shown.where} images"
     return table(caption, ["number", "half width", "observed inside", "95 % interval"], cells)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlpipe.config.schema import AUTO, Recipe, RunConfig
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.splits.variants import View
+from mlpipe.data.splits.variants import View, fold_name
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
@@ -105,9 +105,13 @@ class Inference:
                 # The record and the report have all of them.
                 few = (post_kind.of(record.kind).HEADLINE, "nll", "loss")
                 shown = {metric: shown[metric] for metric in few if metric in shown} or shown
-            log.info(f"{record.id}: {name} {', '.join(' '.join(one) for one in shown.items())}")
+            log.info(f"{self._told(record)}: {name} {', '.join(' '.join(one) for one in shown.items())}")
             for said in metrics.said_of(details[name].get("classes", []), values):
                 log.info(f"  {said}")
+
+    def _told(self, record: ModelRecord) -> str:
+        """What a record is called: `mml test` judges stored ones, a training those that it has told of as folds."""
+        return record.id if self.folds.config.mode == "test" else fold_name(record.fold)
 
     def config_of(self, record: ModelRecord) -> RunConfig:
         """The configuration that a record was trained with, in today's folders."""

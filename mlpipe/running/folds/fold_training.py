@@ -299,12 +299,12 @@ class FoldTraining:
         return {} if section.is_none else tune.read(run.folder, name)
 
     def _in_progress(self, fold: int) -> str:
-        """A fold by its number, as in files and keys, and how many there are where they are numbered from 0."""
+        """A fold by its number, as in files and keys, and its place among all of them where they are numbered from 0."""
         there = self.folds.split.validated
         if fold == REFIT:
             return f"refit of {counted(len(self.chosen), 'fold')}"
         is_counted = len(there) > 1 and tuple(there) == tuple(range(len(there)))
-        return f"fold {fold} of {len(there)}" if is_counted else f"fold {fold}"
+        return f"fold {fold} ({fold + 1}/{len(there)})" if is_counted else f"fold {fold}"
 
     def _progress(self, job: FoldJob) -> FoldProgress:
         from mlpipe.learn import monitoring

@@ -18,7 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import INPUT_IS_WRONG, STOPPED_RESUMABLE, DataError, DiskFull, Interrupted, TrainingError
+from mlpipe.errors import (
+    INPUT_IS_WRONG,
+    STOPPED_RESUMABLE,
+    DataError,
+    DiskFull,
+    Interrupted,
+    TrainingError,
+    counted,
+)
 from mlpipe.reports.progress import Display, Line
 from mlpipe.running.processes.child_processes import Outcome, Pool, Relay, Send, Worker, planned_again
 from mlpipe.running.steps import RunContext, Step, Stop
@@ -44,9 +52,14 @@ def workers(wanted: int | str, threads: int, lanes: int) -> int:
 
     count = at_once(wanted, threads, lanes)
     if count > 1 and not devices() and count * threads > cores():
+        fitting = cores() // count
         log.info(
-            f"{count} folds with {threads} threads each share {cores()} cores; sys.threads={max(1, cores() // count)} "
-            "would fit (it changes rounding, so it is never changed for you)"
+            f"{count} folds with {counted(threads, 'thread')} each share {counted(cores(), 'core')}; "
+            + (
+                f"sys.threads={fitting} would fit (it changes rounding, so it is never changed for you)"
+                if 0 < fitting < threads
+                else f"sys.fold_workers={max(1, cores() // threads)} would be as fast, with less memory"
+            )
         )
     return count
 

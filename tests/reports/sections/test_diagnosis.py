@@ -62,7 +62,7 @@ def test_other_prevalences_carry_their_intervals(two_classes: TaskFacts) -> None
     rows = dataclasses.replace(test, calibrated=some_wrong)
     shown = dataclasses.replace(two_classes.shown, ensemble=stored, test=rows)
     found = cells(sections(dataclasses.replace(two_classes, shown=shown))["Diagnosis of ill"])
-    assert "where 10.0 % are" in found and "among the unlabelled images, 20.0 % (10.0 % to 40.0 %)" in found
+    assert "where 10 % are positive" in found and "among the unlabelled images, 20.0 % (10.0 % to 40.0 %)" in found
     row = found[found.index("positive predictive value") + 1 :][:3]
     here, known, unsure = ([float(one) for one in re.findall(r"[\d.]+", cell)] for cell in row)
     # A rarer illness makes its sign worth less, and an unsure prevalence makes that less sure.

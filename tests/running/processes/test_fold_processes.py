@@ -42,6 +42,12 @@ def test_how_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fold_processes.workers(9, 1, 5) == 5
     assert fold_processes.workers("auto", 2, 5) == 4
     assert fold_processes.workers("auto", 16, 5) == 1
+    said = list[str]()
+    monkeypatch.setattr(fold_processes.log, "info", said.append)
+    assert fold_processes.workers(3, 8, 5) == 3 and "; sys.threads=2 would fit" in said[-1]
+    # One thread each is the least there is: then it is the folds that are too many.
+    assert fold_processes.workers(12, 1, 12) == 12 and "12 folds with 1 thread each share 8 cores" in said[-1]
+    assert "sys.fold_workers=8 would be as fast" in said[-1] and "sys.threads" not in said[-1]
     monkeypatch.setattr(fold_processes, "devices", lambda: ["0", "1", "2"])
     assert fold_processes.workers("auto", 8, 5) == 3
 

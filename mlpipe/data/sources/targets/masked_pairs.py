@@ -19,7 +19,7 @@ from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.sources.targets.mask_files import Mask, Values
 from mlpipe.data.spelling import plain_all
 from mlpipe.data.task import Row, Task
-from mlpipe.errors import listing, problem
+from mlpipe.errors import counted, listing, problem
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,18 @@ def _turned_apart(pairs: Sequence[Pair], looks: Sequence[Look], seen: Mapping[Pa
         if look.channels
     )
     told = "each is turned as its own tag says"
-    return [f"{count} masks have another EXIF orientation than their images; {told}"] if count else []
+    return (
+        [f"{counted(count, 'mask has', 'masks have')} another EXIF orientation than the image; {told}"] if count else []
+    )
 
 
 def _notes(values: Values, rows: Sequence[Row]) -> list[str]:
-    named = ", ".join(f"{number} is {name}" for number, name in zip(values.numbers, values.names, strict=True))
     rest = "" if values.ignored is None else f"; {values.ignored} is ignored"
-    notes = [f"values in the masks: {named}{rest}"] if len(values.names) <= 20 else []
+    if [str(number) for number in values.numbers] == list(values.names):
+        told = f"classes have no names but the values in the masks, {', '.join(values.names)}; task.classes names them"
+    else:
+        named = zip(values.numbers, values.names, strict=True)
+        told = "values in the masks: " + ", ".join(f"{number} is {name}" for number, name in named)
+    notes = [f"{told}{rest}"] if len(values.names) <= 20 else []
     absent = [name for place, name in enumerate(values.names) if not any(row.target[place] > 0 for row in rows)]  # type: ignore[index]
     return notes + ([f"no mask has a pixel of {listing(absent)}"] if absent else [])

@@ -1,0 +1,29 @@
+"""The best prediction of labels that is the same for every image: its log-loss is the entropy of the labels' shares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import entropy
+
+from mlpipe.kinds.multilabel import post
+from mlpipe.post import metrics
+
+
+def test_the_constant_is_the_share_of_each_label() -> None:
+    rng = np.random.default_rng(0)
+    targets = (rng.random((4000, 2)) < [0.2, 0.7]).astype(float)
+    found = post.constant(targets, targets, ["a", "b"])
+    assert found is not None
+    outputs, _ = found
+    shares = targets.mean(axis=0)
+    of_labels = entropy([shares, 1 - shares]).mean()
+    scores = metrics.compute(["nll", "auroc"], outputs, targets, "multilabel")
+    assert scores["nll"] == pytest.approx(of_labels, abs=1e-5) and scores["auroc"] == 0.5
+
+
+def test_labels_that_all_or_none_have_and_that_nobody_knows() -> None:
+    targets = np.array([[1.0, 0.0], [1.0, 0.0]])
+    found = post.constant(targets, targets[:1], ["a", "b"])
+    assert found is not None and np.allclose(found[0], [[np.log(5), -np.log(5)]])
+    assert post.constant(np.array([[1.0, np.nan]]), targets, ["a", "b"]) is None

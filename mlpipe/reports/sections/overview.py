@@ -135,7 +135,7 @@ def leaderboard(facts: TaskFacts) -> Section:
     name = post_kind.of(facts.kind).HEADLINE
     header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold"]
     header += ["folds' mean, 95 % interval", "test", "test 95 % interval", "test nll", "remark"]
-    many = tables.digits(facts.board)
+    many, board = tables.digits(facts.board), tables.seeds_together(facts.board, facts.project)
     rows = [
         [
             row["recipe"],
@@ -148,7 +148,7 @@ def leaderboard(facts: TaskFacts) -> Section:
             tables.cell(row, "test_nll", many),
             _remark(row),
         ]
-        for row in facts.board
+        for row in board
     ]
     better = "less" if metrics.direction(name) == "min" else "more"
     text = (
@@ -157,7 +157,11 @@ def leaderboard(facts: TaskFacts) -> Section:
         "else of validation: it says where the mean would lie for other images, with the variance corrected because folds "
         "share most of the images that they learn from (Nadeau and Bengio 2003). Test is that of the folds' mean prediction."
     )
-    drawn = [row for row in facts.board if row["test"] is not None][:_MOST_DRAWN]
+    if any(row.get("seeds") for row in board):
+        text += (
+            " Recipes that differ only in their seed are one row: the mean over seeds with the deviation between them."
+        )
+    drawn = [row for row in board if row["test"] is not None][:_MOST_DRAWN]
     plots = [_score_plot(facts, drawn, name)] if drawn else []
     caption = f"Leaderboard of {facts.name}: {name}"
     return Section(
@@ -240,4 +244,5 @@ def _remark(row: dict[str, Any]) -> str:
         told = "nested: validation chose, the fold set aside judges"
     else:
         told = "validation score is optimistic" if row["val_used_for"] else ""
+    told = "; ".join(one for one in (tables.of_seeds(row), told) if one)
     return "; ".join(one for one in (told, "a refit on all images predicts" if row["refit"] else "") if one)

@@ -334,21 +334,34 @@ class RunConfig:
 
     def recipe_hash(self, task_name: str) -> str:
         """The hash that groups the folds of one cross-validation: the recipe, the task and what the mode decides."""
-        # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
-        tree = with_artifacts_in(self.tree, None)
-        decided = {key: deciding(key, tree[key]) for key in RECIPE_SECTIONS}
-        # What is not used leaves the hash as it was before the section existed.
-        decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
-        decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}
-        decided |= {"time_limit": self.tree["time_limit"]} if self.tree.get("time_limit") is not None else {}
-        decided |= {"stages": self.tree["stages"]["list"]} if self.recipe.stages else {}
-        mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
-        if self.tree["mode"].get("multitask"):
-            mode |= {key: self.tree["mode"].get(key) for key in ("multitask", "task_weights")}
-        sys = {"threads": self.recipe.threads}
-        # A component whose code moved is the component that it was.
-        decided = {key: names.identified(key, value) for key, value in decided.items()}
-        return digest({**decided, "mode": mode, "sys": sys, "seed": self.seed, "task": task_name})[:8]
+        return recipe_hash(self.tree, task_name, self.seed)
+
+
+def recipe_hash(tree: Mapping[str, Any], task_name: str, seed: int | None) -> str:
+    """The hash of the recipe that a checked configuration describes.
+
+    Args:
+        tree: The configuration as plain data, as snapshots and records store it.
+        task_name: The task.
+        seed: The seed; None: what recipes share that differ in nothing else.
+    """
+    # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
+    plain = with_artifacts_in(tree, None)
+    decided = {key: deciding(key, plain[key]) for key in RECIPE_SECTIONS}
+    # What is not used leaves the hash as it was before the section existed.
+    used = [key for key in OPTIONAL_SECTIONS if tree.get(key) and names.name_of(tree[key]["_target_"]) != "none"]
+    decided |= {key: tree[key] for key in used}
+    healing = Healing(**tree.get("healing", {}))
+    decided |= {"healing": asdict(healing)} if healing != Healing() else {}
+    decided |= {"time_limit": tree["time_limit"]} if tree.get("time_limit") is not None else {}
+    decided |= {"stages": tree["stages"]["list"]} if tree["stages"].get("list") else {}
+    mode = {key: tree["mode"].get(key) for key in ("nested", "store_best")}
+    if tree["mode"].get("multitask"):
+        mode |= {key: tree["mode"].get(key) for key in ("multitask", "task_weights")}
+    sys = {"threads": tree["sys"]["threads"]}
+    # A component whose code moved is the component that it was.
+    decided = {key: names.identified(key, value) for key, value in decided.items()}
+    return digest({**decided, "mode": mode, "sys": sys, "seed": seed, "task": task_name})[:8]
 
 
 def deciding(name: str, section: Any) -> Any:

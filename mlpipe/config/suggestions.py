@@ -53,6 +53,12 @@ def for_key(name: str, value: str, here: Here) -> str:
         value: The text of its value.
         here: The configuration.
     """
+    found = _for_key(name, value, here)
+    # A word that means a key of other modes is no answer where that key is what was written.
+    return "" if found == f"write {name}={value}" and name not in here.names else found
+
+
+def _for_key(name: str, value: str, here: Here) -> str:
     name = name if "/" not in name or name in here.groups else name.replace("/", ".")
     head, leaf = name.partition(".")[0], name.rpartition(".")[2]
     if name in here.names:
@@ -60,8 +66,10 @@ def for_key(name: str, value: str, here: Here) -> str:
     if same := {squashed(group): group for group in here.groups}.get(squashed(name)):
         return written(f"{same}={{}}", value, here)
     section = _section(head, here) if "." in name else ""
-    if entry := _whole().get(squashed_parts(f"{section}.{leaf}" if section else name)):
-        return written(entry, value, here)
+    whole = f"{section}.{leaf}" if section else name
+    for one in (f"{here.mode}:{whole}", whole):
+        if entry := _whole().get(squashed_parts(one)):
+            return written(entry, value, here)
     if section and (found := _in_section(section, name, value, here)):
         return found
     if found := _by_leaf(leaf, value, here, section):

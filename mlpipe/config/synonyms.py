@@ -40,6 +40,8 @@ _FOLDS: Entry = (
     (_ANY, "split={}"),
 )
 _FOLD: Entry = ((r"\[.*", "mode.folds={}"), (r"\d+", "mode.folds=[{}]"), (_ANY, "task=csv task.fold={}"))
+# One fold, as the modes that look at one have it.
+_ONE_FOLD: Entry = ((r"\[? *(\d+).*", "mode.fold={1}"), (_ANY, "mode.fold=0"))
 _GPU: Entry = (
     (f"cpu|-1|{_NO}".replace("|0", ""), "trainer.accelerator=cpu"),
     (r"(?:cuda:)?(\d+)", "trainer.accelerator=gpu, with CUDA_VISIBLE_DEVICES={1} in front of mml"),
@@ -633,6 +635,8 @@ _OF_MODE: dict[str, dict[str, Entry]] = {
     "lr_find": {
         **dict.fromkeys(("min_lr", "start_lr", "lr_min", "lr_start", "init_value", "lr"), "mode.start={}"),
         **dict.fromkeys(("max_lr", "end_lr", "lr_max", "lr_end", "final_value"), "mode.end={}"),
+        "folds": ((r"\[ *(\d+).*", "mode.fold={1}"), *_FOLDS[1:]),
+        **dict.fromkeys(_SAME["fold"][1].split(), _ONE_FOLD),
         **dict.fromkeys(("num_training", "num_it", "num_iter", "iterations", "n_steps", "num_steps"), "mode.steps={}"),
     },
     "info": {
@@ -684,7 +688,7 @@ def _of_modes() -> dict[str, Entry]:
 
 # A key's last word, or `MODE:word`, to its entry.
 KEYS: dict[str, Entry] = {word: entry for entry, words in _SAME.values() for word in words.split()} | _of_modes()
-# Whole keys that would mean something else by their last word.
+# Whole keys, or `MODE:key`, that would mean something else by their last word.
 WHOLE: dict[str, Entry] = {
     "remove.models": "remove.parameters={}",
     "remove.weights": "remove.parameters={}",
@@ -716,6 +720,7 @@ WHOLE: dict[str, Entry] = {
     "metrics.names": KEYS["metrics_list"],
     "metrics.list": KEYS["metrics_list"],
     "mode.fold": _FOLD,
+    "lr_find:mode.folds": _ONE_FOLD,
     "mode.steps": "mode.subroutines={}",
     "mode.routines": "mode.subroutines={}",
     "mode.stages": "mode.subroutines={}",

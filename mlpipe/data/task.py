@@ -302,7 +302,7 @@ def load(path: Path) -> Task:
             classes=tuple(stored["classes"]),
             channels=stored["channels"],
             source=stored["source"],
-            samples=_from_plain(stored["samples"], stored["kind"]),
+            samples=_from_plain(stored["samples"], stored["kind"], len(stored["classes"])),
             dtype=cast(Dtype, stored["dtype"]),
             notes=tuple(stored["notes"]),
         )
@@ -436,13 +436,17 @@ def _as_plain(samples: Samples) -> dict[str, Any]:
     return columns
 
 
-def _from_plain(columns: Mapping[str, Any], kind: str) -> Samples:
+def _from_plain(columns: Mapping[str, Any], kind: str, classes: int) -> Samples:
     # What is no kind is told with whatever else is damaged.
-    dtype = kind_data.of(kind).DTYPE if kind in kind_data.names() else np.float64
+    of_kind = kind_data.of(kind) if kind in kind_data.names() else None
+    targets = np.array(columns["target"], np.float64 if of_kind is None else of_kind.DTYPE)
+    if of_kind is not None and not columns["target"]:
+        # A list without rows does not say how many columns each would have.
+        targets = targets.reshape(of_kind.shape(0, classes))
     return Samples(
         tuple(columns["id"]),
         tuple(columns["part"]),
-        np.array(columns["target"], dtype),
+        targets,
         tuple(columns["digest"]),
         tuple(columns.get("group", ())),
         np.array(columns["weight"], np.float64) if "weight" in columns else None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlpipe import files
+from mlpipe.config import schema
 from mlpipe.errors import first_line, problem
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -41,6 +42,25 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[st
     keys = sorted({key for values in flat for key in values})
     differing = [key for key in keys if len({repr(values.get(key)) for values in flat}) > 1][:_MOST]
     return [(key, [_text(values.get(key)) for values in flat]) for key in differing]
+
+
+def but_for_seed(tree: Mapping[str, Any], task: str) -> str:
+    """A hash that stored configurations share which differ in nothing of what is learned but their `seed`.
+
+    Args:
+        tree: A configuration as read.
+        task: The task.
+
+    Returns:
+        The hash; empty where the configuration does not say all that it is made of.
+    """
+    try:
+        own = schema.recipe_hash(tree, task, None)
+        # What models start from, and what of the mode a recipe's own hash has from records.
+        rest = {key: value for key, value in tree["mode"].items() if key not in ("subroutines", "folds")}
+        return files.digest([own, rest, tree.get("reuse")])
+    except (KeyError, TypeError, AttributeError):
+        return ""
 
 
 def _flattened(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mlpipe.post import metrics
 from mlpipe.post.ensembling import repeats
 from mlpipe.post.figures import interval, number
 from mlpipe.post.intervals import over_folds
-from mlpipe.reports import progress
+from mlpipe.reports import differences, progress
 from mlpipe.runs import ensembles, journal, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
@@ -78,6 +78,69 @@ def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any
     for name in dict.fromkeys(pivot for pivot, _ in groups):
         rows += [_ensemble_row(one) for one in ensembles.load_all(project, name)]
     return sorted(rows, key=lambda row: (row["task"], _rank(row)))
+
+
+def seeds_together(board: Sequence[dict[str, Any]], project: Project) -> list[dict[str, Any]]:
+    """The leaderboard with one row for recipes that differ in nothing but their `seed`.
+
+    Scores of such a row are means over seeds, and what stands beside them (`val_sd`, `test_sd`, ...) is the standard
+    deviation between seeds, not between folds; `seeds` has the seeds in their order. `seconds` is the mean of a seed's. Rows of
+    other recipes and of ensembles stay as they are.
+
+    Args:
+        board: What `leaderboard` gave.
+        project: The project.
+    """
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in board:
+        alike[tuple(row[key] for key in ("ensemble", "task", "arch", "parameters", "folds", "nested"))].append(row)
+    families: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+    # Configurations are read where there may be something in common.
+    for row in (one for rows in alike.values() if len(rows) > 1 for one in rows if not one["ensemble"]):
+        seed, shared = _seed_and_rest(project, row)
+        if shared:
+            families[shared].append((seed, row))
+    # Where a seed comes twice, something else differs that the configurations do not say.
+    whole = [one for one in families.values() if len({seed for seed, _ in one}) == len(one) > 1]
+    joined = [_over_seeds(members) for members in whole]
+    taken = {recipe for row in joined for recipe in row["of_recipes"]}
+    kept = [row for row in board if row["ensemble"] or row["recipe"] not in taken]
+    return sorted([*kept, *joined], key=lambda row: (row["task"], _rank(row)))
+
+
+def _seed_and_rest(project: Project, row: Mapping[str, Any]) -> tuple[int, str]:
+    """The seed of a row's recipe, and a hash of all else of its configuration; empty where that is not known."""
+    path = project.model_dir(row["task"], row["records"].split()[0]) / records.CONFIG_FILE
+    try:
+        tree = files.read_yaml(path)
+        return int(tree["seed"]), differences.but_for_seed(tree, row["task"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, ""
+
+
+def _over_seeds(members: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """One row for those of several seeds."""
+    rows = [row for _, row in sorted(members, key=lambda one: (one[0], one[1]["number"]))]
+    newest = max(rows, key=lambda row: row["number"])
+    means: dict[str, Any] = {}
+    for key in ("val", "out_of_fold", "fold_test", "test", "test_nll"):
+        known = [row[key] for row in rows if row[key] is not None]
+        # A mean of some of them would be of other seeds than the rest of the row.
+        means |= _mean_and_deviation(key, known if len(known) == len(rows) else [])
+    for key in ("seconds", "images_per_s"):
+        known = [row[key] for row in rows if row[key] is not None]
+        means[key] = round(statistics.fmean(known), 1) if known else None
+    return {
+        **newest,
+        **means,
+        "folds_low": None,
+        "folds_high": None,
+        "records": " ".join(row["records"] for row in rows),
+        "uneven": next((row["uneven"] for row in rows if row["uneven"]), ""),
+        "refit": " ".join(row["refit"] for row in rows if row["refit"]),
+        "seeds": sorted({seed for seed, _ in members}),
+        "of_recipes": [row["recipe"] for row in rows],
+    }
 
 
 def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
@@ -447,6 +510,7 @@ def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
         is_optimistic = row["val_used_for"] and not row["nested"]
         refit = "a refit on all images predicts" if row["refit"] else ""
         notes = ["val is optimistic" if is_optimistic else "nested" if row["nested"] else "", row["uneven"], refit]
+        notes = [of_seeds(row), *notes]
         return ", ".join(note for note in notes if note)
     if key == "folds_interval":
         return interval(row.get("folds_low"), row.get("folds_high"), many.val)
@@ -460,6 +524,15 @@ def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
     if key in ("seconds", "images_per_s"):
         return f"{value:.0f}"
     return cell(row, key, many) if isinstance(value, float) else str(value)
+
+
+def of_seeds(row: dict[str, Any]) -> str:
+    """How many seeds a row of the leaderboard is of; empty where it is of one.
+
+    Args:
+        row: The row.
+    """
+    return f"mean ± sd of {counted(len(row['seeds']), 'seed')}" if row.get("seeds") else ""
 
 
 def alone(row: dict[str, Any]) -> str:

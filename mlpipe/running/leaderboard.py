@@ -63,7 +63,7 @@ def _board(context: RunContext, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _print(board: Sequence[dict[str, Any]], context: RunContext) -> None:
-    log.info("\n" + tables.as_text(board, progress.columns()))
+    log.info("\n" + tables.as_text(tables.seeds_together(board, context.project), progress.columns()))
     for note in tables.notes(board, context.project):
         log.warning(note)
 

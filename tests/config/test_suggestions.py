@@ -80,3 +80,27 @@ def test_a_mode_by_another_name() -> None:
     assert suggestions.for_mode("fine-tune") == "mml train stages=freeze_then_finetune"
     assert suggestions.for_mode("eval") == "mml test"
     assert suggestions.for_mode("trian") == ""
+
+
+LR_FIND = Here("lr_find", ("mode.fold", "mode.steps", "mode.nested", "split.folds", "seed"), (), catalog.groups())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("mode.folds", "[0]", "write mode.fold=0"),
+        ("mode.folds", "[3,1]", "write mode.fold=3"),
+        ("mode.folds", "2", "write mode.fold=2"),
+        ("folds", "[1]", "write mode.fold=1"),
+        ("folds", "10", "write split.folds=10"),
+        ("fold", "1", "write mode.fold=1"),
+        ("which_fold", "1", "write mode.fold=1"),
+    ],
+)
+def test_a_mode_of_one_fold_is_asked_for_its_own_key(name: str, value: str, told: str) -> None:
+    assert suggestions.for_key(name, value, LR_FIND) == told
+
+
+def test_what_was_written_is_no_suggestion() -> None:
+    here = Here("pp", ("mode.subroutines", "seed"), (), catalog.groups())
+    assert suggestions.for_key("mode.folds", "[0]", here) == ""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mlpipe import files
+from mlpipe.data import kind as kind_data
 from mlpipe.data import task
 from mlpipe.data.task import Row
 from mlpipe.errors import DataError
@@ -35,6 +36,18 @@ def test_round_trip(saved: Path) -> None:
     )
     assert read.samples.targets.tolist() == made.samples.targets.tolist()
     assert read.source_hash == made.source_hash
+
+
+@pytest.mark.parametrize("kind", kind_data.names())
+def test_a_task_without_samples_is_read_again(kind: str, tmp_path: Path) -> None:
+    made = task.make("none", ["a", "b"], [], channels=1, source={"type": "arrays"}, kind=kind)
+    task.save(made, tmp_path / "task.json")
+    read = task.load(tmp_path / "task.json")
+    assert (read.samples.targets.shape, read.samples.targets.dtype) == (
+        made.samples.targets.shape,
+        made.samples.targets.dtype,
+    )
+    assert read.source_hash == made.source_hash and read.class_counts().tolist() == made.class_counts().tolist()
 
 
 def test_the_same_task_is_the_same_bytes(saved: Path) -> None:

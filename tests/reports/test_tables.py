@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlpipe.config import snapshot
+from mlpipe.config.compose import Facts, compose
 from mlpipe.post import metrics
 from mlpipe.reports import tables
 from mlpipe.runs import ensembles, predictions, records
@@ -109,6 +111,70 @@ def test_repeats_are_one_row_with_their_spread(tmp_path: Path) -> None:
     assert row["out_of_fold"] == pytest.approx(statistics.fmean(scores))
     assert row["out_of_fold_sd"] == pytest.approx(statistics.stdev(scores))
     assert "2 x 2" in tables.as_text([row])
+
+
+def recipe(project: Project, seed: int, vals: list[float], *more: str, mode: str = "train") -> None:
+    """The folds of one recipe of a seed, with their configuration, and test images that all of them predict."""
+    config = compose(mode, ["task=digits", f"seed={seed}", *more], Facts(lambda: ()))
+    name = config.recipe_hash("t")
+    for number, value in enumerate(vals):
+        scores = {"val": {"accuracy": value}}
+        record = made(f"{name}-{number}", fold=number, recipe=name, scores=scores, timings={"seconds": float(seed + 1)})
+        records.save(project, record)
+        folder = project.model_dir("t", record.id)
+        (folder / records.CONFIG_FILE).write_text(snapshot.stored(config.tree))
+        with predictions.writer(project.predictions_file("t", record.id), (), "classification") as sink:
+            sink.add("t", "test", number, ["t0", "t1", "t2", "t3"], np.array([0, 1, 2, 2]), logits(seed, 4))
+
+
+def test_seeds_are_one_row_with_their_spread(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    vals = {0: [0.5, 0.75], 1: [0.25, 0.25], 2: [0.75, 1.0]}
+    for seed, of_folds in vals.items():
+        recipe(project, seed, of_folds)
+    recipe(project, 0, [0.5, 0.5], "optimizer.lr=0.5")
+    # Neither what a command does besides nor how the machine is used makes another recipe.
+    recipe(project, 7, [0.5, 0.5], "mode.subroutines=[train,predict]", "sys.num_workers=2")
+    board = tables.leaderboard(project)
+    assert len(board) == 5
+    joined, other = tables.seeds_together(board, project)
+    # Means over folds 0.625, 0.25, 0.875 and 0.5: their mean is 2.25 / 4, squared deviations sum to 0.203125.
+    assert joined["val"] == pytest.approx(0.5625) and joined["val_sd"] == pytest.approx((0.203125 / 3) ** 0.5)
+    tested = [float((logits(seed, 4).argmax(axis=1) == [0, 1, 2, 2]).mean()) for seed in (0, 1, 2, 7)]
+    assert joined["test"] == pytest.approx(statistics.fmean(tested))
+    assert joined["test_sd"] == pytest.approx(statistics.stdev(tested)) and len(set(tested)) > 1
+    assert (joined["seeds"], joined["folds"], joined["folds_low"]) == ([0, 1, 2, 7], 2, None)
+    # Two folds of 1, 2, 3 and 8 seconds.
+    assert joined["seconds"] == 7.0 and len(joined["records"].split()) == 8
+    assert other["recipe"] not in joined["of_recipes"] and "seeds" not in other
+    text = tables.as_text([joined, other])
+    assert "2 recipes" in text and "mean ± sd of 4 seeds" in text and "0.5625 ± 0.2602" in text
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["mode.nested=false"],
+        ["reuse.parameters=other#1"],
+        ["time_limit=1m"],
+        ["split.seed=5"],
+        ["arch=timm", "arch.name=resnet18"],
+    ],
+)
+def test_what_differs_in_more_than_its_seed_stays_apart(more: list[str], tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    recipe(project, 0, [0.5])
+    recipe(project, 1, [0.25], *more)
+    board = tables.leaderboard(project)
+    assert tables.seeds_together(board, project) == board and len(board) == 2
+
+
+def test_records_without_a_configuration_stay_apart(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    for name in ("one", "two"):
+        records.save(project, made(name, recipe=name))
+    board = tables.leaderboard(project)
+    assert tables.seeds_together(board, project) == board and len(board) == 2
 
 
 def test_what_cannot_be_had_is_none(tmp_path: Path) -> None:

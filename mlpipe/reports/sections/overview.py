@@ -135,7 +135,7 @@ def leaderboard(facts: TaskFacts) -> Section:
     name = post_kind.of(facts.kind).HEADLINE
     header = ["recipe or ensemble", "name", "network", "folds", "validation", "out-of-fold", "test by fold"]
     header += ["folds' mean, 95 % interval", "test", "test 95 % interval", "test nll", "remark"]
-    many = tables.digits(facts.board)
+    many, board = tables.digits(facts.board), tables.seeds_together(facts.board, facts.project)
     rows = [
         [
             row["recipe"],
@@ -149,19 +149,19 @@ def leaderboard(facts: TaskFacts) -> Section:
             tables.cell(row, "test_nll", many),
             _remark(row),
         ]
-        for row in facts.board
+        for row in board
     ]
     better = "less" if metrics.direction(name) == "min" else "more"
-    drawn = [row for row in facts.board if row["test"] is not None][:_MOST_DRAWN]
+    drawn = [row for row in board if row["test"] is not None][:_MOST_DRAWN]
     # One score alone is told above.
     plots = [_score_plot(facts, drawn, name)] if len(drawn) > 1 else []
     caption = f"Leaderboard of {facts.name}: {WORDS[name]}, {better} is better"
-    made, explained = table(caption, header, rows, numbers=range(3, 11)), _explained(facts)
+    made, explained = table(caption, header, rows, numbers=range(3, 11)), _explained(board)
     below = [folded("What the columns are", bullets(explained) or "")] if explained else []
     return Section("Leaderboard", [made], plots, below, is_wide=True)
 
 
-def _explained(facts: TaskFacts) -> list[str]:
+def _explained(board: Sequence[dict[str, Any]]) -> list[str]:
     """A sentence for each column of the leaderboard that is there and needs one."""
     said = {
         "val": "Validation is the mean over folds with the standard deviation between them.",
@@ -172,7 +172,12 @@ def _explained(facts: TaskFacts) -> list[str]:
         "images that they learn from (Nadeau and Bengio 2003).",
         "test": "Test is the score of the mean of what all folds predict, or of what a refit or an ensemble predicts.",
     }
-    return [text for key, text in said.items() if any(row[key] is not None for row in facts.board)]
+    told = [text for key, text in said.items() if any(row[key] is not None for row in board)]
+    if any(row.get("seeds") for row in board):
+        told.append(
+            "Recipes that differ only in their seed are one row: the mean over seeds ± the deviation between them."
+        )
+    return told
 
 
 def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> style.Plot:
@@ -251,4 +256,5 @@ def _remark(row: dict[str, Any]) -> str:
         told = "nested: validation chose, the fold set aside judges"
     else:
         told = "validation score is optimistic" if row["val_used_for"] else ""
+    told = "; ".join(one for one in (tables.of_seeds(row), told) if one)
     return "; ".join(one for one in (told, "a refit on all images predicts" if row["refit"] else "") if one)

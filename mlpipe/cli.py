@@ -16,6 +16,7 @@ from mlpipe.errors import (
     INTERRUPTED_TWICE,
     STEP_FAILED,
     STOPPED_RESUMABLE,
+    DiskFull,
     MlpipeError,
     VisibleLines,
     in_short,
@@ -84,6 +85,7 @@ def _run(call: Call) -> int:
         shown = help.main([*filter(None, [call.mode]), *call.overrides], tuple(call.config_dirs))
         return shown if "help" in call.flags else INPUT_IS_WRONG
     check_mode(call)
+    current_folder.require_plain_settings()
 
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -210,7 +212,7 @@ def _unexpected(error: Exception) -> int:
     from mlpipe import files
 
     if files.disk_is_full(error):
-        print("the disk is full; free space, then run the same command again", file=sys.stderr)
+        print(DiskFull(files.why_full(error), "then run the same command again"), file=sys.stderr)
         return STOPPED_RESUMABLE
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()

@@ -20,6 +20,9 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from mlpipe import limits
+from mlpipe.errors import ConfigError, problem
+
 # Folders in which results and data lie where nothing else is said.
 _USUAL = ("results", "mlpipe_data")
 _PACKAGES = {"site-packages", "dist-packages"}
@@ -28,6 +31,22 @@ _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _FOLDER_KEY, _MODULES_KEY = "modules", "imports"
 # Folders that commands of this process named for results, data and tasks.
 _OTHERS: set[Path] = set()
+
+
+def require_plain_settings() -> None:
+    """Refuse a file of the current folder that Matplotlib would read while it is imported, where that fails or never ends.
+
+    Raises:
+        ConfigError: When `matplotlibrc` is no ordinary file, or no text.
+    """
+    path = Path("matplotlibrc")
+    try:
+        limits.text(path)
+    except (FileNotFoundError, IsADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        wrong = f"cannot be read, and Matplotlib reads it wherever it is imported ({error})"
+        raise ConfigError(problem(str(path), wrong, fix="remove it, or work in another folder")) from error
 
 
 def exclude(*folders: Path) -> None:

@@ -55,6 +55,9 @@ EXTRAS = {
     "wandb": "wandb",
 }
 
+# Why a file cannot grow on a disk that has space.
+TOO_LARGE = "a file would become larger than the system lets one be (ulimit -f, or a limit of the disk)"
+
 INPUT_IS_WRONG = 2
 STEP_FAILED = 1
 STOPPED_RESUMABLE = 75
@@ -111,7 +114,8 @@ class DiskFull(MlpipeError):
 
     def __init__(self, reason: str, go_on: str = "") -> None:
         self.reason, self.go_on = reason, go_on
-        super().__init__("; ".join(part for part in (reason, "free space", go_on) if part))
+        fix = "raise that limit" if TOO_LARGE in reason else "free space"
+        super().__init__("; ".join(part for part in (reason, fix, go_on) if part))
 
 
 class Pruned(MlpipeError):
@@ -303,8 +307,8 @@ def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str
 
 
 def listing(names: Iterable[object], *, most: int = 10) -> str:
-    """Names joined by commas, the end cut off with a count when there are more than `most`."""
-    all_names = [str(name) for name in names]
+    """Names joined by commas in one line, the end cut off with a count when there are more than `most`."""
+    all_names = [printable(str(name)) for name in names]
     rest = len(all_names) - most
     return ", ".join(all_names[:most]) + (f" and {rest} more" if rest > 0 else "")
 

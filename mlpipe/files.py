@@ -22,7 +22,7 @@ from typing import Any, TextIO, cast
 import yaml
 
 from mlpipe import limits
-from mlpipe.errors import DiskFull, ProjectError, problem
+from mlpipe.errors import TOO_LARGE, DiskFull, ProjectError, problem
 
 _CHUNK = 1 << 20
 # How a text begins that spreadsheets take for a formula, or that is marked as none.
@@ -61,6 +61,21 @@ def disk_is_full(error: BaseException) -> bool:
             return True
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return False
+
+
+def why_full(error: BaseException) -> str:
+    """What was full where `disk_is_full` says that something was: the disk, a quota, or one file, in a few words."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, DiskFull):
+            return one.reason
+        number, text = one.errno if isinstance(one, OSError) else None, str(one)
+        if number == errno.EFBIG or "File too large" in text:
+            return TOO_LARGE
+        if number == errno.EDQUOT or "Disk quota exceeded" in text:
+            return "the disk quota is used up"
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "the disk is full"
 
 
 @contextmanager

@@ -8,7 +8,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
+import tokenize
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:
+    # Windows has none.
+    resource = None  # type: ignore[assignment]
 
 # Bytes of a text that people write: recipes, options, code, lists of names.
 TEXT = 64 << 20
@@ -36,6 +46,13 @@ SCANS, SCANNED_IMAGES = 100, 20
 BOXES = 10_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
 UNPACKED, GROWTH = 1 << 30, 100
+# What NumPy raises for a header of an array that is damaged, beside errors of files and values.
+DAMAGED_HEADER = (tokenize.TokenError, RecursionError)
+# Seconds that a file of somebody else may compute for each sample.
+SECONDS = 60
+# Addresses that the system's library sets aside for each thread that it starts, whether they are used or not.
+_OF_THREAD = 160 << 20
+_ONE_AT_A_TIME = threading.RLock()
 
 
 class ForeignFileError(OSError):
@@ -105,6 +122,34 @@ def require_growth(stored: int, unpacked: int, what: str) -> None:
     """
     if unpacked > UNPACKED and unpacked > GROWTH * stored:
         raise ValueError(f"{what} would have {unpacked:,} bytes, of which {stored:,} are stored")
+
+
+@contextmanager
+def memory(stored: int) -> Iterator[None]:
+    """Let this process grow by `UNPACKED` at most meanwhile, or by `GROWTH` times the bytes of what it works with.
+
+    What needs more fails as where memory ran out. Where the system cannot say how large the process is, nothing is limited.
+
+    Args:
+        stored: The bytes of a file and of what it is given.
+    """
+    with _ONE_AT_A_TIME:
+        try:
+            pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+            before = resource.getrlimit(resource.RLIMIT_AS)
+        except (OSError, AttributeError, ValueError):
+            yield
+            return
+        threads = _OF_THREAD * (os.cpu_count() or 1)
+        wanted = pages * resource.getpagesize() + max(UNPACKED, GROWTH * stored) + threads
+        if before[0] != resource.RLIM_INFINITY and before[0] <= wanted:
+            yield
+            return
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _ordinary(state: os.stat_result, most: int | None) -> int:

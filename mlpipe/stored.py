@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from mlpipe.errors import ProjectError, first_line, is_out_of_memory, problem
 log = logging.getLogger("mlpipe")
 
 Made = TypeVar("Made")
+# Beyond every whole number of 64 bits.
+_MOST = 2**63
 
 
 def read(path: Path, wanted: type[Made], fix: str) -> Made:
@@ -124,7 +127,9 @@ def fits(value: Any, wanted: Any) -> bool:
             return False
         return True
     if wanted in (int, float):
-        return isinstance(value, int if wanted is int else int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, int if wanted is int else int | float) and not isinstance(value, bool)
+        # What is written has neither NaN nor infinity, and no number beyond those that arrays hold.
+        return is_number and (abs(value) < _MOST if isinstance(value, int) else math.isfinite(value))
     if wanted is str:
         return isinstance(value, str) and (value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value))
     return isinstance(value, wanted)

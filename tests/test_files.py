@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
 from mlpipe import files, limits
-from mlpipe.errors import DiskFull, ProjectError
+from mlpipe.errors import TOO_LARGE, DiskFull, ProjectError
 from mlpipe.runs import stale_files
 
 FULL = Path("/dev/full")
@@ -435,3 +435,17 @@ def test_a_table_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(text, "utf-8")
     with pytest.raises(ValueError, match="it|cells"):
         files.csv_rows(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full; free space; go on"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk quota is used up; free space; go on"),
+        (OSError(errno.EFBIG, "File too large"), f"{TOO_LARGE}; raise that limit; go on"),
+        (RuntimeError("I/O error: File too large (os error 27)"), f"{TOO_LARGE}; raise that limit; go on"),
+        (DiskFull("2 folds need 3.0 MB"), "2 folds need 3.0 MB; free space; go on"),
+    ],
+)
+def test_what_is_full_is_told_apart(error: Exception, sentence: str) -> None:
+    assert str(DiskFull(files.why_full(error), "go on")) == sentence

@@ -11,7 +11,7 @@ import pytest
 
 from mlpipe import files
 from mlpipe.errors import ProjectError
-from mlpipe.runs import ensembles, integrity, maps, predictions
+from mlpipe.runs import ensembles, formats, integrity, maps, predictions
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.stored import checked, fits, made, read
@@ -189,3 +189,38 @@ def test_a_file_of_something_else_is_a_sentence_with_its_name(content: str, tmp_
     (tmp_path / "x.json").write_text(content, "utf-8")
     with pytest.raises(ProjectError, match="x.json: is damaged .*; make it again$"):
         read(tmp_path / "x.json", Outer, "make it again")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400, 2**63, -(2**63)])
+def test_numbers_that_no_array_holds_are_none(value: float) -> None:
+    assert not fits(value, float) and not fits(value, int) and not fits({"x": [value]}, dict[str, list[float]])
+
+
+@pytest.mark.parametrize(
+    "decide",
+    [
+        {"thresholds": {"criterion": "f1", "cuts": {"a": "x"}}},
+        {"thresholds": {"criterion": "f1", "cuts": {"z": 0.5}}},
+        {"thresholds": {"criterion": "f1", "cuts": {}, "prevalence": [1.0]}},
+        {"costs": {"table": [[1.0]], "each": 1.0, "most_probable": 1.0, "normalised": None}},
+        {"sets": {"score": "lac"}},
+        {"calibration_error": "x"},
+        {"halfwidths": {"a": "x"}},
+    ],
+)
+def test_an_ensemble_with_decisions_of_something_else_is_a_sentence(decide: dict[str, Any], tmp_path: Path) -> None:
+    plain = {
+        "id": "e", "created": "", "run": "", "task": "t", "kind": "classification", "classes": ["a", "b"], "members": [],
+        "mixing": "logits", "way": "", "select_on": "oof", "stage": "none", "calibration": None, "prior": {}, "losses": {},
+        "scores": {"test": {"accuracy": {"value": 0.5, "low": None, "high": None}}},
+    }  # fmt: skip
+    files.write_json(tmp_path / "e.json", {**plain, "format": formats.ENSEMBLE})
+    assert ensembles.load(tmp_path / "e.json").id == "e"
+    files.write_json(tmp_path / "e.json", {**plain, "format": formats.ENSEMBLE, "decide": decide})
+    with pytest.raises(ProjectError, match="e.json: cannot be read as an ensemble .decide is "):
+        ensembles.load(tmp_path / "e.json")
+    files.write_json(
+        tmp_path / "e.json", {**plain, "format": formats.ENSEMBLE, "scores": {"test": {"accuracy": {"value": 0.5}}}}
+    )
+    with pytest.raises(ProjectError, match="scores are of another type"):
+        ensembles.load(tmp_path / "e.json")

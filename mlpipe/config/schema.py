@@ -125,9 +125,9 @@ class Sys:
         outfile: The name of two tables of a training, NAME_train.EXT and NAME_test.EXT.
     """
 
-    num_workers: Annotated[int, ">= 0"] | Literal["auto"]
-    threads: Annotated[int, ">= 1"] | Literal["auto"]
-    fold_workers: Annotated[int, ">= 1"] | Literal["auto"] = 1
+    num_workers: Annotated[int, ">= 0", "<= 1024"] | Literal["auto"]
+    threads: Annotated[int, ">= 1", "<= 1024"] | Literal["auto"]
+    fold_workers: Annotated[int, ">= 1", "<= 1024"] | Literal["auto"] = 1
     artifact_dir: str | None = None
     artifact_config: str | None = None
     console: str = "mlpipe"

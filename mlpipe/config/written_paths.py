@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from mlpipe.config.catalog import ALIASES
 from mlpipe.config.environment import base_folder
@@ -84,7 +85,8 @@ def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if section != "hpo" and not key.endswith("tracking_uri"):
                 yield key, text
             elif (database := _DATABASE.fullmatch(text)) is not None:
-                yield key, database[1]
+                # MLflow, and SQLite of a `file:`, read the numbers of letters as these letters.
+                yield from ((key, place) for place in dict.fromkeys((database[1], unquote(database[1]))))
             elif "://" not in text:
                 yield key, text
 

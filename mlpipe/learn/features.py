@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
@@ -106,7 +106,16 @@ def _kept(path: Path, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray
         if not (fits and features.ndim == 2 and len(features) == len(known) and features.dtype == np.float32):
             raise ValueError("it has another shape")
         return found, features
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        BadZipFile,
+        zlib.error,
+        *limits.DAMAGED_HEADER,
+    ) as error:
         log.warning(f"{path}: is damaged ({first_line(error)}); features are computed again")
         return known, values
 

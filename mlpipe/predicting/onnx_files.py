@@ -1,14 +1,15 @@
-"""The facts that an exported ONNX file holds about itself: sealed with a checksum of the whole file, and read again."""
+"""What an exported ONNX file holds: facts about itself, sealed with a checksum of the whole file, and no way to other files."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from mlpipe import files, limits, stored
+from mlpipe.data.preprocessing import Interpolation, Resize
 from mlpipe.errors import ProjectError, problem
 
 # The name in the file's metadata under which its facts lie as JSON.
@@ -17,6 +18,23 @@ FORMAT = 1
 # What stands in place of the checksum while it is computed.
 _NONE = "0" * 32
 _PLACE = re.compile(rb'"checksum": "([0-9a-f]{32})"')
+# Messages within messages by the numbers of their fields, as far as operators and tensors lie in them
+# (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+_MESSAGES: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+# The fields of a tensor that say where else its numbers lie, the name of a node's operator, and those that loop.
+_ELSEWHERE = {("tensor", 13), ("tensor", 14)}
+_OPERATOR = ("node", 4)
+_LOOPS = {b"Loop", b"Scan", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch"}
+# Bytes of the kinds of fields that have a fixed size.
+_FIXED = {1: 8, 5: 4}
 
 
 class _Named(TypedDict):
@@ -41,11 +59,11 @@ class Facts(TypedDict):
     source: dict[str, Any]
     background: Any
     channels: int
-    dtype: str
+    dtype: Literal["uint8", "uint16", "float32"]
     size: list[int]
-    resize: str
-    interpolation: str
-    fill: Any
+    resize: Resize
+    interpolation: Interpolation
+    fill: int
     least: int | list[int] | None
     any_size: bool
     ensemble: str | None
@@ -117,6 +135,73 @@ def checked(plain: str, path: Path) -> dict[str, Any]:
         wrong = f"is of a newer version ({version}, format {its}), this one reads format {FORMAT}"
         raise ProjectError(problem(str(path), wrong, fix="update this program, or export it with this version"))
     return {**facts}
+
+
+def require_bounded(content: bytes, path: Path) -> None:
+    """Refuse a model that reads other files or repeats parts of itself, before anything of it is loaded.
+
+    Args:
+        content: The file's, as `read` gives it.
+        path: The file, for the sentence.
+
+    Raises:
+        ProjectError: When it names data in other files, has an operator that loops, or is damaged.
+    """
+    waiting: list[tuple[str, memoryview]] = [("model", memoryview(content))]
+    try:
+        while waiting:
+            kind, part = waiting.pop()
+            for number, value in _fields(part):
+                if (kind, number) in _ELSEWHERE and value:
+                    raise ValueError("names data in other files, which are not read")
+                if isinstance(value, int):
+                    continue
+                if (kind, number) == _OPERATOR and bytes(value) in _LOOPS:
+                    raise ValueError("repeats parts of itself, which no exported model does")
+                if inner := _MESSAGES.get(kind, {}).get(number):
+                    waiting.append((inner, value))
+    except (ValueError, IndexError) as error:
+        wrong = str(error) if isinstance(error, ValueError) else "is damaged"
+        raise ProjectError(problem(str(path), wrong, fix="give a file that mml export wrote")) from error
+
+
+def _fields(part: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """Number and value of each field of a message (https://protobuf.dev/programming-guides/encoding).
+
+    Raises:
+        ValueError: When a field leads beyond the message, or is of a kind that ONNX does not use.
+        IndexError: When it ends in the middle of a field.
+    """
+    place = 0
+    while place < len(part):
+        key, place = _number(part, place)
+        wire = key & 7
+        if wire == 0:
+            value, place = _number(part, place)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            size, place = _number(part, place)
+        elif wire in _FIXED:
+            size = _FIXED[wire]
+        else:
+            raise ValueError("is damaged")
+        if place + size > len(part):
+            raise ValueError("is damaged")
+        yield key >> 3, part[place : place + size]
+        place += size
+
+
+def _number(part: memoryview, place: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, and the place behind it."""
+    found = 0
+    for shift in range(0, 70, 7):
+        byte = part[place]
+        place += 1
+        found |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return found, place
+    raise ValueError("is damaged")
 
 
 def _place(content: bytes) -> tuple[int, int]:

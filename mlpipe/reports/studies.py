@@ -139,7 +139,8 @@ def _as_csv(told: Mapping[str, Any]) -> str:
     for row in told["trials"]:
         values = row["values"] or [""] * len(told["metrics"])
         params = [row["params"].get(key, "") for key in keys]
-        table.writerow([row["trial"], row["state"], *values, *params, row["run"], row["seconds"], row["error"]])
+        cells = [row["trial"], row["state"], *values, *params, row["run"], row["seconds"], row["error"]]
+        table.writerow([files.marked(cell) for cell in cells])
     return out.getvalue()
 
 
@@ -201,7 +202,9 @@ def _scaled(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]
 
 
 def _save(figure: Any, path: Path) -> Path:
+    import matplotlib
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.durable(path) as temporary:
+    with matplotlib.rc_context({"text.usetex": False}), files.durable(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
     return path

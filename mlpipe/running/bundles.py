@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
@@ -119,7 +119,7 @@ def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
         folders = [home.model_dir(manifest["task"], name) for name in one["records"]]
         several = [records.load(_known(path, manifest, folder, at / records.RECORD_FILE).parent) for at in folders]
         members.append((one["name"], several, float(one["weight"])))
-    card: Mapping[str, Any] = stored.read(folder / _CARD, dict[str, Any], "export it again")
+    card: Any = stored.read(folder / _CARD, model_card.Card, "export it again")
     return Stored(
         home, manifest["task"], ensemble, members, folder / "data", tuple(trust), pivot=pivot, card=card, holds=holds
     )
@@ -140,6 +140,11 @@ def _checked(path: Path, folder: Path) -> Manifest:
             raise ProjectError(problem(str(path), wrong, fix="update this program, or export it with this version"))
         broken = files.seal_is_broken(plain)
         manifest = stored.checked(Manifest, {key: value for key, value in plain.items() if key != "checksum"})
+        members = manifest["members"]
+        if not members or not all(one["records"] and one["weight"] >= 0 for one in members):
+            raise ValueError("it has a member without records, or no member")
+        if not sum(one["weight"] for one in members) > 0:
+            raise ValueError("its members have no weight")
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong = f"is no bundle ({error})"
         raise ProjectError(problem(str(path), wrong, fix="give a file of mml export mode.format=bundle")) from error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
-from mlpipe.errors import ConfigError, counted, listing, problem
+from mlpipe import stored as typed
+from mlpipe.errors import ConfigError, counted, listing, printable, problem
 from mlpipe.post import figures
 from mlpipe.reports import tables
 from mlpipe.running.predictor import Predictor
@@ -18,6 +20,78 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mlpipe.arch.classifier import Classifier
+
+# Letters that Markdown or HTML within it takes for something else than text.
+_MARKS = re.compile(r"[\\`*\[\]<>|&~]")
+
+
+class Images(TypedDict):
+    """What the images are that a model takes."""
+
+    channels: int
+    type: Literal["uint8", "uint16", "float32"]
+
+
+class CostFacts(TypedDict):
+    """What an image costs, see `mlpipe.runs.costs`."""
+
+    flops: int
+    weights_bytes: int
+    peak_bytes: int
+    ms_1: float
+    ms_32: float
+    machine: str
+
+
+class ModelFacts(TypedDict):
+    """What a card says of one record."""
+
+    id: str
+    fold: int
+    is_refit: bool
+    weight: float
+    arch: str
+    parameters: int
+    images: dict[str, int]
+    scores: dict[str, dict[str, float | None]]
+    preprocessing: dict[str, Any]
+    environment: dict[str, Any]
+    cost: NotRequired[CostFacts | None]
+
+
+class EnsembleFacts(TypedDict):
+    """What a card says of an ensemble."""
+
+    id: str
+    mixing: str
+    calibration: str
+    scores: dict[str, dict[str, Any]]
+    notes: list[str]
+
+
+class Card(TypedDict):
+    """What `facts` gives, as far as it is read again; further keys are for people and other programs."""
+
+    task: str
+    kind: str
+    classes: list[str]
+    images: Images
+    trained_on: dict[str, int]
+    models: list[ModelFacts]
+    ensemble: NotRequired[EnsembleFacts]
+
+
+def checked(plain: Any) -> Card:
+    """A card that a file holds.
+
+    Raises:
+        TypeError: When it is none.
+        ValueError: When it has no model.
+    """
+    card = typed.checked(Card, plain)
+    if not card["models"]:
+        raise ValueError("its card has no model")
+    return card
 
 
 def facts(predictor: Predictor) -> dict[str, Any]:
@@ -148,14 +222,14 @@ def _no_timm(record: ModelRecord, why: str) -> ConfigError:
 
 
 def as_markdown(card: Mapping[str, Any]) -> str:
-    """A card as text for people.
+    """A card as text for people; names in it are text, whatever they hold.
 
     Args:
         card: What `facts` gave.
     """
-    lines = [f"# {card['task']}: {card['kind']}", ""]
-    lines += [f"Predicts {counted(len(card['classes']), 'output')}: {listing(card['classes'], most=20)}.", ""]
-    counts = ", ".join(f"{count} {part}" for part, count in card["trained_on"].items())
+    lines = [f"# {_text(card['task'])}: {_text(card['kind'])}", ""]
+    lines += [f"Predicts {counted(len(card['classes']), 'output')}: {_text(listing(card['classes'], most=20))}.", ""]
+    counts = ", ".join(f"{count} {_text(part)}" for part, count in card["trained_on"].items())
     lines += ["## Data", "", f"{counts} images, {card['images']['channels']} channels, {card['images']['type']}.", ""]
     lines += [
         "## Models",
@@ -168,27 +242,37 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         shown = [
             f"{name} {figures.number(value, one['images'].get('val'))}" for name, value in known if value is not None
         ]
-        told = ", ".join(shown)
         fold = "all" if one["is_refit"] else one["fold"]
-        lines.append(f"| {one['id']} | {one['arch']} | {fold} | {one['weight']:.3g} | {one['parameters']:,} | {told} |")
+        lines.append(
+            f"| {_text(one['id'])} | {_text(one['arch'])} | {fold} | {one['weight']:.3g} | {one['parameters']:,} "
+            f"| {_text(', '.join(shown))} |"
+        )
     lines += _costs(card["models"])
-    if ensemble := card.get("ensemble"):
-        lines += [
-            "",
-            "## Ensemble",
-            "",
-            f"{ensemble['id']}: the mean of {ensemble['mixing']}, calibration: {ensemble['calibration']}.",
-        ]
-        for split, scores in ensemble["scores"].items():
-            for name, one in scores.items():
-                if isinstance(one, Mapping) and one.get("value") is not None:
-                    ends = f" ({one['low']:.4g} to {one['high']:.4g})" if one.get("low") is not None else ""
-                    lines.append(f"- {split} {name}: {one['value']:.4g}{ends}")
-        lines += [f"- {note}" for note in ensemble["notes"]]
+    lines += _ensemble(card["ensemble"]) if card.get("ensemble") else []
     first = card["models"][0]
-    lines += ["", "## Input", "", f"{first['preprocessing']}", "", "## Made with", ""]
-    lines += [f"- {name}: {value}" for name, value in first["environment"].items()]
+    lines += ["", "## Input", "", _text(first["preprocessing"]), "", "## Made with", ""]
+    lines += [f"- {_text(name)}: {_text(value)}" for name, value in first["environment"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _text(value: Any) -> str:
+    """A name or value in one line that Markdown shows as it is."""
+    return _MARKS.sub(r"\\\g<0>", printable(str(value)))
+
+
+def _ensemble(ensemble: Mapping[str, Any]) -> list[str]:
+    mixing, calibration = _text(ensemble["mixing"]), _text(ensemble["calibration"])
+    lines = ["", "## Ensemble", "", f"{_text(ensemble['id'])}: the mean of {mixing}, calibration: {calibration}."]
+    for split, scores in ensemble["scores"].items():
+        for name, one in scores.items():
+            if isinstance(one, Mapping) and one.get("value") is not None:
+                ends = f" ({_figure(one['low'])} to {_figure(one.get('high'))})" if one.get("low") is not None else ""
+                lines.append(f"- {_text(split)} {_text(name)}: {_figure(one['value'])}{ends}")
+    return [*lines, *(f"- {_text(note)}" for note in ensemble["notes"])]
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else _text(value)
 
 
 def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -204,13 +288,14 @@ def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     rows = [
-        f"| {name} | {one['flops']:,} | {one['weights_bytes'] / 1e6:.1f} MB | {one['peak_bytes'] / 1e6:.1f} MB "
+        f"| {_text(name)} | {one['flops']:,} | {one['weights_bytes'] / 1e6:.1f} MB | {one['peak_bytes'] / 1e6:.1f} MB "
         f"| {one['ms_1']:.3g} | {one['ms_32']:.3g} |"
         for name, one in measured
     ]
-    return [*header, *rows, "", f"Of one image, on {measured[0][1]['machine']}."]
+    return [*header, *rows, "", f"Of one image, on {_text(measured[0][1]['machine'])}."]
 
 
 def as_html(card: Mapping[str, Any]) -> str:
     """A card for a notebook."""
-    return f"<pre>{html.escape(as_markdown(card))}</pre>"
+    plain = re.sub(r"\\(.)", r"\1", as_markdown(card))
+    return f"<pre>{html.escape(plain)}</pre>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import kinds
+from mlpipe import kinds, limits
 from mlpipe.data import task
-from mlpipe.data.decoding.images import Pixels, UnreadableImageError
+from mlpipe.data.decoding.images import MOST_PIXELS, Pixels, UnreadableImageError
+from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sources.listings.array_layout import Form
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, ProjectError, first_line, is_out_of_memory, not_installed, problem
 from mlpipe.post.measures.class_metrics import log_softmax
@@ -22,10 +26,15 @@ from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares
 from mlpipe.predicting import onnx_files
 from mlpipe.predicting.in_hand import Cells, Shown
+from mlpipe.running import model_card
 from mlpipe.running.predictor import Sample
 
-# Samples of one shape that are given to the file at a time.
-_AT_ONCE = 32
+# Samples of one shape that are given to the file at a time, and their bytes: what it computes takes a hundred times as many.
+_AT_ONCE, _BYTES_AT_ONCE = 32, 8 << 20
+# Its own lines, which hold names of the file, are not shown; what fails is raised as well.
+_SILENT = 4
+# No sample has more channels, and no side of an image more pixels.
+_MOST_CHANNELS, _LONGEST_SIDE = 4096, 65_536
 Array = npt.NDArray[Any]
 
 
@@ -51,19 +60,23 @@ class OnnxPredictor:
         if find_spec("onnxruntime") is None:
             raise ConfigError(not_installed("where", "onnx"))
         self._path, content = path, onnx_files.read(path)
+        onnx_files.require_bounded(content, path)
         import onnxruntime
 
+        self._bytes = len(content)
         try:
-            self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = _SILENT
+            with limits.memory(self._bytes):
+                self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             known = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:
-            raise ProjectError(problem(str(path), f"cannot be opened ({first_line(error)})")) from error
+            raise self._refusal(error, "cannot be opened") from error
         self.facts = onnx_files.checked(known.get(onnx_files.METADATA, ""), path)
         self.kind, self.task = str(self.facts["kind"]), str(self.facts["task"])
         its = self.facts
         try:
-            if self.kind not in kinds.names():
-                raise ValueError(f"its kind is {self.kind!r}")
+            _require_sound(its)
             self.pivot: Task = task.make(
                 self.task,
                 its["classes"],
@@ -74,7 +87,12 @@ class OnnxPredictor:
                 source=its["source"],
             )
             self.has_arrays = its["source"]["type"] == "samples"
-        except (ValueError, KeyError, TypeError) as error:
+            model_card.checked(its["card"])
+            # Read here, not with the first sample.
+            Decoding.of(its["source"])
+            if self.has_arrays:
+                Form.of(its["source"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             wrong = f"says of itself what no model is ({first_line(error)})"
             raise ProjectError(problem(str(path), wrong, fix="give a file that mml export wrote")) from error
         sides = tuple(its["size"]) if len(its["size"]) == 2 else None
@@ -99,7 +117,7 @@ class OnnxPredictor:
                 continue
             waiting = by_shape[pixels.shape]
             waiting.append((place, pixels))
-            if len(waiting) == _AT_ONCE:
+            if len(waiting) == _AT_ONCE or len(waiting) * pixels.nbytes >= _BYTES_AT_ONCE:
                 found |= self._applied(waiting)
                 waiting.clear()
         for waiting in by_shape.values():
@@ -132,17 +150,59 @@ class OnnxPredictor:
         if not waiting:
             return {}
         try:
-            given = self._session.run(None, {"pixels": np.stack([pixels for _, pixels in waiting])})
+            given = self._checked(self._computed(np.stack([pixels for _, pixels in waiting])), waiting)
         except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            wrong = f"does not take what it says it takes ({first_line(error)})"
-            raise ProjectError(problem(str(self._path), wrong, fix="export it again")) from error
-        values, logits = np.asarray(given[0], np.float64), given[1] if len(given) > 1 else [None] * len(waiting)
+            raise self._refusal(error, "does not take what it says it takes") from error
+        values, logits = given
         return {
             place: (value, None if row is None else np.asarray(row, np.float64))
             for (place, _), value, row in zip(waiting, values, logits, strict=True)
         }
+
+    def _checked(
+        self, given: Sequence[Any], waiting: Sequence[tuple[int, Pixels]]
+    ) -> tuple[Array, Sequence[Array | None]]:
+        """Values and logits of samples, as many and as wide as the file's classes say.
+
+        Raises:
+            ValueError: When they are others.
+        """
+        values, places = np.asarray(given[0], np.float64), waiting[0][1].shape[:-1] if self.facts["is_dense"] else ()
+        shape = (len(waiting), *places, len(self.facts["classes"]))
+        if values.shape != shape:
+            raise ValueError(f"gives {list(values.shape)} where its classes are {list(shape)}")
+        if len(given) < 2:
+            return values, [None] * len(waiting)
+        logits = np.asarray(given[1], np.float64)
+        if logits.shape != shape:
+            raise ValueError(f"gives {list(logits.shape)} where its classes are {list(shape)}")
+        return values, list(logits)
+
+    def _refusal(self, error: Exception, wrong: str) -> Exception:
+        """What an error of the file is told as."""
+        if is_out_of_memory(error):
+            return error
+        text, fix = str(error), "export it again"
+        if "allocat" in text.lower() and "memory" in text.lower():
+            wrong, fix = "needs far more memory than its size and its samples let expect", "give smaller samples"
+        elif "terminate flag" in text:
+            wrong, fix = f"computes for more than {limits.SECONDS} seconds for each sample", "give smaller samples"
+        return ProjectError(problem(str(self._path), f"{wrong} ({first_line(error)})", fix=fix))
+
+    def _computed(self, pixels: Array) -> list[Any]:
+        """What the file makes of samples, within limits of memory and time."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = _SILENT
+        end = threading.Timer(limits.SECONDS * len(pixels), setattr, (options, "terminate", True))
+        end.daemon = True
+        end.start()
+        try:
+            with limits.memory(self._bytes + pixels.nbytes):
+                return list(self._session.run(None, {"pixels": pixels}, options))
+        finally:
+            end.cancel()
 
     def _cells(self, values: Array, is_moved: bool) -> Cells:
         from mlpipe.predicting import onnx_runner
@@ -163,3 +223,36 @@ class OnnxPredictor:
             )
         there = shares(asked, len(base), key="deploy_prior")
         return np.asarray(move_prior(log_softmax(rows), base, there))
+
+
+def _require_sound(facts: Mapping[str, Any]) -> None:
+    """Refuse facts that fit their types and no model.
+
+    Raises:
+        ValueError: With what is wrong.
+    """
+    classes, prior, costs = facts["classes"], facts["prior"], facts["costs"]
+    if facts["kind"] not in kinds.names():
+        raise ValueError(f"its kind is {facts['kind']!r}")
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"its classes are {classes!r:.100}")
+    if not 1 <= facts["channels"] <= _MOST_CHANNELS:
+        raise ValueError(f"its channels are {facts['channels']!r:.40}")
+    if not all(1 <= side <= _LONGEST_SIDE for side in facts["size"]) or math.prod(facts["size"]) > MOST_PIXELS:
+        raise ValueError(f"its size is {facts['size']!r:.40}")
+    least = facts["least"]
+    if least is not None and not all(
+        0 <= one <= _LONGEST_SIDE for one in (least if isinstance(least, list) else [least])
+    ):
+        raise ValueError(f"its shortest side is {least!r:.40}")
+    if prior is not None and (len(prior) != len(classes) or not all(0 < share <= 1 for share in prior)):
+        raise ValueError("its prevalence is none of its classes")
+    if costs is not None and [len(row) for row in costs] != [len(classes)] * len(classes):
+        raise ValueError("its costs are none of its classes")
+    if facts["decide_above"] and (
+        len(facts["decide_above"]) != len(classes) or not all(cut > 0 for cut in facts["decide_above"])
+    ):
+        raise ValueError("its thresholds are none of its classes")
+    unknown = {*facts["cuts"], *facts["set_above"], *facts["halfwidths"]} - set(classes)
+    if unknown or (facts["set_above"] and len(facts["set_above"]) < len(classes)):
+        raise ValueError("its decisions are of other classes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import re
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import mlpipe
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import Interrupted, MlpipeError, ProjectError, VisibleLines, counted, problem
@@ -22,6 +23,10 @@ from mlpipe.runs import continuing, journal, stale_files
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
+
+# A commit as Git names it, and the most that its files hold which lead to one.
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_MOST_BYTES = 1 << 12
 
 
 class Scheduler(ABC):
@@ -202,13 +207,21 @@ class _LogFile(logging.StreamHandler):  # type: ignore[type-arg]
             super().handleError(record)
 
 
+class _Lines(VisibleLines):
+    """Further lines of a message stand further in, so that no name with a line's end looks like a line of the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        return super().format(record).replace("\n", "\n    ")
+
+
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Write everything that is logged, tracebacks included, to the run's log file."""
     stream = files.open_own(path)
     handler = _LogFile(stream)
     handler.setLevel(logging.DEBUG)
-    handler.setFormatter(VisibleLines("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
     warnings_log = logging.getLogger("py.warnings")
     for logger in (log, warnings_log):
         logger.addHandler(handler)
@@ -227,9 +240,17 @@ def _git_commit(folder: Path) -> str | None:
     for parent in (folder, *folder.parents):
         head = parent / ".git" / "HEAD"
         if head.is_file():
-            content = head.read_text("utf-8").strip()
-            if not content.startswith("ref: "):
-                return content
-            ref = parent / ".git" / content[5:]
-            return ref.read_text("utf-8").strip() if ref.is_file() else None
+            content = _short_text(head)
+            if content.startswith("ref: "):
+                content = _short_text(parent / ".git" / content[5:])
+            # Whatever else a file says is none, such as a text of the user's that a reference leads to.
+            return content if _COMMIT.fullmatch(content) else None
     return None
+
+
+def _short_text(file: Path) -> str:
+    """The text of a small file; empty where there is none."""
+    try:
+        return limits.text(file, _MOST_BYTES).strip()
+    except (OSError, ValueError):
+        return ""

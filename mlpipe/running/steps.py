@@ -214,8 +214,7 @@ def full_disk(go_on: str) -> Iterator[None]:
     except Exception as error:
         if not files.disk_is_full(error) or (isinstance(error, DiskFull) and error.go_on):
             raise
-        reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
-        raise DiskFull(reason, go_on) from error
+        raise DiskFull(files.why_full(error), go_on) from error
 
 
 def require_writable(folder: Path, key: str) -> list[str]:

@@ -24,6 +24,62 @@ class Member(TypedDict):
     refit: NotRequired[str]
 
 
+class Interval(TypedDict):
+    """A metric with the ends of its interval; None where it has none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class _Errors(TypedDict):
+    """Calibration errors."""
+
+    before: float | None
+    after: float | None
+
+
+class _Sets(TypedDict):
+    """Prediction sets, see `mlpipe.post.conformal`."""
+
+    score: str
+    alpha: float
+    cuts: list[float | None]
+    penalty: float
+    free_rank: int
+    guarantee: str
+    rows: int
+
+
+class _Costs(TypedDict):
+    """What decisions cost."""
+
+    table: list[list[float]]
+    each: float | None
+    most_probable: float | None
+    normalised: float | None
+
+
+class _Thresholds(TypedDict):
+    """The cut of each output."""
+
+    criterion: str
+    cuts: dict[str, float | None]
+    prevalence: NotRequired[list[float]]
+
+
+class Decide(TypedDict):
+    """What is decided, as far as it is read again."""
+
+    calibration_error: NotRequired[_Errors]
+    sets: NotRequired[_Sets]
+    halfwidths: NotRequired[dict[str, float | None]]
+    costs: NotRequired[_Costs]
+    thresholds: NotRequired[_Thresholds]
+    at_deploy_prior: NotRequired[dict[str, Any]]
+    prevalence: NotRequired[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class EnsembleRecord:
     """An ensemble of records, or a single one, with its calibration and what it is worth.
@@ -119,13 +175,35 @@ def load(path: Path) -> EnsembleRecord:
             raise TypeError(f"its kind is {record.kind!r}")
         if not fits(record.members, list[Member]):
             raise TypeError("members are of another type")
-        if not fits(record.scores, dict[str, dict[str, dict[str, Any]]]):
+        if not fits(record.scores, dict[str, dict[str, Interval]]):
             raise TypeError("scores are of another type")
+        _check_decisions(record)
         return record
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
             raise
         raise ProjectError(problem(str(path), f"cannot be read as an ensemble ({error})")) from error
+
+
+def _check_decisions(record: EnsembleRecord) -> None:
+    """Refuse decisions that are none between a record's classes.
+
+    Raises:
+        TypeError: When they are of another type, or for other classes.
+    """
+    if not fits(record.decide, Decide):
+        raise TypeError("decide is of another type")
+    many = len(record.classes)
+    costs, cuts = record.decide.get("costs"), record.decide.get("thresholds", {}).get("cuts", {})
+    shares = record.decide.get("thresholds", {}).get("prevalence")
+    fits_classes = (
+        costs is None or [len(row) for row in costs["table"]] == [many] * many,
+        set(cuts) <= set(record.classes),
+        shares is None or len(shares) == many,
+        len(record.decide.get("sets", {}).get("cuts", [None])) in (1, many),
+    )
+    if not all(fits_classes):
+        raise TypeError("decide is for other classes")
 
 
 def load_all(project: Project, task: str) -> list[EnsembleRecord]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import ProjectError, problem
 
 Bytes = npt.NDArray[np.uint8]
@@ -35,7 +36,7 @@ IGNORED = 255
 _TRUE = "/true"
 _TYPES = {"u": (np.uint8,), "f": (np.float16, np.float32)}
 # What zipfile raises for files that are no archives or are damaged.
-_DAMAGE = (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error)
+_DAMAGE = (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error, *limits.DAMAGED_HEADER)
 _SUFFIX = ".npy"
 # A fixed time, so that the same predictions are the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -147,7 +148,7 @@ class Maps:
         content = _content(self._archive, name + _SUFFIX, self._path)
         try:
             values = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError, EOFError, *limits.DAMAGED_HEADER) as error:
             raise _damaged(self._path, f"{name}: {error}") from error
         if values.dtype not in _TYPES[kind] or not least <= values.ndim <= least + 2:
             raise _damaged(self._path, f"{name} is no map")
@@ -248,8 +249,17 @@ def as_text(classes: Bytes) -> dict[str, Any]:
 
 
 def of_text(plain: Mapping[str, Any]) -> Bytes:
-    """The class numbers that `as_text` wrote."""
-    content = zlib.decompress(base64.b64decode(plain["zlib"]))
+    """The class numbers that `as_text` wrote.
+
+    Raises:
+        ValueError: When it is damaged, or holds another number of them.
+    """
+    many = math.prod(plain["shape"])
+    try:
+        # As many as there are to be, since a few bytes may stand for billions.
+        content = zlib.decompressobj().decompress(base64.b64decode(plain["zlib"]), many + 1)
+    except zlib.error as error:
+        raise ValueError(f"is damaged ({error})") from error
     return np.frombuffer(content, np.uint8).reshape(plain["shape"])
 
 

@@ -46,6 +46,15 @@ class Event(TypedDict):
     text: str
 
 
+class CoTask(TypedDict):
+    """A task that was learned with another one, as far as it is read again."""
+
+    name: str
+    kind: str
+    classes: list[str]
+    head: str
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """The record of one trained fold, or of a model that learned from all folds (`mode.refit`).
@@ -192,6 +201,8 @@ def load(folder: Path) -> ModelRecord:
             raise TypeError(f"its kind is {record.kind!r}")
         if not fits(record.events, list[Event]):
             raise TypeError("events are of another type")
+        if not fits(record.co_tasks, list[CoTask]):
+            raise TypeError("co_tasks are of another type")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
             raise

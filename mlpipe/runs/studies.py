@@ -62,7 +62,7 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
     where = address(project, study, storage)
     try:
         store = _storage(journal_file(project, study) if storage is None else storage)
-    except (ValueError, TypeError, LookupError, RecursionError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError, AttributeError, AssertionError) as error:
         reason = masked(first_line(error))
         wrong = f"{where} is not what a search wrote ({type(error).__name__}: {reason})"
         raise ProjectError(problem("hpo.storage", wrong, fix="move it away, and search again")) from error
@@ -78,7 +78,7 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
 
 def _failed(error: Exception, where: str) -> MlpipeError:
     if files.disk_is_full(error):
-        return DiskFull(f"{where}: the disk is full")
+        return DiskFull(f"{where}: {files.why_full(error)}")
     cause = error.__cause__ or error
     if isinstance(cause, ModuleNotFoundError):
         if cause.name == "psycopg":

@@ -71,3 +71,50 @@ def test_facts_are_checked(tmp_path: Path) -> None:
     for text in ("", "[]", "{}", '{"format": "x"}'):
         with pytest.raises(ProjectError, match="holds no facts of a model"):
             onnx_files.checked(text, tmp_path)
+
+
+def _message(number: int, content: bytes) -> bytes:
+    """A field of a message, its size below 128."""
+    key = number << 3 | 2
+    return bytes([key] if key < 128 else [key & 127 | 128, key >> 7]) + bytes([len(content)]) + content
+
+
+def _model(graph: bytes) -> bytes:
+    return _message(7, graph)
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (_model(_message(5, _message(13, b"\x0a\x08location"))), "names data in other files"),
+        (_model(_message(5, b"\x70\x01")), "names data in other files"),
+        (_model(_message(15, _message(1, b"\x70\x01"))), "names data in other files"),
+        (_model(_message(1, _message(5, _message(5, b"\x70\x01")))), "names data in other files"),
+        (_model(_message(1, _message(4, b"Loop"))), "repeats parts of itself"),
+        (_model(_message(1, _message(5, _message(6, _message(1, _message(4, b"Scan")))))), "repeats parts of itself"),
+        (_message(25, _message(7, _message(4, b"Loop"))), "repeats parts of itself"),
+        (_model(b"\x0a\x7f"), "is damaged"),
+        (b"\x3b", "is damaged"),
+        (b"\x80" * 20, "is damaged"),
+        (_model(b"\x0a"), "is damaged"),
+    ],
+)
+def test_models_that_read_other_files_or_loop_are_refused(content: bytes, wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=f"m.onnx: {wrong}"):
+        onnx_files.require_bounded(content, tmp_path / "m.onnx")
+
+
+def test_other_models_are_not_refused(tmp_path: Path) -> None:
+    tensor = _message(9, b"13 bytes here") + b"\x70\x00"
+    onnx_files.require_bounded(_model(_message(1, _message(4, b"Conv")) + _message(5, tensor)), tmp_path / "m.onnx")
+
+
+def test_the_walk_sees_what_the_library_writes(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
+    tensor = onnx.helper.make_tensor("w", 1, [2], bytes(8), raw=True)
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", [], [], [tensor])
+    model = onnx.helper.make_model(graph)
+    onnx_files.require_bounded(model.SerializeToString(), tmp_path / "m.onnx")
+    onnx.external_data_helper.set_external_data(model.graph.initializer[0], "../x")
+    with pytest.raises(ProjectError, match="names data in other files"):
+        onnx_files.require_bounded(model.SerializeToString(), tmp_path / "m.onnx")

@@ -18,6 +18,28 @@ from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests.build import make_record
 
+CARD: dict[str, Any] = {
+    "task": "digits",
+    "kind": "classification",
+    "classes": ["a", "b"],
+    "images": {"channels": 1, "type": "uint8"},
+    "trained_on": {"train": 1},
+    "models": [
+        {
+            "id": "net-f0",
+            "fold": 0,
+            "is_refit": False,
+            "weight": 1.0,
+            "arch": "net",
+            "parameters": 1,
+            "images": {"val": 1},
+            "scores": {"val": {"accuracy": 0.5}},
+            "preprocessing": {},
+            "environment": {},
+        }
+    ],
+}
+
 
 def zipped(folder: Path, path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
@@ -35,7 +57,7 @@ def bundle(folder: Path, **facts: Any) -> Path:
         task.make("digits", record.classes, [Row("a", "unlabelled", -1, "")], channels=1, source=source),
         folder / "task.json",
     )
-    files.write_json(folder / "card.json", {"task": "digits"})
+    files.write_json(folder / "card.json", CARD)
     (folder / "project/.lock").unlink(missing_ok=True)
     there = {one.relative_to(folder).as_posix(): files.digest_file(one) for one in folder.rglob("*") if one.is_file()}
     members = [{"name": "a", "weight": 1.0, "records": ["net-f0"]}]
@@ -46,7 +68,7 @@ def bundle(folder: Path, **facts: Any) -> Path:
 
 def test_a_bundle_is_unpacked_and_goes_with_its_models(tmp_path: Path) -> None:
     stored = bundles.opened(zipped(bundle(tmp_path / "b"), tmp_path / "b.zip"))
-    assert [one.id for one in stored.records] == ["net-f0"] and stored.card == {"task": "digits"}
+    assert [one.id for one in stored.records] == ["net-f0"] and stored.card == CARD
     assert stored.pivot is not None and stored.pivot.classes[9] == "9"
     root = stored.project.root
     assert (root / "tasks/digits/models/net-f0" / records.WEIGHTS_FILE).read_bytes() == b"weights"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,38 @@ def test_a_card_for_people() -> None:
     assert "- test accuracy: 0.5 (0.25 to 0.75)" in text and "- a note" in text
     shown = model_card.as_html(CARD)
     assert "<pets>" not in shown and "&lt;pets&gt;" in shown
+
+
+def test_names_in_a_card_are_text_whatever_they_hold() -> None:
+    evil = "a\n# Forged | b <img src=x> [x](javascript:1) \x1b[31m ![y](http://z) `c`"
+    cost = {"flops": 1, "weights_bytes": 1, "peak_bytes": 1, "ms_1": 1.0, "ms_32": 1.0, "machine": evil}
+    model = {
+        "id": evil,
+        "fold": 0,
+        "is_refit": False,
+        "weight": 1.0,
+        "arch": evil,
+        "parameters": 1,
+        "images": {"val": 10},
+        "scores": {"val": {evil: 0.5}},
+        "preprocessing": {"resize": evil},
+        "environment": {evil: evil},
+        "cost": cost,
+    }
+    score = {evil: {"value": 0.5, "low": 0.25, "high": None}}
+    ensemble = {"id": evil, "mixing": evil, "calibration": evil, "scores": {evil: score}, "notes": [evil]}
+    images = {"channels": 3, "type": "uint8"}
+    card = {"task": evil, "kind": "x", "classes": [evil], "images": images, "trained_on": {evil: 3}}
+    text = model_card.as_markdown(model_card.checked({**card, "models": [model], "ensemble": ensemble}))
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("# ")] == lines[:1] and all(line.isprintable() for line in lines)
+    # Nothing of a name but escaped letters is left that Markdown reads.
+    plain = re.sub(r"\\.", "", text)
+    assert not re.search(r"[<>\[\]`]", plain) and plain.count("|") == 2 * 7 + 7 + 2 * 7 + 7
+
+
+@pytest.mark.parametrize("change", [{"models": []}, {"models": "x"}, {"classes": [1]}, {"images": {}}, {"task": None}])
+def test_what_is_no_card_is_refused(change: dict[str, Any]) -> None:
+    card = {"task": "a", "kind": "x", "classes": ["b"], "images": {"channels": 3, "type": "uint8"}, "trained_on": {}}
+    with pytest.raises((TypeError, ValueError)):
+        model_card.checked({**card, "models": [], **change})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +179,13 @@ def test_maps_of_one_and_three_axes(tmp_path: Path, spatial: tuple[int, ...]) ->
         assert np.array_equal(found.true_values("t", "val", "b"), values + 1)
     sums, counts = maps.errors(values, values + 2)
     assert sums.tolist() == pytest.approx([4.0 * true.size] * 2 + [2.0 * true.size] * 2) and (counts == true.size).all()
+
+
+def test_text_of_class_numbers_that_stands_for_more_than_it_says_is_refused() -> None:
+    found = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    text = maps.as_text(found)
+    assert (maps.of_text(text) == found).all()
+    bomb = {"shape": [1, 2, 3], "zlib": base64.b64encode(zlib.compress(bytes(1 << 24))).decode()}
+    for wrong in ({**text, "shape": [1, 2, 4]}, {**text, "zlib": "AAAA"}, {**text, "zlib": "%"}, bomb):
+        with pytest.raises(ValueError):
+            maps.of_text(wrong)

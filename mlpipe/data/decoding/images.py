@@ -39,6 +39,8 @@ RULES = 2
 # What Pillow refuses by itself, so that the limit is the same for every format.
 MOST_PIXELS = 2 * 89_478_485
 GREY_MODES = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N", "F", "LA", "La"})
+# How many times the bytes of its pixels a decoder takes, where these are many: JPEG 2000 has four bytes for each number.
+_TIMES = {"JPEG2000": 4, "WEBP": 4}
 # How many channels an image file can be decoded to, and Pillow's name for each.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _ODD_TIFF = (
@@ -249,7 +251,9 @@ def _by_pillow(file: File, channels: int, bits: int, how: Decoding) -> Pixels:
     if opacity is not None and opacity.size and int(opacity.min()) < 255:
         colours = np.asarray(file_values.straight(image))[:, :, : 1 if file.header.channels == 1 else 3]
         return transparency.in_channels(colours, opacity, channels, how.background)
-    return np.asarray(file_values.plain(image).convert(MODES[channels]))
+    whole, wanted = file_values.plain(image), MODES[channels]
+    # To convert what is in the mode already would copy it.
+    return np.asarray(whole if whole.mode == wanted else whole.convert(wanted))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -278,7 +282,7 @@ def _opened(content: bytes) -> File:
         raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
     except _DAMAGED as error:
         raise UnreadableImageError(first_line(error)) from error
-    _check_size(header)
+    _check_size(header, content, _TIMES.get(image.format or "", 1))
     if image.info.get("progressive"):
         _check_scans(content, header)
     return File(content, image, header, numbers, file_values.white_of(image))
@@ -296,13 +300,18 @@ def _opened_by_opencv(content: bytes, error: Exception) -> File:
         raise UnreadableImageError(next(kinds, "not an image in a known format")) from error
     has_opacity = numbers.bands == 4
     header = Header(numbers.width, numbers.height, numbers.bands, 16, "opencv", 1, has_opacity, numbers.open_range)
-    _check_size(header)
+    _check_size(header, content)
     return File(content, None, header, numbers)
 
 
-def _check_size(header: Header) -> None:
-    if header.width * header.height > MOST_PIXELS:
+def _check_size(header: Header, content: bytes, times: int = 1) -> None:
+    pixels = header.width * header.height
+    if pixels > MOST_PIXELS:
         raise UnreadableImageError(f"{header.width} x {header.height} is more than {MOST_PIXELS:,} pixels")
+    try:
+        limits.require_growth(len(content), times * pixels * header.channels * header.bits // 8, "decoded it")
+    except ValueError as error:
+        raise UnreadableImageError(str(error)) from error
 
 
 def _check_scans(content: bytes, header: Header) -> None:

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mlpipe import errors, files
+from mlpipe import errors, files, limits
 from mlpipe.data import user_code
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.data.items.derived_sets import Derived
@@ -309,6 +309,15 @@ def _read(path: Path) -> PredictionItem:
                 for key in ("x", "y")
             ]
         return PredictionItem(str(about["id"]), *parts)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        BadZipFile,
+        zlib.error,
+        *limits.DAMAGED_HEADER,
+    ) as error:
         fix = "delete it: it is made again"
         raise DataError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error

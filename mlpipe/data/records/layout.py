@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import stored
 from mlpipe.data import kind as kind_data
 from mlpipe.data.records import DataRecord
 from mlpipe.errors import DataError, listing, problem
@@ -94,6 +95,25 @@ class Output:
             wrong = f"its y of {self.name} is a class number beyond the {self.classes} classes"
             raise DataError(problem(where, wrong, got=int(values[0]), fix="count from 0, or give task.outputs"))
         return np.asarray(np.eye(self.classes)[int(values[0])], np.float64)
+
+
+class PlainOutput(TypedDict):
+    """An output as `Output.as_plain` gives it."""
+
+    name: str
+    shape: list[int]
+    form: Form
+    kind: str
+    numbers: NotRequired[list[int]]
+    classes: NotRequired[int | None]
+
+
+class Plain(TypedDict):
+    """What `Layout.as_plain` gives."""
+
+    inputs: list[tuple[str, list[int]]]
+    outputs: list[PlainOutput]
+    weighted: bool
 
 
 @dataclass(frozen=True)
@@ -222,8 +242,18 @@ class Layout:
         return {"inputs": inputs, "outputs": outputs, "weighted": self.weighted}
 
     @staticmethod
-    def from_plain(plain: Mapping[str, Any]) -> Layout:
-        """The layout that `as_plain` described."""
+    def from_plain(plain: Any) -> Layout:
+        """The layout that `as_plain` described.
+
+        Raises:
+            DataError: When it describes none.
+        """
+        try:
+            stored.checked(Plain, plain)
+        except TypeError as error:
+            raise DataError(
+                problem("layout", f"is none of named arrays ({error})", fix="create the task again")
+            ) from error
         inputs = tuple((str(name), _sizes(shape)) for name, shape in plain["inputs"])
         outputs = tuple(
             Output(

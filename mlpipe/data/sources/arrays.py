@@ -33,6 +33,7 @@ _DAMAGED = (
     EOFError,
     zlib.error,
     zipfile.BadZipFile,
+    *limits.DAMAGED_HEADER,
     MemoryError,
     OverflowError,
     NotImplementedError,

@@ -18,12 +18,22 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import hdf5
+from mlpipe import hdf5, limits
 from mlpipe.data import visible_files
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, no_such_file, problem
 
 ENDS = (".npy", ".npz", *hdf5.ENDS)
-DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile, OverflowError)
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    zlib.error,
+    zipfile.BadZipFile,
+    OverflowError,
+    *limits.DAMAGED_HEADER,
+)
 _PIECE = 1 << 20
 # Bytes of slices after which the mapped pages of a volume are given back.
 RELEASE_AFTER = 16 << 20
@@ -187,7 +197,9 @@ def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: 
         OSError: When there is no disk space for it.
     """
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
-    size, free = archive.getinfo(member).file_size, shutil.disk_usage(folder).free
+    told = archive.getinfo(member)
+    size, free = told.file_size, shutil.disk_usage(folder).free
+    limits.require_growth(told.compress_size, size, member)
     if size > free:
         raise OSError(errno.ENOSPC, f"{size:,} bytes are to be unpacked in {folder}, {free:,} are free")
     unpacked = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115

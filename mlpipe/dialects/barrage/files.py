@@ -13,11 +13,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from mlpipe import files
+from mlpipe import files, stored
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources
+from mlpipe.data.records import layout
 from mlpipe.data.sources.listings import record_files
 from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, problem
@@ -33,6 +34,26 @@ PARAMS_FILE, LAYOUT_FILE, REPORT_FILE = "network_params.json", "records.json", "
 DATASET_DIR, CURVES_DIR, EPOCHS_DIR = "dataset", "TensorBoard", "resume_checkpoints"
 BEST_FILE = "best_checkpoint/model_best.safetensors"
 _KEY = "sys.artifact_dir"
+
+
+class _Block(TypedDict):
+    """An import block."""
+
+    params: NotRequired[dict[str, Any] | None]
+
+
+class _Task(TypedDict):
+    """What the configuration says of rows."""
+
+    loader: _Block
+    transformer: _Block
+
+
+class _Network(TypedDict):
+    """What it says of the network."""
+
+    network: _Block
+    gives: str | list[str]
 
 
 @dataclass(frozen=True)
@@ -82,13 +103,10 @@ def load(folder: Path) -> Artifacts:
         raise ProjectError(problem(str(folder), f"is no complete folder of artifacts, it lacks {missing[0]}", fix=fix))
     try:
         tree = files.read_yaml(folder / NATIVE_FILE)
-        layout, params = files.read_json(folder / LAYOUT_FILE), files.read_json(folder / PARAMS_FILE)
-        task, arch = tree["task"], tree["arch"]
-        found = Artifacts(
-            folder, task["loader"], task["transformer"], arch["network"], arch["gives"], dict(layout), dict(params)
-        )
-        if not all(isinstance(part, dict) for part in (found.loader, found.transformer, found.network)):
-            raise TypeError("an import block is no mapping")
+        task, arch = stored.checked(_Task, tree["task"]), stored.checked(_Network, tree["arch"])
+        sizes = stored.checked(layout.Plain, files.read_json(folder / LAYOUT_FILE))
+        params = stored.of(dict[str, Any], files.read_json(folder / PARAMS_FILE))
+        found = Artifacts(folder, task["loader"], task["transformer"], arch["network"], arch["gives"], sizes, params)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ProjectError(problem(str(folder), f"cannot be read as artifacts ({error})", fix=fix)) from error
     return found

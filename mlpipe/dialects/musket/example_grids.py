@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import stored
+from mlpipe.errors import ProjectError, first_line, problem
 from mlpipe.post.measures import mask_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.sections.masks import coloured
@@ -19,6 +20,24 @@ from mlpipe.runs.records import ModelRecord
 _MOST_LETTERS = 15
 # Of masks two images stand in a row, each with both of its masks.
 _COLUMNS = 6
+_FIX = "delete it; its pictures are then not drawn"
+
+
+class _Masks(TypedDict):
+    """What `mlpipe.runs.maps.as_text` writes."""
+
+    shape: list[int]
+    zlib: str
+
+
+class _Entry(TypedDict):
+    """What was predicted after one epoch, see `mlpipe.learn.callbacks.examples`."""
+
+    epoch: int
+    stage: int
+    rows: list[int]
+    outputs: NotRequired[list[list[Any]]]
+    masks: NotRequired[_Masks]
 
 
 def draw(
@@ -37,24 +56,36 @@ def draw(
         file: Its `examples.json`, see `mlpipe.learn.callbacks.examples`.
         images: Gives pixels (n, height, width, channels), 8 bit, and targets of some rows of the task; of masks class
             numbers (n, height, width).
+
+    Raises:
+        ProjectError: When the file is damaged.
     """
-    entries: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+    entries = stored.read(file, list[_Entry], _FIX)
     firsts: dict[int, int] = {}
     for entry in entries:
         first = firsts.setdefault(entry["stage"], entry["epoch"])
-        pixels, targets = images(entry["rows"])
-        place = folder / str(entry["stage"]) / str(record.fold)
-        place.mkdir(parents=True, exist_ok=True)
-        path = place / f"epoch_{entry['epoch'] - first}.jpg"
-        if "masks" in entry:
-            pictures, captions = _masks(pixels, targets, maps.of_text(entry["masks"]), len(record.classes))
-            gallery.grid(pictures, captions, path, columns=_COLUMNS)
-            continue
-        outputs = np.asarray(entry["outputs"], np.float64)
-        true = names_of(targets, record.classes, record.kind)
-        said = names_of(_decided(outputs, record.kind), record.classes, record.kind)
-        captions = [f"{one} > {other}" for one, other in zip(true, said, strict=True)]
-        gallery.grid(list(pixels), captions, path)
+        place = folder / str(entry["stage"]) / str(record.fold) / f"epoch_{entry['epoch'] - first}.jpg"
+        try:
+            pictures, captions = _grid(entry, record, *images(entry["rows"]))
+        except (ValueError, LookupError) as error:
+            wrong = f"does not fit its images ({first_line(error)})"
+            raise ProjectError(problem(str(file), wrong, fix=_FIX)) from error
+        place.parent.mkdir(parents=True, exist_ok=True)
+        gallery.grid(pictures, captions, place, columns=_COLUMNS if "masks" in entry else 0)
+
+
+def _grid(
+    entry: _Entry, record: ModelRecord, pixels: npt.NDArray[Any], targets: npt.NDArray[Any]
+) -> tuple[list[npt.NDArray[Any]], list[str]]:
+    """The pictures of an epoch, and what stands under them."""
+    if "masks" in entry:
+        return _masks(pixels, targets, maps.of_text(entry["masks"]), len(record.classes))
+    outputs = np.asarray(entry["outputs"], np.float64)
+    if outputs.shape != (len(pixels), len(record.classes)):
+        raise ValueError(f"outputs of shape {list(outputs.shape)}")
+    true = names_of(targets, record.classes, record.kind)
+    said = names_of(_decided(outputs, record.kind), record.classes, record.kind)
+    return list(pixels), [f"{one} > {other}" for one, other in zip(true, said, strict=True)]
 
 
 def _masks(

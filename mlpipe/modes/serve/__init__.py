@@ -34,6 +34,8 @@ TOKEN = "MML_SERVE_TOKEN"
 _SHORTEST_TOKEN = 16
 _NEEDED = ("fastapi", "uvicorn", "python_multipart")
 _BACKLOG = 2048
+# Connections at a time; a process may open a thousand files on most systems.
+_CONNECTIONS = 512
 
 
 class ServeScheduler(Scheduler):
@@ -135,12 +137,23 @@ class ServeScheduler(Scheduler):
     def _serve(self, run: Run | None) -> None:
         import uvicorn
 
+        from mlpipe.modes.serve import gate as gates
+
         with self._gate(explains=self._warm_up()) as gate, closing(self._socket) as listening:
             # HTTP alone, by the parser that bounds headers; what a proxy says of its clients is not believed.
             settings = uvicorn.Config(
-                gate, http="h11", ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False,
-                proxy_headers=False, server_header=False, backlog=_BACKLOG, timeout_graceful_shutdown=round(self._timeout) or 1,
-            )  # fmt: skip
+                gate,
+                http=gates.connections(self._timeout, _CONNECTIONS),
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=round(self._timeout) or 1,
+            )
             server = uvicorn.Server(settings)
             # In a thread of its own it leaves signals alone, which are the wish to stop.
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="mml-serve", daemon=True)

@@ -1,4 +1,7 @@
-"""What a request passes before it is answered: hosts, the token, rate, concurrency, size, time; headers of every answer."""
+"""What a request passes before it is answered: hosts, the token, rate, concurrency, size, time; headers of every answer.
+
+And what a connection does before there is a request.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mlpipe.errors import problem
 
@@ -30,6 +34,51 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+
+
+def connections(timeout: float, most: int) -> type[H11Protocol]:
+    """The connections of a server: they end where no request has begun in time, and there are no more than so many.
+
+    Each takes a file of the process, so that those that say nothing would keep everybody else away.
+
+    Args:
+        timeout: Seconds until the headers of the next request are there.
+        most: How many connections there are at a time; what comes beyond is closed at once.
+    """
+
+    class Connection(H11Protocol):
+        _waiting: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > most:
+                transport.abort()
+            else:
+                self._waiting = self.loop.call_later(timeout, self._end)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._stop_waiting()
+            elif self._waiting is None:
+                self._waiting = self.loop.call_later(timeout, self._end)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def _stop_waiting(self) -> None:
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+
+        def _end(self) -> None:
+            self._waiting = None
+            # A request that came in one piece with the one before is answered.
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.abort()
+
+    return Connection
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ _VARIABLES = {
 }
 # Matplotlib's names of settings are a type of its own that a checker takes no plain dict for.
 _SETTINGS: Any = {
+    # Whatever a file `matplotlibrc` of the folder says: no other program writes the texts, and pictures have our sizes.
+    "text.usetex": False,
+    "figure.dpi": 100,
     "svg.fonttype": "none",
     "svg.hashsalt": "mlpipe",
     "font.family": "sans-serif",
@@ -186,8 +189,7 @@ def write(plot: Plot, folder: Path) -> None:
     plot.figure.set_layout_engine("none")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(plot.header)
-    writer.writerows(plot.rows)
+    writer.writerows([files.marked(cell) for cell in row] for row in (plot.header, *plot.rows))
     files.write_text(folder / f"{name}.csv", out.getvalue())
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlpipe import current_folder, files
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, Interrupted, MlpipeError, in_short
+from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, DiskFull, Interrupted, MlpipeError, in_short
 from mlpipe.reports.progress import Display, Fact, Line
 from mlpipe.running.steps import RunContext, Step, Stop
 
@@ -243,11 +243,13 @@ def _outcome(call: Callable[[], None]) -> Outcome:
         call()
     except Interrupted:
         return Outcome("interrupted")
+    except DiskFull as error:
+        return Outcome("failed", error.reason, STOPPED_RESUMABLE, is_known=True)
     except MlpipeError as error:
         return Outcome("failed", str(error), error.exit_code, is_known=True)
     except Exception as error:
         if files.disk_is_full(error):
-            return Outcome("failed", "the disk is full", STOPPED_RESUMABLE, is_known=True)
+            return Outcome("failed", files.why_full(error), STOPPED_RESUMABLE, is_known=True)
         return Outcome("failed", in_short(error), traceback=traceback.format_exc())
     return Outcome("done")
 

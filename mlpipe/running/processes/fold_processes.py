@@ -246,7 +246,10 @@ def _raise(lanes: Sequence[_Lane], context: RunContext, mode: str, of_run: Run) 
         return
     known = [outcome.exit_code for _, outcome in failed if outcome.is_known]
     if STOPPED_RESUMABLE in known:
-        raise DiskFull("the disk is full", f"to go on: {go_on}")
+        reasons = [
+            outcome.error for _, outcome in failed if outcome.exit_code == STOPPED_RESUMABLE and outcome.is_known
+        ]
+        raise DiskFull(reasons[0], f"to go on: {go_on}")
     if known == [INPUT_IS_WRONG] * len(failed):
         raise DataError(list(dict.fromkeys(outcome.error for _, outcome in failed)))
     sentences = [f"{step}: {outcome.error}" for step, outcome in failed]

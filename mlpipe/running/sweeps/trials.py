@@ -257,11 +257,10 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
     except Exception as error:
         if files.disk_is_full(error):
             _release(search, trial)
-            reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
             done = (
                 f"{len(studies.finished(study))} of {counted(_total(search), 'trial')} of study {search.study} finished"
             )
-            raise DiskFull(f"{reason}; {done}", AGAIN) from error
+            raise DiskFull(f"{files.why_full(error)}; {done}", AGAIN) from error
         _failed(search, study, trial, error)
     else:
         trial.set_user_attr(studies.SECONDS, round(time.perf_counter() - started, 3))

@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
+import uvicorn
+
 from mlpipe.modes.serve import gate
 from mlpipe.modes.serve.gate import Gate, Limits, Rate, Refusal
 from tests.modes.serve.clients import ask
@@ -174,3 +176,45 @@ def test_an_application_may_refuse_too() -> None:
 
     answer = ask(made(app=refusing), "GET", "/x")
     assert (answer.status_code, answer.json(), answer.headers["x-why"]) == (418, {"problems": ["no"]}, "tea")
+
+
+def test_connections_that_say_nothing_end_and_there_are_no_more_than_so_many() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.6)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def held() -> list[bytes]:
+        http = gate.connections(0.3, 3)
+        server = uvicorn.Server(uvicorn.Config(app, http=http, ws="none", lifespan="off", port=0, log_config=None))
+        running = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        several = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        beyond = await asyncio.wait_for(_end_of(several[3][0]), 5)
+        # One asks, one begins to ask, one says nothing.
+        several[0][1].write(request)
+        several[1][1].write(request[:20])
+        answer = await asyncio.wait_for(several[0][0].readuntil(b"ok"), 5)
+        slow, silent = [await asyncio.wait_for(_end_of(one), 5) for one, _ in several[1:3]]
+        # A second request of one connection has its time as well.
+        several[0][1].write(request)
+        again = await asyncio.wait_for(several[0][0].readuntil(b"ok"), 5)
+        last = await asyncio.wait_for(_end_of(several[0][0]), 10)
+        server.should_exit = True
+        await running
+        return [beyond, answer, slow, silent, again, last]
+
+    beyond, answer, slow, silent, again, last = asyncio.run(held())
+    assert [beyond, slow, silent, last] == [b""] * 4
+    assert b" 200 " in answer[:20] and b" 200 " in again[:20]
+
+
+async def _end_of(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""

@@ -168,6 +168,11 @@ CASES = [
         _npz({"images": npy(IMAGES), "targets": npy(TARGETS), "classes": npy(np.array(["a", "a"]))}),
         "classes",
     ),
+    Hostile(
+        "npz: a header nested without end",
+        _npz({"images": b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"(" * 9000, "targets": npy(TARGETS)}),
+        "a.npz",
+    ),
     Hostile("csv: a NUL", _table(f"path,label\n{_ROWS}a\0b.png,a\n"), "t.csv"),
     Hostile("csv: a cell of ten megabytes", _table(f"path,label\n{_ROWS}{'x' * 10_000_000},a\n"), "cannot be read"),
     Hostile("csv: a path of 5,000 letters", _table(f"path,label\n{_ROWS}{'x' * 5000},a\n"), "there is no such file"),

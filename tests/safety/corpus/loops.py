@@ -65,6 +65,10 @@ def _grown(path: Path) -> None:
         handle.truncate(1 << 40)
 
 
+def _no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\0")
+
+
 def _named(put: Callable[[Path], object], name: str, *arguments: str) -> Make:
     """A command that names something which is no file."""
 
@@ -214,6 +218,8 @@ CASES = [
         _option(_text("a: !!python/object:os.x {}\n"), "hydra/launcher/x.yaml", "hydra/launcher=x"),
         "cannot be read",
     ),
+    Hostile("settings of Matplotlib that are a pipe", _named(os.mkfifo, "matplotlibrc", *_DRY), "matplotlibrc"),
+    Hostile("settings of Matplotlib that are no text", _named(_no_text, "matplotlibrc", *_DRY), "matplotlibrc"),
     Hostile("recipe: a pipe", _named(os.mkfifo, "r.yaml", *_DRY, "recipe=r.yaml"), "recipe"),
     Hostile("recipe: a device without end", _named(_zero, "r.yaml", *_DRY, "recipe=r.yaml"), "recipe"),
     Hostile("recipe: a terabyte", _named(_grown, "r.yaml", *_DRY, "recipe=r.yaml"), "recipe"),

@@ -109,6 +109,11 @@ def _recipe(section: str, option: str | None, values: dict[str, Any], *more: str
 CASES = [
     Hostile("a drawing to a file outside", _graph("../outside/x.dot"), _OUT),
     Hostile("a drawing over the user's text outside", _graph("../outside/secret.txt"), _OUT),
+    Hostile(
+        "MLflow in a file outside, spelt by the numbers of its letters",
+        recipe({"defaults": [{"logging": "mlflow"}], "logging": {"tracking_uri": "sqlite:///..%2Foutside%2Fm.db"}}),
+        _OUT,
+    ),
     Hostile("a drawing to an absolute path", _graph("/etc/mlpipe-of-a-test.dot"), _OUT),
     Hostile("a drawing to the home folder", _graph("~/mlpipe-of-a-test.dot"), _OUT),
     Hostile("a drawing that climbs in the middle", _graph("a/../../outside/x.dot"), _OUT),

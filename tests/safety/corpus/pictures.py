@@ -36,6 +36,18 @@ def _png_of(width: int, height: int, *chunks: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + b"".join(chunks) + _chunk(b"IEND", b"")
 
 
+def _deep_bomb() -> bytes:
+    """13,377 x 13,377 pixels of four colours of 16 bit, of which hardly any are there."""
+    header = struct.pack(">IIBBBBB", 13_377, 13_377, 16, 6, 0, 0, 0)
+    inside = _chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + inside + _chunk(b"IEND", b"")
+
+
+def _declared(width: int, height: int) -> bytes:
+    """A JPEG 2000 of 32 x 32 pixels that says to be larger."""
+    return _saved("jpeg2000").replace(struct.pack(">II", 32, 32), struct.pack(">II", width, height))
+
+
 def _saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
     buffer = io.BytesIO()
     pixels = np.random.default_rng(5).integers(0, 255, (32, 32, 3)).astype(np.uint8)
@@ -92,6 +104,7 @@ _SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd
 CASES = [
     Hostile("3.6 billion pixels in 100 bytes", _folder("a/x.png", _BOMB), "more than 178,956,970 pixels"),
     Hostile("a picture without pixels", _folder("a/x.png", _png_of(0, 0)), "a/x.png"),
+    Hostile("1.4 GB of 16-bit colours in a few bytes", _folder("a/x.png", _deep_bomb()), "1,431,553,032 bytes"),
     Hostile("zero bytes", _folder("a/x.png", b""), "the file is empty"),
     Hostile("a PNG cut off", _folder("a/x.png", _saved("png")[:200]), "a/x.png"),
     Hostile("a JPEG cut off", _folder("a/x.jpg", _saved("jpeg")[:300]), "a/x.jpg"),
@@ -113,6 +126,11 @@ CASES = [
         "a/x.webp",
     ),
     Hostile("a JPEG 2000 of nothing", _folder("a/x.jp2", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(60)), "a/x.jp2"),
+    Hostile(
+        "a JPEG 2000 of 13,000 x 13,000 in a kilobyte",
+        _folder("a/x.jp2", _declared(13_000, 13_000)),
+        "bytes are stored",
+    ),
     Hostile("an SVG that reads files", _folder("a/x.png", _SVG), "not an image in a known format"),
     Hostile(
         "a program named as a picture",

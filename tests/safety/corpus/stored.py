@@ -196,9 +196,16 @@ _RECORD_EDITS: dict[str, tuple[Callable[[Any], Any], tuple[str, ...], int]] = {
     "a kind that nobody knows": (put("kind", value="x"), tuple(_REPORT), 0),
     "a kind that nobody knows, in post": (put("kind", value="x"), tuple(_POST), 2),
     "events without a text": (put("events", value=[{}]), tuple(_REPORT), 0),
+    "a score that is infinite": (put("scores", value={"val": {"accuracy": float("inf")}}), tuple(_REPORT), 0),
+    "co-tasks without a kind": (put("co_tasks", value=[{"x": 1}]), tuple(_REPORT), 0),
 }
 _ENSEMBLE_EDITS: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     "a score that is a text": (put("scores", value={"test": {"nll": ""}}), tuple(_REPORT)),
+    "a score without the ends of its interval": (
+        put("scores", value={"test": {"nll": {"value": 1e999}}}),
+        tuple(_REPORT),
+    ),
+    "decisions that are texts": (put("decide", value={"thresholds": {"cuts": {"a": "x"}}}), tuple(_REPORT)),
     "parameters that are empty": (
         put("calibrations", value={"one-0": {"method": "temperature", "parameters": {}}}),
         tuple(_REPORT),

@@ -18,7 +18,16 @@ from mlpipe.data.sources.listings.array_layout import Form, oriented
 from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 
 Array = np.ndarray[Any, Any]
-_DAMAGED = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, MemoryError, OverflowError)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    MemoryError,
+    OverflowError,
+    *limits.DAMAGED_HEADER,
+)
 ENDS = (".npy", ".npz", *hdf5.ENDS)
 
 

@@ -143,8 +143,7 @@ class FitScheduler(Scheduler):
                 except Exception as error:
                     if not files.disk_is_full(error):
                         raise
-                    reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
-                    raise DiskFull(f"{reason}; stopped in {step.name}", go_on) from error
+                    raise DiskFull(f"{files.why_full(error)}; stopped in {step.name}", go_on) from error
             self._after()
 
     def _after(self) -> None:

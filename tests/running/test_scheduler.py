@@ -1,0 +1,50 @@
+"""What a run notes of the folder that the user works in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mlpipe.running import scheduler
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def _repository(folder: Path, head: bytes) -> Path:
+    (folder / ".git" / "refs").mkdir(parents=True)
+    (folder / ".git" / "HEAD").write_bytes(head)
+    (folder / ".git" / "refs" / "main").write_text(f"{COMMIT}\n")
+    return folder
+
+
+@pytest.mark.parametrize("head", [f"{COMMIT}\n".encode(), b"ref: refs/main\n"])
+def test_the_commit_is_read(tmp_path: Path, head: bytes) -> None:
+    inside = _repository(tmp_path, head) / "a" / "b"
+    inside.mkdir(parents=True)
+    assert scheduler._git_commit(inside) == COMMIT
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"ref: ../secret.txt\n",
+        b"ref: /etc/passwd\n",
+        b"ref: /dev/zero\n",
+        b"ref: a\0b\n",
+        b"ref: " + b"x" * 4000,
+        b"a text of the user's\n",
+        b"\xff\xfe\0",
+        b"0" * 100_000,
+        b"",
+    ],
+)
+def test_what_leads_elsewhere_is_no_commit(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "secret.txt").write_text("the user's own")
+    assert scheduler._git_commit(_repository(tmp_path, head)) is None
+
+
+def test_a_reference_that_is_a_pipe_is_no_commit(tmp_path: Path) -> None:
+    os.mkfifo(_repository(tmp_path, b"ref: refs/pipe\n") / ".git" / "refs" / "pipe")
+    assert scheduler._git_commit(tmp_path) is None

@@ -1,0 +1,136 @@
+"""Exported models that somebody made: other files, loops, bombs, facts that fit no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tests.safety.corpus import Hostile
+
+Make = Callable[[Path], list[str]]
+_CARD: dict[str, Any] = {
+    "task": "made",
+    "kind": "classification",
+    "classes": ["a", "b", "c"],
+    "images": {"channels": 3, "type": "uint8"},
+    "trained_on": {"train": 1},
+    "models": [
+        {
+            "id": "one", "fold": 0, "is_refit": False, "weight": 1.0, "arch": "mean", "parameters": 1, "images": {},
+            "scores": {}, "preprocessing": {}, "environment": {},
+        }
+    ],
+}  # fmt: skip
+
+
+def facts() -> dict[str, Any]:
+    """Facts of the model that `model` makes, as `mml export` writes them."""
+    return {
+        "format": 1, "version": "0.1", "task": "made", "kind": "classification", "classes": ["a", "b", "c"],
+        "is_dense": False, "has_probabilities": True, "one_is_true": True, "mask_values": [], "background": "white",
+        "source": {"type": "folder", "root": ""}, "channels": 3, "dtype": "uint8", "size": [8, 8], "resize": "squash",
+        "interpolation": "bilinear", "fill": 0, "least": None, "any_size": True, "ensemble": None, "prior": None,
+        "card": _CARD, "cuts": {}, "costs": None, "decide_above": [], "set_above": {}, "halfwidths": {},
+    }  # fmt: skip
+
+
+def model(last: Callable[[Any], list[Any]] | None = None) -> Any:
+    """A model of ONNX whose probabilities are mean colours; `last` gives the nodes from `mean` to `values` instead."""
+    from onnx import TensorProto, helper
+
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", "h", "w", 3])
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", "c"]) for name in ("values", "logits")]
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["numbers", "axes"], ["mean"], keepdims=0),
+        helper.make_node("LogSoftmax", ["mean"], ["logits"]),
+        *(last(helper) if last else [helper.make_node("Softmax", ["mean"], ["values"])]),
+    ]
+    sizes = [
+        helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("large", TensorProto.INT64, [2], [100_000, 100_000]),
+        helper.make_tensor("forever", TensorProto.INT64, [], [2**62]),
+        helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
+    ]
+    graph = helper.make_graph(nodes, "mean", [pixels], outputs, sizes)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _served(made: Callable[[], Any], **changed: Any) -> Make:
+    """A sealed file that a server is to answer with."""
+
+    def make(work: Path) -> list[str]:
+        from mlpipe.predicting import onnx_files
+
+        (work / "w.bin").write_bytes(bytes(1 << 16))
+        found = made()
+        entry = found.metadata_props.add()
+        entry.key, entry.value = onnx_files.METADATA, onnx_files.text({**facts(), **changed})
+        (work / "m.onnx").write_bytes(found.SerializeToString())
+        onnx_files.seal(work / "m.onnx")
+        return ["serve", "mode.file=m.onnx", "mode.port=0"]
+
+    return make
+
+
+def _elsewhere(place: str) -> Callable[[], Any]:
+    def made() -> Any:
+        found = model()
+        tensor = found.graph.initializer[0]
+        tensor.ClearField("int64_data")
+        tensor.data_location = 1
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", place
+        return found
+
+    return made
+
+
+def _loop(helper: Any) -> list[Any]:
+    from onnx import TensorProto
+
+    inside = [helper.make_tensor_value_info(name, kind, None) for name, kind in (("i", 7), ("go", 9), ("x", 1))]
+    after = [helper.make_tensor_value_info(name, kind, None) for name, kind in (("on", 9), ("y", TensorProto.FLOAT))]
+    nodes = [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Sin", ["x"], ["y"])]
+    body = helper.make_graph(nodes, "body", inside, after)
+    return [helper.make_node("Loop", ["forever", "yes", "mean"], ["values"], body=body)]
+
+
+def _bomb(helper: Any) -> list[Any]:
+    return [
+        helper.make_node("Expand", ["mean", "axes"], ["some"]),
+        helper.make_node("ConstantOfShape", ["large"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["mean", "zero"], ["values"]),
+    ]
+
+
+def _twice(helper: Any) -> list[Any]:
+    return [helper.make_node("Concat", ["mean", "mean"], ["values"], axis=1)]
+
+
+_FACTS: dict[str, dict[str, Any]] = {
+    "no classes": {"classes": []},
+    "a size of a million": {"size": [10**6, 10**6], "any_size": False},
+    "a filter that is none": {"interpolation": "evil"},
+    "a type that is none": {"dtype": "evil"},
+    "decoding that is a list": {"source": {"type": "folder", "root": "", "decoding": [1]}},
+    "costs of other classes": {"costs": [[1.0]]},
+    "decisions of other classes": {"cuts": {"x": 0.5}},
+    "a card without a name": {"card": {}},
+}
+CASES = [
+    Hostile("onnx: numbers in another file", _served(_elsewhere("w.bin")), "names data in other files"),
+    Hostile(
+        "onnx: numbers in a file outside", _served(_elsewhere("../outside/secret.txt")), "names data in other files"
+    ),
+    Hostile("onnx: a loop without end", _served(lambda: model(_loop)), "repeats parts of itself"),
+    Hostile("onnx: 40 GB of zeros", _served(lambda: model(_bomb)), "m.onnx"),
+    Hostile("onnx: more numbers than classes", _served(lambda: model(_twice)), "where its classes are"),
+    *(Hostile(f"onnx: {name}", _served(model, **changed), "m.onnx") for name, changed in _FACTS.items()),
+]
+if not all(find_spec(name) for name in ("onnx", "onnxruntime", "fastapi", "uvicorn", "python_multipart")):
+    # Nothing reads such a file without the extras `export` and `serve`.
+    CASES = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,23 @@ def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translatio
     else:
         _evaluation(state)
     _files(state)
+    _unused(state)
     state.require_none_wrong()
     return Translation("rmldnn", state.whole(), tuple(state.lines), mode="" if state.trains else "evaluate")
+
+
+def _unused(state: State) -> None:
+    """Say of every key that nothing was said of that it is not used."""
+    said = {re.sub(r"\[\d+\]", "", line.key) for line in state.lines}
+    # Of a section that is not used itself no more is said; else notes on a section say nothing of its keys.
+    unused = {line.key for line in state.lines if line.fate == "ignored"}
+    for section, inside in state.source.items():
+        is_section = isinstance(inside, Mapping) and section != "layers"
+        keys = [f"{section}.{name}" for name in inside] if is_section else [section]
+        for key in keys if section not in unused else []:
+            if not any(one == key or one.startswith(f"{key}.") for one in said):
+                note = "nothing is trained" if key == "num_epochs" else "nothing here uses it"
+                state.say(key, "ignored", note=note)
 
 
 def _network(state: State) -> None:

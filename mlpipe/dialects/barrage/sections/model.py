@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlpipe.dialects import rules
@@ -16,6 +16,8 @@ _REDUCTIONS = ("auto", "sum_over_batch_size")
 # Metrics of which output is largest, which logits tell as probabilities do.
 _BY_ORDER = ("categorical_accuracy", "sparse_categorical_accuracy", "top_k_categorical_accuracy",
              "sparse_top_k_categorical_accuracy")  # fmt: skip
+# What one of several outputs gives where it gives logits; what an only one gives, its task's kind says.
+_LOGITS = {"classification": "class_logits", "multilabel": "label_logits"}
 # What parameters of Keras's losses may be.
 _OF_LOSSES = {
     "label_smoothing": rules.number(least=0),
@@ -73,6 +75,11 @@ class _Loss:
     gives: str
     keys: dict[str, Any]
 
+    @property
+    def is_of_logits(self) -> bool:
+        """Whether the network gives logits of classes or labels."""
+        return "logits" in self.gives and self.kind != "regression"
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -98,6 +105,9 @@ def _only(state: State, parts: list[_Part]) -> None:
     }
     for place, value in values.items():
         state.set(place, value)
+    if part.loss.name.startswith("sparse_") and (units := _units(state.source["model"]["network"])) is not None:
+        # Class numbers do not say how many classes there are, where the data lack some of them.
+        state.set("task.outputs", units)
     if blocks := [one for one in part.metrics if isinstance(one, Mapping)]:
         state.set("metrics.blocks", blocks)
     state.set("metrics.train", [one["name"] if isinstance(one, Mapping) else one for one in part.metrics])
@@ -140,15 +150,16 @@ def _output(state: State, key: str, output: Mapping[str, Any], is_one_of_several
         loss = _loss(state, f"{key}.loss", output["loss"])
     if loss is None:
         return None
-    if is_one_of_several and loss.gives == "logits" and loss.kind != "regression":
-        fix = "let the network give probabilities"
-        state.missing(f"{key}.loss.params.from_logits", "an output of logits beside others", fix)
+    if is_one_of_several and loss.is_of_logits:
+        loss = replace(loss, gives=_LOGITS[loss.kind])
     if output.get("sample_weight_mode") is not None:
         note = "weights are one number for each record" if output["sample_weight_mode"] == "temporal" else ""
         state.say(f"{key}.sample_weight_mode", "ignored", note=note or "Keras ignores it too")
     prefix = f"{name}_" if is_one_of_several else ""
     if is_one_of_several:
         state.monitors |= {f"{name}_loss": f"train/{name}_loss", f"val_{name}_loss": f"val/{name}_loss"}
+    if "loss_weight" in output:
+        state.say(f"{key}.loss_weight", "same", "loss.parts" if is_one_of_several else "loss.weight")
     metrics = _metrics(state, f"{key}.metrics", output.get("metrics") or [], loss, prefix)
     return _Part(name, loss, float(output.get("loss_weight", 1.0)), metrics)
 
@@ -265,7 +276,7 @@ def _note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
         del params["average"]
     if metric in ("f1_score", "fbeta_score") and "average" not in params:
         return "the mean over outputs, where Keras has a number for each"
-    are_logits = loss.gives == "logits" and loss.kind != "regression"
+    are_logits = loss.is_of_logits
     if are_logits and not from_logits and metric not in _BY_ORDER:
         return "of probabilities, where Keras takes the logits for them"
     return "of probabilities, which the network gives" if from_logits and not are_logits else ""
@@ -304,6 +315,20 @@ def _named(state: State, key: str, path: str, known: tuple[str, ...], what: str,
         state.refuse(f"{key}.import", f"there is no such {what} here", got=path, fix=fix)
         return None
     return plain
+
+
+def _units(block: Mapping[str, Any]) -> int | None:
+    """How many outputs a list of layers has, where its last Dense says so with a number."""
+    layers = (block.get("params") or {}).get("layers") if _is_sequential(block) else None
+    for layer in reversed(layers) if isinstance(layers, list) else ():
+        kind = str(layer.get("import")).rpartition(".")[2] if isinstance(layer, Mapping) else ""
+        if kind == "Dense":
+            params = layer.get("params")
+            units = params.get("units") if isinstance(params, Mapping) else None
+            return units if isinstance(units, int) and not isinstance(units, bool) and units > 0 else None
+        if kind not in ("Activation", "Softmax"):
+            return None
+    return None
 
 
 def _is_sequential(block: Mapping[str, Any]) -> bool:

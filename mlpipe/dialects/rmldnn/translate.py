@@ -17,6 +17,10 @@ from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, counted, problem
 
 
+# The native losses of what `--app` is for.
+APPS = {"burgers": "pde", "poisson": "pde", "yolov3": "obj", "wasserstein": "gan"}
+
+
 def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translation:
     """The native configuration of an rmldnn one; paths in it are relative to the current folder.
 

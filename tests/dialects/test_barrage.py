@@ -57,7 +57,7 @@ def test_what_is_on_by_default() -> None:
     stop = {"patience": 10, "min_delta": 1e-5, "watch_direction": "min"}
     assert tree["callbacks"]["early_train"] == {**stop, "watch": "train/loss"}
     assert tree["callbacks"]["early_validation"]["watch"] == "val/loss"
-    assert tree["healing"]["rollbacks"] == 0 and tree["mode"]["nested"] is False
+    assert tree["healing"]["rollbacks"] == 0 and tree["mode"]["nested"] is False and tree["split"] == {"rare": "allow"}
     assert json.loads(tree["sys"]["artifact_config"])["solver"]["epochs"] == 10
 
 

@@ -16,7 +16,6 @@ from mlpipe.dialects.rmldnn.state import State
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, counted, problem
 
-
 # The native losses of what `--app` is for.
 APPS = {"burgers": "pde", "poisson": "pde", "yolov3": "obj", "wasserstein": "gan"}
 
@@ -108,6 +107,8 @@ def _training(state: State) -> None:
             key = "num_examples" if state.is_generated else "input_path"
             state.refuse(name, "is needed to train", fix=f"add it, or leave {key} out")
     state.options["split"] = "on_test"
+    # Folders of classes are compared by the task; of class numbers a part may lack some.
+    state.set("split.rare", "allow")
     for key, value in {"mode.nested": False, "mode.store_best": False, "healing.rollbacks": 0}.items():
         state.set(key, value)
     state.set("trainer.precision", "32-true")

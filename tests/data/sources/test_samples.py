@@ -150,7 +150,9 @@ def test_samples_that_are_no_numbers_are_named(tmp_path: Path, labels: str, valu
     arrays = {name: np.zeros((1, 4, 5), np.float32) for name in "abc"}
     arrays["b"][0, 2, 3] = value
     np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
-    targets = {name: np.array(number) if labels == "files" else np.zeros((1, 4, 5)) for number, name in enumerate("abc")}
+    targets = {
+        name: np.array(number) if labels == "files" else np.zeros((1, 4, 5)) for number, name in enumerate("abc")
+    }
     np.savez(tmp_path / "y.npz", **targets)  # type: ignore[arg-type]
     classes = {"classes": ["u", "v"]} if labels == "masks" else {}
     with pytest.raises(DataError, match=r"train/x\.npz:b: has values that are no numbers \(NaN or infinite\)"):

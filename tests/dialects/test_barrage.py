@@ -350,6 +350,8 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("model.outputs.0.loss", {"import": "tensorflow.keras.losses.mse"}, r"must be one of a class, as in Barrage"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"from_logits": True}}, r"from_logits: unknown key"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "sum"}}, r"the reduction sum is not"),
+        *(("model.outputs.0.metrics", [{"import": path, "params": {"name": "loss"}}], r"params\.name: is the name of another")
+          for path in ("tensorflow.keras.metrics.AUC", "mine.Area")),
         ("model.outputs.0.metrics", [{"import": "Recal"}], r"metrics\[0\]\.import: there is no such metric here.*'recall'"),
         ("model.outputs.0.metrics", [{"import": "Mean"}], r"metrics\[0\]\.import: takes one value, .*class of yours"),
         ("model.outputs.0.metrics", [{"import": "dice"}], r"there are accuracy, .*; or name a class of yours, MODULE\.NAME"),

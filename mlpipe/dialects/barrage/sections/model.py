@@ -18,6 +18,7 @@ _BY_ORDER = ("categorical_accuracy", "sparse_categorical_accuracy", "top_k_categ
              "sparse_top_k_categorical_accuracy")  # fmt: skip
 # What one of several outputs gives where it gives logits; what an only one gives, its task's kind says.
 _LOGITS = {"classification": "class_logits", "multilabel": "label_logits"}
+_COLUMNS = ("loss", "lr", "epoch")
 # What parameters of Keras's losses may be.
 _OF_LOSSES = {
     "label_smoothing": rules.number(least=0),
@@ -34,6 +35,7 @@ def translate_dataset(state: State) -> None:
     state.options["task"] = "records"
     for key in ("loader", "transformer", "augmentor"):
         state.same(f"dataset.{key}", f"task.{key}", dataset[key])
+    _check_loader(state, dataset["loader"])
     if "sample_count" in dataset:
         state.same("dataset.sample_count", "task.sample_count", dataset["sample_count"])
     if "seed" in dataset:
@@ -43,6 +45,18 @@ def translate_dataset(state: State) -> None:
         state.say("dataset.seed", "differs", "seed", "everything random follows from it, and is the same every time")
     # Barrage looks for no rows that are in both parts.
     state.set("task.allow_overlap", True)
+
+
+def _check_loader(state: State, block: Mapping[str, Any]) -> None:
+    """What Barrage's own loader takes is known before a record is read."""
+    params, key = block.get("params") or {}, "dataset.loader.params"
+    if block["import"] in ("KeySelector", "barrage.dataset.KeySelector"):
+        state.unknown_keys(key, params, ("inputs", "outputs", "sample_weights"))
+        for name in ("inputs", "outputs"):
+            if name in params:
+                state.fits(f"{key}.{name}", params[name], rules.mapping)
+        if params.get("sample_weights") is not None:
+            state.fits(f"{key}.sample_weights", params["sample_weights"], rules.mapping)
 
 
 def translate_model(state: State) -> None:
@@ -243,6 +257,8 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
         state.wrong += wrong
         return []
     names = state.numbers.names(path, keras_names.logged_as(path, own_name), prefix)
+    if _is_taken(state, key, names[0]):
+        return []
     names_of = [names] if len(each) == 1 else [[f"{names[0]}_{one:g}"] for one in several]
     if len(each) > 1:
         note = "; ".join(
@@ -288,9 +304,17 @@ def _own_metric(state: State, key: str, block: Mapping[str, Any], prefix: str) -
     path = str(block["import"])
     names = state.numbers.names(path, keras_names.logged_as(path, params.get("name")), prefix)
     name = names[0]
+    _is_taken(state, key, name)
     _watchable(state, prefix, names, name)
     state.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")
     return {"import": block["import"], "params": params, "name": name}
+
+
+def _is_taken(state: State, key: str, name: str) -> bool:
+    """Whether a metric has the name of another column of the log, which is noted."""
+    if name in _COLUMNS:
+        state.refuse(f"{key}.params.name", "is the name of another column of the log", got=name, fix="give it another")
+    return name in _COLUMNS
 
 
 def _watchable(state: State, prefix: str, names: list[str], native: str) -> None:

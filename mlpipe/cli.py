@@ -95,6 +95,8 @@ def _run(call: Call) -> int:
     from mlpipe.running.launch import Command
 
     asked = Command(call.mode, call.overrides)
+    if call.app:
+        front.check_app(call.app, call.overrides)
     with sentences.of_file(call.overrides):
         return _done(call, jobs.prepare(asked, call.config_dirs, front=front, multirun="multirun" in call.flags))
 

@@ -49,6 +49,7 @@ class Call:
         config_dirs: Further folders of configuration files.
         started: When the command began, on the clock of `time.monotonic`.
         notes: How words were read that were not written as overrides.
+        app: The value of `--app`, which the loss of a configuration must agree with; empty: there was none.
     """
 
     mode: str = ""
@@ -58,6 +59,7 @@ class Call:
     config_dirs: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     notes: list[str] = field(default_factory=list)
+    app: str = ""
 
 
 def parse(arguments: Sequence[str]) -> Call:
@@ -93,6 +95,7 @@ def parse(arguments: Sequence[str]) -> Call:
                     "--app=gan for Wasserstein; other trainings need none"
                 )
                 found.append(problem("--app", f"{given} is not available in this version", fix=fix))
+            call.app = given or ""
         elif fix:
             call.overrides.append(_script_option(name, given or ""))
         elif text.startswith("-") and not text[1:].replace(".", "").isdigit() and not asks:

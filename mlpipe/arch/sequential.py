@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from mlpipe.arch.keras import keras_json
 from mlpipe.arch.keras.graph import Graph
-from mlpipe.errors import ConfigError, problem
+from mlpipe.arch.keras.layers import KINDS
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 _KEY = "arch.network.params.layers"
+_OWN = "write a function that returns a torch module"
 _NAME = re.compile(r"\{\{(.+)\}\}")
+# Where Keras and TensorFlow have layers, in modules below these too.
 _KERAS = ("tensorflow.python.keras.layers", "tensorflow.keras.layers", "tf.keras.layers", "keras.layers")
 
 
@@ -82,9 +85,13 @@ def rendered(value: Any, params: Mapping[str, Any]) -> Any:
 def _node(key: str, block: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """A layer as Keras writes it."""
     module, _, name = str(block["import"]).rpartition(".")
-    if module and module not in _KERAS:
-        fix = "use Keras's layers here, or write a function that returns a torch module"
-        problems.append(problem(f"{key}.import", "is no layer of Keras", got=block["import"], fix=fix))
+    if module and not any(module == one or module.startswith(f"{one}.") for one in _KERAS):
+        problems.append(
+            problem(f"{key}.import", "is no layer of Keras", got=block["import"], fix=f"use one, or {_OWN}")
+        )
+    elif name not in (*KINDS, "Input", "InputLayer", "Lambda"):
+        near = did_you_mean(name, KINDS, otherwise=f"there are {listing(KINDS, most=70)}")
+        problems.append(problem(f"{key}.import", "there is no such layer here", got=name, fix=f"{near}; or {_OWN}"))
     config = dict(block.get("params") or {})
     if isinstance(config.get("shape"), int):
         config["shape"] = [config["shape"]]

@@ -18,8 +18,9 @@ _BASIC = "basic"
 # Hydra's names for launchers that are here, and what does here what others of them do.
 _HYDRAS = {"submitit_slurm": "slurm"}
 _ONE_MACHINE = "leave it out: jobs run one after the other, and the folds of each side by side with sys.fold_workers=4"
-_HERE = dict.fromkeys(("joblib", "submitit_local", "local", "loky", "multiprocessing"), _ONE_MACHINE) | {
-    "ray": f"use {GROUP}=slurm on a cluster, or {_ONE_MACHINE}"
+_HERE = {
+    **dict.fromkeys(("joblib", "submitit_local", "local", "loky", "multiprocessing"), _ONE_MACHINE),
+    **dict.fromkeys(("ray", "ray_aws", "rq"), f"use {GROUP}=slurm on a cluster, or {_ONE_MACHINE}"),
 }
 _SWEEPER, _SWEEPER_KEYS = "hydra/sweeper", "hydra.sweeper."
 _SEARCH = "write hpo=optuna search_space=basic, without -m (mml help hpo, docs/sweeps.md)"

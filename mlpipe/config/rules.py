@@ -68,8 +68,9 @@ _NEED_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")
 
 
 def later(key: str) -> str:
-    """The sentence for what the design names and this version does not have yet."""
-    return problem(key, "not available in this version of mlpipe", fix="leave it out")
+    """The sentence for a choice of Hydra that has no counterpart, but for the folder that runs lie in."""
+    fix = "write out_dir=DIR" if key in ("hydra.run.dir", "hydra.sweep.dir") else "leave it out"
+    return problem(key, "not available in this version of mlpipe", fix=fix)
 
 
 def broken(tree: Mapping[str, Any]) -> list[str]:

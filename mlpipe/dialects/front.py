@@ -75,6 +75,31 @@ def searches(command: Command) -> bool:
     return found.dialect != NATIVE and found.chosen().get("hpo", "none") != "none" and bool(found.needed)
 
 
+def check_app(app: str, overrides: Sequence[str]) -> None:
+    """Demand that the loss of a file is one that `--app` is for.
+
+    Args:
+        app: Its value.
+        overrides: The command line's, which name the file.
+
+    Raises:
+        ConfigError: When it is another program's file, or a loss of another kind.
+    """
+    from mlpipe.dialects.detect import RMLDNN
+    from mlpipe.dialects.rmldnn import APPS
+
+    given = recipe_file.named(overrides)
+    if given is None or not recipe_file.path_of(given).is_file():
+        return
+    found = _translated(given, overrides)
+    loss = found.chosen().get("loss")
+    # A file without a loss applies a network, whatever it was trained by.
+    if found.dialect != RMLDNN or (loss is not None and APPS.get(str(loss), "") != app):
+        wanted = APPS.get(str(loss), "") if found.dialect == RMLDNN else ""
+        fix = f"write --app={wanted}" if wanted else "leave it out"
+        raise ConfigError(problem("--app", f"the loss of {Path(given).name} is not for it", got=app, fix=fix))
+
+
 def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
     """One run that a program asks for, checked; a recipe file may be of any program.
 

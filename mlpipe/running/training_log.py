@@ -116,6 +116,8 @@ class TrainingLog:
 
 def problems(outfile: str | None) -> list[str]:
     """A sentence where the tables cannot be written."""
+    if outfile is not None and Path(outfile).name in ("", ".."):
+        return [problem("sys.outfile", "is no name of a file", got=outfile, fix="for example log.txt")]
     if outfile is None or tables(outfile)[0].absolute().parent.is_dir():
         return []
     fix = "make the folder first, or name a file in one that is there"

@@ -47,6 +47,7 @@ def test_the_shape_of_an_input_may_be_a_number_or_stand_on_the_first_layer() -> 
     for layers in (
         [{"import": "Input", "params": {"shape": 3}}, dense],
         [{"import": "Dense", "params": {"units": 2, "input_shape": [3]}}],
+        [{"import": "tensorflow.python.keras.layers.core.Dense", "params": {"units": 2, "input_shape": [3]}}],
     ):
         assert sequential_from_config(layers)(torch.zeros(4, 3)).shape == (4, 2)
 
@@ -64,10 +65,13 @@ def test_braces_become_parameters_of_their_type_and_the_given_list_stays() -> No
         ([], r"layers: must be a list of layers"),
         ([{"params": {}}], r"layers\[0\]: has no import"),
         ([{"import": "Dense", "param": {}}], r"layers\[0\]\.param: unknown key"),
+        ([{"import": "tensorflow.keras.layers2.Dense"}], r"layers\[0\]\.import: is no layer of Keras"),
         ([{"import": "my.Layer"}], r"layers\[0\]\.import: is no layer of Keras, got 'my.Layer'"),
-        ([{"import": "Input", "params": {"shape": 3}}, {"import": "Dens", "params": {"units": 2}}], r"Dense"),
+        ([{"import": "Input", "params": {"shape": 3}}, {"import": "Dens", "params": {"units": 2}}],
+         r"layers\[1\]\.import: there is no such layer here, got 'Dens'; did you mean 'Dense'\?; or write a function"),
+        ([{"import": "LSTM", "params": {"units": 4}}], r"layers\[0\]\.import: there is no such layer.*a function that returns"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_list_of_layers(layers: list[Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         sequential_from_config(layers)

@@ -20,7 +20,10 @@ def test_hydras_names_of_launchers_that_are_here() -> None:
     [
         (["hydra/launcher=joblib"], r"got 'joblib'; leave it out: .* side by side with sys\.fold_workers=4"),
         (["hydra/launcher=submitit_local"], r"got 'submitit_local'; leave it out"),
-        (["hydra/launcher=ray"], r"use hydra/launcher=slurm on a cluster, or leave it out"),
+        *(
+            ([f"hydra/launcher={name}"], r"use hydra/launcher=slurm on a cluster, or leave it out")
+            for name in ("ray", "ray_aws", "rq")
+        ),
         (["hydra/launcher=slum"], r"got 'slum'; did you mean 'slurm'"),
         (["hydra.launcher.n_jobs=4"], r"hydra\.launcher\.n_jobs: belongs to a launcher; add hydra/launcher=slurm"),
     ],

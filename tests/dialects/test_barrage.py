@@ -57,7 +57,7 @@ def test_what_is_on_by_default() -> None:
     stop = {"patience": 10, "min_delta": 1e-5, "watch_direction": "min"}
     assert tree["callbacks"]["early_train"] == {**stop, "watch": "train/loss"}
     assert tree["callbacks"]["early_validation"]["watch"] == "val/loss"
-    assert tree["healing"]["rollbacks"] == 0 and tree["mode"]["nested"] is False
+    assert tree["healing"]["rollbacks"] == 0 and tree["mode"]["nested"] is False and tree["split"] == {"rare": "allow"}
     assert json.loads(tree["sys"]["artifact_config"])["solver"]["epochs"] == 10
 
 
@@ -124,6 +124,9 @@ def test_decay_is_a_schedule_steps_a_sample_count_and_a_reducer_a_plateau() -> N
         "factor": 0.2, "patience": 2, "cooldown": 1, "threshold": 1e-4, "threshold_mode": "abs", "min_lr": 0.0,
         "watch": "train/loss", "watch_direction": "min",
     }  # fmt: skip
+    # The name that min_delta had before, which Keras still takes.
+    old = {**reducer, "epsilon": 0.5}
+    assert native("solver.learning_rate_reducer", old)["lr_scheduler"] == {**tree["lr_scheduler"], "threshold": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -168,6 +171,8 @@ def test_a_weight_of_the_only_output_and_the_delta_of_huber() -> None:
     [
         ({"import": "accuracy"}, "accuracy", None),
         ({"import": "acc"}, "acc", {"import": "accuracy"}),
+        ({"import": "ce"}, "ce", {"import": "crossentropy"}),
+        ({"import": "crossentropy"}, "crossentropy", {"import": "crossentropy"}),
         ({"import": "CategoricalAccuracy"}, "categorical_accuracy", {"import": "categorical_accuracy"}),
         ({"import": "AUC"}, "auc", {"import": "auc"}),
         ({"import": "tf.keras.metrics.AUC", "params": {"name": "area", "curve": "PR", "num_thresholds": 50}}, "area",
@@ -345,6 +350,8 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("model.outputs.0.loss", {"import": "tensorflow.keras.losses.mse"}, r"must be one of a class, as in Barrage"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"from_logits": True}}, r"from_logits: unknown key"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "sum"}}, r"the reduction sum is not"),
+        *(("model.outputs.0.metrics", [{"import": path, "params": {"name": "loss"}}], r"params\.name: is the name of another")
+          for path in ("tensorflow.keras.metrics.AUC", "mine.Area")),
         ("model.outputs.0.metrics", [{"import": "Recal"}], r"metrics\[0\]\.import: there is no such metric here.*'recall'"),
         ("model.outputs.0.metrics", [{"import": "Mean"}], r"metrics\[0\]\.import: takes one value, .*class of yours"),
         ("model.outputs.0.metrics", [{"import": "dice"}], r"there are accuracy, .*; or name a class of yours, MODULE\.NAME"),
@@ -352,7 +359,6 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curve": "RP"}}], r"metrics\[0\]\.params\.curve: must be"),
         ("model.outputs.0.metrics", [{"import": "Recall", "params": {"thresholds": [0.1, 1.9]}}], r"thresholds: must be"),
         ("model.outputs.0.metrics", [{"import": "PrecisionAtRecall"}], r"metrics\[0\]\.params\.recall: a value is needed"),
-        ("model.outputs", _two("CategoricalCrossentropy", from_logits=True), r"an output of logits beside others"),
     ],
 )  # fmt: skip
 def test_what_has_no_counterpart_is_refused_by_name(place: str, value: Any, sentence: str) -> None:
@@ -412,6 +418,37 @@ def test_metrics_optimizers_and_schedules_of_your_own() -> None:
     assert options(tree)["optimizer"] == options(tree)["lr_scheduler"] == "import_block"
     assert tree["optimizer"] == {"name": "my.Optimizer", "params": {"rho": 0.5}, "lr": 1.0}
     assert tree["lr_scheduler"] == {"name": "my.Schedule", "interval": "step", "params": {"first": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("loss", "gives"),
+    [
+        ("CategoricalCrossentropy", "class_logits"),
+        ("SparseCategoricalCrossentropy", "class_logits"),
+        ("BinaryCrossentropy", "label_logits"),
+    ],
+)
+def test_logits_of_one_of_several_outputs(loss: str, gives: str) -> None:
+    tree = native("model.outputs", _two(loss, from_logits=True))
+    assert tree["arch"]["gives"] == [gives, "logits"]
+
+
+@pytest.mark.parametrize(
+    ("last", "outputs"),
+    [
+        ([{"import": "Dense", "params": {"units": 4}}], 4),
+        ([{"import": "tf.keras.layers.Dense", "params": {"units": 4}}, {"import": "Softmax"}], 4),
+        ([{"import": "Dense", "params": {"units": "{{classes}}"}}], None),
+        ([{"import": "Dense", "params": [4]}], None),
+        ([{"import": "Dense", "params": {"units": 4}}, {"import": "Flatten"}], None),
+        ([{}], None),
+    ],
+)
+def test_a_list_of_layers_says_how_many_classes_class_numbers_are_of(last: Any, outputs: int | None) -> None:
+    config = changed("model.network", {"import": "barrage.model.sequential_from_config", "params": {"layers": last}})
+    assert "outputs" not in barrage.translate(config).native["task"]
+    config["model"]["outputs"][0]["loss"]["import"] = "sparse_categorical_crossentropy"
+    assert barrage.translate(config).native["task"].get("outputs") == outputs
 
 
 def test_class_numbers_of_one_of_several_outputs() -> None:

@@ -155,6 +155,72 @@ def test_how_a_network_ends_is_seen_through_its_last_layers() -> None:
     assert look({"class_name": "Functional", "config": ends}).end == "sigmoid"
 
 
+def _layer(kind: str, **config: Any) -> dict[str, Any]:
+    return {"class_name": kind, "config": config}
+
+
+_INPUT = _layer("InputLayer", name="in", batch_input_shape=[None, 8, 8, 5])
+_CONV = _layer("Conv2D", filters=5, activation="sigmoid", name="conv")
+
+
+def _fed(by: list[str], kind: str, **config: Any) -> dict[str, Any]:
+    return {**_layer(kind, **config), "inbound_nodes": [[[name, 0, 0, {}] for name in by]]}
+
+
+@pytest.mark.parametrize(
+    ("layers", "end", "units", "maps"),
+    [
+        ([_CONV, _layer("ReLU")], "linear", 5, True),
+        ([_CONV, _layer("tanh")], "linear", 5, True),
+        ([_CONV, _layer("Activation", activation="linear")], "sigmoid", 5, True),
+        ([_CONV, _layer("BatchNormalization"), _layer("LogSoftmax")], "log_softmax", 5, True),
+        ([_CONV, _layer("BatchNormalization")], "linear", 5, True),
+        ([_CONV, _layer("MaxPooling2D")], "linear", 5, True),
+        ([_CONV, _layer("GlobalAveragePooling2D"), _layer("Softmax")], "softmax", 5, False),
+        ([_CONV, _layer("DepthwiseConv2D", depth_multiplier=2)], "linear", 10, True),
+        ([_CONV, _layer("Dense", units=3)], "linear", 3, True),
+        ([_CONV, _layer("Flatten"), _layer("Dense", units=3, activation="softmax")], "softmax", 3, False),
+        ([_layer("Dense", units=48, activation="sigmoid"), _layer("Reshape", target_shape=[4, 4, 3])], "sigmoid", 3, True),
+        ([_CONV, _layer("Reshape", target_shape=[80])], "sigmoid", 80, False),
+        # What is added to the input has its channels, side by side are all of them.
+        ([_INPUT, _CONV, _fed(["in", "conv"], "Add")], "linear", 5, True),
+        ([_INPUT, _CONV, _fed(["in", "conv"], "Concatenate")], "linear", 10, True),
+        ([_CONV, {**_CONV, "name": "two"}, _fed(["conv", "two"], "Concatenate")], "sigmoid", 10, True),
+        ([_layer("Functional", layers=[_CONV, _layer("Dropout")])], "sigmoid", 5, True),
+        ([_layer("Custom>Unknown")], "linear", None, False),
+        ([_CONV, _fed(["b"], "ReLU", name="a"), _fed(["a"], "ReLU", name="b")], "linear", None, False),
+    ],
+)  # fmt: skip
+def test_what_a_network_gives_is_told_by_its_last_layers(
+    layers: list[dict[str, Any]], end: str, units: int | None, maps: bool
+) -> None:
+    found = look(layers)
+    assert (found.end, found.units, found.maps) == (end, units, maps)
+
+
+def test_layers_of_networks_inside_count() -> None:
+    inner = _layer("Functional", layers=[_layer("Conv3D", filters=2, kernel_regularizer={"l2": 1}), _layer("Dropout")])
+    found = look([inner, _layer("Flatten"), _layer("Dense", units=2)])
+    assert found.drops and found.regularized == 1 and found.axes == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"data__target_path": "x"}, "data.target_path"),
+        ({"data__target_grayscale": True}, "data.target_grayscale"),
+        ({"loss": {"function": "NLL", "weight": [1, 2, 3], "ignore_index": 9}}, "loss.ignore_index"),
+        ({"loss": {"function": "Focal", "gamma": 1.5}}, "loss.gamma"),
+        ({"num_epochs": 0}, "num_epochs"),
+        ({"debug_interval": 2}, "debug_interval"),
+        ({"checkpoints": {"interval": 2}}, "checkpoints.interval"),
+    ],
+)
+def test_keys_without_a_place_have_a_line_in_the_report_too(changes: dict[str, Any], key: str) -> None:
+    said = translated(**changes).report
+    assert [line.fate for line in said if line.key == key] == ["same" if key == "loss.gamma" else "ignored"]
+
+
 def test_transforms_in_their_order() -> None:
     listed = [
         {"convert_color": "BGR2RGB"},
@@ -263,6 +329,8 @@ def test_files_that_are_asked_for() -> None:
         ({"layers": None, "checkpoints": {"load": "resnet50"}},
          r"neural_network\.checkpoints\.load: a SavedModel of TensorFlow, which has its own network, cannot be read"),
         ({"layers": "missing.json"}, r"neural_network\.layers: there is no such file, got 'missing\.json'"),
+        ({"data__test_tag": "a", "data__testing_tag": "b"}, r"neural_network\.data\.test_tag: testing_tag says b, got 'a'"),
+        ({"loss": {"function": "NLL", "weight": [0, 0, 0]}}, r"neural_network\.loss\.weight: no class has a weight"),
         ({"layers": 3}, r"neural_network\.layers: must be a list"),
     ],
 )  # fmt: skip
@@ -336,7 +404,7 @@ def test_slices_of_an_array_are_an_evaluation_without_a_task() -> None:
         "slices": [{"name": "yz", "sizes": [1, 131, 1001], "padded_sizes": [1, 144, 1008], "transpose": True}],
         "batch_size": 20, "source": "v.h5", "outfile": "p.h5", "precision": "half", "layout": "channels_first",
     }  # fmt: skip
-    assert [line.key for line in found.of_fate("ignored")] == ["data.transforms[0]"]
+    assert [line.key for line in found.of_fate("ignored")] == ["data.transforms[0]", "num_epochs"]
 
 
 LEARNED = {

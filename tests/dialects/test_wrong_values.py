@@ -249,6 +249,8 @@ WRONG_IN_BARRAGE: dict[str, list[Any]] = {
     **dict.fromkeys((f"{one}.import" for one in _BLOCKS), NO_TEXT),
     **dict.fromkeys((f"{one}.params" for one in _BLOCKS), NO_MAP),
     "dataset.augmentor": NO_LIST,
+    "dataset.loader.params": [*NO_MAP, {"inputs": {}, "ouputs": {}}, {"inputs": {}, "outputs": {}, "weights": {}}],
+    **dict.fromkeys(("dataset.loader.params.inputs", "dataset.loader.params.outputs"), NO_MAP),
     "dataset.sample_count": NO_TEXT,
     "dataset.seed": NO_WHOLE,
     "model.outputs": [*NO_LIST, []],

@@ -263,6 +263,18 @@ def test_plateau_lowers_the_rate_of_the_next_epoch(tmp_path: Path) -> None:
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.0001])
 
 
+@pytest.mark.parametrize("watch", ["lr", "train/accuracy"])
+def test_a_plateau_watches_what_is_told_of_an_epoch_and_never_logged(watch: str, tmp_path: Path) -> None:
+    import csv
+
+    still = ["lr_scheduler.patience=0", "lr_scheduler.threshold=9", "lr_scheduler.threshold_mode=abs"]
+    watched = [f"lr_scheduler.watch={watch}", "lr_scheduler.watch_direction=max", "metrics.while_training=true"]
+    one = job(tmp_path, "lr_scheduler=plateau", *still, *watched, "optimizer.lr=0.01", "trainer.max_epochs=3")
+    fit.fit(one, Watch())
+    rates = [float(row["lr"]) for row in csv.DictReader(history(one).splitlines())]
+    assert rates == pytest.approx([0.01, 0.01, 0.001])
+
+
 def test_a_plateau_after_a_ramp_watches_a_metric_that_nobody_asked_for(tmp_path: Path) -> None:
     import csv
 

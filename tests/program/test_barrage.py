@@ -154,7 +154,7 @@ def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "out/config.json").read_text())
     assert saved["solver"]["epochs"] == 12 and saved["services"]["validation_early_stopping"]["patience"] == 10
     report = pd.read_csv(tmp_path / "out/training_report.csv")
-    columns = ["epoch", "accuracy", "auc", "loss", "lr", "sure", "val_accuracy", "val_auc", "val_loss", "val_sure"]
+    columns = ["epoch", "accuracy", "auc", "loss", "sure", "val_accuracy", "val_auc", "val_loss", "val_sure"]
     assert list(report.columns) == columns and report.epoch[0] == 0
     assert len(list((tmp_path / "out/resume_checkpoints").iterdir())) == len(report)
 

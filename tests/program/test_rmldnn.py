@@ -175,6 +175,9 @@ def test_what_is_in_the_way_is_said_before_anything_is_made(digits: Path, capsys
     assert "holds files that are no images: 3/notes.txt" in capsys.readouterr().err
     assert main(["train", "--app=nlp", "--config=config.json"]) == 2
     assert "--app: nlp is not available in this version" in capsys.readouterr().err
+    for app in ("pde", "obj", "gan"):
+        assert main(["train", f"--app={app}", "--config=config.json"]) == 2
+        assert f"--app: the loss of config.json is not for it, got '{app}'; leave it out" in capsys.readouterr().err
     assert not (digits / "results" / "default" / "runs").exists()
 
 

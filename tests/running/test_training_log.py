@@ -24,3 +24,10 @@ def test_small_and_negative_numbers_are_in_fixed_notation() -> None:
     # A reader that looks for digits and a point takes 4.7e-05 for 5.
     table = training_log.epoch_table([EpochRow(1, 0.5, 4.7e-05, 2.5e-05), EpochRow(2, 0.5, 123456789.0, -3.25)])
     assert table == "1 0.500 0.000047 0.000025\n2 0.500 123456789.000000 -3.250000\n"
+
+
+def test_a_name_of_tables_must_be_one(tmp_path: Path) -> None:
+    for outfile in ("", ".", ".."):
+        assert training_log.problems(outfile)[0].startswith("sys.outfile: is no name of a file")
+    assert "its folder is not there" in training_log.problems(str(tmp_path / "a/log.txt"))[0]
+    assert training_log.problems(None) == training_log.problems(str(tmp_path / "log.txt")) == []

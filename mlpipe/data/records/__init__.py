@@ -25,6 +25,8 @@ DataRecord = tuple[dict[str, Any], ...]
 BatchDataRecords = tuple[dict[str, np.ndarray[Any, Any]], ...]
 RecordScore = dict[str, np.ndarray[Any, Any]]
 PARTS = ("X", "y", "w")
+# A record that comes more often in one epoch is a slip.
+MOST_REPEATS = 100_000
 
 __all__ = [
     "BatchDataRecords", "DataRecord", "IdentityTransformer", "KeySelector", "Record", "RecordAugmentor", "RecordLoader",
@@ -264,7 +266,7 @@ def repeats(record: Record, sample_count: str | None) -> int:
         sample_count: The key of its count; None: every row comes once.
 
     Raises:
-        DataError: When the row has no such key, or no number there.
+        DataError: When the row has no such key, no number there, or one above `MOST_REPEATS`.
     """
     if sample_count is None:
         return 1
@@ -272,12 +274,16 @@ def repeats(record: Record, sample_count: str | None) -> int:
         fix = did_you_mean(sample_count, record, otherwise=f"records have {listing(record, most=20)}")
         raise DataError(problem("task.sample_count", "records have no such key", got=sample_count, fix=fix))
     try:
-        return max(1, int(record[sample_count]))
-    except (TypeError, ValueError) as error:
+        times = max(1, int(record[sample_count]))
+    except (TypeError, ValueError, OverflowError) as error:
         wrong = "must be the key of whole numbers"
         raise DataError(
             problem("task.sample_count", wrong, got=record[sample_count], fix="count in records")
         ) from error
+    if times > MOST_REPEATS:
+        wrong, fix = f"a record comes more than {MOST_REPEATS:,} times in an epoch", "count less often"
+        raise DataError(problem("task.sample_count", wrong, got=record[sample_count], fix=fix))
+    return times
 
 
 @contextmanager

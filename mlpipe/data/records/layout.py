@@ -55,6 +55,9 @@ class Output:
             wrong = f"its y has the shape {list(given.shape)}, others {list(self.shape)}"
             raise DataError(problem(where, wrong, fix="give all the same"))
         flat = np.asarray(given.ravel().astype(np.float64))
+        if not np.isfinite(flat).all():
+            fix = "fill what is missing, or leave the record out"
+            raise DataError(problem(where, "its y is no finite number", got=flat.tolist(), fix=fix))
         if kind_data.of(self.kind).IS_LABELS and not np.isin(flat, (0, 1)).all():
             raise DataError(problem(where, "its y is not 0 and 1", got=flat.tolist(), fix="use 0 and 1"))
         if self.form == "number" and (flat[0] != int(flat[0]) or flat[0] < 0):
@@ -154,7 +157,7 @@ class Layout:
         Raises:
             DataError: When there are other inputs, or they have other shapes or no finite numbers.
         """
-        x = data_record[0]
+        x = _parts(data_record, where, least=1)[0]
         if set(x) != {name for name, _ in self.inputs}:
             wanted = listing(name for name, _ in self.inputs)
             raise DataError(problem(where, f"has the inputs {listing(x)}, others {wanted}", fix="give all the same"))
@@ -178,7 +181,13 @@ class Layout:
         Raises:
             DataError: When it is not what the kinds need.
         """
-        found = [output.values(data_record[1], where) for output in self.outputs]
+        y = _parts(data_record, where, least=2)[1]
+        if set(y) != {output.name for output in self.outputs}:
+            wanted = listing(output.name for output in self.outputs)
+            raise DataError(
+                problem(where, f"its y has the outputs {listing(y)}, others {wanted}", fix="give all the same")
+            )
+        found = [output.values(y, where) for output in self.outputs]
         if self.is_single and kind_data.of(self.outputs[0].kind).IS_CLASS_NUMBER:
             output = self.outputs[0]
             return int(found[0].argmax()) if output.form == "one_hot" else output.place(int(found[0][0]), where)
@@ -280,10 +289,7 @@ def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) 
     Raises:
         DataError: When it is no such tuple, has other outputs, or inputs that are not numeric.
     """
-    parts = data_record if isinstance(data_record, tuple) else ()
-    if len(parts) not in (2, 3) or not all(isinstance(part, Mapping) for part in parts):
-        fix = "let the loader return a tuple of dictionaries, (X, y) or (X, y, w)"
-        raise DataError(problem(where, "is no data record to learn from", got=type(data_record).__name__, fix=fix))
+    parts = _parts(data_record, where, least=2)
     if not parts[0]:
         raise DataError(problem(where, "has no inputs", fix="let X have an array for each input of the network"))
     names = [name for name, _ in outputs]
@@ -300,6 +306,20 @@ def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) 
             form = "one_hot" if math.prod(shape) > 1 else "number"
         made.append(Output(name, shape, form, kind))
     return Layout(inputs, tuple(made), len(parts) == 3)
+
+
+def _parts(data_record: Any, where: str, *, least: int) -> DataRecord:
+    """The dictionaries of a data record.
+
+    Raises:
+        DataError: When it is no tuple of them, or of too few.
+    """
+    parts = data_record if isinstance(data_record, tuple) else ()
+    if not least <= len(parts) <= 3 or not all(isinstance(part, Mapping) for part in parts):
+        wrong = "is no data record" if least < 2 else "is no data record to learn from"
+        fix = "let it be a tuple of dictionaries, (X, y) or (X, y, w)" + (", to score (X,)" if least < 2 else "")
+        raise DataError(problem(where, wrong, got=type(data_record).__name__, fix=fix))
+    return parts
 
 
 def _weight(data_record: DataRecord, output: str, where: str) -> float:

@@ -93,8 +93,9 @@ def records_of(
     if layout is None:
         raise DataError(problem("task.train", "has no records", got=train, fix="give a file with records"))
     numbers = sorted({int(row.target) for row in rows if row.part == "train" and isinstance(row.target, int)})
-    if outputs is None and layout.width is None and numbers != list(range(len(numbers))):
-        # Class numbers from 1, or with gaps: the classes are those that occur in training.
+    is_counted = outputs is None or (len(numbers) == outputs <= max(numbers, default=0))
+    if is_counted and layout.width is None and numbers != list(range(len(numbers))):
+        # Class numbers from 1, or with gaps: the classes are those that occur in training, unless there are outputs for more.
         layout = layout.counted(numbers)
         rows = [row._replace(target=layout.outputs[0].place(int(row.target), row.id)) for row in rows]  # type: ignore[arg-type]
     width = outputs or layout.width or max(int(row.target) for row in rows if isinstance(row.target, int)) + 1

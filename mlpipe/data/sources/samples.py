@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpipe.data import spelling, task, visible_files
 from mlpipe.data.sources.error_lists import raise_some
-from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays, arrays_below, channels_of
+from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays, arrays_below, channels_of, require_numbers
 from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
 from mlpipe.data.sources.source import ByName, Places, Read, finished
 from mlpipe.data.sources.targets import array_targets, class_numbers
@@ -97,6 +97,7 @@ def samples(
         found += [(own, key, value, label) for (key, value), label in zip(taken, wanted, strict=True)]
     if not found:
         raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
+    require_numbers((key, value) for _, key, value, _ in found)
     of_labels = _understood(found, classes, Path(str(train or test)).name, missing)
     channels = channels_of([value for _, _, value, _ in found], form)
     rows = [

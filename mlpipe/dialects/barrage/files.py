@@ -125,6 +125,7 @@ class ArtifactFolder:
         assert config.sys.artifact_dir is not None
         self._folder = Path(config.sys.artifact_dir).expanduser().absolute()
         self._foreign, self._goes_on = config.sys.artifact_config, config.resume is not None
+        self._reduces = config.recipe.lr_scheduler.name == "plateau"
 
     def problems(self, task: Task, folds: Sequence[int], *, stored: bool) -> list[str]:
         """A sentence for everything that is in the way of it.
@@ -164,7 +165,7 @@ class ArtifactFolder:
         _write_json(folder / PARAMS_FILE, dict(task.source["network_params"]))
         _write_json(folder / LAYOUT_FILE, dict(task.source["layout"]))
         history = (model_dir / records.METRICS_FILE).read_text("utf-8")
-        files.write_text(folder / REPORT_FILE, training_report(history))
+        files.write_text(folder / REPORT_FILE, training_report(history, rates=self._reduces))
         # TensorBoard's files are there where it was asked for.
         if (curves := run.folder / "logs" / record.id).is_dir():
             shutil.copytree(curves, folder / CURVES_DIR, dirs_exist_ok=True)
@@ -174,14 +175,16 @@ class ArtifactFolder:
         log.info(f"artifacts: {folder}")
 
 
-def training_report(history: str) -> str:
+def training_report(history: str, *, rates: bool) -> str:
     """Keras's CSV log of a record's metrics: the epoch from 0, then what Keras logs in the order of its names.
 
     Args:
         history: The record's `metrics.csv`.
+        rates: Whether the learning rates are logged, as Keras's reducer does and nothing else.
     """
     rows = [{_keras_name(name): value for name, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
-    names = sorted(set(rows[0]) - {"epoch"}) if rows else []
+    names = sorted(set(rows[0]) - {"epoch", *([] if rates else ["lr"])}) if rows else []
+    rows = [{name: row[name] for name in ("epoch", *names)} for row in rows]
     return files.csv_text(rows, ["epoch", *names])
 
 

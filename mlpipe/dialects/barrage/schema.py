@@ -46,7 +46,8 @@ _STOP = Block(
 )
 # What Keras takes beside what must be there; whatever else is there, the translation says.
 _REDUCING: dict[str, Rule] = {
-    "cooldown": whole(0), "min_delta": number(least=0), "min_lr": number(least=0), "verbose": flag_or_count,
+    "cooldown": whole(0), "min_delta": number(least=0), "epsilon": number(least=0), "min_lr": number(least=0),
+    "verbose": flag_or_count,
 }  # fmt: skip
 _OUTPUT = Block(
     {"name": text, "loss": IMPORT},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlpipe.dialects.rmldnn.translate import APPS as APPS
 from mlpipe.dialects.rmldnn.translate import translate as translate
 
-__all__ = ["translate"]
+__all__ = ["APPS", "translate"]

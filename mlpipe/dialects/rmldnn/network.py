@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,15 @@ from mlpipe.errors import ConfigError, no_such_file, problem
 
 # What activations at the end are called in files, in lower case and without underscores.
 _ENDS = {
-    "softmax": "softmax", "logsoftmax": "log_softmax", "logsoftmaxv2": "log_softmax", "sigmoid": "sigmoid",
+    "softmax": "softmax", "softmaxv2": "softmax", "logsoftmax": "log_softmax", "logsoftmaxv2": "log_softmax",
+    "sigmoid": "sigmoid",
 }  # fmt: skip
+# Activations that are layers too, by the same spelling.
+_ACTIVATIONS = frozenset({
+    *_ENDS, "relu", "relu6", "leakyrelu", "prelu", "elu", "selu", "gelu", "tanh", "swish", "silu", "softplus", "softsign",
+    "hardsigmoid", "hardtanh", "hardswish", "hardsilu", "mish", "celu", "exponential", "logsigmoid", "tanhshrink", "linear",
+    "softmaxv2",
+})  # fmt: skip
 _KEY = "neural_network.layers"
 
 
@@ -49,40 +57,26 @@ def look(layers: Any) -> Network:
     """
     content = content_of(layers)
     config = content.get("config") if isinstance(content, Mapping) else None
-    listed = content if isinstance(content, list) else _layers_of(content)
-    found = [layer for layer in listed if isinstance(layer, Mapping)]
-    drops = any("dropout" in str(layer.get("class_name", "")).lower() for layer in found)
     name = str(config.get("name") or "") if isinstance(config, Mapping) else ""
-    end, units, maps = "linear", None, True
-    for layer in _backwards(found, config if isinstance(config, Mapping) else {}):
-        own = layer.get("config") if isinstance(layer.get("config"), Mapping) else {}
-        assert isinstance(own, Mapping)
-        end = _end_of(str(layer.get("class_name", "")), own) if end == "linear" else end
-        units, kind = own.get("units", own.get("filters")), str(layer.get("class_name", ""))
-        maps = maps and kind != "Flatten" and (units is None or "Conv" in kind)
-        if units is not None or str(layer.get("class_name")) not in _PASSING:
-            break
-    known = units if isinstance(units, int) else None
-    regularized = sum(_is_regularized(layer) for layer in found)
-    return Network(end, known, drops, name, maps and known is not None, _axes_of(found), regularized)
+    every = list(_every(content))
+    drops = any("dropout" in _kind(layer).lower() for layer in every)
+    gives = _Graph(content).gives()
+    regularized = sum(_is_regularized(layer) for layer in every)
+    maps = gives.maps and gives.units is not None
+    return Network(gives.end, gives.units, drops, name, maps, _axes_of(every), regularized)
 
 
 def _is_regularized(layer: Mapping[str, Any]) -> bool:
-    config = layer.get("config")
-    return isinstance(config, Mapping) and any(
-        str(key).endswith("_regularizer") and value is not None for key, value in config.items()
-    )
+    return any(str(key).endswith("_regularizer") and value is not None for key, value in _config(layer).items())
 
 
-def _axes_of(layers: list[Mapping[str, Any]]) -> int:
+def _axes_of(layers: Sequence[Mapping[str, Any]]) -> int:
     """The spatial axes of samples: those of the input's shape, else those that a layer is for."""
     for layer in layers:
-        config = layer.get("config")
-        own = config if isinstance(config, Mapping) else {}
-        shape = own.get("batch_input_shape") or own.get("batch_shape")
-        if isinstance(shape, list) and len(shape) in (3, 4, 5):
+        shape = _input_shape(layer)
+        if shape is not None and len(shape) in (3, 4, 5):
             return len(shape) - 2
-        kind = str(layer.get("class_name", ""))
+        kind = _kind(layer)
         if kind.startswith("Reshape"):
             break
         if kind[-2:] in ("1D", "2D", "3D"):
@@ -90,11 +84,146 @@ def _axes_of(layers: list[Mapping[str, Any]]) -> int:
     return 2
 
 
-# Layers that leave the number of outputs as it is.
+@dataclass(frozen=True)
+class _Values:
+    """What a layer gives: how many channels or units, whether as maps, and which of `_ENDS` made the values."""
+
+    units: int | None = None
+    maps: bool = False
+    end: str = "linear"
+
+
+# Layers that leave the values as they are, those that change them alone, and merges of inputs of the same shape.
 _PASSING = (
-    "Activation", "Softmax", "Log_Softmax", "LogSoftmax", "Sigmoid", "Dropout", "Flatten", "BatchNormalization",
-    *(f"{kind}{axes}D" for kind in ("UpSampling", "Cropping", "ZeroPadding") for axes in (1, 2, 3)),
+    "Dropout", "SpatialDropout", "Flatten", "Permute", "UpSampling", "Cropping", "ZeroPadding",
 )  # fmt: skip
+_CHANGING = (
+    "BatchNormalization", "LayerNormalization", "InstanceNormalization", "Normalization", "Rescaling", "AveragePooling",
+    "MaxPooling",
+)  # fmt: skip
+_MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+# Layers between the end and what tells its channels, at most.
+_FAR = 100
+
+
+class _Graph:
+    """Layers of a network by what they are fed with.
+
+    Args:
+        content: A list of layers, or a whole network of Keras.
+    """
+
+    def __init__(self, content: Any) -> None:
+        self._layers = _listed(content)
+        self._known: dict[int, _Values] = {}
+        self._by_name = {_name(layer): layer for layer in self._layers}
+        config = content.get("config") if isinstance(content, Mapping) else None
+        ends = config.get("output_layers") if isinstance(config, Mapping) else None
+        text = json.dumps(ends) if ends else ""
+        named = (layer for layer in reversed(self._layers) if not ends or f'"{_name(layer)}"' in text)
+        self._last = next(named, None)
+
+    def gives(self) -> _Values:
+        """What its last layer gives."""
+        return self._of(self._last, _FAR) if self._last is not None else _Values()
+
+    def _of(self, layer: Mapping[str, Any], far: int) -> _Values:
+        """What a layer gives, as far as the layers before it tell; nothing beyond `far` of them."""
+        # A layer that leads back to itself gives nothing, and one that feeds several is looked at once.
+        if id(layer) not in self._known:
+            self._known[id(layer)] = _Values()
+            self._known[id(layer)] = self._looked_at(layer, far - 1) if far else _Values()
+        return self._known[id(layer)]
+
+    def _looked_at(self, layer: Mapping[str, Any], far: int) -> _Values:
+        kind, own = _kind(layer), _config(layer)
+        plain = kind.rstrip("D123").removeprefix("Global")
+        if isinstance(own.get("layers"), list):
+            return _Graph(layer).gives()
+        if kind.startswith("Input"):
+            shape = _input_shape(layer) or []
+            return _Values(_whole(shape[-1]) if shape else None, len(shape) > 2)
+        if "Conv" in plain and plain != "DepthwiseConv":
+            return _Values(_whole(own.get("filters")), True, _end_of(own))
+        fed = [self._of(one, far) for one in self._before(layer)]
+        first = fed[0] if fed else _Values()
+        if plain == "Dense":
+            return _Values(_whole(own.get("units")), first.maps, _end_of(own))
+        if plain == "DepthwiseConv":
+            times = _whole(own.get("depth_multiplier", 1))
+            return _Values(first.units * times if first.units and times else None, True, _end_of(own))
+        if plain == "Reshape":
+            shape = own.get("target_shape") or []
+            return _Values(_whole(shape[-1]) if shape else None, len(shape) > 2, first.end)
+        if plain in _MERGES or plain == "Concatenate":
+            return _merged(plain, fed)
+        if plain in _PASSING or plain in _CHANGING:
+            maps = first.maps and plain != "Flatten" and not kind.startswith("Global")
+            return _Values(first.units, maps, first.end if plain in _PASSING else "linear")
+        if (said := _activation(kind, own)) is not None:
+            return _Values(first.units, first.maps, first.end if said == "linear" else _ENDS.get(said, "linear"))
+        return _Values()
+
+    def _before(self, layer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The layers that feed one: those that it names, else the one above it."""
+        inbound = json.dumps(layer.get("inbound_nodes") or [])
+        quoted = dict.fromkeys(re.findall(r'"([^"]+)"', inbound))
+        named = [one for name in quoted if (one := self._by_name.get(name)) is not None and one is not layer]
+        place = next(index for index, one in enumerate(self._layers) if one is layer)
+        return named or self._layers[max(place - 1, 0) : place]
+
+
+def _merged(kind: str, fed: Sequence[_Values]) -> _Values:
+    """What layers of several inputs give."""
+    units = [one.units for one in fed if one.units is not None]
+    ends = {one.end for one in fed}
+    maps = any(one.maps for one in fed)
+    if kind == "Concatenate":
+        # Several sigmoids side by side are sigmoids; shares of several softmaxes have no sum of 1.
+        return _Values(
+            sum(units) if len(units) == len(fed) else None, maps, "sigmoid" if ends == {"sigmoid"} else "linear"
+        )
+    return _Values(max(units, default=None), maps)
+
+
+def _activation(kind: str, own: Mapping[str, Any]) -> str | None:
+    """The activation that a layer is, in lower case and without underscores; None: it is none."""
+    said = str(own.get("activation") or "linear") if kind == "Activation" else kind
+    plain = said.split(">")[-1].replace("_", "").lower()
+    return plain if kind == "Activation" or plain in _ACTIVATIONS else None
+
+
+def _every(content: Any) -> Iterator[Mapping[str, Any]]:
+    """All layers, those of networks inside too."""
+    for layer in _listed(content):
+        if isinstance(_config(layer).get("layers"), list):
+            yield from _every(layer)
+        else:
+            yield layer
+
+
+def _listed(content: Any) -> list[Mapping[str, Any]]:
+    config = content.get("config") if isinstance(content, Mapping) else None
+    listed = content if isinstance(content, list) else config.get("layers") if isinstance(config, Mapping) else config
+    return [layer for layer in listed if isinstance(layer, Mapping)] if isinstance(listed, list) else []
+
+
+def _config(layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = layer.get("config")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _kind(layer: Mapping[str, Any]) -> str:
+    return str(layer.get("class_name", "")).split(">")[-1]
+
+
+def _input_shape(layer: Mapping[str, Any]) -> list[Any] | None:
+    shape = _config(layer).get("batch_input_shape") or _config(layer).get("batch_shape")
+    return shape if isinstance(shape, list) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def content_of(layers: Any) -> Any:
@@ -121,34 +250,11 @@ def content_of(layers: Any) -> Any:
         raise ConfigError(problem(_KEY, f"is not JSON ({error})", got=layers, fix=fix)) from error
 
 
-def _layers_of(content: Any) -> list[Any]:
-    config = content.get("config") if isinstance(content, Mapping) else None
-    listed = config.get("layers") if isinstance(config, Mapping) else config
-    return listed if isinstance(listed, list) else []
-
-
-def _backwards(layers: list[Mapping[str, Any]], config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The layers from the end on, as far as one follows another: by their inputs where these are given."""
-    by_name = {_name(layer): layer for layer in layers}
-    ends = config.get("output_layers")
-    text = json.dumps(ends) if ends else ""
-    last = next((layer for layer in reversed(layers) if not ends or f'"{_name(layer)}"' in text), None)
-    found: list[Mapping[str, Any]] = []
-    while last is not None and last not in found:
-        found.append(last)
-        inbound = json.dumps(last.get("inbound_nodes") or [])
-        place = next(index for index, layer in enumerate(layers) if layer is last)
-        before = layers[place - 1] if place else None
-        named = next((by_name[name] for name in by_name if f'"{name}"' in inbound and by_name[name] is not last), None)
-        last = named or before
-    return found
-
-
 def _name(layer: Mapping[str, Any]) -> str:
     config = layer.get("config")
     return str(layer.get("name") or (config.get("name") if isinstance(config, Mapping) else "") or "")
 
 
-def _end_of(kind: str, config: Mapping[str, Any]) -> str:
-    said = str(config.get("activation") or "") if "activation" in config else kind
+def _end_of(config: Mapping[str, Any]) -> str:
+    said = str(config.get("activation") or "linear")
     return _ENDS.get(said.lower().replace("_", ""), "linear")

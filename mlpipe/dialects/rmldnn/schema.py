@@ -41,15 +41,26 @@ SCHEDULES: dict[str, Block] = {
         ("Warmup", {"num_epochs": whole(1), "start_factor": number(above=0, most=1)}, {}),
     )
 }
+
+
+def _weights(key: str, value: Any) -> list[str]:
+    """A weight for each class, of which one at least is not 0."""
+    found = many(_SHARE, least=1)(key, value)
+    if not found and not any(value):
+        fix = "give one of them a number > 0"
+        found.append(problem(key, "no class has a weight", got=value, fix=fix))
+    return found
+
+
 _SOURCE: dict[str, Rule] = {"source": word("sigmoid", "softmax", "log_softmax")}
-_OVERLAP: dict[str, Rule] = {**_SOURCE, "eps": _POSITIVE, "weight": many(_SHARE, least=1)}
+_OVERLAP: dict[str, Rule] = {**_SOURCE, "eps": _POSITIVE, "weight": _weights}
 LOSSES: dict[str, dict[str, Rule]] = {
-    "nll": {**_SOURCE, "weight": many(_SHARE, least=1), "ignore_index": whole(-100)},
+    "nll": {**_SOURCE, "weight": _weights, "ignore_index": whole(-100)},
     "bce": _SOURCE,
     "mse": _SOURCE,
     "Dice": _OVERLAP,
     "Jaccard": _OVERLAP,
-    "Focal": {**_SOURCE, "gamma": _SHARE, "alpha": anything, "weight": many(_SHARE, least=1)},
+    "Focal": {**_SOURCE, "gamma": _SHARE, "alpha": anything, "weight": _weights},
     "Lovasz": _SOURCE,
     "Wasserstein": {},
     "YOLOv3": {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from mlpipe.dialects.rmldnn.sections.training import translate_loss, translate_o
 from mlpipe.dialects.rmldnn.state import State
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, counted, problem
+
+# The native losses of what `--app` is for.
+APPS = {"burgers": "pde", "poisson": "pde", "yolov3": "obj", "wasserstein": "gan"}
 
 
 def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translation:
@@ -49,8 +53,23 @@ def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translatio
     else:
         _evaluation(state)
     _files(state)
+    _unused(state)
     state.require_none_wrong()
     return Translation("rmldnn", state.whole(), tuple(state.lines), mode="" if state.trains else "evaluate")
+
+
+def _unused(state: State) -> None:
+    """Say of every key that nothing was said of that it is not used."""
+    said = {re.sub(r"\[\d+\]", "", line.key) for line in state.lines}
+    # Of a section that is not used itself no more is said; else notes on a section say nothing of its keys.
+    unused = {line.key for line in state.lines if line.fate == "ignored"}
+    for section, inside in state.source.items():
+        is_section = isinstance(inside, Mapping) and section != "layers"
+        keys = [f"{section}.{name}" for name in inside] if is_section else [section]
+        for key in keys if section not in unused else []:
+            if not any(one == key or one.startswith(f"{key}.") for one in said):
+                note = "nothing is trained" if key == "num_epochs" else "nothing here uses it"
+                state.say(key, "ignored", note=note)
 
 
 def _network(state: State) -> None:
@@ -88,6 +107,8 @@ def _training(state: State) -> None:
             key = "num_examples" if state.is_generated else "input_path"
             state.refuse(name, "is needed to train", fix=f"add it, or leave {key} out")
     state.options["split"] = "on_test"
+    # Folders of classes are compared by the task; of class numbers a part may lack some.
+    state.set("split.rare", "allow")
     for key, value in {"mode.nested": False, "mode.store_best": False, "healing.rollbacks": 0}.items():
         state.set(key, value)
     state.set("trainer.precision", "32-true")

@@ -43,6 +43,8 @@ def build_optimizers(
         told = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
         if plateau.watches(schedule):
             params = recipe.lr_scheduler.params
+            # The module lets it look, at any number of the epoch's row; Lightning would ask for one that was logged.
+            told["reduce_on_plateau"] = False
             told["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
         return optimizer, told
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,9 +20,11 @@ from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.learn.losses.keras import as_logits
 from mlpipe.learn.own_parts.own_code import called
 
-Gives = Literal["logits", "softmax", "sigmoid"]
+Gives = Literal["logits", "softmax", "sigmoid", "class_logits", "label_logits"]
 Inputs = Sequence[tuple[str, tuple[int, ...]]]
 _KINDS = {"softmax": "classification", "sigmoid": "multilabel", "logits": "regression"}
+# What makes probabilities of the logits of one of several outputs, whose values stand side by side.
+_OF_LOGITS = {"class_logits": partial(torch.softmax, dim=1), "label_logits": torch.sigmoid}
 
 
 class RecordNetwork(nn.Module):
@@ -32,7 +35,8 @@ class RecordNetwork(nn.Module):
         inputs: Name and shape of each input, in their order in the vector.
         outputs: The outputs that are learned.
         head: What the network is asked under.
-        gives: What each output is: logits or numbers, probabilities of classes, or of labels.
+        gives: What each output is: logits or numbers, probabilities of classes, or of labels; of several outputs
+            `class_logits` and `label_logits`.
         chosen: The one of several outputs that is given; None: all of them.
     """
 
@@ -56,17 +60,19 @@ class RecordNetwork(nn.Module):
         return self._chosen
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits or numbers of the only or the chosen output, shape (n, outputs); several as they are, side by side.
+        """Logits or numbers of the only or the chosen output, shape (n, outputs); several side by side, logits as probabilities.
 
         Args:
             images: The vectors, shape (n, 1, length, 1).
         """
         raw = self.raw(images.reshape(len(images), -1))
         found = {name: one.reshape(len(one), -1).float() for name, one in raw.items()}
+        gives = dict(zip(self._outputs, self._gives, strict=True))
         if self._chosen is None and len(found) > 1:
-            return {self._head: torch.cat(list(found.values()), 1)}
+            plain = [_OF_LOGITS[gives[name]](one) if gives[name] in _OF_LOGITS else one for name, one in found.items()]
+            return {self._head: torch.cat(plain, 1)}
         name = self._chosen or self._outputs[0]
-        return {self._head: as_logits(found[name], _KINDS[self._gives[self._outputs.index(name)]])}
+        return {self._head: as_logits(found[name], _KINDS.get(gives[name], "regression"))}
 
     def raw(self, vectors: Tensor) -> dict[str, Tensor]:
         """The module's own outputs for vectors of shape (n, length), in the shapes that it has."""
@@ -89,7 +95,7 @@ def records(
     *,
     network: dict[str, Any],
     output: str | list[str],
-    gives: Literal["logits", "softmax", "sigmoid"] | list[str] = "logits",
+    gives: Gives | list[Gives] = "logits",
     trust: list[str] | None = None,
     pretrained: bool = False,
     weights: str | None = None,
@@ -105,7 +111,7 @@ def records(
         network: `{import: MODULE.NAME, params: {...}}`, or `{import: sequential_from_config, params: {layers: [...]}}`.
         output: The output that is learned, or several, in the order in which the network gives them.
         gives: What it is, or each of them: `softmax` and `sigmoid` are probabilities, those of an only output are stored
-            as their logarithms.
+            as their logarithms; `class_logits` and `label_logits` say which of several outputs are logits.
         trust: Modules outside the current folder whose code may run.
         pretrained: Must be false.
         weights: A file of weights of the whole network.
@@ -184,8 +190,8 @@ def _check(made: RecordNetwork, path: str, inputs: Inputs, outputs: Sequence[str
 def _tried(made: RecordNetwork, vectors: Tensor, outputs: Sequence[str]) -> list[Tensor]:
     names = set(getattr(made.module, "output_names", None) or outputs)
     if names != set(outputs):
-        wrong = f"the network has the outputs {listing(sorted(names))}, the configuration has {listing(outputs)}"
-        raise ConfigError(problem("model.outputs", wrong, fix="let both have the same names"))
+        wrong = f"the network has the outputs {listing(sorted(names))}"
+        raise ConfigError(problem("task.output", wrong, got=listing(outputs), fix="let both have the same names"))
     return list(made.raw(vectors).values())
 
 

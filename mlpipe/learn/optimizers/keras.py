@@ -26,7 +26,7 @@ Update = Callable[[Tensor, Tensor, float, State, int], None]
 
 @dataclass(frozen=True)
 class Bounds:
-    """How gradients are bounded before a step; at most one of them.
+    """How gradients are bounded before a step: first their values, then a norm of each or of all, as TensorFlow's Keras does.
 
     Attributes:
         clipnorm: The largest norm of each gradient.
@@ -39,9 +39,10 @@ class Bounds:
     global_clipnorm: float | None
 
     def __post_init__(self) -> None:
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        if len(given) > 1:
-            raise ConfigError(problem("optimizer", "has several bounds of gradients", got=given, fix="keep one"))
+        if self.clipnorm is not None and self.global_clipnorm is not None:
+            wrong = "bounds the norm of each gradient and that of all"
+            given = {"clipnorm": self.clipnorm, "global_clipnorm": self.global_clipnorm}
+            raise ConfigError(problem("optimizer.clipnorm", wrong, got=given, fix="keep one"))
 
     def apply(self, gradients: list[Tensor]) -> None:
         """Bound them in place."""

@@ -69,6 +69,11 @@ def binary_crossentropy(p: Floats, t: Floats, *, label_smoothing: Share = 0.0) -
     return float(-(smooth * np.log(kept) + (1 - smooth) * np.log(1 - kept)).mean())
 
 
+def crossentropy(p: Floats, t: Floats) -> float:
+    """Binary cross-entropy of one output, categorical of several, as Keras chooses by the shape."""
+    return binary_crossentropy(p, t) if p.shape[1] == 1 else categorical_crossentropy(p, t)
+
+
 def mean_squared_error(p: Floats, t: Floats) -> float:
     """The mean squared difference."""
     return float(((p - t) ** 2).mean())
@@ -398,7 +403,8 @@ METRICS: dict[str, Callable[..., float]] = {
     one.__name__: one
     for one in (
         accuracy, equal_values, binary_accuracy, categorical_accuracy, top_k_categorical_accuracy,
-        categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy, mean_squared_error,
+        categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy, crossentropy,
+        mean_squared_error,
         root_mean_squared_error, mean_absolute_error, mean_absolute_percentage_error, mean_relative_error,
         mean_squared_logarithmic_error,
         log_cosh, huber, cosine_similarity, negative_cosine_similarity, kl_divergence, poisson, hinge, squared_hinge,

@@ -90,6 +90,15 @@ def test_targets_and_weights_come_back_as_they_were(several: bool) -> None:
         }
 
 
+def test_outputs_tell_class_numbers_with_gaps_from_those_that_lack_some() -> None:
+    from_1 = [{**row, "y": row["y"] + 1} for row in ROWS]
+    given = {"train": from_1, "validation": from_1[:2], "allow_overlap": True}
+    # As many outputs as classes occur: these are the classes. More: the numbers are places, some of which lack rows.
+    assert made(**given, outputs=3).samples.targets.max() == 2
+    wider = made(**given, outputs=4)
+    assert wider.classes == ("0", "1", "2", "3") and wider.samples.targets.max() == 3
+
+
 def test_several_outputs_are_a_task_of_numbers() -> None:
     loader = selector()
     loader["params"]["outputs"] = {"size": ["a", "z"], "bit": "bit"}
@@ -227,18 +236,47 @@ def test_loaders_transformers_and_augmentors_may_call_their_parameters_what_they
         ({"output": "other"}, r"its y has the outputs out, the network other"),
         ({"loader": selector("z"), "train": [{**ROWS[0], "z": 0.5}]}, r"its y is no class number"),
         ({"loader": selector(["a", "b"])}, r"its y is not one-hot"),
+        *(({"loader": selector(keys), "train": [{**ROWS[0], "q": value}], **kind}, r"its y is no finite number")
+          for value in (float("nan"), float("inf"))
+          for keys, kind in (("q", {}), (["y", "q"], {}), (["q"], {"kind": "multilabel"}), (["q"], {"kind": "regression"}))),
         ({"kind": "multilabel"}, r"its y is not 0 and 1"),
         ({"train": [{**ROWS[0], "a": float("nan")}]}, r"inputs that are no finite numbers"),
         ({"train": [{**ROWS[0], "a": "text"}]}, r"is no array of numbers"),
         ({"loader": selector(sample_weights={"out": "b"})}, r"its w is no number >= 0, got -0\.5"),
         ({"train": [], "validation": []}, r"task\.train: has no records"),
         ({"outputs": 2}, r"task\.outputs: the targets need 3, got 2"),
+        ({"sample_count": "n", "train": [{**ROWS[0], "n": 1e12}]}, r"sample_count: a record comes more than 100,000 times"),
+        ({"sample_count": "n", "train": [{**ROWS[0], "n": float("inf")}]}, r"sample_count: must be the key of whole numbers"),
+        ({"augmentor": [{"import": "held.NUMBER"}]}, r"task\.augmentor\[0\]\.import: held\.NUMBER cannot be called, got 'int'"),
+        ({"transformer": {"import": "held.NUMBER"}}, r"task\.transformer\.import: held\.NUMBER cannot be called"),
         ({"sample_count": "none"}, r"task\.sample_count: records have no such key, got 'none'; records have"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_a_sentence(given: dict[str, Any], sentence: str) -> None:
+def test_what_is_wrong_is_a_sentence(tmp_path: Path, given: dict[str, Any], sentence: str) -> None:
+    (tmp_path / "held.py").write_text("NUMBER = 3\n")
     with pytest.raises(DataError, match=sentence):
         made(**given)
+
+
+@pytest.mark.parametrize(
+    ("returned", "sentence"),
+    [
+        ("None", r"augmentor: train:\d+: is no data record, got 'NoneType'; .*to score \(X,\)"),
+        ("(record[0],)", r"is no data record to learn from, got 'tuple'"),
+        ("(record[0], {})", r"its y has the outputs , others out"),
+        ("({'x': [1, 2]}, {'out': float('nan')})", r"its y is no finite number"),
+    ],
+)
+def test_what_an_augmentor_returns_is_looked_at(tmp_path: Path, returned: str, sentence: str) -> None:
+    from mlpipe.data.cache import packs
+    from mlpipe.data.loading.loaders import Draw, PackDataset
+    from mlpipe.data.preprocessing import standard
+
+    (tmp_path / "varied.py").write_text(f"def change(record):\n    return {returned}\n")
+    task = made(augmentor=[{"import": "varied.change"}])
+    pack = packs.build(task, standard(1, id="none", size=None), tmp_path / "pack", workers=1)
+    with pytest.raises(DataError, match=sentence):
+        PackDataset(pack, task, [], Draw(0, 0), is_training=True)[0, np.arange(2)]
 
 
 def test_arrays_of_several_shapes_and_files_that_are_none(tmp_path: Path) -> None:

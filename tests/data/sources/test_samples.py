@@ -144,6 +144,21 @@ def test_arrays_as_targets(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("labels", ["files", "masks", "images"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_named(tmp_path: Path, labels: str, value: float) -> None:
+    arrays = {name: np.zeros((1, 4, 5), np.float32) for name in "abc"}
+    arrays["b"][0, 2, 3] = value
+    np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
+    targets = {
+        name: np.array(number) if labels == "files" else np.zeros((1, 4, 5)) for number, name in enumerate("abc")
+    }
+    np.savez(tmp_path / "y.npz", **targets)  # type: ignore[arg-type]
+    classes = {"classes": ["u", "v"]} if labels == "masks" else {}
+    with pytest.raises(DataError, match=r"train/x\.npz:b: has values that are no numbers \(NaN or infinite\)"):
+        sources.samples(train=str(tmp_path / "x.npz"), train_targets=str(tmp_path / "y.npz"), labels=labels, **classes)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("spatial", [(3, 5, 4), (7,)])
 @pytest.mark.parametrize("layout", ["chw", "hwc"])
 def test_samples_of_one_and_three_axes(tmp_path: Path, spatial: tuple[int, ...], layout: str) -> None:

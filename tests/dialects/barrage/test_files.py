@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from mlpipe.dialects.barrage import files, scoring
@@ -61,6 +63,21 @@ def test_a_folder_cannot_choose_the_code_that_runs(tmp_path: Path, network: str)
 
 def test_the_training_report_has_kerass_names_in_their_order() -> None:
     history = "epoch,train/loss,val/loss,val/accuracy,lr\n0,1.5,1.25,0.5,0.1\n1,1.0,1.0,0.75,0.1\n"
-    assert files.training_report(history).splitlines() == [
+    assert files.training_report(history, rates=True).splitlines() == [
         "epoch,loss,lr,val_accuracy,val_loss", "0,1.5,0.1,0.5,1.25", "1,1.0,0.1,0.75,1.0",
     ]  # fmt: skip
+
+
+def test_the_training_report_has_kerass_own_columns(tmp_path: Path) -> None:
+    features, targets = np.zeros((4, 2)), np.eye(2)[[0, 1, 0, 1]]
+    reducer = keras.callbacks.ReduceLROnPlateau()
+    for callbacks in ([], [reducer]):
+        network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "softmax")])
+        network.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+        # Barrage's reducer comes last; its log is the history's.
+        said = network.fit(features, targets, validation_data=(features, targets), verbose=0, callbacks=callbacks)
+        # Keras 3 writes out what TensorFlow's Keras called lr.
+        names = sorted({"learning_rate": "lr"}.get(name, name) for name in said.history)
+        ours = "epoch,train/loss,train/accuracy,val/loss,val/accuracy,lr\n0,1.5,1.0,1.25,0.5,0.1\n"
+        header = files.training_report(ours, rates=bool(callbacks)).splitlines()[0]
+        assert header.split(",") == ["epoch", *names]

@@ -29,6 +29,9 @@ class Probabilities(nn.Module):
 class Several(nn.Module):
     def forward(self, x):
         return {"kind": x.softmax(1), "size": x[:, :2]}
+class Raw(nn.Module):
+    def forward(self, x):
+        return {"kind": x, "size": x[:, :2]}
 class Labels(nn.Module):
     def forward(self, x):
         return {"y": x.sigmoid()}
@@ -79,6 +82,22 @@ def test_one_of_several_outputs_as_a_head() -> None:
         given("size", 3)
 
 
+@pytest.mark.parametrize(
+    ("gives", "plain"), [("class_logits", torch.nn.Softmax(1)), ("label_logits", torch.nn.Sigmoid())]
+)
+def test_logits_of_one_of_several_outputs_stand_as_probabilities_beside_the_others(gives: Any, plain: Any) -> None:
+    block, flat = {"import": "networks_of_records.Raw"}, torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+
+    def given(output: str | None, size: int) -> torch.Tensor:
+        pixels = Pixels(1, 3, 1.0, "unit", ONE, {}, output=output)
+        heads, names = {"target": Head(size)}, ["kind", "size"]
+        made = row_network.records(heads, pixels, network=block, output=names, gives=[gives, "logits"])
+        return made(flat.reshape(4, 1, 3, 1))["target"]
+
+    assert torch.allclose(given(None, 5), torch.cat([plain(flat), flat[:, :2]], 1))
+    assert torch.equal(given("kind", 3), flat)
+
+
 @pytest.mark.parametrize(("name", "gives"), [("Probabilities", "softmax"), ("Labels", "sigmoid")])
 def test_probabilities_become_logits_that_give_them_again(name: str, gives: Any) -> None:
     values = torch.randn(5, 1, 3, 1, generator=torch.Generator().manual_seed(0))
@@ -101,7 +120,7 @@ def test_layers_by_their_names() -> None:
         network = made(path, params={"layers": layers}, more={"classes": 3})
         assert network(torch.zeros(2, 1, 3, 1))["target"].shape == (2, 3)
     layers[0]["params"]["name"] = "other"
-    with pytest.raises(ConfigError, match=r"the network has the outputs other, the configuration has y"):
+    with pytest.raises(ConfigError, match=r"task\.output: the network has the outputs other, got 'y'"):
         made("barrage.model.sequential_from_config", params={"layers": layers}, more={"classes": 3})
 
 

@@ -101,9 +101,16 @@ def test_a_saved_state_goes_on_as_if_never_stopped(name: str) -> None:
         assert torch.equal(one, other)
 
 
-def test_one_bound_of_gradients_at_most() -> None:
-    with pytest.raises(ConfigError, match="optimizer: has several bounds of gradients"):
-        keras_optimizers.sgd([{"params": [torch.nn.Parameter(torch.zeros(1))]}], clipnorm=1.0, clipvalue=1.0)
+def test_bounds_of_values_come_before_those_of_norms() -> None:
+    # TensorFlow's order, by hand: (3, 4) is cut to (3, 3), whose norm 18**.5 becomes 2.
+    for name in ("clipnorm", "global_clipnorm"):
+        parameter = torch.nn.Parameter(torch.zeros(2))
+        optimizer = keras_optimizers.sgd([{"params": [parameter]}], lr=1.0, clipvalue=3.0, **{name: 2.0})
+        parameter.grad = torch.tensor([3.0, 4.0])
+        optimizer.step()
+        assert parameter.tolist() == pytest.approx([-(2.0**0.5)] * 2)
+    with pytest.raises(ConfigError, match=r"optimizer\.clipnorm: bounds the norm of each gradient and that of all"):
+        keras_optimizers.sgd([{"params": [parameter]}], clipnorm=1.0, global_clipnorm=1.0)
 
 
 def test_a_gradient_of_zeros_is_not_bounded_to_nothing() -> None:

@@ -37,6 +37,8 @@ TABLE: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     ("categorical_crossentropy", "CategoricalCrossentropy", {"label_smoothing": 0.2}, ("classes",)),
     ("binary_crossentropy", "BinaryCrossentropy", {}, ANY),
     ("binary_crossentropy", "BinaryCrossentropy", {"label_smoothing": 0.3}, ANY),
+    ("crossentropy", "CategoricalCrossentropy", {}, ("classes", "labels")),
+    ("crossentropy", "BinaryCrossentropy", {}, ("one label",)),
     ("mean_squared_error", "MeanSquaredError", {}, OF_ALL),
     ("root_mean_squared_error", "RootMeanSquaredError", {}, OF_ALL),
     ("mean_absolute_error", "MeanAbsoluteError", {}, OF_ALL),

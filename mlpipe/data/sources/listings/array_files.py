@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from mlpipe import hdf5, limits
 from mlpipe.data import visible_files
 from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings.array_layout import Form, oriented
 from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 
@@ -98,6 +99,19 @@ def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:
         return oriented(_opened(path)[key] if key else _array(path), form, rest)
     except (KeyError, *_DAMAGED) as error:
         raise UnreadableImageError(f"cannot be read ({first_line(error)})") from error
+
+
+def require_numbers(named: Iterable[tuple[str, Array]]) -> None:
+    """Refuse samples whose values are not all numbers.
+
+    Args:
+        named: Name and values of each.
+
+    Raises:
+        DataError: With a sentence for each that has NaN or infinite values.
+    """
+    odd = [name for name, value in named if not np.isfinite(value).all()]
+    raise_some([problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them") for name in odd])
 
 
 def channels_of(values: list[Array], form: Form) -> int:

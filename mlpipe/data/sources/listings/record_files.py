@@ -178,9 +178,13 @@ def allow(source: Mapping[str, Any], trust: Sequence[str]) -> None:
             found.append(problem(f"{key}.import", "is needed", got=block, fix="write {import: NAME, params: {...}}"))
             continue
         try:
-            imports.resolve(key, path, {} if "augmentor" in key else _KNOWN, trust)
+            named = imports.resolve(key, path, {} if "augmentor" in key else _KNOWN, trust)
         except DataError as error:
             found += error.problems
+            continue
+        if not callable(named):
+            fix = "name a function" if "augmentor" in key else "name a class"
+            found.append(problem(f"{key}.import", f"{path} cannot be called", got=type(named).__name__, fix=fix))
     if found:
         raise DataError(found)
 

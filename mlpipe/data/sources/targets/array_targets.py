@@ -11,7 +11,7 @@ import numpy as np
 from mlpipe.data import task, visible_files
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.error_lists import raise_some
-from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays_below, channels_of
+from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays_below, channels_of, require_numbers
 from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
 from mlpipe.data.sources.targets import mask_files, target_files
 from mlpipe.data.sources.targets.mask_files import Mask
@@ -62,6 +62,7 @@ def masked(
             for name, found in unknown.items()
         ]
     )
+    require_numbers(own.items())
     rows = []
     for name, value in own.items():
         part: Part = "unlabelled" if name not in seen else "train" if name.startswith("train/") else "test"
@@ -118,6 +119,7 @@ def imaged(
         for sample, pair in _target_of_each(own, base, part, form, _no_problems).items()
     }
     scale = _scale_of_all(own, of_sample, form)
+    require_numbers(own.items())
     inputs_have = channels_of(list(own.values()), form)
     outputs = channels_of([value for _, value in of_sample.values()], form) if of_sample else inputs_have
     outputs = len(classes) if classes and not labelled else outputs

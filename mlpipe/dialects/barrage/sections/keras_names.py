@@ -57,6 +57,7 @@ _ALIASES = {
     "kld": "kl_divergence",
     "huber_loss": "huber",
     "acc": "accuracy",
+    "ce": "crossentropy",
     "bce": "binary_crossentropy",
     "log_cosh_error": "log_cosh",
     "cosine_proximity": "cosine_similarity",
@@ -71,7 +72,7 @@ _LOGGED = {"LogCoshError": "logcosh", "FBetaScore": "fbeta_score", "Huber": "hub
 _LOGGED_BEFORE = {"KLDivergence": "kullback_leibler_divergence"}
 # Metrics that say what an output is; those of labels are for one yes or no of each number.
 _OF_CLASSES = frozenset({
-    "accuracy", "categorical_accuracy", "sparse_categorical_accuracy", "categorical_crossentropy",
+    "accuracy", "categorical_accuracy", "sparse_categorical_accuracy", "crossentropy", "categorical_crossentropy",
     "sparse_categorical_crossentropy", "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy", "auc",
 })  # fmt: skip
 _OF_LABELS = frozenset({

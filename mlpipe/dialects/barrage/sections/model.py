@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlpipe.dialects import rules
@@ -16,6 +16,9 @@ _REDUCTIONS = ("auto", "sum_over_batch_size")
 # Metrics of which output is largest, which logits tell as probabilities do.
 _BY_ORDER = ("categorical_accuracy", "sparse_categorical_accuracy", "top_k_categorical_accuracy",
              "sparse_top_k_categorical_accuracy")  # fmt: skip
+# What one of several outputs gives where it gives logits; what an only one gives, its task's kind says.
+_LOGITS = {"classification": "class_logits", "multilabel": "label_logits"}
+_COLUMNS = ("loss", "lr", "epoch")
 # What parameters of Keras's losses may be.
 _OF_LOSSES = {
     "label_smoothing": rules.number(least=0),
@@ -32,6 +35,7 @@ def translate_dataset(state: State) -> None:
     state.options["task"] = "records"
     for key in ("loader", "transformer", "augmentor"):
         state.same(f"dataset.{key}", f"task.{key}", dataset[key])
+    _check_loader(state, dataset["loader"])
     if "sample_count" in dataset:
         state.same("dataset.sample_count", "task.sample_count", dataset["sample_count"])
     if "seed" in dataset:
@@ -41,6 +45,18 @@ def translate_dataset(state: State) -> None:
         state.say("dataset.seed", "differs", "seed", "everything random follows from it, and is the same every time")
     # Barrage looks for no rows that are in both parts.
     state.set("task.allow_overlap", True)
+
+
+def _check_loader(state: State, block: Mapping[str, Any]) -> None:
+    """What Barrage's own loader takes is known before a record is read."""
+    params, key = block.get("params") or {}, "dataset.loader.params"
+    if block["import"] in ("KeySelector", "barrage.dataset.KeySelector"):
+        state.unknown_keys(key, params, ("inputs", "outputs", "sample_weights"))
+        for name in ("inputs", "outputs"):
+            if name in params:
+                state.fits(f"{key}.{name}", params[name], rules.mapping)
+        if params.get("sample_weights") is not None:
+            state.fits(f"{key}.sample_weights", params["sample_weights"], rules.mapping)
 
 
 def translate_model(state: State) -> None:
@@ -73,6 +89,11 @@ class _Loss:
     gives: str
     keys: dict[str, Any]
 
+    @property
+    def is_of_logits(self) -> bool:
+        """Whether the network gives logits of classes or labels."""
+        return "logits" in self.gives and self.kind != "regression"
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -98,6 +119,9 @@ def _only(state: State, parts: list[_Part]) -> None:
     }
     for place, value in values.items():
         state.set(place, value)
+    if part.loss.name.startswith("sparse_") and (units := _units(state.source["model"]["network"])) is not None:
+        # Class numbers do not say how many classes there are, where the data lack some of them.
+        state.set("task.outputs", units)
     if blocks := [one for one in part.metrics if isinstance(one, Mapping)]:
         state.set("metrics.blocks", blocks)
     state.set("metrics.train", [one["name"] if isinstance(one, Mapping) else one for one in part.metrics])
@@ -140,15 +164,16 @@ def _output(state: State, key: str, output: Mapping[str, Any], is_one_of_several
         loss = _loss(state, f"{key}.loss", output["loss"])
     if loss is None:
         return None
-    if is_one_of_several and loss.gives == "logits" and loss.kind != "regression":
-        fix = "let the network give probabilities"
-        state.missing(f"{key}.loss.params.from_logits", "an output of logits beside others", fix)
+    if is_one_of_several and loss.is_of_logits:
+        loss = replace(loss, gives=_LOGITS[loss.kind])
     if output.get("sample_weight_mode") is not None:
         note = "weights are one number for each record" if output["sample_weight_mode"] == "temporal" else ""
         state.say(f"{key}.sample_weight_mode", "ignored", note=note or "Keras ignores it too")
     prefix = f"{name}_" if is_one_of_several else ""
     if is_one_of_several:
         state.monitors |= {f"{name}_loss": f"train/{name}_loss", f"val_{name}_loss": f"val/{name}_loss"}
+    if "loss_weight" in output:
+        state.say(f"{key}.loss_weight", "same", "loss.parts" if is_one_of_several else "loss.weight")
     metrics = _metrics(state, f"{key}.metrics", output.get("metrics") or [], loss, prefix)
     return _Part(name, loss, float(output.get("loss_weight", 1.0)), metrics)
 
@@ -232,6 +257,8 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
         state.wrong += wrong
         return []
     names = state.numbers.names(path, keras_names.logged_as(path, own_name), prefix)
+    if _is_taken(state, key, names[0]):
+        return []
     names_of = [names] if len(each) == 1 else [[f"{names[0]}_{one:g}"] for one in several]
     if len(each) > 1:
         note = "; ".join(
@@ -265,7 +292,7 @@ def _note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
         del params["average"]
     if metric in ("f1_score", "fbeta_score") and "average" not in params:
         return "the mean over outputs, where Keras has a number for each"
-    are_logits = loss.gives == "logits" and loss.kind != "regression"
+    are_logits = loss.is_of_logits
     if are_logits and not from_logits and metric not in _BY_ORDER:
         return "of probabilities, where Keras takes the logits for them"
     return "of probabilities, which the network gives" if from_logits and not are_logits else ""
@@ -277,9 +304,17 @@ def _own_metric(state: State, key: str, block: Mapping[str, Any], prefix: str) -
     path = str(block["import"])
     names = state.numbers.names(path, keras_names.logged_as(path, params.get("name")), prefix)
     name = names[0]
+    _is_taken(state, key, name)
     _watchable(state, prefix, names, name)
     state.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")
     return {"import": block["import"], "params": params, "name": name}
+
+
+def _is_taken(state: State, key: str, name: str) -> bool:
+    """Whether a metric has the name of another column of the log, which is noted."""
+    if name in _COLUMNS:
+        state.refuse(f"{key}.params.name", "is the name of another column of the log", got=name, fix="give it another")
+    return name in _COLUMNS
 
 
 def _watchable(state: State, prefix: str, names: list[str], native: str) -> None:
@@ -304,6 +339,20 @@ def _named(state: State, key: str, path: str, known: tuple[str, ...], what: str,
         state.refuse(f"{key}.import", f"there is no such {what} here", got=path, fix=fix)
         return None
     return plain
+
+
+def _units(block: Mapping[str, Any]) -> int | None:
+    """How many outputs a list of layers has, where its last Dense says so with a number."""
+    layers = (block.get("params") or {}).get("layers") if _is_sequential(block) else None
+    for layer in reversed(layers) if isinstance(layers, list) else ():
+        kind = str(layer.get("import")).rpartition(".")[2] if isinstance(layer, Mapping) else ""
+        if kind == "Dense":
+            params = layer.get("params")
+            units = params.get("units") if isinstance(params, Mapping) else None
+            return units if isinstance(units, int) and not isinstance(units, bool) and units > 0 else None
+        if kind not in ("Activation", "Softmax"):
+            return None
+    return None
 
 
 def _is_sequential(block: Mapping[str, Any]) -> bool:

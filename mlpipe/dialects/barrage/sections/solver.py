@@ -192,8 +192,10 @@ def _reducer(state: State, block: Mapping[str, Any]) -> None:
     ):
         state.refuse(_REDUCER, "cannot reduce the rate of a schedule", fix="keep one of them")
         return
-    known = ("monitor", "mode", "patience", "factor", "cooldown", "min_delta", "min_lr", "verbose")
+    known = ("monitor", "mode", "patience", "factor", "cooldown", "min_delta", "min_lr", "verbose", "epsilon")
     state.unknown_keys(_REDUCER, block, known)
+    if "epsilon" in block:
+        state.say(f"{_REDUCER}.epsilon", "lint", note="the old name of min_delta, whose place it takes")
     if block["factor"] >= 1:
         state.refuse(f"{_REDUCER}.factor", "must be a number < 1, as Keras wants it", got=block["factor"])
     # The reducer itself tells Keras the rate before it looks at it.
@@ -205,7 +207,7 @@ def _reducer(state: State, block: Mapping[str, Any]) -> None:
         "factor": float(block["factor"]),
         "patience": max(int(block["patience"]) - 1, 0),
         "cooldown": max(int(block.get("cooldown", 0)) - 1, 0),
-        "threshold": float(block.get("min_delta", 1e-4)),
+        "threshold": float(block.get("epsilon", block.get("min_delta", 1e-4))),
         "threshold_mode": "abs",
         "min_lr": float(block.get("min_lr", 0)),
         "watch": watched,

@@ -130,6 +130,9 @@ def _images(state: State, targets: str | None) -> None:
     if not labelled:
         state.set("task.labelled", False)
         _number_classes(state)
+    if data.get("test_tag", data.get("testing_tag")) != data.get("testing_tag", data.get("test_tag")):
+        fix = "keep one of the two, which mean the same"
+        state.refuse("data.test_tag", f"testing_tag says {data['testing_tag']}", got=data["test_tag"], fix=fix)
     tags = {"training_tag": "train_tag", "testing_tag": "test_tag", "test_tag": "test_tag"}
     for key, place in tags.items():
         if key in data:

@@ -95,6 +95,9 @@ def classes_and_values(state: State, white: float, section: str = "task") -> Non
         state.refuse("data.target_transforms", wrong, fix=_WHOLE)
         return
     state.set(f"{section}.values", values)
+    for place, name, _ in listed_of(state, "target"):
+        if name == "normalize" and place.startswith("data.target_transforms"):
+            state.say(f"{place}.normalize", "same", f"{section}.values", "it tells the class of each value of a pixel")
     ignored = state.section("loss").get("ignore_index")
     if ignored is not None and not 0 <= ignored < count:
         value = _value_of(state, int(ignored), white)
@@ -224,12 +227,18 @@ def _focal(state: State, params: Mapping[str, Any]) -> None:
     state.options["loss"] = "focal"
     state.set("loss.gamma", float(params.get("gamma", 2.0)))
     state.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
+    if "gamma" in params:
+        state.say("loss.gamma", "same", "loss.gamma")
     weight = params.get("weight", params.get("alpha"))
     if isinstance(weight, list) and state.network.units != 1:
         state.set("loss.class_weights", [float(value) for value in weight])
         state.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
     elif weight is not None:
-        state.missing("loss.alpha", "one weight for all classes", "give one for each class, or leave it out")
+        key = "weight" if "weight" in params else "alpha"
+        what = "weights of outputs that are sigmoids" if key == "weight" else "one weight for all classes"
+        state.missing(
+            f"loss.{key}", what, "leave it out" if key == "weight" else "give one for each class, or leave it out"
+        )
 
 
 def _nll(state: State, params: Mapping[str, Any]) -> None:

@@ -178,6 +178,8 @@ def _class_weights(state: State, params: Mapping[str, Any]) -> list[float] | Non
     if ignored is not None and 0 <= ignored < len(weights):
         weights[int(ignored)] = 0.0
         state.say("loss.ignore_index", "same", "loss.class_weights")
+    elif ignored is not None:
+        state.say("loss.ignore_index", "ignored", note="it is no class")
     return weights
 
 
@@ -195,12 +197,18 @@ def _focal(state: State, params: Mapping[str, Any]) -> None:
         state.options["loss"] = "focal"
         state.set("loss.gamma", gamma)
         state.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
+    if "gamma" in params:
+        state.say("loss.gamma", "same", "loss.gamma")
     weight = params.get("weight", params.get("alpha"))
     if isinstance(weight, list) and end != "sigmoid":
         state.set("loss.class_weights", [float(value) for value in weight])
         state.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
     elif weight is not None:
-        state.missing("loss.alpha", "one weight for all classes", "give one for each class, or leave it out")
+        key = "weight" if "weight" in params else "alpha"
+        what = "weights of outputs that are sigmoids" if key == "weight" else "one weight for all classes"
+        state.missing(
+            f"loss.{key}", what, "leave it out" if key == "weight" else "give one for each class, or leave it out"
+        )
 
 
 def _each_output(state: State, kind: str) -> None:

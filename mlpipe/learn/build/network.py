@@ -80,6 +80,7 @@ def build_network(
         width=sides[-1],
         output=head_name,
         shape=() if len(sides) == 2 else tuple(sides),
+        parts=tuple((task.bases or (task,))[0].source.get("inputs", ())),
     )
     # A solution over time has as many times as the network gives.
     over_time = equations.is_over_time(task.kind, recipe.loss)

@@ -83,6 +83,7 @@ class Pixels:
         width: Their width where it differs from the height; None: the same.
         output: For records with several outputs the one that is asked for; None: all of them.
         shape: The spatial shape of samples that have other than two axes; empty: height and width.
+        parts: The channels of each of several images that lie one after the other; empty: there is one.
     """
 
     channels: int
@@ -94,6 +95,7 @@ class Pixels:
     width: int | None = None
     output: str | None = None
     shape: tuple[int, ...] = ()
+    parts: tuple[int, ...] = ()
 
     @property
     def sides(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from mlpipe.dialects.musket import reading
 from mlpipe.dialects.musket.sections import data
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError
+from tests import musket_project
 
 README = """
 architecture: DenseNet201
@@ -108,6 +109,15 @@ def test_a_frozen_encoder_stays_frozen_until_a_stage_says_otherwise() -> None:
     stages = [{"epochs": 1}, {"epochs": 1, "lr": 0.1}, {"epochs": 1, "unfreeze_encoder": True}]
     found = changed(freeze_encoder=True, stages=stages).native["stages"]["list"]
     assert [stage["freeze"] for stage in found] == ["backbone", "backbone", False]
+
+
+def test_a_stage_is_frozen_or_not() -> None:
+    both = {"epochs": 1, "freeze_encoder": True, "unfreeze_encoder": False}
+    assert changed(stages=[both]).native["stages"]["list"][0]["freeze"] == "backbone"
+    opposite = {**both, "unfreeze_encoder": True}
+    assert problems(stages=[opposite]).startswith(
+        "stages[0].unfreeze_encoder: freeze_encoder says the opposite, got True"
+    )
 
 
 def test_composite_losses() -> None:
@@ -238,6 +248,27 @@ def test_an_activation_beside_the_usual_ones_is_of_the_task() -> None:
     assert found.native["loss"]["parts"][0]["expression"] == "squared_error"
 
 
+def test_a_part_that_there_is_not_and_a_holdout_too_many() -> None:
+    train = {"train": {"getTrain": []}}
+    told = problems(dataset={**train, "validaton": {"getTest": []}})
+    assert "dataset.validaton: there is no such part of the data; did you mean 'validation'?" in told
+    holdout: dict[str, Any] = {"holdout": {"getTest": []}}
+    assert "holdout: dataset has a holdout of its own" in problems(dataset={**train, **holdout}, **holdout)
+    assert any(line.key == "testSplit" for line in changed(dataset=train, testSplit=0.2, **holdout).of_fate("lint"))
+
+
+def test_the_holdout_chooses_no_epoch() -> None:
+    stop = {"EarlyStopping": {"monitor": "binary_accuracy_holdout"}}
+    told = problems(callbacks=stop)
+    assert told.startswith(
+        "callbacks.EarlyStopping.monitor: is measured once, when all is trained, got 'binary_accuracy_hol"
+    )
+    # As the primary metric it says what counts in the end, and the same metric of validation chooses.
+    found = changed(primary_metric="binary_accuracy_holdout")
+    assert found.native["metrics"]["monitor"] == "val/accuracy"
+    assert any("taken as val_binary_accuracy:" in line.note for line in found.of_fate("lint"))
+
+
 def test_data_sets_are_functions_with_arguments() -> None:
     native = changed(dataset={"getTrain": [False, False]}, testSplit=0.4).native
     assert native["task"]["train"] == [{"call": "getTrain", "arguments": [False, False]}]
@@ -280,7 +311,7 @@ def test_data_sets_are_functions_with_arguments() -> None:
         ({"dataset_augmenter": {"name": "twice"}}, "dataset_augmenter: no function of the project's modules"),
         ({"extra_train_data": "more"}, "extra_train_data: there is no such data set, got 'more'"),
         ({"crops": 0}, "crops: must be a whole number >= 1"),
-        ({"callbacks": {"Foo": {}}}, "the callback Foo is not available"),
+        ({"callbacks": {"Foo": {}}}, "callbacks.Foo: there is no such callback here; known: Early"),
         ({"classes": [3, 3], "activation": ["sigmoid"]}, "there are 2 heads"),
     ],
 )
@@ -357,11 +388,59 @@ def test_weights_of_an_earlier_stage_and_of_a_neighbour(tmp_path: Path, given: s
     assert all(stage["keep"] for stage in found.native["stages"]["list"])
 
 
+def test_weights_that_nobody_writes_are_told_at_once(tmp_path: Path) -> None:
+    folder = musket_project.make(tmp_path)
+    musket_project.make(tmp_path, name="other")
+    source = yaml.safe_load(musket_project.CONFIG)
+
+    def stages(given: str) -> dict[str, Any]:
+        return {**source, "stages": [{"epochs": 1, "initial_weights": given}]}
+
+    # What another experiment will have written when it is trained is there in time.
+    musket.translate(stages("../other/weights/best-0.1.weights"), musket.Home.of(folder / "config.yaml"))
+    for given in ("nowhere.weights", "./weights/best-0.0.weights", "../neither/weights/best-0.0.weights"):
+        with pytest.raises(ConfigError) as caught:
+            musket.translate({**stages(given), "optimizer": "Adm"}, musket.Home.of(folder / "config.yaml"))
+        assert [one.partition(": ")[0] for one in caught.value.problems] == ["optimizer", "stages[0].initial_weights"]
+
+
 def test_common_yaml_is_merged() -> None:
     own = {"lr": 1, "callbacks": {"A": 1}, "metrics": ["x"]}
     common = {"lr": 2, "batch": 3, "callbacks": {"A": 2, "B": 2}, "metrics": ["y"]}
     assert reading.united(own, common) == {"lr": 1, "batch": 3, "callbacks": {"A": 1, "B": 2}, "metrics": ["x"]}
     assert reading.united({"callbacks": None}, common)["callbacks"] == common["callbacks"]
+
+
+def test_mistakes_of_what_a_project_says_for_all_are_told_so(tmp_path: Path) -> None:
+    folder = musket_project.make(tmp_path, config="")
+    (tmp_path / "common.yaml").write_text("optimizer: Adm\nlr: fast\ncallbacks: {EarlyStoping: {}}\nloss: mce\n")
+    source = {
+        **yaml.safe_load(musket_project.CONFIG),
+        "callbacks": {"EarlyStopping": {"patience": "x"}},
+        "loss": "mcee",
+    }
+    del source["optimizer"]
+    with pytest.raises(ConfigError) as caught:
+        musket.translate(source, musket.Home.of(folder / "config.yaml"))
+    told = {one.partition(": ")[0]: one.endswith("(in common.yaml)") for one in caught.value.problems}
+    assert told == {
+        "optimizer": True, "lr": True, "callbacks.EarlyStoping": True, "callbacks.EarlyStopping.patience": False, "loss": False,
+    }  # fmt: skip
+
+
+def test_tasks_are_functions_of_the_modules(tmp_path: Path) -> None:
+    folder = musket_project.make(tmp_path)
+    source = {**yaml.safe_load(musket_project.CONFIG), "tasks": {"predict_holdout": {"holdout": "train"}}}
+    musket.translate(source, musket.Home.of(folder / "config.yaml"))
+    with pytest.raises(ConfigError) as caught:
+        source = {**source, "tasks": [{"predict_holdot": {}}, {"predict_holdout": 3}, 4]}
+        musket.translate(source, musket.Home.of(folder / "config.yaml"))
+    first, second, third = caught.value.problems
+    assert first.startswith(
+        "tasks.predict_holdot: no function of the project's modules has this name; did you mean 'pred"
+    )
+    assert second.startswith("tasks.predict_holdout: must be a map of the task's parameters, got 3")
+    assert third.startswith("tasks: must be names of tasks, got 4")
 
 
 def test_an_experiment_knows_its_project(tmp_path: Path) -> None:
@@ -592,8 +671,10 @@ def test_a_mistyped_function_and_a_missing_module_are_mentioned(tmp_path: Path) 
     (tmp_path / "modules" / "more.py").write_text("globals()['getMade'] = 3\n")
     (line,) = lint({"dataset": {"getTrian": [3]}})
     assert line == "dataset: no function of the project's modules is called getTrian; did you mean 'getTrain'?"
-    (line,) = lint({"dataset": {"elsewhere": [3]}, "imports": ["data", "further"]})
-    assert line == "imports: further is no file in modules/: name it in trust=[further]"
+    (line,) = lint({"dataset": {"elsewhere": [3]}, "imports": ["data", "json"]})
+    assert line == "imports: json is no file in modules/: name it in trust=[json]"
+    with pytest.raises(ConfigError, match="imports: no file in modules/ has this name, got 'dta'; did you mean 'data'"):
+        lint({"dataset": {"elsewhere": [3]}, "imports": ["dta"]})
 
 
 def test_built_in_sets_are_those_that_there_are() -> None:

@@ -51,6 +51,29 @@ def test_functions_of_the_project(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("steps", "several"),
+    [
+        ([{"split-preprocessor": [["turned"], ["pass"]]}], True),
+        ([{"split-preprocessor": [["turned"], ["pass"]]}, "disk-cache"], True),
+        ([{"seq-preprocessor": [{"split-preprocessor": [["turned"], ["pass"]]}]}, {"transform-preprocessor": [["pass"]]}], True),
+        ([{"turned": {"name": "a"}}, {"turned": {"name": "b"}}, {"cache": {"inputs": ["a", "b"]}}], True),
+        # Put together again, by the project's own function or by what is there.
+        ([{"split-preprocessor": [["turned"], ["pass"]]}, "tight_loss"], False),
+        ([{"split-concat-preprocessor": [["turned"], ["pass"]]}], False),
+        ([{"turned": {"name": "a"}}, {"split-preprocessor": [["pass"], ["turned"]]}, {"cache": {"inputs": ["a"]}}], False),
+    ],
+)  # fmt: skip
+def test_several_inputs_are_for_networks_that_take_a_list(tmp_path: Path, steps: list[Any], several: bool) -> None:
+    found = translated(tmp_path, architecture="MyNet", preprocessing=steps)
+    assert ("in_chans" in found.native["arch"]) is not several
+    if several:
+        with pytest.raises(
+            ConfigError, match="^preprocessing: split-preprocessor gives several inputs, ResNet18 takes one"
+        ):
+            translated(tmp_path / "b", preprocessing=steps)
+
+
+@pytest.mark.parametrize(
     ("made", "key", "unknown"),
     [
         ("def MyNet(depth=1): ...", "depth", False),
@@ -263,6 +286,13 @@ def widen(ds, parameter="x"): ...
         ({"preprocessing": [{"doubled": []}]}, "preprocessing[0].doubled", f"{THESE} (missing a required argument: 'times')"),
         ({"preprocessing": [{"Lighter": {"amuont": 3}}]}, "preprocessing[0].Lighter", f"{NAMED}, got 'amuont'"),
         ({"dataset_augmenter": {"name": "widen", "paramter": 3}}, "dataset_augmenter.widen", f"{NAMED}, got 'paramter'"),
+        ({"preprocessing": [{"disk-cache": {"split": True, "name": "a"}}, "pass", "cache"]}, "", ""),
+        ({"preprocessing": [{"disk-cache": {"nme": "a"}}]}, "preprocessing[0].disk-cache", f"{NAMED}, got 'nme'; did you mean"),
+        ({"preprocessing": [{"cache": {"split": True}}]}, "preprocessing[0].cache", f"{NAMED}, got 'split'; it takes name"),
+        ({"dataset": {"FolderDataSet": ["images"]}}, "", ""),
+        ({"dataset": {"FolderDataSet": {"pth": "a"}}}, "dataset.FolderDataSet", f"{NAMED}, got 'pth'; it takes"),
+        ({"dataset": {"BinaryClassificationDataSet": ["a", "b.csv", "c", "d", 5, 6]}}, "dataset.BinaryClassificationDataSet",
+         f"{THESE} (too many positional arguments)"),
     ],
 )  # fmt: skip
 def test_arguments_that_do_not_fit_are_told_in_the_file_s_words(

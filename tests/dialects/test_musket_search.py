@@ -111,6 +111,12 @@ def test_what_has_no_value_is_one_sentence(tmp_path: Path) -> None:
         translated(tmp_path / "c", **KEYS, max_evals=0)
 
 
+def test_a_formula_without_a_value_is_told_with_the_other_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        translated(tmp_path, {"a": 0}, hyperparameters={"a": [0, 1]}, lr="1/a", optimizer="Adm")
+    assert [one.partition(":")[0] for one in caught.value.problems] == ["lr", "optimizer"]
+
+
 def test_a_trial_as_a_file(tmp_path: Path) -> None:
     source = {**yaml.safe_load(musket_project.CONFIG), **KEYS}
     found = musket.filled(source, {"rate": 0.5, "k": 3})

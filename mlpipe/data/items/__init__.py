@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mlpipe.errors import DataError, in_short, problem
+from mlpipe.errors import DataError, in_short, listing, problem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -116,14 +116,43 @@ def item_of(data_set: Any, index: int) -> Any:
 def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:
     """The image of an item, shape (height, width, channels), uint8, uint16, or float32 from 0 to 1.
 
+    Several images, a list as x, are one with the channels of all of them, one after the other.
+
     Args:
         item: The item.
         where: Names it in sentences.
 
     Raises:
-        DataError: When it is no such image.
+        DataError: When it is no such image, or several ones differ in size or type.
     """
-    pixels = np.asarray(getattr(item, "x", None))
+    given = getattr(item, "x", None)
+    if not _is_several(given):
+        return _image(given, where)
+    parts = [_image(one, where) for one in given]
+    if len({(*one.shape[:2], str(one.dtype)) for one in parts}) > 1:
+        shown = listing([f"{one.shape[0]} x {one.shape[1]} of {one.dtype}" for one in parts])
+        fix = "give them one size and type"
+        raise DataError(problem(where, f"its x has images that differ ({shown})", fix=fix))
+    return np.concatenate(parts, axis=2)
+
+
+def inputs_of(item: Any) -> list[int]:
+    """The number of channels of each image of an item with several, a list as x; empty: it has one."""
+    given = getattr(item, "x", None)
+    return [1 if np.ndim(one) == 2 else int(np.shape(one)[2]) for one in given] if _is_several(given) else []
+
+
+def _is_several(given: Any) -> bool:
+    """Whether x is a list of images: rows of numbers in lists are one image."""
+    return (
+        isinstance(given, list | tuple)
+        and bool(given)
+        and all(isinstance(one, np.ndarray) and one.ndim in (2, 3) for one in given)
+    )
+
+
+def _image(given: Any, where: str) -> np.ndarray[Any, Any]:
+    pixels = np.asarray(given)
     if pixels.ndim == 2:
         pixels = pixels[:, :, np.newaxis]
     if pixels.ndim != 3 or pixels.dtype == object:

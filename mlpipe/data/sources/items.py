@@ -110,7 +110,8 @@ def items(
         raise DataError(problem("task.ignore_index", "is for task.kind=segmentation", got=kind, fix="leave it out"))
     sets, of_sets = opened_parts(source)
     words = {id(one): set_attributes.of(one) for _, one in sets}
-    rows, masks, channels, dtype = _rows(sets, words, kind, outputs, _strata(source, strata, sets))
+    rows, masks, (channels, dtype, inputs) = _rows(sets, words, kind, outputs, _strata(source, strata, sets))
+    source |= {"inputs": list(inputs)} if inputs else {}
     groups, of_groups = groups_of([row.id.partition(":")[2] for row in rows], group, [row.part for row in rows])
     rows = [row._replace(group=one) for row, one in zip(rows, groups, strict=True)]
     own = list(words[id(sets[0][1])].classes)
@@ -146,8 +147,8 @@ def _rows(
     kind: str,
     outputs: int | None,
     stratum: Callable[[Any, int], str],
-) -> tuple[list[Row], list[tuple[Mask, int]], int, str]:
-    """The rows of all items and their masks, and how many channels of which type their images have.
+) -> tuple[list[Row], list[tuple[Mask, int]], tuple[int, str, tuple[int, ...]]]:
+    """The rows of all items, their masks, and what their images are: channels, type, the channels of each of several.
 
     Raises:
         DataError: When there is no item, or images are of several kinds.
@@ -155,15 +156,21 @@ def _rows(
     described = [(part, one, index) for part, one in sets for index in range(len(one))]
     if not described:
         raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
-    shapes: set[tuple[int, str]] = set()
+    shapes: set[tuple[int, str, tuple[int, ...]]] = set()
     rows, masks = list[Row](), list[tuple[Mask, int]]()
     for number, (part, one, index) in enumerate(described):
         row = _row(number, part, one, index, kind, outputs, shapes, masks, words[id(one)])
         rows.append(row._replace(stratum=stratum(one, index)) if part in ("train", "val") else row)
     if len(shapes) > 1:
-        shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
+        shown = listing(
+            [f"{channels} channels{_in_parts(parts)} of {dtype}" for channels, dtype, parts in sorted(shapes)]
+        )
         raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
-    return rows, masks, *next(iter(shapes))
+    return rows, masks, next(iter(shapes))
+
+
+def _in_parts(inputs: Sequence[int]) -> str:
+    return f" ({' + '.join(map(str, inputs))})" if inputs else ""
 
 
 def _row(
@@ -173,7 +180,7 @@ def _row(
     index: int,
     kind: str,
     outputs: int | None,
-    shapes: set[tuple[int, str]],
+    shapes: set[tuple[int, str, tuple[int, ...]]],
     masks: list[tuple[Mask, int]],
     words: set_attributes.Words,
 ) -> Row:
@@ -181,7 +188,7 @@ def _row(
     item = protocol.item_of(one, index)
     where = f"item {index} of {type(one).__name__}"
     pixels = protocol.image_of(item, where)
-    shapes.add((pixels.shape[2], str(pixels.dtype)))
+    shapes.add((pixels.shape[2], str(pixels.dtype), tuple(protocol.inputs_of(item))))
     if kind == "segmentation":
         masks.append(item_masks.look(item, where))
         # Which classes there are is known when all masks are.

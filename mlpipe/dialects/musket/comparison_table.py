@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files, limits
+from mlpipe.dialects import names
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 _FILE = re.compile(r"metrics-(\d+)\.(\d+)\.csv")
 _SKIPPED = ("lr", "fold")
-_LESS_IS_BETTER = re.compile(r"loss$|crossentropy$|^(val_)?(mse|mae|nll|brier|rmse|epoch|stage)")
+_LESS_IS_BETTER = re.compile(r"loss$|^(nll|brier|rmse|epoch|stage)")
+# What stands around a metric's name in a metrics file.
+_AFFIXES = re.compile(r"^(val_)?((out|dense_)\d+_)?")
 
 
 @dataclass
@@ -120,7 +123,8 @@ def notes(experiments: Sequence[Experiment], sort_by: str) -> list[str]:
 
 def less_is_better(name: str) -> bool:
     """Whether less of a metric is better, by its name in a metrics file."""
-    return _LESS_IS_BETTER.search(name) is not None
+    plain = _AFFIXES.sub("", name).lower()
+    return plain in names.LOSSES or _LESS_IS_BETTER.search(plain) is not None
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:
@@ -155,7 +159,7 @@ def _take(experiment: Experiment, file: Path, fold: tuple[str, int], stage: int)
             for name, text in {**row, "stage": str(stage)}.items():
                 if name not in _SKIPPED and text not in ("", "NA", None):
                     value, values = float(text), experiment.best.setdefault(name, {})
-                    choose = min if _LESS_IS_BETTER.search(name) and name not in ("epoch", "stage") else max
+                    choose = min if less_is_better(name) and name not in ("epoch", "stage") else max
                     values[fold] = value if fold not in values else choose(values[fold], value)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(problem(str(file), f"cannot be read ({error})", fix="remove it")) from error
@@ -170,7 +174,7 @@ def _order(experiment: Experiment, name: str) -> tuple[bool, float]:
     mean = _mean(experiment, name)
     if mean is None:
         return True, 0.0
-    return False, mean if _LESS_IS_BETTER.search(name) else -mean
+    return False, mean if less_is_better(name) else -mean
 
 
 def _yaml(path: Path) -> Any:

@@ -218,7 +218,7 @@ def batch_of(found: Sequence[Any], results: Array, truth: Array | None = None) -
     if truth is None and results.ndim == 2 and all(getattr(item, "y", None) is not None for item in found):
         truth = np.stack([items.target_of(item, str(item.id)) for item in found])
     return Batch(
-        [np.asarray(item.x) for item in found],
+        [items.image_of(item, str(item.id)) if items.inputs_of(item) else np.asarray(item.x) for item in found],
         [item.id for item in found],
         results,
         np.empty((len(found), 0)) if truth is None else truth,

@@ -18,7 +18,9 @@ _SCHEMAS = ("classification", "segmentation")
 _FOR_OTHERS = (
     "here are Classification and Segmentation; write the network as a function in modules/ that architecture names"
 )
-# Of these, common.yaml and the experiment are united entry by entry.
+# What a project says for all of its experiments.
+COMMON = "common.yaml"
+# Of these, it and the experiment are united entry by entry.
 _UNITED = ("declarations", "callbacks", "datasets", "tasks")
 # Decorators that take note of a function and give it back as it is.
 _NOTES = (
@@ -29,6 +31,8 @@ _NOTES = (
     "deferred",
     "after_download",
 )
+# The file of the built-in data sets.
+_SETS = Path(__file__).parents[2] / "data" / "items" / "sets.py"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -121,7 +125,7 @@ class Home:
         Raises:
             ConfigError: When it cannot be read.
         """
-        path = self.project / "common.yaml"
+        path = self.project / COMMON
         if not path.is_file():
             return {}
         try:
@@ -131,6 +135,23 @@ class Home:
         if not isinstance(found, dict):
             raise ConfigError(problem(str(path), "must be a mapping", got=found))
         return found
+
+
+def built_in(name: str) -> inspect.Signature | None:
+    """How a built-in data set is called, read without importing it; None: there is none of this name."""
+    body = _tree(_SETS).body
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    for one in body:
+        # Another name of a class.
+        if isinstance(one, ast.Assign) and isinstance(one.value, ast.Name) and one.value.id in classes:
+            classes |= {target.id: classes[one.value.id] for target in one.targets if isinstance(target, ast.Name)}
+    node = classes.get(name) if name.endswith("DataSet") else None
+    while node is not None and not any(
+        isinstance(one, ast.FunctionDef) and one.name == "__init__" for one in node.body
+    ):
+        base = node.bases[0] if node.bases else None
+        node = classes.get(base.id) if isinstance(base, ast.Name) else None
+    return None if node is None else _signature(node)
 
 
 def _text(file: Path) -> str:
@@ -223,6 +244,29 @@ def united(own: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
         elif key in _UNITED and isinstance(merged[key], Mapping) and isinstance(value, Mapping):
             merged[key] = {**value, **merged[key]}
     return merged
+
+
+def is_of_common(key: str, own: Mapping[str, Any], common: Mapping[str, Any]) -> bool:
+    """Whether a dotted key of a united configuration has its value from `common.yaml`.
+
+    Args:
+        key: The key.
+        own: The experiment's configuration.
+        common: The project's.
+    """
+    root, _, rest = key.partition(".")
+    root, entry = root.partition("[")[0], rest.partition(".")[0].partition("[")[0]
+    if root not in common:
+        return False
+    if root not in own or (root == "callbacks" and own[root] is None):
+        return True
+    parts = own[root], common[root]
+    return (
+        root in _UNITED
+        and all(isinstance(one, Mapping) for one in parts)
+        and entry in parts[1]
+        and entry not in parts[0]
+    )
 
 
 def with_numbers(value: Any, key: str = "", found: list[str] | None = None) -> Any:

@@ -33,7 +33,7 @@ def read(source: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         source: The experiment's configuration, common.yaml merged in, texts that are numbers as numbers.
     """
     wrong = _ROOT("", source)
-    kept: dict[str, Any] = _without({_key_of(sentence) for sentence in wrong}, "", source)
+    kept: dict[str, Any] = _without({key_of(sentence) for sentence in wrong}, "", source)
     # In place of some that is left out stands one that fits, so that what depends on it is not wrong, too.
     if "architecture" in source and "architecture" not in kept:
         kept["architecture"] = "Unet" if "backbone" in kept else "MobileNet"
@@ -47,8 +47,20 @@ def read(source: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return {name: [one] if name in _LISTED and isinstance(one, str) else one for name, one in kept.items()}, wrong
 
 
-def _key_of(sentence: str) -> str:
+def key_of(sentence: str) -> str:
+    """The key that a sentence about a file begins with."""
     return sentence.partition(": ")[0]
+
+
+def together(broken: list[str], ill_typed: list[str]) -> list[str]:
+    """Formulas that give no number, and what is ill-typed but for them: the text of such a formula stands for a number.
+
+    Args:
+        broken: A sentence for each such formula.
+        ill_typed: What `read` found.
+    """
+    keys = set(map(key_of, broken))
+    return [*broken, *(one for one in ill_typed if key_of(one) not in keys)]
 
 
 def _without(gone: Collection[str], key: str, value: Any) -> Any:
@@ -83,7 +95,7 @@ def follow_from(sentences: list[str], problems: list[str]) -> list[str]:
         sentences: The problems.
         problems: What `read` found.
     """
-    gone = [_key_of(one) for one in problems]
+    gone = [key_of(one) for one in problems]
     lost = [what for key, what in _NAMED_IN.items() if any(re.split(r"[.\[]", one)[0] == key for one in gone)]
 
     def follows(sentence: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlpipe.dialects import names, translation
-from mlpipe.dialects.musket.reading import Home
+from mlpipe.dialects.musket.reading import Home, built_in
 from mlpipe.errors import did_you_mean, listing
 
 # Packages that a project's modules import, in whose place stands what mlpipe has.
@@ -89,7 +89,7 @@ class State(translation.State):
             before: How many arguments are given in front of these.
             flexible: Whether further ones may be given, so that only names are looked at.
         """
-        signature = self.home.signature(name)
+        signature = self.home.signature(name) if self.is_own(name) else built_in(name)
         if signature is None:
             return
         listed, named = (arguments, {}) if isinstance(arguments, list) else ([], dict(arguments or {}))
@@ -109,6 +109,11 @@ class State(translation.State):
         except TypeError as error:
             fix = f"it takes {listing(taken)}" if taken else "it takes none"
             self.refuse(f"{key}.{name}", f"{name} cannot be given these ({error})", got=arguments, fix=fix)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is read with its project, so that what it names must be there; a file alone is read too."""
+        return self.home.modules is not None and not self.lenient
 
     def imports_elsewhere(self) -> list[str]:
         """The modules that `imports` names and that are no files of the project's."""

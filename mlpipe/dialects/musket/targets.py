@@ -88,4 +88,7 @@ def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     if wrong:
         raise ConfigError(wrong)
     given = {name: values.get(name, one.first) for name, one in searched.items()}
-    return schema.read(with_numbers(hyperparameters.filled(source, given)))[0]
+    whole = hyperparameters.filled(source, given, wrong)
+    if wrong:
+        raise ConfigError(wrong)
+    return schema.read(with_numbers(whole))[0]

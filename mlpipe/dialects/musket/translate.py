@@ -9,7 +9,7 @@ from typing import Any
 from mlpipe.config.recipe_file import as_text
 from mlpipe.dialects import names
 from mlpipe.dialects.musket import schema
-from mlpipe.dialects.musket.reading import Home, united, with_numbers
+from mlpipe.dialects.musket.reading import COMMON, Home, is_of_common, united, with_numbers
 from mlpipe.dialects.musket.sections import callbacks, heads, hyperparameters, imgaug, losses, masks
 from mlpipe.dialects.musket.sections.data import translate_data, translate_split
 from mlpipe.dialects.musket.sections.stages import translate_stages
@@ -62,11 +62,14 @@ def translate(
     # this order. What is ill-typed is left out here, and what only follows from that is not told in the end. Each section
     # notes what is wrong with it and goes on, so that all is told at once.
     texts: list[str] = []
-    written, values = with_numbers(united(source, home.common()), found=texts), values or {}
+    common = home.common()
+    written, values = with_numbers(united(source, common), found=texts), values or {}
     searched, wrong = hyperparameters.read(written)
     first = {f"given.{name}": one.first for name, one in searched.items() if name not in values}
-    filled = hyperparameters.filled(written, {name: values.get(name, one.first) for name, one in searched.items()})
-    typed, ill_typed = schema.read(filled)
+    broken: list[str] = []
+    given = {name: values.get(name, one.first) for name, one in searched.items()}
+    typed, ill_typed = schema.read(hyperparameters.filled(written, given, broken))
+    ill_typed = schema.together(broken, ill_typed)
     state = State(typed, home, lenient)
     state.wrong += wrong
     for key in texts:
@@ -95,7 +98,8 @@ def translate(
         _bgr(state, "bgr", state.source["bgr"])
     _defaults(state)
     hyperparameters.translate(state, searched, values, written)
-    state.wrong = [*ill_typed, *schema.follow_from(state.wrong, ill_typed)]
+    wrong = [*ill_typed, *schema.follow_from(state.wrong, ill_typed)]
+    state.wrong = [f"{one} (in {COMMON})" if is_of_common(schema.key_of(one), source, common) else one for one in wrong]
     state.require_none_wrong()
     needed = {key: as_text(value) for key, value in first.items()}
     return Translation("musket", state.whole(), tuple(state.lines), needed)
@@ -212,7 +216,7 @@ def _shape(state: State, key: str, value: Any) -> None:
     state.options.setdefault("preprocessing", "default")
     state.same(key, "preprocessing.size", height if height == width else [height, width])
     state.set("preprocessing.interpolation", "bicubic")
-    state.set("arch.in_chans", channels)
+    state.same(key, "arch.in_chans", channels)
 
 
 def _augmentation(state: State, key: str, value: Any) -> None:
@@ -380,6 +384,24 @@ def _own_metrics(state: State) -> None:
             state.set("metrics.heads", named)
 
 
+def _tasks(state: State) -> None:
+    """See that `tasks` names functions of the modules, each with a map of its parameters."""
+    given, home = state.source.get("tasks") or {}, state.home
+    can_tell = state.is_whole and not home.makes_names() and not state.imports_elsewhere()
+    entries = [given] if isinstance(given, Mapping) else [{one: None} if isinstance(one, str) else one for one in given]
+    for entry in entries:
+        for name, parameters in entry.items() if isinstance(entry, Mapping) else ():
+            if not isinstance(parameters, Mapping | None):
+                fix = "for example {predict_test: {data: test}}"
+                state.refuse(f"tasks.{name}", "must be a map of the task's parameters", got=parameters, fix=fix)
+            if can_tell and not state.is_own(name):
+                known = state.own_names()
+                fix = did_you_mean(str(name), known, otherwise=f"there are {listing(known, most=20)}")
+                state.refuse(f"tasks.{name}", "no function of the project's modules has this name", fix=fix)
+        if not isinstance(entry, Mapping):
+            state.refuse("tasks", "must be names of tasks", got=entry, fix="for example {predict_test: {data: test}}")
+
+
 def _defaults(state: State) -> None:
     """Write Musket's defaults for keys that the file leaves out."""
     state.options.setdefault("augmentations", "none")
@@ -393,6 +415,7 @@ def _defaults(state: State) -> None:
     sampling.setdefault("eval_batch_size", 32)
     state.set("mode.nested", False)
     state.set("logging.examples", 16)
+    _tasks(state)
     for key, mode in (("num_seeds", "fit"), ("tasks", "task"), ("dumpPredictionsToCSV", "fit")):
         if key in state.source:
             is_of_masks = key == "dumpPredictionsToCSV" and state.is_of_masks

@@ -103,6 +103,7 @@ def _pixels(recipe: Recipe, task: Task, pack: Pack, cells: slicing.Cells | None)
         width=sides[-1],
         output=outputs.name_of(task.source),
         shape=() if len(sides) == 2 else tuple(sides),
+        parts=tuple((task.bases or (task,))[0].source.get("inputs", ())),
     )
 
 

@@ -26,16 +26,17 @@ class Body(nn.Module):
         module: Images (n, channels, height, width) to features (n, features) or maps (n, features, height, width).
         pool: How maps are pooled.
         drop_rate: Dropout of the features.
+        parts: The channels of each of several inputs, which the module is given as a list; empty: it is given all as one.
     """
 
-    def __init__(self, module: nn.Module, pool: str, drop_rate: float) -> None:
+    def __init__(self, module: nn.Module, pool: str, drop_rate: float, parts: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.module, self.dropout = module, nn.Dropout(drop_rate)
+        self.module, self.dropout, self._parts = module, nn.Dropout(drop_rate), list(parts)
         self.pool = SelectAdaptivePool2d(pool_type=f"fast{pool}", flatten=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, shape (n, features)."""
-        found: Tensor = self.module(images)
+        found: Tensor = self.module(list(images.split(self._parts, dim=1)) if self._parts else images)
         if found.ndim == 4:
             found = self.pool(found)
         dropped: Tensor = self.dropout(found)
@@ -64,7 +65,8 @@ def own(
 
     Of these arguments the function is given those that it has parameters for: `input_shape` (height, width, channels),
     `in_chans`, `classes`, `include_top` (false), `pooling`, `weights` (`imagenet` when `pretrained`, else None), and
-    `arguments`. Its module sees pixels as the section `augmentations` says: `model` is ImageNet's mean and deviation.
+    `arguments`. Its module sees pixels as the section `augmentations` says: `model` is ImageNet's mean and deviation. Where
+    items have several images, `input_shape` and `in_chans` are lists with one entry for each, and so is what the module sees.
 
     Args:
         heads: What each target gets; the program gives it.
@@ -88,10 +90,13 @@ def own(
         DataError: When a file of weights does not fit, or the code is not trusted.
     """
     function = Code(modules, imports or (), stand_ins or (), trust or ()).function("arch", name)
-    channels = in_chans or pixels.channels
+    channels, parts = in_chans or pixels.channels, pixels.parts
+    if sum(parts) not in (0, channels):
+        fix = "leave it out"
+        raise ConfigError(problem("arch.in_chans", f"inputs have {sum(parts)} channels in all", got=in_chans, fix=fix))
     told = {
-        "input_shape": (*pixels.sides, channels),
-        "in_chans": channels,
+        "input_shape": [(*pixels.sides, part) for part in parts] or (*pixels.sides, channels),
+        "in_chans": list(parts) or channels,
         "classes": sum(head.size for head in heads.values()),
         "include_top": False,
         "pooling": pool,
@@ -102,7 +107,7 @@ def own(
     if not isinstance(module, nn.Module):
         fix = "return a torch.nn.Module"
         raise ConfigError(problem("arch", f"{name} gives no network", got=type(module).__name__, fix=fix))
-    body = Body(module, pool, drop_rate)
+    body = Body(module, pool, drop_rate, parts)
     mean, std = statistics(_STATISTICS, channels, pixels)
     network = Classifier(body, _width(body, name, channels, pixels.sides), heads, mean, std)
     if weights is not None:

@@ -43,6 +43,43 @@ def test_items_keep_their_order_and_pixels(project: Path) -> None:
     assert pixels.shape == (24, 24, 3) and pixels[10, 10, 1] >= 120
 
 
+SEVERAL = """
+import numpy as np
+from musket_core.datasets import PredictionItem
+
+
+class Pairs:
+    def __init__(self, other):
+        self.other = other
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, item):
+        first = np.full((6, 8, 3), 10 + item, np.uint8)
+        second = np.full((6, 8) if item or not self.other else self.other, 20, np.uint8)
+        return PredictionItem(item, [first, second], np.array([1.0]))
+
+
+def getPairs(*other):
+    return Pairs(other)
+"""
+
+
+def test_several_images_of_an_item_are_one_with_all_channels(project: Path) -> None:
+    (project / "modules" / "pairs_of_a_test.py").write_text(SEVERAL)
+    found = items(project, "getPairs", kind="multilabel")
+    pixels = sources.reader(found, 4)(1)
+    assert found.source["inputs"] == [3, 1] and pixels.shape == (6, 8, 4)
+    assert pixels[0, 0].tolist() == [11, 11, 11, 20]
+    with pytest.raises(
+        DataError, match=r"item 0 of Pairs: its x has images that differ \(6 x 8 of uint8, 5 x 8 of uint8\)"
+    ):
+        items(project, "getPairs", 5, 8, kind="multilabel")
+    with pytest.raises(DataError, match=r"images of several kinds \(4 channels \(3 \+ 1\) of uint8, 5 channels"):
+        items(project, "getPairs", 6, 8, 2, kind="multilabel")
+
+
 def test_a_stored_task_reads_its_items_again(project: Path) -> None:
     made = items(project, "getTrain", 4)
     (project / made.name).mkdir()

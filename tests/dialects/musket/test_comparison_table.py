@@ -62,6 +62,18 @@ def test_one_metric_and_larger_is_better(root: Path) -> None:
         comparison_table.table(comparison_table.collected(root), only="val_ac")
 
 
+@pytest.mark.parametrize(
+    ("name", "less"),
+    [
+        ("val_mean_squared_error", True), ("val_out1_mae", True), ("dense_1_categorical_crossentropy", True),
+        ("val_kullback_leibler_divergence", True), ("val_huber_loss", True), ("val_out0_loss", True), ("loss", True),
+        ("val_iou", False), ("val_categorical_accuracy", False), ("val_matthews_correlation", False), ("val_dice", False),
+    ],
+)  # fmt: skip
+def test_of_losses_and_errors_less_is_better(name: str, less: bool) -> None:
+    assert comparison_table.less_is_better(name) is less
+
+
 def test_runs_of_several_seeds_are_one_row_under_their_parent(root: Path) -> None:
     for seed in (0, 1):
         experiment(root / "b", str(seed), "", {"metrics-0.0.csv": f"epoch,val_loss\n0,{seed}.3\n"})

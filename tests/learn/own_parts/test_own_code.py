@@ -56,6 +56,16 @@ class Whole(nn.Module):
         return self.layer(images.mean((2, 3)))
 
 
+class Pair(nn.Module):
+    def __init__(self, input_shape, in_chans):
+        super().__init__()
+        assert input_shape == [(8, 8, 3), (8, 8, 1)] and in_chans == [3, 1]
+
+    def forward(self, inputs):
+        first, second = inputs
+        return torch.stack([first.mean((1, 2, 3)), second.mean((1, 2, 3))], 1)
+
+
 def no_network():
     return 3
 
@@ -137,6 +147,18 @@ def test_a_network_gets_pooling_and_heads(code: dict[str, Any], name: str, featu
     pooled = found.mean((2, 3)) if found.ndim == 4 else found
     assert pooled.shape == (2, features)
     torch.testing.assert_close(network(images)["target"], network.heads["target"](pooled), atol=1e-5, rtol=1e-4)
+
+
+def test_a_network_of_several_inputs_is_given_a_list(code: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    pixels = Pixels(4, 8, peak=1.0, normalization="unit", parts=(3, 1))
+    network = own_network.own({"target": Head(2)}, pixels, name="Pair", **code).eval()
+    images = torch.rand(2, 4, 8, 8)
+    # The module is told of both shapes, and gives the means of both inputs beside each other.
+    features = torch.stack([images[:, :3].mean((1, 2, 3)), images[:, 3].mean((1, 2))], 1)
+    torch.testing.assert_close(network(images)["target"], network.heads["target"](features))
+    with pytest.raises(ConfigError, match=r"arch.in_chans: inputs have 4 channels in all, got 3"):
+        own_network.own({"target": Head(2)}, pixels, name="Pair", in_chans=3, **code)
 
 
 def test_a_network_by_its_arguments(code: dict[str, Any]) -> None:

@@ -46,8 +46,9 @@ def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tu
     """
     target = protocol.target_of(item, where)
     if outputs is not None and len(target) != outputs and not (kind == "classification" and len(target) == 1):
-        fix = "let y have one number for each class"
-        raise DataError(problem(where, f"its y has {counted(len(target), 'number')}, {outputs} are wanted", fix=fix))
+        wrong = f"{where}: its y has {counted(len(target), 'number')}, {outputs} are wanted"
+        fix = "let y have one number for each class, or say how many there are"
+        raise DataError(problem("task.outputs", wrong, fix=fix))
     if kind == "regression":
         return tuple(target.tolist())
     if kind == "multilabel":

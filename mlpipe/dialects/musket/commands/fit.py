@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mlpipe import files
+from mlpipe.config.overrides import key_of
 from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import user_code
@@ -98,7 +99,12 @@ class FitScheduler(Scheduler):
         for folder in self._experiments():
             try:
                 # Every mistake of the file, before what its seeds have is written from it.
-                detect.translated(folder / CONFIG, lenient=self._lenient, also=frozenset(user_code.custom()))
+                translation = detect.translated(
+                    folder / CONFIG, lenient=self._lenient, also=frozenset(user_code.custom())
+                )
+                if "task" not in {*translation.chosen(), *map(key_of, self._overrides)}:
+                    fix = "name a function with its arguments, for example {getTrain: []}"
+                    raise ConfigError(problem("dataset", "is missing", fix=fix))
                 for config in self._configs(folder):
                     self._check(config)
                     label = config.parent.relative_to(self._root).as_posix()

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlpipe.dialects.musket.sections import losses
 from mlpipe.dialects.musket.state import State
+from mlpipe.errors import did_you_mean
 from mlpipe.names import path_of
 
 _KNOWN = {
@@ -64,7 +65,8 @@ def translated(state: State, key: str, given: Any) -> Callbacks:
         full, where = _KNOWN.get(name.lower()), f"{key}.{name}"
         parameters = parameters if isinstance(parameters, Mapping) else {}
         if full is None:
-            state.missing(where, f"the callback {name}", f"known: {', '.join(_KNOWN.values())}")
+            fix = did_you_mean(name, _KNOWN.values(), otherwise=f"known: {', '.join(_KNOWN.values())}")
+            state.refuse(where, "there is no such callback here", fix=fix)
             continue
         _known(state, where, full, parameters)
         if full == "EarlyStopping":

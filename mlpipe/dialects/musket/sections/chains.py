@@ -16,6 +16,8 @@ BUILT_IN = (
 )  # fmt: skip
 _BRANCHES = ("split-preprocessor", "split-concat-preprocessor", "transform-preprocessor")
 _DEEPEST = 20
+# Entries that leave an item's x as it is, with what they take; `split` says in which form Musket stored items.
+_KEEPING = {"cache": ("name", "inputs"), "disk-cache": ("name", "inputs", "split"), "pass": ()}
 
 
 def translate_chain(state: State) -> list[dict[str, Any]]:
@@ -80,6 +82,8 @@ def _entry(
         state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
         return []
     _note_step(state, key, name, arguments)
+    if name in _KEEPING:
+        _check_keeping(state, key, name, arguments)
     given = dict(arguments) if isinstance(arguments, Mapping) else arguments
     listed = given if isinstance(given, dict | list) else [] if given is None else [given]
     own = (state.home.parameters(name) or (frozenset(), False))[0]
@@ -91,6 +95,46 @@ def _entry(
     )
     state.check_call(key, name, meant, before=0 if state.home.is_class(name) else 1)
     return [{"call": name}] if arguments is None else [{"call": name, "arguments": listed}]
+
+
+def _check_keeping(state: State, key: str, name: str, arguments: Any) -> None:
+    """Refuse what a step that keeps items knows nothing of."""
+    known = _KEEPING[name]
+    if not isinstance(arguments, Mapping) and arguments not in (None, []):
+        fix = f"for example {{{name}: {{name: first}}}}" if known else "leave it out"
+        state.refuse(
+            f"{key}.{name}", f"takes {listing(known)} by name" if known else "takes nothing", got=arguments, fix=fix
+        )
+        return
+    for one in map(str, arguments or ()):
+        if one not in known:
+            fix = did_you_mean(one, known, otherwise=f"it takes {listing(known)}" if known else "it takes none")
+            state.refuse(f"{key}.{name}", f"{name} has no such parameter", got=one, fix=fix)
+
+
+def gives_several(chain: list[dict[str, Any]], before: bool = False, named: dict[str, bool] | None = None) -> bool:
+    """Whether a translated chain makes several images of one.
+
+    Args:
+        chain: What `translate_chain` gave.
+        before: Whether it begins with several.
+        named: Whether steps with these names made several; it is told of those of the chain.
+    """
+    found, named = before, {} if named is None else named
+    for entry in chain:
+        name, given = entry["call"], entry.get("arguments")
+        given_by_name = given if isinstance(given, Mapping) else {}
+        inputs = given_by_name.get("inputs") or []
+        listed = inputs if isinstance(inputs, list) else [inputs]
+        if name == "seq-preprocessor":
+            found = gives_several(given, found, named)
+        elif name in _KEEPING:
+            found = len(listed) > 1 or (named.get(str(listed[0]), False) if listed else found)
+        else:
+            found = name == "split-preprocessor" or (found and name == "transform-preprocessor")
+        if "name" in given_by_name:
+            named[str(given_by_name["name"])] = found
+    return found
 
 
 def _note_step(state: State, key: str, name: str, arguments: Any) -> None:

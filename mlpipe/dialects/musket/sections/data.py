@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlpipe.data.splits import shuffled
-from mlpipe.dialects.musket.sections.chains import translate_chain
+from mlpipe.dialects.musket.sections.chains import gives_several, translate_chain
 from mlpipe.dialects.musket.sections.heads import task_keys
-from mlpipe.dialects.musket.state import State
+from mlpipe.dialects.musket.state import STAND_INS, State
 from mlpipe.errors import DataError, counted, did_you_mean, listing
 
 # `mlpipe.data.items.sets`, whose sets need no function of the project's.
@@ -60,8 +61,22 @@ def translate_data(state: State) -> None:
         if key in state.source:
             state.say(key, "same", "task")
     for name in state.imports_elsewhere():
+        if state.is_whole and not _is_installed(name):
+            files = [file.stem for file in sorted((state.home.modules or Path()).glob("*.py"))]
+            fix = did_you_mean(name, files, otherwise=f"there are {listing(files, most=20)}")
+            state.refuse("imports", "no file in modules/ has this name", got=name, fix=fix)
+            continue
         note = f"{name} is no file in modules/: name it in trust=[{name}]"
         state.say("imports", "lint", "task.imports", note)
+
+
+def _is_installed(name: str) -> bool:
+    """Whether a module can be imported from elsewhere; only the package that it lies in is looked for, nothing runs."""
+    package = name.partition(".")[0]
+    try:
+        return package in STAND_INS or importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def parts_of(state: State) -> dict[str, list[Any]]:
@@ -71,11 +86,19 @@ def parts_of(state: State) -> dict[str, list[Any]]:
         state: The translation on its way.
     """
     given = state.source.get("dataset")
-    if isinstance(given, Mapping) and given and set(given) <= set(_PARTS):
+    if isinstance(given, Mapping) and set(given) & set(_PARTS):
+        for name in set(given) - set(_PARTS):
+            fix = did_you_mean(str(name), _PARTS, otherwise=f"parts are {listing(_PARTS)}")
+            state.refuse(f"dataset.{name}", "there is no such part of the data", fix=fix)
+        given = {key: value for key, value in given.items() if key in _PARTS}
         found = {_PARTS[key]: calls(state, f"dataset.{key}", value) for key, value in given.items()}
     else:
         found = {"train": calls(state, "dataset", given)}
     if "holdout" in state.source:
+        if "test" in found:
+            state.refuse(
+                "holdout", "dataset has a holdout of its own", got=state.source["holdout"], fix="keep one of them"
+            )
         found["test"] = calls(state, "holdout", state.source["holdout"])
         state.say("holdout", "same", "task.test")
     return found
@@ -112,7 +135,7 @@ def _look_for(state: State, key: str, name: str) -> None:
     known = [*state.own_names(), *BUILT_IN_SETS]
     fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
     # A file without its project is read too, and trained with another task.
-    if state.home.modules is not None and not state.home.makes_names() and not state.lenient:
+    if state.is_whole and not state.home.makes_names():
         state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
         return
     line = f"no function of the project's modules is called {name}; {fix}"
@@ -128,6 +151,7 @@ def additions(state: State) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     if chain := translate_chain(state):
+        _several(state, gives_several(chain))
         found |= {"preprocessing": chain, "steps_dir": str(state.home.project / ".cache" / "steps")}
     if state.source.get("extra_train_data") is not None:
         found["extra"] = calls(state, "extra_train_data", state.source["extra_train_data"])
@@ -144,6 +168,19 @@ def additions(state: State) -> dict[str, Any]:
         found["after_holdout"] = _own_call(state, "pretrain_transform", state.source["pretrain_transform"])
         found |= _drawn_before(state)
     return found
+
+
+def _several(state: State, are_several: bool) -> None:
+    """See that a network takes several inputs where a chain makes them; how many channels they have, the data says."""
+    if not are_several:
+        return
+    name = str(state.source.get("architecture"))
+    if state.is_own(name) or state.is_own(name.lower()):
+        state.native.get("arch", {}).pop("in_chans", None)
+        state.say("preprocessing", "same", "arch", "the network is given a list of its inputs")
+    else:
+        fix = "use split-concat-preprocessor, or a network of modules/ that is given a list"
+        state.refuse("preprocessing", f"split-preprocessor gives several inputs, {name} takes one", fix=fix)
 
 
 def _drawn_before(state: State) -> dict[str, Any]:
@@ -231,6 +268,8 @@ def translate_split(state: State) -> None:
             state.say(key, "same", f"split.{place}")
     if "test" in parts:
         state.set("split.test_fraction", 0.0)
+        if state.source.get("testSplit"):
+            state.say("testSplit", "lint", note="the file gives a holdout, so that none is drawn")
     if "validationSplit" in state.source and state.source.get("folds_count", 5) != 1:
         state.say("validationSplit", "lint", note="is only used with folds_count: 1")
     # A holdout that the task has already is drawn anew, or given, each time.

@@ -94,21 +94,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def filled(source: Mapping[str, Any], values: Mapping[str, Any], wrong: list[str]) -> dict[str, Any]:
     """A configuration without the search, in which formulas have their values.
 
     Args:
         source: The experiment's configuration.
         values: A value for each name.
-
-    Raises:
-        ConfigError: With a sentence for each formula that gives no number.
+        wrong: Collects a sentence for each formula that gives no number; such a text stays.
     """
-    wrong: list[str] = []
-    found = {key: _filled(value, str(key), values, wrong) for key, value in source.items() if key not in KEYS}
-    if wrong:
-        raise ConfigError(wrong)
-    return found
+    return {key: _filled(value, str(key), values, wrong) for key, value in source.items() if key not in KEYS}
 
 
 def _filled(value: Any, key: str, values: Mapping[str, Any], wrong: list[str]) -> Any:

@@ -32,7 +32,8 @@ def component(state: State, key: str, given: Any) -> dict[str, Any] | None:
     """
     if isinstance(given, list) and len(given) not in (1, len(state.heads)):
         fix = "give loss, classes and activation one length"
-        state.refuse(key, f"there are {len(state.heads)} heads", got=given, fix=fix)
+        wrong = "there is one head" if len(state.heads) == 1 else f"there are {len(state.heads)} heads"
+        state.refuse(key, wrong, got=given, fix=fix)
         return None
     if state.has_parts:
         return _of_parts(state, key, given)
@@ -211,7 +212,8 @@ def translate_metrics(state: State) -> None:
     usual = "val_loss" if state.has_parts else "val_binary_accuracy"
     monitored = monitor(state, key, str(primary) if primary is not None else usual, given=bool(primary))
     if primary is not None and not str(primary).startswith("val_"):
-        state.say(key, "lint", "metrics.monitor", f"taken as val_{primary}: a log has no other key to choose epochs by")
+        plain = str(primary).removesuffix("_holdout")
+        state.say(key, "lint", "metrics.monitor", f"taken as val_{plain}: a log has no other key to choose epochs by")
     if monitored is not None:
         state.say(key, "same", state.set("metrics.monitor", monitored))
         state.set("metrics.direction", direction(state, "primary_metric_mode", monitored))
@@ -277,7 +279,10 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
     Callbacks may watch what training images reach (`loss`, `binary_accuracy`); the best epoch goes by validation.
     """
     plain = bare(state, key, name)
-    is_of_training = not name.startswith("val_") and not name.endswith("_holdout") and key != "primary_metric"
+    if name.endswith("_holdout") and key != "primary_metric" and not name.startswith("val_"):
+        state.refuse(key, "is measured once, when all is trained", got=name, fix=f"watch val_{plain}")
+        return None
+    is_of_training = not name.startswith("val_") and key != "primary_metric"
     if plain == "loss" and name == "loss":
         if is_of_training:
             return "train/loss"

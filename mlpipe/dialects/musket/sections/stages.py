@@ -39,6 +39,14 @@ def translate_stages(state: State, root: Callbacks) -> None:
         if not isinstance(entry, Mapping):
             state.refuse(f"stages[{number}]", "must be a mapping", got=entry, fix="for example {epochs: 10}")
             continue
+        if "unfreeze_encoder" in entry and entry.get("freeze_encoder") == entry["unfreeze_encoder"]:
+            fix = "keep one of them"
+            state.refuse(
+                f"stages[{number}].unfreeze_encoder",
+                "freeze_encoder says the opposite",
+                got=entry["unfreeze_encoder"],
+                fix=fix,
+            )
         if "unfreeze_encoder" in entry or "freeze_encoder" in entry:
             frozen = not entry["unfreeze_encoder"] if "unfreeze_encoder" in entry else bool(entry["freeze_encoder"])
         native = _stage(state, number, entry, root)
@@ -121,6 +129,13 @@ def _negatives(state: State, key: str, entry: Mapping[str, Any], native: dict[st
                 state.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=given)
 
 
+def _will_be(state: State, path: Path) -> bool:
+    """Whether a file of weights is what another experiment of the project writes when it is trained."""
+    folder = path.parent.parent
+    is_other = folder != state.home.experiment.absolute() and (folder / state.home.config.name).is_file()
+    return is_other and path.parent.name == "weights" and _OF_STAGE.fullmatch(path.name) is not None
+
+
 def _start(state: State, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
     given = entry.get("initial_weights")
     if given is None:
@@ -137,5 +152,10 @@ def _start(state: State, key: str, entry: Mapping[str, Any], native: dict[str, A
             state.say(place, "differs", f"stages.list[{number}].start_from", note)
             return
     there = next((path for path in candidates if path.is_file()), None)
+    if there is None and state.is_whole and not any(_will_be(state, path) for path in candidates):
+        wrong = "there is no such file below the experiment, its project and experiments/"
+        fix = "name best-F.S.weights of an earlier stage, or of another experiment"
+        state.refuse(place, wrong, got=given, fix=fix)
+        return
     native["initial_weights"] = str(there or given)
     state.say(place, "differs", f"stages.list[{number}].initial_weights", "it wins over the stage before")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,47 @@ def save(state: Mapping[str, Tensor], path: Path) -> str:
     with files.durable(path) as temporary:
         save_file(plain, temporary)
     return files.digest_file(path)
+
+
+def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of the tensors of several networks of one architecture, number by number, in their own types.
+
+    It is summed in double precision, so that the mean of equal numbers is that number. Whole numbers are those of the first.
+
+    Args:
+        states: The tensors of each, at least one, with the same names and shapes.
+
+    Raises:
+        DataError: When names or shapes differ.
+    """
+    first = states[0]
+    for other in states[1:]:
+        if differing := sorted(
+            name
+            for name in {*first, *other}
+            if name not in first or name not in other or first[name].shape != other[name].shape
+        ):
+            wrong = f"tensors differ in name or shape: {listing(differing, most=3)}"
+            raise DataError(problem("weights", wrong, fix="average networks of one architecture"))
+    found = dict[str, Tensor]()
+    for name, tensor in first.items():
+        found[name] = tensor
+        if tensor.is_floating_point():
+            total = torch.zeros(tensor.shape, dtype=torch.float64)
+            for one in states:
+                total += one[name].cpu().double()
+            found[name] = (total / len(states)).to(tensor.dtype)
+    return found
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """A hash of tensors: of their names, types, shapes and numbers."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(state.items()):
+        plain = tensor.detach().cpu().contiguous()
+        hashed.update(f"{name} {plain.dtype} {[*plain.shape]};".encode())
+        hashed.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def read(path: Path) -> dict[str, Tensor]:

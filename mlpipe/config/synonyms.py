@@ -1094,6 +1094,7 @@ _VALUES: dict[str, dict[str, str]] = {
         "greedy": "caruana greedy_selection forward forward_selection selection hill_climbing ensemble_selection",
         "search": "random random_search default",
         "certified": "exact optimal convex best slsqp scipy",
+        "soup": "soups model_soup greedy_soup weight_average average_weights weight_averaging averaged_weights",
     },
     "mode.stage": {"before": "pre members first each member", "after": "post mixture ensemble last", "both": "all two",
         "none": "false no off null"},

@@ -16,6 +16,8 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
+from mlpipe.arch import adapt
+from mlpipe.arch import weights as weight_files
 from mlpipe.arch.gan import Gan
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.loading.joint import JointData
@@ -159,6 +161,7 @@ class _Training:
         loggers: What writes curves; None: nothing does.
         steps: Steps of the stage that is gone on with.
         done: Epochs of all stages that its saved state has behind it.
+        first_weights: The hash of the weights that all began with.
     """
 
     job: FoldJob
@@ -182,6 +185,7 @@ class _Training:
     loggers: Loggers | None = None
     steps: int = 0
     done: int = 0
+    first_weights: str = ""
 
     def note(self, report: str) -> None:
         """Tell what stored weights are begun with, and keep it for the record; nothing where there are none."""
@@ -257,6 +261,7 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) 
         loggers=loggers,
         steps=at.step,
         done=at.epochs,
+        first_weights=weight_files.digest(adapt.merged_state(network)) if job.shard.rank == 0 else "",
     )
     training.note(report)
     # Before the first epoch, which may take hours: its end is where a full disk would show.
@@ -399,6 +404,7 @@ def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
         events=training.healed.events,
         examples=training.shown,
         batches=training.batches,
+        first_weights=training.first_weights,
     )
 
 

@@ -63,6 +63,7 @@ class Trained:
         events: Troubles that the training recovered from.
         examples: What some validation images were predicted to be, by epoch.
         batches: The loss of every batch, of stages that keep it.
+        first_weights: The hash of the weights that it began with.
     """
 
     module: FoldModule
@@ -75,6 +76,7 @@ class Trained:
     events: list[dict[str, Any]]
     examples: list[dict[str, Any]]
     batches: list[dict[str, Any]] = field(default_factory=list)
+    first_weights: str = ""
 
 
 def write(job: FoldJob, trained: Trained) -> ModelRecord:
@@ -112,7 +114,9 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         monitor=f"{job.recipe.metrics.monitor} ({monitoring.monitor_direction(job.recipe)})",
         val_used_for=origin.val_used_for,
         timings=trained.timings,
-        environment=_environment(job.recipe, trained.numerics) | _used(job, module),
+        environment=_environment(job.recipe, trained.numerics)
+        | ({records.FIRST_WEIGHTS: trained.first_weights} if trained.first_weights else {})
+        | _used(job, module),
         weights=digest,
         refit=list(origin.refit),
         notes=_of_refit(job, len(module.history))

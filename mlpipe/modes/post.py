@@ -1,4 +1,4 @@
-"""`mml post`: calibrated probabilities and the best ensemble, from stored predictions alone; imports no torch."""
+"""`mml post`: calibrated probabilities and the best ensemble, from stored predictions; only a soup asks networks and images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
 from mlpipe.errors import DataError, ProjectError, counted, did_you_mean, listing, problem
+from mlpipe.post import comparison, prior
 from mlpipe.post import kind as post_kind
-from mlpipe.post import prior
 from mlpipe.post.calibration import shrinkage as holding
 from mlpipe.post.decision_options import DecisionOptions, positive_problems, prior_problems, scaled
 from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
@@ -25,7 +25,7 @@ from mlpipe.post.ensembling.members import Member
 from mlpipe.post.figures import number
 from mlpipe.post.prior import Prior
 from mlpipe.reports import tables
-from mlpipe.running import leaderboard, pixel_ensembles, reuse, tasks
+from mlpipe.running import leaderboard, pixel_ensembles, reuse, soups, tasks
 from mlpipe.running.folds import output_records
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
@@ -50,7 +50,8 @@ class PostprocessScheduler(Scheduler):
         rates_from: For prior=quantify, the rows that error rates are measured on.
         quantifier: For prior=quantify, the method, see `mlpipe.post.quantify.quantify`.
         select_on: `oof`: members are recipes and out-of-fold rows choose; `test`: members are records and test rows do.
-        search: How members and weights are found.
+        search: How members and weights are found; `soup`: the weights of models that share a start are averaged, which
+            predicts as one model.
         eval_frac: With select_on=test, the share of the test rows that choose; the others give the estimate.
         budget: Ensembles that the search tries.
         weights_budget: Weights that are tried for each; 0: equal ones.
@@ -85,7 +86,7 @@ class PostprocessScheduler(Scheduler):
         rates_from: Literal["val", "test"],
         quantifier: Literal["acc", "pacc", "bbse", "bbse_soft", "em", "cc"],
         select_on: Literal["oof", "test"],
-        search: Literal["search", "greedy", "certified", "auto"],
+        search: Literal["search", "greedy", "certified", "auto", "soup"],
         eval_frac: Annotated[float, "> 0", "< 1"],
         budget: Annotated[int, ">= 1"],
         weights_budget: Annotated[int, ">= 0"],
@@ -113,8 +114,10 @@ class PostprocessScheduler(Scheduler):
         self._how = Fitting(calibrator, shrinkage, run_config.seed)
         self._rates_from, self._quantifier = rates_from, quantifier
         self._select_on, self._eval_frac = select_on, eval_frac
+        self._is_soup = search == "soup" and "ensemble" in subroutines
         self._search = {
-            "way": search,
+            # Of a soup there is one model.
+            "way": "search" if search == "soup" else search,
             "budget": budget,
             "weights_budget": weights_budget,
             "max_ensemble_size": max_ensemble_size,
@@ -142,17 +145,54 @@ class PostprocessScheduler(Scheduler):
         for note in self._notes:
             log.warning(note)
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
+        if self._is_soup:
+            steps += self._soup_steps()
         if kinds.of(self._task.kind).is_dense:
-            mean = partial(pixel_ensembles.mean_of_folds, config, self.context, self._task, self._records)
             report = [Step("report", self._report)] if self._wants_report else []
-            return [*steps, Step("mean of folds", mean), *report]
-        if "calibrate" in self._subroutines:
+            return [*steps, Step("mean of folds", self._mean_of_folds), *report]
+        if "calibrate" in self._subroutines and not self._is_soup:
             steps += [Step(f"calibrate {record.id}", partial(self._calibrate, record)) for record in self._records]
         if "ensemble" in self._subroutines:
             steps.append(Step("ensemble", self._ensemble))
         if self._wants_report:
             steps.append(Step("report", self._report))
         return steps
+
+    def _soup_steps(self) -> list[Step]:
+        """The mean of weights, and its calibration; whatever follows takes its records alone.
+
+        Raises:
+            ProjectError: When no two models share a start.
+        """
+        here = [one for one in self._records if one not in [taken.record for taken in self._taken]]
+        test = self._chosen_of_test if self._select_on == "test" else None
+        self._pot = soups.pot(self.context.project, self._task.name, here, test)
+        can_be = post_kind.of(self._task.kind).PROBABILITIES is not None
+        calibrates = can_be and "calibrate" in self._subroutines
+        return [Step("soup", self._soup), *([Step("calibrate the soup", self._calibrate_soup)] if calibrates else [])]
+
+    def _soup(self, run: Run | None) -> None:
+        assert run is not None
+        soups.made(self.run_config, self.context, self._task, self._pot, run)
+
+    def _calibrate_soup(self, run: Run | None) -> None:
+        for record in self._used(run):
+            self._calibrate(record, run)
+
+    def _used(self, run: Run | None) -> list[ModelRecord]:
+        """The records that are mixed: all, or those of the soup."""
+        if not self._is_soup:
+            return self._records
+        assert run is not None
+        names = soups.taken(run).records
+        return [records.load(self.context.project.model_dir(self._task.name, name)) for name in names]
+
+    def _chosen_of_test(self, rows: predictions.Predictions) -> list[str]:
+        """The test rows that choose where they do, the same for a soup as for what follows it."""
+        return _halves(rows.sample_ids, rows.targets, self._eval_frac, self.run_config.seed)[0]
+
+    def _mean_of_folds(self, run: Run | None) -> None:
+        pixel_ensembles.mean_of_folds(self.run_config, self.context, self._task, self._used(run), run)
 
     def _report(self, run: Run | None) -> None:
         # Matplotlib takes its time, which only those who want the report pay.
@@ -244,6 +284,9 @@ class PostprocessScheduler(Scheduler):
         """A sentence where ensembles are to be quick and nobody knows how quick models are."""
         if self._most_ms is None:
             return []
+        if self._is_soup:
+            wrong = "is for ensembles of several networks, a soup is as quick as one"
+            return [problem("mode.most_ms", wrong, got=self._most_ms, fix="leave it out")]
         if missing := costs.unmeasured(self.context.project, self._records):
             wrong = f"the times of {listing([one.id for one in missing], most=3)} were not measured"
             fix = f"mml info task={self._task.name} mode.subroutines=[cost] measures them"
@@ -379,13 +422,13 @@ class PostprocessScheduler(Scheduler):
         """Choose members and weights, calibrate the mixture where that helps, judge and store it."""
         assert run is not None
         gather = members.recipes if self._select_on == "oof" else members.singles
-        candidates, notes = gather(self.context.project, self._records)
+        candidates, notes = gather(self.context.project, self._used(run))
         candidates, times, slow = self._quick(candidates)
         notes = [*notes, *slow]
         kind, seed, groups = self._task.kind, self.run_config.seed, self._task.samples.group_of() or None
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
-        chose, others = (None, None) if share is None else _halves(rows, share, seed)
+        chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed)
         search = choice.searching(kind, rows.targets, share, seed, self._search)
         if self._most_ms is not None:
             search = choice.within(search, times, self._most_ms)
@@ -414,19 +457,40 @@ class PostprocessScheduler(Scheduler):
             classes=list(self._task.classes),
             members=[_entry(member, weight) for member, weight in zip(used, chosen.weights, strict=True)],
             mixing=chosen.mixing,
-            way=chosen.way,
+            way="soup" if self._is_soup else chosen.way,
             select_on=self._select_on,
             stage=final.stage,
             calibration=final.calibration,
             prior=self._prior_facts(final),
             calibrations=self._calibrations(used, final),
-            losses=_losses(kept),
+            losses=self._losses(kept, run),
             scores=scores,
             decide=decide,
             comparisons=evaluation.comparisons(final, estimate, kept.best, len(used), kind, groups, seed),
             notes=[*self._notes, *notes, *chosen.notes, *final.notes],
         )
         self._store(record, final)
+        if self._is_soup:
+            self._compare_soup(record)
+
+    def _compare_soup(self, record: EnsembleRecord) -> None:
+        """One network beside the newest ensemble of several, on the same rows."""
+        project, task = self.context.project, self._task
+        earlier = [one for one in ensembles.load_all(project, task.name) if one.run != record.run and one.way != "soup"]
+        if not earlier or {record.select_on, earlier[-1].select_on} != {"oof"}:
+            return
+        first, second = (comparison.contender(project, task.name, one.id) for one in (record, earlier[-1]))
+        found = comparison.compared(first, second, task.samples.group_of() or None, self.run_config.seed)
+        self.context.facts["soup_compared"] = found.as_plain()
+        for sentence in found.sentences():
+            self._tell(sentence)
+
+    def _losses(self, kept: choice.Choice, run: Run) -> dict[str, Any]:
+        """Losses as plain data; those who could have been of a soup are named where the same rows chose among them."""
+        found = _plain_losses(kept)
+        if self._is_soup and not any(one.nested for one in self._used(run)):
+            found["members"] = {**soups.taken(run).losses, **found["members"]}
+        return found
 
     def _store(self, record: EnsembleRecord, final: Final) -> None:
         project = self.context.project
@@ -482,15 +546,15 @@ def _entry(member: Member, weight: float) -> dict[str, Any]:
     return entry if member.refit is None else {**entry, "refit": member.refit.id}
 
 
-def _halves(rows: Rows, share: float, seed: int) -> tuple[list[str], list[str]]:
+def _halves(ids: Sequence[str], targets: Any, share: float, seed: int) -> tuple[list[str], list[str]]:
     """The ids of the test rows that chose and of the others: the draw of `ensemble.select`."""
-    there = np.flatnonzero(has_target(rows.targets))
+    there = np.flatnonzero(has_target(targets))
     chosen = np.random.default_rng(seed).choice(len(there), int(share * len(there)), replace=False)
     others = np.setdiff1d(np.arange(len(there)), chosen)
-    return [rows.ids[row] for row in there[np.sort(chosen)]], [rows.ids[row] for row in there[others]]
+    return [ids[row] for row in there[np.sort(chosen)]], [ids[row] for row in there[others]]
 
 
-def _losses(kept: choice.Choice) -> dict[str, Any]:
+def _plain_losses(kept: choice.Choice) -> dict[str, Any]:
     chosen, names = kept.chosen, [member.name for member in kept.alone]
     return {
         "ensemble": chosen.loss,

@@ -9,6 +9,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.errors import counted
 from mlpipe.reports import tables
 from mlpipe.running import replay as replaying
+from mlpipe.running import soups
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step
 from mlpipe.runs import integrity, journal, records
@@ -43,7 +44,10 @@ class VerifyScheduler(Scheduler):
         self._run.refuse_if_running()
         self._folds, self._ensembles, self._findings = integrity.of_run(self.context.project, self._run.name)
         steps = [Step("check the files", self._check, in_project=False)]
-        if self._replay and self._folds:
+        self._trained = [one for one in self._folds if not one.averaged]
+        if len(self._trained) < len(self._folds):
+            steps.append(Step("average the weights", self._average_again, in_project=False))
+        if self._replay and self._trained:
             steps.append(Step("replay the folds", self._train_again, in_project=False))
         return [*steps, Step("compare", self._tell, in_project=False)]
 
@@ -55,10 +59,13 @@ class VerifyScheduler(Scheduler):
         for ensemble in self._ensembles:
             self._findings += integrity.of_ensemble(project, ensemble)
 
+    def _average_again(self, run: Run | None) -> None:
+        self._findings += [soups.compared(self.context.project, one) for one in self._folds if one.averaged]
+
     def _train_again(self, run: Run | None) -> None:
-        log.info(f"replays {counted(len(self._folds), 'fold')} of run {self._run.name} in a temporary project")
-        with replaying.replayed(self.run_config, self.context, self._run, self._folds) as project:
-            for record in self._folds:
+        log.info(f"replays {counted(len(self._trained), 'fold')} of run {self._run.name} in a temporary project")
+        with replaying.replayed(self.run_config, self.context, self._run, self._trained) as project:
+            for record in self._trained:
                 self._findings += replaying.compared(self.context.project, record, project)
 
     def _tell(self, run: Run | None) -> None:

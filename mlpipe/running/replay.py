@@ -139,20 +139,29 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
 
 
 def _bring_teacher(stored: Project, replay: Project, task: str, teacher: str | None) -> None:
-    """The ensemble that a student learned from, in the temporary project; nothing without a teacher.
+    """What the teacher of a student has predicted, in the temporary project; nothing without a teacher.
 
     Raises:
-        ProjectError: When the teacher is no ensemble that is there.
+        ProjectError: When the teacher, an ensemble or records, is not there any more.
     """
     if teacher is None:
         return
-    there = [stored.ensembles_dir(task) / f"{teacher}{ending}" for ending in (".json", ".parquet")]
-    if not all(path.is_file() for path in there):
-        wrong, fix = f"{teacher}, its teacher, is no stored ensemble, so it cannot be replayed", "add mode.replay=false"
+    taught = [one.id for one in records.load_all(stored, task) if teacher in (one.recipe, one.id)]
+    needed = [stored.model_dir(task, name) / records.RECORD_FILE for name in taught]
+    needed += [stored.predictions_file(task, name) for name in taught]
+    if not taught:
+        needed = [stored.ensembles_dir(task) / f"{teacher}{ending}" for ending in (".json", ".parquet")]
+    if not all(path.is_file() for path in needed):
+        wrong, fix = (
+            f"{teacher}, its teacher, is not stored any more, so it cannot be replayed",
+            "add mode.replay=false",
+        )
         raise ProjectError(problem("mode.run", wrong, fix=f"{fix} to check its files only"))
-    replay.ensembles_dir(task).mkdir(parents=True, exist_ok=True)
-    for path in there:
-        shutil.copy(path, replay.ensembles_dir(task))
+    for path in [*needed, *(stored.calibration_file(task, name) for name in taught)]:
+        target = replay.root / path.relative_to(stored.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            shutil.copy(path, target)
 
 
 def _absolute(value: Any, out_dir: Path) -> Any:
@@ -165,7 +174,9 @@ def _absolute(value: Any, out_dir: Path) -> Any:
 
 def _surroundings(record: ModelRecord, again: ModelRecord) -> str:
     """What is not as it was when the record was made."""
-    keys = sorted({*record.environment, *again.environment} - {"tta"})
+    # Records of versions before do not say what they began with.
+    new = {"tta"} if records.FIRST_WEIGHTS in record.environment else {"tta", records.FIRST_WEIGHTS}
+    keys = sorted({*record.environment, *again.environment} - new)
     found = [
         f"{key} was {record.environment.get(key)}, is {again.environment.get(key)}"
         for key in keys

@@ -21,6 +21,8 @@ METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.yaml"
 EXAMPLES_FILE = "examples.json"
 BATCHES_FILE = "batches.csv"
+# In a record's environment: the hash of the weights that its training began with; the ids of those that it is the mean of.
+FIRST_WEIGHTS, AVERAGED = "first_weights", "averaged"
 
 
 def stage_weights(folder: Path, stage: int) -> Path:
@@ -128,6 +130,11 @@ class ModelRecord:
     def held_out(self) -> str:
         """The split of its own task that it did not learn from: what a nested fold is tested on, else what it validated on."""
         return "test" if self.nested else "val"
+
+    @property
+    def averaged(self) -> list[str]:
+        """The ids of the records whose weights it is the mean of; empty for what was trained."""
+        return list(self.environment.get(AVERAGED, []))
 
 
 def save(project: Project, record: ModelRecord) -> ModelRecord:

@@ -146,3 +146,31 @@ def test_the_report_names_what_did_not_match() -> None:
     for name, tensor in target.state_dict().items():
         assert torch.equal(tensor, given[name] if name in match.loaded else before[name])
     assert match.sentence() == ("7 tensors loaded, 1 missing (1.bias), 1 unused (extra), 1 of another shape (3.weight)")
+
+
+def test_a_mean_is_that_of_each_number() -> None:
+    one = {"a": torch.tensor([1.0, 2.0]), "half": torch.tensor([1.0], dtype=torch.float16), "n": torch.tensor(3)}
+    two = {"a": torch.tensor([3.0, 5.0]), "half": torch.tensor([2.0], dtype=torch.float16), "n": torch.tensor(8)}
+    found = weights.mean([one, two])
+    assert found["a"].tolist() == [2.0, 3.5] and found["n"].item() == 3
+    assert found["half"].item() == 1.5 and found["half"].dtype == torch.float16
+    # Of equal numbers it is that number, however many there are.
+    third = {"a": torch.tensor([0.1, 1 / 3, 1e-30, 3e38])}
+    assert torch.equal(weights.mean([third] * 7)["a"], third["a"])
+    with pytest.raises(DataError, match="tensors differ in name or shape: a, b; average networks of one architecture"):
+        weights.mean([{"a": torch.zeros(2)}, {"a": torch.zeros(3), "b": torch.zeros(1)}])
+
+
+def test_a_hash_is_of_names_types_shapes_and_numbers() -> None:
+    plain = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
+    known = weights.digest(plain)
+    assert weights.digest(dict(reversed(plain.items()))) == known
+    assert weights.digest({**plain, "a": plain["a"].T.contiguous().T}) == known
+    for other in (
+        {**plain, "a": plain["a"] + 1},
+        {**plain, "a": plain["a"].reshape(3, 2)},
+        {**plain, "n": torch.tensor(3, dtype=torch.int32)},
+        {"b": plain["a"], "n": plain["n"]},
+        {"a": plain["a"]},
+    ):
+        assert weights.digest(other) != known

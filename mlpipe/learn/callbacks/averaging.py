@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import pytorch_lightning as pl
@@ -155,17 +157,28 @@ def renew(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     adapt.keep_frozen_in_eval(network)
     layers = [part for part in network.modules() if isinstance(part, _BatchNorm) and _counts(part)]
     if layers:
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.reset_running_stats()
-            # The mean over batches instead of one that forgets.
-            layer.momentum = None
-        _pass(trainer, module)
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+        with from_batches(layers):
+            _pass(trainer, module)
         _share(trainer, layers)
     for part, was_training in modes:
         part.training = was_training
+
+
+@contextmanager
+def from_batches(layers: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Let the running statistics of layers be the means over the batches that go through them meanwhile.
+
+    Args:
+        layers: In training mode.
+    """
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        # The mean over batches instead of one that forgets.
+        layer.momentum = None
+    yield
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def _counts(layer: _BatchNorm) -> bool:

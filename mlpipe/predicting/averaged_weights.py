@@ -1,0 +1,107 @@
+"""One network whose weights are the mean of those of several trained ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mlpipe.arch import weights as weight_files
+from mlpipe.config.schema import Recipe
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
+from mlpipe.learn import multitask
+from mlpipe.learn.callbacks.averaging import from_batches
+from mlpipe.learn.machine.quiet import prepare_torch
+from mlpipe.predicting import model
+from mlpipe.predicting.batches import TaskBatches
+from mlpipe.predicting.through import through
+
+# Images that batch statistics are computed from, where there are more.
+_MOST = 2048
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def write(
+    recipe: Recipe,
+    task: Task,
+    pack: Pack,
+    rows: Rows,
+    files: Sequence[Path],
+    out: Path,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> str:
+    """Write the mean of stored weights, with batch statistics that belong to it.
+
+    Weights that differ make other activations than each network's own statistics are of. So those of every batch
+    normalisation in which the networks differ become the means over batches of training images, as they are predicted
+    (Izmailov et al. 2018, section 3); statistics in which they agree did not learn, and stay.
+
+    Args:
+        recipe: A recipe that the weights were trained with.
+        task: The task.
+        pack: Its cached images.
+        rows: The training images; of more than 2048 so many are drawn, from the recipe's seed.
+        files: The weights of each network.
+        out: Where the mean goes.
+        stop: Asked after every batch whether to stop.
+
+    Returns:
+        The hash of the file.
+
+    Raises:
+        DataError: When the networks are of different architectures.
+        Interrupted: When `stop` says so.
+    """
+    states = [weight_files.read(path) for path in files]
+    mean = weight_files.mean(states)
+    layers_of = [name.removesuffix(".running_mean") for name in mean if name.endswith(".running_mean")]
+    moved = [name for name in layers_of if not _agree(states, name)]
+    digest = weight_files.save(mean, out)
+    if not moved or len(rows) < 2:
+        return digest
+    prepare_torch(recipe.threads)
+    network = multitask.stored_network(recipe, task, pack, ())
+    model.load(network, out)
+    drawn = np.random.default_rng(recipe.seed).permutation(rows)[:_MOST]
+    placed = model.Model.of_weights(network, recipe, task, pack)
+    layers = [part for name, part in network.named_modules() if name in moved and isinstance(part, _BatchNorm)]
+    for layer in layers:
+        layer.train()
+    # Every batch counts the same, so that none is smaller.
+    most = TaskBatches(recipe, task, pack, drawn, 0).most
+    drawn = drawn[: len(drawn) // most * most or len(drawn)]
+    with from_batches(layers):
+        for _ in through(placed, TaskBatches(recipe, task, pack, drawn, 0), stop=stop, where=task.name):
+            pass
+    return weight_files.save(network.state_dict(), out)
+
+
+def is_mean(stored: Path, files: Sequence[Path]) -> bool:
+    """Whether stored weights are, but for batch statistics, the mean of others, bit by bit.
+
+    Args:
+        stored: Their file.
+        files: Those of the others.
+    """
+    found, mean = (
+        _learned(one)
+        for one in (weight_files.read(stored), weight_files.mean([weight_files.read(path) for path in files]))
+    )
+    return found.keys() == mean.keys() and all(torch.equal(found[name], mean[name]) for name in mean)
+
+
+def _learned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name.rpartition(".")[2] not in _STATISTICS}
+
+
+def _agree(states: Sequence[Mapping[str, Tensor]], layer: str) -> bool:
+    """Whether networks have the same statistics in a layer."""
+    names = [f"{layer}.{one}" for one in _STATISTICS[:2]]
+    return all(torch.equal(state[name], states[0][name]) for state in states[1:] for name in names if name in states[0])

@@ -1,0 +1,488 @@
+"""Averages of trained weights (`mode.search=soup`): which models may be averaged, the choice, and the records of the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files, stored
+from mlpipe.config.components import Component
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.splits.variants import REFIT
+from mlpipe.data.task import Task
+from mlpipe.errors import ProjectError, counted, listing, problem
+from mlpipe.names import path_of
+from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
+from mlpipe.post.ensembling import soup
+from mlpipe.post.ensembling.soup import Soup
+from mlpipe.post.figures import number
+from mlpipe.running import tasks
+from mlpipe.running.folds.fold_predictions import Inference
+from mlpipe.running.folds.folds import Folds, num_workers
+from mlpipe.running.steps import RunContext
+from mlpipe.runs import predictions, records
+from mlpipe.runs.integrity import Finding
+from mlpipe.runs.journal import Run, now
+from mlpipe.runs.predictions import Predictions
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import AVERAGED, FIRST_WEIGHTS, ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+KEY = "mode.search"
+# What the validation images of such a record decided.
+CHOSE = "members_of_the_soup"
+_FILE = "soup.json"
+_MIX = "mode.search=greedy mixes predictions, which asks for no common start"
+_TRAIN = "train another with the same network, seed and folds, such as mml train optimizer.lr=0.0003"
+_START = "begin all folds from one record: mml train reuse.parameters=PROJ#1"
+# From rows that a model predicted to those of them that choose.
+Chosen = Callable[[Predictions], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One whose weights may be averaged with those of others, place by place.
+
+    Attributes:
+        name: The recipe's hash with its network, or the record's id.
+        records: The records of its folds, or the only one.
+        refit: The model of all folds; None without one.
+    """
+
+    name: str
+    records: tuple[ModelRecord, ...]
+    refit: ModelRecord | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows that choose, of one place: none of the models that stand there has learned from them.
+
+    Attributes:
+        task: The task's name in the predictions.
+        split: `val` or `test`.
+        ids: Names of samples.
+    """
+
+    task: str
+    split: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pot:
+    """Models that share a start.
+
+    Attributes:
+        candidates: At least two.
+        judged: The rows that choose, for each place.
+        alone: The loss of each candidate on all of these rows.
+        notes: Who is left out.
+    """
+
+    candidates: Sequence[Candidate]
+    judged: Sequence[Judged]
+    alone: Sequence[float]
+    notes: Sequence[str]
+
+    @property
+    def is_of_folds(self) -> bool:
+        """Whether it has a place for each fold, rather than one for all models."""
+        return self.judged[0].split == "val"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of it, as the run keeps it.
+
+    Attributes:
+        members: Names of those whose weights were averaged; one name: no mean was as good.
+        records: The ids of the records of the result.
+        losses: The loss of each candidate alone.
+        loss: The loss of the result.
+    """
+
+    members: list[str]
+    records: list[str]
+    losses: dict[str, float]
+    loss: float
+
+
+def pot(project: Project, task: str, found: Sequence[ModelRecord], test: Chosen | None) -> Pot:
+    """The models whose weights are averaged: those that share a start with the best one that shares it with any.
+
+    Args:
+        project: The project.
+        task: The pivot's name.
+        found: Its records, with predictions.
+        test: Chooses test rows, which then judge single records; None: each fold's validation rows judge recipes.
+
+    Raises:
+        ProjectError: When no two share their first weights, or rows that neither has learned from.
+    """
+    split, made = ("val", _recipes(found)) if test is None else ("test", _singles(found))
+    usable, notes = list[Candidate](), list[str]()
+    for one in made:
+        wrong = next((why for record in one.records if (why := _unfit(project, record, split))), "")
+        if wrong:
+            notes.append(f"{one.name} is left out of the soup: {wrong}")
+        else:
+            usable.append(one)
+    if len(usable) < 2:
+        what = "record" if test is not None else "recipe"
+        wrong = f"averages weights of several models, there is {counted(len(usable), what)} of {task} for it"
+        raise ProjectError([*notes, problem(KEY, wrong, got="soup", fix=f"{_TRAIN}; {_MIX}")])
+    rows = {one.name: [_rows(project, record, split, test) for record in one.records] for one in usable}
+    groups: dict[Any, list[Candidate]] = defaultdict(list)
+    for one in usable:
+        its = [(record.environment[FIRST_WEIGHTS], *_place(record, split)) for record in one.records]
+        groups[(tuple(its), tuple(tuple(part.sample_ids) for part in rows[one.name]))].append(one)
+    shared = [group for group in groups.values() if len(group) > 1]
+    if not shared:
+        raise ProjectError(_apart(usable, by_test=test is not None))
+    alone = {one.name: _loss(rows[one.name], one.records[0].kind) for group in shared for one in group}
+    if not np.isfinite(list(alone.values())).any():
+        raise ProjectError(problem(KEY, "no model has finite predictions of the images that choose", got="soup"))
+    best = min(shared, key=lambda group: np.nanmin([alone[one.name] for one in group] + [np.inf]))
+    notes += [f"{one.name} is left out of the soup: it began with other weights" for one in usable if one not in best]
+    judged = [
+        Judged(record.task if split == "val" else record.pivot, split, tuple(part.sample_ids))
+        for record, part in zip(best[0].records, rows[best[0].name], strict=True)
+    ]
+    return Pot(best, judged, [alone[one.name] for one in best], notes)
+
+
+def made(config: RunConfig, context: RunContext, task: Task, of: Pot, run: Run) -> Taken:
+    """Choose who is averaged, and write the records of the mean with what they predict.
+
+    Args:
+        config: The checked configuration.
+        context: The project, the display and the request to stop.
+        task: The pivot.
+        of: The models.
+        run: The run.
+
+    Returns:
+        What came of it, which the run's folder keeps.
+    """
+    first = of.candidates[int(np.nanargmin(of.alone))]
+    config = tasks_as_stored(config)
+    decoding = tasks.config_of(config, first.records[0])
+    split = tasks.split_of(decoding, task)
+    folds = Folds(config, context, task, split, first.records[0].nested, decoding=decoding)
+    folder = run.checkpoints_dir / "soup"
+    kitchen = _Kitchen(folds, of, folder)
+    try:
+        chosen = soup.greedy(of.alone, kitchen.loss)
+        members = [of.candidates[place] for place in chosen.members]
+        _tell(of, chosen)
+        ids = [one.id for one in members[0].records]
+        if len(members) > 1:
+            ids = _written(folds, of, members, kitchen, run)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    losses = {one.name: loss for one, loss in zip(of.candidates, of.alone, strict=True) if np.isfinite(loss)}
+    taken = Taken([one.name for one in members], ids, losses, chosen.loss)
+    files.write_json(run.folder / _FILE, dataclasses.asdict(taken))
+    context.facts["soup"] = dataclasses.asdict(taken)
+    return taken
+
+
+def taken(run: Run) -> Taken:
+    """What `made` gave in an earlier step of the run."""
+    return stored.read(run.folder / _FILE, Taken, "run the same command again")
+
+
+def compared(project: Project, record: ModelRecord) -> Finding:
+    """Whether a record's weights are the mean of those that its record names, bit by bit; batch statistics are its own.
+
+    Args:
+        project: The project.
+        record: One whose weights are a mean.
+    """
+    from mlpipe.predicting import averaged_weights
+
+    what, names = "averaged weights", record.averaged
+    weights = [project.model_dir(record.pivot, name) / records.WEIGHTS_FILE for name in (record.id, *names)]
+    if gone := [path.parent.name for path in weights if not path.is_file()]:
+        return Finding(record.id, what, "not compared", f"the weights of {listing(gone, most=3)} are gone")
+    if averaged_weights.is_mean(weights[0], weights[1:]):
+        return Finding(record.id, what, "ok")
+    return Finding(record.id, what, "differs", f"they are not the mean of {listing(names, most=3)}")
+
+
+def tasks_as_stored(config: RunConfig) -> RunConfig:
+    """The configuration with the views of an image that each record was trained to use."""
+    return replace(config, recipe=replace(config.recipe, tta=Component("tta", path_of("tta", "stored"), {})))
+
+
+def _recipes(found: Sequence[ModelRecord]) -> list[Candidate]:
+    """Each recipe with the newest record of each fold, but for those that are means already."""
+    groups: dict[str, list[ModelRecord]] = defaultdict(list)
+    for record in found:
+        if not record.averaged:
+            groups[record.recipe].append(record)
+    made = []
+    for recipe, group in groups.items():
+        newest = records.newest_folds(group)
+        made.append(Candidate(f"{recipe} {newest[0].arch}", tuple(newest), records.newest_refit(group, newest)))
+    return made
+
+
+def _singles(found: Sequence[ModelRecord]) -> list[Candidate]:
+    return [Candidate(record.id, (record,)) for record in found if not record.averaged]
+
+
+def _unfit(project: Project, record: ModelRecord, split: str) -> str:
+    """Why a record's weights are averaged with no others; empty where they may be."""
+    if FIRST_WEIGHTS not in record.environment:
+        return f"{record.id} does not say which weights it began with (a version before trained it)"
+    weights = project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE
+    if record.weights is None or not weights.is_file():
+        return f"{record.id} keeps no weights"
+    if record.co_tasks:
+        return f"{record.id} was learned with other tasks"
+    path = project.predictions_file(record.pivot, record.id)
+    task, key = (record.task, split) if split == "val" else (record.pivot, split)
+    if (task, key) not in predictions.contents(path):
+        return f"{record.id} has no predictions of {'validation' if split == 'val' else 'test'} images"
+    return ""
+
+
+def _place(record: ModelRecord, split: str) -> tuple[Any, ...]:
+    """What else records of one place must have in common."""
+    return (record.fold, record.task, record.kind) if split == "val" else (record.kind,)
+
+
+def _rows(project: Project, record: ModelRecord, split: str, test: Chosen | None) -> Predictions:
+    """A record's predictions of the rows that judge it."""
+    task = record.task if split == "val" else record.pivot
+    found = predictions.load(project.predictions_file(record.pivot, record.id), task, split)
+    return found if test is None else _only(found, test(found))
+
+
+def _only(found: Predictions, ids: Sequence[str]) -> Predictions:
+    place = {name: row for row, name in enumerate(found.sample_ids)}
+    chosen = [place[name] for name in ids]
+    return Predictions(list(ids), found.targets[chosen], found.logits[chosen])
+
+
+def _loss(parts: Sequence[Predictions], kind: str) -> float:
+    """The loss of the rows of all places: what weights of an ensemble are chosen by, or a headline that has none."""
+    targets = np.concatenate([part.targets for part in parts])
+    outputs = np.concatenate([part.logits for part in parts]).astype(np.float64)
+    there, of = metrics.labelled(targets), post_kind.of(kind)
+    if not there.any():
+        raise ProjectError(problem(KEY, "none of the images that choose has a target", fix=_MIX))
+    if of.ENSEMBLING is not None:
+        whole = np.isfinite(outputs).all()
+        return of.ENSEMBLING.loss(outputs[there], targets[there]) if whole else float("nan")
+    value = metrics.compute([of.HEADLINE], outputs, targets, kind)[of.HEADLINE]
+    return value if metrics.direction(of.HEADLINE) == "min" else -value
+
+
+def _apart(usable: Sequence[Candidate], *, by_test: bool) -> str:
+    """The sentence where no two share what they must."""
+    starts = [[record.environment[FIRST_WEIGHTS] for record in one.records] for one in usable]
+    if any(one == other for place, one in enumerate(starts) for other in starts[:place]):
+        wrong = "those that began with the same weights hold out other images: no image judges them together"
+        return problem(KEY, wrong, got="soup", fix=f"train them with the same split; {_MIX}")
+    if by_test:
+        wrong = f"no two of {counted(len(usable), 'record')} began with the same weights: each fold draws its own"
+        return problem(KEY, wrong, got="soup", fix=f"{_START}; {_MIX}")
+    wrong = f"no two of {counted(len(usable), 'recipe')} began with the same weights, fold by fold"
+    return problem(KEY, wrong, got="soup", fix=f"{_TRAIN}; {_MIX}")
+
+
+@dataclass(frozen=True)
+class _Kitchen:
+    """Averages weights in a folder of its own, and asks them for the rows that choose.
+
+    Attributes:
+        folds: The task, its split and its images.
+        pot: The models.
+        folder: Where tries lie.
+    """
+
+    folds: Folds
+    pot: Pot
+    folder: Path
+
+    def loss(self, members: tuple[int, ...]) -> float:
+        """The loss of the mean of some candidates."""
+        self.folds.context.stop.check()
+        shown = listing([self.pot.candidates[place].name.split()[0] for place in members], most=4)
+        self.folds.context.display.start(f"averaging {shown}", len(self.pot.judged))
+        try:
+            parts = [self._predicted(members, place) for place in self._places()]
+        finally:
+            self.folds.context.display.close()
+        return _loss(parts, self.pot.candidates[0].records[0].kind)
+
+    def write(self, averaged: Sequence[ModelRecord], out: Path) -> str:
+        """Write the mean of some records' weights, with batch statistics of its own."""
+        from mlpipe.predicting import averaged_weights
+
+        task, project, first = self.folds.task, self.folds.context.project, averaged[0]
+        sources = [project.model_dir(one.pivot, one.id) / records.WEIGHTS_FILE for one in averaged]
+        is_one = len({(one.fold, one.task) for one in averaged}) == 1
+        view = self.folds.view(first.fold if is_one else REFIT, nested=first.nested and is_one)
+        recipe, pack = tasks.config_of(self.folds.config, first).recipe, self.folds.pack(task)
+        return averaged_weights.write(recipe, task, pack, view.train, sources, out, stop=self.folds.context.stop)
+
+    def _places(self) -> Iterator[int]:
+        for place in range(len(self.pot.judged)):
+            yield place
+            self.folds.context.display.update(place + 1)
+
+    def _predicted(self, members: Sequence[int], place: int) -> Predictions:
+        from mlpipe.predicting import records as predicting
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        weights, out = self.folder / f"{place}.safetensors", self.folder / f"{place}.parquet"
+        averaged = [self.pot.candidates[member].records[place] for member in members]
+        self.write(averaged, weights)
+        judged, task = self.pot.judged[place], self.folds.task
+        row_of = {name: row for row, name in enumerate(task.samples.ids)}
+        rows: npt.NDArray[np.int64] = np.array([row_of[name] for name in judged.ids], np.int64)
+        wanted = predicting.RowsToPredict(judged.task, judged.split, task, self.folds.pack(task), rows)
+        recipe = tasks.config_of(self.folds.config, averaged[0]).recipe
+        stop, workers = self.folds.context.stop, num_workers(self.folds.config)
+        predicting.predict(recipe, weights, averaged[0].fold, [wanted], out, num_workers=workers, should_stop=stop)
+        found = predictions.load(out, judged.task, judged.split)
+        for path in self.folder.iterdir():
+            path.unlink()
+        return found
+
+
+def _tell(of: Pot, chosen: Soup) -> None:
+    many = sum(len(one.ids) for one in of.judged)
+    names = [one.name for one in of.candidates]
+    for note in of.notes:
+        log.warning(note)
+    for members, loss in chosen.tried:
+        log.debug(f"soup: loss {loss:.6g} of {listing([names[place] for place in members])}")
+    best = number(of.alone[chosen.members[0]], many)
+    if len(chosen.members) == 1:
+        log.info(
+            f"soup: no mean of weights is as good as {names[chosen.members[0]]} alone (loss {best}): it stays as it is"
+        )
+        return
+    shown = listing([names[place] for place in chosen.members])
+    of_all = f"{len(chosen.members)} of {len(names)}"
+    log.info(
+        f"soup: the mean of the weights of {of_all} ({shown}) has loss {number(chosen.loss, many)}, the best alone {best}"
+    )
+
+
+def _written(folds: Folds, of: Pot, members: Sequence[Candidate], kitchen: _Kitchen, run: Run) -> list[str]:
+    """Write the records of the mean: one for each place, and the mean of the refits where all have one."""
+    recipe = files.digest(["soup", sorted(one.name for one in members)])[:8]
+    write = partial(_write, folds, of, kitchen, run, recipe)
+    made = [write([one.records[place] for one in members], ()) for place in range(len(of.judged))]
+    refits = [one.refit for one in members if one.refit is not None]
+    starts = {one.environment.get(FIRST_WEIGHTS) for one in refits}
+    if len(refits) == len(members) and len(starts) == 1 and None not in starts and all(one.weights for one in refits):
+        made.append(write(refits, [one.id for one in made]))
+    return [one.id for one in made]
+
+
+def _write(
+    folds: Folds,
+    of: Pot,
+    kitchen: _Kitchen,
+    run: Run,
+    recipe: str,
+    averaged: Sequence[ModelRecord],
+    refit: Sequence[str],
+) -> ModelRecord:
+    """Write the mean of some records as a record, its predictions and scores."""
+    begun, project, first = time.perf_counter(), folds.context.project, averaged[0]
+    record = _record(folds, of, run, recipe, averaged, refit)
+    source, folder = project.model_dir(first.pivot, first.id), project.model_dir(record.pivot, record.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = kitchen.write(averaged, folder / records.WEIGHTS_FILE)
+    files.write_bytes(folder / records.CONFIG_FILE, (source / records.CONFIG_FILE).read_bytes())
+    # No epoch was run; what was trained has its curves itself.
+    files.write_text(folder / records.METRICS_FILE, files.csv_text([{"epoch": 0, "lr": 0.0}]))
+    sums = {name: files.digest_file(folder / name) for name in (records.METRICS_FILE, records.CONFIG_FILE)}
+    seconds = {"seconds": round(time.perf_counter() - begun, 3)}
+    if (folder / records.RECORD_FILE).is_file():
+        # The step is done again: the record has its number already.
+        record = replace(record, number=records.load(folder).number)
+    record = records.save(project, replace(record, weights=digest, checksums=sums, timings=seconds))
+    inference = Inference(folds, ())
+    inference.predict(record)
+    record = _scored(project, records.load(folder))
+    if (record.task, "test") in predictions.contents(project.predictions_file(record.pivot, record.id)):
+        inference.test(record)
+    return record
+
+
+def _record(
+    folds: Folds, of: Pot, run: Run, recipe: str, averaged: Sequence[ModelRecord], refit: Sequence[str]
+) -> ModelRecord:
+    """The record of a mean, without its weights."""
+    first = averaged[0]
+    is_one = of.is_of_folds
+    base, _, variant = first.id.rpartition("-")
+    variant = variant if is_one else "all"
+    name = f"{base.rpartition('-')[0] or base}-{files.digest([recipe, folds.task.name, run.name])[:8]}-soup-{variant}"
+    facts = {key: value for key, value in first.environment.items() if key not in (FIRST_WEIGHTS, "tta")}
+    chose = [*dict.fromkeys(what for one in averaged for what in one.val_used_for)]
+    shown = listing([one.id for one in averaged])
+    notes = [f"its weights are the mean of those of {shown}"]
+    if not is_one:
+        many = len(of.judged[0].ids)
+        notes.append(f"{counted(many, 'test image')} chose them, so that its test score is optimistic")
+    elif not refit and not first.nested:
+        notes.append("the validation score is optimistic: it also chose what val_used_for names")
+    view = folds.view(first.fold if is_one else REFIT, nested=first.nested and is_one)
+    return replace(
+        first,
+        id=name,
+        number=0,
+        run=run.name,
+        created=now(),
+        task=first.task if is_one else first.pivot,
+        fold=first.fold if is_one else REFIT,
+        nested=first.nested and is_one,
+        recipe=recipe,
+        counts={split: len(rows) for split, rows in view.rows().items()},
+        scores={},
+        best_epoch=0,
+        epochs=1,
+        val_used_for=[*chose, CHOSE] if is_one and not refit else [],
+        timings={},
+        environment={**facts, AVERAGED: [one.id for one in averaged]},
+        weights=None,
+        notes=notes,
+        details={},
+        events=[],
+        checksums={},
+        refit=list(refit),
+    )
+
+
+def _scored(project: Project, record: ModelRecord) -> ModelRecord:
+    """The record with the scores of its own validation rows, where it has any."""
+    rows = predictions.load(project.predictions_file(record.pivot, record.id), record.task, "val")
+    if not len(rows):
+        return record
+    final = post_kind.of(record.kind).FINAL
+    scores: Mapping[str, float] = metrics.compute(final, rows.logits, rows.targets, record.kind)
+    details = metrics.details(rows.logits, rows.targets, record.classes, record.kind)
+    return records.with_scores(project, record, {"val": dict(scores)}, {"val": details})

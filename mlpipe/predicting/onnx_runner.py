@@ -77,17 +77,6 @@ def row_of(session: Any, facts: dict[str, Any], base: Path, path: Path) -> dict[
     return row
 
 
-def marked(cell: Any) -> Any:
-    """A cell with an apostrophe in front where a spreadsheet would compute a text, or where the text has one."""
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "'")):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
-
-
 def main(model: str, *paths: str) -> None:
     """Write a table of all images to the standard output."""
     session, rows = onnxruntime.InferenceSession(model), list[dict[str, Any]]()
@@ -96,7 +85,7 @@ def main(model: str, *paths: str) -> None:
         there = sorted(base.rglob("*")) if base.is_dir() else [base]
         rows += [row_of(session, facts, base, path) for path in there if path.suffix.lower() in ENDINGS]
     columns = [*dict.fromkeys(key for row in rows for key in row if key != "problem"), "problem"]
-    table = [map(marked, columns), *([marked(row.get(key, "")) for key in columns] for row in rows)]
+    table = [columns, *([row.get(key, "") for key in columns] for row in rows)]
     csv.writer(sys.stdout, lineterminator="\n").writerows(table)
 
 

@@ -23,7 +23,7 @@ from mlpipe.data.volumes import slices
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.assembly import Assembly
 from mlpipe.data.volumes.slices import Grid
-from mlpipe.errors import ConfigError, counted, problem
+from mlpipe.errors import ConfigError, ProjectError, counted, problem
 from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.machine.hardware import numerics
 from mlpipe.learn.machine.quiet import prepare_torch
@@ -246,6 +246,9 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
     """
     state = weight_files.read(weights)
     mean = state.get("mean")
+    if mean is not None and mean.ndim < 3:
+        wrong = f"has a mean of shape {list(mean.shape)}, which no network of samples has"
+        raise ProjectError(problem(str(weights), wrong, fix="choose another record"))
     axes, trained_on = (2, channels) if mean is None else (mean.ndim - 2, mean.shape[1])
     if len(seen) != axes:
         what = {1: "samples of 1 axis", 2: "images"}.get(axes, f"samples of {axes} axes")

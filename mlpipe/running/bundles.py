@@ -106,6 +106,15 @@ def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
     holds = TemporaryDirectory(prefix="mlpipe-bundle-")
     folder = Path(holds.name) / "bundle"
     archives.unpack(path, folder)
+    try:
+        return _of_folder(path, folder, trust, holds)
+    except ProjectError as error:
+        # Nobody knows the folder, and it is gone.
+        raise ProjectError([one.replace(f"{folder}/", f"{path}: ") for one in error.problems]) from error
+
+
+def _of_folder(path: Path, folder: Path, trust: Sequence[str], holds: object) -> Stored:
+    """The models of an unpacked bundle."""
     manifest = _checked(path, folder)
     home = Project(folder / _PROJECT)
     pivot = task.load(folder / _TASK)

@@ -274,6 +274,8 @@ def _opened(content: bytes) -> File:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=FORMATS)
+        # Before the header is looked at: Pillow decodes a PNG for what may stand behind its pixels.
+        _check_size(*image.size, _bytes_a_pixel(image, content), content)
         numbers = tiff.of_directory(image.tag_v2) if isinstance(image, TiffImageFile) else None
         header = _header(image, content, numbers)
     except UnidentifiedImageError as error:
@@ -282,7 +284,6 @@ def _opened(content: bytes) -> File:
         raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
     except _DAMAGED as error:
         raise UnreadableImageError(first_line(error)) from error
-    _check_size(header, content, _TIMES.get(image.format or "", 1))
     if image.info.get("progressive"):
         _check_scans(content, header)
     return File(content, image, header, numbers, file_values.white_of(image))
@@ -300,18 +301,29 @@ def _opened_by_opencv(content: bytes, error: Exception) -> File:
         raise UnreadableImageError(next(kinds, "not an image in a known format")) from error
     has_opacity = numbers.bands == 4
     header = Header(numbers.width, numbers.height, numbers.bands, 16, "opencv", 1, has_opacity, numbers.open_range)
-    _check_size(header, content)
+    _check_size(header.width, header.height, header.channels * header.bits // 8, content)
     return File(content, None, header, numbers)
 
 
-def _check_size(header: Header, content: bytes, times: int = 1) -> None:
-    pixels = header.width * header.height
-    if pixels > MOST_PIXELS:
-        raise UnreadableImageError(f"{header.width} x {header.height} is more than {MOST_PIXELS:,} pixels")
+def _check_size(width: int, height: int, bytes_a_pixel: int, content: bytes) -> None:
+    """Refuse what is too large, or far larger than its file could honestly hold.
+
+    Raises:
+        UnreadableImageError: When it is.
+    """
+    if width * height > MOST_PIXELS:
+        raise UnreadableImageError(f"{width} x {height} is more than {MOST_PIXELS:,} pixels")
     try:
-        limits.require_growth(len(content), times * pixels * header.channels * header.bits // 8, "decoded it")
+        limits.require_growth(len(content), width * height * bytes_a_pixel, "decoded it")
     except ValueError as error:
         raise UnreadableImageError(str(error)) from error
+
+
+def _bytes_a_pixel(image: Image.Image, content: bytes) -> int:
+    is_deep_png = image.format == "PNG" and file_values.png_kind(content)[0] == 16
+    is_deep = image.mode.startswith("I;16") or is_deep_png
+    each = 4 if image.mode in ("I", "F") else 2 if is_deep else 1
+    return len(image.getbands()) * each * _TIMES.get(image.format or "", 1)
 
 
 def _check_scans(content: bytes, header: Header) -> None:

@@ -225,6 +225,7 @@ def _of_hdf5(path: Path, dataset: Any) -> Any:
     if hdf5.lies_elsewhere(dataset):
         raise ValueError("its numbers are in other files")
     _require_numbers(dataset.shape, dataset.dtype)
+    limits.require_growth(dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize, dataset.name)
     offset = dataset.id.get_offset()
     if offset is None or dataset.chunks is not None or dataset.id.get_create_plist().get_nfilters():
         return dataset

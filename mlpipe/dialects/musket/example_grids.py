@@ -71,7 +71,8 @@ def draw(
             wrong = f"does not fit its images ({first_line(error)})"
             raise ProjectError(problem(str(file), wrong, fix=_FIX)) from error
         place.parent.mkdir(parents=True, exist_ok=True)
-        gallery.grid(pictures, captions, place, columns=_COLUMNS if "masks" in entry else 0)
+        wide = {"columns": _COLUMNS} if "masks" in entry else {}
+        gallery.grid(pictures, captions, place, **wide)
 
 
 def _grid(

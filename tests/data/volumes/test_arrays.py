@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
@@ -38,3 +39,13 @@ def test_a_header_that_is_nested_without_end_is_damage(tmp_path: Path) -> None:
             arrays.opened(tmp_path / name, "mode.source"),
         ):
             pass
+
+
+def test_a_volume_that_is_only_declared_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file.create_dataset("v", (100_000, 100_000), "f4", chunks=(1000, 1000))
+    with (
+        pytest.raises(DataError, match=r"/v would have 40,000,000,000 bytes, of which 0 are stored"),
+        arrays.opened(tmp_path / "v.h5", "mode.source"),
+    ):
+        pass

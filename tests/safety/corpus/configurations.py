@@ -66,7 +66,7 @@ _DEEP = "[" * 1500 + "]" * 1500
 
 CASES = [
     _case("os.system as the loss", "loss._target_: is not allowed here", "loss._target_=os.system"),
-    _case("a million threads", "sys.threads: must be <= 1024", "sys.threads=1000000"),
+    _case("a million threads", "sys.threads: must be a whole number >= 1 and <= 1024", "sys.threads=1000000"),
     _case("subprocess as the optimizer", "is not allowed here", "optimizer._target_=subprocess.Popen"),
     _case("eval as the network", "is not allowed here", "arch._target_=builtins.eval"),
     _case("exec without a module", "is not allowed here", "loss._target_=exec"),

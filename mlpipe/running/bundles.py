@@ -105,7 +105,7 @@ def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
     """
     holds = TemporaryDirectory(prefix="mlpipe-bundle-")
     folder = Path(holds.name) / "bundle"
-    archives.unpack(path, folder)
+    archives.unpack(path, folder, fix="export it again")
     manifest = _checked(path, folder)
     home = Project(folder / _PROJECT)
     pivot = task.load(folder / _TASK)

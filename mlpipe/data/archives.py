@@ -37,6 +37,8 @@ _DAMAGED = (
     OverflowError,
     MemoryError,
 )
+# How zipfile says that the bytes of a member are others.
+_CHANGED = re.compile(r"Bad CRC-32 for file '(.*)'$", re.DOTALL)
 # Pictures hardly shrink in an archive; what grows so much and so far is made to fill disks.
 _MOST_GROWTH, _LARGE = 100, 1 << 30
 
@@ -102,13 +104,18 @@ def unpacked(path: Path, below: Path) -> Path:
     return folder
 
 
-def unpack(path: Path, to: Path) -> None:
+def unpack(path: Path, to: Path, *, fix: str = "download or pack it again") -> None:
     """Unpack a zip or tar archive into a new folder; nothing is written when any member is unsafe.
 
     Refused are absolute names, names with `..` or backslashes, links, devices, encrypted members, two members of one
     name (upper and lower case taken as the same, and letters however they are composed), more bytes than the disk has free,
     and more than a gigabyte that is more than a hundred times the archive's own size. Only plain files and folders
     are made, with the process's own permissions.
+
+    Args:
+        path: The archive.
+        to: The folder.
+        fix: What to do where it is damaged.
 
     Raises:
         DataError: With a sentence for every unsafe member, or when the archive is damaged.
@@ -122,8 +129,19 @@ def unpack(path: Path, to: Path) -> None:
             for member in members:
                 _write(archive, member, to / member.name.rstrip("/"), path)
     except _DAMAGED as error:
-        fix = "download or pack it again"
-        raise DataError(problem(str(path), f"cannot be unpacked ({error})", fix=fix)) from error
+        raise DataError(problem(str(path), f"cannot be unpacked ({_reason(error)})", fix=fix)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why an archive cannot be read, in words; libraries name checksums and codes."""
+    text = str(error)
+    if changed := _CHANGED.match(text):
+        return f"{changed[1]} was changed since it was packed: its checksum does not fit"
+    if isinstance(error, zlib.error | lzma.LZMAError):
+        return "its compressed bytes are damaged"
+    if isinstance(error, EOFError):
+        return "its end is missing"
+    return text
 
 
 def _write(archive: _Opened, member: Member, target: Path, path: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources
 from mlpipe.data.task import Task, has_target
-from mlpipe.errors import ConfigError, DataError, counted, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, DataError, counted, did_you_mean, listing, not_installed, problem
 from mlpipe.post import figures
 from mlpipe.post.ensembling import new_rows
 from mlpipe.reports import drawn_maps, facts
@@ -95,6 +96,8 @@ class ExplainScheduler(Scheduler):
             ConfigError: When the models have no maps, or what is asked for is not there.
             ProjectError: When nothing is trained, or records are missing.
         """
+        if find_spec("pytorch_grad_cam") is None:
+            raise ConfigError(not_installed("mml explain", "pytorch_grad_cam"))
         from mlpipe.predicting import heat_maps
 
         if self._source is not None and self._samples is not None:

@@ -138,6 +138,7 @@ class ExportScheduler(Scheduler):
             task_name=tasks.recorded_pivot(config, project).name if self._record is None else None,
             ensemble=self._ensemble,
             trust=config.tree["trust"],
+            keys=predictor.OF_MODES,
         )
         self._predictor = Predictor(stored)
         if self._form.format != "bundle":

@@ -166,14 +166,14 @@ class PostprocessScheduler(Scheduler):
         """
         here = [one for one in self._records if one not in [taken.record for taken in self._taken]]
         test = self._chosen_of_test if self._select_on == "test" else None
-        self._pot = soups.pot(self.context.project, self._task.name, here, test)
+        self._sharing = soups.sharing(self.context.project, self._task.name, here, test)
         can_be = post_kind.of(self._task.kind).PROBABILITIES is not None
         calibrates = can_be and "calibrate" in self._subroutines
         return [Step("soup", self._soup), *([Step("calibrate the soup", self._calibrate_soup)] if calibrates else [])]
 
     def _soup(self, run: Run | None) -> None:
         assert run is not None
-        soups.made(self.run_config, self.context, self._task, self._pot, run)
+        soups.made(self.run_config, self.context, self._task, self._sharing, run)
 
     def _calibrate_soup(self, run: Run | None) -> None:
         for record in self._used(run):
@@ -486,10 +486,10 @@ class PostprocessScheduler(Scheduler):
             self._tell(sentence)
 
     def _losses(self, kept: choice.Choice, run: Run) -> dict[str, Any]:
-        """Losses as plain data; those who could have been of a soup are named where the same rows chose among them."""
+        """Losses as plain data; with those of who could have been of a soup, where the same rows chose among them."""
         found = _plain_losses(kept)
         if self._is_soup and not any(one.nested for one in self._used(run)):
-            found["members"] = {**soups.taken(run).losses, **found["members"]}
+            found["soup"] = soups.taken(run).losses
         return found
 
     def _store(self, record: EnsembleRecord, final: Final) -> None:

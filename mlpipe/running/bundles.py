@@ -105,7 +105,7 @@ def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
     """
     holds = TemporaryDirectory(prefix="mlpipe-bundle-")
     folder = Path(holds.name) / "bundle"
-    archives.unpack(path, folder)
+    archives.unpack(path, folder, fix="export it again")
     try:
         return _of_folder(path, folder, trust, holds)
     except ProjectError as error:

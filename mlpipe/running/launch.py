@@ -22,6 +22,8 @@ from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 _OF_LATEST_TASK = ("distill", "explain", "export", "predict", "serve", "test", "info", "post")
+# What stands in place of a project, where it is said.
+_IN_PLACE = {"serve": "mode.file"}
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust", "trust_paths")
 
 # Modes that read records, which they do not make.
@@ -106,7 +108,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         return _resumed(mode, project, data_dir, name, overrides)
     overrides = recipe_file.applied(mode, overrides)
     texts = list(overrides)
-    if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
+    is_of_project = value_of(_IN_PLACE.get(mode, ""), overrides) is None
+    if mode in _OF_LATEST_TASK and is_of_project and not any(text.startswith("task=") for text in texts):
         latest = max(records.load_all(project), key=lambda record: record.number, default=None)
         if latest is not None and task_names.is_known(data_dir, latest.pivot):
             texts.append(f"task={latest.pivot}")

@@ -355,19 +355,8 @@ def load(
             version.
     """
     path = Path(where).expanduser()
-    if path.suffix.lower() in _FILES:
-        if not path.is_file():
-            raise ProjectError(no_such_file("where", path, otherwise="name a file that mml export wrote"))
-        if path.suffix.lower() == ".onnx":
-            file = OnnxPredictor(path)
-            return Model(file, file.card)
-        if path.suffix.lower() == ".pt2":
-            fix = "export it with mode.format=onnx or mode.format=bundle"
-            raise ConfigError(problem("where", "is for torch.export.load alone", got=str(path), fix=fix))
-        return _of_stored(bundles.opened(path, trust))
-    if path.is_file():
-        fix = "give FILE.onnx or FILE.zip of mml export, or the folder of a record"
-        raise ProjectError(problem("where", "is no exported model by its ending", got=str(where), fix=fix))
+    if path.suffix.lower() in _FILES or path.is_file():
+        return of_file(path, trust)
     stored = predictor.found(
         str(where),
         out_dir=Path(base_folder("out_dir", str(out_dir or ""))).expanduser(),
@@ -376,10 +365,38 @@ def load(
         ensemble=ensemble,
         trust=trust,
     )
-    return _of_stored(stored)
+    return of_stored(stored)
 
 
-def _of_stored(stored: Stored) -> Model:
+def of_file(path: Path, trust: Sequence[str] = (), key: str = "where") -> Model:
+    """The model of a file that `mml export` wrote.
+
+    Args:
+        path: The file.
+        trust: As of `load`.
+        key: What names the file, for sentences.
+
+    Raises:
+        ConfigError: When it is for other programs alone, or the package that applies it is not installed.
+        ProjectError: When there is no such file, or it was changed, is of a newer version or no model at all.
+    """
+    ending = path.suffix.lower()
+    if not path.is_file():
+        raise ProjectError(no_such_file(key, path, otherwise="name a file that mml export wrote"))
+    if ending not in _FILES:
+        fix = "give FILE.onnx or FILE.zip of mml export, or the folder of a record"
+        raise ProjectError(problem(key, "is no exported model by its ending", got=str(path), fix=fix))
+    if ending == ".onnx":
+        file = OnnxPredictor(path, key)
+        return Model(file, file.card)
+    if ending == ".pt2":
+        fix = "export it with mode.format=onnx or mode.format=bundle"
+        raise ConfigError(problem(key, "is for torch.export.load alone", got=str(path), fix=fix))
+    return of_stored(bundles.opened(path, trust))
+
+
+def of_stored(stored: Stored) -> Model:
+    """The model of what a project or a bundle stores."""
     models = Predictor(stored)
     return Model(models, partial(model_card.facts, models))
 

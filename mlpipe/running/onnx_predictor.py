@@ -50,15 +50,16 @@ class OnnxPredictor:
 
     Args:
         path: The file.
+        key: What names it, for sentences.
 
     Raises:
         ConfigError: When the package that applies it is not installed.
         ProjectError: When it is no such file, was changed, or is of a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str = "where") -> None:
         if find_spec("onnxruntime") is None:
-            raise ConfigError(not_installed("where", "onnx"))
+            raise ConfigError(not_installed(key, "onnx"))
         self._path, content = path, onnx_files.read(path)
         onnx_files.require_bounded(content, path)
         import onnxruntime

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -552,8 +552,26 @@ def _step_problems(recipes: Sequence[Recipe]) -> list[str]:
     return pictures.step_problems(recipes)
 
 
+class Keys(NamedTuple):
+    """What names a model, for sentences: its project or itself, one record, an ensemble."""
+
+    where: str = "where"
+    record: str = "where"
+    ensemble: str = "ensemble"
+
+
+OF_MODES = Keys("proj", "mode.record", "mode.ensemble")
+
+
 def found(
-    where: str, *, out_dir: Path, data_dir: Path, task_name: str | None, ensemble: str | None, trust: Sequence[str] = ()
+    where: str,
+    *,
+    out_dir: Path,
+    data_dir: Path,
+    task_name: str | None,
+    ensemble: str | None,
+    trust: Sequence[str] = (),
+    keys: Keys = Keys(),  # noqa: B008
 ) -> Stored:
     """What `where` means.
 
@@ -565,6 +583,7 @@ def found(
         task_name: The task, where the project has several; None: the one that was trained last.
         ensemble: `latest` or an ensemble's name; None: the refit of the latest cross-validation, else the mean over folds.
         trust: As of `Stored`.
+        keys: What says it.
 
     Raises:
         ProjectError: When there is no such thing; the sentence lists what is there.
@@ -575,13 +594,13 @@ def found(
         return Stored(project, record.pivot, None, [(record.recipe, [record], 1.0)], data_dir, tuple(trust))
     name, _, wanted = where.partition("#")
     if wanted and not wanted.startswith("ens-"):
-        one = references.record(where, "where", out_dir)
+        one = references.record(where, keys.record, out_dir)
         members = [(one.record.recipe, [one.record], 1.0)]
         return Stored(one.project, one.record.pivot, None, members, data_dir, tuple(trust))
-    project = references.project(name, "where", out_dir)
+    project = references.project(name, keys.where, out_dir)
     trained = records.load_all(project)
     if not trained:
-        raise ProjectError(problem("where", "nothing is trained in this project", got=name, fix="mml train"))
+        raise ProjectError(problem(keys.where, "nothing is trained in this project", got=name, fix="mml train"))
     pivots = list(dict.fromkeys(one.pivot for one in sorted(trained, key=lambda one: -one.number)))
     if task_name is not None and task_name not in pivots:
         raise ProjectError(
@@ -590,5 +609,5 @@ def found(
     pivot, wanted_ensemble = task_name or pivots[0], wanted or ensemble
     chosen = None
     if wanted_ensemble is not None:
-        chosen = ensembles.named(project, pivot, wanted_ensemble, "ensemble")
+        chosen = ensembles.named(project, pivot, wanted_ensemble, keys.ensemble)
     return Stored(project, pivot, chosen, new_rows.members_of(project, pivot, chosen), data_dir, tuple(trust))

@@ -83,7 +83,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Pot:
+class Sharing:
     """Models that share a start.
 
     Attributes:
@@ -121,7 +121,7 @@ class Taken:
     loss: float
 
 
-def pot(project: Project, task: str, found: Sequence[ModelRecord], test: Chosen | None) -> Pot:
+def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Chosen | None) -> Sharing:
     """The models whose weights are averaged: those that share a start with the best one that shares it with any.
 
     Args:
@@ -152,7 +152,7 @@ def pot(project: Project, task: str, found: Sequence[ModelRecord], test: Chosen 
         groups[(tuple(its), tuple(tuple(part.sample_ids) for part in rows[one.name]))].append(one)
     shared = [group for group in groups.values() if len(group) > 1]
     if not shared:
-        raise ProjectError(_apart(usable, by_test=test is not None))
+        raise ProjectError([*notes, _apart(usable, by_test=test is not None)])
     alone = {one.name: _loss(rows[one.name], one.records[0].kind) for group in shared for one in group}
     if not np.isfinite(list(alone.values())).any():
         raise ProjectError(problem(KEY, "no model has finite predictions of the images that choose", got="soup"))
@@ -162,10 +162,10 @@ def pot(project: Project, task: str, found: Sequence[ModelRecord], test: Chosen 
         Judged(record.task if split == "val" else record.pivot, split, tuple(part.sample_ids))
         for record, part in zip(best[0].records, rows[best[0].name], strict=True)
     ]
-    return Pot(best, judged, [alone[one.name] for one in best], notes)
+    return Sharing(best, judged, [alone[one.name] for one in best], notes)
 
 
-def made(config: RunConfig, context: RunContext, task: Task, of: Pot, run: Run) -> Taken:
+def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: Run) -> Taken:
     """Choose who is averaged, and write the records of the mean with what they predict.
 
     Args:
@@ -184,14 +184,14 @@ def made(config: RunConfig, context: RunContext, task: Task, of: Pot, run: Run) 
     split = tasks.split_of(decoding, task)
     folds = Folds(config, context, task, split, first.records[0].nested, decoding=decoding)
     folder = run.checkpoints_dir / "soup"
-    kitchen = _Kitchen(folds, of, folder)
+    averaging = _Averaging(folds, of, folder)
     try:
-        chosen = soup.greedy(of.alone, kitchen.loss)
+        chosen = soup.greedy(of.alone, averaging.loss)
         members = [of.candidates[place] for place in chosen.members]
         _tell(of, chosen)
         ids = [one.id for one in members[0].records]
         if len(members) > 1:
-            ids = _written(folds, of, members, kitchen, run)
+            ids = _written(folds, of, members, averaging, run)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     losses = {one.name: loss for one, loss in zip(of.candidates, of.alone, strict=True) if np.isfinite(loss)}
@@ -253,6 +253,8 @@ def _unfit(project: Project, record: ModelRecord, split: str) -> str:
     weights = project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE
     if record.weights is None or not weights.is_file():
         return f"{record.id} keeps no weights"
+    if files.digest_file(weights) != record.weights:
+        return f"the weights of {record.id} are not those that it was written with"
     if record.co_tasks:
         return f"{record.id} was learned with other tasks"
     path = project.predictions_file(record.pivot, record.id)
@@ -308,29 +310,29 @@ def _apart(usable: Sequence[Candidate], *, by_test: bool) -> str:
 
 
 @dataclass(frozen=True)
-class _Kitchen:
+class _Averaging:
     """Averages weights in a folder of its own, and asks them for the rows that choose.
 
     Attributes:
         folds: The task, its split and its images.
-        pot: The models.
+        sharing: The models.
         folder: Where tries lie.
     """
 
     folds: Folds
-    pot: Pot
+    sharing: Sharing
     folder: Path
 
     def loss(self, members: tuple[int, ...]) -> float:
         """The loss of the mean of some candidates."""
         self.folds.context.stop.check()
-        shown = listing([self.pot.candidates[place].name.split()[0] for place in members], most=4)
-        self.folds.context.display.start(f"averaging {shown}", len(self.pot.judged))
+        shown = listing([self.sharing.candidates[place].name.split()[0] for place in members], most=4)
+        self.folds.context.display.start(f"averaging {shown}", len(self.sharing.judged))
         try:
             parts = [self._predicted(members, place) for place in self._places()]
         finally:
             self.folds.context.display.close()
-        return _loss(parts, self.pot.candidates[0].records[0].kind)
+        return _loss(parts, self.sharing.candidates[0].records[0].kind)
 
     def write(self, averaged: Sequence[ModelRecord], out: Path) -> str:
         """Write the mean of some records' weights, with batch statistics of its own."""
@@ -344,7 +346,7 @@ class _Kitchen:
         return averaged_weights.write(recipe, task, pack, view.train, sources, out, stop=self.folds.context.stop)
 
     def _places(self) -> Iterator[int]:
-        for place in range(len(self.pot.judged)):
+        for place in range(len(self.sharing.judged)):
             yield place
             self.folds.context.display.update(place + 1)
 
@@ -353,9 +355,9 @@ class _Kitchen:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         weights, out = self.folder / f"{place}.safetensors", self.folder / f"{place}.parquet"
-        averaged = [self.pot.candidates[member].records[place] for member in members]
+        averaged = [self.sharing.candidates[member].records[place] for member in members]
         self.write(averaged, weights)
-        judged, task = self.pot.judged[place], self.folds.task
+        judged, task = self.sharing.judged[place], self.folds.task
         row_of = {name: row for row, name in enumerate(task.samples.ids)}
         rows: npt.NDArray[np.int64] = np.array([row_of[name] for name in judged.ids], np.int64)
         wanted = predicting.RowsToPredict(judged.task, judged.split, task, self.folds.pack(task), rows)
@@ -368,7 +370,7 @@ class _Kitchen:
         return found
 
 
-def _tell(of: Pot, chosen: Soup) -> None:
+def _tell(of: Sharing, chosen: Soup) -> None:
     many = sum(len(one.ids) for one in of.judged)
     names = [one.name for one in of.candidates]
     for note in of.notes:
@@ -388,10 +390,10 @@ def _tell(of: Pot, chosen: Soup) -> None:
     )
 
 
-def _written(folds: Folds, of: Pot, members: Sequence[Candidate], kitchen: _Kitchen, run: Run) -> list[str]:
+def _written(folds: Folds, of: Sharing, members: Sequence[Candidate], averaging: _Averaging, run: Run) -> list[str]:
     """Write the records of the mean: one for each place, and the mean of the refits where all have one."""
     recipe = files.digest(["soup", sorted(one.name for one in members)])[:8]
-    write = partial(_write, folds, of, kitchen, run, recipe)
+    write = partial(_write, folds, of, averaging, run, recipe)
     made = [write([one.records[place] for one in members], ()) for place in range(len(of.judged))]
     refits = [one.refit for one in members if one.refit is not None]
     starts = {one.environment.get(FIRST_WEIGHTS) for one in refits}
@@ -402,8 +404,8 @@ def _written(folds: Folds, of: Pot, members: Sequence[Candidate], kitchen: _Kitc
 
 def _write(
     folds: Folds,
-    of: Pot,
-    kitchen: _Kitchen,
+    of: Sharing,
+    averaging: _Averaging,
     run: Run,
     recipe: str,
     averaged: Sequence[ModelRecord],
@@ -414,7 +416,7 @@ def _write(
     record = _record(folds, of, run, recipe, averaged, refit)
     source, folder = project.model_dir(first.pivot, first.id), project.model_dir(record.pivot, record.id)
     folder.mkdir(parents=True, exist_ok=True)
-    digest = kitchen.write(averaged, folder / records.WEIGHTS_FILE)
+    digest = averaging.write(averaged, folder / records.WEIGHTS_FILE)
     files.write_bytes(folder / records.CONFIG_FILE, (source / records.CONFIG_FILE).read_bytes())
     # No epoch was run; what was trained has its curves itself.
     files.write_text(folder / records.METRICS_FILE, files.csv_text([{"epoch": 0, "lr": 0.0}]))
@@ -433,7 +435,7 @@ def _write(
 
 
 def _record(
-    folds: Folds, of: Pot, run: Run, recipe: str, averaged: Sequence[ModelRecord], refit: Sequence[str]
+    folds: Folds, of: Sharing, run: Run, recipe: str, averaged: Sequence[ModelRecord], refit: Sequence[str]
 ) -> ModelRecord:
     """The record of a mean, without its weights."""
     first = averaged[0]

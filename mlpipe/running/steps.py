@@ -39,7 +39,12 @@ class Stop:
 
     Args:
         at_once: What the second Ctrl-C or SIGTERM does; None raises KeyboardInterrupt, which leaves a notebook running.
+
+    Attributes:
+        meanwhile: What is done first once somebody has asked, in words.
     """
+
+    meanwhile = "stopping after this batch"
 
     def __init__(self, at_once: Callable[[], None] | None = None) -> None:
         self.asked = False
@@ -84,7 +89,7 @@ class Stop:
             self._ended_at = min(self._ended_at, now)
         if not self.asked:
             self.asked = True
-            log.warning("stopping after this batch; press Ctrl-C again to stop at once")
+            log.warning(f"{self.meanwhile}; press Ctrl-C again to stop at once")
 
 
 class Deadline(Stop):

@@ -102,7 +102,8 @@ class EnsembleRecord:
         calibrations: What was learned from each record's validation rows, by the record's id, or what moves it to the
             prior; none where the record is taken as it is.
         losses: Losses of the selection: of the ensemble, of single members in the form in which each is best (with these
-            `forms`), of every stage, of rows that did not choose, the gap to the best weights where it is known.
+            `forms`), of every stage, of rows that did not choose, the gap to the best weights where it is known; `soup`: those
+            of models among which the same rows chose whose weights are averaged.
         scores: By split, each metric with its interval as plain data.
         decide: Thresholds, prediction sets and the performance to expect at another prevalence, as plain data.
         comparisons: Sentences that compare the ensemble with its best member.
@@ -142,7 +143,8 @@ class EnsembleRecord:
     @property
     def is_chosen(self) -> bool:
         """Whether its images chose among several members, which flatters its scores of them; a calibration is cross-fitted."""
-        return self.select_on != "none" and max(len(self.members), len(self.losses.get("members", {}))) > 1
+        several = max(len(self.members), len(self.losses.get("members", {})), len(self.losses.get("soup", {})))
+        return self.select_on != "none" and several > 1
 
 
 def _has_learned(calibration: dict[str, Any]) -> bool:

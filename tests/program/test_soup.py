@@ -33,7 +33,7 @@ def places(folder: Path) -> list[str]:
     return [f"out_dir={folder / 'results'}", f"data_dir={folder / 'data'}"]
 
 
-def cooked(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+def averaged(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     capsys.readouterr()
     assert main(["post", "task=digits", "mode.search=soup", *words, "--json", *places(folder)]) == 0
     facts: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -68,7 +68,7 @@ def nll(project: Project, found: list[ModelRecord]) -> float:
 
 
 def test_weights_order_and_statistics_by_hand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = cooked(folder, capsys, "mode.report=false")
+    facts = averaged(folder, capsys, "mode.report=false")
     project, made = of_soup(folder)
     trained = [one for one in records.load_all(project) if not one.averaged]
     groups = {recipe: [one for one in trained if one.recipe == recipe] for recipe in {one.recipe for one in trained}}
@@ -111,7 +111,7 @@ def test_weights_order_and_statistics_by_hand(folder: Path, capsys: pytest.Captu
 def test_it_is_an_ordinary_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["post", "task=digits", "mode.report=false", *places(folder)]) == 0
     several = ensembles.load_all(Project(folder / "results/default"), "digits")[-1]
-    facts = cooked(folder, capsys)
+    facts = averaged(folder, capsys)
     project, made = of_soup(folder)
     mixture = ensembles.load_all(project, "digits")[-1]
     assert mixture.way == "soup" and [one["records"] for one in mixture.members] == [[one.id for one in made]]
@@ -154,7 +154,7 @@ def test_it_is_an_ordinary_record(folder: Path, capsys: pytest.CaptureFixture[st
 def test_folds_that_share_a_start_are_chosen_by_test_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # The heads go on from the record too, so that both folds begin with the same numbers.
     assert main(["train", *TRAIN, "reuse.parameters=default#1", "optimizer.lr=0.0001", *places(folder)]) == 0
-    facts = cooked(folder, capsys, "mode.select_on=test", "mode.report=false")
+    facts = averaged(folder, capsys, "mode.select_on=test", "mode.report=false")
     project, (made,) = of_soup(folder)
     mixture = ensembles.load_all(project, "digits")[-1]
     assert len(made.averaged) == 2 and made.fold == -1 and not made.scores.get("val")

@@ -76,6 +76,21 @@ def test_a_bundle_is_unpacked_and_goes_with_its_models(tmp_path: Path) -> None:
     assert not root.exists()
 
 
+def test_damaged_bytes_are_told_in_words(tmp_path: Path) -> None:
+    path = zipped(bundle(tmp_path / "b"), tmp_path / "b.zip")
+    # The weights, as they lie in the file behind their name.
+    with zipfile.ZipFile(path) as archive:
+        (info,) = (one for one in archive.infolist() if one.filename.endswith(records.WEIGHTS_FILE))
+    whole = path.read_bytes()
+    at = whole.index(b"weights", info.header_offset + 30 + len(info.filename))
+    (tmp_path / "bytes.zip").write_bytes(whole[:at] + b"heights" + whole[at + 7 :])
+    with pytest.raises(DataError) as error:
+        bundles.opened(tmp_path / "bytes.zip")
+    said = str(error.value)
+    assert "weights.safetensors was changed since it was packed: its checksum does not fit" in said
+    assert said.endswith("; export it again") and "CRC" not in said
+
+
 def test_a_changed_missing_or_further_file_is_named(tmp_path: Path) -> None:
     folder = bundle(tmp_path / "b")
     weights = folder / "project/tasks/digits/models/net-f0" / records.WEIGHTS_FILE

@@ -38,7 +38,7 @@ def cross_entropy(*sharp: float) -> float:
 
 def refused(project: Project, *found: ModelRecord) -> str:
     with pytest.raises(ProjectError) as error:
-        soups.pot(project, "digits", found, None)
+        soups.sharing(project, "digits", found, None)
     return error.value.problems[-1]
 
 
@@ -51,7 +51,7 @@ def test_those_that_share_a_start_with_the_best(tmp_path: Path) -> None:
         for name, (start, sharp) in begun.items()
         for fold in range(2)
     ]
-    found = soups.pot(project, "digits", made, None)
+    found = soups.sharing(project, "digits", made, None)
     assert [one.name for one in found.candidates] == ["one test_resnet", "two test_resnet"]
     assert found.alone == pytest.approx([cross_entropy(1, 2), cross_entropy(3, 4)], rel=1e-6)
     assert [one.ids for one in found.judged] == [("val0", "val1", "val2", "val3"), ("val4", "val5", "val6", "val7")]
@@ -61,13 +61,13 @@ def test_those_that_share_a_start_with_the_best(tmp_path: Path) -> None:
 def test_test_rows_judge_records(tmp_path: Path) -> None:
     project = Project(tmp_path / "results" / "default")
     made = [stored(project, f"one-{fold}", 1.0 + fold, fold=fold, test=True) for fold in range(3)]
-    found = soups.pot(project, "digits", made, lambda rows: rows.sample_ids[1:3])
+    found = soups.sharing(project, "digits", made, lambda rows: rows.sample_ids[1:3])
     assert [one.name for one in found.candidates] == ["one-0", "one-1", "one-2"] and not found.is_of_folds
     assert [(one.split, one.ids) for one in found.judged] == [("test", ("test1", "test2"))]
     assert found.alone == pytest.approx([cross_entropy(1), cross_entropy(2), cross_entropy(3)], rel=1e-6)
     other = [stored(project, f"two-{fold}", 1.0, fold=fold, test=True, start=f"{fold}") for fold in range(2)]
     with pytest.raises(ProjectError, match="no two of 2 records began with the same weights: each fold draws its own"):
-        soups.pot(project, "digits", other, lambda rows: rows.sample_ids)
+        soups.sharing(project, "digits", other, lambda rows: rows.sample_ids)
 
 
 def test_what_cannot_be_averaged_is_said_with_a_way_out(tmp_path: Path) -> None:
@@ -82,9 +82,12 @@ def test_what_cannot_be_averaged_is_said_with_a_way_out(tmp_path: Path) -> None:
     assert "no two of 2 recipes began" not in (said := refused(project, one, apart)) and "hold out other images" in said
     old = stored(project, "old", 1.0, recipe="old", start="")
     bare = stored(project, "bare", 1.0, recipe="bare", weights=None)
+    torn = stored(project, "torn", 1.0, recipe="torn")
+    (project.model_dir("digits", "torn") / "weights.safetensors").write_bytes(b"weigh")
     together = stored(project, "together", 1.0, recipe="together", co_tasks=[{"name": "b"}])
     with pytest.raises(ProjectError) as error:
-        soups.pot(project, "digits", [one, old, bare, together], None)
+        soups.sharing(project, "digits", [one, old, bare, torn, together], None)
     said = "\n".join(error.value.problems)
     assert "old does not say which weights it began with" in said and "bare keeps no weights" in said
+    assert "the weights of torn are not those that it was written with" in said
     assert "together was learned with other tasks" in said and "there is 1 recipe of digits" in said

@@ -114,31 +114,31 @@ class ServeScheduler(Scheduler):
         return [Step("serve", self._serve, in_project=False)]
 
     def _loaded(self) -> Model:
-        from mlpipe.running import loaded_model
+        from mlpipe.running import loaded_model, predictor
 
         config = self.run_config
         if self._file is not None:
-            path = Path(self._file).expanduser()
-            if not path.is_file():
-                raise ConfigError(no_such_file("mode.file", path))
-            return loaded_model.load(path, trust=config.tree["trust"])
+            return loaded_model.of_file(Path(self._file).expanduser(), config.tree["trust"], "mode.file")
         # Before a task is looked for, which would be made.
         project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
-        return loaded_model.load(
+        stored = predictor.found(
             where,
-            task=tasks.recorded_pivot(config, project).name if self._record is None else None,
+            task_name=tasks.recorded_pivot(config, project).name if self._record is None else None,
             ensemble=self._ensemble,
             out_dir=config.out_dir,
             data_dir=config.data_dir,
             trust=config.tree["trust"],
+            keys=predictor.OF_MODES,
         )
+        return loaded_model.of_stored(stored)
 
     def _serve(self, run: Run | None) -> None:
         import uvicorn
 
         from mlpipe.modes.serve import gate as gates
 
+        self.context.stop.meanwhile = "stopping when everything that was asked is answered"
         with self._gate(explains=self._warm_up()) as gate, closing(self._socket) as listening:
             # HTTP alone, by the parser that bounds headers; what a proxy says of its clients is not believed.
             settings = uvicorn.Config(
@@ -193,7 +193,7 @@ class ServeScheduler(Scheduler):
         blank = np.zeros((64, 64, channels) if channels != 1 else (64, 64), np.dtype(seen["type"]))
         try:
             self._model.predict(blank)
-            self._model.explain(blank)
+            self._model.explain(blank, output=self._model.classes[0])
         except (ConfigError, DataError) as error:
             log.debug(f"a blank image has no prediction or heat map: {first_line(error)}")
             return False

@@ -40,7 +40,7 @@ from mlpipe.running.loaded_model import Model
 log = logging.getLogger("mlpipe")
 
 _PAGE = Path(__file__).with_name("page.html")
-_FIELDS = ("costs", "deploy_prior", "explain")
+_FIELDS = ("costs", "deploy_prior", "explain", "output")
 _DATA_URL = re.compile(r"data:[\w.+/-]*;base64,")
 _LONGEST_NAME = 200
 # Pixels of the longer side of a heat map.
@@ -65,6 +65,11 @@ class Options(BaseModel):
         default=False,
         description="Add a heat map of each image: the places that speak for what is predicted; where the card says that the "
         "model explains.",
+    )
+    output: str | None = Field(
+        default=None,
+        description="The class, label or number that heat maps are of; null: the most probable one, of a mask the class with "
+        "most pixels apart from the first, which is the ground in most tasks.",
     )
 
 
@@ -190,7 +195,7 @@ class Service:
                 for key, value in form.multi_items():
                     if isinstance(value, UploadFile):
                         found.append(Image(_name(value.filename, len(found)), await value.read()))
-                    elif value == "estimate":
+                    elif value == "estimate" or key == "output":
                         fields[key] = value
                     else:
                         fields[key] = files.plain_json(value)
@@ -276,9 +281,18 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
         if asked.explain:
             # One by one, for each is decoded in its whole size.
             cells = [
-                one if one["problem"] else one | heat_map(model, image) for one, image in zip(cells, given, strict=True)
+                one if one["problem"] else one | heat_map(model, image, asked.output or _largest(model, one))
+                for one, image in zip(cells, given, strict=True)
             ]
     return cells
+
+
+def _largest(model: Model, answer: Answer) -> str | None:
+    """The class of a mask with most pixels apart from the first, or the first; None for what has no mask."""
+    if not kinds.of(model.kind).is_dense:
+        return None
+    shares = {name: answer.get(f"share({name})", 0.0) for name in model.classes[1:]}
+    return max(shares, key=shares.__getitem__) if any(shares.values()) else model.classes[0]
 
 
 def _has_boxes(name: str) -> bool:
@@ -294,17 +308,18 @@ def _one(rows: Sequence[Answer]) -> Answer:
     return {"problem": rows[0]["problem"], "rows": [one for one in found if one]}
 
 
-def heat_map(model: Model, image: Any) -> Answer:
+def heat_map(model: Model, image: Any, output: str | None = None) -> Answer:
     """The cells of a heat map.
 
     Args:
         model: Explains.
         image: As `Model.explain` takes it.
+        output: Likewise.
 
     Raises:
-        ConfigError: When the model has none.
+        ConfigError: When the model has none, or no such output.
     """
-    found = model.explain([image]).iloc[0]
+    found = model.explain([image], output=output).iloc[0]
     picture, out = Picture.fromarray(np.rint(255 * found["heat_map"]).astype(np.uint8)), io.BytesIO()
     picture.thumbnail((_LARGEST_MAP, _LARGEST_MAP))
     picture.save(out, "PNG")

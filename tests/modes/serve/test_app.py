@@ -53,11 +53,13 @@ class Brightness:
         names = [f"#{place}" for place in range(len(x))]
         return pd.DataFrame({"image": names, "problem": "", **cells})
 
-    def explain(self, x: Sequence[Any]) -> pd.DataFrame:
+    def explain(self, x: Sequence[Any], output: str | None = None) -> pd.DataFrame:
         (one,) = x
+        if output not in (None, *self.classes):
+            raise ConfigError("output: is nothing that the model predicts")
         whole = np.asarray(Image.open(io.BytesIO(one)))
         heat = np.linspace(0, 1, whole.size).reshape(whole.shape)
-        return pd.DataFrame([{"output": "dark", "heat_map": heat}])
+        return pd.DataFrame([{"output": output or "dark", "heat_map": heat}])
 
     def value(self, one: bytes) -> Any:
         return np.asarray(Image.open(io.BytesIO(one)))[0, 0]
@@ -85,6 +87,18 @@ class Boxes(Brightness):
             for number in (range(1, int(self.value(one)) + 1) or [0])
         ]
         return pd.DataFrame(rows).assign(problem="")
+
+
+class Masks(Brightness):
+    """A mask, of which the first pixel says how much is not ground."""
+
+    kind = "segmentation"
+    classes = ("ground", "cat", "dog")
+
+    def predict(self, x: Sequence[Any], **options: Any) -> pd.DataFrame:
+        shares = np.array([float(self.value(one)) / 255 for one in x])
+        each = {"share(ground)": 1 - shares, "share(cat)": shares / 3, "share(dog)": 2 * shares / 3}
+        return pd.DataFrame({"image": [f"#{place}" for place in range(len(x))], "problem": "", **each})
 
 
 @pytest.fixture
@@ -161,7 +175,7 @@ def test_prevalence_and_costs_of_a_request(served: Gate, model: Brightness) -> N
         (form(picture((7, 7)), picture((7, 8))), 413, "images: have more than 100 pixels, got 105"),
         (form(*[picture()] * 4), 413, "images: there are more than 3, got 4"),
         (form(*[picture()] * 5), 400, "body: Too many files"),
-        (form(picture(), a="1", b="2", c="3", d="4"), 400, "body: Too many fields"),
+        (form(picture(), a="1", b="2", c="3", d="4", e="5"), 400, "body: Too many fields"),
         (form(picture(), deploy_prior="high"), 400, "deploy_prior: is no JSON"),
         (form(picture(), deploy_prior="[" * 5000), 400, "deploy_prior: is no JSON"),
         (form(picture(), deploy_prior="[NaN]"), 400, "deploy_prior.literal"),
@@ -214,6 +228,23 @@ def test_heat_maps_are_grey_images_of_the_images_own_shape(served: Gate) -> None
     values = np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
     np.testing.assert_array_equal(values, np.rint(np.linspace(0, 255, 12)).reshape(3, 4))
     assert "heat_map" not in ask(served, "POST", "/predict", **form(picture())).json()["predictions"][0]
+
+
+def test_a_heat_map_is_of_the_class_that_was_asked_for(served: Gate) -> None:
+    answer = ask(served, "POST", "/predict", **form(picture(), explain="true", output="p(light)"))
+    assert answer.json()["predictions"][0]["explained"] == "p(light)"
+    answer = ask(served, "POST", "/predict", **form(picture(), explain="true", output="blue"))
+    assert answer.status_code == 422 and answer.json()["problems"] == ["output: is nothing that the model predicts"]
+    # Of a mask the class with most pixels apart from the ground, which is what is left where nothing else is there.
+    model = Masks()
+    batches = Batches(lambda images, options: app.answers(model, images, options), 8, 0.0)  # type: ignore[arg-type]
+    try:
+        for grey, output, wanted in ((100, "", "dog"), (0, "", "ground"), (100, "cat", "cat")):
+            fields = {"explain": "true", **({"output": output} if output else {})}
+            answer = ask(gate_of(model, batches), "POST", "/predict", **form(picture(grey=grey), **fields))
+            assert answer.json()["predictions"][0]["explained"] == wanted
+    finally:
+        batches.close()
 
 
 def test_names_of_files_are_shown_and_mean_nothing(served: Gate) -> None:
@@ -283,7 +314,7 @@ def test_openapi_tells_what_may_be_sent_and_what_comes(served: Gate) -> None:
     assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/json", "image/*"}
     fields = predict["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert (
-        set(fields) == {"images", "deploy_prior", "costs", "explain"}
+        set(fields) == {"images", "deploy_prior", "costs", "explain", "output"}
         and "prevalence" in fields["deploy_prior"]["description"]
     )
     assert {"200", "401", "413", "422", "429", "503"} <= set(predict["responses"])

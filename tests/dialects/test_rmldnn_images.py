@@ -116,6 +116,14 @@ def test_targets_that_a_transform_makes_grey_have_one_channel() -> None:
     assert other.native["task"]["train_targets"] == other.native["task"]["train"] == "x"
 
 
+def test_targets_that_a_transform_makes_grey_are_no_inputs() -> None:
+    grey, paths = [{"convert_color": "BGR2GRAY"}], {"target_path": "i", "test_target_path": "j"}
+    folders = {"input_path": "i", "test_input_path": "j", **paths}
+    for lists in ({"input_transforms": [], "target_transforms": grey}, {"transforms": grey}):
+        task = translated(None, None, **folders, **lists).native["task"]
+        assert (task["channels"], task["target_channels"], task["train_targets"]) == (3, 1, "i")
+
+
 def test_images_without_targets_are_predicted_only() -> None:
     given = {"input_path": None, "target_path": None, "test_target_path": None, "target_type": None}
     found = translated(sections={"loss": None, "optimizer": None}, **given)

@@ -284,8 +284,14 @@ def test_digits_as_images_with_layers_from_the_configuration(tmp_path: Path) -> 
         {"import": "Dense", "params": {"units": 10, "activation": "softmax", "name": "digit"}},
     ]
     params = {"inputs": {"image": "pixels"}, "outputs": {"digit": "digit"}}
+    # The code of the folder that a program runs in is its own, as it is that of a file there.
+    (tmp_path / "own_digits.py").write_text("def same(record):\n    return record\n")
     config = {
-        "dataset": {"loader": {"import": "KeySelector", "params": params}, "seed": 1},
+        "dataset": {
+            "loader": {"import": "KeySelector", "params": params},
+            "augmentor": [{"import": "own_digits.same"}],
+            "seed": 1,
+        },
         "model": {
             "network": {"import": "barrage.model.sequential_from_config", "params": {"layers": layers}},
             "outputs": [

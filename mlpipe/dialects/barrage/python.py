@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlpipe import current_folder
 from mlpipe.config.recipe_file import as_text
 from mlpipe.data import records
 from mlpipe.data.records import (
@@ -89,8 +90,14 @@ class BarrageModel:
                 f"task.name={as_text(self._folder.name)}",
                 f"proj={as_text(self._folder.name)}",
                 f"sys.artifact_dir={as_text(str(self._folder))}",
-                *self.overrides,
+                *(text for text in self.overrides if not text.startswith("trust=")),
             ]
+            # A program's own words name the code of its folder, as a file in that folder would.
+            named = [
+                one for one in current_folder.code_named(dict(cfg)) if current_folder.module_place(one) is not None
+            ]
+            if trust := [*self._trust(), *named]:
+                overrides.append(f"trust={json.dumps(list(dict.fromkeys(trust)))}")
             with sentences.of_file(overrides):
                 launch.execute(front.prepared("train", overrides))
         return scoring.network(artifact_folder.load(self._folder), self._trust(), epoch=-1).module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,7 +24,10 @@ Gives = Literal["logits", "softmax", "sigmoid", "class_logits", "label_logits"]
 Inputs = Sequence[tuple[str, tuple[int, ...]]]
 _KINDS = {"softmax": "classification", "sigmoid": "multilabel", "logits": "regression"}
 # What makes probabilities of the logits of one of several outputs, whose values stand side by side.
-_OF_LOGITS = {"class_logits": partial(torch.softmax, dim=1), "label_logits": torch.sigmoid}
+_OF_LOGITS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "class_logits": partial(torch.softmax, dim=1),
+    "label_logits": torch.sigmoid,
+}
 
 
 class RecordNetwork(nn.Module):

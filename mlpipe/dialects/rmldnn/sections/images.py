@@ -23,12 +23,13 @@ def translate_target_images(state: State) -> None:
     state.options["task"] = "image_folders"
     is_grey = bool(data.get("input_grayscale", data.get("grayscale", False)))
     grey_target = bool(data.get("target_grayscale", data.get("grayscale", False)))
-    _paths(state, may_be_own=is_grey == grey_target)
+    made_grey = any(makes_grey(one) for one in listed_of(state, "target"))
+    _paths(state, may_be_own=is_grey == grey_target and not made_grey)
     for key, value in {"pairing": "order", "strict": True, "bits": 8}.items():
         state.set(f"task.{key}", value)
     state.set("task.channels", 1 if is_grey else 3)
     # Targets that a transform makes grey are read grey, which is the same and known before.
-    target = 1 if grey_target or any(makes_grey(one) for one in listed_of(state, "target")) else 3
+    target = 1 if grey_target or made_grey else 3
     if not _has_any(state):
         state.set("task.labelled", False)
         units = state.network.units

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlpipe.config import snapshot
+from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources, task
+from mlpipe.data.cache.packs import Pack
 from mlpipe.data.splits import variants
 from mlpipe.data.splits.variants import View
-from mlpipe.data.task import Row
+from mlpipe.data.task import Row, Task
 from mlpipe.learn.callbacks import keeper
 from mlpipe.learn.job import FoldFiles, FoldJob, Origin
 from mlpipe.learn.multitask import Joint, Partner
@@ -62,12 +66,24 @@ def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, stor
         recipe=config.recipe,
         task=digits,
         view=variants.plain(digits, split, fold),
-        pack=tasks.pack_of(config, digits, workers=1),
+        pack=_packed(config, digits),
         files=files,
         origin=Origin("run", "hash", snapshot.text(config.tree), nested=False, val_used_for=[]),
         num_workers=num_workers,
         healing=config.healing,
     )
+
+
+def _packed(config: RunConfig, of: Task) -> Pack:
+    """The images, packed once for all tests of a process: each has a copy, beside which it keeps what it makes."""
+    own = tasks.pack_folder(config, of)
+    kept = Path(os.environ["MML_DATA_PATH"]).parents[1] / "packed" / of.name / own.name
+    if kept.is_dir() and not own.exists():
+        shutil.copytree(kept, own)
+    pack = tasks.pack_of(config, of, workers=1)
+    if not kept.is_dir():
+        shutil.copytree(own, kept)
+    return pack
 
 
 @pytest.fixture

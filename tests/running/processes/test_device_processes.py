@@ -188,21 +188,20 @@ def test_two_processes_make_the_weights_scores_and_predictions_of_one(tmp_path: 
 @pytest.mark.program
 @pytest.mark.timeout(1800)
 def test_every_process_of_a_sweeps_job_has_the_jobs_configuration(tmp_path: Path) -> None:
-    """Jobs of a sweep, each learned by two processes, end as the same trainings by themselves."""
+    """A job of a sweep that two processes learn ends as the same training by itself."""
     small = [*PLAIN, "trainer.max_epochs=1", "trainer.devices=2"]
     sweep = [*small, "optimizer.lr=1e-3,5e-4", "proj=sweep", "-m"]
     done = subprocess.run(command(*sweep), env=os.environ, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    for name, rate in {"high": "1e-3", "low": "5e-4"}.items():
-        alone = [*small, f"optimizer.lr={rate}", f"proj={name}"]
-        done = subprocess.run(command(*alone), env=os.environ, capture_output=True, text=True, timeout=900)
-        assert done.returncode == 0, done.stderr
+    # The later job: its processes might have that of the first, or that of neither.
+    alone = [*small, "optimizer.lr=5e-4", "proj=low"]
+    done = subprocess.run(command(*alone), env=os.environ, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
     swept = {record.recipe: record for record in records.load_all(Project(tmp_path / "results" / "sweep"))}
-    single = {one["recipe"]: one for one, _, _ in (trained(tmp_path, name) for name in ("high", "low"))}
-    assert len(swept) == 2 and swept.keys() == single.keys()
-    for recipe, record in swept.items():
-        assert record.weights == single[recipe]["weights"] and record.scores == single[recipe]["scores"]
-    assert len({record.weights for record in swept.values()}) == 2
+    single, _, _ = trained(tmp_path, "low")
+    record = swept[single["recipe"]]
+    assert record.weights == single["weights"] and record.scores == single["scores"]
+    assert len(swept) == 2 and len({one.weights for one in swept.values()}) == 2
 
 
 def in_training(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:

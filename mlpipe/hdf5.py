@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 from mlpipe import limits
 from mlpipe.errors import first_line, is_out_of_memory
+from mlpipe.late import Late
+
+if TYPE_CHECKING:
+    import h5py  # type: ignore[import-untyped]
+else:
+    h5py = Late("h5py")
 
 Array = np.ndarray[Any, Any]
 ENDS = (".h5", ".hdf5")

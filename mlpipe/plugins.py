@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import functools
 import importlib.machinery
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 GROUP = "mlpipe.plugins"
@@ -85,12 +85,42 @@ def owns(module: str) -> bool:
 @functools.cache
 def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
     found: dict[str, Plugin] = {}
-    for distribution in metadata.distributions(path=list(places)):
+    likely = list(dict.fromkeys(_likely(places)))
+    if not likely:
+        return ()
+    # Imported only now, for most have no plugin.
+    from importlib import metadata
+
+    for distribution in metadata.distributions(path=likely):
         for point in distribution.entry_points.select(group=GROUP):
             title = f"{distribution.name} {distribution.version}"
             package = point.value.partition(":")[0].strip()
             found.setdefault(point.name, Plugin(point.name, package, title, _folder(package, places)))
     return tuple(found[name] for name in sorted(found))
+
+
+def _likely(places: Sequence[str]) -> Iterator[str]:
+    """Folders in which a file of entry points has the name in it, and archives, which are not read here."""
+    for place in places:
+        try:
+            with os.scandir(place) as entries:
+                declared = [entry.path for entry in entries if entry.name.endswith((".dist-info", ".egg-info"))]
+        except NotADirectoryError:
+            yield place
+            continue
+        except OSError:
+            continue
+        if any(_names_it(folder) for folder in declared):
+            yield place
+
+
+def _names_it(folder: str) -> bool:
+    """Whether what a distribution says of its entry points has the name in it."""
+    try:
+        with open(f"{folder}/entry_points.txt", "rb") as file:  # noqa: PTH123
+            return GROUP.encode() in file.read()
+    except OSError:
+        return False
 
 
 def _folder(package: str, places: tuple[str, ...]) -> Path | None:

@@ -6,7 +6,7 @@ change less than the time that passes, and the ratio of their medians:
 - a training of one epoch (`mode.subroutines=[train]`, the smallest network of timm), to PyTorch, Lightning, timm and Hydra;
 - `mml info`, and a configuration that is refused, to NumPy, OpenCV, h5py, PyArrow and Hydra.
 
-    python scripts/bench_start.py [--rounds 3]
+    python scripts/bench_start.py [--rounds 3] [--cases info refused]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LEARNS = "import torch, pytorch_lightning, timm, hydra"
 READS = "import numpy, cv2, h5py, pyarrow.parquet, hydra"
 # Command, exit code, what it is compared with.
 CASES = {
-    "train, one epoch": (TRAINING, 0, LEARNS),
+    "train": (TRAINING, 0, LEARNS),
     "info": (["info", "task=fashion_mini"], 0, READS),
     "refused": (["train", "task=fashion_mini", "optimizer.lr=-1"], 2, READS),
 }
@@ -50,12 +50,14 @@ def cpu(arguments: list[str], folder: Path, expected: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    wanted = parser.parse_args()
+    rounds = wanted.rounds
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Byte code and composed configurations are kept, as they are for everybody who calls it twice.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     start = "import sys; from mlpipe.cli import main; sys.exit(main())"
-    for name, (words, expected, imports) in CASES.items():
+    for name, (words, expected, imports) in ((name, CASES[name]) for name in wanted.cases):
         ours, theirs = [], []
         with tempfile.TemporaryDirectory() as folder:
             # The first round fills caches.

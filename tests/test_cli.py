@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,15 @@ from mlpipe.cli import main
 HEAVY = ("torch", "timm", "pytorch_lightning", "pandas", "albumentations")
 
 
+# Nothing of these is in NumPy's way, and no command that only looks at data or at what is written needs them.
+LIBRARIES = ("scipy", "pyarrow", "h5py", "cv2", "optuna", "sklearn", "matplotlib", "rich")
+
+
 def imported_by(*arguments: str) -> set[str]:
+    """The modules that a command imports, once its options have been composed, as for everybody who calls it twice."""
     code = f"import sys; from mlpipe.cli import main; main({list(arguments)!r}); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    keeping = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=keeping)
     return set(done.stderr.split())
 
 
@@ -30,7 +37,17 @@ def test_version_and_help_import_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [("optimizer=adamww",), ("optimizer.lr=abc", "arch=resnet5O")])
 def test_a_refused_config_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    assert not imported_by("train", *arguments) & {*HEAVY, "numpy", "scipy", "pyarrow", "h5py", "PIL", "cv2", "optuna"}
+    assert not imported_by("train", *arguments) & {*HEAVY, *LIBRARIES, "numpy", "PIL"}
+
+
+def test_a_command_whose_options_were_composed_needs_no_hydra() -> None:
+    for arguments in (["train", "task=digits", "optimizer.lr=-1"], ["info", "task=digits"]):
+        imported_by(*arguments)
+        assert not imported_by(*arguments) & {"hydra", "omegaconf", "antlr4"}, arguments
+
+
+def test_info_imports_no_library_that_it_does_not_use() -> None:
+    assert not imported_by("info", "task=digits") & {*HEAVY, *LIBRARIES}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

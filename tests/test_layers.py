@@ -21,6 +21,7 @@ LEVELS = {
     "names": 1,
     "plugins": 1,
     "kinds": 1,
+    "late": 0,
     "limits": 0,
     "stored": 1.5,
     "config": 2,

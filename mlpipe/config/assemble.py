@@ -322,9 +322,7 @@ def _console_problems(section: Mapping[str, Any]) -> list[str]:
 def _trainer_problems(section: Any) -> list[str]:
     if not isinstance(section, dict):
         return [problem("trainer", "must be a mapping", got=section)]
-    signature = signatures.read("pytorch_lightning.trainer.trainer.Trainer")
-    assert signature is not None
-    found = signature.problems("trainer", section) + _named_values(section, signature)
+    found = [] if _is_usual(section) else _trainer_arguments(section)
     epochs, key = section.get("max_epochs"), "trainer.max_epochs"
     if any(one.startswith(f"{key}:") for one in found):
         return found
@@ -338,6 +336,20 @@ def _trainer_problems(section: Any) -> list[str]:
         fix = "leave it out: a training then ends with its epochs"
         found.append(problem("trainer.max_steps", "must be a whole number >= 1", got=steps, fix=fix))
     return found
+
+
+def _is_usual(section: Mapping[str, Any]) -> bool:
+    """Whether a trainer is as its file says, but for its epochs, so that Lightning's long source need not be read."""
+    usual = files.plain_yaml(catalog.option_text("trainer", "default"))
+    epochs = section.get("max_epochs")
+    return isinstance(epochs, int) and repr({**section, "max_epochs": usual.get("max_epochs")}) == repr(usual)
+
+
+def _trainer_arguments(section: dict[str, Any]) -> list[str]:
+    """A sentence for everything that Lightning's Trainer would not take."""
+    signature = signatures.read("pytorch_lightning.trainer.trainer.Trainer")
+    assert signature is not None
+    return signature.problems("trainer", section) + _named_values(section, signature)
 
 
 def _with_options(section: Any, problems: list[str]) -> dict[str, Any]:

@@ -13,21 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig
-from omegaconf.errors import OmegaConfBaseException
-
 from mlpipe import files
 from mlpipe.config import catalog, resolve, rules, signatures
 from mlpipe.config.assemble import assemble
-from mlpipe.config.composer import Composer
+from mlpipe.config.composer import Composer, Refused
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
 from mlpipe.names import name_of
 
-# How Hydra and OmegaConf refuse an override; the last three are what they let through for an entry of a list.
-_REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
 # Sections whose keys are the user's own.
 _FREE = ("given.", "search_space.params")
 _FREE_SECTIONS = (
@@ -102,7 +96,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     )
     # Where an option is wrong, its keys are not known.
     found += [one for one in wrong if not (": unknown key" in one and one.partition(".")[0] in unsure)]
-    found += list(facts.tag_problems(str(composed.tags or "")))
+    found += list(facts.tag_problems(str(composed["tags"] or "")))
     tree = resolve.resolved(composed, mode, changes, {"out_dir": facts.out_dir, "data_dir": facts.data_dir}, found)
     tree["logging"] = _loggers(tree["logging"], changes, facts.extra_dirs)
     found += _networks(tree["arch"], facts)
@@ -293,7 +287,7 @@ def _with_values(
     values: list[Change],
     extra_dirs: Sequence[Path],
     known: tuple[str, Sequence[str], Collection[str]],
-) -> tuple[DictConfig, list[str]]:
+) -> tuple[dict[str, Any], list[str]]:
     """Compose with all values; where Hydra refuses, find which ones are at fault and go on without them.
 
     Args:
@@ -304,14 +298,14 @@ def _with_values(
     """
     try:
         composer = Composer(choices, extra_dirs)
-    except _REFUSALS as error:
+    except Refused as error:
         raise ConfigError(
             problem("configuration", _first_line(error), fix="check the options of the groups")
         ) from error
     # All at once first, which is right nearly always and fast; one by one only to find who is at fault.
     try:
         return composer.put([change.text for change in values]), []
-    except _REFUSALS:
+    except Refused:
         pass
     good: list[str] = []
     found: list[str] = []
@@ -323,7 +317,7 @@ def _with_values(
         try:
             composer.put([*good, text])
             good.append(text)
-        except _REFUSALS as error:
+        except Refused as error:
             is_there = change.text.startswith("+") and "already at" in str(error)
             wrong, fix = (
                 ("is there already", f"write {change.text.lstrip('+')}") if is_there else (_first_line(error), "")
@@ -332,20 +326,20 @@ def _with_values(
     return composer.put(good), found
 
 
-def _placed(change: Change, base: DictConfig, world: tuple[str, Sequence[str], Collection[str]]) -> tuple[str, str]:
+def _placed(change: Change, base: dict[str, Any], world: tuple[str, Sequence[str], Collection[str]]) -> tuple[str, str]:
     """The override's text, forced in where a signature knows its key, or a sentence when nothing does."""
     if change.key.startswith(_FREE):
         return change.text, ""
     node: Any = base
     parts = change.key.split(".")
     for depth, part in enumerate(parts):
-        if (inner := _child(node, part)) is not None:
-            node = inner
+        if isinstance(node, dict) and part in node:
+            node = node[part]
             continue
         section = ".".join(parts[:depth])
-        if isinstance(node, ListConfig):
+        if isinstance(node, list):
             if part.isdecimal() and int(part) < len(node):
-                node = node._get_node(int(part))
+                node = node[int(part)]
                 continue
             return "", problem(change.key, "names no entry of a list", got=part, fix=f"write {section}=[...]")
         if _is_free(base, parts[:depth]):
@@ -354,7 +348,7 @@ def _placed(change: Change, base: DictConfig, world: tuple[str, Sequence[str], C
         if depth == len(parts) - 1 and part in known:
             return f"++{change.text.lstrip('+')}", ""
         prefix = f"{section}." if section else ""
-        if not isinstance(node, DictConfig):
+        if not isinstance(node, dict):
             return "", problem(f"{prefix}{part}", "unknown key", fix=f"{section} holds one value, no keys")
         from mlpipe.config import suggestions
 
@@ -375,44 +369,45 @@ def _placed(change: Change, base: DictConfig, world: tuple[str, Sequence[str], C
     return change.text, ""
 
 
-def _names(node: DictConfig, section: str = "") -> list[str]:
+def _names(node: dict[str, Any], section: str = "") -> list[str]:
     """The full names of all keys below a node that a person sets."""
     found = []
     for key in _known_keys(section, node):
-        name, child = f"{section}.{key}".lstrip("."), _child(node, key)
+        name, child = f"{section}.{key}".lstrip("."), node.get(key)
         if key in ("scheduler", "given", "recommend", "trust") or name in _FREE_SECTIONS:
             continue
-        found += _names(child, name) if isinstance(child, DictConfig) and len(child) else [name]
+        found += _names(child, name) if isinstance(child, dict) and child else [name]
     return found
 
 
-def _is_free(base: DictConfig, parts: Sequence[str]) -> bool:
+def _is_free(base: dict[str, Any], parts: Sequence[str]) -> bool:
     """Whether a key holds, or may hold where it is null or missing, a mapping whose keys are the component's own matter.
 
     The signature of the component that it belongs to says so; what is in the mapping, its check or the component sees.
     """
     node: Any = base
-    target: Any = None
+    target: str | None = None
     for part in parts:
-        target = node.get("_target_") if isinstance(node, DictConfig) else None
-        node = _child(node, part)
-    if not isinstance(target, str) or node is None or isinstance(node, ListConfig):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        target, node = _target(node), node[part]
+    if target is None or not (node in (None, "???") or (isinstance(node, dict) and "_target_" not in node)):
         return False
-    is_open = "_target_" not in node if isinstance(node, DictConfig) else node._is_none() or node._is_missing()
-    return is_open and signatures.takes_mapping(target, parts[-1])
+    return signatures.takes_mapping(target, parts[-1])
 
 
-def _child(node: Any, part: str) -> Any:
-    """The node of a key of a mapping, also where it is null or still missing; None where there is none."""
-    return node._get_node(part) if isinstance(node, DictConfig) and part in node.keys() else None  # noqa: SIM118
+def _target(node: Any) -> str | None:
+    """The component that a mapping names; None where it names none, or leaves it to somebody."""
+    target = node.get("_target_") if isinstance(node, dict) else None
+    return target if isinstance(target, str) and target != "???" else None
 
 
 def _known_keys(section: str, node: Any) -> list[str]:
-    keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
-    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    keys = [str(key) for key in node] if isinstance(node, dict) else []
+    target = _target(node)
     if section == "trainer":
         target = "pytorch_lightning.trainer.trainer.Trainer"
-    signature = signatures.read(target) if isinstance(target, str) else None
+    signature = signatures.read(target) if target is not None else None
     known = [*keys, *(signature.parameters if signature else ())]
     if not section:
         known = [*known, *catalog.ALIASES]

@@ -1,30 +1,33 @@
-"""Options and values to one tree by Hydra: a choice of options is composed once, and kept for the next commands."""
+"""Options and values to one tree by Hydra: a choice of options is composed once, and kept for the next commands.
+
+Values that need nothing of Hydra's are put in without it: most commands import neither it nor OmegaConf.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import json
-import pickle
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import hydra
-import omegaconf
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from typing import Any, TypeVar
 
 from mlpipe import files
 from mlpipe.config import catalog
+from mlpipe.config.overrides import Change, plain
 
 # Combinations of options that a process keeps; the jobs of a sweep mostly differ in values.
 _KEPT = 16
 # Combinations that are kept beside the byte code of this module.
 _MOST_FILES = 200
+
+Given = TypeVar("Given")
+
+
+class Refused(ValueError):
+    """Options that do not go together, or a value that cannot be put in; it says what Hydra says."""
 
 
 class Composer:
@@ -35,7 +38,7 @@ class Composer:
         extra_dirs: Further folders of configuration files.
 
     Raises:
-        HydraException: When the options do not go together (and what OmegaConf raises of the kind).
+        Refused: When the options do not go together.
     """
 
     def __init__(self, choices: Sequence[str], extra_dirs: Sequence[Path] = ()) -> None:
@@ -43,31 +46,100 @@ class Composer:
         self._base = _composed(self._choices, self._folders, _state(self._folders))
 
     @property
-    def base(self) -> DictConfig:
-        """The configuration without values; it is not to be changed."""
+    def base(self) -> dict[str, Any]:
+        """The configuration without values, references as they are written; it is not to be changed."""
         return self._base
 
-    def put(self, texts: Sequence[str]) -> DictConfig:
-        """The configuration with values, a copy of its own.
+    def put(self, texts: Sequence[str]) -> dict[str, Any]:
+        """The configuration with values, a copy of its own, references as they are written.
 
         Args:
             texts: Overrides that set, add or delete keys.
 
         Raises:
-            HydraException: When one of them cannot be applied (and what OmegaConf raises of the kind).
+            Refused: When one of them cannot be applied.
         """
         if any(text.lstrip("+~").startswith("hydra") for text in texts):
             return _hydra([*self._choices, *texts], self._folders)
-        # A copy by way of bytes: OmegaConf's own, node by node, takes four times as long.
-        config: DictConfig = pickle.loads(pickle.dumps(self._base, pickle.HIGHEST_PROTOCOL))
-        ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(list(texts)), config)
-        return config
+        config: dict[str, Any] = _copied(self._base)
+        if all(_is_put(config, text) for text in texts):
+            return config
+        return _put_by_hydra(self._base, texts)
 
 
-def _hydra(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
+def _is_put(config: dict[str, Any], text: str) -> bool:
+    """Put a plain value at a key that is there, or new where the override says `++`; False where that is Hydra's to do.
+
+    Raises:
+        Refused: As Hydra does where there is no such key.
+    """
+    change = plain(text)
+    if change is None or not change.text.startswith((change.key, "++")):
+        return False
+    is_new, parts = change.text.startswith("++"), change.key.split(".")
+    node: Any = config
+    for part in parts[:-1]:
+        if not isinstance(node, dict) or (is_new and part not in node):
+            return False
+        node = _child(node, part, change)
+    if not isinstance(node, dict) or isinstance(node.get(parts[-1]), dict):
+        return False
+    if not is_new:
+        _child(node, parts[-1], change)
+    node[parts[-1]] = change.value
+    return True
+
+
+def _child(node: dict[str, Any], part: str, change: Change) -> Any:
+    if part not in node:
+        raise Refused(f"Could not override '{change.key}'.\nTo append to your config use +{change.text}")
+    return node[part]
+
+
+def _copied(value: Any) -> Any:
+    """A copy of plain data, quicker than `copy.deepcopy`, which looks for shared parts."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def _refusing(call: Callable[..., Given]) -> Callable[..., Given]:
+    """A function that uses Hydra, with whatever Hydra and OmegaConf refuse as one error."""
+
+    @functools.wraps(call)
+    def refusing(*given: Any) -> Given:
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+
+        try:
+            return call(*given)
+        # The last three are what they let through for an entry of a list.
+        except (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError) as error:
+            raise Refused(str(error) or type(error).__name__) from error
+
+    return refusing
+
+
+@_refusing
+def _hydra(overrides: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
     search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in folders)}]"] if folders else []
     with initialize_config_dir(str(catalog.conf_dir()), version_base="1.3"):
-        return hydra_compose("config", [*search, *overrides])
+        config = compose("config", [*search, *overrides])
+    return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
+
+
+@_refusing
+def _put_by_hydra(base: dict[str, Any], texts: Sequence[str]) -> dict[str, Any]:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.create(base, flags={"struct": True})
+    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(list(texts)), config)
+    return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
 
 
 def _state(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
@@ -77,17 +149,17 @@ def _state(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object) -> DictConfig:
+def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object) -> dict[str, Any]:
     if folders:
         return _hydra(choices, folders)
     # Kept as Python keeps byte code, and trusted as that is: beside the module, where it may write, and by content.
     file = _kept_file(choices)
     try:
-        plain = json.loads(file.read_bytes())
+        stored = json.loads(file.read_bytes())
     except (OSError, ValueError):
-        plain = None
-    if isinstance(plain, dict):
-        return OmegaConf.create(plain, flags={"struct": True})
+        stored = None
+    if isinstance(stored, dict):
+        return stored
     composed = _hydra(choices, folders)
     _keep(composed, file)
     return composed
@@ -95,26 +167,40 @@ def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object
 
 def _kept_file(choices: Sequence[str]) -> Path:
     """The file that holds what the options compose to, named by all that it depends on."""
-    key = files.digest([*choices, _content(), hydra.__version__, omegaconf.__version__])
+    key = files.digest([*choices, _content(), *map(_said_in, ("hydra/__init__.py", "omegaconf/version.py"))])
     return Path(importlib.util.cache_from_source(__file__)).with_name(f"composed-{key}.json")
+
+
+def _said_in(file: str) -> str:
+    """The text of a library's file that holds its version, without importing the library."""
+    package, _, rest = file.partition("/")
+    spec = importlib.util.find_spec(package)
+    places = [] if spec is None else list(spec.submodule_search_locations or ())
+    return "".join(Path(place, rest).read_text("utf-8") for place in places[:1])
 
 
 @functools.cache
 def _content() -> str:
     """A hash of the names and texts of all configuration files."""
-    root = catalog.conf_dir()
-    texts = {path.relative_to(root).as_posix(): path.read_text("utf-8") for path in root.rglob("*.yaml")}
+    root = str(catalog.conf_dir())
+    texts = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.endswith(".yaml"):
+                path = f"{folder}/{name}"
+                # Two hundred of them: `pathlib` would take three times as long.
+                with open(path, encoding="utf-8") as file:  # noqa: PTH123
+                    texts[path[len(root) :]] = file.read()
     return files.digest(texts)
 
 
-def _keep(composed: DictConfig, file: Path) -> None:
+def _keep(composed: dict[str, Any], file: Path) -> None:
     """Write what was composed, unless it would be read as something else, or nothing may be written there."""
-    plain = OmegaConf.to_container(composed, resolve=False)
     try:
-        text = json.dumps(plain)
+        text = json.dumps(composed)
     except TypeError:
         return
-    if sys.dont_write_bytecode or json.loads(text) != plain:
+    if sys.dont_write_bytecode or json.loads(text) != composed:
         return
     try:
         kept = sorted(file.parent.glob("composed-*.json"), key=lambda one: one.stat().st_mtime_ns)

@@ -1,25 +1,44 @@
-"""Read command-line overrides in Hydra's grammar, quoting first what that grammar cannot lex."""
+"""Read command-line overrides in Hydra's grammar, quoting first what that grammar cannot lex.
+
+Most are a key and a word, a number or a list of them, which is read here; Hydra is imported for the others.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from typing import TYPE_CHECKING, Any
 
 from mlpipe.config.catalog import ALIASES
 from mlpipe.errors import ConfigError, first_line, problem
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override
 
 # Items of a list that name a record of a project, such as PROJ#3, and are not quoted yet.
 _REFERENCE = re.compile(r"(?<=[\[,])\s*([^\[\]{},:'\"]*#[^\[\]{},:'\"]*)(?=[\],])")
 
 # The grammar reads larger texts slowly, and each bracket takes a part of the stack.
 _MOST_LETTERS, _DEEPEST = 20_000, 30
+
+# What the grammar reads as one word or quoted text, without anything that is written otherwise in it, and what it takes
+# for a number: its lexer's tokens, of which several in a row are a text.
+_NAME = "[A-Za-z_][A-Za-z0-9_-]*"
+_ONE = r"""(?:'[^'"\\$]*'|"[^'"\\$]*"|[A-Za-z0-9_/.+%*@?|:-]+)"""
+_PLAIN = re.compile(
+    rf"((?:\+\+?)?)({_NAME}(?:\.(?:{_NAME}|0|[1-9][0-9]*))*)=({_ONE}|\[[ \t]*(?:{_ONE}(?:[ \t]*,[ \t]*{_ONE})*)?[ \t]*\])"
+)
+_WHOLE = "(?:0|[1-9](?:_?[0-9])*)"
+_POINT = rf"(?:{_WHOLE}\.|{_WHOLE}?\.[0-9](?:_?[0-9])*)"
+_INT = re.compile(rf"[+-]?{_WHOLE}")
+_FLOAT = re.compile(rf"[+-]?(?:{_POINT}|(?:{_POINT}|{_WHOLE})[eE][+-]?[0-9](?:_?[0-9])*|(?i:inf|nan))")
+_WORDS = {"true": True, "false": False, "null": None}
+# Python reads no longer numbers.
+_MOST_DIGITS = 1000
 
 
 @dataclass(frozen=True)
@@ -56,15 +75,43 @@ def tagged(name: str, known: Collection[str]) -> tuple[str, str]:
 
 def parse(texts: Sequence[str]) -> tuple[list[Change], list[str]]:
     """The changes that override texts mean, and a sentence for each text that means nothing."""
-    parser = OverridesParser.create()
     changes, found = [], []
     for text in texts:
-        parsed = _parsed(parser, text, sweeping=False)
+        parsed = _parsed(text, sweeping=False)
         if isinstance(parsed, str):
             found.append(parsed)
             continue
-        changes.append(_change(parsed))
+        changes.append(parsed if isinstance(parsed, Change) else _change(parsed))
     return changes, found
+
+
+def plain(text: str) -> Change | None:
+    """The change that an override means which needs no grammar; None: it needs it, or means nothing.
+
+    Args:
+        text: `key=value`, `+key=value` or `++key=value`, where the value is a word, a number, a quoted text or a list of them.
+    """
+    if len(text) > _MOST_LETTERS or (parts := _PLAIN.fullmatch(text)) is None:
+        return None
+    prefix, name, value_text = parts.groups()
+    is_list = value_text.startswith("[")
+    items = re.findall(_ONE, value_text[1:-1]) if is_list else [value_text]
+    if any(len(item) > _MOST_DIGITS for item in items):
+        return None
+    values = [_item(item) for item in items]
+    key = option_of(name)
+    return Change(key, values if is_list else values[0], f"{prefix}{key}={value_text}")
+
+
+def _item(text: str) -> str | float | bool | None:
+    """A word, a number or a quoted text as what it is."""
+    if text[0] in ("'", '"'):
+        return text[1:-1]
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 def key_of(text: str) -> str:
@@ -101,12 +148,13 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
     Raises:
         ConfigError: With a sentence for each text that cannot be read.
     """
-    parser = OverridesParser.create()
     choices, problems = [], []
     for text in texts:
-        parsed = _parsed(parser, text, sweeping=True)
+        parsed = _parsed(text, sweeping=True)
         if isinstance(parsed, str):
             problems.append(parsed)
+        elif isinstance(parsed, Change):
+            choices.append([text])
         elif parsed.is_sweep_override() and not parsed.is_discrete_sweep():
             fix = "list values, or search it with hpo=optuna"
             problems.append(
@@ -121,13 +169,32 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*choices)]
 
 
-def _parsed(parser: OverridesParser, text: str, *, sweeping: bool) -> Override | str:
+@functools.cache
+def _grammar() -> OverridesParser:
+    """Hydra's grammar, whose import takes longer than most commands."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+def _parsed(text: str, *, sweeping: bool) -> Change | Override | str:
+    """What a text means: a plain change, what the grammar reads, or a sentence where it means nothing."""
     if wrong := _oversized(text):
         return wrong
     text = _REFERENCE.sub(r"'\1'", text)
-    key, equals, value = text.partition("=")
+    if (change := plain(text)) is not None:
+        return change
+    key, equals, _ = text.partition("=")
     if (not equals and not text.startswith("~")) or not key.strip("~+ "):
         return problem(text, "is not an override", fix="write key=value")
+    return _read_by_grammar(text, sweeping=sweeping)
+
+
+def _read_by_grammar(text: str, *, sweeping: bool) -> Override | str:
+    from hydra.errors import HydraException
+
+    parser = _grammar()
+    key, _, value = text.partition("=")
     try:
         override = parser.parse_override(text)
         if override.is_delete() and not isinstance(override.value(), str | None):

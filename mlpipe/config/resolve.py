@@ -15,8 +15,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from mlpipe import files, formulas, limits
 from mlpipe.config.overrides import Change
 from mlpipe.errors import ConfigError, no_such_file, problem
@@ -32,7 +30,7 @@ _SECTIONS = (
 
 
 def resolved(
-    composed: DictConfig, mode: str, changes: Iterable[Change], folders: Mapping[str, Path], problems: list[str]
+    composed: Mapping[str, Any], mode: str, changes: Iterable[Change], folders: Mapping[str, Path], problems: list[str]
 ) -> dict[str, Any]:
     """The configuration as plain data, with folders and what the mode decides filled in.
 
@@ -46,9 +44,7 @@ def resolved(
     Raises:
         ConfigError: When references or whole sections are wrong, so that nothing else can be looked at.
     """
-    container = OmegaConf.to_container(composed, resolve=False, throw_on_missing=False)
-    assert isinstance(container, dict)
-    tree = {str(key): value for key, value in container.items()}
+    tree = {str(key): value for key, value in composed.items()}
     # Before anything is looked up: other keys may refer to these folders.
     for key, folder in folders.items():
         tree[key] = _absolute(tree[key] or folder)

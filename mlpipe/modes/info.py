@@ -6,24 +6,20 @@ import errno
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mlpipe import files, kinds, plugins
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sampling, sources
-from mlpipe.data.augment import boxed, libraries, samples
-from mlpipe.data.cache import packs
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
 from mlpipe.data.sources.targets import boxes
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, counted, listing, problem
-from mlpipe.post import comparison
-from mlpipe.post.decision_options import positive_problems
-from mlpipe.reports import differences, drawn_boxes, gallery, more_data, out_of_fold, tables
-from mlpipe.reports import studies as study_reports
-from mlpipe.running import leaderboard, tasks
+from mlpipe.reports import differences, drawn_boxes, gallery, tables
+from mlpipe.running import tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records, studies
@@ -87,26 +83,35 @@ class InfoScheduler(Scheduler):
         }
         wanted = {*self._subroutines, *(["compare"] if self._compared else [])}
         if self._positive is not None:
+            from mlpipe.post.decision_options import positive_problems
+
             judged = tasks.recorded_pivot(self.run_config, self.context.project)
             raise_all(positive_problems(self._positive, judged.kind, judged.classes))
-        if "compare" in wanted and len(self._compared) != 2:
-            fix = "name two: mml info mode.compare=[resnet18,latest]"
-            raise ConfigError(problem(comparison.KEY, "must name two models", got=self._compared or None, fix=fix))
         if "compare" in wanted:
-            self._task = tasks.recorded_pivot(self.run_config, self.context.project)
-            self._pair = [comparison.contender(self.context.project, self._task.name, one) for one in self._compared]
+            self._choose_compared()
         return [Step(name, calls[name], in_project=False) for name in calls if name in wanted]
 
+    def _choose_compared(self) -> None:
+        from mlpipe.post import comparison
+
+        if len(self._compared) != 2:
+            fix = "name two: mml info mode.compare=[resnet18,latest]"
+            raise ConfigError(problem(comparison.KEY, "must name two models", got=self._compared or None, fix=fix))
+        self._task = tasks.recorded_pivot(self.run_config, self.context.project)
+        self._pair = [comparison.contender(self.context.project, self._task.name, one) for one in self._compared]
+
+    @cached_property
+    def _pivot(self) -> Task:
+        return tasks.pivot(self.run_config)
+
+    @cached_property
     def _known_tasks(self) -> list[Task]:
-        config = self.run_config
-        pivot = tasks.pivot(config)
-        others = [tasks.another(config, name) for name in config.task_list]
-        return [pivot, *others]
+        return [self._pivot, *(tasks.another(self.run_config, name) for name in self.run_config.task_list)]
 
     def _tasks(self, run: Run | None) -> None:
         described = []
         firsts: list[tuple[Pixels, str]] = []
-        for of in self._known_tasks():
+        for of in self._known_tasks:
             counts = of.class_counts()
             rows = [[name, str(count)] for name, count in zip(of.classes, counts.tolist(), strict=True)]
             log.info(f"task {of.name}: {tasks.describe(of)}")
@@ -129,7 +134,7 @@ class InfoScheduler(Scheduler):
                 captions = [_caption(of, row) for row, _ in chosen]
                 self._draw(of, f"task_{of.name}", [pixels for _, pixels in chosen], captions)
         if self._info_grid and firsts:
-            self._draw(self._known_tasks()[0], "tasks", [pixels for pixels, _ in firsts], [name for _, name in firsts])
+            self._draw(self._pivot, "tasks", [pixels for pixels, _ in firsts], [name for _, name in firsts])
         self.context.facts["tasks"] = described
 
     def _plugins(self, run: Run | None) -> None:
@@ -153,6 +158,8 @@ class InfoScheduler(Scheduler):
             log.info(f"studies: {listing(there)}{hint}" if there else "no study")
             self.context.facts["hpo"] = {"studies": there}
             return
+        from mlpipe.reports import studies as study_reports
+
         with studies.loaded(project, name) as study:
             told = study_reports.facts(study, studies.masked(name))
         log.info(study_reports.as_text(told))
@@ -162,7 +169,7 @@ class InfoScheduler(Scheduler):
         self.context.facts["hpo"] = {**told, "files": [str(path) for path in pictures]}
 
     def _samples(self, run: Run | None) -> None:
-        for of in self._known_tasks():
+        for of in self._known_tasks:
             chosen: list[tuple[int, Pixels]] = []
             for rows_of_class in _by_class(of):
                 chosen += _examples(of, rows_of_class, _PER_CLASS)
@@ -175,6 +182,9 @@ class InfoScheduler(Scheduler):
 
     def _after_augmentation(self, of: Task, rows: sampling.Rows) -> list[Pixels]:
         """The images as the cache holds them, after the training augmentations of epoch 0."""
+        from mlpipe.data.augment import boxed, libraries, samples
+        from mlpipe.data.cache import packs
+
         config = self.run_config
         preprocessing = tasks.preprocessing_of(config, of)
         folder = tasks.pack_folder(config, of)
@@ -197,20 +207,35 @@ class InfoScheduler(Scheduler):
     def _models(self, run: Run | None) -> None:
         project = self.context.project
         board = tables.leaderboard(project)
+        together = tables.seeds_together(board, project)
         self.context.facts["models"] = board
-        log.info(tables.as_text(board))
+        log.info(tables.as_text(together))
+        for joined in (row for row in together if row.get("seeds")):
+            self._seeds(joined, board)
         for note in tables.notes(board, project):
             log.warning(note)
         if not board:
             return
         if path := _kept(lambda: tables.write_csv(board, project)):
             log.info(f"look at: {path} and {project.plots_dir()}")
-        pivot = tasks.pivot(self.run_config).name
+        from mlpipe.running import leaderboard
+
+        pivot = self._pivot.name
         own = [row for row in board if row["task"] == pivot] or board
         leaderboard.final(self.context, own[0]["task"], self.run_config.data_dir, with_figures=True)
 
+    def _seeds(self, joined: dict[str, Any], board: list[dict[str, Any]]) -> None:
+        """Each seed by itself of a row that is of several."""
+        rows = {row["recipe"]: row for row in board if row["task"] == joined["task"]}
+        alone = [rows[recipe] for recipe in joined["of_recipes"]]
+        self.context.facts.setdefault("seeds", []).append(joined)
+        log.info(f"seeds {listing(joined['seeds'])} of {joined['arch']}, one by one:")
+        log.info(tables.as_text(alone).partition("\n")[2])
+
     def _more_data(self, run: Run | None) -> None:
-        pivot = tasks.pivot(self.run_config).name.partition("+")[0]
+        from mlpipe.reports import more_data
+
+        pivot = self._pivot.name.partition("+")[0]
         found, notes = more_data.more_data(self.context.project, pivot, self.run_config.seed)
         self.context.facts["more_data"] = [one.as_plain() for one in found]
         said = [*(sentence for one in found for sentence in one.sentences()), *notes]
@@ -219,6 +244,8 @@ class InfoScheduler(Scheduler):
             log.info(sentence)
 
     def _compare(self, run: Run | None) -> None:
+        from mlpipe.post import comparison
+
         groups = self._task.samples.group_of() or None
         first, second = self._pair
         found = comparison.compared(first, second, groups, self.run_config.seed)
@@ -239,6 +266,8 @@ class InfoScheduler(Scheduler):
         return differences.differences(trees) if len(trees) == 2 and all(trees) else None
 
     def _out_of_fold(self, run: Run | None) -> None:
+        from mlpipe.reports import out_of_fold
+
         of = tasks.recorded_pivot(self.run_config, self.context.project).name
         paths, many = _kept(lambda: out_of_fold.write(self.context.project, of)) or ([], None)
         if many is None:

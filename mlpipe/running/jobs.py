@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipe import plugins
-from mlpipe.config import launcher
+from mlpipe.config import launcher, recipe_file
 from mlpipe.config.launcher import Launcher
-from mlpipe.config.overrides import value_of
+from mlpipe.config.overrides import key_of, value_of
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running import launch, tracking
 from mlpipe.running.launch import Command, Front, Prepared
-from mlpipe.running.sweeps import search
-from mlpipe.running.sweeps.search import Search
 
 if TYPE_CHECKING:
     from mlpipe.running.sweeps.combinations import Job
+    from mlpipe.running.sweeps.search import Search
 
 _TRAINING = ("train", "tl", "distill")
 
@@ -62,11 +61,13 @@ def prepare(
     launcher.refuse_sweepers(command.overrides)
     queue, own = launcher.split(command.overrides, extra_dirs)
     command = replace(command, overrides=own)
-    is_search = search.is_search(command, front)
-    if queue is not None and (not multirun or is_search):
+    searches = is_search(command, front)
+    if queue is not None and (not multirun or searches):
         fix = "add -m, and for a search start its command in several jobs at one hpo.storage"
         raise ConfigError(problem(launcher.GROUP, "starts the jobs of a sweep", fix=fix))
-    if is_search:
+    if searches:
+        from mlpipe.running.sweeps import search
+
         return PreparedCommand(mode, search=search.prepare(command, extra_dirs, front=front))
     if multirun:
         from mlpipe.running.sweeps import combinations
@@ -77,6 +78,31 @@ def prepare(
     # A file of another program says what is done with it.
     is_own = value_of("recipe", native.overrides) == value_of("recipe", command.overrides)
     return PreparedCommand(mode, one=_with_ending(prepared) if is_own else prepared)
+
+
+def is_search(command: Command, front: Front) -> bool:
+    """Whether a command, or the recipe file that it names, asks for a search.
+
+    Args:
+        command: As a person wrote it.
+        front: What reads files of other programs.
+
+    Raises:
+        ConfigError: When they hold keys of a search without asking for one.
+    """
+    keys = [key_of(text) for text in command.overrides]
+    if value_of("hpo", command.overrides) not in (None, "none"):
+        return True
+    # Files are of trainings.
+    if command.mode == "train" and (front.searches(command) or recipe_file.searches(command.overrides)):
+        return True
+    stray = [key for key in keys if key.split(".")[0] in recipe_file.SEARCH and key != "hpo"]
+    stray = [key for key in stray if not (key == "hpo.storage" and "use_best_params" in keys)]
+    if stray and "search_space" in stray and value_of("search_space", command.overrides) == "none":
+        stray.remove("search_space")
+    if stray:
+        raise ConfigError([problem(key, "belongs to a search", fix="add hpo=optuna") for key in stray])
+    return False
 
 
 def _with_ending(prepared: Prepared) -> Prepared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.names import name_of
 from mlpipe.running import steps, task_names, tracking
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
@@ -286,14 +287,9 @@ def _task(config: RunConfig) -> str:
 def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides: Sequence[str]) -> Prepared:
     own = [text for text in overrides if text.partition("=")[0] not in _WITH_RESUME]
     near = did_you_mean(wanted, ["latest", *(run.name for run in journal.all_runs(project))])
-    if own and near == "did you mean 'latest'?":
+    if own and wanted != "latest" and near == "did you mean 'latest'?":
         fix = f"write mml {mode} continue=latest, without the other overrides"
         raise ConfigError(problem("continue", "there is no such run", got=wanted, fix=fix))
-    if own:
-        fix = "leave the other overrides out, or start a new run"
-        raise ConfigError(
-            [problem(text.partition("=")[0], "continue= takes the run's own configuration", fix=fix) for text in own]
-        )
     run = continuing.find(project, wanted, mode, named=value_of("proj", overrides) is not None)
     config = snapshot.load(
         run.folder / journal.CONFIG_FILE,
@@ -310,11 +306,55 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
     if config.mode != mode:
         fix = f"mml {config.mode} continue={run.name}"
         raise ConfigError(problem("continue", f"run {run.name} is one of mml {config.mode}", got=mode, fix=fix))
+    _refuse_others(run, config, own)
     if run.is_finished():
         return Prepared(config, run, (f"run {run.name} is finished; nothing to do", told))
     run.refuse_if_running()
     written_paths.check(config.tree, overrides, ours=("out_dir", "data_dir"))
     return Prepared(replace(config, resume=run.name), run, (told,))
+
+
+def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:
+    """Refuse overrides that say something else than the run that goes on, which has its own configuration.
+
+    Args:
+        run: The run.
+        config: Its configuration.
+        own: What the command says of the configuration.
+
+    Raises:
+        ConfigError: With one sentence of all that differs.
+    """
+    changes, wrong = parse(own)
+    # As it was typed: what names an option, a recipe or a study is not in the configuration any more.
+    said = {change.key: change.value for change in parse(shlex.split(str(run.plan().get("command") or ""))[2:])[0]}
+    has, asked = [], []
+    for change in changes:
+        is_known, value = _stored_value(config.tree, change.key)
+        if change.key in said and said[change.key] == change.value:
+            continue
+        if not change.deletes and is_known and value == change.value:
+            continue
+        value = said.get(change.key, value)
+        there = f"its own {change.key}" if isinstance(value, Mapping) else f"{change.key}={recipe_file.as_text(value)}"
+        has.append(there if is_known or change.key in said else f"no {change.key}")
+        asked.append(studies.masked(change.text))
+    if asked or wrong:
+        kept = f"run {run.name} has {listing(has)} and keeps it" if has else "a run keeps its own configuration"
+        fix = f"write mml {config.mode} continue={run.name} alone, or leave continue= out to start a new run"
+        raise ConfigError([*wrong, *([problem("continue", kept, got=" ".join(asked), fix=fix)] if asked else [])])
+
+
+def _stored_value(tree: Any, key: str) -> tuple[bool, Any]:
+    """Whether a configuration has a key, and its value; of a group the name of the option that was chosen."""
+    node: Any = tree
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return False, None
+        node = node[part]
+    if isinstance(node, Mapping) and "_target_" in node:
+        return True, node.get("name") or name_of(str(node["_target_"]))
+    return True, node
 
 
 def _asked_for(run: Run, config: RunConfig) -> str:

@@ -8,17 +8,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mlpipe import files, kinds
 from mlpipe.errors import ProjectError, counted, is_out_of_memory, problem
+from mlpipe.late import Late
 
-_NUMBERS = pa.list_(pa.float32())
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pa, pq = Late("pyarrow"), Late("pyarrow.parquet")
 
 
 def schema(kind: str) -> pa.Schema:
@@ -32,7 +35,7 @@ def schema(kind: str) -> pa.Schema:
             ("sample_id", pa.string()),
             ("split", pa.string()),
             ("fold", pa.int32()),
-            ("target", pa.int64() if is_class_number else _NUMBERS),
+            ("target", pa.int64() if is_class_number else pa.list_(pa.float32())),
             ("logits", pa.list_(pa.float32())),
             ("calibrated", pa.list_(pa.float32())),
         ]

@@ -13,6 +13,8 @@ from PIL import Image
 
 from mlpipe import files
 from mlpipe.cli import main
+from mlpipe.config import snapshot
+from mlpipe.config.compose import Facts, compose
 from mlpipe.data.sources.targets.mask_files import colour_of
 from mlpipe.runs.project import Project
 from tests.build import DIGITS, make_record
@@ -45,6 +47,23 @@ def test_a_project_that_may_only_be_read_is_shown(
     shown = capsys.readouterr().out
     assert "not written, for the folder is only for reading" in shown and "leaderboard.csv" in shown and "net" in shown
     assert not project.reports_dir().exists()
+
+
+def test_seeds_of_one_recipe_are_one_row_and_listed_one_by_one_below(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Project(tmp_path / "results" / "default")
+    for seed, value in ((3, 0.5), (4, 0.25)):
+        config = compose("train", [*DIGITS, f"seed={seed}"], Facts(lambda: ("test_resnet",)))
+        scores = {"val": {"accuracy": value, "loss": 1.0}}
+        own = {"recipe": f"{seed}" * 8, "scores": scores, "counts": {"train": 1, "val": 1000}}
+        make_record(made, f"seed{seed}", config=snapshot.stored(config.tree), **own)
+    assert main(["info", "mode.subroutines=[models]", *DIGITS]) == 0
+    above, _, below = capsys.readouterr().out.partition("seeds 3, 4 of test_resnet, one by one:")
+    # The deviation of two numbers is their distance over the root of two.
+    assert "1 recipe" in above and "0.375 ± 0.177" in above and "mean ± sd of 2 seeds" in above
+    assert "33333333" in below and "0.500" in below and "44444444" in below and "0.250" in below
+    assert (made.reports_dir() / "leaderboard.csv").read_text().count("test_resnet") == 2
 
 
 def test_another_error_of_a_disk_is_not_passed_over(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -177,7 +178,16 @@ def test_a_finished_run_continues_to_nothing(tmp_path: Path, capsys: pytest.Capt
     assert main(["train", "mode.subroutines=[train]", *DIGITS, "mode.cv=false"]) == 0
     assert main(["train", "continue=latest"]) == 0
     assert "is finished; nothing to do" in capsys.readouterr().out
-    assert main(["train", "continue=latest", "seed=1"]) == 2
+    # What the run says of itself may be said again.
+    assert main(["train", "continue=latest", *DIGITS[:2], "mode.cv=false", "seed=42", "optimizer=adamw"]) == 0
+    assert "is finished; nothing to do" in capsys.readouterr().out
+    assert main(["train", "continue=latest", "seed=1", "task=fashion_mini", DIGITS[1]]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"continue: run \S+ has seed=42, task=digits and keeps it, got 'seed=1 task=fashion_mini'; "
+        r"write mml train continue=\S+ alone, or leave continue= out to start a new run",
+        sentence,
+    )
     assert main(["predict", "continue=latest"]) == 2
     assert len(records.load_all(project(tmp_path))) == 1
 

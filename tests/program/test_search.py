@@ -22,7 +22,7 @@ import yaml
 from mlpipe.cli import main
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, Pruned, TrainingError
-from mlpipe.running import launch
+from mlpipe.running import jobs, launch
 from mlpipe.running.launch import Command
 from mlpipe.running.sweeps import search, trials
 from mlpipe.runs import records, studies
@@ -368,7 +368,7 @@ def test_two_processes_share_a_server(postgres: str, tmp_path: Path) -> None:
 
 def test_what_belongs_to_a_search() -> None:
     def is_search(*words: str) -> bool:
-        return search.is_search(Command("train", words), front)
+        return jobs.is_search(Command("train", words), front)
 
     assert is_search("hpo=optuna") and not is_search("hpo=none", "search_space=none")
     assert not is_search("use_best_params=x", "hpo.storage=sqlite:///x.db")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -169,6 +168,8 @@ def by_opencv(content: bytes) -> Pixels:
     Raises:
         OSError: When it cannot be read.
     """
+    import cv2
+
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise OSError("damaged or truncated")

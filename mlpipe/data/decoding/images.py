@@ -12,7 +12,6 @@ import warnings
 from importlib.metadata import version
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import PIL
@@ -55,27 +54,33 @@ _UNSUPPORTED = {
     b"\x89PNG": "a PNG whose beginning is damaged",
 }
 
-# What Pillow raises for damaged files, its documented errors and those that slip through its plugins.
-_DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    struct.error,
-    Image.DecompressionBombError,
-    cv2.error,
-)
-
 
 class UnreadableImageError(Exception):
     """An image that cannot be used; the message says why."""
 
 
+def _damaged() -> tuple[type[Exception], ...]:
+    """What decoders raise for damaged files: documented errors, and those that slip through Pillow's plugins."""
+    import cv2
+
+    return (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        struct.error,
+        Image.DecompressionBombError,
+        cv2.error,
+    )
+
+
 def decoders() -> dict[str, str]:
     """The libraries that decode, with their versions: different ones may give different pixels."""
+    import cv2
+
     return {"pillow": PIL.__version__, "simplejpeg": version("simplejpeg"), "opencv": cv2.__version__}
 
 
@@ -142,7 +147,7 @@ def decode(
             pixels = pixels if bits == 16 else file_values.eight_bit(pixels)
         else:
             pixels = _by_pillow(file, channels, bits, how)
-    except _DAMAGED as error:
+    except _damaged() as error:
         raise UnreadableImageError(first_line(error)) from error
     if bits == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
@@ -164,7 +169,7 @@ def stored_values(content: bytes) -> Pixels:
     file = _opened(content)
     try:
         values = file_values.mask_values(file)
-    except _DAMAGED as error:
+    except _damaged() as error:
         raise UnreadableImageError(first_line(error)) from error
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or (values % 1).any():
@@ -185,7 +190,7 @@ def extent(content: bytes) -> tuple[float, float]:
     file = _opened(content)
     try:
         return file_values.extent(*file_values.stored(file, None))
-    except _DAMAGED as error:
+    except _damaged() as error:
         raise UnreadableImageError(first_line(error)) from error
 
 
@@ -200,7 +205,7 @@ def is_transparent(content: bytes) -> bool:
         return False
     try:
         _, opacity = file_values.stored(file, None)
-    except _DAMAGED as error:
+    except _damaged() as error:
         raise UnreadableImageError(first_line(error)) from error
     return opacity is not None and bool((opacity < 1).any())
 
@@ -282,7 +287,7 @@ def _opened(content: bytes) -> File:
         return _opened_by_opencv(content, error)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
-    except _DAMAGED as error:
+    except _damaged() as error:
         raise UnreadableImageError(first_line(error)) from error
     if image.info.get("progressive"):
         _check_scans(content, header)

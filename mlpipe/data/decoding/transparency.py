@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -53,4 +52,6 @@ def luma(colours: Pixels) -> Pixels:
     """The grey of colours (ITU-R BT.601), shape (height, width, 1), as it is computed for opaque images."""
     if colours.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(colours)).convert("L"))[:, :, np.newaxis]
+    import cv2
+
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY))[:, :, np.newaxis]

@@ -12,15 +12,20 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
 from mlpipe import hdf5, limits
 from mlpipe.data import visible_files
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, no_such_file, problem
+from mlpipe.late import Late
+
+if TYPE_CHECKING:
+    import h5py  # type: ignore[import-untyped]
+else:
+    h5py = Late("h5py")
 
 ENDS = (".npy", ".npz", *hdf5.ENDS)
 DAMAGED = (

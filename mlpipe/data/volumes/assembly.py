@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +19,12 @@ from mlpipe.data.volumes import slices
 from mlpipe.data.volumes.arrays import release
 from mlpipe.data.volumes.slices import Floats, Grid
 from mlpipe.errors import DataError, problem
+from mlpipe.late import Late
+
+if TYPE_CHECKING:
+    import h5py  # type: ignore[import-untyped]
+else:
+    h5py = Late("h5py")
 
 Precision = Literal["single", "half"]
 Layout = Literal["channels_last", "channels_first"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlpipe import files, kinds
-from mlpipe.config import objectives, recipe_file, search_space
-from mlpipe.config.overrides import key_of, value_of
+from mlpipe.config import objectives, search_space
+from mlpipe.config.overrides import key_of
 from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
 from mlpipe.config.search_space import Parameter
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
@@ -101,31 +101,6 @@ class Search:
         facts = {**sections, "threads": self.base.recipe.threads}
         plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
         return plain
-
-
-def is_search(command: Command, front: Front) -> bool:
-    """Whether a command, or the recipe file that it names, asks for a search.
-
-    Args:
-        command: As a person wrote it.
-        front: What reads files of other programs.
-
-    Raises:
-        ConfigError: When they hold keys of a search without asking for one.
-    """
-    keys = [key_of(text) for text in command.overrides]
-    if value_of("hpo", command.overrides) not in (None, "none"):
-        return True
-    # Files are of trainings.
-    if command.mode == "train" and (front.searches(command) or recipe_file.searches(command.overrides)):
-        return True
-    stray = [key for key in keys if key.split(".")[0] in search_space.SECTIONS and key != "hpo"]
-    stray = [key for key in stray if not (key == "hpo.storage" and "use_best_params" in keys)]
-    if stray and "search_space" in stray and value_of("search_space", command.overrides) == "none":
-        stray.remove("search_space")
-    if stray:
-        raise ConfigError([problem(key, "belongs to a search", fix="add hpo=optuna") for key in stray])
-    return False
 
 
 def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) -> Search:

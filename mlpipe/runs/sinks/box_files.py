@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from mlpipe import files
+from mlpipe.late import Late
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pa, pq = Late("pyarrow"), Late("pyarrow.parquet")
 
 _CORNERS = ("x0", "y0", "x1", "y1")
 _COLUMNS = ("image", *_CORNERS, "score", "class", "kept", "picture", "problem")

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
 from mlpipe.errors import DataError, problem
+from mlpipe.late import Late
 from mlpipe.runs.sinks import Predicted, Sink
+
+if TYPE_CHECKING:
+    import h5py  # type: ignore[import-untyped]
+else:
+    h5py = Late("h5py")
 
 Precision = Literal["single", "half"]
 # The largest number that 16 bit hold.

@@ -180,15 +180,23 @@ def timm(folder: Path, seconds: float, size: int, started: float) -> None:
 
 
 def fastai(folder: Path, seconds: float, size: int, started: float) -> None:
-    """One cycle of as many epochs as fit, measured on the first."""
-    from fastai.vision.all import ImageDataLoaders, Learner, accuracy  # type: ignore[import-not-found]
+    """One cycle of as many epochs as fit after a first, which is measured; none where none does."""
+    from fastai.vision.all import (  # type: ignore[import-not-found]
+        ImageDataLoaders,
+        Learner,
+        Resize,
+        ResizeMethod,
+        accuracy,
+    )
 
-    data = ImageDataLoaders.from_folder(folder / "learn", valid_pct=0.2, seed=0, item_tfms=None, size=size, bs=BATCH)
+    squeezed = Resize(size, method=ResizeMethod.Squish)
+    data = ImageDataLoaders.from_folder(folder / "learn", valid_pct=0.2, seed=0, item_tfms=squeezed, bs=BATCH)
     learner = Learner(data, network(data.c), metrics=accuracy)
     before = time.time()
     learner.fit_one_cycle(1)
-    epochs = max(1, int((started + seconds - time.time()) / (1.05 * (time.time() - before))))
-    learner.fit_one_cycle(epochs)
+    epochs = int((started + seconds - time.time()) / (1.05 * (time.time() - before)))
+    if epochs > 0:
+        learner.fit_one_cycle(epochs)
     taken = time.time() - started
     shown = learner.get_preds(dl=data.test_dl(sorted((folder / "new").iterdir())))[0]
     done(folder, shown.double().numpy(), taken)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NotRequired, TypedDict
 
 from mlpipe import files, kinds
@@ -43,10 +43,16 @@ _PACE, _FAR = 0.03, 0.06
 _FIRST_PASS = 0.5
 # Fewer epochs than that improve on no linear head.
 _LEAST_EPOCHS = 2
+# Where not so many epochs of all folds fit, fewer folds are trained, as many as so many epochs of each fit; they hold out
+# so many images at the least, and so many of each class on average, by which the mixture is chosen.
+_ENOUGH_EPOCHS, _WISHED_EPOCHS = 3, 5
+_LEAST_HELD_OUT, _LEAST_OF_A_CLASS = 100, 5
 # Seconds of a fold beside its pass over the images, until the first fold has shown them.
 _FOLD_SECONDS = 1.5
 # A fit to mirror images too takes so many times longer.
 _MIRRORED = 1.3
+# The share of the images that validates where there is one fold.
+_HOLDOUT = 0.2
 # What runs of version 0.1.0 set aside for tests.
 _TEST_FRACTION_BEFORE = 0.2
 # Seconds in which the speed of training is measured.
@@ -123,7 +129,9 @@ class PresetScheduler(Scheduler):
                 elif is_first:
                     steps.append(Step(f"{name}: {step.name}", partial(self._beforehand, name, step.name), False))
             if is_first:
-                self._folds = len([step for step in planned if step.name.startswith("train fold")])
+                trained = [step.name for step in planned if step.name.startswith("train fold")]
+                self._labels = [step.partition(" ")[2] for step in trained]
+                self._folds = len(trained)
         self._say_what_it_is_like()
         measure = Step("measure", self._measure, in_project=False)
         return [measure, *steps, Step("post", self._post), Step("leaderboard", self._leaderboard)]
@@ -356,7 +364,8 @@ class PresetScheduler(Scheduler):
         assert self._shape is not None
         log.debug(f"{name}: an epoch takes {epoch_seconds:.2f} s; {self._shape.epoch():.2f} s were measured")
         self._shape = self._shape.at(epoch_seconds)
-        fitting, planned = self._fitting(name, self._shape)[0], decided["epochs"]
+        trained = self._folds - len(decided.get("left_out", ()))
+        fitting, planned = self._fitting(name, replace(self._shape, folds=trained)), decided["epochs"]
         is_too_long = done + fitting < (1 - _FAR) * planned and fitting >= done
         if is_too_long or fitting > (1 + _FAR) * planned:
             log.info(f"{name}: an epoch takes {epoch_seconds:.1f} s, so that the plan is made anew")
@@ -366,7 +375,8 @@ class PresetScheduler(Scheduler):
     def _is_late(self, name: str, step: str) -> bool:
         """Whether a training that begins now would end too late; then it is left out, or its recipe given up.
 
-        A cross-validation of the first recipe is worth having without its last folds, and folds without a refit.
+        Folds are worth having without a refit. Without the last ones, a cross-validation of the first recipe is, and one of
+        networks whose folds hold out images enough.
         """
         of_folds = [taken for one, taken in self._took.get(name, {}).items() if one.startswith("train fold")]
         if self._limit is None or not of_folds:
@@ -377,7 +387,8 @@ class PresetScheduler(Scheduler):
         is_short = is_refit and bool(decided.get("left_out"))
         if not is_short and (usual if self._is_exact(name) else 0.0) <= self._left():
             return False
-        if name != self._names()[0] and not is_refit:
+        is_some = name == self._names()[0] or (not self._is_exact(name) and self._is_enough(len(of_folds)))
+        if not is_some and not is_refit:
             self._give_up(name, f"{clock(max(self._left(), 0))} are left")
             return True
         label = step.partition(" ")[2]
@@ -386,7 +397,7 @@ class PresetScheduler(Scheduler):
         return True
 
     def _give_up(self, name: str, why: str) -> None:
-        """Leave out a recipe that has begun, and what it has of trained folds: some folds without the others mix with nothing."""
+        """Leave out a recipe that has begun, and what it has of trained folds: all members need the rows that choose."""
         log.info(f"{name}: left out after all: {why}")
         self._store(name, {"epochs": 0, "seconds": 0.0})
         project, child = self.context.project, self._children.get(name)
@@ -431,18 +442,50 @@ class PresetScheduler(Scheduler):
             log.info(f"{name}: {counted(most, 'epoch')} of each fold")
             return {"epochs": most, "seconds": None}
         left, shape = self._left(), self._learning(name)
-        epochs, share = self._fitting(name, shape)
-        if epochs < min(_LEAST_EPOCHS, most):
+        folds, epochs = self._folds_and_epochs(name, shape)
+        share = self._share(name)
+        if epochs == 0:
+            least = min(_LEAST_EPOCHS, most)
             log.info(
-                f"{name}: left out, {clock(max(left, 0))} are left and {counted(min(_LEAST_EPOCHS, most), 'epoch')} of "
-                f"{counted(shape.folds, 'fold')} take about {clock(min(_LEAST_EPOCHS, most) * shape.folds * shape.epoch())}"
+                f"{name}: left out, {clock(max(left, 0))} are left and {counted(least, 'epoch')} of "
+                f"{counted(shape.folds, 'fold')} take about {clock(least * shape.folds * shape.epoch())}"
             )
             return {"epochs": 0, "seconds": 0.0}
-        seconds = (share - shape.predicting()) / shape.folds
+        trained = replace(shape, folds=folds)
+        seconds = (share - trained.predicting()) / folds
+        of_folds = "each fold" if folds == self._folds else f"{folds} of {counted(self._folds, 'fold')}"
         log.info(
-            f"{name}: {epochs} of {counted(most, 'epoch')} of each fold, in at most {clock(share)} of the {clock(left)} left"
+            f"{name}: {epochs} of {counted(most, 'epoch')} of {of_folds}, in at most {clock(share)} of the {clock(left)} left"
         )
-        return {"epochs": epochs, "seconds": round(seconds, 1)}
+        decided: dict[str, Any] = {"epochs": epochs, "seconds": round(seconds, 1)}
+        return decided if folds == self._folds else {**decided, "left_out": self._labels[folds:]}
+
+    def _folds_and_epochs(self, name: str, shape: Shape) -> tuple[int, int]:
+        """How many folds of a recipe are trained, and for how many epochs; no epochs: it does not fit.
+
+        A few epochs of all folds are better than none, but more of fewer folds are better than these: a network that
+        learned for two epochs says little beside a head that was fitted exactly.
+        """
+        most = self._most_epochs(name)
+        by_folds = {
+            folds: self._fitting(name, replace(shape, folds=folds))
+            for folds in range(self._most_folds(name), 0, -1)
+            if folds == self._folds or self._is_enough(folds)
+        }
+        for folds, epochs in by_folds.items():
+            if epochs >= min(_ENOUGH_EPOCHS if folds == self._folds else _WISHED_EPOCHS, most):
+                return folds, epochs
+        return next(((folds, of) for folds, of in by_folds.items() if of >= min(_LEAST_EPOCHS, most)), (0, 0))
+
+    def _most_folds(self, name: str) -> int:
+        """As many folds as every other recipe that is trained in steps has: the last one's images choose the mixture."""
+        others = [one for other, one in self._known.items() if other != name and not self._is_exact(other)]
+        return self._folds - max((len(one.get("left_out", ())) for one in others if one["epochs"] > 0), default=0)
+
+    def _is_enough(self, folds: int) -> bool:
+        """Whether so many folds hold out images enough to choose a mixture by."""
+        held_out = self._learned / max(self._folds, 2) * folds
+        return held_out >= max(_LEAST_HELD_OUT, _LEAST_OF_A_CLASS * len(self._task.classes))
 
     def _scale(self, name: str) -> float:
         """The share of the usual image size at which a recipe with frozen features is trained; 0: it does not fit."""
@@ -483,18 +526,22 @@ class PresetScheduler(Scheduler):
 
     def _guessed(self) -> Shape:
         """The size of the data and the speed of training, as evaluation lets expect it."""
-        config = self._child(self._names()[-1], {}).run_config
-        split = tasks.split_of(config, self._task)
-        test = int((split.fold == methods.TEST).sum())
-        labelled = int(self._task.samples.labelled.sum()) - test
-        return Shape(labelled, test, self._folds, 3 * self._times.evaluate, self._times.evaluate)
+        test = int(self._task.samples.labelled.sum()) - self._learned
+        held_out = _HOLDOUT if self._folds == 1 else 1 / self._folds
+        return Shape(self._learned, test, self._folds, held_out, 3 * self._times.evaluate, self._times.evaluate)
+
+    @cached_property
+    def _learned(self) -> int:
+        """How many images learn or validate."""
+        split = tasks.split_of(self._child(self._names()[-1], {}).run_config, self._task)
+        return int(self._task.samples.labelled.sum()) - int((split.fold == methods.TEST).sum())
 
     def _learning(self, name: str) -> Shape:
         """The same with the measured speed of training, which is measured where it could matter."""
         if self._shape is not None:
             return self._shape
         guessed = self._guessed()
-        if 2 * self._fitting(name, guessed)[0] < _LEAST_EPOCHS:
+        if 2 * self._fitting(name, replace(guessed, folds=1)) < _LEAST_EPOCHS:
             return guessed
         from mlpipe.learn.machine import speed
 
@@ -508,13 +555,16 @@ class PresetScheduler(Scheduler):
         self._shape = replace(guessed, train_second=found.train, evaluate_second=found.evaluate)
         return self._shape
 
-    def _fitting(self, name: str, shape: Shape) -> tuple[int, float]:
-        """How many epochs of a recipe fit into its share of what is left, and that share."""
+    def _fitting(self, name: str, shape: Shape) -> int:
+        """How many epochs of a recipe fit into its share of what is left."""
+        heads = self._exact_heads(name) * shape.folds * self._fold_seconds()
+        return epochs_within(self._share(name) - heads, shape, self._most_epochs(name))
+
+    def _share(self, name: str) -> float:
+        """Seconds of what is left that a recipe may take: those that are trained in steps share it."""
         names = self._names()
         later = [one for one in names[names.index(name) :] if not self._is_exact(one)]
-        share = self._left() / len(later)
-        heads = self._exact_heads(name) * self._folds * self._fold_seconds()
-        return epochs_within(share - heads, shape, self._most_epochs(name)), share
+        return self._left() / len(later)
 
     def _fold_seconds(self) -> float:
         """Seconds of an exact head on features that are there: what the first recipe's later folds took."""

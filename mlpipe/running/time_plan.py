@@ -20,6 +20,7 @@ class Shape:
         train: Images that learn or validate.
         test: Images of the test part.
         folds: Folds that are trained.
+        held_out: The share of the images in `train` that each of them validates.
         train_second: Seconds of one image in training.
         evaluate_second: Seconds of one image in evaluation.
     """
@@ -27,14 +28,14 @@ class Shape:
     train: int
     test: int
     folds: int
+    held_out: float
     train_second: float
     evaluate_second: float
 
     def epoch(self) -> float:
         """Seconds of one epoch of one fold with its validation."""
-        share = 0.8 if self.folds == 1 else (self.folds - 1) / self.folds
-        learning = self.train * share * self.train_second * _OVERHEAD
-        return learning + self.train * (1 - share) * self.evaluate_second
+        learning = self.train * (1 - self.held_out) * self.train_second * _OVERHEAD
+        return learning + self.train * self.held_out * self.evaluate_second
 
     def at(self, epoch_seconds: float) -> Shape:
         """The same with another speed: that at which an epoch of one fold takes so long."""
@@ -43,7 +44,7 @@ class Shape:
 
     def predicting(self) -> float:
         """Seconds of all folds' predictions."""
-        images = self.test + self.train / max(self.folds, 2)
+        images = self.test + self.train * self.held_out
         return self.folds * (_FOLD_SECONDS + images * self.evaluate_second * _OVERHEAD)
 
 

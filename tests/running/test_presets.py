@@ -20,6 +20,7 @@ from mlpipe.running.steps import Deadline, Stop
 from mlpipe.running.time_plan import Pace, Shape
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
 
 TRAIN = ["train", "task=digits", "arch=test_resnet", "arch.pretrained=false", "sys.threads=1", "preprocessing.size=16"]
 TRAIN += ["split.folds=2"]
@@ -158,7 +159,7 @@ def test_the_epochs_of_a_plan_are_those_of_its_stages(
 
 
 @pytest.mark.program
-@pytest.mark.parametrize(("measured", "seen", "before", "after"), [(5.0, None, 2, 4), (1e-6, 20.0, 4, 2)])
+@pytest.mark.parametrize(("measured", "seen", "before", "after"), [(5.0, None, 3, 6), (1e-6, 20.0, 6, 3)])
 def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(
     measured: float,
     seen: float | None,
@@ -182,17 +183,17 @@ def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(
         if not shapes:
             return 1e6
         slow = shapes[0].at(max(measured, seen or 0.0))
-        return slow.predicting() + 2.6 * slow.folds * slow.epoch()
+        return slow.predicting() + 3.6 * slow.folds * slow.epoch()
 
     monkeypatch.setattr(PresetScheduler, "_learning", measure)
     monkeypatch.setattr(PresetScheduler, "_left", left)
     monkeypatch.setattr("mlpipe.running.presets._PACE", 0.0)
     if seen is not None:
         monkeypatch.setattr(Pace, "epoch", lambda self, position, epoch, *rest: self._told(seen, epoch + 1))
-    assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=4"]) == 0
+    assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=6"]) == 0
     told = capsys.readouterr().out
-    assert f"tuned: {before} of 4 epochs" in told and "so that the plan is made anew" in told
-    assert f"tuned: {after} of 4 epochs" in told
+    assert f"tuned: {before} of 6 epochs" in told and "so that the plan is made anew" in told
+    assert f"tuned: {after} of 6 epochs" in told
     project = Project(tmp_path / "results" / "default")
     tuned = records.latest_cross_validation(records.load_all(project, "digits"))
     assert [record.epochs for record in tuned] == [after, after]
@@ -228,6 +229,42 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refits and refits <= {probe[2].id, mirrored[2].id, larger[2].id}
     losses = list(ensemble.losses["members"].values())
     assert len(losses) == 4 and ensemble.losses["ensemble"] <= min(losses) + 1e-9
+
+
+@pytest.mark.program
+def test_fewer_folds_are_tuned_where_more_epochs_of_them_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mixture is chosen on the images that the tuned fold held out, and the other members predict by all of theirs."""
+    real = PresetScheduler._learning
+    shapes: list[Shape] = []
+
+    def measure(self: PresetScheduler, name: str) -> Shape:
+        if not shapes:
+            shapes.append(real(self, name).at(5.0))
+            self._shape = shapes[0]
+        return shapes[0]
+
+    def left(self: PresetScheduler) -> float:
+        if not shapes:
+            return 1e6
+        return shapes[0].predicting() + 2.6 * shapes[0].folds * shapes[0].epoch()
+
+    monkeypatch.setattr(PresetScheduler, "_learning", measure)
+    monkeypatch.setattr(PresetScheduler, "_left", left)
+    monkeypatch.setattr(PresetScheduler, "_judge", lambda *given: None)
+    assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=4"]) == 0
+    assert "tuned: 4 of 4 epochs of 1 of 2 folds" in capsys.readouterr().out
+    project = Project(tmp_path / "results" / "default")
+    by_recipe: dict[str, list[ModelRecord]] = {}
+    for record in records.load_all(project, "digits"):
+        by_recipe.setdefault(record.recipe, []).append(record)
+    *others, (tuned,) = by_recipe.values()
+    assert tuned.fold == 0 and tuned.epochs == 4
+    assert [[record.fold for record in folds] for folds in others] == [[0, 1, -1]] * 3
+    (ensemble,) = ensembles.load_all(project, "digits")
+    held_out = predictions.load(project.predictions_file("digits", tuned.id), "digits", "val")
+    assert f"on {len(held_out)} rows" in ensemble.comparisons[0] and len(held_out) < 1000
 
 
 @pytest.mark.program

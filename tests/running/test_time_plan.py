@@ -16,12 +16,12 @@ def test_times_for_people(seconds: float, text: str) -> None:
 
 
 def test_epochs_that_fit() -> None:
-    one = Shape(train=1000, test=0, folds=1, train_second=0.01, evaluate_second=0.001)
+    one = Shape(train=1000, test=0, folds=1, held_out=0.2, train_second=0.01, evaluate_second=0.001)
     assert one.epoch() == pytest.approx(800 * 0.01 * 1.1 + 0.2)
-    assert one.predicting() == pytest.approx(1.5 + 0.5 * 1.1)
+    assert one.predicting() == pytest.approx(1.5 + 0.2 * 1.1)
     assert epochs_within(one.predicting() + 3.1 * one.epoch(), one, 20) == 3
     assert epochs_within(1e6, one, 20) == 20 and epochs_within(5, one, 20) == 0
-    five = Shape(train=1000, test=300, folds=5, train_second=0.01, evaluate_second=0.001)
+    five = Shape(train=1000, test=300, folds=5, held_out=0.2, train_second=0.01, evaluate_second=0.001)
     assert epochs_within(five.predicting() + 5 * five.epoch() * 1.01, five, 20) == 1
 
 
@@ -45,7 +45,7 @@ def test_stages_share_the_epochs_that_fit(given: list[int], epochs: int, shared:
 
 
 def test_a_shape_at_another_speed() -> None:
-    five = Shape(train=1000, test=300, folds=5, train_second=0.01, evaluate_second=0.001)
+    five = Shape(train=1000, test=300, folds=5, held_out=0.2, train_second=0.01, evaluate_second=0.001)
     slower = five.at(3 * five.epoch())
     assert slower.epoch() == pytest.approx(3 * five.epoch()) and slower.evaluate_second == pytest.approx(0.003)
 

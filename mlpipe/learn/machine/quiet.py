@@ -12,6 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mlpipe.errors import ConfigError, Interrupted, first_line, problem
+from mlpipe.learn.machine import memory
 
 # Hints of Lightning and torch that are of no use to people who use mlpipe.
 _NOISE = (
@@ -21,8 +22,9 @@ _NOISE = (
 
 
 def prepare_torch(threads: int) -> None:
-    """Set torch's threads and silence what Lightning prints for itself."""
+    """Set torch's threads, let it use memory again, and silence what Lightning prints for itself."""
     torch.set_num_threads(threads)
+    memory.keep_freed()
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -257,6 +257,17 @@ def test_a_part_that_there_is_not_and_a_holdout_too_many() -> None:
     assert any(line.key == "testSplit" for line in changed(dataset=train, testSplit=0.2, **holdout).of_fate("lint"))
 
 
+def test_what_is_said_twice_is_a_mistake() -> None:
+    twice = [{"EarlyStopping": {"patience": 2}}, {"earlystopping": {"patience": 5}}]
+    assert problems(callbacks=twice).startswith("callbacks.earlystopping: there is a second EarlyStopping; keep one")
+    told = problems(input_shape=[16, 16, 3])
+    assert told.startswith(
+        "input_shape: shape is its other name and says another one, got [16, 16, 3]; keep one of them"
+    )
+    same = yaml.safe_load(README)["shape"]
+    assert changed(input_shape=same).native["preprocessing"] == changed().native["preprocessing"]
+
+
 def test_the_holdout_chooses_no_epoch() -> None:
     stop = {"EarlyStopping": {"monitor": "binary_accuracy_holdout"}}
     told = problems(callbacks=stop)
@@ -386,6 +397,18 @@ def test_weights_of_an_earlier_stage_and_of_a_neighbour(tmp_path: Path, given: s
     wanted = {key: one.format(root=tmp_path) if isinstance(one, str) else one for key, one in expected.items()}
     assert {key: last[key] for key in ("start_from", "initial_weights") if key in last} == wanted
     assert all(stage["keep"] for stage in found.native["stages"]["list"])
+
+
+def test_labels_of_embeddings_that_are_not_there_are_no_mistake(tmp_path: Path) -> None:
+    folder = musket_project.make(tmp_path)
+    board = {"TensorBoard": {"embeddings_freq": 1, "embeddings_metadata": "labels.tsv"}}
+    source = {**yaml.safe_load(musket_project.CONFIG), "callbacks": board}
+    found = musket.translate(source, musket.Home.of(folder / "config.yaml"))
+    assert "embedded_labels" not in found.native["logging"]
+    assert any("there is no file labels.tsv" in line.note for line in found.of_fate("lint"))
+    (folder / "labels.tsv").write_text("a\n")
+    found = musket.translate(source, musket.Home.of(folder / "config.yaml"))
+    assert found.native["logging"]["embedded_labels"] == str(folder / "labels.tsv")
 
 
 def test_weights_that_nobody_writes_are_told_at_once(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_several_inputs_are_for_networks_that_take_a_list(tmp_path: Path, steps:
         ("def MyNet(depth=1): ...", "depth", False),
         ("def MyNet(depth=1): ...", "lss", True),
         ("def MyNet(depth=1): ...", "width", True),
+        ("def MyNet(depth=1): ...", "detph", True),
         ("def MyNet(depth=1, **rest): ...", "width", False),
         # What looks like a key of the file, where the function does not name it.
         ("def MyNet(depth=1, **rest): ...", "lss", True),
@@ -92,7 +93,8 @@ def test_keys_of_a_network_are_those_that_it_takes(tmp_path: Path, made: str, ke
     (tmp_path / "modules" / "nets.py").write_text(made)
     source = {**yaml.safe_load(musket_project.CONFIG), "architecture": "MyNet", key: 3}
     if unknown:
-        with pytest.raises(ConfigError, match=f"^{key}: unknown key"):
+        near = "; did you mean 'depth'" if key == "detph" else ""
+        with pytest.raises(ConfigError, match=f"^{key}: unknown key{near}"):
             musket.translate(source, musket.Home.of(folder / "config.yaml"))
     else:
         found = musket.translate(source, musket.Home.of(folder / "config.yaml"))

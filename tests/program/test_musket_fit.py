@@ -364,6 +364,51 @@ def test_the_current_activation_is_what_predicts(
         assert np.array_equal(shown[0], shown[-1])
 
 
+PAIR = """
+import numpy as np
+import torch
+from musket_core import preprocessing
+from torch import nn
+
+
+@preprocessing.dataset_preprocessor
+def grey(x):
+    return x.mean(2).astype(np.uint8)
+
+
+class Pair(nn.Module):
+    def __init__(self, input_shape):
+        super().__init__()
+        (_, _, first), (_, _, second) = input_shape
+        self.first, self.second = nn.Conv2d(first, 3, 3), nn.Conv2d(second, 2, 5)
+
+    def forward(self, inputs):
+        first, second = inputs
+        return torch.cat([self.first(first).mean((2, 3)), self.second(second).mean((2, 3))], 1)
+"""
+
+
+def test_a_network_is_given_the_inputs_of_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = OF_NUMBERS.replace("tiny", "Pair") + "preprocessing: [{split-preprocessor: [[pass], [grey]]}]\n"
+    folder = musket_project.make(tmp_path, config=text)
+    (tmp_path / "modules" / "numbers_of_a_test.py").write_text(NUMBERS)
+    (tmp_path / "modules" / "pair_of_a_test.py").write_text(PAIR)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", "--folds", "0", *ON_CPU]) == 0
+    experiment = classification.parse(folder / "config.yaml")
+    experiment.overrides = ["sys.threads=1", "trainer.accelerator=cpu"]
+    # A fresh prediction of the validation items has the error that the training reported of its best epoch.
+    predicted, truth = experiment.evaluate_all_to_arrays("dataset", 0)
+    reported = yaml.safe_load((folder / "summary.yaml").read_text())["allStages"]["mse"]["mean"]
+    assert float(((predicted - truth) ** 2).mean()) == pytest.approx(reported, rel=1e-4)
+    # A set of the experiment's own went through its chain already, as those that tasks are given.
+    whole = experiment.get_dataset("dataset")
+    assert whole[0].x[1].shape == (16, 16)
+    by_name = experiment.predict_all_to_array("dataset", 0)
+    assert np.array_equal(experiment.predict_all_to_array(whole, 0), by_name)
+    assert by_name[experiment._rows(experiment._record(0), "val")] == pytest.approx(predicted)
+
+
 def test_seeds_follow_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = musket_project.make(tmp_path, config=OF_NUMBERS + "num_seeds: 3\n")
     (tmp_path / "modules" / "numbers_of_a_test.py").write_text(NUMBERS)

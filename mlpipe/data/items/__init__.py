@@ -8,9 +8,9 @@ function is found by its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -142,7 +142,7 @@ def inputs_of(item: Any) -> list[int]:
     return [1 if np.ndim(one) == 2 else int(np.shape(one)[2]) for one in given] if _is_several(given) else []
 
 
-def _is_several(given: Any) -> bool:
+def _is_several(given: Any) -> TypeGuard[Sequence[np.ndarray[Any, Any]]]:
     """Whether x is a list of images: rows of numbers in lists are one image."""
     return (
         isinstance(given, list | tuple)

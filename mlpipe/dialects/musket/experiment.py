@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mlpipe.config.recipe_file import as_text
 from mlpipe.data import user_code
-from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
+from mlpipe.data.items.derived_sets import CompositeDataSet, Derived, SubDataSet
 from mlpipe.data.items.sets import DirectoryDataSet
 from mlpipe.data.sources.listings import python_sets
 from mlpipe.dialects import front, musket, sentences
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Array = npt.NDArray[Any]
+# Where functions are, which every use of them needs.
+_CODE = frozenset({"modules", "imports", "stand_ins", "root", "steps_dir"})
 _PART = re.compile(r"(?P<part>train|validation|holdout)(?P<fold>(?<=validation)\d+)?")
 
 
@@ -151,7 +153,7 @@ class Experiment:
         part = _PART.fullmatch(name)
         if part is None or name in (self._source.get("datasets") or {}):
             given = musket.data_of(self._source, home, None if name == "dataset" else name)
-            return CompositeDataSet(python_sets.opened(trust=trust, **given))
+            return self._noted(CompositeDataSet(python_sets.opened(trust=trust, **given)), given)
         whole = self.get_dataset("dataset", trust)
         record = self._record(int(part["fold"] or 0))
         rows = self._rows(record, "val" if part["part"] == "validation" else "test")
@@ -159,7 +161,17 @@ class Experiment:
             rows = sorted(set(range(len(whole))) - set(rows))
         if not rows:
             raise ProjectError(problem("holdout", "this configuration does not have one", fix="add testSplit: 0.2"))
-        return SubDataSet(whole, rows)
+        return self._noted(SubDataSet(whole, rows), self._done_to(whole))
+
+    def _noted(self, dataset: Any, done: Collection[str]) -> Any:
+        """A data set that says what this configuration did to it already, so that nothing is done twice."""
+        dataset.done = (self.path, frozenset(done))
+        return dataset
+
+    def _done_to(self, dataset: Any) -> frozenset[str]:
+        """What this configuration did to a data set already: keys of `additions_of`."""
+        path, done = (vars(dataset).get("done") if isinstance(dataset, Derived) else None) or ("", frozenset())
+        return done if path == self.path else frozenset()
 
     @property
     def data_names(self) -> list[str]:
@@ -419,7 +431,8 @@ class Experiment:
         targets = [f"task.{key}={as_text(value)}" for key, value in musket.targets_of(self._source).items()]
         call = f"task.train=[{{call:{user_code.hold(dataset)}}}]"
         name = f"task.name={as_text(self._project.name)}"
-        added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items()]
+        done = self._done_to(dataset)
+        added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items() if key not in done - _CODE]
         return [*texts, "task=items", call, *targets, name, *added, "task.allow_overlap=true"]
 
     def _additions(self) -> dict[str, Any]:
@@ -427,7 +440,7 @@ class Experiment:
 
     def _prepared(self, dataset: Any, *leaving: str) -> Any:
         """A data set of the user's own after what the configuration does to data sets, but for some of it."""
-        left_out = ("extra", "strata", *leaving)
+        left_out = {"extra", "strata", *leaving, *(self._done_to(dataset) - _CODE)}
         added = {key: value for key, value in self._additions().items() if key not in left_out}
         if not {"preprocessing", "augmenter", "after_holdout"} & set(added):
             return dataset

@@ -83,7 +83,8 @@ def translate(
         elif key not in _ELSEWHERE and _is_of_own_network(state, key):
             state.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
         elif key not in _ELSEWHERE and not _is_of_network(state, key):
-            state.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *(["backbone"] if state.is_of_masks else [])))
+            of_network = ["backbone"] if state.is_of_masks else sorted(_of_own_network(state)[0])
+            state.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *of_network))
     for key in ("architecture", "shape"):
         if key not in state.source:
             state.refuse(key, "is missing", fix=f"add {key}:")
@@ -181,12 +182,17 @@ def _is_of_own_network(state: State, key: str) -> bool:
     What looks like a key of the file is a slip, where the function does not name it.
     """
     known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
+    if key in known:
+        return False
+    names_of_it, takes_any = _of_own_network(state)
+    return key in names_of_it or (takes_any and not difflib.get_close_matches(key, known, 1, 0.8))
+
+
+def _of_own_network(state: State) -> tuple[frozenset[str], bool]:
+    """The parameters of the project's function that `architecture` names, and whether it takes any others; none: it is none."""
     name = str(state.source.get("architecture"))
     own = next((word for word in (name, name.lower()) if state.is_own(word)), None)
-    if own is None or key in known:
-        return False
-    names_of_it, takes_any = state.home.parameters(own) or (frozenset(), True)
-    return key in names_of_it or (takes_any and not difflib.get_close_matches(key, known, 1, 0.8))
+    return (frozenset(), False) if own is None else state.home.parameters(own) or (frozenset(), True)
 
 
 def _weights(state: State, key: str, value: Any) -> None:
@@ -211,6 +217,9 @@ def _pooling(state: State, key: str, value: Any) -> None:
 def _shape(state: State, key: str, value: Any) -> None:
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(side, int) and side > 0 for side in value):
         state.refuse(key, "must be [height, width, channels]", got=value)
+        return
+    if key == "input_shape" and state.source.get("shape") not in (None, value):
+        state.refuse(key, "shape is its other name and says another one", got=value, fix="keep one of them")
         return
     height, width, channels = value
     state.options.setdefault("preprocessing", "default")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,12 @@ def _lines(file: str, count: int) -> list[str]:
     return lines[:count]
 
 
+def _part_named(name: str, parts: Mapping[str, nn.Module]) -> str:
+    """A part with this name, or, of those whose names end with it, the one nearest to the network itself; empty: none."""
+    ending = [one for one in parts if one.endswith(f".{name}")]
+    return name if name in parts else min(ending, key=lambda one: one.count("."), default="")
+
+
 def _activations(network: nn.Module, images: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
     """What the parts of a network give for images: those that are named, else the children of its body, and its heads.
 
@@ -191,8 +197,7 @@ def _activations(network: nn.Module, images: Tensor, names: Sequence[str] | None
         return hook
 
     parts = {name: module for name, module in network.named_modules() if name}
-    # A name without that of the body is understood, too.
-    wanted = {one: next((name for name in (one, f"body.{one}") if name in parts), "") for one in names or ()}
+    wanted = {one: _part_named(one, parts) for one in names or ()}
     for one, there in wanted.items():
         if not there:
             fix = did_you_mean(one, parts, otherwise=f"there are {listing(parts, most=20)}")

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from mlpipe.errors import ConfigError
 from mlpipe.learn import fit
+from mlpipe.learn.callbacks import tensorboard
 from mlpipe.learn.job import Watch
 from tests.learn.conftest import job
 
@@ -27,6 +29,19 @@ def test_layers_labels_and_how_many_images(tmp_path: Path) -> None:
     assert [len(row.split("\t")) for row in table.read_text().splitlines()] == [10] * 20
     assert (table.parent / "metadata.tsv").read_text().splitlines() == [f"image {number}" for number in range(20)]
     assert "heads.target" in (tmp_path / "l").rglob("projector_config.pbtxt").__next__().read_text()
+
+
+def test_a_part_is_named_as_where_it_was_written() -> None:
+    network = nn.ModuleDict({"backbone": nn.ModuleDict({"module": nn.ModuleDict({"words": nn.Embedding(2, 3)})})})
+    network["backbone"]["words"] = nn.ModuleDict({"words": nn.Linear(2, 3)})
+    parts = {name: part for name, part in network.named_modules() if name}
+    named = {one: tensorboard._part_named(one, parts) for one in ("module.words", "words", "backbone", "word")}
+    assert named == {
+        "module.words": "backbone.module.words",
+        "words": "backbone.words",
+        "backbone": "backbone",
+        "word": "",
+    }
 
 
 @pytest.mark.parametrize(

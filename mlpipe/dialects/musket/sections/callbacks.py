@@ -35,6 +35,10 @@ _KEYS = {
 }
 
 
+# Of these one acts; of schedules several may follow each other.
+_ONCE = ("EarlyStopping", "ReduceLROnPlateau", "TensorBoard")
+
+
 @dataclass
 class Callbacks:
     """Native meaning of a map of callbacks.
@@ -60,7 +64,7 @@ def translated(state: State, key: str, given: Any) -> Callbacks:
         key: Where it stands in the source.
         given: Names to parameters.
     """
-    result, schedules = Callbacks(), list[_Schedule]()
+    result, schedules, seen = Callbacks(), list[_Schedule](), list[str]()
     for name, parameters in _entries(state, key, given):
         full, where = _KNOWN.get(name.lower()), f"{key}.{name}"
         parameters = parameters if isinstance(parameters, Mapping) else {}
@@ -69,6 +73,9 @@ def translated(state: State, key: str, given: Any) -> Callbacks:
             state.refuse(where, "there is no such callback here", fix=fix)
             continue
         _known(state, where, full, parameters)
+        if full in _ONCE and full in seen:
+            state.refuse(where, f"there is a second {full}", fix="keep one of them")
+        seen.append(full)
         if full == "EarlyStopping":
             _early(state, where, parameters, result)
         elif full in ("TerminateOnNaN", "ModelCheckpoint"):
@@ -202,6 +209,10 @@ def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callba
         if len(set(labels.values())) > 1:
             state.refuse(f"{key}.embeddings_metadata", "names several files", got=dict(labels), fix="name one for all")
         labels = next(iter(labels.values()), None)
+    if labels is not None and state.is_whole and not (state.home.experiment / str(labels)).is_file():
+        note = f"there is no file {labels}, which TensorBoard would look for: the labels are the classes"
+        state.say(f"{key}.embeddings_metadata", "lint", note=note)
+        labels = None
     for name, place, value in (
         ("batch_size", "samples", parameters.get("batch_size")),
         ("embeddings_layer_names", "embedded_layers", parameters.get("embeddings_layer_names")),

@@ -127,7 +127,7 @@ def gives_several(chain: list[dict[str, Any]], before: bool = False, named: dict
         inputs = given_by_name.get("inputs") or []
         listed = inputs if isinstance(inputs, list) else [inputs]
         if name == "seq-preprocessor":
-            found = gives_several(given, found, named)
+            found = gives_several(given or [], found, named)
         elif name in _KEEPING:
             found = len(listed) > 1 or (named.get(str(listed[0]), False) if listed else found)
         else:

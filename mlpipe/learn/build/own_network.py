@@ -36,7 +36,7 @@ class Body(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, shape (n, features)."""
-        found: Tensor = self.module(list(images.split(self._parts, dim=1)) if self._parts else images)
+        found: Tensor = self.module(list(torch.split(images, self._parts, 1)) if self._parts else images)
         if found.ndim == 4:
             found = self.pool(found)
         dropped: Tensor = self.dropout(found)

@@ -35,11 +35,12 @@ def greedy(alone: Sequence[float], loss: Loss) -> Soup:
         The models; the best alone where no mean is as good.
     """
     order = sorted(range(len(alone)), key=lambda place: (alone[place] != alone[place], alone[place]))
-    tried = [((place,), alone[place]) for place in order]
-    members, best = (order[0],), alone[order[0]]
+    tried: list[tuple[tuple[int, ...], float]] = [((place,), alone[place]) for place in order]
+    members, best = tried[0]
     for place in order[1:]:
-        found = loss((*members, place))
-        tried.append(((*members, place), found))
+        more = (*members, place)
+        found = loss(more)
+        tried.append((more, found))
         if found <= best:
-            members, best = (*members, place), found
+            members, best = more, found
     return Soup(members, best, tuple(tried))

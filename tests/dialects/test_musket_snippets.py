@@ -215,6 +215,11 @@ NETWORKS = [
 def translated(tmp_path: Path, text: str) -> Translation:
     (tmp_path / "modules").mkdir(exist_ok=True)
     (tmp_path / "modules" / "functions_of_snippets.py").write_text(MODULE)
+    for name in ("layers", "preprocessors"):
+        (tmp_path / "modules" / f"{name}.py").touch()
+    weights = tmp_path / "experiments" / "fpn-resnext2" / "weights"
+    weights.mkdir(parents=True, exist_ok=True)
+    (weights / "best-0.1.weights").touch()
     path = tmp_path / "experiments" / "one" / "config.yaml"
     return musket.translate({**yaml.safe_load(BASE), **yaml.safe_load(text)}, musket.Home.of(path))
 

@@ -62,9 +62,9 @@ def test_a_file_may_name_the_modules_that_the_command_trusts(tmp_path: Path, mon
     words = [f"mode.file={tmp_path / 'own.zip'}", "trust=[my_networks]", f"out_dir={tmp_path / 'results'}"]
     config = launch.prepare(launch.Command("serve", words)).run_config
     asked = dict[str, Any]()
-    monkeypatch.setattr(loaded_model, "load", lambda where, **more: asked.update(more, where=where))
+    monkeypatch.setattr(loaded_model, "of_file", lambda path, trust, key: asked.update(path=path, trust=trust, key=key))
     config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))._loaded()
-    assert asked == {"where": tmp_path / "own.zip", "trust": ["my_networks"]}
+    assert asked == {"path": tmp_path / "own.zip", "trust": ["my_networks"], "key": "mode.file"}
 
 
 @pytest.mark.parametrize("mode", ["serve", "export"])

@@ -109,7 +109,8 @@ def ensemble(project: Project, name: str = "t", **given: Any) -> EnsembleRecord:
         prior={"kind": "val", "values": None}, losses={"members": {"recipe0 net": 0.4321, "recipe1 net": 0.5432}},
         scores={"chosen on": {"accuracy": {**score, "value": 0.834567}}, "test": {"accuracy": score}},
         decide={"thresholds": {"criterion": "f1", "cuts": {"a": 0.4567, "b": None}},
-                "sets": {"score": "lac", "alpha": 0.1, "guarantee": "the promise", "observed_coverage": 0.877, "mean_size": 1.23},
+                "sets": {"score": "lac", "alpha": 0.1, "cuts": [0.7], "penalty": 0.0, "free_rank": 5, "guarantee": "the promise",
+                         "rows": 30, "observed_coverage": 0.877, "mean_size": 1.23},
                 "at_deploy_prior": {"prior": [0.2, 0.8], "accuracy": 0.7654, "nll": 0.5678}},
         notes=["a note <b>"],
     )  # fmt: skip

@@ -267,7 +267,7 @@ def test_ensembles_have_a_row(tmp_path: Path) -> None:
         EnsembleRecord(
             id="ens-1", created="now", run="r", task="t", kind="classification", classes=["a"], mixing="logits", way="search",
             members=[{"name": "abc net", "weight": 1.0, "records": ["abc-0"]}], select_on="oof", stage="before", calibration=None,
-            prior={}, losses={}, scores={"chosen on": {"accuracy": {"value": 0.99}}, "test": {"accuracy": score}},
+            prior={}, losses={}, scores={"chosen on": {"accuracy": {**score, "value": 0.99}}, "test": {"accuracy": score}},
         ),
     )  # fmt: skip
     first, second = tables.leaderboard(project, "t")

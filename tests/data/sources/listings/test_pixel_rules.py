@@ -216,7 +216,7 @@ def test_an_image_and_a_mask_of_other_shapes_or_tags_are_named(tmp_path: Path) -
     assert "masks/1.png: is 6 x 4 pixels, its image 1.png 4 x 6" in sentence and "EXIF" in sentence
     tagged(tmp_path / "images" / "1.png", np.full((4, 6), 1, np.uint8), 3)
     made = sources.masks(root=str(tmp_path))
-    assert any(note.startswith("1 masks have another EXIF orientation") for note in made.notes)
+    assert any(note.startswith("1 mask has another EXIF orientation") for note in made.notes)
 
 
 def test_masks_of_few_bits_have_the_classes_of_their_numbers(tmp_path: Path) -> None:

@@ -289,7 +289,9 @@ def test_a_plan_of_another_form_is_one_sentence(name: str, tmp_path: Path) -> No
         run.plan()
 
 
-def test_recipes_have_the_names_of_their_preset(tmp_path: Path) -> None:
+def test_recipes_have_the_names_of_their_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = (f"2024-01-01T10:00:{second:02}.000+00:00" for second in range(60))
+    monkeypatch.setattr(journal, "now", lambda: next(moments))
     project = Project(tmp_path / "p")
     first = Run("2024-01-01/10-00-00-0001", project.run_dir("2024-01-01/10-00-00-0001"))
     first.folder.mkdir(parents=True)

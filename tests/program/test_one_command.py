@@ -51,7 +51,8 @@ def test_nested_folds_end_with_a_report_and_predict_new_images(
     assert not [line for line in lines if line.startswith(("metric ", "recipe "))]
     (log,) = (project.root / "runs").glob("*/*/log.txt")
     written = log.read_text("utf-8")
-    assert "\nmetric " in written and "\nrecipe " in written
+    # Further lines of one message stand back.
+    assert "\n    metric " in written and "\n    recipe " in written
     epochs = [line for line in written.splitlines() if " DEBUG fold 0 (1/2) epoch 1/" in line]
     assert len(epochs) == 1 and ", validation loss " in epochs[0] and epochs[0].endswith(" s")
     assert main(["info", "proj=whole", "mode.subroutines=[models]"]) == 0

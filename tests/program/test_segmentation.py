@@ -81,7 +81,7 @@ def test_post_averages_the_folds_and_the_report_shows_masks(trained: Path, capsy
         half = (one.chances(mean.task, "test", name).astype(float) + other.chances(mean.task, "test", name)) / 2
         assert np.abs(mixed.chances(mean.task, "test", name) - half).max() <= 1
     page = (project.reports_dir() / "report.html").read_text()
-    assert "true and predicted mask" in page and "By class" in page and "The worst" in page
+    assert all(words in page for words in ("true mask", "predicted mask", "By class", "The worst"))
 
 
 def test_new_images_get_masks_in_their_own_size(trained: Path) -> None:

@@ -101,14 +101,16 @@ def make_project(
 def ensemble(project: Project, name: str = "t", **given: Any) -> EnsembleRecord:
     """An ensemble stored with a project, with scores that nothing else has."""
     score = {"value": 0.812345, "low": 0.712345, "high": 0.912345, "level": 0.95, "method": "wilson", "note": ""}
+    classes = given.setdefault("classes", ["a", "b"])
+    cuts = {classes[0]: 0.4567} | dict.fromkeys(classes[1:])
     record = EnsembleRecord(
-        id="ens-12345678", created="2099-01-01", run="r", task=name, kind="classification", classes=["a", "b"],
+        id="ens-12345678", created="2099-01-01", run="r", task=name, kind="classification", classes=classes,
         members=[{"name": "recipe0 net", "weight": 0.75, "records": ["r0-0", "r0-1"]},
                  {"name": "recipe1 net", "weight": 0.25, "records": ["r1-0", "r1-1"]}],
         mixing="probabilities", way="search", select_on="oof", stage="before", calibration=None,
         prior={"kind": "val", "values": None}, losses={"members": {"recipe0 net": 0.4321, "recipe1 net": 0.5432}},
         scores={"chosen on": {"accuracy": {**score, "value": 0.834567}}, "test": {"accuracy": score}},
-        decide={"thresholds": {"criterion": "f1", "cuts": {"a": 0.4567, "b": None}},
+        decide={"thresholds": {"criterion": "f1", "cuts": cuts},
                 "sets": {"score": "lac", "alpha": 0.1, "cuts": [0.7], "penalty": 0.0, "free_rank": 5, "guarantee": "the promise",
                          "rows": 30, "observed_coverage": 0.877, "mean_size": 1.23},
                 "at_deploy_prior": {"prior": [0.2, 0.8], "accuracy": 0.7654, "nll": 0.5678}},

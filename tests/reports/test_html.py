@@ -156,8 +156,7 @@ def test_numbers_are_the_stored_ones(tmp_path: Path) -> None:
 def test_every_name_is_escaped(tmp_path: Path) -> None:
     bad = "<script>alert('x')</script>"
     project, data_dir = projects.make_project(tmp_path, [bad, '"&<img src=http://x>'], groups=3)
-    cuts = {"thresholds": {"criterion": "f1", "cuts": {bad: 0.4567, "b": None}}}
-    projects.ensemble(project, classes=[bad, "b"], notes=[bad], comparisons=["<b>bold</b>"], decide=cuts)
+    projects.ensemble(project, classes=[bad, "b"], notes=[bad], comparisons=["<b>bold</b>"])
     page = report(project, data_dir)
     assert bad in page.words and "<b>bold</b>" in page.words
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
@@ -197,9 +197,13 @@ class ExportScheduler(Scheduler):
             found.append(
                 problem("mode.resize", wrong, fix="train with preprocessing.resize=squash, or use mode.format=bundle")
             )
-        if self._form.precision != "float32" and (self._predictor.is_dense or self._predictor.pivot.dtype != "uint8"):
+        its_kind = kinds.of(self._predictor.kind)
+        is_image = its_kind.is_dense and not its_kind.has_probabilities
+        if self._form.precision != "float32" and (is_image or self._predictor.pivot.dtype != "uint8"):
             key, its = ("mode.quantize", "mode.dtype")[not self._form.quantize], self._form.precision
-            wrong = "is for classes, labels and numbers of images of 8 bit, whose loss is measured on rows"
+            wrong = (
+                "is for classes, labels, numbers and masks of images of 8 bit, whose loss is measured on the task's own"
+            )
             found.append(problem(key, wrong, got=its, fix="leave it out"))
         return list(dict.fromkeys(found))
 

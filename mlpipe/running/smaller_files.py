@@ -16,6 +16,7 @@ from mlpipe.errors import MlpipeError, counted, problem
 from mlpipe.post import comparison, metrics
 from mlpipe.post import kind as post_kind
 from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.running import tasks
 from mlpipe.running.predictor import Predictor
 from mlpipe.runs import predictions
 
@@ -121,17 +122,10 @@ def judged(before: Path, after: Path, images: Images, predictor: Predictor) -> J
         images: The images.
         predictor: The models.
     """
-    pivot, kind = predictor.pivot, predictor.kind
+    kind = predictor.kind
     sessions = [_session(path) for path in (before, after)]
-    targets = pivot.samples.targets[images.rows]
-    ids = [pivot.samples.ids[row] for row in images.rows]
-    rows = [
-        Rows(ids, targets, logits, logits)
-        for logits in (
-            np.concatenate([_run(session, ["logits"], one)[0] for one in images.given]).astype(np.float64)
-            for session in sessions
-        )
-    ]
+    of = _of_places if predictor.is_dense else _of_rows
+    rows = [of(session, images, predictor) for session in sessions]
     first = comparison.paired(rows[0], rows[1], kind, None, 0)[0]
     measure = post_kind.of(kind).HEADLINE
     sign = 1 if metrics.direction(measure) == "max" else -1
@@ -147,6 +141,38 @@ def judged(before: Path, after: Path, images: Images, predictor: Predictor) -> J
         f"{lost:.4f}{within} of {measure} lost on {counted(len(images.rows), 'image')}"
     )
     return Judged(measure, lost, low, high, len(images.rows), sizes[1], sizes[0], fast, slow, sentence)
+
+
+def _of_rows(session: Any, images: Images, predictor: Predictor) -> Rows:
+    """What a file gives of images that have one row each."""
+    samples = predictor.pivot.samples
+    logits = np.concatenate([_run(session, ["logits"], one)[0] for one in images.given]).astype(np.float64)
+    return Rows([samples.ids[row] for row in images.rows], samples.targets[images.rows], logits, logits)
+
+
+def _of_places(session: Any, images: Images, predictor: Predictor) -> Rows:
+    """Sums over the places of each image, in the size that the first network sees, where its mask is known."""
+    import torch
+
+    from mlpipe.predicting.batches import Batch, TaskBatches
+
+    config = predictor.config(predictor.stored.records[0].id)
+    pack = tasks.pack_of(config, predictor.pivot)
+    batches = TaskBatches(config.recipe, predictor.pivot, pack, np.array(images.rows), 0)
+    outputs, targets, ids = [], [], list[str]()
+    for batch in batches:
+        assert batch.target is not None
+        seen = batch.inputs.movedim(1, -1).numpy().astype(predictor.pivot.dtype)
+        for place, pixels in enumerate(seen):
+            values = torch.from_numpy(_run(session, ["values"], pixels)[0]).movedim(-1, 1)
+            one = Batch([batch.ids[place]], batch.inputs[[place]], batch.target[[place]])
+            # Of log-probabilities the kind makes what it makes of logits.
+            kept = predictor.part.kept(values.clamp(min=1e-12).log(), one, None)
+            outputs.append(kept.outputs)
+            targets.append(kept.targets)
+            ids += batch.ids[place : place + 1]
+    found = np.concatenate(outputs).astype(np.float64)
+    return Rows(ids, np.concatenate(targets), found, found)
 
 
 def _session(path: Path) -> Any:

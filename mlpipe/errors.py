@@ -291,7 +291,7 @@ def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> s
 
 
 def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str = "name an existing file") -> str:
-    """The sentence for a file that is not there, with the file beside it whose name is near.
+    """The sentence for a file that is not there, with the file beside it whose name is near, or that is a folder or a pipe.
 
     Args:
         key: The configuration key that names it.
@@ -299,11 +299,15 @@ def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str
         got: How the user wrote it; None: the path.
         otherwise: What to do where no name is near.
     """
-    if path.is_dir():
-        return problem(key, "is a folder, no file", got=str(path) if got is None else got, fix="name a file")
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    given = str(path) if got is None else got
+    if path.exists():
+        wrong = "is a folder, no file" if path.is_dir() else "is no ordinary file"
+        return problem(key, wrong, got=given, fix="name a file")
+    # A link that leads nowhere lies there by this very name.
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    siblings = [entry.name for entry in beside if entry.name != path.name]
     fix = did_you_mean(path.name, siblings, otherwise=otherwise)
-    return problem(key, "there is no such file", got=str(path) if got is None else got, fix=fix)
+    return problem(key, "there is no such file", got=given, fix=fix)
 
 
 def listing(names: Iterable[object], *, most: int = 10) -> str:

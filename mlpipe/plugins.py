@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GROUP = "mlpipe.plugins"
+# How folders end in which a distribution says what it is; in an egg it is the whole name.
+_DECLARING = (".dist-info", "egg-info")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _likely(places: Sequence[str]) -> Iterator[str]:
     for place in places:
         try:
             with os.scandir(place) as entries:
-                declared = [entry.path for entry in entries if entry.name.endswith((".dist-info", ".egg-info"))]
+                declared = [entry.path for entry in entries if entry.name.lower().endswith(_DECLARING)]
         except NotADirectoryError:
             yield place
             continue

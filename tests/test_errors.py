@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 import pytest
 
-from mlpipe.errors import ConfigError, DataError, VisibleLines, counted, own_code, visible
+from mlpipe.errors import ConfigError, DataError, VisibleLines, counted, no_such_file, own_code, visible
 
 
 def test_a_number_has_its_noun_in_the_singular_for_one_alone() -> None:
@@ -56,3 +58,16 @@ def test_what_a_users_code_raises_is_one_sentence() -> None:
 def test_a_sentence_of_the_program_is_not_wrapped_in_another() -> None:
     with pytest.raises(ConfigError, match=r"^loss: is none$"), own_code(DataError, "task", "load"):
         raise ConfigError("loss: is none")
+
+
+def test_what_lies_in_the_place_of_a_file_is_said(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.txt").symlink_to("nowhere")
+    for name, wrong in {
+        "pipe.csv": "is no ordinary file, got 'pipe.csv'; name a file",
+        "folder": "is a folder, no file, got 'folder'; name a file",
+        "pip.csv": "there is no such file, got 'pip.csv'; did you mean 'pipe.csv'?",
+        "link.txt": "there is no such file, got 'link.txt'; name an existing file",
+    }.items():
+        assert no_such_file("key", tmp_path / name, got=name) == f"key: {wrong}"

@@ -58,6 +58,17 @@ def test_a_plugin_is_found_and_nothing_is_imported(site: Path) -> None:
     assert "mlpipe_cubes" not in sys.modules
 
 
+def test_a_plugin_in_an_egg_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten("mlpipe_cubes")
+    egg = installed_in(tmp_path / "mlpipe_cubes-1.2-py3.11.egg")
+    info = (egg / "mlpipe_cubes-1.2.dist-info").rename(egg / "EGG-INFO")
+    (info / "METADATA").rename(info / "PKG-INFO")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(egg)])
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert plugins.installed() == (Plugin("cubes", "mlpipe_cubes", "mlpipe-cubes 1.2", egg / "mlpipe_cubes"),)
+
+
 def test_modules_of_a_plugin_may_be_named(site: Path) -> None:
     assert plugins.owns("mlpipe_cubes.parts") and not plugins.owns("mlpipe_cubes_other.parts")
     assert not plugins.owns("mlpipe_cubes.nothing") and not plugins.owns("os")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mlpipe.arch.keras import keras_json
 from mlpipe.arch.keras.graph import Graph
-from mlpipe.arch.keras.layers import KINDS
+from mlpipe.arch.keras.layers import KINDS, known
+from mlpipe.arch.keras.parsing import INPUTS, MODELS
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 _KEY = "arch.network.params.layers"
@@ -89,7 +90,7 @@ def _node(key: str, block: Mapping[str, Any], problems: list[str]) -> dict[str, 
         problems.append(
             problem(f"{key}.import", "is no layer of Keras", got=block["import"], fix=f"use one, or {_OWN}")
         )
-    elif name not in (*KINDS, "Input", "InputLayer", "Lambda"):
+    elif not known(name) and name not in (*INPUTS, *MODELS, "Lambda"):
         near = did_you_mean(name, KINDS, otherwise=f"there are {listing(KINDS, most=70)}")
         problems.append(problem(f"{key}.import", "there is no such layer here", got=name, fix=f"{near}; or {_OWN}"))
     config = dict(block.get("params") or {})
@@ -97,7 +98,7 @@ def _node(key: str, block: Mapping[str, Any], problems: list[str]) -> dict[str, 
         config["shape"] = [config["shape"]]
     for shape in ("shape", "input_shape"):
         # What Keras takes as an argument is stored with the batch.
-        if name in ("Input", "InputLayer") or shape == "input_shape":
+        if name in INPUTS or shape == "input_shape":
             given = config.pop(shape, None)
             if given is not None:
                 config["batch_input_shape"] = [None, *given]

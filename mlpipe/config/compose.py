@@ -96,8 +96,9 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     )
     # Where an option is wrong, its keys are not known.
     found += [one for one in wrong if not (": unknown key" in one and one.partition(".")[0] in unsure)]
-    found += list(facts.tag_problems(str(composed["tags"] or "")))
     tree = resolve.resolved(composed, mode, changes, {"out_dir": facts.out_dir, "data_dir": facts.data_dir}, found)
+    # Now that references in them are looked up.
+    found += list(facts.tag_problems(str(tree.get("tags") or "")))
     tree["logging"] = _loggers(tree["logging"], changes, facts.extra_dirs)
     found += _networks(tree["arch"], facts)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})

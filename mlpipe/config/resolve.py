@@ -47,7 +47,7 @@ def resolved(
     tree = {str(key): value for key, value in composed.items()}
     # Before anything is looked up: other keys may refer to these folders.
     for key, folder in folders.items():
-        tree[key] = _absolute(tree[key] or folder)
+        tree[key] = _absolute(tree.get(key) or folder)
     try:
         plain: dict[str, Any] = {"mode_name": mode, **interpolated(tree)}
     except ConfigError as error:

@@ -85,10 +85,18 @@ def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if section != "hpo" and not key.endswith("tracking_uri"):
                 yield key, text
             elif (database := _DATABASE.fullmatch(text)) is not None:
-                # MLflow, and SQLite of a `file:`, read the numbers of letters as these letters.
-                yield from ((key, place) for place in dict.fromkeys((database[1], unquote(database[1]))))
+                # MLflow, and SQLite of a `file:`, read the numbers of letters as these letters, one after the other.
+                yield from ((key, place) for place in _decoded(database[1]))
             elif "://" not in text:
                 yield key, text
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """A text, and what it is where numbers of letters are these letters: once, twice, as often as there are any."""
+    yield text
+    while (plain := unquote(text)) != text:
+        text = plain
+        yield text
 
 
 def _texts(node: Any, key: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:

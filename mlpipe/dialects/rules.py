@@ -33,11 +33,6 @@ mapping = fitting("a mapping", lambda value: isinstance(value, Mapping), "use {}
 flag = fitting("true or false", lambda value: isinstance(value, bool), "without quotes")
 
 
-def anything(key: str, value: Any) -> list[str]:
-    """Any value."""
-    return []
-
-
 def maybe(rule: Rule) -> Rule:
     """Null, or a value that fits a rule."""
     return lambda key, value: [] if value is None else rule(key, value)

@@ -52,6 +52,17 @@ def test_the_shape_of_an_input_may_be_a_number_or_stand_on_the_first_layer() -> 
         assert sequential_from_config(layers)(torch.zeros(4, 3)).shape == (4, 2)
 
 
+def test_layers_have_every_name_that_keras_has_for_them() -> None:
+    layers = [
+        {"import": "Input", "params": {"shape": [8, 8, 3]}},
+        {"import": "tf.keras.layers.MaxPool2D"},
+        {"import": "tensorflow.keras.layers.GlobalAvgPool2D"},
+        {"import": "ReLU"},
+        {"import": "Sequential", "params": {"layers": [{"class_name": "Dense", "config": {"units": 2}}]}},
+    ]
+    assert sequential_from_config(layers)(torch.zeros(4, 8, 8, 3)).shape == (4, 2)
+
+
 def test_braces_become_parameters_of_their_type_and_the_given_list_stays() -> None:
     given = [{"a": "{{n}}", "b": ["{{n}}", "{{other}}", "x{{n}}", {"c": "{{list}}"}]}]
     found = rendered(given, {"n": 3, "list": [1], "not used": 0})

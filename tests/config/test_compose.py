@@ -133,6 +133,14 @@ def test_a_key_of_a_group_that_nothing_was_chosen_of_is_refused_with_its_options
     assert problems("callbacks=early", "callbacks.nope=1") == ["callbacks.nope: unknown key; known keys: early"]
 
 
+def test_tags_may_be_a_reference_and_what_is_deleted_has_its_default() -> None:
+    facts = dataclasses.replace(FACTS, tag_problems=lambda tags: [f"tags: {tags}"])
+    with pytest.raises(ConfigError, match=r"^tags: subset\?0\.1$"):
+        compose("train", ["task=digits", "given.share=0.1", "tags='subset?${given.share}'"], facts)
+    config = composed("task=digits", "~tags", "~out_dir", "~data_dir")
+    assert (config.tags, config.out_dir, config.data_dir) == ("", Path.cwd() / "results", Path.cwd() / "mlpipe_data")
+
+
 def test_wrong_tags_are_listed_with_the_rest() -> None:
     facts = dataclasses.replace(FACTS, tag_problems=lambda tags: [f"task: wrong {tags}"] if tags else [])
     with pytest.raises(ConfigError) as caught:

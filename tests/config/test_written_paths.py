@@ -94,7 +94,9 @@ def test_folders_of_results_that_a_file_names() -> None:
     written_paths.check({"out_dir": "../elsewhere", "data_dir": "mlpipe_data"}, ["out_dir=../elsewhere"])
 
 
-@pytest.mark.parametrize("place", ["%2Fetc/x.db", "..%2Fx.db", "%2e%2e/x.db", "file:%2Fetc%2Fx.db?uri=true"])
+@pytest.mark.parametrize(
+    "place", ["%2Fetc/x.db", "..%2Fx.db", "%2e%2e/x.db", "file:%2Fetc%2Fx.db?uri=true", "..%252Fx.db"]
+)
 def test_places_written_by_the_numbers_of_their_letters_are_the_same(place: str) -> None:
     for made in (tree(logging={"tracking_uri": f"sqlite:///{place}"}), tree(hpo={"storage": f"sqlite:///{place}"})):
         assert any("leads outside" in sentence for sentence in refused(made))

@@ -464,6 +464,9 @@ def test_tasks_are_functions_of_the_modules(tmp_path: Path) -> None:
     )
     assert second.startswith("tasks.predict_holdout: must be a map of the task's parameters, got 3")
     assert third.startswith("tasks: must be names of tasks, got 4")
+    # Another name of a function is one that a module gives a value to.
+    (tmp_path / "modules" / "more.py").write_text("from data import predict_holdout\npredict_more = predict_holdout\n")
+    musket.translate({**source, "tasks": {"predict_more": None}}, musket.Home.of(folder / "config.yaml"))
 
 
 def test_an_experiment_knows_its_project(tmp_path: Path) -> None:

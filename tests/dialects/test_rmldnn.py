@@ -181,7 +181,9 @@ def _fed(by: list[str], kind: str, **config: Any) -> dict[str, Any]:
         ([_CONV, _layer("Dense", units=3)], "linear", 3, True),
         ([_CONV, _layer("Flatten"), _layer("Dense", units=3, activation="softmax")], "softmax", 3, False),
         ([_layer("Dense", units=48, activation="sigmoid"), _layer("Reshape", target_shape=[4, 4, 3])], "sigmoid", 3, True),
+        ([_layer("Dense", units=48), _layer("Reshape", target_shape=[16, 3])], "linear", 3, True),
         ([_CONV, _layer("Reshape", target_shape=[80])], "sigmoid", 80, False),
+        ([_CONV, _layer("Reshape", target_shape=80)], "sigmoid", None, False),
         # What is added to the input has its channels, side by side are all of them.
         ([_INPUT, _CONV, _fed(["in", "conv"], "Add")], "linear", 5, True),
         ([_INPUT, _CONV, _fed(["in", "conv"], "Concatenate")], "linear", 10, True),
@@ -196,6 +198,12 @@ def test_what_a_network_gives_is_told_by_its_last_layers(
 ) -> None:
     found = look(layers)
     assert (found.end, found.units, found.maps) == (end, units, maps)
+
+
+def test_weights_of_focal_are_told_by_the_name_that_they_have() -> None:
+    found = translated(loss={"function": "Focal", "alpha": [1, 2, 3]})
+    assert found.native["loss"]["class_weights"] == [1.0, 2.0, 3.0]
+    assert [line.fate for line in found.report if line.key in ("loss.alpha", "loss.weight")] == ["differs"]
 
 
 def test_layers_of_networks_inside_count() -> None:
@@ -331,6 +339,11 @@ def test_files_that_are_asked_for() -> None:
         ({"layers": "missing.json"}, r"neural_network\.layers: there is no such file, got 'missing\.json'"),
         ({"data__test_tag": "a", "data__testing_tag": "b"}, r"neural_network\.data\.test_tag: testing_tag says b, got 'a'"),
         ({"loss": {"function": "NLL", "weight": [0, 0, 0]}}, r"neural_network\.loss\.weight: no class has a weight"),
+        ({"loss": {"function": "Focal", "alpha": [0, 0, 0]}}, r"neural_network\.loss\.alpha: no class has a weight"),
+        ({"loss": {"function": "Focal", "alpha": ["a", 1, 1]}}, r"neural_network\.loss\.alpha\[0\]: must be a number"),
+        ({"loss": {"function": "Focal", "alpha": 0.25}}, r"loss\.alpha: one weight for all classes is not available.*for each"),
+        ({"loss": {"function": "Focal", "alpha": [1, 2, 3]}, "layers": net("sigmoid")},
+         r"loss\.alpha: a weight for each output that is a sigmoid is not available[^;]*; leave it out$"),
         ({"layers": 3}, r"neural_network\.layers: must be a list"),
     ],
 )  # fmt: skip

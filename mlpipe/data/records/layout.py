@@ -175,11 +175,11 @@ class Layout:
             raise DataError(problem(where, "has inputs that are no finite numbers", fix="fill what is missing"))
         return joined
 
-    def target(self, data_record: DataRecord, where: str) -> int | tuple[float, ...]:
-        """The target of a data record: a class number, or the numbers of all outputs one after the other.
+    def y(self, data_record: DataRecord, where: str) -> Mapping[str, Any]:
+        """The y of a data record, which has the outputs.
 
         Raises:
-            DataError: When it is not what the kinds need.
+            DataError: When it has others, or is no data record to learn from.
         """
         y = _parts(data_record, where, least=2)[1]
         if set(y) != {output.name for output in self.outputs}:
@@ -187,6 +187,15 @@ class Layout:
             raise DataError(
                 problem(where, f"its y has the outputs {listing(y)}, others {wanted}", fix="give all the same")
             )
+        return y
+
+    def target(self, data_record: DataRecord, where: str) -> int | tuple[float, ...]:
+        """The target of a data record: a class number, or the numbers of all outputs one after the other.
+
+        Raises:
+            DataError: When it is not what the kinds need.
+        """
+        y = self.y(data_record, where)
         found = [output.values(y, where) for output in self.outputs]
         if self.is_single and kind_data.of(self.outputs[0].kind).IS_CLASS_NUMBER:
             output = self.outputs[0]

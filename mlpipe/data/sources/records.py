@@ -117,7 +117,7 @@ def _with_classes(layout: Layout, sets: Sequence[RecordSet], outputs: int | None
     for part, found in zip(PARTS, sets, strict=True) if names else ():
         for index in range(len(found)):
             where = f"record {index} of task.{part[0]}"
-            y = called(where, found.plain, index)[1]
+            y = layout.y(called(where, found.plain, index), where)
             for one in layout.outputs:
                 if one.name in names:
                     highest[one.name] = max(highest[one.name], int(one.values(y, where)[0]))

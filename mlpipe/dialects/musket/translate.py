@@ -403,7 +403,7 @@ def _tasks(state: State) -> None:
             if not isinstance(parameters, Mapping | None):
                 fix = "for example {predict_test: {data: test}}"
                 state.refuse(f"tasks.{name}", "must be a map of the task's parameters", got=parameters, fix=fix)
-            if can_tell and not state.is_own(name):
+            if can_tell and not state.is_own(name) and name not in home.assigned():
                 known = state.own_names()
                 fix = did_you_mean(str(name), known, otherwise=f"there are {listing(known, most=20)}")
                 state.refuse(f"tasks.{name}", "no function of the project's modules has this name", fix=fix)

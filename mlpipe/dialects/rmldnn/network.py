@@ -21,7 +21,6 @@ _ENDS = {
 _ACTIVATIONS = frozenset({
     *_ENDS, "relu", "relu6", "leakyrelu", "prelu", "elu", "selu", "gelu", "tanh", "swish", "silu", "softplus", "softsign",
     "hardsigmoid", "hardtanh", "hardswish", "hardsilu", "mish", "celu", "exponential", "logsigmoid", "tanhshrink", "linear",
-    "softmaxv2",
 })  # fmt: skip
 _KEY = "neural_network.layers"
 
@@ -153,8 +152,10 @@ class _Graph:
             times = _whole(own.get("depth_multiplier", 1))
             return _Values(first.units * times if first.units and times else None, True, _end_of(own))
         if plain == "Reshape":
-            shape = own.get("target_shape") or []
-            return _Values(_whole(shape[-1]) if shape else None, len(shape) > 2, first.end)
+            # Without the axis of samples that an input's shape has.
+            shape = own.get("target_shape")
+            shape = shape if isinstance(shape, list) else []
+            return _Values(_whole(shape[-1]) if shape else None, len(shape) > 1, first.end)
         if plain in _MERGES or plain == "Concatenate":
             return _merged(plain, fed)
         if plain in _PASSING or plain in _CHANGING:

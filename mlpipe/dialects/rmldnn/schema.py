@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.rules import Block, Chosen, Rule, anything, flag, many, mapping, number, text, whole, word
+from mlpipe.dialects.rules import Block, Chosen, Rule, flag, many, mapping, maybe, number, text, whole, word
 from mlpipe.errors import problem
 
 TYPES = ("mnist", "images", "labels", "numpy", "hdf5", "pde", "boxes")
@@ -52,6 +52,11 @@ def _weights(key: str, value: Any) -> list[str]:
     return found
 
 
+def _alpha(key: str, value: Any) -> list[str]:
+    """One weight for all classes, or a list of them as `weight`."""
+    return _weights(key, value) if isinstance(value, list) else maybe(_SHARE)(key, value)
+
+
 _SOURCE: dict[str, Rule] = {"source": word("sigmoid", "softmax", "log_softmax")}
 _OVERLAP: dict[str, Rule] = {**_SOURCE, "eps": _POSITIVE, "weight": _weights}
 LOSSES: dict[str, dict[str, Rule]] = {
@@ -60,7 +65,7 @@ LOSSES: dict[str, dict[str, Rule]] = {
     "mse": _SOURCE,
     "Dice": _OVERLAP,
     "Jaccard": _OVERLAP,
-    "Focal": {**_SOURCE, "gamma": _SHARE, "alpha": anything, "weight": _weights},
+    "Focal": {**_SOURCE, "gamma": _SHARE, "alpha": _alpha, "weight": _weights},
     "Lovasz": _SOURCE,
     "Wasserstein": {},
     "YOLOv3": {},

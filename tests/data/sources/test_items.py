@@ -72,6 +72,9 @@ def test_several_images_of_an_item_are_one_with_all_channels(project: Path) -> N
     pixels = sources.reader(found, 4)(1)
     assert found.source["inputs"] == [3, 1] and pixels.shape == (6, 8, 4)
     assert pixels[0, 0].tolist() == [11, 11, 11, 20]
+    # What images turned out to be makes no other sets: those that were opened for the task are read.
+    asked = {key: value for key, value in found.source.items() if key != "inputs"}
+    assert python_sets.opened_parts(found.source)[0] is python_sets.opened_parts(asked)[0]
     with pytest.raises(
         DataError, match=r"item 0 of Pairs: its x has images that differ \(6 x 8 of uint8, 5 x 8 of uint8\)"
     ):

@@ -132,6 +132,24 @@ def test_class_numbers_of_one_of_several_outputs_become_one_hot() -> None:
         layout.target(({"x": np.zeros(3)}, {"level": np.array(9), "size": np.array([2.0, 3.0])}), "r")
 
 
+def test_a_record_without_one_of_several_outputs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "uneven.py").write_text(
+        "from barrage.dataset import RecordLoader\n"
+        "class Uneven(RecordLoader):\n"
+        "    def load(self, record):\n"
+        "        y = {'level': 1, 'size': 2.0}\n"
+        "        return ({'x': [record['a']]}, y if record['y'] else {'size': 2.0})\n"
+    )
+    given: dict[str, Any] = {
+        "kind": "regression",
+        "output": ["level", "size"],
+        "kinds": ["classification", "regression"],
+    }
+    rows = sorted(ROWS, key=lambda row: -row["y"])
+    with pytest.raises(DataError, match=r"record \d+ of task\.train: its y has the outputs size, others level, size"):
+        made(train=rows, loader={"import": "uneven.Uneven"}, **given)
+
+
 def test_an_output_of_several_is_a_task_of_its_own() -> None:
     loader = selector()
     loader["params"]["outputs"] = {"size": ["a", "z"], "kind": ["y0", "y1", "y2"], "bit": "bit"}

@@ -135,8 +135,9 @@ def opened_parts(source: Mapping[str, Any]) -> tuple[list[tuple[Part, Any]], lis
     """The data sets of each part, and what they say that a person should know."""
     folder = Path(source["modules"]) if source["modules"] else None
     stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.py"))) if folder else ()
-    # What masks turned out to hold changes no set.
-    return _made(json.dumps({key: value for key, value in source.items() if key != "masks"}, sort_keys=True), stamp)
+    # What masks and images turned out to hold changes no set.
+    plain = {key: value for key, value in source.items() if key not in ("masks", "inputs")}
+    return _made(json.dumps(plain, sort_keys=True), stamp)
 
 
 @lru_cache(maxsize=4)

@@ -89,7 +89,7 @@ def translated(state: State, key: str, given: Any) -> Callbacks:
 
 
 def _known(state: State, key: str, name: str, parameters: Mapping[str, Any]) -> None:
-    for unknown in set(parameters) - _KEYS.get(name, set(parameters)):
+    for unknown in (one for one in parameters if one not in _KEYS.get(name, parameters)):
         state.unknown(f"{key}.{unknown}", str(unknown), sorted(_KEYS[name]))
 
 

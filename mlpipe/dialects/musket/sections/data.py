@@ -87,7 +87,7 @@ def parts_of(state: State) -> dict[str, list[Any]]:
     """
     given = state.source.get("dataset")
     if isinstance(given, Mapping) and set(given) & set(_PARTS):
-        for name in set(given) - set(_PARTS):
+        for name in (one for one in given if one not in _PARTS):
             fix = did_you_mean(str(name), _PARTS, otherwise=f"parts are {listing(_PARTS)}")
             state.refuse(f"dataset.{name}", "there is no such part of the data", fix=fix)
         given = {key: value for key, value in given.items() if key in _PARTS}

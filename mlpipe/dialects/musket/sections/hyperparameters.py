@@ -137,7 +137,7 @@ def translate(
         return
     if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
         state.refuse("max_evals", "must be a whole number >= 1", got=trials)
-    for name in set(values) - set(searched):
+    for name in (one for one in values if one not in searched):
         fix = did_you_mean(name, searched, otherwise=f"there are {listing(searched)}")
         state.refuse(f"given.{name}", "the file searches no such parameter", fix=fix)
     used = _used({key: value for key, value in source.items() if key not in KEYS})

@@ -62,7 +62,7 @@ def translate_stages(state: State, root: Callbacks) -> None:
 
 def _stage(state: State, number: int, entry: Mapping[str, Any], root: Callbacks) -> dict[str, Any]:
     key = f"stages[{number}]"
-    for unknown in set(entry) - set(_KEYS):
+    for unknown in (one for one in entry if one not in _KEYS):
         state.unknown(f"{key}.{unknown}", str(unknown), _KEYS)
     epochs = entry.get("epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:

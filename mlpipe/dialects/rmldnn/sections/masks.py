@@ -227,18 +227,28 @@ def _focal(state: State, params: Mapping[str, Any]) -> None:
     state.options["loss"] = "focal"
     state.set("loss.gamma", float(params.get("gamma", 2.0)))
     state.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
+    translate_focal_parameters(state, params, of_classes=state.network.units != 1)
+
+
+def translate_focal_parameters(state: State, params: Mapping[str, Any], *, of_classes: bool) -> None:
+    """Focal's gamma, and its weights, which the file calls `weight` or `alpha`.
+
+    Args:
+        state: The translation on its way.
+        params: Those of the loss.
+        of_classes: Whether outputs are shares of classes; else each is a sigmoid.
+    """
     if "gamma" in params:
         state.say("loss.gamma", "same", "loss.gamma")
-    weight = params.get("weight", params.get("alpha"))
-    if isinstance(weight, list) and state.network.units != 1:
+    key = "weight" if "weight" in params else "alpha"
+    weight = params.get(key)
+    if isinstance(weight, list) and of_classes:
         state.set("loss.class_weights", [float(value) for value in weight])
-        state.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
+        state.say(f"loss.{key}", "differs", "loss.class_weights", "the mean is divided by the weights")
+    elif isinstance(weight, list):
+        state.missing(f"loss.{key}", "a weight for each output that is a sigmoid")
     elif weight is not None:
-        key = "weight" if "weight" in params else "alpha"
-        what = "weights of outputs that are sigmoids" if key == "weight" else "one weight for all classes"
-        state.missing(
-            f"loss.{key}", what, "leave it out" if key == "weight" else "give one for each class, or leave it out"
-        )
+        state.missing(f"loss.{key}", "one weight for all classes", "give one for each class, or leave it out")
 
 
 def _nll(state: State, params: Mapping[str, Any]) -> None:

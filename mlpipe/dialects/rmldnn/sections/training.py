@@ -9,7 +9,7 @@ from mlpipe.dialects.rmldnn import schema
 from mlpipe.dialects.rmldnn.sections.boxes import translate_box_loss
 from mlpipe.dialects.rmldnn.sections.drawn import translate_wasserstein
 from mlpipe.dialects.rmldnn.sections.images import translate_image_loss
-from mlpipe.dialects.rmldnn.sections.masks import translate_mask_loss
+from mlpipe.dialects.rmldnn.sections.masks import translate_focal_parameters, translate_mask_loss
 from mlpipe.dialects.rmldnn.state import State
 
 _ADAM = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
@@ -197,18 +197,7 @@ def _focal(state: State, params: Mapping[str, Any]) -> None:
         state.options["loss"] = "focal"
         state.set("loss.gamma", gamma)
         state.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
-    if "gamma" in params:
-        state.say("loss.gamma", "same", "loss.gamma")
-    weight = params.get("weight", params.get("alpha"))
-    if isinstance(weight, list) and end != "sigmoid":
-        state.set("loss.class_weights", [float(value) for value in weight])
-        state.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
-    elif weight is not None:
-        key = "weight" if "weight" in params else "alpha"
-        what = "weights of outputs that are sigmoids" if key == "weight" else "one weight for all classes"
-        state.missing(
-            f"loss.{key}", what, "leave it out" if key == "weight" else "give one for each class, or leave it out"
-        )
+    translate_focal_parameters(state, params, of_classes=end != "sigmoid")
 
 
 def _each_output(state: State, kind: str) -> None:

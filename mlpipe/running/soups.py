@@ -21,7 +21,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits.variants import REFIT
 from mlpipe.data.task import Task
-from mlpipe.errors import ProjectError, counted, listing, problem
+from mlpipe.errors import DataError, ProjectError, counted, listing, problem
 from mlpipe.names import path_of
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
@@ -157,7 +157,7 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     if not np.isfinite(list(alone.values())).any():
         raise ProjectError(problem(KEY, "no model has finite predictions of the images that choose", got="soup"))
     best = min(shared, key=lambda group: np.nanmin([alone[one.name] for one in group] + [np.inf]))
-    notes += [f"{one.name} is left out of the soup: it began with other weights" for one in usable if one not in best]
+    notes += [f"{one.name} is left out of the soup: it {_other(one, best[0])}" for one in usable if one not in best]
     judged = [
         Judged(record.task if split == "val" else record.pivot, split, tuple(part.sample_ids))
         for record, part in zip(best[0].records, rows[best[0].name], strict=True)
@@ -179,7 +179,7 @@ def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: R
         What came of it, which the run's folder keeps.
     """
     first = of.candidates[int(np.nanargmin(of.alone))]
-    config = tasks_as_stored(config)
+    config = _with_stored_views(config)
     decoding = tasks.config_of(config, first.records[0])
     split = tasks.split_of(decoding, task)
     folds = Folds(config, context, task, split, first.records[0].nested, decoding=decoding)
@@ -189,7 +189,7 @@ def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: R
         chosen = soup.greedy(of.alone, averaging.loss)
         members = [of.candidates[place] for place in chosen.members]
         _tell(of, chosen)
-        ids = [one.id for one in members[0].records]
+        ids = [one.id for one in (*members[0].records, *([members[0].refit] if members[0].refit else []))]
         if len(members) > 1:
             ids = _written(folds, of, members, averaging, run)
     finally:
@@ -219,12 +219,16 @@ def compared(project: Project, record: ModelRecord) -> Finding:
     weights = [project.model_dir(record.pivot, name) / records.WEIGHTS_FILE for name in (record.id, *names)]
     if gone := [path.parent.name for path in weights if not path.is_file()]:
         return Finding(record.id, what, "not compared", f"the weights of {listing(gone, most=3)} are gone")
-    if averaged_weights.is_mean(weights[0], weights[1:]):
-        return Finding(record.id, what, "ok")
+    try:
+        if averaged_weights.is_mean(weights[0], weights[1:]):
+            return Finding(record.id, what, "ok")
+    except DataError as error:
+        # What is wrong with the record's own file is found by its checksum, too.
+        return Finding(record.id, what, "not compared", error.problems[0])
     return Finding(record.id, what, "differs", f"they are not the mean of {listing(names, most=3)}")
 
 
-def tasks_as_stored(config: RunConfig) -> RunConfig:
+def _with_stored_views(config: RunConfig) -> RunConfig:
     """The configuration with the views of an image that each record was trained to use."""
     return replace(config, recipe=replace(config.recipe, tta=Component("tta", path_of("tta", "stored"), {})))
 
@@ -296,9 +300,18 @@ def _loss(parts: Sequence[Predictions], kind: str) -> float:
     return value if metrics.direction(of.HEADLINE) == "min" else -value
 
 
+def _starts(one: Candidate) -> list[str]:
+    return [record.environment[FIRST_WEIGHTS] for record in one.records]
+
+
+def _other(one: Candidate, best: Candidate) -> str:
+    """What a candidate does not share with those that are averaged."""
+    return "began with other weights" if _starts(one) != _starts(best) else "predicts other images than they do"
+
+
 def _apart(usable: Sequence[Candidate], *, by_test: bool) -> str:
     """The sentence where no two share what they must."""
-    starts = [[record.environment[FIRST_WEIGHTS] for record in one.records] for one in usable]
+    starts = [_starts(one) for one in usable]
     if any(one == other for place, one in enumerate(starts) for other in starts[:place]):
         wrong = "those that began with the same weights hold out other images: no image judges them together"
         return problem(KEY, wrong, got="soup", fix=f"train them with the same split; {_MIX}")

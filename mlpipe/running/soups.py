@@ -251,7 +251,20 @@ def _singles(found: Sequence[ModelRecord]) -> list[Candidate]:
 
 
 def _unfit(project: Project, record: ModelRecord, split: str) -> str:
-    """Why a record's weights are averaged with no others; empty where they may be."""
+    """Why a record is averaged with no others; empty where it may be."""
+    if wrong := _lost(project, record):
+        return wrong
+    if record.co_tasks:
+        return f"{record.id} was learned with other tasks"
+    path = project.predictions_file(record.pivot, record.id)
+    task, key = (record.task, split) if split == "val" else (record.pivot, split)
+    if (task, key) not in predictions.contents(path):
+        return f"{record.id} has no predictions of {'validation' if split == 'val' else 'test'} images"
+    return ""
+
+
+def _lost(project: Project, record: ModelRecord) -> str:
+    """Why a record's weights cannot be averaged; empty where they can."""
     if FIRST_WEIGHTS not in record.environment:
         return f"{record.id} does not say which weights it began with (a version before trained it)"
     weights = project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE
@@ -259,12 +272,6 @@ def _unfit(project: Project, record: ModelRecord, split: str) -> str:
         return f"{record.id} keeps no weights"
     if files.digest_file(weights) != record.weights:
         return f"the weights of {record.id} are not those that it was written with"
-    if record.co_tasks:
-        return f"{record.id} was learned with other tasks"
-    path = project.predictions_file(record.pivot, record.id)
-    task, key = (record.task, split) if split == "val" else (record.pivot, split)
-    if (task, key) not in predictions.contents(path):
-        return f"{record.id} has no predictions of {'validation' if split == 'val' else 'test'} images"
     return ""
 
 
@@ -408,9 +415,9 @@ def _written(folds: Folds, of: Sharing, members: Sequence[Candidate], averaging:
     recipe = files.digest(["soup", sorted(one.name for one in members)])[:8]
     write = partial(_write, folds, of, averaging, run, recipe)
     made = [write([one.records[place] for one in members], ()) for place in range(len(of.judged))]
-    refits = [one.refit for one in members if one.refit is not None]
-    starts = {one.environment.get(FIRST_WEIGHTS) for one in refits}
-    if len(refits) == len(members) and len(starts) == 1 and None not in starts and all(one.weights for one in refits):
+    project = folds.context.project
+    refits = [one.refit for one in members if one.refit is not None and not _lost(project, one.refit)]
+    if len(refits) == len(members) and len({one.environment[FIRST_WEIGHTS] for one in refits}) == 1:
         made.append(write(refits, [one.id for one in made]))
     return [one.id for one in made]
 

@@ -177,7 +177,7 @@ class PostprocessScheduler(Scheduler):
 
     def _soup(self, run: Run | None) -> None:
         assert run is not None
-        soups.made(self.run_config, self.context, self._task, self._sharing, run)
+        soups.average(self.run_config, self.context, self._task, self._sharing, run)
 
     def _calibrate_soup(self, run: Run | None) -> None:
         for record in self._used(run):
@@ -188,7 +188,7 @@ class PostprocessScheduler(Scheduler):
         if not self._is_soup:
             return self._records
         assert run is not None
-        names = soups.taken(run).records
+        names = soups.outcome_of(run).records
         return [records.load(self.context.project.model_dir(self._task.name, name)) for name in names]
 
     def _chosen_of_test(self, rows: predictions.Predictions) -> list[str]:
@@ -500,7 +500,7 @@ class PostprocessScheduler(Scheduler):
         """Losses as plain data; with those of who could have been of a soup, where the same rows chose among them."""
         found = _plain_losses(kept)
         if self._is_soup and not any(one.nested for one in self._used(run)):
-            found["soup"] = soups.taken(run).losses
+            found["soup"] = soups.outcome_of(run).losses
         return found
 
     def _store(self, record: EnsembleRecord, final: Final) -> None:

@@ -68,7 +68,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgingRows:
     """The rows that choose, of one place: none of the models that stand there has learned from them.
 
     Attributes:
@@ -94,7 +94,7 @@ class Sharing:
     """
 
     candidates: Sequence[Candidate]
-    judged: Sequence[Judged]
+    judged: Sequence[JudgingRows]
     alone: Sequence[float]
     notes: Sequence[str]
 
@@ -105,8 +105,8 @@ class Sharing:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What came of it, as the run keeps it.
+class Outcome:
+    """The result, as the run keeps it.
 
     Attributes:
         members: Names of those whose weights were averaged; one name: no mean was as good.
@@ -133,9 +133,9 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     Raises:
         ProjectError: When no two share their first weights, or rows that neither has learned from.
     """
-    split, made = ("val", _recipes(found)) if test is None else ("test", _singles(found))
+    split, candidates = ("val", _recipes(found)) if test is None else ("test", _singles(found))
     usable, notes = list[Candidate](), list[str]()
-    for one in made:
+    for one in candidates:
         wrong = next((why for record in one.records if (why := _unfit(project, record, split))), "")
         if wrong:
             notes.append(f"{one.name} is left out of the soup: {wrong}")
@@ -159,13 +159,13 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     best = min(shared, key=lambda group: np.nanmin([alone[one.name] for one in group] + [np.inf]))
     notes += [f"{one.name} is left out of the soup: it {_other(one, best[0])}" for one in usable if one not in best]
     judged = [
-        Judged(record.task if split == "val" else record.pivot, split, tuple(part.sample_ids))
+        JudgingRows(record.task if split == "val" else record.pivot, split, tuple(part.sample_ids))
         for record, part in zip(best[0].records, rows[best[0].name], strict=True)
     ]
     return Sharing(best, judged, [alone[one.name] for one in best], notes)
 
 
-def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: Run) -> Taken:
+def average(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: Run) -> Outcome:
     """Choose who is averaged, and write the records of the mean with what they predict.
 
     Args:
@@ -176,7 +176,7 @@ def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: R
         run: The run.
 
     Returns:
-        What came of it, which the run's folder keeps.
+        The result, which the run's folder keeps.
     """
     first = of.candidates[int(np.nanargmin(of.alone))]
     config = _with_stored_views(config)
@@ -195,15 +195,15 @@ def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: R
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     losses = {one.name: loss for one, loss in zip(of.candidates, of.alone, strict=True) if np.isfinite(loss)}
-    taken = Taken([one.name for one in members], ids, losses, chosen.loss)
-    files.write_json(run.folder / _FILE, dataclasses.asdict(taken))
-    context.facts["soup"] = dataclasses.asdict(taken)
-    return taken
+    outcome = Outcome([one.name for one in members], ids, losses, chosen.loss)
+    files.write_json(run.folder / _FILE, dataclasses.asdict(outcome))
+    context.facts["soup"] = dataclasses.asdict(outcome)
+    return outcome
 
 
-def taken(run: Run) -> Taken:
-    """What `made` gave in an earlier step of the run."""
-    return stored.read(run.folder / _FILE, Taken, "run the same command again")
+def outcome_of(run: Run) -> Outcome:
+    """What `average` gave in an earlier step of the run."""
+    return stored.read(run.folder / _FILE, Outcome, "run the same command again")
 
 
 def compared(project: Project, record: ModelRecord) -> Finding:

@@ -164,7 +164,11 @@ class PostprocessScheduler(Scheduler):
         Raises:
             ProjectError: When no two models share a start.
         """
-        here = [one for one in self._records if one not in [taken.record for taken in self._taken]]
+        elsewhere = [one.record for one in self._taken]
+        if elsewhere:
+            names = listing([one.id for one in elsewhere])
+            log.warning(f"{names}: left out of the soup, weights of other projects are not averaged")
+        here = [one for one in self._records if one not in elsewhere]
         test = self._chosen_of_test if self._select_on == "test" else None
         self._sharing = soups.sharing(self.context.project, self._task.name, here, test)
         can_be = post_kind.of(self._task.kind).PROBABILITIES is not None
@@ -173,7 +177,7 @@ class PostprocessScheduler(Scheduler):
 
     def _soup(self, run: Run | None) -> None:
         assert run is not None
-        soups.made(self.run_config, self.context, self._task, self._sharing, run)
+        soups.average(self.run_config, self.context, self._task, self._sharing, run)
 
     def _calibrate_soup(self, run: Run | None) -> None:
         for record in self._used(run):
@@ -184,7 +188,7 @@ class PostprocessScheduler(Scheduler):
         if not self._is_soup:
             return self._records
         assert run is not None
-        names = soups.taken(run).records
+        names = soups.outcome_of(run).records
         return [records.load(self.context.project.model_dir(self._task.name, name)) for name in names]
 
     def _chosen_of_test(self, rows: predictions.Predictions) -> list[str]:
@@ -192,7 +196,9 @@ class PostprocessScheduler(Scheduler):
         return _halves(rows.sample_ids, rows.targets, self._eval_frac, self.run_config.seed)[0]
 
     def _mean_of_folds(self, run: Run | None) -> None:
-        pixel_ensembles.mean_of_folds(self.run_config, self.context, self._task, self._used(run), run)
+        # Test images that chose a soup are no estimate of it.
+        chose = frozenset(self._sharing.judged[0].ids if self._is_soup and self._select_on == "test" else ())
+        pixel_ensembles.mean_of_folds(self.run_config, self.context, self._task, self._used(run), run, chose=chose)
 
     def _report(self, run: Run | None) -> None:
         # Matplotlib takes its time, which only those who want the report pay.
@@ -479,8 +485,13 @@ class PostprocessScheduler(Scheduler):
         earlier = [one for one in ensembles.load_all(project, task.name) if one.run != record.run and one.way != "soup"]
         if not earlier or {record.select_on, earlier[-1].select_on} != {"oof"}:
             return
-        first, second = (comparison.contender(project, task.name, one.id) for one in (record, earlier[-1]))
-        found = comparison.compared(first, second, task.samples.group_of() or None, self.run_config.seed)
+        try:
+            first, second = (comparison.contender(project, task.name, one.id) for one in (record, earlier[-1]))
+            found = comparison.compared(first, second, task.samples.group_of() or None, self.run_config.seed)
+        except ProjectError as error:
+            # The soup is stored, whatever became of what was there before it.
+            log.warning(f"not compared with {earlier[-1].id}: {error.problems[0]}")
+            return
         self.context.facts["soup_compared"] = found.as_plain()
         for sentence in found.sentences():
             self._tell(sentence)
@@ -489,7 +500,7 @@ class PostprocessScheduler(Scheduler):
         """Losses as plain data; with those of who could have been of a soup, where the same rows chose among them."""
         found = _plain_losses(kept)
         if self._is_soup and not any(one.nested for one in self._used(run)):
-            found["soup"] = soups.taken(run).losses
+            found["soup"] = soups.outcome_of(run).losses
         return found
 
     def _store(self, record: EnsembleRecord, final: Final) -> None:

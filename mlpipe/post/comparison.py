@@ -110,9 +110,11 @@ def contender(project: Project, task: str, text: str, key: str = KEY) -> Contend
         return _of_recipe(project, [record for record in stored if record.recipe == fitting[0]])
     if fitting:
         told = listing([f"{recipe} ({named[recipe]})" for recipe in fitting])
-        raise ProjectError(problem(key, "several recipes have that network", got=text, fix=f"name one of {told}"))
-    there = [*named, *dict.fromkeys(named.values()), *(record.id for record in stored), *(one.id for one in mixed)]
-    there += ["latest"] * bool(mixed)
+        raise ProjectError(
+            problem(key, "several recipes have that name or network", got=text, fix=f"name one of {told}")
+        )
+    there = [*named, *dict.fromkeys([*named.values(), *called.values()]), *(record.id for record in stored)]
+    there += [*(one.id for one in mixed), *["latest"] * bool(mixed)]
     known = listing([*(f"{recipe} ({arch})" for recipe, arch in named.items()), *(one.id for one in mixed)], most=8)
     fix = did_you_mean(text, there, otherwise=f"recipes and ensembles of {task}: {known or 'none'}")
     raise ProjectError(problem(key, f"there is no such record of {task}", got=text, fix=fix))

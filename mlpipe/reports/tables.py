@@ -109,10 +109,15 @@ def seeds_together(board: Sequence[dict[str, Any]], project: Project) -> list[di
 
 
 def _seed_and_rest(project: Project, row: Mapping[str, Any]) -> tuple[int, str]:
-    """The seed of a row's recipe, and a hash of all else of its configuration; empty where that is not known."""
-    path = project.model_dir(row["task"], row["records"].split()[0]) / records.CONFIG_FILE
+    """The seed of a row's recipe, and a hash of all else of its configuration; empty where that is not known.
+
+    A mean of weights has the configuration of one of those that it is of, and is none of its seeds.
+    """
+    folder = project.model_dir(row["task"], row["records"].split()[0])
     try:
-        tree = files.read_yaml(path)
+        if records.load(folder).averaged:
+            return 0, ""
+        tree = files.read_yaml(folder / records.CONFIG_FILE)
         return int(tree["seed"]), differences.but_for_seed(tree, row["task"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0, ""

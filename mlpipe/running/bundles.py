@@ -128,10 +128,19 @@ def _of_folder(path: Path, folder: Path, trust: Sequence[str], holds: object) ->
         folders = [home.model_dir(manifest["task"], name) for name in one["records"]]
         several = [records.load(_known(path, manifest, folder, at / records.RECORD_FILE).parent) for at in folders]
         members.append((one["name"], several, float(one["weight"])))
-    card: Any = stored.read(folder / _CARD, model_card.Card, "export it again")
+    card: Any = _card(folder / _CARD)
     return Stored(
         home, manifest["task"], ensemble, members, folder / "data", tuple(trust), pivot=pivot, card=card, holds=holds
     )
+
+
+def _card(path: Path) -> model_card.Card:
+    """The card of a bundle, which has a model."""
+    fix = "export it again"
+    try:
+        return model_card.checked(stored.read(path, dict[str, Any], fix))
+    except (TypeError, ValueError) as error:
+        raise ProjectError(problem(str(path), f"is damaged ({error})", fix=fix)) from error
 
 
 def _checked(path: Path, folder: Path) -> Manifest:

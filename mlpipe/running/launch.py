@@ -326,8 +326,7 @@ def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:
         ConfigError: With one sentence of all that differs.
     """
     changes, wrong = parse(own)
-    # As it was typed: what names an option, a recipe or a study is not in the configuration any more.
-    said = {change.key: change.value for change in parse(shlex.split(str(run.plan().get("command") or ""))[2:])[0]}
+    said = _typed(str(run.plan().get("command") or ""))
     has, asked = [], []
     for change in changes:
         is_known, value = _stored_value(config.tree, change.key)
@@ -343,6 +342,16 @@ def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:
         kept = f"run {run.name} has {listing(has)} and keeps it" if has else "a run keeps its own configuration"
         fix = f"write mml {config.mode} continue={run.name} alone, or leave continue= out to start a new run"
         raise ConfigError([*wrong, *([problem("continue", kept, got=" ".join(asked), fix=fix)] if asked else [])])
+
+
+def _typed(command: str) -> dict[str, Any]:
+    """What the command of a run said: what names an option, a recipe or a study is not in the configuration any more."""
+    try:
+        words = shlex.split(command)[2:]
+    except ValueError:
+        # Somebody edited it, and it is no command any more.
+        return {}
+    return {change.key: change.value for change in parse(words)[0]}
 
 
 def _stored_value(tree: Any, key: str) -> tuple[bool, Any]:

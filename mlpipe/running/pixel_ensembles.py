@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,13 @@ Mean = Callable[[Sequence[maps.Maps], str, str, maps.MapsWriter], tuple[npt.NDAr
 
 
 def mean_of_folds(
-    config: RunConfig, context: RunContext, task: Task, found: Sequence[ModelRecord], run: Run | None
+    config: RunConfig,
+    context: RunContext,
+    task: Task,
+    found: Sequence[ModelRecord],
+    run: Run | None,
+    *,
+    chose: Collection[str] = (),
 ) -> None:
     """Average the newest recipe's folds on the test images, or take their refit's, and store it as an ensemble.
 
@@ -44,6 +50,7 @@ def mean_of_folds(
         task: The task.
         found: Its records.
         run: The run.
+        chose: Test images that had a part in it, which are no estimate of what it is worth.
     """
     assert run is not None
     of_recipe = [one for one in found if one.recipe == found[-1].recipe]
@@ -52,7 +59,7 @@ def mean_of_folds(
     predicting = folds if refit is None else [refit]
     kind = folds[0].kind
     log.info(_note(kind))
-    ids = _shared(context, predicting)
+    ids = [one for one in _shared(context, predicting) if one not in chose]
     if not ids:
         why = "there are no test images that all folds predicted (split.test_fraction=0.2 sets some aside)"
         log.info(f"no ensemble: {why}; the report shows each fold's validation images")
@@ -177,7 +184,7 @@ def _store(
     context.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
     log.info(
         f"\ntest, {'refit' if refit else 'mean'} of {counted(len(folds), 'fold')}:\n"
-        + tables.scores(record.scores["test"], folds[0].counts.get("test"))
+        + tables.scores(record.scores["test"], len(rows))
     )
     log.info(f"ensemble {name}: {written}")
     leaderboard.final(context, task.name, config.data_dir)

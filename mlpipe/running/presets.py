@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
+
 from mlpipe import files, kinds
 from mlpipe import stored as stored_files
 from mlpipe.config import presets, rules
@@ -51,8 +53,6 @@ _LEAST_HELD_OUT, _LEAST_OF_A_CLASS = 100, 5
 _FOLD_SECONDS = 1.5
 # A fit to mirror images too takes so many times longer.
 _MIRRORED = 1.3
-# The share of the images that validates where there is one fold.
-_HOLDOUT = 0.2
 # What runs of version 0.1.0 set aside for tests.
 _TEST_FRACTION_BEFORE = 0.2
 # Seconds in which the speed of training is measured.
@@ -310,8 +310,10 @@ class PresetScheduler(Scheduler):
         except PlannedAnew:
             for state in set(run.checkpoints_dir.glob("*")) - states:
                 shutil.rmtree(state)
-            self._begin(name, self._decided(name, run))
-            self._calls[step](run)
+            # By its pace not even the fewest epochs may fit.
+            if (decided := self._decided(name, run))["epochs"] > 0:
+                self._begin(name, decided)
+                self._calls[step](run)
         self._pace = None
 
     def _could_begin(self, name: str, decided: Mapping[str, Any]) -> bool:
@@ -364,8 +366,8 @@ class PresetScheduler(Scheduler):
         assert self._shape is not None
         log.debug(f"{name}: an epoch takes {epoch_seconds:.2f} s; {self._shape.epoch():.2f} s were measured")
         self._shape = self._shape.at(epoch_seconds)
-        trained = self._folds - len(decided.get("left_out", ()))
-        fitting, planned = self._fitting(name, replace(self._shape, folds=trained)), decided["epochs"]
+        trained = replace(self._shape, folds=self._trained_folds(decided))
+        fitting, planned = self._fitting(name, trained), decided["epochs"]
         is_too_long = done + fitting < (1 - _FAR) * planned and fitting >= done
         if is_too_long or fitting > (1 + _FAR) * planned:
             log.info(f"{name}: an epoch takes {epoch_seconds:.1f} s, so that the plan is made anew")
@@ -385,7 +387,8 @@ class PresetScheduler(Scheduler):
         usual = statistics.median(of_folds[1:]) if len(of_folds) > 1 else _FOLD_SECONDS * self._slow
         # A model of all folds takes their place only where there are all of them.
         is_short = is_refit and bool(decided.get("left_out"))
-        if not is_short and (usual if self._is_exact(name) else 0.0) <= self._left():
+        needed = usual if self._is_exact(name) or is_refit else self._least_of_a_fold(len(of_folds))
+        if not is_short and needed <= self._left():
             return False
         is_some = name == self._names()[0] or (not self._is_exact(name) and self._is_enough(len(of_folds)))
         if not is_some and not is_refit:
@@ -395,6 +398,11 @@ class PresetScheduler(Scheduler):
         log.info(f"{name}: {label} is left out, {clock(max(self._left(), 0))} are left")
         self._store(name, {**decided, "left_out": [*decided.get("left_out", ()), label]})
         return True
+
+    def _least_of_a_fold(self, before: int) -> float:
+        """Seconds of one more fold of a network, of an epoch, and of the predictions of it and of those before it."""
+        shape = replace(self._shape or self._guessed(), folds=before + 1)
+        return shape.epoch() + shape.predicting()
 
     def _give_up(self, name: str, why: str) -> None:
         """Leave out a recipe that has begun, and what it has of trained folds: all members need the rows that choose."""
@@ -480,12 +488,17 @@ class PresetScheduler(Scheduler):
     def _most_folds(self, name: str) -> int:
         """As many folds as every other recipe that is trained in steps has: the last one's images choose the mixture."""
         others = [one for other, one in self._known.items() if other != name and not self._is_exact(other)]
-        return self._folds - max((len(one.get("left_out", ())) for one in others if one["epochs"] > 0), default=0)
+        return min((self._trained_folds(one) for one in others if one["epochs"] > 0), default=self._folds)
+
+    def _trained_folds(self, decided: Mapping[str, Any]) -> int:
+        """How many folds of a recipe are trained; a refit may be left out, too."""
+        return self._folds - len(set(decided.get("left_out", ())) & set(self._labels))
 
     def _is_enough(self, folds: int) -> bool:
-        """Whether so many folds hold out images enough to choose a mixture by."""
-        held_out = self._learned / max(self._folds, 2) * folds
-        return held_out >= max(_LEAST_HELD_OUT, _LEAST_OF_A_CLASS * len(self._task.classes))
+        """Whether so many folds hold out images enough to choose a mixture by, each of them as often as the others."""
+        _, times = np.unique(np.concatenate(self._held_out[:folds]), return_counts=True)
+        least = max(_LEAST_HELD_OUT, _LEAST_OF_A_CLASS * len(self._task.classes))
+        return len(times) >= least and bool((times == times[0]).all())
 
     def _scale(self, name: str) -> float:
         """The share of the usual image size at which a recipe with frozen features is trained; 0: it does not fit."""
@@ -527,7 +540,7 @@ class PresetScheduler(Scheduler):
     def _guessed(self) -> Shape:
         """The size of the data and the speed of training, as evaluation lets expect it."""
         test = int(self._task.samples.labelled.sum()) - self._learned
-        held_out = _HOLDOUT if self._folds == 1 else 1 / self._folds
+        held_out = statistics.fmean(map(len, self._held_out)) / self._learned
         return Shape(self._learned, test, self._folds, held_out, 3 * self._times.evaluate, self._times.evaluate)
 
     @cached_property
@@ -535,6 +548,12 @@ class PresetScheduler(Scheduler):
         """How many images learn or validate."""
         split = tasks.split_of(self._child(self._names()[-1], {}).run_config, self._task)
         return int(self._task.samples.labelled.sum()) - int((split.fold == methods.TEST).sum())
+
+    @cached_property
+    def _held_out(self) -> list[variants.Rows]:
+        """The rows that each fold validates on, in the order in which they are trained."""
+        split = tasks.split_of(self._child(self._names()[0], {}).run_config, self._task)
+        return [variants.plain(self._task, split, int(label.rpartition(" ")[2])).val for label in self._labels]
 
     def _learning(self, name: str) -> Shape:
         """The same with the measured speed of training, which is measured where it could matter."""

@@ -21,7 +21,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits.variants import REFIT
 from mlpipe.data.task import Task
-from mlpipe.errors import ProjectError, counted, listing, problem
+from mlpipe.errors import DataError, ProjectError, counted, listing, problem
 from mlpipe.names import path_of
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
@@ -68,7 +68,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgingRows:
     """The rows that choose, of one place: none of the models that stand there has learned from them.
 
     Attributes:
@@ -94,7 +94,7 @@ class Sharing:
     """
 
     candidates: Sequence[Candidate]
-    judged: Sequence[Judged]
+    judged: Sequence[JudgingRows]
     alone: Sequence[float]
     notes: Sequence[str]
 
@@ -105,8 +105,8 @@ class Sharing:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What came of it, as the run keeps it.
+class Outcome:
+    """The result, as the run keeps it.
 
     Attributes:
         members: Names of those whose weights were averaged; one name: no mean was as good.
@@ -133,9 +133,9 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     Raises:
         ProjectError: When no two share their first weights, or rows that neither has learned from.
     """
-    split, made = ("val", _recipes(found)) if test is None else ("test", _singles(found))
+    split, candidates = ("val", _recipes(found)) if test is None else ("test", _singles(found))
     usable, notes = list[Candidate](), list[str]()
-    for one in made:
+    for one in candidates:
         wrong = next((why for record in one.records if (why := _unfit(project, record, split))), "")
         if wrong:
             notes.append(f"{one.name} is left out of the soup: {wrong}")
@@ -157,15 +157,15 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     if not np.isfinite(list(alone.values())).any():
         raise ProjectError(problem(KEY, "no model has finite predictions of the images that choose", got="soup"))
     best = min(shared, key=lambda group: np.nanmin([alone[one.name] for one in group] + [np.inf]))
-    notes += [f"{one.name} is left out of the soup: it began with other weights" for one in usable if one not in best]
+    notes += [f"{one.name} is left out of the soup: it {_other(one, best[0])}" for one in usable if one not in best]
     judged = [
-        Judged(record.task if split == "val" else record.pivot, split, tuple(part.sample_ids))
+        JudgingRows(record.task if split == "val" else record.pivot, split, tuple(part.sample_ids))
         for record, part in zip(best[0].records, rows[best[0].name], strict=True)
     ]
     return Sharing(best, judged, [alone[one.name] for one in best], notes)
 
 
-def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: Run) -> Taken:
+def average(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: Run) -> Outcome:
     """Choose who is averaged, and write the records of the mean with what they predict.
 
     Args:
@@ -176,10 +176,10 @@ def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: R
         run: The run.
 
     Returns:
-        What came of it, which the run's folder keeps.
+        The result, which the run's folder keeps.
     """
     first = of.candidates[int(np.nanargmin(of.alone))]
-    config = tasks_as_stored(config)
+    config = _with_stored_views(config)
     decoding = tasks.config_of(config, first.records[0])
     split = tasks.split_of(decoding, task)
     folds = Folds(config, context, task, split, first.records[0].nested, decoding=decoding)
@@ -189,21 +189,21 @@ def made(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: R
         chosen = soup.greedy(of.alone, averaging.loss)
         members = [of.candidates[place] for place in chosen.members]
         _tell(of, chosen)
-        ids = [one.id for one in members[0].records]
+        ids = [one.id for one in (*members[0].records, *([members[0].refit] if members[0].refit else []))]
         if len(members) > 1:
             ids = _written(folds, of, members, averaging, run)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     losses = {one.name: loss for one, loss in zip(of.candidates, of.alone, strict=True) if np.isfinite(loss)}
-    taken = Taken([one.name for one in members], ids, losses, chosen.loss)
-    files.write_json(run.folder / _FILE, dataclasses.asdict(taken))
-    context.facts["soup"] = dataclasses.asdict(taken)
-    return taken
+    outcome = Outcome([one.name for one in members], ids, losses, chosen.loss)
+    files.write_json(run.folder / _FILE, dataclasses.asdict(outcome))
+    context.facts["soup"] = dataclasses.asdict(outcome)
+    return outcome
 
 
-def taken(run: Run) -> Taken:
-    """What `made` gave in an earlier step of the run."""
-    return stored.read(run.folder / _FILE, Taken, "run the same command again")
+def outcome_of(run: Run) -> Outcome:
+    """What `average` gave in an earlier step of the run."""
+    return stored.read(run.folder / _FILE, Outcome, "run the same command again")
 
 
 def compared(project: Project, record: ModelRecord) -> Finding:
@@ -219,12 +219,16 @@ def compared(project: Project, record: ModelRecord) -> Finding:
     weights = [project.model_dir(record.pivot, name) / records.WEIGHTS_FILE for name in (record.id, *names)]
     if gone := [path.parent.name for path in weights if not path.is_file()]:
         return Finding(record.id, what, "not compared", f"the weights of {listing(gone, most=3)} are gone")
-    if averaged_weights.is_mean(weights[0], weights[1:]):
-        return Finding(record.id, what, "ok")
+    try:
+        if averaged_weights.is_mean(weights[0], weights[1:]):
+            return Finding(record.id, what, "ok")
+    except DataError as error:
+        # What is wrong with the record's own file is found by its checksum, too.
+        return Finding(record.id, what, "not compared", error.problems[0])
     return Finding(record.id, what, "differs", f"they are not the mean of {listing(names, most=3)}")
 
 
-def tasks_as_stored(config: RunConfig) -> RunConfig:
+def _with_stored_views(config: RunConfig) -> RunConfig:
     """The configuration with the views of an image that each record was trained to use."""
     return replace(config, recipe=replace(config.recipe, tta=Component("tta", path_of("tta", "stored"), {})))
 
@@ -247,7 +251,20 @@ def _singles(found: Sequence[ModelRecord]) -> list[Candidate]:
 
 
 def _unfit(project: Project, record: ModelRecord, split: str) -> str:
-    """Why a record's weights are averaged with no others; empty where they may be."""
+    """Why a record is averaged with no others; empty where it may be."""
+    if wrong := _lost(project, record):
+        return wrong
+    if record.co_tasks:
+        return f"{record.id} was learned with other tasks"
+    path = project.predictions_file(record.pivot, record.id)
+    task, key = (record.task, split) if split == "val" else (record.pivot, split)
+    if (task, key) not in predictions.contents(path):
+        return f"{record.id} has no predictions of {'validation' if split == 'val' else 'test'} images"
+    return ""
+
+
+def _lost(project: Project, record: ModelRecord) -> str:
+    """Why a record's weights cannot be averaged; empty where they can."""
     if FIRST_WEIGHTS not in record.environment:
         return f"{record.id} does not say which weights it began with (a version before trained it)"
     weights = project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE
@@ -255,12 +272,6 @@ def _unfit(project: Project, record: ModelRecord, split: str) -> str:
         return f"{record.id} keeps no weights"
     if files.digest_file(weights) != record.weights:
         return f"the weights of {record.id} are not those that it was written with"
-    if record.co_tasks:
-        return f"{record.id} was learned with other tasks"
-    path = project.predictions_file(record.pivot, record.id)
-    task, key = (record.task, split) if split == "val" else (record.pivot, split)
-    if (task, key) not in predictions.contents(path):
-        return f"{record.id} has no predictions of {'validation' if split == 'val' else 'test'} images"
     return ""
 
 
@@ -296,9 +307,18 @@ def _loss(parts: Sequence[Predictions], kind: str) -> float:
     return value if metrics.direction(of.HEADLINE) == "min" else -value
 
 
+def _starts(one: Candidate) -> list[str]:
+    return [record.environment[FIRST_WEIGHTS] for record in one.records]
+
+
+def _other(one: Candidate, best: Candidate) -> str:
+    """What a candidate does not share with those that are averaged."""
+    return "began with other weights" if _starts(one) != _starts(best) else "predicts other images than they do"
+
+
 def _apart(usable: Sequence[Candidate], *, by_test: bool) -> str:
     """The sentence where no two share what they must."""
-    starts = [[record.environment[FIRST_WEIGHTS] for record in one.records] for one in usable]
+    starts = [_starts(one) for one in usable]
     if any(one == other for place, one in enumerate(starts) for other in starts[:place]):
         wrong = "those that began with the same weights hold out other images: no image judges them together"
         return problem(KEY, wrong, got="soup", fix=f"train them with the same split; {_MIX}")
@@ -395,9 +415,9 @@ def _written(folds: Folds, of: Sharing, members: Sequence[Candidate], averaging:
     recipe = files.digest(["soup", sorted(one.name for one in members)])[:8]
     write = partial(_write, folds, of, averaging, run, recipe)
     made = [write([one.records[place] for one in members], ()) for place in range(len(of.judged))]
-    refits = [one.refit for one in members if one.refit is not None]
-    starts = {one.environment.get(FIRST_WEIGHTS) for one in refits}
-    if len(refits) == len(members) and len(starts) == 1 and None not in starts and all(one.weights for one in refits):
+    project = folds.context.project
+    refits = [one.refit for one in members if one.refit is not None and not _lost(project, one.refit)]
+    if len(refits) == len(members) and len({one.environment[FIRST_WEIGHTS] for one in refits}) == 1:
         made.append(write(refits, [one.id for one in made]))
     return [one.id for one in made]
 

@@ -112,8 +112,12 @@ class PredictionsWriter:
         self._writer.close()
 
     def copy(self, path: Path, without: Collection[tuple[str, str]]) -> None:
-        """Add the rows of another file but those of the given (task, split) pairs."""
-        for batch in pq.ParquetFile(path).iter_batches(self._row_group):
+        """Add the rows of another file but those of the given (task, split) pairs.
+
+        Raises:
+            ProjectError: When it is damaged, or its rows are of another kind.
+        """
+        for batch in _batches(path, self._row_group, self._schema):
             pairs = zip(batch["task"].to_pylist(), batch["split"].to_pylist(), strict=True)
             kept = pa.Table.from_batches([batch]).filter(pa.array([pair not in without for pair in pairs]))
             self._writer.write_table(kept)
@@ -135,15 +139,19 @@ def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Ite
         open_writer = PredictionsWriter(temporary, kind)
         try:
             if path.exists():
-                _copy(open_writer, path, replacing)
+                open_writer.copy(path, replacing)
             yield open_writer
         finally:
             open_writer.close()
 
 
-def _copy(open_writer: PredictionsWriter, path: Path, replacing: Collection[tuple[str, str]]) -> None:
+def _batches(path: Path, size: int, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Rows of a file; what fails where they are written is none of its faults."""
     with _reading(path):
-        open_writer.copy(path, replacing)
+        for batch in pq.ParquetFile(path).iter_batches(size):
+            if not batch.schema.equals(wanted, check_metadata=False):
+                raise ValueError("it has other columns")
+            yield batch
 
 
 def load(path: Path, task: str, split: str) -> Predictions:

@@ -210,6 +210,9 @@ def load(folder: Path) -> ModelRecord:
             raise TypeError("events are of another type")
         if not fits(record.co_tasks, list[CoTask]):
             raise TypeError("co_tasks are of another type")
+        begun, averaged = record.environment.get(FIRST_WEIGHTS, ""), record.environment.get(AVERAGED, [])
+        if not fits(begun, str) or not fits(averaged, list[str]):
+            raise TypeError("environment is of another type")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
             raise

@@ -104,7 +104,7 @@ def test_rows_that_chose_are_no_judge(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         ("[one]", "mode.compare: must name two models"),
         ("[one,tow]", "did you mean 'two'?"),
-        ("[net,one]", "mode.compare: several recipes have that network"),
+        ("[net,one]", "mode.compare: several recipes have that name or network"),
         ("[one,latest]", "mode.compare: there is no such record of made, got 'latest'"),
     ],
 )

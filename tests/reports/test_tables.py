@@ -151,6 +151,20 @@ def test_seeds_are_one_row_with_their_spread(tmp_path: Path) -> None:
     assert "2 recipes" in text and "mean ± sd of 4 seeds" in text and "0.5625 ± 0.2602" in text
 
 
+def test_a_mean_of_weights_is_none_of_the_seeds(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    for seed, value in enumerate((0.5, 0.75)):
+        recipe(project, seed, [value])
+    # It has the configuration of one of those that it is of.
+    first = next(one for one in records.load_all(project) if one.scores["val"]["accuracy"] == 0.5)
+    soup = made("soup", recipe="soup", scores={"val": {"accuracy": 1.0}}, environment={"averaged": [first.id]})
+    records.save(project, soup)
+    folder = project.model_dir("t", "soup")
+    (folder / records.CONFIG_FILE).write_text((project.model_dir("t", first.id) / records.CONFIG_FILE).read_text())
+    alone, joined = tables.seeds_together(tables.leaderboard(project), project)
+    assert alone["recipe"] == "soup" and joined["seeds"] == [0, 1] and joined["val"] == 0.625
+
+
 @pytest.mark.parametrize(
     "more",
     [

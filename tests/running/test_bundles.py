@@ -49,7 +49,7 @@ def zipped(folder: Path, path: Path) -> Path:
     return path
 
 
-def bundle(folder: Path, **facts: Any) -> Path:
+def bundle(folder: Path, card: Any = None, **facts: Any) -> Path:
     """A bundle's folder of one record, with what its manifest says otherwise."""
     record = make_record(Project(folder / "project"), "net-f0", config="")
     source = {"type": "folder", "root": ""}
@@ -57,7 +57,7 @@ def bundle(folder: Path, **facts: Any) -> Path:
         task.make("digits", record.classes, [Row("a", "unlabelled", -1, "")], channels=1, source=source),
         folder / "task.json",
     )
-    files.write_json(folder / "card.json", CARD)
+    files.write_json(folder / "card.json", card or CARD)
     (folder / "project/.lock").unlink(missing_ok=True)
     there = {one.relative_to(folder).as_posix(): files.digest_file(one) for one in folder.rglob("*") if one.is_file()}
     members = [{"name": "a", "weight": 1.0, "records": ["net-f0"]}]
@@ -111,6 +111,18 @@ def test_a_changed_missing_or_further_file_is_named(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps({**manifest, "task": "letters"}), "utf-8")
     with pytest.raises(ProjectError, match="was changed since it was written: manifest.json"):
         bundles.opened(zipped(folder, tmp_path / "b.zip"))
+
+
+@pytest.mark.parametrize(
+    ("card", "sentence"),
+    [
+        ({**CARD, "models": []}, r"b\.zip: card\.json: is damaged \(its card has no model\); export it again"),
+        ({**CARD, "task": 3}, r"b\.zip: card\.json: is damaged \(task is of another type\)"),
+    ],
+)
+def test_a_card_that_is_none(tmp_path: Path, card: Any, sentence: str) -> None:
+    with pytest.raises(ProjectError, match=sentence):
+        bundles.opened(zipped(bundle(tmp_path / "b", card), tmp_path / "b.zip"))
 
 
 @pytest.mark.parametrize(

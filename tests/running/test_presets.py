@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlpipe.cli import main
@@ -106,6 +107,35 @@ def test_the_first_recipe_has_fewer_pixels_where_one_pass_takes_more_than_half_o
     scheduler._times = ImageTimes(images=1000, read=0.0, evaluate=0.01, size=128, parameters=1)
     monkeypatch.setattr(PresetScheduler, "_left", lambda self: float(left))
     assert scheduler._scale("probe") == scale and presets._scaled(128, scale) == side
+
+
+def planned(*held_out: np.ndarray[Any, Any], classes: int = 2) -> PresetScheduler:
+    """A scheduler that knows which images each fold holds out."""
+    scheduler = PresetScheduler.__new__(PresetScheduler)
+    scheduler._task = SimpleNamespace(classes=["c"] * classes)  # type: ignore[assignment]
+    scheduler._labels, scheduler._folds = [f"fold {place}" for place in range(len(held_out))], len(held_out)
+    scheduler.__dict__["_held_out"] = held_out
+    return scheduler
+
+
+def test_so_many_folds_choose_as_hold_out_images_enough_each_as_often() -> None:
+    once = [np.arange(60), np.arange(60, 120)]
+    assert [planned(*once)._is_enough(folds) for folds in (1, 2)] == [False, True]
+    # Of a repeat there is all or nothing: the mean over repeats is of images that each of them holds out.
+    assert [planned(*once, *once)._is_enough(folds) for folds in (2, 3, 4)] == [True, False, True]
+    assert not planned(*once, classes=30)._is_enough(2)
+
+
+def test_a_network_has_no_more_folds_than_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PresetScheduler, "_is_exact", lambda self, name: name == "probe")
+    scheduler = planned(*[np.arange(60)] * 5)
+    scheduler._known = {"probe": {"epochs": 1, "left_out": ["fold 1", "fold 2", "fold 3", "fold 4"]}}
+    assert scheduler._most_folds("tuned") == 5
+    # What is left out of all folds is no fold.
+    scheduler._known["tuned"] = {"epochs": 3, "left_out": ["fold 4", "refit"]}
+    assert scheduler._most_folds("strong") == 4
+    scheduler._known["tuned"] = {"epochs": 0, "left_out": ["fold 4"]}
+    assert scheduler._most_folds("strong") == 5
 
 
 @pytest.mark.parametrize(

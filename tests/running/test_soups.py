@@ -19,7 +19,7 @@ TARGETS = np.array([0, 1, 2, 3])
 
 
 def stored(
-    project: Project, name: str, sharp: float, *, start: str = "aa", test: bool = False, **facts: Any
+    project: Project, name: str, sharp: float, *, start: str = "aa", test: bool = False, of: int = 0, **facts: Any
 ) -> ModelRecord:
     """A record with predictions of four images, the surer of the true class the larger `sharp`."""
     environment = {"first_weights": start} if start else {}
@@ -27,7 +27,7 @@ def stored(
     fold = facts.get("fold", 0)
     with predictions.writer(project.predictions_file("digits", name), (), "classification") as sink:
         for split in ("val", "test") if test else ("val",):
-            ids = [f"{split}{4 * fold * (split == 'val') + place}" for place in range(4)]
+            ids = [f"{split}{of + 4 * fold * (split == 'val') + place}" for place in range(4)]
             sink.add(record.task, split, fold, ids, TARGETS, (sharp * np.eye(10)[TARGETS]).astype(np.float32))
     return record
 
@@ -51,11 +51,22 @@ def test_those_that_share_a_start_with_the_best(tmp_path: Path) -> None:
         for name, (start, sharp) in begun.items()
         for fold in range(2)
     ]
+    # It begins with the first two, and holds out other images.
+    made += [
+        stored(project, f"moved-{fold}", 9.0, start=f"aa{fold}", fold=fold, recipe="moved", of=8) for fold in range(2)
+    ]
     found = soups.sharing(project, "digits", made, None)
     assert [one.name for one in found.candidates] == ["one test_resnet", "two test_resnet"]
     assert found.alone == pytest.approx([cross_entropy(1, 2), cross_entropy(3, 4)], rel=1e-6)
     assert [one.ids for one in found.judged] == [("val0", "val1", "val2", "val3"), ("val4", "val5", "val6", "val7")]
-    assert found.is_of_folds and [note.split()[0] for note in found.notes] == ["best", "four", "five"]
+    assert found.is_of_folds and [note.split()[0] for note in found.notes] == [
+        "best",
+        "four",
+        "five",
+        "moved",
+    ]
+    assert found.notes[0].endswith("it began with other weights")
+    assert found.notes[-1].endswith("it predicts other images than they do")
 
 
 def test_test_rows_judge_records(tmp_path: Path) -> None:
@@ -91,3 +102,14 @@ def test_what_cannot_be_averaged_is_said_with_a_way_out(tmp_path: Path) -> None:
     assert "old does not say which weights it began with" in said and "bare keeps no weights" in said
     assert "the weights of torn are not those that it was written with" in said
     assert "together was learned with other tasks" in said and "there is 1 recipe of digits" in said
+
+
+def test_damaged_weights_end_no_comparison(tmp_path: Path) -> None:
+    project = Project(tmp_path / "results" / "default")
+    stored(project, "one", 1.0)
+    soup = make_record(project, "soup", config="seed: 1\n", environment={"averaged": ["one"]})
+    # What stands for the weights of both is no file of tensors.
+    found = soups.compared(project, soup)
+    assert found.verdict == "not compared" and "arch.weights" in found.why
+    (project.model_dir("digits", "one") / "weights.safetensors").unlink()
+    assert soups.compared(project, soup).why == "the weights of one are gone"

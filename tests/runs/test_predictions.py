@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,30 @@ def test_tasks_with_other_numbers_of_classes_share_a_file(tmp_path: Path) -> Non
         sink.add("other", "val", 0, ["x"], np.array([1]), np.array([[1, 2, 3, 4, 5]], np.float32))
     assert predictions.load(path, "other", "val").logits.tolist() == [[1, 2, 3, 4, 5]]
     assert predictions.load(path, "t", "val").logits.shape == (7, 3)
+
+
+def test_what_fails_where_rows_are_copied_to_is_no_fault_of_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.parquet"
+    write(path)
+
+    def fail(self: object, table: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", fail)
+    with pytest.raises(OSError, match="Read-only file system"):
+        write(path, split="test")
+
+
+def test_rows_of_another_kind_are_no_predictions_of_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path)
+    with (
+        pytest.raises(ProjectError, match=r"cannot be read as predictions \(it has other columns\); remove it"),
+        predictions.writer(path, (), "regression"),
+    ):
+        pass
 
 
 def test_a_damaged_file_is_named_before_it_would_be_replaced(tmp_path: Path) -> None:

@@ -176,9 +176,11 @@ def from_batches(layers: Sequence[_BatchNorm]) -> Iterator[None]:
         layer.reset_running_stats()
         # The mean over batches instead of one that forgets.
         layer.momentum = None
-    yield
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def _counts(layer: _BatchNorm) -> bool:

@@ -15,10 +15,11 @@ def keep_freed() -> None:
 
     By default glibc maps each block of more than 32 MiB singly and unmaps it when it is freed: a batch's activations are
     handed out by the system, and filled with zeros, page by page at every layer. Kept, they are taken from the heap; up to
-    2 GiB that are free at its end stay with the process. Where `MALLOC_MMAP_MAX_` or `MALLOC_TRIM_THRESHOLD_` say something
-    else, and with another C library, nothing is changed. Numbers are not touched.
+    2 GiB that are free at its end stay with the process. Where `MALLOC_MMAP_MAX_`, `MALLOC_TRIM_THRESHOLD_` or `GLIBC_TUNABLES`
+    say something else, and with another C library, nothing is changed. Numbers are not touched.
     """
-    if {"MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"} & set(os.environ) or os.name != "posix":
+    is_said = {"MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"} & set(os.environ)
+    if is_said or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "") or os.name != "posix":
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):

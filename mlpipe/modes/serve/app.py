@@ -427,6 +427,7 @@ def _bodies() -> dict[str, Any]:
     """What a request for predictions may be, for OpenAPI."""
     file = {"type": "string", "format": "binary"}
     fields = {name: {"type": "string", "description": "as in JSON"} for name in _FIELDS}
+    fields["output"]["description"] = "a name as it is"
     form = {"type": "object", "properties": {"images": {"type": "array", "items": file}, **fields}}
     return {
         "multipart/form-data": {"schema": form},

@@ -41,3 +41,4 @@ def test_a_large_block_is_handed_out_by_the_system_once() -> None:
     assert faults("kept") < 20
     # Somebody's own setting stays.
     assert faults("kept", MALLOC_MMAP_MAX_="65536") > 700
+    assert faults("kept", GLIBC_TUNABLES="glibc.malloc.mmap_threshold=33554432") > 700

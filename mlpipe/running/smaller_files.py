@@ -168,6 +168,7 @@ def _of_places(session: Any, images: Images, predictor: Predictor) -> Rows:
             one = Batch([batch.ids[place]], batch.inputs[[place]], batch.target[[place]])
             # Of log-probabilities the kind makes what it makes of logits.
             kept = predictor.part.kept(values.clamp(min=1e-12).log(), one, None)
+            assert kept.targets is not None
             outputs.append(kept.outputs)
             targets.append(kept.targets)
             ids += batch.ids[place : place + 1]

@@ -153,9 +153,9 @@ class _Graph:
             return _Values(first.units * times if first.units and times else None, True, _end_of(own))
         if plain == "Reshape":
             # Without the axis of samples that an input's shape has.
-            shape = own.get("target_shape")
-            shape = shape if isinstance(shape, list) else []
-            return _Values(_whole(shape[-1]) if shape else None, len(shape) > 1, first.end)
+            target = own.get("target_shape")
+            sides = target if isinstance(target, list) else []
+            return _Values(_whole(sides[-1]) if sides else None, len(sides) > 1, first.end)
         if plain in _MERGES or plain == "Concatenate":
             return _merged(plain, fed)
         if plain in _PASSING or plain in _CHANGING:

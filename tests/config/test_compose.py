@@ -137,7 +137,7 @@ def test_tags_may_be_a_reference_and_what_is_deleted_has_its_default() -> None:
     facts = dataclasses.replace(FACTS, tag_problems=lambda tags: [f"tags: {tags}"])
     with pytest.raises(ConfigError, match=r"^tags: subset\?0\.1$"):
         compose("train", ["task=digits", "given.share=0.1", "tags='subset?${given.share}'"], facts)
-    config = composed("task=digits", "~tags", "~out_dir", "~data_dir")
+    config = composed("tags=subset?0.1", "~tags", "out_dir=x", "~out_dir", "data_dir=y", "~data_dir")
     assert (config.tags, config.out_dir, config.data_dir) == ("", Path.cwd() / "results", Path.cwd() / "mlpipe_data")
 
 

@@ -153,8 +153,8 @@ class _Graph:
             return _Values(first.units * times if first.units and times else None, True, _end_of(own))
         if plain == "Reshape":
             # Without the axis of samples that an input's shape has.
-            given = own.get("target_shape")
-            sides: list[Any] = given if isinstance(given, list) else []
+            target = own.get("target_shape")
+            sides = target if isinstance(target, list) else []
             return _Values(_whole(sides[-1]) if sides else None, len(sides) > 1, first.end)
         if plain in _MERGES or plain == "Concatenate":
             return _merged(plain, fed)

@@ -10,6 +10,8 @@ import os
 import stat
 import threading
 import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,8 +48,16 @@ SCANS, SCANNED_IMAGES = 100, 20
 BOXES = 10_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
 UNPACKED, GROWTH = 1 << 30, 100
-# What NumPy raises for a header of an array that is damaged, beside errors of files and values.
-DAMAGED_HEADER = (tokenize.TokenError, RecursionError)
+# What NumPy raises for files of arrays, packed ones too, that are damaged; headers of arrays are read as Python.
+DAMAGED_ARRAY = (
+    OSError,
+    ValueError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    tokenize.TokenError,
+    RecursionError,
+)
 # Seconds that a file of somebody else may compute for each sample.
 SECONDS = 60
 # Addresses that the system's library sets aside for each thread that it starts, whether they are used or not.

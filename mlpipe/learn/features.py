@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -106,16 +104,7 @@ def _kept(path: Path, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray
         if not (fits and features.ndim == 2 and len(features) == len(known) and features.dtype == np.float32):
             raise ValueError("it has another shape")
         return found, features
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        BadZipFile,
-        zlib.error,
-        *limits.DAMAGED_HEADER,
-    ) as error:
+    except (*limits.DAMAGED_ARRAY, KeyError, TypeError) as error:
         log.warning(f"{path}: is damaged ({first_line(error)}); features are computed again")
         return known, values
 

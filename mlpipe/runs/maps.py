@@ -36,7 +36,7 @@ IGNORED = 255
 _TRUE = "/true"
 _TYPES = {"u": (np.uint8,), "f": (np.float16, np.float32)}
 # What zipfile raises for files that are no archives or are damaged.
-_DAMAGE = (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error, *limits.DAMAGED_HEADER)
+_DAMAGE = (*limits.DAMAGED_ARRAY, NotImplementedError)
 _SUFFIX = ".npy"
 # A fixed time, so that the same predictions are the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -148,7 +148,7 @@ class Maps:
         content = _content(self._archive, name + _SUFFIX, self._path)
         try:
             values = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, OSError, EOFError, *limits.DAMAGED_HEADER) as error:
+        except limits.DAMAGED_ARRAY as error:
             raise _damaged(self._path, f"{name}: {error}") from error
         if values.dtype not in _TYPES[kind] or not least <= values.ndim <= least + 2:
             raise _damaged(self._path, f"{name} is no map")

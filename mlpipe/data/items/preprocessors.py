@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -309,15 +307,6 @@ def _read(path: Path) -> PredictionItem:
                 for key in ("x", "y")
             ]
         return PredictionItem(str(about["id"]), *parts)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        BadZipFile,
-        zlib.error,
-        *limits.DAMAGED_HEADER,
-    ) as error:
+    except (*limits.DAMAGED_ARRAY, KeyError, TypeError) as error:
         fix = "delete it: it is made again"
         raise DataError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error

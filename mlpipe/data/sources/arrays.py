@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -27,18 +25,7 @@ TARGETS = ("targets", "labels", "target", "label", "y", "arr_1")
 _PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
 _MOST_CHANNELS = 16
 # A header may claim more than any memory holds.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    zlib.error,
-    zipfile.BadZipFile,
-    *limits.DAMAGED_HEADER,
-    MemoryError,
-    OverflowError,
-    NotImplementedError,
-    RuntimeError,
-)
+_DAMAGED = (*limits.DAMAGED_ARRAY, MemoryError, OverflowError, NotImplementedError, RuntimeError)
 
 
 def arrays(

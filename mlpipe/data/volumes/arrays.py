@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import weakref
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,17 +27,7 @@ else:
     h5py = Late("h5py")
 
 ENDS = (".npy", ".npz", *hdf5.ENDS)
-DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    zlib.error,
-    zipfile.BadZipFile,
-    OverflowError,
-    *limits.DAMAGED_HEADER,
-)
+DAMAGED = (*limits.DAMAGED_ARRAY, KeyError, RuntimeError, OverflowError)
 _PIECE = 1 << 20
 # Bytes of slices after which the mapped pages of a volume are given back.
 RELEASE_AFTER = 16 << 20

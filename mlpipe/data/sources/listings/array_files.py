@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,16 +17,7 @@ from mlpipe.data.sources.listings.array_layout import Form, oriented
 from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 
 Array = np.ndarray[Any, Any]
-_DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    zlib.error,
-    zipfile.BadZipFile,
-    MemoryError,
-    OverflowError,
-    *limits.DAMAGED_HEADER,
-)
+_DAMAGED = (*limits.DAMAGED_ARRAY, MemoryError, OverflowError)
 ENDS = (".npy", ".npz", *hdf5.ENDS)
 
 

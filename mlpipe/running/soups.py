@@ -26,6 +26,8 @@ from mlpipe.names import path_of
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling import soup
+from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.post.ensembling.members import as_rows
 from mlpipe.post.ensembling.soup import Soup
 from mlpipe.post.figures import number
 from mlpipe.running import tasks
@@ -149,7 +151,7 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     groups: dict[Any, list[Candidate]] = defaultdict(list)
     for one in usable:
         its = [(record.environment[FIRST_WEIGHTS], *_place(record, split)) for record in one.records]
-        groups[(tuple(its), tuple(tuple(part.sample_ids) for part in rows[one.name]))].append(one)
+        groups[(tuple(its), tuple(tuple(part.ids) for part in rows[one.name]))].append(one)
     shared = [group for group in groups.values() if len(group) > 1]
     if not shared:
         raise ProjectError([*notes, _apart(usable, by_test=test is not None)])
@@ -159,7 +161,7 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     best = min(shared, key=lambda group: np.nanmin([alone[one.name] for one in group] + [np.inf]))
     notes += [f"{one.name} is left out of the soup: it {_other(one, best[0])}" for one in usable if one not in best]
     judged = [
-        JudgingRows(record.task if split == "val" else record.pivot, split, tuple(part.sample_ids))
+        JudgingRows(record.task if split == "val" else record.pivot, split, tuple(part.ids))
         for record, part in zip(best[0].records, rows[best[0].name], strict=True)
     ]
     return Sharing(best, judged, [alone[one.name] for one in best], notes)
@@ -280,23 +282,18 @@ def _place(record: ModelRecord, split: str) -> tuple[Any, ...]:
     return (record.fold, record.task, record.kind) if split == "val" else (record.kind,)
 
 
-def _rows(project: Project, record: ModelRecord, split: str, test: Chosen | None) -> Predictions:
+def _rows(project: Project, record: ModelRecord, split: str, test: Chosen | None) -> Rows:
     """A record's predictions of the rows that judge it."""
     task = record.task if split == "val" else record.pivot
     found = predictions.load(project.predictions_file(record.pivot, record.id), task, split)
-    return found if test is None else _only(found, test(found))
+    rows = as_rows(found)
+    return rows if test is None else rows.only(test(found))
 
 
-def _only(found: Predictions, ids: Sequence[str]) -> Predictions:
-    place = {name: row for row, name in enumerate(found.sample_ids)}
-    chosen = [place[name] for name in ids]
-    return Predictions(list(ids), found.targets[chosen], found.logits[chosen])
-
-
-def _loss(parts: Sequence[Predictions], kind: str) -> float:
+def _loss(parts: Sequence[Rows], kind: str) -> float:
     """The loss of the rows of all places: what weights of an ensemble are chosen by, or a headline that has none."""
     targets = np.concatenate([part.targets for part in parts])
-    outputs = np.concatenate([part.logits for part in parts]).astype(np.float64)
+    outputs = np.concatenate([part.raw for part in parts])
     there, of = metrics.labelled(targets), post_kind.of(kind)
     if not there.any():
         raise ProjectError(problem(KEY, "none of the images that choose has a target", fix=_MIX))
@@ -370,7 +367,7 @@ class _Averaging:
             yield place
             self.folds.context.display.update(place + 1)
 
-    def _predicted(self, members: Sequence[int], place: int) -> Predictions:
+    def _predicted(self, members: Sequence[int], place: int) -> Rows:
         from mlpipe.predicting import records as predicting
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -384,7 +381,7 @@ class _Averaging:
         recipe = tasks.config_of(self.folds.config, averaged[0]).recipe
         stop, workers = self.folds.context.stop, num_workers(self.folds.config)
         predicting.predict(recipe, weights, averaged[0].fold, [wanted], out, num_workers=workers, should_stop=stop)
-        found = predictions.load(out, judged.task, judged.split)
+        found = as_rows(predictions.load(out, judged.task, judged.split))
         for path in self.folder.iterdir():
             path.unlink()
         return found

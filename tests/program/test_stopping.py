@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -69,6 +70,17 @@ def gone(process: subprocess.Popen[str], seconds: float = 60.0) -> bool:
     return not group_of(process)
 
 
+def until_said(process: subprocess.Popen[str], words: str, seconds: float = 60.0) -> None:
+    """Wait for words on the standard output, of which nothing is left to read up to them."""
+    assert process.stdout is not None
+    shown, end = b"", time.monotonic() + seconds
+    while words.encode() not in shown:
+        ready, _, _ = select.select([process.stdout], [], [], max(end - time.monotonic(), 0.0))
+        assert ready, f"not said within {seconds:g} s: {shown.decode()}"
+        shown += os.read(process.stdout.fileno(), 65536)
+        assert process.poll() is None, shown.decode()
+
+
 @pytest.mark.parametrize(
     ("number", "folds"), [(TERM, "sys.fold_workers=2"), (INT, "sys.fold_workers=1"), (USR1, "sys.fold_workers=2")]
 )
@@ -96,6 +108,8 @@ def test_twice_ends_every_process_at_once(
     for pid in children:
         os.kill(pid, signal.SIGSTOP)
     process.send_signal(number)
+    # Half a second later by the clock of the program, which a busy machine reads late: what is said shows that it has.
+    until_said(process, "press Ctrl-C again")
     time.sleep(0.8)
     process.send_signal(number)
     assert process.wait(timeout=60) == 130

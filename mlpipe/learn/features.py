@@ -137,9 +137,12 @@ def _computed(
 
 
 def _fingerprint(network: Classifier, pack: Pack) -> str:
-    """A hash of what decides the features: the backbone's kind and weights, the normalisation, the size of images."""
+    """A hash of what decides the features: the backbone's structure and weights, the normalisation, the size of images."""
     state = {**network.backbone.state_dict(), "pixel mean": network.mean, "pixel std": network.std}
     parts = [[name, files.digest_bytes(tensor.detach().cpu().numpy().tobytes())] for name, tensor in state.items()]
     variant = [pack.rows_key] if pack.rows_key else []
-    key = [type(network.backbone).__name__, torch.__version__, repr(pack.preprocessing), parts, *variant]
+    # Pooling has no weights: it stands in the structure, or in what timm was asked for.
+    made = {name: value for name, value in network.timm_options.items() if not name.startswith("drop")}
+    structure = [repr(network.backbone), repr(sorted(made.items()))]
+    key = [*structure, torch.__version__, repr(pack.preprocessing), parts, *variant]
     return files.digest(key)[:16]

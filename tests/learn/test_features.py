@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlpipe.arch.classifier import Head, Pixels, timm
 from mlpipe.learn import features, fit
 from mlpipe.learn.build.network import build_network
 from mlpipe.learn.job import Watch
@@ -50,6 +51,20 @@ def test_a_second_fold_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert calls == [] and (again.take(rows) == first.take(rows)).all()
     features.feature_pack(network, one.pack, np.arange(30, 50), lambda: None)  # type: ignore[arg-type]
     assert calls == [10]
+
+
+@pytest.mark.parametrize(("name", "pools"), [("test_resnet", ("avg", "max", "avgmax")), ("test_vit", ("token", "avg"))])
+def test_another_pooling_has_other_features_beside_them(tmp_path: Path, name: str, pools: tuple[str, ...]) -> None:
+    one, rows = job(tmp_path, *FROZEN, "preprocessing.size=64"), np.arange(5)
+    images = torch.from_numpy(one.pack.take_fixed(rows)).permute(0, 3, 1, 2)
+    for pool in pools:
+        torch.manual_seed(0)
+        given = {"name": name, "pretrained": False, "pool": None if pool == "token" else pool}
+        pixels = Pixels(channels=one.pack.preprocessing.channels, size=images.shape[-1])
+        network = timm({"target": Head(10)}, pixels, **given).eval()  # type: ignore[arg-type]
+        found = features.feature_pack(network, one.pack, rows, lambda: None).take(rows)
+        with torch.no_grad():
+            assert np.allclose(found, network.features(images).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("overrides", [["arch.freeze=false"], ["augmentations=flips"], ["augmentations=kornia"]])

@@ -21,9 +21,10 @@ import timm as timm_library
 import torch
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt, initial_weights, names, timm_body
+from mlpipe.arch import adapt, initial_weights, names, stage_features, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras.layers import activations
+from mlpipe.arch.stage_features import StageFeatures
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, not_installed, problem
 
 # Local packages that carry ImageNet weights: name -> (module, file pattern, the timm network they fit).
@@ -118,6 +119,7 @@ class Classifier(nn.Module):
         begun: What stored weights it began with, one sentence; empty for none.
         mirrored: Whether features are the mean of those of an image and its mirror image.
         timm_options: What timm made its backbone with, beside the name; empty for another backbone.
+        stages: What gives the features of every stage of its backbone; None: it has those that the backbone gives.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class Classifier(nn.Module):
         self.begun = ""
         self.mirrored = False
         self.timm_options: dict[str, Any] = {}
+        self.stages: StageFeatures | None = None
         self.backbone = backbone
         self.heads = nn.ModuleDict({name: nn.Linear(features, head.size) for name, head in heads.items()})
         for name, values in (("mean", mean), ("std", std)):
@@ -170,7 +173,8 @@ class Classifier(nn.Module):
 
     def view_features(self, images: Tensor) -> Tensor:
         """Pooled features of images as they are given, shape (n, features)."""
-        features: Tensor = self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std))
+        seen = images.to(self.mean.dtype).sub(self.mean).div_(self.std)
+        features: Tensor = self.backbone(seen) if self.stages is None else self.stages(self.backbone, seen)
         return features
 
 
@@ -188,7 +192,7 @@ def timm(
     pretrained: bool | str = True,
     weights: str | None = None,
     in_chans: Annotated[int, ">= 1"] | None = None,
-    pool: Literal["avg", "max", "avgmax", "catavgmax"] | None = None,
+    pool: Literal["avg", "max", "avgmax", "catavgmax", "stages"] | None = None,
     drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
     drop_path_rate: Annotated[float, ">= 0", "< 1"] | None = None,
     freeze: bool | Literal["backbone"] | Annotated[int, ">= 1"] = False,
@@ -206,7 +210,8 @@ def timm(
         pretrained: True: timm's weights, downloaded or from its cache; False: random; or the name of a local extra.
         weights: A file of weights that replaces `pretrained`.
         in_chans: Channels of the network; None: as the images.
-        pool: Pooling before the head; None: the network's own.
+        pool: Pooling before the head; None: the network's own; `stages`: that, and mean and deviation of the maps of every
+            stage beside it, see `stage_features`.
         drop_rate: Dropout before the head.
         drop_path_rate: Stochastic depth.
         freeze: True or `backbone`: learn the heads only; a number: learn the heads and so many last stages (blocks of a
@@ -220,12 +225,13 @@ def timm(
     Raises:
         MlpipeError: When a download fails; the sentence names the ways out.
         DataError: When a file of weights does not fit.
-        ConfigError: When there are not so many stages to freeze.
+        ConfigError: When there are not so many stages to freeze, or timm gives no maps of them to pool.
     """
     names.check("arch.name", name)
     refuse_parts(heads, name)
     count, size = in_chans or pixels.channels, pixels.size
-    options = _options(name, count, pixels.sides, pool, drop_rate, drop_path_rate)
+    of_timm = None if pool == "stages" else pool
+    options = _options(name, count, pixels.sides, of_timm, drop_rate, drop_path_rate)
     start = pretrained if weights is None else False
     backbone, source = body(name, start, options, pretrained_fallback)
     if extra_channels != "timm" and count > 3 and start is not False:
@@ -234,12 +240,15 @@ def timm(
     if not pre_logits and hasattr(backbone, "pre_logits"):
         backbone.pre_logits, backbone.head_hidden_size = nn.Identity(), backbone.num_features
     mean, std = statistics(backbone.pretrained_cfg, count, pixels)
+    stages = None
     if pool == "catavgmax":
         features = _pooled_width(backbone, count, size)
+    elif pool == "stages":
+        stages, features = stage_features.of(name, backbone, torch.zeros(1, count, *pixels.sides))
     else:
         features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)
-    network.timm_options = options
+    network.timm_options, network.stages = options, stages
     if weights is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict))
     elif source:

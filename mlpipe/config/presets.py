@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlpipe import names
+from mlpipe.config import signatures
 from mlpipe.config.assemble import assemble
 from mlpipe.config.components import Component
 from mlpipe.config.compose import Facts, compose
@@ -43,6 +44,7 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
         return config
     seconds_of(limit)
     given = [text for text in texts if option_of(text) not in ("preset", "time_limit")]
+    preset = {**preset, "common": [*preset["common"], *_of_network(preset, config.tree["arch"])]}
     trees, found = dict[str, Any](), list[str]()
     for name in preset["recipes"]:
         try:
@@ -75,6 +77,18 @@ def _ended_once(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a recipe that reports nothing itself: the preset's end is that of all recipes."""
     mode = tree["mode"]
     return {**tree, "mode": {**mode, "subroutines": [one for one in mode["subroutines"] if one != "post"]}}
+
+
+def _of_network(preset: Mapping[str, Any], arch: Mapping[str, Any]) -> list[str]:
+    """The overrides of all recipes' networks, as far as the network that is chosen has such options."""
+    signature, texts = signatures.read(str(arch["_target_"])), []
+    for name, value in (preset.get("arch") or {}).items():
+        parameter = None if signature is None else signature.parameters.get(name)
+        if signature is None or parameter is None or parameter.annotation is None:
+            continue
+        if not signatures.mismatch(parameter.annotation, value, signature.module):
+            texts.append(f"arch.{name}={value}")
+    return texts
 
 
 def _of_pretrained(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:

@@ -1146,7 +1146,7 @@ _VALUES: dict[str, dict[str, str]] = {
     "hpo.pruner": {"hyperband": "asha sha hyperbandpruner successive_halving bohb", "median": "medianpruner"
     " true yes", "none": "false no off null"},
     "arch.pool": {"avg": "mean average gap global_average adaptive_avg", "max": "maximum gmp", "avgmax": "both",
-        "catavgmax": "concat adaptive_concat"},
+        "catavgmax": "concat adaptive_concat", "stages": "all_stages multi_stage multi_layer intermediate head2toe"},
     "preprocessing.resize": {
         "squash": "stretch resize scale squish distort fill",
         "short_side": "crop center_crop shorter shortest centercrop short shortest_edge smallest",

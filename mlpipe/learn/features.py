@@ -143,6 +143,6 @@ def _fingerprint(network: Classifier, pack: Pack) -> str:
     variant = [pack.rows_key] if pack.rows_key else []
     # Pooling has no weights: it stands in the structure, or in what timm was asked for.
     made = {name: value for name, value in network.timm_options.items() if not name.startswith("drop")}
-    structure = [repr(network.backbone), repr(sorted(made.items()))]
+    structure = [repr(network.backbone), repr(sorted(made.items())), network.stages is not None]
     key = [*structure, torch.__version__, repr(pack.preprocessing), parts, *variant]
     return files.digest(key)[:16]

@@ -211,6 +211,8 @@ def _plain(network: nn.Module, record: ModelRecord) -> tuple[Classifier, nn.Line
         raise _no_timm(record, "its network is none of timm with a linear head")
     if network.mirrored:
         raise _no_timm(record, "it also looks at the mirror image (optimizer.flips)")
+    if network.stages is not None:
+        raise _no_timm(record, "its head reads the features of every stage (arch.pool=stages)")
     heads = list(network.heads.values())
     if len(heads) != 1 or type(heads[0]) is not nn.Linear:
         raise _no_timm(record, "it does not end with one linear head")

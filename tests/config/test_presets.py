@@ -53,3 +53,12 @@ def test_the_command_line_wins_over_the_preset_but_not_over_what_makes_a_recipe(
     ]  # fmt: skip
     assert presets.recipe_overrides(preset, "b", given) == [*own, *given]
     assert presets.recipe_overrides(preset, "b", ["split=kfold"]) == ["mode.nested=false", "split=kfold"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("mlpipe.arch.classifier.timm", ["arch.pool=stages"]), ("mlpipe.arch.nasnet.mobile", []), ("own.network", [])],
+)
+def test_options_of_the_network_are_taken_where_it_has_them(name: str, expected: list[str]) -> None:
+    assert presets._of_network({"arch": {"pool": "stages", "wings": 2}}, {"_target_": name}) == expected
+    assert presets._of_network({}, {"_target_": name}) == []

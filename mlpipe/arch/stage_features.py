@@ -1,0 +1,73 @@
+"""Features of every stage of a network of timm, beside those of the last one: mean and standard deviation of their maps.
+
+A linear head on frozen features that reads all stages tells apart what the last one, made for other classes, has forgotten
+(Evci et al. 2022, Head2Toe); mean and deviation of a map are what the style of an image is described by (Huang & Belongie 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.errors import ConfigError, first_line, problem
+
+# So many stages at the most are read; of more, such as the blocks of a transformer, evenly spread ones, the last among them.
+_MOST = 5
+# Added to the variance of a map, so that the deviation of a constant one has a gradient.
+_TINY = 1e-6
+
+
+class StageFeatures:
+    """What gives a network's own features and, beside them, mean and deviation of each channel of its stages' maps.
+
+    Args:
+        stages: The numbers of the stages that are read, as timm counts them; None: all of them.
+    """
+
+    def __init__(self, stages: Sequence[int] | None = None) -> None:
+        self._stages = None if stages is None else list(stages)
+
+    def __call__(self, backbone: Any, images: Tensor) -> Tensor:
+        """Features of normalised images, shape (n, own + 2 * channels of all maps).
+
+        Args:
+            backbone: timm's network without a head.
+            images: Shape (n, channels, height, width).
+        """
+        last, maps = backbone.forward_intermediates(images, indices=self._stages, output_fmt="NCHW")
+        own = backbone.forward_head(last, pre_logits=True)
+        parts = [own]
+        for one in maps:
+            variance, mean = torch.var_mean(one.float(), dim=(2, 3), correction=0)
+            parts += [mean.to(own.dtype), (variance + _TINY).sqrt().to(own.dtype)]
+        return torch.cat(parts, dim=1)
+
+
+def of(name: str, backbone: nn.Module, images: Tensor) -> tuple[StageFeatures, int]:
+    """What gives the features of a network's stages, and how many there are.
+
+    Args:
+        name: The network's name.
+        backbone: timm's network without a head.
+        images: Any images of the size that it will see; shape (n, channels, height, width).
+
+    Raises:
+        ConfigError: When timm gives no maps of its stages.
+    """
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            _, maps = backbone.forward_intermediates(images, output_fmt="NCHW")  # type: ignore[operator]
+            there = len(maps)
+            spread = None if there <= _MOST else [(number + 1) * there // _MOST - 1 for number in range(_MOST)]
+            made = StageFeatures(spread)
+            return made, made(backbone, images).shape[1]
+    except (AttributeError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        wrong = f"timm gives no maps of the stages of {name} ({first_line(error)})"
+        raise ConfigError(problem("arch.pool", wrong, got="stages", fix="use avg, or null")) from error
+    finally:
+        backbone.train(was_training)

@@ -36,6 +36,7 @@ class ImageTimes:
         evaluate: Pushing it through the network at `size`.
         size: Height and width in pixels.
         parameters: How many numbers the network has.
+        features: How many features its head reads; 0 where that is not known.
     """
 
     images: int
@@ -43,6 +44,7 @@ class ImageTimes:
     evaluate: float
     size: int
     parameters: int
+    features: int = 0
 
     def one_pass(self, size: int, *, is_cached: bool = False) -> float:
         """Seconds of the features of all images at a size, cold.
@@ -53,6 +55,17 @@ class ImageTimes:
         """
         look = self.evaluate * (size / self.size) ** 2 * _OVERHEAD
         return self.images * (look + (0.0 if is_cached else self.read))
+
+    def mirrored_fit(self, rows: int) -> float:
+        """How many times longer the fit of an exact head to images and their mirror images takes than to the images alone.
+
+        An iteration costs rows x the rank of their features, which is that of the rows where these are fewer.
+
+        Args:
+            rows: How many images it learns from.
+        """
+        features = self.features or 2 * rows
+        return 2 * min(2 * rows, features) / max(1, min(rows, features))
 
     def size_within(self, seconds: float) -> int:
         """The size, at most the measured one, at which one pass fits into a time; the least useful one where none does."""
@@ -78,7 +91,8 @@ def measured(config: RunConfig, task: Task) -> ImageTimes:
     outputs = len(task.classes)
     found = speed.speed(config.recipe, channels, size, outputs, batch, learns=False, most_seconds=_LOOK_SECONDS)
     images = len(task.samples)
-    return ImageTimes(images, _reading(task, channels, size), found.evaluate, size, found.parameters)
+    reading = _reading(task, channels, size)
+    return ImageTimes(images, reading, found.evaluate, size, found.parameters, found.features)
 
 
 def _reading(task: Task, channels: int, size: int) -> float:

@@ -51,8 +51,6 @@ _ENOUGH_EPOCHS, _WISHED_EPOCHS = 3, 5
 _LEAST_HELD_OUT, _LEAST_OF_A_CLASS = 100, 5
 # Seconds of a fold beside its pass over the images, until the first fold has shown them.
 _FOLD_SECONDS = 1.5
-# A fit to mirror images too takes so many times longer.
-_MIRRORED = 1.3
 # What runs of version 0.1.0 set aside for tests.
 _TEST_FRACTION_BEFORE = 0.2
 # Seconds in which the speed of training is measured.
@@ -535,7 +533,8 @@ class PresetScheduler(Scheduler):
             seen = max(of_folds[0] - fold, 0.0) / self._known[first].get("scale", 1.0) ** 2
             rest = sum(took.values()) - max(of_folds[0] - fold, 0.0)
         reading = 0.0 if is_there else times.images * times.read
-        return (_MIRRORED if mirrored else 1.0) * rest + passes * seen * scale**2 + reading
+        longer = times.mirrored_fit(self._guessed().learning()) if mirrored else 1.0
+        return longer * rest + passes * seen * scale**2 + reading
 
     def _guessed(self) -> Shape:
         """The size of the data and the speed of training, as evaluation lets expect it."""

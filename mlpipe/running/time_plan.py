@@ -32,6 +32,10 @@ class Shape:
     train_second: float
     evaluate_second: float
 
+    def learning(self) -> int:
+        """How many images a fold learns from."""
+        return round(self.train * (1 - self.held_out))
+
     def epoch(self) -> float:
         """Seconds of one epoch of one fold with its validation."""
         learning = self.train * (1 - self.held_out) * self.train_second * _OVERHEAD

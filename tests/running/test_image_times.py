@@ -25,3 +25,12 @@ def test_fewer_pixels_where_a_pass_takes_too_long(seconds: float, size: int) -> 
 def test_small_images_stay_as_they_are() -> None:
     assert replace(TIMES, size=28).size_within(0.1) == 28
     assert replace(TIMES, size=100).size_within(11.5) == 96
+
+
+@pytest.mark.parametrize(
+    ("features", "rows", "longer"), [(96, 900, 2.0), (2304, 728, 4.0), (2304, 1536, 3.0), (0, 10, 4.0)]
+)
+def test_a_fit_to_mirror_images_takes_as_much_longer_as_its_products_are_larger(
+    features: int, rows: int, longer: float
+) -> None:
+    assert replace(TIMES, features=features).mirrored_fit(rows) == longer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.machine.hardware import numerics
@@ -29,11 +29,13 @@ class Speed:
         train: In a step of training.
         evaluate: In evaluation.
         parameters: How many numbers the network has.
+        features: How many features its head reads; 0 where it has no linear head for an image.
     """
 
     train: float
     evaluate: float
     parameters: int
+    features: int
 
 
 def speed(
@@ -90,7 +92,9 @@ def speed(
     network.eval()
     evaluate = usual(look, device, most_seconds) / batch_size
     train = train if learns else _TRAINING * evaluate
-    return Speed(train, evaluate, sum(parameter.numel() for parameter in network.parameters()))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    head = network.heads[TARGET] if isinstance(network, Classifier) else None
+    return Speed(train, evaluate, parameters, int(getattr(head, "in_features", 0)))
 
 
 def usual(call: Callable[[], None], device: str, most_seconds: float) -> float:

@@ -15,10 +15,10 @@ from mlpipe import files, kinds, plugins
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sampling, sources
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
-from mlpipe.data.sources.targets import boxes
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, counted, listing, problem
-from mlpipe.reports import differences, drawn_boxes, gallery, tables
+from mlpipe.reports import differences, gallery, tables
+from mlpipe.reports import kind as report_kind
 from mlpipe.running import tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all
@@ -184,6 +184,7 @@ class InfoScheduler(Scheduler):
         """The images as the cache holds them, after the training augmentations of epoch 0."""
         from mlpipe.data.augment import boxed, libraries, samples
         from mlpipe.data.cache import packs
+        from mlpipe.data.sources.targets import boxes
 
         config = self.run_config
         preprocessing = tasks.preprocessing_of(config, of)
@@ -198,11 +199,12 @@ class InfoScheduler(Scheduler):
         seeds = sampling.epoch_seeds(seeds, config.seed, 0, 0)
         built = [(step.target, step.build()) for step in config.recipe.augmentations.cpu]
         built = [(target, one) for target, one in built if libraries.changes_images(one)]
-        if not boxes.has_boxes(of):
+        source, draw = sources.open(of), report_kind.of(of.kind).DRAW
+        if not source.has_objects or draw is None:
             return list(samples.apply([libraries.adapt(one) for _, one in built], images, seeds))
-        own = boxes.seen(boxes.of_task(of), rows, preprocessing, images)
-        images, own = boxed.apply([boxed.adapt(*step) for step in built], images, own, seeds)
-        return [drawn_boxes.on_pixels(*both) for both in zip(images, own, strict=True)]
+        places = boxes.seen(source.objects(), rows, preprocessing, images)
+        images, places = boxed.apply([boxed.adapt(*step) for step in built], images, places, seeds)
+        return [draw(*both) for both in zip(images, places, strict=True)]
 
     def _models(self, run: Run | None) -> None:
         project = self.context.project
@@ -338,16 +340,17 @@ def _kept(write: Callable[[], T]) -> T | None:
 
 
 def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:
-    """The first readable images among some rows, with their boxes where a task has some."""
-    read = sources.reader(of, of.channels)
-    own = boxes.of_task(of) if boxes.has_boxes(of) else None
+    """The first readable images among some rows, with the targets that stand at places of them."""
+    source, draw = sources.open(of), report_kind.of(of.kind).DRAW
+    read = source.inputs(of.channels)
+    own = source.objects() if source.has_objects else None
     found: list[tuple[int, Pixels]] = []
     for row in rows.tolist():
         if len(found) == wanted:
             break
         try:
             pixels = read(row)
-            found.append((row, pixels if own is None else drawn_boxes.on_pixels(pixels, own.of_row(row))))
+            found.append((row, pixels if own is None or draw is None else draw(pixels, own.of_row(row))))
         except UnreadableImageError:
             continue
     return found

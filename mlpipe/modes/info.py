@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from mlpipe.data.decoding.images import Pixels, UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, counted, listing, problem
 from mlpipe.reports import differences, gallery, tables
-from mlpipe.reports import kind as report_kind
 from mlpipe.running import tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records, studies
 from mlpipe.runs.journal import Run
+
+if TYPE_CHECKING:
+    from mlpipe.reports.kind import Draw
 
 log = logging.getLogger("mlpipe")
 
@@ -199,10 +201,9 @@ class InfoScheduler(Scheduler):
         seeds = sampling.epoch_seeds(seeds, config.seed, 0, 0)
         built = [(step.target, step.build()) for step in config.recipe.augmentations.cpu]
         built = [(target, one) for target, one in built if libraries.changes_images(one)]
-        source, draw = sources.open(of), report_kind.of(of.kind).DRAW
-        if not source.has_objects or draw is None:
+        if (draw := _drawing(of)) is None:
             return list(samples.apply([libraries.adapt(one) for _, one in built], images, seeds))
-        places = boxes.seen(source.objects(), rows, preprocessing, images)
+        places = boxes.seen(sources.open(of).objects(), rows, preprocessing, images)
         images, places = boxed.apply([boxed.adapt(*step) for step in built], images, places, seeds)
         return [draw(*both) for both in zip(images, places, strict=True)]
 
@@ -339,11 +340,20 @@ def _kept(write: Callable[[], T]) -> T | None:
         return None
 
 
+def _drawing(of: Task) -> Draw | None:
+    """What draws targets that stand at places of a task's images; None: they stand at none."""
+    if not sources.open(of).has_objects:
+        return None
+    from mlpipe.reports import kind
+
+    return kind.of(of.kind).DRAW
+
+
 def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:
     """The first readable images among some rows, with the targets that stand at places of them."""
-    source, draw = sources.open(of), report_kind.of(of.kind).DRAW
+    source, draw = sources.open(of), _drawing(of)
     read = source.inputs(of.channels)
-    own = source.objects() if source.has_objects else None
+    own = None if draw is None else source.objects()
     found: list[tuple[int, Pixels]] = []
     for row in rows.tolist():
         if len(found) == wanted:

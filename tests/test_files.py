@@ -449,3 +449,45 @@ def test_a_table_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
 )
 def test_what_is_full_is_told_apart(error: Exception, sentence: str) -> None:
     assert str(DiskFull(files.why_full(error), "go on")) == sentence
+
+
+def read_by(make: Any, text: str) -> Any:
+    """What a loader makes of a text, or the kind of its refusal and, of the checks, the sentence."""
+    try:
+        return repr(files._constructed(make, text))
+    except yaml.YAMLError:
+        return yaml.YAMLError
+    except ValueError as error:
+        return str(error)
+
+
+ODD = ["a:\tb", "a: '\ufeff'", "a: \x85", "{a: b?c: d}", "%YAML 1.1# x\n---\na: b", "[!, a]", "!", "a: |# x\n  b"]
+BOUNDS = [
+    "{a: 1, b: {c: 2, c: 3}}",
+    "a: 1\nb: 2\na: 3",
+    "&a [*a]",
+    "x: " + "1" * 5000,
+    "[" * 300 + "]" * 300,
+    "a: [1\nb: 2",
+]
+
+
+@pytest.mark.skipif(len(files._LOADERS) == 1, reason="PyYAML without libyaml")
+def test_both_parsers_of_yaml_read_alike() -> None:
+    quick, plain = files._LOADERS
+    conf = sorted((Path(__file__).parents[1] / "conf").rglob("*.yaml"))
+    shipped = [path.read_text("utf-8") for path in conf[::5]]
+    merged = (
+        "a: &x {b: 1e-4}\nc: {<<: *x, d: 2001-01-01}\ne: [yes, ~, .5, 1:30, 0x1F]\nf: |\n  x\n  y\ng: >-\n  p\n  q\n"
+    )
+    for text in [*shipped, merged, "", "--- a\n...\n", "!!binary aGk=", "!!python/name:os.system x", *BOUNDS]:
+        assert read_by(quick, text) == read_by(plain, text), text
+    # Where they differ, PyYAML's own reads alone.
+    assert {read_by(quick, text) == read_by(plain, text) for text in ODD} >= {False}
+    assert all(files._loaders(text) == [plain] for text in ODD)
+    assert all(files._loaders(text)[0] is quick for text in BOUNDS)
+
+
+def test_what_is_wrong_with_yaml_is_said_with_its_place() -> None:
+    with pytest.raises(ValueError, match=r"while parsing a flow sequence .* line 2, column 4.* line 3, column 2"):
+        files.plain_yaml("x: 1\na: [1\nb: 2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -66,6 +67,52 @@ def test_nothing_asks_for_a_kind_or_a_source_by_name() -> None:
         place = file.relative_to(PACKAGE).as_posix()
         if not place.startswith(ALLOWED):
             found += [f"{place}:{line}" for line in asked(file.read_text("utf-8"))]
+    assert not found
+
+
+# Modules that a single kind needs, and what may import them beside it: what joins images with targets of every form, what
+# reads any network out of a file, and what shows samples as training sees them.
+OF_ONE_KIND = re.compile(r"(^|[._])(box|boxes|boxed|detector|yolov3)([._]|$)")
+JOINS = ("data/loading/collating.py", "arch/keras/keras_json.py", "modes/info.py")
+
+
+def leaning(source: str) -> Iterator[int]:
+    """Lines that import a module of a single kind, or have or ask for a property named after a kind or its targets."""
+    words = "|".join(["box", "boxes", *sorted(set(kinds.names()) - {"images"})])
+    question = re.compile(rf"_?(is|of|has|for|refuse)_({words})", re.IGNORECASE)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mlpipe"):
+            if any(OF_ONE_KIND.search(f"{node.module}.{alias.name}") for alias in node.names):
+                yield node.lineno
+        elif isinstance(node, ast.FunctionDef | ast.Attribute | ast.Name | ast.keyword):
+            name = {"FunctionDef": "name", "Attribute": "attr", "Name": "id", "keyword": "arg"}[type(node).__name__]
+            if question.fullmatch(getattr(node, name) or ""):
+                yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mlpipe.arch import boxes",
+        "from mlpipe.arch.detector import Detector",
+        "from mlpipe.post.measures.box_metrics import METRICS",
+        "part.OF_BOXES",
+        "def _has_boxes(name): pass",
+        "class Facts:\n    is_segmentation: bool",
+        "Facts(of_boxes=True)",
+    ],
+)
+def test_a_question_for_a_single_kind_is_seen(source: str) -> None:
+    assert list(leaning(source))
+
+
+def test_nothing_asks_for_a_single_kind_by_another_name() -> None:
+    """What an eighth kind would have to be added to: a property that all kinds answer is to be asked for instead."""
+    found = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        place = file.relative_to(PACKAGE).as_posix()
+        if not place.startswith((*ALLOWED, *JOINS)) and not OF_ONE_KIND.search(file.stem):
+            found += [f"{place}:{line}" for line in leaning(file.read_text("utf-8"))]
     assert not found
 
 

@@ -11,7 +11,8 @@ Boxes are x0, y0, x1, y1 in these pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -161,6 +162,21 @@ def padded(found: Tensor, image: Tensor, count: int, most: int = MOST) -> Tensor
     return result
 
 
+def listed(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The detections of each image in an array of its own, without what pads them, as an array of arrays.
+
+    They have the shape (boxes, 6): x and y of the upper left corner, width and height, score and class number.
+
+    Args:
+        rows: Detections, shape (n, most, columns) or (n, most * columns), of score 0 or NaN where there is none.
+    """
+    found = np.empty(len(rows), object)
+    for place, one in enumerate(np.asarray(rows, np.float32).reshape(len(rows), -1, COLUMNS)):
+        x0, y0, x1, y1, score, label = one[one[:, 4] > 0].T
+        found[place] = np.column_stack([x0, y0, x1 - x0, y1 - y0, score, label])
+    return found
+
+
 def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
     """Intersection over union of boxes with one centre, of broadcast widths and heights, shape (..., 2) each."""
     common = torch.minimum(sizes, anchors).prod(-1)
@@ -179,6 +195,16 @@ def paper_anchors(sides: tuple[int, int], count: int) -> Sizes:
     whole = np.array(PAPER) * np.array(sides[::-1]) / PAPER_SIDE
     places = np.linspace(0, len(whole) - 1, count) if count > 1 else np.array([(len(whole) - 1) / 2])
     return np.column_stack([np.exp(np.interp(places, np.arange(len(whole)), np.log(side))) for side in whole.T])
+
+
+def sizes_of(targets: Iterable[npt.NDArray[Any]]) -> Sizes:
+    """Widths and heights of true boxes, shape (n, 2).
+
+    Args:
+        targets: True boxes of some images after others, shape (images, boxes, 5), the class below 0 or NaN where there is none.
+    """
+    found = np.concatenate([part[part[..., 4] >= 0] for part in targets]).astype(np.float64)
+    return np.asarray(found[:, 2:4] - found[:, :2])
 
 
 def clustered(sizes: Sizes, count: int, rounds: int = 300) -> Sizes:

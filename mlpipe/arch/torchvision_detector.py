@@ -13,8 +13,8 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from mlpipe.arch import adapt, boxes, classifier, initial_weights
-from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.arch.detector import RAW, only_boxes
+from mlpipe.arch.classifier import RAW, Head, Pixels
+from mlpipe.arch.detector import only_boxes
 from mlpipe.errors import ConfigError, problem
 
 # The channels of images that its bodies are made for; images of one are repeated.
@@ -36,9 +36,11 @@ class TorchvisionDetector(nn.Module):
     Attributes:
         begun: What stored weights it began with, one sentence; empty for none.
         takes_targets: Whether it takes the targets of images beside them.
+        listed: As of `mlpipe.arch.detector.Detector`.
     """
 
     takes_targets = True
+    listed = staticmethod(boxes.listed)
 
     def __init__(self, model: Any, name: str, peak: float) -> None:
         super().__init__()

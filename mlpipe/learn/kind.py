@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpipe import kinds
 from mlpipe.arch.classifier import Head
@@ -28,13 +28,21 @@ class Part(Protocol):
         FITTING_LOSSES: Options of `conf/loss` to name to somebody whose loss does not fit.
         TARGETS_HAVE_OWN_SHAPE: Whether the spatial shape of targets may be another than that of images.
         NEEDS_ALL_DIGITS: Whether it is learned in single precision unless somebody asks for less.
-        OF_BOXES: Whether the objects of an image are found: a network gives raw rows in training, detections else.
+        USUAL_LOSS: Builds the loss that `auto` is, from `mlpipe.learn.losses.labels.Labels`; where outputs are classes of which
+            one is true it takes `label_smoothing` and `class_weights` too. None: a loss decides that a run is of this kind.
+        OF_NUMBERS: Whether outputs and targets are numbers side by side, each of which is compared with its own.
+        VIEWS_HAVE_MEAN: Whether what is predicted from several views of an image has a mean.
+        CHECKS_OUTPUTS: Whether `check` looks at the outputs of a batch whatever the loss; else it does at a loss of the
+            user's own alone.
     """
 
     FITTING_LOSSES: tuple[str, ...]
     TARGETS_HAVE_OWN_SHAPE: bool
     NEEDS_ALL_DIGITS: bool
-    OF_BOXES: bool
+    USUAL_LOSS: Callable[..., nn.Module] | None
+    OF_NUMBERS: bool
+    VIEWS_HAVE_MEAN: bool
+    CHECKS_OUTPUTS: bool
 
     def scale(self, targets: npt.NDArray[Any]) -> Scale | None:
         """The unit in which a loss compares numbers; None: they are compared as they are.
@@ -50,6 +58,14 @@ class Part(Protocol):
             outputs: How many logits, or numbers.
             scale: What `scale` gave; None where weights follow that hold it.
             activations: What several outputs go through, see `mlpipe.arch.classifier.Head`.
+        """
+
+    def answer_shape(self, outputs: int, sides: Sequence[int]) -> tuple[int, ...]:
+        """The shape of what a network gives for one image in evaluation.
+
+        Args:
+            outputs: How many classes, labels, numbers or channels the task has.
+            sides: The spatial shape of its target, where every pixel has one.
         """
 
     def class_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64]:
@@ -72,7 +88,7 @@ class Part(Protocol):
             recipe: How to learn.
             task: The task.
             batch: A batch of training images.
-            outputs: What the network gives for it; of boxes what a loss is given.
+            outputs: What a loss is given for it.
             loss: The recipe's.
 
         Raises:

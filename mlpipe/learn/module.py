@@ -16,7 +16,7 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpipe.arch import adapt
-from mlpipe.arch.detector import RAW
+from mlpipe.arch.classifier import RAW
 from mlpipe.config.schema import Clip
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.augment.samples import mix

@@ -41,6 +41,11 @@ def logits(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, i
     return Head(outputs)
 
 
+def answer_shape(outputs: int, sides: Sequence[int]) -> tuple[int, ...]:
+    """A row of outputs; see `mlpipe.learn.kind.Part`."""
+    return (outputs,)
+
+
 def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
     """How many images have each class or label; see `mlpipe.learn.kind.Part`."""
     return task.class_counts(rows, learned=True)

@@ -15,9 +15,25 @@ from mlpipe.learn import exact_heads
 from mlpipe.learn.kind import Loss, Scale
 
 
+def head(outputs: int, *, of_values: bool = False) -> Head:
+    """Layers that answer for every pixel.
+
+    Args:
+        outputs: How many logits, or values, each pixel gets.
+        of_values: As of `mlpipe.arch.classifier.Head`.
+    """
+    networks = "arch=unet arch.encoder={name}, or fpn, pspnet, linknet"
+    return Head(outputs, per_pixel=True, of_values=of_values, each="pixel", networks=networks)
+
+
 def values(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
     """A value of each channel for every pixel; see `mlpipe.learn.kind.Part.head`."""
-    return Head(outputs, per_pixel=True, of_values=True)
+    return head(outputs, of_values=True)
+
+
+def answer_shape(outputs: int, sides: Sequence[int]) -> tuple[int, ...]:
+    """A map of each output; see `mlpipe.learn.kind.Part`."""
+    return outputs, *sides
 
 
 def with_loss(rows: tuple[Tensor, Tensor], loss: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,9 +55,9 @@ class Views:
             kind: What is predicted.
 
         Raises:
-            ConfigError: When masks are predicted from views that cannot be undone, or boxes from any.
+            ConfigError: When masks are predicted from views that cannot be undone, or what has no mean from any.
         """
-        _refuse_boxes(kind)
+        _refuse_apart(kind)
         if kinds.of(kind).is_dense:
             _refuse_lasting(self)
             turned = [back(network(view(images))) for view, back in zip(self.views, self.undo, strict=True)]
@@ -80,7 +80,7 @@ class _OwnViews(Views):
             ConfigError: When the function fails or gives no images of the same size.
         """
         assert self.function is not None
-        _refuse_boxes(kind)
+        _refuse_apart(kind)
         if kinds.of(kind).is_dense:
             _refuse_lasting(self)
         seen: list[list[Tensor]] = []
@@ -277,10 +277,11 @@ def _refuse_lasting(views: Views) -> None:
         raise ConfigError(problem("tta", "these views of an image cannot be undone on its mask or target", fix=fix))
 
 
-def _refuse_boxes(kind: str) -> None:
-    if of_kind(kind).OF_BOXES:
-        fix = "use tta=none; mml post joins the boxes of several folds"
-        raise ConfigError(problem("tta", "boxes in several views of an image are not joined", fix=fix))
+def _refuse_apart(kind: str) -> None:
+    if not of_kind(kind).VIEWS_HAVE_MEAN:
+        what = kinds.of(kind).words.TARGETS
+        fix = f"use tta=none; mml post joins the {what} of several folds"
+        raise ConfigError(problem("tta", f"{what} in several views of an image are not joined", fix=fix))
 
 
 def _view(name: str) -> View:

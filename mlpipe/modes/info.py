@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,15 +15,17 @@ from mlpipe import files, kinds, plugins
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sampling, sources
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
-from mlpipe.data.sources.targets import boxes
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, counted, listing, problem
-from mlpipe.reports import differences, drawn_boxes, gallery, tables
+from mlpipe.reports import differences, gallery, tables
 from mlpipe.running import tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records, studies
 from mlpipe.runs.journal import Run
+
+if TYPE_CHECKING:
+    from mlpipe.reports.kind import Draw
 
 log = logging.getLogger("mlpipe")
 
@@ -184,6 +186,7 @@ class InfoScheduler(Scheduler):
         """The images as the cache holds them, after the training augmentations of epoch 0."""
         from mlpipe.data.augment import boxed, libraries, samples
         from mlpipe.data.cache import packs
+        from mlpipe.data.sources.targets import boxes
 
         config = self.run_config
         preprocessing = tasks.preprocessing_of(config, of)
@@ -198,11 +201,11 @@ class InfoScheduler(Scheduler):
         seeds = sampling.epoch_seeds(seeds, config.seed, 0, 0)
         built = [(step.target, step.build()) for step in config.recipe.augmentations.cpu]
         built = [(target, one) for target, one in built if libraries.changes_images(one)]
-        if not boxes.has_boxes(of):
+        if (draw := _drawing(of)) is None:
             return list(samples.apply([libraries.adapt(one) for _, one in built], images, seeds))
-        own = boxes.seen(boxes.of_task(of), rows, preprocessing, images)
-        images, own = boxed.apply([boxed.adapt(*step) for step in built], images, own, seeds)
-        return [drawn_boxes.on_pixels(*both) for both in zip(images, own, strict=True)]
+        places = boxes.seen(sources.open(of).objects(), rows, preprocessing, images)
+        images, places = boxed.apply([boxed.adapt(*step) for step in built], images, places, seeds)
+        return [draw(*both) for both in zip(images, places, strict=True)]
 
     def _models(self, run: Run | None) -> None:
         project = self.context.project
@@ -337,17 +340,27 @@ def _kept(write: Callable[[], T]) -> T | None:
         return None
 
 
+def _drawing(of: Task) -> Draw | None:
+    """What draws targets that stand at places of a task's images; None: they stand at none."""
+    if not sources.open(of).has_objects:
+        return None
+    from mlpipe.reports import kind
+
+    return kind.of(of.kind).DRAW
+
+
 def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:
-    """The first readable images among some rows, with their boxes where a task has some."""
-    read = sources.reader(of, of.channels)
-    own = boxes.of_task(of) if boxes.has_boxes(of) else None
+    """The first readable images among some rows, with the targets that stand at places of them."""
+    source, draw = sources.open(of), _drawing(of)
+    read = source.inputs(of.channels)
+    own = None if draw is None else source.objects()
     found: list[tuple[int, Pixels]] = []
     for row in rows.tolist():
         if len(found) == wanted:
             break
         try:
             pixels = read(row)
-            found.append((row, pixels if own is None else drawn_boxes.on_pixels(pixels, own.of_row(row))))
+            found.append((row, pixels if own is None or draw is None else draw(pixels, own.of_row(row))))
         except UnreadableImageError:
             continue
     return found

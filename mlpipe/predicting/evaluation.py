@@ -14,8 +14,8 @@ from mlpipe import kinds
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
-from mlpipe.data.sources.targets.boxes import UNKNOWN
 from mlpipe.data.task import IGNORED, Task
+from mlpipe.learn import kind as learn_kind
 from mlpipe.learn import monitoring
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.post import metrics
@@ -106,9 +106,12 @@ class _Judge:
             self._outputs.append(outputs)
             # Targets of several rows for each sample (boxes) are in batches alone, the task has sums of them.
             if batch.target is not None and batch.target.ndim > 2:
-                self._targets.append(batch.target.cpu())
-                if batch.raw is not None and (many := int((batch.target[:, 0, -1] != UNKNOWN).sum())):
-                    self._raw_losses.append((float(self._loss(batch.raw.cpu(), batch.target.cpu())), many))
+                target = batch.target.cpu()
+                self._targets.append(target)
+                if batch.raw is not None:
+                    true = learn_kind.of(self._kind).rows(self._loss, outputs, target)[1]
+                    if many := int((~true.isnan().all(1)).sum()):
+                        self._raw_losses.append((float(self._loss(batch.raw.cpu(), target)), many))
             return
         assert batch.target is not None
         self._sums.add(outputs, batch.target.cpu())

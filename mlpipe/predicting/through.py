@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mlpipe.arch.detector import RAW
+from mlpipe.arch.classifier import RAW
 from mlpipe.errors import Interrupted, TrainingError, counted
 from mlpipe.learn import recovery
 from mlpipe.learn.module import TARGET

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.arch import weights as weight_files
-from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.classifier import Pixels
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import geometry
 from mlpipe.data.sources.listings import sliced_volumes
@@ -24,6 +24,7 @@ from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.assembly import Assembly
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, ProjectError, counted, problem
+from mlpipe.learn import per_pixel
 from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.machine.hardware import numerics
 from mlpipe.learn.machine.quiet import prepare_torch
@@ -261,6 +262,6 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
     normalization, shape = recipe.augmentations.normalization, () if axes == 2 else seen
     pixels = Pixels(channels, seen[0], normalization=normalization, width=seen[-1], shape=shape)
     arch = without_weights(recipe.arch)
-    network: nn.Module = arch.build({TARGET: Head(classes, per_pixel=True)}, pixels)
+    network: nn.Module = arch.build({TARGET: per_pixel.head(classes)}, pixels)
     load(network, weights)
     return Probabilities(network)

@@ -22,16 +22,6 @@ _SMALL = 72
 _INK, _PAPER = (255, 255, 255), (0, 0, 0)
 
 
-def picture(pixels: npt.NDArray[Any]) -> Image.Image:
-    """An image in colours.
-
-    Args:
-        pixels: Shape (height, width, channels), 8 or 16 bit, or from 0 to 1.
-    """
-    values = gallery.eight_bit(gallery.plane(pixels))
-    return Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
-
-
 def on_pixels(pixels: npt.NDArray[Any], boxes: Boxes) -> npt.NDArray[np.uint8]:
     """An image with its boxes, to be shown small, shape (height, width, 3).
 
@@ -39,7 +29,7 @@ def on_pixels(pixels: npt.NDArray[Any], boxes: Boxes) -> npt.NDArray[np.uint8]:
         pixels: Shape (height, width, channels), 8 or 16 bit, or from 0 to 1.
         boxes: As of `draw`.
     """
-    drawing = picture(pixels)
+    drawing = gallery.picture(pixels)
     draw(drawing, boxes, wide=max(1, round(max(drawing.size) / _SMALL)))
     return np.asarray(drawing)
 

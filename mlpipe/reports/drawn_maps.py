@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from mlpipe import files
-from mlpipe.reports.drawn_boxes import picture
+from mlpipe.reports.gallery import picture
 
 # From nothing to most: dark to bright, so that it reads without colours too.
 _COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)

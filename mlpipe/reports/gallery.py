@@ -71,6 +71,16 @@ def eight_bit(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return np.asarray(np.clip(np.nan_to_num(pixels / peak) * 255, 0, 255), np.uint8)
 
 
+def picture(pixels: npt.NDArray[Any]) -> Image.Image:
+    """An image in colours.
+
+    Args:
+        pixels: Shape (height, width, channels), 8 or 16 bit, or from 0 to 1.
+    """
+    values = eight_bit(plane(pixels))
+    return Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
+
+
 def _enlarged(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     pixels = plane(pixels)
     image = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0]).convert("RGB")

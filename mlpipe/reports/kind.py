@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from mlpipe import kinds
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Choose
+
+# Pixels, and what stands where on them, to pixels that show both.
+Draw = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[np.uint8]]
 
 
 class Part(Protocol):
@@ -17,10 +23,13 @@ class Part(Protocol):
     Attributes:
         SECTIONS: What makes the sections on results, between those on the training and those on ensembles.
         MISTAKES: What chooses the rows to look at first; None: rows are not right or wrong as a whole.
+        DRAW: Draws targets that stand at places of an image on its pixels, see `mlpipe.data.sources.source.Source.objects`; None:
+            targets stand at none.
     """
 
     SECTIONS: Sequence[Callable[[TaskFacts], Section]]
     MISTAKES: Choose | None
+    DRAW: Draw | None
 
 
 def of(name: str) -> Part:

@@ -6,10 +6,11 @@ import logging
 import shutil
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -301,13 +302,12 @@ class PresetScheduler(Scheduler):
         if self._pace is None or not step.startswith("train fold"):
             self._calls[step](run)
             return
-        states = set(run.checkpoints_dir.glob("*"))
+        before = _begun(run)
         self._pace.begin()
         try:
             self._calls[step](run)
         except PlannedAnew:
-            for state in set(run.checkpoints_dir.glob("*")) - states:
-                shutil.rmtree(state)
+            _remove(_begun(run) - before)
             # By its pace not even the fewest epochs may fit.
             if (decided := self._decided(name, run))["epochs"] > 0:
                 self._begin(name, decided)
@@ -412,7 +412,8 @@ class PresetScheduler(Scheduler):
                 folder = project.model_dir(record.pivot, record.id)
                 project.predictions_file(record.pivot, record.id).unlink(missing_ok=True)
                 shutil.rmtree(folder)
-                shutil.rmtree(self._run.checkpoints_dir / record.id, ignore_errors=True)
+        # Recipes come one after the other, and a fold that is done has no state: what is there is of this one.
+        _remove(self._run.checkpoints_dir.glob("*"))
 
     def _decided(self, name: str, run: Run | None) -> dict[str, Any]:
         """How a recipe is trained: decided once, and stored as soon as there is a run, so that a continued one does the same."""
@@ -635,6 +636,19 @@ def _whole(section: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
     if "test_fraction" not in section or "split.test_fraction" in given:
         return dict(section)
     return {**section, "test_fraction": 0.0}
+
+
+def _begun(run: Run) -> set[Path]:
+    """States, recoveries and curves of folds that are trained or were."""
+    return {*run.checkpoints_dir.glob("*"), *(run.folder / "logs").glob("*")}
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _scaled(size: Any, scale: float) -> Any:

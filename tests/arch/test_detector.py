@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from mlpipe.arch import boxes, detector
-from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.arch.detector import RAW, Detector
+from mlpipe.arch.classifier import RAW, Head, Pixels
+from mlpipe.arch.detector import Detector
 from mlpipe.errors import ConfigError
 from mlpipe.learn.losses.labels import Labels
 from mlpipe.learn.losses.yolov3 import yolov3
 
-HEAD = Head(2, boxes=boxes.MOST)
+HEAD = Head(2, most=boxes.MOST)
 
 
 def network(head: Head = HEAD, pixels: Pixels | None = None, **options: Any) -> Detector:
@@ -49,7 +49,11 @@ def test_the_paper_s_anchors_lie_on_the_grids_that_it_names() -> None:
 
 def test_anchors_of_training_boxes() -> None:
     sizes = np.repeat([[4.0, 6], [8, 8], [12, 20], [20, 12], [30, 30], [60, 64]], 5, axis=0)
-    built = network(Head(2, boxes=100, sizes=lambda: sizes), anchors="kmeans", anchors_per_cell=2)
+    rows = np.column_stack([np.ones_like(sizes), sizes + 1, np.zeros(len(sizes))])
+    # Two images, of which one has a place without a box; and one of which nothing is known.
+    seen = np.full((3, 16, 5), np.nan)
+    seen[0, :14], seen[1, :16], seen[2, 0, 4] = rows[:14], rows[14:], -1
+    built = network(Head(2, most=100, targets=lambda: iter([seen[:1], seen[1:]])), anchors="kmeans", anchors_per_cell=2)
     assert built.anchors.tolist() == [[[30, 30], [60, 64]], [[12, 20], [20, 12]], [[4, 6], [8, 8]]]
     # Where weights follow, no box is known; they have a place to go to.
     assert network(HEAD, anchors="kmeans", anchors_per_cell=2).anchors.shape == built.anchors.shape

@@ -10,8 +10,7 @@ import torch
 from torchvision.models import detection
 
 from mlpipe.arch import boxes, torchvision_detector
-from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.arch.detector import RAW
+from mlpipe.arch.classifier import RAW, Head, Pixels
 from mlpipe.arch.torchvision_detector import TorchvisionDetector
 from mlpipe.errors import ConfigError
 
@@ -39,7 +38,7 @@ def pixels(count: int = 3) -> torch.Tensor:
 def built(word: str, **options: Any) -> TorchvisionDetector:
     torch.manual_seed(0)
     make = getattr(torchvision_detector, word)
-    head = Head(3, boxes=boxes.MOST)
+    head = Head(3, most=boxes.MOST)
     return make({"target": head}, Pixels(3, SIDE), **{"name": NAMES[word], "min_score": 0.0} | options)  # type: ignore[no-any-return]
 
 
@@ -115,6 +114,6 @@ def test_its_weights_are_stored_once_and_the_body_can_be_frozen() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="of one channel or three, the task's have 4"):
-        torchvision_detector.ssd({"target": Head(3, boxes=100)}, Pixels(4, SIDE), name="ssdlite320_mobilenet_v3_large")
+        torchvision_detector.ssd({"target": Head(3, most=100)}, Pixels(4, SIDE), name="ssdlite320_mobilenet_v3_large")
     with pytest.raises(ConfigError, match="the task has no boxes"):
         torchvision_detector.fcos({"target": Head(3)}, Pixels(3, SIDE), name="fcos_resnet50_fpn")

@@ -20,8 +20,9 @@ from mlpipe.running.folds.fold_training import FoldTraining
 from mlpipe.running.image_times import ImageTimes
 from mlpipe.running.presets import PresetScheduler
 from mlpipe.running.steps import Deadline, Stop
-from mlpipe.running.time_plan import Pace, Shape
+from mlpipe.running.time_plan import Pace, PlannedAnew, Shape
 from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
@@ -137,6 +138,44 @@ def test_a_network_has_no_more_folds_than_those_before_it(monkeypatch: pytest.Mo
     assert scheduler._most_folds("strong") == 4
     scheduler._known["tuned"] = {"epochs": 0, "left_out": ["fold 4"]}
     assert scheduler._most_folds("strong") == 5
+
+
+def begin_a_fold(folder: Path) -> None:
+    """What a fold leaves that was stopped after a recovery: its state, the events beside it, its curves."""
+    (folder / "checkpoints" / "net-1-f0").mkdir(parents=True)
+    (folder / "checkpoints" / "net-1-f0" / "state.json").write_text("{}")
+    (folder / "checkpoints" / "net-1-f0.events.json").write_text("[]")
+    (folder / "logs" / "net-1-f0").mkdir(parents=True)
+
+
+def test_a_plan_that_is_made_anew_after_a_recovery_begins_with_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(run: Any) -> None:
+        begin_a_fold(tmp_path)
+        raise PlannedAnew
+
+    (tmp_path / "logs" / "of another").mkdir(parents=True)
+    scheduler, run = planned(np.arange(9)), Run("run", tmp_path)
+    scheduler._pace, scheduler._calls = Pace(1.0, lambda seconds, done: None), {"train fold 0": train}
+    monkeypatch.setattr(PresetScheduler, "_decided", lambda self, name, run: {"epochs": 0})
+    scheduler._do_at_its_pace("tuned", "train fold 0", run)
+    assert sorted(one.relative_to(tmp_path).as_posix() for one in tmp_path.rglob("*")) == [
+        "checkpoints", "logs", "logs/of another",
+    ]  # fmt: skip
+
+
+def test_a_recipe_that_is_given_up_within_a_fold_leaves_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_a_fold(tmp_path)
+    scheduler = planned(np.arange(9))
+    scheduler._run, scheduler._children = Run("run", tmp_path), {}
+    scheduler._task = SimpleNamespace(name="digits")  # type: ignore[assignment]
+    scheduler.context = SimpleNamespace(project=Project(tmp_path))  # type: ignore[assignment]
+    monkeypatch.setattr(PresetScheduler, "_store", lambda self, name, decided: None)
+    scheduler._give_up("tuned", "its time is over")
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,11 @@ class KerasDetector(nn.Module):
         origin: As of `mlpipe.arch.keras.classifier.KerasClassifier`.
         drawing: Alike.
         takes_targets: As of `mlpipe.arch.detector.Detector`.
+        listed: As of `mlpipe.arch.detector.Detector`.
     """
 
     takes_targets = True
+    listed = staticmethod(boxes.listed)
 
     def __init__(self, graph: Graph, name: str, anchors: Tensor, std: list[float]) -> None:
         super().__init__()

@@ -28,6 +28,8 @@ from mlpipe.errors import ConfigError, DataError, listing, no_such_file, problem
 
 log = logging.getLogger("mlpipe")
 
+KerasNetwork = KerasClassifier | KerasSegmenter | KerasDetector
+
 # What no language that a file may be taken for reads as more than a name.
 _PLAIN = re.compile(r"[^\w .,:()\[\]+/-]")
 
@@ -104,11 +106,9 @@ def keras_json(
     return network
 
 
-def _headed(
-    graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float, anchors: Anchors
-) -> KerasClassifier | KerasSegmenter | KerasDetector:
+def _headed(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float, anchors: Anchors) -> KerasNetwork:
     """A graph as the network of a task: by what its targets are."""
-    if any(head.boxes for head in heads.values()):
+    if any(head.most for head in heads.values()):
         return detector(graph, heads, pixels, white, anchors)
     if anchors is not None:
         raise ConfigError(problem("arch.anchors", "are for boxes", got=anchors, fix="leave it out"))

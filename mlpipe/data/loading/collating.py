@@ -208,7 +208,7 @@ class Boxes(Collating):
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[BoxStep], *, is_training: bool) -> None:
         super().__init__(pack, task, steps, is_training=is_training)
-        self._boxes = boxes.of_task(task)
+        self._boxes = sources.open(task).objects()
 
     @classmethod
     def adapt(cls, target: str, transform: Any) -> BoxStep:
@@ -293,9 +293,10 @@ def collating_of(task: Task, pack: Pack) -> type[Collating]:
         return TargetImages
     if pack.masks is not None:
         return Masks
-    if boxes.has_boxes(task):
+    source = sources.open(task)
+    if source.has_objects:
         return Boxes
-    return Collating if sources.open(task).layout is None else VariedRows
+    return Collating if source.layout is None else VariedRows
 
 
 def _of_one_size(images: Images, pack: Pack) -> npt.NDArray[Any]:

@@ -12,6 +12,8 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.records.layout import Layout
+from mlpipe.data.sources.targets import boxes
+from mlpipe.data.sources.targets.boxes import Boxes
 from mlpipe.data.splits import checks
 from mlpipe.data.task import Task, origins
 from mlpipe.data.volumes.slices import Cuts
@@ -72,6 +74,15 @@ class Source:
     def layout(self) -> Layout | None:
         """Layout of several named arrays in the one that a sample is; None: a sample is what it is."""
         return None
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether targets stand at places of the images, and move with them."""
+        return "boxes" in (self.task.bases or (self.task,))[0].source
+
+    def objects(self) -> Boxes:
+        """What stands where, of samples that have such targets."""
+        return boxes.of_task(self.task)
 
     @property
     def searched(self) -> Path | None:

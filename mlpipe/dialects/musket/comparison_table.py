@@ -13,10 +13,10 @@ from typing import Any
 from mlpipe import files, limits
 from mlpipe.dialects import names
 from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.post import metrics
 
 _FILE = re.compile(r"metrics-(\d+)\.(\d+)\.csv")
 _SKIPPED = ("lr", "fold")
-_LESS_IS_BETTER = re.compile(r"loss$|^(nll|brier|rmse|epoch|stage)")
 # What stands around a metric's name in a metrics file.
 _AFFIXES = re.compile(r"^(val_)?((out|dense_)\d+_)?")
 
@@ -124,7 +124,8 @@ def notes(experiments: Sequence[Experiment], sort_by: str) -> list[str]:
 def less_is_better(name: str) -> bool:
     """Whether less of a metric is better, by its name in a metrics file."""
     plain = _AFFIXES.sub("", name).lower()
-    return plain in names.LOSSES or _LESS_IS_BETTER.search(plain) is not None
+    is_loss = plain in names.LOSSES or plain.endswith("loss")
+    return is_loss or plain in ("epoch", "stage") or metrics.direction(plain) == "min"
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:

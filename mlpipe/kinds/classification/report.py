@@ -101,3 +101,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     breakdown.breakdown,
 )
 MISTAKES = mistakes
+DRAW = None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpipe.arch import boxes
 from mlpipe.arch.classifier import Head
@@ -21,7 +21,8 @@ from mlpipe.learn.build.loss import try_own
 from mlpipe.learn.kind import Loss, Scale
 from mlpipe.learn.kind import all_known as known_counts
 from mlpipe.learn.kind import no_scale as scale
-from mlpipe.learn.losses.yolov3 import OfNetwork, Yolov3
+from mlpipe.learn.losses.labels import Labels
+from mlpipe.learn.losses.yolov3 import OfNetwork, Yolov3, yolov3
 from mlpipe.learn.per_pixel import validated
 
 __all__ = ["known_counts", "scale", "validated"]
@@ -29,12 +30,34 @@ __all__ = ["known_counts", "scale", "validated"]
 FITTING_LOSSES = ("auto", "yolov3")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
-OF_BOXES = True
+OF_NUMBERS = False
+VIEWS_HAVE_MEAN = False
+CHECKS_OUTPUTS = True
+
+
+def usual_loss(labels: Labels) -> nn.Module:
+    """The network's own where it computes one, else that of `yolov3` with complete intersection over union.
+
+    Every anchor whose shape overlaps an object's by 0.4 learns it: a few epochs do what those of the paper's form do in many.
+
+    Args:
+        labels: What is known of the training images.
+    """
+    return OfNetwork(yolov3(labels, box="ciou", match_iou=0.4))
+
+
+USUAL_LOSS = usual_loss
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
     """Boxes, each with the scores of all classes."""
-    return Head(outputs, boxes=boxes.MOST)
+    networks = "arch=yolo arch.backbone={name}, or fasterrcnn, retinanet, fcos, ssd"
+    return Head(outputs, most=boxes.MOST, each="object", networks=networks)
+
+
+def answer_shape(outputs: int, sides: Sequence[int]) -> tuple[int, ...]:
+    """Rows of detections: corners, score and class number of each."""
+    return boxes.MOST, boxes.COLUMNS
 
 
 def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:

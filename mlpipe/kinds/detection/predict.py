@@ -24,16 +24,17 @@ from mlpipe.post.measures.box_metrics import as_outputs, as_targets, detections_
 from mlpipe.predicting.batches import Batch, Places, Sizes
 from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples
-from mlpipe.reports import drawn_boxes
+from mlpipe.reports import drawn_boxes, gallery
 from mlpipe.runs.sinks import Predicted
 from mlpipe.runs.sinks.box_files import NUMBERS, BoxFiles, Found
 
 __all__ = [
-    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "MANY_ROWS", "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
     "kept", "mean", "measured", "places", "shown", "write_new",
 ]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
+MANY_ROWS = True
 NOT_IN_HAND = ""
 NOT_EXPORTED = "fuses boxes, of which an image has as many as are found, with NumPy"
 TENSORS = None
@@ -49,7 +50,7 @@ log = logging.getLogger("mlpipe")
 
 def places(task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
     """From the sizes of files and what was done to them on their way into the cache."""
-    of_files = sizes if sizes is not None else boxes.of_task(task).sizes if boxes.has_boxes(task) else _sizes(task)
+    of_files = sizes if sizes is not None else _sizes(task)
 
     def seen(rows: Rows) -> npt.NDArray[np.float64]:
         own = of_files[rows]
@@ -118,7 +119,7 @@ def write_new(new: NewSamples) -> dict[str, Any]:
             continue
         pixels = read(number)
         own, is_kept = _inside(found[name], pixels.shape, least)
-        drawing = drawn_boxes.picture(pixels)
+        drawing = gallery.picture(pixels)
         drawn_boxes.draw(drawing, own[is_kept], [drawn_boxes.named(one, classes) for one in own[is_kept]])
         sink.add(Found(title, pixels.shape[1], pixels.shape[0], own, is_kept), drawing)
     facts = sink.close()
@@ -140,7 +141,9 @@ def write_new(new: NewSamples) -> dict[str, Any]:
 
 
 def _sizes(task: Task) -> npt.NDArray[np.int64]:
-    """Width and height of each file of a task without boxes, shape (n, 2)."""
+    """Width and height of each file, shape (n, 2)."""
+    if (source := sources.open(task)).has_objects:
+        return source.objects().sizes
     base = sources.root(task)
     if base is None:
         pixels = sources.reader(task, task.channels)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from mlpipe.kinds.detection.post import confidences
+from mlpipe.reports import drawn_boxes
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.sections import boxes, classes, trust
 from mlpipe.reports.sections.parts import Section
@@ -30,3 +31,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     boxes.pictures,
 )
 MISTAKES = None
+DRAW = drawn_boxes.on_pixels

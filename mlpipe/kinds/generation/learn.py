@@ -17,15 +17,19 @@ from mlpipe.learn.kind import all_known as known_counts
 from mlpipe.learn.kind import no_classes as class_counts
 from mlpipe.learn.kind import no_positives as positives
 from mlpipe.learn.kind import no_scale as scale
+from mlpipe.learn.per_image import answer_shape
 from mlpipe.post.measures import generation_metrics
 
-__all__ = ["class_counts", "known_counts", "positives", "scale"]
+__all__ = ["answer_shape", "class_counts", "known_counts", "positives", "scale"]
 
 FITTING_LOSSES = ("wasserstein",)
 TARGETS_HAVE_OWN_SHAPE = False
 # The slope of a critic is a difference that half precision has no digits for.
 NEEDS_ALL_DIGITS = True
-OF_BOXES = False
+USUAL_LOSS = None
+OF_NUMBERS = True
+VIEWS_HAVE_MEAN = False
+CHECKS_OUTPUTS = True
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:

@@ -10,3 +10,4 @@ from mlpipe.reports.sections.parts import Section
 
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (drawn_images.drawn_images,)
 MISTAKES = None
+DRAW = None

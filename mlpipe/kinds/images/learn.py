@@ -17,15 +17,19 @@ from mlpipe.learn.kind import no_classes as class_counts
 from mlpipe.learn.kind import no_positives as positives
 from mlpipe.learn.kind import no_scale as scale
 from mlpipe.learn.losses.cross_entropy import Between
-from mlpipe.learn.per_pixel import validated
+from mlpipe.learn.losses.numbers import mse
+from mlpipe.learn.per_pixel import answer_shape, validated
 from mlpipe.learn.per_pixel import values as head
 
-__all__ = ["class_counts", "head", "known_counts", "positives", "scale", "validated"]
+__all__ = ["answer_shape", "class_counts", "head", "known_counts", "positives", "scale", "validated"]
 
 FITTING_LOSSES = ("auto", "mse", "mae", "huber", "bce")
 TARGETS_HAVE_OWN_SHAPE = True
 NEEDS_ALL_DIGITS = False
-OF_BOXES = False
+USUAL_LOSS = mse
+OF_NUMBERS = True
+VIEWS_HAVE_MEAN = True
+CHECKS_OUTPUTS = True
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

@@ -14,3 +14,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     target_images.target_images,
 )
 MISTAKES = None
+DRAW = None

@@ -10,15 +10,19 @@ import numpy.typing as npt
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.learn.kind import no_scale as scale
-from mlpipe.learn.per_image import check, class_counts, kept, rows, validated
+from mlpipe.learn.losses.cross_entropy import bce
+from mlpipe.learn.per_image import answer_shape, check, class_counts, kept, rows, validated
 from mlpipe.learn.per_image import logits as head
 
-__all__ = ["check", "class_counts", "head", "kept", "rows", "scale", "validated"]
+__all__ = ["answer_shape", "check", "class_counts", "head", "kept", "rows", "scale", "validated"]
 
 FITTING_LOSSES = ("auto", "bce", "focal", "asymmetric")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
-OF_BOXES = False
+USUAL_LOSS = bce
+OF_NUMBERS = False
+VIEWS_HAVE_MEAN = True
+CHECKS_OUTPUTS = False
 
 
 def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:

@@ -76,3 +76,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     breakdown.breakdown,
 )
 MISTAKES = mistakes
+DRAW = None

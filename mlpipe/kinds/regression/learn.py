@@ -14,14 +14,18 @@ from mlpipe.learn.kind import Scale
 from mlpipe.learn.kind import all_known as known_counts
 from mlpipe.learn.kind import no_classes as class_counts
 from mlpipe.learn.kind import no_positives as positives
-from mlpipe.learn.per_image import check, kept, rows, validated
+from mlpipe.learn.losses.numbers import mse
+from mlpipe.learn.per_image import answer_shape, check, kept, rows, validated
 
-__all__ = ["check", "class_counts", "kept", "known_counts", "positives", "rows", "validated"]
+__all__ = ["answer_shape", "check", "class_counts", "kept", "known_counts", "positives", "rows", "validated"]
 
 FITTING_LOSSES = ("auto", "mse", "mae", "huber")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
-OF_BOXES = False
+USUAL_LOSS = mse
+OF_NUMBERS = True
+VIEWS_HAVE_MEAN = True
+CHECKS_OUTPUTS = False
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:

@@ -42,3 +42,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     breakdown.breakdown,
 )
 MISTAKES = mistakes
+DRAW = None

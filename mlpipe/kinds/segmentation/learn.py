@@ -18,19 +18,23 @@ from mlpipe.learn import per_pixel
 from mlpipe.learn.kind import Loss, Scale
 from mlpipe.learn.kind import all_known as known_counts
 from mlpipe.learn.kind import no_scale as scale
-from mlpipe.learn.per_pixel import validated
+from mlpipe.learn.losses.cross_entropy import ce
+from mlpipe.learn.per_pixel import answer_shape, validated
 
-__all__ = ["known_counts", "scale", "validated"]
+__all__ = ["answer_shape", "known_counts", "scale", "validated"]
 
 FITTING_LOSSES = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
-OF_BOXES = False
+USUAL_LOSS = ce
+OF_NUMBERS = False
+VIEWS_HAVE_MEAN = True
+CHECKS_OUTPUTS = True
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
     """A logit of each class for every pixel."""
-    return Head(outputs, per_pixel=True)
+    return per_pixel.head(outputs)
 
 
 def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:

@@ -32,3 +32,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     masks.masks,
 )
 MISTAKES = mistakes
+DRAW = None

@@ -17,16 +17,19 @@ from mlpipe.learn.kind import no_classes as class_counts
 from mlpipe.learn.kind import no_positives as positives
 from mlpipe.learn.kind import no_scale as scale
 from mlpipe.learn.losses.equations import Equation, EvolutionEquation, misfit
-from mlpipe.learn.per_pixel import validated
+from mlpipe.learn.per_pixel import answer_shape, validated
 from mlpipe.learn.per_pixel import values as head
 
-__all__ = ["class_counts", "head", "known_counts", "positives", "scale", "validated"]
+__all__ = ["answer_shape", "class_counts", "head", "known_counts", "positives", "scale", "validated"]
 
 FITTING_LOSSES = ("poisson", "burgers")
 TARGETS_HAVE_OWN_SHAPE = True
 # An equation is about differences between neighbours, which half precision has no digits for.
 NEEDS_ALL_DIGITS = True
-OF_BOXES = False
+USUAL_LOSS = None
+OF_NUMBERS = True
+VIEWS_HAVE_MEAN = False
+CHECKS_OUTPUTS = True
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

@@ -14,3 +14,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     target_images.solutions,
 )
 MISTAKES = None
+DRAW = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from mlpipe.learn.kind import Scale
 from mlpipe.learn.losses import equations
 from mlpipe.learn.module import TARGET
 
-# Images whose boxes anchors are made of, and how many of them are in memory at a time.
+# Images whose targets a network may look at, and how many of them are in memory at a time.
 _LOOKED_AT, _AT_ONCE = 2000, 100
 
 
@@ -82,7 +82,7 @@ def build_network(
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:
-        if kinds.of(task.kind).is_dense or kind.of(task.kind).OF_BOXES:
+        if kinds.of(task.kind).is_dense or not kind.of(task.kind).VIEWS_HAVE_MEAN:
             wrong = f"joins no {kinds.of(task.kind).words.TARGETS}"
             raise ConfigError(problem("slicing", wrong, got="crops", fix="use slicing=none"))
         slicing.attach(network, cells, {TARGET: task.kind})
@@ -115,9 +115,7 @@ def _own_head(recipe: Recipe, task: Task, pack: Pack, rows: Rows | None) -> Head
     own = replace(head(task, rows, predicted), any_height=over_time, sides=target_sides(recipe, task, pack))
     if own.draws:
         own = replace(own, classes=len(task.classes) if has_learnable_classes(task) else 0)
-    if own.boxes and rows is not None:
-        own = replace(own, sizes=partial(box_sizes, recipe, task, pack, rows))
-    return own
+    return own if rows is None else replace(own, targets=partial(seen_targets, recipe, task, pack, rows))
 
 
 def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
@@ -229,8 +227,8 @@ def target_sides(recipe: Recipe, task: Task, pack: Pack) -> tuple[int, ...] | No
     return tuple(int(side) for side in data.rows_dataset()[(0, rows)]["target"].shape[2:])
 
 
-def box_sizes(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> npt.NDArray[np.float64]:
-    """Widths and heights of the boxes of training images as the network sees them, without what is drawn, shape (n, 2).
+def seen_targets(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> Iterator[npt.NDArray[Any]]:
+    """The targets of training images as the network sees them, without what is drawn, some images at a time.
 
     Of many images so many at even steps are looked at.
 
@@ -243,6 +241,5 @@ def box_sizes(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> npt.NDArray
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(int)]
     data = fold_data(recipe, task, View(task.name, 0, some, some, some[:0], some[:0]), pack, 0)
     dataset = data.rows_dataset()
-    parts = [dataset[(0, part)]["target"].numpy() for part in np.array_split(some, -(-len(some) // _AT_ONCE))]
-    boxes = np.concatenate([part[part[..., 4] >= 0] for part in parts]).astype(np.float64)
-    return np.asarray(boxes[:, 2:4] - boxes[:, :2])
+    for part in np.array_split(some, -(-len(some) // _AT_ONCE)):
+        yield dataset[(0, part)]["target"].numpy()

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe import kinds
-from mlpipe.arch import boxes
-from mlpipe.arch.detector import RAW
+from mlpipe.arch.classifier import RAW
 from mlpipe.arch.gan import Gan
 from mlpipe.arch.initial_weights import Start
 from mlpipe.config.schema import Recipe
@@ -68,7 +67,7 @@ def try_recipe(
     data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
     batch = next(iter(data.train_dataloader()))
     part = kind.of(predicted)
-    if kinds.of(predicted).is_dense or kinds.of(predicted).draws or part.OF_BOXES or recipe.loss.is_users:
+    if part.CHECKS_OUTPUTS or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
         part.check(recipe, task, batch, _learned(network, batch), loss)
     if not recipe.stages and not exact_heads.has_no_steps(recipe):
@@ -106,9 +105,7 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
     solves = equations.is_over_time(task.kind, recipe.loss) and outputs.ndim == 4
     given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
     aim = given if solves else target_sides(recipe, task, pack) or given
-    wanted = (1, len(task.classes), *(aim if kinds.of(task.kind).is_dense else ()))
-    if kind.of(task.kind).OF_BOXES:
-        wanted = (1, boxes.MOST, boxes.COLUMNS)
+    wanted = (1, *kind.of(task.kind).answer_shape(len(task.classes), aim))
     if outputs.shape[2:] != wanted[2:] and aim != given:
         wrong = f"{arch} gives maps of {list(outputs.shape[2:])} for images of {list(given)}, targets are {list(aim)}"
         fix = "use arch=keras_json with a network that ends at their size, or targets of the images' size"

@@ -11,12 +11,8 @@ from pytorch_lightning.callbacks import Callback
 
 from mlpipe import files
 from mlpipe.arch import adapt
-from mlpipe.arch.keras.classifier import KerasClassifier
-from mlpipe.arch.keras.detector import KerasDetector
-from mlpipe.arch.keras.segmenter import KerasSegmenter
+from mlpipe.arch.keras.keras_json import KerasNetwork
 from mlpipe.learn.monitoring import Direction
-
-_KERAS = (KerasClassifier, KerasDetector, KerasSegmenter)
 
 
 class LayerFiles(Callback):
@@ -37,7 +33,7 @@ class LayerFiles(Callback):
             return
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
-        state = network.by_layer() if isinstance(network, _KERAS) else adapt.merged_state(network)
+        state = network.by_layer() if isinstance(network, KerasNetwork) else adapt.merged_state(network)
         self._folder.mkdir(parents=True, exist_ok=True)
         with files.durable(self._folder / f"model_checkpoint_{epoch}.pt") as temporary:
             torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)

@@ -16,7 +16,6 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
-from mlpipe.arch import boxes
 from mlpipe.arch.gan import Gan, seeds_of
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.segmenter import KerasSegmenter
@@ -49,15 +48,15 @@ def path_of(folder: Path, epoch: int) -> Path:
 def as_in_file(network: nn.Module, predicted: Predicted) -> Predicted:
     """A network's outputs; a Keras network's with the activation that its file ends in.
 
-    A detector's are the detections of each sample, shape (boxes, 6): x and y of the upper left corner, width and height in
-    pixels of what the network sees, score and class number, falling by score.
+    What a network finds in a sample, as many as there are, is listed (`mlpipe.arch.boxes.listed`) in pixels of what the network
+    sees.
 
     Args:
         network: The network.
         predicted: What it gave for some samples.
     """
-    if getattr(network, "takes_targets", False):
-        return replace(predicted, arrays=_listed(predicted))
+    if (listed := getattr(network, "listed", None)) is not None:
+        return replace(predicted, arrays=listed(predicted.outputs if predicted.arrays is None else predicted.arrays))
     if not isinstance(network, KerasClassifier | KerasSegmenter):
         return predicted
 
@@ -67,16 +66,6 @@ def as_in_file(network: nn.Module, predicted: Predicted) -> Predicted:
     if predicted.arrays is None:
         return replace(predicted, outputs=ended(predicted.outputs))
     return replace(predicted, arrays=ended(predicted.arrays))
-
-
-def _listed(predicted: Predicted) -> Array:
-    """An array of the detections of each sample, without what pads them."""
-    given = predicted.outputs if predicted.arrays is None else predicted.arrays
-    found = np.empty(len(given), object)
-    for place, one in enumerate(np.asarray(given, np.float32).reshape(len(given), -1, boxes.COLUMNS)):
-        x0, y0, x1, y1, score, label = one[one[:, 4] > 0].T
-        found[place] = np.column_stack([x0, y0, x1 - x0, y1 - y0, score, label])
-    return found
 
 
 def drawn(network: Gan, count: int, device: torch.device) -> Predicted:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import nn
 
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import kind
 from mlpipe.learn.losses.class_weights import ClassWeights
-from mlpipe.learn.losses.cross_entropy import bce, ce
 from mlpipe.learn.losses.labels import Labels
-from mlpipe.learn.losses.numbers import mse
-from mlpipe.learn.losses.yolov3 import OfNetwork, yolov3
 
 
 def auto(
@@ -33,12 +31,12 @@ def auto(
     Raises:
         ConfigError: When a key is given that the kind's loss does not take.
     """
+    build = kind.of(labels.kind).USUAL_LOSS
+    assert build is not None, labels.kind
+    given: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights}
     if labels.facts.excludes:
-        return ce(labels, label_smoothing=label_smoothing, class_weights=class_weights)
-    given = {"label_smoothing": label_smoothing, "class_weights": class_weights}
+        return build(labels, **given)
     if wrong := [name for name, value in given.items() if value]:
         fix = "leave it out" + (", or use loss.pos_weight with loss=bce" if labels.facts.of_labels else "")
         raise ConfigError([problem(f"loss.{name}", "is for classification tasks", fix=fix) for name in wrong])
-    if labels.facts.of_boxes:
-        return OfNetwork(yolov3(labels, box="ciou", match_iou=0.4))
-    return bce(labels) if labels.facts.of_labels else mse(labels)
+    return build(labels)

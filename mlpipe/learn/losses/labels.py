@@ -22,20 +22,20 @@ class Facts:
         excludes: Classes exclude each other: outputs are logits of a softmax.
         of_labels: Each output is a yes-or-no question of its own: outputs are logits of sigmoids. Neither: numbers.
         is_dense: Every pixel has a target of its own.
-        of_boxes: Outputs and targets are boxes of objects.
-        fitting: Losses that fit, for a person who chose another.
+        of_numbers: Outputs and targets are numbers side by side.
+        losses: Losses that fit, for a person who chose another.
     """
 
     excludes: bool = False
     of_labels: bool = False
     is_dense: bool = False
-    of_boxes: bool = False
-    fitting: str = ""
+    of_numbers: bool = False
+    losses: tuple[str, ...] = ()
 
     @property
-    def of_numbers(self) -> bool:
-        """Outputs and targets are numbers."""
-        return not self.excludes and not self.of_labels and not self.of_boxes
+    def fitting(self) -> str:
+        """`losses` in a sentence."""
+        return f"{', '.join(self.losses[:-1])} or {self.losses[-1]}"
 
 
 def facts(kind: str) -> Facts:
@@ -45,13 +45,12 @@ def facts(kind: str) -> Facts:
         kind: The kind of a task.
     """
     its, part = kinds.of(kind), learn_kind.of(kind)
-    losses = part.FITTING_LOSSES
     return Facts(
         excludes=its.has_classes,
         of_labels=its.has_probabilities and not its.has_classes,
         is_dense=its.is_dense,
-        of_boxes=part.OF_BOXES,
-        fitting=f"{', '.join(losses[:-1])} or {losses[-1]}",
+        of_numbers=part.OF_NUMBERS,
+        losses=part.FITTING_LOSSES,
     )
 
 

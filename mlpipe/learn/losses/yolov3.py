@@ -39,7 +39,7 @@ def yolov3(
         object_weight: What that of objectness is multiplied by.
         class_weight: What that of classes is multiplied by.
     """
-    refuse_unless(lambda its: its.of_boxes, "yolov3", labels)
+    refuse_unless(lambda its: "yolov3" in its.losses, "yolov3", labels)
     return Yolov3(box, ignore_iou, match_iou, (box_weight, object_weight, class_weight))
 
 

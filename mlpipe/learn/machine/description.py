@@ -8,10 +8,7 @@ import torch
 from torch import nn
 
 from mlpipe.arch.keras import keras_json
-from mlpipe.arch.keras.classifier import KerasClassifier
-from mlpipe.arch.keras.detector import KerasDetector
 from mlpipe.arch.keras.graph import Graph
-from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.config.schema import Recipe
 from mlpipe.learn.machine import hardware
 
@@ -40,6 +37,6 @@ def network(module: nn.Module, name: str) -> dict[str, int | str]:
     graphs = [part for part in module.modules() if isinstance(part, Graph)]
     if graphs:
         activations = sum(step.activation is not None for graph in graphs for step in graph.steps)
-        rest = module.taken_off if isinstance(module, KerasClassifier | KerasDetector | KerasSegmenter) else 0
+        rest = module.taken_off if isinstance(module, keras_json.KerasNetwork) else 0
         facts["Num of operations"] = sum(len(graph.layers) for graph in graphs) + activations + rest
     return facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -294,7 +294,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
     """
     ids = [name for part in parts for name in part.ids]
     if len(set(ids)) != len(ids):
-        shared = listing([name for name in dict.fromkeys(ids) if ids.count(name) > 1], most=3)
+        shared = listing([name for name, count in Counter(ids).items() if count > 1], most=3)
         raise ProjectError(problem("mode.select_on", f"folds share held-out rows ({shared})", fix="use select_on=test"))
     joined = Rows(
         ids,

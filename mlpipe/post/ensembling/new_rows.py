@@ -68,10 +68,10 @@ class NewRows:
         Raises:
             ProjectError: When the models predicted different samples.
         """
-        parts = []
+        parts = list[Rows]()
         for _, several, _ in self.members:
             mean = members.mean([self._rows(record) for record in several], self.kind)
-            if mean is None:
+            if mean is None or (parts and mean.ids != parts[0].ids):
                 raise ProjectError(problem(self.task, "the models predicted different images", fix="run it again"))
             parts.append(mean)
         weights = [weight for _, _, weight in self.members]

@@ -17,7 +17,7 @@ from mlpipe.errors import DataError, counted
 from mlpipe.post.figures import number
 from mlpipe.post.measures import box_metrics
 from mlpipe.post.measures.box_metrics import OVERLAPS, Matches, boxes_of, detections_of, matched
-from mlpipe.reports import drawn_boxes
+from mlpipe.reports import drawn_boxes, gallery
 from mlpipe.reports.facts import Rows, Shown, TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph, table
 from mlpipe.reports.plots import probabilities, style
@@ -205,7 +205,7 @@ def _drawn(
     values = pixels(sample)
     if values is None:
         return None
-    made = drawn_boxes.picture(values)
+    made = gallery.picture(values)
     share = _SIDE / max(made.size)
     made = made.resize((max(1, round(made.width * share)), max(1, round(made.height * share))))
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from mlpipe.arch import boxes
-from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.arch.detector import RAW
+from mlpipe.arch.classifier import RAW, Head, Pixels
 from mlpipe.arch.keras.detector import KerasDetector
 from mlpipe.arch.keras.keras_json import keras_json
 from mlpipe.errors import ConfigError
@@ -19,7 +18,7 @@ from tests.build import grid_layers
 
 def built(side: int, classes: int, numbers: int, **options: Any) -> KerasDetector:
     torch.manual_seed(0)
-    head = Head(classes, boxes=boxes.MOST)
+    head = Head(classes, most=boxes.MOST)
     made = keras_json({"target": head}, Pixels(3, side), layers=grid_layers(side, numbers), **options)
     assert isinstance(made, KerasDetector)
     return made
@@ -66,6 +65,6 @@ def test_what_does_not_fit_is_refused() -> None:
         built(64, 2, 21, anchors=[[1, 1]])
     layers = [{"class_name": "Flatten", "config": {"name": "f", "batch_input_shape": [None, 64, 64, 3]}}]
     with pytest.raises(ConfigError, match="boxes come from the cells of grids of 32, 16 and 8 pixels"):
-        keras_json({"target": Head(2, boxes=100)}, Pixels(3, 64), layers=layers)
+        keras_json({"target": Head(2, most=100)}, Pixels(3, 64), layers=layers)
     with pytest.raises(ConfigError, match=r"arch\.anchors: are for boxes"):
         keras_json({"target": Head(2)}, Pixels(3, 64), layers=layers, anchors="kmeans")

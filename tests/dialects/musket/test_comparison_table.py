@@ -67,6 +67,7 @@ def test_one_metric_and_larger_is_better(root: Path) -> None:
     [
         ("val_mean_squared_error", True), ("val_out1_mae", True), ("dense_1_categorical_crossentropy", True),
         ("val_kullback_leibler_divergence", True), ("val_huber_loss", True), ("val_out0_loss", True), ("loss", True),
+        ("val_rmse", True), ("val_brier", True), ("epoch", True),
         ("val_iou", False), ("val_categorical_accuracy", False), ("val_matthews_correlation", False), ("val_dice", False),
     ],
 )  # fmt: skip

@@ -26,7 +26,6 @@ def test_boxes_and_detections_go_back_to_the_files(resize: Any, monkeypatch: pyt
     in_files = np.full((2, 3, 5), np.nan, np.float32)
     in_files[0, 0], in_files[1, 0] = [20, 10, 60, 50, 1], [5, 40, 25, 60, 0]
     pack: Any = SimpleNamespace(places=None, preprocessing=Preprocessing("x", size=40, resize=resize, channels=3))
-    monkeypatch.setattr(boxes, "has_boxes", lambda task: False)
     monkeypatch.setattr(predict, "_sizes", lambda task: sizes)
     task: Any = None
     of_rows = predict.places(task, pack)
@@ -46,7 +45,6 @@ def test_files_that_the_cache_holds_smaller_are_counted_in_their_own_pixels(monk
     pack: Any = SimpleNamespace(
         places=np.array([[0, 50, 100]]), preprocessing=Preprocessing("x", size=40, resize="squash", channels=3)
     )
-    monkeypatch.setattr(boxes, "has_boxes", lambda task: False)
     monkeypatch.setattr(predict, "_sizes", lambda task: np.array([[200, 100]]))
     task: Any = None
     of_rows = predict.places(task, pack)

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import torch
 
+from mlpipe.arch import boxes
 from mlpipe.learn.callbacks import output_files
 from mlpipe.runs.sinks import Predicted
 from tests.learn.callbacks.test_layer_files import network
@@ -29,7 +30,7 @@ def test_outputs_are_named_by_files(tmp_path: Path) -> None:
 
 def test_a_detector_s_outputs_are_lists_of_boxes(tmp_path: Path) -> None:
     class Finds(torch.nn.Module):
-        takes_targets = True
+        listed = staticmethod(boxes.listed)
 
     rows = np.full((2, 3, 6), np.nan, np.float32)
     rows[0, :2] = [[2, 3, 10, 9, 0.9, 1], [0, 0, 4, 4, 0.5, 0]]

@@ -123,11 +123,6 @@ def of_task(task: Task) -> Boxes:
     return joined.rows(first[part] + row)
 
 
-def has_boxes(task: Task) -> bool:
-    """Whether the targets of a task are boxes."""
-    return "boxes" in (task.bases or (task,))[0].source
-
-
 def counts(boxes: Array, classes: int) -> tuple[float, ...]:
     """The number of boxes of each class.
 

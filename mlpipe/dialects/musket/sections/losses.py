@@ -12,11 +12,11 @@ from mlpipe.dialects.musket.sections import heads, masks
 from mlpipe.dialects.musket.state import State
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
+from mlpipe.post import metrics
 
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # Splits at `+`, but not inside an exponent such as 1e+1.
 _TERMS = re.compile(r"(?<![\d.][eE])\+")
-_LESS_IS_BETTER = re.compile(r"(^|_)(loss|nll|mse|mae)$|^(out\d+_)?loss_")
 # Keys of names of metrics.
 _OF_METRICS = ("metrics", "primary_metric", "final_metrics", "experiment_result")
 _PLAIN = {"classification": "ce", "multilabel": "bce", "regression": "mse"}
@@ -247,7 +247,7 @@ def direction(state: State, key: str, monitored: str, given: Any = None) -> str:
     name = monitored.removeprefix("val/").removeprefix("train/")
     if name in state.own_metrics or (len(state.heads) > 1 and heads.plain(name) in state.own_metrics):
         return _direction_of_own(state, key, name, mode)
-    natural = "min" if _LESS_IS_BETTER.search(name) else "max"
+    natural = metrics.direction(heads.plain(name))
     if mode not in ("auto", "min", "max"):
         state.refuse(key, "must be auto, min or max", got=mode)
         return natural

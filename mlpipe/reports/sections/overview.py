@@ -84,10 +84,11 @@ def _next(facts: TaskFacts) -> Content:
     commands = {
         f"mml predict{project} mode.source=FOLDER": "predicts new images",
         f"mml export{project}": "takes the model out",
-        f"mml info{project} mode.compare=[A,B]": "compares two rows of the leaderboard",
     }
-    if len({row["recipe"] for row in facts.board if not row["ensemble"]}) < 2:
-        del commands[f"mml info{project} mode.compare=[A,B]"]
+    if kinds.of(facts.kind).draws:
+        commands = {f"mml predict{project} mode.samples=64": "draws new images"}
+    if len({row["recipe"] for row in facts.board if not row["ensemble"]}) > 1:
+        commands[f"mml info{project} mode.compare=[A,B]"] = "compares two rows of the leaderboard"
     said = "; ".join(f"{element('code', command)} {what}" for command, what in commands.items())
     return paragraph(Markup(f"Next: {said}."), class_="muted")
 

@@ -76,3 +76,10 @@ def test_an_ensemble_that_scores_as_its_recipe_is_drawn_once(tmp_path: Path) -> 
     other = {**twin, "test": row["test"] / 2}
     (plot,) = overview.leaderboard(dataclasses.replace(alone, board=[row, other])).plots
     assert [name for name, *_ in plot.rows] == ["recipe0 net", "ens-1"]
+
+
+def test_the_next_command_of_a_generator_draws(two_classes: TaskFacts) -> None:
+    assert "mml predict proj=p mode.source=FOLDER" in str(overview._next(two_classes))
+    of_drawn = str(overview._next(dataclasses.replace(two_classes, kind="generation")))
+    assert "mml predict proj=p mode.samples=64" in of_drawn
+    assert "mode.source" not in of_drawn and "mml export" not in of_drawn

@@ -313,7 +313,7 @@ class PostprocessScheduler(Scheduler):
         if not quick:
             wrong = f"the quickest member takes {min(times.values()):.3g} ms for an image"
             raise ProjectError(problem("mode.most_ms", wrong, got=self._most_ms, fix="allow more, or mode.refit=true"))
-        slow = [f"{one.name} ({times[one.name]:.3g} ms)" for one in candidates if one not in quick]
+        slow = [f"{one.called} ({times[one.name]:.3g} ms)" for one in candidates if one not in quick]
         told = f"slower than mode.most_ms={self._most_ms:g}, left out: {listing(slow)}"
         return quick, times, [told] if slow else []
 
@@ -441,7 +441,7 @@ class PostprocessScheduler(Scheduler):
         kept = choice.Chooser(kind, self._stage, self._how, groups, search, chose).choose(candidates)
         chosen, final, candidates = kept.chosen, kept.final, list(kept.candidates)
         used = [candidates[place] for place in chosen.members]
-        shown = ", ".join(f"{weight:.3f} {member.name}" for weight, member in zip(chosen.weights, used, strict=True))
+        shown = ", ".join(f"{weight:.3f} {member.called}" for weight, member in zip(chosen.weights, used, strict=True))
         self._tell(f"ensemble ({chosen.way}, {len(used)} of {counted(len(candidates), 'member')}): {shown}")
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)

@@ -109,13 +109,16 @@ def contender(project: Project, task: str, text: str, key: str = KEY) -> Contend
     if len(fitting) == 1:
         return _of_recipe(project, [record for record in stored if record.recipe == fitting[0]])
     if fitting:
-        told = listing([f"{recipe} ({named[recipe]})" for recipe in fitting])
+        told = listing([f"{journal.called(called, recipe)} ({named[recipe]})" for recipe in fitting])
         raise ProjectError(
             problem(key, "several recipes have that name or network", got=text, fix=f"name one of {told}")
         )
     there = [*named, *dict.fromkeys([*named.values(), *called.values()]), *(record.id for record in stored)]
     there += [*(one.id for one in mixed), *["latest"] * bool(mixed)]
-    known = listing([*(f"{recipe} ({arch})" for recipe, arch in named.items()), *(one.id for one in mixed)], most=8)
+    known = listing(
+        [*(f"{journal.called(called, recipe)} ({arch})" for recipe, arch in named.items()), *(one.id for one in mixed)],
+        most=8,
+    )
     fix = did_you_mean(text, there, otherwise=f"recipes and ensembles of {task}: {known or 'none'}")
     raise ProjectError(problem(key, f"there is no such record of {task}", got=text, fix=fix))
 
@@ -249,7 +252,7 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     unlabelled = _moved_with(unlabelled, joined, prior)
     joined = None if joined is None else at_own_prevalence(joined, prior)
     chose = tuple(dict.fromkeys(what for record in newest if not record.nested for what in record.val_used_for))
-    name = f"{newest[0].recipe} {newest[0].arch}"
+    name = journal.called(journal.names_of_recipes(project, newest[-1:]), f"{newest[0].recipe} {newest[0].arch}")
     return Contender(name, joined, test, held_out, chose, kind, newest[-1], unlabelled)
 
 

@@ -54,7 +54,7 @@ def draw(on: Image.Image, boxes: Boxes, words: Sequence[str] = (), colour: Colou
         colour: Of all boxes; None: that of each one's class.
         wide: The width of lines; 0: by the picture's size.
     """
-    pen, font = ImageDraw.Draw(on), ImageFont.load_default(max(9, round(max(on.size) / 60)))
+    pen, font = ImageDraw.Draw(on), ImageFont.load_default(max(13, round(max(on.size) / 60)))
     wide = wide or max(1, round(max(on.size) / 250))
     for place, box in enumerate(boxes.tolist()):
         own = colour or colour_of(int(box[-1]) + 1)

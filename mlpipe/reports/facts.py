@@ -21,7 +21,7 @@ from mlpipe.post.ensembling import member_rows, members, repeats
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports import tables
-from mlpipe.runs import calibrations, ensembles, predictions, records
+from mlpipe.runs import calibrations, ensembles, journal, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -383,7 +383,4 @@ def _labelled(rows: Rows | None) -> Rows | None:
 
 
 def _called(board: Sequence[dict[str, Any]], recipe: str) -> str:
-    """A recipe's hash, which more words may follow, before it the name that a preset has for it."""
-    names = {row["recipe"]: row["called"] for row in board}
-    name = names.get(recipe.partition(" ")[0], "")
-    return f"{name} {recipe}" if name else recipe
+    return journal.called({row["recipe"]: row["called"] for row in board}, recipe)

@@ -190,7 +190,7 @@ def _left_out(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:
     used = {member["name"] for member in ensemble.members}
     losses: Mapping[str, float | None] = ensemble.losses.get("members", {})
     found = [
-        f"{name} is left out: with it the loss of the images that chose is not less"
+        f"{facts.called(name)} is left out: with it the loss of the images that chose is not less"
         for name, loss in losses.items()
         if name not in used and loss is not None and loss == loss
     ]

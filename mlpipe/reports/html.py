@@ -169,11 +169,14 @@ def _task(place: int, name: str, sections: Sequence[Section]) -> Markup:
 
 
 def _in_columns(sections: Sequence[Section], bodies: Sequence[Markup]) -> Iterator[Markup]:
-    """Sections that stand beside each other go into columns together, between those that are wide; one alone is as wide."""
+    """Sections that stand beside each other go into columns together, between those that are wide.
+
+    One alone is as wide as those, and its own tables and plots stand beside each other.
+    """
     for is_wide, run in groupby(zip(sections, bodies, strict=True), key=lambda one: one[0].is_wide):
         together = [body for _, body in run]
-        alone = is_wide or len(together) == 1
-        yield joined(together) if alone else element("div", joined(together), class_="columns")
+        around = "" if is_wide else "alone" if len(together) == 1 else "columns"
+        yield element("div", joined(together), class_=around) if around else joined(together)
 
 
 def _nothing() -> Markup:

@@ -124,6 +124,11 @@ for (const piece of document.querySelectorAll("[data-pair]")) {
   piece.addEventListener("keydown", (event) => event.key === "Enter" && open());
 }
 
+// A picture is enlarged by a click, and by another one as small as before.
+document.addEventListener("click", (event) => {
+  if (event.target.matches?.(".pictures img")) event.target.closest("figure")?.classList.toggle("enlarged");
+});
+
 // The contents are folded where they would fill a small screen, and say where one is.
 const contents = document.querySelector("nav.contents details");
 if (contents && matchMedia("(max-width: 69.99rem)").matches) contents.open = false;

@@ -201,7 +201,8 @@ def as_text(board: Sequence[dict[str, Any]], width: int | None = None) -> str:
             if key in kept:
                 kept = {name: cells for name, cells in kept.items() if name != key}
                 left_out.append(_SHORT[key] or "note")
-        more = [f"not shown here: {', '.join(left_out)}; mml info has them"] if left_out else []
+        said = f"not shown here: {', '.join(left_out)}; mml info has them" if left_out else ""
+        more = textwrap.wrap(said, width or len(said) or 1, subsequent_indent="  ", break_on_hyphens=False)
         table = grid([_SHORT[key] for key in kept], list(zip(*kept.values(), strict=True)))
         blocks.append("\n".join([f"{task}: {metric} of {_counted(rows)}", table, *more]))
     return "\n\n".join(blocks) if blocks else "no records yet"

@@ -71,13 +71,16 @@ def _print(board: Sequence[dict[str, Any]], context: RunContext) -> None:
 def _of_head(context: RunContext, board: Sequence[dict[str, Any]], final: Mapping[str, Any]) -> str:
     """The score of a linear head on frozen features, where one is stored beside the model that predicts."""
     key = "test" if final.get("where") == "test" else "out_of_fold"
+    # An ensemble of one head is that head.
+    alone = next((row["records"] for row in board if row["ensemble"] and row["ensemble"] == final.get("ensemble")), "")
     for row in board:
         file = context.project.model_dir(row["task"], row["records"].split()[0]) / records.CONFIG_FILE
-        if row["ensemble"] or row[key] is None or row["recipe"] == final.get("recipe") or not file.is_file():
+        is_final = row["recipe"] == final.get("recipe") or row["records"] == alone
+        if row["ensemble"] or row[key] is None or is_final or not file.is_file():
             continue
         if rules.is_exact(files.read_yaml(file)):
             figure = number(row[key], final.get("images"))
-            return f"A head on frozen features alone ({row['recipe']}) has {row['metric']} {figure}."
+            return f"A head on frozen features alone ({row['called'] or row['recipe']}) has {row['metric']} {figure}."
     return ""
 
 

@@ -40,14 +40,15 @@ def of_new_images(config: RunConfig, project: Project, task: Task, kind: str, ru
     return f"mml predict {' '.join([f'mode.source={where}', *ensemble, *_words(config, project)])}"
 
 
-def of_figures(config: RunConfig, project: Project) -> str:
+def of_figures(config: RunConfig, project: Project, *more: str) -> str:
     """`mml info ...`, which shows every figure of a project.
 
     Args:
         config: The run's configuration.
         project: The project.
+        more: Further words of the command.
     """
-    return " ".join(["mml info", *_words(config, project)])
+    return " ".join(["mml info", *more, *_words(config, project)])
 
 
 def _words(config: RunConfig, project: Project) -> list[str]:

@@ -393,7 +393,10 @@ class PresetScheduler(Scheduler):
             self._give_up(name, f"{clock(max(self._left(), 0))} are left")
             return True
         label = step.partition(" ")[2]
-        log.info(f"{name}: {label} is left out, {clock(max(self._left(), 0))} are left")
+        # Time only gets less: what follows is left out as well.
+        if not decided.get("left_out"):
+            which = f"{label} is" if is_refit or label == self._labels[-1] else f"{label} and what follows it are"
+            log.info(f"{name}: {which} left out, {clock(max(self._left(), 0))} are left")
         self._store(name, {**decided, "left_out": [*decided.get("left_out", ()), label]})
         return True
 
@@ -611,7 +614,8 @@ class PresetScheduler(Scheduler):
         if self._limit is not None:
             left = self.context.started + self._limit - time.monotonic()
             if left < self._after(is_reported=True) and tree["mode"]["report"]:
-                log.info("no time is left for the report; it is written by: mml info mode.subroutines=[report]")
+                writes = next_command.of_figures(self.run_config, self.context.project, "mode.subroutines=[report]")
+                log.info(f"no time is left for the report; it is written by: {writes}")
                 tree["mode"]["report"] = False
         config = assemble(tree)
         scheduler: Scheduler = config.scheduler.build(config, replace(self.context, is_part=True))

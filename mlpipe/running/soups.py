@@ -34,7 +34,7 @@ from mlpipe.running import tasks
 from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.folds import Folds, num_workers
 from mlpipe.running.steps import RunContext
-from mlpipe.runs import predictions, records
+from mlpipe.runs import journal, predictions, records
 from mlpipe.runs.integrity import Finding
 from mlpipe.runs.journal import Run, now
 from mlpipe.runs.predictions import Predictions
@@ -60,11 +60,13 @@ class Candidate:
 
     Attributes:
         name: The recipe's hash with its network, or the record's id.
+        called: The same in sentences: before it the name that a preset has for the recipe.
         records: The records of its folds, or the only one.
         refit: The model of all folds; None without one.
     """
 
     name: str
+    called: str
     records: tuple[ModelRecord, ...]
     refit: ModelRecord | None = None
 
@@ -135,12 +137,12 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     Raises:
         ProjectError: When no two share their first weights, or rows that neither has learned from.
     """
-    split, candidates = ("val", _recipes(found)) if test is None else ("test", _singles(found))
+    split, candidates = ("val", _recipes(project, found)) if test is None else ("test", _singles(found))
     usable, notes = list[Candidate](), list[str]()
     for one in candidates:
         wrong = next((why for record in one.records if (why := _unfit(project, record, split))), "")
         if wrong:
-            notes.append(f"{one.name} is left out of the soup: {wrong}")
+            notes.append(f"{one.called} is left out of the soup: {wrong}")
         else:
             usable.append(one)
     if len(usable) < 2:
@@ -159,7 +161,7 @@ def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Cho
     if not np.isfinite(list(alone.values())).any():
         raise ProjectError(problem(KEY, "no model has finite predictions of the images that choose", got="soup"))
     best = min(shared, key=lambda group: np.nanmin([alone[one.name] for one in group] + [np.inf]))
-    notes += [f"{one.name} is left out of the soup: it {_other(one, best[0])}" for one in usable if one not in best]
+    notes += [f"{one.called} is left out of the soup: it {_other(one, best[0])}" for one in usable if one not in best]
     judged = [
         JudgingRows(record.task if split == "val" else record.pivot, split, tuple(part.ids))
         for record, part in zip(best[0].records, rows[best[0].name], strict=True)
@@ -235,21 +237,23 @@ def _with_stored_views(config: RunConfig) -> RunConfig:
     return replace(config, recipe=replace(config.recipe, tta=Component("tta", path_of("tta", "stored"), {})))
 
 
-def _recipes(found: Sequence[ModelRecord]) -> list[Candidate]:
+def _recipes(project: Project, found: Sequence[ModelRecord]) -> list[Candidate]:
     """Each recipe with the newest record of each fold, but for those that are means already."""
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     for record in found:
         if not record.averaged:
             groups[record.recipe].append(record)
     made = []
+    names = journal.names_of_recipes(project, (group[-1] for group in groups.values()))
     for recipe, group in groups.items():
         newest = records.newest_folds(group)
-        made.append(Candidate(f"{recipe} {newest[0].arch}", tuple(newest), records.newest_refit(group, newest)))
+        name, refit = f"{recipe} {newest[0].arch}", records.newest_refit(group, newest)
+        made.append(Candidate(name, journal.called(names, name), tuple(newest), refit))
     return made
 
 
 def _singles(found: Sequence[ModelRecord]) -> list[Candidate]:
-    return [Candidate(record.id, (record,)) for record in found if not record.averaged]
+    return [Candidate(record.id, record.id, (record,)) for record in found if not record.averaged]
 
 
 def _unfit(project: Project, record: ModelRecord, split: str) -> str:
@@ -343,7 +347,7 @@ class _Averaging:
     def loss(self, members: tuple[int, ...]) -> float:
         """The loss of the mean of some candidates."""
         self.folds.context.stop.check()
-        shown = listing([self.sharing.candidates[place].name.split()[0] for place in members], most=4)
+        shown = listing([self.sharing.candidates[place].called.split()[0] for place in members], most=4)
         self.folds.context.display.start(f"averaging {shown}", len(self.sharing.judged))
         try:
             parts = [self._predicted(members, place) for place in self._places()]
@@ -389,7 +393,7 @@ class _Averaging:
 
 def _tell(of: Sharing, chosen: Soup) -> None:
     many = sum(len(one.ids) for one in of.judged)
-    names = [one.name for one in of.candidates]
+    names = [one.called for one in of.candidates]
     for note in of.notes:
         log.warning(note)
     for members, loss in chosen.tried:

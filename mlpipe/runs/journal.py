@@ -217,6 +217,17 @@ def names_of_recipes(project: Project, made: Iterable[ModelRecord]) -> dict[str,
     return found
 
 
+def called(names: Mapping[str, str], recipe: str) -> str:
+    """A recipe for a person: before its hash the name that a preset has for it.
+
+    Args:
+        names: What `names_of_recipes` gave.
+        recipe: The hash, more words may follow it.
+    """
+    name = names.get(recipe.partition(" ")[0], "")
+    return f"{name} {recipe}" if name else recipe
+
+
 def create(project: Project) -> Run:
     """A new run's folder, named by date, time and a suffix: milliseconds (so that names sort by time) and a random digit."""
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,3 +67,14 @@ def test_the_mean_of_numbers_is_their_constant(tmp_path: Path) -> None:
     parts, targets = np.array(task.task.samples.parts), task.task.samples.targets[:, 0]
     off = targets[parts == "test"] - targets[parts == "train"].mean()
     assert found.baseline == pytest.approx(np.sqrt((off**2).mean()))
+
+
+def test_what_is_left_out_is_called_as_its_preset_does(tmp_path: Path) -> None:
+    project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40)
+    members = [{"name": "recipe0 net", "weight": 1.0, "records": ["r0-0", "r0-1"]}]
+    projects.ensemble(project, members=members)
+    (task,) = facts.gather(project, data_dir)
+    board = [{**row, "called": "tuned" if row["recipe"] == "recipe1" else ""} for row in task.board]
+    found = headline.headline(dataclasses.replace(task, board=board))
+    assert found is not None
+    assert [one.partition(" is left out")[0] for one in found.left_out if "left out" in one] == ["tuned recipe1 net"]

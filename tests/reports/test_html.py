@@ -19,7 +19,9 @@ from statsmodels.stats.proportion import proportion_confint
 from mlpipe import kinds
 from mlpipe.post import metrics
 from mlpipe.reports import facts, html, tables
+from mlpipe.reports.markup import paragraph
 from mlpipe.reports.sections import prevalence, training
+from mlpipe.reports.sections.parts import Section
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from tests.build import make_record
@@ -134,7 +136,7 @@ def test_numbers_are_the_stored_ones(tmp_path: Path) -> None:
     # One or two of sixty are wrong: Wilson's ends would cover too seldom there.
     low, high = proportion_confint(round(recipe["test"] * 60), 60, 0.05, "beta")
     assert f"{low:.2f} to {high:.2f}" in page.cells
-    assert {"recipe0 net", "0.7500", "r0-0, r0-1"} <= set(page.cells)
+    assert {"recipe0 net", "0.750", "r0-0, r0-1"} <= set(page.cells)
     assert {"0.4567", "none", "321", "1.23 M"} <= set(page.cells)
     for piece in ("hold it for 88 %", "1.23 classes", "The promise.", "accuracy 0.77, nll 0.57", "a note <b>"):
         assert piece in words
@@ -273,7 +275,7 @@ def test_which_mistakes_are_shown() -> None:
 def test_prevalence_counts_images_that_a_split_took_for_the_test(tmp_path: Path) -> None:
     of = projects.make_task(tmp_path / "data", ["a", "b"], "classification", 40)
     tested = frozenset(of.samples.ids[-5:]) | {name for name in of.samples.ids if name.startswith("train0000")}
-    parts = {name: [one.value for one in values] for name, values in prevalence._of_task(of, ["a", "b"], tested)}
+    parts = {name: [one.value for one in values] for name, values, _ in prevalence._of_task(of, ["a", "b"], tested)}
     own = np.array([name.startswith("test") or name in tested for name in of.samples.ids])
     for name, rows in (("training", ~own), ("test", own)):
         assert parts[name] == pytest.approx(np.bincount(of.samples.targets[rows], minlength=2) / rows.sum())
@@ -296,3 +298,13 @@ def test_a_damaged_table_of_metrics_has_no_curve(name: str, tmp_path: Path) -> N
     (project.model_dir("digits", "one") / "metrics.csv").write_bytes(stored.CURVES[name])
     found = training.history(project, record, "accuracy")
     assert found is None or all(value != value for value in found.train[:1])
+
+
+def test_a_narrow_section_between_wide_ones_has_its_pieces_beside_each_other() -> None:
+    def section(title: str, *, is_wide: bool) -> Section:
+        return Section(title, [paragraph(title)], is_wide=is_wide)
+
+    made = [section("a", is_wide=True), section("b", is_wide=False), section("c", is_wide=True)]
+    together = [*made, section("d", is_wide=False), section("e", is_wide=False)]
+    text = html.page("p", [("t", together)])
+    assert text.count('<div class="alone">') == 1 and text.count('<div class="columns">') == 1

@@ -308,3 +308,9 @@ def test_recipes_have_the_names_of_their_preset(tmp_path: Path, monkeypatch: pyt
     first.note("train fold 0", "done")
     made.append(record("w", run="2024-01-01/gone", recipe="eeee", created=journal.now()))
     assert journal.names_of_recipes(project, made) == {"aaaa": "probe", "bbbb": "tuned"}
+
+
+def test_a_recipe_is_called_as_its_preset_does() -> None:
+    names = {"aaaa": "probe"}
+    assert journal.called(names, "aaaa net") == "probe aaaa net"
+    assert journal.called(names, "bbbb net") == "bbbb net" and journal.called(names, "net-aaaa-f0") == "net-aaaa-f0"

@@ -17,4 +17,4 @@ def predicted(outputs: int) -> str:
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
     """A sample's target in few words; None where there is nothing to tell."""
-    return ", ".join(f"{name} {value:.0%}" for name, value in zip(classes, target, strict=True) if value > 0)
+    return ", ".join(f"{name} {100 * value:.0f} %" for name, value in zip(classes, target, strict=True) if value > 0)

@@ -175,7 +175,7 @@ class Chooser:
             left = "only moved to the prevalence that was asked for" if moved else "left as they are"
             gains = "gains nothing" if losses[best] >= losses["none"] else "gains no more than chance explains"
             return [f"probabilities are {left}: calibrating them {gains} ({told})"]
-        raw = [one.name for one in alone if one.form == "raw"]
+        raw = [one.called for one in alone if one.form == "raw"]
         if kept in ("before", "both") and 0 < len(raw) < len(alone):
             return [f"not calibrated, because it gains no more than chance explains: {', '.join(raw)}"]
         return []

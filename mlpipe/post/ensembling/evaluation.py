@@ -74,7 +74,7 @@ def comparisons(
         return []
     form = " (as it is)" if best.form == "raw" else " (calibrated)"
     form = "" if post_kind.of(kind).PROBABILITIES is None else form
-    begun = f"First is the ensemble, second its best member {best.name}{form}, on {counted(len(rows), 'row')}."
+    begun = f"First is the ensemble, second its best member {best.called}{form}, on {counted(len(rows), 'row')}."
     tests = comparison.paired(rows, other.only(rows.ids), kind, groups, seed)
     return [begun, *(one.sentence for one in tests)]
 

@@ -15,7 +15,7 @@ from mlpipe.post import metrics
 from mlpipe.post.ensembling import repeats
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.prior import LEAST_SHARE
-from mlpipe.runs import calibrations, predictions, records
+from mlpipe.runs import calibrations, journal, predictions, records
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -35,6 +35,7 @@ class Member:
             the calibration.
         form: Whether its `calibrated` rows are that, or `raw`: as the networks gave them.
         refit: The model of all folds that predicts in place of their mean; None without one.
+        preset: The name that a preset has for the recipe; empty for any other.
     """
 
     name: str
@@ -45,6 +46,12 @@ class Member:
     prior: Array | None = None
     form: str = "calibrated"
     refit: ModelRecord | None = None
+    preset: str = ""
+
+    @property
+    def called(self) -> str:
+        """Its name in sentences: before it the one that a preset has for the recipe."""
+        return f"{self.preset} {self.name}" if self.preset else self.name
 
     @property
     def predicting(self) -> list[ModelRecord]:
@@ -73,19 +80,23 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     for record in found:
         groups[record.recipe].append(record)
+    names = journal.names_of_recipes(project, (group[-1] for group in groups.values()))
     members, notes = [], []
     for recipe, group in groups.items():
         folds = records.newest_folds(group)
         parts = [held_out(project, record) for record in folds]
         filled = [rows for rows in parts if rows is not None]
         if len(filled) < len(folds):
-            notes.append(f"recipe {recipe} is left out: not all of its folds have predictions of held-out rows")
+            notes.append(
+                f"recipe {journal.called(names, recipe)} is left out: not all of its folds have predictions of held-out rows"
+            )
             continue
         refit = records.newest_refit(group, folds)
         test, unlabelled = (pooled(project, folds, refit, split) for split in ("test", "unlabelled"))
         prior, name = prior_of(project, folds), f"{recipe} {folds[0].arch}"
         held = out_of_fold(filled, folds[0].kind)
-        members.append(Member(name, folds, held, test, unlabelled, prior, refit=refit))
+        preset = names.get(recipe, "")
+        members.append(Member(name, folds, held, test, unlabelled, prior, refit=refit, preset=preset))
     return _aligned(members, notes, found, "predictions of the images that were held out")
 
 
@@ -135,7 +146,7 @@ def _aligned(
     kept = []
     for member in members:
         if set(newest.chooses.ids) - set(member.chooses.ids):
-            notes.append(f"{member.name} is left out: it lacks rows that {newest.name} has")
+            notes.append(f"{member.called} is left out: it lacks rows that {newest.called} has")
             continue
         test = _same(member.test, newest.test)
         unlabelled = _same(member.unlabelled, newest.unlabelled)

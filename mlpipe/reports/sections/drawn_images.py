@@ -44,7 +44,7 @@ def drawn_images(facts: TaskFacts) -> Section:
             f" The Fréchet distance is that of {counted(details['features'], 'feature')} of {details['images']} validation"
             " images and of as many drawn ones: with fewer images it is larger."
         )
-    parts: list[Content | None] = [paragraph(told), element("div", joined(figures), class_="pictures")]
+    parts: list[Content | None] = [paragraph(told), element("div", joined(figures), class_="pictures large")]
     return Section(_TITLE, [*parts, _table(facts, record.id, shown)], is_wide=True)
 
 

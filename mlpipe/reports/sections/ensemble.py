@@ -33,7 +33,7 @@ def ensembles(facts: TaskFacts) -> Section:
     rows = [
         [
             facts.called(member["name"]),
-            number(member["weight"]),
+            f"{member['weight']:.3f}",
             number(alone.get(member["name"]), held_out),
             ", ".join([*member["records"], *([member["refit"]] if "refit" in member else [])]),
         ]
@@ -47,7 +47,8 @@ def ensembles(facts: TaskFacts) -> Section:
     stage = f"; {_STAGES.get(newest.stage, newest.stage)}" if can_be else ""
     how = f" of {max(len(alone), 1)}, chosen by {chosen} ({newest.way})" if newest.is_chosen else "; nothing was chosen"
     mixed = newest.mixing if kind.has_probabilities else kind.words.VALUES
-    text = f"{newest.id} has {counted(len(newest.members), 'member')}{how}; it mixes {mixed}{stage}."
+    mixes = f"; it mixes {mixed}" if len(newest.members) > 1 else ""
+    text = f"{newest.id} has {counted(len(newest.members), 'member')}{how}{mixes}{stage}."
     scores = [
         [
             name,

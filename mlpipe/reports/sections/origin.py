@@ -25,8 +25,12 @@ def origin(facts: TaskFacts) -> Section:
     text, wrong = _text(facts, newest.recipe)
     parts += [paragraph(f"{sentence}.") for sentence in (*damaged, wrong) if sentence]
     if text:
-        said = paragraph(f"The configuration of recipe {newest.recipe} as it was stored with record {newest.id}.")
-        parts.append(folded(f"Configuration of recipe {newest.recipe}", joined([said, element("pre", text)])))
+        said = paragraph(
+            f"The configuration of recipe {facts.called(newest.recipe)} as it was stored with record {newest.id}."
+        )
+        parts.append(
+            folded(f"Configuration of recipe {facts.called(newest.recipe)}", joined([said, element("pre", text)]))
+        )
     parts.append(_versions(facts))
     return Section("Where this comes from", parts, is_wide=True)
 
@@ -70,7 +74,8 @@ def _versions(facts: TaskFacts) -> Content | None:
             for key, value in record.environment.items():
                 seen.setdefault(key, set()).add(str(value))
     rows = [[key, ", ".join(sorted(values))] for key, values in seen.items()]
-    return table("Versions and hardware of the records", ["what", "value"], rows, numbers=range(0))
+    made = table("Of the records", ["what", "value"], rows, numbers=range(0))
+    return None if made is None else folded("Versions and hardware", made)
 
 
 def _text(facts: TaskFacts, recipe: str) -> tuple[str, str]:

@@ -68,7 +68,7 @@ def _tiles(facts: TaskFacts, found: Headline) -> Content | None:
 
 
 def _ends(found: Headline) -> str:
-    return f"{interval(found.low, found.high, found.images)}, 95 %" if found.low is not None else ""
+    return f"{interval(found.low, found.high, found.images)}, 95\u00a0%" if found.low is not None else ""
 
 
 def _stored_or_counted(facts: TaskFacts, shown: Shown, name: str) -> float | None:
@@ -84,10 +84,11 @@ def _next(facts: TaskFacts) -> Content:
     commands = {
         f"mml predict{project} mode.source=FOLDER": "predicts new images",
         f"mml export{project}": "takes the model out",
-        f"mml info{project} mode.compare=[A,B]": "compares two rows of the leaderboard",
     }
-    if len({row["recipe"] for row in facts.board if not row["ensemble"]}) < 2:
-        del commands[f"mml info{project} mode.compare=[A,B]"]
+    if kinds.of(facts.kind).draws:
+        commands = {f"mml predict{project} mode.samples=64": "draws new images"}
+    if len({row["recipe"] for row in facts.board if not row["ensemble"]}) > 1:
+        commands[f"mml info{project} mode.compare=[A,B]"] = "compares two rows of the leaderboard"
     said = "; ".join(f"{element('code', command)} {what}" for command, what in commands.items())
     return paragraph(Markup(f"Next: {said}."), class_="muted")
 
@@ -134,13 +135,12 @@ def leaderboard(facts: TaskFacts) -> Section:
         facts: The task.
     """
     name = post_kind.of(facts.kind).HEADLINE
-    header = ["recipe or ensemble", "name", "network", "folds", "validation", "out-of-fold", "test by fold"]
+    header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold"]
     header += ["folds' mean, 95 % interval", "test", "test 95 % interval", "test nll", "remark"]
     many, board = tables.digits(facts.board), tables.seeds_together(facts.board, facts.project)
     rows = [
         [
-            row["recipe"],
-            row["called"],
+            facts.called(row["recipe"]),
             row["arch"],
             "" if row["folds"] is None else str(row["folds"]),
             *(tables.cell(row, key, many) for key in ("val", "out_of_fold", "fold_test")),
@@ -153,11 +153,14 @@ def leaderboard(facts: TaskFacts) -> Section:
         for row in board
     ]
     better = "less" if metrics.direction(name) == "min" else "more"
-    drawn = [row for row in board if row["test"] is not None][:_MOST_DRAWN]
+    tested = [row for row in board if row["test"] is not None]
+    # An ensemble that is the mean of a recipe's folds, and scores as they do, says nothing beside them.
+    recipes = {(row["records"], row["test"]) for row in tested if not row["ensemble"]}
+    drawn = [row for row in tested if not (row["ensemble"] and (row["records"], row["test"]) in recipes)][:_MOST_DRAWN]
     # One score alone is told above.
     plots = [_score_plot(facts, drawn, name)] if len(drawn) > 1 else []
     caption = f"Leaderboard of {facts.name}: {WORDS[name]}, {better} is better"
-    made, explained = table(caption, header, rows, numbers=range(3, 11)), _explained(board)
+    made, explained = table(caption, header, rows, numbers=range(2, 10)), _explained(board)
     below = [folded("What the columns are", bullets(explained) or "")] if explained else []
     return Section("Leaderboard", [made], plots, below, is_wide=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 from mlpipe import kinds
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
-from mlpipe.post.figures import number, percent
+from mlpipe.post.figures import interval, number, percent
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import paragraph, table
 from mlpipe.reports.plots import shares, style
@@ -28,12 +28,19 @@ def prevalence(facts: TaskFacts) -> Section:
     """
     if post_kind.of(facts.kind).PROBABILITIES is None:
         return Section("Prevalence")
-    parts = [] if facts.task is None else _of_task(facts.task, facts.classes, _split_off(facts))
+    counted_in = [] if facts.task is None else _of_task(facts.task, facts.classes, _split_off(facts))
     meant, said = _estimated(facts)
+    # An estimate is of as many images as nobody counted: it has as few digits as the fewest tell.
+    fewest = min((many for _, _, many in counted_in), default=None)
+    images = [*(many for _, _, many in counted_in), *([fewest] if meant is not None else [])]
+    parts = [(part, values) for part, values, _ in counted_in]
     parts += [meant] if meant is not None else []
     if not parts:
         return Section("Prevalence")
-    rows = [[name, *(_with_interval(values[place]) for _, values in parts)] for place, name in enumerate(facts.classes)]
+    rows = [
+        [name, *(_with_interval(values[place], many) for (_, values), many in zip(parts, images, strict=True))]
+        for place, name in enumerate(facts.classes)
+    ]
     what = kinds.of(facts.kind).words.OUTPUT
     made = table(f"Share of images by {what}", [what, *(part for part, _ in parts)], rows)
     plots = []
@@ -61,7 +68,8 @@ def _split_off(facts: TaskFacts) -> frozenset[str]:
     return frozenset(test.ids) if test is not None else frozenset()
 
 
-def _of_task(task: Task, classes: list[str], tested: frozenset[str]) -> list[tuple[str, list[Value]]]:
+def _of_task(task: Task, classes: list[str], tested: frozenset[str]) -> list[tuple[str, list[Value], int]]:
+    """Each part with the share of each class, and how many images it has."""
     found, is_test = [], np.array([name in tested for name in task.samples.ids], bool)
     for part, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         there = task.samples.in_part(part)  # type: ignore[arg-type]
@@ -69,7 +77,9 @@ def _of_task(task: Task, classes: list[str], tested: frozenset[str]) -> list[tup
         rows = np.flatnonzero(there & task.samples.labelled)
         if len(rows):
             values = task.class_counts(rows) / len(rows)
-            found.append((name, [Value(one, float(share)) for one, share in zip(classes, values, strict=True)]))
+            found.append(
+                (name, [Value(one, float(share)) for one, share in zip(classes, values, strict=True)], len(rows))
+            )
     return found
 
 
@@ -97,6 +107,6 @@ def _estimated(facts: TaskFacts) -> tuple[tuple[str, list[Value]] | None, str]:
     return (names.get(str(kind), str(kind)), shown), told.get(str(kind), "")
 
 
-def _with_interval(one: Value) -> str:
-    ends = f" ({number(one.low)} to {number(one.high)})" if one.low is not None and one.high is not None else ""
-    return number(one.value) + ends
+def _with_interval(one: Value, images: int | None) -> str:
+    ends = interval(one.low, one.high, images)
+    return number(one.value, images) + (f" ({ends})" if ends else "")

@@ -88,7 +88,7 @@ def _changed(facts: TaskFacts, album: Album, rows: list[int]) -> list[Content | 
         for epoch, drawn in enumerate(by_epoch, 1):
             caption = element("span", f"{name}, epoch {epoch}", class_="sample")
             cells.append(figure(image(uri_of(np.asarray(drawn[place])), f"{name} as epoch {epoch} saw it"), caption))
-    title = heading(4, f"After the random changes of recipe {record.recipe}")
+    title = heading(4, f"After the random changes of recipe {facts.called(record.recipe)}")
     return [folded("Random changes", joined([title, element("div", joined(cells), class_="pictures")]))]
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from mlpipe import files
 from mlpipe.errors import counted, listing
 from mlpipe.post import kind as post_kind
+from mlpipe.post.figures import number
 from mlpipe.reports.facts import TaskFacts
-from mlpipe.reports.markup import bullets, paragraph, table
+from mlpipe.reports.markup import Markup, bullets, folded, paragraph, table
 from mlpipe.reports.plots import learning, style
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.tables import images_per_s
@@ -21,6 +22,8 @@ from mlpipe.runs.records import ModelRecord
 
 # Curves of more recipes would bury the page; the best ones are drawn.
 _MOST_RECIPES = 6
+# More folds are folded away.
+_MOST_FOLDS = 10
 _SPLITS = ("train", "val", "test")
 
 
@@ -98,7 +101,26 @@ def curves(facts: TaskFacts) -> Section:
         said.append(f"{counted(len(missing), 'record')} without metrics.csv: no curve.")
     if damaged:
         said.append(f"The metrics.csv of {listing(damaged)} is empty or damaged: no curve.")
-    return Section("Learning curves", [paragraph(*said) if said else None], plots)
+    made = _of_folds(facts, ranked[:_MOST_RECIPES], score) if plots else None
+    return Section("Learning curves", [paragraph(*said) if said else None], plots, [made])
+
+
+def _of_folds(facts: TaskFacts, recipes: Sequence[str], score: str) -> Markup | None:
+    """Each fold with its validation score, the epoch that was kept and its time; many are folded away."""
+    rows = [
+        [
+            f"fold {one.fold}",
+            facts.called(recipe) if len(recipes) > 1 else "",
+            *(number(one.scores.get("val", {}).get(name), one.counts.get("val")) for name in (score, "loss")),
+            f"{one.best_epoch + 1} of {one.epochs}",
+            number_of_seconds(one.timings["seconds"]) if "seconds" in one.timings else "",
+        ]
+        for recipe in recipes
+        for one in facts.recipes[recipe]
+    ]
+    header = ["fold", "recipe", f"validation {score}", "validation loss", "epoch kept", "seconds"]
+    made = table("Folds and the epoch whose weights were kept", header, rows, numbers=range(2, 6))
+    return made if made is None or len(rows) <= _MOST_FOLDS else folded(f"The table of {len(rows)} folds", made)
 
 
 def history(project: Project, record: ModelRecord, score: str) -> learning.History | None:

@@ -208,7 +208,7 @@ def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Co
             continue
         off = np.abs(rows.calibrated[known, place] - rows.targets[known, place])
         seen = share(int((off <= half).sum()), int(known.sum()))
-        cells.append([name, f"± {number(half)}", *_observed(seen, int(known.sum()))])
+        cells.append([name, f"± {number(half, int(known.sum()))}", *_observed(seen, int(known.sum()))])
     assert facts.shown is not None
     caption = f"Prediction intervals that promise {round_percent(1 - halves['alpha'])}, on {facts.shown.where} images"
     return table(caption, ["number", "half width", "observed inside", "95 % interval"], cells)

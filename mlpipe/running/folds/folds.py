@@ -147,7 +147,8 @@ def _sizes(views: Sequence[View]) -> str:
 def _numbers(found: Sequence[int]) -> str:
     if len(set(found)) == 1:
         return str(found[0])
-    return " / ".join(map(str, found)) if len(found) <= 10 else f"{min(found)} to {max(found)}"
+    is_even = max(found) - min(found) <= 1
+    return f"{min(found)} to {max(found)}" if is_even or len(found) > 10 else " / ".join(map(str, found))
 
 
 def num_workers(config: RunConfig) -> int:

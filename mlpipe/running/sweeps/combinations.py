@@ -14,6 +14,7 @@ from mlpipe.config import presets
 from mlpipe.config.overrides import expand
 from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short
 from mlpipe.post import kind as post_kind
+from mlpipe.post.figures import number
 from mlpipe.reports import tables
 from mlpipe.running import launch
 from mlpipe.running.launch import Command, Front, Prepared
@@ -174,7 +175,7 @@ def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
 def _scores(job: Job, facts: dict[str, Any]) -> str:
     """The final score where the run told one, as a preset does; else the mean over its folds, where the mode made records."""
     if (final := facts.get("final")) and final["value"] is not None:
-        return f"{final['where']} {final['metric']} {final['value']:.4f}"
+        return f"{final['where']} {final['metric']} {number(final['value'], final.get('images'))}"
     found = [record for record in records.load_all(job.project) if record.run == facts.get("run") and not record.refit]
     parts = []
     for split in ("val", "test"):
@@ -182,5 +183,8 @@ def _scores(job: Job, facts: dict[str, Any]) -> str:
         values = [record.scores.get(split, {}).get(name) for record in found]
         numbers = [value for value in values if value is not None]
         if numbers:
-            parts.append(f"{split} {name} {sum(numbers) / len(numbers):.4f}")
+            # As in the leaderboard: what folds validate is of all of their images, what they test of the same ones.
+            images = [record.counts.get(split, 0) for record in found]
+            many = sum(images) if split == "val" else max(images)
+            parts.append(f"{split} {name} {number(sum(numbers) / len(numbers), many or None)}")
     return ", ".join(parts) or "done"

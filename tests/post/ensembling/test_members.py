@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -37,3 +39,8 @@ def test_repeats_are_averaged_for_each_image() -> None:
 def test_rows_that_folds_share_without_being_repeats_are_refused() -> None:
     with pytest.raises(ProjectError, match="folds share held-out rows"):
         members.out_of_fold([rows(["a", "b"], [0.5, 0.5]), rows(["b", "c"], [0.5, 0.5])], "classification")
+
+
+def test_a_member_is_called_as_its_preset_does() -> None:
+    one = members.Member("aaaa net", [], rows(["a"], [0.5]), None, None)
+    assert one.called == "aaaa net" and dataclasses.replace(one, preset="probe").called == "probe aaaa net"

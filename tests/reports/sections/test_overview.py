@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -63,3 +64,22 @@ def test_an_ensemble_that_nothing_was_chosen_for_is_not_called_optimistic(
     assert ("images that chose the ensemble" in leaderboard.figures(record, 40)) is is_chosen
     # Its folds kept their best epochs by these images, whatever was put together of them.
     assert ("validation images also chose something (best_checkpoint)" in said) is not is_chosen
+
+
+def test_an_ensemble_that_scores_as_its_recipe_is_drawn_once(tmp_path: Path) -> None:
+    project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40, recipes=1)
+    (alone,) = facts.gather(project, data_dir)
+    (row,) = alone.board
+    twin = {**row, "recipe": "ens-1", "ensemble": "ens-1", "val_used_for": "nothing"}
+    both = [row, twin]
+    assert not overview.leaderboard(dataclasses.replace(alone, board=both)).plots
+    other = {**twin, "test": row["test"] / 2}
+    (plot,) = overview.leaderboard(dataclasses.replace(alone, board=[row, other])).plots
+    assert [name for name, *_ in plot.rows] == ["recipe0 net", "ens-1"]
+
+
+def test_the_next_command_of_a_generator_draws(two_classes: TaskFacts) -> None:
+    assert "mml predict proj=p mode.source=FOLDER" in str(overview._next(two_classes))
+    of_drawn = str(overview._next(dataclasses.replace(two_classes, kind="generation")))
+    assert "mml predict proj=p mode.samples=64" in of_drawn
+    assert "mode.source" not in of_drawn and "mml export" not in of_drawn

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
 from mlpipe.reports.facts import TaskFacts
@@ -30,3 +33,13 @@ def test_seconds_of_an_epoch(two_classes: TaskFacts, monkeypatch: pytest.MonkeyP
         monkeypatch.setitem(record.timings, "train_seconds", seconds)
     # Three epochs each.
     assert training._of_an_epoch(folds) == "15"
+
+
+def test_each_fold_has_its_score_and_the_epoch_that_was_kept(two_classes: TaskFacts) -> None:
+    first = two_classes.recipes["recipe0"][0]
+    scored = dataclasses.replace(first, scores={"val": {"accuracy": 0.75, "loss": 0.5}})
+    of_one = dataclasses.replace(two_classes, recipes={"recipe0": [scored, *two_classes.recipes["recipe0"][1:]]})
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", str(training.curves(of_one).body()))
+    place = cells.index("fold 0")
+    # 60 images: two decimals; the second of three epochs.
+    assert cells[place + 1 : place + 5] == ["0.75", "0.50", "2 of 3", "12"]

@@ -13,7 +13,7 @@ from mlpipe.runs.project import Project
 def test_a_run_with_a_final_score_shows_it(tmp_path: Path) -> None:
     """A preset's run has records of several recipes, whose mean is nothing."""
     job: Any = SimpleNamespace(project=Project(tmp_path), varied=["seed=1"])
-    final = {"where": "out-of-fold", "metric": "accuracy", "value": 0.98125}
+    final = {"where": "out-of-fold", "metric": "accuracy", "value": 0.98125, "images": 300}
     outcomes = [{"job": 1, "error": "", "seconds": 3.0, "facts": {"run": "a", "final": one}} for one in (final, None)]
     shown = combinations.table([job, job], outcomes).splitlines()
-    assert "out-of-fold accuracy 0.9812" in shown[2] and "done" in shown[3]
+    assert "out-of-fold accuracy 0.981" in shown[2] and "done" in shown[3]

@@ -272,6 +272,11 @@ def visible(text: str) -> str:
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a text has no end of a line, no tab, and nothing that a terminal takes for a command."""
+    return visible(text) == text and not set(text) & {"\t", "\n"}
+
+
 class VisibleLines(logging.Formatter):
     """What is logged, in which names of files and words of models may stand, as `visible` writes it."""
 

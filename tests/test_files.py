@@ -449,3 +449,12 @@ def test_a_table_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
 )
 def test_what_is_full_is_told_apart(error: Exception, sentence: str) -> None:
     assert str(DiskFull(files.why_full(error), "go on")) == sentence
+
+
+def test_a_table_of_cells_is_marked_as_rows_are() -> None:
+    import csv
+    import io
+
+    lines = [["=a", "b"], ["a\rb", -1], [None, "-1"]]
+    written = files.csv_table(lines)
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [["'=a", "b"], ["a\rb", "-1"], ["", "-1"]]

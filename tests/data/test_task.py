@@ -174,3 +174,16 @@ def test_a_class_whose_name_would_break_a_line_or_command_a_terminal_is_refused(
 def test_a_class_may_have_signs_of_any_script() -> None:
     names = ["naïve", "دسته\u200cها", "犬", "👩\u200d🔬", "=1+1", "a\u00a0b"]
     assert task.make("x", names, [], channels=1, source={"type": "arrays"}).classes == tuple(names)
+
+
+def test_a_class_whose_name_is_a_book_is_refused() -> None:
+    assert task.make("x", ["a" * 1000], [], channels=1, source={"type": "arrays"}).classes == ("a" * 1000,)
+    with pytest.raises(DataError, match=r"task\.classes: a name has more than 1,000 letters"):
+        task.make("x", ["a" * 1001], [], channels=1, source={"type": "arrays"})
+
+
+def test_notes_of_a_file_are_one_line_each(saved: Path) -> None:
+    stored = files.read_json(saved)
+    stored["notes"] = ["plain", "\x1b[2J\nforged"]
+    saved.write_text(json.dumps(stored))
+    assert task.load(saved).notes == ("plain", r"\x1b[2J forged")

@@ -137,7 +137,7 @@ def test_no_command_finds_what_it_imports_in_the_working_folder(tmp_path: Path) 
     (work / "recipe.yaml").write_text("defaults:\n  - loss: ce\n")
     lay({*names, *OPTIONAL, *PYTHONS}, work, tmp_path)
     program = [sys.executable, "-P", "-c", SEVERAL]
-    done = subprocess.run(program, input=COMMANDS, cwd=work, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(program, input=COMMANDS, cwd=work, capture_output=True, text=True, timeout=1800, check=False)
     ended = [line for line in done.stdout.splitlines() if line.startswith("ENDED ")]
     shown = done.stdout[-5000:] + done.stderr[-5000:]
     assert len(ended) == len(COMMANDS.splitlines()), shown

@@ -272,6 +272,16 @@ def visible(text: str) -> str:
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def in_one_line(text: str) -> str:
+    """A name or sentence of a stored file as one line, as `visible` writes it; signs of every script stay."""
+    return visible(" ".join(text.splitlines()))
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a text has no end of a line, no tab, and nothing that a terminal takes for a command."""
+    return visible(text) == text and not set(text) & {"\t", "\n"}
+
+
 class VisibleLines(logging.Formatter):
     """What is logged, in which names of files and words of models may stand, as `visible` writes it."""
 

@@ -13,7 +13,7 @@ import platform
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -205,17 +205,26 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     Raises:
         ValueError: When a row has a column that is not among them.
     """
-    out = io.StringIO()
     if columns is None and not rows:
         return ""
     names = list(columns if columns is not None else rows[0])
-    # A line ends with both letters, so that a text with one of them is put into quotes; lines of the file end with one.
-    table = csv.writer(out, lineterminator="\r\n")
-    lines = []
-    for row in ({name: name for name in names}, *rows):
+    for row in rows:
         if unknown := row.keys() - set(names):
             raise ValueError(f"a row has other columns: {sorted(map(str, unknown))}")
-        table.writerow([marked(row.get(name, "")) for name in names])
+    return csv_table([names, *([row.get(name, "") for name in names] for row in rows)])
+
+
+def csv_table(table: Iterable[Sequence[Any]]) -> str:
+    """Lines of cells as CSV, the header among them; a text that a spreadsheet would compute is marked as one: see `marked`.
+
+    Args:
+        table: The cells of each line.
+    """
+    out, lines = io.StringIO(), []
+    # A line ends with both letters, so that a text with one of them is put into quotes; lines of the file end with one.
+    writer = csv.writer(out, lineterminator="\r\n")
+    for row in table:
+        writer.writerow([marked(cell) for cell in row])
         lines.append(out.getvalue().removesuffix("\r\n"))
         out.seek(0)
         out.truncate()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import threading
 import tokenize
@@ -44,6 +45,8 @@ SETTINGS = 5_000
 COLUMNS, CELLS, LINE = 10_000, 50_000_000, 32 << 20
 # Scans of a progressive JPEG, and the pixels of all its scans together, in images of the most pixels.
 SCANS, SCANNED_IMAGES = 100, 20
+# Letters of the name of a class, and the runs of one sweep.
+NAME, JOBS = 1_000, 10_000
 # Boxes of one image: every image of a task has room for as many as the one with the most.
 BOXES = 10_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
@@ -58,8 +61,8 @@ DAMAGED_ARRAY = (
     tokenize.TokenError,
     RecursionError,
 )
-# Seconds that a file of somebody else may compute for each sample.
-SECONDS = 60
+# Seconds that a file of somebody else may compute for each sample, and a regular expression for all paths of a task.
+SECONDS, MATCHING = 60, 20
 # Addresses that the system's library sets aside for each thread that it starts, whether they are used or not.
 _OF_THREAD = 160 << 20
 _ONE_AT_A_TIME = threading.RLock()
@@ -160,6 +163,34 @@ def memory(stored: int) -> Iterator[None]:
             yield
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
+def seconds(most: float) -> Iterator[None]:
+    """Let what Python computes meanwhile, as a regular expression does, take so many seconds at most.
+
+    Outside of the main thread, and where there is no such clock, nothing is limited.
+
+    Args:
+        most: The seconds.
+
+    Raises:
+        TimeoutError: When they are over.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"more than {most:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, most)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _ordinary(state: os.stat_result, most: int | None) -> int:

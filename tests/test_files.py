@@ -491,3 +491,12 @@ def test_both_parsers_of_yaml_read_alike() -> None:
 def test_what_is_wrong_with_yaml_is_said_with_its_place() -> None:
     with pytest.raises(ValueError, match=r"while parsing a flow sequence .* line 2, column 4.* line 3, column 2"):
         files.plain_yaml("x: 1\na: [1\nb: 2")
+
+
+def test_a_table_of_cells_is_marked_as_rows_are() -> None:
+    import csv
+    import io
+
+    lines = [["=a", "b"], ["a\rb", -1], [None, "-1"]]
+    written = files.csv_table(lines)
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [["'=a", "b"], ["a\rb", "-1"], ["", "-1"]]

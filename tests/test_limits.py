@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,14 @@ def test_what_is_packed_may_grow_a_hundredfold_beyond_a_gigabyte() -> None:
     limits.require_growth(1 << 25, 100 << 25, "x")
     with pytest.raises(ValueError, match=r"^x would have 3,355,443,201 bytes, of which 33,554,432 are stored$"):
         limits.require_growth(1 << 25, (100 << 25) + 1, "x")
+
+
+def test_what_computes_without_end_is_ended() -> None:
+    before, started = signal.getsignal(signal.SIGALRM), time.monotonic()
+    with pytest.raises(TimeoutError, match=r"^more than 0\.2 seconds$"), limits.seconds(0.2):
+        re.search("(a+)+$", "a" * 60 + "b")
+    assert time.monotonic() - started < 5
+    with limits.seconds(0.2):
+        pass
+    time.sleep(0.3)
+    assert signal.getsignal(signal.SIGALRM) == before

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlpipe import limits
 from mlpipe.config.catalog import ALIASES
 from mlpipe.errors import ConfigError, first_line, problem
 
@@ -146,7 +148,7 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
     """The jobs of a sweep: every combination of the comma-separated values.
 
     Raises:
-        ConfigError: With a sentence for each text that cannot be read.
+        ConfigError: With a sentence for each text that cannot be read, or when there are more than `limits.JOBS`.
     """
     choices, problems = [], []
     for text in texts:
@@ -161,12 +163,32 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
                 problem(parsed.key_or_group, "has no end of values to run", got=text.partition("=")[2], fix=fix)
             )
         elif parsed.is_sweep_override():
-            choices.append([f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()])
+            key, many = parsed.get_key_element(), _length(parsed)
+            if many > limits.JOBS:
+                problems.append(_too_many(parsed.key_or_group, many, text.partition("=")[2]))
+            else:
+                choices.append([f"{key}={value}" for value in parsed.sweep_string_iterator()])
         else:
             choices.append([text])
     if problems:
         raise ConfigError(problems)
+    if (many := math.prod(map(len, choices))) > limits.JOBS:
+        raise ConfigError(_too_many("--multirun", many, None))
     return [list(job) for job in itertools.product(*choices)]
+
+
+def _length(sweep: Override) -> float:
+    """How many values a sweep has, counted before any of them is made."""
+    value: Any = sweep.value()
+    if hasattr(value, "list"):
+        return len(value.list)
+    many: float = math.ceil((value.stop - value.start) / (value.step or 1))
+    return max(0.0, many)
+
+
+def _too_many(key: str, many: float, text: str | None) -> str:
+    fix = f"at most {limits.JOBS:,} are run; use a larger step, or hpo=optuna"
+    return problem(key, f"makes {many:,.0f} runs", got=text, fix=fix)
 
 
 @functools.cache

@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast, get_a
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe import stored as typed
 from mlpipe.data import kind as kind_data
-from mlpipe.errors import DataError, is_out_of_memory, listing, problem
+from mlpipe.errors import DataError, in_one_line, is_one_line, is_out_of_memory, listing, problem
 
 FORMAT = 2
 Dtype = Literal["uint8", "uint16", "float32"]
@@ -304,7 +304,7 @@ def load(path: Path) -> Task:
             source=stored["source"],
             samples=_from_plain(stored["samples"], stored["kind"], len(stored["classes"])),
             dtype=cast(Dtype, stored["dtype"]),
-            notes=tuple(stored["notes"]),
+            notes=tuple(map(in_one_line, stored["notes"])),
         )
         source_hash = stored["source_hash"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -374,7 +374,7 @@ def make(
     """A task from its rows, ordered by id.
 
     Raises:
-        DataError: When ids repeat.
+        DataError: When ids or classes repeat, or are no names.
     """
     ordered = sorted(rows, key=lambda row: row.id)
     ids = tuple(row.id for row in ordered)
@@ -385,6 +385,12 @@ def make(
         raise DataError(problem("task.classes", f"{listing(twice, most=3)} comes twice", fix="give each its own name"))
     if foreign := [one for one in (*ids, *classes) if not files.is_utf8(one)]:
         raise DataError(problem(foreign[0], "is not UTF-8, as names of files and samples must be", fix="rename it"))
+    if odd := [name for name in classes if not is_one_line(name)]:
+        wrong = "has an end of a line, a tab or a control character"
+        raise DataError(problem("task.classes", wrong, got=odd[0], fix="rename the class"))
+    if long := [name for name in classes if len(name) > limits.NAME]:
+        wrong = f"a name has more than {limits.NAME:,} letters"
+        raise DataError(problem("task.classes", wrong, got=long[0], fix="shorten it"))
     of_kind = kind_data.of(kind)
     targets = np.array([row.target for row in ordered], of_kind.DTYPE)
     weights = np.array([row.weight for row in ordered], np.float64)

@@ -3,8 +3,10 @@
 
 import csv
 import json
+import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image, ImageOps
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2"}
 ENDS = (("", 0), (" low", -1), (" high", 1))
+COMPUTED = ("=", "+", "-", "@", "\t", "\r", "'")
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError, struct.error)
 
 
 def pixels_of(path: Path, facts: dict[str, Any]) -> Any:
@@ -62,9 +66,10 @@ def cells_of(values: Any, facts: dict[str, Any]) -> dict[str, Any]:
 def row_of(session: Any, facts: dict[str, Any], base: Path, path: Path) -> dict[str, Any]:
     """The table's row of an image; what is predicted for its places goes to a file."""
     name = path.relative_to(base if base.is_dir() else base.parent).as_posix()
+    name = name.encode("utf-8", "backslashreplace").decode()
     try:
         values = session.run(["values"], {"pixels": pixels_of(path, facts)})[0][0].astype(np.float64)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         return {"image": name, "problem": str(error)}
     row: dict[str, Any] = {"image": name}
     for key, cell in cells_of(values, facts).items():
@@ -77,16 +82,34 @@ def row_of(session: Any, facts: dict[str, Any], base: Path, path: Path) -> dict[
     return row
 
 
+def is_image(path: Path) -> bool:
+    """Whether it is an image by its ending, and no pipe or folder."""
+    return path.suffix.lower() in ENDINGS and (path.is_file() or not path.exists())
+
+
+def marked(cell: Any) -> Any:
+    """A text that a spreadsheet would compute has an apostrophe in front, and so has one that begins with an apostrophe."""
+    if not isinstance(cell, str) or not cell.startswith(COMPUTED):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 def main(model: str, *paths: str) -> None:
     """Write a table of all images to the standard output."""
     session, rows = onnxruntime.InferenceSession(model), list[dict[str, Any]]()
     facts = json.loads(session.get_modelmeta().custom_metadata_map["mlpipe"])
     for base in map(Path, paths):
         there = sorted(base.rglob("*")) if base.is_dir() else [base]
-        rows += [row_of(session, facts, base, path) for path in there if path.suffix.lower() in ENDINGS]
+        rows += [row_of(session, facts, base, path) for path in there if is_image(path)]
     columns = [*dict.fromkeys(key for row in rows for key in row if key != "problem"), "problem"]
     table = [columns, *([row.get(key, "") for key in columns] for row in rows)]
-    csv.writer(sys.stdout, lineterminator="\n").writerows(table)
+    # Its lines end with two letters, so that a text with one of them is put into quotes.
+    out = csv.writer(SimpleNamespace(write=lambda line: print(line.removesuffix("\r\n"))))
+    out.writerows([marked(cell) for cell in row] for row in table)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,15 +131,12 @@ def _short(value: Any) -> str:
 
 def _as_csv(told: Mapping[str, Any]) -> str:
     keys = list(dict.fromkeys(key for row in told["trials"] for key in row["params"]))
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["trial", "state", *told["metrics"], *keys, "run", "seconds", "error"])
+    lines: list[list[Any]] = [["trial", "state", *told["metrics"], *keys, "run", "seconds", "error"]]
     for row in told["trials"]:
         values = row["values"] or [""] * len(told["metrics"])
         params = [row["params"].get(key, "") for key in keys]
-        cells = [row["trial"], row["state"], *values, *params, row["run"], row["seconds"], row["error"]]
-        table.writerow([files.marked(cell) for cell in cells])
-    return out.getvalue()
+        lines.append([row["trial"], row["state"], *values, *params, row["run"], row["seconds"], row["error"]])
+    return files.csv_table(lines)
 
 
 def _history(told: Mapping[str, Any], done: Sequence[Mapping[str, Any]], path: Path) -> Path:

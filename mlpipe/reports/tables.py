@@ -14,7 +14,7 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.config import objectives
-from mlpipe.errors import counted
+from mlpipe.errors import counted, in_one_line
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling import repeats
@@ -254,7 +254,8 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | None
         rows: A text for each column.
         width: What they have to fit; None: the terminal, where standard output is one.
     """
-    table = [list(header), *map(list, rows)]
+    # Names in stored files may be anything.
+    table = [[in_one_line(cell) for cell in row] for row in (header, *rows)]
     kept = [column for column in range(len(header)) if any(row[column] for row in table[1:])]
     table = [[row[column] for column in kept] for row in table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

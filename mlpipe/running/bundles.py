@@ -18,7 +18,7 @@ from mlpipe import files, kinds, stored
 from mlpipe.data import archives, task
 from mlpipe.data import kind as data_kind
 from mlpipe.data.task import Row, Task
-from mlpipe.errors import ProjectError, listing, problem
+from mlpipe.errors import DataError, ProjectError, listing, problem
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.running import exported_facts, model_card
@@ -108,7 +108,7 @@ def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
     archives.unpack(path, folder, fix="export it again")
     try:
         return _of_folder(path, folder, trust, holds)
-    except ProjectError as error:
+    except (DataError, ProjectError) as error:
         # Nobody knows the folder, and it is gone.
         raise ProjectError([one.replace(f"{folder}/", f"{path}: ") for one in error.problems]) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from mlpipe import files, kinds
-from mlpipe.errors import ProjectError, did_you_mean, is_out_of_memory, listing, problem
+from mlpipe.errors import ProjectError, did_you_mean, in_one_line, is_out_of_memory, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
 from mlpipe.stored import fits, made, tell_left_out
@@ -180,7 +180,8 @@ def load(path: Path) -> EnsembleRecord:
         if not fits(record.scores, dict[str, dict[str, Interval]]):
             raise TypeError("scores are of another type")
         _check_decisions(record)
-        return record
+        notes, comparisons = ([in_one_line(one) for one in said] for said in (record.notes, record.comparisons))
+        return dataclasses.replace(record, notes=notes, comparisons=comparisons)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
             raise

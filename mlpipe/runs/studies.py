@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipe import files
-from mlpipe.errors import DiskFull, MlpipeError, ProjectError, did_you_mean, first_line, listing, not_installed, problem
+from mlpipe.errors import (
+    DiskFull,
+    MlpipeError,
+    ProjectError,
+    did_you_mean,
+    first_line,
+    is_out_of_memory,
+    listing,
+    not_installed,
+    problem,
+)
 from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
@@ -61,11 +72,9 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     where = address(project, study, storage)
     try:
-        store = _storage(journal_file(project, study) if storage is None else storage)
-    except (ValueError, TypeError, LookupError, RecursionError, AttributeError, AssertionError) as error:
-        reason = masked(first_line(error))
-        wrong = f"{where} is not what a search wrote ({type(error).__name__}: {reason})"
-        raise ProjectError(problem("hpo.storage", wrong, fix="move it away, and search again")) from error
+        with _telling(where):
+            store = _storage(journal_file(project, study) if storage is None else storage)
+            _read_all(store, study)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
         raise _failed(error, where) from None
     try:
@@ -74,6 +83,50 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
         raise
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
         raise _failed(error, where) from None
+
+
+@contextmanager
+def _telling(where: str) -> Iterator[None]:
+    """Tell a person of a storage that holds what no search writes, in whatever way Optuna stumbles over it.
+
+    Raises:
+        ProjectError: In place of what Optuna raises.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, RuntimeError, AttributeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
+        wrong = f"{where} is not what a search wrote ({type(error).__name__}: {masked(first_line(error))})"
+        raise ProjectError(problem("hpo.storage", wrong, fix="move it away, and search again")) from error
+
+
+def _read_all(store: BaseStorage, study: str) -> None:
+    """Read every trial of a study once, where it is there, so that what is wrong with one is told at once."""
+    if study in [one.study_name for one in store.get_all_studies()]:
+        store.get_all_trials(store.get_study_id_from_name(study), deepcopy=False)
+
+
+def _require_tables(where: str) -> None:
+    """Refuse an SQLite file with views or triggers: they compute what is asked of a table, perhaps without end.
+
+    Raises:
+        ValueError: When it has one.
+    """
+    from sqlalchemy import make_url
+
+    path = Path((make_url(where).database or "").removeprefix("file:").partition("?")[0])
+    if not path.is_file():
+        return
+    kinds = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') LIMIT 1"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            odd = file.execute(kinds).fetchone()
+    except sqlite3.Error:
+        # Whoever opens it says what it is.
+        return
+    if odd is not None:
+        raise ValueError(f"{odd[0]} is a view or a trigger")
 
 
 def _failed(error: Exception, where: str) -> MlpipeError:
@@ -102,6 +155,8 @@ def _storage(where: str | Path) -> BaseStorage:
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     if where.startswith("redis"):
         return optuna.storages.get_storage(where)
+    if where.startswith("sqlite"):
+        _require_tables(where)
     # Several processes write one SQLite file, and servers close idle connections during long trials.
     waits = {"connect_args": {"timeout": 100}} if where.startswith("sqlite") else {"pool_pre_ping": True}
     for attempt in range(1, _ATTEMPTS):
@@ -159,6 +214,8 @@ def loaded(project: Project, wanted: str, storage: str | None = None) -> Iterato
             name = there[0]
         if name not in there:
             raise _missing(wanted, there, address(project, name, storage))
+        with _telling(address(project, name, storage)):
+            _read_all(store, name)
         yield optuna.load_study(study_name=name, storage=store)
 
 

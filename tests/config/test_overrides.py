@@ -8,7 +8,8 @@ from hydra.errors import HydraException
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlpipe.config.overrides import key_of, option_of, plain, value_of
+from mlpipe.config.overrides import expand, key_of, option_of, plain, value_of
+from mlpipe.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -149,3 +150,18 @@ def test_most_of_what_is_typed_needs_no_grammar(text: str) -> None:
 def test_an_alias_is_replaced() -> None:
     found = plain("++cbs.early.patience=5")
     assert found is not None and (found.key, found.text) == ("callbacks.early.patience", "++callbacks.early.patience=5")
+
+
+def test_a_sweep_makes_a_bounded_number_of_runs() -> None:
+    assert len(expand(["seed=range(0,10000)"])) == 10_000
+    assert expand(["seed=range(4,0,-2)", "x=1,2"]) == [
+        ["seed=4", "x=1"], ["seed=4", "x=2"], ["seed=2", "x=1"], ["seed=2", "x=2"]
+    ]  # fmt: skip
+    with pytest.raises(
+        ConfigError, match=r"^seed: makes 1,000,000,000,000 runs, got 'range\(0,1000000000000\)'; at most 10,000"
+    ):
+        expand(["seed=range(0,1000000000000)"])
+    with pytest.raises(ConfigError, match="seed: makes 1,000,000,000,000 runs"):
+        expand(["seed=shuffle(range(0,1000000000000))"])
+    with pytest.raises(ConfigError, match="--multirun: makes 1,000,000 runs; at most 10,000"):
+        expand(["seed=range(0,1000)", "split.seed=range(0.0,1000.0)"])

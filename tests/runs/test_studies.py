@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -109,3 +111,25 @@ def test_a_study_without_a_finished_trial_has_no_best(tmp_path: Path) -> None:
             studies.best(study)
         with pytest.raises(ProjectError, match="has no such finished trial, got 0; finished ones: none$"):
             studies.best(study, 0)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("DROP TABLE trials; CREATE VIEW trials AS WITH RECURSIVE n(trial_id) AS (SELECT 1 UNION ALL SELECT trial_id + 1 FROM n) "
+         "SELECT trial_id, trial_id AS number, 1 AS study_id, 'COMPLETE' AS state, NULL AS datetime_start, "
+         "NULL AS datetime_complete FROM n", "trials is a view or a trigger"),
+        ("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END", "t is a view or a trigger"),
+        ("UPDATE alembic_version SET version_num = 'v99.a'", "no longer compatible"),
+        ("UPDATE trial_params SET distribution_json = '{\"name\": \"os.system\", \"attributes\": {}}'", "os.system"),
+    ],
+)  # fmt: skip
+def test_a_database_that_no_search_wrote_is_one_sentence(tmp_path: Path, script: str, reason: str) -> None:
+    project, url = Project(tmp_path / "p"), f"sqlite:///{tmp_path / 's.db'}"
+    make(project, "s", [1.0], url)
+    with closing(sqlite3.connect(tmp_path / "s.db")) as file:
+        file.executescript(script)
+    for opened in (studies.loaded(project, f"{url}#s"), studies.opened(project, "s", url)):
+        with pytest.raises(ProjectError, match="hpo.storage: .* is not what a search wrote") as caught, opened:
+            pass
+        assert reason in str(caught.value)

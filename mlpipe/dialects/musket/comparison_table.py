@@ -94,15 +94,13 @@ def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val
     different = _different([one.config for one in experiments])
     renamed = {key: "loss_function" if key == "loss" else key for key in different}
     ordered = sorted(experiments, key=lambda one: _order(one, sort_by))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "fold_count", *renamed.values(), *columns])
+    lines: list[list[Any]] = [["path", "fold_count", *renamed.values(), *columns]]
     for one in ordered:
         folds = len({fold for values in one.best.values() for fold in values})
         means = [_mean(one, name) for name in columns]
         cells = ["" if mean is None else f"{mean:.6g}" for mean in means]
-        writer.writerow([one.path, folds, *(one.config.get(key, "") for key in different), *cells])
-    return out.getvalue()
+        lines.append([str(one.path), folds, *(one.config.get(key, "") for key in different), *cells])
+    return files.csv_table(lines)
 
 
 def notes(experiments: Sequence[Experiment], sort_by: str) -> list[str]:

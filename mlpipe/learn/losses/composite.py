@@ -5,6 +5,7 @@ What a name means depends on what is predicted, see `_meanings`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -209,7 +210,7 @@ def parse(text: str) -> list[Term]:
         text: Such as `bce+0.1*dice`; a number may stand before or after its name.
 
     Raises:
-        ConfigError: When it is no such sum, or a term has not exactly one name.
+        ConfigError: When it is no such sum, or a term has not exactly one name, or no finite weight.
     """
     terms: list[Term] = []
     for part in _parts(text):
@@ -219,6 +220,8 @@ def parse(text: str) -> list[Term]:
         weight = 1.0
         for kind, word in part:
             weight *= float(word) if kind == "number" else 1.0
+        if not math.isfinite(weight):
+            raise _wrong(f"gives {names[0]} an infinite weight", text)
         terms.append(Term(weight, names[0]))
     return terms
 

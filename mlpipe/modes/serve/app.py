@@ -140,9 +140,7 @@ class Service:
         found, options = await self._question(request)
         if not found:
             raise Refusal(422, problem("images", "there is none", fix="send a file"))
-        if len(found) > self.most_images:
-            wrong = f"there are more than {self.most_images}"
-            raise Refusal(413, problem("images", wrong, got=len(found), fix="send them in several requests"))
+        self._require_few(len(found))
         if not self.model.has_arrays:
             found = await asyncio.to_thread(self._looked_at, found)
         readable = [one for one in found if not one.problem]
@@ -182,11 +180,18 @@ class Service:
             return await self._form(request)
         if kind == "application/json":
             question = _checked(Question, await request.body())
+            # Before they are decoded, during which nobody else is answered.
+            self._require_few(len(question.images))
             return [_decoded(f"#{place}", text) for place, text in enumerate(question.images)], question
         if kind.startswith("image/") or kind == "application/octet-stream":
             return [Image("#0", await request.body())], Options()
         fix = "send multipart/form-data, application/json, or one file as image/*"
         raise Refusal(415, problem("Content-Type", "is not read", got=kind, fix=fix))
+
+    def _require_few(self, many: int) -> None:
+        if many > self.most_images:
+            wrong = f"there are more than {self.most_images}"
+            raise Refusal(413, problem("images", wrong, got=many, fix="send them in several requests"))
 
     async def _form(self, request: Request) -> tuple[list[Image], Options]:
         found, fields = list[Image](), dict[str, Any]()

@@ -37,17 +37,18 @@ _HEADERS = {
 
 
 def connections(timeout: float, most: int) -> type[H11Protocol]:
-    """The connections of a server: they end where no request has begun in time, and there are no more than so many.
+    """The connections of a server, so many at most: they end where no request has begun, or no answer is taken, in time.
 
     Each takes a file of the process, so that those that say nothing would keep everybody else away.
 
     Args:
-        timeout: Seconds until the headers of the next request are there.
+        timeout: Seconds until the headers of the next request are there, and until an answer is taken.
         most: How many connections there are at a time; what comes beyond is closed at once.
     """
 
     class Connection(H11Protocol):
         _waiting: asyncio.TimerHandle | None = None
+        _full: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -63,8 +64,21 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
             elif self._waiting is None:
                 self._waiting = self.loop.call_later(timeout, self._end)
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            # Who does not take an answer would keep its memory, and one of the requests that are answered at a time.
+            self._full = self.loop.call_later(timeout, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._full is not None:
+                self._full.cancel()
+                self._full = None
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_waiting()
+            if self._full is not None:
+                self._full.cancel()
             super().connection_lost(exc)
 
         def _stop_waiting(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import re
@@ -187,10 +186,7 @@ def write(plot: Plot, folder: Path) -> None:
         plot.figure.savefig(temporary, format="png", dpi=150)
     # Places were found by that drawing: the next one need not search again.
     plot.figure.set_layout_engine("none")
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([files.marked(cell) for cell in row] for row in (plot.header, *plot.rows))
-    files.write_text(folder / f"{name}.csv", out.getvalue())
+    files.write_text(folder / f"{name}.csv", files.csv_table([plot.header, *plot.rows]))
 
 
 def inline(plot: Plot) -> Markup:

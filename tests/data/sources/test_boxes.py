@@ -446,3 +446,11 @@ def test_a_variant_has_the_boxes_of_its_images(tmp_path: Path) -> None:
     assert rows(half) == {name: whole[name] for name in half.samples.ids}
     with pytest.raises(DataError, match="the classes of boxes cannot be changed by a tag"):
         derive(made, parse("remove?disc"), world)
+
+
+@pytest.mark.parametrize("number", ["1000000", "1e30", "1e308"])
+def test_a_class_without_a_name_has_a_number_of_six_digits_at_most(tmp_path: Path, number: str) -> None:
+    root = yolo(tmp_path, f"\n{number} .5 .5 .2 .2\n")
+    (root / "data.yaml").unlink()
+    with pytest.raises(DataError, match="does not begin with a class number from 0 to 999999, got"):
+        sources.boxes(root=str(root))

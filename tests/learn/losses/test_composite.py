@@ -127,3 +127,8 @@ def test_every_loss_learns_and_ignores_unknown_labels(name: str) -> None:
 def test_what_does_not_fit_is_refused(labels: Labels, text: str) -> None:
     with pytest.raises(ConfigError, match="loss"):
         composite.composite(labels, expression=text)
+
+
+def test_an_infinite_weight_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"loss\.expression: gives ce an infinite weight"):
+        composite.composite(CLASSES, expression="1e200*1e200*ce")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -211,6 +212,43 @@ def test_connections_that_say_nothing_end_and_there_are_no_more_than_so_many() -
     beyond, answer, slow, silent, again, last = asyncio.run(held())
     assert [beyond, slow, silent, last] == [b""] * 4
     assert b" 200 " in answer[:20] and b" 200 " in again[:20]
+
+
+def test_who_does_not_take_an_answer_is_sent_away_and_makes_place_for_others() -> None:
+    left = list[float]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        started = time.monotonic()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(64):
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        left.append(time.monotonic() - started)
+
+    async def asked() -> int:
+        server = uvicorn.Server(
+            uvicorn.Config(app, http=gate.connections(0.5, 3), ws="none", lifespan="off", port=0, log_config=None)
+        )
+        running = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        words = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        silent = await asyncio.open_connection("127.0.0.1", port)
+        silent[1].write(words)
+        async with asyncio.timeout(20):
+            while not left:
+                await asyncio.sleep(0.05)
+        reading = await asyncio.open_connection("127.0.0.1", port)
+        reading[1].write(words)
+        taken = len(await asyncio.wait_for(reading[0].read(), 20))
+        silent[1].close()
+        server.should_exit = True
+        await running
+        return taken
+
+    assert asyncio.run(asked()) > 64 << 20
+    assert 0.4 < left[0] < 15
 
 
 async def _end_of(reader: asyncio.StreamReader) -> bytes:

@@ -110,6 +110,62 @@ def _far_fold(work: Path) -> list[str]:
     return ["create", *_table(f"path,label,fold\n{rows}")(work)[1:], "split=given"]
 
 
+def _hdf5(fill: Callable[[Any], object]) -> Callable[[Path], list[str]]:
+    """A file of arrays in HDF5."""
+
+    def make(work: Path) -> list[str]:
+        import h5py  # type: ignore[import-untyped]
+
+        with h5py.File(work / "a.h5", "w") as file:
+            fill(file)
+        return ["create", "task=samples", "task.train=a.h5", "task.train_targets=a.h5"]
+
+    return make
+
+
+def _external(file: Any) -> None:
+    file.create_dataset("x", (8, 8, 8, 1), "u1", external=[("../outside/secret.txt", 0, 512)])
+
+
+def _virtual(file: Any) -> None:
+    import h5py
+
+    layout = h5py.VirtualLayout((8, 8, 8, 1), "f4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (8, 8, 8, 1))
+    file.create_virtual_dataset("x", layout)
+
+
+def _linked(file: Any) -> None:
+    import h5py
+
+    file["x"] = h5py.ExternalLink("/etc/passwd", "/x")
+
+
+def _ring(file: Any) -> None:
+    import h5py
+
+    file["x"], file["y"] = h5py.SoftLink("/y"), h5py.SoftLink("/x")
+
+
+def _references(file: Any) -> None:
+    import h5py
+
+    file.create_dataset("x", data=np.array([file.ref] * 8, h5py.ref_dtype))
+
+
+def _pickled_type(work: Path) -> list[str]:
+    """A column whose type says that it is one of Python's, stored as a pickle."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arguments = _table("", "t.parquet")(work)
+    told = {"ARROW:extension:name": "arrow.py_extension_type", "ARROW:extension:metadata": pickle.dumps(Attack(work))}
+    schema = pa.schema([pa.field("path", pa.string()), pa.field("label", pa.string(), metadata=told)])
+    names = list(good())
+    pq.write_table(pa.table([names, [name[0] for name in names]], schema=schema), work / "t.parquet")
+    return arguments
+
+
 IMAGES, TARGETS = np.arange(512, dtype=np.uint8).reshape(8, 8, 8), np.arange(8) % 2
 _ROWS = "".join(f"{name},{name[0]}\n" for name in good())
 CASES = [
@@ -214,6 +270,28 @@ CASES = [
         "packed 12 images",
         code=0,
     ),
+    Hostile(
+        "csv: a path that is an address", _table(f"path,label\n{_ROWS}http://127.0.0.1:1/x.png,a\n"), "no such file"
+    ),
+    Hostile("csv: a path in /proc", _table(f"path,label\n{_ROWS}/proc/self/environ,a\n"), "the file is empty"),
+    Hostile("csv: a path that is standard input", _table(f"path,label\n{_ROWS}/dev/stdin,a\n"), "/dev/stdin"),
+    Hostile(
+        "csv: classes that command the terminal",
+        _table("path,label\n" + "".join(f"{name},\x1b[2J{name[0]}\n" for name in good())),
+        "has an end of a line, a tab or a control character",
+    ),
+    Hostile("npz: dates", _npz({"images": npy(IMAGES.astype("M8[ns]")), "targets": npy(TARGETS)}), "of another type"),
+    Hostile(
+        "npz: classes over two lines",
+        _npz({"images": npy(IMAGES), "targets": npy(TARGETS), "classes": npy(np.array(["a\nb", "c"]))}),
+        "has an end of a line",
+    ),
+    Hostile("hdf5: numbers of a file outside", _hdf5(_external), "is no plain array"),
+    Hostile("hdf5: a view of another file", _hdf5(_virtual), "is no plain array"),
+    Hostile("hdf5: a link to another file", _hdf5(_linked), "x is a link"),
+    Hostile("hdf5: links in a ring", _hdf5(_ring), "is a link"),
+    Hostile("hdf5: references", _hdf5(_references), "holds objects"),
+    Hostile("parquet: a type that is a pickle", _pickled_type, "packed 12 images", code=0),
     Hostile("parquet: its end cut off", _parquet(lambda content: content[:-20]), "cannot be read"),
     Hostile(
         "parquet: noise in its middle",

@@ -133,6 +133,20 @@ CASES = [
     _case("a number beyond every machine", "split.folds", "split.folds=1000000000000"),
     _case("epochs beyond every machine", "trainer.max_epochs", f"trainer.max_epochs={10**30}"),
     _case("a learning rate that is not a number", "optimizer.lr: must be a", "optimizer.lr=nan"),
+    _case("a sweep of 10^12 seeds", "seed: makes 1,000,000,000,000 runs", "-m", "seed=range(0,1000000000000)"),
+    _case("a shuffled sweep of 10^12 seeds", "at most 10,000 are run", "-m", "seed=shuffle(range(0,1000000000000))"),
+    _case(
+        "a sweep of 10^6 combinations",
+        "--multirun: makes 1,000,000 runs",
+        "-m",
+        "seed=range(0,1000)",
+        "split.seed=range(0,1000)",
+    ),
+    _case(
+        "a loss of 10,000 brackets", "letters", "loss=composite", f"loss.expression='{'(' * 10_000}ce{')' * 10_000}'"
+    ),
+    _case("a tag of a billion images", "use fewer", "task=digits+shrink?999999999"),
+    _case("tags by the ten thousand", "letters", "task=digits" + "+subset?0.9" * 10_000),
     _case("an infinite learning rate", "optimizer.lr: must be a", "optimizer.lr=inf"),
     _case("a loss's number that is not a number", "loss.gamma: must be a", "loss=focal", "loss.gamma=nan"),
     _case("a negative size", "preprocessing.size: must be a", "preprocessing.size=-1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,6 +111,44 @@ def _twice(helper: Any) -> list[Any]:
     return [helper.make_node("Concat", ["mean", "mean"], ["values"], axis=1)]
 
 
+def _zipped(name: str, members: dict[str, str]) -> Make:
+    def make(work: Path) -> list[str]:
+        with zipfile.ZipFile(work / name, "w") as archive:
+            for member, text in members.items():
+                archive.writestr(member, text)
+        return ["serve", f"mode.file={name}", "mode.port=0"]
+
+    return make
+
+
+def _bundle(**member: Any) -> Make:
+    """A sealed bundle whose names climb."""
+
+    def make(work: Path) -> list[str]:
+        from mlpipe import files
+
+        one = {"name": "x", "weight": 1.0, "records": ["../../../outside"], **member}
+        manifest = {
+            "format": 1,
+            "version": "0",
+            "task": "../../outside",
+            "ensemble": None,
+            "members": [one],
+            "files": {},
+        }
+        files.write_sealed(work / "manifest.json", manifest)
+        text = (work / "manifest.json").read_text("utf-8")
+        (work / "manifest.json").unlink()
+        return _zipped("m.zip", {"manifest.json": text})(work)
+
+    return make
+
+
+def _raw(work: Path, content: bytes) -> list[str]:
+    (work / "m.onnx").write_bytes(content)
+    return ["serve", "mode.file=m.onnx", "mode.port=0"]
+
+
 _FACTS: dict[str, dict[str, Any]] = {
     "no classes": {"classes": []},
     "a size of a million": {"size": [10**6, 10**6], "any_size": False},
@@ -129,6 +168,21 @@ CASES = [
     Hostile("onnx: 40 GB of zeros", _served(lambda: model(_bomb)), "m.onnx"),
     Hostile("onnx: more numbers than classes", _served(lambda: model(_twice)), "where its classes are"),
     *(Hostile(f"onnx: {name}", _served(model, **changed), "m.onnx") for name, changed in _FACTS.items()),
+]
+CASES += [
+    Hostile(
+        "pt2: a pickle", _zipped("m.pt2", {"m/data.pkl": "cos\nsystem\n(S'touch ../proof'\ntR."}), "torch.export.load"
+    ),
+    Hostile("bundle: a manifest that is a list", _zipped("m.zip", {"manifest.json": "[1]"}), "is no bundle"),
+    Hostile("bundle: a manifest without end", _zipped("m.zip", {"manifest.json": "[" * 100_000}), "nested too deeply"),
+    Hostile("bundle: a member that climbs", _zipped("m.zip", {"../../outside/x": ""}), "has a path out of the folder"),
+    Hostile(
+        "bundle: a version of 400 digits", _zipped("m.zip", {"manifest.json": f'{{"format": {10**400}}}'}), "m.zip"
+    ),
+    Hostile("bundle: records outside", _bundle(), "m.zip: task.json"),
+    Hostile("bundle: weights of NaN", _bundle(weight=float("nan")), "is no bundle"),
+    Hostile("onnx: noise", lambda work: _raw(work, bytes(range(256)) * 20), "is no model that mml export wrote"),
+    Hostile("onnx: messages in messages", lambda work: _raw(work, b"\x3a\xff\xff\xff\xff\x07" * 2000), "is no model"),
 ]
 if not all(find_spec(name) for name in ("onnx", "onnxruntime", "fastapi", "uvicorn", "python_multipart")):
     # Nothing reads such a file without the extras `export` and `serve`.

@@ -83,6 +83,31 @@ def _exif_bomb() -> bytes:
     return content[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + content[2:]
 
 
+def _profile_bomb() -> bytes:
+    """A PNG whose colour profile unpacks to 400 MB."""
+    content = _saved("png")
+    return content[:33] + _chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(400 << 20), 9)) + content[33:]
+
+
+def _vast_gif() -> bytes:
+    screen = b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6)
+    return screen + b",\0\0\0\0\x08\0\x08\0\0\x02\x02D\x01\0;"
+
+
+def _vast_tiles() -> bytes:
+    entries = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    entries += [(322, 4, 1, 1 << 31), (323, 4, 1, 1 << 31), (324, 4, 1, 8)]
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + packed + bytes(64)
+
+
+def _renamed(work: Path, name: str) -> list[str]:
+    """A task of good pictures, a folder of which has another name."""
+    words = _folder("a/x.png", png(9))(work)
+    (work / "images" / "a").rename(work / "images" / name)
+    return words
+
+
 def _without_tables() -> bytes:
     """A JPEG whose Huffman tables are noise."""
     content = bytearray(_saved("jpeg"))
@@ -102,6 +127,17 @@ def _tiff_loop() -> bytes:
 _BOMB = _png_of(60_000, 60_000, _chunk(b"IDAT", zlib.compress(bytes(1000))))
 _SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
 CASES = [
+    Hostile("a colour profile of 400 MB in a PNG", _folder("a/x.png", _profile_bomb()), "a/x.png"),
+    Hostile("a GIF of 65,535 by 65,535", _folder("a/x.gif", _vast_gif()), "more than 178,956,970 pixels"),
+    Hostile("a PGM whose numbers never end", _folder("a/x.pgm", b"P2\n8 8\n255\n" + b"1" * 1_000_000), "a/x.pgm"),
+    Hostile("a PPM with a width of 5,000 digits", _folder("a/x.ppm", b"P6\n" + b"9" * 5000 + b" 8\n255\n"), "a/x.ppm"),
+    Hostile("a TIFF with tiles of 2^31 pixels", _folder("a/x.tif", _vast_tiles()), "a/x.tif"),
+    Hostile(
+        "a class folder over two lines",
+        lambda work: _renamed(work, "a\nb"),
+        "has an end of a line, a tab or a control character",
+    ),
+    Hostile("a class folder that turns the writing round", lambda work: _renamed(work, "a\u202eb"), "rename the class"),
     Hostile("3.6 billion pixels in 100 bytes", _folder("a/x.png", _BOMB), "more than 178,956,970 pixels"),
     Hostile("a picture without pixels", _folder("a/x.png", _png_of(0, 0)), "a/x.png"),
     Hostile("1.4 GB of 16-bit colours in a few bytes", _folder("a/x.png", _deep_bomb()), "1,431,553,032 bytes"),

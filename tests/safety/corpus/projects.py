@@ -220,6 +220,32 @@ def _study(params: dict[str, Any]) -> Callable[[Path], list[str]]:
     return make
 
 
+def _database(script: str) -> Callable[[Path], list[str]]:
+    """A study in an SQLite file that somebody changed."""
+
+    def make(work: Path) -> list[str]:
+        import sqlite3
+
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        optuna.create_study(storage=f"sqlite:///{work / 's.db'}", study_name="s")
+        file = sqlite3.connect(work / "s.db")
+        file.executescript(script)
+        file.close()
+        return ["train", "--dry-run", "task=digits", "use_best_params='sqlite:///s.db#s'"]
+
+    return make
+
+
+_ENDLESS = """DROP TABLE trials; CREATE VIEW trials AS WITH RECURSIVE n(trial_id) AS
+(SELECT 1 UNION ALL SELECT trial_id + 1 FROM n) SELECT trial_id, trial_id AS number, 1 AS study_id, 'COMPLETE' AS state,
+NULL AS datetime_start, NULL AS datetime_complete FROM n"""
+_TRIAL = """INSERT INTO trials VALUES (1, 0, 1, 'COMPLETE', NULL, NULL); INSERT INTO trial_values VALUES (1, 1, 0, 0.5, 'FINITE');
+INSERT INTO trial_params VALUES (1, 1, 'optimizer.lr', LOW,
+'{"name": "KIND", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}')"""
+
+
 def _blueprint(text: str) -> Callable[[Path], list[str]]:
     def make(work: Path) -> list[str]:
         (work / "b.yaml").write_text(text)
@@ -356,6 +382,27 @@ CASES = [
         "study: another project that climbs out",
         lambda work: ["train", "--dry-run", "use_best_params=../../outside:secret"],
         "study",
+    ),
+    Hostile("study: tables that compute without end", _database(_ENDLESS), "trials is a view or a trigger"),
+    Hostile(
+        "study: a table that runs statements",
+        _database("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END"),
+        "t is a view or a trigger",
+    ),
+    Hostile(
+        "study: a database of another version",
+        _database("UPDATE alembic_version SET version_num = 'v99.a'"),
+        "is not what a search wrote",
+    ),
+    Hostile(
+        "study: a distribution that is code",
+        _database(_TRIAL.replace("LOW", "0.1").replace("KIND", "__import__(os)")),
+        "is not what a search wrote",
+    ),
+    Hostile(
+        "study: a parameter without end",
+        _database(_TRIAL.replace("LOW", "9e999").replace("KIND", "FloatDistribution")),
+        "optimizer.lr: must be a number > 0, got inf",
     ),
     Hostile("study: a journal that is noise", _journal("\x00\xff{{{\n"), "s.log"),
     Hostile("study: a journal nested without end", _journal(f"{_DEEP}\n"), "s.log"),

@@ -263,6 +263,12 @@ CASES = [
         Hostile(f"edited ensemble: {name}", edited(ensemble_file, change, *command, ensemble=True), "", code=0)
         for name, (change, command) in _ENSEMBLE_EDITS.items()
     ),
+    Hostile(
+        "edited ensemble: notes over two lines",
+        edited(ensemble_file, put("notes", value=["\x1b]0;x\x07\nforged 1.000"]), "info", "task=made", ensemble=True),
+        r"\x1b]0;x\x07 forged 1.000",
+        code=0,
+    ),
     *(
         Hostile(f"edited task: {name}", edited(task_file, change, *_POST), "task.json")
         for name, change in _TASK_EDITS.items()

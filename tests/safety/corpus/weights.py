@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,29 @@ def _tensor(shape: list[int], end: int, kind: str = "F32", begin: int = 0) -> di
     return {"x.weight": {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}}
 
 
+def _in_itself(work: Path) -> Any:
+    stored: dict[str, Any] = {}
+    return stored | {"state_dict": stored.setdefault("state_dict", stored)}
+
+
+def _odd_names(work: Path) -> Any:
+    import torch
+
+    return {f"\x1b[2J\n{number}": torch.zeros(1) for number in range(3)}
+
+
+def _packed(work: Path) -> list[str]:
+    """A torch file whose members are packed, as torch never writes them: 64 MB in 70 KB."""
+    import torch
+
+    plain = io.BytesIO()
+    torch.save({"x.weight": torch.zeros(1 << 26, dtype=torch.uint8)}, plain)
+    with zipfile.ZipFile(plain) as stored, zipfile.ZipFile(work / "w.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in stored.infolist():
+            packed.writestr(member.filename, stored.read(member))
+    return [*_TRAIN, "arch.weights=w.pt"]
+
+
 def _complex(value: Any) -> Any:
     import torch
 
@@ -102,6 +126,9 @@ CASES = [
     ),
     Hostile("safetensors: a type that is none", _safetensors(_tensor([16], 64, "EVIL")), "cannot be read"),
     Hostile("safetensors: tensors of another network", _safetensors(_tensor([16], 64)), "w.safetensors"),
+    Hostile("pt: a mapping in itself", _torch(_in_itself), "holds no tensors"),
+    Hostile("pt: names that command the terminal", _torch(_odd_names), r"\x1b[2J"),
+    Hostile("pt: zeros that are packed", _packed, "more numbers than it has bytes"),
     Hostile("pt: complex numbers", _network(_complex), "arch.weights"),
     Hostile("pt: sparse tensors", _network(_sparse), "arch.weights"),
     Hostile("pt: weights that are not numbers", _network(_nan), "arch.weights"),

@@ -31,6 +31,7 @@ _BESIDE: Mapping[str, tuple[str, ...]] = {
 _ENDS = (".txt", ".xml")
 # Larger than any file of labels; an XML element in an element and so on is never so deep.
 _MOST_BYTES, _DEEPEST = 1 << 26, 64
+_MOST_CLASSES = 1_000_000
 _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "labels.txt", "classes.names")
 
 
@@ -170,8 +171,9 @@ def _yolo(path: Path, base: Path, names: Sequence[str] | None, wrong: list[str])
         if None in values or len(values) < 5 or len(values) % 2 == 0:
             fix = "write a class number, then x and y of the middle, width and height as shares of the image's"
             wrong.append(problem(where, "is no box", got=line.strip()[:80], fix=fix))
-        elif first is None or first != int(first) or first < 0 or (names is not None and first >= len(names)):
-            many = "a whole number from 0" if names is None else f"a class number from 0 to {len(names) - 1}"
+        elif first is None or first != int(first) or not 0 <= first < (_MOST_CLASSES if names is None else len(names)):
+            last = _MOST_CLASSES if names is None else len(names)
+            many = f"a class number from 0 to {last - 1}"
             wrong.append(problem(where, f"does not begin with {many}", got=cells[0], fix="correct it"))
         else:
             label = names[int(first)] if names is not None else str(int(first))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from mlpipe import limits
 from mlpipe.data.spelling import fallen_together, plain
 from mlpipe.data.task import Part
 from mlpipe.errors import DataError, listing, problem
@@ -23,7 +24,7 @@ def groups_of(names: Sequence[str], pattern: str | None, parts: Sequence[Part]) 
         parts: The part of each.
 
     Raises:
-        DataError: When the pattern is wrong, or does not match the path of every image to learn from.
+        DataError: When the pattern is wrong, takes too long, or does not match the path of every image to learn from.
     """
     if pattern is None:
         return [""] * len(names), []
@@ -34,15 +35,20 @@ def groups_of(names: Sequence[str], pattern: str | None, parts: Sequence[Part]) 
     if compiled.groups != 1:
         fix = r"put what names the group in brackets, for example 'patient(\d+)'"
         raise DataError(problem("task.group", f"has {compiled.groups} bracketed parts", got=pattern, fix=fix))
-    matches = [compiled.search(plain(name)) for name in names]
+    try:
+        with limits.seconds(limits.MATCHING):
+            matches = [compiled.search(plain(name)) for name in names]
+            # As it is spelled in the path, to say which groups are the same.
+            spelled = [compiled.search(name) or match for name, match in zip(names, matches, strict=True)]
+    except TimeoutError as error:
+        wrong, fix = f"takes {error} to look through the paths", "repeat nothing that is repeated itself, such as (a+)+"
+        raise DataError(problem("task.group", wrong, got=pattern, fix=fix)) from error
     learned = [name for name, part, match in zip(names, parts, matches, strict=True) if not match and part in _LEARNED]
     if learned:
         wrong = f"does not match {len(learned)} paths ({listing(learned, most=3)})"
         raise DataError(problem("task.group", wrong, got=pattern, fix="correct the pattern"))
     tested = sum(match is None and part == "test" for match, part in zip(matches, parts, strict=True))
     notes = [f"task.group matches no part of {tested} test images: whether they share a group with training is unknown"]
-    # As it is spelled in the path, to say which groups are the same.
-    spelled = [compiled.search(name) or match for name, match in zip(names, matches, strict=True)]
     stored = [match[1] or "" if match else "" for match in spelled]
     together = fallen_together(stored, "groups in paths")
     return [plain(group) for group in stored], [*(notes if tested else []), *together]

@@ -55,13 +55,19 @@ def check(
     named = [_place(str(one)) for one in (trusted if isinstance(trusted, list) else [trusted])]
     kept = [_place(str(tree[key])) for key in _FOLDERS if key in said or key in ours or not _is_named_by(tree, key)]
     around = [Path.cwd().resolve(), *([beside.resolve()] if beside is not None else [])]
+
+    def is_said(key: str) -> bool:
+        parts = key.split(".")
+        return key in ours or any(".".join(parts[:end]) in said for end in range(1, len(parts) + 1))
+
+    # What a key of the command line names is named for keys that refer to that one, too.
+    texts = {text for key, text in paths(tree) if is_said(key)}
     found = []
     for key, text in paths(tree):
-        parts = key.split(".")
-        if key in ours or any(".".join(parts[:end]) in said for end in range(1, len(parts) + 1)):
+        if is_said(key) or text in texts:
             continue
         try:
-            wrong = _wrong(_place(text), named, kept, around, is_folder=parts[-1] in _FOLDERS)
+            wrong = _wrong(_place(text), named, kept, around, is_folder=key in _FOLDERS)
         except (OSError, RuntimeError, ValueError) as error:
             wrong = f"is no path ({type(error).__name__})"
         if wrong:

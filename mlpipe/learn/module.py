@@ -114,7 +114,7 @@ class FoldModule(pl.LightningModule):
         self.healed: Healed | None = None
         self.measured: dict[str, float] = {}
         self.batch_loss, self.predicted = torch.zeros(()), 0
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._seen: list[tuple[Tensor, ...]] = []
         self._learned: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._sizes: list[list[int]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
@@ -264,23 +264,25 @@ class FoldModule(pl.LightningModule):
         if (raw := given.get(head.name + RAW)) is not None:
             # What the network makes of its rows in evaluation has no loss.
             criterion = partial(_of_raw, criterion, raw.float())
-        self._seen.append(head.part.kept(criterion, outputs, target))
+        kept = head.part.kept(criterion, outputs, target)
+        self._seen.append(kept if (weight := batch.get("weight")) is None else (*kept, weight))
         return outputs
 
     def on_validation_epoch_end(self) -> None:
         """Loss and metrics of the whole split, not means of batches' means."""
         head, learning = self.heads[0], self._learning
         seen = learning.group.gathered(self._seen)
-        kept = torch.cat([rows for rows, _ in seen])
-        targets = torch.cat([targets for _, targets in seen])
+        kept, targets, *others = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        weight = others[0] if others else None
         self._seen = []
-        loss, logits = head.part.validated(head.criterion, kept, targets)
+        criterion = head.criterion if weight is None else partial(head.criterion, weight=weight)
+        loss, logits = head.part.validated(criterion, kept, targets)
         self.log("val/loss", loss)
         self.val_logits, self.val_targets = logits.cpu().numpy(), targets.cpu().numpy()
         values = metrics.compute(
             learning.val_metrics, self.val_logits, self.val_targets, head.kind, learning.own_metrics
         )
-        self.measured = self._by_output(logits, targets, None)
+        self.measured = self._by_output(logits, targets, weight)
         for name, value in {**values, **self.measured}.items():
             self.log(f"val/{name}", value)
 

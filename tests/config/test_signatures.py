@@ -63,3 +63,10 @@ def test_annotations_of_any_form_are_read(
     assert signature is not None
     found = signature.problems("loss", {"x": value})
     assert [one.partition("; ")[0] for one in found] == ([f"loss.x: {wrong}"] if wrong else [])
+
+
+def test_values_that_are_names_of_another_module_are_not_guessed() -> None:
+    """albumentations writes `Literal[cv2.BORDER_CONSTANT, ...]`, whose numbers no source says."""
+    found = signatures.read("albumentations.Affine")
+    assert found is not None and found.problems("a", {"border_mode": 4, "rotate": [-3, 3]}) == []
+    assert found.problems("a", {"rotated": 3}) != []

@@ -100,3 +100,11 @@ def test_folders_of_results_that_a_file_names() -> None:
 def test_places_written_by_the_numbers_of_their_letters_are_the_same(place: str) -> None:
     for made in (tree(logging={"tracking_uri": f"sqlite:///{place}"}), tree(hpo={"storage": f"sqlite:///{place}"})):
         assert any("leads outside" in sentence for sentence in refused(made))
+
+
+def test_a_place_that_the_command_line_names_is_named_for_keys_that_refer_to_it() -> None:
+    made = tree(callbacks={"every_epoch": {"folder": "/elsewhere/out"}}, sys={"artifact_dir": "/elsewhere/out"})
+    assert len(refused(made)) == 2
+    assert refused(made, ["sys.artifact_dir=/elsewhere/out"]) == []
+    made["callbacks"]["every_epoch"]["folder"] = "/elsewhere"
+    assert len(refused(made, ["sys.artifact_dir=/elsewhere/out"])) == 1

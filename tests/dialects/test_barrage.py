@@ -99,6 +99,8 @@ SCHEDULES: list[tuple[str, dict[str, Any], str, float, dict[str, Any]]] = [
      "cosine_decay", 0.1, {"decay_steps": 5.0, "min_ratio": 0.2}),
     ("tensorflow.keras.optimizers.schedules.CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 5},
      "cosine_decay", 0.1, {"decay_steps": 5.0, "min_ratio": 0.0, "period_factor": 2.0, "peak_factor": 1.0}),
+    ("tf.keras.experimental.LinearCosineDecay", {"initial_learning_rate": 0.1, "decay_steps": 5, "num_periods": 2, "beta": 0},
+     "linear_cosine", 0.1, {"decay_steps": 5.0, "half_waves": 4.0, "alpha": 0.0, "beta": 0.0}),
     ("PolynomialDecay", {"initial_learning_rate": 0.1, "decay_steps": 5, "end_learning_rate": 0.5, "power": 0},
      "polynomial", 0.1, {"decay_steps": 5.0, "end_ratio": 5.0, "power": 0.0, "cycle": False}),
 ]  # fmt: skip

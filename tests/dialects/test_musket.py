@@ -268,6 +268,16 @@ def test_what_is_said_twice_is_a_mistake() -> None:
     assert changed(input_shape=same).native["preprocessing"] == changed().native["preprocessing"]
 
 
+def test_further_parameters_and_callbacks_of_keras() -> None:
+    stop = {"patience": 3, "restore_best_weights": True, "baseline": 0.5, "monitor": "val_loss"}
+    plateau = {"epsilon": 0.01, "monitor": "val_loss"}
+    others = {"CSVLogger": {"filename": "log.csv"}, "History": None, "ProgbarLogger": None}
+    found = changed(callbacks={"EarlyStopping": stop, "ReduceLROnPlateau": plateau, **others})
+    assert found.native["callbacks"]["early"]["baseline"] == 0.5
+    assert found.native["lr_scheduler"]["threshold"] == 0.01
+    assert {line.key: line.fate for line in found.report}["callbacks.CSVLogger"] == "same"
+
+
 def test_the_holdout_chooses_no_epoch() -> None:
     stop = {"EarlyStopping": {"monitor": "binary_accuracy_holdout"}}
     told = problems(callbacks=stop)

@@ -102,10 +102,8 @@ SNIPPETS: dict[str, tuple[str, dict[str, Any]]] = {
         "dataset:\n  getTrain: []\nholdout:\n  getTest: []",
         {"task.test": [{"call": "getTest", "arguments": []}], "split.test_fraction": 0.0},
     ),
-    "imports": (
-        "dataset:\n  getTrain: []\nimports: [ layers, preprocessors ]",
-        {"task.imports": ["layers", "preprocessors"]},
-    ),
+    # All files of modules/ are imported anyway.
+    "imports": ("dataset:\n  getTrain: []\nimports: [ layers, preprocessors ]", {"task.imports": []}),
     "inference_batch": ("inference_batch: 8", {"sampling.eval_batch_size": 8}),
     "loss": ("loss: binary_crossentropy", {"loss._target_": "mlpipe.learn.losses.cross_entropy.bce"}),
     "lr": ("lr: 0.01", {"optimizer.lr": 0.01}),

@@ -172,6 +172,10 @@ def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
     for metric, column in ((keras.metrics.AUC(), "val_auc"), (keras.metrics.Precision(thresholds=0.6), "val_sure")):
         metric.update_state(np.eye(3)[truth], np.array([score["y"] for score in scores]))
         assert best[column] == pytest.approx(float(metric.result()), abs=1e-6)
+    # Weights of records count in the loss of validation, as in Keras.
+    given, weights = np.array([score["y"] for score in scores]), pd.read_csv("val.csv")["weight"].to_numpy()
+    expected = keras.losses.CategoricalCrossentropy()(np.eye(3)[truth], given, sample_weight=weights)
+    assert best["val_loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -218,10 +222,14 @@ def test_two_inputs_and_two_outputs_with_weights_and_counts(iris: Path, tmp_path
     assert report["val_kind_accuracy"].max() >= 0.9
     widths = np.array([score["width"][0] for score in scores])
     assert np.abs(widths - frame["d"].to_numpy()).mean() < 0.4
-    _check_heads(scores, report)
+    best = report.loc[report["val_kind_accuracy"].idxmax()]
+    weights = frame["count"].to_numpy() if weighted else None
+    error = keras.losses.MeanSquaredError()(frame[["d"]].to_numpy(), widths[:, None], sample_weight=weights)
+    assert best["val_width_loss"] == pytest.approx(float(error), rel=1e-4)
+    _check_heads(scores, report, weighted)
 
 
-def _check_heads(scores: list[dict[str, Any]], report: pd.DataFrame) -> None:
+def _check_heads(scores: list[dict[str, Any]], report: pd.DataFrame, weighted: bool) -> None:
     """Each output has a record, predictions and scores of its own, with which the other modes work."""
     project = Project(Path("results/default").absolute())
     joint, width, kind = records.load_all(project)
@@ -230,7 +238,8 @@ def _check_heads(scores: list[dict[str, Any]], report: pd.DataFrame) -> None:
     assert [one.kind for one in (joint, width, kind)] == ["regression", "regression", "classification"]
     assert [one.pivot for one in (width, kind)] == [f"{joint.pivot}+head?{name}" for name in ("width", "kind")]
     assert kind.scores["val"]["accuracy"] == pytest.approx(report["val_kind_accuracy"].max())
-    assert kind.scores["val"]["nll"] == pytest.approx(kind.scores["val"]["loss"], rel=1e-5)
+    if not weighted:
+        assert kind.scores["val"]["nll"] == pytest.approx(kind.scores["val"]["loss"], rel=1e-5)
     assert width.scores["val"]["mae"] == pytest.approx(joint.scores["val"]["width_mae"], rel=1e-6)
     for record, name in ((kind, "kind"), (width, "width")):
         file = project.predictions_file(record.pivot, record.id)

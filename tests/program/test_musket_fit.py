@@ -14,7 +14,8 @@ from PIL import Image
 
 from mlpipe import cli
 from mlpipe.api import classification
-from mlpipe.errors import ConfigError
+from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
+from mlpipe.errors import ConfigError, DataError
 from mlpipe.running import steps
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -407,6 +408,54 @@ def test_a_network_is_given_the_inputs_of_a_split(tmp_path: Path, monkeypatch: p
     by_name = experiment.predict_all_to_array("dataset", 0)
     assert np.array_equal(experiment.predict_all_to_array(whole, 0), by_name)
     assert by_name[experiment._rows(experiment._record(0), "val")] == pytest.approx(predicted)
+
+
+class _Wrapped:
+    """A set of somebody's own that holds another one."""
+
+    def __init__(self, inner: Any) -> None:
+        self.parts = [inner]
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, item: int) -> Any:
+        return self.parts[0][item]
+
+
+def test_sets_around_those_of_the_experiment_are_changed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holdout that was drawn before `pretrain_transform` stays one, whoever is given the experiment's own set."""
+    one_stage = musket_project.CONFIG.replace("  - epochs: 1\n    negatives: 1\n", "")
+    text = one_stage + "preprocessing: [{brighter: {by: 20}}]\npretrain_transform: fewer\n"
+    folder = musket_project.make(tmp_path, config=text)
+    (tmp_path / "modules" / "changes_of_a_test.py").write_text(
+        "from musket_core import preprocessing\n"
+        "from musket_core.datasets import SubDataSet\n\n\n"
+        "@preprocessing.dataset_preprocessor\n"
+        "def brighter(x, by):\n"
+        "    return x + by\n\n\n"
+        "def fewer(ds):\n"
+        "    return SubDataSet(ds, range(2, len(ds)))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    experiment = classification.parse(folder / "config.yaml")
+    experiment.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu"]
+    whole = experiment.get_dataset("dataset")
+    # 20 items, of which 4 are held out and 2 left out.
+    assert len(whole) == 18
+    wrapped = _Wrapped(whole)
+    with pytest.raises(DataError, match="is made of one that has its validation or holdout in it"):
+        experiment.fit(wrapped)
+    summary = experiment.fit(whole)
+    record = json.loads(next((tmp_path / "results" / "first").glob("tasks/*/models/*/record.json")).read_text())
+    assert record["counts"] == {"train": 7, "val": 7, "test": 4, "unlabelled": 0}
+    assert "macro_f1_holdout" in summary["allStages"]
+    expected = experiment.predict_all_to_array(whole, [0, 1])
+    joined = CompositeDataSet([SubDataSet(whole, range(9)), SubDataSet(whole, range(9, 18))])
+    for one in (wrapped, _Wrapped(wrapped), joined):
+        assert np.array_equal(experiment.predict_all_to_array(one, [0, 1]), expected)
+    with pytest.raises(DataError, match="only some of its items went through preprocessing"):
+        experiment.predict_all_to_array(CompositeDataSet([whole, [whole[0]]]), 0)
 
 
 def test_seeds_follow_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

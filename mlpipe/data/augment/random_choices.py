@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ def some_of(
     least: Annotated[int, ">= 0"] = 1,
     most: Annotated[int, ">= 0"] | None = 1,
     p: Annotated[float, ">= 0", "<= 1"] = 1.0,
+    otherwise: list[dict[str, Any]] | None = None,
 ) -> Step:
     """Put each image through some of several pipelines, in their order (imgaug's SomeOf, OneOf, Sequential, Sometimes).
 
@@ -30,7 +32,8 @@ def some_of(
         pipelines: Each a list of transforms of albumentations, with `_target_` and parameters; or of this module.
         least: How many of them at least.
         most: How many at most, drawn evenly; None: all of them.
-        p: The share of images to which anything happens.
+        p: The share of images that go through some of them.
+        otherwise: A pipeline for the other images; None: they stay as they are.
 
     Raises:
         ConfigError: When a transform is not of these, or a number does not fit.
@@ -40,13 +43,16 @@ def some_of(
         wrong = f"least and most must be at most {len(pipelines)} pipelines, in this order"
         raise ConfigError(problem(f"{_KEY}: some_of", wrong, got=[least, most], fix="lower them"))
     parts = [[built(one) for one in pipeline] for pipeline in pipelines]
-    return _each(partial(_by_some, parts=parts, least=least, most=most, p=p))
+    others = [built(one) for one in otherwise or ()]
+    return _each(partial(_by_some, parts=parts, least=least, most=most, p=p, others=others))
 
 
-def _by_some(image: Batch, seed: int, *, parts: list[list[Step]], least: int, most: int, p: float) -> Batch:
+def _by_some(
+    image: Batch, seed: int, *, parts: list[list[Step]], least: int, most: int, p: float, others: list[Step]
+) -> Batch:
     drawn = np.random.default_rng([seed, 1])
     if drawn.random() >= p:
-        return image
+        return _changed(others, image, seed) if others else image
     count = int(drawn.integers(least, most + 1))
     chosen = sorted(drawn.permutation(len(parts))[:count].tolist())
     steps = [step for number in chosen for step in parts[number]]
@@ -150,6 +156,75 @@ def _greyed(image: Batch, seed: int, *, alpha: tuple[float, float]) -> Batch:
     return _as_type((1 - share) * image + share * grey[:, :, np.newaxis], image)
 
 
+def dropped_cells(
+    *,
+    p: tuple[float, float] = (0.02, 0.02),
+    size: tuple[float, float] = (0.1, 0.1),
+    cells: tuple[int, int] | None = None,
+    least: Annotated[int, ">= 1"] = 4,
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Set cells of a coarse grid to zero (imgaug's CoarseDropout).
+
+    Args:
+        p: Between which bounds the share of cells is drawn.
+        size: Between which bounds the number of cells along a side is drawn, as a share of its pixels.
+        cells: The number of cells along a side itself, in place of `size`.
+        least: How many cells a side has at least.
+        per_channel: The share of images whose channels have cells of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    for name, bounds, most in (("p", p, 1.0), ("size", size, 1.0), ("cells", cells or (1, 1), math.inf)):
+        if not 0 <= bounds[0] <= bounds[1] <= most:
+            raise ConfigError(problem(f"{_KEY}: dropped_cells.{name}", "must be two bounds", got=list(bounds)))
+    change = partial(_without_cells, p=p, size=size, cells=cells, least=least, per_channel=per_channel)
+    return _each(change)
+
+
+def _without_cells(
+    image: Batch,
+    seed: int,
+    *,
+    p: tuple[float, float],
+    size: tuple[float, float],
+    cells: tuple[int, int] | None,
+    least: int,
+    per_channel: float,
+) -> Batch:
+    drawn = np.random.default_rng([seed, 5])
+    chance, (height, width, channels) = drawn.uniform(*p), image.shape
+    if cells is None:
+        share = drawn.uniform(*size)
+        grid = [int(side * share) for side in (height, width)]
+    else:
+        grid = [int(drawn.integers(cells[0], cells[1] + 1))] * 2
+    rows, columns = (max(count, least) for count in grid)
+    kept = drawn.random((rows, columns, channels if drawn.random() < per_channel else 1)) >= chance
+    # Each pixel goes with the cell that it lies in.
+    placed = kept[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
+    changed: Batch = image * placed
+    return changed
+
+
+def inverted(*, p: Annotated[float, ">= 0", "<= 1"] = 1.0, per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0) -> Step:
+    """Turn bright into dark (imgaug's Invert).
+
+    Args:
+        p: The share of images, or of channels, that it happens to.
+        per_channel: The share of images whose channels are drawn each by itself.
+    """
+    return _each(partial(_inverted, p=p, per_channel=per_channel))
+
+
+def _inverted(image: Batch, seed: int, *, p: float, per_channel: float) -> Batch:
+    drawn = np.random.default_rng([seed, 6])
+    count = image.shape[2] if drawn.random() < per_channel else 1
+    top = 1 if np.issubdtype(image.dtype, np.floating) else np.iinfo(image.dtype).max
+    return np.where(drawn.random(count) < p, top - image, image).astype(image.dtype)
+
+
 def built(node: Mapping[str, Any]) -> Step:
     """The step that `_target_` and parameters describe: a transform of albumentations, or a function of this module.
 
@@ -161,7 +236,8 @@ def built(node: Mapping[str, Any]) -> Step:
     target = str(node.get("_target_"))
     given = {key: value for key, value in node.items() if key != "_target_"}
     kind = getattr(albumentations, target.removeprefix(_HOME), None) if target.startswith(_HOME) else None
-    path, own = names.current(target), {f"{__name__}.{one.__name__}": one for one in (some_of, with_drawn, edges, gray)}
+    path, functions = names.current(target), (some_of, with_drawn, edges, gray, dropped_cells, inverted)
+    own = {f"{__name__}.{one.__name__}": one for one in functions}
     try:
         if isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform):
             return libraries.adapt(kind(**given))

@@ -40,6 +40,9 @@ class Collating:
         is_training: Whether the samples are to be learned.
     """
 
+    # Whether weights count in the loss of samples that are not learned, too.
+    weighs_validation = False
+
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], *, is_training: bool) -> None:
         self._pack, self._steps, self._is_training = pack, list(steps), is_training
         targets = task.samples.learned if is_training else task.samples.targets
@@ -87,7 +90,7 @@ class Collating:
             "target": torch.from_numpy(self._targets[rows]),
             "row": torch.from_numpy(rows),
         }
-        if self._weights is not None and self._is_training:
+        if self._weights is not None and (self._is_training or self.weighs_validation):
             batch["weight"] = torch.from_numpy(self._weights[rows].astype(np.float32))
         return batch
 
@@ -244,6 +247,9 @@ class VariedRows(Collating):
         is_training: Whether the rows are to be learned; others are not varied.
     """
 
+    # As in Keras, whose losses are divided by the number of samples, whatever they weigh.
+    weighs_validation = True
+
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], *, is_training: bool) -> None:
         super().__init__(pack, task, steps, is_training=is_training)
         self._layout, self._names = Layout.from_plain(task.source["layout"]), task.samples.ids
@@ -253,7 +259,8 @@ class VariedRows(Collating):
     def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
         """The batch of some rows."""
         if not self._are_varied:
-            return super().__call__(rows, seeds)
+            plain = super().__call__(rows, seeds)
+            return self._with_weights(plain, plain["images"].numpy().reshape(len(rows), -1))
         batch = self.joined(self._pack.take(rows), rows)
         vectors, targets = batch["images"].numpy().reshape(len(rows), -1), batch["target"].numpy()
         weights = batch["weight"].numpy() if "weight" in batch else np.ones(len(rows))
@@ -262,9 +269,9 @@ class VariedRows(Collating):
         varied, new_targets, new_weights = [], [], []
         for number, row in enumerate(rows.tolist()):
             where = f"augmentor: {self._names[row]}"
-            plain = self._layout.data_record(vectors[number], targets[number], float(weights[number]))
+            record = self._layout.data_record(vectors[number], targets[number], float(weights[number]))
             with drawing_from(int(seeds[number])):
-                changed = record_files.called(where, self._augmentor, plain)
+                changed = record_files.called(where, self._augmentor, record)
             varied.append(self._layout.vector(changed, where))
             new_targets.append(self._layout.target(changed, where))
             new_weights.append(self._layout.weight(changed, where))

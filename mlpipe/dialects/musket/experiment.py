@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,27 @@ if TYPE_CHECKING:
     from torch import nn
 
 Array = npt.NDArray[Any]
-# Where functions are, which every use of them needs.
-_CODE = frozenset({"modules", "imports", "stand_ins", "root", "steps_dir"})
+# What a configuration does to data sets once, and parts of its own data that are not to be learned.
+_CHANGES = frozenset({"preprocessing", "augmenter", "holdout", "after_holdout"})
+_HELD_OUT = frozenset({"validation", "test", "holdout"})
 _PART = re.compile(r"(?P<part>train|validation|holdout)(?P<fold>(?<=validation)\d+)?")
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a configuration did to a data set.
+
+    Attributes:
+        path: The configuration.
+        done: Keys of `additions_of`.
+        is_whole: Whether it is all that is trained on, with its parts.
+        holds_out: Whether it has items that are not to be learned.
+    """
+
+    path: str
+    done: frozenset[str]
+    is_whole: bool = False
+    holds_out: bool = False
 
 
 class Experiment:
@@ -52,7 +71,7 @@ class Experiment:
     def __init__(self, path: str | Path, cache: Path | None = None) -> None:
         self.path = str(Path(path).expanduser().absolute())
         self.overrides: list[str] = []
-        self._resumes = False
+        self._resumes, self._trust = False, list[str]()
         self._source = experiment_files.source_of(Path(self.path))
         home = experiment_files.home_of(Path(self.path))
         self._project = experiment_files.results_of(Path(self.path))
@@ -98,7 +117,7 @@ class Experiment:
             )
         if not 0 < subsample <= 1:
             raise DataError(problem("subsample", "must be above 0 and at most 1", got=subsample))
-        dataset = self.get_dataset(dataset) if isinstance(dataset, str) else dataset
+        dataset = self._to_train_on(dataset)
         chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else foldsToExecute
         folds = [f"mode.folds=[{','.join(map(str, chosen))}]"] if chosen is not None else []
         overrides = [*self._common(dataset), "mode.subroutines=[train,predict]", *folds, *self.overrides]
@@ -153,7 +172,11 @@ class Experiment:
         part = _PART.fullmatch(name)
         if part is None or name in (self._source.get("datasets") or {}):
             given = musket.data_of(self._source, home, None if name == "dataset" else name)
-            return self._noted(CompositeDataSet(python_sets.opened(trust=trust, **given)), given)
+            self._trust = list(trust) or self._trust
+            is_whole = name == "dataset"
+            holds_out = is_whole and bool(_HELD_OUT & set(given))
+            note = _Note(self.path, _CHANGES & set(given), is_whole, holds_out)
+            return self._noted(CompositeDataSet(python_sets.opened(trust=trust, **given)), note)
         whole = self.get_dataset("dataset", trust)
         record = self._record(int(part["fold"] or 0))
         rows = self._rows(record, "val" if part["part"] == "validation" else "test")
@@ -161,17 +184,48 @@ class Experiment:
             rows = sorted(set(range(len(whole))) - set(rows))
         if not rows:
             raise ProjectError(problem("holdout", "this configuration does not have one", fix="add testSplit: 0.2"))
-        return self._noted(SubDataSet(whole, rows), self._done_to(whole))
+        return self._noted(SubDataSet(whole, rows), _Note(self.path, self._done_to(whole)))
 
-    def _noted(self, dataset: Any, done: Collection[str]) -> Any:
+    def _noted(self, dataset: Any, note: _Note) -> Any:
         """A data set that says what this configuration did to it already, so that nothing is done twice."""
-        dataset.done = (self.path, frozenset(done))
+        dataset.note = note
         return dataset
 
+    def _notes(self, dataset: Any) -> list[_Note]:
+        """What this configuration noted of a data set, or else of the sets that it is made of."""
+        note = vars(dataset).get("note") if isinstance(dataset, Derived) else None
+        if note is None:
+            return [found for one in _made_of(dataset) for found in self._notes(one)]
+        return [note] if note.path == self.path else []
+
     def _done_to(self, dataset: Any) -> frozenset[str]:
-        """What this configuration did to a data set already: keys of `additions_of`."""
-        path, done = (vars(dataset).get("done") if isinstance(dataset, Derived) else None) or ("", frozenset())
-        return done if path == self.path else frozenset()
+        """What this configuration did to a data set already: keys of `additions_of`.
+
+        Raises:
+            DataError: When some of its items went through `preprocessing`, and others did not.
+        """
+        if isinstance(dataset, Derived) and "note" not in vars(dataset):
+            each = [self._done_to(one) for one in dataset.sets()]
+            if len({"preprocessing" in one for one in each}) > 1:
+                fix = "join sets of get_dataset alone, or none of them"
+                raise DataError(problem("dataset", "only some of its items went through preprocessing", fix=fix))
+            return frozenset().union(*each)
+        return frozenset().union(*(note.done for note in self._notes(dataset)))
+
+    def _to_train_on(self, dataset: Any) -> Any:
+        """The data set that a training is given; None: the configuration's own, whose parts it knows.
+
+        Raises:
+            DataError: When it is made of the configuration's own, with what that holds out.
+        """
+        dataset = self.get_dataset(dataset) if isinstance(dataset, str) else dataset
+        notes = self._notes(dataset)
+        if isinstance(dataset, Derived) and "note" in vars(dataset) and any(note.is_whole for note in notes):
+            return None
+        if any(note.holds_out for note in notes):
+            fix = "give the one of get_dataset('dataset') itself, or one that holds nothing out"
+            raise DataError(problem("dataset", "is made of one that has its validation or holdout in it", fix=fix))
+        return dataset
 
     @property
     def data_names(self) -> list[str]:
@@ -234,7 +288,7 @@ class Experiment:
         """
         if stage:
             raise DataError(problem("stage", "a range test is of the first stage", got=stage, fix="use 0"))
-        ds = self.get_dataset(ds) if isinstance(ds, str) else ds
+        ds = self._to_train_on(ds)
         chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else list(foldsToExecute or [0])
         batches = math.ceil(self._train_size(ds) * subsample / int(self._source.get("batch", 8)))
         steps = max(3, batches * epochs)
@@ -426,13 +480,15 @@ class Experiment:
             f"data_dir={as_text(str(self._data_dir))}",
             *experiment_search.values_of(Path(self.path)),
         ]
+        if self._trust and not any(one.startswith("trust=") for one in self.overrides):
+            texts.append(f"trust={as_text(self._trust)}")
         if dataset is None:
             return texts
         targets = [f"task.{key}={as_text(value)}" for key, value in musket.targets_of(self._source).items()]
         call = f"task.train=[{{call:{user_code.hold(dataset)}}}]"
         name = f"task.name={as_text(self._project.name)}"
         done = self._done_to(dataset)
-        added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items() if key not in done - _CODE]
+        added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items() if key not in done]
         return [*texts, "task=items", call, *targets, name, *added, "task.allow_overlap=true"]
 
     def _additions(self) -> dict[str, Any]:
@@ -440,7 +496,7 @@ class Experiment:
 
     def _prepared(self, dataset: Any, *leaving: str) -> Any:
         """A data set of the user's own after what the configuration does to data sets, but for some of it."""
-        left_out = {"extra", "strata", *leaving, *(self._done_to(dataset) - _CODE)}
+        left_out = {"extra", "strata", *leaving, *self._done_to(dataset)}
         added = {key: value for key, value in self._additions().items() if key not in left_out}
         if not {"preprocessing", "augmenter", "after_holdout"} & set(added):
             return dataset
@@ -456,3 +512,22 @@ class Experiment:
 
     def _places(self, record: ModelRecord) -> list[str]:
         return [*self._common(None)[1:], f"task={as_text(record.pivot)}", *self.overrides]
+
+
+def _made_of(dataset: Any) -> list[Any]:
+    """The sets that a derived one is of; those that one of the user's own holds, however deep."""
+    if isinstance(dataset, Derived):
+        return list(dataset.sets())
+    found, waiting, seen = list[Any](), [dataset], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        for value in getattr(one, "__dict__", {}).values():
+            for part in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(part, Derived):
+                    found.append(part)
+                elif hasattr(type(part), "__getitem__") and hasattr(part, "__dict__"):
+                    waiting.append(part)
+    return found

@@ -137,7 +137,7 @@ _PLATEAU: dict[str, Rule] = {
     **_WATCHING,
     "factor": number(above=0, below=1),
     "patience": _count(0),
-    "min_delta": number(least=0),
+    **dict.fromkeys(("min_delta", "epsilon"), number(least=0)),
     "cooldown": _count(0),
     "min_lr": number(least=0),
 }
@@ -154,7 +154,13 @@ def _then(key: str, value: Any) -> list[str]:
 
 # Each callback's parameters; which others there are not, the translation says.
 _CALLBACKS: dict[str, dict[str, Rule]] = {
-    "EarlyStopping": {**_WATCHING, "patience": _count(0), "min_delta": number(least=0)},
+    "EarlyStopping": {
+        **_WATCHING,
+        "patience": _count(0),
+        "min_delta": number(least=0),
+        "baseline": maybe(number()),
+        "restore_best_weights": flag,
+    },
     "ReduceLROnPlateau": _PLATEAU,
     "CyclicLR": {
         "base_lr": number(least=0),
@@ -183,8 +189,7 @@ _CALLBACKS: dict[str, dict[str, Rule]] = {
         "embeddings_metadata": maybe(either("a file or a map from layers to files", text, Block(others=text))),
         "update_freq": either("epoch, batch or a number of images", word("epoch", "batch"), _count(1)),
     },
-    "TerminateOnNaN": {},
-    "ModelCheckpoint": {},
+    **{name: {} for name in ("TerminateOnNaN", "ModelCheckpoint", "CSVLogger", "History", "ProgbarLogger")},
 }
 _BY_NAME = {name.lower(): name for name in _CALLBACKS}
 

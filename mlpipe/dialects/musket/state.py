@@ -125,7 +125,8 @@ class State(translation.State):
         """The native keys that say where the project's functions are."""
         return {
             "modules": str(self.home.modules) if self.home.modules else None,
-            "imports": list(self.source.get("imports") or []),
+            # All files of the folder are imported, those that the file lists, too.
+            "imports": self.imports_elsewhere(),
             "stand_ins": list(STAND_INS),
         }
 

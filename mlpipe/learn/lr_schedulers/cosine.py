@@ -101,3 +101,34 @@ def cosine_decay(
         return min_ratio + (1 - min_ratio) * half
 
     return closed_form(optimizer, clock, interval, warmup_epochs, factor)
+
+
+def linear_cosine(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "step",
+    decay_steps: Annotated[float, "> 0"] = 1000.0,
+    half_waves: Annotated[float, ">= 0"] = 1.0,
+    alpha: Annotated[float, ">= 0"] = 0.0,
+    beta: Annotated[float, ">= 0"] = 0.001,
+) -> LRScheduler:
+    """A cosine under a falling line, Keras' LinearCosineDecay (Bello et al. 2017): (alpha + 1 - t) (1 + cos) / 2 + beta.
+
+    t goes from 0 to 1 in `decay_steps`, and stays there.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        decay_steps: Optimizer steps until the line is at its end.
+        half_waves: How many half waves the cosine has until then, twice Keras' `num_periods`.
+        alpha: What the line ends at, as a share of the first rate.
+        beta: What is added throughout, as a share of the first rate.
+    """
+
+    def factor(epoch: float) -> float:
+        done = min(epoch * clock.steps_per_epoch / decay_steps, 1.0)
+        return (alpha + 1 - done) * (1 + math.cos(math.pi * half_waves * done)) / 2 + beta
+
+    return closed_form(optimizer, clock, interval, 0.0, factor)

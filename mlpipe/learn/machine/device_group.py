@@ -21,7 +21,8 @@ from torch import Tensor, distributed, nn
 from mlpipe.data.sampling import WHOLE, Shard, in_order
 from mlpipe.errors import ProjectError, problem
 
-Batch = tuple[Tensor, Tensor]
+# What is kept of an evaluation batch: rows, targets and, where validation is weighed, weights.
+Batch = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class DeviceGroup:
         everyone: list[Any] = [None] * self.shard.ranks
         distributed.all_gather_object(everyone, [tuple(part.cpu() for part in batch) for batch in batches])
         ordered = in_order(everyone, self.val_batches)
-        return [(logits.to(device), targets.to(device)) for logits, targets in ordered]
+        return [tuple(part.to(device) for part in batch) for batch in ordered]
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum over processes, of a tensor of any shape."""

@@ -77,3 +77,31 @@ def test_nothing_else_can_stand_inside(node: dict[str, Any], sentence: str | Non
         return
     with pytest.raises(ConfigError, match=sentence):
         random_choices.built(node)
+
+
+def test_images_that_nothing_happens_to_may_have_a_pipeline_of_their_own() -> None:
+    counts = how_often(random_choices.some_of(pipelines=[[LEFT]], p=0.25, otherwise=[UP])(IMAGES, SEEDS))
+    assert counts[0] == counts[3] == 0 and 30 < counts[1] < 70 and sum(counts) == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "side"),
+    [({"size": (0.5, 0.5), "least": 1}, 2), ({"cells": (2, 2), "least": 1}, 4), ({"size": (0.1, 0.1)}, 2)],
+)
+def test_cells_of_a_grid_are_dropped_whole(given: Any, side: int) -> None:
+    """8 pixels in 4 cells (half of them), in 2, and in the least number, 4."""
+    bright = np.full_like(IMAGES, 200)
+    changed = random_choices.dropped_cells(p=(0.3, 0.3), **given)(bright, SEEDS)
+    cells = changed.reshape(200, 8 // side, side, 8 // side, side, 3)
+    assert (cells == cells[:, :, :1, :, :1, :1]).all() and set(np.unique(cells)) == {0, 200}
+    assert (cells == 0).mean() == pytest.approx(0.3, abs=0.05)
+
+
+def test_channels_may_have_cells_and_turns_of_their_own() -> None:
+    bright = np.full_like(IMAGES, 200)
+    dropped = random_choices.dropped_cells(p=(0.5, 0.5), per_channel=1.0)(bright, SEEDS) == 0
+    assert (dropped[..., 0] != dropped[..., 1]).any() and dropped.mean() == pytest.approx(0.5, abs=0.05)
+    turned = random_choices.inverted(p=0.25, per_channel=1.0)(IMAGES, SEEDS)
+    which = (turned == 255 - IMAGES).all(axis=(1, 2))
+    assert ((turned == IMAGES).all(axis=(1, 2)) != which).all() and which.mean() == pytest.approx(0.25, abs=0.06)
+    assert any(0 < row.sum() < 3 for row in which)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 import torch
 from torch.optim import SGD
@@ -52,3 +53,13 @@ def test_cosines_of_so_many_steps_are_kerass(theirs: str, given: dict[str, objec
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-8), step
         optimizer.step()
         own.step()
+
+
+@pytest.mark.parametrize(("periods", "alpha", "beta"), [(0.5, 0.0, 0.001), (2.0, 0.25, 0.0), (0.0, 0.0, 0.1)])
+def test_linear_cosine_is_the_formula_of_tensorflow(periods: float, alpha: float, beta: float) -> None:
+    """decayed = (alpha + linear) * cosine + beta, of `tf.keras.experimental.LinearCosineDecay`, which Keras 3 has no more."""
+    native = {"decay_steps": 30.0, "half_waves": 2 * periods, "alpha": alpha, "beta": beta}
+    own = rates(cosine.linear_cosine(fresh(), CLOCK, **native), 40)  # type: ignore[arg-type]
+    step = np.minimum(np.arange(40), 30)
+    linear, wave = (30 - step) / 30, 0.5 * (1 + np.cos(np.pi * 2 * periods * step / 30))
+    assert own == pytest.approx(0.1 * ((alpha + linear) * wave + beta), abs=1e-12)

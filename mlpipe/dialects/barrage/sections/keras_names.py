@@ -39,6 +39,7 @@ SCHEDULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "PiecewiseConstantDecay": (("boundaries", "values"), ()),
     "CosineDecay": (("initial_learning_rate", "decay_steps"), ("alpha",)),
     "CosineDecayRestarts": (("initial_learning_rate", "first_decay_steps"), ("t_mul", "m_mul", "alpha")),
+    "LinearCosineDecay": (("initial_learning_rate", "decay_steps"), ("num_periods", "alpha", "beta")),
 }
 
 # A loss's name in snake case, as loss=keras wants it; all names that Keras gives it end there.

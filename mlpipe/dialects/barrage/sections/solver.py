@@ -166,6 +166,11 @@ def _native(name: str, params: Mapping[str, Any]) -> tuple[str, float, dict[str,
         ends = [float(end) for end in params["boundaries"]]
         return "piecewise", first, {"interval": "step", "unit": "step", "boundaries": ends, "ratios": ratios}
     lr = float(params["initial_learning_rate"])
+    if name == "LinearCosineDecay":
+        linear: dict[str, Any] = {"interval": "step", "decay_steps": float(params["decay_steps"])}
+        linear |= {"half_waves": 2 * float(params.get("num_periods", 0.5))}
+        linear |= {"alpha": float(params.get("alpha", 0.0)), "beta": float(params.get("beta", 0.001))}
+        return "linear_cosine", lr, linear
     if name.startswith("CosineDecay"):
         steps = params["decay_steps" if name == "CosineDecay" else "first_decay_steps"]
         cosine: dict[str, Any] = {"interval": "step", "decay_steps": float(steps)}

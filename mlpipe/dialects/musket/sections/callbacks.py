@@ -21,11 +21,16 @@ _KNOWN = {
         "TensorBoard",
         "TerminateOnNaN",
         "ModelCheckpoint",
+        "CSVLogger",
+        "History",
+        "ProgbarLogger",
     )
 }
 _KEYS = {
-    "EarlyStopping": {"monitor", "patience", "min_delta", "mode", "verbose"},
-    "ReduceLROnPlateau": {"monitor", "factor", "patience", "min_delta", "cooldown", "min_lr", "mode", "verbose"},
+    "EarlyStopping": {"monitor", "patience", "min_delta", "mode", "verbose", "baseline", "restore_best_weights"},
+    "ReduceLROnPlateau": {
+        *("monitor", "factor", "patience", "min_delta", "epsilon", "cooldown", "min_lr", "mode", "verbose"),
+    },
     "CyclicLR": {"base_lr", "max_lr", "step_size", "mode", "gamma"},
     "TensorBoard": {
         *("log_dir", "histogram_freq", "batch_size", "write_graph", "write_grads", "write_images", "update_freq"),
@@ -35,6 +40,11 @@ _KEYS = {
 }
 
 
+# What every training does anyway.
+_ALWAYS = {
+    **dict.fromkeys(("TerminateOnNaN", "ModelCheckpoint", "ProgbarLogger"), "every training does this"),
+    **dict.fromkeys(("CSVLogger", "History"), "metrics/ has the values of every epoch"),
+}
 # Of these one acts; of schedules several may follow each other.
 _ONCE = ("EarlyStopping", "ReduceLROnPlateau", "TensorBoard")
 
@@ -78,8 +88,8 @@ def translated(state: State, key: str, given: Any) -> Callbacks:
         seen.append(full)
         if full == "EarlyStopping":
             _early(state, where, parameters, result)
-        elif full in ("TerminateOnNaN", "ModelCheckpoint"):
-            state.say(where, "same", note="every training does this")
+        elif full in _ALWAYS:
+            state.say(where, "same", note=_ALWAYS[full])
         elif full == "TensorBoard":
             _board(state, where, parameters, result)
         else:
@@ -180,9 +190,12 @@ def _early(state: State, key: str, parameters: Mapping[str, Any], result: Callba
     watched = _watched(state, key, parameters)
     if watched is not None:
         values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
+        if parameters.get("baseline") is not None:
+            values["baseline"] = float(parameters["baseline"])
         name = "early" if watched["watch"].startswith("val/") else "early_train"
         result.callbacks[name] = {"_target_": path_of("callbacks", name), **values, **watched}
-        state.say(key, "same", f"callbacks.{name}")
+        note = "the weights are those of the best epoch anyway" if parameters.get("restore_best_weights") else ""
+        state.say(key, "same", f"callbacks.{name}", note)
 
 
 def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
@@ -244,12 +257,14 @@ def _plateau_values(state: State, key: str, parameters: Mapping[str, Any]) -> di
     watched = _watched(state, key, parameters)
     if watched is None:
         return None
+    if "epsilon" in parameters:
+        state.say(f"{key}.epsilon", "lint", note="the old name of min_delta, whose place it takes")
     # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
     return {
         "factor": float(parameters.get("factor", 0.1)),
         "patience": max(int(parameters.get("patience", 10)) - 1, 0),
         "cooldown": max(int(parameters.get("cooldown", 0)) - 1, 0),
-        "threshold": float(parameters.get("min_delta", 1e-4)),
+        "threshold": float(parameters.get("epsilon", parameters.get("min_delta", 1e-4))),
         "threshold_mode": "abs",
         "min_lr": float(parameters.get("min_lr", 0)),
         **watched,

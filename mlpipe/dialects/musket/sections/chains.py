@@ -112,15 +112,18 @@ def _check_keeping(state: State, key: str, name: str, arguments: Any) -> None:
             state.refuse(f"{key}.{name}", f"{name} has no such parameter", got=one, fix=fix)
 
 
-def gives_several(chain: list[dict[str, Any]], before: bool = False, named: dict[str, bool] | None = None) -> bool:
-    """Whether a translated chain makes several images of one.
+def gives_several(
+    chain: list[dict[str, Any]], before: bool | None = False, named: dict[str, bool | None] | None = None
+) -> bool | None:
+    """Whether a translated chain makes several images of one; None: only its functions can say.
 
     Args:
         chain: What `translate_chain` gave.
         before: Whether it begins with several.
         named: Whether steps with these names made several; it is told of those of the chain.
     """
-    found, named = before, {} if named is None else named
+    found: bool | None = before
+    named = {} if named is None else named
     for entry in chain:
         name, given = entry["call"], entry.get("arguments")
         given_by_name = given if isinstance(given, Mapping) else {}
@@ -130,8 +133,11 @@ def gives_several(chain: list[dict[str, Any]], before: bool = False, named: dict
             found = gives_several(given or [], found, named)
         elif name in _KEEPING:
             found = len(listed) > 1 or (named.get(str(listed[0]), False) if listed else found)
-        else:
-            found = name == "split-preprocessor" or (found and name == "transform-preprocessor")
+        elif name in ("split-preprocessor", "split-concat-preprocessor"):
+            found = name == "split-preprocessor"
+        elif name != "transform-preprocessor" and (found or len(listed) > 1):
+            # A function that is given several images may return as many, or join them.
+            found = None
         if "name" in given_by_name:
             named[str(given_by_name["name"])] = found
     return found

@@ -170,15 +170,16 @@ def additions(state: State) -> dict[str, Any]:
     return found
 
 
-def _several(state: State, are_several: bool) -> None:
+def _several(state: State, are_several: bool | None) -> None:
     """See that a network takes several inputs where a chain makes them; how many channels they have, the data says."""
-    if not are_several:
+    if are_several is False:
         return
     name = str(state.source.get("architecture"))
     if state.is_own(name) or state.is_own(name.lower()):
         state.native.get("arch", {}).pop("in_chans", None)
-        state.say("preprocessing", "same", "arch", "the network is given a list of its inputs")
-    else:
+        if are_several:
+            state.say("preprocessing", "same", "arch", "the network is given a list of its inputs")
+    elif are_several:
         fix = "use split-concat-preprocessor, or a network of modules/ that is given a list"
         state.refuse("preprocessing", f"split-preprocessor gives several inputs, {name} takes one", fix=fix)
 

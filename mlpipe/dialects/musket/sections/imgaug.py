@@ -21,6 +21,8 @@ Inner = Callable[[Any], Steps]
 _MOST_ALTERNATIVES = 64
 # The least sigma of albumentations' elastic transform.
 _SMOOTH = 1.0
+# Where steps of mlpipe that came after 0.1.0 are.
+_OWN = "mlpipe.data.augment.random_choices"
 # cv2's numbers of border modes.
 _BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
 
@@ -127,12 +129,15 @@ def _sometimes(inner: Inner, params: Any) -> Steps:
         share, then = params.get("p", 0.5), params.get("then_list", params.get("then"))
         other = params.get("else_list")
     else:
-        (share, then), other = params, None
-    if other is not None:
-        raise _WrongError("else_list is not known here")
+        share, then, other = (*params, None)[:3]
     if not _is_number(share) or not 0 <= share <= 1:
         raise _WrongError("a probability from 0 to 1 is needed")
-    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": [inner(then)], "p": float(share)}]
+    found: dict[str, Any] = {
+        "_target_": path_of("augmentations", "some_of"),
+        "pipelines": [inner(then)],
+        "p": float(share),
+    }
+    return [{**found, "otherwise": inner(other)} if other is not None else found]
 
 
 def _step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
@@ -211,17 +216,18 @@ def _affine(params: Any) -> Steps:
         values["rotate"] = _range(read["rotate"])
     if "shear" in read:
         values["shear"] = {"x": _range(read["shear"]), "y": [0.0, 0.0]}
-    if "mode" in read:
-        if str(read["mode"]) not in _BORDERS:
-            raise _WrongError(f"mode must be one of {listing(_BORDERS)}")
-        values["border_mode"] = _BORDERS[str(read["mode"])]
+    modes = read.get("mode", "constant")
+    modes = list(_BORDERS) if modes == "ALL" else modes if isinstance(modes, list) else [modes]
+    if not modes or not all(str(one) in _BORDERS for one in modes):
+        raise _WrongError(f"mode must be ALL or one of {listing(_BORDERS)}")
     if "order" in read and not (_is_number(read["order"]) or isinstance(read["order"], list)):
         raise _WrongError("order must be a number")
     if "cval" in read:
         values["fill"] = _range(read["cval"])[0]
     if _whether(read.get("fit_output")):
         values["fit_output"] = True
-    return _step("Affine", **values)
+    borders = [{"border_mode": _BORDERS[str(one)]} for one in modes] if "mode" in read else [{}]
+    return _one_each([_step("Affine", **values, **border) for border in borders])
 
 
 def _rotate90(params: Any) -> Steps:
@@ -295,15 +301,38 @@ def _dropout(params: Any) -> Steps:
 
 def _coarse_dropout(params: Any) -> Steps:
     read = _named(params, "p", "size_percent", "size_px", "per_channel", "min_size")
+    if {"size_percent", "size_px"} <= set(read):
+        raise _WrongError("size_percent and size_px say the same, keep one of them")
+    values: dict[str, Any] = {"p": _range(read.get("p", 0.02)), "size": _range(read.get("size_percent", 0.1))}
     if "size_px" in read:
-        raise _WrongError("only size_percent is known here")
-    share, size = _range(read.get("p", 0.02)), _range(read.get("size_percent", 0.1))
-    # imgaug drops cells of a coarse grid; so many holes of a cell's size cover the same share.
-    side = 1 / max(round(1 / max(size[0], 1e-6) / 10), 1)
-    most = max(round(share[1] / side**2), 1)
-    least = min(max(round(share[0] / side**2), 1), most)
+        values["cells"] = [int(bound) for bound in _range(read["size_px"])]
+    if "min_size" in read:
+        values["least"] = _whole(read["min_size"])
+    return [{"_target_": f"{_OWN}.dropped_cells", **values, "per_channel": _share(read.get("per_channel"))}]
+
+
+def _invert(params: Any) -> Steps:
+    read = params if isinstance(params, Mapping) else {}
+    if not _share(read.get("per_channel")):
+        return _step(
+            "InvertImg", p=_chance({key: value for key, value in read.items() if key != "per_channel"} or params)
+        )
+    p = _chance({"p": read.get("p", 1.0)})
+    return [{"_target_": f"{_OWN}.inverted", "p": p, "per_channel": _share(read["per_channel"])}]
+
+
+def _share(value: Any) -> float:
+    """What imgaug takes for a chance: true or false, or a number."""
+    return float(value) if _whether(value) else 0.0
+
+
+def _superpixels(params: Any) -> Steps:
+    read = _named(params, "p_replace", "n_segments", "max_size")
+    low, high = _range(read.get("n_segments", 100))
+    largest = read.get("max_size", 128)
+    side = None if largest is None else _whole(largest)
     return _step(
-        "CoarseDropout", num_holes_range=[least, most], hole_height_range=[side, side], hole_width_range=[side, side]
+        "Superpixels", p_replace=_range(read.get("p_replace", 0)), n_segments=[int(low), int(high)], max_size=side
     )
 
 
@@ -418,7 +447,7 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "ChannelShuffle": lambda given: _step("ChannelShuffle", p=_chance(given)),
     "Multiply": lambda given: _multiply(given, elementwise=False),
     "MultiplyElementwise": lambda given: _multiply(given, elementwise=True),
-    "Invert": lambda given: _step("InvertImg", p=_chance(given)),
+    "Invert": _invert,
     "AdditiveGaussianNoise": _noise,
     "Grayscale": _grayscale,
     "GaussianBlur": _blur,
@@ -435,6 +464,8 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "PadToFixedSize": _pad_to_size,
     "CropToFixedSize": _crop_to_size,
     "ContrastNormalization": _contrast,
+    "LinearContrast": _contrast,
+    "Superpixels": _superpixels,
     "AddToHueAndSaturation": _hue,
     "GammaContrast": _gamma,
     "Noop": lambda given: [],

@@ -55,6 +55,8 @@ def steps(given: Any) -> list[dict[str, Any]]:
         {"GammaContrast": [0.5, 0.6]},
         {"CropToFixedSize": {"width": 16, "height": 16}},
         {"PadToFixedSize": {"width": 50, "height": 50}},
+        {"LinearContrast": [0.5, 0.6]},
+        {"Superpixels": {"p_replace": [0.5, 1.0], "n_segments": [20, 60]}},
     ],
 )
 def test_every_operation_can_be_built_and_changes_an_image(given: dict[str, Any]) -> None:
@@ -104,6 +106,12 @@ NESTED = [
     {"Sometimes": {"p": 1.0, "then_list": {"Flipud": 1.0}}},
     {"Dropout": [0.2, 0.4]},
     {"CoarseDropout": {"p": [0.1, 0.2], "size_percent": 0.02}},
+    {"CoarseDropout": {"p": 0.5, "size_px": [2, 4], "per_channel": 0.5, "min_size": 2}},
+    {"Invert": {"p": 1.0, "per_channel": True}},
+    {"Affine": {"rotate": [10, 16], "mode": "ALL"}},
+    {"Affine": {"rotate": [10, 16], "mode": ["edge", "reflect"]}},
+    {"Sometimes": [0.5, {"Fliplr": 1.0}, {"Flipud": 1.0}]},
+    {"Sometimes": {"p": 0.0, "then_list": {"Fliplr": 0.0}, "else_list": {"Flipud": 1.0}}},
     {"ElasticTransformation": {"alpha": [40, 60], "sigma": [4, 5]}},
     {"EdgeDetect": [0.5, 1.0]},
     {"DirectedEdgeDetect": {"alpha": [0.5, 1.0], "direction": [0.0, 1.0]}},

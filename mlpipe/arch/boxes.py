@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torchvision.ops import batched_nms
 
@@ -62,9 +63,9 @@ def rows(values: Tensor, grids: Sequence[tuple[int, int]], sides: tuple[int, int
         Shape (n, cells x anchors, 5 + classes + `PLACES`), float32.
     """
     each = anchors.shape[1]
-    split = values.float().reshape(len(values), values.shape[1] * each, -1)
+    split = values.float().reshape(values.shape[0], values.shape[1] * each, -1)
     places = torch.cat([_places(grid, sides, own) for grid, own in zip(grids, anchors, strict=True)])
-    return torch.cat([split, places.to(split).expand(len(split), -1, -1)], 2)
+    return torch.cat([split, places.to(split).expand(split.shape[0], -1, -1)], 2)
 
 
 def _places(grid: tuple[int, int], sides: tuple[int, int], anchors: Tensor) -> Tensor:
@@ -127,19 +128,48 @@ def suppressed(boxes: Tensor, scores: Tensor, *, min_score: float, iou: float, m
     Returns:
         Shape (n, most, 6): x0, y0, x1, y1, score, class number, falling by score; NaN where an image has fewer.
     """
-    count, _, classes = scores.shape
+    classes = scores.shape[2]
     flat = scores.flatten(1)
     top, place = flat.topk(min(flat.shape[1], _CANDIDATES), 1)
     chosen = boxes.gather(1, (place // classes)[..., None].expand(-1, -1, 4))
-    image = torch.arange(count, device=boxes.device)[:, None].expand_as(place)
-    there = top >= min_score
-    found = torch.cat([chosen, top[..., None], (place % classes)[..., None].to(chosen.dtype)], 2)[there]
-    image = image[there]
-    group = image * classes + found[:, 5].long()
-    # They come falling by score, of all images together.
-    kept = batched_nms(found[:, :4].float(), found[:, 4].float(), group, iou)
-    kept = kept[image[kept].argsort(stable=True)]
-    return padded(found[kept], image[kept], count, most)
+    label = place % classes
+    kept = survivors(chosen.detach().float(), top.detach().float().where(top >= min_score, -1), label, classes, iou)
+    # Each has a number, which falls with the scores: of equal ones the first of them come first.
+    left = torch.arange(top.shape[1], 0, -1, dtype=torch.float32, device=top.device)
+    number, slot = left.where(kept, 0).topk(min(most, top.shape[1]), 1)
+    columns = torch.cat([chosen, top[..., None], label[..., None].to(chosen.dtype)], 2)
+    found = columns.gather(1, slot[..., None].expand(-1, -1, COLUMNS)).masked_fill(number[..., None] == 0, torch.nan)
+    return F.pad(found, (0, 0, 0, most - found.shape[1]), value=torch.nan)
+
+
+@torch.library.custom_op(
+    "mlpipe::survivors",
+    mutates_args=(),
+    schema="(Tensor boxes, Tensor scores, Tensor labels, int classes, float iou) -> Tensor",
+)
+def survivors(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -> Tensor:
+    """The boxes that non-maximum suppression leaves, each image and each class by itself, as a mask, shape (n, rows).
+
+    An operator of its own, which a file of another program has another name for (`mlpipe.predicting.exported`).
+
+    Args:
+        boxes: Shape (n, rows, 4).
+        scores: Shape (n, rows), falling in each image; below zero: no box.
+        labels: The class number of each, shape (n, rows).
+        classes: How many there are.
+        iou: As for `suppressed`.
+    """
+    there = scores >= 0
+    image = torch.arange(len(scores), device=scores.device)[:, None].expand_as(there)[there]
+    kept = batched_nms(boxes[there], scores[there], image * classes + labels[there], iou)
+    mask = torch.zeros_like(there)
+    mask.view(-1)[there.flatten().nonzero()[:, 0][kept]] = True
+    return mask
+
+
+@survivors.register_fake
+def _(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)
 
 
 def padded(found: Tensor, image: Tensor, count: int, most: int = MOST) -> Tensor:

@@ -245,7 +245,9 @@ def _filled(template: str, value: str, groups: Sequence[str], here: Here | None 
         if match is None or "{" not in word:
             shown.append(word)
             continue
-        filled = match[2].format(value, *groups)
+        # A list has its own brackets.
+        is_list = "[{}]" in match[2] and value[:1] == "[" and value[-1:] == "]"
+        filled = match[2].format(value[1:-1] if is_list else value, *groups)
         text = _translated(match[1], filled, here)
         is_special = re.search(r"[\"$();&|<>*?]", text) or (re.search(r"\s", value) and re.search(r"\s", text))
         shown.append(shlex.quote(text) if is_special and "'" not in text else text)

@@ -39,7 +39,7 @@ _FOLDS: Entry = (
     (r"\d+", "split=kfold split.folds={}"),
     (_ANY, "split={}"),
 )
-_FOLD: Entry = ((r"\[.*", "mode.folds={}"), (r"\d+", "mode.folds=[{}]"), (_ANY, "task=csv task.fold={}"))
+_FOLD: Entry = ((r"\[.*|\d+", "mode.folds=[{}]"), (_ANY, "task=csv task.fold={}"))
 # One fold, as the modes that look at one have it.
 _ONE_FOLD: Entry = ((r"\[? *(\d+).*", "mode.fold={1}"), (_ANY, "mode.fold=0"))
 _GPU: Entry = (
@@ -524,7 +524,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
         " early_stopping_monitor watch score scoring best_metric validation_metric key_metric early_stop_metric",
     ),
     "metrics": (
-        ((r"\[.*", "metrics.train={}"), (_ANY, "metrics.train=[{}]")),
+        "metrics.train=[{}]",
         "metrics_list train_metrics val_metrics eval_metrics compute_metrics metric_names additional_metrics"
         " extra_metrics",
     ),
@@ -1033,7 +1033,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 # What else to write where a value is no option of a group: pairs as in an entry.
 OTHER_OPTIONS: dict[str, Entry] = {
     "preprocessing": ((r"(?:size|sz|px|to)?[_ -]?(\d+) ?(?:px)?", "preprocessing.size={1}"), *_SIZE[:2]),
-    "metrics": ((r"\[.*", "metrics.train={}"), (_ANY, "metrics.train=[{}]")),
+    "metrics": "metrics.train=[{}]",
     "split": (
         # What most images are is the share that is trained on.
         (r"0?\.[6-9]\d*", "split=holdout split.val_fraction=0.2 mode.nested=false, the share to validate on"),

@@ -28,29 +28,18 @@ from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
     from mlpipe.predicting.exported import Mixture, Whole
+    from mlpipe.predicting.output_tensors import Tensors
+    from mlpipe.predicting.parity import Difference
 
 log = logging.getLogger("mlpipe")
 
 # How far values may lie apart: for the same resized pixels, and where the file resizes.
 _SAME, _RESIZED = 1e-5, 1e-3
+# Of the same resized pixels few boxes overlap by so nearly what leaves one out that only one of both has it.
+_MOST_ALONE = 0.01
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "bundle": ".zip"}
 Apply = Callable[[Sequence[Pixels]], list[npt.NDArray[Any]]]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far the file's values lie from this program's.
-
-    Attributes:
-        largest: The largest difference of a probability, or of a number as a share of the spread of numbers.
-        decided: Images, or pixels, whose likeliest class is another one, though its probability leads by more than that.
-        images: How many images were compared.
-    """
-
-    largest: float
-    decided: int
-    images: int
 
 
 @dataclass(frozen=True)
@@ -175,6 +164,12 @@ class ExportScheduler(Scheduler):
         used = self._predictor.stored.records
         if refusal := self._predictor.part.NOT_EXPORTED:
             found.append(problem(f"task {self._predictor.pivot.name}", refusal, fix="use mode.format=bundle"))
+        elif self._form.format == "pt2" and self._tensors.COLUMNS:
+            wrong, fix = (
+                "knows no suppression of boxes without this program",
+                "use mode.format=onnx or mode.format=bundle",
+            )
+            found.append(problem("mode.format", f"torch.export.load {wrong}", got="pt2", fix=fix))
         for record in used:
             recipe, before = self._predictor.config(record.id).recipe, self._predictor.preprocessing(record.id)
             if recipe.tta.name != "none":
@@ -189,7 +184,7 @@ class ExportScheduler(Scheduler):
             wrong = "the models see images of different sizes, which one file takes only where it resizes itself"
             found.append(problem("mode.resize", wrong, fix="export one of them with mode.record=NUMBER"))
         if (
-            self._predictor.is_dense
+            self._predictor.has_places
             and not self._any_size()
             and any(self._predictor.preprocessing(record.id).sides is not None for record in used)
         ):
@@ -198,8 +193,8 @@ class ExportScheduler(Scheduler):
                 problem("mode.resize", wrong, fix="train with preprocessing.resize=squash, or use mode.format=bundle")
             )
         its_kind = kinds.of(self._predictor.kind)
-        is_image = its_kind.is_dense and not its_kind.has_probabilities
-        if self._form.precision != "float32" and (is_image or self._predictor.pivot.dtype != "uint8"):
+        is_else = self._predictor.has_places and not its_kind.has_probabilities
+        if self._form.precision != "float32" and (is_else or self._predictor.pivot.dtype != "uint8"):
             key, its = ("mode.quantize", "mode.dtype")[not self._form.quantize], self._form.precision
             wrong = (
                 "is for classes, labels, numbers and masks of images of 8 bit, whose loss is measured on the task's own"
@@ -243,14 +238,18 @@ class ExportScheduler(Scheduler):
             log.info(f"or in Python: mlpipe.api.load({str(self._path)!r})")
 
     def _write_bundle(self, path: Path, seen: Images) -> dict[str, Any]:
-        """Write the bundle, and ask it for images."""
+        """Write the bundle, and ask it for images.
+
+        Raises:
+            MlpipeError: When it gives others.
+        """
         bundles.write(self._predictor, path)
         there = Predictor(bundles.opened(path, self.run_config.tree["trust"]))
         samples = [_at_hand(one) for one in seen.raw]
-        one = _difference(self._predictor.values(samples), there.values(samples))
+        one = self._difference(self._predictor.values(samples), there.values(samples), seen.raw, _SAME)
         _tell("bundle", one)
-        if one.largest > _SAME or one.decided:
-            raise MlpipeError(problem(str(self._path), f"its values lie {one.largest:.1e} from the models'"))
+        if _differs(one, _SAME):
+            raise MlpipeError(problem(str(self._path), _apart(one, _SAME)))
         return {"differences": {"bundle": asdict(one)}}
 
     def _write_network(self, path: Path, seen: Images, any_size: bool) -> dict[str, Any]:
@@ -331,9 +330,7 @@ class ExportScheduler(Scheduler):
     def _whole(self, any_size: bool, *, half: bool = False) -> Whole:
         from mlpipe.predicting.exported import Whole
 
-        tensors = self._predictor.part.TENSORS
-        assert tensors is not None
-        return Whole(self._mixture(), tensors, resizes=any_size, half=half)
+        return Whole(self._mixture(), self._tensors, resizes=any_size, half=half)
 
     def _mixture(self) -> Mixture:
         from mlpipe.predicting.exported import Mixture, Part
@@ -364,6 +361,27 @@ class ExportScheduler(Scheduler):
             own is not None and ensemble is not None and ensemble.stage == "after",
         )
 
+    @property
+    def _tensors(self) -> Tensors:
+        its = self._predictor.part.TENSORS
+        assert its is not None
+        return its
+
+    def _difference(
+        self,
+        wanted: Sequence[npt.NDArray[Any]],
+        found: Sequence[npt.NDArray[Any]],
+        images: Sequence[Pixels],
+        limit: float,
+    ) -> Difference:
+        from mlpipe.predicting import parity
+
+        if not self._tensors.COLUMNS:
+            return parity.of_values(wanted, found, limit)
+        return parity.of_boxes(
+            wanted, found, [max(one.shape[:-1]) for one in images], exported_facts.least_scores(self._predictor), limit
+        )
+
     def _facts(self, any_size: bool, pixels: Pixels, precision: str) -> dict[str, Any]:
         return exported_facts.of_model(self._predictor, any_size, pixels.shape[:-1], precision)
 
@@ -373,33 +391,49 @@ class ExportScheduler(Scheduler):
         Raises:
             MlpipeError: When they lie too far apart.
         """
+        limits = {"pixels": _RESIZED if any_size else _SAME, "resized": _SAME}
         wanted = self._predictor.values([_at_hand(one) for one in seen.raw])
-        found = {"pixels": _difference(wanted, apply(seen.given))}
+        found = {"pixels": self._difference(wanted, apply(seen.given), seen.raw, limits["pixels"])}
         if any_size and self._predictor.sees_alike:
             first = self._predictor.preprocessing(self._predictor.stored.records[0].id)
             small = [first(pixels) for pixels in seen.raw]
-            found["resized"] = _difference(self._predictor.values([_at_hand(one) for one in small]), apply(small))
+            wanted = self._predictor.values([_at_hand(one) for one in small])
+            found["resized"] = self._difference(wanted, apply(small), small, limits["resized"])
         for name, one in found.items():
             _tell(name, one)
-        limits = {"pixels": _RESIZED if any_size else _SAME, "resized": _SAME}
-        wrong = [name for name, one in found.items() if one.largest > limits[name] or one.decided]
+        wrong = [name for name, one in found.items() if _differs(one, limits[name])]
         if "resized" in wrong or (wrong and not any_size):
             name = "resized" if "resized" in wrong else "pixels"
-            what = f"its values lie {found[name].largest:.1e} from the model's, more than {limits[name]:.0e}: its network differs"
+            what = f"{_apart(found[name], limits[name])}: its network differs"
             raise MlpipeError(problem(str(self._path), what, fix="nothing was kept; export another network"))
         if wrong:
-            what = f"resizing inside moves values by {found['pixels'].largest:.1e}, more than {_RESIZED:.0e}"
+            what = f"resizing inside moves them: {_apart(found['pixels'], _RESIZED)}"
             fix = "export one with mode.record=NUMBER"
-            if self._predictor.sees_alike:
+            if self._predictor.has_places:
+                fix = "use mode.format=bundle"
+            elif self._predictor.sees_alike:
                 fix = "use mode.resize=false: the runner resizes then"
             raise MlpipeError(problem(str(self._path), what, fix=fix))
         return found
 
 
 def _tell(name: str, one: Difference) -> None:
+    alone = f", {one.alone:.1%} of boxes in one alone" if one.alone else ""
     log.info(
-        f"{name}: {counted(one.images, 'image')}, at most {one.largest:.1e} apart, {one.decided} decided otherwise"
+        f"{name}: {counted(one.images, 'image')}, at most {one.largest:.1e} apart, {one.decided} decided otherwise{alone}"
     )
+
+
+def _differs(one: Difference, limit: float) -> bool:
+    """Whether a file is refused; NaN is no difference that it may have."""
+    return not one.largest <= limit or one.decided > 0 or (limit <= _SAME and one.alone > _MOST_ALONE)
+
+
+def _apart(one: Difference, limit: float) -> str:
+    """What differs, in words."""
+    if not one.largest <= limit:
+        return f"its values lie {one.largest:.1e} from the model's, more than {limit:.0e}"
+    return f"{one.decided} are decided otherwise, {one.alone:.1%} of boxes are in one alone"
 
 
 def _at_hand(pixels: Pixels) -> Sample:
@@ -419,23 +453,3 @@ def _program(path: Path) -> Apply:
         return [call(torch.from_numpy(np.ascontiguousarray(one[np.newaxis])))[0][0].numpy() for one in images]
 
     return apply
-
-
-def _difference(wanted: Sequence[npt.NDArray[Any]], found: Sequence[npt.NDArray[Any]]) -> Difference:
-    """Over all images; what is predicted for places of images has a row for each place.
-
-    Args:
-        wanted: The models' values of each image, shape (outputs,) or (height, width, outputs).
-        found: The file's.
-    """
-    spread = max(1.0, *(float(np.abs(one).max()) for one in wanted))
-    largest, decided = 0.0, 0
-    for one, other in zip(wanted, found, strict=True):
-        first, second = (part.reshape(-1, part.shape[-1]).astype(np.float64) for part in (one, other))
-        apart = np.abs(first - second) / spread
-        largest = max(largest, float(apart.max()))
-        if first.shape[1] > 1:
-            top = np.sort(first, axis=1)
-            leads = top[:, -1] - top[:, -2] > 2 * apart.max(axis=1) * spread
-            decided += int((leads & (first.argmax(1) != second.argmax(1))).sum())
-    return Difference(largest, decided, len(wanted))

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlpipe import files
+from mlpipe.arch import boxes
 from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.errors import MlpipeError, first_line, is_out_of_memory, problem
 from mlpipe.learn.module import TARGET
 from mlpipe.predicting import onnx_files
 from mlpipe.predicting.output_tensors import Change, Tensors
@@ -178,8 +180,11 @@ def save(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *,
         path: The file.
         facts: What is kept in its metadata, see `mlpipe.predicting.onnx_files`.
         any_size: Whether height and width may be any.
+
+    Raises:
+        MlpipeError: When the exporter cannot write it.
     """
-    program = _quietly(
+    program = _written(
         lambda: torch.onnx.export(
             whole.eval(),
             (example,),
@@ -188,9 +193,13 @@ def save(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *,
             dynamic_shapes={INPUT: _dims(any_size)},
             input_names=[INPUT],
             output_names=list(whole.names),
+            custom_translation_table={boxes.survivors._opoverload: _survivors},
             verbose=False,
         )
     )
+    shape = program.model.graph.inputs[0].shape
+    if any(isinstance(shape[axis], int) for axis in _dims(any_size)):
+        raise _unwritable(f"it takes [{', '.join(map(str, shape))}] alone")
     program.model.metadata_props[onnx_files.METADATA] = onnx_files.text(facts)
     with files.durable(path) as temporary:
         program.save(str(temporary), external_data=False)
@@ -206,9 +215,12 @@ def save_program(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, 
         path: The file; `torch.export.load` reads it.
         facts: What is kept in it, as the JSON file `FACTS`.
         any_size: Whether height and width may be any.
+
+    Raises:
+        MlpipeError: When the exporter cannot write it.
     """
     with torch.no_grad():
-        program = _quietly(
+        program = _written(
             lambda: torch.export.export(whole.eval(), (example,), dynamic_shapes={INPUT: _dims(any_size)})
         )
     with files.durable(path) as temporary, temporary.open("wb") as handle:
@@ -231,6 +243,43 @@ def _dims(any_size: bool) -> dict[int, Any]:
     if any_size:
         dims |= {axis: torch.export.Dim(name, min=1, max=_MOST["side"]) for axis, name in ((1, "height"), (2, "width"))}
     return dims
+
+
+def _written(call: Callable[[], Any]) -> Any:
+    """What an exporter makes of a network.
+
+    Raises:
+        MlpipeError: When it cannot, whatever it raises then.
+    """
+    try:
+        return _quietly(call)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _unwritable(first_line(error)) from error
+
+
+def _unwritable(why: str) -> MlpipeError:
+    wrong = f"the network cannot be written as such a file ({why})"
+    return MlpipeError(problem("mode.format", wrong, fix="use mode.format=bundle"))
+
+
+def _survivors(corners: Any, scores: Any, labels: Any, classes: int, iou: float) -> Any:
+    """`mlpipe.arch.boxes.survivors` as operators of ONNX, whose suppression takes the scores of each class."""
+    import onnxscript
+
+    # Lists stand for tensors where it is traced.
+    op: Any = onnxscript.opset18
+    numbers = op.Constant(value_ints=list(range(classes)))
+    is_own = op.Equal(op.Unsqueeze(labels, [1]), op.Reshape(numbers, [1, classes, 1]))
+    by_class = op.Where(is_own, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0))
+    most = op.Constant(value_ints=[torch.iinfo(torch.int64).max])
+    kept = op.NonMaxSuppression(
+        corners, by_class, most, op.Constant(value_floats=[iou]), op.Constant(value_floats=[-0.5])
+    )
+    none = op.Sub(by_class, by_class)
+    ones = op.Expand(op.Constant(value_floats=[1.0]), op.Slice(op.Shape(kept), [0], [1]))
+    return op.Greater(op.ReduceMax(op.ScatterND(none, kept, ones), [1], keepdims=0), op.Constant(value_float=0.0))
 
 
 def _quietly(call: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from mlpipe import files, limits, stored
 from mlpipe.data.preprocessing import Interpolation, Resize
@@ -29,10 +29,11 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
-# The fields of a tensor that say where else its numbers lie, the name of a node's operator, and those that loop.
+# The fields of a tensor that say where else its numbers lie, the name of a node's operator, and those that repeat a part until it
+# says itself that it is done; a Scan ends with the rows that it is given.
 _ELSEWHERE = {("tensor", 13), ("tensor", 14)}
 _OPERATOR = ("node", 4)
-_LOOPS = {b"Loop", b"Scan", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch"}
+_LOOPS = {b"Loop", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch"}
 # Bytes of the kinds of fields that have a fixed size.
 _FIXED = {1: 8, 5: 4}
 
@@ -74,6 +75,7 @@ class Facts(TypedDict):
     decide_above: list[float]
     set_above: dict[str, float]
     halfwidths: dict[str, float]
+    columns: NotRequired[list[str]]
 
 
 def text(facts: Mapping[str, Any]) -> str:

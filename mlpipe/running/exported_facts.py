@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 import mlpipe
 from mlpipe import kinds
 from mlpipe.data.decoding.value_rules import Decoding
@@ -38,6 +41,7 @@ def of_model(predictor: Predictor, any_size: bool, shape: tuple[int, ...], preci
         "is_dense": its.is_dense,
         "has_probabilities": its.has_probabilities,
         "one_is_true": its.has_classes,
+        "columns": list(predictor.part.TENSORS.COLUMNS) if predictor.part.TENSORS is not None else [],
         "mask_values": _mask_values(_stored_source(predictor), len(pivot.classes)),
         "source": source_of(predictor),
         "background": Decoding.of(_stored_source(predictor)).background,
@@ -47,7 +51,7 @@ def of_model(predictor: Predictor, any_size: bool, shape: tuple[int, ...], preci
         "resize": first.resize,
         "interpolation": first.interpolation,
         "fill": first.fill,
-        "least": first.least if predictor.sees_alike and not its.is_dense else None,
+        "least": first.least if predictor.sees_alike and not predictor.has_places else None,
         "any_size": any_size,
         "precision": precision,
         "models": {record.id: record.weights for record in stored.records},
@@ -56,6 +60,13 @@ def of_model(predictor: Predictor, any_size: bool, shape: tuple[int, ...], preci
         "card": model_card.facts(predictor),
         **_decisions(ensemble.decide if ensemble is not None else {}, pivot.classes),
     }
+
+
+def least_scores(predictor: Predictor) -> npt.NDArray[np.float64]:
+    """The score of each class that keeps a box."""
+    decide = predictor.stored.ensemble.decide if predictor.stored.ensemble is not None else {}
+    cuts = _decisions(decide, predictor.pivot.classes)["cuts"]
+    return np.array([cuts.get(name, 0.5) for name in predictor.pivot.classes])
 
 
 def _decisions(decide: Mapping[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:

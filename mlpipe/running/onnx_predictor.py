@@ -28,11 +28,14 @@ from mlpipe.predicting import onnx_files
 from mlpipe.predicting.in_hand import Cells, Shown
 from mlpipe.running import model_card
 from mlpipe.running.predictor import Sample
+from mlpipe.runs.sinks.box_files import NUMBERS
 
 # Samples of one shape that are given to the file at a time, and their bytes: what it computes takes a hundred times as many.
 _AT_ONCE, _BYTES_AT_ONCE = 32, 8 << 20
 # Its own lines, which hold names of the file, are not shown; what fails is raised as well.
 _SILENT = 4
+# The columns of a row of a box.
+_BOX = (*NUMBERS, "class")
 # No sample has more channels, and no side of an image more pixels.
 _MOST_CHANNELS, _LONGEST_SIDE = 4096, 65_536
 Array = npt.NDArray[Any]
@@ -88,6 +91,7 @@ class OnnxPredictor:
                 source=its["source"],
             )
             self.has_arrays = its["source"]["type"] == "samples"
+            self._has_boxes = bool(its.get("columns"))
             model_card.checked(its["card"])
             # Read here, not with the first sample.
             Decoding.of(its["source"])
@@ -129,7 +133,7 @@ class OnnxPredictor:
         if deploy_prior is not None and values:
             rows = self._moved(rows, deploy_prior)
             values = list(np.exp(rows))
-        cells = [] if only_values else [[self._cells(one, deploy_prior is not None)] for one in values]
+        cells = [] if only_values else [self._cells(one, deploy_prior is not None) for one in values]
         return unreadable, Shown(cells, values, rows)
 
     def card(self) -> Mapping[str, Any]:
@@ -162,22 +166,41 @@ class OnnxPredictor:
 
     def _checked(
         self, given: Sequence[Any], waiting: Sequence[tuple[int, Pixels]]
-    ) -> tuple[Array, Sequence[Array | None]]:
+    ) -> tuple[Sequence[Array], Sequence[Array | None]]:
         """Values and logits of samples, as many and as wide as the file's classes say.
 
         Raises:
             ValueError: When they are others.
         """
         values, places = np.asarray(given[0], np.float64), waiting[0][1].shape[:-1] if self.facts["is_dense"] else ()
+        if self._has_boxes:
+            return self._boxes(values, waiting), [None] * len(waiting)
         shape = (len(waiting), *places, len(self.facts["classes"]))
         if values.shape != shape:
             raise ValueError(f"gives {list(values.shape)} where its classes are {list(shape)}")
         if len(given) < 2:
-            return values, [None] * len(waiting)
+            return list(values), [None] * len(waiting)
         logits = np.asarray(given[1], np.float64)
         if logits.shape != shape:
             raise ValueError(f"gives {list(logits.shape)} where its classes are {list(shape)}")
-        return values, list(logits)
+        return list(values), list(logits)
+
+    def _boxes(self, values: Array, waiting: Sequence[tuple[int, Pixels]]) -> list[Array]:
+        """The boxes of samples, shape (k, 6) each, inside of them.
+
+        Raises:
+            ValueError: When they are none, or of other classes than the file's.
+        """
+        if values.ndim != 3 or len(values) != len(waiting) or values.shape[2] != len(_BOX):
+            raise ValueError(f"gives {list(values.shape)} where boxes of {len(waiting)} samples are expected")
+        found = []
+        for rows, (_, pixels) in zip(values, waiting, strict=True):
+            own = rows[rows[:, 4] > 0]
+            if not np.isin(own[:, 5], np.arange(len(self.facts["classes"]))).all():
+                raise ValueError("gives boxes of classes that it does not have")
+            own[:, :4] = np.clip(own[:, :4], 0, np.tile(pixels.shape[1::-1], 2))
+            found.append(own[(own[:, 2:4] > own[:, :2]).all(axis=1)])
+        return found
 
     def _refusal(self, error: Exception, wrong: str) -> Exception:
         """What an error of the file is told as."""
@@ -205,11 +228,13 @@ class OnnxPredictor:
         finally:
             end.cancel()
 
-    def _cells(self, values: Array, is_moved: bool) -> Cells:
+    def _cells(self, values: Array, is_moved: bool) -> list[Cells]:
         from mlpipe.predicting import onnx_runner
 
+        if self._has_boxes:
+            return onnx_runner.boxes_of(values, self.facts)
         gone: dict[str, Any] = {"set_above": {}, "decide_above": []} if is_moved else {}
-        return onnx_runner.cells_of(values, {**self.facts, **gone})
+        return [onnx_runner.cells_of(values, {**self.facts, **gone})]
 
     def _moved(self, rows: Array | None, asked: str | list[float]) -> Array:
         """Log-probabilities at another prevalence."""
@@ -233,6 +258,8 @@ def _require_sound(facts: Mapping[str, Any]) -> None:
         ValueError: With what is wrong.
     """
     classes, prior, costs = facts["classes"], facts["prior"], facts["costs"]
+    if facts.get("columns", []) not in ([], list(_BOX)):
+        raise ValueError(f"its columns are {facts['columns']!r:.100}")
     if facts["kind"] not in kinds.names():
         raise ValueError(f"its kind is {facts['kind']!r}")
     if not classes or len(set(classes)) < len(classes):

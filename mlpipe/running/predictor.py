@@ -220,6 +220,11 @@ class Predictor:
         )
 
     @property
+    def has_places(self) -> bool:
+        """Whether predictions lie in a sample, in whose own size they are given."""
+        return self.part.TABLE is None
+
+    @property
     def sees_alike(self) -> bool:
         """Whether all networks see the same of a sample."""
         return len(set(self._keys.values())) == 1
@@ -423,7 +428,7 @@ class Predictor:
     def _changed(self, sample: Sample) -> tuple[tuple[int, ...], dict[str, Pixels]]:
         """The spatial shape of a sample, where that matters, and the sample through each preprocessing."""
         first = next(iter(self._by_key.values()))
-        whole = sample(first.channels, None) if self.part.TABLE is None else None
+        whole = sample(first.channels, None) if self.has_places else None
         found = dict[str, Pixels]()
         for key, before in self._by_key.items():
             # A large image may be decoded at a reduced size, as it was for training.
@@ -466,7 +471,7 @@ class Predictor:
         from mlpipe.predicting.through import as_they_are, through
 
         recipe, model, part = self._configs[name].recipe, self.model(name, pack), self.part
-        sizes = np.array([size[::-1] for size in given.sizes[-len(places) :]]) if part.TABLE is None else None
+        sizes = np.array([size[::-1] for size in given.sizes[-len(places) :]]) if self.has_places else None
         of_samples, batches = self._batches(name, places, pack, sizes)
         found = list(
             through(

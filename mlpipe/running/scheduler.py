@@ -122,6 +122,7 @@ class Scheduler(ABC):
             for path in [*stale_files.sweep(root), *stale_files.sweep(root.parent, deep=False)]:
                 log.debug(f"deleted {path}: the process that wrote it ended before it was whole")
             self.context.facts["run"] = run.name
+            self.context.stop.go_on = self._to_go_on(run)
             if self.context.follower:
                 self.context.follower.run(run.name)
             done = run.done()

@@ -42,11 +42,12 @@ class Stop:
 
     Attributes:
         meanwhile: What is done first once somebody has asked, in words.
+        go_on: How to go on once it has stopped, in words; empty where there is nothing to go on with.
     """
 
-    meanwhile = "stopping after this batch"
+    meanwhile, go_on = "stopping after this batch", "run the same command again"
 
-    def __init__(self, at_once: Callable[[], None] | None = None) -> None:
+    def __init__(self, at_once: Callable[[str], None] | None = None) -> None:
         self.asked = False
         self._at_once, self._ended_at = at_once, math.inf
 
@@ -85,7 +86,7 @@ class Stop:
             if now - self._ended_at > _SAME_WISH:
                 if self._at_once is None:
                     raise KeyboardInterrupt
-                self._at_once()
+                self._at_once(self.go_on)
             self._ended_at = min(self._ended_at, now)
         if not self.asked:
             self.asked = True
@@ -133,12 +134,17 @@ class Deadline(Stop):
         self._wish.asked = self._wish.asked or asked
 
 
-def end_process() -> None:
-    """End this process and all that it started, with 130: what is written is whole, so that nothing need be waited for."""
+def end_process(go_on: str) -> None:
+    """End this process and all that it started, with 130: what is written is whole, so that nothing need be waited for.
+
+    Args:
+        go_on: As of `Stop`.
+    """
     for child in multiprocessing.active_children():
         child.kill()
     # Live lines need no end: their cursor is never hidden, and what follows stands below them.
-    os.write(2, b"\ninterrupted twice; what is saved is kept, and continue=latest goes on from it\n")
+    told = f"; what is saved is kept; {go_on}" if go_on else ""
+    os.write(2, f"\ninterrupted twice{told}\n".encode())
     os._exit(INTERRUPTED_TWICE)
 
 

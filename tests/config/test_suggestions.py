@@ -38,6 +38,8 @@ HERE = Here(
         ("resize", "pad", "write preprocessing.resize=pad"),
         ("resize", "256", "write preprocessing.size=256"),
         ("folds", "[0,1]", "write mode.folds=[0,1]"),
+        ("metrics", "[auc, f1]", "write 'metrics.train=[auc, f1]'"),
+        ("metrics", "auc", "write metrics.train=[auroc]"),
         ("folds", "5", "write split.folds=5"),
         ("sched", "OneCycleLR", "write lr_scheduler=one_cycle"),
         ("optimizer.name", "Adam", "write optimizer=adam"),
@@ -104,3 +106,9 @@ def test_a_mode_of_one_fold_is_asked_for_its_own_key(name: str, value: str, told
 def test_what_was_written_is_no_suggestion() -> None:
     here = Here("pp", ("mode.subroutines", "seed"), (), catalog.groups())
     assert suggestions.for_key("mode.folds", "[0]", here) == ""
+
+
+@pytest.mark.parametrize("value", ["parameters", "[parameters]"])
+def test_a_list_has_its_own_brackets(value: str) -> None:
+    here = Here("clean", ("mode.subroutines", "seed"), (), catalog.groups())
+    assert suggestions.for_key("mode.what", value, here) == "write mode.subroutines=[parameters]"

@@ -11,8 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from mlpipe.arch import boxes
 from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sources.targets.boxes import placing, unplaced
+from mlpipe.post import kind as post_kind
+from mlpipe.post.calibration.labels import calibrate_labels
+from mlpipe.post.ensembling import box_fusion
 from mlpipe.post.ensembling.mixing import combine
+from mlpipe.post.measures.box_metrics import as_outputs, detections_of
 from mlpipe.predicting import exported, onnx_files, output_tensors
 from mlpipe.predicting.exported import Mixture, Part, Whole
 from mlpipe.predicting.output_tensors import Classes, Maps
@@ -159,3 +165,68 @@ def test_a_program_of_torch_export_gives_what_the_network_gives(tmp_path: Path) 
     held = {exported.FACTS: ""}
     torch.export.load(tmp_path / "a.pt2", extra_files=held)
     assert json.loads(held[exported.FACTS]) == {"classes": ["a"]}
+
+
+class Anchored(nn.Module):
+    """Boxes of one grid of an image, whose raw rows its pixels give.
+
+    Args:
+        seed: Of its weights.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(2 * (boxes.BOX + 3), 3, 8, 8, generator=generator) / 900)
+        self.register_buffer("anchors", torch.tensor([[[20.0, 30.0], [24.0, 16.0]]]))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        cells = nn.functional.conv2d(images, self.weight, stride=8)
+        sides = (images.shape[2], images.shape[3])
+        raw = boxes.rows(cells.flatten(2).mT, [(cells.shape[2], cells.shape[3])], sides, self.anchors)
+        return {"target": boxes.detections(raw, sides, min_score=0.2, iou=0.4)}
+
+
+@pytest.mark.program
+@pytest.mark.parametrize(("networks", "weights"), [(1, [1.0]), (3, [0.25, 0.75])])
+def test_a_file_gives_the_boxes_that_the_project_gives(tmp_path: Path, networks: int, weights: list[float]) -> None:
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    odds = RNG.normal(size=(60, 3))
+    fitted = calibrate_labels(odds, (odds + RNG.normal(size=odds.shape) > 0).astype(float))
+    before = Preprocessing("x", 3, (48, 64), "squash")
+    parts = [Part(Anchored(seed), fitted.as_plain() if seed else None, before) for seed in range(networks)]
+    members = [parts[:1]] if networks == 1 else [parts[:2], parts[2:]]
+    mixture = Mixture(members, weights, "", "", None, False)
+    whole = Whole(mixture, output_tensors.Boxes(), resizes=True).eval()
+    example = torch.from_numpy(RNG.integers(0, 256, (2, 60, 50, 3), np.uint8))
+    exported.save(whole, example, tmp_path / "a.onnx", {"classes": ["a"]}, any_size=True)
+    session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))
+    many = 0
+    for count, high, wide in ((1, 96, 128), (4, 48, 64)):
+        pixels = RNG.integers(0, 256, (count, high, wide, 3), np.uint8)
+        wanted = by_project(mixture, pixels)
+        (found,) = session.run(None, {"pixels": pixels})
+        for one, other in zip(wanted, found.astype(np.float64), strict=True):
+            own, there = one[one[:, 4] > 0], other[other[:, 4] > 0]
+            # Twice or once the size that the network sees, so that Pillow and the file resize alike.
+            np.testing.assert_allclose(there, own, atol=2e-3)
+            many += len(own)
+    assert many > 20
+
+
+def by_project(mixture: Mixture, pixels: np.ndarray) -> np.ndarray:
+    """Boxes of images as rows of the project are moved, calibrated and fused, shape (n, k, 6)."""
+    members = []
+    for parts in mixture.members:
+        rows = []
+        for part in parts:
+            seen = np.stack([part.preprocessing(one) for one in pixels])
+            with torch.no_grad():
+                found = part.network(torch.from_numpy(seen).movedim(-1, 1).float())["target"].numpy()
+            places = placing(part.preprocessing, np.array([pixels.shape[2:0:-1]] * len(pixels)))
+            own = as_outputs(np.stack(unplaced(list(found), places))).astype(np.float64)
+            plain = part.calibration
+            rows.append(own if plain is None else post_kind.of("detection").PROBABILITIES.learned(plain)(own))
+        members.append(box_fusion.fused(rows, [1 / len(rows)] * len(rows)))
+    return detections_of(box_fusion.fused(members, mixture.weights))

@@ -91,7 +91,7 @@ def _model(graph: bytes) -> bytes:
         (_model(_message(15, _message(1, b"\x70\x01"))), "names data in other files"),
         (_model(_message(1, _message(5, _message(5, b"\x70\x01")))), "names data in other files"),
         (_model(_message(1, _message(4, b"Loop"))), "repeats parts of itself"),
-        (_model(_message(1, _message(5, _message(6, _message(1, _message(4, b"Scan")))))), "repeats parts of itself"),
+        (_model(_message(1, _message(5, _message(6, _message(1, _message(4, b"Loop")))))), "repeats parts of itself"),
         (_message(25, _message(7, _message(4, b"Loop"))), "repeats parts of itself"),
         (_model(b"\x0a\x7f"), "is damaged"),
         (b"\x3b", "is damaged"),

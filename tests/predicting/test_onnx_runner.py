@@ -69,6 +69,15 @@ def test_cells_of_places() -> None:
     assert numbers["prediction"] is values and numbers["mean"] == pytest.approx(1 / 3)
 
 
+def test_rows_of_boxes() -> None:
+    values = np.array([[1.0, 2, 30, 40, 0.6, 2], [3, 4, 5, 6, 0.4, 0], [0] * 6])
+    facts = FACTS | {"columns": ["x0", "y0", "x1", "y1", "score", "class"], "cuts": {"a": 0.3}}
+    first, second = onnx_runner.boxes_of(values, facts)
+    assert first == {"x0": 1, "y0": 2, "x1": 30, "y1": 40, "score": 0.6, "class": "c", "kept": True}
+    assert second["class"] == "a" and second["kept"]
+    assert not onnx_runner.boxes_of(values, facts | {"cuts": {"c": 0.7}})[0]["kept"]
+
+
 def test_the_runner_is_short() -> None:
     lines = Path(onnx_runner.__file__).read_text("utf-8").splitlines()
     assert sum(bool(line.strip()) for line in lines) <= 100

@@ -34,12 +34,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ],
 )
 def test_the_second_signal_ends_at_once(signals: list[int], ends: bool, clock: list[float]) -> None:
-    ended: list[bool] = []
-    stop = Stop(lambda: ended.append(True))
+    ended: list[str] = []
+    stop = Stop(ended.append)
+    stop.go_on = "to go on: mml train continue=latest"
     for number in signals:
         stop._handle(number, None)
         clock[0] += 1.0
-    assert stop() and bool(ended) == ends
+    assert stop() and ended[:1] == [stop.go_on] * ends
 
 
 def test_a_signal_that_is_passed_on_is_one_wish(clock: list[float]) -> None:
@@ -50,3 +51,13 @@ def test_a_signal_that_is_passed_on_is_one_wish(clock: list[float]) -> None:
     clock[0] += 0.4
     with pytest.raises(KeyboardInterrupt):
         stop._handle(INT, None)
+
+
+@pytest.mark.parametrize("go_on", ["run the same command again", ""])
+def test_what_ends_at_once_says_how_to_go_on(go_on: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[bytes] = []
+    monkeypatch.setattr(steps.os, "write", lambda handle, text: said.append(text))
+    monkeypatch.setattr(steps.os, "_exit", lambda code: said.append(str(code).encode()))
+    steps.end_process(go_on)
+    told = b"; what is saved is kept; run the same command again" if go_on else b""
+    assert said == [b"\ninterrupted twice" + told + b"\n", b"130"]

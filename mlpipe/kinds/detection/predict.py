@@ -21,6 +21,7 @@ from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.post.ensembling.box_fusion import fused
 from mlpipe.post.ensembling.member_rows import Rows as MixedRows
 from mlpipe.post.measures.box_metrics import as_outputs, as_targets, detections_of
+from mlpipe.predicting import output_tensors
 from mlpipe.predicting.batches import Batch, Places, Sizes
 from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples
@@ -36,8 +37,8 @@ __all__ = [
 ROWS_ARE_LOSSES = False
 MANY_ROWS = True
 NOT_IN_HAND = ""
-NOT_EXPORTED = "fuses boxes, of which an image has as many as are found, with NumPy"
-TENSORS = None
+NOT_EXPORTED = ""
+TENSORS = output_tensors.Boxes()
 NEW = "boxes"
 # A sample has as many boxes as are found, and so no row of a table.
 TABLE = SCORE = None

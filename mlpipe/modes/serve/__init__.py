@@ -138,6 +138,8 @@ class ServeScheduler(Scheduler):
 
         from mlpipe.modes.serve import gate as gates
 
+        # To stop is how a server is done.
+        self.context.stop.go_on = ""
         self.context.stop.meanwhile = "stopping when everything that was asked is answered"
         with self._gate(explains=self._warm_up()) as gate, closing(self._socket) as listening:
             # HTTP alone, by the parser that bounds headers; what a proxy says of its clients is not believed.
@@ -172,7 +174,6 @@ class ServeScheduler(Scheduler):
                 thread.join()
         if not self.context.stop():
             raise MlpipeError(problem(url, "the server ended by itself", fix="MML_DEBUG=1 tells more"))
-        # To stop is how a server is done.
         self.context.stop.asked = False
         log.info("stopped; everything that was asked is answered")
 

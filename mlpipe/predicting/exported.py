@@ -256,7 +256,8 @@ def _written(call: Callable[[], Any]) -> Any:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise _unwritable(first_line(error)) from error
+        # The exporter's own sentence tells of its steps; what it was raised from says why.
+        raise _unwritable(first_line(error.__cause__ or error)) from error
 
 
 def _unwritable(why: str) -> MlpipeError:

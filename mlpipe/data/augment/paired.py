@@ -30,7 +30,10 @@ _PIPELINE = "augmentations.cpu.pipeline"
 _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transforms.v2._color"
 # Steps of mlpipe by their names.
 MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "random_flips")
-COLOURING = ("brightness_contrast", "random_erasing", "convert_color", "normalize")
+COLOURING = (
+    *("brightness_contrast", "random_erasing", "convert_color", "normalize"),
+    *("dropped_cells", "edges", "gray", "inverted"),
+)
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.
 SAMPLING = (*("random_resized_crop", RESIZE, "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate"),)

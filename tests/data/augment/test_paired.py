@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torchvision.transforms import v2
 
-from mlpipe.data.augment import geometry, paired
+from mlpipe.data.augment import geometry, paired, random_choices
 from mlpipe.data.augment import samples as augmentations
 from mlpipe.data.task import IGNORED
 from mlpipe.errors import DataError
@@ -72,6 +72,24 @@ def test_colours_leave_masks_alone(name: str) -> None:
     moved, labels = paired.apply([step], images, masks, seeds)
     assert np.array_equal(labels, masks)
     assert not np.array_equal(moved, images)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        random_choices.dropped_cells(p=(0.5, 0.5)),
+        random_choices.edges(alpha=(0.5, 0.5)),
+        random_choices.gray(alpha=(1.0, 1.0)),
+        random_choices.inverted(),
+    ],
+    ids=["dropped_cells", "edges", "gray", "inverted"],
+)
+def test_single_images_change_and_their_masks_stay(step: Any, request: pytest.FixtureRequest) -> None:
+    images, masks, seeds = samples()
+    images[..., 1] //= 2
+    name = request.node.callspec.id
+    changed, kept = paired.adapt(f"mlpipe.data.augment.random_choices.{name}", step)(images, masks, seeds)
+    assert (np.asarray(kept) == masks).all() and not (np.asarray(changed) == images).all()
 
 
 def test_images_change_as_they_do_without_masks() -> None:

@@ -64,6 +64,7 @@ class Kind:
         has_classes: Whether the outputs are classes of which one is true (of a sample, or of a pixel where it is dense).
         has_probabilities: Whether outputs are logits of probabilities, and not values that mean themselves.
         draws: Whether new samples are drawn from noise, in place of something that is predicted of a sample.
+        columns: What the numbers of a row say, where a sample has as many rows as are found; empty where it has one, or places.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Kind:
     has_classes: bool
     has_probabilities: bool
     draws: bool
+    columns: tuple[str, ...]
 
     @property
     def words(self) -> Words:
@@ -99,7 +101,7 @@ def of(name: str, key: str = "task.kind") -> Kind:
         fix = did_you_mean(name, names(), otherwise=f"one of {listing(names())}")
         raise DataError(problem(key, "is no kind of task", got=name, fix=fix))
     facts = importlib.import_module(f"mlpipe.kinds.{name}")
-    return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES, facts.DRAWS)
+    return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES, facts.DRAWS, facts.COLUMNS)
 
 
 class Loss(Protocol):

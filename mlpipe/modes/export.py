@@ -164,9 +164,9 @@ class ExportScheduler(Scheduler):
         used = self._predictor.stored.records
         if refusal := self._predictor.part.NOT_EXPORTED:
             found.append(problem(f"task {self._predictor.pivot.name}", refusal, fix="use mode.format=bundle"))
-        elif self._form.format == "pt2" and self._tensors.COLUMNS:
+        elif self._form.format == "pt2" and self._tensors.OPERATORS:
             wrong, fix = (
-                "knows no suppression of boxes without this program",
+                "does not know all of its operators without this program",
                 "use mode.format=onnx or mode.format=bundle",
             )
             found.append(problem("mode.format", f"torch.export.load {wrong}", got="pt2", fix=fix))
@@ -374,13 +374,8 @@ class ExportScheduler(Scheduler):
         images: Sequence[Pixels],
         limit: float,
     ) -> Difference:
-        from mlpipe.predicting import parity
-
-        if not self._tensors.COLUMNS:
-            return parity.of_values(wanted, found, limit)
-        return parity.of_boxes(
-            wanted, found, [max(one.shape[:-1]) for one in images], exported_facts.least_scores(self._predictor), limit
-        )
+        sides = [max(one.shape[:-1]) for one in images]
+        return self._tensors.difference(wanted, found, sides, exported_facts.least_scores(self._predictor), limit)
 
     def _facts(self, any_size: bool, pixels: Pixels, precision: str) -> dict[str, Any]:
         return exported_facts.of_model(self._predictor, any_size, pixels.shape[:-1], precision)

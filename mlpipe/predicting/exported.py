@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlpipe import files
-from mlpipe.arch import boxes
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.errors import MlpipeError, first_line, is_out_of_memory, problem
 from mlpipe.learn.module import TARGET
@@ -94,6 +93,11 @@ class Whole(nn.Module):
     def names(self) -> tuple[str, ...]:
         """What it gives."""
         return self._rows.OUTPUTS
+
+    @property
+    def operators(self) -> Mapping[Any, Callable[..., Any]]:
+        """Operators that are not ONNX's, and what writes each in these."""
+        return self._rows.OPERATORS
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Probabilities or numbers, and calibrated logits where there are some, float32."""
@@ -193,7 +197,7 @@ def save(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *,
             dynamic_shapes={INPUT: _dims(any_size)},
             input_names=[INPUT],
             output_names=list(whole.names),
-            custom_translation_table={boxes.survivors._opoverload: _survivors},
+            custom_translation_table=dict(whole.operators),
             verbose=False,
         )
     )
@@ -263,24 +267,6 @@ def _written(call: Callable[[], Any]) -> Any:
 def _unwritable(why: str) -> MlpipeError:
     wrong = f"the network cannot be written as such a file ({why})"
     return MlpipeError(problem("mode.format", wrong, fix="use mode.format=bundle"))
-
-
-def _survivors(corners: Any, scores: Any, labels: Any, classes: int, iou: float) -> Any:
-    """`mlpipe.arch.boxes.survivors` as operators of ONNX, whose suppression takes the scores of each class."""
-    import onnxscript
-
-    # Lists stand for tensors where it is traced.
-    op: Any = onnxscript.opset18
-    numbers = op.Constant(value_ints=list(range(classes)))
-    is_own = op.Equal(op.Unsqueeze(labels, [1]), op.Reshape(numbers, [1, classes, 1]))
-    by_class = op.Where(is_own, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0))
-    most = op.Constant(value_ints=[torch.iinfo(torch.int64).max])
-    kept = op.NonMaxSuppression(
-        corners, by_class, most, op.Constant(value_floats=[iou]), op.Constant(value_floats=[-0.5])
-    )
-    none = op.Sub(by_class, by_class)
-    ones = op.Expand(op.Constant(value_floats=[1.0]), op.Slice(op.Shape(kept), [0], [1]))
-    return op.Greater(op.ReduceMax(op.ScatterND(none, kept, ones), [1], keepdims=0), op.Constant(value_float=0.0))
 
 
 def _quietly(call: Callable[[], Any]) -> Any:

@@ -7,15 +7,15 @@ Only operations are used that ONNX has too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mlpipe.post.ensembling.box_fusion import LEAST_OVERLAP
-from mlpipe.post.measures.box_metrics import LEAST_SCORE
-from mlpipe.runs.sinks.box_files import NUMBERS
+from mlpipe.predicting import parity
+from mlpipe.predicting.parity import Array, Difference
 
 # Logits, shape (n, outputs), to logits alike.
 Change = Callable[[Tensor], Tensor]
@@ -26,11 +26,11 @@ class Tensors(Protocol):
 
     Attributes:
         OUTPUTS: The names of what a file gives: `values`, and `logits` where there are some.
-        COLUMNS: What each of several rows of a sample says, by number; empty where a sample has one, or places.
+        OPERATORS: Operators of PyTorch that are not ONNX's, and what writes each in these.
     """
 
     OUTPUTS: tuple[str, ...]
-    COLUMNS: tuple[str, ...]
+    OPERATORS: Mapping[Any, Callable[..., Any]]
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
         """A network's outputs for samples of a size, which it was shown in another: rows stay, places are moved."""
@@ -48,12 +48,37 @@ class Tensors(Protocol):
         """Probabilities or numbers."""
         ...
 
+    def difference(
+        self, wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float
+    ) -> Difference:
+        """How far the values of a file lie from those of the models.
 
-class _Rows:
+        Args:
+            wanted: The models' of each sample.
+            found: The file's.
+            sides: The longest side of each sample in pixels.
+            least: The score of each class that keeps a row, where a sample has several.
+            limit: How far they may lie apart.
+        """
+        ...
+
+
+class _Values:
+    """A sample has one row, or places: values are compared by numbers."""
+
+    OPERATORS: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
+
+    def difference(
+        self, wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float
+    ) -> Difference:
+        """By numbers, see `mlpipe.predicting.parity.of_values`."""
+        return parity.of_values(wanted, found, limit)
+
+
+class _Rows(_Values):
     """Outputs are rows, which have no places."""
 
     OUTPUTS: tuple[str, ...] = ("values", "logits")
-    COLUMNS: tuple[str, ...] = ()
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
         """Rows in double precision."""
@@ -129,7 +154,7 @@ class Numbers(_Rows):
         return rows
 
 
-class Maps:
+class Maps(_Values):
     """Outputs are values of every place, shape (n, outputs, height, width), of which means are taken in the samples' size.
 
     Args:
@@ -137,7 +162,6 @@ class Maps:
     """
 
     OUTPUTS: tuple[str, ...] = ("values",)
-    COLUMNS: tuple[str, ...] = ()
 
     def __init__(self, meant: Change) -> None:
         self._meant = meant
@@ -160,67 +184,6 @@ class Maps:
     def values(self, rows: Tensor) -> Tensor:
         """The values of each place, outputs last."""
         return rows.movedim(1, -1)
-
-
-class Boxes:
-    """Outputs are detections, shape (n, boxes, 6): corners, score and class number; what has no score above 0 is none.
-
-    Those of several networks are fused as `mlpipe.post.ensembling.box_fusion` does it, which says how.
-    """
-
-    OUTPUTS: tuple[str, ...] = ("values",)
-    COLUMNS: tuple[str, ...] = (*NUMBERS, "class")
-
-    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
-        """Boxes in pixels of the samples, zeros where there is none, in double precision."""
-        found = outputs.double()
-        (height, width), (high, wide) = size, seen
-        corners = [found[..., place] * (width, height)[place % 2] / (wide, high)[place % 2] for place in range(4)]
-        moved = torch.cat([torch.stack(corners, -1), found[..., 4:]], -1)
-        return torch.where(found[..., 4:5] > 0, moved, 0.0)
-
-    def calibrated(self, plain: Mapping[str, Any]) -> Change:
-        """Boxes whose scores went through a calibration that `mlpipe.post.calibration.labels.LabelCalibration` stored."""
-        of_classes = Classes()
-        changes = [None if one is None else of_classes.calibrated(one) for one in plain["labels"]]
-
-        def change(found: Tensor) -> Tensor:
-            before, label = found[..., 4], found[..., 5]
-            within = before.clamp(LEAST_SCORE, 1 - LEAST_SCORE)
-            odds = (within.log() - torch.log(1 - within)).reshape(-1, 1)
-            both, score = torch.cat([torch.zeros_like(odds), odds], 1), before
-            for number, one in enumerate(changes):
-                if one is not None:
-                    new = one(both)[:, 1].exp().clamp(LEAST_SCORE, 1).reshape(before.shape)
-                    score = torch.where((label == number) & (before > 0), new, score)
-            return _by_score(_with_scores(found, score))
-
-        return change
-
-    def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """Fused boxes; those of one network stay as they are."""
-        from torch._higher_order_ops.scan import scan
-
-        used = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight > 0]
-        if len(used) == 1:
-            return used[0][0]
-        weighted = [_with_scores(part, part[..., 4] * weight) for part, weight in used]
-        together = _by_score(torch.cat(weighted, 1))
-        images, many = together.shape[:2]
-        none = together.new_zeros(images, many)
-        begun = (together.new_zeros(images, many, 4), none, none - 1, none.clone())
-        # Each box begins the fused box of its own place, or joins one of an earlier place.
-        steps = (together.movedim(1, 0), torch.eye(many, dtype=torch.bool))
-        (corners, sums, label, size), _ = scan(_joined, begun, steps)
-        # More boxes than models, where a model draws several around one object, make it no more certain.
-        score = sums / size.clamp(min=1) * size.clamp(max=len(used))
-        fused = torch.cat([corners, score[..., None], label.clamp(min=0)[..., None]], -1)
-        return _by_score(fused, max(part.shape[1] for part in parts))
-
-    def values(self, rows: Tensor) -> Tensor:
-        """The boxes, of which those without an area are none."""
-        has_area = (rows[..., 2:3] > rows[..., 0:1]) & (rows[..., 3:4] > rows[..., 1:2])
-        return torch.where(has_area, rows, 0.0)
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -316,50 +279,3 @@ def _pairs(known: Mapping[str, Any], places: str) -> list[tuple[Tensor, Tensor]]
 
 def _tensor(value: Any) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
-
-
-def _with_scores(found: Tensor, scores: Tensor) -> Tensor:
-    return torch.cat([found[..., :4], scores[..., None], found[..., 5:]], -1)
-
-
-def _by_score(found: Tensor, most: int | None = None) -> Tensor:
-    """Detections of each image, the highest scores first, and no more than `most`."""
-    order = found[..., 4].topk(found.shape[1] if most is None else most, 1).indices
-    return found.gather(1, order[..., None].expand(-1, -1, found.shape[2]))
-
-
-# Of each image, for all places: corners, sums of scores, class and number of parts.
-Fused = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _joined(fused: Fused, step: tuple[Tensor, Tensor]) -> tuple[Fused, Tensor]:
-    """Fused boxes with one more box of each image.
-
-    Args:
-        fused: Shapes (n, places, 4) and three times (n, places).
-        step: The boxes, shape (n, 6), and a mask of the place that is theirs where they begin one, shape (places,).
-    """
-    (corners, sums, label, size), (own, at) = fused, step
-    share = _overlaps(own[:, None, :4], corners).where(label == own[:, 5:6], -1)
-    places = torch.arange(share.shape[1])
-    joins = share.amax(1, keepdim=True) > LEAST_OVERLAP
-    # ONNX Runtime chooses between no truths.
-    place = ((joins & (places == share.argmax(1, keepdim=True))) | (~joins & at)) & (own[:, 4:5] > 0)
-    score = own[:, 4:5].where(place, 0)
-    total = sums + score
-    moved = (corners * sums[..., None] + own[:, None, :4] * score[..., None]) / total[..., None]
-    after = (
-        moved.where(place[..., None], corners),
-        total,
-        own[:, 5:6].where(place, label),
-        size + place.to(size.dtype),
-    )
-    return after, own[:, 4].clone()
-
-
-def _overlaps(one: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of broadcast boxes, shape (..., 4) each; 0 of boxes without an area."""
-    sides = torch.minimum(one[..., 2:], others[..., 2:]) - torch.maximum(one[..., :2], others[..., :2])
-    inside = sides.clamp(min=0).prod(-1)
-    union = (one[..., 2:] - one[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - inside
-    return torch.where(union > 0, inside / union, 0.0)

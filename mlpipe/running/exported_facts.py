@@ -41,7 +41,7 @@ def of_model(predictor: Predictor, any_size: bool, shape: tuple[int, ...], preci
         "is_dense": its.is_dense,
         "has_probabilities": its.has_probabilities,
         "one_is_true": its.has_classes,
-        "columns": list(predictor.part.TENSORS.COLUMNS) if predictor.part.TENSORS is not None else [],
+        "columns": list(its.columns),
         "mask_values": _mask_values(_stored_source(predictor), len(pivot.classes)),
         "source": source_of(predictor),
         "background": Decoding.of(_stored_source(predictor)).background,

@@ -340,8 +340,8 @@ def load(
 
     Args:
         where: A project (`PROJ`, or a path of one): its latest cross-validation; one record (`PROJ#3`), one ensemble
-            (`PROJ#ens-...`), or the folder of a record; or a file of `mml export`: `FILE.zip` (a bundle) or `FILE.onnx`, which
-            need no project.
+            (`PROJ#ens-...`), or the folder of a record; `latest` for what was trained or ensembled last; or a file of
+            `mml export`: `FILE.zip` (a bundle) or `FILE.onnx`, which need no project.
         task: The task, where a project has several; None: the one trained last.
         ensemble: `latest` or the name of an ensemble; None: the model of all folds (`mode.refit=true`), without one the mean
             over the folds.

@@ -28,14 +28,11 @@ from mlpipe.predicting import onnx_files
 from mlpipe.predicting.in_hand import Cells, Shown
 from mlpipe.running import model_card
 from mlpipe.running.predictor import Sample
-from mlpipe.runs.sinks.box_files import NUMBERS
 
 # Samples of one shape that are given to the file at a time, and their bytes: what it computes takes a hundred times as many.
 _AT_ONCE, _BYTES_AT_ONCE = 32, 8 << 20
 # Its own lines, which hold names of the file, are not shown; what fails is raised as well.
 _SILENT = 4
-# The columns of a row of a box.
-_BOX = (*NUMBERS, "class")
 # No sample has more channels, and no side of an image more pixels.
 _MOST_CHANNELS, _LONGEST_SIDE = 4096, 65_536
 Array = npt.NDArray[Any]
@@ -91,7 +88,7 @@ class OnnxPredictor:
                 source=its["source"],
             )
             self.has_arrays = its["source"]["type"] == "samples"
-            self._has_boxes = bool(its.get("columns"))
+            self._columns = tuple(its.get("columns") or ())
             model_card.checked(its["card"])
             # Read here, not with the first sample.
             Decoding.of(its["source"])
@@ -173,7 +170,7 @@ class OnnxPredictor:
             ValueError: When they are others.
         """
         values, places = np.asarray(given[0], np.float64), waiting[0][1].shape[:-1] if self.facts["is_dense"] else ()
-        if self._has_boxes:
+        if self._columns:
             return self._boxes(values, waiting), [None] * len(waiting)
         shape = (len(waiting), *places, len(self.facts["classes"]))
         if values.shape != shape:
@@ -191,7 +188,7 @@ class OnnxPredictor:
         Raises:
             ValueError: When they are none, or of other classes than the file's.
         """
-        if values.ndim != 3 or len(values) != len(waiting) or values.shape[2] != len(_BOX):
+        if values.ndim != 3 or len(values) != len(waiting) or values.shape[2] != len(self._columns):
             raise ValueError(f"gives {list(values.shape)} where boxes of {len(waiting)} samples are expected")
         found = []
         for rows, (_, pixels) in zip(values, waiting, strict=True):
@@ -231,7 +228,7 @@ class OnnxPredictor:
     def _cells(self, values: Array, is_moved: bool) -> list[Cells]:
         from mlpipe.predicting import onnx_runner
 
-        if self._has_boxes:
+        if self._columns:
             return onnx_runner.boxes_of(values, self.facts)
         gone: dict[str, Any] = {"set_above": {}, "decide_above": []} if is_moved else {}
         return [onnx_runner.cells_of(values, {**self.facts, **gone})]
@@ -258,10 +255,10 @@ def _require_sound(facts: Mapping[str, Any]) -> None:
         ValueError: With what is wrong.
     """
     classes, prior, costs = facts["classes"], facts["prior"], facts["costs"]
-    if facts.get("columns", []) not in ([], list(_BOX)):
-        raise ValueError(f"its columns are {facts['columns']!r:.100}")
     if facts["kind"] not in kinds.names():
         raise ValueError(f"its kind is {facts['kind']!r}")
+    if facts.get("columns", []) != list(kinds.of(facts["kind"]).columns):
+        raise ValueError(f"its columns are {facts['columns']!r:.100}")
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"its classes are {classes!r:.100}")
     if not 1 <= facts["channels"] <= _MOST_CHANNELS:

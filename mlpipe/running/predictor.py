@@ -26,7 +26,7 @@ from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.running import tasks
 from mlpipe.running.steps import raise_all
-from mlpipe.runs import ensembles, records, references
+from mlpipe.runs import continuing, ensembles, records, references
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 Sample = Callable[[int, int | None], Pixels]
 # Decoded samples that are held at a time.
 _AT_ONCE = 256
+# The model that was made last.
+_LATEST = "latest"
 _SPLIT = "unlabelled"
 
 
@@ -582,7 +584,8 @@ def found(
 
     Args:
         where: A project's name or path; `PROJ#3` or `PROJ#ID` for one record, `PROJ#ens-...` for an ensemble; or the folder
-            of a record.
+            of a record. `latest`, where no project has that name: the project that was worked in last, and of it the newest
+            ensemble where nothing was trained after it.
         out_dir: The folder of all projects.
         data_dir: The folder of task data.
         task_name: The task, where the project has several; None: the one that was trained last.
@@ -598,6 +601,9 @@ def found(
         record, project = records.load(path), Project(path.absolute().parents[3])
         return Stored(project, record.pivot, None, [(record.recipe, [record], 1.0)], data_dir, tuple(trust))
     name, _, wanted = where.partition("#")
+    is_latest = where == _LATEST and not (out_dir / _LATEST).is_dir()
+    if is_latest and (last := continuing.last_project(out_dir)) is not None:
+        name = last.name
     if wanted and not wanted.startswith("ens-"):
         one = references.record(where, keys.record, out_dir)
         members = [(one.record.recipe, [one.record], 1.0)]
@@ -612,6 +618,9 @@ def found(
             problem("task", "nothing is trained on it here", got=task_name, fix=f"use {listing(pivots)}")
         )
     pivot, wanted_ensemble = task_name or pivots[0], wanted or ensemble
+    if is_latest and wanted_ensemble is None:
+        newest = max(one.run for one in trained if one.pivot == pivot)
+        wanted_ensemble = next((_LATEST for one in ensembles.load_all(project, pivot)[-1:] if one.run >= newest), None)
     chosen = None
     if wanted_ensemble is not None:
         chosen = ensembles.named(project, pivot, wanted_ensemble, keys.ensemble)

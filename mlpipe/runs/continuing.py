@@ -83,6 +83,12 @@ def projects(out_dir: Path) -> list[Project]:
     ]
 
 
+def last_project(out_dir: Path) -> Project | None:
+    """The project of a results folder that has the last run; None: there is no run."""
+    newest = [run for one in projects(out_dir) if (run := _last(one)) is not None]
+    return Project(out_dir / _home(max(newest, key=_by_name))) if newest else None
+
+
 def _require_last(project: Project) -> None:
     """Ask for `proj=` where another project of the folder has the last run, by the clock of runs or by that of files."""
     newest = [run for one in projects(project.root.parent) if (run := _last(one)) is not None]

@@ -19,7 +19,7 @@ from mlpipe.post.calibration.labels import calibrate_labels
 from mlpipe.post.ensembling import box_fusion
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.measures.box_metrics import as_outputs, detections_of
-from mlpipe.predicting import exported, onnx_files, output_tensors
+from mlpipe.predicting import box_tensors, exported, onnx_files, output_tensors
 from mlpipe.predicting.exported import Mixture, Part, Whole
 from mlpipe.predicting.output_tensors import Classes, Maps
 
@@ -198,7 +198,7 @@ def test_a_file_gives_the_boxes_that_the_project_gives(tmp_path: Path, networks:
     parts = [Part(Anchored(seed), fitted.as_plain() if seed else None, before) for seed in range(networks)]
     members = [parts[:1]] if networks == 1 else [parts[:2], parts[2:]]
     mixture = Mixture(members, weights, "", "", None, False)
-    whole = Whole(mixture, output_tensors.Boxes(), resizes=True).eval()
+    whole = Whole(mixture, box_tensors.Boxes(), resizes=True).eval()
     example = torch.from_numpy(RNG.integers(0, 256, (2, 60, 50, 3), np.uint8))
     exported.save(whole, example, tmp_path / "a.onnx", {"classes": ["a"]}, any_size=True)
     session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))

@@ -14,7 +14,7 @@ import pytest
 from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.post.measures.box_metrics import METRICS, boxes_of, detections_of
-from mlpipe.predicting import parity
+from mlpipe.predicting import box_tensors
 from mlpipe.runs import predictions
 from tests.build import shapes
 
@@ -83,7 +83,7 @@ def test_boxes_from_a_file_to_new_images(
         values = model.predict_values(tmp_path / "fresh/images/0000.png")
         assert values[0].shape == (sum(row["image"] == "0000.png" for row in table), 6)
     assert main(["export", "mode.ensemble=latest", "mode.format=pt2"]) == 2
-    assert "knows no suppression of boxes" in capsys.readouterr().err
+    assert "does not know all of its operators" in capsys.readouterr().err
 
     # An ONNX file gives its boxes, to it and to the program beside it.
     pytest.importorskip("onnxscript")
@@ -91,7 +91,9 @@ def test_boxes_from_a_file_to_new_images(
     assert main(["export", "mode.record=1", "mode.file=boxes.onnx", "mode.images=4", "sys.threads=1"]) == 0
     one, file = load("default#1"), load("boxes.onnx")
     images = [tmp_path / f"fresh/images/{number:04}.png" for number in range(5)]
-    found = parity.of_boxes(one.predict_values(images), file.predict_values(images), [80] * 5, np.full(3, 0.5), 1e-3)
+    found = box_tensors.difference(
+        one.predict_values(images), file.predict_values(images), [80] * 5, np.full(3, 0.5), 1e-3
+    )
     assert found.decided == 0 and found.alone < 0.02
     assert list(file.predict(images).columns) == list(one.predict(images).columns)
     capsys.readouterr()

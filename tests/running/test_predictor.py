@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mlpipe import files
 from mlpipe.errors import ProjectError
 from mlpipe.running import predictor
 from mlpipe.running.predictor import Stored
+from mlpipe.runs import ensembles, journal
 from mlpipe.runs.project import Project
 from tests.build import make_record
+from tests.test_stored import an_ensemble
 
 
 def found(where: str, tmp_path: Path, task: str | None = None, ensemble: str | None = None) -> Stored:
@@ -62,3 +66,28 @@ def test_what_is_not_there_is_said(
 ) -> None:
     with pytest.raises(ProjectError, match=sentence):
         found(where, tmp_path, task, ensemble)
+
+
+def test_latest_is_what_was_made_last_in_the_folder(project: Project, tmp_path: Path) -> None:
+    first, second = "2026-01-01/00-00-00-aaaa", "2026-01-02/00-00-00-bbbb"
+    other = Project(tmp_path / "r" / "q")
+    make_record(other, "mine-f0", config="", run=second)
+    for one, run in ((project, first), (other, second)):
+        files.write_json(one.runs_dir() / run / journal.PLAN_FILE, {})
+    assert found("latest", tmp_path).project.root == other.root
+    # An ensemble of what is there is newer than it, what is trained afterwards is newer than the ensemble.
+    members = [{"name": "m", "weight": 1.0, "records": ["mine-f0"]}]
+    facts: dict[str, Any] = {"task": "digits", "classes": [str(number) for number in range(10)], "members": members}
+    ensembles.save(other, an_ensemble("ens-1", run="2026-01-03/00-00-00-cccc", **facts))
+    chosen = found("latest", tmp_path).ensemble
+    assert chosen is not None and chosen.id == "ens-1" and found("q", tmp_path).ensemble is None
+    make_record(other, "later-f0", config="", run="2026-01-04/00-00-00-dddd", recipe="2")
+    assert found("latest", tmp_path).ensemble is None
+    # A project of that name is meant where there is one.
+    make_record(Project(tmp_path / "r" / "latest"), "own-f0", config="")
+    assert [one.id for one in found("latest", tmp_path).records] == ["own-f0"]
+
+
+def test_latest_of_an_empty_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="there is no such project, got 'latest'"):
+        found("latest", tmp_path)

@@ -2,3 +2,4 @@
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, True, True
 DRAWS = False
+COLUMNS: tuple[str, ...] = ()

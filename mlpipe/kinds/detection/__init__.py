@@ -2,3 +2,4 @@
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, False, False
 DRAWS = False
+COLUMNS = ("x0", "y0", "x1", "y1", "score", "class")

@@ -21,7 +21,7 @@ from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.post.ensembling.box_fusion import fused
 from mlpipe.post.ensembling.member_rows import Rows as MixedRows
 from mlpipe.post.measures.box_metrics import as_outputs, as_targets, detections_of
-from mlpipe.predicting import output_tensors
+from mlpipe.predicting import box_tensors
 from mlpipe.predicting.batches import Batch, Places, Sizes
 from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples
@@ -38,7 +38,7 @@ ROWS_ARE_LOSSES = False
 MANY_ROWS = True
 NOT_IN_HAND = ""
 NOT_EXPORTED = ""
-TENSORS = output_tensors.Boxes()
+TENSORS = box_tensors.Boxes()
 NEW = "boxes"
 # A sample has as many boxes as are found, and so no row of a table.
 TABLE = SCORE = None

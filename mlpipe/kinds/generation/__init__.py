@@ -2,3 +2,4 @@
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, False, False
 DRAWS = True
+COLUMNS: tuple[str, ...] = ()

@@ -2,3 +2,4 @@
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = True, False, False
 DRAWS = False
+COLUMNS: tuple[str, ...] = ()

@@ -1,0 +1,185 @@
+"""Boxes as tensors: calibration, fusion and comparison, for files that are applied without this program.
+
+The same as `mlpipe.post.ensembling.box_fusion` and `mlpipe.kinds.detection.post`, which are for arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlpipe.arch import boxes
+from mlpipe.post.ensembling.box_fusion import LEAST_OVERLAP
+from mlpipe.post.measures.box_metrics import LEAST_SCORE
+from mlpipe.predicting.output_tensors import Change, Classes
+from mlpipe.predicting.parity import Array, Difference
+
+
+def _survivors(corners: Any, scores: Any, labels: Any, classes: int, iou: float) -> Any:
+    """`mlpipe.arch.boxes.survivors` as operators of ONNX, whose suppression takes the scores of each class."""
+    import onnxscript
+
+    # Lists stand for tensors where it is traced.
+    op: Any = onnxscript.opset18
+    numbers = op.Constant(value_ints=list(range(classes)))
+    is_own = op.Equal(op.Unsqueeze(labels, [1]), op.Reshape(numbers, [1, classes, 1]))
+    by_class = op.Where(is_own, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0))
+    most = op.Constant(value_ints=[torch.iinfo(torch.int64).max])
+    kept = op.NonMaxSuppression(
+        corners, by_class, most, op.Constant(value_floats=[iou]), op.Constant(value_floats=[-0.5])
+    )
+    none = op.Sub(by_class, by_class)
+    ones = op.Expand(op.Constant(value_floats=[1.0]), op.Slice(op.Shape(kept), [0], [1]))
+    return op.Greater(op.ReduceMax(op.ScatterND(none, kept, ones), [1], keepdims=0), op.Constant(value_float=0.0))
+
+
+class Boxes:
+    """Outputs are detections, shape (n, boxes, 6): corners, score and class number; what has no score above 0 is none.
+
+    Those of several networks are fused as `mlpipe.post.ensembling.box_fusion` does it, which says how.
+    """
+
+    OUTPUTS: tuple[str, ...] = ("values",)
+    OPERATORS: Mapping[Any, Callable[..., Any]] = MappingProxyType({boxes.survivors._opoverload: _survivors})
+
+    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
+        """Boxes in pixels of the samples, zeros where there is none, in double precision."""
+        found = outputs.double()
+        (height, width), (high, wide) = size, seen
+        corners = [found[..., place] * (width, height)[place % 2] / (wide, high)[place % 2] for place in range(4)]
+        moved = torch.cat([torch.stack(corners, -1), found[..., 4:]], -1)
+        return torch.where(found[..., 4:5] > 0, moved, 0.0)
+
+    def calibrated(self, plain: Mapping[str, Any]) -> Change:
+        """Boxes whose scores went through a calibration that `mlpipe.post.calibration.labels.LabelCalibration` stored."""
+        of_classes = Classes()
+        changes = [None if one is None else of_classes.calibrated(one) for one in plain["labels"]]
+
+        def change(found: Tensor) -> Tensor:
+            before, label = found[..., 4], found[..., 5]
+            within = before.clamp(LEAST_SCORE, 1 - LEAST_SCORE)
+            odds = (within.log() - torch.log(1 - within)).reshape(-1, 1)
+            both, score = torch.cat([torch.zeros_like(odds), odds], 1), before
+            for number, one in enumerate(changes):
+                if one is not None:
+                    new = one(both)[:, 1].exp().clamp(LEAST_SCORE, 1).reshape(before.shape)
+                    score = torch.where((label == number) & (before > 0), new, score)
+            return _by_score(_with_scores(found, score))
+
+        return change
+
+    def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+        """Fused boxes; those of one network stay as they are."""
+        from torch._higher_order_ops.scan import scan
+
+        used = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight > 0]
+        if len(used) == 1:
+            return used[0][0]
+        weighted = [_with_scores(part, part[..., 4] * weight) for part, weight in used]
+        together = _by_score(torch.cat(weighted, 1))
+        images, many = together.shape[:2]
+        none = together.new_zeros(images, many)
+        begun = (together.new_zeros(images, many, 4), none, none - 1, none.clone())
+        # Each box begins the fused box of its own place, or joins one of an earlier place.
+        steps = (together.movedim(1, 0), torch.eye(many, dtype=torch.bool))
+        (corners, sums, label, size), _ = scan(_joined, begun, steps)
+        # More boxes than models, where a model draws several around one object, make it no more certain.
+        score = sums / size.clamp(min=1) * size.clamp(max=len(used))
+        fused = torch.cat([corners, score[..., None], label.clamp(min=0)[..., None]], -1)
+        return _by_score(fused, max(part.shape[1] for part in parts))
+
+    def values(self, rows: Tensor) -> Tensor:
+        """The boxes, of which those without an area are none."""
+        has_area = (rows[..., 2:3] > rows[..., 0:1]) & (rows[..., 3:4] > rows[..., 1:2])
+        return torch.where(has_area, rows, 0.0)
+
+    def difference(
+        self, wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float
+    ) -> Difference:
+        """Box by box, see `difference` of this module."""
+        return difference(wanted, found, sides, least, limit)
+
+
+def difference(
+    wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float
+) -> Difference:
+    """Over all images: a box is there twice where both have one of its class within the limit.
+
+    One that only one of the two has is none to speak of where its score is nearer than the limit to that of the last box of the
+    image.
+
+    Args:
+        wanted: The models' boxes of each image: corners, score and class number, shape (k, 6).
+        found: The file's, those without a score included.
+        sides: The longer side of each image in pixels.
+        least: The score of each class that keeps a box.
+        limit: How far boxes may lie apart.
+    """
+    largest, decided, alone, many = 0.0, 0, 0, 0
+    for one, given, side in zip(wanted, found, sides, strict=True):
+        other = given[given[:, 4] > 0].astype(np.float64)
+        apart = np.abs(one[:, None, :5] - other[None, :, :5]) / np.array([side, side, side, side, 1.0])
+        far = np.where(one[:, None, 5] == other[None, :, 5], apart.max(axis=2), np.inf)
+        last = min([*one[:, 4], *other[:, 4]], default=0.0)
+        for rows, nearest in ((one, far.min(axis=1, initial=np.inf)), (other, far.min(axis=0, initial=np.inf))):
+            is_alone = (nearest > limit) & (rows[:, 4] > last + limit)
+            is_kept = rows[:, 4] > least[rows[:, 5].astype(np.int64)] + limit
+            largest = max(largest, float(nearest[nearest <= limit].max(initial=0.0)))
+            decided, alone, many = (
+                decided + int((is_alone & is_kept).sum()),
+                alone + int(is_alone.sum()),
+                many + len(rows),
+            )
+    return Difference(largest, decided, len(wanted), alone / max(many, 1))
+
+
+def _with_scores(found: Tensor, scores: Tensor) -> Tensor:
+    return torch.cat([found[..., :4], scores[..., None], found[..., 5:]], -1)
+
+
+def _by_score(found: Tensor, most: int | None = None) -> Tensor:
+    """Detections of each image, the highest scores first, and no more than `most`."""
+    order = found[..., 4].topk(found.shape[1] if most is None else most, 1).indices
+    return found.gather(1, order[..., None].expand(-1, -1, found.shape[2]))
+
+
+# Of each image, for all places: corners, sums of scores, class and number of parts.
+Fused = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _joined(fused: Fused, step: tuple[Tensor, Tensor]) -> tuple[Fused, Tensor]:
+    """Fused boxes with one more box of each image.
+
+    Args:
+        fused: Shapes (n, places, 4) and three times (n, places).
+        step: The boxes, shape (n, 6), and a mask of the place that is theirs where they begin one, shape (places,).
+    """
+    (corners, sums, label, size), (own, at) = fused, step
+    share = _overlaps(own[:, None, :4], corners).where(label == own[:, 5:6], -1)
+    places = torch.arange(share.shape[1])
+    joins = share.amax(1, keepdim=True) > LEAST_OVERLAP
+    # ONNX Runtime chooses between no truths.
+    place = ((joins & (places == share.argmax(1, keepdim=True))) | (~joins & at)) & (own[:, 4:5] > 0)
+    score = own[:, 4:5].where(place, 0)
+    total = sums + score
+    moved = (corners * sums[..., None] + own[:, None, :4] * score[..., None]) / total[..., None]
+    after = (
+        moved.where(place[..., None], corners),
+        total,
+        own[:, 5:6].where(place, label),
+        size + place.to(size.dtype),
+    )
+    return after, own[:, 4].clone()
+
+
+def _overlaps(one: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of broadcast boxes, shape (..., 4) each; 0 of boxes without an area."""
+    sides = torch.minimum(one[..., 2:], others[..., 2:]) - torch.maximum(one[..., :2], others[..., :2])
+    inside = sides.clamp(min=0).prod(-1)
+    union = (one[..., 2:] - one[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - inside
+    return torch.where(union > 0, inside / union, 0.0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from mlpipe import files
 from mlpipe.errors import (
@@ -35,6 +36,8 @@ BASE, SPACE, METRICS = "base", "space", "metrics"
 RUN, OWNER, ERROR, INTERRUPTED, SECONDS = "run", "owner", "error", "interrupted", "seconds"
 
 _ATTEMPTS = 6
+# How SQLite opens a file that is only looked at.
+_READ_ONLY = urlencode({"mode": "ro"})
 
 
 def masked(address: str) -> str:
@@ -120,7 +123,7 @@ def _require_tables(where: str) -> None:
         return
     kinds = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') LIMIT 1"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{_READ_ONLY}", uri=True)) as file:
             odd = file.execute(kinds).fetchone()
     except sqlite3.Error:
         # Whoever opens it says what it is.

@@ -13,6 +13,7 @@ from mlpipe.arch import classifier, segmenter
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.errors import ConfigError, DataError
+from mlpipe.learn import per_pixel
 
 ENCODER = "resnet10t"
 HEADS = {"target": Head(3, per_pixel=True)}
@@ -71,5 +72,6 @@ def test_what_does_not_fit_is_said() -> None:
         segmenter.unet({"target": Head(3)}, Pixels(3, 64), encoder=ENCODER, name="x", pretrained=False)
     with pytest.raises(ConfigError, match="masks and images are learned alone"):
         segmenter.unet(HEADS | {"b": Head(2)}, Pixels(3, 64), encoder=ENCODER, name="x", pretrained=False)
+    of_kind = per_pixel.head(3)
     with pytest.raises(ConfigError, match=r"use arch=unet arch\.encoder=resnet10t"):
-        classifier.timm(HEADS, Pixels(3, 64), name=ENCODER, pretrained=False)
+        classifier.timm({"target": of_kind}, Pixels(3, 64), name=ENCODER, pretrained=False)

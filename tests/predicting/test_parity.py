@@ -22,3 +22,12 @@ def test_another_class_counts_unless_both_are_nearer_than_the_limit(lead: float,
     wanted, found = np.array([0.5 + lead / 2, 0.5 - lead / 2]), np.array([0.49999, 0.50001])
     assert parity.of_values([wanted], [found], 1e-3).decided == decided
     assert parity.of_values([wanted[None, None]], [found[None, None]], 1e-3).decided == decided
+
+
+def test_places_are_compared_one_by_one() -> None:
+    wanted = np.tile([0.9, 0.1], (2, 3, 1))
+    found = wanted.copy()
+    found[0, 0], found[1, 2] = [0.85, 0.15], [0.1, 0.9]
+    assert parity.of_values([wanted], [found], 1e-3) == parity.Difference(pytest.approx(0.8), 1, 1)
+    found[1, 2] = [0.9, 0.1]
+    assert parity.of_values([wanted], [found], 1e-3) == parity.Difference(pytest.approx(0.05), 0, 1)

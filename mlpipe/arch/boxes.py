@@ -161,7 +161,9 @@ def survivors(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: 
     """
     there = scores >= 0
     image = torch.arange(len(scores), device=scores.device)[:, None].expand_as(there)[there]
-    kept = batched_nms(boxes[there], scores[there], image * classes + labels[there], iou)
+    # Boxes of different groups are moved apart, which in single precision takes digits of their corners; MPS has no double.
+    exact = torch.float32 if boxes.device.type == "mps" else torch.float64
+    kept = batched_nms(boxes[there].to(exact), scores[there].to(exact), image * classes + labels[there], iou)
     mask = torch.zeros_like(there)
     mask.view(-1)[there.flatten().nonzero()[:, 0][kept]] = True
     return mask

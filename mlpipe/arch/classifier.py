@@ -249,7 +249,7 @@ def timm(
     if pool == "catavgmax":
         features = _pooled_width(backbone, count, size)
     elif pool == "stages":
-        stages, features = stage_features.of(name, backbone, torch.zeros(1, count, *pixels.sides))
+        stages, features = stage_features.of(name, backbone, torch.zeros(1, count, *pixels.sides), drop_rate)
     else:
         features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)

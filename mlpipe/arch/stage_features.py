@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mlpipe.errors import ConfigError, first_line, problem
 
@@ -25,10 +26,11 @@ class StageFeatures:
 
     Args:
         stages: The numbers of the stages that are read, as timm counts them; None: all of them.
+        drop_rate: Dropout of what is read of them; a network has its own for its own features.
     """
 
-    def __init__(self, stages: Sequence[int] | None = None) -> None:
-        self._stages = None if stages is None else list(stages)
+    def __init__(self, stages: Sequence[int] | None = None, drop_rate: float = 0.0) -> None:
+        self._stages, self._drop_rate = None if stages is None else list(stages), drop_rate
 
     def __call__(self, backbone: Any, images: Tensor) -> Tensor:
         """Features of normalised images, shape (n, own + 2 * channels of all maps).
@@ -39,20 +41,24 @@ class StageFeatures:
         """
         last, maps = backbone.forward_intermediates(images, indices=self._stages, output_fmt="NCHW")
         own = backbone.forward_head(last, pre_logits=True)
-        parts = [own]
+        parts = list[Tensor]()
         for one in maps:
             variance, mean = torch.var_mean(one.float(), dim=(2, 3), correction=0)
             parts += [mean.to(own.dtype), (variance + _TINY).sqrt().to(own.dtype)]
-        return torch.cat(parts, dim=1)
+        found = torch.cat(parts, dim=1)
+        if self._drop_rate:
+            found = functional.dropout(found, self._drop_rate, backbone.training)
+        return torch.cat([own, found], dim=1)
 
 
-def of(name: str, backbone: nn.Module, images: Tensor) -> tuple[StageFeatures, int]:
+def of(name: str, backbone: nn.Module, images: Tensor, drop_rate: float = 0.0) -> tuple[StageFeatures, int]:
     """What gives the features of a network's stages, and how many there are.
 
     Args:
         name: The network's name.
         backbone: timm's network without a head.
         images: Any images of the size that it will see; shape (n, channels, height, width).
+        drop_rate: As of `StageFeatures`.
 
     Raises:
         ConfigError: When timm gives no maps of its stages.
@@ -64,7 +70,7 @@ def of(name: str, backbone: nn.Module, images: Tensor) -> tuple[StageFeatures, i
             _, maps = backbone.forward_intermediates(images, output_fmt="NCHW")  # type: ignore[operator]
             there = len(maps)
             spread = None if there <= _MOST else [(number + 1) * there // _MOST - 1 for number in range(_MOST)]
-            made = StageFeatures(spread)
+            made = StageFeatures(spread, drop_rate)
             return made, made(backbone, images).shape[1]
     except (AttributeError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         wrong = f"timm gives no maps of the stages of {name} ({first_line(error)})"

@@ -125,6 +125,8 @@ def difference(
         other = given[given[:, 4] > 0].astype(np.float64)
         apart = np.abs(one[:, None, :5] - other[None, :, :5]) / np.array([side, side, side, side, 1.0])
         far = np.where(one[:, None, 5] == other[None, :, 5], apart.max(axis=2), np.inf)
+        # A box with a number that is NaN is near to none.
+        far = np.where(np.isnan(far), np.inf, far)
         last = min([*one[:, 4], *other[:, 4]], default=0.0)
         for rows, nearest in ((one, far.min(axis=1, initial=np.inf)), (other, far.min(axis=0, initial=np.inf))):
             is_alone = (nearest > limit) & (rows[:, 4] > last + limit)

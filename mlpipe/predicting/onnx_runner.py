@@ -27,6 +27,8 @@ def pixels_of(path: Path, facts: dict[str, Any]) -> Any:
         image = Image.fromarray((np.asarray(image, np.uint16) // 257).astype(np.uint8))
     image, (high, wide) = image.convert("L" if facts["channels"] == 1 else "RGB"), facts["size"]
     if not facts["any_size"] and image.size != (wide, high):
+        if facts["is_dense"] or facts.get("columns"):
+            raise ValueError(f"has {image.height} x {image.width} pixels, the file takes {high} x {wide}")
         share = (max if facts["resize"] == "short_side" else min)(high / image.height, wide / image.width)
         scaled = [wide, high] if facts["resize"] == "squash" else [max(round(side * share), 1) for side in image.size]
         image = image.resize((scaled[0], scaled[1]), Image.Resampling[facts["interpolation"].upper()])

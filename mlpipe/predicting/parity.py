@@ -39,12 +39,13 @@ def of_values(wanted: Sequence[Array], found: Sequence[Array], limit: float) -> 
         found: The file's.
         limit: How far values may lie apart.
     """
-    spread = max(1.0, *(float(np.abs(one).max()) for one in wanted))
+    spread = max(1.0, *(float(np.nanmax(np.abs(one), initial=0.0)) for one in wanted))
     largest, decided = 0.0, 0
     for one, other in zip(wanted, found, strict=True):
         first, second = (part.reshape(-1, part.shape[-1]).astype(np.float64) for part in (one, other))
-        apart = np.abs(first - second) / spread
-        largest = max(largest, float(apart.max()))
+        # What no network saw is NaN in both; NaN in one alone is a difference, which the maximum of Python would leave out.
+        apart = np.where(np.isnan(first) & np.isnan(second), 0.0, np.abs(first - second) / spread)
+        largest = float(np.maximum(largest, apart.max()))
         if first.shape[1] > 1:
             top = np.sort(first, axis=1)
             leads = top[:, -1] - top[:, -2] > limit * spread

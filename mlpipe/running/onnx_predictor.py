@@ -140,7 +140,9 @@ class OnnxPredictor:
 
     def _seen(self, sample: Sample) -> Pixels:
         pixels = sample(self.facts["channels"], self.facts["least"])
-        if not self.facts["any_size"] and not self.has_arrays:
+        # What lies in a sample would be given in the size that it is resized to.
+        is_resized = not (self.has_arrays or self._columns or self.facts["is_dense"])
+        if not self.facts["any_size"] and is_resized:
             pixels = self._before(pixels)
         if not self.facts["any_size"] and list(pixels.shape[:-1]) != self.facts["size"]:
             size = " x ".join(map(str, self.facts["size"]))
@@ -258,7 +260,7 @@ def _require_sound(facts: Mapping[str, Any]) -> None:
     if facts["kind"] not in kinds.names():
         raise ValueError(f"its kind is {facts['kind']!r}")
     if facts.get("columns", []) != list(kinds.of(facts["kind"]).columns):
-        raise ValueError(f"its columns are {facts['columns']!r:.100}")
+        raise ValueError(f"its columns are {facts.get('columns')!r:.100}")
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"its classes are {classes!r:.100}")
     if not 1 <= facts["channels"] <= _MOST_CHANNELS:

@@ -70,6 +70,19 @@ def test_suppression_is_that_of_a_plain_loop(most: int) -> None:
         assert np.allclose(given[image][there].numpy(), expected, atol=1e-5)
 
 
+def test_suppression_looks_at_no_other_image_however_many_classes_there_are() -> None:
+    generator = torch.Generator().manual_seed(2)
+    corner = 600 + 10 * torch.rand(16, 12, 2, generator=generator)
+    found = torch.cat([corner, corner + 10 + 20 * torch.rand(16, 12, 2, generator=generator)], 2)
+    scores = torch.zeros(16, 12, 500)
+    scores[..., 499] = 0.5 + torch.rand(16, 12, generator=generator) / 2
+    given = boxes.suppressed(found, scores, min_score=0.3, iou=0.4, most=12)
+    for image in range(16):
+        expected = kept_by_hand(found[image].tolist(), scores[image].tolist(), 0.3, 0.4, 12)
+        there = ~given[image, :, 4].isnan()
+        assert int(there.sum()) == len(expected) and np.allclose(given[image][there].numpy(), expected, atol=1e-4)
+
+
 def test_detections_have_products_of_objectness_and_class() -> None:
     raw = raw_rows(images=1, classes=1)
     found = boxes.detections(raw, (48, 64), min_score=0.0, iou=1.0)[0]

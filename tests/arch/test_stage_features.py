@@ -57,6 +57,15 @@ def test_a_constant_map_has_a_gradient() -> None:
     assert all(one.grad is None or torch.isfinite(one.grad).all() for one in network.parameters())
 
 
+def test_dropout_is_of_all_features() -> None:
+    network = build("test_resnet", pool="stages", drop_rate=0.5)
+    own = int(network.backbone.num_features)
+    images = torch.rand(64, 3, 64, 64) * 255
+    found = network.train().features(images)
+    for part in (found[:, :own], found[:, own:]):
+        assert (part == 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
 def test_a_network_without_stages_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"arch\.pool: timm gives no maps of the stages of mine"):
         stage_features.of("mine", nn.Flatten(), torch.zeros(1, 3, 8, 8))

@@ -63,6 +63,14 @@ def test_a_missing_box_counts_by_its_score() -> None:
     assert compared(boxes(BOX, low, last), boxes(BOX, low)).alone == 0
 
 
+@pytest.mark.parametrize("column", range(5))
+def test_a_box_with_nan_is_near_to_none(column: int) -> None:
+    other, low = list(BOX), [0.0, 0.0, 5.0, 5.0, 0.1, 1.0]
+    other[column] = float("nan")
+    # What has no score at all is no box.
+    assert compared(boxes(BOX, low), boxes(other, low)).decided == (1 if column == 4 else 2)
+
+
 def detections(images: int, most: int, seed: int) -> np.ndarray:
     """Random boxes of two classes, many of them around one another, and of each image three that are none."""
     rng = np.random.default_rng(seed)

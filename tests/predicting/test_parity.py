@@ -31,3 +31,18 @@ def test_places_are_compared_one_by_one() -> None:
     assert parity.of_values([wanted], [found], 1e-3) == parity.Difference(pytest.approx(0.8), 1, 1)
     found[1, 2] = [0.9, 0.1]
     assert parity.of_values([wanted], [found], 1e-3) == parity.Difference(pytest.approx(0.05), 0, 1)
+
+
+NAN = float("nan")
+
+
+def test_nan_in_one_alone_is_a_difference() -> None:
+    for wanted, found in (([0.2, 0.8], [NAN, NAN]), ([NAN, NAN], [0.2, 0.8]), ([3.0], [NAN])):
+        ends = [np.array([0.5, 0.5])] if len(wanted) > 1 else [np.array([1.0])]
+        for before, after in (([], ends), (ends, [])):
+            given = [[*before, np.array(values), *after] for values in (wanted, found)]
+            assert np.isnan(parity.of_values(*given, 1e-3).largest)
+    # Places of an image that no network saw are NaN in both.
+    unseen = np.array([[[NAN, NAN], [0.4, 0.6]]])
+    assert parity.of_values([unseen], [unseen + np.array([0.0, 1e-4])], 1e-3).largest == pytest.approx(1e-4)
+    assert parity.of_values([unseen * 100], [unseen * 100 + 6], 1e-3).largest == pytest.approx(6 / 60)

@@ -99,6 +99,8 @@ def execute(
         for number, job in enumerate(jobs, start=1):
             if stop():
                 raise Interrupted(_how_to_go_on("stopped", mode, jobs[number - 1 :]))
+            # The run before it is done.
+            stop.go_on = Stop.go_on
             log.info(f"job {number}/{len(jobs)}: {shlex.join(job.varied) or 'as given'}")
             started = time.perf_counter()
             outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}

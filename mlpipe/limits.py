@@ -61,8 +61,9 @@ DAMAGED_ARRAY = (
     tokenize.TokenError,
     RecursionError,
 )
-# Seconds that a file of somebody else may compute for each sample, and a regular expression for all paths of a task.
-SECONDS, MATCHING = 60, 20
+# Seconds that a file of somebody else may compute for each sample, and a regular expression for all paths of a task, and for each
+# of them beside that.
+SECONDS, MATCHING, MATCHING_EACH = 60, 20, 2e-5
 # Addresses that the system's library sets aside for each thread that it starts, whether they are used or not.
 _OF_THREAD = 160 << 20
 _ONE_AT_A_TIME = threading.RLock()

@@ -162,6 +162,9 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
             problems.append(
                 problem(parsed.key_or_group, "has no end of values to run", got=text.partition("=")[2], fix=fix)
             )
+        elif parsed.is_sweep_override() and hasattr(parsed.value(), "include"):
+            wrong, fix = "is a pattern of options, which are not looked up", "list them, separated by commas"
+            problems.append(problem(parsed.key_or_group, wrong, got=text.partition("=")[2], fix=fix))
         elif parsed.is_sweep_override():
             key, many = parsed.get_key_element(), _length(parsed)
             if many > limits.JOBS:
@@ -178,17 +181,22 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _length(sweep: Override) -> float:
-    """How many values a sweep has, counted before any of them is made."""
+    """How many values a sweep has, counted before any of them is made; infinity where its ends or its step say no number."""
     value: Any = sweep.value()
     if hasattr(value, "list"):
         return len(value.list)
-    many: float = math.ceil((value.stop - value.start) / (value.step or 1))
+    step = 1 if value.step is None else value.step
+    try:
+        many: float = math.ceil((value.stop - value.start) / step)
+    except (ArithmeticError, ValueError):
+        return math.inf
     return max(0.0, many)
 
 
 def _too_many(key: str, many: float, text: str | None) -> str:
     fix = f"at most {limits.JOBS:,} are run; use a larger step, or hpo=optuna"
-    return problem(key, f"makes {many:,.0f} runs", got=text, fix=fix)
+    wrong = f"makes {many:,.0f} runs" if math.isfinite(many) else "makes runs without end"
+    return problem(key, wrong, got=text, fix=fix)
 
 
 @functools.cache

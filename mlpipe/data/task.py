@@ -270,7 +270,8 @@ def describe_again(stored: Task, seen: Task, path: Path) -> bool:
         Whether anything was another one.
     """
     before, now = (
-        files.plain_json(files.json_text({"source": dict(one.source), "notes": list(one.notes)}))
+        # Notes as `load` gives them.
+        files.plain_json(files.json_text({"source": dict(one.source), "notes": list(map(in_one_line, one.notes))}))
         for one in (stored, seen)
     )
     if before == now:
@@ -370,8 +371,11 @@ def make(
     kind: str = kind_data.DEFAULT,
     dtype: Dtype = "uint8",
     notes: Sequence[str] = (),
+    has_new_classes: bool = True,
 ) -> Task:
     """A task from its rows, ordered by id.
+
+    Classes of a stored task (`has_new_classes=False`) keep their names: the task may be older than what is asked of names now.
 
     Raises:
         DataError: When ids or classes repeat, or are no names.
@@ -385,10 +389,10 @@ def make(
         raise DataError(problem("task.classes", f"{listing(twice, most=3)} comes twice", fix="give each its own name"))
     if foreign := [one for one in (*ids, *classes) if not files.is_utf8(one)]:
         raise DataError(problem(foreign[0], "is not UTF-8, as names of files and samples must be", fix="rename it"))
-    if odd := [name for name in classes if not is_one_line(name)]:
+    if has_new_classes and (odd := [name for name in classes if not is_one_line(name)]):
         wrong = "has an end of a line, a tab or a control character"
         raise DataError(problem("task.classes", wrong, got=odd[0], fix="rename the class"))
-    if long := [name for name in classes if len(name) > limits.NAME]:
+    if has_new_classes and (long := [name for name in classes if len(name) > limits.NAME]):
         wrong = f"a name has more than {limits.NAME:,} letters"
         raise DataError(problem("task.classes", wrong, got=long[0], fix="shorten it"))
     of_kind = kind_data.of(kind)

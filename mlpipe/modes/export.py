@@ -261,7 +261,8 @@ class ExportScheduler(Scheduler):
         # Networks that take the size of samples know it from the first one.
         self._predictor.values([_at_hand(seen.raw[0])])
         whole, facts = self._whole(any_size), self._facts(any_size, seen.given[0], "float32")
-        example = torch.from_numpy(np.stack([seen.given[0], seen.given[0]]))
+        one = self._of_another_size(seen.given[0]) if any_size else seen.given[0]
+        example = torch.from_numpy(np.stack([one, one]))
         is_onnx = self._form.format == "onnx"
         (exported.save if is_onnx else exported.save_program)(whole, example, path, facts, any_size=any_size)
         apply = smaller_files.applied(path) if is_onnx else _program(path)
@@ -277,6 +278,15 @@ class ExportScheduler(Scheduler):
         finally:
             small.unlink(missing_ok=True)
         return told
+
+    def _of_another_size(self, pixels: Pixels) -> Pixels:
+        """An image whose height and width no network sees: what an exporter follows holds for the size that it is shown."""
+        sides = [self._predictor.preprocessing(one.id).sides or () for one in self._predictor.stored.records]
+        wide = [
+            next(more for more in range(len(sides) + 1) if all(pixels.shape[axis] + more not in one for one in sides))
+            for axis in (0, 1)
+        ]
+        return np.pad(pixels, [(0, wide[0]), (0, wide[1]), (0, 0)], mode="edge")
 
     def _write_smaller(self, path: Path, small: Path, example: Any, any_size: bool) -> dict[str, Any]:
         """Write the file again in less precision, and measure what that costs on held-out images.
@@ -402,7 +412,7 @@ class ExportScheduler(Scheduler):
             what = f"{_apart(found[name], limits[name])}: its network differs"
             raise MlpipeError(problem(str(self._path), what, fix="nothing was kept; export another network"))
         if wrong:
-            what = f"resizing inside moves them: {_apart(found['pixels'], _RESIZED)}"
+            what = f"resizing inside moves values: {_apart(found['pixels'], _RESIZED)}"
             fix = "export one with mode.record=NUMBER"
             if self._predictor.has_places:
                 fix = "use mode.format=bundle"

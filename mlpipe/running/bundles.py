@@ -248,4 +248,5 @@ def _like(predictor: Predictor) -> Task:
         kind=pivot.kind,
         dtype=pivot.dtype,
         source=source,
+        has_new_classes=False,
     )

@@ -511,6 +511,7 @@ class Predictor:
             kind=like.kind,
             dtype=like.dtype,
             source=source,
+            has_new_classes=False,
         )
 
     def new_rows(self, outputs: dict[str, Rows] | None = None, samples: int = 0) -> NewRows:

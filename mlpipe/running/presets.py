@@ -392,12 +392,13 @@ class PresetScheduler(Scheduler):
         if not is_some and not is_refit:
             self._give_up(name, f"{clock(max(self._left(), 0))} are left")
             return True
-        label = step.partition(" ")[2]
-        # Time only gets less: what follows is left out as well.
-        if not decided.get("left_out"):
+        label, left_out = step.partition(" ")[2], decided.get("left_out", ())
+        # Time only gets less: what follows is left out as well. What the plan left out from the start is said with the plan.
+        is_said = bool(left_out) if is_refit else self._labels[self._labels.index(label) - 1] in left_out
+        if not is_said:
             which = f"{label} is" if is_refit or label == self._labels[-1] else f"{label} and what follows it are"
             log.info(f"{name}: {which} left out, {clock(max(self._left(), 0))} are left")
-        self._store(name, {**decided, "left_out": [*decided.get("left_out", ()), label]})
+        self._store(name, {**decided, "left_out": [*left_out, label]})
         return True
 
     def _least_of_a_fold(self, before: int) -> float:

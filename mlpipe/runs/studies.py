@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from mlpipe import files
 from mlpipe.errors import (
@@ -116,20 +116,29 @@ def _require_tables(where: str) -> None:
     Raises:
         ValueError: When it has one.
     """
+    kinds = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') LIMIT 1"
+    for path in _files_of(where):
+        try:
+            if not path.is_file():
+                continue
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{_READ_ONLY}", uri=True)) as file:
+                odd = file.execute(kinds).fetchone()
+        except (sqlite3.Error, OSError):
+            # Whoever opens it says what it is.
+            continue
+        if odd is not None:
+            raise ValueError(f"{odd[0]} is a view or a trigger")
+
+
+def _files_of(where: str) -> list[Path]:
+    """The files that an address may mean: as it is written, and as SQLite reads a `file:`, numbers of letters as letters."""
     from sqlalchemy import make_url
 
-    path = Path((make_url(where).database or "").removeprefix("file:").partition("?")[0])
-    if not path.is_file():
-        return
-    kinds = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') LIMIT 1"
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{_READ_ONLY}", uri=True)) as file:
-            odd = file.execute(kinds).fetchone()
-    except sqlite3.Error:
-        # Whoever opens it says what it is.
-        return
-    if odd is not None:
-        raise ValueError(f"{odd[0]} is a view or a trigger")
+    name = make_url(where).database or ""
+    found = [Path(name)]
+    if name.startswith("file:"):
+        found.append(Path(unquote(re.sub("^file:(?://(?:localhost)?(?=/))?", "", name).partition("#")[0])))
+    return found
 
 
 def _failed(error: Exception, where: str) -> MlpipeError:

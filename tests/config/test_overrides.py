@@ -165,3 +165,14 @@ def test_a_sweep_makes_a_bounded_number_of_runs() -> None:
         expand(["seed=shuffle(range(0,1000000000000))"])
     with pytest.raises(ConfigError, match="--multirun: makes 1,000,000 runs; at most 10,000"):
         expand(["seed=range(0,1000)", "split.seed=range(0.0,1000.0)"])
+
+
+@pytest.mark.parametrize("text", ["range(0,inf)", "range(0,nan)", "range(0,5,0)", "range(0.0,1.0,1e-320)"])
+def test_a_range_whose_ends_or_step_say_no_number_makes_runs_without_end(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^seed: makes runs without end, got '.*'; at most 10,000 are run"):
+        expand([f"seed={text}"])
+
+
+def test_a_pattern_of_options_is_told_to_be_listed() -> None:
+    with pytest.raises(ConfigError, match=r"arch: is a pattern of options, which are not looked up, got 'glob\(u\*\)'"):
+        expand(["arch=glob(u*)"])

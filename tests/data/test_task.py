@@ -187,3 +187,11 @@ def test_notes_of_a_file_are_one_line_each(saved: Path) -> None:
     stored["notes"] = ["plain", "\x1b[2J\nforged"]
     saved.write_text(json.dumps(stored))
     assert task.load(saved).notes == ("plain", r"\x1b[2J forged")
+
+
+def test_notes_over_two_lines_are_described_once(tmp_path: Path) -> None:
+    seen = replace(small_task(), notes=("t.csv, column 'a\nb': a note",))
+    path = tmp_path / "task.json"
+    task.save(seen, path)
+    before = path.read_bytes()
+    assert not task.describe_again(task.load(path), seen, path) and path.read_bytes() == before

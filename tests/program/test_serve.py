@@ -143,7 +143,8 @@ def test_hostile_pictures_get_a_sentence_and_harm_nobody_else(folder: Path, gate
         started = time.monotonic()
         answer = ask(gate, "POST", "/predict", files=[("images", (os.fsencode(path.name).decode("latin-1"), content))])
         assert time.monotonic() - started < 20, case.name
-        is_good = case.code == 0 or "not UTF-8" in case.name
+        # Names of files and folders do not come along.
+        is_good = case.code == 0 or "not UTF-8" in case.name or "class folder" in case.name
         assert answer.status_code == 200 if is_good else 400 <= answer.status_code < 500, (case.name, answer.text)
         if not is_good:
             assert all(one.isprintable() and "Traceback" not in one for one in answer.json()["problems"])

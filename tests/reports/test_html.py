@@ -235,7 +235,7 @@ def test_numbers_to_predict(tmp_path: Path) -> None:
     rows = predictions.load(project.ensembles_dir("t") / "ens-12345678.parquet", "t", "test")
     assert rows.calibrated is not None
     inside = (np.abs(rows.calibrated[:, 0] - rows.targets[:, 0]) <= 3.4567).mean()
-    assert f"{100 * inside:.0f} %" in page.cells and "± 3.4567" in page.cells
+    assert f"{100 * inside:.0f} %" in page.cells and "± 3.46" in page.cells
     names = {path.stem for path in project.plots_dir().glob("*.png")}
     assert {"t_predicted_size", "t_residuals_age", "t_coverage"} <= names
     with (project.plots_dir() / "t_coverage.csv").open(encoding="utf-8", newline="") as handle:

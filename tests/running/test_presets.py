@@ -140,6 +140,21 @@ def test_a_network_has_no_more_folds_than_those_before_it(monkeypatch: pytest.Mo
     assert scheduler._most_folds("strong") == 5
 
 
+def test_a_fold_that_is_late_is_told_beside_those_that_the_plan_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler, told = planned(*[np.arange(60 * fold, 60 * fold + 60) for fold in range(5)]), list[str]()
+    scheduler._limit, scheduler._slow, scheduler._trees = 60.0, 1.0, {"probe": {}, "tuned": {}, "post": {}}
+    scheduler._known = {"tuned": {"epochs": 5, "seconds": 9.0, "left_out": ["fold 4"]}}
+    scheduler._took = {"tuned": {"train fold 0": 9.0, "train fold 1": 9.0}}
+    monkeypatch.setattr(PresetScheduler, "_is_exact", lambda self, name: name == "probe")
+    monkeypatch.setattr(PresetScheduler, "_left", lambda self: 0.0)
+    monkeypatch.setattr(PresetScheduler, "_least_of_a_fold", lambda self, before: 9.0)
+    monkeypatch.setattr(PresetScheduler, "_store", lambda self, name, decided: self._known.update({name: decided}))
+    monkeypatch.setattr(presets.log, "info", told.append)
+    assert scheduler._is_late("tuned", "train fold 2") and scheduler._is_late("tuned", "train fold 3")
+    assert told == ["tuned: fold 2 and what follows it are left out, 0 s are left"]
+    assert scheduler._known["tuned"]["left_out"] == ["fold 4", "fold 2", "fold 3"]
+
+
 def begin_a_fold(folder: Path) -> None:
     """What a fold leaves that was stopped after a recovery: its state, the events beside it, its curves."""
     (folder / "checkpoints" / "net-1-f0").mkdir(parents=True)

@@ -133,3 +133,22 @@ def test_a_database_that_no_search_wrote_is_one_sentence(tmp_path: Path, script:
         with pytest.raises(ProjectError, match="hpo.storage: .* is not what a search wrote") as caught, opened:
             pass
         assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(("file", "address"), [("s.db", "file:FOLDER/%2573.db?uri=true"), ("file:s.db", "file:s.db")])
+def test_a_database_is_looked_into_however_its_address_is_spelt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(Project(tmp_path / "p"), "s", [1.0], f"sqlite:///{tmp_path / 's.db'}")
+    (tmp_path / "s.db").rename(tmp_path / file)
+    url = f"sqlite:///{address.replace('FOLDER', str(tmp_path))}"
+    with studies.loaded(Project(tmp_path / "p"), f"{url}#s") as study:
+        assert study.best_value == 1.0
+    with closing(sqlite3.connect(tmp_path / file)) as opened:
+        opened.executescript("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END")
+    with (
+        pytest.raises(ProjectError, match="t is a view or a trigger"),
+        studies.loaded(Project(tmp_path / "p"), f"{url}#s"),
+    ):
+        pass

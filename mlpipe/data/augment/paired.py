@@ -32,7 +32,7 @@ _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transfo
 MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "random_flips")
 COLOURING = (
     *("brightness_contrast", "random_erasing", "convert_color", "normalize"),
-    *("dropped_cells", "edges", "gray", "inverted"),
+    *("dropped_cells", "edges", "gray", "inverted", "linear_contrast"),
 )
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.

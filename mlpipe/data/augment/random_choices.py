@@ -168,8 +168,8 @@ def dropped_cells(
 
     Args:
         p: Between which bounds the share of cells is drawn.
-        size: Between which bounds the number of cells along a side is drawn, as a share of its pixels.
-        cells: The number of cells along a side itself, in place of `size`.
+        size: Between which bounds the number of cells along each side is drawn, as a share of its pixels.
+        cells: Between which bounds that number itself is drawn, in place of `size`.
         least: How many cells a side has at least.
         per_channel: The share of images whose channels have cells of their own.
 
@@ -196,10 +196,9 @@ def _without_cells(
     drawn = np.random.default_rng([seed, 5])
     chance, (height, width, channels) = drawn.uniform(*p), image.shape
     if cells is None:
-        share = drawn.uniform(*size)
-        grid = [int(side * share) for side in (height, width)]
+        grid = [int(side * share) for side, share in zip((height, width), drawn.uniform(*size, 2), strict=True)]
     else:
-        grid = [int(drawn.integers(cells[0], cells[1] + 1))] * 2
+        grid = drawn.integers(cells[0], cells[1] + 1, 2).tolist()
     rows, columns = (max(count, least) for count in grid)
     kept = drawn.random((rows, columns, channels if drawn.random() < per_channel else 1)) >= chance
     # Each pixel goes with the cell that it lies in.
@@ -221,8 +220,32 @@ def inverted(*, p: Annotated[float, ">= 0", "<= 1"] = 1.0, per_channel: Annotate
 def _inverted(image: Batch, seed: int, *, p: float, per_channel: float) -> Batch:
     drawn = np.random.default_rng([seed, 6])
     count = image.shape[2] if drawn.random() < per_channel else 1
-    top = 1 if np.issubdtype(image.dtype, np.floating) else np.iinfo(image.dtype).max
-    return np.where(drawn.random(count) < p, top - image, image).astype(image.dtype)
+    return np.where(drawn.random(count) < p, _brightest(image) - image, image).astype(image.dtype)
+
+
+def linear_contrast(
+    *, alpha: tuple[float, float] = (1.0, 1.0), per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0
+) -> Step:
+    """Multiply how far pixels are from the middle grey, 127 of 255 (imgaug's LinearContrast).
+
+    Args:
+        alpha: Between which bounds the factor is drawn.
+        per_channel: The share of images whose channels have factors of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    if not 0 <= alpha[0] <= alpha[1]:
+        raise ConfigError(problem(f"{_KEY}: linear_contrast.alpha", "must be two bounds >= 0", got=list(alpha)))
+    return _each(partial(_contrasted, alpha=alpha, per_channel=per_channel))
+
+
+def _contrasted(image: Batch, seed: int, *, alpha: tuple[float, float], per_channel: float) -> Batch:
+    drawn = np.random.default_rng([seed, 7])
+    factors = drawn.uniform(*alpha, image.shape[2] if drawn.random() < per_channel else 1)
+    top = _brightest(image)
+    middle = top // 2 if isinstance(top, int) else top / 2
+    return _as_type(middle + factors * (image - float(middle)), image)
 
 
 def built(node: Mapping[str, Any]) -> Step:
@@ -236,7 +259,8 @@ def built(node: Mapping[str, Any]) -> Step:
     target = str(node.get("_target_"))
     given = {key: value for key, value in node.items() if key != "_target_"}
     kind = getattr(albumentations, target.removeprefix(_HOME), None) if target.startswith(_HOME) else None
-    path, functions = names.current(target), (some_of, with_drawn, edges, gray, dropped_cells, inverted)
+    path = names.current(target)
+    functions = (some_of, with_drawn, edges, gray, dropped_cells, inverted, linear_contrast)
     own = {f"{__name__}.{one.__name__}": one for one in functions}
     try:
         if isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform):
@@ -263,7 +287,11 @@ def _image_by_image(change: Callable[[Batch, int], Batch], images: Any, seeds: A
     return np.stack(changed) if same else changed
 
 
+def _brightest(image: Batch) -> int | float:
+    return 1.0 if np.issubdtype(image.dtype, np.floating) else int(np.iinfo(image.dtype).max)
+
+
 def _as_type(values: Any, image: Batch) -> Batch:
     is_float = np.issubdtype(image.dtype, np.floating)
-    clipped: Batch = np.clip(values if is_float else np.rint(values), 0, 1 if is_float else np.iinfo(image.dtype).max)
+    clipped: Batch = np.clip(values if is_float else np.rint(values), 0, _brightest(image))
     return clipped.astype(image.dtype)

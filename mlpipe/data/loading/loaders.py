@@ -71,7 +71,8 @@ class PackDataset(Dataset[Batch]):
             `images` (n, channels, height, width), or with other axes behind the channels, as a view of channels-last memory,
             uint8 or float32 (16-bit values too, which torch cannot compute with), or features (n, features); `target` (n,)
             int64 or (n, outputs) float32, or as masks and target images give it; `row` (n,) int64; and `weight` (n,)
-            float32 where the task has weights and the samples are to be learned.
+            float32, of several outputs (n, outputs), where the task has weights and they count: in training, and of rows of named
+            arrays in validation.
         """
         epoch, rows = request
         seeds, draw = self._seeds[rows], self._draw

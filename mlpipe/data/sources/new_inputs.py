@@ -98,5 +98,6 @@ def _of(like: Task, path: Path, rows: list[Row], source: dict[str, Any], notes: 
         dtype=like.dtype,
         source=source,
         notes=notes,
+        has_new_classes=False,
     )
     return finished(made, allow_overlap=True)

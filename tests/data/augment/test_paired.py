@@ -81,8 +81,9 @@ def test_colours_leave_masks_alone(name: str) -> None:
         random_choices.edges(alpha=(0.5, 0.5)),
         random_choices.gray(alpha=(1.0, 1.0)),
         random_choices.inverted(),
+        random_choices.linear_contrast(alpha=(0.5, 0.5)),
     ],
-    ids=["dropped_cells", "edges", "gray", "inverted"],
+    ids=["dropped_cells", "edges", "gray", "inverted", "linear_contrast"],
 )
 def test_single_images_change_and_their_masks_stay(step: Any, request: pytest.FixtureRequest) -> None:
     images, masks, seeds = samples()

@@ -105,3 +105,28 @@ def test_channels_may_have_cells_and_turns_of_their_own() -> None:
     which = (turned == 255 - IMAGES).all(axis=(1, 2))
     assert ((turned == IMAGES).all(axis=(1, 2)) != which).all() and which.mean() == pytest.approx(0.25, abs=0.06)
     assert any(0 < row.sum() < 3 for row in which)
+
+
+@pytest.mark.parametrize("given", [{"cells": (1, 8)}, {"size": (0.125, 1.0)}])
+def test_the_sides_of_a_grid_have_numbers_of_cells_of_their_own(given: Any) -> None:
+    """imgaug draws M and N of M x N cells: one row of four columns and more is no rarity, and one by chance is."""
+    bright = np.full_like(IMAGES, 200)
+    dropped = random_choices.dropped_cells(p=(0.5, 0.5), least=1, **given)(bright, SEEDS)[..., 0] == 0
+    is_one_row = (dropped == dropped[:, :1]).all(axis=(1, 2))
+    has_many_columns = (dropped[:, 0, 1:] != dropped[:, 0, :-1]).sum(axis=1) >= 3
+    assert (is_one_row & has_many_columns).sum() >= 2
+
+
+def test_contrast_has_a_factor_for_each_image_or_channel() -> None:
+    doubled = random_choices.linear_contrast(alpha=(2.0, 2.0))
+    depths = np.array([[[[0, 20000, 40000, 65535]]]], np.uint16)
+    assert doubled(depths, SEEDS[:1]).tolist() == [[[[0, 7233, 47233, 65535]]]]
+    shares = np.array([[[[0.0, 0.4, 0.6, 1.0]]]], np.float32)
+    assert doubled(shares, SEEDS[:1]).ravel() == pytest.approx([0.0, 0.3, 0.7, 1.0])
+    even = np.full_like(IMAGES, 227)
+    alike = random_choices.linear_contrast(alpha=(0.2, 1.0))(even, SEEDS)
+    assert (alike == alike[:, :1, :1, :1]).all() and 147 <= alike.min() < 155 and 220 < alike.max() <= 227
+    apart = random_choices.linear_contrast(alpha=(0.2, 1.0), per_channel=1.0)(even, SEEDS)
+    assert (apart == apart[:, :1, :1]).all() and ((apart[..., 0] != apart[..., 1]).mean() > 0.9)
+    with pytest.raises(ConfigError, match="must be two bounds >= 0"):
+        random_choices.linear_contrast(alpha=(0.5, 0.2))

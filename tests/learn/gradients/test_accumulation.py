@@ -46,7 +46,8 @@ def by_hand(made: FoldJob, groups: list[list[int]]) -> dict[str, Tensor]:
 
 def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=2e-5, atol=2e-6)
+        # Sums of single precision in another order; weights are about 0.1.
+        torch.testing.assert_close(found[name], tensor, rtol=2e-5, atol=1e-5)
 
 
 @pytest.mark.program

@@ -36,7 +36,7 @@ def groups_of(names: Sequence[str], pattern: str | None, parts: Sequence[Part]) 
         fix = r"put what names the group in brackets, for example 'patient(\d+)'"
         raise DataError(problem("task.group", f"has {compiled.groups} bracketed parts", got=pattern, fix=fix))
     try:
-        with limits.seconds(limits.MATCHING):
+        with limits.seconds(limits.MATCHING + limits.MATCHING_EACH * len(names)):
             matches = [compiled.search(plain(name)) for name in names]
             # As it is spelled in the path, to say which groups are the same.
             spelled = [compiled.search(name) or match for name, match in zip(names, matches, strict=True)]

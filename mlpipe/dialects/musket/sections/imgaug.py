@@ -129,7 +129,7 @@ def _sometimes(inner: Inner, params: Any) -> Steps:
         share, then = params.get("p", 0.5), params.get("then_list", params.get("then"))
         other = params.get("else_list")
     else:
-        share, then, other = (*params, None)[:3]
+        share, then, other = params if len(params) == 3 else (*params, None)
     if not _is_number(share) or not 0 <= share <= 1:
         raise _WrongError("a probability from 0 to 1 is needed")
     found: dict[str, Any] = {
@@ -312,13 +312,9 @@ def _coarse_dropout(params: Any) -> Steps:
 
 
 def _invert(params: Any) -> Steps:
-    read = params if isinstance(params, Mapping) else {}
-    if not _share(read.get("per_channel")):
-        return _step(
-            "InvertImg", p=_chance({key: value for key, value in read.items() if key != "per_channel"} or params)
-        )
-    p = _chance({"p": read.get("p", 1.0)})
-    return [{"_target_": f"{_OWN}.inverted", "p": p, "per_channel": _share(read["per_channel"])}]
+    read = _named(params, "p", "per_channel")
+    p, each = _chance({"p": read.get("p", 1.0)}), _share(read.get("per_channel"))
+    return [{"_target_": f"{_OWN}.inverted", "p": p, "per_channel": each}] if each else _step("InvertImg", p=p)
 
 
 def _share(value: Any) -> float:
@@ -418,9 +414,8 @@ def _crop_to_size(params: Any) -> Steps:
 
 def _contrast(params: Any) -> Steps:
     read = _named(params, "alpha", "per_channel")
-    low, high = _range(read.get("alpha", 1.0))
-    limits = [low - 1, high - 1]
-    return _step("RandomBrightnessContrast", brightness_limit=[0.0, 0.0], contrast_limit=limits)
+    alpha, each = _range(read.get("alpha", 1.0)), _share(read.get("per_channel"))
+    return [{"_target_": f"{_OWN}.linear_contrast", "alpha": alpha, "per_channel": each}]
 
 
 def _hue(params: Any) -> Steps:

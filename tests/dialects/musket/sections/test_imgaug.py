@@ -50,12 +50,10 @@ def steps(given: Any) -> list[dict[str, Any]]:
         {"CropAndPad": {"percent": [-0.2, -0.1]}},
         {"Pad": 5},
         {"Crop": {"percent": 0.2}},
-        {"ContrastNormalization": [0.5, 0.6]},
         {"AddToHueAndSaturation": [30, 40]},
         {"GammaContrast": [0.5, 0.6]},
         {"CropToFixedSize": {"width": 16, "height": 16}},
         {"PadToFixedSize": {"width": 50, "height": 50}},
-        {"LinearContrast": [0.5, 0.6]},
         {"Superpixels": {"p_replace": [0.5, 1.0], "n_segments": [20, 60]}},
     ],
 )
@@ -108,6 +106,8 @@ NESTED = [
     {"CoarseDropout": {"p": [0.1, 0.2], "size_percent": 0.02}},
     {"CoarseDropout": {"p": 0.5, "size_px": [2, 4], "per_channel": 0.5, "min_size": 2}},
     {"Invert": {"p": 1.0, "per_channel": True}},
+    {"ContrastNormalization": [0.5, 0.6]},
+    {"LinearContrast": {"alpha": [0.5, 0.6], "per_channel": 0.5}},
     {"Affine": {"rotate": [10, 16], "mode": "ALL"}},
     {"Affine": {"rotate": [10, 16], "mode": ["edge", "reflect"]}},
     {"Sometimes": [0.5, {"Fliplr": 1.0}, {"Flipud": 1.0}]},
@@ -151,3 +151,30 @@ def test_an_operation_on_masks_says_so() -> None:
     state = State({}, Home.of(Path("/none/config.yaml")), False)
     imgaug.pipeline(state, "augmentation", {"BackgroundReplacer": {"path": "x"}})
     assert state.wrong == ["augmentation.BackgroundReplacer: needs masks, and classes have none; leave it out"]
+
+
+@pytest.mark.parametrize("given", [None, {}, 1.0, {"per_channel": False}, {"p": 1.0, "per_channel": 0}])
+def test_an_inversion_happens_always_unless_it_says_how_often(given: Any) -> None:
+    assert steps({"Invert": given}) == [{"_target_": "albumentations.InvertImg", "p": 1.0}]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"Invert": {"p": 1.0, "per_channel": True, "max_value": 9}},
+        {"Sometimes": [0.5, {"Fliplr": 1.0}, {"Flipud": 1.0}, {"Add": 9}]},
+        {"LinearContrast": {"alpha": 0.5, "gain": 2}},
+    ],
+)
+def test_nothing_that_is_said_is_dropped(given: dict[str, Any]) -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", given)
+    assert len(state.wrong) == 1 and "cannot be read" in state.wrong[0]
+
+
+def test_contrast_is_about_the_middle_grey() -> None:
+    """127 + alpha * (v - 127), as imgaug documents it: no picture becomes darker or brighter as a whole."""
+    image = np.array([[[0, 27, 127], [128, 227, 255]]], np.uint8)[None]
+    for name in ("LinearContrast", "ContrastNormalization"):
+        (step,) = map(random_choices.built, steps({name: 0.5}))
+        assert step(image, np.array([1], np.uint64)).tolist() == [[[[64, 77, 127], [128, 177, 191]]]]

@@ -150,7 +150,7 @@ def suppressed(boxes: Tensor, scores: Tensor, *, min_score: float, iou: float, m
 def survivors(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -> Tensor:
     """The boxes that non-maximum suppression leaves, each image and each class by itself, as a mask, shape (n, rows).
 
-    An operator of its own, which a file of another program has another name for (`mlpipe.predicting.exported`).
+    An operator of its own, which a file of another program has another name for (`mlpipe.predicting.box_tensors`).
 
     Args:
         boxes: Shape (n, rows, 4).

@@ -67,11 +67,13 @@ def of(name: str, backbone: nn.Module, images: Tensor, drop_rate: float = 0.0) -
     backbone.eval()
     try:
         with torch.no_grad():
-            _, maps = backbone.forward_intermediates(images, output_fmt="NCHW")  # type: ignore[operator]
-            there = len(maps)
-            spread = None if there <= _MOST else [(number + 1) * there // _MOST - 1 for number in range(_MOST)]
-            made = StageFeatures(spread, drop_rate)
-            return made, made(backbone, images).shape[1]
+            last, maps = backbone.forward_intermediates(images, output_fmt="NCHW")  # type: ignore[operator]
+            own = backbone.forward_head(last, pre_logits=True)  # type: ignore[operator]
+        spread = None
+        if len(maps) > _MOST:
+            spread = [(number + 1) * len(maps) // _MOST - 1 for number in range(_MOST)]
+            maps = [maps[number] for number in spread]
+        return StageFeatures(spread, drop_rate), own.shape[1] + 2 * sum(one.shape[1] for one in maps)
     except (AttributeError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         wrong = f"timm gives no maps of the stages of {name} ({first_line(error)})"
         raise ConfigError(problem("arch.pool", wrong, got="stages", fix="use avg, or null")) from error

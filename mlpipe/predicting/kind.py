@@ -27,7 +27,6 @@ class Part(Protocol):
 
     Attributes:
         ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
-        MANY_ROWS: Whether a sample has any number of rows in a table, one for each of what is found in it.
         NEW: What new samples get, in a word, which is the name of the step that writes it.
         SCORE: What a heat map explains; None: no single answer.
         TABLE: What a table says of new samples; None: there is a file for each, or a row for each box.
@@ -37,7 +36,6 @@ class Part(Protocol):
     """
 
     ROWS_ARE_LOSSES: bool
-    MANY_ROWS: bool
     NEW: str
     TABLE: Table | None
     SCORE: Score | None

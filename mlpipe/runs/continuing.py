@@ -85,13 +85,13 @@ def projects(out_dir: Path) -> list[Project]:
 
 def last_project(out_dir: Path) -> Project | None:
     """The project of a results folder that has the last run; None: there is no run."""
-    newest = [run for one in projects(out_dir) if (run := _last(one)) is not None]
+    newest = _last_runs(out_dir)
     return Project(out_dir / _home(max(newest, key=_by_name))) if newest else None
 
 
 def _require_last(project: Project) -> None:
     """Ask for `proj=` where another project of the folder has the last run, by the clock of runs or by that of files."""
-    newest = [run for one in projects(project.root.parent) if (run := _last(one)) is not None]
+    newest = _last_runs(project.root.parent)
     last = {_home(max(newest, key=key)) for key in (_by_name, _by_file)} if newest else set()
     if others := sorted(last - {project.name}):
         fix = f"add proj={others[0]}, or proj={project.name} where that one is meant"
@@ -99,8 +99,10 @@ def _require_last(project: Project) -> None:
         raise ConfigError(problem("continue", wrong, got="latest", fix=fix))
 
 
-def _last(project: Project) -> Run | None:
-    return max(journal.all_runs(project), key=_by_name, default=None)
+def _last_runs(out_dir: Path) -> list[Run]:
+    """The last run of each project of a results folder that has one."""
+    found = [journal.all_runs(one) for one in projects(out_dir)]
+    return [max(runs, key=_by_name) for runs in found if runs]
 
 
 def _home(run: Run) -> str:

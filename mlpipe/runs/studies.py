@@ -224,10 +224,10 @@ def loaded(project: Project, wanted: str, storage: str | None = None) -> Iterato
         there = optuna.study.get_all_study_names(store)
         if not name and len(there) == 1:
             name = there[0]
+            with _telling(address(project, name, storage)):
+                _read_all(store, name)
         if name not in there:
             raise _missing(wanted, there, address(project, name, storage))
-        with _telling(address(project, name, storage)):
-            _read_all(store, name)
         yield optuna.load_study(study_name=name, storage=store)
 
 

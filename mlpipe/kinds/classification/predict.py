@@ -21,12 +21,11 @@ from mlpipe.predicting.rows import measured as measured
 from mlpipe.predicting.rows import score_of_class
 
 __all__ = [
-    "MANY_ROWS", "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
     "kept", "mean", "measured", "places", "shown", "write_new",
 ]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
-MANY_ROWS = False
 NOT_IN_HAND = ""
 NOT_EXPORTED = ""
 TENSORS = output_tensors.Classes()

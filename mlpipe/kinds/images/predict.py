@@ -20,12 +20,11 @@ from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 
 __all__ = [
-    "MANY_ROWS", "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
     "kept", "mean", "measured", "places", "shown", "write_new",
 ]  # fmt: skip
 
 ROWS_ARE_LOSSES = False
-MANY_ROWS = False
 NOT_IN_HAND = ""
 NOT_EXPORTED = ""
 TENSORS = output_tensors.Maps(output_tensors.numbers)

@@ -282,7 +282,7 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
         of_image: dict[str, list[Answer]] = {}
         for row in frame.to_dict("records"):
             of_image.setdefault(row["image"], []).append(_cells(row, model.classes))
-        cells = [_one(rows) if _has_many_rows(model.kind) else rows[0] for rows in of_image.values()]
+        cells = [_one(rows) if kinds.of(model.kind).columns else rows[0] for rows in of_image.values()]
         if asked.explain:
             # One by one, for each is decoded in its whole size.
             cells = [
@@ -298,13 +298,6 @@ def _largest(model: Model, answer: Answer) -> str | None:
         return None
     shares = {name: answer.get(f"share({name})", 0.0) for name in model.classes[1:]}
     return max(shares, key=shares.__getitem__) if any(shares.values()) else model.classes[0]
-
-
-def _has_many_rows(name: str) -> bool:
-    """Whether an image has any number of rows."""
-    from mlpipe.predicting import kind
-
-    return kind.of(name).MANY_ROWS
 
 
 def _one(rows: Sequence[Answer]) -> Answer:

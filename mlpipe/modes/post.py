@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from mlpipe.post.decision_options import DecisionOptions, positive_problems, pri
 from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.member_rows import Rows
-from mlpipe.post.ensembling.members import Member
+from mlpipe.post.ensembling.members import Candidates, Member
 from mlpipe.post.figures import number
 from mlpipe.post.prior import Prior
 from mlpipe.reports import tables
@@ -428,17 +428,8 @@ class PostprocessScheduler(Scheduler):
         """Choose members and weights, calibrate the mixture where that helps, judge and store it."""
         assert run is not None
         gather = members.recipes if self._select_on == "oof" else members.singles
-        candidates, notes = gather(self.context.project, self._used(run))
-        candidates, times, slow = self._quick(candidates)
-        notes = [*notes, *slow]
         kind, seed, groups = self._task.kind, self.run_config.seed, self._task.samples.group_of() or None
-        rows = candidates[0].chooses
-        share = self._eval_frac if self._select_on == "test" else None
-        chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed)
-        search = choice.searching(kind, rows.targets, share, seed, self._search)
-        if self._most_ms is not None:
-            search = choice.within(search, times, self._most_ms)
-        kept = choice.Chooser(kind, self._stage, self._how, groups, search, chose).choose(candidates)
+        kept, others, notes = self._choice(gather(self.context.project, self._used(run)), groups)
         chosen, final, candidates = kept.chosen, kept.final, list(kept.candidates)
         used = [candidates[place] for place in chosen.members]
         shown = ", ".join(f"{weight:.3f} {member.called}" for weight, member in zip(chosen.weights, used, strict=True))
@@ -478,6 +469,32 @@ class PostprocessScheduler(Scheduler):
         self._store(record, final)
         if self._is_soup:
             self._compare_soup(record)
+
+    def _choice(
+        self, found: Sequence[Candidates], groups: Mapping[str, str] | None
+    ) -> tuple[choice.Choice, list[str] | None, list[str]]:
+        """The members, weights and calibration to keep; the test rows that chose nothing, None where none did; and notes.
+
+        Where the newest recipe lacks folds, it has to be better than those that have all of them by more than noise: else
+        all rows choose.
+        """
+        kind, made = self._task.kind, []
+        for one in found:
+            candidates, times, slow = self._quick(one.members)
+            rows, seed = candidates[0].chooses, self.run_config.seed
+            share = self._eval_frac if self._select_on == "test" else None
+            chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed)
+            search = choice.searching(kind, rows.targets, share, seed, self._search)
+            if self._most_ms is not None:
+                search = choice.within(search, times, self._most_ms)
+            kept = choice.Chooser(kind, self._stage, self._how, groups, search, chose).choose(candidates)
+            made.append((kept, others, [*one.notes, *slow]))
+        if len(made) == 1 or choice.is_better(made[0][0], made[1][0], kind, groups):
+            return made[0]
+        kept, others, notes = made[1]
+        by_some, by_all = (len(one.final.chooses) for one, _, _ in made)
+        newest = "what the newest recipe gains on those of its folds is no more than chance explains"
+        return kept, others, [*notes, f"all {by_all} held-out rows choose, not {by_some} of them: {newest}"]
 
     def _compare_soup(self, record: EnsembleRecord) -> None:
         """One network beside the newest ensemble of several, on the same rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,34 @@ def test_calibrated_and_ensembled(tmp_path: Path, nested: bool, capsys: pytest.C
     contents = predictions.contents(project.ensembles_dir("made") / f"{record.id}.parquet")
     assert contents == {("made", "val"): 600, ("made", "test"): 300, ("made", "unlabelled"): 300}
     assert "ensemble (search" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+@pytest.mark.parametrize("better", [False, True])
+def test_a_newest_recipe_of_one_fold_leaves_the_other_rows_unused_only_where_it_is_better(
+    tmp_path: Path, kind: str, better: bool
+) -> None:
+    """The mixture was chosen by the rows of the newest recipe, a fifth of them, even where it had no weight in it."""
+    of = make_task(tmp_path / "data", kind=kind)
+    project = make_project(tmp_path, of, {"one": 0.8, "late": 0.8})
+    for name in ("late-1", "late-2"):
+        project.predictions_file("made", name).unlink()
+        shutil.rmtree(project.model_dir("made", name))
+    path = project.predictions_file("made", "late-0")
+    rows = predictions.load(path, "made", "val")
+    near = rows.targets if rows.targets.ndim == 2 else np.eye(2)[rows.targets]
+    shown = near if kind == "regression" else 8 * near - 4
+    if not better:
+        # What says nothing of its images.
+        shown = RNG(6).permutation(shown)
+    with predictions.writer(path, {("made", "val")}, kind) as sink:
+        sink.add("made", "val", 0, rows.sample_ids, rows.targets, shown.astype(np.float32))
+    assert post(tmp_path) == 0
+    record = only_ensemble(project)
+    chose = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "val")
+    assert len(chose) == (200 if better else 600)
+    assert any(member["name"].startswith("late") for member in record.members) == better
+    assert any("all 600 held-out rows choose, not 200 of them" in note for note in record.notes) != better
 
 
 def test_test_labels_are_not_used(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from mlpipe.errors import DataError
 from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
 from mlpipe.post.ensembling import ensemble, member_mixture
 from mlpipe.post.ensembling.ensemble import Ensemble
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
@@ -202,6 +203,30 @@ def best_form(
     each = {name: member_mixture.losses_of(one, member.prior, kind) for name, one in forms.items()}
     units = member_mixture.in_groups(each["raw"][1], groups)
     return plain if simplest({name: one for name, (one, _) in each.items()}, groups=units) == "raw" else member
+
+
+def is_better(one: Choice, other: Choice, kind: str, groups: Mapping[str, str] | None = None) -> bool:
+    """Whether a choice is better by more than noise than one that more rows made, on the rows of the first.
+
+    Args:
+        one: A choice by some rows.
+        other: A choice by these and others.
+        kind: The kind of the task.
+        groups: The group of each sample; None: every row by itself.
+    """
+    rows = one.final.chooses
+
+    def losses(final: Final) -> tuple[Any, list[str]]:
+        own = final.chooses.only(rows.ids)
+        if post_kind.of(kind).PROBABILITIES is not None:
+            return member_mixture.losses_of(own, final.prior, kind)
+        labelled = np.flatnonzero(metrics.labelled(own.targets))
+        return post_kind.of(kind).errors(own.calibrated, own.targets), [own.ids[place] for place in labelled.tolist()]
+
+    (more, names), (fewer, _) = losses(other.final), losses(one.final)
+    units = member_mixture.in_groups(names, groups)
+    is_noise = simplest({"more": more, "fewer": fewer}, groups=units) == "more"
+    return not is_noise and float((more - fewer).mean()) > _ROUNDING
 
 
 def searching(

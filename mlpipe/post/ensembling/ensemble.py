@@ -8,7 +8,7 @@ logits of classes, log-odds of labels, or numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,6 +23,8 @@ from mlpipe.post.ensembling.weights import certified_weights, greedy, picked
 from mlpipe.post.rows import Floats
 
 Way = Literal["search", "greedy", "certified", "auto"]
+# Less is none.
+_LEAST_WEIGHT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def select(
     parts = [arrays[place][chosen] for place in usable]
     loss = post_kind.ensembling(kind).loss
     keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
-    found = _find(parts, goal[chosen], kind, way, rng, *keys)
+    found = _without_trifles(_find(parts, goal[chosen], kind, way, rng, *keys), parts, goal[chosen], kind)
     notes = [f"model {place} is left out: some of its predictions are not finite" for place in range(len(arrays))]
     notes = [notes[place] for place in range(len(arrays)) if place not in usable]
     if len(usable) == 1:
@@ -210,6 +212,20 @@ def _kept(
         combine([parts[member] for member in members], shares, kind, mixing), targets
     )
     return _Choice(tuple(members.tolist()), shares, mixing, way, loss, 0, gap)
+
+
+def _without_trifles(found: _Choice, parts: list[Floats], targets: Floats, kind: str) -> _Choice:
+    """A choice without members whose weight changes nothing that anybody could see, but which would have to be computed."""
+    kept = [place for place, weight in enumerate(found.weights) if weight >= _LEAST_WEIGHT]
+    if len(kept) == len(found.weights):
+        return found
+    total = sum(found.weights[place] for place in kept)
+    members, shares = zip(*((found.members[place], found.weights[place] / total) for place in kept), strict=True)
+    mixed = combine([parts[member] for member in members], shares, kind, found.mixing)
+    loss = post_kind.ensembling(kind).loss(mixed, targets)
+    # What other weights could gain is more by what these lose.
+    gap = None if found.gap is None else found.gap + max(0.0, loss - found.loss)
+    return replace(found, members=members, weights=shares, loss=loss, gap=gap)
 
 
 def _aligned(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike) -> tuple[list[Floats], Floats]:

@@ -64,7 +64,20 @@ class Member:
         return replace(self, chooses=self.chooses.uncalibrated(), test=test, unlabelled=unlabelled, form="raw")
 
 
-def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
+@dataclass(frozen=True)
+class Candidates:
+    """Members that have predictions of the same rows, and so may be mixed.
+
+    Attributes:
+        members: They, the rows of each in one order.
+        notes: A sentence for each that is none of them.
+    """
+
+    members: list[Member]
+    notes: list[str]
+
+
+def recipes(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
     """Each recipe as a member: out-of-fold rows choose, other rows are its refit's, else the mean over its folds.
 
     Args:
@@ -72,7 +85,8 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
         found: The task's records, calibrated.
 
     Returns:
-        The members, and a sentence for each recipe that cannot be one.
+        The recipes that have the rows of the newest one. Where that one holds out fewer rows than others, because not all of
+        its folds were trained, after them those that have the most rows: they can be mixed without it.
 
     Raises:
         ProjectError: When there is none.
@@ -97,7 +111,12 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
         held = out_of_fold(filled, folds[0].kind)
         preset = names.get(recipe, "")
         members.append(Member(name, folds, held, test, unlabelled, prior, refit=refit, preset=preset))
-    return _aligned(members, notes, found, "predictions of the images that were held out")
+    if not members:
+        raise _none_has(notes, found, "predictions of the images that were held out")
+    newest, most = _newest(members), max(len(member.chooses) for member in members)
+    with_most = [member for member in members if len(member.chooses) == most]
+    each = [newest] if newest in with_most else [newest, _newest(with_most)]
+    return [_aligned(members, notes, one) for one in each]
 
 
 def pooled(project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | None, split: str) -> Rows | None:
@@ -113,8 +132,8 @@ def pooled(project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | 
     return mean([rows(project, record, record.pivot, split) for record in predicting], folds[0].kind)
 
 
-def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
-    """Each record as a member, by its test rows (the reference's way).
+def singles(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
+    """Each record as a member, by its test rows (the reference's way): those that have the rows of the newest one.
 
     Args:
         project: The project.
@@ -131,28 +150,33 @@ def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
             continue
         unlabelled = rows(project, record, record.pivot, "unlabelled")
         members.append(Member(record.id, [record], test, test, unlabelled, prior_of(project, [record])))
-    return _aligned(members, notes, found, "predictions of labelled test images")
-
-
-def _aligned(
-    members: list[Member], notes: list[str], found: Sequence[ModelRecord], needed: str
-) -> tuple[list[Member], list[str]]:
-    """Members that have the rows of the newest one, in its order."""
     if not members:
-        # A training with mode.eval_on predicts other tasks in place of its own.
-        fix = f"mml predict task={found[-1].pivot} makes them for models whose weights are kept"
-        raise ProjectError([*notes, problem("mode.subroutines", f"no recipe has {needed}", fix=fix)])
-    newest = max(members, key=lambda member: max(record.number for record in member.records))
-    kept = []
+        raise _none_has(notes, found, "predictions of labelled test images")
+    return [_aligned(members, notes, _newest(members))]
+
+
+def _none_has(notes: Sequence[str], found: Sequence[ModelRecord], needed: str) -> ProjectError:
+    # A training with mode.eval_on predicts other tasks in place of its own.
+    fix = f"mml predict task={found[-1].pivot} makes them for models whose weights are kept"
+    return ProjectError([*notes, problem("mode.subroutines", f"no recipe has {needed}", fix=fix)])
+
+
+def _newest(members: Sequence[Member]) -> Member:
+    return max(members, key=lambda member: max(record.number for record in member.records))
+
+
+def _aligned(members: Sequence[Member], notes: Sequence[str], first: Member) -> Candidates:
+    """Members that have the rows of one of them, in its order."""
+    kept, left_out = list[Member](), list(notes)
     for member in members:
-        if set(newest.chooses.ids) - set(member.chooses.ids):
-            notes.append(f"{member.called} is left out: it lacks rows that {newest.called} has")
+        if set(first.chooses.ids) - set(member.chooses.ids):
+            left_out.append(f"{member.called} is left out: it lacks rows that {first.called} has")
             continue
-        test = _same(member.test, newest.test)
-        unlabelled = _same(member.unlabelled, newest.unlabelled)
-        chooses = member.chooses.only(newest.chooses.ids)
+        test = _same(member.test, first.test)
+        unlabelled = _same(member.unlabelled, first.unlabelled)
+        chooses = member.chooses.only(first.chooses.ids)
         kept.append(replace(member, chooses=chooses, test=test, unlabelled=unlabelled))
-    return kept, notes
+    return Candidates(kept, left_out)
 
 
 def _same(rows: Rows | None, wanted: Rows | None) -> Rows | None:

@@ -205,3 +205,26 @@ def test_an_ensemble_within_a_time_is_the_best_of_those_that_fit() -> None:
     assert chosen.loss == pytest.approx(min(search([found[p] for p in some]).loss for some in ((0, 1, 2), (3,))))
     assert chosen.single_losses == pytest.approx(free.single_losses)
     assert choice.within(search, times, 100.0)(found).members == free.members
+
+
+@pytest.mark.parametrize(("kind", "gain", "better"), [
+    ("classification", 0.0, False), ("classification", 3.0, True), ("regression", 0.0, False), ("regression", 3.0, True),
+])  # fmt: skip
+def test_members_with_fewer_rows_have_to_be_better_by_more_than_noise(kind: str, gain: float, better: bool) -> None:
+    """One that holds out a third of the rows, beside one of all rows, both as good but for `gain`."""
+    rng, n = np.random.default_rng(0), 240
+    targets = rng.integers(0, 3, n) if kind == "classification" else rng.normal(size=(n, 1))
+    own = np.eye(3)[targets] if kind == "classification" else targets
+
+    def made(size: float, where: slice) -> choice.Choice:
+        shown = own + rng.normal(size=own.shape) / (1 + size)
+        ids = [f"{row:05d}" for row in range(n)][where]
+        some = Rows(ids, targets[where], shown[where], shown[where])
+        found = Member("one", [], some, None, None)
+        search = choice.searching(kind, some.targets, None, 0, SEARCH)
+        return choice.Chooser(kind, "none", Fitting("none", "none", 0), None, search).choose([found])
+
+    fewer, more = made(gain, slice(0, 80)), made(0.0, slice(None))
+    assert choice.is_better(fewer, more, kind) is better
+    # Where all rows belong together they are one observation, which proves nothing.
+    assert not choice.is_better(fewer, more, kind, dict.fromkeys(fewer.final.chooses.ids, "one"))

@@ -28,8 +28,8 @@ from mlpipe import limits
 from mlpipe.errors import TOO_LARGE, DiskFull, ProjectError, problem
 
 _CHUNK = 1 << 20
-# How a text begins that spreadsheets take for a formula, or that is marked as none.
-_COMPUTED = ("=", "+", "-", "@", "\t", "\r", "'")
+# The place in front of a text that a spreadsheet would compute, which it does not with a plain number, or that is marked.
+COMPUTED = re.compile(r"(?i)\A(?=[=+\-@\t\r'])(?![+-](?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\Z|[+-](?:inf|infinity|nan)\Z)")
 # Types of values of which a list is written at once.
 _SCALARS = {str, int, float, bool, type(None)}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -256,13 +256,7 @@ def marked(value: Any) -> Any:
     One that begins with an apostrophe has another one, so that whoever takes one away from the front of a cell has the text
     again (`unmarked`). https://owasp.org/www-community/attacks/CSV_Injection
     """
-    if not isinstance(value, str) or not value.startswith(_COMPUTED):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return f"'{value}"
-    return value
+    return COMPUTED.sub("'", value) if isinstance(value, str) else value
 
 
 def unmarked(text: str) -> str:

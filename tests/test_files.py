@@ -493,6 +493,19 @@ def test_what_is_wrong_with_yaml_is_said_with_its_place() -> None:
         files.plain_yaml("x: 1\na: [1\nb: 2")
 
 
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("=cmd|' /C calc'!A0", True), ("+a", True), ("-a", True), ("@x", True), ("\tx", True), ("\rx", True), ("'x", True),
+        ("-1", False), ("-1e9", False), ("+.5", False), ("-1.", False), ("+inf", False), ("a", False), ("", False), ("1-", False),
+        ("-1+1", True), ("-1_0", True), ("-1\n", True), ("\t1", True), ("-e5", True), ("-.", True), ("a\n=x", False),
+    ],
+)  # fmt: skip
+def test_a_number_stays_and_what_a_spreadsheet_would_compute_does_not(text: str, marked: bool) -> None:
+    assert files.marked(text) == (f"'{text}" if marked else text)
+    assert files.marked(-0.5) == -0.5
+
+
 def test_a_table_of_cells_is_marked_as_rows_are() -> None:
     import csv
     import io

@@ -193,12 +193,10 @@ class ExportScheduler(Scheduler):
                 problem("mode.resize", wrong, fix="train with preprocessing.resize=squash, or use mode.format=bundle")
             )
         its_kind = kinds.of(self._predictor.kind)
-        is_else = self._predictor.has_places and not its_kind.has_probabilities
+        is_else = its_kind.is_dense and not its_kind.has_probabilities
         if self._form.precision != "float32" and (is_else or self._predictor.pivot.dtype != "uint8"):
             key, its = ("mode.quantize", "mode.dtype")[not self._form.quantize], self._form.precision
-            wrong = (
-                "is for classes, labels, numbers and masks of images of 8 bit, whose loss is measured on the task's own"
-            )
+            wrong = "is for classes, labels, numbers, masks and boxes of 8-bit images, whose loss is measured on the task's own"
             found.append(problem(key, wrong, got=its, fix="leave it out"))
         return list(dict.fromkeys(found))
 
@@ -308,7 +306,8 @@ class ExportScheduler(Scheduler):
             exported.save(self._whole(any_size, half=True), example, small, facts, any_size=any_size)
         judged = smaller_files.judged(path, small, self._images_of(judging.rows, any_size), self._predictor)
         log.info(f"{precision}: {judged.sentence} ({judging.words})")
-        if judged.lost > self._form.most_loss:
+        # What cannot be measured, NaN, is no loss that a file may have.
+        if not judged.lost <= self._form.most_loss:
             wrong = f"{precision} loses {judged.lost:.4f} of {judged.measure}, more than mode.most_loss={self._form.most_loss:g}"
             raise MlpipeError(problem(str(self._path), wrong, fix="nothing was kept; leave it out, or allow more"))
         return {"precision": precision, **asdict(judged)}

@@ -110,8 +110,8 @@ def difference(
 ) -> Difference:
     """Over all images: a box is there twice where both have one of its class within the limit.
 
-    One that only one of the two has is none to speak of where its score is nearer than the limit to that of the last box of the
-    image.
+    One that only one of the two has is none to speak of where its score is nearer than twice the limit to that of the last box of
+    the image (`mlpipe.predicting.parity` says why).
 
     Args:
         wanted: The models' boxes of each image: corners, score and class number, shape (k, 6).
@@ -129,7 +129,7 @@ def difference(
         far = np.where(np.isnan(far), np.inf, far)
         last = min([*one[:, 4], *other[:, 4]], default=0.0)
         for rows, nearest in ((one, far.min(axis=1, initial=np.inf)), (other, far.min(axis=0, initial=np.inf))):
-            is_alone = (nearest > limit) & (rows[:, 4] > last + limit)
+            is_alone = (nearest > limit) & (rows[:, 4] > last + 2 * limit)
             is_kept = rows[:, 4] > least[rows[:, 5].astype(np.int64)] + limit
             largest = max(largest, float(nearest[nearest <= limit].max(initial=0.0)))
             decided, alone, many = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -13,13 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mlpipe import files
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.errors import MlpipeError, first_line, is_out_of_memory, problem
 from mlpipe.learn.module import TARGET
-from mlpipe.predicting import onnx_files
+from mlpipe.predicting import onnx_files, resizing
 from mlpipe.predicting.output_tensors import Change, Tensors
 
 OPSET = 18
@@ -103,10 +102,11 @@ class Whole(nn.Module):
         """Probabilities or numbers, and calibrated logits where there are some, float32."""
         whole, seen = self._mixture, pixels.movedim(-1, 1)
         members: list[Tensor] = []
-        networks = iter(self.networks)
+        networks, inputs = iter(self.networks), self._inputs(seen)
         for parts, changes in zip(whole.members, self._changes, strict=True):
             found = [
-                self._of_part(part, next(networks), change, seen) for part, change in zip(parts, changes, strict=True)
+                self._of_part(part, next(networks), change, seen, inputs[_shape(part.preprocessing)])
+                for part, change in zip(parts, changes, strict=True)
             ]
             members.append(self._rows.combine(found, [1 / len(found)] * len(found), whole.of_folds))
         mixed = self._rows.combine(members, whole.weights, whole.of_members)
@@ -115,28 +115,30 @@ class Whole(nn.Module):
         given = {"values": self._rows.values(mixed), "logits": mixed}
         return tuple(given[name].float() for name in self.names)
 
-    def _of_part(self, part: Part, network: nn.Module, change: Change | None, seen: Tensor) -> Tensor:
-        inputs = resized(seen, part.preprocessing) if self._resizes else seen.float()
+    def _inputs(self, seen: Tensor) -> dict[Hashable, Tensor]:
+        """What networks are given, once for all that see the same."""
+        all_of = {_shape(part.preprocessing): part.preprocessing for parts in self._mixture.members for part in parts}
+        return {key: resized(seen, one) if self._resizes else seen.float() for key, one in all_of.items()}
+
+    def _of_part(self, part: Part, network: nn.Module, change: Change | None, seen: Tensor, inputs: Tensor) -> Tensor:
         outputs = network(inputs.half() if self._half else inputs)[TARGET]
         rows = self._rows.placed(outputs, tuple(seen.shape[2:]), tuple(inputs.shape[2:]))
         return rows if change is None or self._mixture.from_raw else change(rows)
 
 
 def is_resizable(preprocessing: Preprocessing) -> bool:
-    """Whether a file can hold the resize itself: to one size, whatever the shape, by the bilinear filter."""
+    """Whether a file can hold the resize itself: to one size, whatever the shape, by a filter of Pillow that weighs pixels."""
     return (
         preprocessing.sides is not None
         and preprocessing.resize == "squash"
-        and preprocessing.interpolation == "bilinear"
+        and preprocessing.interpolation in resizing.FILTERS
         and preprocessing.before is None
         and not preprocessing.is_ragged
     )
 
 
 def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Pixels as Pillow's antialiased bilinear resize makes them, at most one step of 255 apart, and most of them equal.
-
-    Whole numbers after each of two passes; the first one is across, or down where that leaves much less, as in Pillow 13.
+    """Pixels as the pipeline resizes them, which is what Pillow makes of them, see `resizing`.
 
     Args:
         pixels: Shape (n, channels, height, width), uint8 or uint16.
@@ -146,33 +148,14 @@ def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
         float32, of the wanted height and width.
     """
     assert preprocessing.sides is not None
-    high, wide = preprocessing.sides
-    peak, values = 65535 if pixels.dtype == torch.uint16 else 255, pixels.float()
-    height, width = values.shape[2:]
-
-    def across(given: Tensor) -> Tensor:
-        return _whole(_interpolated(_whole(_interpolated(given, (height, wide)), peak), (high, wide)), peak)
-
-    def down(given: Tensor) -> Tensor:
-        return _whole(_interpolated(_whole(_interpolated(given, (high, width)), peak), (high, wide)), peak)
-
-    if peak > 255:
-        # Of more than 8 bits Pillow keeps the fractions between the two.
-        return _whole(_interpolated(values, (high, wide)), peak)
-    is_down: Any = height - high > torch.sym_max(0, 2 * (width - wide))
-    if isinstance(is_down, bool):
-        return (down if is_down else across)(values)
-    # An exported graph is for images of all sizes.
-    chosen: Tensor = torch.cond(is_down, down, across, (values,))
-    return chosen
+    found = resizing.resized(pixels, *preprocessing.sides, preprocessing.interpolation)
+    # Of more than 8 bits Pillow keeps fractions, and sharp filters overshoot.
+    return found if pixels.dtype == torch.uint8 else torch.round(found).clamp(0, 65535)
 
 
-def _interpolated(values: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(values, size=size, mode="bilinear", antialias=True, align_corners=False)
-
-
-def _whole(values: Tensor, peak: int) -> Tensor:
-    return torch.floor(values + 0.5).clamp(0, peak)
+def _shape(preprocessing: Preprocessing) -> Hashable:
+    """What two networks must have in common to be given the same."""
+    return preprocessing.sides, preprocessing.interpolation
 
 
 def save(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *, any_size: bool) -> None:

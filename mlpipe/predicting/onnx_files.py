@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, TypedDict
 
 from mlpipe import files, limits, stored
 from mlpipe.data.preprocessing import Interpolation, Resize
@@ -70,12 +70,14 @@ class Facts(TypedDict):
     ensemble: str | None
     prior: list[float] | None
     card: dict[str, Any]
-    cuts: dict[str, float]
+    columns: list[str]
+    numbers: list[tuple[str, int, float]]
+    cuts: list[float]
     costs: list[list[float]] | None
-    decide_above: list[float]
-    set_above: dict[str, float]
-    halfwidths: dict[str, float]
-    columns: NotRequired[list[str]]
+    choices: dict[str, list[list[float]]]
+    lists: dict[str, list[float]]
+    endings: list[str]
+    computed: str
 
 
 def text(facts: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mlpipe.predicting import parity
+from mlpipe.predicting import parity, resizing
 from mlpipe.predicting.parity import Array, Difference
 
 # Logits, shape (n, outputs), to logits alike.
@@ -171,7 +171,7 @@ class Maps(_Values):
         values = self._meant(outputs.float())
         if size == seen:
             return values
-        return functional.interpolate(values, size=size, mode="bilinear", antialias=True, align_corners=False)
+        return resizing.resized(values, *size)
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
         """Values of places are not calibrated."""

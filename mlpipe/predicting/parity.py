@@ -1,4 +1,10 @@
-"""How far what a file gives for some images lies from what the models give that it was made of."""
+"""How far what a file gives for some images lies from what the models give that it was made of.
+
+One rule says which decisions may differ, whatever is predicted: each predicted value of a comparison may move by the limit.
+So two of them, such as the probabilities of two classes, may change places where they are nearer than twice the limit; a
+predicted value and a fixed number, such as the score of a box and its threshold, where they are nearer than the limit. Where
+all values lie within the limit no other decision differs.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +25,8 @@ class Difference:
     Attributes:
         largest: The largest difference of a probability, or of a number as a share of the spread of numbers; of boxes that are
             there twice that of a score, or of a corner as a share of the longer side of the image.
-        decided: Images, or pixels, whose likeliest class is another one, though its probability leads by more than the limit; or
-            boxes with a score that keeps them which only one of the two has.
+        decided: Images, or pixels, whose likeliest class is another one, though its probability leads by more than twice the
+            limit; or boxes with a score that keeps them, by more than the limit, which only one of the two has.
         images: How many images were compared.
         alone: The share of boxes that only one of the two has.
     """
@@ -48,6 +54,6 @@ def of_values(wanted: Sequence[Array], found: Sequence[Array], limit: float) -> 
         largest = float(np.maximum(largest, apart.max()))
         if first.shape[1] > 1:
             top = np.sort(first, axis=1)
-            leads = top[:, -1] - top[:, -2] > limit * spread
+            leads = top[:, -1] - top[:, -2] > 2 * limit * spread
             decided += int((leads & (first.argmax(1) != second.argmax(1))).sum())
     return Difference(largest, decided, len(wanted))

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 import mlpipe
-from mlpipe import kinds
+from mlpipe import files, kinds
+from mlpipe.data.decoding import images
 from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.sources.listings.array_layout import Form
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.errors import MlpipeError
+from mlpipe.kinds import Kind
 from mlpipe.predicting import onnx_files
 from mlpipe.running import model_card
 from mlpipe.running.predictor import Predictor
@@ -58,31 +60,65 @@ def of_model(predictor: Predictor, any_size: bool, shape: tuple[int, ...], preci
         "ensemble": ensemble.id if ensemble is not None else None,
         "prior": _prior(predictor),
         "card": model_card.facts(predictor),
-        **_decisions(ensemble.decide if ensemble is not None else {}, pivot.classes),
+        **_decisions(ensemble.decide if ensemble is not None else {}, pivot.classes, its),
+        "endings": sorted(images.EXTENSIONS),
+        "computed": files.COMPUTED.pattern,
     }
 
 
 def least_scores(predictor: Predictor) -> npt.NDArray[np.float64]:
     """The score of each class that keeps a box."""
     decide = predictor.stored.ensemble.decide if predictor.stored.ensemble is not None else {}
-    cuts = _decisions(decide, predictor.pivot.classes)["cuts"]
-    return np.array([cuts.get(name, 0.5) for name in predictor.pivot.classes])
+    return np.array(_cuts(decide, predictor.pivot.classes))
 
 
-def _decisions(decide: Mapping[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
-    sets, thresholds = decide.get("sets", {}), decide.get("thresholds", {})
-    cuts = {name: cut for name, cut in thresholds.get("cuts", {}).items() if cut is not None}
-    least = thresholds.get("prevalence", [])
-    above = [max(cuts.get(name, 0.5), share / 2) for name, share in zip(classes, least, strict=False)]
-    is_plain = sets.get("score") == "lac"
-    above_cuts = [1.0 - cut if cut is not None else 0.0 for cut in sets["cuts"]] if is_plain else []
+def _cuts(decide: Mapping[str, Any], classes: tuple[str, ...]) -> list[float]:
+    """The threshold of each class or label."""
+    found = decide.get("thresholds", {}).get("cuts", {})
+    return [0.5 if found.get(name) is None else found[name] for name in classes]
+
+
+def _decisions(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -> dict[str, Any]:
+    """What the table of `mlpipe.predicting.onnx_runner` says of values beside them.
+
+    `numbers` are columns, each with the place of its value and what is added to it; `choices` columns with the class whose
+    column of a table, times the values, is largest; `lists` columns with the classes whose values are not below the numbers.
+    """
+    sets, cuts = decide.get("sets", {}), _cuts(decide, classes)
+    costs, prevalence = decide.get("costs", {}).get("table"), decide.get("thresholds", {}).get("prevalence", [])
+    choices, lists = dict[str, Any](), dict[str, list[float]]()
+    if its.has_classes and not its.is_dense:
+        if costs is not None:
+            choices["decision"] = (-np.array(costs, np.float64)).tolist()
+        elif prevalence:
+            above = np.maximum(np.maximum(cuts, np.array(prevalence) / 2), 1e-12)
+            choices["decision"] = np.diag(1 / above).tolist()
+        if sets.get("score") == "lac":
+            lists["set"] = [0.0 if cut is None else 1.0 - cut for cut in sets["cuts"]]
+    elif its.has_probabilities and not its.columns and not its.is_dense:
+        # Beyond a threshold, and not on it.
+        lists["labels"] = np.nextafter(cuts, np.inf).tolist()
     return {
+        "numbers": _numbers(decide, classes, its),
         "cuts": cuts,
-        "costs": decide.get("costs", {}).get("table"),
-        "decide_above": above,
-        "set_above": dict(zip(classes, above_cuts, strict=True)) if is_plain else {},
-        "halfwidths": {name: half for name, half in decide.get("halfwidths", {}).items() if half is not None},
+        "costs": costs,
+        "choices": choices,
+        "lists": lists,
     }
+
+
+def _numbers(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -> list[tuple[str, int, float]]:
+    if its.columns or (its.is_dense and not its.has_probabilities):
+        return []
+    if its.has_probabilities:
+        form = "share({})" if its.is_dense else "p({})"
+        return [(form.format(name), place, 0.0) for place, name in enumerate(classes)]
+    found = list[tuple[str, int, float]]()
+    for place, name in enumerate(classes):
+        found.append((name, place, 0.0))
+        if (half := decide.get("halfwidths", {}).get(name)) is not None:
+            found += [(f"{name} low", place, -half), (f"{name} high", place, half)]
+    return found
 
 
 def _prior(predictor: Predictor) -> list[float] | None:

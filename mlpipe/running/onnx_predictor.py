@@ -88,7 +88,7 @@ class OnnxPredictor:
                 source=its["source"],
             )
             self.has_arrays = its["source"]["type"] == "samples"
-            self._columns = tuple(its.get("columns") or ())
+            self._columns = tuple(its["columns"])
             model_card.checked(its["card"])
             # Read here, not with the first sample.
             Decoding.of(its["source"])
@@ -230,10 +230,9 @@ class OnnxPredictor:
     def _cells(self, values: Array, is_moved: bool) -> list[Cells]:
         from mlpipe.predicting import onnx_runner
 
-        if self._columns:
-            return onnx_runner.boxes_of(values, self.facts)
-        gone: dict[str, Any] = {"set_above": {}, "decide_above": []} if is_moved else {}
-        return [onnx_runner.cells_of(values, {**self.facts, **gone})]
+        choices = self.facts["choices"] if self.facts["costs"] is not None else {}
+        gone: dict[str, Any] = {"lists": {}, "choices": choices} if is_moved else {}
+        return onnx_runner.cells_of(values, {**self.facts, **gone})
 
     def _moved(self, rows: Array | None, asked: str | list[float]) -> Array:
         """Log-probabilities at another prevalence."""
@@ -259,8 +258,8 @@ def _require_sound(facts: Mapping[str, Any]) -> None:
     classes, prior, costs = facts["classes"], facts["prior"], facts["costs"]
     if facts["kind"] not in kinds.names():
         raise ValueError(f"its kind is {facts['kind']!r}")
-    if facts.get("columns", []) != list(kinds.of(facts["kind"]).columns):
-        raise ValueError(f"its columns are {facts.get('columns')!r:.100}")
+    if facts["columns"] != list(kinds.of(facts["kind"]).columns):
+        raise ValueError(f"its columns are {facts['columns']!r:.100}")
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"its classes are {classes!r:.100}")
     if not 1 <= facts["channels"] <= _MOST_CHANNELS:
@@ -274,12 +273,12 @@ def _require_sound(facts: Mapping[str, Any]) -> None:
         raise ValueError(f"its shortest side is {least!r:.40}")
     if prior is not None and (len(prior) != len(classes) or not all(0 < share <= 1 for share in prior)):
         raise ValueError("its prevalence is none of its classes")
-    if costs is not None and [len(row) for row in costs] != [len(classes)] * len(classes):
+    many = len(classes)
+    if costs is not None and [len(row) for row in costs] != [many] * many:
         raise ValueError("its costs are none of its classes")
-    if facts["decide_above"] and (
-        len(facts["decide_above"]) != len(classes) or not all(cut > 0 for cut in facts["decide_above"])
-    ):
-        raise ValueError("its thresholds are none of its classes")
-    unknown = {*facts["cuts"], *facts["set_above"], *facts["halfwidths"]} - set(classes)
-    if unknown or (facts["set_above"] and len(facts["set_above"]) < len(classes)):
+    tables = [[len(row) for row in table] for table in facts["choices"].values()]
+    bounds = [len(facts["cuts"]), *map(len, facts["lists"].values())]
+    if any(one != [many] * many for one in tables) or any(one != many for one in bounds):
         raise ValueError("its decisions are of other classes")
+    if not all(0 <= place < many for _, place, _ in facts["numbers"]):
+        raise ValueError("its columns are of other classes")

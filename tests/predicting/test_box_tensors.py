@@ -63,6 +63,14 @@ def test_a_missing_box_counts_by_its_score() -> None:
     assert compared(boxes(BOX, low, last), boxes(BOX, low)).alone == 0
 
 
+@pytest.mark.parametrize(("score", "alone"), [(0.1019, 0.0), (0.1021, 1 / 4)])
+def test_a_box_at_the_end_is_none_to_speak_of_within_twice_the_limit(score: float, alone: float) -> None:
+    """Its score may have fallen by the limit, and that of the last box may have risen by it."""
+    last, other = [0.0, 0.0, 5.0, 5.0, 0.1, 0.0], [1.0, 1.0, 9.0, 9.0, score, 0.0]
+    found = compared(boxes(BOX, other), boxes(BOX, last))
+    assert found.decided == 0 and found.alone == pytest.approx(alone)
+
+
 @pytest.mark.parametrize("column", range(5))
 def test_a_box_with_nan_is_near_to_none(column: int) -> None:
     other, low = list(BOX), [0.0, 0.0, 5.0, 5.0, 0.1, 1.0]

@@ -52,7 +52,16 @@ WHOLE = {
         "prior": [0.5, 0.5],
         "card": {},
     },
-    **{"cuts": {}, "costs": None, "decide_above": [], "set_above": {}, "halfwidths": {}},
+    **{
+        "columns": [],
+        "numbers": [],
+        "cuts": [0.5, 0.5],
+        "costs": None,
+        "choices": {},
+        "lists": {},
+        "endings": [".png"],
+        "computed": "=",
+    },
 }
 
 

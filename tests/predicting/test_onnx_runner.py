@@ -25,9 +25,10 @@ from mlpipe.predicting import onnx_runner
 RNG = np.random.default_rng(0)
 FACTS: dict[str, Any] = {
     "any_size": False, "size": [12, 10], "resize": "squash", "interpolation": "bilinear", "channels": 3,
-    "background": "white", "classes": ["a", "b", "c"], "has_probabilities": True, "one_is_true": True, "cuts": {},
-    "costs": None, "decide_above": [], "set_above": {}, "halfwidths": {}, "mask_values": [0, 7, 255],
-    "is_dense": False,
+    "background": "white", "classes": ["a", "b", "c"], "has_probabilities": True, "one_is_true": True, "least": None,
+    "cuts": [0.5, 0.5, 0.5], "choices": {}, "lists": {}, "numbers": [("p(a)", 0, 0.0), ("p(b)", 1, 0.0), ("p(c)", 2, 0.0)],
+    "mask_values": [0, 7, 255], "is_dense": False, "columns": [], "endings": sorted(images.EXTENSIONS),
+    "computed": files.COMPUTED.pattern,
 }  # fmt: skip
 
 
@@ -48,35 +49,43 @@ def test_pixels_are_those_that_the_program_makes(
     ("facts", "values", "cells"),
     [
         ({}, [0.2, 0.5, 0.3], {"prediction": "b", "probability": 0.5, "p(a)": 0.2, "p(b)": 0.5, "p(c)": 0.3}),
-        ({"set_above": {"a": 0.1, "b": 0.6, "c": 0.3}}, [0.2, 0.5, 0.3], {"set": "a | c"}),
-        ({"costs": [[0, 1, 1], [0, 9, 9], [1, 1, 0]]}, [0.2, 0.5, 0.3], {"decision": "a"}),
-        ({"decide_above": [0.1, 0.5, 0.5]}, [0.2, 0.5, 0.3], {"decision": "a"}),
-        ({"one_is_true": False, "cuts": {"a": 0.1}}, [0.2, 0.5, 0.6], {"labels": "a | c", "p(a)": 0.2}),
-        ({"has_probabilities": False, "halfwidths": {"b": 1.0}}, [1, 2, 3], {"a": 1, "b": 2, "b low": 1, "b high": 3}),
+        ({"lists": {"set": [0.1, 0.6, 0.3]}}, [0.2, 0.5, 0.3], {"set": "a | c"}),
+        ({"choices": {"decision": [[0, -1, -1], [0, -9, -9], [-1, -1, 0]]}}, [0.2, 0.5, 0.3], {"decision": "a"}),
+        (
+            {"one_is_true": False, "lists": {"labels": [0.1, 0.7, 0.5]}},
+            [0.2, 0.5, 0.6],
+            {"labels": "a | c", "p(a)": 0.2},
+        ),
+        (
+            {"has_probabilities": False, "one_is_true": False, "numbers": [("a", 0, 0.0), ("b low", 1, -1.0)]},
+            [1, 2, 3],
+            {"a": 1, "b low": 1},
+        ),
     ],
 )
 def test_cells(facts: dict[str, Any], values: list[float], cells: dict[str, Any]) -> None:
-    got = onnx_runner.cells_of(np.array(values), FACTS | facts)
+    (got,) = onnx_runner.cells_of(np.array(values), FACTS | facts)
     assert {key: got[key] for key in cells} == cells
 
 
 def test_cells_of_places() -> None:
     values = np.array([[[0.2, 0.5, 0.3], [0.6, 0.2, 0.2]], [[0.1, 0.1, 0.8], [0.9, 0.1, 0.0]]])
-    got = onnx_runner.cells_of(values, FACTS)
+    shares = [(f"share({name})", place, 0.0) for place, name in enumerate("abc")]
+    (got,) = onnx_runner.cells_of(values, FACTS | {"numbers": shares})
     assert got.pop("mask").tolist() == [[7, 0], [255, 0]]
     assert got.pop("confidence") == pytest.approx(0.7)
     assert got == {"share(a)": 0.5, "share(b)": 0.25, "share(c)": 0.25, "unseen": 0.0}
-    numbers = onnx_runner.cells_of(values, FACTS | {"has_probabilities": False})
+    (numbers,) = onnx_runner.cells_of(values, FACTS | {"has_probabilities": False})
     assert numbers["prediction"] is values and numbers["mean"] == pytest.approx(1 / 3)
 
 
 def test_rows_of_boxes() -> None:
     values = np.array([[1.0, 2, 30, 40, 0.6, 2], [3, 4, 5, 6, 0.4, 0], [0] * 6])
-    facts = FACTS | {"columns": ["x0", "y0", "x1", "y1", "score", "class"], "cuts": {"a": 0.3}}
-    first, second = onnx_runner.boxes_of(values, facts)
+    facts = FACTS | {"columns": ["x0", "y0", "x1", "y1", "score", "class"], "cuts": [0.3, 0.5, 0.5]}
+    first, second = onnx_runner.cells_of(values, facts)
     assert first == {"x0": 1, "y0": 2, "x1": 30, "y1": 40, "score": 0.6, "class": "c", "kept": True}
     assert second["class"] == "a" and second["kept"]
-    assert not onnx_runner.boxes_of(values, facts | {"cuts": {"c": 0.7}})[0]["kept"]
+    assert not onnx_runner.cells_of(values, facts | {"cuts": [0.5, 0.5, 0.7]})[0]["kept"]
 
 
 def test_what_lies_in_an_image_is_not_predicted_of_a_resized_one(tmp_path: Path) -> None:
@@ -91,15 +100,7 @@ def test_what_lies_in_an_image_is_not_predicted_of_a_resized_one(tmp_path: Path)
 
 def test_the_runner_is_short() -> None:
     lines = Path(onnx_runner.__file__).read_text("utf-8").splitlines()
-    assert sum(bool(line.strip()) for line in lines) <= 102
-
-
-@pytest.mark.parametrize(
-    "text", ["=cmd|' /C calc'!A0", "+a", "-1", "-1e9", "-a", "@x", "\tx", "\rx", "'x", "a", "", "+inf"]
-)
-def test_texts_are_marked_as_in_the_tables_of_the_program(text: str) -> None:
-    assert onnx_runner.marked(text) == files.marked(text)
-    assert onnx_runner.marked(0.5) == 0.5
+    assert sum(bool(line.strip()) for line in lines) <= 80
 
 
 class Session:

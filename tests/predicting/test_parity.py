@@ -17,11 +17,21 @@ def test_values_by_hand() -> None:
     assert parity.of_values([np.array([200.0])], [np.array([201.0])], 1e-3).largest == pytest.approx(1 / 200)
 
 
-@pytest.mark.parametrize(("lead", "decided"), [(0.0011, 1), (0.0009, 0)])
-def test_another_class_counts_unless_both_are_nearer_than_the_limit(lead: float, decided: int) -> None:
+@pytest.mark.parametrize(("lead", "decided"), [(0.0021, 1), (0.0019, 0)])
+def test_another_class_counts_unless_both_are_nearer_than_twice_the_limit(lead: float, decided: int) -> None:
     wanted, found = np.array([0.5 + lead / 2, 0.5 - lead / 2]), np.array([0.49999, 0.50001])
     assert parity.of_values([wanted], [found], 1e-3).decided == decided
     assert parity.of_values([wanted[None, None]], [found[None, None]], 1e-3).decided == decided
+
+
+@pytest.mark.parametrize("spread", [1.0, 300.0])
+def test_where_all_values_lie_within_the_limit_no_other_decision_counts(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    wanted = rng.choice(np.linspace(0.3, 0.306, 13), (64, 64, 3)) * spread
+    found = wanted + rng.choice([-0.99e-3, 0.99e-3], wanted.shape) * max(1.0, wanted.max())
+    assert (wanted.argmax(-1) != found.argmax(-1)).any()
+    one = parity.of_values([wanted], [found], 1e-3)
+    assert one.largest <= 1e-3 and one.decided == 0
 
 
 def test_places_are_compared_one_by_one() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from mlpipe.api import load
+from mlpipe.api import Model, load
 from mlpipe.cli import main
 from mlpipe.post.measures.box_metrics import METRICS, boxes_of, detections_of
 from mlpipe.predicting import box_tensors
@@ -24,6 +25,38 @@ TRAIN = (
     "arch.width=16 arch.min_score=0.0001 preprocessing.size=64 trainer.max_epochs=1 split.folds=2 mode.nested=false "
     "split.test_fraction=0.25 sampling.batch_size=8 sys.num_workers=0"
 )
+
+
+def _odd_inputs(model: Model, file: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    """Images of other modes and shapes: the project, the file, and the program beside it give the same boxes, or say why not."""
+    rng, odd = np.random.default_rng(0), Path("odd")
+    odd.mkdir()
+    colours = Image.fromarray(rng.integers(0, 256, (50, 70, 4), np.uint8), "RGBA")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pictures = {
+        "alpha": colours, "dot": colours.crop((0, 0, 1, 1)).convert("RGB"), "grey": colours.convert("L"),
+        "palette": colours.convert("P"), "row": colours.resize((300, 1)).convert("RGB"),
+        "column": colours.resize((1, 300)).convert("RGB"),
+    }  # fmt: skip
+    for name, picture in pictures.items():
+        picture.save(odd / f"{name}.png")
+    colours.convert("RGB").save(odd / "turned.png", exif=turned)
+    (odd / "empty.png").touch()
+    images = sorted(path for path in odd.iterdir() if path.stat().st_size)
+    wanted, found = model.predict_values(images), file.predict_values(images)
+    sides = [max(Image.open(path).size) for path in images]
+    compared = box_tensors.difference(wanted, found, sides, np.full(3, 0.5), 1e-3)
+    assert compared.decided == 0 and compared.alone < 0.02 and sum(map(len, wanted)) > 50
+    onnx_runner = pytest.importorskip("mlpipe.predicting.onnx_runner")
+    capsys.readouterr()
+    onnx_runner.main("boxes.onnx", "odd")
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["image"] for line in lines if line["problem"]] == ["empty.png"]
+    keys = ("x0", "y0", "x1", "y1", "score")
+    for path, own in zip(images, found, strict=True):
+        shown = [[float(line[key]) for key in keys] for line in lines if line["image"] == path.name and line["x0"]]
+        np.testing.assert_allclose(np.array(shown).reshape(-1, 5), own[:, :5], atol=1e-5)
 
 
 @pytest.mark.program
@@ -101,3 +134,4 @@ def test_boxes_from_a_file_to_new_images(
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert "cannot identify" in lines[-1]["problem"]
     assert [line["class"] for line in lines[:-1]] == file.predict(images)["class"].tolist()
+    _odd_inputs(one, file, capsys)

@@ -143,23 +143,34 @@ class Service:
         self._require_few(len(found))
         if not self.model.has_arrays:
             found = await asyncio.to_thread(self._looked_at, found)
-        readable = [one for one in found if not one.problem]
+        readable = [one.content for one in found if not one.problem]
         if not readable:
             return _json({"problems": [f"{one.name}: {one.problem}" for one in found]}, 422)
-        asked = batching.Request(
-            [one.content for one in readable],
-            options.model_dump_json(include={*Options.model_fields}),
-            options.deploy_prior != "estimate",
-        )
-        self.batches.submit(asked)
+        plainly = Options(deploy_prior=options.deploy_prior, costs=options.costs)
         try:
-            told: Sequence[Answer] = await asyncio.wrap_future(asked.answers)
+            told = await self._asked(readable, plainly)
+            if options.explain:
+                told = await self._explained(readable, told, options.output)
         except Exception as error:
             return _failed(error)
         left = iter(told)
         rows = [{"problem": one.problem} if one.problem else next(left) for one in found]
         predicted = [{"image": one.name, **row} for one, row in zip(found, rows, strict=True)]
         return _json({"predictions": predicted})
+
+    async def _asked(self, images: Sequence[bytes], options: Options) -> Sequence[Answer]:
+        """Answers of the model."""
+        asked = batching.Request(images, options.model_dump_json(), options.deploy_prior != "estimate", options.explain)
+        self.batches.submit(asked)
+        return await asyncio.wrap_future(asked.answers)
+
+    async def _explained(self, images: Sequence[bytes], told: Sequence[Answer], output: str | None) -> Sequence[Answer]:
+        """Answers with heat maps, one by one: each is decoded in its whole size, and predictions of others come in between."""
+        found = []
+        for content, one in zip(images, told, strict=True):
+            asked = Options(explain=True, output=output or _largest(self.model, one))
+            found.append(one if one["problem"] else one | (await self._asked([content], asked))[0])
+        return found
 
     async def the_card(self) -> Response:
         """What the model predicts, from what it learned, and how well."""
@@ -266,7 +277,7 @@ def made(service: Service) -> FastAPI:
 
 
 def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answer]:
-    """The cells of images, as JSON holds them.
+    """The cells of images, as JSON holds them; those of heat maps alone where these are asked for.
 
     Args:
         model: Predicts.
@@ -278,18 +289,13 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
     """
     asked = Options.model_validate_json(options)
     with _given(model, contents) as given:
+        if asked.explain:
+            return [heat_map(model, image, asked.output) for image in given]
         frame = model.predict(given, deploy_prior=asked.deploy_prior, costs=asked.costs)
         of_image: dict[str, list[Answer]] = {}
         for row in frame.to_dict("records"):
             of_image.setdefault(row["image"], []).append(_cells(row, model.classes))
-        cells = [_one(rows) if kinds.of(model.kind).columns else rows[0] for rows in of_image.values()]
-        if asked.explain:
-            # One by one, for each is decoded in its whole size.
-            cells = [
-                one if one["problem"] else one | heat_map(model, image, asked.output or _largest(model, one))
-                for one, image in zip(cells, given, strict=True)
-            ]
-    return cells
+        return [_one(rows) if kinds.of(model.kind).columns else rows[0] for rows in of_image.values()]
 
 
 def _largest(model: Model, answer: Answer) -> str | None:

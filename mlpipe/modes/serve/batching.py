@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ class Request:
         images: The bytes of each, at least one.
         options: Only requests with equal options share a call.
         joins: False: the answers depend on what else is in the call, so that the request has one of its own.
+        is_slow: It takes far longer than a prediction, and so waits for others: it has a call of its own when nobody else waits,
+            or one after each batch.
         arrived: When it came, on the clock of `time.monotonic`.
         answers: Becomes the answer of each image, or what the model raised.
     """
@@ -31,6 +34,7 @@ class Request:
     images: Sequence[bytes]
     options: Hashable = None
     joins: bool = True
+    is_slow: bool = False
     arrived: float = field(default_factory=time.monotonic)
     answers: Future[Sequence[Answer]] = field(default_factory=Future)
 
@@ -38,7 +42,8 @@ class Request:
 class Batches:
     """Collects requests while the model is busy, and for a moment longer, and predicts their images in one call.
 
-    Requests are taken in their order. What fails together is asked for one request at a time, so that nobody gets the error
+    Requests are taken in their order, slow ones behind others, one after each batch: a prediction waits for one of them at
+    most, and none of them waits for ever. What fails together is asked for one request at a time, so that nobody gets the error
     of somebody else's image.
 
     Args:
@@ -65,21 +70,45 @@ class Batches:
         self._thread.join()
 
     def _work(self) -> None:
-        waiting = list[Request | None]()
-        while (first := waiting.pop() if waiting else self._queue.get()) is not None:
-            batch, size, until = [first], len(first.images), first.arrived + self._wait
-            while size < self._largest:
-                try:
-                    following = self._queue.get(timeout=max(0.0, until - time.monotonic()))
-                except queue.Empty:
-                    break
-                if following is None or size + len(following.images) > self._largest:
-                    waiting.append(following)
-                    break
-                batch.append(following)
-                size += len(following.images)
-            for group in _groups(batch):
-                self._answer(group)
+        waiting, slow = list[Request | None](), deque[Request]()
+        while True:
+            try:
+                first = waiting.pop() if waiting else self._queue.get(block=not slow)
+            except queue.Empty:
+                self._answer_all([slow.popleft()])
+                continue
+            if first is None:
+                break
+            if first.is_slow:
+                slow.append(first)
+                continue
+            self._answer_all(self._batch(first, waiting, slow))
+            if slow:
+                self._answer_all([slow.popleft()])
+        for one in slow:
+            self._answer_all([one])
+
+    def _batch(self, first: Request, waiting: list[Request | None], slow: deque[Request]) -> list[Request]:
+        """Requests that are answered together with one; what is taken from the queue and is not of them is put to the others."""
+        batch, size, until = [first], len(first.images), first.arrived + self._wait
+        while size < self._largest:
+            try:
+                following = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if following is not None and following.is_slow:
+                slow.append(following)
+                continue
+            if following is None or size + len(following.images) > self._largest:
+                waiting.append(following)
+                break
+            batch.append(following)
+            size += len(following.images)
+        return batch
+
+    def _answer_all(self, batch: Sequence[Request]) -> None:
+        for group in _groups(batch):
+            self._answer(group)
 
     def _answer(self, group: Sequence[Request]) -> None:
         try:

@@ -104,3 +104,48 @@ def test_a_lone_request_waits_no_longer_than_said_and_meets_one_that_comes_meanw
     batches = Batches(model, 1, 60)
     assert asked(batches, b"3").answers.result(5)
     batches.close()
+
+
+def test_a_slow_request_waits_for_others_and_keeps_nobody_waiting_for_more_than_itself() -> None:
+    model, batches = behind_a_busy_model(10)
+    slow = [Request([image], "map", is_slow=True) for image in (b"m1", b"m2", b"m3")]
+    for one in slow[:2]:
+        batches.submit(one)
+    plain = [asked(batches, b"1")]
+    batches.submit(slow[2])
+    plain.append(asked(batches, b"2"))
+    model.may_go.set()
+    batches.close()
+    # What came after slow ones is answered before them, and they are not put together.
+    assert model.calls[1:] == [([b"1", b"2"], None), ([b"m1"], "map"), ([b"m2"], "map"), ([b"m3"], "map")]
+    assert [one.answers.result(0)[0]["of"] for one in (*slow, *plain)] == [b"m1", b"m2", b"m3", b"1", b"2"]
+
+
+def test_a_prediction_that_comes_while_slow_ones_wait_is_next() -> None:
+    calls, begun, may_go = [], threading.Event(), threading.Semaphore(0)
+
+    def predict(images: Sequence[bytes], options: Any) -> list[Answer]:
+        calls.append(images[0])
+        begun.set()
+        assert may_go.acquire(timeout=10)
+        return [{} for _ in images]
+
+    batches = Batches(predict, 10, 0.0)
+    for image in (b"m1", b"m2", b"m3"):
+        batches.submit(Request([image], "map", is_slow=True))
+    assert begun.wait(10)
+    asked(batches, b"1")
+    asked(batches, b"2", options="other")
+    may_go.release(9)
+    batches.close()
+    assert calls == [b"m1", b"1", b"2", b"m2", b"m3"]
+
+
+def test_a_slow_request_does_not_wait_for_ever() -> None:
+    model, batches = behind_a_busy_model(1)
+    batches.submit(Request([b"m"], "map", is_slow=True))
+    for image in (b"1", b"2", b"3"):
+        asked(batches, image)
+    model.may_go.set()
+    batches.close()
+    assert [images[0] for images, _ in model.calls] == [b"first", b"1", b"m", b"2", b"3"]

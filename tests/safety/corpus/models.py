@@ -33,7 +33,8 @@ def facts() -> dict[str, Any]:
         "is_dense": False, "has_probabilities": True, "one_is_true": True, "mask_values": [], "background": "white",
         "source": {"type": "folder", "root": ""}, "channels": 3, "dtype": "uint8", "size": [8, 8], "resize": "squash",
         "interpolation": "bilinear", "fill": 0, "least": None, "any_size": True, "ensemble": None, "prior": None,
-        "card": _CARD, "cuts": {}, "costs": None, "decide_above": [], "set_above": {}, "halfwidths": {},
+        "card": _CARD, "columns": [], "numbers": [], "cuts": [0.5, 0.5, 0.5], "costs": None, "choices": {}, "lists": {},
+        "endings": [".png"], "computed": "=",
     }  # fmt: skip
 
 
@@ -156,7 +157,7 @@ _FACTS: dict[str, dict[str, Any]] = {
     "a type that is none": {"dtype": "evil"},
     "decoding that is a list": {"source": {"type": "folder", "root": "", "decoding": [1]}},
     "costs of other classes": {"costs": [[1.0]]},
-    "decisions of other classes": {"cuts": {"x": 0.5}},
+    "decisions of other classes": {"cuts": [0.5]},
     "a card without a name": {"card": {}},
 }
 CASES = [

@@ -1,0 +1,127 @@
+"""Pillow's antialiased resize as operations of tensors, equal in every bit, for files that take images of any size.
+
+A resize is two passes, across and down, each a product with a matrix of weights (Pillow's `src/libImaging/Resample.c` says
+which). Of 8 bit a weight is a whole number of 2^-22, so that sums are exact in double precision, and each pass gives whole
+numbers again; of floats each pass gives single precision. Only operations are used that ONNX has, and none asks how large an
+image is while a graph is exported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import PIL
+import torch
+from torch import Tensor
+
+# Weights of images of 8 bit have so many bits behind the point.
+_ONE = 2.0**22
+# Pillow changes the height first where that leaves much less, from version 13 on.
+_PILLOW, _DOWN_FIRST = int(PIL.__version__.partition(".")[0]), 13
+
+
+def _box(places: Tensor) -> Tensor:
+    return ((places > -0.5) & (places <= 0.5)).double()
+
+
+def _triangle(places: Tensor) -> Tensor:
+    return (1 - places.abs()).clamp(min=0)
+
+
+def _cubic(places: Tensor) -> Tensor:
+    """Keys 1981, with -0.5 for its parameter."""
+    far = places.abs()
+    inner = (1.5 * far - 2.5) * far * far + 1
+    outer = (((far - 5) * far + 8) * far - 4) * -0.5
+    return torch.where(far < 1, inner, torch.where(far < 2, outer, 0.0))
+
+
+def _lanczos(places: Tensor) -> Tensor:
+    return torch.where((places >= -3) & (places < 3), _sinc(places) * _sinc(places / 3), 0.0)
+
+
+def _sinc(places: Tensor) -> Tensor:
+    turned = torch.where(places == 0, 1.0, places * math.pi)
+    return torch.where(places == 0, 1.0, turned.sin() / turned)
+
+
+# Each filter, and how far it reaches in pixels of the larger of both images.
+FILTERS: Mapping[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "box": (_box, 0.5),
+    "bilinear": (_triangle, 1.0),
+    "bicubic": (_cubic, 2.0),
+    "lanczos": (_lanczos, 3.0),
+}
+
+
+def weights(before: Any, after: Any, name: str) -> Tensor:
+    """What each old pixel counts in each new one, along one side.
+
+    Args:
+        before: How many pixels there are.
+        after: How many there are to be.
+        name: One of `FILTERS`.
+
+    Returns:
+        Shape (after, before), float64; rows sum to one.
+    """
+    shape, support = FILTERS[name]
+    old, new = (torch.arange(many, dtype=torch.float64) for many in (before, after))
+    scale = (old[-1] + 1) / (new[-1] + 1)
+    reduction = scale.clamp(min=1)
+    centre, reach = (new[:, None] + 0.5) * scale, support * reduction
+    inside = (old >= torch.floor(centre - reach + 0.5)) & (old < torch.floor(centre + reach + 0.5))
+    found = torch.where(inside, shape((old - centre + 0.5) * (1 / reduction)), 0.0)
+    # Summed from the first to the last, as Pillow does it.
+    return found / found.cumsum(1)[:, -1:]
+
+
+def resized(images: Tensor, high: Any, wide: Any, name: str = "bilinear") -> Tensor:
+    """Images as Pillow resizes them: whole numbers of those of 8 bit, of others what it makes of floats.
+
+    Args:
+        images: Shape (n, channels, height, width), uint8, or else numbers of any type.
+        high: The wanted height.
+        wide: The wanted width.
+        name: One of `FILTERS`.
+
+    Returns:
+        Shape (n, channels, high, wide), float32.
+    """
+    height, width = images.shape[2:]
+    across, down = weights(width, wide, name), weights(height, high, name)
+    ended = _as_float
+    if images.dtype == torch.uint8:
+        across, down, ended = _as_whole(across), _as_whole(down), _as_byte
+
+    def across_first(values: Tensor, across: Tensor, down: Tensor) -> Tensor:
+        return ended(torch.matmul(down, ended(torch.matmul(values, across.mT))))
+
+    def down_first(values: Tensor, across: Tensor, down: Tensor) -> Tensor:
+        return ended(torch.matmul(ended(torch.matmul(down, values)), across.mT))
+
+    values = images.double()
+    is_first: Any = False
+    if _PILLOW >= _DOWN_FIRST:
+        is_first = height - high > torch.sym_max(0, 2 * (width - wide))
+    if isinstance(is_first, bool):
+        return (down_first if is_first else across_first)(values, across, down).float()
+    # An exported graph is for images of all sizes.
+    chosen: Tensor = torch.cond(is_first, down_first, across_first, (values, across, down))
+    return chosen.float()
+
+
+def _as_whole(weights: Tensor) -> Tensor:
+    """Weights as whole numbers of 2^-22, halves away from zero."""
+    parts = weights * _ONE
+    return torch.where(parts < 0, torch.ceil(parts - 0.5), torch.floor(parts + 0.5))
+
+
+def _as_byte(sums: Tensor) -> Tensor:
+    return torch.floor((sums + _ONE / 2) / _ONE).clamp(0, 255)
+
+
+def _as_float(sums: Tensor) -> Tensor:
+    return sums.float().double()

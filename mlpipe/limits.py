@@ -51,6 +51,8 @@ NAME, JOBS = 1_000, 10_000
 BOXES = 10_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
 UNPACKED, GROWTH = 1 << 30, 100
+# Deflate stores a byte that is repeated in so little, as in a volume of class numbers.
+DEFLATED = 1_100
 # What NumPy raises for files of arrays, packed ones too, that are damaged; headers of arrays are read as Python.
 DAMAGED_ARRAY = (
     OSError,
@@ -123,18 +125,19 @@ def text(path: Path, most: int = TEXT) -> str:
     return content(path, most).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def require_growth(stored: int, unpacked: int, what: str) -> None:
+def require_growth(stored: int, unpacked: int, what: str, most: int | None = None) -> None:
     """Refuse what is small and stands for more than it could honestly hold.
 
     Args:
         stored: The bytes that are there.
         unpacked: The bytes that it says to be.
         what: Its name, for the sentence.
+        most: How many times as large it may be; None: `GROWTH`.
 
     Raises:
-        ValueError: When it grows by more than `GROWTH` beyond `UNPACKED`.
+        ValueError: When it grows by more than that beyond `UNPACKED`.
     """
-    if unpacked > UNPACKED and unpacked > GROWTH * stored:
+    if unpacked > UNPACKED and unpacked > (GROWTH if most is None else most) * stored:
         raise ValueError(f"{what} would have {unpacked:,} bytes, of which {stored:,} are stored")
 
 

@@ -64,6 +64,14 @@ def example(key: str) -> str:
     return str(_synonyms().EXAMPLES.get(key, ""))
 
 
+def for_search(word: str) -> str:
+    """What to do with a value of a sweep, `range(1,3)` or `choice(a,b)`, or of a search, `interval(0,1)`; empty for others."""
+    found = re.fullmatch(r"\s*(range|choice|interval|glob|shuffle|sort|tag)\s*\(.*\)\s*", word)
+    if found is None:
+        return ""
+    return "search it with hpo=optuna" if found[1] in ("interval", "tag") else "add -m to run each of them"
+
+
 def other_forms(value: object) -> list[tuple[str, object]]:
     """Ways to write a value that is of another type than it should be, as text and as plain data, likely ones first."""
     if isinstance(value, str):

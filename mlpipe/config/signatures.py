@@ -88,6 +88,8 @@ class Signature:
         for text, plain in near_values.other_forms(value):
             if not self._mismatch(annotation, plain):
                 return f"write {key}={text}"
+        if isinstance(value, str) and (search := near_values.for_search(value)):
+            return search
         if isinstance(value, list) and len(value) > 1 and not any(self._mismatch(annotation, one) for one in value):
             return f"write {key}={','.join(map(str, value))} -m to run each of them"
         parts = value.split(",") if isinstance(value, str) and "," in value else []

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlpipe.config import catalog, keys, synonyms
-from mlpipe.config.near_values import beginning, meanings, nearest, squashed
+from mlpipe.config.near_values import beginning, for_search, meanings, nearest, squashed
 from mlpipe.config.rules import SET_BY_MLPIPE
 from mlpipe.config.synonyms import Entry
 from mlpipe.errors import listing
@@ -177,6 +177,8 @@ def for_option(group: str, word: str, options: Sequence[str], here: Here | None 
         options: The group's options.
         here: The configuration; None: unknown.
     """
+    if search := for_search(word):
+        return search
     parts = [part.strip() for part in re.split(r"[,+]" if group in _BLENDS else ",", word)]
     if len(parts) > 1 and group in _BLENDS and all(part in options for part in parts):
         return f"write {group}=[{','.join(parts)}] for all of them, or {group}={','.join(parts)} -m to run each of them"

@@ -128,17 +128,14 @@ METRICS: dict[str, dict[str, str]] = {
     },
 }
 # What losses of probabilities mean for numbers too, as in `mlpipe.learn.losses.probabilities`.
-_OF_NUMBERS = (
-    "squared_error",
-    "absolute_error",
-    "log_cosh",
-    "huber_error",
-    "squared_sum",
+_OF_NUMBERS = ("squared_error", "absolute_error", "log_cosh", "huber_error", "squared_sum")
+# Those of which numbers must be in their own unit: counts, shares, directions, or sides of zero.
+OF_UNITS = frozenset({
+    "squared_log_error", "percentage_error", "poisson", "kl_divergence", "hinge", "squared_hinge", "categorical_hinge",
     "cosine",
-    "percentage_error",
-)
+})  # fmt: skip
 # A loss may be a metric; where its kind has no metric of that name, the loss itself is measured.
 for _kind, _table in METRICS.items():
     for _name, _term in LOSSES.items():
-        if _term not in ("bce", "ce") and (_kind != "regression" or _term in _OF_NUMBERS):
+        if _term not in ("bce", "ce") and (_kind != "regression" or _term in (*_OF_NUMBERS, *OF_UNITS)):
             _table.setdefault(_name, f"loss_{_term}")

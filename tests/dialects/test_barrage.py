@@ -115,6 +115,22 @@ def test_schedules(path: str, params: dict[str, Any], option: str, lr: float, ke
     assert tree["lr_scheduler"] == {"interval": "step", **keys}
 
 
+@pytest.mark.parametrize(
+    ("path", "params", "first"),
+    [
+        ("tf.keras.experimental.LinearCosineDecay", {"decay_steps": 5, "alpha": 0.2, "beta": 0.1}, "1.3 times optimizer.lr"),
+        ("tf.keras.experimental.LinearCosineDecay", {"decay_steps": 5, "beta": 0}, "optimizer.lr"),
+        ("CosineDecay", {"decay_steps": 5, "alpha": 0.2}, "optimizer.lr"),
+        ("PiecewiseConstantDecay", {"boundaries": [5], "values": [0, 0.1]}, "0 times optimizer.lr"),
+    ],
+)  # fmt: skip
+def test_the_report_says_what_a_schedule_begins_with(path: str, params: dict[str, Any], first: str) -> None:
+    given = params if "values" in params else {"initial_learning_rate": 0.1, **params}
+    config = changed("solver.optimizer", {"import": "Adam", "learning_rate": {"import": path, "params": given}})
+    (line,) = [line for line in barrage.translate(config).report if line.key == "solver.optimizer.learning_rate"]
+    assert line.note == f"at every step; its first rate is {first}"
+
+
 def test_decay_is_a_schedule_steps_a_sample_count_and_a_reducer_a_plateau() -> None:
     tree = native("solver.optimizer", {"import": "SGD", "learning_rate": 0.1, "params": {"decay": 0.01}})
     assert tree["lr_scheduler"] == {"interval": "step", "decay_rate": 0.01, "decay_steps": 1.0}

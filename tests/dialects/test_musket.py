@@ -248,6 +248,37 @@ def test_an_activation_beside_the_usual_ones_is_of_the_task() -> None:
     assert found.native["loss"]["parts"][0]["expression"] == "squared_error"
 
 
+OF_UNITS = {
+    "msle": "squared_log_error", "mape": "percentage_error", "poisson": "poisson", "kld": "kl_divergence", "hinge": "hinge",
+    "squared_hinge": "squared_hinge", "categorical_hinge": "categorical_hinge", "cosine": "cosine",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_UNITS)
+def test_numbers_whose_loss_is_of_their_unit_are_learned_as_they_are(name: str) -> None:
+    """A loss of counts, shares or sides of zero means nothing in standard deviations: Keras takes the numbers."""
+    keys: dict[str, Any] = {
+        "classes": 2,
+        "activation": "linear",
+        "metrics": [name, "mae"],
+        "primary_metric": "val_loss",
+    }
+    keys |= {"primary_metric_mode": "min", "dataset": {"getTrain": []}, "callbacks": {}}
+    found = changed(**keys, loss=f"mse+0.1*{name}")
+    assert found.native["task"]["heads"] == [{"outputs": 2, "activation": "linear"}]
+    (part,) = found.native["loss"]["parts"]
+    assert part["expression"] == f"squared_error+0.1*{OF_UNITS[name]}"
+    assert part["metrics"] == [f"loss_{OF_UNITS[name]}", "mae"]
+    # As a metric beside a loss of errors they are of the numbers too.
+    beside = changed(**keys, loss="mse")
+    assert "heads" not in beside.native["task"] and beside.native["metrics"]["train"] == [
+        f"loss_{OF_UNITS[name]}",
+        "mae",
+    ]
+    staged = changed(**keys, loss="mse", stages=[{"epochs": 1}, {"epochs": 1, "loss": name}])
+    assert staged.native["task"]["heads"] == [{"outputs": 2, "activation": "linear"}]
+
+
 def test_a_part_that_there_is_not_and_a_holdout_too_many() -> None:
     train = {"train": {"getTrain": []}}
     told = problems(dataset={**train, "validaton": {"getTest": []}})

@@ -14,6 +14,7 @@ from mlpipe.arch.keras.layers.activations import Activation
 from mlpipe.arch.keras.layers.layout import logical, stored
 from mlpipe.arch.keras.layers.norms import BatchNorm
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
+from mlpipe.arch.keras.layers.recurrent import EachStep
 from mlpipe.arch.keras.parsing import INPUTS, Call, Description, Ref, Spec
 from mlpipe.errors import ConfigError, first_line, listing, problem
 
@@ -224,7 +225,10 @@ class _Builder:
         shapes = [self.graph.shapes[number] for number in inputs]
         slots: Mapping[str, Slot] = {}
         if spec.inside is not None:
-            module: nn.Module = build(self._fitted(spec, spec.inside, inputs), shapes, always_affine=self.always_affine)
+            steps = spec.kind == layers.STEPS
+            shapes = [shape[1:] for shape in shapes] if steps else shapes
+            inside = build(self._fitted(spec, spec.inside, inputs, shapes), shapes, always_affine=self.always_affine)
+            module: nn.Module = EachStep(inside) if steps else inside
             self._activations[spec.name] = None
         else:
             config = {**spec.config, "constants": spec.calls[0].constants} if spec.calls[0].constants else spec.config
@@ -249,15 +253,15 @@ class _Builder:
             wrong = f"has {_LARGEST:,} weights or more"
             raise ConfigError(problem(keys.place, wrong, fix="make it smaller"))
 
-    def _fitted(self, spec: Spec, inside: Description, inputs: tuple[int, ...]) -> Description:
+    def _fitted(self, spec: Spec, inside: Description, inputs: tuple[int, ...], shapes: Sequence[Shape]) -> Description:
         """A network inside this one, for what goes into it here."""
         if len(inputs) != len(inside.inputs):
             wrong = f"has {len(inside.inputs)} inputs, {len(inputs)} are given"
             raise ConfigError(
                 problem(f"arch.layers: {spec.name} ({spec.kind})", wrong, fix="correct its inbound_nodes")
             )
-        for name, number in zip(inside.inputs, inputs, strict=True):
-            own, shape = inside.shapes.get(name), self.graph.shapes[number]
+        for name, number, shape in zip(inside.inputs, inputs, shapes, strict=True):
+            own = inside.shapes.get(name)
             fits = own is None or (
                 len(own) == len(shape) and all(a in (None, b) for a, b in zip(own, shape, strict=True))
             )

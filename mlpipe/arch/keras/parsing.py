@@ -53,7 +53,7 @@ class Spec:
 
     Attributes:
         name: Its name.
-        kind: Its class; one of `MODELS` for a network inside.
+        kind: Its class; one of `MODELS` for a network inside, or what applies one to each step.
         config: Its configuration.
         calls: Its uses.
         inside: The network, where it is one.
@@ -225,9 +225,18 @@ def _specs(
             fix = "name what goes in, or leave out all inbound_nodes, output_layers and input_layers"
             problems.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "names nothing", fix=fix))
         config = node.get("config", {})
-        inside = _network(node, keras, problems) if kind in MODELS else None
+        whole = _stepped(node) if kind == keras_layers.STEPS else node if kind in MODELS else None
+        inside = _network(whole, keras, problems) if whole is not None else None
         yield Spec(name, kind, config if isinstance(config, Mapping) else {}, calls, inside)
         before = name
+
+
+def _stepped(node: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The network that is applied to each step; None where it is a single layer."""
+    config = node.get("config")
+    inner = config.get("layer") if isinstance(config, Mapping) else None
+    is_network = isinstance(inner, Mapping) and str(inner.get("class_name")).split(">")[-1] in MODELS
+    return inner if isinstance(inner, Mapping) and is_network else None
 
 
 def _unknown(name: str, kind: str) -> str:
@@ -295,20 +304,20 @@ def _calls(value: Any, name: str, kind: str, problems: list[str]) -> tuple[Call,
     calls = []
     for node in value:
         if isinstance(node, Mapping):
-            calls.append(_new_call(node, place, problems))
+            calls.append(_new_call(node, kind, place, problems))
         elif isinstance(node, list):
             tensors = [node] if node and isinstance(node[0], str) else node
             inference = False
             for tensor in tensors:
                 if isinstance(tensor, list) and len(tensor) > 3 and isinstance(tensor[3], Mapping):
-                    inference = _kwargs(tensor[3], place, problems) or inference
+                    inference = _kwargs(_meant(kind, tensor[3]), place, problems) or inference
             calls.append(Call(tuple(ref for tensor in tensors for ref in _refs(tensor)), inference))
         else:
             problems.append(problem(place, "is no call of a layer", got=node))
     return tuple(calls)
 
 
-def _new_call(node: Mapping[str, Any], place: str, problems: list[str]) -> Call:
+def _new_call(node: Mapping[str, Any], kind: str, place: str, problems: list[str]) -> Call:
     """A call as Keras 3 writes it: arguments, in which tensors are marked."""
     refs: list[Ref] = []
     constants: list[tuple[int, float]] = []
@@ -325,8 +334,8 @@ def _new_call(node: Mapping[str, Any], place: str, problems: list[str]) -> Call:
             problems.append(problem(place, "an argument is no tensor of a layer", got=item, fix=fix))
             continue
         refs += _refs(history)
-    kwargs = node.get("kwargs") or {}
-    inference = _kwargs(kwargs if isinstance(kwargs, Mapping) else {}, place, problems)
+    kwargs = node.get("kwargs")
+    inference = _kwargs(_meant(kind, kwargs if isinstance(kwargs, Mapping) else {}), place, problems)
     return Call(tuple(refs), inference, tuple(constants))
 
 
@@ -338,6 +347,12 @@ def _flat(value: Any) -> Iterator[Any]:
         yield from _flat(list(value.values()))
     else:
         yield value
+
+
+def _meant(kind: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A call's keywords without those that Keras writes for layers of images and does not go by."""
+    is_said = kwargs.get("training") is True and kind.split(">")[-1] in keras_layers.OF_IMAGES
+    return {key: value for key, value in kwargs.items() if key != "training"} if is_said else kwargs
 
 
 def _kwargs(kwargs: Mapping[str, Any], place: str, problems: list[str]) -> bool:
@@ -375,6 +390,6 @@ def _input_shape(config: Mapping[str, Any], problems: list[str], name: str) -> t
             )
             return None
         return tuple(shape)
-    if isinstance(config.get("input_dim"), int):
-        return (config["input_dim"],)
-    return None
+    # Of an Embedding `input_dim` is how many numbers there are.
+    sizes = [config.get("input_length" if "output_dim" in config else "input_dim")]
+    return (sizes[0],) if isinstance(sizes[0], int) else None

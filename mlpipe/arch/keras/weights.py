@@ -14,13 +14,17 @@ from torch import Tensor, nn
 from mlpipe import hdf5
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.arch.keras.layers.reading import Slot
+from mlpipe.arch.keras.layers.recurrent import EachStep
 from mlpipe.errors import DataError, counted, first_line, listing, problem
 
 # The order in which Keras 3 numbers the weights of a layer.
 _ORDER = (
-    *("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta"),
-    *("moving_mean", "moving_variance", "mean", "variance"),
+    *("depthwise_kernel", "pointwise_kernel", "kernel", "recurrent_kernel", "bias", "gamma", "beta"),
+    *("moving_mean", "moving_variance", "mean", "variance", "alpha", "embeddings", "scale"),
 )
+# Parts of a layer that have weights, in their order.
+_PARTS = ("cell", "forward_layer", "backward_layer", "layer")
+_WAYS = ("forward_", "backward_")
 _KEY = "arch.weights"
 
 
@@ -104,6 +108,7 @@ def _layers(
         if not layer.module:
             continue
         module = graph.get_submodule(layer.module)
+        module = module.layer if isinstance(module, EachStep) and isinstance(module.layer, Graph) else module
         if isinstance(module, Graph):
             yield from _layers(module, (*above, name))
         else:
@@ -113,8 +118,13 @@ def _layers(
 def _weights(slots: Mapping[str, Slot]) -> dict[str, Slot]:
     """The weights in Keras's order, each tensor once."""
     once = {slot.tensor: name for name, slot in reversed(list(slots.items()))}
-    ordered = sorted(once.values(), key=_ORDER.index)
-    return {name: slots[name] for name in ordered}
+    return {name: slots[name] for name in sorted(once.values(), key=_place)}
+
+
+def _place(name: str) -> tuple[int, int]:
+    """Where a weight stands in Keras's order: those of a layer's second part behind all of its first."""
+    way = next((number for number, one in enumerate(_WAYS) if name.startswith(one)), None)
+    return (way or 0, _ORDER.index(name if way is None else name.removeprefix(_WAYS[way])))
 
 
 def _aliases(weight: str, slots: Mapping[str, Slot]) -> list[str]:
@@ -176,14 +186,18 @@ def _old(root: Any) -> Stored:
     stored: Stored = {}
     for layer in _names(root, "layer_names"):
         group = root[layer]
+        listed: list[tuple[str, Any]] = []
         for weight in _names(group, "weight_names"):
             *place, name = weight.split(":")[0].split("/")
             value = np.asarray(hdf5.values(group[weight]), np.float32)
-            stored.setdefault((layer, ""), {})[name] = value
+            listed.append((name, value))
             # The layers of a network inside are told apart by what stands before the weight's name.
             inner = "/".join(place).removeprefix(f"{layer}/")
             if inner not in ("", layer):
                 stored.setdefault((layer, inner), {})[name] = value
+        # Both ways of a layer have weights of the same names: their numbers tell them apart.
+        are_apart = len({name for name, _ in listed}) == len(listed)
+        stored[layer, ""] = dict(listed if are_apart else enumerate(value for _, value in listed))
     return stored
 
 
@@ -192,18 +206,25 @@ def _new(layers: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[tupl
     for group in layers.values():
         held = group.get("vars")
         name = held.attrs.get("name") if held is not None else None
-        values: dict[str | int, Any] = {}
-        if held is not None:
-            values = {int(number): np.asarray(hdf5.values(value), np.float32) for number, value in held.items()}
-        if name is None and (values or "layers" in group):
+        values: dict[str | int, Any] = dict(enumerate(_numbered(group)))
+        # What applies a network to each step holds it as a part.
+        inside = group["layer"] if "layers" in group.get("layer", ()) else group
+        if name is None and (values or "layers" in inside):
             wrong = "holds no names of layers, so that it is not known which weights are whose"
             fix = "store it again with a newer Keras, or with model.save('x.h5')"
             raise DataError(problem(_KEY, wrong, got=str(path), fix=fix))
         own = (*above, _text(name))
         if values:
             yield (own[0], "/".join(own[1:])), values
-        if "layers" in group:
-            yield from _new(group["layers"], own, path)
+        if "layers" in inside:
+            yield from _new(inside["layers"], own, path)
+
+
+def _numbered(group: Any) -> list[Any]:
+    """The weights of a layer, then those of its parts, in their order."""
+    held = group.get("vars", {})
+    own = [np.asarray(hdf5.values(held[number]), np.float32) for number in sorted(held, key=int)]
+    return [*own, *(value for part in _PARTS if part in group for value in _numbered(group[part]))]
 
 
 def _names(group: Any, key: str) -> list[str]:

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from mlpipe.data.augment import geometry, samples
 from mlpipe.data.augment import libraries as transforms
-from mlpipe.data.augment.paired import COLOURING, MOVING, RESIZE, SAMPLING, Alternating, Always
-from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, mix, once, uniform
+from mlpipe.data.augment.paired import COLOURING, MOVING, RESIZE, SAMPLING, Alternating, Always, Chosen, through
+from mlpipe.data.augment.random_choices import Choice
+from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, once, uniform
 from mlpipe.errors import DataError, problem
 from mlpipe.names import name_of
 
@@ -48,6 +49,8 @@ def adapt(target: str, transform: Any) -> BoxStep:
     Raises:
         DataError: For transforms that normalise, that are for targets, and those that do not say what happens to boxes.
     """
+    if isinstance(transform, Choice):
+        return Chosen(transform.adapted(adapt), list)
     name = type(transform).__name__
     is_torchvision = any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__)
     if "albumentations" in transforms.origins(transform):
@@ -81,9 +84,7 @@ def apply(steps: Sequence[BoxStep], images: Images, boxes: BoxList, seeds: Seeds
         seeds: One for each image, shape (n,).
     """
     boxes = all_clipped(boxes, images)
-    for number, step in enumerate(steps):
-        images, boxes = step(images, boxes, seeds if isinstance(step, Alternating) else mix(seeds, number + 1))
-    return images, boxes
+    return through(steps, images, boxes, seeds)
 
 
 def all_clipped(boxes: BoxList, images: Images) -> BoxList:

@@ -18,6 +18,7 @@ import numpy as np
 from mlpipe.data.augment import geometry
 from mlpipe.data.augment import libraries as transforms
 from mlpipe.data.augment.patches import RandomPatches
+from mlpipe.data.augment.random_choices import Choice
 from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, Step, mix, once
 from mlpipe.data.preprocessing import Interpolation, resized
 from mlpipe.data.sources.targets.target_files import SAME, Scale
@@ -32,7 +33,7 @@ _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transfo
 MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "random_flips")
 COLOURING = (
     *("brightness_contrast", "random_erasing", "convert_color", "normalize"),
-    *("dropped_cells", "edges", "gray", "inverted", "linear_contrast"),
+    *("dropped_cells", "edges", "gray", "inverted", "linear_contrast", "hue_saturation", "gamma_contrast"),
 )
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.
@@ -78,6 +79,42 @@ class Apart(Always):
     on: str = "targets"
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A step that draws for each sample which steps, or which parameters, it goes through: its partner goes with it.
+
+    Attributes:
+        choice: What draws, with steps of samples and their partners.
+        joined: What makes one thing of the partners again.
+    """
+
+    choice: Choice
+    joined: Callable[[list[Any]], Any]
+
+    def __call__(self, images: Images, others: Any, seeds: Seeds) -> tuple[Images, Any]:
+        """The changed images and their partners."""
+        pairs = [
+            through(self.choice.chosen(int(seeds[number])), [image], [other], seeds[number : number + 1])
+            for number, (image, other) in enumerate(zip(images, others, strict=True))
+        ]
+        return _stacked([image[0] for image, _ in pairs]), self.joined([other[0] for _, other in pairs])
+
+
+def through(steps: Sequence[PairStep], images: Any, others: Any, seeds: Seeds) -> tuple[Any, Any]:
+    """Images and their partners behind some steps, each with seeds of its own.
+
+    Args:
+        steps: The steps.
+        images: A batch, or a list of images.
+        others: Their partners.
+        seeds: One for each sample, shape (n,).
+    """
+    for number, step in enumerate(steps):
+        own = seeds if isinstance(step, Alternating) else mix(seeds, number + 1)
+        images, others = step(images, others, own)
+    return images, others
+
+
 def always(steps: Sequence[PairStep]) -> list[PairStep]:
     """The steps that images and their partners go through in evaluation."""
     return [step for step in steps if isinstance(step, Always)]
@@ -97,6 +134,8 @@ def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
     """
     if of_images and isinstance(transform, RandomPatches):
         return Always(transform)
+    if isinstance(transform, Choice):
+        return Chosen(transform.adapted(partial(adapt, of_images=of_images)), _stacked)
     name, what = type(transform).__name__, "targets" if of_images else "masks"
     is_torchvision = any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__)
     if "albumentations" in transforms.origins(transform) or is_torchvision:
@@ -156,9 +195,7 @@ def apply(
         return images, others
     # 255, the pixel that does not count, becomes 0.
     moved = others if of_images else _shifted(others, 1)
-    for number, step in enumerate(steps):
-        own = seeds if isinstance(step, Alternating) else mix(seeds, number + 1)
-        images, moved = step(images, moved, own)
+    images, moved = through(steps, images, moved, seeds)
     return images, moved if of_images else _shifted(moved, 255)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from mlpipe.errors import ConfigError, problem
 
 _HOME = "albumentations."
 _KEY = "augmentations.cpu.pipeline"
+# What the configuration named and what it gave, to a step.
+Adapt = Callable[[str, Any], Any]
 
 
 def some_of(
@@ -42,21 +45,8 @@ def some_of(
     if not least <= most <= len(pipelines):
         wrong = f"least and most must be at most {len(pipelines)} pipelines, in this order"
         raise ConfigError(problem(f"{_KEY}: some_of", wrong, got=[least, most], fix="lower them"))
-    parts = [[built(one) for one in pipeline] for pipeline in pipelines]
-    others = [built(one) for one in otherwise or ()]
-    return _each(partial(_by_some, parts=parts, least=least, most=most, p=p, others=others))
-
-
-def _by_some(
-    image: Batch, seed: int, *, parts: list[list[Step]], least: int, most: int, p: float, others: list[Step]
-) -> Batch:
-    drawn = np.random.default_rng([seed, 1])
-    if drawn.random() >= p:
-        return _changed(others, image, seed) if others else image
-    count = int(drawn.integers(least, most + 1))
-    chosen = sorted(drawn.permutation(len(parts))[:count].tolist())
-    steps = [step for number in chosen for step in parts[number]]
-    return _changed(steps, image, seed)
+    choice = SomeOf(pipelines, otherwise or [], least, most, p)
+    return choice.adapted(_of_images)
 
 
 def with_drawn(
@@ -76,14 +66,94 @@ def with_drawn(
     for name, bounds in ranges.items():
         if len(bounds) != 2 or bounds[0] > bounds[1]:
             raise ConfigError(problem(f"{_KEY}: with_drawn.ranges.{name}", "must be two bounds", got=bounds))
-    built({**transform, **{name: low for name, (low, _) in ranges.items()}})
-    return _each(partial(_by_drawn, transform=transform, ranges=ranges))
+    return Drawn(transform, ranges, _of_images).adapted(_of_images)
 
 
-def _by_drawn(image: Batch, seed: int, *, transform: dict[str, Any], ranges: dict[str, list[float]]) -> Batch:
-    drawn = np.random.default_rng([seed, 2])
-    values = {name: float(drawn.uniform(low, high)) for name, (low, high) in ranges.items()}
-    return _changed([built({**transform, **values})], image, seed)
+@dataclass(frozen=True)
+class SomeOf:
+    """What `some_of` gives: a step of images, which others can be put through with the same draws.
+
+    Attributes:
+        pipelines: Those that are drawn from.
+        otherwise: That of the images which go through none of them.
+        least: How many at least.
+        most: How many at most.
+        p: The share of images that go through some of them.
+        steps: The pipelines' steps.
+        others: Those of `otherwise`.
+    """
+
+    pipelines: Sequence[Sequence[Mapping[str, Any]]]
+    otherwise: Sequence[Mapping[str, Any]]
+    least: int
+    most: int
+    p: float
+    steps: Sequence[Sequence[Any]] = ()
+    others: Sequence[Any] = ()
+
+    def adapted(self, adapt: Adapt) -> SomeOf:
+        """The same choice among steps of another kind, such as those of images and their masks.
+
+        Args:
+            adapt: What the configuration named and what it gave, to a step.
+        """
+        steps = [[adapt(*made(one)) for one in pipeline] for pipeline in self.pipelines]
+        return replace(self, steps=steps, others=[adapt(*made(one)) for one in self.otherwise])
+
+    def chosen(self, seed: int) -> Sequence[Any]:
+        """The steps that an image with this seed goes through."""
+        drawn = np.random.default_rng([seed, 1])
+        if drawn.random() >= self.p:
+            return self.others
+        count = int(drawn.integers(self.least, self.most + 1))
+        numbers = sorted(drawn.permutation(len(self.steps))[:count].tolist())
+        return [step for number in numbers for step in self.steps[number]]
+
+    def __call__(self, images: Any, seeds: Any) -> Any:
+        """The changed images."""
+        return _image_by_image(partial(_by_choice, self), images, seeds)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What `with_drawn` gives, as `SomeOf`.
+
+    Attributes:
+        transform: The transform.
+        ranges: Two bounds for each parameter that is drawn.
+        adapt: What the configuration named and what it gave, to a step.
+    """
+
+    transform: Mapping[str, Any]
+    ranges: Mapping[str, Sequence[float]]
+    adapt: Adapt
+
+    def adapted(self, adapt: Adapt) -> Drawn:
+        """As of `SomeOf`; a transform that cannot be made, or is no such step, is refused here."""
+        adapt(*made({**self.transform, **{name: low for name, (low, _) in self.ranges.items()}}))
+        return replace(self, adapt=adapt)
+
+    def chosen(self, seed: int) -> Sequence[Any]:
+        """As of `SomeOf`."""
+        drawn = np.random.default_rng([seed, 2])
+        values = {name: float(drawn.uniform(low, high)) for name, (low, high) in self.ranges.items()}
+        return [self.adapt(*made({**self.transform, **values}))]
+
+    def __call__(self, images: Any, seeds: Any) -> Any:
+        """The changed images."""
+        return _image_by_image(partial(_by_choice, self), images, seeds)
+
+
+Choice = SomeOf | Drawn
+
+
+def _by_choice(choice: Choice, image: Batch, seed: int) -> Batch:
+    steps = choice.chosen(seed)
+    return np.asarray(apply(steps, [image], np.array([seed], np.uint64))[0]) if steps else image
+
+
+def _of_images(target: str, transform: Any) -> Step:
+    return libraries.adapt(transform)
 
 
 def edges(
@@ -248,8 +318,99 @@ def _contrasted(image: Batch, seed: int, *, alpha: tuple[float, float], per_chan
     return _as_type(middle + factors * (image - float(middle)), image)
 
 
-def built(node: Mapping[str, Any]) -> Step:
-    """The step that `_target_` and parameters describe: a transform of albumentations, or a function of this module.
+def hue_saturation(
+    *,
+    value: tuple[float, float] = (0.0, 0.0),
+    hue: tuple[float, float] | None = None,
+    saturation: tuple[float, float] | None = None,
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Add to hue and saturation, both as of 255 (imgaug's AddToHueAndSaturation).
+
+    Args:
+        value: Between which bounds the whole number that is added to both is drawn.
+        hue: Bounds for the hue alone, in place of `value`.
+        saturation: Bounds for the saturation alone, in place of `value`.
+        per_channel: The share of images for which hue and saturation have numbers of their own out of `value`.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    for name, bounds in (("value", value), ("hue", hue or (0, 0)), ("saturation", saturation or (0, 0))):
+        if not -255 <= bounds[0] <= bounds[1] <= 255:
+            wrong = "must be two bounds from -255 to 255"
+            raise ConfigError(problem(f"{_KEY}: hue_saturation.{name}", wrong, got=list(bounds)))
+    return _each(partial(_of_other_hue, value=value, hue=hue, saturation=saturation, per_channel=per_channel))
+
+
+def _of_other_hue(
+    image: Batch,
+    seed: int,
+    *,
+    value: tuple[float, float],
+    hue: tuple[float, float] | None,
+    saturation: tuple[float, float] | None,
+    per_channel: float,
+) -> Batch:
+    import cv2
+
+    if image.shape[2] != 3:
+        wrong = "is for three channels"
+        raise ConfigError(problem(f"{_KEY}: hue_saturation", wrong, got=image.shape[2], fix="leave it out"))
+    drawn = np.random.default_rng([seed, 8])
+    if hue is None and saturation is None:
+        first, second = (_whole(drawn, value) for _ in range(2))
+        more_hue, more_saturation = first, second if drawn.random() < per_channel else first
+    else:
+        more_hue, more_saturation = (_whole(drawn, one or (0, 0)) for one in (hue, saturation))
+    # Hue is an angle of up to 180 steps, in which imgaug cuts fractions off.
+    turn = int(more_hue / 255 * 180)
+    if image.dtype == np.uint8:
+        plane = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
+        plane[..., 0] = (plane[..., 0] + turn) % 180
+        plane[..., 1] = np.clip(plane[..., 1] + more_saturation, 0, 255)
+        found: Batch = cv2.cvtColor(plane.astype(np.uint8), cv2.COLOR_HSV2RGB)
+        return found
+    top = _brightest(image)
+    plane = cv2.cvtColor((image / top).astype(np.float32), cv2.COLOR_RGB2HSV)
+    plane[..., 0] = (plane[..., 0] + 2 * turn) % 360
+    plane[..., 1] = np.clip(plane[..., 1] + more_saturation / 255, 0, 1)
+    return _as_type(cv2.cvtColor(plane, cv2.COLOR_HSV2RGB).astype(np.float64) * top, image)
+
+
+def _whole(drawn: np.random.Generator, bounds: tuple[float, float]) -> int:
+    return int(drawn.integers(math.ceil(bounds[0]), max(math.floor(bounds[1]), math.ceil(bounds[0])) + 1))
+
+
+def gamma_contrast(
+    *, gamma: tuple[float, float] = (1.0, 1.0), per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0
+) -> Step:
+    """Raise shares of the brightest value to a power (imgaug's GammaContrast).
+
+    Args:
+        gamma: Between which bounds the power is drawn.
+        per_channel: The share of images whose channels have powers of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    if not 0 <= gamma[0] <= gamma[1]:
+        raise ConfigError(problem(f"{_KEY}: gamma_contrast.gamma", "must be two bounds >= 0", got=list(gamma)))
+    return _each(partial(_to_power, gamma=gamma, per_channel=per_channel))
+
+
+def _to_power(image: Batch, seed: int, *, gamma: tuple[float, float], per_channel: float) -> Batch:
+    drawn = np.random.default_rng([seed, 9])
+    powers = drawn.uniform(*gamma, image.shape[2] if drawn.random() < per_channel else 1)
+    top = float(_brightest(image))
+    return _as_type(top * (image / top) ** powers, image)
+
+
+def made(node: Mapping[str, Any]) -> tuple[str, Any]:
+    """What a node names, and what it gives: a transform of albumentations, or a step of this module.
+
+    Args:
+        node: `_target_` and parameters.
 
     Raises:
         ConfigError: When it is something else, or its parameters are wrong.
@@ -260,21 +421,27 @@ def built(node: Mapping[str, Any]) -> Step:
     given = {key: value for key, value in node.items() if key != "_target_"}
     kind = getattr(albumentations, target.removeprefix(_HOME), None) if target.startswith(_HOME) else None
     path = names.current(target)
-    functions = (some_of, with_drawn, edges, gray, dropped_cells, inverted, linear_contrast)
+    functions = (
+        some_of,
+        with_drawn,
+        edges,
+        gray,
+        dropped_cells,
+        inverted,
+        linear_contrast,
+        hue_saturation,
+        gamma_contrast,
+    )
     own = {f"{__name__}.{one.__name__}": one for one in functions}
     try:
         if isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform):
-            return libraries.adapt(kind(**given))
+            return target, kind(**given)
         if path in own:
-            return own[path](**given)
+            return path, own[path](**given)
     except (TypeError, ValueError) as error:
         raise ConfigError(problem(f"{_KEY}: {target}", f"cannot be made ({error})", fix="correct it")) from error
     fix = "name a transform of albumentations"
     raise ConfigError(problem(f"{_KEY}._target_", "is not allowed inside of another", got=target, fix=fix))
-
-
-def _changed(steps: Sequence[Step], image: Batch, seed: int) -> Batch:
-    return np.asarray(apply(steps, [image], np.array([seed], np.uint64))[0])
 
 
 def _each(change: Callable[[Batch, int], Batch]) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import mmap
 import shutil
 import tempfile
@@ -29,6 +30,8 @@ else:
 ENDS = (".npy", ".npz", *hdf5.ENDS)
 DAMAGED = (*limits.DAMAGED_ARRAY, KeyError, RuntimeError, OverflowError)
 _PIECE = 1 << 20
+# What an array that is packed a thousandfold may take of the free disk.
+_SMALL_SHARE = 0.1
 # Bytes of slices after which the mapped pages of a volume are given back.
 RELEASE_AFTER = 16 << 20
 
@@ -193,7 +196,9 @@ def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: 
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
     told = archive.getinfo(member)
     size, free = told.file_size, shutil.disk_usage(folder).free
-    limits.require_growth(told.compress_size, size, member)
+    # A volume of class numbers is packed a thousandfold; where it would take much of the disk it is none.
+    most = limits.DEFLATED if size <= free * _SMALL_SHARE else limits.GROWTH
+    limits.require_growth(told.compress_size, size, member, most)
     if size > free:
         raise OSError(errno.ENOSPC, f"{size:,} bytes are to be unpacked in {folder}, {free:,} are free")
     unpacked = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
@@ -219,7 +224,10 @@ def _of_hdf5(path: Path, dataset: Any) -> Any:
     if hdf5.lies_elsewhere(dataset):
         raise ValueError("its numbers are in other files")
     _require_numbers(dataset.shape, dataset.dtype)
-    limits.require_growth(dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize, dataset.name)
+    # It is read slice by slice, a chunk at a time, whatever its size.
+    size, chunk = (math.prod(shape) * dataset.dtype.itemsize for shape in (dataset.shape, dataset.chunks or ()))
+    most = limits.DEFLATED if chunk <= limits.UNPACKED else limits.GROWTH
+    limits.require_growth(dataset.id.get_storage_size(), size, dataset.name, most)
     offset = dataset.id.get_offset()
     if offset is None or dataset.chunks is not None or dataset.id.get_create_plist().get_nfilters():
         return dataset

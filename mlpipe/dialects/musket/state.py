@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,4 +187,17 @@ class State(translation.State):
             return False
         if len(self.heads) > 1:
             return not self.are_joined
-        return self.activation not in ("sigmoid", "softmax", "linear")
+        return self.activation not in ("sigmoid", "softmax", "linear") or self._learns_units
+
+    @property
+    def _learns_units(self) -> bool:
+        """Whether numbers are learned by a loss that means something in their own unit only."""
+        stages = self.source.get("stages")
+        listed = [one for one in stages if isinstance(one, Mapping)] if isinstance(stages, list) else []
+        words = {
+            word.strip()
+            for one in (self.source, *listed)
+            for word in re.split(r"[+*,\[\]']", str(one.get("loss") or ""))
+        }
+        terms = {names.LOSSES.get(word.lower()) for word in words if not self.is_own(word)}
+        return self.activation == "linear" and bool(terms & names.OF_UNITS)

@@ -12,6 +12,8 @@ from typing import Any
 from mlpipe import files, limits
 from mlpipe.errors import ConfigError, no_such_file, problem
 
+# What training changes at random.
+_RANDOM = re.compile("dropout|noise|^random", re.IGNORECASE)
 # What activations at the end are called in files, in lower case and without underscores.
 _ENDS = {
     "softmax": "softmax", "softmaxv2": "softmax", "logsoftmax": "log_softmax", "logsoftmaxv2": "log_softmax",
@@ -32,7 +34,7 @@ class Network:
     Attributes:
         end: softmax, log_softmax, sigmoid, or linear for everything else.
         units: How many outputs there are; None: the last layers do not say.
-        drops: Whether a layer drops units at random.
+        drops: Whether a layer drops units, or changes values, at random.
         name: The network's name; empty: it has none.
         maps: Whether it gives maps, a number for each pixel and output.
         axes: How many spatial axes samples have; 2 where nothing says it.
@@ -58,11 +60,17 @@ def look(layers: Any) -> Network:
     config = content.get("config") if isinstance(content, Mapping) else None
     name = str(config.get("name") or "") if isinstance(config, Mapping) else ""
     every = list(_every(content))
-    drops = any("dropout" in _kind(layer).lower() for layer in every)
+    drops = any(_is_random(layer) for layer in every)
     gives = _Graph(content).gives()
     regularized = sum(_is_regularized(layer) for layer in every)
     maps = gives.maps and gives.units is not None
     return Network(gives.end, gives.units, drops, name, maps, _axes_of(every), regularized)
+
+
+def _is_random(layer: Mapping[str, Any]) -> bool:
+    own = _config(layer)
+    rates = [own.get("dropout"), own.get("recurrent_dropout")]
+    return _RANDOM.search(_kind(layer)) is not None or any(isinstance(rate, int | float) and rate > 0 for rate in rates)
 
 
 def _is_regularized(layer: Mapping[str, Any]) -> bool:
@@ -94,12 +102,15 @@ class _Values:
 
 # Layers that leave the values as they are, those that change them alone, and merges of inputs of the same shape.
 _PASSING = (
-    "Dropout", "SpatialDropout", "Flatten", "Permute", "UpSampling", "Cropping", "ZeroPadding",
+    "Dropout", "SpatialDropout", "Flatten", "Permute", "UpSampling", "Cropping", "ZeroPadding", "GaussianDropout",
+    "AlphaDropout", "GaussianNoise", "Identity", "ActivityRegularization", "RandomFlip",
 )  # fmt: skip
 _CHANGING = (
-    "BatchNormalization", "LayerNormalization", "InstanceNormalization", "Normalization", "Rescaling", "AveragePooling",
-    "MaxPooling",
+    "BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization",
+    "UnitNormalization", "Normalization", "Rescaling", "AveragePooling", "MaxPooling", "AdaptiveAveragePooling",
+    "AdaptiveMaxPooling", "ThresholdedReLU", "Resizing", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast",
 )  # fmt: skip
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 _MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 # Layers between the end and what tells its channels, at most.
 _FAR = 100
@@ -148,6 +159,16 @@ class _Graph:
         first = fed[0] if fed else _Values()
         if plain == "Dense":
             return _Values(_whole(own.get("units")), first.maps, _end_of(own))
+        if plain in _RECURRENT:
+            return _Values(_whole(own.get("units")), own.get("return_sequences") is True)
+        if plain in ("Bidirectional", "TimeDistributed"):
+            return self._around(plain, own, first)
+        if plain == "Embedding":
+            return _Values(_whole(own.get("output_dim")), True)
+        if plain == "RepeatVector":
+            return _Values(first.units, True, first.end)
+        if plain == "Dot":
+            return _Values()
         if plain == "DepthwiseConv":
             times = _whole(own.get("depth_multiplier", 1))
             return _Values(first.units * times if first.units and times else None, True, _end_of(own))
@@ -164,6 +185,15 @@ class _Graph:
         if (said := _activation(kind, own)) is not None:
             return _Values(first.units, first.maps, first.end if said == "linear" else _ENDS.get(said, "linear"))
         return _Values()
+
+    def _around(self, plain: str, own: Mapping[str, Any], first: _Values) -> _Values:
+        """What a layer around another one gives."""
+        inner = own.get("layer")
+        given = _Graph([inner]).gives() if isinstance(inner, Mapping) else _Values()
+        if plain == "TimeDistributed":
+            return _Values(given.units or first.units, True, given.end)
+        is_joined = str(own.get("merge_mode") or "concat") == "concat"
+        return _Values(given.units * 2 if given.units and is_joined else given.units, given.maps)
 
     def _before(self, layer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The layers that feed one: those that it names, else the one above it."""

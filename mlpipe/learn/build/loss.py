@@ -157,6 +157,7 @@ def labels_of(task: Task, rows: Rows) -> Labels:
         len(rows),
         _widths(task),
         None if known is None else torch.from_numpy(known),
+        in_units=bool(heads_of(task)) or sources.open(task).layout is not None,
     )
 
 

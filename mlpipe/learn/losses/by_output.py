@@ -163,7 +163,7 @@ def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[s
     if labels.facts.of_labels and not facts(kind).of_labels:
         fix = "use task.kind=regression with task.heads"
         raise ConfigError(problem(f"{key}.activation", "labels are sigmoids", got=activation, fix=fix))
-    of_part = Labels(kind, torch.zeros(width, dtype=torch.int64), labels.total)
+    of_part = Labels(kind, torch.zeros(width, dtype=torch.int64), labels.total, in_units=True)
     expression = str(given.get("expression", "auto"))
     loss = own.own(of_part, expression=expression, **code)
     table, measures = {**post_kind.of(kind).METRICS, **own_metrics.of_losses(kind)}, list(given.get("metrics") or [])

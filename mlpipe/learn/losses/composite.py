@@ -109,11 +109,17 @@ def _unfit(labels: Labels, names: Sequence[str], known: Sequence[str]) -> list[s
         for name in names
         if name not in known
     ]
-    return found + [
-        problem("loss.expression", f"{name} is for probabilities, this task has numbers", fix="use squared_error")
-        for name in names
-        if labels.facts.of_numbers and name in probability_losses.ALL and name not in probability_losses.OF_NUMBERS
-    ]
+    of_numbers = probability_losses.OF_NUMBERS | (probability_losses.OF_UNITS if labels.in_units else set())
+    unfit = [name for name in names if name in probability_losses.ALL and name not in of_numbers]
+    return found + [_unfit_for_numbers(name) for name in (unfit if labels.facts.of_numbers else ())]
+
+
+def _unfit_for_numbers(name: str) -> str:
+    if name in probability_losses.OF_UNITS:
+        wrong = f"{name} is of numbers in their unit, this task's are learned in standard deviations"
+        fix = "use squared_error, or task.heads with activations and loss=heads"
+        return problem("loss.expression", wrong, fix=fix)
+    return problem("loss.expression", f"{name} is for probabilities, this task has numbers", fix="use squared_error")
 
 
 class OnProbabilities(nn.Module):

@@ -38,8 +38,6 @@ NAMES = {
     "hinge": "hinge",
     "squared_hinge": "squared_hinge",
 }
-# Those that take targets of 0 and 1 for -1 and 1.
-_SIGNED = ("hinge", "squared_hinge")
 ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy")
 # The least and the largest probability that a cross-entropy sees, as Keras clips them.
 _TINY = 1e-7
@@ -108,9 +106,6 @@ class KerasLoss(nn.Module):
         wanted = target.to(outputs.dtype)
         if self._name == "huber":
             return mean_of_each(F.huber_loss(outputs, wanted, reduction="none", delta=self._delta), known)
-        if self._name in _SIGNED and not bool(((wanted == 0) | (wanted == 1)).all()):
-            # They are -1 and 1 already; the formula makes them so of 0 and 1.
-            wanted = (wanted + 1) / 2
         return probabilities.EACH[NAMES[self._name]](wanted, outputs, known)
 
 

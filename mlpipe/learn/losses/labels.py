@@ -70,6 +70,7 @@ class Labels:
         total: How many training images there are.
         widths: For records with several outputs how many numbers each has.
         known: For how many training images each label is known, shape (outputs,); None: for all.
+        in_units: Whether losses get numbers in their own unit, and not in standard deviations of the training images'.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Labels:
     total: int
     widths: tuple[int, ...] = ()
     known: Tensor | None = None
+    in_units: bool = False
 
     @property
     def facts(self) -> Facts:

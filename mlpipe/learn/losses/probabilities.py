@@ -84,12 +84,17 @@ def huber_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 def hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean of max(0, 1 - tp), t of 0 and 1 taken as -1 and 1."""
-    return mean_of_each((1 - (2 * t - 1) * p).clamp(min=0), known)
+    return mean_of_each((1 - _signed(t) * p).clamp(min=0), known)
 
 
 def squared_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean of max(0, 1 - tp)^2, t of 0 and 1 taken as -1 and 1."""
-    return mean_of_each((1 - (2 * t - 1) * p).clamp(min=0) ** 2, known)
+    return mean_of_each((1 - _signed(t) * p).clamp(min=0) ** 2, known)
+
+
+def _signed(t: Tensor) -> Tensor:
+    """Targets of a batch that are all 0 or 1 as -1 and 1; others as they are."""
+    return torch.where(((t == 0) | (t == 1)).all(), 2 * t - 1, t)
 
 
 def categorical_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
@@ -183,7 +188,9 @@ TOGETHER: dict[str, Loss] = {
     "lovasz": lovasz,
 }
 ALL: dict[str, Loss] = {**EACH, **TOGETHER}
-# What they mean for numbers too, which are no probabilities.
+# What they mean for numbers too, which are no probabilities, in whatever unit.
 OF_NUMBERS = frozenset(
     {"squared_error", "absolute_error", "log_cosh", "huber_error", "squared_sum", "cosine", "percentage_error"}
 )
+# What they mean for numbers in their own unit only: counts, shares, or sides of zero.
+OF_UNITS = frozenset({"squared_log_error", "poisson", "kl_divergence", "hinge", "squared_hinge", "categorical_hinge"})

@@ -87,7 +87,8 @@ def of_losses(kind: str) -> dict[str, Measure]:
     if kinds.of(kind).is_dense:
         return {}
     names = probabilities.ALL
-    fit = [name for name in names if kinds.of(kind).has_probabilities or name in probabilities.OF_NUMBERS]
+    of_numbers = probabilities.OF_NUMBERS | probabilities.OF_UNITS
+    fit = [name for name in names if kinds.of(kind).has_probabilities or name in of_numbers]
     return {f"{metrics.OF_LOSS}{name}": partial(_lost, OnProbabilities(name, kind)) for name in fit}
 
 

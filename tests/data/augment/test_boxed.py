@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from torchvision.transforms import v2
 
-from mlpipe.data.augment import boxed, samples
+from mlpipe.data.augment import boxed, random_choices, samples
 from mlpipe.errors import DataError
 
 HOME = "mlpipe.data.augment."
@@ -125,6 +125,22 @@ def test_a_step_is_the_same_in_every_batch_and_process(transform: Any) -> None:
     single = boxed.apply([pickle.loads(pickle.dumps(step))], images[3:4], boxes[3:4], seeds[3:4])
     assert np.array_equal(whole[0][3], single[0][0])
     assert np.array_equal(whole[1][3], single[1][0])
+
+
+@pytest.mark.parametrize(
+    "pipelines",
+    [
+        [
+            [{"_target_": "albumentations.HorizontalFlip", "p": 1.0}],
+            [{"_target_": "albumentations.VerticalFlip", "p": 1.0}],
+        ],
+        [[{"_target_": "albumentations.Affine", "translate_px": (-9, 9), "p": 1.0}], []],
+    ],
+)
+def test_boxes_go_through_what_is_drawn_for_their_images(pipelines: Any) -> None:
+    name = "mlpipe.data.augment.random_choices.some_of"
+    off, left = differences(boxed.adapt(name, random_choices.some_of(pipelines=pipelines)))
+    assert off < 1e-4 and left >= 18
 
 
 def test_what_is_left_of_a_box_is_clipped_and_small_rests_are_dropped() -> None:

@@ -152,6 +152,83 @@ def test_colours_of_every_image_leave_masks_alone() -> None:
     assert paired.always(pairs) == pairs
 
 
+HOME_OF_CHOICES = "mlpipe.data.augment.random_choices"
+FLIPS = [
+    [{"_target_": "albumentations.HorizontalFlip", "p": 1.0}],
+    [{"_target_": "albumentations.VerticalFlip", "p": 1.0}],
+]
+AFFINE = {
+    "_target_": "albumentations.Affine",
+    "interpolation": 0,
+    "p": 1.0,
+    "translate_px": {"x": [-6, 6], "y": [-6, 6]},
+}
+BORDERS = [[{**AFFINE, "border_mode": mode}] for mode in (1, 2, 4)]
+CHOICES: list[tuple[str, dict[str, Any]]] = [
+    ("some_of", {"pipelines": FLIPS}),
+    ("some_of", {"pipelines": FLIPS, "least": 0, "most": None}),
+    ("some_of", {"pipelines": [[*FLIPS[0], AFFINE]], "p": 0.5, "otherwise": FLIPS[1]}),
+    ("some_of", {"pipelines": BORDERS}),
+    ("some_of", {"pipelines": [[{"_target_": f"{HOME_OF_CHOICES}.some_of", "pipelines": FLIPS}]], "p": 0.5}),
+    ("with_drawn", {"transform": AFFINE, "ranges": {"fill": [0.0, 0.0]}}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CHOICES)
+def test_what_is_drawn_for_an_image_is_drawn_for_its_mask(name: str, options: dict[str, Any]) -> None:
+    """As in imgaug, whose draws are of both: every pixel keeps its class, and images change as they do alone."""
+    images, masks, seeds = samples(60)
+    step = getattr(random_choices, name)(**options)
+    moved, labels = paired.apply([paired.adapt(f"{HOME_OF_CHOICES}.{name}", step)], images, masks, seeds)
+    assert isinstance(moved, np.ndarray)
+    assert isinstance(labels, np.ndarray)
+    counts = labels[..., 0] != IGNORED
+    assert (moved[counts][:, 0] == labels[counts][:, 0] * 3).all() and (moved[~counts] == 0).all()
+    assert (moved != images).any() and counts.mean() > 0.6
+    # What reflects, or is turned over, leaves no pixel without a class.
+    assert counts.all() or "Affine" in str(options)
+    assert np.array_equal(moved, augmentations.apply([step], images, seeds))
+
+
+def test_a_mask_of_numbers_moves_as_the_planes_of_its_classes_do() -> None:
+    rows, columns = np.mgrid[:40, :40]
+    masks = ((rows // 8 + columns // 10) % 3).astype(np.uint8)[None, :, :, None].repeat(20, axis=0)
+    turns = [
+        [{"_target_": "albumentations.Affine", "rotate": [-30.0, 30.0], "border_mode": mode, "p": 1.0}]
+        for mode in (1, 4)
+    ]
+    step = random_choices.some_of(pipelines=turns)
+    pair = paired.adapt(f"{HOME_OF_CHOICES}.some_of", step)
+    seeds = np.arange(20, dtype=np.uint64)
+    _, whole = paired.apply([pair], masks, masks, seeds)
+    planes = [paired.apply([pair], masks, (masks == number).astype(np.uint8), seeds)[1] for number in range(3)]
+    assert np.array_equal(whole, sum(number * plane for number, plane in enumerate(planes)))
+    assert (np.asarray(whole) != masks).any()
+
+
+def test_colours_inside_of_a_choice_leave_masks_alone() -> None:
+    images, masks, seeds = samples()
+    recolour = {"_target_": f"{HOME_OF_CHOICES}.linear_contrast", "alpha": [0.4, 0.4]}
+    pair = paired.adapt(f"{HOME_OF_CHOICES}.some_of", random_choices.some_of(pipelines=[[recolour]]))
+    moved, labels = paired.apply([pair], images, masks, seeds)
+    assert np.array_equal(labels, masks) and not np.array_equal(moved, images)
+
+
+def test_target_images_go_through_the_choices_of_their_images() -> None:
+    images, _, seeds = samples()
+    step = random_choices.some_of(pipelines=[*FLIPS, [AFFINE]])
+    pair = paired.adapt(f"{HOME_OF_CHOICES}.some_of", step, of_images=True)
+    moved, targets = paired.apply([pair], images, images // 3, seeds, of_images=True)
+    assert np.array_equal(np.asarray(moved), np.asarray(targets) * 3) and not np.array_equal(moved, images)
+
+
+def test_a_choice_of_what_masks_cannot_be_put_through_is_refused() -> None:
+    normalize = random_choices.some_of(pipelines=[FLIPS[0]])
+    object.__setattr__(normalize, "pipelines", [[{"_target_": "albumentations.Normalize"}]])
+    with pytest.raises(DataError, match="does not belong here"):
+        paired.adapt(f"{HOME_OF_CHOICES}.some_of", normalize)
+
+
 def test_a_step_that_says_nothing_of_masks_is_refused() -> None:
     with pytest.raises(DataError, match="does not say what happens to masks"):
         paired.adapt("mine.turn", lambda images, seeds: images)

@@ -73,10 +73,10 @@ def test_grey_is_that_of_albumentations() -> None:
 def test_nothing_else_can_stand_inside(node: dict[str, Any], sentence: str | None) -> None:
     if sentence is None:
         with pytest.warns(UserWarning, match="q"):
-            random_choices.built(node)
+            random_choices.made(node)
         return
     with pytest.raises(ConfigError, match=sentence):
-        random_choices.built(node)
+        random_choices.made(node)
 
 
 def test_images_that_nothing_happens_to_may_have_a_pipeline_of_their_own() -> None:
@@ -130,3 +130,52 @@ def test_contrast_has_a_factor_for_each_image_or_channel() -> None:
     assert (apart == apart[:, :1, :1]).all() and ((apart[..., 0] != apart[..., 1]).mean() > 0.9)
     with pytest.raises(ConfigError, match="must be two bounds >= 0"):
         random_choices.linear_contrast(alpha=(0.5, 0.2))
+
+
+def test_hue_and_saturation_are_moved_by_one_number_or_by_two() -> None:
+    """imgaug 0.3: hue turns by value / 255 of 180 steps, saturation grows by the value, one draw for both or one for each."""
+    grey = cv2.cvtColor(np.full((4, 4, 3), (20, 100, 180), np.uint8), cv2.COLOR_HSV2RGB)
+    images = np.repeat(grey[None], 60, axis=0)
+    hsv = cv2.cvtColor(grey, cv2.COLOR_RGB2HSV)[0, 0].astype(int)
+    wanted = [(hsv[0] + int(51 / 255 * 180)) % 180, hsv[1] + 51, hsv[2]]
+    found = random_choices.hue_saturation(value=(51, 51))(images, SEEDS[:60])[0]
+    back = cv2.cvtColor(found, cv2.COLOR_RGB2HSV)[0, 0].astype(int)
+    assert np.abs(back - wanted).max() <= 2
+
+    def moves(step: Any) -> np.ndarray:
+        changed = [cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[0, 0].astype(int) for image in step(images, SEEDS[:60])]
+        return np.array([((one[0] - hsv[0] + 90) % 180 - 90, one[1] - hsv[1]) for one in changed])
+
+    together = moves(random_choices.hue_saturation(value=(-60, 60)))
+    assert np.abs(together[:, 0] - together[:, 1] * 180 / 255).max() <= 3 and together[:, 1].std() > 20
+    apart = moves(random_choices.hue_saturation(value=(-60, 60), per_channel=1.0))
+    assert abs(np.corrcoef(apart.T)[0, 1]) < 0.4
+    half = moves(random_choices.hue_saturation(value=(-60, 60), per_channel=0.5))
+    assert 15 < (np.abs(half[:, 0] - half[:, 1] * 180 / 255) > 3).sum() < 45
+    only = moves(random_choices.hue_saturation(saturation=(30, 30)))
+    assert np.abs(only - [0, 30]).max() <= 2
+
+
+def test_hue_of_deeper_images_is_that_of_bytes() -> None:
+    image = np.random.default_rng(3).integers(30, 220, (1, 6, 6, 3)).astype(np.uint8)
+    step = random_choices.hue_saturation(hue=(40, 40), saturation=(-20, -20))
+    wanted = step(image, SEEDS[:1]).astype(float)
+    shares = step((image / 255).astype(np.float32), SEEDS[:1]) * 255
+    # Bytes of hue and saturation are rounded twice.
+    assert np.abs(shares - wanted).max() < 6 and np.abs(shares - wanted).mean() < 2
+    with pytest.raises(ConfigError, match="hue_saturation: is for three channels, got 1"):
+        step(image[..., :1], SEEDS[:1])
+    with pytest.raises(ConfigError, match="hue_saturation.value: must be two bounds from -255 to 255"):
+        random_choices.hue_saturation(value=(0, 300))
+
+
+def test_powers_may_be_of_each_channel() -> None:
+    even = np.full_like(IMAGES, 64)
+    squared = random_choices.gamma_contrast(gamma=(2.0, 2.0))(even, SEEDS)
+    assert (squared == round(255 * (64 / 255) ** 2)).all()
+    alike = random_choices.gamma_contrast(gamma=(0.5, 2.0))(even, SEEDS)
+    assert (alike == alike[:, :1, :1, :1]).all() and alike.min() < 20 and alike.max() > 120
+    apart = random_choices.gamma_contrast(gamma=(0.5, 2.0), per_channel=1.0)(even, SEEDS)
+    assert (apart == apart[:, :1, :1]).all() and (apart[..., 0] != apart[..., 1]).mean() > 0.9
+    with pytest.raises(ConfigError, match="must be two bounds >= 0"):
+        random_choices.gamma_contrast(gamma=(2.0, 0.5))

@@ -55,3 +55,27 @@ def test_errors_by_hand(name: str, value: float) -> None:
     function = probabilities.ALL[name]
     found = function(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 3.0]]), torch.ones(1, 2))
     assert found.mean().item() == pytest.approx(value, rel=1e-4)
+
+
+OF_COUNTS = {
+    "squared_log_error": "mean_squared_logarithmic_error",
+    "percentage_error": "mean_absolute_percentage_error",
+    "poisson": "poisson",
+    "kl_divergence": "kl_divergence",
+    "hinge": "hinge",
+    "squared_hinge": "squared_hinge",
+    "categorical_hinge": "categorical_hinge",
+    "cosine": "cosine_similarity",
+}
+
+
+@pytest.mark.parametrize("name", OF_COUNTS)
+def test_losses_of_numbers_are_kerass(name: str) -> None:
+    """Of counts; of hinges targets on both sides of zero, which are no yes and no."""
+    rng = np.random.default_rng(0)
+    t = rng.choice([-1.0, 1.0], (6, 4)) if "hinge" in name else rng.integers(0, 9, (6, 4))
+    t, p = t.astype(np.float32), rng.uniform(0.05, 7, (6, 4)).astype(np.float32)
+    theirs = keras.ops.convert_to_numpy(getattr(keras.losses, OF_COUNTS[name])(t, p))
+    ours = probabilities.EACH[name](torch.tensor(t), torch.tensor(p), torch.ones(6, 4)).numpy()
+    assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    assert name in probabilities.OF_NUMBERS | probabilities.OF_UNITS

@@ -3,31 +3,66 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from mlpipe.arch.keras.layers import activations, convolutions, merges, norms, pooling, shapes
+from mlpipe.arch.keras.layers import (
+    activations,
+    convolutions,
+    embeddings,
+    merges,
+    noise,
+    norms,
+    pooling,
+    recurrent,
+    shapes,
+    views,
+)
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
+from mlpipe.errors import did_you_mean
 
+# Layers of images, which Keras calls with `training=True` where it makes a network, and as the network is called later.
+OF_IMAGES = ("Resizing", "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast")
+# What may have a whole network inside.
+STEPS = "TimeDistributed"
 # Of one input.
 _SINGLE: dict[str, Callable[..., Any]] = {
     "Dense": convolutions.dense,
     "BatchNormalization": norms.batch_norm,
     "InstanceNormalization": norms.instance_norm,
     "LayerNormalization": norms.layer_norm,
+    "GroupNormalization": norms.group_norm,
+    "RMSNormalization": norms.rms_norm,
+    "UnitNormalization": norms.unit_norm,
     "Normalization": norms.normalization,
     "Rescaling": shapes.rescale,
+    "Resizing": views.resize,
+    "RandomFlip": views.flip,
+    "RandomRotation": views.rotation,
+    "RandomZoom": views.zoom,
+    "RandomTranslation": views.translation,
+    "RandomContrast": views.contrast,
     "Dropout": shapes.dropout,
+    "GaussianNoise": noise.gaussian_noise,
+    "GaussianDropout": noise.gaussian_dropout,
+    "AlphaDropout": noise.alpha_dropout,
     "Reshape": shapes.reshape,
     "Flatten": shapes.flatten,
     "Permute": shapes.permute,
+    "RepeatVector": shapes.repeat,
+    "Embedding": embeddings.embedding,
+    **dict.fromkeys(recurrent.LAYERS, recurrent.recurrent),
+    "Identity": shapes.identity,
+    "ActivityRegularization": shapes.identity,
     "Activation": shapes.activation,
     "ReLU": shapes.relu,
     "LeakyReLU": shapes.leaky_relu,
     "ELU": shapes.elu,
+    "PReLU": shapes.prelu,
+    "ThresholdedReLU": shapes.thresholded_relu,
     "Softmax": shapes.softmax,
     "Log_Softmax": partial(shapes.softmax, logarithm=True),
 }
@@ -40,6 +75,8 @@ _NUMBERED: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "AveragePooling": (partial(pooling.pool, way="mean"), (1, 2, 3)),
     "GlobalMaxPooling": (partial(pooling.global_pool, way="max"), (1, 2, 3)),
     "GlobalAveragePooling": (partial(pooling.global_pool, way="mean"), (1, 2, 3)),
+    "AdaptiveMaxPooling": (partial(pooling.adaptive_pool, way="max"), (1, 2, 3)),
+    "AdaptiveAveragePooling": (partial(pooling.adaptive_pool, way="mean"), (1, 2, 3)),
     "UpSampling": (shapes.upsample, (1, 2, 3)),
     "ZeroPadding": (shapes.pad, (1, 2, 3)),
     "Cropping": (shapes.crop, (1, 2, 3)),
@@ -54,10 +91,13 @@ _TABLE: dict[str, Callable[..., Any]] = {
 _JOINING: dict[str, Callable[..., nn.Module]] = {
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), merges.merge),
     "Concatenate": merges.concatenate,
+    "Dot": merges.dot,
 }
+# Around another layer.
+_AROUND: dict[str, Callable[..., Any]] = {"Bidirectional": recurrent.both_ways, STEPS: recurrent.each_step}
 # With an activation inside.
 _ACTIVATED = {"Dense", *(kind for kind in _TABLE if "Conv" in kind)}
-KINDS = (*_TABLE, *_JOINING)
+KINDS = (*_TABLE, *_JOINING, *_AROUND)
 _BY_LOWER = {kind.lower(): kind for kind in KINDS}
 # Other words for parts of layers' names: Keras has `MaxPool2D`, `GlobalAvgPool1D`, `SeparableConvolution2D`, too.
 _SYNONYMS = {
@@ -101,8 +141,26 @@ def build(keys: Keys, inputs: Sequence[Shape]) -> tuple[nn.Module, dict[str, Slo
     else:
         if len(inputs) != 1:
             keys.wrong("inbound_nodes", "must name one input", got=len(inputs), fix="join them with a merging layer")
-        made = _TABLE.get(keys.kind, shapes.named_activation)(keys, inputs[0])
+        if keys.kind in _AROUND:
+            made = _AROUND[keys.kind](keys, inputs[0], partial(_inside, keys))
+        else:
+            made = _TABLE.get(keys.kind, shapes.named_activation)(keys, inputs[0])
         module, slots = made if isinstance(made, tuple) else (made, {})
     follows = keys.activation() if keys.kind in _ACTIVATED else None
     keys.finish()
     return module, slots, follows
+
+
+def _inside(
+    keys: Keys, key: str, node: Any, shape: Shape
+) -> tuple[nn.Module, dict[str, Slot], activations.Activation | None]:
+    """The layer inside another one."""
+    given = node.get("class_name") if isinstance(node, Mapping) else None
+    config = node.get("config", {}) if isinstance(node, Mapping) else None
+    if not isinstance(given, str) or not isinstance(config, Mapping):
+        keys.wrong(key, "is no layer", got=node, fix="write {class_name: ..., config: {...}}")
+    kind = known(given)
+    if not kind or is_joining(kind):
+        near = did_you_mean(given, KINDS, otherwise="docs/from_rmldnn.md lists the layers")
+        keys.wrong(key, "unknown layer class", got=given, fix=near)
+    return build(Keys(f"{keys.layer}: {config.get('name') or key}", kind, config, keys.keras), [shape])

@@ -6,9 +6,10 @@ import functools
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.arch.keras.layers.layout import axis
+from mlpipe.arch.keras.layers.layout import axis, first, last
 from mlpipe.arch.keras.layers.reading import Keys, Shape
 
 
@@ -57,6 +58,32 @@ class Concatenate(nn.Module):
         return torch.cat(tensors, self.place)
 
 
+class Dot(nn.Module):
+    """Sums of products of two tensors along an axis of each, for every image.
+
+    Args:
+        axes: The axis of each, as Keras counts.
+        normalize: Divide both by their length along it first.
+    """
+
+    def __init__(self, axes: tuple[int, int], normalize: bool) -> None:
+        super().__init__()
+        self.axes, self.normalize = axes, normalize
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        """The other axes of the first, then those of the second; shape (n, 1) where there are none."""
+        both = [last(one), last(other)]
+        if self.normalize:
+            both = [F.normalize(x, dim=place) for x, place in zip(both, self.axes, strict=True)]
+        # Axis 0 is the images, 1 what is summed over; each further axis has a number of its own.
+        numbers = [[0, *range(2, both[0].ndim)], [0, *range(both[0].ndim, both[0].ndim + both[1].ndim - 2)]]
+        left = [0, *numbers[0][1:], *numbers[1][1:]]
+        for own, place in zip(numbers, self.axes, strict=True):
+            own.insert(place, 1)
+        found = torch.einsum(both[0], numbers[0], both[1], numbers[1], left)
+        return first(found) if found.ndim > 1 else found.unsqueeze(1)
+
+
 _JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Add": torch.add,
     "Subtract": torch.sub,
@@ -75,6 +102,21 @@ def merge(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
         wanted = "two inputs" if keys.kind == "Subtract" else "two inputs or more"
         keys.wrong("inbound_nodes", f"must name {wanted}", got=count)
     return Merge(_JOINS[keys.kind], keys.kind == "Average", constants)
+
+
+def dot(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
+    """Dot, over one axis of both or one of each."""
+    given = keys.value("axes")
+    listed = [given, given] if isinstance(given, int) else given
+    if len(shapes) != 2:
+        keys.wrong("inbound_nodes", "must name two inputs", got=len(shapes))
+    if not isinstance(listed, list | tuple) or len(listed) != 2 or not all(type(one) is int for one in listed):
+        keys.wrong("axes", "must be a whole number or two", got=given)
+    places = [one + len(shape) + 1 if one < 0 else one for one, shape in zip(listed, shapes, strict=True)]
+    fits = all(1 <= place <= len(shape) for place, shape in zip(places, shapes, strict=True))
+    if not fits or shapes[0][places[0] - 1] != shapes[1][places[1] - 1]:
+        keys.wrong("axes", f"do not fit inputs of shape {shapes[0]} and {shapes[1]}", got=given)
+    return Dot((places[0], places[1]), keys.flag("normalize", False))
 
 
 def concatenate(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mlpipe.arch.keras.layers.convolutions import Made, same
 from mlpipe.arch.keras.layers.layout import axis, first, last
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
+from mlpipe.errors import counted
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 _BATCH: dict[int, type[BatchNorm]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
@@ -62,6 +63,66 @@ class LayerNorm(nn.Module):
         y = y.movedim(self.axes, ends)
         y = F.layer_norm(y, y.shape[ends[0] :], self.weight, self.bias, self.eps)
         return first(y.movedim(ends, self.axes))
+
+
+class GroupNorm(nn.Module):
+    """Keras's group normalisation (Wu and He 2018): over all places and the channels of a group, of each image.
+
+    Args:
+        groups: How many groups the channels are in.
+        channels: How many channels there are.
+        eps: What the variance is increased by.
+        scale: Whether it learns a factor for each channel.
+        center: Whether it learns an offset for each channel.
+    """
+
+    def __init__(self, groups: int, channels: int, eps: float, scale: bool, center: bool) -> None:
+        super().__init__()
+        self.groups, self.eps = groups, eps
+        self.weight = nn.Parameter(torch.ones(channels)) if scale else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if center else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape, channels second."""
+        return torch.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+
+
+class RmsNorm(nn.Module):
+    """Each image's values over their root mean square along some axes.
+
+    Args:
+        shape: The sizes of these axes.
+        axes: Their numbers in Keras, ascending.
+        eps: What the mean square is increased by.
+    """
+
+    def __init__(self, shape: Shape, axes: tuple[int, ...], eps: float) -> None:
+        super().__init__()
+        self.axes, self.eps, self.weight = axes, eps, nn.Parameter(torch.ones(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        y = last(x)
+        share = torch.rsqrt((y**2).mean(self.axes, keepdim=True) + self.eps)
+        sizes = [size if place in self.axes else 1 for place, size in enumerate(y.shape)]
+        return first(y * share * self.weight.view(sizes))
+
+
+class UnitNorm(nn.Module):
+    """Each image's values over their length along some axes.
+
+    Args:
+        axes: The axes' numbers in Keras.
+    """
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        y = last(x)
+        return first(y / y.square().sum(self.axes, keepdim=True).sqrt().clamp(min=1e-12))
 
 
 class Normalize(nn.Module):
@@ -114,8 +175,7 @@ def batch_norm(keys: Keys, shape: Shape) -> Made:
         _fix(norm, "bias")
     if place == 1:
         return norm, slots
-    inside = {key: Slot(f"norm.{slot.tensor}", slot.shape, same, slot.initializer) for key, slot in slots.items()}
-    return AlongAxis(norm, place), inside
+    return AlongAxis(norm, place), {key: slot.inside("norm") for key, slot in slots.items()}
 
 
 def instance_norm(keys: Keys, shape: Shape) -> Made:
@@ -134,17 +194,39 @@ def instance_norm(keys: Keys, shape: Shape) -> Made:
     return norm, slots
 
 
+def group_norm(keys: Keys, shape: Shape) -> Made:
+    """GroupNormalization; -1 groups are as many as there are channels."""
+    place = _axis(keys, shape)
+    channels = shape[-1] if place == 1 else shape[place - 2]
+    groups = keys.count("groups", 32, least=-1)
+    groups = channels if groups == -1 else groups
+    if groups < 1 or channels % groups:
+        keys.wrong("groups", f"must divide {counted(channels, 'channel')}, or be -1", got=groups)
+    scale, center = keys.flag("scale", True), keys.flag("center", True)
+    norm = GroupNorm(groups, channels, keys.number("epsilon", 1e-3), scale, center)
+    gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
+    slots = {"gamma": Slot("weight", (channels,), same, gamma)} if scale else {}
+    slots |= {"beta": Slot("bias", (channels,), same, beta)} if center else {}
+    if place == 1:
+        return norm, slots
+    return AlongAxis(norm, place), {key: slot.inside("norm") for key, slot in slots.items()}
+
+
+def rms_norm(keys: Keys, shape: Shape) -> Made:
+    """RMSNormalization: its weights have the shape of the normalised axes."""
+    axes, sizes = _axes(keys, shape)
+    return RmsNorm(sizes, axes, keys.number("epsilon", 1e-6)), {"scale": Slot("weight", sizes, same)}
+
+
+def unit_norm(keys: Keys, shape: Shape) -> nn.Module:
+    """UnitNormalization."""
+    return UnitNorm(_axes(keys, shape)[0])
+
+
 def layer_norm(keys: Keys, shape: Shape) -> Made:
     """LayerNormalization: its weights have the shape of the normalised axes."""
     keys.only("rms_scaling", False)
-    given = keys.value("axis", -1)
-    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-    if not listed or not all(isinstance(item, int) for item in listed):
-        keys.wrong("axis", "must be a whole number or a list of them", got=given)
-    axes = tuple(sorted({item + len(shape) + 1 if item < 0 else item for item in listed}))
-    if axes[0] < 1 or axes[-1] > len(shape):
-        keys.wrong("axis", f"does not fit an input of shape {shape}", got=given)
-    sizes = tuple(shape[item - 1] for item in axes)
+    axes, sizes = _axes(keys, shape)
     scale, center = keys.flag("scale", True), keys.flag("center", True)
     norm = LayerNorm(sizes, axes, keys.number("epsilon", 1e-3), scale, center)
     gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
@@ -174,6 +256,18 @@ def _numbers(keys: Keys, key: str, channels: int, default: float) -> Tensor:
     if len(values) not in (1, channels) or not all(math.isfinite(value) for value in values.tolist()):
         keys.wrong(key, f"must be a number, or a list of {channels}", got=given)
     return values.repeat(channels) if len(values) == 1 else values
+
+
+def _axes(keys: Keys, shape: Shape) -> tuple[tuple[int, ...], Shape]:
+    """The numbers of the axes that `axis` means, ascending, as Keras counts them, and their sizes."""
+    given = keys.value("axis", -1)
+    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not listed or not all(isinstance(item, int) for item in listed):
+        keys.wrong("axis", "must be a whole number or a list of them", got=given)
+    axes = tuple(sorted({item + len(shape) + 1 if item < 0 else item for item in listed}))
+    if axes[0] < 1 or axes[-1] > len(shape):
+        keys.wrong("axis", f"does not fit an input of shape {shape}", got=given)
+    return axes, tuple(shape[item - 1] for item in axes)
 
 
 def _axis(keys: Keys, shape: Shape) -> int:

@@ -12,6 +12,14 @@ from mlpipe.arch.keras.layers.layout import padded, same_padding
 from mlpipe.arch.keras.layers.reading import Keys, Shape
 
 _MAX: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_ADAPTIVE: dict[tuple[str, int], Callable[..., Tensor]] = {
+    ("max", 1): F.adaptive_max_pool1d,
+    ("max", 2): F.adaptive_max_pool2d,
+    ("max", 3): F.adaptive_max_pool3d,
+    ("mean", 1): F.adaptive_avg_pool1d,
+    ("mean", 2): F.adaptive_avg_pool2d,
+    ("mean", 3): F.adaptive_avg_pool3d,
+}
 _MEAN: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
@@ -51,6 +59,23 @@ class Pool(nn.Module):
         return [(int(amount), int(amount)) for amount in self.pads]
 
 
+class AdaptivePool(nn.Module):
+    """The maximum, or mean, of windows that give a size, whatever the input's.
+
+    Args:
+        way: `max` or `mean`.
+        size: What comes out, by axis.
+    """
+
+    def __init__(self, way: str, size: Shape) -> None:
+        super().__init__()
+        self.size, self._pool = size, _ADAPTIVE[way, len(size)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, channels, ...)."""
+        return self._pool(x, self.size)
+
+
 class GlobalPool(nn.Module):
     """The maximum, or mean, of each channel.
 
@@ -78,6 +103,13 @@ def pool(keys: Keys, shape: Shape, dims: int, way: str) -> nn.Module:
     if isinstance(keys.value("padding", "valid"), str):
         return Pool(way, size, strides, keys.choice("padding", ("valid", "same"), "valid"))
     return Pool(way, size, strides, keys.sizes("padding", dims, least=0))
+
+
+def adaptive_pool(keys: Keys, shape: Shape, dims: int, way: str) -> nn.Module:
+    """AdaptiveMaxPooling1D to 3D, AdaptiveAveragePooling1D to 3D."""
+    keys.rank(shape, dims)
+    keys.channels_last()
+    return AdaptivePool(way, keys.sizes("output_size", dims))
 
 
 def global_pool(keys: Keys, shape: Shape, dims: int, way: str) -> nn.Module:

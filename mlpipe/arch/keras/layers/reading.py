@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlpipe.arch.keras.layers import activations, initializers
 from mlpipe.arch.keras.layers.activations import Activation
@@ -39,6 +39,14 @@ class Slot:
     shape: Shape
     convert: Callable[[Tensor], Tensor]
     initializer: Initializer | None = None
+
+    def inside(self, module: str) -> Slot:
+        """The same of a module that holds the layer's as a part of this name."""
+        return replace(self, tensor=f"{module}.{self.tensor}")
+
+
+# Builds the layer inside another one: the key that it stands under, its description in Keras, and the shape of what goes in.
+Inner = Callable[[str, Any, Shape], tuple[nn.Module, dict[str, Slot], Activation | None]]
 
 
 class Keys:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mlpipe.arch.keras.layers import activations
 from mlpipe.arch.keras.layers.activations import Activation
-from mlpipe.arch.keras.layers.layout import axis, first, last, padded
-from mlpipe.arch.keras.layers.reading import Keys, Shape
+from mlpipe.arch.keras.layers.convolutions import Made
+from mlpipe.arch.keras.layers.layout import axis, first, last, padded, stored
+from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 
 _DROPOUT: dict[int, type[nn.Module]] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 
@@ -55,6 +56,38 @@ class Permute(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The axes turned."""
         return first(last(x).permute(0, *self.order))
+
+
+class Repeat(nn.Module):
+    """One row again and again, as the steps of a sequence.
+
+    Args:
+        steps: How often.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, channels, steps)."""
+        return x.unsqueeze(2).expand(-1, -1, self.steps)
+
+
+class PRelu(nn.Module):
+    """ReLU with a slope below zero that is learned for each number, or for all of some axes together.
+
+    Args:
+        shape: The shape of the slopes, channels first.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        return F.relu(x) - self.alpha * F.relu(-x)
 
 
 class Pad(nn.Module):
@@ -199,6 +232,20 @@ def permute(keys: Keys, shape: Shape) -> nn.Module:
     return Permute(order)
 
 
+def repeat(keys: Keys, shape: Shape) -> nn.Module:
+    """RepeatVector."""
+    if len(shape) != 1:
+        keys.wrong("n", "needs an input of shape (features,)", got=shape)
+    return Repeat(keys.count("n"))
+
+
+def identity(keys: Keys, shape: Shape) -> nn.Module:
+    """Identity, and ActivityRegularization, whose `l1` and `l2` change no output."""
+    for key in ("l1", "l2") if keys.kind == "ActivityRegularization" else ():
+        keys.number(key, 0.0)
+    return nn.Identity()
+
+
 def pad(keys: Keys, shape: Shape, dims: int) -> nn.Module:
     """ZeroPadding1D to 3D."""
     keys.rank(shape, dims)
@@ -279,6 +326,26 @@ def leaky_relu(keys: Keys, shape: Shape) -> nn.Module:
 def elu(keys: Keys, shape: Shape) -> nn.Module:
     """ELU."""
     return nn.ELU(keys.number("alpha", 1.0))
+
+
+def prelu(keys: Keys, shape: Shape) -> Made:
+    """PReLU: its slopes have the shape of the input, but 1 along `shared_axes`."""
+    given = keys.value("shared_axes", ())
+    shared = [given] if isinstance(given, int) else given
+    if not isinstance(shared, list | tuple) or not all(one in range(1, len(shape) + 1) for one in shared):
+        keys.wrong("shared_axes", f"does not fit an input of shape {shape}", got=given)
+    sizes = tuple(1 if place in shared else size for place, size in enumerate(shape, start=1))
+    start = keys.initializer("alpha_initializer", "Zeros")
+    return PRelu(stored(sizes)), {"alpha": Slot("alpha", sizes, _channels_first, start)}
+
+
+def _channels_first(weights: Tensor) -> Tensor:
+    return weights.movedim(-1, 0)
+
+
+def thresholded_relu(keys: Keys, shape: Shape) -> nn.Module:
+    """ThresholdedReLU, of Keras 2: what is not above `theta` is zero."""
+    return nn.Threshold(keys.number("theta", 1.0), 0.0)
 
 
 def softmax(keys: Keys, shape: Shape, logarithm: bool = False) -> nn.Module:

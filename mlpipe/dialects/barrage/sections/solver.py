@@ -136,7 +136,16 @@ def _schedule(state: State, block: Mapping[str, Any]) -> None:
     state.set("optimizer.lr", lr)
     for one, value in values.items():
         state.set(f"lr_scheduler.{one}", value)
-    state.say(_RATE, "same", f"lr_scheduler={option}", "at every step; its first rate is optimizer.lr")
+    state.say(_RATE, "same", f"lr_scheduler={option}", f"at every step; its first rate is {_first_rate(values)}")
+
+
+def _first_rate(values: Mapping[str, Any]) -> str:
+    """What a schedule begins with, from its native keys."""
+    ratio = values["ratios"][0] if "ratios" in values else 1.0
+    if "half_waves" in values:
+        # At the first step the line and the cosine are both 1.
+        ratio = 1.0 + values["alpha"] + values["beta"]
+    return "optimizer.lr" if ratio == 1 else f"{ratio:g} times optimizer.lr"
 
 
 def _check_parameter(state: State, key: str, name: str, value: Any) -> None:

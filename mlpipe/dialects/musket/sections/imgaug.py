@@ -23,6 +23,10 @@ _MOST_ALTERNATIVES = 64
 _SMOOTH = 1.0
 # Where steps of mlpipe that came after 0.1.0 are.
 _OWN = "mlpipe.data.augment.random_choices"
+# What says nothing about an operation.
+_NAMELESS = ("name", "random_state")
+# cv2's numbers of interpolations, by the order of their polynomials; imgaug draws from these.
+_ORDERS = {0: 0, 1: 1, 3: 2}
 # cv2's numbers of border modes.
 _BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
 
@@ -100,32 +104,33 @@ def _one_each(pipelines: list[Steps]) -> Steps:
 
 
 def _sequential(inner: Inner, params: Any) -> Steps:
-    return inner(params)
+    return inner(_children(params)[0])
 
 
 def _one_of(inner: Inner, params: Any) -> Steps:
-    children = params if isinstance(params, list) else [{name: value} for name, value in params.items()]
-    return _one_each([inner(child) for child in children])
+    children, _ = _children(params)
+    return _one_each([inner(child) for child in _apart(children)])
 
 
 def _some_of(inner: Inner, params: Any) -> Steps:
     if isinstance(params, Mapping):
-        count, children = params.get("n"), params.get("children", params.get("then_list"))
+        children, options = _children(params, "n")
+        count = options.get("n")
     else:
         count, children = params
-    if isinstance(children, Mapping):
-        children = [{name: value} for name, value in children.items()]
     least, most = (count, count) if isinstance(count, int) else count if count else (0, None)
     if not all(
         one is None or (isinstance(one, int) and not isinstance(one, bool) and one >= 0) for one in (least, most)
     ):
         raise _WrongError("a number of operations, or a list of two, is needed")
-    parts = [inner(child) for child in children]
+    parts = [inner(child) for child in _apart(children)]
     return [{"_target_": path_of("augmentations", "some_of"), "pipelines": parts, "least": least, "most": most}]
 
 
 def _sometimes(inner: Inner, params: Any) -> Steps:
     if isinstance(params, Mapping):
+        if unknown := set(map(str, params)) - {"p", "then_list", "then", "else_list", *_NAMELESS}:
+            raise _WrongError(f"unknown {listing(sorted(unknown))}, known p, then_list and else_list")
         share, then = params.get("p", 0.5), params.get("then_list", params.get("then"))
         other = params.get("else_list")
     else:
@@ -140,6 +145,23 @@ def _sometimes(inner: Inner, params: Any) -> Steps:
     return [{**found, "otherwise": inner(other)} if other is not None else found]
 
 
+def _children(params: Any, *options: str) -> tuple[Any, Mapping[str, Any]]:
+    """The operations inside of one, written as they are or as `children`, and what else it says."""
+    key = next((key for key in ("children", "then_list") if isinstance(params, Mapping) and key in params), None)
+    if key is None:
+        return params, {}
+    if unknown := set(map(str, params)) - {key, "random_order", *options, *_NAMELESS}:
+        raise _WrongError(f"unknown {listing(sorted(unknown))}, known {listing(['children', *options])}")
+    if _whether(params.get("random_order")):
+        raise _WrongError("random_order is not there, operations are in the order of the file")
+    return params[key], params
+
+
+def _apart(children: Any) -> list[Any]:
+    """Operations of which some are drawn, one by one."""
+    return [{name: value} for name, value in children.items()] if isinstance(children, Mapping) else list(children)
+
+
 def _step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
     return [{"_target_": f"albumentations.{name}", **parameters, "p": p}]
 
@@ -147,9 +169,11 @@ def _step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
 def _named(params: Any, *order: str) -> dict[str, Any]:
     """Parameters by name; a bare value is the first one."""
     if isinstance(params, Mapping):
-        unknown = set(map(str, params)) - set(order) - {"name", "deterministic", "random_state"}
+        unknown = set(map(str, params)) - set(order) - {*_NAMELESS, "deterministic"}
         if unknown:
             raise _WrongError(f"unknown {listing(sorted(unknown))}, known {listing(order)}")
+        if params.get("deterministic"):
+            raise _WrongError("deterministic would change all images alike, draws are of each image")
         return {str(key): value for key, value in params.items()}
     return {} if params is None else {order[0]: params}
 
@@ -203,7 +227,10 @@ def _pixels(value: Any) -> Any:
 
 
 def _affine(params: Any) -> Steps:
-    keys = ("scale", "translate_percent", "translate_px", "rotate", "shear", "order", "cval", "mode", "fit_output")
+    keys = (
+        *("scale", "translate_percent", "translate_px", "rotate", "shear", "order", "cval", "mode", "fit_output"),
+        "backend",
+    )
     read = _named(params, *keys)
     values: dict[str, Any] = {}
     if "scale" in read:
@@ -215,19 +242,45 @@ def _affine(params: Any) -> Steps:
     if "rotate" in read:
         values["rotate"] = _range(read["rotate"])
     if "shear" in read:
-        values["shear"] = {"x": _range(read["shear"]), "y": [0.0, 0.0]}
-    modes = read.get("mode", "constant")
-    modes = list(_BORDERS) if modes == "ALL" else modes if isinstance(modes, list) else [modes]
-    if not modes or not all(str(one) in _BORDERS for one in modes):
-        raise _WrongError(f"mode must be ALL or one of {listing(_BORDERS)}")
-    if "order" in read and not (_is_number(read["order"]) or isinstance(read["order"], list)):
-        raise _WrongError("order must be a number")
-    if "cval" in read:
-        values["fill"] = _range(read["cval"])[0]
+        shear = _axes(read["shear"])
+        values["shear"] = {"x": [0.0, 0.0], "y": [0.0, 0.0]} | (shear if isinstance(shear, dict) else {"x": shear})
+    if read.get("backend", "auto") not in ("auto", "cv2", "skimage"):
+        raise _WrongError("backend must be auto, cv2 or skimage")
     if _whether(read.get("fit_output")):
         values["fit_output"] = True
-    borders = [{"border_mode": _BORDERS[str(one)]} for one in modes] if "mode" in read else [{}]
-    return _one_each([_step("Affine", **values, **border) for border in borders])
+    fill = _fill(read["cval"]) if "cval" in read else None
+    ways = [
+        {**({} if order is None else {"interpolation": order}), **({} if border is None else {"border_mode": border})}
+        for order in (_orders(read["order"]) if "order" in read else [None])
+        for border in (_borders("mode", read["mode"]) if "mode" in read else [None])
+    ]
+    return _one_each([_filled("Affine", fill, **values, **way) for way in ways])
+
+
+def _borders(key: str, value: Any) -> list[int]:
+    """OpenCV's number of each border mode that is drawn from."""
+    modes = list(_BORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
+    if not modes or not all(str(one) in _BORDERS for one in modes):
+        raise _WrongError(f"{key} must be ALL or one of {listing(_BORDERS)}")
+    return [_BORDERS[str(one)] for one in modes]
+
+
+def _orders(value: Any) -> list[int]:
+    """OpenCV's number of each interpolation that is drawn from; a list of orders is none of a range."""
+    orders = list(_ORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
+    if not orders or not all(type(one) is int and one in _ORDERS for one in orders):
+        raise _WrongError(f"order must be ALL or one of {listing(_ORDERS)}")
+    return [_ORDERS[one] for one in orders]
+
+
+def _fill(value: Any) -> list[float]:
+    """Between which bounds what comes from outside is drawn."""
+    return [0.0, 255.0] if value == "ALL" else _range(value)
+
+
+def _filled(name: str, fill: list[float] | None, **values: Any) -> Steps:
+    """A transform that fills what comes from outside with a number that may be drawn."""
+    return _step(name, **values) if fill is None else _drawn(name, {"fill": fill}, **values)
 
 
 def _rotate90(params: Any) -> Steps:
@@ -238,22 +291,29 @@ def _rotate90(params: Any) -> Steps:
 def _add(params: Any) -> Steps:
     read = _named(params, "value", "per_channel")
     low, high = (bound / 255 for bound in _range(read.get("value", 0)))
-    if _whether(read.get("per_channel")):
-        ranges = [[low, high]] * 3
-        return _step("AdditiveNoise", noise_type="uniform", spatial_mode="constant", noise_params={"ranges": ranges})
-    return _step("RandomBrightnessContrast", brightness_limit=[low, high], contrast_limit=[0.0, 0.0])
+    each = _step(
+        "AdditiveNoise", noise_type="uniform", spatial_mode="constant", noise_params={"ranges": [[low, high]] * 3}
+    )
+    shared = _step("RandomBrightnessContrast", brightness_limit=[low, high], contrast_limit=[0.0, 0.0])
+    return _by_chance(read.get("per_channel"), each, shared)
 
 
 def _multiply(params: Any, *, elementwise: bool) -> Steps:
     read = _named(params, "mul", "per_channel")
-    multiplier, each = _range(read.get("mul", 1.0)), _whether(read.get("per_channel"))
-    return _step("MultiplicativeNoise", multiplier=multiplier, per_channel=each, elementwise=elementwise)
+    multiplier = _range(read.get("mul", 1.0))
+    each, shared = (
+        _step("MultiplicativeNoise", multiplier=multiplier, per_channel=one, elementwise=elementwise)
+        for one in (True, False)
+    )
+    return _by_chance(read.get("per_channel"), each, shared)
 
 
 def _noise(params: Any) -> Steps:
     read = _named(params, "scale", "loc", "per_channel")
     scale = [bound / 255 for bound in _range(read.get("scale", 0))]
-    return _step("GaussNoise", std_range=scale, per_channel=_whether(read.get("per_channel")))
+    mean = {"mean_range": [bound / 255 for bound in _range(read["loc"])]} if "loc" in read else {}
+    each, shared = (_step("GaussNoise", std_range=scale, **mean, per_channel=one) for one in (True, False))
+    return _by_chance(read.get("per_channel"), each, shared)
 
 
 def _blur(params: Any) -> Steps:
@@ -294,9 +354,9 @@ def _drawn(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> Steps:
 
 def _dropout(params: Any) -> Steps:
     read = _named(params, "p", "per_channel")
-    return _drawn(
-        "PixelDropout", {"dropout_prob": _range(read.get("p", 0))}, per_channel=_whether(read.get("per_channel"))
-    )
+    share = {"dropout_prob": _range(read.get("p", 0))}
+    each, shared = (_drawn("PixelDropout", share, per_channel=one) for one in (True, False))
+    return _by_chance(read.get("per_channel"), each, shared)
 
 
 def _coarse_dropout(params: Any) -> Steps:
@@ -315,6 +375,15 @@ def _invert(params: Any) -> Steps:
     read = _named(params, "p", "per_channel")
     p, each = _chance({"p": read.get("p", 1.0)}), _share(read.get("per_channel"))
     return [{"_target_": f"{_OWN}.inverted", "p": p, "per_channel": each}] if each else _step("InvertImg", p=p)
+
+
+def _by_chance(share: Any, each: Steps, shared: Steps) -> Steps:
+    """Steps of channels by themselves for a share of the images, which imgaug calls `per_channel`, and of all for the rest."""
+    chance = _share(share)
+    if chance in (0.0, 1.0):
+        return each if chance else shared
+    target = path_of("augmentations", "some_of")
+    return [{"_target_": target, "pipelines": [each], "p": chance, "otherwise": shared}]
 
 
 def _share(value: Any) -> float:
@@ -372,44 +441,81 @@ def _directed_edges(params: Any) -> Steps:
 
 def _add_elementwise(params: Any) -> Steps:
     read = _named(params, "value", "per_channel")
-    low, high = (bound / 255 for bound in _range(read.get("value", 0)))
-    shared = not _whether(read.get("per_channel"))
-    ranges = [[low, high]] * (1 if shared else 3)
-    mode = "shared" if shared else "per_pixel"
-    return _step("AdditiveNoise", noise_type="uniform", spatial_mode=mode, noise_params={"ranges": ranges})
+    bounds = [bound / 255 for bound in _range(read.get("value", 0))]
+    each, shared = (
+        _step("AdditiveNoise", noise_type="uniform", spatial_mode=mode, noise_params={"ranges": [bounds] * count})
+        for mode, count in (("per_pixel", 3), ("shared", 1))
+    )
+    return _by_chance(read.get("per_channel"), each, shared)
 
 
 def _crop_and_pad(params: Any) -> Steps:
-    read = _named(params, "px", "percent", "keep_size")
-    keep = _whether(read.get("keep_size", True))
-    if "percent" in read:
-        return _step("CropAndPad", percent=_one_or_two(*_range(read["percent"])), keep_size=keep)
-    low, high = _range(read.get("px", 0))
-    return _step("CropAndPad", px=_one_or_two(int(low), int(high)), keep_size=keep)
-
-
-def _one_or_two(low: float, high: float) -> Any:
-    """A range; one number where both bounds are the same, which albumentations does not draw from."""
-    return low if low == high else [low, high]
+    return _sides(params, 1, "pad_mode", "pad_cval")
 
 
 def _crop(params: Any) -> Steps:
-    read = _named(params, "px", "percent", "keep_size")
+    return _sides(params, -1)
+
+
+def _sides(params: Any, sign: int, *of_padding: str) -> Steps:
+    """Pixels, or shares of them, added to all sides, or to top, right, bottom and left; a crop is a negative amount."""
+    read = _named(params, "px", "percent", *of_padding, "keep_size", "sample_independently")
+    if {"px", "percent"} <= set(read):
+        raise _WrongError("px and percent say the same, keep one of them")
     key = "percent" if "percent" in read else "px"
-    low, high = _range(read.get(key, 0))
-    number = float if key == "percent" else int
-    cut: dict[str, Any] = {key: _one_or_two(number(-high), number(-low))}
-    return _step("CropAndPad", keep_size=_whether(read.get("keep_size", True)), **cut)
+    given, number = read.get(key, 0), float if key == "percent" else int
+    is_each = isinstance(given, list | tuple) and len(given) == 4
+    amounts = [sorted(number(sign * bound) for bound in _range(one)) for one in (given if is_each else [given])]
+    are_fixed = all(low == high for low, high in amounts)
+    # albumentations leaves the upper bound of whole numbers out.
+    drawn = [one[0] if are_fixed else [one[0], one[1] + (key == "px")] for one in amounts]
+    values = {key: drawn if is_each else drawn[0], "keep_size": _whether(read.get("keep_size", True))}
+    if not _whether(read.get("sample_independently", True)):
+        values["sample_independently"] = False
+    return _padded("CropAndPad", read, **values)
+
+
+def _padded(name: str, read: Mapping[str, Any], **values: Any) -> Steps:
+    """A transform with what `pad_mode` and `pad_cval` say of what is added."""
+    fill = _fill(read["pad_cval"]) if "pad_cval" in read else None
+    borders = _borders("pad_mode", read["pad_mode"]) if "pad_mode" in read else []
+    ways = [{"border_mode": border} for border in borders] or [{}]
+    return _one_each([_filled(name, fill, **values, **way) for way in ways])
 
 
 def _pad_to_size(params: Any) -> Steps:
-    read = _named(params, "width", "height")
-    return _step("PadIfNeeded", min_width=_whole(read["width"]), min_height=_whole(read["height"]), position="random")
+    read = _named(params, "width", "height", "pad_mode", "pad_cval", "position")
+    return _padded(
+        "PadIfNeeded",
+        read,
+        min_width=_whole(read["width"]),
+        min_height=_whole(read["height"]),
+        position={"uniform": "random", "center": "center"}[_position(read)],
+    )
 
 
 def _crop_to_size(params: Any) -> Steps:
-    read = _named(params, "width", "height")
-    return _step("RandomCrop", width=_whole(read["width"]), height=_whole(read["height"]), pad_if_needed=True)
+    read = _named(params, "width", "height", "position")
+    name = {"uniform": "RandomCrop", "center": "CenterCrop"}[_position(read)]
+    return _step(name, width=_whole(read["width"]), height=_whole(read["height"]), pad_if_needed=True)
+
+
+def _position(read: Mapping[str, Any]) -> str:
+    given = str(read.get("position", "uniform"))
+    if given not in ("uniform", "center"):
+        raise _WrongError("position must be uniform or center")
+    return given
+
+
+def _perspective(params: Any) -> Steps:
+    read = _named(params, "scale", "keep_size")
+    return _step("Perspective", scale=_range(read.get("scale", 0)), keep_size=_whether(read.get("keep_size", True)))
+
+
+def _piecewise(params: Any) -> Steps:
+    read = _named(params, "scale", "nb_rows", "nb_cols")
+    grid = {key: [int(bound) for bound in _range(read[key])] for key in ("nb_rows", "nb_cols") if key in read}
+    return _step("PiecewiseAffine", scale=_range(read.get("scale", 0)), **grid)
 
 
 def _contrast(params: Any) -> Steps:
@@ -419,13 +525,20 @@ def _contrast(params: Any) -> Steps:
 
 
 def _hue(params: Any) -> Steps:
-    low, high = _range(_named(params, "value", "per_channel").get("value", 0))
-    return _step("HueSaturationValue", hue_shift_limit=[low, high], sat_shift_limit=[low, high], val_shift_limit=[0, 0])
+    read = _named(params, "value", "value_hue", "value_saturation", "per_channel")
+    apart = {name: _range(read[f"value_{name}"]) for name in ("hue", "saturation") if f"value_{name}" in read}
+    if apart and "value" in read:
+        raise _WrongError("value is for hue and saturation, keep it or value_hue and value_saturation")
+    bounds = apart or {"value": _range(read.get("value", 0))}
+    return [{"_target_": f"{_OWN}.hue_saturation", **bounds, "per_channel": _share(read.get("per_channel"))}]
 
 
 def _gamma(params: Any) -> Steps:
-    low, high = _range(_named(params, "gamma", "per_channel").get("gamma", 1))
-    return _step("RandomGamma", gamma_limit=[100 * low, 100 * high])
+    read = _named(params, "gamma", "per_channel")
+    bounds, each = _range(read.get("gamma", 1)), _share(read.get("per_channel"))
+    if each:
+        return [{"_target_": f"{_OWN}.gamma_contrast", "gamma": bounds, "per_channel": each}]
+    return _step("RandomGamma", gamma_limit=[100 * bound for bound in bounds])
 
 
 _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
@@ -438,7 +551,7 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "CoarseDropout": _coarse_dropout,
     "EdgeDetect": _edge_detect,
     "DirectedEdgeDetect": _directed_edges,
-    "PerspectiveTransform": lambda given: _step("Perspective", scale=_range(_named(given, "scale").get("scale", 0))),
+    "PerspectiveTransform": _perspective,
     "ChannelShuffle": lambda given: _step("ChannelShuffle", p=_chance(given)),
     "Multiply": lambda given: _multiply(given, elementwise=False),
     "MultiplyElementwise": lambda given: _multiply(given, elementwise=True),
@@ -451,7 +564,7 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "Sharpen": _sharpen,
     "Emboss": _emboss,
     "Dropout": _dropout,
-    "PiecewiseAffine": lambda given: _step("PiecewiseAffine", scale=_range(_named(given, "scale").get("scale", 0))),
+    "PiecewiseAffine": _piecewise,
     "ElasticTransformation": _elastic,
     "CropAndPad": _crop_and_pad,
     "Pad": _crop_and_pad,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mlpipe.data.augment import random_choices, samples
+from mlpipe.data.augment import libraries, random_choices, samples
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.sections import imgaug
 from mlpipe.dialects.musket.state import State
@@ -34,7 +34,16 @@ def steps(given: Any) -> list[dict[str, Any]]:
         {"Affine": {"scale": [0.5, 0.6], "mode": "reflect", "cval": 3}},
         {"Affine": {"scale": {"x": [0.5, 0.6], "y": 0.5}, "translate_percent": {"x": [0.1, 0.2]}, "shear": [9, 16]}},
         {"Add": [20, 40]},
-        {"Add": {"value": [20, 40], "per_channel": 0.5}},
+        {"Add": {"value": [20, 40], "per_channel": True}},
+        {"AdditiveGaussianNoise": {"scale": 3, "loc": [40, 50], "per_channel": 1.0}},
+        {"Affine": {"rotate": [10, 16], "order": 0, "backend": "cv2"}},
+        {"Affine": {"shear": {"x": [8, 9], "y": 4}}},
+        {"Pad": {"px": [1, 2, [3, 6], 4], "pad_mode": "edge", "sample_independently": False}},
+        {"CropAndPad": {"percent": [[0, 0.1], 0.1, 0.2, 0], "pad_mode": "constant", "pad_cval": 128}},
+        {"Crop": {"px": [0, 4, 0, 0], "keep_size": False}},
+        {"PerspectiveTransform": {"scale": 0.2, "keep_size": True}},
+        {"PadToFixedSize": {"width": 50, "height": 50, "position": "center", "pad_mode": "reflect"}},
+        {"CropToFixedSize": {"width": 16, "height": 16, "position": "center"}},
         {"Multiply": [0.5, 0.7]},
         {"MultiplyElementwise": {"mul": [0.5, 0.7], "per_channel": 1}},
         {"Invert": 1.0},
@@ -50,7 +59,6 @@ def steps(given: Any) -> list[dict[str, Any]]:
         {"CropAndPad": {"percent": [-0.2, -0.1]}},
         {"Pad": 5},
         {"Crop": {"percent": 0.2}},
-        {"AddToHueAndSaturation": [30, 40]},
         {"GammaContrast": [0.5, 0.6]},
         {"CropToFixedSize": {"width": 16, "height": 16}},
         {"PadToFixedSize": {"width": 50, "height": 50}},
@@ -96,7 +104,22 @@ def test_the_order_of_the_file_is_kept() -> None:
     ]
 
 
+def built(node: dict[str, Any]) -> Any:
+    return libraries.adapt(random_choices.made(node)[1])
+
+
 NESTED = [
+    {"AddToHueAndSaturation": [30, 40]},
+    {"AddToHueAndSaturation": {"value": [30, 40], "per_channel": 0.5}},
+    {"AddToHueAndSaturation": {"value_hue": 40, "value_saturation": [20, 30]}},
+    {"GammaContrast": {"gamma": [0.5, 0.6], "per_channel": True}},
+    {"Add": {"value": [20, 40], "per_channel": 0.5}},
+    {"Multiply": {"mul": [0.5, 0.7], "per_channel": 0.5}},
+    {"Affine": {"rotate": [10, 16], "cval": [0, 255]}},
+    {"Affine": {"rotate": [10, 16], "cval": "ALL", "order": [0, 1], "mode": "constant"}},
+    {"Pad": {"px": 5, "pad_mode": ["edge", "reflect"], "pad_cval": [0, 255]}},
+    {"OneOf": {"children": [{"Fliplr": 1.0}, {"Flipud": 1.0}], "name": "flips"}},
+    {"Sequential": {"children": [{"Fliplr": 1.0}], "random_order": False}},
     {"Sequential": {"Fliplr": 1.0, "Add": [20, 40]}},
     {"OneOf": {"Fliplr": 1.0, "Flipud": 1.0}},
     {"OneOf": [{"Fliplr": 1.0}, {"Add": [20, 40]}]},
@@ -126,7 +149,7 @@ NESTED = [
 @pytest.mark.parametrize("given", NESTED)
 def test_nested_operations_and_drawn_parameters_are_steps_of_each_image(given: dict[str, Any]) -> None:
     images = np.random.default_rng(0).integers(60, 180, (3, 32, 32, 3), dtype=np.uint8)
-    made = [random_choices.built(step) for step in steps(given)]
+    made = [built(step) for step in steps(given)]
     seeds = np.array([1, 2, 3], np.uint64)
     after = samples.apply(made, images, seeds)
     assert after.shape == images.shape and after.dtype == np.uint8
@@ -164,6 +187,16 @@ def test_an_inversion_happens_always_unless_it_says_how_often(given: Any) -> Non
         {"Invert": {"p": 1.0, "per_channel": True, "max_value": 9}},
         {"Sometimes": [0.5, {"Fliplr": 1.0}, {"Flipud": 1.0}, {"Add": 9}]},
         {"LinearContrast": {"alpha": 0.5, "gain": 2}},
+        {"Fliplr": {"p": 0.5, "deterministic": True}},
+        {"Affine": {"rotate": 3, "order": 2}},
+        {"Affine": {"rotate": 3, "backend": "torch"}},
+        {"AddToHueAndSaturation": {"value": 3, "value_hue": 4}},
+        {"Pad": {"px": 3, "percent": 0.1}},
+        {"Pad": {"px": 3, "pad_mode": "maximum"}},
+        {"Crop": {"px": 3, "pad_mode": "edge"}},
+        {"PadToFixedSize": {"width": 9, "height": 9, "position": "left-top"}},
+        {"SomeOf": {"n": 1, "children": [{"Fliplr": 1.0}], "random_order": True}},
+        {"Sometimes": {"p": 0.5, "then_list": {"Fliplr": 1.0}, "els_list": {"Flipud": 1.0}}},
     ],
 )
 def test_nothing_that_is_said_is_dropped(given: dict[str, Any]) -> None:
@@ -176,5 +209,38 @@ def test_contrast_is_about_the_middle_grey() -> None:
     """127 + alpha * (v - 127), as imgaug documents it: no picture becomes darker or brighter as a whole."""
     image = np.array([[[0, 27, 127], [128, 227, 255]]], np.uint8)[None]
     for name in ("LinearContrast", "ContrastNormalization"):
-        (step,) = map(random_choices.built, steps({name: 0.5}))
+        (step,) = map(built, steps({name: 0.5}))
         assert step(image, np.array([1], np.uint64)).tolist() == [[[[64, 77, 127], [128, 177, 191]]]]
+
+
+def test_a_share_of_the_images_has_channels_by_themselves() -> None:
+    (step,) = map(built, steps({"Add": {"value": [-60, 60], "per_channel": 0.3}}))
+    images = np.full((300, 4, 4, 3), 120, np.uint8)
+    changed = np.asarray(step(images, np.arange(300, dtype=np.uint64))).astype(int)
+    apart = (changed[..., 0] != changed[..., 1]).any(axis=(1, 2))
+    assert apart.mean() == pytest.approx(0.3, abs=0.08)
+
+
+def test_whole_numbers_of_pixels_are_drawn_up_to_their_bound() -> None:
+    (step,) = steps({"Pad": {"px": [0, 2], "keep_size": False}})
+    transform = albumentations.CropAndPad(**{key: value for key, value in step.items() if key != "_target_"})
+    transform.set_random_seed(0)
+    heights = {transform(image=np.zeros((8, 8, 3), np.uint8))["image"].shape[0] - 8 for _ in range(200)}
+    assert heights == {0, 1, 2, 3, 4}
+
+
+def test_noise_may_be_off_the_middle_and_what_comes_from_outside_drawn() -> None:
+    (noise,) = map(built, steps({"AdditiveGaussianNoise": {"scale": 0, "loc": 51}}))
+    seeds = np.arange(40, dtype=np.uint64)
+    assert (noise(np.full((2, 4, 4, 3), 100, np.uint8), seeds[:2]) == 151).all()
+    (shift,) = map(built, steps({"Affine": {"translate_px": {"x": 3, "y": 0}, "cval": [0, 255]}}))
+    changed = np.asarray(shift(np.full((40, 8, 8, 3), 100, np.uint8), seeds))
+    corners = changed[:, 0, 0, 0]
+    assert (
+        (changed[:, :, 3:] == 100).all() and len(np.unique(corners)) > 25 and corners.min() < 40 and corners.max() > 215
+    )
+
+
+def test_a_grid_that_is_bent_has_as_many_points_as_the_file_says() -> None:
+    (step,) = steps({"PiecewiseAffine": {"scale": 0.05, "nb_rows": 3, "nb_cols": [3, 5]}})
+    assert (step["nb_rows"], step["nb_cols"]) == ([3, 3], [3, 5])

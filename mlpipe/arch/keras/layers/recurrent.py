@@ -1,0 +1,314 @@
+"""Keras's layers along the steps of a sequence: LSTM, GRU and SimpleRNN, one way or both, and any layer at each step.
+
+Source: the documentation of `keras.layers`; Hochreiter and Schmidhuber 1997, Cho et al. 2014. Sequences are
+(n, channels, steps), channels second as everywhere in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.arch.keras.layers import activations
+from mlpipe.arch.keras.layers.activations import Activation
+from mlpipe.arch.keras.layers.convolutions import Made, same, turned
+from mlpipe.arch.keras.layers.initializers import Initializer
+from mlpipe.arch.keras.layers.noise import share
+from mlpipe.arch.keras.layers.reading import Inner, Keys, Shape, Slot
+from mlpipe.errors import counted, listing
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a recurrent layer goes through its sequence.
+
+    Attributes:
+        activation: Of what is written.
+        gate: Of the gates.
+        is_backwards: Begin with the last step; the outputs are in the order in which they came.
+        whole: Give the outputs of all steps, (n, units, steps), and not the last one, (n, units).
+        states: Give the last states too, (n, units) each.
+        reset_after: Of a GRU: the reset gate acts behind the recurrent weights.
+        dropout: The share of inputs that is dropped, the same ones at every step.
+        recurrent_dropout: Alike, of the states.
+        for_each_gate: Draw for each gate anew what is dropped.
+    """
+
+    activation: Activation
+    gate: Activation
+    is_backwards: bool = False
+    whole: bool = False
+    states: bool = False
+    reset_after: bool = True
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    for_each_gate: bool = False
+
+
+@dataclass(frozen=True)
+class ForgetBias(Initializer):
+    """The bias of an LSTM whose forget gate, the second of four blocks, begins with ones."""
+
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
+        """New weights, shape (4 units,)."""
+        drawn, units = super().draw(shape), shape[0] // 4
+        drawn[units : 2 * units] = 1.0
+        return drawn
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, SimpleRNN: the new state is the activation of what input and state add up to.
+
+    Args:
+        inputs: Channels of each step.
+        units: Numbers of its state.
+        bias: Whether there is one.
+        options: How it goes.
+
+    Attributes:
+        GATES: How many blocks of units its weights have.
+        STATES: How many states it goes on with.
+    """
+
+    GATES, STATES = 1, 1
+
+    def __init__(self, inputs: int, units: int, bias: bool, options: Options) -> None:
+        super().__init__()
+        self.units, self.options = units, options
+        self.weight = nn.Parameter(torch.zeros(self.GATES * units, inputs))
+        self.recurrent = nn.Parameter(torch.zeros(self.GATES * units, units))
+        self.bias = nn.Parameter(torch.zeros(self.bias_shape)) if bias else None
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        """The shape of its bias, as Keras has it."""
+        return (self.GATES * self.units,)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The last output (n, units), or those of all steps (n, units, steps); behind them the states where asked for."""
+        steps = x.movedim(-1, 0)
+        given = self._projected(steps.flip(0) if self.options.is_backwards else steps)
+        states = tuple(x.new_zeros(len(x), self.units) for _ in range(self.STATES))
+        dropped = self._drawn(states[0], self.options.recurrent_dropout)
+        outputs = []
+        for one in given:
+            states = self._step(one, states, dropped)
+            outputs.append(states[0])
+        found = torch.stack(outputs, 2) if self.options.whole else outputs[-1]
+        return (found, *states) if self.options.states else found
+
+    def _step(self, given: Tensor, states: tuple[Tensor, ...], dropped: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The states after a step, the output first, from what its input adds to the gates and the states before it."""
+        return (self.options.activation(given + self._recurred(states[0], dropped)),)
+
+    def _projected(self, steps: Tensor) -> Tensor:
+        """What inputs (steps, n, channels) add to the gates of each step, (steps, n, gates x units)."""
+        bias = self.bias if self.bias is None or self.bias.ndim == 1 else self.bias[0]
+        dropped = self._drawn(steps[0], self.options.dropout)
+        if len(dropped) < 2:
+            return F.linear(steps * dropped[0] if dropped else steps, self.weight, bias)
+        parts = zip(dropped, self.weight.chunk(self.GATES), strict=True)
+        joined = torch.cat([F.linear(steps * mask, weight) for mask, weight in parts], -1)
+        return joined if bias is None else joined + bias
+
+    def _drawn(self, like: Tensor, rate: float) -> Sequence[Tensor]:
+        """Factors of what is dropped, one for each gate or one for all; none where nothing is."""
+        if not self.training or rate == 0:
+            return ()
+        count = self.GATES if self.options.for_each_gate else 1
+        return [F.dropout(torch.ones_like(like), rate) for _ in range(count)]
+
+    def _recurred(self, state: Tensor, dropped: Sequence[Tensor], blocks: slice = slice(None)) -> Tensor:
+        """What a state adds to some of the gates."""
+        weights = self.recurrent.chunk(self.GATES)[blocks]
+        if not dropped:
+            return F.linear(state, torch.cat(weights))
+        masks = (dropped if len(dropped) > 1 else [dropped[0]] * self.GATES)[blocks]
+        return torch.cat([F.linear(state * mask, weight) for mask, weight in zip(masks, weights, strict=True)], 1)
+
+
+class Lstm(Recurrent):
+    """A long short-term memory; its states are what it gives and what it carries."""
+
+    GATES, STATES = 4, 2
+
+    def _step(self, given: Tensor, states: tuple[Tensor, ...], dropped: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        options = self.options
+        enter, forget, new, leave = (given + self._recurred(states[0], dropped)).chunk(4, 1)
+        carried = options.gate(forget) * states[1] + options.gate(enter) * options.activation(new)
+        return options.gate(leave) * options.activation(carried), carried
+
+
+class Gru(Recurrent):
+    """A gated recurrent unit; with `reset_after` its bias has a row for inputs and one for states."""
+
+    GATES = 3
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        """The shape of its bias, as Keras has it."""
+        return (2, 3 * self.units) if self.options.reset_after else (3 * self.units,)
+
+    def _step(self, given: Tensor, states: tuple[Tensor, ...], dropped: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        (state,), options = states, self.options
+        update, reset, new = given.chunk(3, 1)
+        if options.reset_after:
+            inner = self._recurred(state, dropped)
+            inner = inner if self.bias is None else inner + self.bias[1]
+            inner_update, inner_reset, inner_new = inner.chunk(3, 1)
+            reset = options.gate(reset + inner_reset)
+            inner_new = reset * inner_new
+        else:
+            inner_update, inner_reset = self._recurred(state, dropped, slice(2)).chunk(2, 1)
+            reset = options.gate(reset + inner_reset)
+            inner_new = self._recurred(reset * state, dropped, slice(2, 3))
+        update = options.gate(update + inner_update)
+        return (update * state + (1 - update) * options.activation(new + inner_new),)
+
+
+# By their names in Keras.
+LAYERS: dict[str, type[Recurrent]] = {"SimpleRNN": Recurrent, "LSTM": Lstm, "GRU": Gru}
+
+
+_JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "concat": lambda one, other: torch.cat([one, other], 1),
+    "sum": torch.add,
+    "mul": torch.mul,
+    "ave": lambda one, other: (one + other) / 2,
+}
+
+
+class BothWays(nn.Module):
+    """Two recurrent layers, one of which begins with the last step.
+
+    Args:
+        forward_layer: One of them.
+        backward_layer: The other.
+        merge: `concat`, `sum`, `mul` or `ave`.
+    """
+
+    def __init__(self, forward_layer: Recurrent, backward_layer: Recurrent, merge: str) -> None:
+        super().__init__()
+        self.forward_layer, self.backward_layer, self.merge = forward_layer, backward_layer, merge
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """As of `Recurrent`; concatenated it has twice the units, and the states of both follow."""
+        there, back = _listed(self.forward_layer(x)), _listed(self.backward_layer(x))
+        # The outputs of the second came in the order from the last step to the first.
+        second = back[0].flip(2) if self.backward_layer.options.whole else back[0]
+        found = _JOINS[self.merge](there[0], second)
+        return (found, *there[1:], *back[1:]) if len(there) > 1 else found
+
+
+def _listed(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+class EachStep(nn.Module):
+    """A layer of each step by itself.
+
+    Args:
+        layer: The layer.
+        activation: What follows it.
+    """
+
+    def __init__(self, layer: nn.Module, activation: Activation | None = None) -> None:
+        super().__init__()
+        self.layer, self.activation = layer, activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, channels, steps, ...)."""
+        found: Tensor = self.layer(x.movedim(2, 1).flatten(0, 1))
+        found = found if self.activation is None else self.activation(found)
+        return found.unflatten(0, (len(x), x.shape[2])).movedim(1, 2)
+
+
+def recurrent(keys: Keys, shape: Shape) -> Made:
+    """LSTM, GRU, SimpleRNN; `unroll` and `implementation` change how it is computed, not what."""
+    layer = LAYERS[keys.kind]
+    inputs, units, bias = keys.rank(shape, 1), keys.count("units"), keys.flag("use_bias", True)
+    for key in ("stateful", "time_major"):
+        keys.only(key, False)
+    # The second says what is given where a mask leaves steps out, and there are no masks.
+    for key in ("unroll", "zero_output_for_mask"):
+        keys.value(key, False)
+    has_gates, by_gate = layer.GATES > 1, keys.value("implementation", 2) == 1
+    activation, recurrent_dropout = _activation(keys, "activation", "tanh"), share(keys, "recurrent_dropout", 0.0)
+    options = Options(
+        activation,
+        _activation(keys, "recurrent_activation", "sigmoid") if has_gates else activation,
+        is_backwards=keys.flag("go_backwards", False),
+        whole=keys.flag("return_sequences", False),
+        states=keys.flag("return_state", False),
+        reset_after=layer is Gru and keys.flag("reset_after", True),
+        dropout=share(keys, "dropout", 0.0),
+        recurrent_dropout=recurrent_dropout,
+        for_each_gate=has_gates and (recurrent_dropout > 0 or by_gate),
+    )
+    module, width = layer(inputs, units, bias, options), layer.GATES * units
+    first, second = (
+        keys.initializer(f"{key}_initializer", default)
+        for key, default in (("kernel", "GlorotUniform"), ("recurrent", "Orthogonal"))
+    )
+    slots = {
+        "kernel": Slot("weight", (inputs, width), turned, first),
+        "recurrent_kernel": Slot("recurrent", (units, width), turned, second),
+    }
+    start = keys.initializer("bias_initializer", "Zeros")
+    if layer is Lstm and keys.flag("unit_forget_bias", True):
+        start = ForgetBias(start.name, start.options)
+    return module, slots | ({"bias": Slot("bias", module.bias_shape, same, start)} if bias else {})
+
+
+def both_ways(keys: Keys, shape: Shape, inner: Inner) -> Made:
+    """Bidirectional, of a recurrent layer."""
+    merge = keys.choice("merge_mode", tuple(_JOINS), "concat")
+    if "merge_mode" in keys.config and keys.config["merge_mode"] is None:
+        keys.wrong("merge_mode", "of two outputs is not supported", fix=f"use {listing(_JOINS)}")
+    given = keys.value("layer")
+    second = keys.value("backward_layer", None) or _backwards(given)
+    one, slots = _recurrent(keys, "layer", given, shape, inner)
+    other, other_slots = _recurrent(keys, "backward_layer", second, shape, inner)
+    if one.options.is_backwards == other.options.is_backwards:
+        keys.wrong("backward_layer", "must have another go_backwards than layer", got=other.options.is_backwards)
+    if (one.options.whole, one.options.states) != (other.options.whole, other.options.states):
+        keys.wrong("backward_layer", "must have the return_sequences and return_state of layer")
+    if merge != "concat" and one.units != other.units:
+        keys.wrong("backward_layer", f"must have {counted(one.units, 'unit')}", got=other.units)
+    return BothWays(one, other, merge), {
+        **{f"forward_{name}": slot.inside("forward_layer") for name, slot in slots.items()},
+        **{f"backward_{name}": slot.inside("backward_layer") for name, slot in other_slots.items()},
+    }
+
+
+def each_step(keys: Keys, shape: Shape, inner: Inner) -> Made:
+    """TimeDistributed; batch normalisations see all steps together."""
+    if len(shape) < 2:
+        keys.wrong("layer", "needs an input of shape (steps, ...)", got=shape)
+    module, slots, activation = inner("layer", keys.value("layer"), shape[1:])
+    return EachStep(module, activation), {name: slot.inside("layer") for name, slot in slots.items()}
+
+
+def _recurrent(keys: Keys, key: str, given: Any, shape: Shape, inner: Inner) -> tuple[Recurrent, dict[str, Slot]]:
+    module, slots, _ = inner(key, given, shape)
+    if not isinstance(module, Recurrent):
+        got = given.get("class_name") if isinstance(given, dict) else given
+        keys.wrong(key, f"must be one of {listing(LAYERS)}", got=got)
+    return module, slots
+
+
+def _backwards(layer: Any) -> Any:
+    """A layer's description that goes the other way."""
+    config = layer.get("config") if isinstance(layer, dict) else None
+    if not isinstance(layer, dict) or not isinstance(config, dict):
+        return layer
+    return {**layer, "config": {**config, "go_backwards": not config.get("go_backwards", False)}}
+
+
+def _activation(keys: Keys, key: str, default: str) -> Activation:
+    return activations.named(keys.value(key, default), f"{keys.place}: {key}", keys.keras)

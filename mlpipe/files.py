@@ -484,7 +484,7 @@ def links_out(folder: Path, leaving: Sequence[str] = ()) -> list[Path]:
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
-                    if place is folder and entry.name in leaving and entry.is_dir():
+                    if place is folder and entry.name in leaving and entry.is_dir(follow_symlinks=False):
                         continue
                     if entry.is_symlink():
                         one = Path(entry.path)

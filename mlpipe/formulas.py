@@ -1,4 +1,4 @@
-"""Small formulas such as `0.1*rate + 1`: numbers, names, + - * / // % ** and brackets; they are read, nothing is run."""
+"""Small formulas such as `0.1*rate + 1`, and sums such as `ce+0.1*dice`: they are read, nothing is run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlpipe.errors import ConfigError, listing, problem
 
@@ -18,9 +18,76 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|//|[-+*/%()]))"
 )
 _MOST_LETTERS, _DEEPEST, _LARGEST_POWER = 1000, 30, 1000
+# sum := term ('+' term)*, term := factor ('*' factor)*, factor := number | name; blanks are allowed between them.
+_FACTOR = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>[+*]))")
 # What binds tighter has the higher number; a sign in front of a value stands between products and powers.
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}
 _SIGNED, _ALONE = 3, 5
+
+
+class Term(NamedTuple):
+    """One term of a sum.
+
+    Attributes:
+        weight: The product of its numbers.
+        name: Its name.
+    """
+
+    weight: float
+    name: str
+
+
+def terms(text: str, key: str = "loss.expression") -> list[Term]:
+    """The terms of a sum of losses.
+
+    Args:
+        text: Such as `bce+0.1*dice`; a number may stand before or after its name.
+        key: What names it, for sentences.
+
+    Raises:
+        ConfigError: When it is no such sum, or a term has not exactly one name, or no finite weight.
+    """
+    try:
+        return _terms(text)
+    except ValueError as error:
+        fix = "write terms such as 0.1*dice, joined by +"
+        raise ConfigError(problem(key, str(error), got=text, fix=fix)) from error
+
+
+def _terms(text: str) -> list[Term]:
+    found: list[Term] = []
+    for part in _factors(text):
+        names = [word for kind, word in part if kind == "name"]
+        if len(names) != 1:
+            raise ValueError("each term needs exactly one loss")
+        weight = math.prod(float(word) for kind, word in part if kind == "number")
+        if not math.isfinite(weight):
+            raise ValueError(f"gives {names[0]} an infinite weight")
+        found.append(Term(weight, names[0]))
+    return found
+
+
+def _factors(text: str) -> list[list[tuple[str, str]]]:
+    """The factors of each term, checked for signs in the right places."""
+    if len(text) > _MOST_LETTERS:
+        raise ValueError(f"has {len(text):,} letters")
+    parts: list[list[tuple[str, str]]] = [[]]
+    place, factor_is_next = 0, True
+    while place < len(text.rstrip()):
+        match = _FACTOR.match(text, place)
+        if match is None:
+            raise ValueError(f"cannot be read from {text[place:].strip()[:20]!r} on")
+        kind, word = str(match.lastgroup), match[match.lastgroup or 0]
+        if (kind == "sign") == factor_is_next:
+            raise ValueError(f"{word!r} stands in the wrong place")
+        if word == "+":
+            parts.append([])
+        elif kind != "sign":
+            parts[-1].append((kind, word))
+        place, factor_is_next = match.end(), kind == "sign"
+    if factor_is_next:
+        raise ValueError("ends too early")
+    return parts
 
 
 def names_in(text: str) -> frozenset[str]:

@@ -29,8 +29,13 @@ def arrays(path: Path) -> Iterator[tuple[str, Array]]:
         OSError: When the file cannot be opened.
         ValueError: When it is damaged, something in it is a link, lies in another file, or says to be far larger than it is.
     """
+    # One array may stand under many names, and many that hold nothing be just small enough.
+    stored, unpacked = limits.require_ordinary(path), 0
     with opened(path) as file:
-        yield from _below(file, "", set())
+        for name, value in _below(file, "", set()):
+            unpacked += value.nbytes
+            limits.require_growth(stored, unpacked, path.name)
+            yield name, value
 
 
 def array(path: Path, name: str) -> Array:

@@ -141,6 +141,18 @@ def require_growth(stored: int, unpacked: int, what: str, most: int | None = Non
         raise ValueError(f"{what} would have {unpacked:,} bytes, of which {stored:,} are stored")
 
 
+def require_members(archive: zipfile.ZipFile) -> None:
+    """Refuse an open zip that is far larger unpacked than packed, one of its members or all of them together.
+
+    Raises:
+        ValueError: Naming the member.
+    """
+    members = archive.infolist()
+    for one in members:
+        require_growth(one.compress_size, one.file_size, one.filename)
+    require_growth(sum(one.compress_size for one in members), sum(one.file_size for one in members), "all of it")
+
+
 @contextmanager
 def memory(stored: int) -> Iterator[None]:
     """Let this process grow by `UNPACKED` at most meanwhile, or by `GROWTH` times the bytes of what it works with.

@@ -9,6 +9,7 @@ import pytest
 
 from mlpipe import formulas
 from mlpipe.errors import ConfigError
+from mlpipe.formulas import Term
 
 NAMES = {"a": 3, "b": 0.25, "c": 7}
 
@@ -100,3 +101,22 @@ def test_large_and_deep_texts_end_soon() -> None:
         with pytest.raises(ConfigError):
             formulas.value(text)
     assert math.isclose(formulas.value("+".join(["1"] * 400)), 400)
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("bce", [Term(1, "bce")]),
+        ("bce+0.1*dice", [Term(1, "bce"), Term(0.1, "dice")]),
+        (" .5 * 2*dice + 1e+1*ce", [Term(1, "dice"), Term(10, "ce")]),
+        ("dice*1e-3", [Term(1e-3, "dice")]),
+    ],
+)
+def test_expressions_are_read(text: str, terms: list[Term]) -> None:
+    assert formulas.terms(text) == terms
+
+
+@pytest.mark.parametrize("text", ["", "+bce", "bce+", "bce*dice", "0.1", "bce-dice", "(bce)", "bce 2", "2**bce", "x()"])
+def test_what_is_no_sum_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="loss.expression"):
+        formulas.terms(text)

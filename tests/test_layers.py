@@ -19,6 +19,7 @@ LEVELS = {
     "formulas": 1,
     "hdf5": 1,
     "names": 1,
+    "parquet": 1,
     "plugins": 1,
     "kinds": 1,
     "late": 0,

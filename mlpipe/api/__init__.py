@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from mlpipe import parquet
 from mlpipe.api.commands import run
 from mlpipe.api.estimators import ImageClassifier, ImageRegressor, ImageSegmenter
 from mlpipe.config.environment import base_folder
@@ -101,7 +102,8 @@ class ProjectFrames:
         for record in wanted:
             path = self._project.predictions_file(record.pivot, record.id)
             if path.is_file():
-                frame = pq.read_table(path, filters=chosen or None, partitioning=None).to_pandas()
+                with parquet.opened(path):
+                    frame = pq.read_table(path, filters=chosen or None, partitioning=None).to_pandas()
                 frames.append(frame.assign(record=record.id))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

@@ -2,7 +2,8 @@
 
 Signatures are read from source with `ast`: a wrong key or value is reported in milliseconds, before torch is imported.
 The annotation is the schema: `int`, `float`, `bool`, `str`, `None`, unions, `Literal`, `list`, `tuple`, `dict` and
-`Annotated[int, ">= 1"]`, whose texts are bounds. What is annotated otherwise is left to the function itself.
+`Annotated[int, ">= 1"]`, whose texts are bounds, or of `str` a form: `a sum of losses`.
+What is annotated otherwise is left to the function itself.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import math
 import operator
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlpipe import limits
-from mlpipe.config import near_values
+from mlpipe import formulas, limits
+from mlpipe.config import catalog, near_values
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 # Names of types that stand for names of types.
@@ -367,12 +368,38 @@ def _bounded(inner: list[ast.expr], value: Any, module: ast.Module, seen: _Seen)
     notes = [item.value for item in inner[1:] if isinstance(item, ast.Constant) and isinstance(item.value, str)]
     # Any other text is a note of whoever wrote it.
     bounds = [note for note in notes if _BOUND.fullmatch(note)]
+    for note in notes if not wanted and isinstance(value, str) else ():
+        if note in _FORMS and (reason := _FORMS[note](value)):
+            return f"{note} such as ce+0.1*dice ({reason})"
     is_number = isinstance(value, int | float)
     for bound in bounds if not wanted and is_number else ():
         sign, _, limit = bound.partition(" ")
         if not _BOUNDS[sign](value, float(limit)):
             wanted = _mismatch(inner[0], _NOTHING, module, seen)
     return f"{wanted} {' and '.join(bounds)}" if wanted and bounds else wanted
+
+
+def _sum_wrong(text: str) -> str:
+    """Why a text is no sum of functions; empty where it is one."""
+    try:
+        formulas.terms(text, "")
+    except ConfigError as error:
+        return str(error.__cause__)
+    return ""
+
+
+def _losses_wrong(text: str) -> str:
+    """Why a text is no sum of losses; whether they fit what a task predicts is known with its images."""
+    if wrong := _sum_wrong(text):
+        return wrong
+    file = module_file("mlpipe.learn.losses.probabilities")
+    known = {*catalog.options("loss"), *(public_names(file) if file is not None else ())}
+    unknown = [term.name for term in formulas.terms(text) if term.name not in known]
+    return f"{unknown[0]} is no loss{did_you_mean(unknown[0], known).replace('did', ', did', 1)}" if unknown else ""
+
+
+# Forms that texts may have to have.
+_FORMS: dict[str, Callable[[str], str]] = {"a sum of losses": _losses_wrong, "a sum of functions": _sum_wrong}
 
 
 def _alias(name: str, module: ast.Module, depth: int = 0) -> ast.expr | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import re
 import shutil
@@ -10,13 +12,13 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.data import visible_files
 from mlpipe.errors import DataError, did_you_mean, problem
 
@@ -41,6 +43,8 @@ _DAMAGED = (
 _CHANGED = re.compile(r"Bad CRC-32 for file '(.*)'$", re.DOTALL)
 # Pictures hardly shrink in an archive; what grows so much and so far is made to fill disks.
 _MOST_GROWTH, _LARGE = 100, 1 << 30
+# Bytes of a header of a tar, and of what is unpacked at once.
+_MOST_AT_ONCE = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -234,14 +238,70 @@ class _Tar:
         return _unsafe_name(info.name)
 
 
+# How packed files begin, and what unpacks them.
+_PACKINGS: Mapping[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"\x5d\0\0": lzma.LZMAFile,
+}
+
+
+class _Bounded:
+    """A tar of which no more is unpacked than it could honestly hold, and little at a time.
+
+    What lies between two members is unpacked to find the second one, and a header may say to be gigabytes long.
+
+    Args:
+        file: What unpacks it.
+        stored: Its own bytes.
+        is_packed: Whether it is packed at all.
+    """
+
+    def __init__(self, file: IO[bytes], stored: int, *, is_packed: bool) -> None:
+        self._file, self._most, self._is_packed = file, max(_LARGE, _MOST_GROWTH * stored), is_packed
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes.
+
+        Raises:
+            ValueError: When they are more than there should be.
+        """
+        if not 0 <= size <= _MOST_AT_ONCE:
+            raise ValueError("it has a header that is too long")
+        found = self._file.read(size)
+        if self._file.tell() > self._most:
+            raise ValueError(f"it unpacks to more than {_MOST_GROWTH} times its own size")
+        return found
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a place; what lies before it is unpacked."""
+        assert whence == 0
+        while self._is_packed and self._file.tell() < place:
+            if not self.read(min(_CHUNK, place - self._file.tell())):
+                return self._file.tell()
+        return self._file.tell() if self._file.tell() == place else self._file.seek(place)
+
+    def tell(self) -> int:
+        """The place."""
+        return self._file.tell()
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[_Opened]:
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as zipped:
             yield _Zip(zipped)
-    else:
-        with tarfile.open(path, "r:*") as tarred:
-            yield _Tar(tarred)
+        return
+    limits.require_ordinary(path)
+    with path.open("rb") as plain:
+        begin = plain.read(8)
+        plain.seek(0)
+        packing = next((one for sign, one in _PACKINGS.items() if begin.startswith(sign)), None)
+        with nullcontext(plain) if packing is None else packing(plain) as file:
+            bounded = _Bounded(file, path.stat().st_size, is_packed=packing is not None)
+            with tarfile.open(fileobj=bounded, mode="r:") as tarred:  # type: ignore[call-overload]
+                yield _Tar(tarred)
 
 
 def opened(root: str, data_dir: str | None, key: str) -> Path:

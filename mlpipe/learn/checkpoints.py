@@ -10,7 +10,7 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import ProjectError, problem
 
 TENSORS_FILE = "tensors.safetensors"
@@ -101,7 +101,11 @@ def _damage(folder: Path, file: str) -> str:
         stored = files.read_json(folder / file)
         if files.seal_is_broken(stored) is not False:
             return "the state does not have the checksum that it was written with"
-        if files.digest_file(folder / stored["tensors"]) != stored["hash"]:
+        tensors = folder / stored["tensors"]
+        if tensors.parent != folder or tensors.is_symlink():
+            return f"its tensors ({stored['tensors']}) lie elsewhere"
+        limits.require_ordinary(tensors)
+        if files.digest_file(tensors) != stored["hash"]:
             return f"its tensors ({stored['tensors']}) do not have the checksum that they were written with"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"the state cannot be read ({type(error).__name__})"

@@ -99,12 +99,13 @@ def _kept(path: Path, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray
     """Which rows a file has features of, and these; what was given where it is damaged: they are computed again."""
     try:
         with np.load(path, allow_pickle=False) as stored:
+            limits.require_members(stored.zip)
             found, features = stored["known"], stored["features"]
         fits = found.shape == known.shape and found.dtype == bool
         if not (fits and features.ndim == 2 and len(features) == len(known) and features.dtype == np.float32):
             raise ValueError("it has another shape")
         return found, features
-    except (*limits.DAMAGED_ARRAY, KeyError, TypeError) as error:
+    except (*limits.DAMAGED_ARRAY, KeyError, TypeError, AttributeError) as error:
         log.warning(f"{path}: is damaged ({first_line(error)}); features are computed again")
         return known, values
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,12 @@ _PARTS = 200
 
 @dataclass(frozen=True)
 class Statistic:
-    """A metric of weighted rows: either `contributions` (n, sums) with a function of their sums, or one of the weights."""
+    """A metric of weighted rows: either `contributions` (n, sums) with a function of their sums, or one of the weights.
 
-    contributions: Floats | None
+    Contributions of which most are 0 are a sparse array of SciPy.
+    """
+
+    contributions: Any
     function: Callable[[Floats], Floats]
 
     def of_weights(self, weights: Floats, units: Integers) -> Floats:
@@ -39,9 +43,9 @@ class Statistic:
         """
         if self.contributions is None:
             return self.function(weights[:, units])
-        return self.function(weights @ self.by_unit(units, weights.shape[1]))
+        return self.function(np.asarray(weights @ self.by_unit(units, weights.shape[1])))
 
-    def by_unit(self, units: Integers, count: int) -> Floats:
+    def by_unit(self, units: Integers, count: int) -> Any:
         """The contributions of each unit, shape (units, sums).
 
         Args:
@@ -51,6 +55,13 @@ class Statistic:
         assert self.contributions is not None
         if count == len(units):
             return self.contributions[np.argsort(units)]
+        if not isinstance(self.contributions, np.ndarray):
+            from scipy.sparse import csr_array
+
+            return (
+                csr_array((np.ones(len(units)), (units, np.arange(len(units)))), (count, len(units)))
+                @ self.contributions
+            )
         summed = np.zeros((count, self.contributions.shape[1]))
         np.add.at(summed, units, self.contributions)
         return summed
@@ -67,7 +78,11 @@ def leave_out(one: Statistic, units: Integers, count: int, seed: int = 0) -> Flo
     """
     if one.contributions is not None:
         by_unit = one.by_unit(units, count)
-        return one.function(by_unit.sum(axis=0) - by_unit)
+        if isinstance(by_unit, np.ndarray):
+            return one.function(by_unit.sum(axis=0) - by_unit)
+        total, some = by_unit.sum(axis=0), max(1, _BLOCK // by_unit.shape[1])
+        blocks = (by_unit[start : start + some].toarray() for start in range(0, count, some))
+        return np.concatenate([one.function(total - block) for block in blocks])
     parts = min(count, _PARTS)
     part = np.random.default_rng(seed).permutation(count) % parts
     block = max(1, _BLOCK // len(units))
@@ -76,6 +91,21 @@ def leave_out(one: Statistic, units: Integers, count: int, seed: int = 0) -> Flo
         numbers = np.arange(start, min(parts, start + block))
         values.append(one.of_weights((part != numbers[:, None]).astype(np.float64), units))
     return np.concatenate(values)
+
+
+def cells(guess: Integers, true: Integers, classes: int) -> Any:
+    """Whether each row is a hit of each class, is called it, and is of it, as a sparse array of shape (n, 3 classes).
+
+    Args:
+        guess: Predicted class numbers, shape (n,).
+        true: True ones, shape (n,).
+        classes: How many there are.
+    """
+    from scipy.sparse import csr_array
+
+    rows, hits = np.arange(len(true)), np.flatnonzero(guess == true)
+    places = np.concatenate([true[hits], classes + guess, 2 * classes + true])
+    return csr_array((np.ones(len(places)), (np.concatenate([hits, rows, rows]), places)), (len(true), 3 * classes))
 
 
 def ratio(sums: Floats) -> Floats:
@@ -189,18 +219,19 @@ def ranked(name: str, scores: Floats, true: Bools, known: Bools) -> Callable[[Fl
         known: Which rows count, shape (n, columns).
     """
     prepare = _auroc_of if name == "auroc" else _precision_of
-    columns = []
-    for column in range(scores.shape[1]):
+
+    def of_column(column: int, weights: Floats) -> Floats:
+        # Sorted anew for each block of weights: the order of rows by every column would take more memory than the scores.
         rows = np.flatnonzero(known[:, column])
         order = rows[np.argsort(-scores[rows, column], kind="stable")]
         falling = scores[order, column]
         starts = np.flatnonzero(np.concatenate([[True], falling[1:] != falling[:-1]])[: len(order)])
-        columns.append(prepare(order, true[order, column], starts))
+        return prepare(order, true[order, column], starts)(weights)
 
     def function(weights: Floats) -> Floats:
         # Rows first: sorting them then moves whole lines of memory.
         turned = np.ascontiguousarray(weights.T)
-        return mean_there(np.column_stack([one(turned) for one in columns]))
+        return mean_there(np.column_stack([of_column(column, turned) for column in range(scores.shape[1])]))
 
     return function
 

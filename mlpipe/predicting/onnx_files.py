@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -34,6 +35,8 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 _ELSEWHERE = {("tensor", 13), ("tensor", 14)}
 _OPERATOR = ("node", 4)
 _LOOPS = {b"Loop", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch"}
+# The fields of a node and of a function that say which operator it is: its domain and its name.
+_NAMES: Mapping[str, tuple[int, int]] = {"node": (7, 4), "function": (10, 1)}
 # Bytes of the kinds of fields that have a fixed size.
 _FIXED = {1: 8, 5: 4}
 
@@ -151,10 +154,13 @@ def require_bounded(content: bytes, path: Path) -> None:
     Raises:
         ProjectError: When it names data in other files, has an operator that loops, or is damaged.
     """
-    waiting: list[tuple[str, memoryview]] = [("model", memoryview(content))]
+    # Of the graph, and of each function of the file, how often each operator stands in it.
+    calls, names = [Counter[bytes]()], dict[bytes, int]()
+    waiting: list[tuple[str, memoryview, int]] = [("model", memoryview(content), 0)]
     try:
         while waiting:
-            kind, part = waiting.pop()
+            kind, part, owner = waiting.pop()
+            texts = dict[int, bytes]()
             for number, value in _fields(part):
                 if (kind, number) in _ELSEWHERE and value:
                     raise ValueError("names data in other files, which are not read")
@@ -163,10 +169,36 @@ def require_bounded(content: bytes, path: Path) -> None:
                 if (kind, number) == _OPERATOR and bytes(value) in _LOOPS:
                     raise ValueError("repeats parts of itself, which no exported model does")
                 if inner := _MESSAGES.get(kind, {}).get(number):
-                    waiting.append((inner, value))
-    except (ValueError, IndexError) as error:
+                    is_function = inner == "function"
+                    waiting.append((inner, value, len(calls) if is_function else owner))
+                    calls += [Counter()] * is_function
+                elif number in _NAMES.get(kind, ()):
+                    texts[number] = bytes(value)
+            if kind in _NAMES:
+                name = b":".join(texts.get(number, b"") for number in _NAMES[kind])
+                if kind == "function":
+                    names[name] = owner
+                else:
+                    calls[owner][name] += 1
+        if _nodes(0, calls, names, {}) > limits.NODES:
+            raise ValueError(f"stands for more than {limits.NODES:,} operators")
+    except (ValueError, IndexError, RecursionError) as error:
         wrong = str(error) if isinstance(error, ValueError) else "is damaged"
         raise ProjectError(problem(str(path), wrong, fix="give a file that mml export wrote")) from error
+
+
+def _nodes(
+    owner: int, calls: Sequence[Mapping[bytes, int]], names: Mapping[bytes, int], known: dict[int, int]
+) -> int:
+    """How many operators a graph or function has when its functions are written out, as whoever opens it does.
+
+    Raises:
+        RecursionError: When they are nested without end.
+    """
+    if owner not in known:
+        inner = {name: _nodes(names[name], calls, names, known) if name in names else 1 for name in calls[owner]}
+        known[owner] = sum(count * inner[name] for name, count in calls[owner].items())
+    return known[owner]
 
 
 def _fields(part: memoryview) -> Iterator[tuple[int, memoryview | int]]:

@@ -105,6 +105,10 @@ class Deadline(Stop):
         self._wish, self._at = wish, at
         super().__init__()
 
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # Who asks a second time asked the first time perhaps before this time began, and wants an end of everything.
+        self._wish._handle(number, frame)
+
     def __call__(self) -> bool:
         """Whether to stop."""
         return self._wish() or self.left() <= 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mlpipe import files, kinds
+from mlpipe import files, kinds, parquet
 from mlpipe.errors import ProjectError, first_line, is_out_of_memory
 from mlpipe.late import Late
 from mlpipe.runs import ensembles, maps, records
@@ -17,9 +17,8 @@ from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 else:
-    pa, pq = Late("pyarrow"), Late("pyarrow.parquet")
+    pa = Late("pyarrow")
 
 Verdict = Literal["ok", "damaged", "missing", "differs", "not compared"]
 
@@ -64,7 +63,7 @@ def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
         yield _hashed(folder / name, record.id, record.checksums.get(name))
     path = project.predictions_file(record.pivot, record.id)
     if path.exists():
-        yield parquet(path, record.id, "predictions")
+        yield of_predictions(path, record.id, "predictions")
         if kinds.of(record.kind).is_dense:
             yield of_maps(path.with_suffix(maps.SUFFIX), record.id)
 
@@ -78,7 +77,7 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]
     """
     folder = project.ensembles_dir(ensemble.task)
     yield sealed(folder / f"{ensemble.id}.json", ensemble.id)
-    yield parquet(folder / f"{ensemble.id}.parquet", ensemble.id, "predictions")
+    yield of_predictions(folder / f"{ensemble.id}.parquet", ensemble.id, "predictions")
     if kinds.of(ensemble.kind).is_dense:
         yield of_maps(folder / f"{ensemble.id}{maps.SUFFIX}", ensemble.id)
 
@@ -125,7 +124,7 @@ def sealed(path: Path, of: str) -> Finding:
     return Finding(of, path.name, "damaged", "it was changed since it was written") if broken else _ok(of, path.name)
 
 
-def parquet(path: Path, of: str, what: str) -> Finding:
+def of_predictions(path: Path, of: str, what: str) -> Finding:
     """Whether every page of a file of predictions has its checksum.
 
     Args:
@@ -134,7 +133,7 @@ def parquet(path: Path, of: str, what: str) -> Finding:
         what: What it holds.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as stored:
+        with parquet.opened(path, page_checksum_verification=True) as stored:
             for _ in stored.iter_batches(4096):
                 pass
     except FileNotFoundError:

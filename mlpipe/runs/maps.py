@@ -269,6 +269,7 @@ def _name(task: str, split: str, sample: str) -> str:
 
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
+        limits.require_ordinary(path)
         return zipfile.ZipFile(path)
     except _DAMAGE as error:
         raise _damaged(path, str(error)) from error
@@ -276,7 +277,9 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 def _content(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     try:
-        return archive.read(name)
+        told = archive.getinfo(name)
+        limits.require_growth(told.compress_size, told.file_size, name)
+        return archive.read(told)
     except (KeyError, *_DAMAGE) as error:
         raise _damaged(path, str(error)) from error
 

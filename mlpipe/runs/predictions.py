@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files, kinds
+from mlpipe import files, kinds, parquet
 from mlpipe.errors import ProjectError, counted, is_out_of_memory, problem
 from mlpipe.late import Late
 
@@ -147,8 +147,8 @@ def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Ite
 
 def _batches(path: Path, size: int, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Rows of a file; what fails where they are written is none of its faults."""
-    with _reading(path):
-        for batch in pq.ParquetFile(path).iter_batches(size):
+    with _reading(path), parquet.opened(path) as file:
+        for batch in file.iter_batches(size):
             if not batch.schema.equals(wanted, check_metadata=False):
                 raise ValueError("it has other columns")
             yield batch
@@ -185,8 +185,8 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     Raises:
         ProjectError: When the file cannot be read, or has another number of rows.
     """
-    with _reading(path):
-        table = pq.ParquetFile(path).read()
+    with _reading(path), parquet.opened(path) as file:
+        table = file.read()
     logits, pairs = _matrix(table, "logits"), zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
     rows_of: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, pair in enumerate(pairs):
@@ -215,7 +215,8 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
 
 def contents(path: Path) -> dict[tuple[str, str], int]:
     """How many rows each (task, split) of a file has."""
-    table = pq.ParquetFile(path).read(["task", "split"])
+    with _reading(path), parquet.opened(path) as file:
+        table = file.read(["task", "split"])
     counted = table.group_by(["task", "split"]).aggregate([([], "count_all")]).to_pylist()
     return {(row["task"], row["split"]): row["count_all"] for row in counted}
 
@@ -226,8 +227,8 @@ def sample_ids(path: Path, tasks: Collection[str]) -> set[str]:
     Raises:
         ProjectError: When the file cannot be read.
     """
-    with _reading(path):
-        table = pq.ParquetFile(path).read(["task", "sample_id"])
+    with _reading(path), parquet.opened(path) as file:
+        table = file.read(["task", "sample_id"])
     pairs = zip(table["task"].to_pylist(), table["sample_id"].to_pylist(), strict=True)
     return {name for task, name in pairs if task in tasks}
 
@@ -246,7 +247,7 @@ def _reading(path: Path, fix: str = "remove it and run mml predict") -> Iterator
 def _read(path: Path, task: str, split: str) -> pa.Table:
     """The rows of one task and split, a row group in memory at a time."""
     kept = []
-    with pq.ParquetFile(path) as stored:
+    with parquet.opened(path) as stored:
         _require_columns(stored.schema_arrow)
         for group in range(stored.num_row_groups):
             table = stored.read_row_group(group)

@@ -124,6 +124,27 @@ def test_twice_ends_every_process_at_once(
     assert main(["info"]) == 0
 
 
+def test_twice_within_a_trial_ends_every_process_at_once(tmp_path: Path, training: list[subprocess.Popen[str]]) -> None:
+    """A trial listens for itself; a second wish is one all the same, be the first from before it began."""
+    search = ["hpo=optuna", "hpo.study=s", "hpo.trials=2", "optimizer.lr=interval(0.001,0.01)", "mode.folds=[0]"]
+    process = start(training, tmp_path, *search, "sys.num_workers=1", "mode.subroutines=[train]")
+    # The trial does not get to its next batch, which its loader process owes it.
+    for pid in group_of(process):
+        if pid != process.pid:
+            os.kill(pid, signal.SIGSTOP)
+    process.send_signal(INT)
+    until_said(process, "press Ctrl-C again")
+    time.sleep(0.8)
+    process.send_signal(INT)
+    assert process.wait(timeout=60) == 130
+    for pid in group_of(process):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    assert gone(process)
+    shown = process.communicate(timeout=60)[1]
+    assert "interrupted twice; what is saved is kept; run the same command again" in shown and "Traceback" not in shown
+
+
 def test_loader_processes_end_with_the_one_they_work_for(tmp_path: Path, training: list[subprocess.Popen[str]]) -> None:
     process = start(training, tmp_path, "sys.num_workers=3")
     assert len(group_of(process)) >= 4

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 
 import pytest
 
 from mlpipe.running import steps
-from mlpipe.running.steps import Stop
+from mlpipe.running.steps import Deadline, Stop
 
 TERM, INT, USR1 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 
@@ -41,6 +42,19 @@ def test_the_second_signal_ends_at_once(signals: list[int], ends: bool, clock: l
         stop._handle(number, None)
         clock[0] += 1.0
     assert stop() and ended[:1] == [stop.go_on] * ends
+
+
+def test_a_time_within_a_wish_hears_the_second_signal_of_it(clock: list[float]) -> None:
+    """The first came before the time began; both end what was asked for first."""
+    ended: list[str] = []
+    stop = Stop(ended.append)
+    stop._handle(INT, None)
+    clock[0] += 1.0
+    part = Deadline(stop, math.inf)
+    part.go_on = "to go on: mml train continue=latest"
+    assert part() and not ended
+    part._handle(INT, None)
+    assert ended == ["run the same command again"]
 
 
 def test_a_signal_that_is_passed_on_is_one_wish(clock: list[float]) -> None:

@@ -81,7 +81,7 @@ def test_predictions_whose_numbers_changed_never_pass(at: int, bit: int, made: t
     content[at % len(content)] ^= 1 << bit
     path.write_bytes(bytes(content))
     try:
-        if integrity.parquet(path, "net", "predictions").verdict == "ok":
+        if integrity.of_predictions(path, "net", "predictions").verdict == "ok":
             try:
                 after = predictions.load(path, "digits", "val")
             except ProjectError:

@@ -300,13 +300,15 @@ def _write(path: Path, item: Any) -> None:
 
 def _read(path: Path) -> PredictionItem:
     try:
+        limits.require_ordinary(path)
         with np.load(path, allow_pickle=False) as stored:
+            limits.require_members(stored.zip)
             about = files.plain_json(str(stored["about"]))
             parts = [
                 stored[f"{key}0"] if about[key] is None else [stored[f"{key}{number}"] for number in range(about[key])]
                 for key in ("x", "y")
             ]
         return PredictionItem(str(about["id"]), *parts)
-    except (*limits.DAMAGED_ARRAY, KeyError, TypeError) as error:
+    except (*limits.DAMAGED_ARRAY, KeyError, TypeError, AttributeError) as error:
         fix = "delete it: it is made again"
         raise DataError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error

@@ -11,7 +11,6 @@ import numpy as np
 
 from mlpipe import files, limits
 from mlpipe.data import spelling, task
-from mlpipe.data.sources.listings import array_files
 from mlpipe.data.sources.source import ByName, finished
 from mlpipe.data.sources.targets import array_labels
 from mlpipe.data.sources.targets.array_labels import Labels
@@ -135,7 +134,7 @@ class _Arrays(Mapping[str, Array]):
             self._names = [path.stem]
         else:
             with np.load(path, allow_pickle=False) as stored:
-                array_files.require_growth(stored)
+                limits.require_members(stored.zip)
                 self._names = list(stored.files)
 
     def __getitem__(self, name: str) -> Array:

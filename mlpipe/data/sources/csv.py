@@ -144,7 +144,7 @@ class _Columns:
             faults.of(lambda: table.require(path, "task.path"), None)
         found = path or next((column for column in PATHS if column in table.names), None)
         if found is None:
-            fix = f"name the column with task.path=COLUMN; there are {', '.join(table.names)}"
+            fix = f"name the column with task.path=COLUMN; {table.there}"
             faults.add([problem(str(table.path), "has no column of paths", fix=fix)])
         self.path = found if table.has(found) else None
         self.optional: dict[str, str | None] = {}

@@ -21,7 +21,7 @@ from mlpipe.post.kind import Bools, Loss, Outputs, Targets
 from mlpipe.post.measures import class_metrics
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers
-from mlpipe.post.sums import AGREEMENT, COUNTS, Statistic, ranked, ratio
+from mlpipe.post.sums import AGREEMENT, COUNTS, Statistic, cells, ranked, ratio
 
 METRICS = class_metrics.METRICS | class_metrics.ELEMENTWISE
 WITHOUT_INTERVAL = class_metrics.ELEMENTWISE
@@ -77,36 +77,38 @@ def sides(targets: Targets) -> list[Bools]:
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     """From ranks, from sums of a loss, or from counts of each class."""
-    classes = outputs.shape[1]
-    true = targets.astype(np.int64)[:, None] == np.arange(classes)
+    rows, classes, true = np.arange(len(outputs)), outputs.shape[1], targets.astype(np.int64)
     if name in ("auroc", "average_precision"):
-        return Statistic(None, ranked(name, np.exp(log_softmax(outputs)), true, np.ones_like(true)))
+        is_true = true[:, None] == np.arange(classes)
+        return Statistic(None, ranked(name, np.exp(log_softmax(outputs)), is_true, np.ones_like(is_true)))
     if name in ("nll", "brier"):
-        log_probabilities = log_softmax(outputs)
-        loss = -np.maximum(log_probabilities[true], np.log(1e-12))
+        values = log_softmax(outputs)
+        loss = -np.maximum(values[rows, true], np.log(1e-12))
         if name == "brier":
-            loss = ((np.exp(log_probabilities) - true) ** 2).sum(axis=1)
+            np.exp(values, out=values)
+            values[rows, true] -= 1
+            loss = np.square(values, out=values).sum(axis=1)
         return Statistic(np.column_stack([np.ones_like(loss), loss]), ratio)
-    predicted = outputs.argmax(axis=1)[:, None] == np.arange(classes)
-    contributions = np.hstack([true & predicted, predicted, true]).astype(np.float64)
-    return Statistic(contributions, lambda sums: COUNTS[name](*np.split(sums, 3, axis=1)))
+    guess = outputs.argmax(axis=1)
+    if name == "accuracy":
+        return Statistic(np.column_stack([np.ones(len(rows)), guess == true]), ratio)
+    return Statistic(cells(guess, true, classes), lambda sums: COUNTS[name](*np.split(sums, 3, axis=1)))
 
 
 def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
     """By the form of the metric: a share, a mean of shares, agreement, an area or a loss."""
-    targets = known.targets.astype(np.int64)
-    classes = known.logits.shape[1]
-    true = targets[:, None] == np.arange(classes)
-    guess = known.logits.argmax(axis=1)[:, None] == np.arange(classes)
+    true, classes = known.targets.astype(np.int64), known.logits.shape[1]
+    guess, counts = known.logits.argmax(axis=1), np.bincount(true, minlength=classes)
     if name == "accuracy":
-        return forms.of_share(known.ratio((true & guess).any(axis=1), np.ones(len(targets))), known)
+        return forms.of_share(known.ratio(true == guess, np.ones(len(true))), known)
     if name == "balanced_accuracy":
-        return forms.of_mean([known.ratio(true[:, k] & guess[:, k], true[:, k]) for k in range(classes)], known, true)
+        shares = [known.ratio((true == k) & (guess == k), true == k) for k in range(classes)]
+        return forms.of_mean(shares, known, counts)
     if name == "macro_f1":
-        overlaps = [forms.overlap(true[:, k], guess[:, k], known) for k in range(classes)]
-        return forms.of_mean(overlaps, known, true, forms.doubled)
+        overlaps = [forms.overlap(true == k, guess == k, known) for k in range(classes)]
+        return forms.of_mean(overlaps, known, counts, forms.doubled)
     if name in AGREEMENT:
-        return forms.of_agreement(name, one, targets, guess.argmax(axis=1), classes, known)
+        return forms.of_agreement(name, one, true, guess, classes, known)
     if name in ("auroc", "average_precision"):
         scores, truth = PROBABILITIES.questions(known.logits, known.targets)
         # Two classes have one and the same area under the ROC curve.

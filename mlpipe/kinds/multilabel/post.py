@@ -95,7 +95,7 @@ def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
         return forms.of_share(both, known, forms.doubled)
     if name == "macro_f1":
         overlaps = [forms.overlap(true[:, k], guess[:, k], known) for k in range(targets.shape[1])]
-        return forms.of_mean(overlaps, known, true, forms.doubled)
+        return forms.of_mean(overlaps, known, true.sum(axis=0), forms.doubled)
     if name in ("auroc", "average_precision"):
         return forms.of_areas(name, value, one, logits, targets, known)
     return forms.of_loss(name, known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -20,7 +20,7 @@ from mlpipe.learn.own_parts.own_code import Code, called
 def own(
     labels: Labels,
     *,
-    expression: str,
+    expression: Annotated[str, "a sum of functions"],
     modules: str | None = None,
     imports: list[str] | None = None,
     stand_ins: list[str] | None = None,

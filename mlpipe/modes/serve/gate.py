@@ -10,6 +10,8 @@ import hmac
 import ipaddress
 import json
 import math
+import socket
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
@@ -23,6 +25,14 @@ from mlpipe.errors import problem
 
 # What tells nothing of the model, and is answered without the token.
 OPEN = ("/", "/health")
+# Bytes of an answer that are taken in a second at least, by the mean of the time that one may take to arrive.
+LEAST_RATE = 4096
+# Asks the system how much of what was sent is not taken yet; only some have it.
+try:
+    import fcntl
+    import termios
+except ImportError:
+    fcntl = termios = None  # type: ignore[assignment]
 # Addresses whose rate is remembered at a time.
 _ADDRESSES = 10_000
 _HEADERS = {
@@ -42,7 +52,8 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
     Each takes a file of the process, so that those that say nothing would keep everybody else away.
 
     Args:
-        timeout: Seconds until the headers of the next request are there, and until an answer is taken.
+        timeout: Seconds until the headers of the next request are there, and in which `LEAST_RATE` times as many bytes of an
+            answer are taken, or all that is left of it.
         most: How many connections there are at a time; what comes beyond is closed at once.
     """
 
@@ -67,7 +78,7 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
         def pause_writing(self) -> None:
             super().pause_writing()
             # Who does not take an answer would keep its memory, and one of the requests that are answered at a time.
-            self._full = self.loop.call_later(timeout, self.transport.abort)
+            self._full = self.loop.call_later(timeout, self._look, waiting(self.transport))
 
         def resume_writing(self) -> None:
             super().resume_writing()
@@ -81,6 +92,14 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
                 self._full.cancel()
             super().connection_lost(exc)
 
+        def _look(self, before: int) -> None:
+            """End where too little was taken since the last look; who is slow and goes on is let."""
+            now = waiting(self.transport)
+            if before - now < LEAST_RATE * timeout:
+                self.transport.abort()
+            else:
+                self._full = self.loop.call_later(timeout, self._look, now)
+
         def _stop_waiting(self) -> None:
             if self._waiting is not None:
                 self._waiting.cancel()
@@ -93,6 +112,18 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
                 self.transport.abort()
 
     return Connection
+
+
+def waiting(transport: asyncio.Transport) -> int:
+    """Bytes that the other side has not taken: those of this process, and those of the system where it tells."""
+    pending = transport.get_write_buffer_size()
+    own: socket.socket | None = transport.get_extra_info("socket")
+    if own is None or fcntl is None:
+        return pending
+    try:
+        return pending + int.from_bytes(fcntl.ioctl(own.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return pending
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Several fits of the same rows with other weights, such as those of a cross-valid
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,9 @@ _STEPS = 100
 _MOST_CELLS = 2**22
 # The longest step of a log-scale: far from the minimum the second derivatives say nothing.
 _LONGEST = 2.0
+# Second derivatives by more parameters are not written out: a step is then solved for by conjugate gradients, so nearly and by so
+# many of them at most.
+_MOST_WRITTEN_OUT, _NEARLY, _MOST_DIRECTIONS = 400, 1e-3, 100
 
 
 class Strength(NamedTuple):
@@ -50,12 +53,19 @@ class Part(NamedTuple):
     offset: Floats
 
 
+class _Curvature(NamedTuple):
+    """Second derivatives of fits that are never written out: what they make of a step, and their diagonal, (fits, p)."""
+
+    times: Callable[[Floats], Floats]
+    diagonal: Floats
+
+
 class _Terms(NamedTuple):
     """Of each fit the value, shape (fits,), its gradient, (fits, p), and a positive definite curvature, (fits, p, p)."""
 
     value: Floats
     gradient: Floats
-    hessian: Floats
+    hessian: Floats | _Curvature
 
 
 class Fits:
@@ -106,7 +116,10 @@ class Fits:
             return place
         here = self._terms(place, strength, many, biased)
         for _ in range(_STEPS):
-            step = np.asarray(-np.linalg.solve(here.hessian, here.gradient[:, :, None])[:, :, 0], np.float64)
+            if isinstance(here.hessian, _Curvature):
+                step = -_conjugate_gradients(here.hessian, here.gradient)
+            else:
+                step = np.asarray(-np.linalg.solve(here.hessian, here.gradient[:, :, None])[:, :, 0], np.float64)
             slope = np.einsum("fp,fp->f", here.gradient, step)
             open_ = -slope >= enough
             if not open_.any():
@@ -155,7 +168,10 @@ class Fits:
         """The values, their gradients and positive definite curvatures."""
         classes, n = self.offsets.shape[1], self._sizes[:, None]
         size = many + (classes if biased else 0)
+        if size > _MOST_WRITTEN_OUT:
+            return self._terms_of_many(place, held, many, biased)
         value, gradient, hessian = self._sums(place, many, biased, size)
+        assert not isinstance(hessian, _Curvature)
         diagonal = np.arange(size)
         hits = np.exp(place.log_scales) * self._hit_scores + (self.offsets + place.moved) * self._hits
         value += self._penalty(place, held, many, biased) - hits.sum(axis=1)
@@ -174,6 +190,83 @@ class Fits:
         hessian[:, diagonal, diagonal] += 1e-14
         return _Terms(value, gradient, hessian)
 
+    def _terms_of_many(self, place: Place, held: Strength, many: int, biased: bool) -> _Terms:
+        """The same for many classes, whose curvatures would have as many numbers as classes squared.
+
+        The chances of all rows are kept, as many numbers as the scores have for each fit.
+        """
+        fits, classes = self.offsets.shape
+        n, scales = self._sizes[:, None], np.exp(place.log_scales)
+        value, kept = np.zeros(fits), list[Floats]()
+        chance, chance2, score, score2, spread = (np.zeros((fits, classes)) for _ in range(5))
+        for block in self._blocks:
+            scores, weights = self.scores[:, block], self.weights[:, block]
+            chances, logs = self._chances(place, block)
+            value += np.einsum("fn,fn->f", weights, logs)
+            weighed = chances * weights[:, None]
+            chance += weighed.sum(axis=2)
+            chance2 += np.einsum("fkn,fkn->fk", weighed, chances)
+            if many:
+                weighed *= scores
+                score += weighed.sum(axis=2)
+                score2 += np.einsum("fkn,kn->fk", weighed, scores)
+                weighed *= scores
+                spread += np.einsum("fkn,fkn->fk", weighed, chances)
+            kept.append(chances)
+        hits = scales * self._hit_scores + (self.offsets + place.moved) * self._hits
+        value += self._penalty(place, held, many, biased) - hits.sum(axis=1)
+
+        def of_scales(each: Floats) -> Floats:
+            """What one scale of all classes, or each class's own, has of something of each class."""
+            return each.sum(axis=1, keepdims=True) if many == 1 else each
+
+        gradient, own, diagonal = (np.zeros((fits, many + classes * biased)) for _ in range(3))
+        if many:
+            slopes = of_scales(scales * (score - self._hit_scores))
+            gradient[:, :many] = slopes + held.scale * place.log_scales[:, :many] / n
+            own[:, :many] = np.maximum(slopes, 0) + (held.scale + 1e-9) / n
+            diagonal[:, :many] = of_scales(scales**2 * (score2 - spread))
+        if biased:
+            gradient[:, many:] = chance + held.bias * place.moved / n - self._hits
+            own[:, many:] = held.bias / n
+            diagonal[:, many:] = chance - chance2 + 1 / classes
+        own += 1e-14
+
+        def times(step: Floats) -> Floats:
+            made = own * step
+            by_scale = scales * step[:, :many] if many else None
+            by_bias = step[:, many:] if biased else np.zeros((fits, classes))
+            if biased:
+                made[:, many:] += chance * by_bias + by_bias.mean(axis=1, keepdims=True)
+            if by_scale is not None:
+                made[:, :many] += of_scales(scales * (by_scale * score2 + by_bias * score))
+                if biased:
+                    made[:, many:] += by_scale * score
+            for block, chances in zip(self._blocks, kept, strict=True):
+                mean = np.einsum("fkn,fk->fn", chances, by_bias)
+                if by_scale is not None:
+                    scored = chances * self.scores[:, block]
+                    mean += np.einsum("fkn,fk->fn", scored, by_scale)
+                mean *= self.weights[:, block]
+                if by_scale is not None:
+                    made[:, :many] -= of_scales(scales * _over_rows(scored, mean))
+                if biased:
+                    made[:, many:] -= _over_rows(chances, mean)
+            return made
+
+        return _Terms(value, gradient, _Curvature(times, own + np.maximum(diagonal, 0)))
+
+    def _chances(self, place: Place, block: slice) -> tuple[Floats, Floats]:
+        """The probabilities of some rows, shape (fits, classes, n), and the logarithms of their divisors, (fits, n)."""
+        chances = np.exp(place.log_scales)[:, :, None] * self.scores[:, block]
+        chances += (self.offsets + place.moved)[:, :, None]
+        top = chances.max(axis=1, keepdims=True)
+        chances -= top
+        np.exp(chances, out=chances)
+        total = chances.sum(axis=1, keepdims=True)
+        chances /= total
+        return chances, (np.log(total) + top)[:, 0]
+
     def _sums(self, place: Place, many: int, biased: bool, size: int) -> _Terms:
         """Over the rows: the logarithms of the softmax's denominators, expected scores and probabilities, and their
         covariances by scales and biases, those of biases with themselves less the diagonal."""
@@ -181,14 +274,8 @@ class Fits:
         value, gradient, hessian = np.zeros(fits), np.zeros((fits, size)), np.zeros((fits, size, size))
         for block in self._blocks:
             scores, weights = self.scores[:, block], self.weights[:, block]
-            chances = np.exp(place.log_scales)[:, :, None] * scores
-            chances += (self.offsets + place.moved)[:, :, None]
-            top = chances.max(axis=1, keepdims=True)
-            chances -= top
-            np.exp(chances, out=chances)
-            total = chances.sum(axis=1, keepdims=True)
-            chances /= total
-            value += np.einsum("fn,fn->f", weights, (np.log(total) + top)[:, 0])
+            chances, logs = self._chances(place, block)
+            value += np.einsum("fn,fn->f", weights, logs)
             if many:
                 by_scale = _by_one_scale if many == 1 else _by_scales
                 gradient[:, :many] += by_scale(hessian, chances, scores, weights, biased)
@@ -227,6 +314,30 @@ def _by_scales(hessian: Floats, chances: Floats, scores: Floats, weights: Floats
         hessian[:, :many, many:] += mixed
         hessian[:, many:, :many] += mixed.transpose(0, 2, 1)
     return np.asarray(by_scale)
+
+
+def _conjugate_gradients(curvature: _Curvature, gradient: Floats) -> Floats:
+    """The step that each fit's curvature makes its gradient of, shape (fits, p), nearly; Hestenes and Stiefel 1952.
+
+    It goes down wherever it is stopped, so that Newton's steps converge whatever is left.
+    """
+    step, left = np.zeros_like(gradient), gradient.copy()
+    scaled = left / curvature.diagonal
+    direction, before = scaled.copy(), np.einsum("fp,fp->f", left, scaled)
+    enough = _NEARLY**2 * before
+    for _ in range(_MOST_DIRECTIONS):
+        if (before <= enough).all():
+            break
+        bent = curvature.times(direction)
+        along = np.einsum("fp,fp->f", direction, bent)
+        length = np.divide(before, along, out=np.zeros_like(before), where=along > 0)[:, None]
+        step += length * direction
+        left -= length * bent
+        scaled = left / curvature.diagonal
+        after = np.einsum("fp,fp->f", left, scaled)
+        direction = scaled + np.divide(after, before, out=np.zeros_like(after), where=before > 0)[:, None] * direction
+        before = after
+    return step
 
 
 def _over_rows(values: Floats, weights: Floats) -> Floats:

@@ -22,6 +22,8 @@ from mlpipe.post.rows import Floats, Integers
 _FEW = 15
 # How many rows' worth of the largest variance is added to what was seen.
 _ADDED = 1.0
+# Of more parts each is compared with so many others, and so many are looked at at once.
+_MOST_PAIRED, _PARTS_AT_ONCE = 1000, 256
 
 
 def normal_quantile(level: float) -> float:
@@ -196,10 +198,10 @@ def mean_ends(
     """
     ends = np.array([[part.value, *share_ends(part.value, part.rows, level)] for part in parts])
     values, lows, highs = np.vectorize(scale, otypes=[float])(ends).T
-    together = _correlations(np.stack([part.influences for part in parts]), unknown)
+    together = _Together(parts, unknown)
     below, above = values - lows, highs - values
-    low = values.mean() - np.sqrt(max(below @ together @ below, 0.0)) / len(parts)
-    high = values.mean() + np.sqrt(max(above @ together @ above, 0.0)) / len(parts)
+    low = values.mean() - np.sqrt(max(together.spread(below), 0.0)) / len(parts)
+    high = values.mean() + np.sqrt(max(together.spread(above), 0.0)) / len(parts)
     if len(parts) > 2 and min(part.rows for part in parts) < _FEW:
         other = _as_one_share(parts, values, together, level, scale)
         low, high = min(low, other[0]), max(high, other[1])
@@ -207,7 +209,7 @@ def mean_ends(
 
 
 def _as_one_share(
-    parts: Sequence[Part], values: Floats, together: Floats, level: float, scale: Callable[[float], float]
+    parts: Sequence[Part], values: Floats, together: _Together, level: float, scale: Callable[[float], float]
 ) -> tuple[float, float]:
     """The ends of a mean of many parts of few rows, as those of one share that has its variance.
 
@@ -220,20 +222,43 @@ def _as_one_share(
     spreads = np.sqrt(drawn * (1 - drawn) / rows)
     lower, middle, upper = np.vectorize(scale, otypes=[float])([drawn - spreads, drawn, drawn + spreads])
     widths = (upper - lower) / 2
-    mean, variance = float(values.mean()), float(widths @ together @ widths) / len(parts) ** 2
+    mean, variance = float(values.mean()), together.spread(widths) / len(parts) ** 2
     if variance <= 0 or not 0 < mean < 1:
         return mean, mean
     low, high = share_ends(mean, mean * (1 - mean) / variance, level)
     return low, high + max(float((middle - (lower + upper) / 2).mean()), 0.0)
 
 
-def _correlations(influences: Floats, unknown: float) -> Floats:
-    """How closely parts go together, none below 0, shape (parts, parts)."""
-    shared = influences @ influences.T
-    sizes = np.sqrt(np.diag(shared))
-    whole = np.outer(sizes, sizes)
-    found = np.full(shared.shape, unknown)
-    np.divide(shared, whole, out=found, where=whole > 0)
-    found = np.clip(found, 0, 1)
-    np.fill_diagonal(found, 1)
-    return np.asarray(found)
+class _Together:
+    """How closely parts go together, none below 0: of more than `_MOST_PAIRED` parts each with that many others, drawn at random.
+
+    Args:
+        parts: The parts.
+        unknown: How closely two go together where nothing tells.
+    """
+
+    def __init__(self, parts: Sequence[Part], unknown: float) -> None:
+        many = len(parts)
+        self._others = np.arange(many)
+        if many > _MOST_PAIRED:
+            self._others = np.sort(np.random.default_rng(0).choice(many, _MOST_PAIRED, replace=False))
+        sizes = np.array([np.sqrt(part.influences @ part.influences) for part in parts])
+        second = np.stack([parts[place].influences for place in self._others.tolist()]).T
+        self._found = np.full((many, len(self._others)), unknown)
+        for start in range(0, many, _PARTS_AT_ONCE):
+            some = slice(start, start + _PARTS_AT_ONCE)
+            shared = np.stack([part.influences for part in parts[some]]) @ second
+            whole = np.outer(sizes[some], sizes[self._others])
+            np.divide(shared, whole, out=self._found[some], where=whole > 0)
+        np.clip(self._found, 0, 1, out=self._found)
+        # Each goes with itself, which no draw is to decide.
+        self._found[self._others, np.arange(len(self._others))] = 0
+
+    def spread(self, widths: Floats) -> float:
+        """The squared width of a sum of parts, of each one's.
+
+        Args:
+            widths: Shape (parts,).
+        """
+        share = len(self._others) / len(widths)
+        return float(widths @ widths + widths @ self._found @ widths[self._others] / share)

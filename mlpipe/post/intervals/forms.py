@@ -135,7 +135,7 @@ def of_share(part: Part | None, known: Known, scale: Callable[[float], float] = 
 def of_mean(
     found: list[Part | None],
     known: Known,
-    true: npt.NDArray[np.bool_] | None,
+    counts: Integers | None,
     scale: Callable[[float], float] = float,
     unknown: float = 0.0,
     method: str = "mean of shares",
@@ -145,7 +145,7 @@ def of_mean(
     Args:
         found: The shares.
         known: The rows.
-        true: Which rows are of each class or label, to say whether one is rare, shape (n, columns); None: nothing is said.
+        counts: How many rows are of each class or label, to say whether one is rare, shape (columns,); None: nothing is said.
         scale: From a share to the metric.
         unknown: How many rows more each share may have that nobody saw.
         method: What it is called.
@@ -155,7 +155,7 @@ def of_mean(
         return none_because(method, "no class or label is defined")
     # Classes share groups, so that what goes wrong in one may go wrong in another.
     low, high = parts.mean_ends(there, known.level, scale=scale, unknown=1.0 if known.grouped else unknown)
-    return Ends(low, high, method, "" if true is None else _rare(true, known))
+    return Ends(low, high, method, "" if counts is None else _rare(counts, known))
 
 
 def overlap(true: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_], known: Known) -> Part | None:
@@ -191,7 +191,7 @@ def of_areas(name: str, value: float, one: Statistic, scores: Floats, truth: Flo
     """
     of = areas.area_parts if name == "auroc" else areas.precision_parts
     found: list[Part | None] = list(of(scores, truth, known.units, known.count))
-    made = of_mean(found, known, truth == 1, unknown=1.0, method=METHODS[name])
+    made = of_mean(found, known, (truth == 1).sum(axis=0), unknown=1.0, method=METHODS[name])
     if name == "auroc":
         return made
     # Few rows flatter the average precision, in every class alike; the jackknife tells by how much.
@@ -212,14 +212,15 @@ def of_agreement(name: str, one: Statistic, true: Integers, guess: Integers, cla
         classes: How many there are.
         known: The rows.
     """
-    table = np.bincount(true * classes + guess, minlength=classes**2).reshape(classes, classes).astype(np.float64)
     if classes < 2:
         return none_because(METHODS[name], "there is one class only")
-    low, high = one_more_row.table_ends(
-        table / _together(one, known), AGREEMENT[name], level=known.level, resamples=known.resamples, seed=known.seed
-    )
+    # Of many classes hardly any two are taken for each other: only cells that hold rows are there.
+    places, rows = np.unique(true * classes + guess, return_counts=True)
+    table = one_more_row.Table(places // classes, places % classes, rows / _together(one, known), classes)
+    options = {"level": known.level, "resamples": known.resamples, "seed": known.seed}
+    low, high = one_more_row.table_ends(table, AGREEMENT[name], **options)  # type: ignore[arg-type]
     value = float(one.of_weights(np.ones((1, known.count)), known.units)[0])
-    return Ends(min(low, value), max(high, value), METHODS[name], _rare(np.eye(classes, dtype=bool)[true], known))
+    return Ends(min(low, value), max(high, value), METHODS[name], _rare(np.bincount(true, minlength=classes), known))
 
 
 def _together(one: Statistic, known: Known) -> float:
@@ -310,9 +311,8 @@ def _as_rows(part: Part, known: Known) -> str:
     return f"its {len(known.units)} rows count as {part.rows:.0f} independent ones" if known.grouped else ""
 
 
-def _rare(true: npt.NDArray[np.bool_], known: Known) -> str:
+def _rare(counts: Integers, known: Known) -> str:
     """That a class or label has few rows."""
-    counts = true.sum(axis=0)
     least = int(counts[counts > 0].min()) if counts.any() else 0
     what = kinds.of(known.kind).words.OUTPUT
     return f"the rarest {what} has {counted(least, 'row')}" if 0 < least < _FEW else ""

@@ -9,6 +9,8 @@ be none among few rows, such as a confident wrong prediction, is taken for impos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,8 +64,31 @@ def mean_ends(
     return low, high
 
 
+@dataclass(frozen=True)
+class Table:
+    """The cells of a confusion matrix that hold rows, ordered by true class, then by predicted class.
+
+    Attributes:
+        true: The true class of each, shape (cells,).
+        predicted: The predicted one, shape (cells,).
+        counts: How many rows, any numbers above 0, shape (cells,).
+        classes: How many classes there are.
+    """
+
+    true: Integers
+    predicted: Integers
+    counts: Floats
+    classes: int
+
+    @classmethod
+    def of(cls, matrix: Floats) -> Table:
+        """The cells of a whole matrix, shape (classes, classes)."""
+        true, predicted = np.nonzero(matrix)
+        return cls(true, predicted, matrix[true, predicted], len(matrix))
+
+
 def table_ends(
-    table: Floats,
+    table: Table,
     measure: Callable[[Floats, Floats, Floats], Floats],
     *,
     level: float,
@@ -75,7 +100,7 @@ def table_ends(
     Each class with rows gets one more: a miss for the low end, a hit for the high one.
 
     Args:
-        table: Counts of (true class, predicted class), any numbers, shape (classes, classes).
+        table: The matrix.
         measure: From hits, predicted and true counts, shape (draws, classes) each, to values, shape (draws,).
         level: Of the interval.
         resamples: Draws.
@@ -84,25 +109,33 @@ def table_ends(
     # Weights of rows that sum to one are exponential draws over their sum, and those of many rows in one cell of the table
     # together a gamma draw: so whole tables are drawn, and never rows. Measures of a table depend on ratios alone, so that
     # nothing is divided by the sum.
-    rng = np.random.default_rng(seed)
-    classes = len(table)
-    true, predicted = np.nonzero(table)
-    counts, there = table[true, predicted], np.flatnonzero(table.sum(axis=1))
-    eye = np.eye(classes)
+    from scipy.sparse import csr_array
+
+    rng, classes = np.random.default_rng(seed), table.classes
+    counts, there = table.counts, np.unique(table.true)
+
+    def adding(places: Integers) -> Any:
+        """A matrix that adds a number of each place to that of its class."""
+        return csr_array((np.ones(len(places)), places, np.arange(len(places) + 1)), shape=(len(places), classes))
+
+    of_true, of_predicted, of_there = adding(table.true), adding(table.predicted), adding(there)
+    right = table.true == table.predicted
+    of_right = adding(table.true[right])
     block = max(1, _BLOCK // max(len(counts), len(there) * classes))
     values: list[list[Floats]] = [[], []]
     for start in range(0, resamples, block):
         many = min(block, resamples - start)
         drawn = rng.standard_gamma(counts, (many, len(counts)))
         more = rng.standard_exponential((many, len(there)))
-        rows = drawn @ eye[true] + more @ eye[there]
-        columns, hits = drawn @ eye[predicted], drawn[:, true == predicted] @ eye[true[true == predicted]]
+        one_more = more @ of_there
+        rows = drawn @ of_true + one_more
+        columns, hits = drawn @ of_predicted, drawn[:, right] @ of_right
         # The row more of each class is a miss for the low end, called another class at random, and a hit for the high one.
         wrong = (there + rng.integers(1, classes, (many, len(there)))) % classes
         misses = columns.copy()
         np.add.at(misses, (np.arange(many)[:, None], wrong), more)
         values[0].append(measure(hits, misses, rows))
-        values[1].append(measure(hits + more @ eye[there], columns + more @ eye[there], rows))
+        values[1].append(measure(hits + one_more, columns + one_more, rows))
     tails = (1 - level) / 2, (1 + level) / 2
     low, high = (float(np.quantile(np.concatenate(ends), tail)) for ends, tail in zip(values, tails, strict=True))
     return low, high

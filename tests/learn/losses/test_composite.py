@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mlpipe.errors import ConfigError
 from mlpipe.learn.losses import auto, composite, cross_entropy, numbers, overlap, probabilities
-from mlpipe.learn.losses.composite import Term
 from mlpipe.learn.losses.labels import Labels
 from mlpipe.learn.losses.overlap import PixelOverlap
 from tests.learn.losses.conftest import batch, of_masks
@@ -40,25 +39,6 @@ LABELS = Labels("multilabel", torch.tensor([2, 2, 2]), 6)
 
 
 NUMBERS = Labels("regression", torch.tensor([0, 0]), 6)
-
-
-@pytest.mark.parametrize(
-    ("text", "terms"),
-    [
-        ("bce", [Term(1, "bce")]),
-        ("bce+0.1*dice", [Term(1, "bce"), Term(0.1, "dice")]),
-        (" .5 * 2*dice + 1e+1*ce", [Term(1, "dice"), Term(10, "ce")]),
-        ("dice*1e-3", [Term(1e-3, "dice")]),
-    ],
-)
-def test_expressions_are_read(text: str, terms: list[Term]) -> None:
-    assert composite.parse(text) == terms
-
-
-@pytest.mark.parametrize("text", ["", "+bce", "bce+", "bce*dice", "0.1", "bce-dice", "(bce)", "bce 2", "2**bce", "x()"])
-def test_what_is_no_sum_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="loss.expression"):
-        composite.parse(text)
 
 
 def drawn(seed: int = 0) -> tuple[Tensor, Tensor]:

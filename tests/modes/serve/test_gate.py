@@ -256,3 +256,39 @@ async def _end_of(reader: asyncio.StreamReader) -> bytes:
         return await reader.read()
     except ConnectionResetError:
         return b""
+
+
+def test_who_takes_an_answer_slowly_and_goes_on_has_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen megabytes in pieces over four times the time in which a part of it must be taken."""
+    size, timeout = 16 << 20, 0.5
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    async def asked(pause: float, rate: int) -> int:
+        monkeypatch.setattr(gate, "LEAST_RATE", rate)
+        http = gate.connections(timeout, 3)
+        server = uvicorn.Server(uvicorn.Config(app, http=http, ws="none", lifespan="off", port=0, log_config=None))
+        running = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        taken = 0
+        try:
+            while piece := await asyncio.wait_for(reader.read(1 << 20), 20):
+                taken += len(piece)
+                if taken < size * 3 // 4:
+                    await asyncio.sleep(pause * len(piece) / (1 << 20))
+        except ConnectionResetError:
+            pass
+        writer.close()
+        server.should_exit = True
+        await running
+        return taken
+
+    # Twelve megabytes at six a second, of which four thousand bytes are asked for, and then a gigabyte.
+    assert asyncio.run(asked(timeout / 3, 4096)) > size
+    assert asyncio.run(asked(timeout / 3, 1 << 30)) < size

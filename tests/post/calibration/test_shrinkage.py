@@ -181,3 +181,21 @@ def test_rows_taken_in_parts_give_the_same_fit(method: str, monkeypatch: pytest.
     parts = calibrate(logits, targets, method=method, shrinkage="cv").parameters
     for name, values in whole.items():
         np.testing.assert_allclose(parts[name], values, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["temperature", "affine", "bias", "vector"])
+@pytest.mark.parametrize("prior", [None, [0.3, 0.3, 0.2, 0.1, 0.1]])
+def test_curvatures_that_are_not_written_out_give_the_same_fit(
+    method: str, prior: list[float] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(6)
+    targets = rng.integers(0, 5, 300)
+    logits = rng.normal(size=(300, 5)) + 2 * np.eye(5)[targets] + rng.normal(size=5)
+    for shrinkage in ("cv", 3.0):
+        monkeypatch.setattr(shrunk_fit, "_MOST_WRITTEN_OUT", 400)
+        whole = calibrate(logits, targets, prior, method=method, shrinkage=shrinkage).parameters
+        monkeypatch.setattr(shrunk_fit, "_MOST_WRITTEN_OUT", 0)
+        monkeypatch.setattr(shrunk_fit, "_MOST_CELLS", 1)
+        many = calibrate(logits, targets, prior, method=method, shrinkage=shrinkage).parameters
+        for name, values in whole.items():
+            np.testing.assert_allclose(many[name], values, rtol=1e-5, atol=1e-6)

@@ -4,6 +4,7 @@ from sklearn.metrics import matthews_corrcoef
 from statsmodels.stats.proportion import proportion_confint
 
 from mlpipe.post.intervals import one_more_row
+from mlpipe.post.intervals.one_more_row import Table
 from mlpipe.post.sums import AGREEMENT
 
 
@@ -30,12 +31,12 @@ def test_agreement_of_many_rows_has_the_ends_of_the_bootstrap() -> None:
     cells = rng.multinomial(1000, table.ravel() / 1000, 600)
     rows = [np.repeat(np.arange(9), one) for one in cells]
     drawn = [matthews_corrcoef(one // 3, one % 3) for one in rows]
-    found = one_more_row.table_ends(table, AGREEMENT["mcc"], level=0.95, resamples=4000, seed=0)
+    found = one_more_row.table_ends(Table.of(table), AGREEMENT["mcc"], level=0.95, resamples=4000, seed=0)
     assert found == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.008)
 
 
 def test_a_class_with_one_row_may_be_missed() -> None:
     """One hit of one: its recall is at least .025, and so is the coefficient about that of so small a recall."""
     table = np.array([[1.0, 0], [0, 99]])
-    low, high = one_more_row.table_ends(table, AGREEMENT["kappa"], level=0.95, resamples=4000, seed=0)
+    low, high = one_more_row.table_ends(Table.of(table), AGREEMENT["kappa"], level=0.95, resamples=4000, seed=0)
     assert low < 0.15 and high > 0.99

@@ -124,20 +124,10 @@ def channels_of(values: list[Array], form: Form) -> int:
 def _opened(path: Path) -> dict[str, Array]:
     limits.require_ordinary(path)
     with np.load(path, allow_pickle=False) as stored:
-        require_growth(stored)
+        limits.require_members(stored.zip)
         return {name: stored[name] for name in stored}
 
 
 def _array(path: Path) -> Array:
     limits.require_ordinary(path)
     return np.asarray(np.load(path, allow_pickle=False))
-
-
-def require_growth(stored: Any) -> None:
-    """Refuse an open `.npz` of which an array is far larger unpacked than packed.
-
-    Raises:
-        ValueError: Naming the array.
-    """
-    for one in stored.zip.infolist():
-        limits.require_growth(one.compress_size, one.file_size, one.filename)

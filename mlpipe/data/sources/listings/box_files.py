@@ -205,7 +205,7 @@ def _columns(cells: Table, columns: Columns, faults: Faults) -> tuple[str, Seque
     sides = columns.sides or next((four for four in _SIDES if all(name in cells.names for name in four)), None)
     for found, what, key in ((path, "paths", "path"), (sides, "corners", "corners"), (label, "classes", "target")):
         if found is None:
-            fix = f"name {'them' if key == 'corners' else 'it'} with task.{key}; there are {listing(cells.names)}"
+            fix = f"name {'them' if key == 'corners' else 'it'} with task.{key}; {cells.there}"
             faults.add([problem(str(cells.path), f"has no column of {what}", fix=fix)])
     return plain(path or ""), [plain(one) for one in sides or ()], plain(label or "")
 

@@ -133,7 +133,7 @@ def _class_names(base: Path) -> list[str] | None:
     """The names of classes in the order of their numbers: `names` of a YAML file, or the lines of a text file."""
     for path in sorted((*base.glob("*.yaml"), *base.glob("*.yml"))):
         try:
-            content = files.read_yaml(path)
+            content = files.plain_yaml(_text(path, base))
         except (OSError, ValueError) as error:
             raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
         names = content.get("names") if isinstance(content, dict) else None
@@ -160,8 +160,8 @@ def _yolo(path: Path, base: Path, names: Sequence[str] | None, wrong: list[str])
 
     A line with more numbers is an outline, whose box is taken.
     """
-    found = []
-    for place, line in enumerate(_text(path, base).splitlines(), 1):
+    found, is_hidden = [], _leads_out(path, base)
+    for place, line in enumerate(_decoded(path, base).splitlines(), 1):
         cells = line.split()
         if not cells:
             continue
@@ -170,11 +170,12 @@ def _yolo(path: Path, base: Path, names: Sequence[str] | None, wrong: list[str])
         first = values[0]
         if None in values or len(values) < 5 or len(values) % 2 == 0:
             fix = "write a class number, then x and y of the middle, width and height as shares of the image's"
-            wrong.append(problem(where, "is no box", got=line.strip()[:80], fix=fix))
+            wrong.append(problem(where, "is no box", got=None if is_hidden else line.strip()[:80], fix=fix))
         elif first is None or first != int(first) or not 0 <= first < (_MOST_CLASSES if names is None else len(names)):
             last = _MOST_CLASSES if names is None else len(names)
             many = f"a class number from 0 to {last - 1}"
-            wrong.append(problem(where, f"does not begin with {many}", got=cells[0], fix="correct it"))
+            got = None if is_hidden else cells[0]
+            wrong.append(problem(where, f"does not begin with {many}", got=got, fix="correct it"))
         else:
             label = names[int(first)] if names is not None else str(int(first))
             found.append(Box(label, _corners([value or 0.0 for value in values[1:]]), where))
@@ -249,7 +250,24 @@ def _elements(path: Path, name: str) -> dict[str, tuple[str, int]]:
     return found
 
 
+def _leads_out(path: Path, base: Path) -> bool:
+    """Whether a file is a link to one outside of a folder, of which nothing is shown: it may be the user's own."""
+    return path.is_symlink() and not path.resolve().is_relative_to(base.resolve())
+
+
 def _text(path: Path, base: Path) -> str:
+    """The text of a file that names things, which sentences and tasks show.
+
+    Raises:
+        DataError: When it is no UTF-8, or a link to a file outside of the folder.
+    """
+    if _leads_out(path, base):
+        wrong, fix = "is a link that leads out of the folder", "replace it by what it leads to"
+        raise DataError(problem(path.relative_to(base).as_posix(), wrong, fix=fix))
+    return _decoded(path, base)
+
+
+def _decoded(path: Path, base: Path) -> str:
     try:
         return _content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import csv as csv_files
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from mlpipe import limits
+from mlpipe import limits, parquet
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.spelling import plain
-from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
+from mlpipe.errors import DataError, did_you_mean, first_line, listing, no_such_file, problem
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Table:
         rows: The cells, row by row.
         lines: The line of each row in the file (of a text file: the header is line 1), or its number from 1.
         unit: What such a number counts, `line` or `row`.
+        odd: Columns that are no table's, by name: what their cells hold. They are not among `names`.
         torn: A sentence for each line with more or fewer cells than the header, which is no row.
     """
 
@@ -36,6 +37,7 @@ class Table:
     rows: list[list[str]]
     lines: list[int]
     unit: str
+    odd: Mapping[str, str] = field(default_factory=dict)
     torn: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -54,6 +56,12 @@ class Table:
         """Whether there is such a column."""
         return name is not None and plain(name) in self.names
 
+    @property
+    def there(self) -> str:
+        """The columns, for sentences."""
+        left_out = "".join(f"; {name} is none, its cells are {holds}" for name, holds in self.odd.items())
+        return f"there are {listing(self.names)}{left_out}"
+
     def where(self, index: int, column: str) -> str:
         """The place of a cell, for sentences."""
         return f"{self.path.name} {self.unit} {self.lines[index]}, column {column}"
@@ -64,8 +72,11 @@ class Table:
         Raises:
             DataError: Naming the columns that are.
         """
+        if holds := self.odd.get(plain(name)):
+            wrong = f"column {name} of {self.path.name} holds {holds}, and no texts or numbers"
+            raise DataError(problem(key, wrong, fix="save a column with a text or number in each row"))
         if not self.has(name):
-            fix = did_you_mean(name, self.names, otherwise=f"there are {listing(self.names)}")
+            fix = did_you_mean(name, self.names, otherwise=self.there)
             raise DataError(problem(key, f"{self.path.name} has no such column", got=name, fix=fix))
 
 
@@ -112,7 +123,7 @@ def _text(path: Path) -> Table:
         raise DataError(problem(str(path), f"is not UTF-8 text ({error.reason})", fix="save it as UTF-8")) from error
     except (OSError, ValueError, csv_files.Error) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
-    return Table(path, names, rows, numbers, "line", wrong)
+    return Table(path, names, rows, numbers, "line", torn=wrong)
 
 
 def _lines(handle: IO[str]) -> Iterator[str]:
@@ -148,20 +159,37 @@ def _delimiter(path: Path, header: str) -> str:
 
 def _parquet(path: Path) -> Table:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        limits.require_ordinary(path)
-        with pq.ParquetFile(path) as file:
+        with parquet.opened(path) as file:
             _require_size(path, file.metadata.num_columns, file.metadata.num_rows)
-            groups = [file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)]
-            limits.require_growth(path.stat().st_size, sum(groups), path.name)
-            stored = file.read()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
-    columns = [[_cell(value) for value in column.to_pylist()] for column in stored.columns]
+            fields = list(file.schema_arrow)
+            names = [plain(field.name) for field in fields if _is_plain(field.type)]
+            odd = {plain(field.name): str(field.type)[:80] for field in fields if not _is_plain(field.type)}
+            if len({*names, *odd}) < len(fields):
+                return Table(path, [plain(field.name) for field in fields], [], [], "row")
+            stored = file.read([field.name for field in fields if _is_plain(field.type)])
+        columns = [[_cell(value) for value in column.to_pylist()] for column in stored.columns]
+    except (OSError, ValueError, OverflowError, LookupError, pa.ArrowException) as error:
+        # Moments and zones that Python does not know are such errors, too.
+        raise DataError(problem(str(path), f"cannot be read ({first_line(error)})", fix="repair it")) from error
     rows = [list(cells) for cells in zip(*columns, strict=True)]
-    return Table(path, [plain(name) for name in stored.column_names], rows, list(range(1, len(rows) + 1)), "row")
+    return Table(path, names, rows, list(range(1, len(rows) + 1)), "row", odd)
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether the cells of a column of Parquet are texts, numbers, truths or moments: neither bytes, lists nor mappings."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        return _is_plain(kind.value_type)
+    return not (
+        types.is_nested(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+        or types.is_fixed_size_binary(kind)
+    )
 
 
 def _cell(value: object) -> str:

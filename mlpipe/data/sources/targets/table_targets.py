@@ -81,7 +81,7 @@ def _columns(table: Table, target: str | list[str] | None) -> list[str]:
     if target is None:
         found = next((name for name in TARGETS if name in table.names), None)
         if found is None:
-            fix = f"name the column with task.target=COLUMN; there are {', '.join(table.names)}"
+            fix = f"name the column with task.target=COLUMN; {table.there}"
             raise DataError(problem(str(table.path), "has no column of targets", fix=fix))
         return [found]
     columns = [plain(name) for name in ([target] if isinstance(target, str) else target)]

@@ -1,0 +1,58 @@
+"""Parquet files that say to hold more than their bytes could."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mlpipe import limits, parquet
+
+
+def rows_of(path: Path) -> int:
+    with parquet.opened(path) as file:
+        return int(file.read().num_rows)
+
+
+def test_what_is_whole_is_read(tmp_path: Path) -> None:
+    names = [f"a/{number}.png" for number in range(5000)]
+    table = pa.table({"path": names, "label": ["x", "y"] * 2500, "row": [[1.0, 2.0]] * 5000, "n": range(5000)})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=1000)
+    assert rows_of(tmp_path / "t.parquet") == 5000
+
+
+def test_one_long_text_for_each_row_is_more_than_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text of a kilobyte, stored once, is ten megabytes where 10,000 rows have it."""
+    monkeypatch.setattr(limits, "UNPACKED", 1 << 20)
+    numbers, names = np.zeros(10_000, np.int32), [str(number) for number in range(10_000)]
+    long, short = (pa.DictionaryArray.from_arrays(numbers, [text]) for text in ("x" * 1000, "x"))
+    pq.write_table(pa.table({"path": names, "label": long}), tmp_path / "long.parquet", compression="zstd")
+    size = (tmp_path / "long.parquet").stat().st_size
+    assert limits.GROWTH * size < 10_000_000
+    with pytest.raises(ValueError, match=r"long.parquet would have 10,\d\d\d,\d\d\d bytes"):
+        rows_of(tmp_path / "long.parquet")
+    # The most that there may be, a column's bytes for each row, says nothing of a short one.
+    pq.write_table(pa.table({"path": names, "label": short}), tmp_path / "short.parquet", compression="zstd")
+    assert rows_of(tmp_path / "short.parquet") == 10_000
+
+
+def test_rows_and_numbers_of_nothing_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"n": pa.array(np.zeros(1_500_000, np.int8))}), tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match="it says to have 1,500,000 rows in"):
+        rows_of(tmp_path / "rows.parquet")
+    monkeypatch.setattr(limits, "UNPACKED", 1 << 20)
+    wide = pa.array(np.zeros(1_000_000, np.float32))
+    column = pa.ListArray.from_arrays(pa.array([0, 1_000_000], pa.int32()), wide)
+    pq.write_table(pa.table({"logits": column}), tmp_path / "wide.parquet")
+    with pytest.raises(ValueError, match=r"wide.parquet would have 4,000,000 bytes"):
+        rows_of(tmp_path / "wide.parquet")
+
+
+def test_no_ordinary_file_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.parquet")
+    with pytest.raises(OSError, match="no ordinary file"):
+        rows_of(tmp_path / "p.parquet")

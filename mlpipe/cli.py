@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,11 +131,13 @@ def _one(call: Call, prepared: Prepared) -> int:
         if "json" not in call.flags:
             print("\n".join(str(step) for step in facts["steps"]))  # type: ignore[attr-defined]
     else:
+        stop = steps.Stop(steps.end_process)
+        stop.completed = partial(_with_project, call)
         try:
-            facts = launch.execute(prepared, stop=steps.Stop(steps.end_process), started=call.started)
+            facts = launch.execute(prepared, stop=stop, started=call.started)
         except MlpipeError as error:
-            if "to go on: mml " in str(error):
-                error.args = (f"{error}{_project_words(call)}",)
+            if (told := _with_project(call, str(error))) != str(error):
+                error.args = (told,)
             raise
     if "json" in call.flags:
         print(_json(facts))
@@ -179,9 +182,10 @@ def _sweep(call: Call, command: PreparedCommand) -> int:
     return int(facts["exit_code"])
 
 
-def _project_words(call: Call) -> str:
+def _with_project(call: Call, sentence: str) -> str:
+    """A sentence that ends with a command to go on with, with what leads to the project; any other as it is."""
     words = [text for text in call.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
-    return "".join(f" {word}" for word in words)
+    return "".join([sentence, *(f" {word}" for word in words)]) if "to go on: mml " in sentence else sentence
 
 
 def _set_up_logging(json: bool) -> None:

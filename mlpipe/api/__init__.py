@@ -11,6 +11,8 @@ project.out_of_fold("digits")
 
 from __future__ import annotations
 
+import html
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -34,11 +36,28 @@ __all__ = [
     "ImageSegmenter",
     "Model",
     "ProjectFrames",
+    "ReportPage",
     "TaskCreator",
     "load",
     "load_project",
     "run",
 ]
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """A project's report.
+
+    Attributes:
+        file: The page.
+    """
+
+    file: Path
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: the page's style and script are its own, and its policy forbids everything else.
+        page = html.escape(self.file.read_text("utf-8"))
+        return f'<iframe srcdoc="{page}" title="Report" style="width: 100%; height: 40rem; border: 1px solid"></iframe>'
 
 
 class ProjectFrames:
@@ -130,9 +149,20 @@ class ProjectFrames:
         """
         return pd.DataFrame(tables.leaderboard(self._project, task))
 
+    def report(self) -> ReportPage:
+        """The project's report as `mml post` wrote it last; a notebook shows it.
+
+        Raises:
+            ProjectError: When there is none yet.
+        """
+        file = self._project.reports_dir() / "report.html"
+        if not file.is_file():
+            fix = f"mml info proj={self._project.name} mode.subroutines=[report] writes it"
+            raise ProjectError(problem("report", f"project {self._project.name} has none yet", fix=fix))
+        return ReportPage(file)
+
     def _repr_html_(self) -> str:
-        board = self.leaderboard()
-        return str(board.to_html(index=False)) if len(board) else "<p>nothing is trained in this project</p>"
+        return tables.as_html(tables.seeds_together(tables.leaderboard(self._project), self._project))
 
     def _record(self, record_id: str) -> ModelRecord:
         for record in records.load_all(self._project):

@@ -19,15 +19,56 @@ from mlpipe.post.figures import interval, number, percent
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.runs.ensembles import EnsembleRecord
 
+
+@dataclass(frozen=True)
+class Words:
+    """How a score is told.
+
+    Attributes:
+        noun: What stands before `of 0.91`.
+        unit: What stands behind the figure.
+        more: What the noun is of, where there is no figure in between.
+    """
+
+    noun: str
+    unit: str = ""
+    more: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The noun with all that is to say of it."""
+        return f"{self.noun} {self.more}".strip()
+
+    def figure(self, value: float, many: int | None) -> str:
+        """A figure with its unit.
+
+        Args:
+            value: The figure.
+            many: How many images it is of; None: it is not known.
+        """
+        return f"{number(value, many)} {self.unit}".strip()
+
+    def ends(self, low: float | None, high: float | None, many: int | None) -> str:
+        """An interval with its unit; empty for what is not there.
+
+        Args:
+            low: The lower end.
+            high: The upper end.
+            many: How many images it is of; None: it is not known.
+        """
+        ends = interval(low, high, many)
+        return f"{ends} {self.unit}".strip() if ends else ""
+
+
 WORDS = {
-    "map": "mean average precision",
-    "accuracy": "accuracy",
-    "auroc": "area under the ROC curve",
-    "rmse": "root mean squared error",
-    "dice": "mean Dice coefficient of the classes",
-    "psnr": "peak signal-to-noise ratio in decibels",
-    "frechet": "Fréchet distance of the features of drawn and of real images",
-    "equation_loss": "mean squared residual of the equation and its conditions",
+    "map": Words("mean average precision"),
+    "accuracy": Words("accuracy"),
+    "auroc": Words("area under the ROC curve"),
+    "rmse": Words("root mean squared error"),
+    "dice": Words("mean Dice coefficient", more="of the classes"),
+    "psnr": Words("peak signal-to-noise ratio", unit="dB", more="in decibels"),
+    "frechet": Words("Fréchet distance", more="of the features of drawn and of real images"),
+    "equation_loss": Words("mean squared residual", more="of the equation and its conditions"),
 }
 
 
@@ -152,8 +193,10 @@ def _against(
     sign = -1 if metrics.direction(name) == "min" else 1
     worse_end = low if sign > 0 else high
     is_share = name == "accuracy"
-    figure = percent(baseline, many) if is_share else number(baseline, many)
-    told = f"be right on {figure}" if is_share else f"have {_article(WORDS[name])} {WORDS[name]} of {figure}"
+    words = WORDS[name]
+    told = f"have {_article(words.noun)} {words.noun} of {words.figure(baseline, many)}"
+    if is_share:
+        told = f"be right on {percent(baseline, many)}"
     begun = f"Always predicting {always} would {told}"
     if sign * (value - baseline) <= 0:
         return f"{begun}: this is no better."
@@ -172,15 +215,16 @@ def _sentence(
 ) -> str:
     who = f"{shown.name[:1].upper()}{shown.name[1:]}" if shown.name.startswith("the ") else shown.name
     if value is None:
-        return f"{who} has no {WORDS[name]} yet."
+        return f"{who} has no {WORDS[name].whole} yet."
     where = counted(many, f"{shown.where} image") if many else f"{shown.where} images"
     if name == "accuracy":
         ends = None if low is None or high is None else f"{percent(low, many)} to {percent(high, many)}"
         between = f" (95 % interval {ends})" if ends else ""
         return f"{who} is right on {percent(value, many)} of {where}{between}."
-    ends = interval(low, high, many)
+    words = WORDS[name]
+    ends = words.ends(low, high, many)
     between = f" (95 % interval {ends})" if ends else ""
-    return f"{who} reaches {_article(WORDS[name])} {WORDS[name]} of {number(value, many)} on {where}{between}."
+    return f"{who} reaches {_article(words.noun)} {words.noun} of {words.figure(value, many)} on {where}{between}."
 
 
 def _left_out(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:

@@ -82,6 +82,7 @@ class Display:
         self.ends_at: float | None = None
         self._stream = stream or sys.stderr
         self._screen: _Screen | _Cell | None = None
+        self._cell: _Cell | None = None
         self._kind: type[_Screen] | type[_Cell] | None = None
         if stream is None and _in_notebook():
             self._kind = _Cell
@@ -98,7 +99,10 @@ class Display:
         self._what, self._total, self._first = what, max(total, 1), done
         self._started = self._last = time.perf_counter()
         if self._kind is not None:
-            self._screen = self._kind(self._stream)
+            # A notebook's cell has one text for all that follows each other: an empty one of each would push the rest down.
+            if self._kind is _Cell:
+                self._cell = self._cell or _Cell(self._stream)
+            self._screen = self._cell or _Screen(self._stream)
             self._screen.draw([self._line(done, what, ())])
 
     def is_due(self, *, is_milestone: bool = True) -> bool:
@@ -150,6 +154,19 @@ class Display:
         if self._screen is not None:
             self._screen.close()
             self._screen = None
+
+    @contextmanager
+    def during(self, what: str) -> Iterator[None]:
+        """Show that something is under way of which nobody knows how far it is; anything but a terminal is told nothing.
+
+        Args:
+            what: What it is.
+        """
+        self.start(what, 1)
+        try:
+            yield
+        finally:
+            self.close()
 
     @contextmanager
     def within(self, heading: str) -> Iterator[None]:
@@ -204,6 +221,19 @@ def columns(stream: Any = None) -> int | None:
     """
     stream = sys.stdout if stream is None else stream
     return _size(stream).columns if is_terminal(stream) else None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Print warnings alone: of what is one of many runs, the log of each has the rest."""
+    before = [(one, one.level) for one in logging.getLogger("mlpipe").handlers if isinstance(one, LogLines)]
+    for handler, _ in before:
+        handler.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for handler, level in before:
+            handler.setLevel(level)
 
 
 @contextmanager

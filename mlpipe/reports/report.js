@@ -99,6 +99,7 @@ for (const gallery of document.querySelectorAll(".pictures[data-filter]")) {
       shown += fits;
     }
     many.textContent = `${sure.value} %: ${shown} of ${figures.length} pictures`;
+    gallery.dispatchEvent(new Event("filtered"));
   };
   for (const input of [trueSelect, takenSelect, sure]) input.addEventListener("input", show);
   const bar = made("div", "", { className: "filters" });
@@ -124,10 +125,49 @@ for (const piece of document.querySelectorAll("[data-pair]")) {
   piece.addEventListener("keydown", (event) => event.key === "Enter" && open());
 }
 
-// A picture is enlarged by a click, and by another one as small as before.
-document.addEventListener("click", (event) => {
-  if (event.target.matches?.(".pictures img")) event.target.closest("figure")?.classList.toggle("enlarged");
-});
+// A picture is enlarged by a click or by Enter, and by another one, or Escape, as small as before. A gallery is one stop of the
+// tabulator: arrows go from picture to picture.
+const enlarge = (figure, large) => {
+  figure.classList.toggle("enlarged", large);
+  const is = figure.classList.contains("enlarged");
+  figure.querySelector("img").setAttribute("aria-expanded", String(is));
+  if (is) figure.scrollIntoView({ block: "nearest" });
+};
+
+for (const gallery of document.querySelectorAll(".pictures")) {
+  const figures = [...gallery.querySelectorAll("figure")].filter((one) => one.querySelector("img"));
+  const keys = figures.map((figure) => figure.querySelector("img"));
+  keys.forEach((image, place) => {
+    image.tabIndex = place ? -1 : 0;
+    image.setAttribute("role", "button");
+    image.setAttribute("aria-expanded", "false");
+  });
+  gallery.addEventListener("click", (event) => {
+    if (event.target.matches("img")) enlarge(event.target.closest("figure"));
+  });
+  gallery.addEventListener("keydown", (event) => {
+    const image = event.target.closest("figure")?.querySelector("img");
+    if (!image || event.target !== image) return;
+    const figure = image.closest("figure");
+    const shown = keys.filter((one) => !one.closest("[hidden]"));
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (event.key === "Enter" || event.key === " ") enlarge(figure);
+    else if (event.key === "Escape" && figure.classList.contains("enlarged")) enlarge(figure, false);
+    else if (step) move(shown, shown[shown.indexOf(image) + step]);
+    else return;
+    event.preventDefault();
+  });
+  gallery.addEventListener("filtered", () => {
+    const shown = keys.filter((one) => !one.closest("[hidden]"));
+    if (!shown.some((one) => one.tabIndex === 0)) move(keys, shown[0], false);
+  });
+  const move = (among, to, focused = true) => {
+    if (!to) return;
+    for (const one of keys) one.tabIndex = -1;
+    to.tabIndex = 0;
+    if (focused) to.focus();
+  };
+}
 
 // The contents are folded where they would fill a small screen, and say where one is.
 const contents = document.querySelector("nav.contents details");

@@ -20,7 +20,8 @@ from mlpipe.post import metrics
 from mlpipe.post.ensembling import repeats
 from mlpipe.post.figures import interval, number
 from mlpipe.post.intervals import over_folds
-from mlpipe.reports import differences, progress
+from mlpipe.reports import differences, markup, progress
+from mlpipe.reports.markup import Markup
 from mlpipe.runs import ensembles, journal, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
@@ -191,10 +192,7 @@ def as_text(board: Sequence[dict[str, Any]], width: int | None = None) -> str:
     blocks = []
     for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
         rows = [row for row in board if (row["task"], row["metric"]) == (task, metric)]
-        many = digits(rows)
-        columns = {key: [_cell(row, key, many) for row in rows] for key in _SHORT}
-        there = {key: cells for key, cells in columns.items() if any(cells)}
-        kept, left_out = there, list[str]()
+        kept, left_out = _columns(rows), list[str]()
         for key in _LEFT_OUT_FIRST:
             if width is None or _width(kept) <= width:
                 break
@@ -206,6 +204,30 @@ def as_text(board: Sequence[dict[str, Any]], width: int | None = None) -> str:
         table = grid([_SHORT[key] for key in kept], list(zip(*kept.values(), strict=True)))
         blocks.append("\n".join([f"{task}: {metric} of {_counted(rows)}", table, *more]))
     return "\n\n".join(blocks) if blocks else "no records yet"
+
+
+def as_html(board: Sequence[dict[str, Any]]) -> str:
+    """The leaderboard for a notebook, a table for each task.
+
+    Args:
+        board: The rows.
+    """
+    made = list[Markup | None]()
+    for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
+        rows = [row for row in board if (row["task"], row["metric"]) == (task, metric)]
+        columns = _columns(rows)
+        better = "less" if metrics.direction(metric) == "min" else "more"
+        title = f"{task}: {metric} of {_counted(rows)}, {better} is better"
+        cells = list(zip(*columns.values(), strict=True))
+        made.append(markup.table(title, [_SHORT[key] or "note" for key in columns], cells))
+    return markup.joined(made).html if made else markup.paragraph("Nothing is trained yet.").html
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """The texts of each column of one task's rows that has any."""
+    many = digits(rows)
+    columns = {key: [_cell(row, key, many) for row in rows] for key in _SHORT}
+    return {key: cells for key, cells in columns.items() if any(cells)}
 
 
 def _width(columns: Mapping[str, Sequence[str]]) -> int:
@@ -506,7 +528,11 @@ def cell(row: dict[str, Any], key: str, many: Digits) -> str:
     """
     value, spread = row[key], row.get(f"{key}_sd")
     shown = number(value, many.of(key))
-    return f"{shown} ± {number(spread, many.of(key))}" if shown and spread is not None else shown
+    if not shown or spread is None:
+        return shown
+    # To as many decimals as the mean has.
+    alike = f"{spread:.{len(shown.partition('.')[2])}f}"
+    return f"{shown} ± {alike if float(alike) and 'e' not in shown else number(spread, many.of(key))}"
 
 
 def _cell(row: dict[str, Any], key: str, many: Digits) -> str:

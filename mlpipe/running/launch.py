@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -160,6 +161,7 @@ def execute(
     stop: Any = None,
     follower: Any = None,
     started: float | None = None,
+    is_part: bool = False,
 ) -> dict[str, Any]:
     """Run a prepared configuration.
 
@@ -169,6 +171,7 @@ def execute(
         stop: Whether somebody asked to stop, shared by the runs of a sweep; None makes one.
         follower: Who follows the run from outside.
         started: When the command began, on the clock of `time.monotonic`; None: now.
+        is_part: Whether it is one of several runs, whose end tells a person the results.
 
     Returns:
         The facts that `--json` prints.
@@ -176,7 +179,7 @@ def execute(
     Raises:
         MlpipeError: When a step fails, or somebody asked to stop.
     """
-    from mlpipe.reports.progress import Display
+    from mlpipe.reports.progress import Display, quiet
     from mlpipe.running import console
     from mlpipe.running.scheduler import Scheduler
     from mlpipe.running.steps import RunContext, Stop
@@ -190,13 +193,14 @@ def execute(
         follower=follower,
         command=prepared.command,
         started=time.monotonic() if started is None else started,
+        is_part=is_part,
     )
     context.facts.update(mode=config.mode, project=config.proj)
     scheduler: Scheduler = config.scheduler.build(config, context)
     if prepared.resumed is not None and prepared.resumed.is_finished():
         context.facts.update(run=prepared.resumed.name, finished=True)
         return context.facts
-    with console.of(config).around():
+    with console.of(config).around(), quiet() if is_part else nullcontext():
         scheduler.run(prepared.resumed)
     return context.facts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ from mlpipe.running import next_command
 from mlpipe.running.steps import RunContext
 from mlpipe.runs import records
 from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.project import Project
 
 log = logging.getLogger("mlpipe")
 
 
 def show(context: RunContext, task: str, *more: str) -> None:
     """Write the leaderboard of a task, or of several heads of one, and print it."""
-    _print(_board(context, [task, *more]), context)
-    log.info(f"results: {context.project.root}")
+    tell = _tell(context)
+    _print(_board(context, [task, *more]), context.project, tell)
+    tell(f"results: {context.project.root}")
 
 
 def closing(context: RunContext, config: RunConfig, names: Sequence[str], command: str) -> None:
@@ -39,10 +41,10 @@ def closing(context: RunContext, config: RunConfig, names: Sequence[str], comman
         names: The task, or the heads of one.
         command: Predicts new images; empty where nothing does.
     """
-    board, known = _board(context, names), context.facts
+    board, known, tell = _board(context, names), context.facts, _tell(context)
     final: Mapping[str, Any] = known.get("final") or {}
     if not final or len([row for row in board if not row["ensemble"]]) > 1:
-        _print(board, context)
+        _print(board, context.project, tell)
     else:
         log.debug("\n" + tables.as_text(board))
     more = " ".join(part for part in (final.get("against", ""), _of_head(context, board, final)) if part)
@@ -52,7 +54,22 @@ def closing(context: RunContext, config: RunConfig, names: Sequence[str], comman
     if command:
         known["next"] = command
         lines.append(f"new images: {command}")
-    log.info("\n".join(line for line in lines if line))
+    tell("\n".join(line for line in lines if line))
+
+
+def of_several(projects: Iterable[tuple[Project, str]]) -> None:
+    """Print the leaderboards that several runs ended with, each once.
+
+    Args:
+        projects: The project and the task of each run that ended well.
+    """
+    for project, task in dict.fromkeys(projects):
+        _print(tables.leaderboard(project, task), project, log.info)
+
+
+def _tell(context: RunContext) -> Callable[[str], None]:
+    """Tell a person, or where more than this run is done only the log."""
+    return log.debug if context.is_part else log.info
 
 
 def _board(context: RunContext, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -62,10 +79,10 @@ def _board(context: RunContext, names: Sequence[str]) -> list[dict[str, Any]]:
     return board
 
 
-def _print(board: Sequence[dict[str, Any]], context: RunContext) -> None:
-    log.info("\n" + tables.as_text(tables.seeds_together(board, context.project), progress.columns()))
-    for note in tables.notes(board, context.project):
-        log.warning(note)
+def _print(board: Sequence[dict[str, Any]], project: Project, tell: Callable[[str], None]) -> None:
+    tell("\n" + tables.as_text(tables.seeds_together(board, project), progress.columns()))
+    for note in tables.notes(board, project):
+        tell(note)
 
 
 def _of_head(context: RunContext, board: Sequence[dict[str, Any]], final: Mapping[str, Any]) -> str:
@@ -110,7 +127,7 @@ def final(
         told: Sentences that a person has read already.
         with_figures: Whether every figure of the ensemble that predicts stands above.
     """
-    tell = log.debug if context.is_part else log.info
+    tell = _tell(context)
     of_task = facts.of_task(context.project, data_dir, task)
     found = None if of_task is None else headline(of_task)
     if found is None or not found.short:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 from mlpipe import stored as typed
 from mlpipe.errors import ConfigError, counted, listing, printable, problem
 from mlpipe.post import figures
-from mlpipe.reports import tables
+from mlpipe.reports import markup, tables
 from mlpipe.running.predictor import Predictor
 from mlpipe.runs import costs
 from mlpipe.runs.records import ModelRecord
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from mlpipe.arch.classifier import Classifier
 
+_MODELS = ("network", "fold", "weight", "parameters", "held out")
 # Letters that Markdown or HTML within it takes for something else than text.
 _MARKS = re.compile(r"[\\`*\[\]<>|&~]")
 
@@ -236,18 +236,14 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     lines += [
         "## Models",
         "",
-        "| model | network | fold | weight | parameters | held out |",
+        f"| model | {' | '.join(_MODELS)} |",
         "|---|---|---|---|---|---|",
     ]
     for one in card["models"]:
-        known = one["scores"].get("val", {}).items()
-        shown = [
-            f"{name} {figures.number(value, one['images'].get('val'))}" for name, value in known if value is not None
-        ]
         fold = "all" if one["is_refit"] else one["fold"]
         lines.append(
             f"| {_text(one['id'])} | {_text(one['arch'])} | {fold} | {one['weight']:.3g} | {one['parameters']:,} "
-            f"| {_text(', '.join(shown))} |"
+            f"| {_text(_held_out(one))} |"
         )
     lines += _costs(card["models"])
     lines += _ensemble(card["ensemble"]) if card.get("ensemble") else []
@@ -255,6 +251,12 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     lines += ["", "## Input", "", _text(first["preprocessing"]), "", "## Made with", ""]
     lines += [f"- {_text(name)}: {_text(value)}" for name, value in first["environment"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _held_out(model: Mapping[str, Any]) -> str:
+    """The scores of a model on the images that it did not learn from."""
+    known = {name: value for name, value in model["scores"].get("val", {}).items() if value is not None}
+    return ", ".join(f"{name} {figures.number(value, model['images'].get('val'))}" for name, value in known.items())
 
 
 def _text(value: Any) -> str:
@@ -268,9 +270,13 @@ def _ensemble(ensemble: Mapping[str, Any]) -> list[str]:
     for split, scores in ensemble["scores"].items():
         for name, one in scores.items():
             if isinstance(one, Mapping) and one.get("value") is not None:
-                ends = f" ({_figure(one['low'])} to {_figure(one.get('high'))})" if one.get("low") is not None else ""
+                ends = f" ({_ends(one)})" if _ends(one) else ""
                 lines.append(f"- {_text(split)} {_text(name)}: {_figure(one['value'])}{ends}")
     return [*lines, *(f"- {_text(note)}" for note in ensemble["notes"])]
+
+
+def _ends(one: Mapping[str, Any]) -> str:
+    return f"{_figure(one['low'])} to {_figure(one.get('high'))}" if one.get("low") is not None else ""
 
 
 def _figure(value: Any) -> str:
@@ -298,6 +304,37 @@ def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def as_html(card: Mapping[str, Any]) -> str:
-    """A card for a notebook."""
-    plain = re.sub(r"\\(.)", r"\1", as_markdown(card))
-    return f"<pre>{html.escape(plain)}</pre>"
+    """A card for a notebook: what is predicted, how well, by which models; the rest is folded away.
+
+    Args:
+        card: What `facts` gave.
+    """
+
+    def plain(value: Any) -> str:
+        return printable(str(value))
+
+    counts = ", ".join(f"{count} {plain(part)}" for part, count in card["trained_on"].items())
+    outputs = f"{counted(len(card['classes']), 'output')}: {plain(listing(card['classes'], most=20))}"
+    ensemble = card.get("ensemble") or {"scores": {}, "notes": ()}
+    scores = [
+        [plain(split), plain(name), _figure(one["value"]), _ends(one)]
+        for split, by_name in ensemble["scores"].items()
+        for name, one in by_name.items()
+        if isinstance(one, Mapping) and one.get("value") is not None
+    ]
+    models = [
+        [plain(one["id"]), plain(one["arch"]), plain("all" if one["is_refit"] else one["fold"]), f"{one['weight']:.3g}",
+         f"{one['parameters']:,}", plain(_held_out(one))]
+        for one in card["models"]
+    ]  # fmt: skip
+    first = card["models"][0]
+    rest = [f"Input: {plain(first['preprocessing'])}", *(plain(note) for note in ensemble["notes"])]
+    rest += [f"{plain(name)}: {plain(value)}" for name, value in first["environment"].items()]
+    parts = [
+        markup.heading(4, plain(f"{card['task']}: {card['kind']}")),
+        markup.paragraph(f"Predicts {outputs}. Learned from {counts} images."),
+        markup.table("Scores", ["images", "metric", "value", "95 % interval"], scores, numbers=range(2, 4)),
+        markup.table("Models", ["model", *_MODELS], models, numbers=range(2, 5)),
+        markup.folded("Input, notes and what it was made with", markup.bullets(rest) or ""),
+    ]
+    return markup.joined(parts).html

@@ -26,7 +26,8 @@ from mlpipe.data.splits import methods, variants
 from mlpipe.errors import ConfigError, DataError, Interrupted, counted, problem
 from mlpipe.names import path_of
 from mlpipe.post import kind as post_kind
-from mlpipe.running import image_times, leaderboard, next_command, stored_decisions, tasks
+from mlpipe.post.figures import percent
+from mlpipe.running import image_times, leaderboard, next_command, stored_decisions, task_names, tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Deadline, Follower, RunContext, Step, raise_all, require_writable
 from mlpipe.running.time_plan import Pace, PlannedAnew, Shape, clock, epochs_within, within_stages
@@ -105,6 +106,7 @@ class PresetScheduler(Scheduler):
         """Every recipe's steps under its name; how each is trained is decided when its turn comes."""
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
+        known = task_names.created(config.data_dir)
         self._task = tasks.pivot(self._without_test(config))
         tasks.refuse_results_inside(self._task, config.project_dir)
         kind = kinds.of(self._task.kind)
@@ -118,9 +120,11 @@ class PresetScheduler(Scheduler):
         # The plan of each recipe is made twice: here, for the names of its steps and for all that can be wrong, and again when
         # its turn comes and it is known how much time is left for it. So a step in the project is only a name here; of the
         # steps that come before, only those of the first recipe are done beforehand: they find what cannot be read.
+        self._say_what_it_is_like(is_new=not self._task.bases and self._task.name not in known)
         steps: list[Step] = []
         for name in self._names():
-            planned = [step for step in self._child(name, {}).plan() if step.name != "leaderboard"]
+            with self.context.display.during(f"planning recipe {name}"):
+                planned = [step for step in self._child(name, {}).plan() if step.name != "leaderboard"]
             is_first = name == self._names()[0]
             for step in planned:
                 if step.in_project:
@@ -131,7 +135,6 @@ class PresetScheduler(Scheduler):
                 trained = [step.name for step in planned if step.name.startswith("train fold")]
                 self._labels = [step.partition(" ")[2] for step in trained]
                 self._folds = len(trained)
-        self._say_what_it_is_like()
         measure = Step("measure", self._measure, in_project=False)
         return [measure, *steps, Step("post", self._post), Step("leaderboard", self._leaderboard)]
 
@@ -210,21 +213,26 @@ class PresetScheduler(Scheduler):
         child.looked_at = self._task
         return child
 
-    def _say_what_it_is_like(self) -> None:
-        task = self._task
-        counts = task.class_counts()
-        told = tasks.describe(task)
+    def _say_what_it_is_like(self, *, is_new: bool) -> None:
+        """What the task is, of which a new one has been told of already, and how rare a class is."""
+        task, told = self._task, list[str]()
+        if not is_new:
+            told.append(tasks.describe(task))
         if targets.of(task.kind).IS_CLASS_NUMBER:
-            told += f"; the rarest class has {100 * counts.min() / max(1, counts.sum()):.1f} % of the labels"
-        log.info(told)
+            counts = task.class_counts()
+            rarest = task.classes[int(counts.argmin())]
+            told.append(f"the rarest class, {rarest}, has {percent(counts.min() / max(1, counts.sum()))} of the labels")
+        if told:
+            log.info(f"task {task.name}: {'; '.join(told)}")
 
     def _measure(self, run: Run | None) -> None:
         """How fast this machine is, in about two seconds, and what all that would take."""
         import torch
 
-        self._slow = slowness()
         config = self._child(self._names()[0], {}).run_config
-        self._times = image_times.measured(config, self._task)
+        with self.context.display.during("measuring how fast this machine is"):
+            self._slow = slowness()
+            self._times = image_times.measured(config, self._task)
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores, no GPU"
         times, task = self._times, self._task
         arch = config.recipe.arch.params.get("name") or "the network"
@@ -571,9 +579,9 @@ class PresetScheduler(Scheduler):
         config = self._child(name, {}).run_config
         channels = tasks.preprocessing_of(config, self._task).channels
         batch = min(int(config.recipe.sampling.params.get("batch_size", 32)), 32)
-        found = speed.speed(
-            config.recipe, channels, self._times.size, len(self._task.classes), batch, most_seconds=_LEARN_SECONDS
-        )
+        outputs = len(self._task.classes)
+        with self.context.display.during("measuring the speed of training"):
+            found = speed.speed(config.recipe, channels, self._times.size, outputs, batch, most_seconds=_LEARN_SECONDS)
         log.info(f"measured: {1 / found.train:.0f} images/s in training")
         self._shape = replace(guessed, train_second=found.train, evaluate_second=found.evaluate)
         return self._shape

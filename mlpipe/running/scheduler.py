@@ -176,7 +176,9 @@ class Scheduler(ABC):
         started = time.perf_counter()
         try:
             self.context.stop.check()
-            step.call(run)
+            # Whatever a step does before it shows how far it is, as importing a library, is named.
+            with self.context.display.during(step.name):
+                step.call(run)
         except Interrupted:
             run.note(step.name, "interrupted")
             raise Interrupted(f"stopped; {self._to_go_on(run)}") from None

@@ -43,6 +43,7 @@ class Stop:
     Attributes:
         meanwhile: What is done first once somebody has asked, in words.
         go_on: How to go on once it has stopped, in words; empty where there is nothing to go on with.
+        completed: Makes of `go_on` what a person is told who has asked twice: adds where the project lies, and what else is left.
     """
 
     meanwhile, go_on = "stopping after this batch", "run the same command again"
@@ -50,6 +51,7 @@ class Stop:
     def __init__(self, at_once: Callable[[str], None] | None = None) -> None:
         self.asked = False
         self._at_once, self._ended_at = at_once, math.inf
+        self.completed: Callable[[str], str] = str
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -86,7 +88,7 @@ class Stop:
             if now - self._ended_at > _SAME_WISH:
                 if self._at_once is None:
                     raise KeyboardInterrupt
-                self._at_once(self.go_on)
+                self._at_once(self.completed(self.go_on))
             self._ended_at = min(self._ended_at, now)
         if not self.asked:
             self.asked = True
@@ -182,7 +184,7 @@ class RunContext:
         shard: In one of several processes that learn a fold together, its part; else None.
         started: When the command began, on the clock of `time.monotonic`.
         told: What has been told of unreadable images, and is told once in a run.
-        is_part: Whether what is done is a part of a training, whose end tells a person the result.
+        is_part: Whether what is done is a part of more, such as a training or a sweep, whose end tells a person the result.
     """
 
     project: Project

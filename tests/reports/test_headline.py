@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlpipe import kinds
+from mlpipe.post import kind as post_kind
 from mlpipe.reports import facts, headline
 from tests.reports import projects
 
@@ -23,11 +25,28 @@ MAYBE = "the interval holds that, so that this may be chance."
         ("auroc", "The ensemble reaches an area under the ROC curve of 0.912 on 120 test images."),
         ("rmse", "The ensemble reaches a root mean squared error of 0.912 on 120 test images."),
         ("accuracy", "The ensemble is right on 91.2 % of 120 test images."),
+        ("psnr", "The ensemble reaches a peak signal-to-noise ratio of 0.912 dB on 120 test images."),
+        ("dice", "The ensemble reaches a mean Dice coefficient of 0.912 on 120 test images."),
+        ("frechet", "The ensemble reaches a Fréchet distance of 0.912 on 120 test images."),
+        ("equation_loss", "The ensemble reaches a mean squared residual of 0.912 on 120 test images."),
     ],
 )
 def test_a_score_in_words(name: str, sentence: str) -> None:
     shown: Any = SimpleNamespace(name="the ensemble", where="test")
     assert headline._sentence(shown, name, 0.9123, None, None, 120) == sentence
+
+
+def test_the_unit_stands_behind_every_figure() -> None:
+    shown: Any = SimpleNamespace(name="the ensemble", where="test")
+    said = headline._sentence(shown, "psnr", 12.184, 11.5, 12.75, 120)
+    assert said.endswith("ratio of 12.184 dB on 120 test images (95 % interval 11.500 to 12.750 dB).")
+    against = headline._against("grey", "psnr", 9.5, (12.184, 11.5, 12.75), 120)
+    assert against == "Always predicting grey would have a peak signal-to-noise ratio of 9.500 dB: this is better."
+    assert headline.WORDS["psnr"].whole == "peak signal-to-noise ratio in decibels"
+
+
+def test_the_score_of_every_kind_has_words() -> None:
+    assert {post_kind.of(name).HEADLINE for name in kinds.names()} == set(headline.WORDS)
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,12 @@ def test_many_points_are_counted_in_cells() -> None:
 
 def test_scores_and_prevalence() -> None:
     values = [Value("a", 0.5, 0.4, 0.6), Value("b", 0.7, stands_out=True)]
-    assert texts(shares.scores(values, "accuracy", 300)) == ["0.500", "0.700"]
+    assert texts(shares.scores(values, "accuracy", 300)) == ["a", "0.500", "b", "0.700"]
     # As many digits as the tables have.
-    assert texts(shares.scores(values, "accuracy", 24)) == ["0.50", "0.70"]
+    assert texts(shares.scores(values, "accuracy", 24))[1::2] == ["0.50", "0.70"]
+    # A recipe of a preset with its hash and a network's long name.
+    long = "mirrored 1a2b3c4d tf_efficientnet_lite0.in1k"
+    assert long in texts(shares.scores([Value(long, 0.5)], "accuracy", 24))
     # Scores that are the same but for rounding stand above each other, on an axis that can be read.
     panel = shares.scores([Value("a", 49.293654), Value("b", 49.293654 + 1e-7)], "rmse").axes[0]
     low, high = panel.get_xlim()

@@ -310,6 +310,19 @@ def test_a_notebook_gets_one_text_that_is_replaced(clock: list[float], monkeypat
     assert [text.split("  ")[0] for text in said] == ["fold 0", "fold 0", ""] and "loss 1.0" in said[1]
 
 
+def test_what_is_under_way_is_named_until_it_ends(size: list[int]) -> None:
+    stream = Terminal()
+    display = progress.Display(stream)
+    with pytest.raises(ValueError, match="wrong"), display.within("tuned"), display.during("measuring"):
+        assert "tuned, measuring" in stream.getvalue()
+        raise ValueError("wrong")
+    assert progress._Screen.shown is None
+    pipe = io.StringIO()
+    with progress.Display(pipe).during("measuring"):
+        pass
+    assert pipe.getvalue() == ""
+
+
 def test_the_bar_says_how_much_is_done() -> None:
     assert progress._bar(0.0, 20) == ""
     for share, width in ((0.25, 20), (0.5, 10), (1.0, 30), (1.7, 10)):

@@ -61,14 +61,14 @@ def learning_curves(histories: Sequence[History], score: str) -> Figure:
         _with_choice(panels[0], one, one.val, colour, "validation loss")
         if one.score:
             _with_choice(panels[1], one, one.score, colour, f"validation {score}")
-    panels[0].set_title("loss (dashed: training)")
+    panels[0].set_title("loss (dashed: training)" if any(one.val for one in histories) else "training loss")
     if has_score:
         panels[1].set_title(f"validation {score}")
     panels[-1].set_xlabel("epoch (dot: the one that was kept)")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for panel, key in zip(panels, ("val", "score") if has_score else ("val",), strict=False):
         panel.margins(x=0.06)
-        _label_ends(panel, [(f"fold {one.fold}", getattr(one, key)) for one in histories])
+        _label_ends(panel, [(f"fold {one.fold}", getattr(one, key) or one.train) for one in histories])
     return figure
 
 

@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from mlpipe.post import figures
 from mlpipe.reports.plots import style
 
+# Letters of a name that fit a line of the plot of scores beside a figure.
+_NAME = 50
+
 
 @dataclass(frozen=True)
 class Value:
@@ -32,7 +35,9 @@ def scores(values: Sequence[Value], metric: str, images: int | None = None) -> F
         metric: The score's name.
         images: How many images they are of, by which figures get their digits; None: it is not known.
     """
-    figure, panel = style.axes(style.WIDTH, 0.85 + 0.3 * len(values))
+    figure, panel = style.axes(style.WIDTH, 0.75 + 0.42 * len(values))
+    # Names stand above what they are of, where they have the whole width: beside it they would be cut.
+    beside = panel.get_yaxis_transform()
     for place, one in enumerate(values):
         colour = style.SERIES[1] if one.stands_out else style.SERIES[0]
         if one.low is not None and one.high is not None:
@@ -40,9 +45,11 @@ def scores(values: Sequence[Value], metric: str, images: int | None = None) -> F
         (dot,) = panel.plot([one.value], [place], "D" if one.stands_out else "o", color=colour, markersize=6)
         ends, shown = figures.interval(one.low, one.high, images), figures.number(one.value, images)
         style.tip(dot, f"{one.name}: {shown} ({ends})" if ends else f"{one.name}: {shown}")
-        panel.annotate(shown, (one.value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-    panel.set_yticks(range(len(values)), [style.shortened(one.name, 22) for one in values], fontsize=8)
-    panel.set_ylim(len(values) - 0.4, -0.7)
+        panel.text(0, place - 0.22, style.shortened(one.name, _NAME), transform=beside, fontsize=8)
+        panel.text(1, place - 0.22, shown, transform=beside, fontsize=8, ha="right")
+    panel.set_yticks([])
+    panel.spines["left"].set_visible(False)
+    panel.set_ylim(len(values) - 0.6, -0.75)
     with_ends = any(one.low is not None for one in values)
     panel.set_xlabel(f"test {metric} with 95 % interval" if with_ends else f"test {metric}")
     panel.margins(x=0.1)

@@ -159,7 +159,7 @@ def leaderboard(facts: TaskFacts) -> Section:
     drawn = [row for row in tested if not (row["ensemble"] and (row["records"], row["test"]) in recipes)][:_MOST_DRAWN]
     # One score alone is told above.
     plots = [_score_plot(facts, drawn, name)] if len(drawn) > 1 else []
-    caption = f"Leaderboard of {facts.name}: {WORDS[name]}, {better} is better"
+    caption = f"Leaderboard of {facts.name}: {WORDS[name].whole}, {better} is better"
     made, explained = table(caption, header, rows, numbers=range(2, 10)), _explained(board)
     below = [folded("What the columns are", bullets(explained) or "")] if explained else []
     return Section("Leaderboard", [made], plots, below, is_wide=True)

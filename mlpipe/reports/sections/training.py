@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from mlpipe import files
 from mlpipe.errors import counted, listing
@@ -119,6 +122,9 @@ def _of_folds(facts: TaskFacts, recipes: Sequence[str], score: str) -> Markup | 
         for one in facts.recipes[recipe]
     ]
     header = ["fold", "recipe", f"validation {score}", "validation loss", "epoch kept", "seconds"]
+    if all(row[2] == row[3] for row in rows):
+        # The loss of validation is the score.
+        header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
     made = table("Folds and the epoch whose weights were kept", header, rows, numbers=range(2, 6))
     return made if made is None or len(rows) <= _MOST_FOLDS else folded(f"The table of {len(rows)} folds", made)
 
@@ -177,6 +183,22 @@ def number_of_seconds(seconds: float) -> str:
     return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
+def once(histories: Sequence[learning.History], score: str) -> list[learning.History]:
+    """Curves without those that are another one under a second name.
+
+    Where the score is what validation calls its loss, a score that is the loss itself (`equation_loss`) is drawn beside that of
+    training, and any other (as of drawn images, which no training loss can be compared with) under its own name.
+
+    Args:
+        histories: One for each fold.
+        score: The score's name.
+    """
+    if not all(one.score and np.array_equal(one.score, one.val, equal_nan=True) for one in histories):
+        return list(histories)
+    is_loss = score.endswith("loss")
+    return [replace(one, score=[]) if is_loss else replace(one, val=[]) for one in histories]
+
+
 def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], score: str) -> style.Plot:
     rows = [
         [one.fold, epoch, *(values[place] if values else "" for values in (one.train, one.val, one.score, one.rate))]
@@ -187,7 +209,7 @@ def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], 
     arch = facts.recipes[recipe][0].arch
     return style.Plot(
         f"{facts.name}_learning_{recipe}",
-        learning.learning_curves(histories, score),
+        learning.learning_curves(once(histories, score), score),
         f"Learning curves of recipe {facts.called(recipe)} ({arch}).",
         f"Losses and validation {score} of {counted(len(histories), 'fold')} of recipe {facts.called(recipe)}; kept: {kept}.",
         ["fold", "epoch", "train_loss", "val_loss", f"val_{score}", "lr"],

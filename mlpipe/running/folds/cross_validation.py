@@ -326,7 +326,7 @@ def _last_steps(
             leaderboard.closing(context, folds.config, names, command)
             return
         leaderboard.show(context, *names)
-        if predicts_later and not removes:
+        if predicts_later and not removes and not context.is_part:
             words = "" if context.project.name == "default" else f" proj={context.project.name}"
             if kinds.of(kinds.decide(folds.task.kind, folds.config.recipe.loss)).draws:
                 log.info(f"next: mml predict{words} mode.samples=64 draws images")

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeErr
 from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import number
 from mlpipe.reports import tables
-from mlpipe.running import launch
+from mlpipe.running import launch, leaderboard, next_command
 from mlpipe.running.launch import Command, Front, Prepared
+from mlpipe.running.time_plan import clock
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
 
 log = logging.getLogger("mlpipe")
 
@@ -101,19 +104,17 @@ def execute(
                 raise Interrupted(_how_to_go_on("stopped", mode, jobs[number - 1 :]))
             # The run before it is done.
             stop.go_on = Stop.go_on
+            stop.completed = partial(_left, mode, jobs, number)
             log.info(f"job {number}/{len(jobs)}: {shlex.join(job.varied) or 'as given'}")
             started = time.perf_counter()
             outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}
             try:
                 with full_disk(AGAIN), display.within(f"job {number} of {len(jobs)}"):
                     prepared = _with_share(job, since, len(jobs) - number + 1)
-                    outcome["facts"] = launch.execute(prepared, display=display, stop=stop)
+                    outcome["facts"] = launch.execute(prepared, display=display, stop=stop, is_part=True)
             except MlpipeError as error:
                 if error.exit_code == STOPPED_RESUMABLE:
-                    # A job that left no run begins anew with the others.
-                    begun = "continue=" in str(error)
-                    sentence = f"{error}{_project(job)}" if begun else str(error)
-                    raise Interrupted(_how_to_go_on(sentence, mode, jobs[number - (not begun) :])) from None
+                    raise Interrupted(_left(mode, jobs, number, str(error))) from None
                 outcome |= {"exit_code": 1, "error": str(error)}
             except Exception as error:
                 # Such as a full GPU: the next job may be smaller.
@@ -122,9 +123,22 @@ def execute(
             outcome["seconds"] = round(time.perf_counter() - started, 1)
             if outcome["error"]:
                 log.error(f"job {number}/{len(jobs)} ({shlex.join(job.varied)}) failed: {outcome['error']}")
+            else:
+                log.info(f"job {number}/{len(jobs)}: {_scores(job, outcome['facts'])}, {clock(outcome['seconds'])}")
             outcomes.append(outcome)
-    log.info("\n" + table(jobs, outcomes))
+    _end(jobs, outcomes)
     return {"mode": mode, "jobs": outcomes, "exit_code": max(outcome["exit_code"] for outcome in outcomes)}
+
+
+def _end(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> None:
+    """The leaderboards that the jobs ended with, each once, and below them the jobs."""
+    ended = [(job, outcome.get("facts") or {}) for job, outcome in zip(jobs, outcomes, strict=True)]
+    boards = [(job.project, row["task"]) for job, facts in ended for row in facts.get("leaderboard") or ()]
+    leaderboard.of_several(boards)
+    log.info("\n" + table(jobs, outcomes))
+    configs = {job.project: job.prepared.run_config for job, facts in ended if facts.get("leaderboard")}
+    for project, config in configs.items():
+        log.info(f"results: {project.root}\nall figures: {next_command.of_figures(config, project)}")
 
 
 def _with_share(job: Job, begun: float, left: int) -> Prepared:
@@ -143,6 +157,14 @@ def _with_share(job: Job, begun: float, left: int) -> Prepared:
     return replace(job.prepared, run_config=replace(config, tree={**config.tree, "time_limit": round(share)}))
 
 
+def _left(mode: str, jobs: Sequence[Job], number: int, sentence: str) -> str:
+    """How to go on with a sweep that is stopped in one of its jobs, of which a sentence says how to go on with it alone."""
+    # A job that left no run begins anew with the others.
+    begun = "continue=" in sentence
+    told = f"{sentence}{_project(jobs[number - 1])}" if begun else sentence
+    return _how_to_go_on(told, mode, jobs[number - (not begun) :])
+
+
 def _project(job: Job) -> str:
     """What `continue=` needs besides the run's name."""
     words = [text for text in job.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
@@ -156,7 +178,7 @@ def _how_to_go_on(sentence: str, mode: str, left: Sequence[Job]) -> str:
 
 def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
     """A row for each job: its overrides, its scores or its error, its run."""
-    header = ["job", "overrides", "result", "run", "seconds", "error"]
+    header = ["job", "overrides", "result", "recipe", "run", "seconds", "error"]
     rows = []
     for job, outcome in zip(jobs, outcomes, strict=True):
         facts = outcome.get("facts", {})
@@ -166,6 +188,7 @@ def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
                 str(outcome["job"]),
                 " ".join(job.varied),
                 "failed" if error else _scores(job, facts),
+                " ".join(dict.fromkeys(record.recipe for record in _records(job, facts))),
                 str(facts.get("run", "")),
                 f"{outcome['seconds']:.0f}",
                 error[:80],
@@ -174,11 +197,16 @@ def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
     return tables.grid(header, rows)
 
 
+def _records(job: Job, facts: dict[str, Any]) -> list[ModelRecord]:
+    """The records of a job's run."""
+    return [record for record in records.load_all(job.project) if record.run == facts.get("run")]
+
+
 def _scores(job: Job, facts: dict[str, Any]) -> str:
     """The final score where the run told one, as a preset does; else the mean over its folds, where the mode made records."""
     if (final := facts.get("final")) and final["value"] is not None:
         return f"{final['where']} {final['metric']} {number(final['value'], final.get('images'))}"
-    found = [record for record in records.load_all(job.project) if record.run == facts.get("run") and not record.refit]
+    found = [record for record in _records(job, facts) if not record.refit]
     parts = []
     for split in ("val", "test"):
         name = post_kind.of(found[0].kind).HEADLINE if found else ""

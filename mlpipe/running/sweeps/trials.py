@@ -311,7 +311,7 @@ def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display:
         prepared = search.trial(trial.params, trial.number)
     report_epoch = Reporter(trial, search.directions[0]).epoch if search.hpo.pruner != "none" else _no_report
     follower = Follower(lambda name: trial.set_user_attr(studies.RUN, name), report_epoch)
-    facts = launch.execute(prepared, display=display, stop=stop, follower=follower)
+    facts = launch.execute(prepared, display=display, stop=stop, follower=follower, is_part=True)
     found = [record for record in records.load_all(search.project) if record.run == facts["run"] and not record.refit]
     return [_mean_over_folds(found, name) for name in search.metrics]
 

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.plots import learning
 from mlpipe.reports.sections import training
 
 
@@ -24,6 +25,24 @@ def test_no_empty_plot_where_there_is_one_epoch(two_classes: TaskFacts) -> None:
     finally:
         for path, text in whole.items():
             path.write_text(text, "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "left"),
+    [
+        ("frechet", [3.0, 2.0], ("score",)),
+        ("equation_loss", [3.0, 2.0], ("val",)),
+        ("rmse", [3.0, 1.0], ("val", "score")),
+        ("rmse", [], ("val",)),
+    ],
+)
+def test_one_curve_is_not_drawn_under_two_names(name: str, score: list[float], left: tuple[str, ...]) -> None:
+    one = learning.History(0, [1, 2], [1.0, 0.5], [3.0, 2.0], score, 2)
+    (shown,) = training.once([one], name)
+    assert tuple(key for key in ("val", "score") if getattr(shown, key)) == left and shown.train == one.train
+    titles = [panel.get_title(loc="left") for panel in learning.learning_curves([shown], name).axes]
+    assert len(titles) == (2 if "score" in left else 1)
+    assert titles[0] == ("loss (dashed: training)" if "val" in left else "training loss")
 
 
 def test_seconds_of_an_epoch(two_classes: TaskFacts, monkeypatch: pytest.MonkeyPatch) -> None:

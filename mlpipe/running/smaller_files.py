@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import kinds
 from mlpipe.data.decoding.images import Pixels
 from mlpipe.errors import MlpipeError, counted, problem
 from mlpipe.post import comparison, metrics
@@ -20,9 +19,6 @@ from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.running import tasks
 from mlpipe.running.predictor import Predictor
 from mlpipe.runs import predictions
-
-if TYPE_CHECKING:
-    from mlpipe.predicting.batches import TaskBatches
 
 # How often a file is asked for one image, and how many are not counted.
 _TIMED, _WARM = 30, 5
@@ -128,7 +124,7 @@ def judged(before: Path, after: Path, images: Images, predictor: Predictor) -> J
     """
     kind = predictor.kind
     sessions = [_session(path) for path in (before, after)]
-    of = _of_boxes if kinds.of(kind).columns else _of_places if predictor.is_dense else _of_rows
+    of = _of_places if predictor.is_dense else _of_rows
     rows = [of(session, images, predictor) for session in sessions]
     first = comparison.paired(rows[0], rows[1], kind, None, 0)[0]
     measure = post_kind.of(kind).HEADLINE
@@ -158,10 +154,13 @@ def _of_places(session: Any, images: Images, predictor: Predictor) -> Rows:
     """Sums over the places of each image, in the size that the first network sees, where its mask is known."""
     import torch
 
-    from mlpipe.predicting.batches import Batch
+    from mlpipe.predicting.batches import Batch, TaskBatches
 
+    config = predictor.config(predictor.stored.records[0].id)
+    pack = tasks.pack_of(config, predictor.pivot)
+    batches = TaskBatches(config.recipe, predictor.pivot, pack, np.array(images.rows), 0)
     outputs, targets, ids = [], [], list[str]()
-    for batch in _batches(images, predictor):
+    for batch in batches:
         assert batch.target is not None
         seen = batch.inputs.movedim(1, -1).numpy().astype(predictor.pivot.dtype)
         for place, pixels in enumerate(seen):
@@ -175,36 +174,6 @@ def _of_places(session: Any, images: Images, predictor: Predictor) -> Rows:
             ids += batch.ids[place : place + 1]
     found = np.concatenate(outputs).astype(np.float64)
     return Rows(ids, np.concatenate(targets), found, found)
-
-
-def _of_boxes(session: Any, images: Images, predictor: Predictor) -> Rows:
-    """Boxes of each image beside the true ones, in pixels of its file."""
-    import torch
-
-    from mlpipe.predicting.batches import Batch
-
-    outputs, targets, ids = [], [], list[str]()
-    given = iter(images.given)
-    for batch in _batches(images, predictor):
-        values = torch.from_numpy(np.concatenate([_run(session, ["values"], next(given))[0] for _ in batch.ids]))
-        # Those of the file lie in its pixels, and true ones in those that a network is given.
-        outputs.append(predictor.part.kept(values, Batch(batch.ids, batch.inputs), None).outputs)
-        kept = predictor.part.kept(torch.full_like(values, torch.nan), batch, None)
-        assert kept.targets is not None
-        targets.append(kept.targets)
-        ids += batch.ids
-    found = np.concatenate(outputs).astype(np.float64)
-    return Rows(ids, np.concatenate(targets), found, found)
-
-
-def _batches(images: Images, predictor: Predictor) -> TaskBatches:
-    """The images with their targets, as the first network is given them."""
-    from mlpipe.predicting.batches import TaskBatches
-
-    config = predictor.config(predictor.stored.records[0].id)
-    pack = tasks.pack_of(config, predictor.pivot)
-    places = predictor.part.places(predictor.pivot, pack)
-    return TaskBatches(config.recipe, predictor.pivot, pack, np.array(images.rows), 0, places)
 
 
 def _session(path: Path) -> Any:

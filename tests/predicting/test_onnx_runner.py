@@ -45,6 +45,22 @@ def test_pixels_are_those_that_the_program_makes(
     np.testing.assert_array_equal(got[0], wanted)
 
 
+@pytest.mark.parametrize("shape", [(320, 480), (322, 480), (96, 104), (321, 479)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_large_jpeg_is_decoded_at_the_size_that_the_program_decodes_it_at(
+    tmp_path: Path, shape: tuple[int, int], channels: int
+) -> None:
+    path, before = tmp_path / "a.jpg", Preprocessing("x", channels, (12, 10), "squash")
+    rough = Image.fromarray(RNG.integers(0, 256, (9, 7, 3), np.uint8))
+    rough.resize(shape[::-1], Image.Resampling.BICUBIC).save(path, quality=90)
+    wanted = before(images.decode(path.read_bytes(), channels, least=before.least))
+    for any_size in (False, True):
+        got = onnx_runner.pixels_of(path, FACTS | {"channels": channels, "least": before.least, "any_size": any_size})[
+            0
+        ]
+        np.testing.assert_array_equal(before(got), wanted)
+
+
 @pytest.mark.parametrize(
     ("facts", "values", "cells"),
     [

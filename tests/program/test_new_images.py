@@ -23,6 +23,7 @@ from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.data import sources
 from mlpipe.errors import ConfigError, DataError, ProjectError
+from mlpipe.predicting import exported, resizing
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
 from tests.program.test_kinds import FAST, arrays
@@ -147,7 +148,7 @@ def facts_of_file(path: Path) -> dict[str, Any]:
 
 
 def test_an_exported_file_gives_the_same_table_without_this_program(
-    trained: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
@@ -164,19 +165,27 @@ def test_an_exported_file_gives_the_same_table_without_this_program(
         assert facts["differences"]["pixels"]["images"] == 64
         rows = runner_table(trained, "one.onnx")
         assert [row["image"] for row in rows] == list(wanted["image"])
-        np.testing.assert_allclose(chances(rows), wanted[shown].to_numpy(), atol=1e-3 if resizes else 2e-6)
+        np.testing.assert_allclose(chances(rows), wanted[shown].to_numpy(), atol=2e-6)
         assert [row["prediction"] for row in rows] == list(wanted["prediction"])
         there = load(trained / "one.onnx").predict(trained / "new images")
         assert list(there.columns) == list(wanted.columns) and list(there["image"]) == list(wanted["image"])
-        np.testing.assert_allclose(there[shown], wanted[shown], atol=1e-3 if resizes else 2e-6)
+        np.testing.assert_allclose(there[shown], wanted[shown], atol=2e-6)
     _refused_where_changed(trained / "one.onnx")
     held = facts_of_file(trained / "one.onnx")
     assert len(held["models"]) == 1 and held["classes"] == list(map(str, range(10)))
-    # Networks that see different sizes need a file that resizes, and to 20 pixels from 8 that is not Pillow's to the last step.
+    # Networks that see different sizes need a file that resizes, also where it enlarges 8 pixels to 20.
     both = ["export", "task=digits", "mode.ensemble=latest", f"mode.file={trained / 'all.onnx'}", *places]
     assert main([*both, "mode.resize=false"]) == 2
     assert "mode.resize: the models see images of different sizes" in capsys.readouterr().err
-    for one, way_out in ((both, "mode.record=NUMBER"), ([*both[:2], "mode.record=3", *both[3:]], "mode.resize=false")):
+    alone = [*both[:2], "mode.record=3", *both[3:]]
+    for one in (both, alone):
+        assert main([*one, "--json"]) == 0
+        differences = json.loads(capsys.readouterr().out)["differences"]
+        assert differences["pixels"]["largest"] < 1e-5 and differences["pixels"]["decided"] == 0
+        (trained / "all.onnx").unlink()
+    # Another filter than the pipeline's is noticed.
+    monkeypatch.setattr(exported, "resized", lambda pixels, before: resizing.resized(pixels, *before.sides, "box"))
+    for one, way_out in ((both, "mode.record=NUMBER"), (alone, "mode.resize=false")):
         assert main(one) == 1
         told = capsys.readouterr().err
         assert "resizing inside moves values" in told and way_out in told and not (trained / "all.onnx").exists()

@@ -1,0 +1,70 @@
+"""What a file says of its table: columns, decisions and lists of classes, as the tables of the project have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlpipe import kinds
+from mlpipe.post import threshold
+from mlpipe.running import exported_facts
+
+NAMES = ("a", "b", "c")
+RNG = np.random.default_rng(0)
+ROWS = RNG.dirichlet([1, 1, 1], 200)
+
+
+def said(kind: str, decide: dict[str, Any]) -> dict[str, Any]:
+    return exported_facts._decisions(decide, NAMES, kinds.of(kind))
+
+
+def test_costs_decide_for_the_cheapest_class() -> None:
+    costs = [[0.0, 1.0, 4.0], [5.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
+    found = said("classification", {"costs": {"table": costs}})
+    assert found["costs"] == costs and found["lists"] == {}
+    chosen = (ROWS @ np.array(found["choices"]["decision"])).argmax(1)
+    np.testing.assert_array_equal(chosen, (ROWS @ np.array(costs)).argmin(1))
+
+
+def test_thresholds_decide_as_those_of_the_project_do() -> None:
+    stored = {"cuts": {"a": 0.2, "b": None, "c": 0.6}, "prevalence": [0.3, 0.3, 0.4]}
+    found = said("classification", {"thresholds": stored})
+    assert found["cuts"] == [0.2, 0.5, 0.6] and found["costs"] is None
+    chosen = (ROWS @ np.array(found["choices"]["decision"])).argmax(1)
+    wanted = threshold.decide_by_cuts(np.log(ROWS), [0.2, None, 0.6], np.array([0.3, 0.3, 0.4]))
+    np.testing.assert_array_equal(chosen, wanted)
+    # Thresholds without a prevalence, and a kind without classes, decide nothing.
+    assert said("classification", {"thresholds": {"cuts": {"a": 0.2}}})["choices"] == {}
+    assert said("multilabel", {"thresholds": stored})["choices"] == {}
+
+
+def test_sets_hold_what_is_not_below_one_less_their_cut_off() -> None:
+    sets = {"score": "lac", "cuts": [0.7, None, 0.4]}
+    assert said("classification", {"sets": sets})["lists"] == {"set": [pytest.approx(0.3), 0.0, pytest.approx(0.6)]}
+    assert said("classification", {"sets": {**sets, "score": "aps"}})["lists"] == {}
+
+
+def test_a_label_holds_beyond_its_threshold_and_not_on_it() -> None:
+    (least,) = said("multilabel", {"thresholds": {"cuts": {"a": 0.25}}})["lists"].values()
+    for place, cut in enumerate((0.25, 0.5, 0.5)):
+        assert not cut >= least[place] and np.nextafter(cut, 1) >= least[place]
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("classification", ["p(a)", "p(b)", "p(c)"]),
+        ("multilabel", ["p(a)", "p(b)", "p(c)"]),
+        ("segmentation", ["share(a)", "share(b)", "share(c)"]),
+        ("regression", ["a", "b", "b low", "b high", "c"]),
+        ("detection", []),
+        ("images", []),
+    ],
+)
+def test_numbers_of_the_table(kind: str, columns: list[str]) -> None:
+    found = said(kind, {"halfwidths": {"alpha": 0.1, "b": 1.5, "c": None}})["numbers"]
+    assert [name for name, _, _ in found] == columns
+    assert all(NAMES[place] in name for name, place, _ in found)
+    assert [shift for name, _, shift in found if name.startswith("b")] in ([], [0.0, -1.5, 1.5])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mlpipe.arch.keras import keras_json
+from mlpipe.arch.keras.classifier import ending
 from mlpipe.arch.keras.layers.recurrent import ForgetBias
 from mlpipe.errors import ConfigError
 from tests.arch.keras.keras_oracle import as_keras_2, both_agree, difference, randomise
@@ -106,6 +107,8 @@ def test_a_layer_or_a_network_at_each_step(tmp_path: Path) -> None:
         (L.TimeDistributed(L.Dense(4, activation="tanh")), STEPS),
         (L.TimeDistributed(L.Conv2D(3, 3, padding="same")), (4, 6, 5, 2)),
         (L.TimeDistributed(L.Flatten()), (4, 6, 5, 2)),
+        (L.TimeDistributed(L.Dense(4, activation="softmax")), (4, 6, 5, 2)),
+        (L.TimeDistributed(L.Softmax()), STEPS),
         (L.TimeDistributed(network), (4, 6, 5, 2)),
     ):
         model = model_of(layer, shape)
@@ -113,12 +116,20 @@ def test_a_layer_or_a_network_at_each_step(tmp_path: Path) -> None:
         assert _loaded_difference(model, tmp_path) < 1e-5
 
 
+def test_a_softmax_of_each_step_is_one_at_the_end() -> None:
+    """What learns from logits takes it off, as behind a plain layer."""
+    dense = {"class_name": "Dense", "config": {"units": 3, "activation": "softmax"}}
+    for layer in (dense, {"class_name": "Activation", "config": {"activation": "softmax"}}):
+        graph = keras_json.load([{"class_name": "TimeDistributed", "config": {"layer": layer}}], input_shapes=[STEPS])
+        assert ending(graph)[1] == "softmax"
+
+
 def test_new_weights_of_an_lstm_remember() -> None:
     layer = {
         "class_name": "LSTM",
         "config": {"units": 3, "bias_initializer": {"class_name": "Constant", "config": {"value": 2.0}}},
     }
-    (lstm,) = keras_json.load([layer], input_shapes=[STEPS]).children()
+    lstm: Any = next(keras_json.load([layer], input_shapes=[STEPS]).children())
     assert lstm.bias.tolist() == [2.0] * 3 + [1.0] * 3 + [2.0] * 6
     torch.testing.assert_close(lstm.recurrent.T @ lstm.recurrent, torch.eye(3), rtol=0, atol=1e-5)
     assert ForgetBias("zeros").draw((8,)).tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
@@ -129,7 +140,7 @@ def test_new_weights_of_an_lstm_remember() -> None:
 def test_what_is_dropped_of_inputs_is_dropped_at_every_step(kind: str, implementation: int) -> None:
     config = {"units": 2, "dropout": 0.5, "implementation": implementation}
     config = {key: value for key, value in config.items() if key != "implementation" or kind != "SimpleRNN"}
-    (layer,) = keras_json.load([{"class_name": kind, "config": config}], input_shapes=[(7, 400)]).children()
+    layer: Any = next(keras_json.load([{"class_name": kind, "config": config}], input_shapes=[(7, 400)]).children())
     with torch.no_grad():
         layer.weight.fill_(1.0)
         torch.manual_seed(0)

@@ -136,6 +136,7 @@ def build(keys: Keys, inputs: Sequence[Shape]) -> tuple[nn.Module, dict[str, Slo
     Raises:
         ConfigError: When the configuration is wrong, or does not fit the inputs.
     """
+    follows: activations.Activation | None = None
     if keys.kind in _JOINING:
         module, slots = _JOINING[keys.kind](keys, inputs), {}
     else:
@@ -145,8 +146,9 @@ def build(keys: Keys, inputs: Sequence[Shape]) -> tuple[nn.Module, dict[str, Slo
             made = _AROUND[keys.kind](keys, inputs[0], partial(_inside, keys))
         else:
             made = _TABLE.get(keys.kind, shapes.named_activation)(keys, inputs[0])
-        module, slots = made if isinstance(made, tuple) else (made, {})
-    follows = keys.activation() if keys.kind in _ACTIVATED else None
+        module, slots, *ending = made if isinstance(made, tuple) else (made, {})
+        follows = ending[0] if ending else None
+    follows = keys.activation() if keys.kind in _ACTIVATED else follows
     keys.finish()
     return module, slots, follows
 

@@ -20,6 +20,7 @@ from mlpipe.arch.keras.layers.convolutions import Made, same, turned
 from mlpipe.arch.keras.layers.initializers import Initializer
 from mlpipe.arch.keras.layers.noise import share
 from mlpipe.arch.keras.layers.reading import Inner, Keys, Shape, Slot
+from mlpipe.arch.keras.layers.shapes import Activate, Softmax
 from mlpipe.errors import counted, listing
 
 
@@ -214,17 +215,15 @@ class EachStep(nn.Module):
 
     Args:
         layer: The layer.
-        activation: What follows it.
     """
 
-    def __init__(self, layer: nn.Module, activation: Activation | None = None) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.layer, self.activation = layer, activation
+        self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (n, channels, steps, ...)."""
         found: Tensor = self.layer(x.movedim(2, 1).flatten(0, 1))
-        found = found if self.activation is None else self.activation(found)
         return found.unflatten(0, (len(x), x.shape[2])).movedim(1, 2)
 
 
@@ -286,12 +285,17 @@ def both_ways(keys: Keys, shape: Shape, inner: Inner) -> Made:
     }
 
 
-def each_step(keys: Keys, shape: Shape, inner: Inner) -> Made:
-    """TimeDistributed; batch normalisations see all steps together."""
+def each_step(keys: Keys, shape: Shape, inner: Inner) -> tuple[nn.Module, dict[str, Slot], Activation | None]:
+    """TimeDistributed, and the activation that follows it, which is the same of all steps at once.
+
+    Batch normalisations see all steps together.
+    """
     if len(shape) < 2:
         keys.wrong("layer", "needs an input of shape (steps, ...)", got=shape)
     module, slots, activation = inner("layer", keys.value("layer"), shape[1:])
-    return EachStep(module, activation), {name: slot.inside("layer") for name, slot in slots.items()}
+    if isinstance(module, Activate) or (isinstance(module, Softmax) and module.places == (1,)):
+        return module, slots, activation
+    return EachStep(module), {name: slot.inside("layer") for name, slot in slots.items()}, activation
 
 
 def _recurrent(keys: Keys, key: str, given: Any, shape: Shape, inner: Inner) -> tuple[Recurrent, dict[str, Slot]]:

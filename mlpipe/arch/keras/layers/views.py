@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -193,9 +194,8 @@ def _bounds(keys: Keys, key: str) -> Range:
     return _pair(keys, key, given)
 
 
-def _pair(keys: Keys, key: str, given: object) -> Range:
-    fits = isinstance(given, list | tuple) and len(given) == 2
-    if not fits or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in given):  # type: ignore[attr-defined]
+def _pair(keys: Keys, key: str, given: Any) -> Range:
+    listed = list(given) if isinstance(given, list | tuple) else []
+    if len(listed) != 2 or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in listed):
         keys.wrong(key, "must be a number or two bounds", got=given)
-    low, high = given  # type: ignore[misc]
-    return float(low), float(high)
+    return float(listed[0]), float(listed[1])

@@ -311,7 +311,7 @@ def _multiply(params: Any, *, elementwise: bool) -> Steps:
 def _noise(params: Any) -> Steps:
     read = _named(params, "scale", "loc", "per_channel")
     scale = [bound / 255 for bound in _range(read.get("scale", 0))]
-    mean = {"mean_range": [bound / 255 for bound in _range(read["loc"])]} if "loc" in read else {}
+    mean: dict[str, Any] = {"mean_range": [bound / 255 for bound in _range(read["loc"])]} if "loc" in read else {}
     each, shared = (_step("GaussNoise", std_range=scale, **mean, per_channel=one) for one in (True, False))
     return _by_chance(read.get("per_channel"), each, shared)
 
@@ -514,7 +514,8 @@ def _perspective(params: Any) -> Steps:
 
 def _piecewise(params: Any) -> Steps:
     read = _named(params, "scale", "nb_rows", "nb_cols")
-    grid = {key: [int(bound) for bound in _range(read[key])] for key in ("nb_rows", "nb_cols") if key in read}
+    keys = [key for key in ("nb_rows", "nb_cols") if key in read]
+    grid: dict[str, Any] = {key: [int(bound) for bound in _range(read[key])] for key in keys}
     return _step("PiecewiseAffine", scale=_range(read.get("scale", 0)), **grid)
 
 

@@ -47,6 +47,8 @@ COLUMNS, CELLS, LINE = 10_000, 50_000_000, 32 << 20
 SCANS, SCANNED_IMAGES = 100, 20
 # Letters of the name of a class, and the runs of one sweep.
 NAME, JOBS = 1_000, 10_000
+# Layers of a network of Keras, each of which is built, and groups of an HDF5 file that hold nothing.
+LAYERS, EMPTY_GROUPS = 5_000, 1_000
 # Boxes of one image: every image of a task has room for as many as the one with the most.
 BOXES = 10_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.

@@ -27,6 +27,8 @@ except ImportError:
 TEXT = 64 << 20
 # Bytes of a JSON file that this program writes; a task of a million samples has 200 MB.
 STORED = 2 << 30
+# Bytes of one that knows no samples, such as a record: a few bytes of JSON are a hundred in memory.
+RECORD = 64 << 20
 # Bytes of one encoded image.
 IMAGE = 2 << 30
 # Values of a YAML file with its aliases and merges written out; a few aliases of aliases can stand for billions.

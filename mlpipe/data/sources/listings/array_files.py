@@ -72,7 +72,15 @@ def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]
     Raises:
         DataError: When there is none, or one is damaged or has other axes.
     """
+    files, wide = [base] if base.is_file() else visible_files.files_below(base), 0
+    stored = sum(path.stat().st_size for path in files)
     for name, value in arrays(base, key):
+        # A byte becomes a number of four, of which all samples are held at a time.
+        wide += value.size * np.dtype(np.float32).itemsize
+        try:
+            limits.require_growth(stored, wide, base.name)
+        except ValueError as error:
+            raise DataError(problem(key, str(error), fix="give files that hold what they say")) from error
         yield name, oriented(value, form, name)
 
 

@@ -183,14 +183,18 @@ def _plain(value: Any, between: str = ",") -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(between, ":"))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most: int = limits.STORED) -> Any:
     """The content of a JSON file.
 
+    Args:
+        path: The file.
+        most: The most bytes that it may have.
+
     Raises:
-        OSError: When it cannot be opened, is no ordinary file, or is larger than `limits.STORED`.
+        OSError: When it cannot be opened, is no ordinary file, or is larger.
         ValueError: When it is not JSON, or is nested too deeply to be read.
     """
-    return plain_json(limits.text(path, limits.STORED))
+    return plain_json(limits.text(path, most))
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:

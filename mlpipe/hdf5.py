@@ -32,7 +32,7 @@ def arrays(path: Path) -> Iterator[tuple[str, Array]]:
     # One array may stand under many names, and many that hold nothing be just small enough.
     stored, unpacked = limits.require_ordinary(path), 0
     with opened(path) as file:
-        for name, value in _below(file, "", set()):
+        for name, value in _below(file, "", set(), [0]):
             unpacked += value.nbytes
             limits.require_growth(stored, unpacked, path.name)
             yield name, value
@@ -112,15 +112,27 @@ def _own(group: Any, name: str) -> Any:
     return group[name]
 
 
-def _below(group: Any, above: str, seen: set[int]) -> Iterator[tuple[str, Array]]:
+def _below(group: Any, above: str, seen: set[int], empty: list[int]) -> Iterator[tuple[str, Array]]:
+    """The arrays below a group.
+
+    Args:
+        group: The group.
+        above: Its name.
+        seen: The groups that were gone through.
+        empty: How many of them hold nothing.
+    """
     # A group may lie in itself.
     address = int(h5py.h5o.get_info(group.id).addr)
     if address in seen:
         return
     seen.add(address)
-    for name in sorted(group):
+    names = sorted(group)
+    empty[0] += not names
+    if empty[0] > limits.EMPTY_GROUPS:
+        raise ValueError(f"more than {limits.EMPTY_GROUPS:,} of its groups hold nothing")
+    for name in names:
         item = _own(group, name)
         if isinstance(item, h5py.Group):
-            yield from _below(item, f"{above}{name}/", seen)
+            yield from _below(item, f"{above}{name}/", seen, empty)
         else:
             yield f"{above}{name}", values(item)

@@ -27,6 +27,8 @@ except ImportError:
 TEXT = 64 << 20
 # Bytes of a JSON file that this program writes; a task of a million samples has 200 MB.
 STORED = 2 << 30
+# Bytes of one that knows no samples, such as a record: a few bytes of JSON are a hundred in memory.
+RECORD = 64 << 20
 # Bytes of one encoded image.
 IMAGE = 2 << 30
 # Values of a YAML file with its aliases and merges written out; a few aliases of aliases can stand for billions.
@@ -47,6 +49,8 @@ COLUMNS, CELLS, LINE = 10_000, 50_000_000, 32 << 20
 SCANS, SCANNED_IMAGES = 100, 20
 # Letters of the name of a class, and the runs of one sweep.
 NAME, JOBS = 1_000, 10_000
+# Layers of a network of Keras, each of which is built, and groups of an HDF5 file that hold nothing.
+LAYERS, EMPTY_GROUPS = 5_000, 1_000
 # Boxes of one image: every image of a task has room for as many as the one with the most.
 BOXES = 10_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.

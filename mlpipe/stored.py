@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import ProjectError, first_line, is_out_of_memory, problem
 
 log = logging.getLogger("mlpipe")
@@ -37,7 +37,7 @@ def read(path: Path, wanted: type[Made], fix: str) -> Made:
         ProjectError: When it cannot be read, is no JSON, or holds something else; a sentence with its name.
     """
     try:
-        return of(wanted, files.read_json(path))
+        return of(wanted, files.read_json(path, limits.RECORD))
     except (OSError, ValueError, TypeError) as error:
         if is_out_of_memory(error):
             raise

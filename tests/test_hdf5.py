@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mlpipe import hdf5
+from mlpipe import hdf5, limits
 
 
 def test_every_dataset_in_the_order_of_names(tmp_path: Path) -> None:
@@ -52,3 +52,22 @@ def test_what_lies_elsewhere_is_not_read(tmp_path: Path, kind: str) -> None:
                 hdf5.require_whole(file)
         else:
             hdf5.require_whole(file)
+
+
+@pytest.mark.parametrize("kind", ["one array under many names", "many arrays of nothing", "many groups of nothing"])
+def test_what_is_small_by_itself_is_counted_together(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UNPACKED", 1 << 20)
+    monkeypatch.setattr(limits, "EMPTY_GROUPS", 10)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("a", (1 << 19,), "u1")
+        for number in range(11):
+            if kind == "one array under many names":
+                file[f"b{number}"] = file["a"]
+            elif kind == "many arrays of nothing":
+                file.create_dataset(f"b{number}", (1 << 19,), "u1")
+            else:
+                file.create_group(f"b{number}")
+    with pytest.raises(ValueError, match="a.h5 would have 1,572,864 bytes|more than 10 of its groups hold nothing"):
+        list(hdf5.arrays(tmp_path / "a.h5"))

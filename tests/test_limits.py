@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_what_is_packed_may_grow_a_hundredfold_beyond_a_gigabyte() -> None:
     limits.require_growth(1 << 25, 100 << 25, "x")
     with pytest.raises(ValueError, match=r"^x would have 3,355,443,201 bytes, of which 33,554,432 are stored$"):
         limits.require_growth(1 << 25, (100 << 25) + 1, "x")
+
+
+def test_members_of_an_archive_grow_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve megabytes of nothing in members of one each, none of which is too much by itself."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(12):
+            archive.writestr(f"{number}.npy", bytes(1 << 20))
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        limits.require_members(archive)
+        monkeypatch.setattr(limits, "UNPACKED", 2 << 20)
+        with pytest.raises(ValueError, match=r"^all of it would have 12,582,912 bytes"):
+            limits.require_members(archive)
+        monkeypatch.setattr(limits, "UNPACKED", 1 << 19)
+        with pytest.raises(ValueError, match=r"^0\.npy would have 1,048,576 bytes"):
+            limits.require_members(archive)
 
 
 def test_what_computes_without_end_is_ended() -> None:

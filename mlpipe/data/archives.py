@@ -216,15 +216,20 @@ class _Zip:
 
 
 class _Tar:
-    def __init__(self, opened: tarfile.TarFile) -> None:
-        self._opened = opened
+    def __init__(self, opened: tarfile.TarFile, stored: int) -> None:
+        self._opened, self._stored = opened, stored
 
     def members(self) -> list[Member]:
-        return [
-            Member(info.name, info.size if info.isreg() else 0, info.isdir(), self._refusal(info), info)
-            for info in self._opened.getmembers()
-            if info.name.strip("./")
-        ]
+        found, size = list[Member](), 0
+        for info in self._opened:
+            own = info.size if info.isreg() else 0
+            if info.name.strip("./"):
+                found.append(Member(info.name, own, info.isdir(), self._refusal(info), info))
+            # Before the next one is looked for, behind all that this one says to hold.
+            size += own
+            if size > max(_LARGE, _MOST_GROWTH * self._stored):
+                raise ValueError(f"it unpacks to more than {_MOST_GROWTH} times its own size")
+        return found
 
     def open(self, member: Member) -> IO[bytes]:
         stream = self._opened.extractfile(member.handle)
@@ -301,7 +306,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
         with nullcontext(plain) if packing is None else packing(plain) as file:
             bounded = _Bounded(file, path.stat().st_size, is_packed=packing is not None)
             with tarfile.open(fileobj=bounded, mode="r:") as tarred:  # type: ignore[call-overload]
-                yield _Tar(tarred)
+                yield _Tar(tarred, path.stat().st_size)
 
 
 def opened(root: str, data_dir: str | None, key: str) -> Path:

@@ -187,9 +187,7 @@ def require_bounded(content: bytes, path: Path) -> None:
         raise ProjectError(problem(str(path), wrong, fix="give a file that mml export wrote")) from error
 
 
-def _nodes(
-    owner: int, calls: Sequence[Mapping[bytes, int]], names: Mapping[bytes, int], known: dict[int, int]
-) -> int:
+def _nodes(owner: int, calls: Sequence[Mapping[bytes, int]], names: Mapping[bytes, int], known: dict[int, int]) -> int:
     """How many operators a graph or function has when its functions are written out, as whoever opens it does.
 
     Raises:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
 import mlpipe
-from mlpipe import files, kinds, stored
+from mlpipe import files, kinds, limits, stored
 from mlpipe.data import archives, task
 from mlpipe.data import kind as data_kind
 from mlpipe.data.task import Row, Task
@@ -150,7 +150,7 @@ def _checked(path: Path, folder: Path) -> Manifest:
         ProjectError: When it is none, of a newer version, or a file was changed, is missing or was added.
     """
     try:
-        plain = files.read_json(folder / _MANIFEST)
+        plain = files.read_json(folder / _MANIFEST, limits.RECORD)
         if plain["format"] > FORMAT:
             wrong = (
                 f"is of a newer version ({plain['version']}, format {plain['format']}), this one reads format {FORMAT}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from mlpipe import files, kinds
+from mlpipe import files, kinds, limits
 from mlpipe.errors import ProjectError, did_you_mean, in_one_line, is_out_of_memory, listing, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
@@ -169,7 +169,7 @@ def load(path: Path) -> EnsembleRecord:
         ProjectError: When it is damaged or of another format.
     """
     try:
-        stored = files.read_json(path)
+        stored = files.read_json(path, limits.RECORD)
         formats.check(stored, formats.ENSEMBLE, path)
         stored.pop("checksum", None)
         record = made(EnsembleRecord, stored)

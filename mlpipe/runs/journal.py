@@ -152,7 +152,7 @@ class Run:
         """
         path = self.folder / PLAN_FILE
         try:
-            plan: dict[str, Any] = files.read_json(path)
+            plan: dict[str, Any] = files.read_json(path, limits.RECORD)
         except (OSError, ValueError) as error:
             raise ProjectError(problem(str(path), f"cannot be read as a plan ({error})")) from error
         formats.check(plan, formats.RUN, path)
@@ -293,7 +293,7 @@ def identity() -> dict[str, Any]:
 def live_owner(path: Path) -> dict[str, Any] | None:
     """The owner of a lock, unless it is this process or one that is known to have ended; a file that is none names nobody."""
     try:
-        owner = dict(stored.checked(Owner, files.read_json(path)))
+        owner = dict(stored.checked(Owner, files.read_json(path, limits.RECORD)))
     except (OSError, ValueError, TypeError):
         return None
     return owner if is_live(owner) and not is_own(owner) else None

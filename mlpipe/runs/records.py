@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from mlpipe import files, kinds
+from mlpipe import files, kinds, limits
 from mlpipe.errors import ProjectError, is_out_of_memory, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
@@ -200,7 +200,7 @@ def load(folder: Path) -> ModelRecord:
     """
     path = folder / RECORD_FILE
     try:
-        stored = files.read_json(path)
+        stored = files.read_json(path, limits.RECORD)
         formats.check(stored, formats.RECORD, path)
         stored.pop("checksum", None)
         record = made(ModelRecord, stored)

@@ -38,6 +38,8 @@ def test_the_table_of_limits_has_the_numbers_of_the_code() -> None:
         "cells of a table": limits.CELLS,
         "characters of one line of a table": limits.LINE,
         "boxes of one image": limits.BOXES,
+        "layers of a network of Keras": limits.LAYERS,
+        "groups of an HDF5 file that hold nothing": limits.EMPTY_GROUPS,
         "letters of the name of a class": limits.NAME,
         "runs of one sweep": limits.JOBS,
     }.items():

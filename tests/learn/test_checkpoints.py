@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlpipe import files
 from mlpipe.errors import ProjectError
 from mlpipe.learn import checkpoints
 from mlpipe.learn.checkpoints import PlainCheckpointIO
@@ -178,3 +179,14 @@ def test_exists_and_remove(saved: Path, tmp_path: Path) -> None:
     assert checkpoints.exists(saved) and not checkpoints.exists(tmp_path)
     PlainCheckpointIO().remove_checkpoint(saved)
     assert not saved.exists()
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "../other.safetensors", "linked.tensors.safetensors"])
+def test_tensors_of_another_place_are_none_of_a_state(place: str, tmp_path: Path) -> None:
+    """A device without end would be read for ever."""
+    folder = tmp_path / "c"
+    (tmp_path / "other.safetensors").write_bytes(b"x")
+    files.write_sealed(folder / "state.json", {"tensors": place, "hash": files.digest_bytes(b"x"), "state": {}})
+    (folder / "linked.tensors.safetensors").symlink_to(tmp_path / "other.safetensors")
+    assert checkpoints.settle(folder) == [f"{folder / 'state.json'}: its tensors ({place}) lie elsewhere"]
+    assert not checkpoints.exists(folder)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.arch.keras import layers as keras_layers
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
@@ -150,6 +150,9 @@ def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Descri
         raise ConfigError(
             problem(f"arch.layers: {name or 'the network'}", "has no list of layers", fix="add config.layers")
         )
+    if (many := len(config["layers"])) > limits.LAYERS:
+        fix = f"at most {limits.LAYERS:,} are built"
+        raise ConfigError(problem("arch.layers", f"there are {many:,} layers", fix=fix))
     nodes = _named(config["layers"], problems)
     if not nodes:
         raise ConfigError(problems)

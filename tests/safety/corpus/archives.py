@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import stat
 import struct
@@ -96,6 +97,18 @@ def _patched(pattern: bytes, at: int, value: bytes) -> Callable[[Path], list[str
     return make
 
 
+def _header(name: str, kind: bytes, size: int) -> Callable[[Path], list[str]]:
+    """A packed tar whose first header says that so many bytes follow, of which nothing is there."""
+
+    def make(work: Path) -> list[str]:
+        info = tarfile.TarInfo(name)
+        info.type, info.size = kind, size
+        (work / "a.tar.bz2").write_bytes(bz2.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 16)))
+        return _create(work, "a.tar.bz2")
+
+    return make
+
+
 def _raw(name: str, content: bytes) -> Callable[[Path], list[str]]:
     def make(work: Path) -> list[str]:
         (work / name).write_bytes(content)
@@ -186,6 +199,11 @@ CASES = [
     ),
     Hostile("tar: one name twice", _twice, "comes twice"),
     Hostile("tar: a petabyte declared", _pax_lie, "a.tar"),
+    Hostile("tar: 100 GB of nothing, packed", _header("a/0.png", tarfile.REGTYPE, 100 << 30), "times its own size"),
+    Hostile("tar: a header of 7 GB, packed", _header("x", tarfile.XHDTYPE, 7 << 30), "has a header that is too long"),
+    Hostile(
+        "tar: a long name of 7 GB", _header("x", tarfile.GNUTYPE_LONGNAME, 7 << 30), "has a header that is too long"
+    ),
     Hostile(
         "tar: cut off in a compressed block",
         _raw("a.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xed\xfd"),

@@ -96,6 +96,27 @@ def _parquet(change: Callable[[bytes], bytes]) -> Callable[[Path], list[str]]:
     return make
 
 
+def _columns(columns: Callable[[Any, list[str]], dict[str, Any]]) -> Callable[[Path], list[str]]:
+    """A table in Parquet with columns of other types, of good pictures."""
+
+    def make(work: Path) -> list[str]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arguments, names = _table("", "t.parquet")(work), list(good())
+        labels = [name[0] for name in names]
+        pq.write_table(pa.table({"path": names, "label": labels, **columns(pa, names)}), work / "t.parquet")
+        return arguments
+
+    return make
+
+
+def _long(pa: Any, names: list[str]) -> dict[str, Any]:
+    """20,000 rows that share a class of a megabyte."""
+    label = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 1_000_000]))
+    return {"path": [f"a/{number}.png" for number in range(20_000)], "label": label}
+
+
 def _twice_named(work: Path) -> list[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -304,4 +325,30 @@ CASES = [
         "cannot be read",
     ),
     Hostile("parquet: two columns of one name", _twice_named, "several columns of one name"),
+    Hostile(
+        "parquet: classes that are mappings",
+        _columns(lambda pa, names: {"label": [{"a": name[0]} for name in names]}),
+        "label is none, its cells are struct<a: string>",
+    ),
+    Hostile(
+        "parquet: classes that are bytes",
+        _columns(lambda pa, names: {"label": [name[0].encode() for name in names]}),
+        "label is none, its cells are binary",
+    ),
+    Hostile(
+        "parquet: a zone that is none",
+        _columns(lambda pa, names: {"at": pa.array([0] * len(names), pa.timestamp("s", tz="Evil/Zone"))}),
+        "cannot be read",
+    ),
+    Hostile(
+        "parquet: text that is no UTF-8",
+        _columns(lambda pa, names: {"label": pa.array([b"\xff\xfe"] * len(names), pa.binary()).view(pa.string())}),
+        "cannot be read",
+    ),
+    Hostile("parquet: a text of a megabyte in each of 20,000 rows", _columns(_long), "would have 20,000,"),
+    Hostile(
+        "hdf5: 2,000 groups that hold nothing",
+        _hdf5(lambda file: [file.create_group(str(number)) for number in range(2000)]),
+        "more than 1,000 of its groups hold nothing",
+    ),
 ]

@@ -89,6 +89,20 @@ def yolo(labels: str | Callable[[Path], object], data: str = "") -> Make:
     return make
 
 
+def linked(name: str, text: str = "hunter2 is the word\n") -> Make:
+    """Good pictures and labels, one file of which is a link to a secret of the user's."""
+
+    def make(work: Path) -> list[str]:
+        (work.parent / "outside" / "secret.txt").write_text(text)
+        words = yolo(_GOOD)(work)
+        file = work / "images" / name
+        file.unlink(missing_ok=True)
+        file.symlink_to(work.parent / "outside" / "secret.txt")
+        return words
+
+    return make
+
+
 _GOOD = "0 0.5 0.5 0.2 0.2\n"
 _LAUGHS = '<!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;&a;&a;">]><annotation>&b;</annotation>'
 _FILE = (
@@ -132,5 +146,8 @@ CASES = [
     Hostile("yolo: names that are lists", yolo(_GOOD, "names: [[a], {b: c}]\n"), "has a name that is no text"),
     Hostile("yolo: a download that is a program", yolo(_GOOD, _SCRIPT), "12 train", code=0),
     Hostile("yolo: labels that are a pipe", yolo(os.mkfifo), "has no file of labels"),
+    Hostile("yolo: labels that are a link to a secret", linked("a/0.txt"), "a/0.txt line 1: is no box; write"),
+    Hostile("yolo: names that are a link to a secret", linked("classes.txt"), "classes.txt: is a link that leads out"),
+    Hostile("yolo: data that is a link to a secret", linked("data.yaml"), "data.yaml: is a link that leads out"),
     Hostile("yolo: labels without end", yolo(lambda path: path.symlink_to("/dev/zero")), "has no file of labels"),
 ]

@@ -120,6 +120,11 @@ def _sequentials(depth: int) -> str:
     return json.dumps({**config, "keras_version": "2.15.0", "backend": "tensorflow"})
 
 
+def _layers(many: int) -> str:
+    config = {"name": "n", "layers": [{"class_name": "Flatten", "config": {"name": f"f{n}"}} for n in range(many)]}
+    return json.dumps({"class_name": "Sequential", "config": config})
+
+
 def scans(side: int, many: int) -> bytes:
     """A progressive JPEG of `side` x `side` pixels with `many` scans, each of some bytes."""
     buffer = io.BytesIO()
@@ -258,6 +263,11 @@ CASES = [
             "arch.file=n.json",
         ],
         "nested",
+    ),
+    Hostile(
+        "keras: 20,000 layers",
+        lambda work: [*_recipe(_layers(20_000), "n.json")(work)[:-1], "arch=keras_json", "arch.file=n.json"],
+        "there are 20,000 layers; at most 5,000 are built",
     ),
     Hostile("image that becomes a device", _created(_zero), "no ordinary file"),
     Hostile("image that becomes a pipe", _created(os.mkfifo), "no ordinary file"),

@@ -108,6 +108,25 @@ def _bomb(helper: Any) -> list[Any]:
     ]
 
 
+def _functions(many: int) -> Any:
+    """A model of functions each of which calls the one before twice; of none the first calls itself."""
+    from onnx import helper
+
+    found = model(lambda made: [made.make_node(f"F{many}", ["mean"], ["values"], domain="own")])
+    sets = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    for number in range(many + 1):
+        inner = f"F{max(number - 1, 0)}"
+        nodes = [
+            helper.make_node(inner, ["x"], ["z"], domain="own"),
+            helper.make_node(inner, ["z"], ["y"], domain="own"),
+        ]
+        if many and not number:
+            nodes = [helper.make_node("Identity", ["x"], ["y"])]
+        found.functions.append(helper.make_function("own", f"F{number}", ["x"], ["y"], nodes, sets))
+    found.opset_import.append(helper.make_opsetid("own", 1))
+    return found
+
+
 def _twice(helper: Any) -> list[Any]:
     return [helper.make_node("Concat", ["mean", "mean"], ["values"], axis=1)]
 
@@ -167,6 +186,10 @@ CASES = [
     ),
     Hostile("onnx: a loop without end", _served(lambda: model(_loop)), "repeats parts of itself"),
     Hostile("onnx: 40 GB of zeros", _served(lambda: model(_bomb)), "m.onnx"),
+    Hostile(
+        "onnx: functions that stand for a million operators", _served(lambda: _functions(20)), "stands for more than"
+    ),
+    Hostile("onnx: a function that calls itself", _served(lambda: _functions(0)), "is damaged"),
     Hostile("onnx: more numbers than classes", _served(lambda: model(_twice)), "where its classes are"),
     *(Hostile(f"onnx: {name}", _served(model, **changed), "m.onnx") for name, changed in _FACTS.items()),
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.safety.corpus import Hostile
+from tests.safety.corpus.archives import _zip
 from tests.safety.corpus.own_code import Make, recipe
 from tests.safety.corpus.projects import _config, _data, _project
 
@@ -73,6 +74,14 @@ def _data_link(work: Path) -> list[str]:
     (_data() / "digits").mkdir(parents=True)
     (_data() / "digits" / "cache").symlink_to(work.parent / "outside")
     return ["pp", "task=digits", "preprocessing.size=8"]
+
+
+def _archives_link(work: Path) -> list[str]:
+    """A folder of data that unpacks what it is given elsewhere."""
+    words = _zip({})(work)
+    _data().mkdir(parents=True)
+    (_data() / "archives").symlink_to(work.parent / "outside")
+    return words
 
 
 def _pipe(work: Path) -> list[str]:
@@ -206,6 +215,7 @@ CASES = [
         "a project's table of models is a link", _link("reports", "leaderboard.csv"), "is a link that leads elsewhere"
     ),
     Hostile("a stored run's log is a pipe", _pipe, "no ordinary file", begun=True),
+    Hostile("unpacked archives are a link", _archives_link, "archives: is a link that leads elsewhere"),
     Hostile("a task's cache is a link", _data_link, "is a link that leads elsewhere"),
     Hostile(
         "a network's name that asks a server",

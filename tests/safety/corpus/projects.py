@@ -42,6 +42,13 @@ def _record(change: Callable[[dict[str, Any]], object], *arguments: str) -> Call
     return make
 
 
+def _grown_record(work: Path) -> list[str]:
+    """A record of 100 MB, most of which the disk does not have."""
+    words = _record(lambda stored: None)(work)
+    os.truncate(_project().model_dir("digits", "one") / "record.json", 100 << 20)
+    return words
+
+
 def _set(**facts: Any) -> Callable[[dict[str, Any]], object]:
     return lambda stored: stored.update(facts)
 
@@ -176,6 +183,13 @@ def _targets(table: Any) -> Any:
     return table.set_column(table.schema.get_field_index("target"), "target", column)
 
 
+def _repeated(table: Any) -> Any:
+    """One row as often as no file of its size has rows."""
+    import pyarrow as pa
+
+    return table.slice(0, 1).take(pa.array([0] * 2_000_000, pa.int32()))
+
+
 def _linked(work: Path) -> list[str]:
     """Runs that lie elsewhere, with a file that looks like a leftover."""
     outside, project = work.parent / "outside", _project()
@@ -264,6 +278,7 @@ def _search(*arguments: str) -> Callable[[Path], list[str]]:
 
 CASES = [
     Hostile("record: JSON nested without end", _record(lambda stored: _DEEP), "nested too deeply", code=0),
+    Hostile("record: 100 MB", _grown_record, "more than the 67,108,864 that are read", code=0),
     Hostile("record: no mapping", _record(lambda stored: "[1, 2]"), "has another format", code=0),
     Hostile("record: a name that climbs out, to be deleted", _climbing(id="../../../../../../outside"), "", code=0),
     Hostile("record: a task that climbs out, to be deleted", _climbing(pivot="../../../outside", task="x"), "", code=0),
@@ -351,6 +366,7 @@ CASES = [
         "one-0.parquet",
         begun=True,
     ),
+    Hostile("predictions: two million rows of one", _predictions(_repeated), "2,000,000 rows in", begun=True),
     Hostile("predictions: a class that is not there", _predictions(_targets), "one-0.parquet", begun=True),
     Hostile("clean: runs that are a link to elsewhere", _linked, "", code=0),
     Hostile(

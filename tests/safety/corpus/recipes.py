@@ -35,6 +35,21 @@ CASES = [
         "trust: must be said on the command line",
     ),
     Hostile(
+        "recipe: a sum of losses that is none",
+        _recipe("defaults:\n  - loss: composite\nloss:\n  expression: ce+*dice\n"),
+        "must be a sum of losses such as ce+0.1*dice ('*' stands in the wrong place)",
+    ),
+    Hostile(
+        "recipe: a sum of a million losses",
+        _recipe(f"defaults:\n  - loss: composite\nloss:\n  expression: {'ce+' * 1_000_000}ce\n"),
+        "has a value of 3,000,004 letters",
+    ),
+    Hostile(
+        "recipe: an unknown loss in a sum",
+        _recipe("defaults:\n  - loss: composite\nloss:\n  expression: ce+evil\n"),
+        "(evil is no loss)",
+    ),
+    Hostile(
         "recipe: the environment in a value",
         _recipe(f"{_NATIVE}metrics:\n  monitor: ${{oc.env:MML_SECRET}}\n"),
         "an interpolation names a key",

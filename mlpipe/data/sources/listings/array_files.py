@@ -37,18 +37,28 @@ def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
     if not paths or paths[0].suffix not in ENDS:
         wrong = "holds no NumPy or HDF5 file"
         raise DataError(problem(key, wrong, got=str(base), fix=f"its files end in {listing(ENDS)}"))
+    has_some = False
     for path in paths:
         place = path.relative_to(base).as_posix() if path != base else path.name
         try:
-            if path.suffix == ".npy":
-                yield place, _array(path)
-            elif path.suffix in hdf5.ENDS:
-                yield from ((f"{place}:{name}", value) for name, value in hdf5.arrays(path))
-            else:
-                yield from ((f"{place}:{name}", value) for name, value in _opened(path).items())
+            for name, value in _in_file(path):
+                yield f"{place}:{name}" if name else place, value
+                has_some = True
         except _DAMAGED as error:
             fix = "save it again with numpy.save or h5py"
             raise DataError(problem(str(path), f"cannot be read ({first_line(error)})", fix=fix)) from error
+    if not has_some:
+        raise DataError(problem(key, "holds no array", got=str(base), fix="save arrays in it with numpy.save or h5py"))
+
+
+def _in_file(path: Path) -> Iterator[tuple[str, Array]]:
+    """The arrays of one file with their names in it; the only one of a .npy has none."""
+    if path.suffix == ".npy":
+        yield "", _array(path)
+    elif path.suffix in hdf5.ENDS:
+        yield from hdf5.arrays(path)
+    else:
+        yield from _opened(path).items()
 
 
 def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]]:
@@ -62,7 +72,15 @@ def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]
     Raises:
         DataError: When there is none, or one is damaged or has other axes.
     """
+    files, wide = [base] if base.is_file() else visible_files.files_below(base), 0
+    stored = sum(path.stat().st_size for path in files)
     for name, value in arrays(base, key):
+        # A byte becomes a number of four, of which all samples are held at a time.
+        wide += value.size * np.dtype(np.float32).itemsize
+        try:
+            limits.require_growth(stored, wide, base.name)
+        except ValueError as error:
+            raise DataError(problem(key, str(error), fix="give files that hold what they say")) from error
         yield name, oriented(value, form, name)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 
 from mlpipe.api import load_project, run
 from mlpipe.errors import ConfigError, ProjectError
+from mlpipe.reports.html import write as write_report
 from mlpipe.running import launch
 from mlpipe.running.sweeps import trials
+from tests.reports import projects
 
 FAST = ["task=digits", "split.folds=2", "trainer.max_epochs=1", "sys.threads=1", "preprocessing.size=16"]
 
@@ -119,3 +123,18 @@ def test_a_mode_that_is_not_there_and_words_that_are_no_texts_are_said() -> None
     with pytest.raises(ConfigError, match="overrides: must be texts, got .*; write 'key=value'") as caught:
         run("train", {"optimizer.lr": 0.1}, 3)  # type: ignore[arg-type]
     assert len(caught.value.problems) == 2
+
+
+def test_a_notebook_shows_a_project_and_its_report(tmp_path: Path) -> None:
+    project, data_dir = projects.make_project(tmp_path, ["a<b", "c"], n=40, recipes=1)
+    frames = load_project("p", out_dir=tmp_path)
+    assert "recipe0" in frames._repr_html_() and frames._repr_html_().count("<table") == 1
+    with pytest.raises(
+        ProjectError, match=r"report: project p has none yet; mml info proj=p mode.subroutines=\[report\]"
+    ):
+        frames.report()
+    page = write_report(project, data_dir)
+    shown = frames.report()._repr_html_()
+    # The page is one attribute, whatever stands in it.
+    (inside,) = re.findall(r'^<iframe srcdoc="([^"]*)"[^<>]*></iframe>$', shown)
+    assert html.unescape(inside) == page.read_text("utf-8")

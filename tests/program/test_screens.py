@@ -152,14 +152,23 @@ def test_what_answers_when_it_is_clicked(page: Path, tmp_path: Path) -> None:
     cell.dispatchEvent(new MouseEvent('click', {{ bubbles: true }}));
     const pair = shown().every((one) => one.dataset.true === '0' && one.dataset.taken === '1') ? shown().length : -1;
     const note = document.querySelector('.note').textContent;
-    said.textContent = [up, down, names.size, names.has(fold.textContent), before, sure, pair, note].join('|');"""
-    up, down, hidden, is_its_own, before, sure, pair, note = driven(page, tmp_path, steps).split("|")
+    const stops = shown().filter((one) => one.querySelector('img').tabIndex === 0).length;
+    const [first, second] = all('.pictures:not([data-filter]) img');
+    const key = (where, name) => where.dispatchEvent(new KeyboardEvent('keydown', {{ key: name, bubbles: true }}));
+    const is = () => first.closest('figure').classList.contains('enlarged') + ' ' + first.getAttribute('aria-expanded');
+    first.focus(); key(first, 'Enter'); const large = is(); key(first, 'Escape'); const small = is();
+    key(first, 'ArrowRight'); const moved = document.activeElement === second && first.tabIndex === -1;
+    const keys = [stops, large, small, moved].join(', ');
+    said.textContent = [up, down, names.size, names.has(fold.textContent), before, sure, pair, note, keys].join('|');"""
+    up, down, hidden, is_its_own, before, sure, pair, note, keys = driven(page, tmp_path, steps).split("|")
     ordered = sorted(map(float, up.split()))
     assert list(map(float, up.split())) == ordered and list(map(float, down.split())) == ordered[::-1]
     assert ordered[0] < ordered[-1]
     assert (hidden, is_its_own) == ("1", "true")
     assert 0 <= int(sure) < int(before) and 0 < int(pair) < int(before)
     assert "predicted as b" in note
+    # One stop of the tabulator for all pictures that are shown; Enter enlarges, Escape takes that back, arrows move on.
+    assert keys == "1, true true, false false, true"
 
 
 def test_a_script_that_a_name_brings_does_not_run(tmp_path: Path) -> None:

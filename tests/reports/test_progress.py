@@ -295,7 +295,11 @@ def test_a_notebook_gets_one_text_that_is_replaced(clock: list[float], monkeypat
         def update(self, content: Any, raw: bool) -> None:
             said.append(content["text/plain"])
 
+    handles = 0
+
     def display_(content: Any, **given: Any) -> Handle:
+        nonlocal handles
+        handles += 1
         said.append(content["text/plain"])
         return Handle()
 
@@ -308,6 +312,28 @@ def test_a_notebook_gets_one_text_that_is_replaced(clock: list[float], monkeypat
     display.update(5, facts=[Fact("loss 1.0")])
     display.close()
     assert [text.split("  ")[0] for text in said] == ["fold 0", "fold 0", ""] and "loss 1.0" in said[1]
+    # What follows has the same place, so that no empty text is left between.
+    display.start("fold 1", 10)
+    assert said[3:] == ["fold 1"] and handles == 1
+
+
+def test_of_one_run_of_many_warnings_alone_are_printed() -> None:
+    log, out = logging.getLogger("mlpipe"), io.StringIO()
+    handler = LogLines(out)
+    handler.setLevel(logging.INFO)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(ValueError, match="wrong"), progress.quiet():
+            log.info("a fold")
+            log.warning("a warning")
+            raise ValueError("wrong")
+        log.info("the end")
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    assert out.getvalue().splitlines() == ["a warning", "the end"]
 
 
 def test_what_is_under_way_is_named_until_it_ends(size: list[int]) -> None:

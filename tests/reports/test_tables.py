@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -379,3 +380,22 @@ def test_long_texts_of_the_last_column_are_folded() -> None:
     assert shown.splitlines() == [
         "name  note", "-" * 32, "a     several words that are", "      longer than the line", "b     short"
     ]  # fmt: skip
+
+
+def test_a_notebook_gets_a_table_of_the_columns_that_are_there(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    for number in (0, 1):
+        fold(project, number, nested=False)
+    shown = tables.as_html(tables.leaderboard(project))
+    (caption,) = re.findall(r"<caption><span>([^<]*)", shown)
+    assert caption.endswith("accuracy of 1 recipe, more is better")
+    assert "0.6250 ± 0.1768" in shown and "records" not in shown and "<td" in shown
+    assert "Nothing is trained" in tables.as_html([])
+
+
+def test_a_deviation_has_the_decimals_of_its_mean() -> None:
+    many = tables.Digits(500, 300)
+    assert tables.cell({"val": 0.801, "val_sd": 0.0057}, "val", many) == "0.801 ± 0.006"
+    # Nothing but zeros would say that there is none.
+    assert tables.cell({"val": 0.801, "val_sd": 0.00012}, "val", many) == "0.801 ± 0.00012"
+    assert tables.cell({"val": 0.801, "val_sd": None}, "val", many) == "0.801"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import signal
+from functools import partial
 
 import pytest
 
+from mlpipe import cli
+from mlpipe.command_line import Call
 from mlpipe.running import steps
 from mlpipe.running.steps import Deadline, Stop
 
@@ -75,3 +78,15 @@ def test_what_ends_at_once_says_how_to_go_on(go_on: str, monkeypatch: pytest.Mon
     steps.end_process(go_on)
     told = b"; what is saved is kept; run the same command again" if go_on else b""
     assert said == [b"\ninterrupted twice" + told + b"\n", b"130"]
+
+
+def test_who_asks_twice_is_told_where_the_project_lies(clock: list[float]) -> None:
+    ended: list[str] = []
+    stop = Stop(ended.append)
+    stop.completed = partial(cli._with_project, Call("train", ["proj=p", "seed=1"]))
+    stop.go_on = "to go on: mml train continue=RUN"
+    for _ in range(2):
+        stop._handle(INT, None)
+        clock[0] += 1.0
+    assert ended == ["to go on: mml train continue=RUN proj=p"]
+    assert stop.completed("run the same command again") == "run the same command again"

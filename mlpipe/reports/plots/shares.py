@@ -37,7 +37,7 @@ def scores(values: Sequence[Value], metric: str, images: int | None = None) -> F
     """
     figure, panel = style.axes(style.WIDTH, 0.75 + 0.42 * len(values))
     # Names stand above what they are of, where they have the whole width: beside it they would be cut.
-    beside = panel.get_yaxis_transform()
+    beside, paper = panel.get_yaxis_transform(), {"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.8}
     for place, one in enumerate(values):
         colour = style.SERIES[1] if one.stands_out else style.SERIES[0]
         if one.low is not None and one.high is not None:
@@ -45,8 +45,8 @@ def scores(values: Sequence[Value], metric: str, images: int | None = None) -> F
         (dot,) = panel.plot([one.value], [place], "D" if one.stands_out else "o", color=colour, markersize=6)
         ends, shown = figures.interval(one.low, one.high, images), figures.number(one.value, images)
         style.tip(dot, f"{one.name}: {shown} ({ends})" if ends else f"{one.name}: {shown}")
-        panel.text(0, place - 0.22, style.shortened(one.name, _NAME), transform=beside, fontsize=8)
-        panel.text(1, place - 0.22, shown, transform=beside, fontsize=8, ha="right")
+        panel.text(0, place - 0.22, style.shortened(one.name, _NAME), transform=beside, fontsize=8, bbox=paper)
+        panel.text(1, place - 0.22, shown, transform=beside, fontsize=8, ha="right", bbox=paper)
     panel.set_yticks([])
     panel.spines["left"].set_visible(False)
     panel.set_ylim(len(values) - 0.6, -0.75)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from mlpipe.running.steps import Stop
 from mlpipe.running.sweeps import combinations
 from mlpipe.runs.project import Project
+from tests.build import make_record
 
 
 def test_a_run_with_a_final_score_shows_it(tmp_path: Path) -> None:
@@ -35,3 +37,50 @@ def test_no_job_is_told_to_go_on_with_the_run_before_it(tmp_path: Path, monkeypa
     monkeypatch.setattr(combinations, "_with_share", lambda job, begun, left: job.prepared)
     combinations.execute("train", [job, job], stop=stop)
     assert told == ["run the same command again"] * 2
+
+
+def test_a_job_is_one_line_and_the_leaderboard_stands_once_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    project, numbers = Project(tmp_path / "p"), iter((0, 1))
+
+    def run(prepared: Any, *, is_part: bool, **more: Any) -> dict[str, Any]:
+        assert is_part
+        place = next(numbers)
+        make_record(project, f"{place}{place}-0", run=f"r{place}", recipe=f"recipe{place}", config="seed: 1\n")
+        return {"run": f"r{place}", "leaderboard": [{"task": "digits"}]}
+
+    config: Any = SimpleNamespace(given=None)
+    jobs: Any = [
+        SimpleNamespace(
+            project=project, varied=[f"seed={one}"], overrides=[], prepared=SimpleNamespace(run_config=config)
+        )
+        for one in (1, 2)
+    ]
+    monkeypatch.setattr(combinations.launch, "execute", run)
+    monkeypatch.setattr(combinations, "_with_share", lambda job, begun, left: job.prepared)
+    monkeypatch.setattr(logging.getLogger("mlpipe"), "propagate", True)
+    with caplog.at_level(logging.INFO, "mlpipe"):
+        combinations.execute("train", jobs)
+    said = [record.getMessage() for record in caplog.records]
+    assert [one.rpartition(",")[0] for one in said if one.startswith("job") and "accuracy" in one] == [
+        "job 1/2: val accuracy 0.5000",
+        "job 2/2: val accuracy 0.5000",
+    ]
+    (board,) = [one for one in said if "accuracy of 2 recipes" in one]
+    jobs_table = next(one for one in said if "overrides" in one)
+    assert said.index(board) < said.index(jobs_table)
+    assert "recipe0" in jobs_table and "recipe1" in jobs_table
+    assert said[-1] == f"results: {project.root}\nall figures: mml info proj=p"
+
+
+def test_who_asks_twice_is_told_of_the_jobs_that_are_left(tmp_path: Path) -> None:
+    jobs: Any = [SimpleNamespace(overrides=[f"seed={one}", "proj=p"]) for one in (1, 2, 3)]
+    told = combinations._left("train", jobs, 2, "to go on: mml train continue=RUN")
+    assert told.splitlines() == [
+        "to go on: mml train continue=RUN proj=p",
+        "jobs of the sweep that did not start:",
+        "mml train seed=3 proj=p",
+    ]
+    # A job that left no run begins anew.
+    assert combinations._left("train", jobs, 2, Stop.go_on).splitlines()[2] == "mml train seed=2 proj=p"

@@ -6,7 +6,9 @@ exactly: weights, curves, predictions, maps, splits, recipe hashes, reports' fac
 that hold a run's time are replaced by the order of their first appearance, times, speeds, versions and folders are
 left out, and dotted paths of components become their identities (`mlpipe/names.py`).
 
-A change that alters the order of floating-point sums states it in `DEVIATIONS`: case, file pattern, tolerance, why.
+What was changed on purpose stands in `DEVIATIONS`, with the reason: a difference that is not listed there fails, and
+what is listed counts only against a commit that the change came after. `--keep FOLDER` keeps what both sides wrote
+and printed, and compares it again without a run.
 """
 
 from __future__ import annotations
@@ -19,17 +21,36 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
 HERE = Path(__file__).resolve().parents[1]
-# (case pattern, pattern of a key of what is compared, largest relative difference, why)
-DEVIATIONS: tuple[tuple[str, str, float, str], ...] = ()
+
+
+class Deviation(NamedTuple):
+    """A difference that is meant.
+
+    Attributes:
+        case: Pattern of the cases that show it.
+        name: Pattern of what is compared, `FILE#KEY.KEY` within a document.
+        what: Pattern of the difference's line, or the largest relative difference of numbers.
+        why: The reason, as the changelog has it.
+        change: The commit that has it: against that one and later ones nothing may differ.
+    """
+
+    case: str
+    name: str
+    what: str | float
+    why: str
+    change: str = "bd779ee1"
+
+
+DEVIATIONS: tuple[Deviation, ...] = ()
 
 TRAIN = "arch=test_resnet arch.pretrained=false preprocessing.size=32 trainer.max_epochs=1 sys.threads=1"
 FOLDS = f"{TRAIN} split.folds=2 mode.nested=false mode.subroutines=[train,predict,test]"
@@ -301,13 +322,18 @@ CASES: dict[str, tuple[Setup | None, tuple[str, ...]]] = {
 }
 
 # What a process runs: commands in one folder, each printed with its exit code. `{a}` is the hash of a task's name.
+# Where the program is installed is on the path before PYTHONPATH, so that the tree is put first by hand.
 DRIVER = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from pathlib import Path
+sys.path.insert(0, os.environ["SAME_AS_TREE"])
+import mlpipe
 from mlpipe.cli import main
 
 if __name__ == "__main__":
     printed = []
+    if not Path(mlpipe.__file__).is_relative_to(os.environ["SAME_AS_TREE"]):
+        sys.exit(f"the package is that of {mlpipe.__file__}")
     for command in json.loads(sys.argv[1]):
         hashes = {one.name.partition("-")[0]: one.name.partition("-")[2] for one in Path("mlpipe_data").glob("*-*")}
         out, err = io.StringIO(), io.StringIO()
@@ -328,7 +354,10 @@ def run_case(name: str, tree: Path, folder: Path) -> None:
     if setup is not None:
         setup(folder)
     (folder / "driver.py").write_text(DRIVER, "utf-8")
-    environment = {"PYTHONPATH": str(tree), "OMP_WAIT_POLICY": "PASSIVE", "PATH": "/usr/bin:/bin", "COLUMNS": "160"}
+    environment = {
+        **{"PYTHONPATH": str(tree), "SAME_AS_TREE": str(tree)},
+        **{"OMP_WAIT_POLICY": "PASSIVE", "PATH": "/usr/bin:/bin", "COLUMNS": "160"},
+    }
     command = [sys.executable, "driver.py", json.dumps(commands)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -394,7 +423,8 @@ def _printed(text: str) -> str:
     kept, is_timed = [], False
     for line in text.replace("\r", "\n").splitlines():
         is_timed = "seconds" in line.split() or (is_timed and bool(line.strip()))
-        kept += [] if is_timed or "it/s" in line or "%|" in line else [line.rstrip()]
+        is_progress = "it/s" in line or "%|" in line or ", data wait " in line
+        kept += [] if is_timed or is_progress else [line.rstrip()]
     return "\n".join(kept)
 
 
@@ -465,31 +495,49 @@ def _plain(value: Any, section: str = "") -> Any:
     return [_plain(one, section) for one in value] if isinstance(value, list) else value
 
 
-def differences(case: str, there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """A line for each thing that is not the same."""
-    found = [f"{name}: only there" for name in there if name not in here]
-    found += [f"{name}: only here" for name in here if name not in there]
-    for name, one in there.items():
-        if name in here and (line := _difference(one, here[name], _tolerance(case, name))):
-            found.append(f"{name}: {line}")
-    return found
+def differences(
+    case: str, there: dict[str, Any], here: dict[str, Any], deviations: Sequence[Deviation] = DEVIATIONS
+) -> tuple[list[str], list[Deviation]]:
+    """A line for each thing that is not the same and not meant; and the deviations that were seen."""
+    lines, seen = [], []
+    there, here = _leaves(there), _leaves(here)
+    for name in {**there, **here}:
+        if name not in here or name not in there:
+            line = "only there" if name in there else "only here"
+        else:
+            line = _difference(there[name], here[name])
+        if line:
+            of_this = (one for one in deviations if fnmatchcase(case, one.case) and fnmatchcase(name, one.name))
+            meant = next((one for one in of_this if _is_meant(one, line, there.get(name), here.get(name))), None)
+            lines += [] if meant else [f"{name}: {line}"]
+            seen += [meant] if meant else []
+    return lines, seen
 
 
-def _tolerance(case: str, name: str) -> float:
-    return max([0.0, *(most for of, pattern, most, _ in DEVIATIONS if fnmatch(case, of) and fnmatch(name, pattern))])
+def _leaves(value: Any, name: str = "") -> dict[str, Any]:
+    """What is compared, by its place: documents to their last value, arrays and texts whole."""
+    if isinstance(value, dict) and value:
+        places = ((f"{name}{'#.'[bool('#' in name)]}{key}" if name else key, one) for key, one in value.items())
+        return {place: leaf for key, one in places for place, leaf in _leaves(one, key).items()}
+    if isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+        return _leaves({str(number): one for number, one in enumerate(value)}, name)
+    return {name: value}
 
 
-def _difference(one: Any, other: Any, most: float) -> str:
+def _is_meant(deviation: Deviation, line: str, one: Any, other: Any) -> bool:
+    if isinstance(deviation.what, str):
+        return fnmatchcase(line, deviation.what)
+    return not _difference(one, other, deviation.what) if one is not None and other is not None else False
+
+
+def _difference(one: Any, other: Any, most: float = 0.0) -> str:
     """How two values differ; empty when they do not."""
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         if one.shape != other.shape or one.dtype != other.dtype:
             return f"{one.dtype}{one.shape} there, {other.dtype}{other.shape} here"
         if one.dtype.kind in "fc" and not np.allclose(one, other, rtol=most, atol=0, equal_nan=True):
-            return f"largest difference {np.nanmax(np.abs(one - other)):.3g}"
+            return f"largest difference {np.nanmax(np.abs(one - other)):.3g} of {np.nanmax(np.abs(one)):.3g}"
         return "" if one.dtype.kind in "fc" or np.array_equal(one, other) else "other values"
-    if isinstance(one, dict) and isinstance(other, dict):
-        lines = [f"{key}: {_difference(one.get(key), other.get(key), most)}" for key in {**one, **other}]
-        return next((line for line in lines if not line.endswith(": ")), "")
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         return next((line for a, b in zip(one, other, strict=True) if (line := _difference(a, b, most))), "")
     if isinstance(one, float) and isinstance(other, float) and math.isclose(one, other, rel_tol=most):
@@ -501,38 +549,67 @@ def _difference(one: Any, other: Any, most: float) -> str:
     return "" if is_same else f"{one!r} there, {other!r} here"
 
 
+def _since(commit: str) -> list[Deviation]:
+    """The deviations that came after a commit."""
+    held = {}
+    for change in {one.change for one in DEVIATIONS}:
+        command = ["git", "merge-base", "--is-ancestor", change, commit]
+        held[change] = subprocess.run(command, cwd=HERE, check=False).returncode
+        if held[change] not in (0, 1):
+            raise SystemExit(f"{change}, which DEVIATIONS names, is no commit here; fetch the whole history")
+    return [one for one in DEVIATIONS if held[one.change]]
+
+
 def main() -> int:
-    """Run the cases there and here; 1 when something differs."""
+    """Run the cases there and here; 1 when something differs that is not meant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commit", help="what this tree is compared with")
     parser.add_argument("cases", nargs="*", help=f"some of {', '.join(CASES)}; all without")
-    asked = parser.parse_args()
+    parser.add_argument("--keep", type=Path, help="a folder that keeps what was written; what it has is not run again")
+    asked = parser.parse_intermixed_args()
     if unknown := sorted(set(asked.cases) - set(CASES)):
         parser.error(f"no such case: {', '.join(unknown)}")
-    failed = 0
+    deviations, failed, seen_ones = _since(asked.commit), 0, []
     with tempfile.TemporaryDirectory(prefix="same_as-") as made:
-        other = Path(made) / "tree"
+        base = (asked.keep or Path(made)).resolve()
+        other = base / "tree"
         subprocess.run(["git", "worktree", "add", "--detach", "-q", str(other), asked.commit], cwd=HERE, check=True)
         try:
             for name in asked.cases or CASES:
-                sides = []
-                for tree in (other, HERE):
-                    # The same folder for both: hashes of sources hold its path.
-                    folder = Path(made) / name
-                    run_case(name, tree, folder)
-                    sides.append(collected(folder, tree))
-                    shutil.rmtree(folder)
-                lines = differences(name, *sides)
+                sides = [_side(name, tree, base, side) for side, tree in (("there", other), ("here", HERE))]
+                lines, seen = differences(name, *sides, deviations)
+                seen_ones += seen
                 codes = [one for key, one in sides[0].items() if key.endswith("exit code")]
-                verdict = (
-                    f"{len(lines)} differences" if lines else f"equal ({len(sides[0])} things, exit codes {codes})"
-                )
-                print(f"{name}: {verdict}", flush=True)
+                but = f" but for {len(seen)} listed deviations" if seen else ""
+                verdict = f"{len(lines)} differences" if lines else f"equal{but}"
+                print(f"{name}: {verdict} ({len(_leaves(sides[0]))} things, exit codes {codes})", flush=True)
                 print("".join(f"  {line[:400]}\n" for line in lines[:20]), end="", flush=True)
                 failed += bool(lines)
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=HERE, check=False)
+    for one in deviations:
+        if one in seen_ones:
+            print(f"meant, {seen_ones.count(one)} times: {one.case}: {one.name}: {one.what}: {one.why}")
+        elif not asked.cases:
+            print(f"listed, but nowhere seen: {one.case}: {one.name}: {one.what}")
     return 1 if failed else 0
+
+
+def _side(name: str, tree: Path, base: Path, side: str) -> dict[str, Any]:
+    """What a case wrote and printed with the package of a tree, now or when it was kept.
+
+    It runs in the same folder on both sides: hashes of sources hold its path.
+    """
+    folder, kept = base / name, base / side / name
+    if kept.is_dir():
+        kept.rename(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        run_case(name, tree, folder)
+    found = collected(folder, tree)
+    kept.parent.mkdir(exist_ok=True)
+    folder.rename(kept)
+    return found
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from torch.nn import functional
 _STEP, _FIRST, _SECOND = 0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 # So many images are drawn at a time, however many are asked for: another size of batch may round otherwise.
 DRAWN_AT_ONCE = 64
-# Columns of what is measured of an image, before the features of the image and of a drawn one.
-SCORES = 2
 _LARGEST = 512
 
 

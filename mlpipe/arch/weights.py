@@ -61,21 +61,18 @@ class Match:
         return ", ".join(parts)
 
 
-def demand(match: Match, path: Path, *, part: str = "", most_missing: float = MOST_MISSING) -> None:
+def demand(match: Match, path: Path) -> None:
     """Demand that a file held nearly all of a network.
 
     Args:
         match: What of the file went where.
         path: The file.
-        part: What the names begin with that count.
-        most_missing: The share of their tensors that may be missing.
 
     Raises:
         DataError: When more are missing or of another shape.
     """
-    found = [name for name in match.loaded if name.startswith(part)]
-    lost = [name for name in (*match.missing, *match.misshapen) if name.startswith(part)]
-    if len(lost) > most_missing * (len(found) + len(lost)):
+    lost = len(match.missing) + len(match.misshapen)
+    if lost > MOST_MISSING * (len(match.loaded) + lost):
         wrong = f"does not fit the network ({match.sentence()})"
         raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the arch that it was saved from"))
 

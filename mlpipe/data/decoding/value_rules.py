@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 Background = Literal["white", "black"]
-BACKGROUNDS = get_args(Background)
 # The number of the rule by which transparent places, 16-bit grey with transparency, 12-bit greys and greys whose zero is
 # white become pixels; part of the names of caches with such images, and of no other's.
 RULE = 3

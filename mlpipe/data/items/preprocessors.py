@@ -17,11 +17,6 @@ from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.data.items.derived_sets import Derived
 from mlpipe.errors import DataError, did_you_mean, first_line, listing, problem
 
-# Entries of a chain that are no functions of the user's own.
-BUILT_IN = (
-    "cache", "disk-cache", "pass", "seq-preprocessor", "split-preprocessor", "split-concat-preprocessor",
-    "transform-preprocessor",
-)  # fmt: skip
 # Where the user names functions of a chain.
 _KEY = "task.preprocessing"
 _BRANCHES = ("split-preprocessor", "split-concat-preprocessor")

@@ -162,14 +162,9 @@ class FoldData(pl.LightningDataModule):
         """Samples at a time when nothing is learned."""
         return int(self._sampling.eval_batch_size)
 
-    def rows_dataloader(self, rows: Rows, at_once: int | None = None) -> Loader:
-        """Any rows in their order, through the steps that every image goes through and no others.
-
-        Args:
-            rows: The rows.
-            at_once: How many in a batch; None: `eval_batch_size`.
-        """
-        batches = OrderedBatches(rows, at_once or self.eval_batch_size, self._shard)
+    def rows_dataloader(self, rows: Rows) -> Loader:
+        """Any rows in their order, through the steps that every image goes through and no others."""
+        batches = OrderedBatches(rows, self.eval_batch_size, self._shard)
         return batch_loader(batches, self.rows_dataset(), self._num_workers)
 
     def rows_dataset(self) -> PackDataset:

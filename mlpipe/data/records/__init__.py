@@ -24,7 +24,6 @@ Record = dict[str, Any]
 DataRecord = tuple[dict[str, Any], ...]
 BatchDataRecords = tuple[dict[str, np.ndarray[Any, Any]], ...]
 RecordScore = dict[str, np.ndarray[Any, Any]]
-PARTS = ("X", "y", "w")
 # A record that comes more often in one epoch is a slip.
 MOST_REPEATS = 100_000
 

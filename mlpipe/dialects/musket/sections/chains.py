@@ -9,7 +9,7 @@ from mlpipe.dialects.musket.sections import imgaug
 from mlpipe.dialects.musket.state import State
 from mlpipe.errors import did_you_mean, listing
 
-# As in `mlpipe.data.items.preprocessors`, which this package does not know.
+# Entries of a chain that are no functions of the user's own.
 BUILT_IN = (
     "cache", "disk-cache", "pass", "seq-preprocessor", "split-preprocessor", "split-concat-preprocessor",
     "transform-preprocessor",

@@ -72,7 +72,7 @@ def net(depth=2, width=10):
 
 class Flowers(RecordLoader):
     def load(self, record):
-        found = {"iris": np.array(record[["i1", "i2", "i3", "i4"]], dtype=float)}
+        found = {"iris": np.array([record[key] for key in ("i1", "i2", "i3", "i4")])}
         if self.mode in (RecordMode.TRAIN, RecordMode.VALIDATION):
             return found, {"flower": np.array(record["label"])}
         return (found,)
@@ -80,7 +80,7 @@ class Flowers(RecordLoader):
 
 class MeanVar(RecordTransformer):
     def fit(self, records):
-        values = np.stack([self.loader.load(records.iloc[n])[0][self.params["key"]] for n in range(len(records))])
+        values = np.stack([self.loader.load(records[n])[0][self.params["key"]] for n in range(len(records))])
         self.fitted = {"mean": values.mean(0), "std": values.std(0)}
 
     def transform(self, data_record):
@@ -153,7 +153,7 @@ class Words(RecordTransformer):
         self.input_key, self.output_key = params["input_key"], params["output_key"]
 
     def fit(self, records):
-        texts = (self.loader.load(records.iloc[n])[0][self.input_key][0] for n in range(len(records)))
+        texts = (self.loader.load(records[n])[0][self.input_key][0] for n in range(len(records)))
         known = dict.fromkeys(word for text in texts for word in text.split())
         self.numbers = {word: number for number, word in enumerate(known, start=1)}
         self.network_params = {"vocab_size": self.params["num_words"], "seq_len": self.params["maxlen"]}

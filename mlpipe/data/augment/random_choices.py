@@ -372,10 +372,10 @@ def _of_other_hue(
         found: Batch = cv2.cvtColor(plane.astype(np.uint8), cv2.COLOR_HSV2RGB)
         return found
     top = _brightest(image)
-    plane = cv2.cvtColor((image / top).astype(np.float32), cv2.COLOR_RGB2HSV)
-    plane[..., 0] = (plane[..., 0] + 2 * turn) % 360
-    plane[..., 1] = np.clip(plane[..., 1] + more_saturation / 255, 0, 1)
-    return _as_type(cv2.cvtColor(plane, cv2.COLOR_HSV2RGB).astype(np.float64) * top, image)
+    exact: Batch = cv2.cvtColor((image / top).astype(np.float32), cv2.COLOR_RGB2HSV)
+    exact[..., 0] = (exact[..., 0] + 2 * turn) % 360
+    exact[..., 1] = np.clip(exact[..., 1] + more_saturation / 255, 0, 1)
+    return _as_type(cv2.cvtColor(exact, cv2.COLOR_HSV2RGB).astype(np.float64) * top, image)
 
 
 def _whole(drawn: np.random.Generator, bounds: tuple[float, float]) -> int:

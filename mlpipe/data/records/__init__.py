@@ -56,9 +56,9 @@ class RecordLoader(ABC):
         TypeError: When the mode is no `RecordMode`.
     """
 
-    def __init__(self, mode: RecordMode, **params: Any) -> None:
+    def __init__(self, mode: RecordMode, *given: Mapping[str, Any], **params: Any) -> None:
         self.mode = _checked(mode)
-        self.params = params
+        self.params = {**(given[0] if given else {}), **params}
 
     def __call__(self, record: Record) -> DataRecord:
         """The arrays that `load` makes of a row."""
@@ -129,8 +129,8 @@ class RecordTransformer(ABC):
         TypeError: When the mode is no `RecordMode`.
     """
 
-    def __init__(self, mode: RecordMode, loader: RecordLoader, **params: Any) -> None:
-        self.mode, self.loader, self.params = _checked(mode), loader, params
+    def __init__(self, mode: RecordMode, loader: RecordLoader, *given: Mapping[str, Any], **params: Any) -> None:
+        self.mode, self.loader, self.params = _checked(mode), loader, {**(given[0] if given else {}), **params}
         self._network_params: dict[str, Any] = {}
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -216,12 +217,23 @@ def _opened(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
     return sets
 
 
+def _takes_one_mapping(made: Any) -> bool:
+    """Whether a class of the user's own is made with `params`, a mapping of its parameters, and not with each by its name."""
+    own = getattr(made, "__dict__", {}).get("__init__")
+    parameters = list(inspect.signature(own).parameters.values()) if callable(own) else []
+    is_open = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    return not is_open and bool(parameters) and parameters[-1].name == "params"
+
+
 def _made(source: Mapping[str, Any], mode: RecordMode) -> tuple[RecordLoader, RecordTransformer]:
     parts: list[Any] = []
     for key, base in (("loader", RecordLoader), ("transformer", RecordTransformer)):
         block = source[key]
         made = imports.resolve(f"task.{key}", block["import"], _KNOWN)
-        one = called(f"task.{key}", made, mode, *parts, **(block.get("params") or {}))
+        params = dict(block.get("params") or {})
+        # As Barrage gives them to a class that names them: as one mapping.
+        given, named = ((params,), {}) if _takes_one_mapping(made) else ((), params)
+        one = called(f"task.{key}", made, mode, *parts, *given, **named)
         if not isinstance(one, base):
             fix = f"derive it from {base.__name__}"
             raise DataError(problem(f"task.{key}", f"is no {base.__name__}", got=block["import"], fix=fix))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # What a server takes in one request, and of one value.
 _MOST_POINTS, _MOST_PARAMS, _MOST_LETTERS = 500, 100, 500
+# The folder beside a project's file in which files of its runs lie.
+_FILES = "mlflow_files"
 _STATUS = {FINISHED: "FINISHED", FAILED: "FAILED", STOPPED: "KILLED"}
 # A training waits for its server neither for minutes, as MLflow would by itself, nor tells anybody that it is used.
 _ENVIRONMENT = {
@@ -54,18 +58,28 @@ class MlflowRun:
         run_tags: Mapping[str, Any] | None = None,
     ) -> None:
         address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_address(place.store)
+        # A project may be from somebody else, and so may its file.
+        own = _file_of(address) if address == default_address(place.store) else None
+        if own is not None and own.exists():
+            require_tables(own)
         self._client = _client(address)
         self._experiment = _experiment(self._client, experiment or place.project, address)
         self._tags = {str(name): str(value) for name, value in (run_tags or {}).items()}
         self.marks = Marks(place.folder / "mlflow.json")
         place.folder.mkdir(parents=True, exist_ok=True)
+        if own is not None:
+            require_inside(self._client.get_experiment(self._experiment).artifact_location, own)
         # Folds side by side begin the run of all at the same moment.
         with FileLock(place.logs / ".mlflow.lock"):
             parent = self._id(place.of(""), Marks(place.logs / "mlflow.json"), {})
+            if own is not None:
+                require_inside(self._client.get_run(parent).info.artifact_uri, own)
             self._client.update_run(parent, status="RUNNING")
         self.id = self._parent = parent
         if place.record:
             self.id = self._id(place, self.marks, {"mlflow.parentRunId": parent})
+            if own is not None:
+                require_inside(self._client.get_run(self.id).info.artifact_uri, own)
             self._client.update_run(self.id, status="RUNNING")
 
     def _id(self, place: Place, marks: Marks, tags: Mapping[str, str]) -> str:
@@ -151,6 +165,40 @@ def _file_of(address: str) -> Path | None:
     return Path(unquote(address.removeprefix("sqlite:///"))) if address.startswith("sqlite:///") else None
 
 
+def require_tables(file: Path) -> None:
+    """Refuse a project's file with views or triggers, which compute what is asked of its tables, perhaps without end.
+
+    MLflow itself has a trigger on a table that no training writes.
+
+    Raises:
+        ConfigError: When it has one.
+    """
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
+        odd = opened.execute(
+            "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') AND tbl_name <> 'secrets' LIMIT 1"
+        ).fetchone()
+    if odd is not None:
+        wrong = f"{file} is none that a training wrote: {odd[0]} is a view or a trigger"
+        raise ConfigError(problem("logging=mlflow", wrong, fix="move it away"))
+
+
+def require_inside(place: str, file: Path) -> None:
+    """Refuse a folder for files of runs that a project's file names outside of the one beside it.
+
+    Args:
+        place: The folder, as an address.
+        file: The project's file.
+
+    Raises:
+        ConfigError: When it lies elsewhere.
+    """
+    parts = urlsplit(place)
+    home = (file.parent / _FILES).resolve()
+    if parts.scheme not in ("", "file") or not Path(unquote(parts.path)).resolve().is_relative_to(home):
+        wrong = f"{file} keeps files of runs elsewhere"
+        raise ConfigError(problem("logging=mlflow", wrong, got=place, fix="move it away, and a new one is made"))
+
+
 def _experiment(client: MlflowClient, name: str, address: str) -> str:
     from mlflow.exceptions import MlflowException
 
@@ -158,7 +206,7 @@ def _experiment(client: MlflowClient, name: str, address: str) -> str:
         return str(there.experiment_id)
     file = _file_of(address)
     # MLflow would put files of runs into the folder that the command is given in.
-    beside = None if file is None else (file.parent / "mlflow_files" / files.safe_name(name)).absolute().as_uri()
+    beside = None if file is None else (file.parent / _FILES / files.safe_name(name)).absolute().as_uri()
     try:
         return str(client.create_experiment(name, artifact_location=beside))
     except MlflowException:

@@ -10,13 +10,37 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpipe import files
-from mlpipe.errors import ConfigError, not_installed
+from mlpipe import files, limits
+from mlpipe.errors import ConfigError, listing, not_installed, problem
 from mlpipe.runs.trackers.tracker import FINISHED, Marks, Place
 
 _HOST = "api.wandb.ai"
 # Seconds that a training waits for the server, at its beginning and at its end.
 _WAIT = 30.0
+# What a file of settings in the folder of a command may say.
+_HARMLESS = ("project", "entity", "disabled", "mode")
+
+
+def require_own_server(folder: Path) -> None:
+    """Refuse settings in a folder that the package reads by itself, but for those that name a project and its owner.
+
+    One of the others is the address that the key is sent to, and the folder may be somebody else's.
+
+    Args:
+        folder: The folder that the command is given in.
+
+    Raises:
+        ConfigError: When it has others.
+        OSError: When they cannot be read.
+    """
+    for file in (folder / "wandb" / "settings", folder / ".wandb" / "settings"):
+        if not file.exists():
+            continue
+        lines = (line.partition("=")[0].partition(":")[0].strip().lower() for line in limits.text(file).splitlines())
+        odd = [name for name in lines if name and name[0] not in "[#;" and name not in _HARMLESS]
+        if odd:
+            wrong = f"{file} has settings that are not taken from the folder of a command: {listing(odd, most=3)}"
+            raise ConfigError(problem("logging=wandb", wrong, fix="remove them, or set them in the environment"))
 
 
 class WandbRun:
@@ -44,6 +68,7 @@ class WandbRun:
     ) -> None:
         # Reports of errors would go to the network, too.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        require_own_server(Path.cwd())
         try:
             import wandb
         except ImportError as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from mlpipe.errors import ConfigError
 from mlpipe.runs.trackers import mlflow
 from mlpipe.runs.trackers.tracker import FINISHED, STOPPED, Place
 
@@ -62,3 +65,22 @@ def test_what_is_no_address_is_told() -> None:
     assert mlflow.problems(None) == mlflow.problems("http://a") == mlflow.problems("sqlite:///a.db") == []
     (told,) = mlflow.problems("runs")
     assert told.startswith("logging.tracking_uri: is no address, got 'runs'; write the address of a server")
+
+
+def test_a_file_of_somebody_elses_neither_computes_nor_leads_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "m.db"
+    with closing(sqlite3.connect(file)) as opened:
+        opened.executescript(
+            "CREATE TABLE runs (a); CREATE TABLE secrets (a);"
+            "CREATE TRIGGER own BEFORE UPDATE ON secrets BEGIN SELECT RAISE(ABORT, 'x'); END;"
+        )
+        mlflow.require_tables(file)
+        opened.executescript("CREATE TRIGGER t AFTER INSERT ON runs BEGIN DELETE FROM runs; END")
+    with pytest.raises(ConfigError, match="t is a view or a trigger"):
+        mlflow.require_tables(file)
+    mlflow.require_inside((tmp_path / "mlflow_files" / "a b").as_uri(), file)
+    (tmp_path / "mlflow_files").mkdir()
+    (tmp_path / "mlflow_files" / "out").symlink_to(tmp_path.parent)
+    for place in ("file:///etc", f"{tmp_path}/mlflow_files/../x", f"{tmp_path}/mlflow_files/out", "s3://there/x"):
+        with pytest.raises(ConfigError, match="keeps files of runs elsewhere"):
+            mlflow.require_inside(place, file)

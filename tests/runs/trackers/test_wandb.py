@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlpipe import files
+from mlpipe.errors import ConfigError
 from mlpipe.runs.trackers import wandb
 from mlpipe.runs.trackers.tracker import FINISHED, Place
 
@@ -36,3 +37,14 @@ def test_no_link_leads_out_of_the_project(tmp_path: Path, monkeypatch: pytest.Mo
     assert files.links_out(tmp_path / "logs") == []
     run.close(FINISHED)
     assert files.links_out(tmp_path / "logs") == [] and list((tmp_path / "logs").rglob("*.wandb"))
+
+
+@pytest.mark.parametrize("folder", ["wandb", ".wandb"])
+def test_a_folder_does_not_say_which_server_gets_the_key(folder: str, tmp_path: Path) -> None:
+    wandb.require_own_server(tmp_path)
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "settings").write_text("[default]\n# mine\nproject = p\nentity: me\n")
+    wandb.require_own_server(tmp_path)
+    (tmp_path / folder / "settings").write_text("[default]\nproject = p\nBASE_URL = http://127.0.0.1:9\n")
+    with pytest.raises(ConfigError, match="settings that are not taken from the folder of a command: base_url"):
+        wandb.require_own_server(tmp_path)

@@ -72,7 +72,7 @@ def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]
     Raises:
         DataError: When there is none, or one is damaged or has other axes.
     """
-    files, wide = [base] if base.is_file() else visible_files.files_below(base), 0
+    files, wide = visible_files.files_below(base) if base.is_dir() else [base] * base.is_file(), 0
     stored = sum(path.stat().st_size for path in files)
     for name, value in arrays(base, key):
         # A byte becomes a number of four, of which all samples are held at a time.

@@ -110,6 +110,12 @@ def test_no_trial_is_refitted(measured: Any, tmp_path: Path, capsys: pytest.Capt
     assert "train refit" in capsys.readouterr().out
 
 
+def test_the_last_line_leads_to_the_project_of_the_study(measured: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(lr)
+    assert main(["train", *SEARCH, "hpo.trials=1", "proj=other"]) == 0
+    assert "mml train use_best_params=s proj=other ..." in capsys.readouterr().out
+
+
 def test_another_configuration_is_not_mixed_in(
     measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,7 +115,9 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
             raise TrainingError(f"study {search.study}: no trial could be finished; the table above has the reasons")
         if len(study.directions) == 1 and studies.finished(study):
             more = f"{search.study} mode.refit=true" if search.refits else search.study
-            log.info(f"to train with the best trial's values: mml train use_best_params={more} ...")
+            # Studies are looked for in the project of the command.
+            where = "" if search.base.proj == "default" else f" proj={search.base.proj}"
+            log.info(f"to train with the best trial's values: mml train use_best_params={more}{where} ...")
     return {"mode": search.base.mode, "project": search.base.proj, **facts}
 
 

@@ -53,6 +53,9 @@ class Deviation(NamedTuple):
 # Fields of the leaderboard, in its file and in `info --json`, and keys of configurations that came after 0.1.0.
 _COLUMNS = ("repeats", "out_of_fold_sd", "folds_low", "folds_high", "val_images", "refit", "called")
 _KEYS = {
+    "arch.anchors": "detectors may be given anchors",
+    "logging.embedded_*": "what TensorBoard embeds may be named",
+    "logging.samples": "what TensorBoard embeds may be named",
     "logging.batches": "the loss of every batch is kept where stages are named",
     "mode.most_ms": "an ensemble may be bounded in milliseconds",
     "mode.positive": "the class that is looked for may be named",
@@ -86,7 +89,10 @@ DEVIATIONS: tuple[Deviation, ...] = (
         Deviation("*", name, "'ensemble' there, 'nothing' here", "of an ensemble of one nothing was chosen")
         for name in ("command *: out#models.*.val_used_for", "*leaderboard.csv:val_used_for")
     ),
-    Deviation("barrage", "*config.yaml#split.rare", "'refuse' there, 'allow' here", "as that program does"),
+    *(
+        Deviation(case, "*config.yaml#split.rare", "'refuse' there, 'allow' here", "as that program does")
+        for case in ("barrage", "rmldnn")
+    ),
     Deviation("*", "*_risk_coverage.csv:*", "only here", "the report has risk-coverage curves"),
     Deviation("*", "*_learning_*.csv:*", "only there", "one epoch has no learning curve, and no empty plot"),
     Deviation("multilabel", "*_scores.csv:*", "only there", "an ensemble that scores as its recipe is drawn once"),

@@ -93,6 +93,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         Deviation(case, "*config.yaml#split.rare", "'refuse' there, 'allow' here", "as that program does")
         for case in ("barrage", "rmldnn")
     ),
+    Deviation("barrage", "*/hparams.yaml*", "only *", "loggers of Lightning's are given the configuration"),
     Deviation("*", "*_risk_coverage.csv:*", "only here", "the report has risk-coverage curves"),
     Deviation("*", "*_learning_*.csv:*", "only there", "one epoch has no learning curve, and no empty plot"),
     Deviation("multilabel", "*_scores.csv:*", "only there", "an ensemble that scores as its recipe is drawn once"),

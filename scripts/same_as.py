@@ -50,7 +50,55 @@ class Deviation(NamedTuple):
     change: str = "bd779ee1"
 
 
-DEVIATIONS: tuple[Deviation, ...] = ()
+# Fields of the leaderboard, in its file and in `info --json`, and keys of configurations that came after 0.1.0.
+_COLUMNS = ("repeats", "out_of_fold_sd", "folds_low", "folds_high", "val_images", "refit", "called")
+_KEYS = {
+    "arch.anchors": "detectors may be given anchors",
+    "logging.embedded_*": "what TensorBoard embeds may be named",
+    "logging.samples": "what TensorBoard embeds may be named",
+    "logging.batches": "the loss of every batch is kept where stages are named",
+    "mode.most_ms": "an ensemble may be bounded in milliseconds",
+    "mode.positive": "the class that is looked for may be named",
+    "mode.recipes": "mml post may take some recipes only",
+    "mode.refit": "one more model may learn from all folds",
+    "mode.samples": "a generator may draw images",
+    "mode.seed": "a generator may draw images",
+    "preset.*": "presets have measured recipes",
+    "task.order": "forward-chained folds need an order of samples",
+    "split.repeats": "a cross-validation may be repeated",
+    "trust_paths": "places to write outside of results and data are named on the command line",
+}
+_FITS = "calibrations are fitted in better units and end at the same optimum but for the last digits"
+DEVIATIONS: tuple[Deviation, ...] = (
+    *(Deviation("*", f"*config.yaml#{key}", "only here", why) for key, why in _KEYS.items()),
+    *(Deviation("*", f"*leaderboard.csv:{one}", "only here", "a new column") for one in _COLUMNS),
+    *(Deviation("*", f"command *: out#models.*.{one}", "only here", "a new column") for one in _COLUMNS),
+    Deviation("*", "command *: out#final.baseline", "only here", "scores stand beside the best constant prediction"),
+    Deviation("*", "command *: out#final.against", "only here", "scores stand beside the best constant prediction"),
+    *(
+        Deviation("*", f"command *: {stream}", line, "texts are worded anew, with as many digits as images tell")
+        for stream in ("out", "err", "out#headline", "out#final.left_out", "out#final.sentence")
+        for line in ("* there, * here", "one is longer")
+    ),
+    Deviation("*", "*ensembles/*.json#notes", "* there, * here", "figures have as many digits as images tell"),
+    Deviation("*", "*calibrations/*.json#calibration.parameters.*", 1e-13, _FITS),
+    Deviation("*", "*calibrations/*.json#calibration.labels.*.parameters.*", 1e-13, _FITS),
+    Deviation("*", "*ensembles/*.json#calibrations.*.parameters.*", 1e-13, _FITS),
+    Deviation("*", "*ensembles/*.json#losses.stages.*", 1e-13, _FITS),
+    *(
+        Deviation("*", name, "'ensemble' there, 'nothing' here", "of an ensemble of one nothing was chosen")
+        for name in ("command *: out#models.*.val_used_for", "*leaderboard.csv:val_used_for")
+    ),
+    *(
+        Deviation(case, "*config.yaml#split.rare", "'refuse' there, 'allow' here", "as that program does")
+        for case in ("barrage", "rmldnn")
+    ),
+    Deviation("barrage", "*/hparams.yaml*", "only *", "loggers of Lightning's are given the configuration"),
+    Deviation("*", "*_risk_coverage.csv:*", "only here", "the report has risk-coverage curves"),
+    Deviation("*", "*_learning_*.csv:*", "only there", "one epoch has no learning curve, and no empty plot"),
+    Deviation("multilabel", "*_scores.csv:*", "only there", "an ensemble that scores as its recipe is drawn once"),
+    Deviation("*", "*_scores.csv:*", "* there, * here", "an ensemble that scores as its recipe is drawn once"),
+)
 
 TRAIN = "arch=test_resnet arch.pretrained=false preprocessing.size=32 trainer.max_epochs=1 sys.threads=1"
 FOLDS = f"{TRAIN} split.folds=2 mode.nested=false mode.subroutines=[train,predict,test]"

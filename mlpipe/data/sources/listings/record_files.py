@@ -231,7 +231,7 @@ def _made(source: Mapping[str, Any], mode: RecordMode) -> tuple[RecordLoader, Re
         block = source[key]
         made = imports.resolve(f"task.{key}", block["import"], _KNOWN)
         params = dict(block.get("params") or {})
-        # As Barrage gives them to a class that names them: as one mapping.
+        # One mapping to a class that asks for it.
         given, named = ((params,), {}) if _takes_one_mapping(made) else ((), params)
         one = called(f"task.{key}", made, mode, *parts, *given, **named)
         if not isinstance(one, base):

@@ -39,7 +39,8 @@ def test_the_layers_of_the_page_are_there() -> None:
     section = PAGE[PAGE.index("## Layers") : PAGE.index("Networks inside")]
     names = [name for name in re.findall(r"`([A-Z]\w+)`", section) if name not in ("Input", "Activation")]
     bare = ("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling", "UpSampling", "ZeroPadding")
-    names = [f"{name}2D" if name in (*bare, "Cropping", "SpatialDropout") else name for name in names]
+    bare += ("Cropping", "SpatialDropout", "AdaptiveMaxPooling", "AdaptiveAveragePooling")
+    names = [f"{name}2D" if name in bare else name for name in names]
     assert len(names) > 35 and [name for name in names if not keras_layers.known(name)] == []
 
 

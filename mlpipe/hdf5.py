@@ -11,12 +11,12 @@ import numpy as np
 
 from mlpipe import limits
 from mlpipe.errors import first_line, is_out_of_memory
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
 else:
-    h5py = Late("h5py")
+    h5py = LazyModule("h5py")
 
 Array = np.ndarray[Any, Any]
 ENDS = (".h5", ".hdf5")

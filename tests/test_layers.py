@@ -22,7 +22,7 @@ LEVELS = {
     "parquet": 1,
     "plugins": 1,
     "kinds": 1,
-    "late": 0,
+    "lazy_imports": 0,
     "limits": 0,
     "stored": 1.5,
     "config": 2,

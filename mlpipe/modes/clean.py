@@ -17,7 +17,7 @@ from mlpipe.running import deletable, task_names
 from mlpipe.running.deletable import Leftover
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step
-from mlpipe.runs import records, uses
+from mlpipe.runs import folder_users, records
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -155,7 +155,7 @@ class CleanScheduler(Scheduler):
         self._require_inside(one.path)
         if one.record is not None:
             records.without_weights(self.context.project, one.record, "deleted by mml clean")
-        elif one.kind == "cache" and (uses.others(one.path) or deletable.is_locked(one.path)):
+        elif one.kind == "cache" and (folder_users.others(one.path) or deletable.is_locked(one.path)):
             log.warning(f"kept: {one.path}: a process has begun to use it")
             return
         elif one.path.is_dir():

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files, kinds
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling import repeats
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 else:
-    pa, pq = Late("pyarrow"), Late("pyarrow.parquet")
+    pa, pq = LazyModule("pyarrow"), LazyModule("pyarrow.parquet")
 
 Row = dict[str, Any]
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from mlpipe import files
 from mlpipe.data.cache import filling, packs
 from mlpipe.errors import ProjectError
-from mlpipe.runs import journal, records, stale_files, uses
+from mlpipe.runs import folder_users, journal, records, stale_files
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -155,7 +155,7 @@ def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Itera
         found = Leftover(folder, "cache", size(folder), _needed(needing), in_use=running)
         if not packs.is_complete(folder) and (folder / filling.PART_FILE).is_file():
             found = replace(found, kept=found.kept or "it is half filled, and mml pp goes on with it")
-        users = uses.others(folder)
+        users = folder_users.others(folder)
         if users:
             kept = f"process {users[0]['pid']} on {users[0]['host']} uses it"
             found = replace(found, kept=kept, in_use=True)

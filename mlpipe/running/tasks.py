@@ -30,7 +30,7 @@ from mlpipe.names import path_of
 from mlpipe.reports.progress import Display
 from mlpipe.running import stored_decisions, task_names
 from mlpipe.running.steps import RunContext
-from mlpipe.runs import records, uses
+from mlpipe.runs import folder_users, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
@@ -302,7 +302,7 @@ def _packed(
     run_config: RunConfig, of: Task, preprocessing: Preprocessing, workers: int, progress: Progress, max_unreadable: int
 ) -> Pack:
     folder = run_config.data_dir / of.name / "cache" / packs.pack_id(of, preprocessing)
-    uses.mark(folder)
+    folder_users.mark(folder)
     is_new = not packs.is_complete(folder)
     pack = packs.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
     if target_files.are_own(of) and of.samples.labelled.any():
@@ -323,7 +323,7 @@ def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progr
         return pack
     of_masks, alike = targets
     folder = run_config.data_dir / of.name / "cache" / packs.pack_id(of_masks, alike)
-    uses.mark(folder)
+    folder_users.mark(folder)
     masks = packs.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)
     masked = {name for name, (path, _) in zip(of.samples.ids, of.samples.masks, strict=True) if path}
     lost = {name: f"its target {reason}" for name, reason in masks.unreadable.items() if name in masked}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlpipe import files, kinds, parquet
 from mlpipe.errors import ProjectError, first_line, is_out_of_memory
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 from mlpipe.runs import ensembles, maps, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
@@ -18,7 +18,7 @@ from mlpipe.runs.records import ModelRecord
 if TYPE_CHECKING:
     import pyarrow as pa
 else:
-    pa = Late("pyarrow")
+    pa = LazyModule("pyarrow")
 
 Verdict = Literal["ok", "damaged", "missing", "differs", "not compared"]
 

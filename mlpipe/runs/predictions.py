@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from mlpipe import files, kinds, parquet
 from mlpipe.errors import ProjectError, counted, is_out_of_memory, problem
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 else:
-    pa, pq = Late("pyarrow"), Late("pyarrow.parquet")
+    pa, pq = LazyModule("pyarrow"), LazyModule("pyarrow.parquet")
 
 
 def schema(kind: str) -> pa.Schema:

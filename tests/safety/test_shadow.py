@@ -96,7 +96,9 @@ def imported() -> set[str]:
                 found |= {one.name for one in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module)
-            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "find_spec", "Late")):
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("import_module", "find_spec", "LazyModule")
+            ):
                 texts = [one.value for one in node.args if isinstance(one, ast.Constant)]
                 found |= {text for text in texts if isinstance(text, str)}
     return {name.partition(".")[0] for name in found}

@@ -20,12 +20,12 @@ import numpy.typing as npt
 from mlpipe import hdf5, limits
 from mlpipe.data import visible_files
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, no_such_file, problem
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
 else:
-    h5py = Late("h5py")
+    h5py = LazyModule("h5py")
 
 ENDS = (".npy", ".npz", *hdf5.ENDS)
 DAMAGED = (*limits.DAMAGED_ARRAY, KeyError, RuntimeError, OverflowError)

@@ -19,12 +19,12 @@ from mlpipe.data.volumes import slices
 from mlpipe.data.volumes.arrays import release
 from mlpipe.data.volumes.slices import Floats, Grid
 from mlpipe.errors import DataError, problem
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
 else:
-    h5py = Late("h5py")
+    h5py = LazyModule("h5py")
 
 Precision = Literal["single", "half"]
 Layout = Literal["channels_last", "channels_first"]

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from mlpipe import files
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 else:
-    pa, pq = Late("pyarrow"), Late("pyarrow.parquet")
+    pa, pq = LazyModule("pyarrow"), LazyModule("pyarrow.parquet")
 
 _CORNERS = ("x0", "y0", "x1", "y1")
 _COLUMNS = ("image", *_CORNERS, "score", "class", "kept", "picture", "problem")

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from mlpipe import files
 from mlpipe.errors import DataError, problem
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 from mlpipe.runs.sinks import Predicted, Sink
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
 else:
-    h5py = Late("h5py")
+    h5py = LazyModule("h5py")
 
 Precision = Literal["single", "half"]
 # The largest number that 16 bit hold.

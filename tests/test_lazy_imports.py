@@ -8,12 +8,12 @@ import wave
 
 import pytest
 
-from mlpipe.late import Late
+from mlpipe.lazy_imports import LazyModule
 
 CODE = """
 import sys
-from mlpipe.late import Late
-late = Late("wave")
+from mlpipe.lazy_imports import LazyModule
+late = LazyModule("wave")
 assert "wave" not in sys.modules
 late.Error
 assert "wave" in sys.modules
@@ -25,13 +25,13 @@ def test_it_is_imported_when_it_is_used() -> None:
 
 
 def test_it_has_what_the_module_has() -> None:
-    late = Late("wave")
+    late = LazyModule("wave")
     assert late.Error is wave.Error and late.open is wave.open
     with pytest.raises(AttributeError, match="nothing"):
         _ = late.nothing
 
 
 def test_what_is_not_installed_is_said_when_it_is_used() -> None:
-    late = Late("no_such_library.of_tests")
+    late = LazyModule("no_such_library.of_tests")
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         _ = late.anything

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 
-class Late:
+class LazyModule:
     """A module that is imported when something of it is first used.
 
     For libraries that many functions of a module use, of which few commands call one. Type checkers are shown the import:
@@ -14,7 +14,7 @@ class Late:
         if TYPE_CHECKING:
             import pyarrow as pa
         else:
-            pa = Late("pyarrow")
+            pa = LazyModule("pyarrow")
 
     Args:
         name: The dotted name of the module.

@@ -164,12 +164,6 @@ class ExportScheduler(Scheduler):
         used = self._predictor.stored.records
         if refusal := self._predictor.part.NOT_EXPORTED:
             found.append(problem(f"task {self._predictor.pivot.name}", refusal, fix="use mode.format=bundle"))
-        elif self._form.format == "pt2" and self._tensors.OPERATORS:
-            wrong, fix = (
-                "does not know all of its operators without this program",
-                "use mode.format=onnx or mode.format=bundle",
-            )
-            found.append(problem("mode.format", f"torch.export.load {wrong}", got="pt2", fix=fix))
         for record in used:
             recipe, before = self._predictor.config(record.id).recipe, self._predictor.preprocessing(record.id)
             if recipe.tta.name != "none":

@@ -38,6 +38,30 @@ def _survivors(corners: Any, scores: Any, labels: Any, classes: int, iou: float)
     return op.Greater(op.ReduceMax(op.ScatterND(none, kept, ones), [1], keepdims=0), op.Constant(value_float=0.0))
 
 
+def _survivors_in_steps(places: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -> Tensor:
+    """`mlpipe.arch.boxes.survivors` in operators of PyTorch's own: box by box, as scores fall."""
+    from torch._higher_order_ops.scan import scan
+
+    corners, there = places.double(), scores >= 0
+    first, last = corners[..., :2], corners[..., 2:]
+    ends = torch.minimum(last[:, :, None], last[:, None]) - torch.maximum(first[:, :, None], first[:, None])
+    shared = ends.clamp(min=0).prod(-1)
+    area = (corners[..., 2] - corners[..., 0]) * (corners[..., 3] - corners[..., 1])
+    overlap = shared / (area[:, :, None] + area[:, None] - shared)
+    clashes = (overlap > iou) & (labels[:, :, None] == labels[:, None])
+    own = torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device)
+    steps = (clashes.movedim(2, 0), there.movedim(1, 0), own)
+    kept: Tensor = scan(_kept_with, torch.zeros_like(there), steps)[0]
+    return kept
+
+
+def _kept_with(kept: Tensor, of_box: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The boxes that are kept, (n, rows), with one more that clashes with none of them."""
+    clashes, is_there, place = of_box
+    is_kept = is_there & ~(kept & clashes).any(1)
+    return kept | (is_kept[:, None] & place), is_kept.clone()
+
+
 class Boxes:
     """Outputs are detections, shape (n, boxes, 6): corners, score and class number; what has no score above 0 is none.
 
@@ -46,6 +70,9 @@ class Boxes:
 
     OUTPUTS: tuple[str, ...] = ("values",)
     OPERATORS: Mapping[Any, Callable[..., Any]] = MappingProxyType({boxes.survivors._opoverload: _survivors})
+    DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = MappingProxyType(
+        {boxes.survivors._opoverload: _survivors_in_steps}
+    )
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
         """Boxes in pixels of the samples, zeros where there is none, in double precision."""

@@ -98,6 +98,11 @@ class Whole(nn.Module):
         """Operators that are not ONNX's, and what writes each in these."""
         return self._rows.OPERATORS
 
+    @property
+    def decompositions(self) -> Mapping[Any, Callable[..., Any]]:
+        """Operators that PyTorch does not have by itself, and each as a function of what it has."""
+        return self._rows.DECOMPOSITIONS
+
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Probabilities or numbers, and calibrated logits where there are some, float32."""
         whole, seen = self._mixture, pixels.movedim(-1, 1)
@@ -206,10 +211,14 @@ def save_program(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, 
     Raises:
         MlpipeError: When the exporter cannot write it.
     """
+
+    def written() -> Any:
+        program = torch.export.export(whole.eval(), (example,), dynamic_shapes={INPUT: _dims(any_size)})
+        own = dict(whole.decompositions)
+        return program.run_decompositions(own) if own else program
+
     with torch.no_grad():
-        program = _written(
-            lambda: torch.export.export(whole.eval(), (example,), dynamic_shapes={INPUT: _dims(any_size)})
-        )
+        program = _written(written)
     with files.durable(path) as temporary, temporary.open("wb") as handle:
         _quietly(lambda: torch.export.save(program, handle, extra_files={FACTS: files.json_text(facts)}))
 

@@ -27,10 +27,12 @@ class Tensors(Protocol):
     Attributes:
         OUTPUTS: The names of what a file gives: `values`, and `logits` where there are some.
         OPERATORS: Operators of PyTorch that are not ONNX's, and what writes each in these.
+        DECOMPOSITIONS: Operators that PyTorch does not have by itself, and each as a function of what it has.
     """
 
     OUTPUTS: tuple[str, ...]
     OPERATORS: Mapping[Any, Callable[..., Any]]
+    DECOMPOSITIONS: Mapping[Any, Callable[..., Any]]
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
         """A network's outputs for samples of a size, which it was shown in another: rows stay, places are moved."""
@@ -67,6 +69,7 @@ class _Values:
     """A sample has one row, or places: values are compared by numbers."""
 
     OPERATORS: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
+    DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
 
     def difference(
         self, wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float

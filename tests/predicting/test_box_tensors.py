@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mlpipe import kinds
+from mlpipe.arch.boxes import survivors
 from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration.labels import calibrate_labels
 from mlpipe.post.ensembling import box_fusion
@@ -129,3 +130,20 @@ def test_boxes_lie_in_the_size_of_the_image_and_have_an_area() -> None:
     found = boxes.values(boxes.placed(rows, (30, 80), (10, 16))).numpy()
     # Across five times, down three times; the second is a line, the third is none.
     np.testing.assert_allclose(found[0], [[20, 9, 40, 27, 0.5, 1], [0] * 6, [0] * 6])
+
+
+@pytest.mark.parametrize("many", [1, 7, 60])
+def test_suppression_in_steps_is_that_of_torchvision(many: int) -> None:
+    """Exact coordinates, so that boxes that touch, lie on each other and have no area are among them."""
+    draws = torch.Generator().manual_seed(many)
+    first = torch.randint(0, 12, (4, many, 2), generator=draws).float()
+    corners = torch.cat([first, first + torch.randint(0, 9, (4, many, 2), generator=draws)], -1)
+    scores = torch.rand(4, many, generator=draws).sort(1, descending=True).values
+    scores[:, many - many // 5 :] = -1
+    scores[3] = -1
+    labels = torch.randint(0, 2, (4, many), generator=draws)
+    (steps,) = box_tensors.Boxes.DECOMPOSITIONS.values()
+    for iou in (0.0, 0.5, 1.0):
+        found = steps(corners, scores, labels, 2, iou)
+        assert torch.equal(found, survivors(corners, scores, labels, 2, iou))
+        assert not found[scores < 0].any()

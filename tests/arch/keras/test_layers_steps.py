@@ -92,6 +92,17 @@ def test_weights_of_the_old_format_are_found_too(tmp_path: Path, layer: Callable
     assert _loaded_difference(model, tmp_path, "network.h5") < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_weights_of_the_old_format_are_found_in_networks_inside(tmp_path: Path) -> None:
+    """Parts of layers have names of their own between the layer's and the weight's there."""
+    within = L.Input(STEPS)
+    both, at_each = L.Bidirectional(L.GRU(4, return_sequences=True)), L.TimeDistributed(L.Dense(3))
+    inner = keras.Model(within, L.LSTM(2)(L.LSTM(4, return_sequences=True)(at_each(both(within)))))
+    model = model_of(inner, STEPS)
+    randomise(model)
+    assert _loaded_difference(model, tmp_path, "network.h5") < 1e-5
+
+
 def test_a_layer_with_other_units_backwards_and_states_that_are_given(tmp_path: Path) -> None:
     given = L.Input(STEPS)
     there, back = L.LSTM(4, return_state=True), L.LSTM(6, return_state=True, go_backwards=True)
@@ -221,6 +232,16 @@ def test_rows_that_are_repeated_and_numbers_that_have_vectors(tmp_path: Path) ->
 def test_sums_of_products(tmp_path: Path, shapes: list[tuple[int, ...]], axes: Any, normalize: bool) -> None:
     inputs = [L.Input(shape) for shape in shapes]
     both_agree(keras.Model(inputs, L.Dot(axes, normalize=normalize)(inputs)), tmp_path)
+
+
+def test_a_length_of_zero_has_a_gradient() -> None:
+    graph = keras_json.load([{"class_name": "UnitNormalization", "config": {}}], input_shapes=[(3,)])
+    x = torch.tensor([[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]], requires_grad=True)
+    found = graph(x)
+    assert found.tolist()[0] == [0, 0, 0] and found.tolist()[1] == pytest.approx([0.6, 0.8, 0])
+    found[1, 0].backward()
+    # d(a / |x|) / dx = (1, 0, 0) / 5 - a x / 125.
+    assert x.grad is not None and x.grad.tolist() == [[0, 0, 0], pytest.approx([0.128, -0.096, 0])]
 
 
 def test_what_is_below_a_threshold_is_zero() -> None:

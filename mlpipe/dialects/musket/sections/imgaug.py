@@ -31,6 +31,10 @@ _ORDERS = {0: 0, 1: 1, 3: 2}
 _BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
 
 
+# Operations whose `pad_mode: ALL` has ways of imgaug's own too, such as a mean.
+_PADDING = ("CropAndPad", "Pad", "PadToFixedSize")
+
+
 class _WrongError(Exception):
     """A problem with an operation's parameters."""
 
@@ -73,7 +77,10 @@ def _operation(state: State, key: str, name: str, parameters: Any, place: str) -
             found = _one_each([_OPERATIONS[full](one) for one in _alternatives(parameters)])
         else:
             found = _OPERATIONS[full](parameters)
-        state.say(key, "same", place)
+        if full in _PADDING and isinstance(parameters, Mapping) and parameters.get("pad_mode") == "ALL":
+            state.say(key, "differs", place, f"of imgaug's ways to pad {listing(_BORDERS)} are drawn from")
+        else:
+            state.say(key, "same", place)
         return found
     except (_WrongError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         state.refuse(key, f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
@@ -118,13 +125,16 @@ def _some_of(inner: Inner, params: Any) -> Steps:
         count = options.get("n")
     else:
         count, children = params
-    least, most = (count, count) if isinstance(count, int) else count if count else (0, None)
-    if not all(
-        one is None or (isinstance(one, int) and not isinstance(one, bool) and one >= 0) for one in (least, most)
-    ):
-        raise _WrongError("a number of operations, or a list of two, is needed")
     parts = [inner(child) for child in _apart(children)]
-    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": parts, "least": least, "most": most}]
+    # Without a number imgaug takes all of them, and so it does where the number is larger.
+    given = [len(parts)] if count is None else list(count) if isinstance(count, list | tuple) else [count]
+    if len(given) == 2 and given[1] is None:
+        given[1] = len(parts)
+    if len(given) not in (1, 2) or not all(type(one) is int and one >= 0 for one in given) or given[0] > given[-1]:
+        raise _WrongError("a number of operations, or a list of two, is needed")
+    least, most = given[0], given[-1]
+    bounds = {"least": min(least, len(parts)), "most": min(most, len(parts))}
+    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": parts, **bounds}]
 
 
 def _sometimes(inner: Inner, params: Any) -> Steps:

@@ -205,6 +205,39 @@ def test_nothing_that_is_said_is_dropped(given: dict[str, Any]) -> None:
     assert len(state.wrong) == 1 and "cannot be read" in state.wrong[0]
 
 
+@pytest.mark.parametrize(
+    ("count", "least", "most"),
+    [
+        ({}, 2, 2),
+        ({"n": None}, 2, 2),
+        ({"n": 1}, 1, 1),
+        ({"n": 3}, 2, 2),
+        ({"n": [0, None]}, 0, 2),
+        ({"n": [1, 5]}, 1, 2),
+    ],
+)
+def test_some_of_are_as_many_as_imgaug_takes(count: dict[str, Any], least: int, most: int) -> None:
+    """Without a number all of them; never more than there are."""
+    (found,) = steps({"SomeOf": {"children": [{"Fliplr": 1.0}, {"Flipud": 1.0}], **count}})
+    assert (found["least"], found["most"]) == (least, most)
+    built(found)
+
+
+@pytest.mark.parametrize("count", [-1, 0.5, True, [2, 1], [1, 2, 3], "two"])
+def test_a_number_of_operations_that_is_none_is_said(count: Any) -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", {"SomeOf": {"n": count, "children": [{"Fliplr": 1.0}, {"Flipud": 1.0}]}})
+    assert len(state.wrong) == 1 and "a number of operations, or a list of two" in state.wrong[0]
+
+
+def test_ways_to_pad_that_are_left_out_are_said() -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(
+        state, "augmentation", {"Pad": {"px": 3, "pad_mode": "ALL"}, "Affine": {"rotate": 3, "mode": "ALL"}}
+    )
+    assert [line.fate for line in state.lines] == ["differs", "same"]
+
+
 def test_contrast_is_about_the_middle_grey() -> None:
     """127 + alpha * (v - 127), as imgaug documents it: no picture becomes darker or brighter as a whole."""
     image = np.array([[[0, 27, 127], [128, 227, 255]]], np.uint8)[None]

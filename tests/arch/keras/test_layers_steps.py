@@ -15,6 +15,7 @@ from mlpipe.arch.keras import keras_json
 from mlpipe.arch.keras.classifier import ending
 from mlpipe.arch.keras.layers.recurrent import ForgetBias
 from mlpipe.errors import ConfigError
+from mlpipe.learn.optimizers.parameter_groups import undecayed
 from tests.arch.keras.keras_oracle import as_keras_2, both_agree, difference, randomise
 
 import keras  # isort: skip
@@ -216,6 +217,13 @@ def test_rows_that_are_repeated_and_numbers_that_have_vectors(tmp_path: Path) ->
     # A list without an input says how long it is as Keras 2 does.
     layers = [{"class_name": "Embedding", "config": {"input_dim": 9, "output_dim": 4, "input_length": 6}}]
     assert keras_json.load(layers)(torch.zeros(2, 6)).shape == (2, 4, 6)
+
+
+def test_vectors_of_numbers_do_not_decay() -> None:
+    embedding = {"class_name": "Embedding", "config": {"name": "words", "input_dim": 9, "output_dim": 4}}
+    lstm = {"class_name": "GRU", "config": {"name": "after", "units": 2}}
+    graph = keras_json.load([embedding, lstm], input_shapes=[(6,)])
+    assert undecayed(graph) == {"words.weight", "after.bias"}
 
 
 @pytest.mark.parametrize("normalize", [False, True])

@@ -213,6 +213,23 @@ def test_layers_of_networks_inside_count() -> None:
 
 
 @pytest.mark.parametrize(
+    ("layer", "drops", "regularized"),
+    [
+        (_layer("Bidirectional", layer=_layer("LSTM", units=2, dropout=0.2, kernel_regularizer={"l2": 1})), True, 1),
+        (_layer("TimeDistributed", layer=_layer("Dropout", rate=0.2)), True, 0),
+        (_layer("TimeDistributed", layer=_layer("Functional", layers=[_layer("Dropout", rate=0.2)])), True, 0),
+        (_layer("TimeDistributed", layer=_layer("Dense", units=2, kernel_regularizer={"l2": 1})), False, 1),
+        (_layer("Bidirectional", layer=_layer("GRU", units=2, dropout=0.0)), False, 0),
+        (_layer("ActivityRegularization", l1=0.1, l2=0.0), False, 1),
+        (_layer("ActivityRegularization", l1=0.0, l2=0.0), False, 0),
+    ],
+)
+def test_a_layer_inside_another_counts(layer: dict[str, Any], drops: bool, regularized: int) -> None:
+    found = look([layer, _layer("Dense", units=2)])
+    assert (found.drops, found.regularized) == (drops, regularized)
+
+
+@pytest.mark.parametrize(
     ("changes", "key"),
     [
         ({"data__target_path": "x"}, "data.target_path"),

@@ -183,22 +183,25 @@ def _read(path: Path) -> Stored:
 
 def _old(root: Any) -> Stored:
     """Keras 2, and the old format of Keras 3: groups by layers' names, which list their weights."""
-    stored: Stored = {}
+    listed: dict[tuple[str, str], list[tuple[str, Any]]] = {}
     for layer in _names(root, "layer_names"):
         group = root[layer]
-        listed: list[tuple[str, Any]] = []
         for weight in _names(group, "weight_names"):
             *place, name = weight.split(":")[0].split("/")
             value = np.asarray(hdf5.values(group[weight]), np.float32)
-            listed.append((name, value))
-            # The layers of a network inside are told apart by what stands before the weight's name.
-            inner = "/".join(place).removeprefix(f"{layer}/")
-            if inner not in ("", layer):
-                stored.setdefault((layer, inner), {})[name] = value
-        # Both ways of a layer have weights of the same names: their numbers tell them apart.
-        are_apart = len({name for name, _ in listed}) == len(listed)
-        stored[layer, ""] = dict(listed if are_apart else enumerate(value for _, value in listed))
-    return stored
+            # The layers of a network inside are told apart by what stands before the weight's name, which may go on
+            # with parts of a layer.
+            path = "/".join(place).removeprefix(f"{layer}/")
+            inner = [] if path in ("", layer) else path.split("/")
+            for depth in range(len(inner) + 1):
+                listed.setdefault((layer, "/".join(inner[:depth])), []).append((name, value))
+    return {place: _apart(weights) for place, weights in listed.items()}
+
+
+def _apart(weights: list[tuple[str, Any]]) -> dict[str | int, Any]:
+    """Weights by their names; by numbers where parts of a layer, such as both ways, have weights of the same names."""
+    named: dict[str | int, Any] = dict(weights)
+    return named if len(named) == len(weights) else dict(enumerate(value for _, value in weights))
 
 
 def _new(layers: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[tuple[str, str], dict[str | int, Any]]]:

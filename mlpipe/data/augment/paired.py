@@ -34,6 +34,7 @@ MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip",
 COLOURING = (
     *("brightness_contrast", "random_erasing", "convert_color", "normalize"),
     *("dropped_cells", "edges", "gray", "inverted", "linear_contrast", "hue_saturation", "gamma_contrast"),
+    *("sigmoid_contrast", "log_contrast"),
 )
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.

@@ -406,6 +406,61 @@ def _to_power(image: Batch, seed: int, *, gamma: tuple[float, float], per_channe
     return _as_type(top * (image / top) ** powers, image)
 
 
+def sigmoid_contrast(
+    *,
+    gain: tuple[float, float] = (10.0, 10.0),
+    cutoff: tuple[float, float] = (0.5, 0.5),
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Shares v of the brightest value become 1 / (1 + exp(gain (cutoff - v))) of it (imgaug's SigmoidContrast).
+
+    Args:
+        gain: Between which bounds the gain is drawn.
+        cutoff: Between which bounds the share is drawn that becomes a half.
+        per_channel: The share of images whose channels have curves of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    for name, bounds in (("gain", gain), ("cutoff", cutoff)):
+        if bounds[0] > bounds[1]:
+            raise ConfigError(problem(f"{_KEY}: sigmoid_contrast.{name}", "must be two bounds", got=list(bounds)))
+    return _each(partial(_through_sigmoid, gain=gain, cutoff=cutoff, per_channel=per_channel))
+
+
+def _through_sigmoid(
+    image: Batch, seed: int, *, gain: tuple[float, float], cutoff: tuple[float, float], per_channel: float
+) -> Batch:
+    drawn = np.random.default_rng([seed, 10])
+    count = image.shape[2] if drawn.random() < per_channel else 1
+    gains, cutoffs, top = drawn.uniform(*gain, count), drawn.uniform(*cutoff, count), float(_brightest(image))
+    return _as_type(top / (1 + np.exp(gains * (cutoffs - image / top))), image)
+
+
+def log_contrast(
+    *, gain: tuple[float, float] = (1.0, 1.0), per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0
+) -> Step:
+    """Shares v of the brightest value become gain log2(1 + v) of it (imgaug's LogContrast).
+
+    Args:
+        gain: Between which bounds the gain is drawn.
+        per_channel: The share of images whose channels have gains of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    if not 0 <= gain[0] <= gain[1]:
+        raise ConfigError(problem(f"{_KEY}: log_contrast.gain", "must be two bounds >= 0", got=list(gain)))
+    return _each(partial(_through_logarithm, gain=gain, per_channel=per_channel))
+
+
+def _through_logarithm(image: Batch, seed: int, *, gain: tuple[float, float], per_channel: float) -> Batch:
+    drawn = np.random.default_rng([seed, 11])
+    gains = drawn.uniform(*gain, image.shape[2] if drawn.random() < per_channel else 1)
+    top = float(_brightest(image))
+    return _as_type(top * gains * np.log2(1 + image / top), image)
+
+
 def made(node: Mapping[str, Any]) -> tuple[str, Any]:
     """What a node names, and what it gives: a transform of albumentations, or a step of this module.
 
@@ -431,6 +486,8 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
         linear_contrast,
         hue_saturation,
         gamma_contrast,
+        sigmoid_contrast,
+        log_contrast,
     )
     own = {f"{__name__}.{one.__name__}": one for one in functions}
     try:

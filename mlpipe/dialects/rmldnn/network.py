@@ -60,9 +60,10 @@ def look(layers: Any) -> Network:
     config = content.get("config") if isinstance(content, Mapping) else None
     name = str(config.get("name") or "") if isinstance(config, Mapping) else ""
     every = list(_every(content))
-    drops = any(_is_random(layer) for layer in every)
+    plain = [one for layer in every for one in _unwrapped(layer)]
+    drops = any(_is_random(layer) for layer in plain)
     gives = _Graph(content).gives()
-    regularized = sum(_is_regularized(layer) for layer in every)
+    regularized = sum(_is_regularized(layer) for layer in plain)
     maps = gives.maps and gives.units is not None
     return Network(gives.end, gives.units, drops, name, maps, _axes_of(every), regularized)
 
@@ -74,7 +75,10 @@ def _is_random(layer: Mapping[str, Any]) -> bool:
 
 
 def _is_regularized(layer: Mapping[str, Any]) -> bool:
-    return any(str(key).endswith("_regularizer") and value is not None for key, value in _config(layer).items())
+    own = _config(layer)
+    if _kind(layer) == "ActivityRegularization":
+        return any(own.get(key) for key in ("l1", "l2"))
+    return any(str(key).endswith("_regularizer") and value is not None for key, value in own.items())
 
 
 def _axes_of(layers: Sequence[Mapping[str, Any]]) -> int:
@@ -231,6 +235,16 @@ def _every(content: Any) -> Iterator[Mapping[str, Any]]:
             yield from _every(layer)
         else:
             yield layer
+
+
+def _unwrapped(layer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A layer; of one around others these: a layer at each step, or one for each way."""
+    parts = [one for key in ("layer", "backward_layer") if isinstance(one := _config(layer).get(key), Mapping)]
+    if not parts:
+        yield layer
+    for part in parts:
+        for inner in _every([part]):
+            yield from _unwrapped(inner)
 
 
 def _listed(content: Any) -> list[Mapping[str, Any]]:

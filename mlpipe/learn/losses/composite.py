@@ -133,7 +133,8 @@ class OnProbabilities(nn.Module):
         super().__init__()
         self._kind = kind
         self.weighs = name in probability_losses.EACH
-        self._loss = probability_losses.EACH.get(name) or probability_losses.TOGETHER[name]
+        of_shares = {} if facts(kind).of_numbers else probability_losses.OF_SHARES
+        self._loss = {**probability_losses.ALL, **of_shares}[name]
         self._on_logits = name == "lovasz"
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

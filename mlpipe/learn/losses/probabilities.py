@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -84,17 +85,26 @@ def huber_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 def hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean of max(0, 1 - tp), t of 0 and 1 taken as -1 and 1."""
-    return mean_of_each((1 - _signed(t) * p).clamp(min=0), known)
+    return _below_one(_signed(t) * p, known)
 
 
 def squared_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean of max(0, 1 - tp)^2, t of 0 and 1 taken as -1 and 1."""
-    return mean_of_each((1 - _signed(t) * p).clamp(min=0) ** 2, known)
+    return _below_one(_signed(t) * p, known, power=2)
 
 
 def _signed(t: Tensor) -> Tensor:
-    """Targets of a batch that are all 0 or 1 as -1 and 1; others as they are."""
+    """Targets of a batch that are all 0 or 1 as -1 and 1; others as they are, as Keras takes them."""
     return torch.where(((t == 0) | (t == 1)).all(), 2 * t - 1, t)
+
+
+def _below_one(margins: Tensor, known: Tensor, *, power: int = 1) -> Tensor:
+    return mean_of_each((1 - margins).clamp(min=0) ** power, known)
+
+
+def _hinge_of_shares(t: Tensor, p: Tensor, known: Tensor, *, power: int = 1) -> Tensor:
+    """`hinge` of targets from 0 to 1 in whatever batch: those of blended images are no numbers of a side."""
+    return _below_one((2 * t - 1) * p, known, power=power)
 
 
 def categorical_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
@@ -188,6 +198,8 @@ TOGETHER: dict[str, Loss] = {
     "lovasz": lovasz,
 }
 ALL: dict[str, Loss] = {**EACH, **TOGETHER}
+# Those that read targets of classes and labels, which are shares from 0 to 1, otherwise than numbers.
+OF_SHARES: dict[str, Loss] = {"hinge": _hinge_of_shares, "squared_hinge": partial(_hinge_of_shares, power=2)}
 # What they mean for numbers too, which are no probabilities, in whatever unit.
 OF_NUMBERS = frozenset(
     {"squared_error", "absolute_error", "log_cosh", "huber_error", "squared_sum", "cosine", "percentage_error"}

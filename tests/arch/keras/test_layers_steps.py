@@ -15,6 +15,7 @@ from mlpipe.arch.keras import keras_json
 from mlpipe.arch.keras.classifier import ending
 from mlpipe.arch.keras.layers.recurrent import ForgetBias
 from mlpipe.errors import ConfigError
+from mlpipe.learn.optimizers.parameter_groups import undecayed
 from tests.arch.keras.keras_oracle import as_keras_2, both_agree, difference, randomise
 
 import keras  # isort: skip
@@ -88,6 +89,17 @@ def test_both_ways_of_a_recurrent_layer(tmp_path: Path, kind: str, options: dict
 )
 def test_weights_of_the_old_format_are_found_too(tmp_path: Path, layer: Callable[[], Any]) -> None:
     model = model_of(layer(), STEPS)
+    randomise(model)
+    assert _loaded_difference(model, tmp_path, "network.h5") < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_weights_of_the_old_format_are_found_in_networks_inside(tmp_path: Path) -> None:
+    """Parts of layers have names of their own between the layer's and the weight's there."""
+    within = L.Input(STEPS)
+    both, at_each = L.Bidirectional(L.GRU(4, return_sequences=True)), L.TimeDistributed(L.Dense(3))
+    inner = keras.Model(within, L.LSTM(2)(L.LSTM(4, return_sequences=True)(at_each(both(within)))))
+    model = model_of(inner, STEPS)
     randomise(model)
     assert _loaded_difference(model, tmp_path, "network.h5") < 1e-5
 
@@ -207,6 +219,13 @@ def test_rows_that_are_repeated_and_numbers_that_have_vectors(tmp_path: Path) ->
     assert keras_json.load(layers)(torch.zeros(2, 6)).shape == (2, 4, 6)
 
 
+def test_vectors_of_numbers_do_not_decay() -> None:
+    embedding = {"class_name": "Embedding", "config": {"name": "words", "input_dim": 9, "output_dim": 4}}
+    lstm = {"class_name": "GRU", "config": {"name": "after", "units": 2}}
+    graph = keras_json.load([embedding, lstm], input_shapes=[(6,)])
+    assert undecayed(graph) == {"words.weight", "after.bias"}
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize(
     ("shapes", "axes"),
@@ -221,6 +240,16 @@ def test_rows_that_are_repeated_and_numbers_that_have_vectors(tmp_path: Path) ->
 def test_sums_of_products(tmp_path: Path, shapes: list[tuple[int, ...]], axes: Any, normalize: bool) -> None:
     inputs = [L.Input(shape) for shape in shapes]
     both_agree(keras.Model(inputs, L.Dot(axes, normalize=normalize)(inputs)), tmp_path)
+
+
+def test_a_length_of_zero_has_a_gradient() -> None:
+    graph = keras_json.load([{"class_name": "UnitNormalization", "config": {}}], input_shapes=[(3,)])
+    x = torch.tensor([[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]], requires_grad=True)
+    found = graph(x)
+    assert found.tolist()[0] == [0, 0, 0] and found.tolist()[1] == pytest.approx([0.6, 0.8, 0])
+    found[1, 0].backward()
+    # d(a / |x|) / dx = (1, 0, 0) / 5 - a x / 125.
+    assert x.grad is not None and x.grad.tolist() == [[0, 0, 0], pytest.approx([0.128, -0.096, 0])]
 
 
 def test_what_is_below_a_threshold_is_zero() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import albumentations
@@ -179,3 +180,28 @@ def test_powers_may_be_of_each_channel() -> None:
     assert (apart == apart[:, :1, :1]).all() and (apart[..., 0] != apart[..., 1]).mean() > 0.9
     with pytest.raises(ConfigError, match="must be two bounds >= 0"):
         random_choices.gamma_contrast(gamma=(2.0, 0.5))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_curves_of_contrast_by_their_formulas(share: float) -> None:
+    even = np.full((1, 4, 4, 3), share, np.float64)
+    curve = random_choices.sigmoid_contrast(gain=(8.0, 8.0), cutoff=(0.4, 0.4))(even, SEEDS[:1])
+    assert curve == pytest.approx(1 / (1 + math.exp(8 * (0.4 - share))))
+    logarithm = random_choices.log_contrast(gain=(0.7, 0.7))(even, SEEDS[:1])
+    assert logarithm == pytest.approx(0.7 * math.log(1 + share) / math.log(2))
+    of_bytes = random_choices.log_contrast()(np.full((1, 4, 4, 3), 255, np.uint8), SEEDS[:1])
+    assert of_bytes.dtype == np.uint8 and (of_bytes == 255).all()
+
+
+def test_curves_may_be_of_each_channel() -> None:
+    even = np.full_like(IMAGES, 64)
+    for step in (
+        random_choices.sigmoid_contrast(gain=(2.0, 12.0), cutoff=(0.2, 0.8), per_channel=1.0),
+        random_choices.log_contrast(gain=(0.5, 2.0), per_channel=1.0),
+    ):
+        apart = step(even, SEEDS)
+        assert (apart == apart[:, :1, :1]).all() and (apart[..., 0] != apart[..., 1]).mean() > 0.9
+    with pytest.raises(ConfigError, match="log_contrast.gain: must be two bounds >= 0"):
+        random_choices.log_contrast(gain=(2.0, 0.5))
+    with pytest.raises(ConfigError, match="sigmoid_contrast.cutoff: must be two bounds"):
+        random_choices.sigmoid_contrast(cutoff=(0.6, 0.4))

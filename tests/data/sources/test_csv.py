@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from mlpipe.data import sources
+from mlpipe.data.sources.listings import table_files
 from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
@@ -124,6 +125,13 @@ def test_numbers_to_predict(pictures: Path) -> None:
         "task.kind: column age holds 2 different numbers; add task.kind=regression, or task.kind=classification if "
         "each is a class of its own"
     ]
+
+
+def test_a_name_with_a_point_is_no_part_of_a_mapping(tmp_path: Path) -> None:
+    columns = {"of": pa.array([{"class": 7}, {"class": 8}]), "of.class": ["a", "b"], "path": ["0.png", "1.png"]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    table = table_files.read(tmp_path / "t.parquet")
+    assert (table.names, table.rows) == (["of.class", "path"], [["a", "0.png"], ["b", "1.png"]])
 
 
 def test_parquet_and_paths_from_elsewhere(pictures: Path, tmp_path: Path) -> None:

@@ -191,6 +191,11 @@ class Scaler(RecordTransformer):
         json.dump(self.mean.tolist(), open(os.path.join(path, "mean.json"), "w"))
     def load(self, path):
         self.mean = np.array(json.load(open(os.path.join(path, "mean.json"))))
+class Asking(Scaler):
+    def __init__(self, mode, loader, params):
+        super().__init__(mode, loader, **params)
+class Heir(Asking):
+    pass
 class NotOne:
     def __init__(self, mode, loader): pass
 def double(data_record, by):
@@ -215,9 +220,11 @@ def vary(data_record, name, key, function, where, kind, given, base):
 """
 
 
-def test_a_transformer_learns_once_from_unrepeated_training_records(tmp_path: Path) -> None:
+# `Asking` is made with one mapping of its parameters, as is what derives from it.
+@pytest.mark.parametrize("name", ["Scaler", "Asking", "Heir"])
+def test_a_transformer_learns_once_from_unrepeated_training_records(tmp_path: Path, name: str) -> None:
     (tmp_path / "scaling_of_records.py").write_text(TRANSFORMER)
-    task = made(transformer={"import": "scaling_of_records.Scaler", "params": {"by": 1}}, sample_count="n")
+    task = made(transformer={"import": f"scaling_of_records.{name}", "params": {"by": 1}}, sample_count="n")
     read = sources.reader(task, 1)
     assert read(0).ravel().tolist() == [-5.0, 1.0]
     assert read(len(task.samples) - 4).ravel().tolist() == [95.0, 1.0]

@@ -112,3 +112,15 @@ def test_what_does_not_fit_is_refused(labels: Labels, text: str) -> None:
 def test_an_infinite_weight_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"loss\.expression: gives ce an infinite weight"):
         composite.composite(CLASSES, expression="1e200*1e200*ce")
+
+
+@pytest.mark.parametrize(("name", "power"), [("hinge", 1), ("squared_hinge", 2)])
+def test_a_blended_image_changes_no_hinge_of_its_neighbour(name: str, power: int) -> None:
+    """Targets of classes are shares from 0 to 1, of which 0 stands for -1 also beside a share of 0.5."""
+    loss = composite.OnProbabilities(name, "classification")
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    found = [loss(logits[:1], torch.tensor([[1.0, 0.0]])), loss(logits, torch.tensor([[1.0, 0.0], [0.5, 0.5]]))]
+    p = logits[0].softmax(0)[0].item()
+    # The first by its definition, 1 - p and 1 + (1 - p); 1 for each class of the second, whose margin is 0.
+    first = ((1 - p) ** power + (2 - p) ** power) / 2
+    assert [one.item() for one in found] == pytest.approx([first, (first + 1) / 2])

@@ -20,6 +20,10 @@ class Vectors(nn.Embedding):
         """
         return first(super().forward(last(x).long()))
 
+    def no_weight_decay(self) -> set[str]:
+        """Its vectors, as in networks of timm."""
+        return {"weight"}
+
 
 def embedding(keys: Keys, shape: Shape) -> Made:
     """Embedding, without masks."""

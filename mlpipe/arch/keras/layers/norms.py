@@ -122,7 +122,8 @@ class UnitNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """A tensor of the same shape."""
         y = last(x)
-        return first(y / y.square().sum(self.axes, keepdim=True).sqrt().clamp(min=1e-12))
+        # The gradient of this length is zero where all values are, and not NaN.
+        return first(y / torch.linalg.vector_norm(y, dim=self.axes, keepdim=True).clamp(min=1e-12))
 
 
 class Normalize(nn.Module):

@@ -219,8 +219,8 @@ def _opened(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
 
 def _takes_one_mapping(made: Any) -> bool:
     """Whether a class of the user's own is made with `params`, a mapping of its parameters, and not with each by its name."""
-    own = getattr(made, "__dict__", {}).get("__init__")
-    parameters = list(inspect.signature(own).parameters.values()) if callable(own) else []
+    is_own = isinstance(made, type) and issubclass(made, RecordLoader | RecordTransformer)
+    parameters = list(inspect.signature(made).parameters.values()) if is_own else []
     is_open = any(one.kind is one.VAR_KEYWORD for one in parameters)
     return not is_open and bool(parameters) and parameters[-1].name == "params"
 

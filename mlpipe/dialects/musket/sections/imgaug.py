@@ -29,6 +29,17 @@ _NAMELESS = ("name", "random_state")
 _ORDERS = {0: 0, 1: 1, 3: 2}
 # cv2's numbers of border modes.
 _BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
+# cv2's numbers of interpolations, by their names.
+_INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic": 2, "area": 3}
+# Operations that are not quite imgaug's, and how they differ.
+_DIFFERING = {
+    "MotionBlur": "all pixels of the line count alike; direction says where it ends",
+    **dict.fromkeys(("SaltAndPepper", "Salt", "Pepper"), "changed pixels are white or black, not nearly so"),
+    "Rot90": "an image that is no square gets its sides the other way round",
+    "HistogramEqualization": "what is equalized is Y of YCrCb, not L of Lab",
+}
+# Those whose `pad_mode: ALL` has ways of imgaug's own too, such as a mean.
+_PADDING = ("CropAndPad", "Pad", "PadToFixedSize")
 
 
 class _WrongError(Exception):
@@ -73,7 +84,10 @@ def _operation(state: State, key: str, name: str, parameters: Any, place: str) -
             found = _one_each([_OPERATIONS[full](one) for one in _alternatives(parameters)])
         else:
             found = _OPERATIONS[full](parameters)
-        state.say(key, "same", place)
+        note = _DIFFERING.get(full, "")
+        if full in _PADDING and isinstance(parameters, Mapping) and parameters.get("pad_mode") == "ALL":
+            note = f"of imgaug's ways to pad {listing(_BORDERS)} are drawn from"
+        state.say(key, "differs" if note else "same", place, note)
         return found
     except (_WrongError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         state.refuse(key, f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
@@ -118,13 +132,16 @@ def _some_of(inner: Inner, params: Any) -> Steps:
         count = options.get("n")
     else:
         count, children = params
-    least, most = (count, count) if isinstance(count, int) else count if count else (0, None)
-    if not all(
-        one is None or (isinstance(one, int) and not isinstance(one, bool) and one >= 0) for one in (least, most)
-    ):
-        raise _WrongError("a number of operations, or a list of two, is needed")
     parts = [inner(child) for child in _apart(children)]
-    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": parts, "least": least, "most": most}]
+    # Without a number imgaug takes all of them, and so it does where the number is larger.
+    given = [len(parts)] if count is None else list(count) if isinstance(count, list | tuple) else [count]
+    if len(given) == 2 and given[1] is None:
+        given[1] = len(parts)
+    if len(given) not in (1, 2) or not all(type(one) is int and one >= 0 for one in given) or given[0] > given[-1]:
+        raise _WrongError("a number of operations, or a list of two, is needed")
+    least, most = given[0], given[-1]
+    bounds = {"least": min(least, len(parts)), "most": min(most, len(parts))}
+    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": parts, **bounds}]
 
 
 def _sometimes(inner: Inner, params: Any) -> Steps:
@@ -286,6 +303,15 @@ def _filled(name: str, fill: list[float] | None, **values: Any) -> Steps:
 def _rotate90(params: Any) -> Steps:
     on = _whether(_named(params, "enabled").get("enabled", True))
     return _step("RandomRotate90") if on else []
+
+
+def _quarter_turns(params: Any) -> Steps:
+    """Turns by a number of quarters with the clock."""
+    read = _named(params, "k", "keep_size")
+    low, high = map(int, _range(read.get("k", 1)))
+    names = ((), ("Transpose", "HorizontalFlip"), ("HorizontalFlip", "VerticalFlip"), ("Transpose", "VerticalFlip"))
+    quarters = dict.fromkeys(number % 4 for number in range(low, high + 1))
+    return _one_each([[step for name in names[number] for step in _step(name)] for number in quarters])
 
 
 def _add(params: Any) -> Steps:
@@ -542,11 +568,85 @@ def _gamma(params: Any) -> Steps:
     return _step("RandomGamma", gamma_limit=[100 * bound for bound in bounds])
 
 
+def _sigmoid(params: Any) -> Steps:
+    read = _named(params, "gain", "cutoff", "per_channel")
+    bounds = {"gain": _range(read.get("gain", 10)), "cutoff": _range(read.get("cutoff", 0.5))}
+    return [{"_target_": f"{_OWN}.sigmoid_contrast", **bounds, "per_channel": _share(read.get("per_channel"))}]
+
+
+def _logarithm(params: Any) -> Steps:
+    read = _named(params, "gain", "per_channel")
+    gain, each = _range(read.get("gain", 1)), _share(read.get("per_channel"))
+    return [{"_target_": f"{_OWN}.log_contrast", "gain": gain, "per_channel": each}]
+
+
+def _motion_blur(params: Any) -> Steps:
+    read = _named(params, "k", "angle", "direction")
+    low, high = _range(read.get("k", 5))
+    odd = [max(3, int(low) | 1), max(3, int(high) | 1)]
+    # imgaug's line stands upright at an angle of 0, that of albumentations lies.
+    angle = [90 + bound for bound in _range(read.get("angle", [0, 360]))]
+    direction = _range(read.get("direction", [-1.0, 1.0]))
+    return _step("MotionBlur", blur_limit=odd, angle_range=angle, direction_range=direction, allow_shifted=False)
+
+
+def _salt_and_pepper(share: float) -> Callable[[Any], Steps]:
+    def read(params: Any) -> Steps:
+        amount = _range(_named(params, "p").get("p", 0))
+        return _step("SaltAndPepper", amount=amount, salt_vs_pepper=[share, share])
+
+    return read
+
+
+def _jpeg(params: Any) -> Steps:
+    low, high = _range(_named(params, "compression").get("compression", 50))
+    if not 0 <= low <= high <= 100:
+        raise _WrongError("compression must be from 0 to 100")
+    return _step("ImageCompression", quality_range=[max(1, round(100 - high)), max(1, round(100 - low))])
+
+
+def _clahe(params: Any) -> Steps:
+    read = _named(params, "clip_limit", "tile_grid_size_px")
+    side = _whole(read.get("tile_grid_size_px", 8))
+    return _step("CLAHE", clip_limit=_range(read.get("clip_limit", 40)), tile_grid_size=[side, side])
+
+
+def _equalize(*, by_channels: bool) -> Callable[[Any], Steps]:
+    def read(params: Any) -> Steps:
+        if params is not None and not isinstance(params, Mapping):
+            raise _WrongError("it has no parameters")
+        _named(params)
+        return _step("Equalize", by_channels=by_channels)
+
+    return read
+
+
+def _resize(params: Any) -> Steps:
+    """Sides in pixels, or a share of both."""
+    is_bare = isinstance(params, Mapping) and "size" not in params and {"height", "width"} & set(params)
+    read = {"size": params} if is_bare else _named(params, "size", "interpolation")
+    size, name = read["size"], str(read.get("interpolation", "cubic"))
+    if name not in _INTERPOLATIONS:
+        raise _WrongError(f"interpolation must be one of {listing(_INTERPOLATIONS)}")
+    how = {"interpolation": _INTERPOLATIONS[name]}
+    if isinstance(size, Mapping):
+        if set(size) != {"height", "width"}:
+            raise _WrongError("height and width are needed")
+        return _step("Resize", height=_whole(size["height"]), width=_whole(size["width"]), **how)
+    if type(size) is int:
+        return _step("Resize", height=_whole(size), width=_whole(size), **how)
+    bounds = _range(size)
+    if (type(size) is not float and not all(type(one) is float for one in size)) or bounds[0] <= 0:
+        raise _WrongError("a whole number, height and width, or a share above 0 is needed")
+    return _step("RandomScale", scale_limit=[bound - 1 for bound in bounds], **how)
+
+
 _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "Fliplr": lambda given: _step("HorizontalFlip", p=_chance(given)),
     "Flipud": lambda given: _step("VerticalFlip", p=_chance(given)),
     "Affine": _affine,
     "Rotate90": _rotate90,
+    "Rot90": _quarter_turns,
     "Add": _add,
     "AddElementwise": _add_elementwise,
     "CoarseDropout": _coarse_dropout,
@@ -577,6 +677,18 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "Superpixels": _superpixels,
     "AddToHueAndSaturation": _hue,
     "GammaContrast": _gamma,
+    "SigmoidContrast": _sigmoid,
+    "LogContrast": _logarithm,
+    "MotionBlur": _motion_blur,
+    "SaltAndPepper": _salt_and_pepper(0.5),
+    "Salt": _salt_and_pepper(1.0),
+    "Pepper": _salt_and_pepper(0.0),
+    "JpegCompression": _jpeg,
+    "CLAHE": _clahe,
+    "HistogramEqualization": _equalize(by_channels=False),
+    "AllChannelsHistogramEqualization": _equalize(by_channels=True),
+    "Resize": _resize,
+    "Scale": _resize,
     "Noop": lambda given: [],
 }
 _NESTING: dict[str, Callable[[Inner, Any], Steps]] = {

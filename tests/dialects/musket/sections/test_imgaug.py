@@ -29,6 +29,17 @@ def steps(given: Any) -> list[dict[str, Any]]:
     [
         {"Fliplr": 1.0},
         {"flipud": {"p": 1.0}},
+        {"MotionBlur": {"k": [3, 7], "angle": [-45, 45]}},
+        {"SaltAndPepper": 0.2},
+        {"Salt": {"p": [0.1, 0.2]}},
+        {"Pepper": 0.2},
+        {"JpegCompression": {"compression": [70, 99]}},
+        {"CLAHE": {"clip_limit": [1, 5]}},
+        {"HistogramEqualization": None},
+        {"AllChannelsHistogramEqualization": {}},
+        {"Resize": {"height": 20, "width": 30}},
+        {"Resize": {"size": [0.5, 0.7], "interpolation": "linear"}},
+        {"Scale": 0.5},
         {"Affine": {"rotate": [10, 16]}},
         {"Affine": {"translate_px": {"x": [10, 50], "y": [10, 50]}}},
         {"Affine": {"scale": [0.5, 0.6], "mode": "reflect", "cval": 3}},
@@ -109,6 +120,8 @@ def built(node: dict[str, Any]) -> Any:
 
 
 NESTED = [
+    {"SigmoidContrast": {"gain": [3, 10], "cutoff": [0.4, 0.6], "per_channel": 0.5}},
+    {"LogContrast": [0.6, 0.8]},
     {"AddToHueAndSaturation": [30, 40]},
     {"AddToHueAndSaturation": {"value": [30, 40], "per_channel": 0.5}},
     {"AddToHueAndSaturation": {"value_hue": 40, "value_saturation": [20, 30]}},
@@ -192,6 +205,13 @@ def test_an_inversion_happens_always_unless_it_says_how_often(given: Any) -> Non
         {"Affine": {"rotate": 3, "backend": "torch"}},
         {"AddToHueAndSaturation": {"value": 3, "value_hue": 4}},
         {"Pad": {"px": 3, "percent": 0.1}},
+        {"Resize": {"height": 20, "width": "keep-aspect-ratio"}},
+        {"Resize": [20, 30]},
+        {"Resize": {"size": 20, "interpolation": "lanczos"}},
+        {"JpegCompression": 120},
+        {"SaltAndPepper": {"p": 0.1, "per_channel": True}},
+        {"HistogramEqualization": {"to_colorspace": "HSV"}},
+        {"HistogramEqualization": 0.5},
         {"Pad": {"px": 3, "pad_mode": "maximum"}},
         {"Crop": {"px": 3, "pad_mode": "edge"}},
         {"PadToFixedSize": {"width": 9, "height": 9, "position": "left-top"}},
@@ -203,6 +223,73 @@ def test_nothing_that_is_said_is_dropped(given: dict[str, Any]) -> None:
     state = State({}, Home.of(Path("/none/config.yaml")), False)
     imgaug.pipeline(state, "augmentation", given)
     assert len(state.wrong) == 1 and "cannot be read" in state.wrong[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "least", "most"),
+    [
+        ({}, 2, 2),
+        ({"n": None}, 2, 2),
+        ({"n": 1}, 1, 1),
+        ({"n": 3}, 2, 2),
+        ({"n": [0, None]}, 0, 2),
+        ({"n": [1, 5]}, 1, 2),
+    ],
+)
+def test_some_of_are_as_many_as_imgaug_takes(count: dict[str, Any], least: int, most: int) -> None:
+    """Without a number all of them; never more than there are."""
+    (found,) = steps({"SomeOf": {"children": [{"Fliplr": 1.0}, {"Flipud": 1.0}], **count}})
+    assert (found["least"], found["most"]) == (least, most)
+    built(found)
+
+
+@pytest.mark.parametrize("count", [-1, 0.5, True, [2, 1], [1, 2, 3], "two"])
+def test_a_number_of_operations_that_is_none_is_said(count: Any) -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", {"SomeOf": {"n": count, "children": [{"Fliplr": 1.0}, {"Flipud": 1.0}]}})
+    assert len(state.wrong) == 1 and "a number of operations, or a list of two" in state.wrong[0]
+
+
+def test_ways_to_pad_that_are_left_out_are_said() -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(
+        state, "augmentation", {"Pad": {"px": 3, "pad_mode": "ALL"}, "Affine": {"rotate": 3, "mode": "ALL"}}
+    )
+    assert [line.fate for line in state.lines] == ["differs", "same"]
+
+
+@pytest.mark.parametrize(("angle", "wanted"), [(0, (5, 1)), (90, (1, 5)), (180, (5, 1))])
+def test_a_motion_at_no_angle_is_upright(angle: int, wanted: tuple[int, int]) -> None:
+    (step,) = map(built, steps({"MotionBlur": {"k": 5, "angle": angle, "direction": 0.0}}))
+    image = np.zeros((1, 15, 15, 3), np.uint8)
+    image[0, 7, 7] = 250
+    rows, columns = np.asarray(step(image, np.array([1], np.uint64)))[0, ..., 0].nonzero()
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == wanted
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_quarters_are_turned_with_the_clock(number: int) -> None:
+    made = [built(step) for step in steps({"Rot90": number})]
+    images = np.random.default_rng(0).integers(0, 255, (1, 4, 4, 3), dtype=np.uint8)
+    turned = samples.apply(made, images, np.array([1], np.uint64))
+    assert (np.asarray(turned)[0] == np.rot90(images[0], -number)).all()
+
+
+def test_quarters_may_be_drawn() -> None:
+    made = [built(step) for step in steps({"Rot90": [1, 3]})]
+    image = np.random.default_rng(0).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    turned = samples.apply(made, np.stack([image] * 40), np.arange(40, dtype=np.uint64))
+    seen = {next(number for number in range(4) if (one == np.rot90(image, -number)).all()) for one in turned}
+    assert seen == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [({"height": 20, "width": 30}, (20, 30)), (24, (24, 24)), (0.5, (8, 16)), ({"size": [2.0, 2.0]}, (32, 64))],
+)
+def test_sides_that_are_asked_for(given: Any, shape: tuple[int, int]) -> None:
+    (step,) = map(built, steps({"Resize": given}))
+    assert np.asarray(step(np.zeros((1, 16, 32, 3), np.uint8), np.array([1], np.uint64))).shape[1:3] == shape
 
 
 def test_contrast_is_about_the_middle_grey() -> None:

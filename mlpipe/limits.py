@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sqlite3
 import stat
 import threading
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 try:
@@ -155,6 +156,29 @@ def require_members(archive: zipfile.ZipFile) -> None:
     for one in members:
         require_growth(one.compress_size, one.file_size, one.filename)
     require_growth(sum(one.compress_size for one in members), sum(one.file_size for one in members), "all of it")
+
+
+def view_or_trigger(file: Path, own: str = "") -> str | None:
+    """What an SQLite file computes when its tables are asked, perhaps without end.
+
+    Args:
+        file: The file, which is there.
+        own: A table whose triggers do not count.
+
+    Returns:
+        The name of a view or a trigger; None where it has none.
+
+    Raises:
+        sqlite3.Error: When it is no such file, or somebody writes into it for seconds.
+    """
+    # As the library opens it that reads it next: what lies beside it, written and not yet in it or to be taken back, counts.
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as opened:
+        found = opened.execute(
+            "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+            " AND NOT (type = 'trigger' AND tbl_name = ?) LIMIT 1",
+            [own],
+        ).fetchone()
+    return None if found is None else str(found[0])
 
 
 @contextmanager

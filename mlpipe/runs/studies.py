@@ -7,12 +7,12 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import (
     DiskFull,
     MlpipeError,
@@ -36,8 +36,6 @@ BASE, SPACE, METRICS = "base", "space", "metrics"
 RUN, OWNER, ERROR, INTERRUPTED, SECONDS = "run", "owner", "error", "interrupted", "seconds"
 
 _ATTEMPTS = 6
-# How SQLite opens a file that is only looked at.
-_READ_ONLY = urlencode({"mode": "ro"})
 
 
 def masked(address: str) -> str:
@@ -116,18 +114,16 @@ def _require_tables(where: str) -> None:
     Raises:
         ValueError: When it has one.
     """
-    kinds = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') LIMIT 1"
     for path in _files_of(where):
         try:
             if not path.is_file():
                 continue
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{_READ_ONLY}", uri=True)) as file:
-                odd = file.execute(kinds).fetchone()
+            odd = limits.view_or_trigger(path)
         except (sqlite3.Error, OSError):
             # Whoever opens it says what it is.
             continue
         if odd is not None:
-            raise ValueError(f"{odd[0]} is a view or a trigger")
+            raise ValueError(f"{odd} is a view or a trigger")
 
 
 def _files_of(where: str) -> list[Path]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.errors import ConfigError, not_installed, problem
 from mlpipe.runs.trackers.tracker import FAILED, FINISHED, STOPPED, Marks, Place, flat
 
@@ -173,12 +171,8 @@ def require_tables(file: Path) -> None:
     Raises:
         ConfigError: When it has one.
     """
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
-        odd = opened.execute(
-            "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') AND tbl_name <> 'secrets' LIMIT 1"
-        ).fetchone()
-    if odd is not None:
-        wrong = f"{file} is none that a training wrote: {odd[0]} is a view or a trigger"
+    if (odd := limits.view_or_trigger(file, own="secrets")) is not None:
+        wrong = f"{file} is none that a training wrote: {odd} is a view or a trigger"
         raise ConfigError(problem("logging=mlflow", wrong, fix="move it away"))
 
 

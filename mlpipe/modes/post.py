@@ -478,23 +478,44 @@ class PostprocessScheduler(Scheduler):
         Where the newest recipe lacks folds, it has to be better than those that have all of them by more than noise: else
         all rows choose.
         """
-        kind, made = self._task.kind, []
+        made, impossible = list[tuple[choice.Choice, list[str] | None, list[str]]](), list[ProjectError | DataError]()
         for one in found:
-            candidates, times, slow = self._quick(one.members)
-            rows, seed = candidates[0].chooses, self.run_config.seed
-            share = self._eval_frac if self._select_on == "test" else None
-            chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed)
-            search = choice.searching(kind, rows.targets, share, seed, self._search)
-            if self._most_ms is not None:
-                search = choice.within(search, times, self._most_ms)
-            kept = choice.Chooser(kind, self._stage, self._how, groups, search, chose).choose(candidates)
-            made.append((kept, others, [*one.notes, *slow]))
-        if len(made) == 1 or choice.is_better(made[0][0], made[1][0], kind, groups):
+            try:
+                made.append(self._choice_among(one, groups))
+            except (ProjectError, DataError) as error:
+                impossible.append(error)
+        if not made:
+            raise impossible[0]
+        if impossible:
+            kept, others, notes = made[0]
+            wrong = impossible[0].problems[0]
+            return kept, others, [*notes, f"{len(kept.final.chooses)} held-out rows choose, no others can: {wrong}"]
+        if len(made) == 1 or choice.is_better(made[0][0], made[1][0], self._task.kind, groups):
             return made[0]
         kept, others, notes = made[1]
         by_some, by_all = (len(one.final.chooses) for one, _, _ in made)
         newest = "what the newest recipe gains on those of its folds is no more than chance explains"
         return kept, others, [*notes, f"all {by_all} held-out rows choose, not {by_some} of them: {newest}"]
+
+    def _choice_among(
+        self, found: Candidates, groups: Mapping[str, str] | None
+    ) -> tuple[choice.Choice, list[str] | None, list[str]]:
+        """The choice of members that have the same rows, as `_choice` gives it.
+
+        Raises:
+            ProjectError: When none of them is quick enough.
+            DataError: When none is usable, or they have too few rows for what was asked.
+        """
+        kind, seed = self._task.kind, self.run_config.seed
+        candidates, times, slow = self._quick(found.members)
+        rows = candidates[0].chooses
+        share = self._eval_frac if self._select_on == "test" else None
+        chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed)
+        search = choice.searching(kind, rows.targets, share, seed, self._search)
+        if self._most_ms is not None:
+            search = choice.within(search, times, self._most_ms)
+        kept = choice.Chooser(kind, self._stage, self._how, groups, search, chose).choose(candidates)
+        return kept, others, [*found.notes, *slow]
 
     def _compare_soup(self, record: EnsembleRecord) -> None:
         """One network beside the newest ensemble of several, on the same rows."""

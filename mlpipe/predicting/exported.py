@@ -154,8 +154,8 @@ def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """
     assert preprocessing.sides is not None
     found = resizing.resized(pixels, *preprocessing.sides, preprocessing.interpolation)
-    # Of more than 8 bits Pillow keeps fractions, and sharp filters overshoot.
-    return found if pixels.dtype == torch.uint8 else torch.round(found).clamp(0, 65535)
+    # Of 16 bits Pillow keeps fractions, and sharp filters overshoot.
+    return torch.round(found).clamp(0, 65535) if pixels.dtype == torch.uint16 else found
 
 
 def _shape(preprocessing: Preprocessing) -> Hashable:

@@ -35,8 +35,9 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 _ELSEWHERE = {("tensor", 13), ("tensor", 14)}
 _OPERATOR = ("node", 4)
 _LOOPS = {b"Loop", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch"}
-# The fields of a node and of a function that say which operator it is: its domain and its name.
-_NAMES: Mapping[str, tuple[int, int]] = {"node": (7, 4), "function": (10, 1)}
+# The fields of a node and of a function that say which operator it is: its domain, its name and which of several of the name.
+_NAMES: Mapping[str, tuple[int, ...]] = {"node": (7, 4, 8), "function": (10, 1, 13)}
+_Name = tuple[bytes, ...]
 # Bytes of the kinds of fields that have a fixed size.
 _FIXED = {1: 8, 5: 4}
 
@@ -155,7 +156,7 @@ def require_bounded(content: bytes, path: Path) -> None:
         ProjectError: When it names data in other files, has an operator that loops, or is damaged.
     """
     # Of the graph, and of each function of the file, how often each operator stands in it.
-    calls, names = [Counter[bytes]()], dict[bytes, int]()
+    calls, names = [Counter[_Name]()], dict[_Name, int]()
     waiting: list[tuple[str, memoryview, int]] = [("model", memoryview(content), 0)]
     try:
         while waiting:
@@ -175,7 +176,7 @@ def require_bounded(content: bytes, path: Path) -> None:
                 elif number in _NAMES.get(kind, ()):
                     texts[number] = bytes(value)
             if kind in _NAMES:
-                name = b":".join(texts.get(number, b"") for number in _NAMES[kind])
+                name = tuple(texts.get(number, b"") for number in _NAMES[kind])
                 if kind == "function":
                     names[name] = owner
                 else:
@@ -187,7 +188,7 @@ def require_bounded(content: bytes, path: Path) -> None:
         raise ProjectError(problem(str(path), wrong, fix="give a file that mml export wrote")) from error
 
 
-def _nodes(owner: int, calls: Sequence[Mapping[bytes, int]], names: Mapping[bytes, int], known: dict[int, int]) -> int:
+def _nodes(owner: int, calls: Sequence[Mapping[_Name, int]], names: Mapping[_Name, int], known: dict[int, int]) -> int:
     """How many operators a graph or function has when its functions are written out, as whoever opens it does.
 
     Raises:

@@ -18,7 +18,8 @@ def pixels_of(path: Path, facts: dict[str, Any]) -> Any:
     image: Image.Image = Image.open(path)
     mode, (high, wide), least = "L" if facts["channels"] == 1 else "RGB", facts["size"], facts["least"] or 1 << 30
     by = max((by for by in (2, 4, 8) if all(side % by == 0 and side >= by * least for side in image.size)), default=1)
-    image.draft(mode, (image.width // by, image.height // by))
+    if image.format == "JPEG" and image.mode != "CMYK":
+        image.draft(mode, (image.width // by, image.height // by))
     image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, facts["background"]), image.convert("RGBA"))
@@ -52,8 +53,7 @@ def cells_of(values: Any, facts: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"mask": mask, "confidence": values.max(-1).mean(), **cells, "unseen": 0.0}]
     first = {"prediction": names[best], "probability": values.max()} if facts["one_is_true"] else {}
     first |= {column: names[(values @ np.array(table)).argmax()] for column, table in facts["choices"].items()}
-    first |= {column: " | ".join(names[values >= least]) for column, least in facts["lists"].items()}
-    return [{**first, **cells}]
+    return [first | {column: " | ".join(names[values >= least]) for column, least in facts["lists"].items()} | cells]
 
 
 def rows_of(session: Any, facts: dict[str, Any], top: Path, path: Path) -> list[dict[str, Any]]:

@@ -96,21 +96,21 @@ def resized(images: Tensor, high: Any, wide: Any, name: str = "bilinear") -> Ten
     if images.dtype == torch.uint8:
         across, down, ended = _as_whole(across), _as_whole(down), _as_byte
 
+    # Values are in double precision only while they are summed, for large images take much memory.
     def across_first(values: Tensor, across: Tensor, down: Tensor) -> Tensor:
-        return ended(torch.matmul(down, ended(torch.matmul(values, across.mT))))
+        return ended(torch.matmul(down, ended(torch.matmul(values.double(), across.mT)).double()))
 
     def down_first(values: Tensor, across: Tensor, down: Tensor) -> Tensor:
-        return ended(torch.matmul(ended(torch.matmul(down, values)), across.mT))
+        return ended(torch.matmul(ended(torch.matmul(down, values.double())).double(), across.mT))
 
-    values = images.double()
     is_first: Any = False
     if _PILLOW >= _DOWN_FIRST:
         is_first = height - high > torch.sym_max(0, 2 * (width - wide))
     if isinstance(is_first, bool):
-        return (down_first if is_first else across_first)(values, across, down).float()
+        return (down_first if is_first else across_first)(images, across, down)
     # An exported graph is for images of all sizes.
-    chosen: Tensor = torch.cond(is_first, down_first, across_first, (values, across, down))
-    return chosen.float()
+    chosen: Tensor = torch.cond(is_first, down_first, across_first, (images, across, down))
+    return chosen
 
 
 def _as_whole(weights: Tensor) -> Tensor:
@@ -120,8 +120,8 @@ def _as_whole(weights: Tensor) -> Tensor:
 
 
 def _as_byte(sums: Tensor) -> Tensor:
-    return torch.floor((sums + _ONE / 2) / _ONE).clamp(0, 255)
+    return torch.floor((sums + _ONE / 2) / _ONE).clamp(0, 255).float()
 
 
 def _as_float(sums: Tensor) -> Tensor:
-    return sums.float().double()
+    return sums.float()

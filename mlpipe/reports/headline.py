@@ -238,9 +238,8 @@ def _left_out(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:
         for name, loss in losses.items()
         if name not in used and loss is not None and loss == loss
     ]
-    found += [
-        note for note in ensemble.notes if "left out" in note or "left as they are" in note or "only moved" in note
-    ]
+    telling = ("left out", "left as they are", "only moved", "held-out rows choose")
+    found += [note for note in ensemble.notes if any(words in note for words in telling)]
     found += [note for note in ensemble.notes if note.startswith("not calibrated")]
     if facts.newest.created > ensemble.created:
         found.append("Something was trained after this ensemble was made: mml post takes it in.")

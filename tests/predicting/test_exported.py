@@ -26,14 +26,20 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos", "box"])
-@pytest.mark.parametrize(("kind", "channels"), [(np.uint8, 1), (np.uint8, 3), (np.uint8, 4), (np.uint16, 3)])
+@pytest.mark.parametrize(
+    ("kind", "channels"), [(np.uint8, 1), (np.uint8, 3), (np.uint8, 4), (np.uint16, 3), (np.float32, 3)]
+)
 def test_the_resize_is_that_of_the_pipeline(kind: type, channels: int, interpolation: Interpolation) -> None:
     before = Preprocessing("x", channels, (16, 24), "squash", interpolation=interpolation)
     for shape in ((40, 60), (7, 9), (200, 31), (16, 24), (3, 90)):
-        pixels = RNG.integers(0, np.iinfo(kind).max + 1, (*shape, channels), kind)
-        pixels[: shape[0] // 2] = np.where(pixels[: shape[0] // 2] % 2, 0, np.iinfo(kind).max)
+        # Floats lie from 0 to 1.
+        is_float = kind is np.float32
+        peak = 255 if is_float else np.iinfo(kind).max
+        pixels = RNG.integers(0, peak + 1, (*shape, channels), np.uint8 if is_float else kind)
+        pixels[: shape[0] // 2] = np.where(pixels[: shape[0] // 2] % 2, 0, peak)
+        pixels = (pixels / 255).astype(np.float32) if is_float else pixels
         seen = exported.resized(torch.from_numpy(pixels)[None].movedim(-1, 1), before)[0].movedim(0, -1).numpy()
-        np.testing.assert_array_equal(seen, before(pixels))
+        np.testing.assert_allclose(seen, before(pixels), rtol=0, atol=1e-6 if is_float else 0)
 
 
 class Mean(nn.Module):

@@ -127,3 +127,24 @@ def test_the_walk_sees_what_the_library_writes(tmp_path: Path) -> None:
     onnx.external_data_helper.set_external_data(model.graph.initializer[0], "../x")
     with pytest.raises(ProjectError, match="names data in other files"):
         onnx_files.require_bounded(model.SerializeToString(), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("hidden", [{"overload": "z"}, {"domain": "own:a", "name": "F{}"}])
+@pytest.mark.parametrize("order", [1, -1])
+def test_functions_that_stand_for_a_million_operators_are_not_hidden_by_small_ones(
+    hidden: dict[str, str], order: int, tmp_path: Path
+) -> None:
+    """onnxruntime tells functions of a name by a further one, `overload`; by the name alone one of them counted."""
+    onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
+    make, sets = onnx.helper.make_node, [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("own", 1)]
+    made = onnx.helper.make_model(onnx.helper.make_graph([make("a:F20", ["a"], ["b"], domain="own")], "g", [], []))
+    for number in range(21):
+        inner = [make(f"a:F{number - 1}", ["x"], [name], domain="own") for name in ("y", "z")]
+        same = [make("Identity", ["x"], ["y"])]
+        for nodes, named in ((inner if number else same, {}), (same, hidden))[::order]:
+            function = onnx.helper.make_function("own", f"a:F{number}", ["x"], ["y"], nodes, sets)
+            for key, value in named.items():
+                setattr(function, key, value.format(number))
+            made.functions.append(function)
+    with pytest.raises(ProjectError, match="stands for more than"):
+        onnx_files.require_bounded(made.SerializeToString(), tmp_path / "m.onnx")

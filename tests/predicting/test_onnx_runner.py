@@ -61,6 +61,21 @@ def test_a_large_jpeg_is_decoded_at_the_size_that_the_program_decodes_it_at(
         np.testing.assert_array_equal(before(got), wanted)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["CMYK", "RGB"])
+def test_a_jpeg_of_inks_or_of_several_pictures_is_decoded_whole_as_by_the_program(
+    tmp_path: Path, mode: str, channels: int
+) -> None:
+    rough = Image.fromarray(RNG.integers(0, 256, (9, 7, 3), np.uint8)).resize((480, 320)).convert(mode)
+    path, before = tmp_path / "a.jpg", Preprocessing("x", channels, (12, 10), "squash")
+    # What a camera writes that keeps a second picture.
+    several = {"format": "MPO", "save_all": True, "append_images": [rough]} if mode == "RGB" else {}
+    rough.save(path, quality=90, **several)
+    wanted = images.decode(path.read_bytes(), channels, least=before.least)
+    got = onnx_runner.pixels_of(path, FACTS | {"channels": channels, "least": before.least, "any_size": True})[0]
+    np.testing.assert_array_equal(got, wanted)
+
+
 @pytest.mark.parametrize(
     ("facts", "values", "cells"),
     [

@@ -139,9 +139,7 @@ def test_a_newest_recipe_of_one_fold_leaves_the_other_rows_unused_only_where_it_
     """The mixture was chosen by the rows of the newest recipe, a fifth of them, even where it had no weight in it."""
     of = make_task(tmp_path / "data", kind=kind)
     project = make_project(tmp_path, of, {"one": 0.8, "late": 0.8})
-    for name in ("late-1", "late-2"):
-        project.predictions_file("made", name).unlink()
-        shutil.rmtree(project.model_dir("made", name))
+    keep(project, "late", {0})
     path = project.predictions_file("made", "late-0")
     rows = predictions.load(path, "made", "val")
     near = rows.targets if rows.targets.ndim == 2 else np.eye(2)[rows.targets]
@@ -157,6 +155,43 @@ def test_a_newest_recipe_of_one_fold_leaves_the_other_rows_unused_only_where_it_
     assert len(chose) == (200 if better else 600)
     assert any(member["name"].startswith("late") for member in record.members) == better
     assert any("all 600 held-out rows choose, not 200 of them" in note for note in record.notes) != better
+
+
+def keep(project: Project, recipe: str, folds: set[int]) -> None:
+    """Leave a recipe some of its folds."""
+    for fold in {0, 1, 2} - folds:
+        project.predictions_file("made", f"{recipe}-{fold}").unlink()
+        shutil.rmtree(project.model_dir("made", f"{recipe}-{fold}"))
+
+
+def test_a_newest_recipe_that_holds_out_other_rows_is_not_compared_with_those_that_lack_them(tmp_path: Path) -> None:
+    """It has fewer rows than another recipe, which has none of them: an unexpected error."""
+    of = make_task(tmp_path / "data")
+    project = make_project(tmp_path, of, {"one": 0.8, "late": 0.8})
+    keep(project, "one", {0, 1})
+    keep(project, "late", {2})
+    assert post(tmp_path) == 0
+    record = only_ensemble(project)
+    assert [member["name"] for member in record.members] == ["late net"]
+    assert "one net is left out: it lacks rows that late net has" in record.notes
+
+
+@pytest.mark.parametrize(("slow", "rows"), [("one", 200), ("late", 600)])
+def test_what_is_too_slow_leaves_the_choice_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str, rows: int
+) -> None:
+    of = make_task(tmp_path / "data")
+    project = make_project(tmp_path, of, {"one": 0.8, "late": 0.8})
+    keep(project, "late", {0})
+    monkeypatch.setattr("mlpipe.runs.costs.unmeasured", lambda *_: [])
+    monkeypatch.setattr("mlpipe.runs.costs.milliseconds", lambda _, found: 9.0 if found[0].recipe == slow else 1.0)
+    assert post(tmp_path, "mode.most_ms=5") == 0
+    record = only_ensemble(project)
+    chose = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "val")
+    assert len(chose) == rows and slow not in str(record.members)
+    wrong = "mode.most_ms: the quickest member takes 9 ms for an image"
+    assert any(f"200 held-out rows choose, no others can: {wrong}" in note for note in record.notes) == (slow == "one")
+    assert post(tmp_path, "mode.most_ms=0.5") != 0
 
 
 def test_test_labels_are_not_used(tmp_path: Path) -> None:

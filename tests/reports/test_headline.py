@@ -97,3 +97,12 @@ def test_what_is_left_out_is_called_as_its_preset_does(tmp_path: Path) -> None:
     found = headline.headline(dataclasses.replace(task, board=board))
     assert found is not None
     assert [one.partition(" is left out")[0] for one in found.left_out if "left out" in one] == ["tuned recipe1 net"]
+
+
+def test_which_images_chose_is_told_where_the_newest_recipe_lacks_some(tmp_path: Path) -> None:
+    project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40)
+    note = "all 40 held-out rows choose, not 20 of them: what the newest recipe gains is no more than chance explains"
+    projects.ensemble(project, notes=[note, "something else"])
+    (task,) = facts.gather(project, data_dir)
+    found = headline.headline(task)
+    assert found is not None and note in found.left_out and "something else" not in found.left_out

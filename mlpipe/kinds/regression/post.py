@@ -55,8 +55,8 @@ def constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """The mean squared error of a row's numbers."""
-    return np.asarray(((outputs - targets) ** 2).mean(axis=1), np.float64)
+    """The mean squared error of a row's numbers, of those that are known."""
+    return np.asarray(np.nanmean((outputs - targets) ** 2, axis=1), np.float64)
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:

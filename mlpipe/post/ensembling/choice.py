@@ -106,7 +106,9 @@ class Chooser:
         losses = {name: float(values.mean()) for name, (values, _) in each.items()}
         singles = self._losses(self._own(alone))
         # Members and weights chose on these rows, so that only what is not worse than each of them alone can be kept.
-        most = min(float(np.nanmin(singles)), losses["none"]) + _ROUNDING
+        most = min(float(np.nanmin(singles)), losses["none"])
+        # Where no member alone may be the answer, one of them may be better than all that may.
+        most = max(most, min(losses.values())) + _ROUNDING
         able = {name: values for name, (values, _) in each.items() if losses[name] <= most}
         # From none to both, in the order of `options`: `simplest` goes from what learns least to what learns most.
         units = member_mixture.in_groups(each["none"][1], self.groups)
@@ -220,8 +222,9 @@ def is_better(one: Choice, other: Choice, kind: str, groups: Mapping[str, str] |
         own = final.chooses.only(rows.ids)
         if post_kind.of(kind).PROBABILITIES is not None:
             return member_mixture.losses_of(own, final.prior, kind)
-        labelled = np.flatnonzero(metrics.labelled(own.targets))
-        return post_kind.of(kind).errors(own.calibrated, own.targets), [own.ids[place] for place in labelled.tolist()]
+        there = metrics.labelled(own.targets)
+        each = post_kind.of(kind).errors(own.calibrated[there], own.targets[there])
+        return each, [own.ids[place] for place in np.flatnonzero(there).tolist()]
 
     (more, names), (fewer, _) = losses(other.final), losses(one.final)
     units = member_mixture.in_groups(names, groups)

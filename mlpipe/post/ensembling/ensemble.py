@@ -110,7 +110,7 @@ def select(
     parts = [arrays[place][chosen] for place in usable]
     loss = post_kind.ensembling(kind).loss
     keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
-    found = _without_trifles(_find(parts, goal[chosen], kind, way, rng, *keys), parts, goal[chosen], kind)
+    found = _find(parts, goal[chosen], kind, way, rng, *keys)
     notes = [f"model {place} is left out: some of its predictions are not finite" for place in range(len(arrays))]
     notes = [notes[place] for place in range(len(arrays)) if place not in usable]
     if len(usable) == 1:
@@ -193,6 +193,7 @@ def _find(
     if way == "certified" or (way == "auto" and is_certain):
         weights, gap = certified_weights(parts, targets, kind=kind)
         choices.append(_kept(weights, parts, targets, kind, "certified", gap))
+    choices = [_without_trifles(choice, parts, targets, kind) for choice in choices]
     if include_single:
         # Smoothed weights may be worse on these rows than the best model alone.
         losses = [how.loss(one, targets) for one in parts]

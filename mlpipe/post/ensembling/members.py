@@ -85,8 +85,8 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
         found: The task's records, calibrated.
 
     Returns:
-        The recipes that have the rows of the newest one. Where that one holds out fewer rows than others, because not all of
-        its folds were trained, after them those that have the most rows: they can be mixed without it.
+        The recipes that have the rows of the newest one. Where others hold out more rows beside these, because not all folds of
+        the newest one were trained, after them those that have the most rows: they can be mixed without it.
 
     Raises:
         ProjectError: When there is none.
@@ -113,8 +113,10 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
         members.append(Member(name, folds, held, test, unlabelled, prior, refit=refit, preset=preset))
     if not members:
         raise _none_has(notes, found, "predictions of the images that were held out")
-    newest, most = _newest(members), max(len(member.chooses) for member in members)
-    with_most = [member for member in members if len(member.chooses) == most]
+    newest = _newest(members)
+    having = [member for member in members if set(newest.chooses.ids) <= set(member.chooses.ids)]
+    most = max(len(member.chooses) for member in having)
+    with_most = [member for member in having if len(member.chooses) == most]
     each = [newest] if newest in with_most else [newest, _newest(with_most)]
     return [_aligned(members, notes, one) for one in each]
 

@@ -228,3 +228,36 @@ def test_members_with_fewer_rows_have_to_be_better_by_more_than_noise(kind: str,
     assert choice.is_better(fewer, more, kind) is better
     # Where all rows belong together they are one observation, which proves nothing.
     assert not choice.is_better(fewer, more, kind, dict.fromkeys(fewer.final.chooses.ids, "one"))
+
+
+def test_members_with_fewer_rows_are_judged_by_the_numbers_that_are_known() -> None:
+    """Of several numbers some are unknown, and of some rows all of them; one of them made the whole comparison NaN."""
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(60, 2))
+    targets[::4, 0], targets[::5] = np.nan, np.nan
+    known = np.where(np.isnan(targets), 0, targets)
+
+    def made(noise: float) -> choice.Choice:
+        shown = known + noise * rng.normal(size=known.shape)
+        some = Rows([f"{row:05d}" for row in range(60)], targets, shown, shown)
+        search = choice.searching("regression", targets, None, 0, SEARCH)
+        how = Fitting("none", "none", 0)
+        return choice.Chooser("regression", "none", how, None, search).choose([Member("one", [], some, None, None)])
+
+    assert choice.is_better(made(0.1), made(1.0), "regression")
+    assert not choice.is_better(made(1.0), made(0.1), "regression")
+    each = {name: name for name in made(0.1).final.chooses.ids}
+    assert choice.is_better(made(0.1), made(1.0), "regression", each)
+
+
+def test_a_mixture_is_kept_where_no_member_alone_may_be_and_one_is_better() -> None:
+    """It ended with an unexpected error: no stage was as good as the member."""
+    rng = np.random.default_rng(17)
+    targets = rng.integers(0, 3, 40)
+    good = np.eye(3)[targets] * rng.uniform(1, 6) + rng.normal(size=(40, 3)) * rng.uniform(0.1, 2)
+    both = [good, *(rng.normal(size=(40, 3)) * 4 for _ in range(2))]
+    members = [member(str(place), one, one, targets) for place, one in enumerate(both)]
+    kept = choose(members, include_single=False, budget=3, weights_budget=1)
+    assert len(kept.chosen.members) > 1
+    assert kept.chosen.loss == pytest.approx(min(kept.final.losses.values()))
+    assert kept.chosen.loss > min(kept.chosen.single_losses)

@@ -122,3 +122,16 @@ def test_a_member_whose_weight_is_next_to_nothing_is_none(way: str) -> None:
     assert found.gap == pytest.approx(1e-13 + max(0.0, found.loss - 0.5))
     whole = ensemble._Choice((0, 2), (0.75, 0.25), "logits", way, 0.5)
     assert ensemble._without_trifles(whole, parts, targets, "classification") is whole
+
+
+def test_what_is_left_without_a_next_to_nothing_is_never_worse_than_the_best_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A weight of 9e-7 gained more than one of 2e-6 lost, and only the first one was taken away."""
+    shares = np.array([[0.9, 0.01], [0.5, 0.005], [0.001, 0.999]])
+    parts = [np.log(np.stack([one, 1 - one], 1)) for one in shares]
+    weights = np.array([1 - 2.9e-6, 2e-6, 9e-7])
+    monkeypatch.setattr(ensemble, "certified_weights", lambda *_, **__: (weights, 0.0))
+    found = select(parts, np.array([0, 0]), way="certified", kind="classification")
+    assert found.members == (0,) and found.weights == (1.0,)
+    assert found.loss == pytest.approx(-np.log([0.9, 0.01]).mean(), abs=1e-12)

@@ -325,6 +325,7 @@ WRONG: list[tuple[str, dict[str, Any], tuple[int, ...], str]] = [
     ("LSTM", {"units": 3, "reset_after": True}, STEPS, "reset_after: unknown key"),
     ("GRU", {"units": 3, "dropout": 1.0}, STEPS, "dropout: must be from 0 up to, not including, 1, got 1.0"),
     ("LSTM", {"units": 3}, (4,), "needs an input of shape"),
+    ("GRU", {"units": 3}, (10**8, 2), "input: has more than 20,000 steps, got (100000000, 2)"),
     ("Bidirectional", {"layer": {"class_name": "Dense", "config": {"units": 2}}}, STEPS,
      "layer: must be one of SimpleRNN, LSTM, GRU, got 'Dense'"),
     ("Bidirectional", {"layer": {"class_name": "LSMT", "config": {"units": 2}}}, STEPS, "did you mean 'LSTM'?"),

@@ -23,6 +23,9 @@ from mlpipe.arch.keras.layers.reading import Inner, Keys, Shape, Slot
 from mlpipe.arch.keras.layers.shapes import Activate, Softmax
 from mlpipe.errors import counted, listing
 
+# Steps are gone through one after the other; a file that says more of them would keep a machine busy for hours.
+_MOST_STEPS = 20_000
+
 
 @dataclass(frozen=True)
 class Options:
@@ -231,6 +234,8 @@ def recurrent(keys: Keys, shape: Shape) -> Made:
     """LSTM, GRU, SimpleRNN; `unroll` and `implementation` change how it is computed, not what."""
     layer = LAYERS[keys.kind]
     inputs, units, bias = keys.rank(shape, 1), keys.count("units"), keys.flag("use_bias", True)
+    if shape[0] > _MOST_STEPS:
+        keys.wrong("input", f"has more than {_MOST_STEPS:,} steps", got=shape, fix="pool or convolve it first")
     for key in ("stateful", "time_major"):
         keys.only(key, False)
     # The second says what is given where a mask leaves steps out, and there are no masks.

@@ -97,7 +97,8 @@ class Recurrent(nn.Module):
         """The last output (n, units), or those of all steps (n, units, steps); behind them the states where asked for."""
         steps = x.movedim(-1, 0)
         given = self._projected(steps.flip(0) if self.options.is_backwards else steps)
-        states = tuple(x.new_zeros(len(x), self.units) for _ in range(self.STATES))
+        # Not `len(x)`: an exported file would take batches of one size only.
+        states = tuple(x.new_zeros(x.shape[0], self.units) for _ in range(self.STATES))
         dropped = self._drawn(states[0], self.options.recurrent_dropout)
         outputs = []
         for one in given:
@@ -227,7 +228,7 @@ class EachStep(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (n, channels, steps, ...)."""
         found: Tensor = self.layer(x.movedim(2, 1).flatten(0, 1))
-        return found.reshape(len(x), x.shape[2], *found.shape[1:]).movedim(1, 2)
+        return found.unflatten(0, (x.shape[0], x.shape[2])).movedim(1, 2)
 
 
 def recurrent(keys: Keys, shape: Shape) -> Made:

@@ -320,11 +320,29 @@ def test_flips_of_each_image() -> None:
     assert bool((mirrored | (found == x).flatten(1).all(1)).all()) and 160 < int(mirrored.sum()) < 240
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"class_name": "LSTM", "config": {"units": 2}},
+        {"class_name": "TimeDistributed", "config": {"layer": {"class_name": "Dense", "config": {"units": 2}}}},
+        {"class_name": "Reshape", "config": {"target_shape": [3, 5]}},
+    ],
+    ids=lambda layer: str(layer["class_name"]),
+)
+def test_an_exported_network_takes_batches_of_any_size(layer: dict[str, Any]) -> None:
+    graph = keras_json.load([layer], input_shapes=[STEPS]).eval()
+    sizes = {"tensors": ({0: torch.export.Dim("images", min=1, max=64)},)}
+    program = torch.export.export(graph, (torch.rand(2, 3, 5),), dynamic_shapes=sizes, strict=False)
+    x = torch.rand(3, 3, 5)
+    torch.testing.assert_close(program.module()(x), graph(x))
+
+
 WRONG: list[tuple[str, dict[str, Any], tuple[int, ...], str]] = [
     ("LSTM", {"units": 3, "stateful": True}, STEPS, "stateful: is not supported, got True; use False"),
     ("LSTM", {"units": 3, "reset_after": True}, STEPS, "reset_after: unknown key"),
     ("GRU", {"units": 3, "dropout": 1.0}, STEPS, "dropout: must be from 0 up to, not including, 1, got 1.0"),
     ("LSTM", {"units": 3}, (4,), "needs an input of shape"),
+    ("GRU", {"units": 3}, (10**8, 2), "input: has more than 20,000 steps, got (100000000, 2)"),
     ("Bidirectional", {"layer": {"class_name": "Dense", "config": {"units": 2}}}, STEPS,
      "layer: must be one of SimpleRNN, LSTM, GRU, got 'Dense'"),
     ("Bidirectional", {"layer": {"class_name": "LSMT", "config": {"units": 2}}}, STEPS, "did you mean 'LSTM'?"),

@@ -23,6 +23,9 @@ from mlpipe.arch.keras.layers.reading import Inner, Keys, Shape, Slot
 from mlpipe.arch.keras.layers.shapes import Activate, Softmax
 from mlpipe.errors import counted, listing
 
+# Steps are gone through one after the other; a file that says more of them would keep a machine busy for hours.
+_MOST_STEPS = 20_000
+
 
 @dataclass(frozen=True)
 class Options:
@@ -94,7 +97,8 @@ class Recurrent(nn.Module):
         """The last output (n, units), or those of all steps (n, units, steps); behind them the states where asked for."""
         steps = x.movedim(-1, 0)
         given = self._projected(steps.flip(0) if self.options.is_backwards else steps)
-        states = tuple(x.new_zeros(len(x), self.units) for _ in range(self.STATES))
+        # Not `len(x)`: an exported file would take batches of one size only.
+        states = tuple(x.new_zeros(x.shape[0], self.units) for _ in range(self.STATES))
         dropped = self._drawn(states[0], self.options.recurrent_dropout)
         outputs = []
         for one in given:
@@ -224,13 +228,15 @@ class EachStep(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (n, channels, steps, ...)."""
         found: Tensor = self.layer(x.movedim(2, 1).flatten(0, 1))
-        return found.reshape(len(x), x.shape[2], *found.shape[1:]).movedim(1, 2)
+        return found.unflatten(0, (x.shape[0], x.shape[2])).movedim(1, 2)
 
 
 def recurrent(keys: Keys, shape: Shape) -> Made:
     """LSTM, GRU, SimpleRNN; `unroll` and `implementation` change how it is computed, not what."""
     layer = LAYERS[keys.kind]
     inputs, units, bias = keys.rank(shape, 1), keys.count("units"), keys.flag("use_bias", True)
+    if shape[0] > _MOST_STEPS:
+        keys.wrong("input", f"has more than {_MOST_STEPS:,} steps", got=shape, fix="pool or convolve it first")
     for key in ("stateful", "time_major"):
         keys.only(key, False)
     # The second says what is given where a mask leaves steps out, and there are no masks.

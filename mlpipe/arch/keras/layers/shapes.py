@@ -31,7 +31,7 @@ class Reshape(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape as asked for, channels second."""
-        return first(last(x).reshape(len(x), *self.shape))
+        return first(last(x).reshape(x.shape[0], *self.shape))
 
 
 class Flatten(nn.Module):

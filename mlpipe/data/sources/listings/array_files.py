@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 Array = np.ndarray[Any, Any]
 _DAMAGED = (*limits.DAMAGED_ARRAY, MemoryError, OverflowError)
 ENDS = (".npy", ".npz", *hdf5.ENDS)
+# What samples that are packed a thousandfold may take of the machine's memory.
+_SMALL_SHARE = 0.25
 
 
 def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
@@ -75,13 +78,24 @@ def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]
     files, wide = visible_files.files_below(base) if base.is_dir() else [base] * base.is_file(), 0
     stored = sum(path.stat().st_size for path in files)
     for name, value in arrays(base, key):
-        # A byte becomes a number of four, of which all samples are held at a time.
-        wide += value.size * np.dtype(np.float32).itemsize
+        # A byte becomes a number of four, of which all samples are held at a time. Class numbers are packed a thousandfold;
+        # where samples would take much of the memory they are none.
+        width = np.dtype(np.float32).itemsize
+        wide += value.size * width
+        most = width * (limits.DEFLATED if wide <= _memory() * _SMALL_SHARE else limits.GROWTH)
         try:
-            limits.require_growth(stored, wide, base.name)
+            limits.require_growth(stored, wide, base.name, most)
         except ValueError as error:
             raise DataError(problem(key, str(error), fix="give files that hold what they say")) from error
         yield name, oriented(value, form, name)
+
+
+def _memory() -> int:
+    """Bytes of the machine's memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:

@@ -23,6 +23,12 @@ def test_what_is_whole_is_read(tmp_path: Path) -> None:
     table = pa.table({"path": names, "label": ["x", "y"] * 2500, "row": [[1.0, 2.0]] * 5000, "n": range(5000)})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=1000)
     assert rows_of(tmp_path / "t.parquet") == 5000
+    pq.write_table(
+        table, tmp_path / "t.parquet", data_page_version="2.0", write_page_checksum=True, write_page_index=True
+    )
+    assert rows_of(tmp_path / "t.parquet") == 5000
+    pq.write_table(table.slice(0, 0), tmp_path / "t.parquet")
+    assert rows_of(tmp_path / "t.parquet") == 0
 
 
 def test_one_long_text_for_each_row_is_more_than_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +56,43 @@ def test_rows_and_numbers_of_nothing_are_refused(tmp_path: Path, monkeypatch: py
     pq.write_table(pa.table({"logits": column}), tmp_path / "wide.parquet")
     with pytest.raises(ValueError, match=r"wide.parquet would have 4,000,000 bytes"):
         rows_of(tmp_path / "wide.parquet")
+
+
+@pytest.mark.parametrize("has_dictionary", [False, True])
+def test_what_the_end_of_a_file_says_of_its_pages_is_not_believed(
+    has_dictionary: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sizes are numbers of the compact protocol of Thrift, as long as before."""
+    path, texts = tmp_path / "t.parquet", ["x" * 10_000 + str(number) for number in range(300)]
+    options = {"compression": "zstd", "write_statistics": False, "store_schema": False}
+    pq.write_table(pa.table({"label": texts}), path, use_dictionary=has_dictionary, **options)
+    content = path.read_bytes()
+    size = pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size
+    true, told = (bytes([n & 127 | 128, n >> 7 & 127 | 128, n >> 14 & 127 | 128, n >> 21]) for n in (2 * size, 2000))
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    assert content[footer:].count(true) == 2
+    path.write_bytes(content[:footer] + content[footer:].replace(true, told))
+    assert pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size == 1000
+    assert rows_of(path) == 300
+    monkeypatch.setattr(limits, "UNPACKED", 1 << 20)
+    with pytest.raises(ValueError, match=r"t.parquet would have 3,\d\d\d,\d\d\d bytes"):
+        rows_of(path)
+
+
+def test_pages_without_an_end_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"n": [1, 2]}), path)
+    content = bytearray(path.read_bytes())
+    for bad in (
+        b"\x15\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x1c" * 12,
+        b"\x19" * 12,
+        b"\x15\x00\x15\x01\x15\x01\x00",
+    ):
+        content[4 : 4 + len(bad)] = bad
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="page|number"):
+            rows_of(path)
 
 
 def test_no_ordinary_file_is_waited_for(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from mlpipe import parquet
+from mlpipe import limits, parquet
 from mlpipe.api.commands import run
 from mlpipe.api.estimators import ImageClassifier, ImageRegressor, ImageSegmenter
 from mlpipe.config.environment import base_folder
@@ -55,9 +55,11 @@ class ReportPage:
     file: Path
 
     def _repr_html_(self) -> str:
-        # A frame of its own: the page's style and script are its own, and its policy forbids everything else.
-        page = html.escape(self.file.read_text("utf-8"))
-        return f'<iframe srcdoc="{page}" title="Report" style="width: 100%; height: 40rem; border: 1px solid"></iframe>'
+        # A frame of its own, since the page's style and script are its own. A project may be from anybody, and what a page of
+        # theirs runs in a notebook without such a sandbox can run code of theirs in its kernel.
+        page = html.escape(limits.text(self.file))
+        style = "width: 100%; height: 40rem; border: 1px solid"
+        return f'<iframe sandbox="allow-scripts" srcdoc="{page}" title="Report" style="{style}"></iframe>'
 
 
 class ProjectFrames:

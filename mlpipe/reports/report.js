@@ -142,8 +142,12 @@ for (const gallery of document.querySelectorAll(".pictures")) {
     image.setAttribute("role", "button");
     image.setAttribute("aria-expanded", "false");
   });
+  // It is one itself where no script runs, to be scrolled by arrows.
+  if (keys.length) gallery.removeAttribute("tabindex");
   gallery.addEventListener("click", (event) => {
-    if (event.target.matches("img")) enlarge(event.target.closest("figure"));
+    if (!event.target.matches("img")) return;
+    move(event.target, false);
+    enlarge(event.target.closest("figure"));
   });
   gallery.addEventListener("keydown", (event) => {
     const image = event.target.closest("figure")?.querySelector("img");
@@ -153,20 +157,30 @@ for (const gallery of document.querySelectorAll(".pictures")) {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (event.key === "Enter" || event.key === " ") enlarge(figure);
     else if (event.key === "Escape" && figure.classList.contains("enlarged")) enlarge(figure, false);
-    else if (step) move(shown, shown[shown.indexOf(image) + step]);
+    else if (step) move(shown[shown.indexOf(image) + step]);
     else return;
     event.preventDefault();
   });
   gallery.addEventListener("filtered", () => {
     const shown = keys.filter((one) => !one.closest("[hidden]"));
-    if (!shown.some((one) => one.tabIndex === 0)) move(keys, shown[0], false);
+    if (!shown.some((one) => one.tabIndex === 0)) move(shown[0], false);
   });
-  const move = (among, to, focused = true) => {
+  const move = (to, focused = true) => {
     if (!to) return;
     for (const one of keys) one.tabIndex = -1;
     to.tabIndex = 0;
     if (focused) to.focus();
   };
+}
+
+// In a notebook's frame a link to a place of this page would lead to that place of the notebook.
+if (location.protocol === "about:") {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    document.getElementById(link.hash.slice(1))?.scrollIntoView();
+  });
 }
 
 // The contents are folded where they would fill a small screen, and say where one is.

@@ -135,6 +135,6 @@ def test_a_notebook_shows_a_project_and_its_report(tmp_path: Path) -> None:
         frames.report()
     page = write_report(project, data_dir)
     shown = frames.report()._repr_html_()
-    # The page is one attribute, whatever stands in it.
-    (inside,) = re.findall(r'^<iframe srcdoc="([^"]*)"[^<>]*></iframe>$', shown)
+    # The page is one attribute, whatever stands in it, and nothing that it runs is of the notebook's origin.
+    (inside,) = re.findall(r'^<iframe sandbox="allow-scripts" srcdoc="([^"]*)"[^<>]*></iframe>$', shown)
     assert html.unescape(inside) == page.read_text("utf-8")

@@ -8,12 +8,16 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mlpipe.api import ReportPage
 from mlpipe.reports import html
 from tests.reports import projects
 
@@ -39,15 +43,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return html.write(project, data_dir)
 
 
-def browse(page: Path, tmp_path: Path, *arguments: str, size: str = "1280,1800") -> tuple[str, str]:
+def browse(page: Path | str, tmp_path: Path, *arguments: str, size: str = "1280,1800") -> tuple[str, str]:
     """What a headless browser writes to its standard output, and what pages logged to their console."""
     assert BROWSER is not None
+    address = page if isinstance(page, str) else page.as_uri()
     done = subprocess.run(
         [
             BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr",
             "--virtual-time-budget=3000",
-            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={size}", *arguments, page.as_uri(),
+            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={size}", *arguments, address,
         ],
         capture_output=True, text=True, timeout=180, check=True, env={**os.environ, "HOME": str(tmp_path)},
     )  # fmt: skip
@@ -111,8 +116,8 @@ def test_print(page: Path, tmp_path: Path) -> None:
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 20
 
 
-def driven(page: Path, tmp_path: Path, steps: str) -> str:
-    """What a script that clicks in the page writes, one text; the page's own script runs as it stands."""
+def with_steps(page: Path, tmp_path: Path, steps: str) -> Path:
+    """The page with a script of a test; its own runs as it stands."""
     text = page.read_text("utf-8")
     policy = re.search(r"'sha256-[^']*'", text)
     assert policy is not None
@@ -121,6 +126,12 @@ def driven(page: Path, tmp_path: Path, steps: str) -> str:
     text = text.replace(policy[0], f"{policy[0]} 'sha256-{digest}'").replace("</body>", f"{script}</body>")
     clicked = tmp_path / "clicked.html"
     clicked.write_text(text, "utf-8")
+    return clicked
+
+
+def driven(page: Path, tmp_path: Path, steps: str) -> str:
+    """What a script that clicks in the page writes, one text."""
+    clicked = with_steps(page, tmp_path, steps)
     out, console = browse(clicked, tmp_path, "--dump-dom")
     assert console == ""
     found = re.search(r'<p id="answer">([^<]*)</p>', out)
@@ -152,7 +163,7 @@ def test_what_answers_when_it_is_clicked(page: Path, tmp_path: Path) -> None:
     cell.dispatchEvent(new MouseEvent('click', {{ bubbles: true }}));
     const pair = shown().every((one) => one.dataset.true === '0' && one.dataset.taken === '1') ? shown().length : -1;
     const note = document.querySelector('.note').textContent;
-    const stops = shown().filter((one) => one.querySelector('img').tabIndex === 0).length;
+    const stops = [gallery, ...all('.pictures[data-filter] figure:not([hidden]) img')].filter((one) => one.tabIndex === 0).length;
     const [first, second] = all('.pictures:not([data-filter]) img');
     const key = (where, name) => where.dispatchEvent(new KeyboardEvent('keydown', {{ key: name, bubbles: true }}));
     const is = () => first.closest('figure').classList.contains('enlarged') + ' ' + first.getAttribute('aria-expanded');
@@ -169,6 +180,27 @@ def test_what_answers_when_it_is_clicked(page: Path, tmp_path: Path) -> None:
     assert "predicted as b" in note
     # One stop of the tabulator for all pictures that are shown; Enter enlarges, Escape takes that back, arrows move on.
     assert keys == "1, true true, false false, true"
+
+
+def test_links_of_a_report_in_a_notebook_stay_in_its_frame(page: Path, tmp_path: Path) -> None:
+    """Served, as a notebook is; in a frame without an address of its own a link is one of the page around it."""
+    steps = """[...document.querySelectorAll('nav.contents ul a')].at(-1).click();
+    let reached = 'none'; try { reached = parent.document.title; } catch { reached = 'refused'; }
+    setTimeout(() => parent.postMessage(location.href + ' ' + (scrollY > 1000) + ' ' + reached, '*'), 900);"""
+    # In one process, whose time is the one that the browser waits for.
+    flags = ["--disable-features=IsolateSandboxedIframes", "--force-prefers-reduced-motion"]
+    frame = ReportPage(with_steps(page, tmp_path, steps))._repr_html_()
+    answer = "<p id=answer>none</p><script>addEventListener('message', e => answer.textContent = e.data)</script>"
+    (tmp_path / "notebook.html").write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{answer}{frame}", "utf-8")
+    serving = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serving) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            address = f"http://127.0.0.1:{server.server_port}/notebook.html"
+            out, _ = browse(address, tmp_path, *flags, "--dump-dom")
+        finally:
+            server.shutdown()
+    assert re.findall("<p id=.answer.>([^<]*)", out) == ["about:srcdoc true refused"]
 
 
 def test_a_script_that_a_name_brings_does_not_run(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ _LONGEST = 2.0
 # Second derivatives by more parameters are not written out: a step is then solved for by conjugate gradients, so nearly and by so
 # many of them at most.
 _MOST_WRITTEN_OUT, _NEARLY, _MOST_DIRECTIONS = 400, 1e-3, 100
+# Probabilities that are kept from one of these to the next, 1 GB of them; more are computed anew each time.
+_MOST_KEPT = 2**27
 
 
 class Strength(NamedTuple):
@@ -124,6 +126,8 @@ class Fits:
             open_ = -slope >= enough
             if not open_.any():
                 break
+            # What is no longer asked for, as large as the scores are, is not kept while there are others.
+            here = here._replace(hessian=np.empty(0))
             length = np.where(open_, 1.0, 0.0)
             if many:
                 length *= np.minimum(1, _LONGEST / np.maximum(np.abs(step[:, :many]).max(axis=1), 1e-300))
@@ -193,10 +197,11 @@ class Fits:
     def _terms_of_many(self, place: Place, held: Strength, many: int, biased: bool) -> _Terms:
         """The same for many classes, whose curvatures would have as many numbers as classes squared.
 
-        The chances of all rows are kept, as many numbers as the scores have for each fit.
+        The chances of all rows, as many numbers as the scores have for each fit, are kept where they are not too many.
         """
         fits, classes = self.offsets.shape
         n, scales = self._sizes[:, None], np.exp(place.log_scales)
+        keeps = self.offsets.size * self.scores.shape[1] <= _MOST_KEPT
         value, kept = np.zeros(fits), list[Floats]()
         chance, chance2, score, score2, spread = (np.zeros((fits, classes)) for _ in range(5))
         for block in self._blocks:
@@ -212,7 +217,8 @@ class Fits:
                 score2 += np.einsum("fkn,kn->fk", weighed, scores)
                 weighed *= scores
                 spread += np.einsum("fkn,fkn->fk", weighed, chances)
-            kept.append(chances)
+            if keeps:
+                kept.append(chances)
         hits = scales * self._hit_scores + (self.offsets + place.moved) * self._hits
         value += self._penalty(place, held, many, biased) - hits.sum(axis=1)
 
@@ -242,7 +248,8 @@ class Fits:
                 made[:, :many] += of_scales(scales * (by_scale * score2 + by_bias * score))
                 if biased:
                     made[:, many:] += by_scale * score
-            for block, chances in zip(self._blocks, kept, strict=True):
+            for number, block in enumerate(self._blocks):
+                chances = kept[number] if keeps else self._chances(place, block)[0]
                 mean = np.einsum("fkn,fk->fn", chances, by_bias)
                 if by_scale is not None:
                     scored = chances * self.scores[:, block]

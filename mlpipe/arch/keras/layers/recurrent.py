@@ -228,7 +228,7 @@ class EachStep(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (n, channels, steps, ...)."""
         found: Tensor = self.layer(x.movedim(2, 1).flatten(0, 1))
-        return found.unflatten(0, (x.shape[0], x.shape[2])).movedim(1, 2)
+        return found.reshape(x.shape[0], x.shape[2], *found.shape[1:]).movedim(1, 2)
 
 
 def recurrent(keys: Keys, shape: Shape) -> Made:

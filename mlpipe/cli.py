@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -55,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MlpipeError as error:
         for sentence in str(error).splitlines():
             print(sentence, file=sys.stderr)
+        if argv is None and error.exit_code == STOPPED_RESUMABLE:
+            # Who asks again while Python ends gets the end, and none of its tracebacks.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

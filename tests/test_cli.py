@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from mlpipe import __version__, cli
 from mlpipe.cli import main
+from mlpipe.errors import Interrupted
 
 HEAVY = ("torch", "timm", "pytorch_lightning", "pandas", "albumentations")
 
@@ -195,3 +197,20 @@ def test_own_code_that_fails_in_a_training_is_named(
 def test_continue_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "continue="]) == 2
     assert capsys.readouterr().err == "continue: needs a run; write continue=latest, or continue=RUN\n"
+
+
+@pytest.mark.parametrize("of_process", [True, False])
+def test_another_ctrl_c_while_python_ends_shows_no_traceback(of_process: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler of Python raises wherever it is, such as in what libraries do at the end of a process."""
+
+    def stopped(*_: object) -> int:
+        raise Interrupted("stopped; to go on: mml train continue=RUN")
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(cli, "_run", stopped)
+    monkeypatch.setattr(sys, "argv", ["mml", "info"])
+    try:
+        assert main(None if of_process else ["info"]) == Interrupted("").exit_code
+        assert signal.getsignal(signal.SIGINT) == (signal.SIG_DFL if of_process else before)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -64,6 +64,7 @@ class Kind:
         has_classes: Whether the outputs are classes of which one is true (of a sample, or of a pixel where it is dense).
         has_probabilities: Whether outputs are logits of probabilities, and not values that mean themselves.
         draws: Whether new samples are drawn from noise, in place of something that is predicted of a sample.
+        rows_are_losses: Whether the row of a sample is its loss: what is predicted is one thing, such as a function.
         columns: What the numbers of a row say, where a sample has as many rows as are found; empty where it has one, or places.
     """
 
@@ -72,6 +73,7 @@ class Kind:
     has_classes: bool
     has_probabilities: bool
     draws: bool
+    rows_are_losses: bool
     columns: tuple[str, ...]
 
     @property
@@ -101,7 +103,8 @@ def of(name: str, key: str = "task.kind") -> Kind:
         fix = did_you_mean(name, names(), otherwise=f"one of {listing(names())}")
         raise DataError(problem(key, "is no kind of task", got=name, fix=fix))
     facts = importlib.import_module(f"mlpipe.kinds.{name}")
-    return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES, facts.DRAWS, facts.COLUMNS)
+    has = (facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES, facts.DRAWS, facts.ROWS_ARE_LOSSES)
+    return Kind(name, *has, facts.COLUMNS)
 
 
 class Loss(Protocol):

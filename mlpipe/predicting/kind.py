@@ -26,7 +26,6 @@ class Part(Protocol):
     """The part of a kind that this package calls.
 
     Attributes:
-        ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
         NEW: What new samples get, in a word, which is the name of the step that writes it.
         SCORE: What a heat map explains; None: no single answer.
         TABLE: What a table says of new samples; None: there is a file for each, or a row for each box.
@@ -35,7 +34,6 @@ class Part(Protocol):
         NOT_IN_HAND: Why samples at hand are not predicted; empty: they are.
     """
 
-    ROWS_ARE_LOSSES: bool
     NEW: str
     TABLE: Table | None
     SCORE: Score | None

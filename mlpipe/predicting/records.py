@@ -77,7 +77,8 @@ def predict(
     require_weights(weights)
     name = kinds.decide(requests[0].task.kind, recipe.loss)
     part, pairs = kind.of(name), {(one.name, one.split) for one in requests}
-    if part.ROWS_ARE_LOSSES:
+    are_losses = kinds.of(name).rows_are_losses
+    if are_losses:
         tta.refuse_views(recipe.tta)
     with project.opened(out, pairs, kind=name) as files:
         of_task = _ModelOfTask(recipe, weights, co_tasks)
@@ -85,7 +86,7 @@ def predict(
             if len(one.rows) == 0:
                 continue
             model = of_task.model(one.task, one.pack)
-            loss = build_loss(recipe, one.task, one.rows).to(model.device) if part.ROWS_ARE_LOSSES else None
+            loss = build_loss(recipe, one.task, one.rows).to(model.device) if are_losses else None
             views = recipe.tta.build(one.pack.peak)
             seen = one.pack if views is not None else _inputs(recipe, model, one, should_stop)
             places = part.places(one.task, one.pack)

@@ -88,12 +88,11 @@ class NewData:
         if self._ensemble is not None and self.request.deploy_prior is not None:
             decisions.require_rows(self._ensemble, new_rows.rows_file(self.context.project, self._ensemble))
         used = {record.id: record for _, found, _ in self._members for record in found}
-        parts = [kind.of(record.kind) for record in used.values()]
         if any(kinds.of(record.kind).draws for record in used.values()):
             wrong = "the newest models draw images from noise, and predict nothing of others"
             fix = "use mode.samples=64 in place of it"
             raise ConfigError(problem("mode.source", wrong, got=self.request.source, fix=fix))
-        self._refuse_elsewhere(list(used.values()), parts)
+        self._refuse_elsewhere(list(used.values()))
         weightless = [one.id for member in self._members for one in member[1] if one.weights is None]
         fix = "train with mode.store_parameters=true"
         raise_all([problem(name, "has no weights to predict with", fix=fix) for name in weightless])
@@ -103,13 +102,13 @@ class NewData:
             for record in self._one_for_each_pack()
         ]
         steps += [Step(f"predict {record.id}", partial(self._predict, record)) for record in used.values()]
-        part = parts[0]
+        part = kind.of(next(iter(used.values())).kind)
         if self._is_dense:
             recipes = (tasks.config_of(self.config, record).recipe for record in used.values())
             raise_all(pictures.step_problems(recipes))
         return [*steps, Step(part.NEW, partial(self._write, part))]
 
-    def _refuse_elsewhere(self, used: Sequence[ModelRecord], parts: Sequence[Part]) -> None:
+    def _refuse_elsewhere(self, used: Sequence[ModelRecord]) -> None:
         """Refuse what another command predicts.
 
         Raises:
@@ -118,7 +117,7 @@ class NewData:
         if sources.open(self.pivot).cuts():
             name = Located(self.context.project, used[0]).name(self.config.out_dir)
             raise ConfigError(instead(self.pivot, name, self.request.source))
-        if any(part.ROWS_ARE_LOSSES for part in parts) and not sources.open(self.pivot).has_arrays:
+        if any(kinds.of(one.kind).rows_are_losses for one in used) and not sources.open(self.pivot).has_arrays:
             fix = "use mml evaluate with mode.outputs=DIR, and the initial values as a task"
             raise ConfigError(problem("mode.source", "is for files of images, these models solve an equation", fix=fix))
 

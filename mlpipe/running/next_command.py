@@ -27,12 +27,10 @@ def of_new_images(config: RunConfig, project: Project, task: Task, kind: str, ru
         kind: The kind of its models.
         run: The run; an ensemble that it made is named.
     """
-    from mlpipe.predicting import kind as predicting
-
     if kinds.of(kind).draws:
         return f"mml predict {' '.join(['mode.samples=64', *_words(config, project)])}"
     source = sources.open(task)
-    if source.cuts() or (predicting.of(kind).ROWS_ARE_LOSSES and not source.has_arrays):
+    if source.cuts() or (kinds.of(kind).rows_are_losses and not source.has_arrays):
         return ""
     newest = ensembles.load_all(project, task.name)[-1:]
     ensemble = ["mode.ensemble=latest"] if newest and newest[0].run == run.name else []

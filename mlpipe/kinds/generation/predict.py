@@ -17,11 +17,10 @@ from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs.sinks import Predicted
 
 __all__ = [
-    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "SCORE", "TABLE", "TENSORS",
     "kept", "mean", "measured", "places", "shown", "write_new",
 ]  # fmt: skip
 
-ROWS_ARE_LOSSES = False
 NOT_IN_HAND = "draws images from noise, and predicts nothing of others; use mml predict mode.samples=64"
 NOT_EXPORTED = NOT_IN_HAND
 TENSORS = None

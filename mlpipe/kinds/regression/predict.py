@@ -18,11 +18,10 @@ from mlpipe.predicting.rows import measured as measured
 from mlpipe.predicting.rows import score_of_output
 
 __all__ = [
-    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "SCORE", "TABLE", "TENSORS",
     "kept", "mean", "measured", "places", "shown", "write_new",
 ]  # fmt: skip
 
-ROWS_ARE_LOSSES = False
 NOT_IN_HAND = ""
 NOT_EXPORTED = ""
 TENSORS = output_tensors.Numbers()

@@ -26,11 +26,10 @@ from mlpipe.runs.sinks import Predicted
 from mlpipe.runs.sinks.sample_files import as_npy
 
 __all__ = [
-    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "SCORE", "TABLE", "TENSORS",
     "kept", "mean", "measured", "places", "shown", "write_new",
 ]  # fmt: skip
 
-ROWS_ARE_LOSSES = False
 NOT_IN_HAND = ""
 NOT_EXPORTED = ""
 TENSORS = output_tensors.Maps(output_tensors.probabilities)

@@ -15,11 +15,10 @@ from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs.sinks import Predicted
 
 __all__ = [
-    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "ROWS_ARE_LOSSES", "SCORE", "TABLE", "TENSORS",
+    "NEW", "NOT_EXPORTED", "NOT_IN_HAND", "SCORE", "TABLE", "TENSORS",
     "kept", "mean", "measured", "places", "shown", "write_new",
 ]  # fmt: skip
 
-ROWS_ARE_LOSSES = True
 NOT_IN_HAND = "solves an equation from arrays of initial values; use mml predict mode.source=FILE"
 NOT_EXPORTED = NOT_IN_HAND
 TENSORS = None

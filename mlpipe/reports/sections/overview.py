@@ -81,14 +81,15 @@ def _stored_or_counted(facts: TaskFacts, shown: Shown, name: str) -> float | Non
 def _next(facts: TaskFacts) -> Content:
     """The commands that usually follow."""
     project = "" if facts.project.name == "default" else f" proj={facts.project.name}"
-    commands = {
-        f"mml predict{project} mode.source=FOLDER": "predicts new images",
-        f"mml export{project}": "takes the model out",
-    }
-    if kinds.of(facts.kind).draws:
-        commands = {f"mml predict{project} mode.samples=64": "draws new images"}
+    commands, its = dict[str, str](), kinds.of(facts.kind)
+    if its.draws:
+        commands[f"mml predict{project} mode.samples=64"] = "draws new images"
+    elif not its.rows_are_losses:
+        commands[f"mml predict{project} mode.source=FOLDER"] = "predicts new images"
+        commands[f"mml export{project}"] = "takes the model out"
     if len({row["recipe"] for row in facts.board if not row["ensemble"]}) > 1:
         commands[f"mml info{project} mode.compare=[A,B]"] = "compares two rows of the leaderboard"
+    commands = commands or {f"mml info{project}": "shows every figure"}
     said = "; ".join(f"{element('code', command)} {what}" for command, what in commands.items())
     return paragraph(Markup(f"Next: {said}."), class_="muted")
 

@@ -83,3 +83,6 @@ def test_the_next_command_of_a_generator_draws(two_classes: TaskFacts) -> None:
     of_drawn = str(overview._next(dataclasses.replace(two_classes, kind="generation")))
     assert "mml predict proj=p mode.samples=64" in of_drawn
     assert "mode.source" not in of_drawn and "mml export" not in of_drawn
+    # An equation's solution is of no image: `mml predict mode.source=` and `mml export` would be refused.
+    of_equation = str(overview._next(dataclasses.replace(two_classes, kind="solutions")))
+    assert "mml predict" not in of_equation and "mml export" not in of_equation and "mml info" in of_equation

@@ -82,11 +82,13 @@ def _next(facts: TaskFacts) -> Content:
     """The commands that usually follow."""
     project = "" if facts.project.name == "default" else f" proj={facts.project.name}"
     commands, its = dict[str, str](), kinds.of(facts.kind)
+    # What the page tells of is what they take.
+    taken = " mode.ensemble=latest" if facts.shown is not None and facts.shown.ensemble is not None else ""
     if its.draws:
         commands[f"mml predict{project} mode.samples=64"] = "draws new images"
     elif not its.rows_are_losses:
-        commands[f"mml predict{project} mode.source=FOLDER"] = "predicts new images"
-        commands[f"mml export{project}"] = "takes the model out"
+        commands[f"mml predict{project}{taken} mode.source=FOLDER"] = "predicts new images"
+        commands[f"mml export{project}{taken}"] = "takes the model out"
     if len({row["recipe"] for row in facts.board if not row["ensemble"]}) > 1:
         commands[f"mml info{project} mode.compare=[A,B]"] = "compares two rows of the leaderboard"
     commands = commands or {f"mml info{project}": "shows every figure"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +78,17 @@ def test_an_ensemble_that_scores_as_its_recipe_is_drawn_once(tmp_path: Path) -> 
     other = {**twin, "test": row["test"] / 2}
     (plot,) = overview.leaderboard(dataclasses.replace(alone, board=[row, other])).plots
     assert [name for name, *_ in plot.rows] == ["recipe0 net", "ens-1"]
+
+
+def test_the_next_commands_take_what_the_page_is_about(two_classes: TaskFacts) -> None:
+    shown = two_classes.shown
+    assert shown is not None
+    of_recipe = dataclasses.replace(two_classes, shown=dataclasses.replace(shown, ensemble=None))
+    assert "mode.ensemble" not in str(overview._next(of_recipe))
+    ensemble: Any = SimpleNamespace(id="ens-1")
+    told = str(overview._next(dataclasses.replace(two_classes, shown=dataclasses.replace(shown, ensemble=ensemble))))
+    assert "mml predict proj=p mode.ensemble=latest mode.source=FOLDER" in told
+    assert "mml export proj=p mode.ensemble=latest" in told
 
 
 def test_the_next_command_of_a_generator_draws(two_classes: TaskFacts) -> None:

@@ -20,8 +20,8 @@ from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 Array = np.ndarray[Any, Any]
 _DAMAGED = (*limits.DAMAGED_ARRAY, MemoryError, OverflowError)
 ENDS = (".npy", ".npz", *hdf5.ENDS)
-# What samples that are packed a thousandfold may take of the machine's memory.
-_SMALL_SHARE = 0.25
+# What samples that are packed a thousandfold may take: a share of the machine's memory, and bytes.
+_SMALL_SHARE, _SMALL = 0.25, 2 << 30
 
 
 def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
@@ -82,7 +82,7 @@ def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]
         # where samples would take much of the memory they are none.
         width = np.dtype(np.float32).itemsize
         wide += value.size * width
-        most = width * (limits.DEFLATED if wide <= _memory() * _SMALL_SHARE else limits.GROWTH)
+        most = width * (limits.DEFLATED if wide <= min(_memory() * _SMALL_SHARE, _SMALL) else limits.GROWTH)
         try:
             limits.require_growth(stored, wide, base.name, most)
         except ValueError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sqlite3
 import stat
 import threading
 import tokenize
@@ -17,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
 try:
     import resource
@@ -58,6 +58,8 @@ BOXES = 10_000
 UNPACKED, GROWTH = 1 << 30, 100
 # Deflate stores a byte that is repeated in so little, as in a volume of class numbers.
 DEFLATED = 1_100
+# How SQLite opens a file, which it does not make where there is none.
+_AS_IT_IS = urlencode({"mode": "rw"})
 # What NumPy raises for files of arrays, packed ones too, that are damaged; headers of arrays are read as Python.
 DAMAGED_ARRAY = (
     OSError,
@@ -171,8 +173,10 @@ def view_or_trigger(file: Path, own: str = "") -> str | None:
     Raises:
         sqlite3.Error: When it is no such file, or somebody writes into it for seconds.
     """
+    import sqlite3
+
     # As the library opens it that reads it next: what lies beside it, written and not yet in it or to be taken back, counts.
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as opened:
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{_AS_IT_IS}", uri=True)) as opened:
         found = opened.execute(
             "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
             " AND NOT (type = 'trigger' AND tbl_name = ?) LIMIT 1",

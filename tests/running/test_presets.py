@@ -78,7 +78,7 @@ def trees_of(*words: str) -> dict[str, dict[str, Any]]:
 def test_keys_that_an_exact_head_has_no_use_for_are_the_networks() -> None:
     words = ["stages=freeze_then_finetune", "tune=lr_find", "loss=focal", "loss.class_weights=balanced"]
     trees = trees_of(*words, "mode.subroutines=[train,predict,post]")
-    for name in ("probe", "larger", "mirrored", "larger_mirrored", "nearest"):
+    for name in ("probe", "larger", "mirrored", "nearest"):
         tree = trees[name]
         assert not tree["stages"]["list"] and tree["loss"]["_target_"].endswith(".auto")
         assert tree["tune"]["_target_"].endswith(".none")
@@ -295,19 +295,19 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "measured: " in told and "tuned: 2 of 2 epochs" in told
     assert (
-        "plan: probe, larger, mirrored, larger_mirrored, tuned, 2 folds each" in told
+        "plan: probe, larger, mirrored, tuned, 2 folds each" in told
         and "larger: a head on frozen features at 32 x 32" in told
     )
     assert told.splitlines()[-1] == "new images: mml predict mode.source=FOLDER mode.ensemble=latest"
     project = Project(tmp_path / "results" / "default")
     found = records.load_all(project, "digits")
-    probe, larger, mirrored, both, tuned = found[:3], found[3:6], found[6:9], found[9:12], found[12:]
-    assert [record.epochs for record in found[:12]] == [1] * 12 and [record.epochs for record in tuned] == [2, 2]
-    assert len({record.recipe for record in found}) == 5 and probe[0].val_used_for == []
+    probe, larger, mirrored, tuned = found[:3], found[3:6], found[6:9], found[9:]
+    assert [record.epochs for record in found[:9]] == [1] * 9 and [record.epochs for record in tuned] == [2, 2]
+    assert len({record.recipe for record in found}) == 4 and probe[0].val_used_for == []
     # Each is called in leaderboards what the preset calls it.
     called = {row["recipe"]: row["called"] for row in tables.leaderboard(project) if not row["ensemble"]}
-    named = [called[part[0].recipe] for part in (probe, larger, mirrored, both, tuned)]
-    assert named == ["probe", "larger", "mirrored", "larger_mirrored", "tuned"]
+    named = [called[part[0].recipe] for part in (probe, larger, mirrored, tuned)]
+    assert named == ["probe", "larger", "mirrored", "tuned"]
     assert re.search(r"^[0-9a-f]{8} +larger ", told, re.MULTILINE)
     # What predicts new images has learned from all 1,797.
     assert [record.counts["train"] for record in probe] == [898, 899, 1797]
@@ -318,9 +318,9 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (ensemble,) = ensembles.load_all(project, "digits")
     assert ensemble.way == "certified"
     refits = {member["refit"] for member in ensemble.members if "refit" in member}
-    assert refits and refits <= {probe[2].id, mirrored[2].id, larger[2].id, both[2].id}
+    assert refits and refits <= {probe[2].id, mirrored[2].id, larger[2].id}
     losses = list(ensemble.losses["members"].values())
-    assert len(losses) == 5 and ensemble.losses["ensemble"] <= min(losses) + 1e-9
+    assert len(losses) == 4 and ensemble.losses["ensemble"] <= min(losses) + 1e-9
 
 
 @pytest.mark.program
@@ -353,7 +353,7 @@ def test_fewer_folds_are_tuned_where_more_epochs_of_them_fit(
         by_recipe.setdefault(record.recipe, []).append(record)
     *others, (tuned,) = by_recipe.values()
     assert tuned.fold == 0 and tuned.epochs == 4
-    assert [[record.fold for record in folds] for folds in others] == [[0, 1, -1]] * 4
+    assert [[record.fold for record in folds] for folds in others] == [[0, 1, -1]] * 3
     (ensemble,) = ensembles.load_all(project, "digits")
     held_out = predictions.load(project.predictions_file("digits", tuned.id), "digits", "val")
     chose = predictions.load(project.ensembles_dir("digits") / f"{ensemble.id}.parquet", "digits", "val")
@@ -422,13 +422,11 @@ def test_an_interrupted_preset_goes_on_with_what_it_decided(
     assert len(records.load_all(project, "digits")) == 1
     assert main(["train", "continue=latest"]) == 0
     found = records.load_all(project, "digits")
-    assert len(found) == 14 and len({record.run for record in found}) == 1
-    assert len({record.recipe for record in found}) == 5
+    assert len(found) == 11 and len({record.run for record in found}) == 1
+    assert len({record.recipe for record in found}) == 4
     stored = json.loads((project.run_dir(found[0].run) / "preset.json").read_text())
-    assert (
-        list(stored) == ["probe", "larger", "mirrored", "larger_mirrored", "tuned"] and stored["tuned"]["epochs"] == 1
-    )
-    assert stored["larger"]["scale"] == stored["larger_mirrored"]["scale"] == 2.0
+    assert list(stored) == ["probe", "larger", "mirrored", "tuned"] and stored["tuned"]["epochs"] == 1
+    assert stored["larger"]["scale"] == 2.0
     assert len(ensembles.load_all(project, "digits")) == 1
 
 

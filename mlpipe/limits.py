@@ -185,6 +185,14 @@ def view_or_trigger(file: Path, own: str = "") -> str | None:
     return None if found is None else str(found[0])
 
 
+def machine_memory() -> int:
+    """Bytes of the machine's memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
 @contextmanager
 def memory(stored: int) -> Iterator[None]:
     """Let this process grow by `UNPACKED` at most meanwhile, or by `GROWTH` times the bytes of what it works with.

@@ -41,8 +41,7 @@ _DAMAGED = (
 )
 # How zipfile says that the bytes of a member are others.
 _CHANGED = re.compile(r"Bad CRC-32 for file '(.*)'$", re.DOTALL)
-# Pictures hardly shrink in an archive; what grows so much and so far is made to fill disks.
-_MOST_GROWTH, _LARGE = 100, 1 << 30
+_GROWS = f"it unpacks to more than {limits.GROWTH} times its own size"
 # Bytes of a header of a tar, and of what is unpacked at once.
 _MOST_AT_ONCE = 16 << 20
 
@@ -174,7 +173,7 @@ def _problems(path: Path, members: list[Member], disk: Path) -> list[str]:
     needed, free = sum(member.size for member in members), shutil.disk_usage(disk).free
     if needed > free:
         found.append(problem(str(path), f"unpacks to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"))
-    if needed > _LARGE and needed > _MOST_GROWTH * path.stat().st_size:
+    if needed > _most_unpacked(path.stat().st_size):
         found.append(problem(str(path), f"unpacks to {needed / path.stat().st_size:,.0f} times its own size"))
     if len(found) > 10:
         found = [*found[:10], problem(str(path), f"{len(found) - 10} further members are unsafe")]
@@ -190,6 +189,11 @@ def _unsafe_name(name: str) -> str:
     if name.startswith("/") or "\\" in name or (len(name) > 1 and name[1] == ":"):
         return "has an absolute path or a backslash in its name"
     return "has a path out of the folder" if ".." in parts else ""
+
+
+def _most_unpacked(stored: int) -> int:
+    """Bytes that an archive may unpack to: pictures hardly shrink in one, and what grows far more is made to fill disks."""
+    return max(limits.UNPACKED, limits.GROWTH * stored)
 
 
 class _Zip:
@@ -227,8 +231,8 @@ class _Tar:
                 found.append(Member(info.name, own, info.isdir(), self._refusal(info), info))
             # Before the next one is looked for, behind all that this one says to hold.
             size += own
-            if size > max(_LARGE, _MOST_GROWTH * self._stored):
-                raise ValueError(f"it unpacks to more than {_MOST_GROWTH} times its own size")
+            if size > _most_unpacked(self._stored):
+                raise ValueError(_GROWS)
         return found
 
     def open(self, member: Member) -> IO[bytes]:
@@ -264,7 +268,7 @@ class _Bounded:
     """
 
     def __init__(self, file: IO[bytes], stored: int, *, is_packed: bool) -> None:
-        self._file, self._most, self._is_packed = file, max(_LARGE, _MOST_GROWTH * stored), is_packed
+        self._file, self._most, self._is_packed = file, _most_unpacked(stored), is_packed
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes.
@@ -276,7 +280,7 @@ class _Bounded:
             raise ValueError("it has a header that is too long")
         found = self._file.read(size)
         if self._file.tell() > self._most:
-            raise ValueError(f"it unpacks to more than {_MOST_GROWTH} times its own size")
+            raise ValueError(_GROWS)
         return found
 
     def seek(self, place: int, whence: int = 0) -> int:

@@ -20,6 +20,8 @@ Bools = npt.NDArray[np.bool_]
 
 # Entries of one block of weights, to bound memory.
 _BLOCK = 4_000_000
+# Scores of which the order of rows by every column is kept.
+_MOST_SORTED = 1_000_000
 # Leave-one-out values of metrics of ranks are taken over this many parts: enough for their spread and skewness.
 _PARTS = 200
 
@@ -220,18 +222,22 @@ def ranked(name: str, scores: Floats, true: Bools, known: Bools) -> Callable[[Fl
     """
     prepare = _auroc_of if name == "auroc" else _precision_of
 
-    def of_column(column: int, weights: Floats) -> Floats:
-        # Sorted anew for each block of weights: the order of rows by every column would take more memory than the scores.
+    def of_column(column: int) -> Callable[[Floats], Floats]:
         rows = np.flatnonzero(known[:, column])
         order = rows[np.argsort(-scores[rows, column], kind="stable")]
         falling = scores[order, column]
         starts = np.flatnonzero(np.concatenate([[True], falling[1:] != falling[:-1]])[: len(order)])
-        return prepare(order, true[order, column], starts)(weights)
+        return prepare(order, true[order, column], starts)
+
+    columns = range(scores.shape[1])
+    # The order of rows by every column takes more memory than the scores: of many it is made anew for each block of weights.
+    prepared = [of_column(column) for column in columns] if scores.size <= _MOST_SORTED else None
 
     def function(weights: Floats) -> Floats:
         # Rows first: sorting them then moves whole lines of memory.
         turned = np.ascontiguousarray(weights.T)
-        return mean_there(np.column_stack([of_column(column, turned) for column in range(scores.shape[1])]))
+        each = (of_column(column) for column in columns) if prepared is None else prepared
+        return mean_there(np.column_stack([area(turned) for area in each]))
 
     return function
 

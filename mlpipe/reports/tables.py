@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,8 +190,7 @@ def as_text(board: Sequence[dict[str, Any]], width: int | None = None) -> str:
             terminal that is too narrow they stand in several blocks.
     """
     blocks = []
-    for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
-        rows = [row for row in board if (row["task"], row["metric"]) == (task, metric)]
+    for (task, metric), rows in _by_task(board):
         kept, left_out = _columns(rows), list[str]()
         for key in _LEFT_OUT_FIRST:
             if width is None or _width(kept) <= width:
@@ -213,14 +212,19 @@ def as_html(board: Sequence[dict[str, Any]]) -> str:
         board: The rows.
     """
     made = list[Markup | None]()
-    for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
-        rows = [row for row in board if (row["task"], row["metric"]) == (task, metric)]
+    for (task, metric), rows in _by_task(board):
         columns = _columns(rows)
         better = "less" if metrics.direction(metric) == "min" else "more"
         title = f"{task}: {metric} of {_counted(rows)}, {better} is better"
         cells = list(zip(*columns.values(), strict=True))
         made.append(markup.table(title, [_SHORT[key] or "note" for key in columns], cells))
     return markup.joined(made).html if made else markup.paragraph("Nothing is trained yet.").html
+
+
+def _by_task(board: Sequence[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
+    """The rows of each task and metric."""
+    for one in dict.fromkeys((row["task"], row["metric"]) for row in board):
+        yield one, [row for row in board if (row["task"], row["metric"]) == one]
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:

@@ -81,6 +81,24 @@ def until_said(process: subprocess.Popen[str], words: str, seconds: float = 60.0
         assert process.poll() is None, shown.decode()
 
 
+def interrupt_twice(process: subprocess.Popen[str], number: int) -> None:
+    """Ask twice, while nothing but the process itself goes on, and see that all processes of the session end."""
+    for pid in group_of(process):
+        if pid != process.pid:
+            os.kill(pid, signal.SIGSTOP)
+    process.send_signal(number)
+    # Half a second later by the clock of the program, which a busy machine reads late: what is said shows that it has.
+    until_said(process, "press Ctrl-C again")
+    time.sleep(0.8)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 130
+    # What serves forks to a run ends by itself when the run does; it was stopped above.
+    for pid in group_of(process):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    assert gone(process)
+
+
 @pytest.mark.parametrize(
     ("number", "folds"), [(TERM, "sys.fold_workers=2"), (INT, "sys.fold_workers=1"), (USR1, "sys.fold_workers=2")]
 )
@@ -103,21 +121,8 @@ def test_twice_ends_every_process_at_once(
 ) -> None:
     process = start(training, tmp_path, folds, "sys.num_workers=2")
     # A process that does not get to its next batch: it is the signal that ends it.
-    children = [pid for pid in group_of(process) if pid != process.pid]
-    assert len(children) >= 2
-    for pid in children:
-        os.kill(pid, signal.SIGSTOP)
-    process.send_signal(number)
-    # Half a second later by the clock of the program, which a busy machine reads late: what is said shows that it has.
-    until_said(process, "press Ctrl-C again")
-    time.sleep(0.8)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == 130
-    # What serves forks to a run ends by itself when the run does; it was stopped above.
-    for pid in group_of(process):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-    assert gone(process)
+    assert len([pid for pid in group_of(process) if pid != process.pid]) >= 2
+    interrupt_twice(process, number)
     assert (
         "interrupted twice; what is saved is kept; to go on: mml train continue=" in process.communicate(timeout=60)[1]
     )
@@ -129,18 +134,7 @@ def test_twice_within_a_trial_ends_every_process_at_once(tmp_path: Path, trainin
     search = ["hpo=optuna", "hpo.study=s", "hpo.trials=2", "optimizer.lr=interval(0.001,0.01)", "mode.folds=[0]"]
     process = start(training, tmp_path, *search, "sys.num_workers=1", "mode.subroutines=[train]")
     # The trial does not get to its next batch, which its loader process owes it.
-    for pid in group_of(process):
-        if pid != process.pid:
-            os.kill(pid, signal.SIGSTOP)
-    process.send_signal(INT)
-    until_said(process, "press Ctrl-C again")
-    time.sleep(0.8)
-    process.send_signal(INT)
-    assert process.wait(timeout=60) == 130
-    for pid in group_of(process):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-    assert gone(process)
+    interrupt_twice(process, INT)
     shown = process.communicate(timeout=60)[1]
     assert "interrupted twice; what is saved is kept; run the same command again" in shown and "Traceback" not in shown
 

@@ -394,5 +394,5 @@ def _input_shape(config: Mapping[str, Any], problems: list[str], name: str) -> t
             return None
         return tuple(shape)
     # Of an Embedding `input_dim` is how many numbers there are.
-    sizes = [config.get("input_length" if "output_dim" in config else "input_dim")]
-    return (sizes[0],) if isinstance(sizes[0], int) else None
+    size = config.get("input_length" if "output_dim" in config else "input_dim")
+    return (size,) if isinstance(size, int) else None

@@ -396,14 +396,11 @@ def gamma_contrast(
     """
     if not 0 <= gamma[0] <= gamma[1]:
         raise ConfigError(problem(f"{_KEY}: gamma_contrast.gamma", "must be two bounds >= 0", got=list(gamma)))
-    return _each(partial(_to_power, gamma=gamma, per_channel=per_channel))
+    return _each(partial(_curved, stream=9, curve=_power, bounds=[gamma], per_channel=per_channel))
 
 
-def _to_power(image: Batch, seed: int, *, gamma: tuple[float, float], per_channel: float) -> Batch:
-    drawn = np.random.default_rng([seed, 9])
-    powers = drawn.uniform(*gamma, image.shape[2] if drawn.random() < per_channel else 1)
-    top = float(_brightest(image))
-    return _as_type(top * (image / top) ** powers, image)
+def _power(shares: Batch, top: float, powers: Batch) -> Batch:
+    return np.asarray(top * shares**powers)
 
 
 def sigmoid_contrast(
@@ -425,16 +422,11 @@ def sigmoid_contrast(
     for name, bounds in (("gain", gain), ("cutoff", cutoff)):
         if bounds[0] > bounds[1]:
             raise ConfigError(problem(f"{_KEY}: sigmoid_contrast.{name}", "must be two bounds", got=list(bounds)))
-    return _each(partial(_through_sigmoid, gain=gain, cutoff=cutoff, per_channel=per_channel))
+    return _each(partial(_curved, stream=10, curve=_sigmoid, bounds=[gain, cutoff], per_channel=per_channel))
 
 
-def _through_sigmoid(
-    image: Batch, seed: int, *, gain: tuple[float, float], cutoff: tuple[float, float], per_channel: float
-) -> Batch:
-    drawn = np.random.default_rng([seed, 10])
-    count = image.shape[2] if drawn.random() < per_channel else 1
-    gains, cutoffs, top = drawn.uniform(*gain, count), drawn.uniform(*cutoff, count), float(_brightest(image))
-    return _as_type(top / (1 + np.exp(gains * (cutoffs - image / top))), image)
+def _sigmoid(shares: Batch, top: float, gains: Batch, cutoffs: Batch) -> Batch:
+    return np.asarray(top / (1 + np.exp(gains * (cutoffs - shares))))
 
 
 def log_contrast(
@@ -451,14 +443,26 @@ def log_contrast(
     """
     if not 0 <= gain[0] <= gain[1]:
         raise ConfigError(problem(f"{_KEY}: log_contrast.gain", "must be two bounds >= 0", got=list(gain)))
-    return _each(partial(_through_logarithm, gain=gain, per_channel=per_channel))
+    return _each(partial(_curved, stream=11, curve=_logarithm, bounds=[gain], per_channel=per_channel))
 
 
-def _through_logarithm(image: Batch, seed: int, *, gain: tuple[float, float], per_channel: float) -> Batch:
-    drawn = np.random.default_rng([seed, 11])
-    gains = drawn.uniform(*gain, image.shape[2] if drawn.random() < per_channel else 1)
-    top = float(_brightest(image))
-    return _as_type(top * gains * np.log2(1 + image / top), image)
+def _logarithm(shares: Batch, top: float, gains: Batch) -> Batch:
+    return np.asarray(top * gains * np.log2(1 + shares))
+
+
+def _curved(
+    image: Batch,
+    seed: int,
+    *,
+    stream: int,
+    curve: Callable[..., Batch],
+    bounds: Sequence[tuple[float, float]],
+    per_channel: float,
+) -> Batch:
+    """An image through a curve of shares of the brightest value, whose parameters are drawn for all channels or for each."""
+    drawn, top = np.random.default_rng([seed, stream]), float(_brightest(image))
+    count = image.shape[2] if drawn.random() < per_channel else 1
+    return _as_type(curve(image / top, top, *(drawn.uniform(*one, count) for one in bounds)), image)
 
 
 def made(node: Mapping[str, Any]) -> tuple[str, Any]:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mlpipe import limits
 from mlpipe.config.environment import cores as usable_cores
 from mlpipe.errors import problem
 from mlpipe.modes.doctor.findings import Finding, size
@@ -138,8 +139,8 @@ def memory(root: Path = Path("/")) -> list[Finding]:
     """The machine's memory and what is free of it, in bytes; empty where the system does not tell."""
     file = root / "proc/meminfo"
     if not file.is_file():
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return [Finding("memory", "of the machine", pages)]
+        total = limits.machine_memory()
+        return [Finding("memory", "of the machine", total)] if total else []
     lines = (line.split() for line in file.read_text("utf-8").splitlines())
     numbers = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1}
     return of_memory(numbers["MemTotal"], numbers.get("MemAvailable", numbers["MemFree"]), memory_limit(root))

@@ -26,12 +26,17 @@ LOSSES = {
 }
 
 
+def both(name: str, of_keras: str, t: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A loss of each row, and Keras's."""
+    t, p = t.astype(np.float32), p.astype(np.float32)
+    theirs = keras.ops.convert_to_numpy(getattr(keras.losses, of_keras)(t, p))
+    return probabilities.EACH[name](torch.tensor(t), torch.tensor(p), torch.ones(t.shape)).numpy(), theirs
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_kerass(name: str) -> None:
     rng = np.random.default_rng(0)
-    t, p = rng.integers(0, 2, (6, 4)).astype(np.float32), rng.uniform(0.05, 0.95, (6, 4)).astype(np.float32)
-    theirs = keras.ops.convert_to_numpy(getattr(keras.losses, LOSSES[name])(t, p))
-    ours = probabilities.EACH[name](torch.tensor(t), torch.tensor(p), torch.ones(6, 4)).numpy()
+    ours, theirs = both(name, LOSSES[name], rng.integers(0, 2, (6, 4)), rng.uniform(0.05, 0.95, (6, 4)))
     assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-7)
 
 
@@ -74,8 +79,6 @@ def test_losses_of_numbers_are_kerass(name: str) -> None:
     """Of counts; of hinges targets on both sides of zero, which are no yes and no."""
     rng = np.random.default_rng(0)
     t = rng.choice([-1.0, 1.0], (6, 4)) if "hinge" in name else rng.integers(0, 9, (6, 4))
-    t, p = t.astype(np.float32), rng.uniform(0.05, 7, (6, 4)).astype(np.float32)
-    theirs = keras.ops.convert_to_numpy(getattr(keras.losses, OF_COUNTS[name])(t, p))
-    ours = probabilities.EACH[name](torch.tensor(t), torch.tensor(p), torch.ones(6, 4)).numpy()
+    ours, theirs = both(name, OF_COUNTS[name], t, rng.uniform(0.05, 7, (6, 4)))
     assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
     assert name in probabilities.OF_NUMBERS | probabilities.OF_UNITS

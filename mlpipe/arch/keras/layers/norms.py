@@ -165,18 +165,11 @@ def batch_norm(keys: Keys, shape: Shape) -> Made:
             "running_var", (channels,), same, keys.initializer("moving_variance_initializer", "Ones")
         ),
     }
-    gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
-    if scale:
-        slots["gamma"] = Slot("weight", (channels,), same, gamma)
-    elif center:
+    if center and not scale:
         _fix(norm, "weight")
-    if center:
-        slots["beta"] = Slot("bias", (channels,), same, beta)
-    elif scale:
+    if scale and not center:
         _fix(norm, "bias")
-    if place == 1:
-        return norm, slots
-    return AlongAxis(norm, place), {key: slot.inside("norm") for key, slot in slots.items()}
+    return _along(norm, slots | _learned(keys, (channels,), scale, center), place)
 
 
 def instance_norm(keys: Keys, shape: Shape) -> Made:
@@ -205,12 +198,7 @@ def group_norm(keys: Keys, shape: Shape) -> Made:
         keys.wrong("groups", f"must divide {counted(channels, 'channel')}, or be -1", got=groups)
     scale, center = keys.flag("scale", True), keys.flag("center", True)
     norm = GroupNorm(groups, channels, keys.number("epsilon", 1e-3), scale, center)
-    gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
-    slots = {"gamma": Slot("weight", (channels,), same, gamma)} if scale else {}
-    slots |= {"beta": Slot("bias", (channels,), same, beta)} if center else {}
-    if place == 1:
-        return norm, slots
-    return AlongAxis(norm, place), {key: slot.inside("norm") for key, slot in slots.items()}
+    return _along(norm, _learned(keys, (channels,), scale, center), place)
 
 
 def rms_norm(keys: Keys, shape: Shape) -> Made:
@@ -230,9 +218,21 @@ def layer_norm(keys: Keys, shape: Shape) -> Made:
     axes, sizes = _axes(keys, shape)
     scale, center = keys.flag("scale", True), keys.flag("center", True)
     norm = LayerNorm(sizes, axes, keys.number("epsilon", 1e-3), scale, center)
+    return norm, _learned(keys, sizes, scale, center)
+
+
+def _learned(keys: Keys, sizes: Shape, scale: bool, center: bool) -> dict[str, Slot]:
+    """The factor and the offset that a normalisation learns, where it does."""
     gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
     slots = {"gamma": Slot("weight", sizes, same, gamma)} if scale else {}
-    return norm, slots | ({"beta": Slot("bias", sizes, same, beta)} if center else {})
+    return slots | ({"beta": Slot("bias", sizes, same, beta)} if center else {})
+
+
+def _along(norm: nn.Module, slots: dict[str, Slot], place: int) -> Made:
+    """A normalisation of channels, along the axis that `_axis` gave."""
+    if place == 1:
+        return norm, slots
+    return AlongAxis(norm, place), {key: slot.inside("norm") for key, slot in slots.items()}
 
 
 def normalization(keys: Keys, shape: Shape) -> Made:

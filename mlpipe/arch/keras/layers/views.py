@@ -171,19 +171,14 @@ def contrast(keys: Keys, shape: Shape) -> nn.Module:
     return RandomContrast((1 - less, 1 + more), (low, high))
 
 
-def _move(
-    keys: Keys,
-    shape: Shape,
-    turn: Range = (0.0, 0.0),
-    zoom: tuple[Range, Range | None] = ((0.0, 0.0), None),
-    shift: tuple[Range, Range] = ((0.0, 0.0), (0.0, 0.0)),
-) -> RandomMove:
+def _move(keys: Keys, shape: Shape, **moves: Any) -> RandomMove:
+    """A move, whose `moves` are those of `RandomMove`."""
     keys.rank(shape, 2)
     keys.channels_last()
     fill = _FILLS[keys.choice("fill_mode", tuple(_FILLS), "reflect")]
     mode = keys.choice("interpolation", ("bilinear", "nearest"), "bilinear")
     value = keys.number("fill_value", 0.0)
-    return RandomMove(turn=turn, zoom=zoom, shift=shift, mode=mode, fill=fill, value=value if fill == "zeros" else 0.0)
+    return RandomMove(**moves, mode=mode, fill=fill, value=value if fill == "zeros" else 0.0)
 
 
 def _bounds(keys: Keys, key: str) -> Range:

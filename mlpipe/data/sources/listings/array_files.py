@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -77,25 +76,17 @@ def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]
     """
     files, wide = visible_files.files_below(base) if base.is_dir() else [base] * base.is_file(), 0
     stored = sum(path.stat().st_size for path in files)
+    # A byte becomes a number of four, of which all samples are held at a time.
+    width, small = np.dtype(np.float32).itemsize, min(limits.machine_memory() * _SMALL_SHARE, _SMALL)
     for name, value in arrays(base, key):
-        # A byte becomes a number of four, of which all samples are held at a time. Class numbers are packed a thousandfold;
-        # where samples would take much of the memory they are none.
-        width = np.dtype(np.float32).itemsize
         wide += value.size * width
-        most = width * (limits.DEFLATED if wide <= min(_memory() * _SMALL_SHARE, _SMALL) else limits.GROWTH)
+        # Class numbers are packed a thousandfold; where samples would take much of the memory they are none.
+        most = width * (limits.DEFLATED if wide <= small else limits.GROWTH)
         try:
             limits.require_growth(stored, wide, base.name, most)
         except ValueError as error:
             raise DataError(problem(key, str(error), fix="give files that hold what they say")) from error
         yield name, oriented(value, form, name)
-
-
-def _memory() -> int:
-    """Bytes of the machine's memory; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 0
 
 
 def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:

@@ -31,7 +31,7 @@ def test_class_numbers_are_packed_a_thousandfold(masks: Path) -> None:
 
 
 def test_samples_that_would_take_much_of_the_memory_are_none(masks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_files, "_memory", lambda: 8 << 20)
+    monkeypatch.setattr(limits, "machine_memory", lambda: 8 << 20)
     with h5py.File(masks.with_name("m.h5"), "w") as file:
         file.create_dataset("m", data=np.zeros((200, 200, 20), np.uint8), compression="gzip")
     with pytest.raises(DataError, match=r"task.train: m.h5 would have 3,200,000 bytes, of which"):

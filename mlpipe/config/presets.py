@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlpipe import names
-from mlpipe.config import signatures
+from mlpipe.config import rules, signatures
 from mlpipe.config.assemble import assemble
 from mlpipe.config.components import Component
 from mlpipe.config.compose import Facts, compose
@@ -56,12 +56,33 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
             found += _unmixed(tree)
         except ConfigError as error:
             found += error.problems
+    found = [*_of_no_recipe(preset), *found] or _spare_of_steps(preset, trees)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     of_post = [text for text in given if not text.lstrip("+").startswith("mode.")]
     of_post += [str(text) for text in preset.get("post") or ()]
     trees["post"] = compose("post", of_post, facts).tree
     return adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
+
+
+def _of_no_recipe(preset: Mapping[str, Any]) -> list[str]:
+    """A sentence for every name that a key of recipes tells of and that is none."""
+    fix = f"the recipes are {', '.join(preset['recipes'])}"
+    return [
+        problem(f"preset.{key}", "names no recipe of the preset", got=name, fix=fix)
+        for key in ("pretrained", "sizes", "spare")
+        for name in preset.get(key) or ()
+        if name not in preset["recipes"]
+    ]
+
+
+def _spare_of_steps(preset: Mapping[str, Any], trees: Mapping[str, Any]) -> list[str]:
+    """A sentence for every recipe that is for spare time and takes all that there is."""
+    fix = "name recipes with an exact head, such as those with optimizer=linear"
+    stepped = [name for name in preset.get("spare") or () if not rules.is_exact(trees[name])]
+    return [
+        problem("preset.spare", "is trained in steps, which take all the time", got=one, fix=fix) for one in stepped
+    ]
 
 
 def _unmixed(tree: Mapping[str, Any]) -> list[str]:

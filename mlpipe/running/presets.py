@@ -455,6 +455,9 @@ class PresetScheduler(Scheduler):
                 log.info(f"{name}: left out, {clock(max(self._left(), 0))} are left and it takes about {needs}")
                 return {"epochs": 0, "seconds": 0.0}
             size = _scaled(self._trees[name]["preprocessing"]["size"], scale)
+            if name in self._spare() and (network := self._loses_epochs(name, scale)):
+                log.info(f"{name}: left out, {network} has epochs of all folds for what is left")
+                return {"epochs": 0, "seconds": 0.0}
             log.info(f"{name}: a head on frozen features at {_sides(size)} pixels, one pass over the images")
             return {"epochs": most, "seconds": None, "scale": scale}
         if self._limit is None:
@@ -479,15 +482,39 @@ class PresetScheduler(Scheduler):
         decided: dict[str, Any] = {"epochs": epochs, "seconds": round(seconds, 1)}
         return decided if folds == self._folds else {**decided, "left_out": self._labels[folds:]}
 
-    def _folds_and_epochs(self, name: str, shape: Shape) -> tuple[int, int]:
+    def _spare(self) -> list[str]:
+        """The recipes that are for time which no network has a better use for."""
+        return list(self.run_config.tree["preset"].get("spare") or [])
+
+    def _loses_epochs(self, name: str, scale: float) -> str | None:
+        """The network after a head on frozen features that could be trained well without it, and less with it; None: none.
+
+        Well trained are all folds for so many epochs as fewer folds are wished for.
+        """
+        if self._limit is None:
+            return None
+        needed, names = self._needed(name, scale), self._names()
+        for network in names[names.index(name) :]:
+            if self._is_exact(network):
+                continue
+            shape = self._learning(network)
+            folds, epochs = self._folds_and_epochs(network, shape)
+            is_well = folds == self._folds and epochs >= min(_WISHED_EPOCHS, self._most_epochs(network))
+            if is_well and self._folds_and_epochs(network, shape, needed) != (folds, epochs):
+                return network
+        return None
+
+    def _folds_and_epochs(self, name: str, shape: Shape, reserved: float = 0.0) -> tuple[int, int]:
         """How many folds of a recipe are trained, and for how many epochs; no epochs: it does not fit.
+
+        `reserved` are seconds of what is left that something else takes before.
 
         A few epochs of all folds are better than none, but more of fewer folds are better than these: a network that
         learned for two epochs says little beside a head that was fitted exactly.
         """
         most = self._most_epochs(name)
         by_folds = {
-            folds: self._fitting(name, replace(shape, folds=folds))
+            folds: self._fitting(name, replace(shape, folds=folds), reserved)
             for folds in range(self._most_folds(name), 0, -1)
             if folds == self._folds or self._is_enough(folds)
         }
@@ -586,16 +613,16 @@ class PresetScheduler(Scheduler):
         self._shape = replace(guessed, train_second=found.train, evaluate_second=found.evaluate)
         return self._shape
 
-    def _fitting(self, name: str, shape: Shape) -> int:
-        """How many epochs of a recipe fit into its share of what is left."""
+    def _fitting(self, name: str, shape: Shape, reserved: float = 0.0) -> int:
+        """How many epochs of a recipe fit into its share of what is left, less what is reserved."""
         heads = self._exact_heads(name) * shape.folds * self._fold_seconds()
-        return epochs_within(self._share(name) - heads, shape, self._most_epochs(name))
+        return epochs_within(self._share(name, reserved) - heads, shape, self._most_epochs(name))
 
-    def _share(self, name: str) -> float:
+    def _share(self, name: str, reserved: float = 0.0) -> float:
         """Seconds of what is left that a recipe may take: those that are trained in steps share it."""
         names = self._names()
         later = [one for one in names[names.index(name) :] if not self._is_exact(one)]
-        return self._left() / len(later)
+        return (self._left() - reserved) / len(later)
 
     def _fold_seconds(self) -> float:
         """Seconds of an exact head on features that are there: what the first recipe's later folds took."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,7 +79,7 @@ def trees_of(*words: str) -> dict[str, dict[str, Any]]:
 def test_keys_that_an_exact_head_has_no_use_for_are_the_networks() -> None:
     words = ["stages=freeze_then_finetune", "tune=lr_find", "loss=focal", "loss.class_weights=balanced"]
     trees = trees_of(*words, "mode.subroutines=[train,predict,post]")
-    for name in ("probe", "larger", "mirrored", "nearest"):
+    for name in ("probe", "larger", "mirrored", "larger_mirrored", "nearest"):
         tree = trees[name]
         assert not tree["stages"]["list"] and tree["loss"]["_target_"].endswith(".auto")
         assert tree["tune"]["_target_"].endswith(".none")
@@ -153,6 +154,58 @@ def test_a_fold_that_is_late_is_told_beside_those_that_the_plan_left_out(monkeyp
     assert scheduler._is_late("tuned", "train fold 2") and scheduler._is_late("tuned", "train fold 3")
     assert told == ["tuned: fold 2 and what follows it are left out, 0 s are left"]
     assert scheduler._known["tuned"]["left_out"] == ["fold 4", "fold 2", "fold 3"]
+
+
+@pytest.mark.parametrize(
+    ("left", "most", "is_left_out"),
+    [
+        # 10 s an epoch of all five folds; the recipe needs 30 s.
+        (300.0, 20, False),  # All 20 epochs fit with it.
+        (220.0, 20, True),  # 21 without it, 19 with it.
+        (60.0, 20, True),  # Six without it, three with it.
+        (45.0, 20, False),  # Not five epochs of all folds fit in any case.
+        (45.0, 4, True),  # Four are all that are wished for.
+        (10.0, 20, False),
+    ],
+)
+def test_a_recipe_for_spare_time_takes_no_epochs_from_a_network_that_is_trained_well(
+    left: float, most: int, is_left_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, told = planned(*[np.arange(60 * fold, 60 * fold + 60) for fold in range(5)]), list[str]()
+    scheduler._limit, scheduler._trees = 600.0, {"probe": {}, "both": {}, "tuned": {}, "post": {}}
+    scheduler.run_config = SimpleNamespace(tree={"preset": {"spare": ["both"]}})  # type: ignore[assignment]
+    scheduler._known, scheduler._took = {}, {}
+    scheduler._shape = replace(Shape(300, 0, 5, 0.2, 1.0, 0.0), train_second=2.0 / (240 * 1.1))
+    monkeypatch.setattr(Shape, "predicting", lambda self: 0.0)
+    monkeypatch.setattr(PresetScheduler, "_is_exact", lambda self, name: name != "tuned")
+    monkeypatch.setattr(PresetScheduler, "_exact_heads", lambda self, name: 0)
+    monkeypatch.setattr(PresetScheduler, "_fold_seconds", lambda self: 0.0)
+    monkeypatch.setattr(PresetScheduler, "_most_epochs", lambda self, name: most)
+    monkeypatch.setattr(PresetScheduler, "_needed", lambda self, name, scale: 30.0)
+    monkeypatch.setattr(PresetScheduler, "_left", lambda self: left + 1e-6)
+    assert scheduler._loses_epochs("both", 1.0) == ("tuned" if is_left_out else None)
+    monkeypatch.setattr(PresetScheduler, "_scale", lambda self, name: 1.0)
+    monkeypatch.setattr(presets.log, "info", told.append)
+    scheduler._trees["both"] = {"preprocessing": {"size": 64}}  # type: ignore[index]
+    assert scheduler._decide("both")["epochs"] == (0 if is_left_out else most)
+    sentence = "both: left out, tuned has epochs of all folds for what is left"
+    assert (sentence in told) == is_left_out
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        (
+            "preset.spare=[larg]",
+            "preset.spare: names no recipe of the preset, got 'larg'; the recipes are probe, larger",
+        ),
+        ("+preset.sizes.larg=2.0", "preset.sizes: names no recipe of the preset, got 'larg'"),
+        ("preset.spare=[tuned]", "preset.spare: is trained in steps, which take all the time, got 'tuned'"),
+    ],
+)
+def test_keys_of_recipes_name_recipes(word: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        trees_of(word)
 
 
 def begin_a_fold(folder: Path) -> None:
@@ -295,19 +348,19 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "measured: " in told and "tuned: 2 of 2 epochs" in told
     assert (
-        "plan: probe, larger, mirrored, tuned, 2 folds each" in told
+        "plan: probe, larger, mirrored, larger_mirrored, tuned, 2 folds each" in told
         and "larger: a head on frozen features at 32 x 32" in told
     )
     assert told.splitlines()[-1] == "new images: mml predict mode.source=FOLDER mode.ensemble=latest"
     project = Project(tmp_path / "results" / "default")
     found = records.load_all(project, "digits")
-    probe, larger, mirrored, tuned = found[:3], found[3:6], found[6:9], found[9:]
-    assert [record.epochs for record in found[:9]] == [1] * 9 and [record.epochs for record in tuned] == [2, 2]
-    assert len({record.recipe for record in found}) == 4 and probe[0].val_used_for == []
+    probe, larger, mirrored, both, tuned = found[:3], found[3:6], found[6:9], found[9:12], found[12:]
+    assert [record.epochs for record in found[:12]] == [1] * 12 and [record.epochs for record in tuned] == [2, 2]
+    assert len({record.recipe for record in found}) == 5 and probe[0].val_used_for == []
     # Each is called in leaderboards what the preset calls it.
     called = {row["recipe"]: row["called"] for row in tables.leaderboard(project) if not row["ensemble"]}
-    named = [called[part[0].recipe] for part in (probe, larger, mirrored, tuned)]
-    assert named == ["probe", "larger", "mirrored", "tuned"]
+    named = [called[part[0].recipe] for part in (probe, larger, mirrored, both, tuned)]
+    assert named == ["probe", "larger", "mirrored", "larger_mirrored", "tuned"]
     assert re.search(r"^[0-9a-f]{8} +larger ", told, re.MULTILINE)
     # What predicts new images has learned from all 1,797.
     assert [record.counts["train"] for record in probe] == [898, 899, 1797]
@@ -318,9 +371,9 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (ensemble,) = ensembles.load_all(project, "digits")
     assert ensemble.way == "certified"
     refits = {member["refit"] for member in ensemble.members if "refit" in member}
-    assert refits and refits <= {probe[2].id, mirrored[2].id, larger[2].id}
+    assert refits and refits <= {probe[2].id, mirrored[2].id, larger[2].id, both[2].id}
     losses = list(ensemble.losses["members"].values())
-    assert len(losses) == 4 and ensemble.losses["ensemble"] <= min(losses) + 1e-9
+    assert len(losses) == 5 and ensemble.losses["ensemble"] <= min(losses) + 1e-9
 
 
 @pytest.mark.program
@@ -423,7 +476,7 @@ def test_an_interrupted_preset_goes_on_with_what_it_decided(
     assert main(["train", "continue=latest"]) == 0
     found = records.load_all(project, "digits")
     assert len(found) == 11 and len({record.run for record in found}) == 1
-    assert len({record.recipe for record in found}) == 4
+    assert len({record.recipe for record in found}) == 5
     stored = json.loads((project.run_dir(found[0].run) / "preset.json").read_text())
     assert list(stored) == ["probe", "larger", "mirrored", "tuned"] and stored["tuned"]["epochs"] == 1
     assert stored["larger"]["scale"] == 2.0

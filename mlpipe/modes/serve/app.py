@@ -211,14 +211,10 @@ class Service:
                 for key, value in form.multi_items():
                     if isinstance(value, UploadFile):
                         found.append(Image(_name(value.filename, len(found)), await value.read()))
-                    elif value == "estimate" or key == "output":
-                        fields[key] = value
                     else:
-                        fields[key] = files.plain_json(value)
+                        fields[key] = value if value == "estimate" or key == "output" else _parsed_field(key, value)
         except HTTPException as error:
             raise Refusal(400, problem("body", error.detail)) from error
-        except ValueError as error:
-            raise Refusal(400, problem(key, f"is no JSON ({error})", got=value)) from error
         return found, _checked(Options, fields)
 
     def _looked_at(self, found: Sequence[Image]) -> list[Image]:
@@ -419,6 +415,14 @@ def _decoded(name: str, text: str) -> Image:
         return Image(name, base64.b64decode(_DATA_URL.sub("", text[:200]) + text[200:], validate=True))
     except (binascii.Error, ValueError):
         return Image(name, b"", "is not base64")
+
+
+def _parsed_field(key: str, text: str) -> Any:
+    """The value of a form's field."""
+    try:
+        return files.plain_json(text)
+    except ValueError as error:
+        raise Refusal(400, problem(key, f"is no JSON ({error})", got=text)) from error
 
 
 def _name(name: str | None, place: int) -> str:

@@ -191,6 +191,11 @@ def test_prevalence_and_costs_of_a_request(served: Gate, model: Brightness) -> N
         ({"content": b"x"}, 415, "Content-Type: is not read, got ''"),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "body: Missing boundary"),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data; boundary=y"}}, 400, "body:"),
+        (
+            {"content": b"--y\r\nno header\r\n\r\n", "headers": {"content-type": "multipart/form-data; boundary=y"}},
+            400,
+            "body:",
+        ),
         ({"content": b"[" * 50_000, "headers": {"content-type": "application/json"}}, 400, "body: Invalid JSON"),
         ({"content": b"\xff", "headers": {"content-type": "application/json"}}, 400, "body: Invalid JSON"),
         ({"json": {"images": []}}, 400, "images: List should have at least 1 item"),

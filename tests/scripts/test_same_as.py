@@ -64,6 +64,7 @@ def test_what_is_the_same_has_no_lines(script: Any) -> None:
         ),
         ({**THERE, "w:head": np.float32([1.0, 2.5])}, ["w:head: largest difference 0.5 of 2"]),
         ({**THERE, "w:head": np.float64([1.0, 2.0])}, ["w:head: float32(2,) there, float64(2,) here"]),
+        ({**THERE, "w:head": [1.0, 2.0, 3.0]}, ["w:head: ndarray there, list here"]),
         ({**THERE, "command 0 (post): out": "one\n2"}, ["command 0 (post): out: 'two' there, '2' here"]),
         ({**THERE, "command 0 (post): exit code": 2}, ["command 0 (post): exit code: 0 there, 2 here"]),
         ({key: one for key, one in THERE.items() if key != "w:head"}, ["w:head: only there"]),

@@ -118,6 +118,12 @@ DEVIATIONS: tuple[Deviation, ...] = (
             ("*metrics*.csv:*accuracy", "only here"),
         )
     ),
+    Deviation(
+        "barrage",
+        "*/tensorboard_result.json#sent",
+        "only here",
+        "a result is written to a logger once, also by a run that goes on",
+    ),
     Deviation("barrage", "*/hparams.yaml*", "only *", "loggers of Lightning's are given the configuration"),
     Deviation("*", "*_risk_coverage.csv:*", "only here", "the report has risk-coverage curves"),
     Deviation("*", "*_learning_*.csv:*", "only there", "one epoch has no learning curve, and no empty plot"),

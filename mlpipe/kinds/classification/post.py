@@ -123,14 +123,11 @@ class _Ensembling:
     MIXES_COLUMNS = True
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
-        from scipy.special import logsumexp
-
         if mixing == "logits":
             return log_softmax(losses.mixed(parts, weights))
         shares = losses.log_shares(weights)
-        return np.asarray(
-            logsumexp([log_softmax(one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
-        )
+        own = [log_softmax(one) + share for one, share in zip(parts, shares, strict=True)]
+        return np.asarray(np.logaddexp.reduce(own, axis=0))
 
     def plain_mean(self, parts: Sequence[Floats]) -> Floats:
         mean = np.mean([np.exp(log_softmax(one)) for one in parts], axis=0)

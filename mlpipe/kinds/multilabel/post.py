@@ -107,13 +107,15 @@ class _Ensembling:
     MIXES_COLUMNS = True
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
-        from scipy.special import logsumexp
-
         if mixing == "logits":
             return losses.mixed(parts, weights)
         shares = losses.log_shares(weights)
-        yes = logsumexp([-np.logaddexp(0, -one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
-        no = logsumexp([-np.logaddexp(0, one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
+        yes = np.logaddexp.reduce(
+            [-np.logaddexp(0, -one) + share for one, share in zip(parts, shares, strict=True)], axis=0
+        )
+        no = np.logaddexp.reduce(
+            [-np.logaddexp(0, one) + share for one, share in zip(parts, shares, strict=True)], axis=0
+        )
         return np.asarray(yes - no)
 
     def plain_mean(self, parts: Sequence[Floats]) -> Floats:

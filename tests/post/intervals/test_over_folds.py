@@ -20,6 +20,12 @@ def test_five_folds_by_hand() -> None:
     assert over_folds.corrected("accuracy", scores, n_train=1e12, n_test=1) == pytest.approx((plain.low, plain.high))
 
 
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 10, 49, 1000])
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
+def test_students_bound_is_scipys(freedom: int, level: float) -> None:
+    assert over_folds.student_bound(freedom, level) == pytest.approx(stats.t.ppf((1 + level) / 2, freedom), rel=1e-11)
+
+
 def test_ends_keep_the_bounds_of_the_metric() -> None:
     scores = [0.1, 0.99]
     assert over_folds.corrected("accuracy", scores, n_train=50, n_test=50) == (0.0, 1.0)

@@ -199,3 +199,11 @@ def test_no_fixed_colour_is_left(tmp_path: Path) -> None:
     for place, figure in enumerate(figures):
         drawing = style.svg(style.Plot(f"p{place}", figure, "", "", [])).html
         assert not re.findall(r"#[0-9a-f]{6}\b", drawing)
+
+
+def test_names_that_begin_alike_stay_apart() -> None:
+    long = ["invasive carcinoma, ductal", "invasive carcinoma, lobular", "invasive", "other_disease_of_the_skin"]
+    expected = ["…ductal", "…lobular", "invasive", "other_disea…"]
+    assert style.shortened_apart(long, 12) == expected
+    assert style.shortened_apart(["pneumoniaofthelungA", "pneumoniaofthelungB"], 8) == ["…helungA", "…helungB"]
+    assert style.shortened_apart(["the same long name"] * 2, 8) == ["the sam…"] * 2

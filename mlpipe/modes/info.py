@@ -258,7 +258,7 @@ class InfoScheduler(Scheduler):
             log.info(sentence)
         if differs:
             cells = [[key, *values] for key, values in differs]
-            log.info("what their configurations differ in:\n" + tables.grid(["key", "first", "second"], cells))
+            log.info("what their configurations differ in:\n" + tables.grid(["key", found.first, found.second], cells))
         elif differs is not None:
             log.info("their configurations are the same")
 

@@ -1,14 +1,18 @@
 """Figures for people, with as many digits as their images can tell; files, CSV and `--json` keep all digits.
 
 One image more or less changes a share of n images by 1 / n: figures have two decimals up to 100 images, three up to 1000,
-four beyond, and one or two more where a smaller value would have less than two digits.
+four beyond, and one or two more where a smaller value would have less than two digits. Values below 0.0001 have two digits and
+a power of ten, so that 4.9e-06 and 3.2e-07 are told apart; what is less than the rounding of sums is 0.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
-_FEWEST, _MOST, _MOST_OF_SMALL = 2, 4, 6
+_FEWEST, _MOST = 2, 4
+# What is below the first is the rounding of sums; from the second on values have decimals, from the third on powers of ten.
+_NOTHING, _LEAST, _LARGEST = 1e-12, 1e-4, 1e6
 
 
 def decimals(rows: int | None) -> int:
@@ -21,7 +25,7 @@ def decimals(rows: int | None) -> int:
 
 
 def number(value: float | None, rows: int | None = None) -> str:
-    """A figure: `0.86` of 24 images, `0.861` of 300; of large numbers four digits; empty for what is not there.
+    """A figure: `0.86` of 24 images, `0.861` of 300, `12346` or `4.9e-06` of any; empty for what is not there.
 
     Args:
         value: The figure.
@@ -29,12 +33,30 @@ def number(value: float | None, rows: int | None = None) -> str:
     """
     if value is None or not math.isfinite(value):
         return ""
-    if abs(value) >= 1000:
-        return f"{value:.4g}"
-    places = decimals(rows)
-    smallest = 1 - math.floor(math.log10(abs(value))) if value else 0
-    text = f"{value:.{max(places, min(smallest, _MOST_OF_SMALL))}f}"
-    return text if float(text) else f"{0:.{places}f}"
+    size, places = abs(value), decimals(rows)
+    if size >= 1000:
+        return f"{value:.0f}" if size < _LARGEST else f"{value:.4g}"
+    if size < _NOTHING:
+        return f"{0:.{places}f}"
+    return f"{value:.1e}" if size < _LEAST else f"{value:.{max(places, 1 - math.floor(math.log10(size)))}f}"
+
+
+def setting(value: Any) -> str:
+    """A value of a configuration, such as a learning rate that a search drew: `0.0004329`, texts as they are.
+
+    Args:
+        value: The value.
+    """
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def parameters(many: int) -> str:
+    """How many parameters a network has: `11.18 M`, of small ones all digits.
+
+    Args:
+        many: The number.
+    """
+    return f"{many / 1e6:.2f} M" if many >= 10_000 else str(many)
 
 
 def percent(share: float, rows: int | None = None) -> str:

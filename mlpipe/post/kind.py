@@ -6,7 +6,7 @@ for each sample. Targets are class numbers (n,), -1 for none; or (n, outputs) wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -98,6 +98,21 @@ class Probabilities(Protocol):
         ...
 
 
+class StoredTargets(Protocol):
+    """Targets as they stand beside predictions."""
+
+    def rows(self) -> Targets | None:
+        """Targets that were learned from as rows of predictions have them, (m, ...); None without any."""
+        ...
+
+    def images(self) -> tuple[Iterable[Outputs], Iterable[Outputs]] | None:
+        """Target images, (channels, *spatial) each: some that were learned from, and that of each judged row.
+
+        None where they are not stored.
+        """
+        ...
+
+
 class Part(Protocol):
     """Metrics of a kind, and the methods for its predictions.
 
@@ -137,7 +152,9 @@ class Part(Protocol):
         """Whether each labelled row is right, (n,); None where a row is not simply right or wrong."""
         ...
 
-    def constant(self, learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+    def constant(
+        self, learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
+    ) -> tuple[Outputs, str] | None:
         """The outputs of the best prediction that is the same for every row, and what it says, in words after "always".
 
         None where there is none to compare with.
@@ -146,6 +163,7 @@ class Part(Protocol):
             learned: Targets that were learned from, as a task has them; all of them known.
             judged: Targets of n labelled rows, which the prediction is judged on; the outputs are (n, outputs).
             classes: The names of the outputs.
+            stored: The same targets as predictions hold them, where those of a task are a summary.
         """
         ...
 
@@ -167,7 +185,9 @@ def neither_right_nor_wrong(outputs: Outputs, targets: Targets) -> Bools | None:
     return None
 
 
-def no_constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+def no_constant(
+    learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
+) -> tuple[Outputs, str] | None:
     """None: there is no prediction that is the same for every row; see `Part.constant`."""
     return None
 

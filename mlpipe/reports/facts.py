@@ -113,6 +113,17 @@ class TaskFacts:
         """
         return _called(self.board, recipe)
 
+    def members(self, shown: Shown) -> list[ModelRecord]:
+        """The records of folds that what is shown is made of; none where they are gone.
+
+        Args:
+            shown: What is shown.
+        """
+        if shown.ensemble is None:
+            return self.recipes[shown.recipe]
+        of = {name for member in shown.ensemble.members for name in member["records"]}
+        return [one for folds in self.recipes.values() for one in folds if one.id in of]
+
     @cached_property
     def groups(self) -> dict[str, str]:
         """The group of each sample; empty where the task has none."""

@@ -5,18 +5,21 @@ The terminal, the report and `--json` all take it from here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mlpipe.data.task import has_target
 from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.figures import interval, number, percent
-from mlpipe.reports.facts import Shown, TaskFacts
+from mlpipe.reports import stored_maps
+from mlpipe.reports.facts import Shown, TaskFacts, of_recipe
 from mlpipe.runs.ensembles import EnsembleRecord
 
 
@@ -178,11 +181,35 @@ def _baseline(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, 
     else:
         learned = rows.targets if shown.held_out is None else shown.held_out.targets
     learned = learned[has_target(learned)]
-    found = post_kind.of(facts.kind).constant(learned, rows.targets, facts.classes) if len(learned) else None
+    with ExitStack() as stack:
+        stored = _StoredTargets(facts, shown, stack)
+        part = post_kind.of(facts.kind)
+        found = part.constant(learned, rows.targets, facts.classes, stored) if len(learned) else None
     if found is None:
         return None, ""
     outputs, always = found
     return metrics.compute([name], outputs, rows.targets, facts.kind).get(name), always
+
+
+@dataclass(frozen=True)
+class _StoredTargets:
+    """Targets of a task as they stand beside its predictions, see `mlpipe.post.kind.StoredTargets`."""
+
+    facts: TaskFacts
+    shown: Shown
+    stack: ExitStack
+
+    def rows(self) -> npt.NDArray[Any] | None:
+        """Targets of the images that folds held out, which are those learned from."""
+        used = self.facts.members(self.shown)
+        learned = self.shown.held_out
+        if learned is None and used:
+            learned, _ = of_recipe(self.facts.project, used)
+        return None if learned is None else learned.targets[has_target(learned.targets)]
+
+    def images(self) -> tuple[Iterable[npt.NDArray[Any]], Iterable[npt.NDArray[Any]]] | None:
+        """Target images beside the maps of predictions."""
+        return stored_maps.targets(self.facts, self.shown, self.stack)
 
 
 def _against(
@@ -214,9 +241,10 @@ def _sentence(
     shown: Shown, name: str, value: float | None, low: float | None, high: float | None, many: int | None
 ) -> str:
     who = f"{shown.name[:1].upper()}{shown.name[1:]}" if shown.name.startswith("the ") else shown.name
-    if value is None:
-        return f"{who} has no {WORDS[name].whole} yet."
     where = counted(many, f"{shown.where} image") if many else f"{shown.where} images"
+    if value is None:
+        reason = metrics.UNDEFINED.get(name, "it is not defined on them")
+        return f"{who} has no {WORDS[name].whole} on {where}: {reason}."
     if name == "accuracy":
         ends = None if low is None or high is None else f"{percent(low, many)} to {percent(high, many)}"
         between = f" (95 % interval {ends})" if ends else ""

@@ -5,6 +5,7 @@ A `Markup` is text that is HTML already; anything else that is put into a piece 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +22,8 @@ class Markup:
 
 
 Content = Markup | str
+# Letters of a word that a row's name is broken within, so that its figures have a place beside it.
+_LONG = 24
 # All columns but the first.
 _ALL = range(1, 1000)
 
@@ -132,7 +135,8 @@ def _cells(row: Sequence[Content], kept: Sequence[int], numbers: range) -> Marku
     cells = []
     for column in kept:
         if column == 0:
-            cells.append(element("th", row[0], scope="row"))
+            longest = max(map(len, re.sub(r"<[^>]*>", "", _html(row[0])).split()), default=0)
+            cells.append(element("th", row[0], scope="row", class_="long" if longest > _LONG else ""))
         else:
             cells.append(element("td", row[column], class_="number" if column in numbers else ""))
     return joined(cells)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlpipe import files
 from mlpipe.config import objectives
 from mlpipe.errors import listing
+from mlpipe.post.figures import number, setting
 from mlpipe.reports import tables
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
@@ -85,8 +86,8 @@ def as_text(told: Mapping[str, Any]) -> str:
         rows = [
             [
                 str(row["trial"]),
-                *(f"{value:.4f}" for value in row["values"]),
-                *(_short(row["params"].get(key)) for key in keys),
+                *(number(value) or str(value) for value in row["values"]),
+                *(setting(row["params"].get(key)) for key in keys),
             ]
             for row in done[:_SHOWN]
         ]
@@ -123,10 +124,6 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
         "epochs_reported": len(trial.intermediate_values),
         **{key: attributes.get(key) for key in (studies.RUN, studies.ERROR, studies.SECONDS)},
     }
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _as_csv(told: Mapping[str, Any]) -> str:
@@ -189,11 +186,11 @@ def _scaled(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]
         return [places[str(value)] for value in column], [(place, name) for name, place in places.items()]
     low, high = min(numbers), max(numbers)
     if low == high:
-        return [0.5] * len(column), [(0.5, _short(low))]
+        return [0.5] * len(column), [(0.5, setting(low))]
     over_decades = low > 0 and high / low > 50
     scale = math.log if over_decades else float
     span = scale(high) - scale(low)
-    return [(scale(value) - scale(low)) / span for value in numbers], [(0.0, _short(low)), (1.0, _short(high))]
+    return [(scale(value) - scale(low)) / span for value in numbers], [(0.0, setting(low)), (1.0, setting(high))]
 
 
 def _save(figure: Any, path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import textwrap
 from collections import defaultdict
@@ -18,7 +19,7 @@ from mlpipe.errors import counted, in_one_line
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling import repeats
-from mlpipe.post.figures import interval, number
+from mlpipe.post.figures import interval, number, parameters
 from mlpipe.post.intervals import over_folds
 from mlpipe.reports import differences, markup, progress
 from mlpipe.reports.markup import Markup
@@ -400,10 +401,10 @@ def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) 
         **_spread("fold_test", folds, "test", name),
         "folds_low": low,
         "folds_high": high,
-        "test": test.get(name),
+        "test": _defined(test.get(name)),
         "test_low": None,
         "test_high": None,
-        "test_nll": test.get("nll"),
+        "test_nll": _defined(test.get("nll")),
         "test_images": len(together) if together else None,
         "val_images": sum(record.counts.get("val", 0) for record in folds) or None,
         "parameters": newest.parameters,
@@ -421,7 +422,13 @@ def _by_repeat(held_out: Sequence[Predictions], name: str, kind: str) -> list[fl
     """The score of the held-out rows of each repeat; of folds that share rows without being repeats, of all together."""
     parts = repeats.apart(held_out, [part.sample_ids for part in held_out])
     found = [None if (joined := pooled(part)) is None else _score(joined, name, kind) for part in parts]
-    return [value for value in found if value is not None]
+    known = [value for one in found if (value := _defined(one)) is not None]
+    return known if len(known) == len(found) else []
+
+
+def _defined(value: float | None) -> float | None:
+    """None for a score that its rows do not define, as where all of them are of one class."""
+    return None if value is None or math.isnan(value) else value
 
 
 def _interval_over_folds(folds: Sequence[ModelRecord], name: str) -> tuple[float | None, float | None]:
@@ -504,8 +511,8 @@ def _score(of: Predictions, name: str, kind: str) -> float | None:
 
 
 def _spread(name: str, folds: list[ModelRecord], split: str, metric: str) -> dict[str, float | None]:
-    values = [value for record in folds if (value := record.scores.get(split, {}).get(metric)) is not None]
-    return _mean_and_deviation(name, values)
+    found = (_defined(record.scores.get(split, {}).get(metric)) for record in folds)
+    return _mean_and_deviation(name, [value for value in found if value is not None])
 
 
 def _mean_and_deviation(name: str, values: Sequence[float]) -> dict[str, float | None]:
@@ -557,7 +564,7 @@ def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
     if value is None:
         return ""
     if key == "parameters":
-        return f"{value / 1e6:.2f} M"
+        return parameters(value)
     if key in ("seconds", "images_per_s"):
         return f"{value:.0f}"
     return cell(row, key, many) if isinstance(value, float) else str(value)

@@ -133,8 +133,9 @@ def final(
     if found is None or not found.short:
         short = "" if of_task is None else tables.headline(of_task.board)
         context.facts["headline"] = short
-        if short:
-            tell(short)
+        for sentence in (short, "" if found is None else found.sentence):
+            if sentence:
+                tell(sentence)
         return
     context.facts.update(headline=found.short, final=found.as_plain())
     shown = None if of_task is None else of_task.shown

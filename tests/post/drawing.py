@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Targets as they would stand beside predictions, see `mlpipe.post.kind.StoredTargets`."""
+
+    learned: Any = None
+    pictures: Any = None
+
+    def rows(self) -> Any:
+        return self.learned
+
+    def images(self) -> Any:
+        return self.pictures
 
 
 def drawn(

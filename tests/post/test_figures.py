@@ -18,14 +18,33 @@ def test_one_image_more_or_less_is_seen_and_little_that_is_finer(rows: int, deci
 
 def test_a_figure_of_few_images_has_two_decimals() -> None:
     assert [figures.number(0.95833, rows) for rows in (24, 300, 5000, None)] == ["0.96", "0.958", "0.9583", "0.9583"]
-    assert figures.number(12345.6, 24) == "1.235e+04"
+    assert [figures.number(value, 24) for value in (999.96, 1234.5, 12345.6, -98765.4, 12345678.9)] == [
+        "999.96", "1234", "12346", "-98765", "1.235e+07",
+    ]  # fmt: skip
     assert figures.number(None) == figures.number(float("nan")) == figures.number(float("inf")) == ""
 
 
 def test_a_small_figure_keeps_two_digits() -> None:
-    assert [figures.number(value, 24) for value in (0.0539, 0.00123, -0.0083, 1e-9, 0.0)] == [
-        "0.054", "0.0012", "-0.0083", "0.00", "0.00",
+    assert [figures.number(value, 24) for value in (0.0539, 0.00123, -0.0083, 0.000123, 0.0)] == [
+        "0.054", "0.0012", "-0.0083", "0.00012", "0.00",
     ]  # fmt: skip
+
+
+def test_small_figures_of_one_thing_are_told_apart() -> None:
+    """Losses of two folds of one recipe: none of them is 0."""
+    assert [figures.number(value, 24) for value in (4.9e-6, 3.21e-7, -2e-9)] == ["4.9e-06", "3.2e-07", "-2.0e-09"]
+    assert figures.interval(3.21e-7, 0.00049, 24) == "3.2e-07 to 0.00049"
+
+
+@pytest.mark.parametrize("rows", [24, 300, 5000])
+def test_what_sums_leave_by_rounding_is_nothing(rows: int) -> None:
+    left = sum([0.1] * 10) - 1.0
+    assert left != 0
+    assert figures.number(left, rows) == figures.number(0.0, rows)
+
+
+def test_parameters_of_small_networks_have_all_digits() -> None:
+    assert [figures.parameters(many) for many in (748, 9_999, 11_176_512)] == ["748", "9999", "11.18 M"]
 
 
 def test_shares_and_intervals() -> None:

@@ -65,6 +65,12 @@ def test_two_recipes_over_their_folds(tmp_path: Path, capsys: pytest.CaptureFixt
             files.write_text(project.model_dir("made", f"{name}-{fold}") / "config.yaml", stored)
     found = asked(tmp_path, "[one,two]", capsys)
     assert found["differs"] == {"optimizer.lr": ["0.1", "0.2"]}
+    assert info(tmp_path, "mode.compare=[one,two]", "mode.subroutines=[compare]") == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("what their configurations differ in:")
+    assert [line.split() for line in lines[place + 1 : place + 4 : 2]] == [
+        ["key", "one", "net", "two", "net"], ["optimizer.lr", "0.1", "0.2"],
+    ]  # fmt: skip
     *_, told = found["tests"]
     assert told["test"] == "corrected resampled t"
     off = []

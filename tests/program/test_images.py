@@ -14,6 +14,8 @@ from PIL import Image
 from mlpipe.api import load
 from mlpipe.cli import main
 from mlpipe.post import metrics
+from mlpipe.reports import facts
+from mlpipe.reports.headline import headline
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.project import Project
 from tests.data.samples import make_masks
@@ -99,6 +101,18 @@ def test_post_averages_the_folds_and_the_report_shows_images(trained: Path, caps
     with maps.Maps(path) as mixed, maps.Maps(parts[0]) as one, maps.Maps(parts[1]) as other:
         half = (one.values(mean.task, "test", name) + other.values(mean.task, "test", name).astype(float)) / 2
         assert np.abs(mixed.values(mean.task, "test", name) - half).max() < 1e-3
+    # Judged beside the mean image of what the folds held out, pixel by pixel.
+    learned = [
+        of[name] for of in map(np.load, parts) for name in of.files if "/val/" in name and name.endswith("/true")
+    ]
+    tested = [of[name] for of in [np.load(path)] for name in of.files if name.endswith("/true")]
+    assert (len(learned), len(tested)) == (72, 18)
+    off = np.stack(tested).astype(float) - np.stack(learned).astype(float).mean(axis=0)
+    (task,) = facts.gather(project, trained / "data")
+    found = headline(task)
+    assert found is not None and found.baseline == pytest.approx(-10 * np.log10((off**2).mean()), abs=1e-4)
+    assert found.against.startswith("Always predicting the mean image of those learned from would have a peak signal")
+    assert found.against.endswith("dB: this is better.")
     page = (project.reports_dir() / "report.html").read_text()
     assert ": target" in page and ": prediction" in page and "By channel" in page and "The worst" in page
     assert run(trained, "verify", f"mode.run={folds[0].run}", "mode.replay=false") == 0

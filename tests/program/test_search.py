@@ -99,6 +99,17 @@ def test_the_same_command_goes_on_to_the_total(measured: Any, tmp_path: Path) ->
     assert len({trial["optimizer.lr"] for trial in once}) == 5
 
 
+def test_lines_of_trials_have_the_digits_that_tell(
+    measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(lambda trial: [3.2e-7])
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 0
+    value = lr(frozen(tmp_path)[0])[0]
+    out = capsys.readouterr().out
+    assert f"trial 0 (of 1): optimizer.lr={value:.4g}\n" in out and repr(value) not in out
+    assert "trial 0: val/loss 3.2e-07\n" in out
+
+
 def test_no_trial_is_refitted(measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *SEARCH, "mode.refit=true", "--dry-run"]) == 0
     shown = capsys.readouterr().out

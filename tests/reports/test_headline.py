@@ -13,6 +13,7 @@ import pytest
 from mlpipe import kinds
 from mlpipe.post import kind as post_kind
 from mlpipe.reports import facts, headline
+from mlpipe.runs import predictions, records
 from tests.reports import projects
 
 RMSE = "Always predicting healthy would have a root mean squared error of"
@@ -86,6 +87,24 @@ def test_the_mean_of_numbers_is_their_constant(tmp_path: Path) -> None:
     parts, targets = np.array(task.task.samples.parts), task.task.samples.targets[:, 0]
     off = targets[parts == "test"] - targets[parts == "train"].mean()
     assert found.baseline == pytest.approx(np.sqrt((off**2).mean()))
+
+
+@pytest.mark.parametrize("with_test", [True, False])
+def test_a_score_that_is_not_defined_is_told_of(with_test: bool, tmp_path: Path) -> None:
+    """Nobody has the label: there is no curve, and no figure may stand for its area."""
+    project, data_dir = projects.make_project(tmp_path, ["a"], "multilabel", n=40, recipes=1, with_test=with_test)
+    for record in records.load_all(project):
+        path = project.predictions_file("t", record.id)
+        for split in ("val", "test") if with_test else ("val",):
+            rows = predictions.load(path, "t", split)
+            with predictions.writer(path, [("t", split)], "multilabel") as table:
+                table.add("t", split, record.fold, rows.sample_ids, np.zeros_like(rows.targets), rows.logits)
+    (task,) = facts.gather(project, data_dir)
+    found = headline.headline(task)
+    assert found is not None and found.value is None and found.short == "" and found.against == ""
+    where = "20 test images" if with_test else "40 out-of-fold images"
+    undefined = "no class has both rows that are of it and rows that are not"
+    assert found.sentence.endswith(f"has no area under the ROC curve on {where}: {undefined}.")
 
 
 def test_what_is_left_out_is_called_as_its_preset_does(tmp_path: Path) -> None:

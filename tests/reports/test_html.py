@@ -18,7 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from mlpipe import kinds
 from mlpipe.post import metrics
-from mlpipe.reports import facts, html, tables
+from mlpipe.reports import facts, html, markup, tables
 from mlpipe.reports.markup import paragraph
 from mlpipe.reports.sections import prevalence, training
 from mlpipe.reports.sections.parts import Section
@@ -308,3 +308,8 @@ def test_a_narrow_section_between_wide_ones_has_its_pieces_beside_each_other() -
     together = [*made, section("d", is_wide=False), section("e", is_wide=False)]
     text = html.page("p", [("t", together)])
     assert text.count('<div class="alone">') == 1 and text.count('<div class="columns">') == 1
+
+
+def test_a_long_word_of_a_row_is_broken_for_its_figures() -> None:
+    made = str(markup.table("t", ["name", "n"], [["x" * 60, "1"], [markup.element("code", "a.b"), "2"]]))
+    assert made.count('class="long"') == 1 and f'<th scope="row" class="long">{"x" * 60}</th>' in made

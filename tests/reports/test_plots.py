@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -199,3 +200,38 @@ def test_no_fixed_colour_is_left(tmp_path: Path) -> None:
     for place, figure in enumerate(figures):
         drawing = style.svg(style.Plot(f"p{place}", figure, "", "", [])).html
         assert not re.findall(r"#[0-9a-f]{6}\b", drawing)
+
+
+def test_names_that_begin_alike_stay_apart() -> None:
+    long = ["invasive carcinoma, ductal", "invasive carcinoma, lobular", "invasive", "other_disease_of_the_skin"]
+    expected = ["…ductal", "…lobular", "invasive", "other_disea…"]
+    assert style.shortened_apart(long, 12) == expected
+    assert style.shortened_apart(["pneumoniaofthelungA", "pneumoniaofthelungB"], 8) == ["…helungA", "…helungB"]
+    assert style.shortened_apart(["the same long name"] * 2, 8) == ["the sam…"] * 2
+
+
+def test_letters_as_wide_as_high_count_twice_and_none_causes_a_warning() -> None:
+    name = "肺炎の疑いがある胸部写真"
+    assert style.shortened(name, 12) == "肺炎の疑い…" and style.shortened(name, 24) == name
+    counts = np.array([[3, 1], [0, 2]])
+    plot = style.Plot("p", confusion.confusion_matrix(counts, [name, "b"]), "", "", [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "肺炎の疑いがある" in style.svg(plot).html
+
+
+def test_a_key_has_two_columns_only_where_both_fit() -> None:
+    found = [probabilities.Curve(name, 0.9, np.arange(2.0), np.arange(2.0)) for name in ("a", "b", "x" * 40)]
+    for some, columns in ((found[:2], 2), (found, 1)):
+        figure = probabilities.curves(some, "x", "y", chance=False)
+        figure.draw_without_rendering()
+        (key,) = figure.legends
+        assert key._ncols == columns
+        assert key.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_names_of_pairs_leave_the_bars_the_whole_width() -> None:
+    pairs = [("a" * 30, "b" * 30, 3, 0.5), ("b" * 30, "a" * 30, 1, 0.1)]
+    figure = confusion.confused_pairs(pairs)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_window_extent().width > 0.9 * figure.bbox.width

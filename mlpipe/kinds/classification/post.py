@@ -17,7 +17,7 @@ from mlpipe.post.ensembling.member_mixture import at_own_prevalence, own_shares
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Bools, Loss, Outputs, Targets
+from mlpipe.post.kind import Bools, Loss, Outputs, StoredTargets, Targets
 from mlpipe.post.measures import class_metrics
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers
@@ -56,7 +56,9 @@ def errors(outputs: Outputs, targets: Targets) -> Floats:
     return np.asarray(outputs.argmax(axis=1) != targets, np.float64)
 
 
-def constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+def constant(
+    learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
+) -> tuple[Outputs, str] | None:
     """The shares of the classes, of which the most frequent one is predicted."""
     counts = np.bincount(learned[learned >= 0], minlength=len(classes))
     if not counts.sum():

@@ -16,16 +16,15 @@ from mlpipe.post.ensembling import box_fusion
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Bools, Loss, Outputs, Targets
+from mlpipe.post.kind import Bools, Loss, Outputs, StoredTargets, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
-from mlpipe.post.kind import no_constant as constant
 from mlpipe.post.measures import box_metrics
 from mlpipe.post.measures.box_metrics import LEAST_SCORE, METRICS, OVERLAPS, Matches, as_outputs, boxes_of, matched
 from mlpipe.post.metrics import labelled
 from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import Statistic, ratio
 
-__all__ = ["METRICS", "constant", "right"]
+__all__ = ["METRICS", "right"]
 
 WITHOUT_INTERVAL: list[str] = []
 TRAIN = ["map50", "map"]
@@ -35,6 +34,8 @@ HEADLINE = "map"
 ERROR = "1 - F1 of an image, of boxes with a score of at least 0.5"
 CRITERIA = ("f1", "cost")
 
+# Boxes of a class that are tried for a constant prediction.
+_MOST_TRIED = 100
 # What a missed box costs in nats: as much as a detection of this score that is right.
 _MISSED = 1e-3
 
@@ -42,6 +43,43 @@ _MISSED = 1e-3
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
     """The table of classes."""
     return {"classes": box_metrics.table(outputs, targets, classes)}
+
+
+def constant(
+    learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
+) -> tuple[Outputs, str] | None:
+    """One box of each class, the one of the images learned from that finds a box in most of them.
+
+    Its score is the share of images in which it overlaps a box of its class by half at least. Average precision ranks rows of
+    one score by their order in a table: here those that it does not find come first, so that no order flatters it.
+    """
+    rows = stored.rows()
+    boxes = None if rows is None else boxes_of(rows)
+    if boxes is None or not boxes.size or not (~np.isnan(boxes[..., 4])).any():
+        return None
+    true, said = boxes_of(judged), []
+    for number in np.unique(boxes[..., 4][~np.isnan(boxes[..., 4])]):
+        tried = boxes[boxes[..., 4] == number]
+        tried = tried[:: max(1, len(tried) // _MOST_TRIED)]
+        best = np.stack([_largest_overlaps(one, boxes) for one in tried])
+        place = int((best[..., None] >= OVERLAPS).mean(axis=(1, 2)).argmax())
+        score = max(float((best[place] >= OVERLAPS[0]).mean()), LEAST_SCORE)
+        scores = score * (1 - 1e-3 * _largest_overlaps(tried[place], true))
+        said.append(np.column_stack([np.tile(tried[place, :4], (len(true), 1)), scores, np.full(len(true), number)]))
+    return as_outputs(np.stack(said, axis=1)), "the most common box of each class"
+
+
+def _largest_overlaps(box: Floats, boxes: Floats) -> Floats:
+    """The largest overlap in each image of a box with those of its class, shape (n,).
+
+    Args:
+        box: Shape (5,).
+        boxes: Shape (n, B, 5).
+    """
+    if not boxes.shape[1]:
+        return np.zeros(len(boxes))
+    same = box_metrics.overlaps(box[None, None], boxes)[:, 0] * (boxes[..., 4] == box[4])
+    return np.asarray(same.max(axis=1))
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:

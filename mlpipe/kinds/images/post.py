@@ -9,15 +9,14 @@ import numpy as np
 
 from mlpipe.post.intervals import forms, scaled
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Outputs, Targets
+from mlpipe.post.kind import Outputs, StoredTargets, Targets
 from mlpipe.post.kind import all_alike as sides
 from mlpipe.post.kind import neither_right_nor_wrong as right
-from mlpipe.post.kind import no_constant as constant
 from mlpipe.post.measures import image_metrics
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import Statistic, ratio
 
-__all__ = ["constant", "right", "sides"]
+__all__ = ["right", "sides"]
 
 METRICS = image_metrics.METRICS
 WITHOUT_INTERVAL: list[str] = []
@@ -35,6 +34,32 @@ _SCALES = {"mse": scaled.LOG, "mae": scaled.LOG, "psnr": scaled.PLAIN, "image_ps
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
     """The table of channels."""
     return {"classes": image_metrics.table(outputs, targets, classes)}
+
+
+def constant(
+    learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
+) -> tuple[Outputs, str] | None:
+    """The mean of the target images pixel by pixel, where sizes differ the mean value of each channel in every pixel."""
+    images = stored.images()
+    if images is None:
+        return None
+    seen, them = images
+    values, shapes, total = list[Floats](), set[tuple[int, ...]](), np.zeros(())
+    for one in seen:
+        shapes.add(one.shape)
+        values.append(one.astype(np.float64).reshape(len(one), -1).mean(axis=1))
+        total = total + one if len(shapes) == 1 else np.zeros(())
+    if not values:
+        return None
+    sums = []
+    for one in them:
+        mean = (
+            total / len(values) if shapes == {one.shape} else np.mean(values, axis=0).reshape(-1, *[1] * (one.ndim - 1))
+        )
+        off = (one - mean).reshape(len(one), -1)
+        sums.append(np.concatenate([(off**2).sum(axis=1), np.abs(off).sum(axis=1)]))
+    what = "image" if len(shapes) == 1 else "value"
+    return (np.stack(sums), f"the mean {what} of those learned from") if len(sums) == len(judged) else None
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:

@@ -14,7 +14,7 @@ from mlpipe.post.ensembling import mixing as losses
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Bools, Loss, Outputs, Targets
+from mlpipe.post.kind import Bools, Loss, Outputs, StoredTargets, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import label_metrics
 from mlpipe.post.rows import Floats, Integers
@@ -37,7 +37,9 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
     return {"classes": label_metrics.table(outputs, targets, classes)}
 
 
-def constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+def constant(
+    learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
+) -> tuple[Outputs, str] | None:
     """The share of the images that have each label, as its log-odds: it ranks no image before another."""
     known = (~np.isnan(learned)).sum(axis=0)
     if not known.all():

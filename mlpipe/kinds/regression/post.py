@@ -13,7 +13,7 @@ from mlpipe.post.ensembling import mixing as losses
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import forms, scaled
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Loss, Outputs, Targets
+from mlpipe.post.kind import Loss, Outputs, StoredTargets, Targets
 from mlpipe.post.kind import all_alike as sides
 from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import number_metrics
@@ -47,7 +47,9 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
     return {"classes": number_metrics.table(outputs, targets, classes)}
 
 
-def constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+def constant(
+    learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
+) -> tuple[Outputs, str] | None:
     """The mean of each number."""
     if np.isnan(learned).all(axis=0).any():
         return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlpipe.post.intervals import forms
 from mlpipe.post.intervals.forms import Ends, Known
-from mlpipe.post.kind import Bools, Outputs, Targets
+from mlpipe.post.kind import Bools, Outputs, StoredTargets, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import mask_metrics
 from mlpipe.post.measures.mask_metrics import dice_of, iou_of
@@ -42,7 +42,9 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
     return {"classes": mask_metrics.table(outputs, targets, classes)}
 
 
-def constant(learned: Targets, judged: Targets, classes: Sequence[str]) -> tuple[Outputs, str] | None:
+def constant(
+    learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
+) -> tuple[Outputs, str] | None:
     """The class with the most pixels everywhere: of all masks of one class it has the largest Dice, pixel accuracy too."""
     shares = np.nanmean(learned / np.maximum(learned.sum(axis=1, keepdims=True), 1e-12), axis=0)
     most = int(shares.argmax())

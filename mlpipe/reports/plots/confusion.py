@@ -43,7 +43,7 @@ def confusion_matrix(counts: npt.NDArray[Any], classes: Sequence[str]) -> Figure
             text = f"{int(counts[true, predicted])}" + (f"\n{100 * share:.0f} %" if many <= 10 else "")
             panel.text(predicted, true, text, ha="center", va="center", fontsize=size, linespacing=1.1)
     longest = 12 if many > 4 else 18
-    names = [style.shortened(name, longest) for name in classes]
+    names = style.shortened_apart(classes, longest)
     turned = max(map(len, names)) * many > 34
     panel.set_xticks(range(many), names, rotation=90 if turned else 0, fontsize=size)
     panel.set_yticks(range(many), names, fontsize=size)
@@ -66,15 +66,13 @@ def confused_pairs(pairs: Sequence[tuple[str, str, int, float]]) -> Figure:
     figure, panel = style.axes(style.WIDTH, 0.7 + 0.36 * len(pairs))
     places = np.arange(len(pairs))
     panel.barh(places + 0.2, [count for _, _, count, _ in pairs], color=style.SERIES[1], height=0.34)
+    called = list(dict.fromkeys(name for pair in pairs for name in pair[:2]))
+    names = dict(zip(called, style.shortened_apart(called, 22), strict=True))
     for place, (true, taken, count, share) in enumerate(pairs):
         # Above its bar a long name has the whole width.
-        panel.text(
-            0,
-            place - 0.03,
-            f" {style.shortened(true, 24)} taken for {style.shortened(taken, 24)}",
-            va="bottom",
-            fontsize=8,
-        )
+        text = panel.text(0, place - 0.03, f" {names[true]} taken for {names[taken]}", va="bottom", fontsize=8)
+        # Else the bars would shrink to leave space for it.
+        text.set_in_layout(False)
         panel.annotate(
             f"{count} ({100 * share:.0f} %)",
             (count, place + 0.2),

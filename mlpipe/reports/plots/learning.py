@@ -90,12 +90,13 @@ def side_by_side(curves: Sequence[MeanCurve], score: str) -> Figure:
         curves: One for each recipe, as many as there are colours at most.
         score: The score's name.
     """
-    figure, panel = style.axes(style.WIDTH, style.HEIGHT + 0.18 * (-(-len(curves) // 2)))
-    for number, one in enumerate(curves):
+    names = style.shortened_apart([one.name for one in curves], 40)
+    rows = -(-len(names) // style.key_columns(names))
+    figure, panel = style.axes(style.WIDTH, style.HEIGHT + 0.18 * rows)
+    for number, (one, label) in enumerate(zip(curves, names, strict=True)):
         colour, epochs = style.SERIES[number % len(style.SERIES)], list(range(1, len(one.mean) + 1))
         band = panel.fill_between(epochs, one.low, one.high, color=colour, alpha=0.12, linewidth=0)
         style.tip(band, f"{one.name}: from the least to the most of its folds", series=one.name)
-        label = style.shortened(one.name, 26)
         (drawn,) = panel.plot(
             epochs, one.mean, color=colour, linestyle=style.DASHES[number % len(style.DASHES)], label=label
         )

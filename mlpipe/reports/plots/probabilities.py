@@ -75,18 +75,18 @@ def curves(found: Sequence[Curve], x: str, y: str, *, chance: bool) -> Figure:
         y: What runs up.
         chance: Draw the diagonal of guessing.
     """
-    named_rows = -(-min(len(found), MOST_CURVES) // 2)
-    figure, panel = style.axes(style.WIDTH, 3.6 + 0.18 * named_rows)
-    if chance:
-        panel.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     ordered = sorted(found, key=lambda one: one.area)
     named = ordered if len(found) <= MOST_CURVES else ordered[:MOST_CURVES]
+    names = style.shortened_apart([one.name for one in named], 24)
+    labels = [f"{name} {one.area:.3f}" for name, one in zip(names, named, strict=True)]
+    figure, panel = style.axes(style.WIDTH, 3.6 + 0.18 * -(-len(labels) // style.key_columns(labels)))
+    if chance:
+        panel.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     for one in ordered[len(named) : len(named) + _MOST_THIN]:
         (drawn,) = panel.plot(one.x, one.y, color=style.MUTED, linewidth=0.7, alpha=0.5)
         style.tip(drawn, f"{one.name}: area {one.area:.3f}")
-    for number, one in enumerate(named):
+    for number, (one, label) in enumerate(zip(named, labels, strict=True)):
         colour, dashes = style.SERIES[number % len(style.SERIES)], style.DASHES[number % len(style.DASHES)]
-        label = f"{style.shortened(one.name, 20)} {one.area:.3f}"
         (drawn,) = panel.plot(one.x, one.y, color=colour, linestyle=dashes, label=label)
         style.tip(drawn, f"{one.name}: area {one.area:.3f}", series=one.name)
     # Curves overlap too much to carry their names.

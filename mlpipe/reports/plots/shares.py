@@ -80,7 +80,7 @@ def prevalence(parts: Sequence[tuple[str, Sequence[Value]]]) -> Figure:
         for place, one in zip(places, values, strict=True):
             if one.low is not None and one.high is not None:
                 panel.plot([one.low, one.high], [place] * 2, color=style.INK, linewidth=1.2)
-    panel.set_yticks(range(len(classes)), [style.shortened(name) for name in classes], fontsize=8)
+    panel.set_yticks(range(len(classes)), style.shortened_apart(classes), fontsize=8)
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)
     panel.set_xlabel("share of images")

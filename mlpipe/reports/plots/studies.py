@@ -71,7 +71,7 @@ def slice_of(pairs: Sequence[tuple[Any, float]], key: str, metric: str) -> Figur
     panel.scatter(x, y, s=18, color=style.SERIES[0], alpha=0.7, linewidths=0)
     style.tips(panel, x, y, [f"{value:.4g} at {style.shortened(str(one), 40)}" for one, value in pairs])
     if not is_number:
-        panel.set_xticks(range(len(names)), [style.shortened(name, 14) for name in names], fontsize=8)
+        panel.set_xticks(range(len(names)), style.shortened_apart(names, 14), fontsize=8)
         panel.set_xlim(-0.5, len(names) - 0.5)
     elif min(x) > 0 and max(x) / min(x) > _RATIO:
         panel.set_xscale("log")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -67,6 +72,8 @@ _SETTINGS: Any = {
 }
 # Inches: about the width of a phone, so that text need not shrink there.
 WIDTH, HEIGHT = 4.1, 3.1
+# Letters of the longest name with which a key has two columns.
+_IN_TWO = 25
 # Points of a curve that say what they are.
 _MOST_TIPS = 60
 
@@ -114,20 +121,60 @@ def axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
     return made, made.add_subplot()
 
 
+def key_columns(labels: Sequence[str]) -> int:
+    """The columns of a key in which no name runs out of the drawing.
+
+    Args:
+        labels: The names.
+    """
+    return 2 if max(map(_wide, labels), default=0) <= _IN_TWO else 1
+
+
 def key(figure: Figure) -> None:
     """Names of what was drawn with a label, under the panels.
 
     Args:
         figure: The figure.
     """
+    labels = [text for panel in figure.axes for text in panel.get_legend_handles_labels()[1]]
     options = {"frameon": False, "fontsize": 8, "handlelength": 2.6, "columnspacing": 1.2}
-    figure.legend(loc="outside lower left", ncols=2, **options)
+    figure.legend(loc="outside lower left", ncols=key_columns(labels), **options)
 
 
 def shortened(text: str, most: int = 18) -> str:
-    """A name that fits a plot."""
+    """A name that fits a plot: so many letters, of those that are as wide as high half of them."""
     plain = " ".join(text.split())
-    return plain if len(plain) <= most else plain[: most - 1] + "…"
+    if _wide(plain) <= most:
+        return plain
+    while _wide(plain) > most - 1:
+        plain = plain[:-1]
+    return f"{plain}…"
+
+
+def _wide(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def shortened_apart(texts: Sequence[str], most: int = 18) -> list[str]:
+    """Names that fit a plot, of which those that begin alike are cut where they begin, so that they stay apart.
+
+    Args:
+        texts: The names.
+        most: Letters of each at most.
+    """
+    cut = [shortened(text, most) for text in texts]
+    alike: dict[str, list[int]] = defaultdict(list)
+    for place, text in enumerate(cut):
+        alike[text].append(place)
+    for places in (places for places in alike.values() if len({texts[place] for place in places}) > 1):
+        same = takewhile(lambda letters: len(set(letters)) == 1, zip(*(texts[place] for place in places), strict=False))
+        begun = "".join(letters[0] for letters in same)
+        # Where the next word begins, or of one word its end.
+        word = max(begun.rfind(mark) for mark in " _-/.,:") + 1
+        for place in places:
+            text = texts[place]
+            cut[place] = shortened(f"…{text[word:]}", most) if word else f"…{text[1 - most :]}"
+    return cut
 
 
 def tip(drawn: Artist, text: str, *, series: str = "", pair: str = "") -> None:
@@ -182,7 +229,7 @@ def write(plot: Plot, folder: Path) -> None:
         folder: Where to.
     """
     name = files.safe_name(plot.name)
-    with matplotlib.rc_context(_SETTINGS), files.durable(folder / f"{name}.png") as temporary:
+    with _drawing(), files.durable(folder / f"{name}.png") as temporary:
         plot.figure.savefig(temporary, format="png", dpi=150)
     # Places were found by that drawing: the next one need not search again.
     plot.figure.set_layout_engine("none")
@@ -198,6 +245,15 @@ def inline(plot: Plot) -> Markup:
     return figure(svg(plot), plot.caption)
 
 
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """The style of a drawing that is written, whatever letters the names of classes have."""
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        # The browser has letters that Matplotlib's own typeface lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def svg(plot: Plot) -> Markup:
     """A plot's drawing alone.
 
@@ -205,7 +261,7 @@ def svg(plot: Plot) -> Markup:
         plot: The plot.
     """
     out = io.StringIO()
-    with matplotlib.rc_context(_SETTINGS):
+    with _drawing():
         plot.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     drawing = out.getvalue()
     drawing = drawing[drawing.index("<svg") :]

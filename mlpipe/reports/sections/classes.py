@@ -28,6 +28,7 @@ Questions = Callable[[Rows], Question]
 # More rows than this are folded away.
 _MOST_ROWS = 30
 _MOST_GROUPS = 40
+_MOST_COLUMNS = 7
 # A score of fewer images is noise: such groups are told of together.
 _FEWEST_IMAGES = 10
 
@@ -126,7 +127,9 @@ def tables_of_classes(facts: TaskFacts, by_group: str, *, is_share: bool = False
         made = folded(f"The table of all {len(cells)} rows", made)
     absent = f"No {shown.where} image has: {', '.join(unseen)}." if unseen else None
     title = f"By {what}"
-    return Section(title, [made, paragraph(absent) if absent else None, _groups(facts, rows, by_group, is_share)])
+    parts = [made, paragraph(absent) if absent else None, _groups(facts, rows, by_group, is_share)]
+    # Beside other sections so many columns would have to be scrolled.
+    return Section(title, parts, is_wide=len(header) > _MOST_COLUMNS)
 
 
 def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Content | None:

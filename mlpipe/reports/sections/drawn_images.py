@@ -67,7 +67,7 @@ def _table(facts: TaskFacts, name: str, shown: list[int]) -> Content | None:
     if not lines:
         return None
     header = ["epoch", *(_COLUMNS[column] for column in columns)]
-    return table(f"The same epochs of {name}", header, lines, numbers=range(len(header)))
+    return table(f"The same epochs of {name}", header, lines, numbers=range(1, len(header)))
 
 
 def _uri(path: Path) -> str:

@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,10 @@ from mlpipe.data.sources.targets.mask_files import colour_of
 from mlpipe.data.task import IGNORED, axes_of
 from mlpipe.errors import DataError, listing
 from mlpipe.post.measures import mask_metrics
-from mlpipe.reports import gallery
-from mlpipe.reports.facts import Shown, TaskFacts
+from mlpipe.reports import gallery, stored_maps
+from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
 from mlpipe.reports.sections.parts import Section
-from mlpipe.runs import maps
-from mlpipe.runs.maps import Maps
 
 _EACH = 4
 # The longer side of a picture in the page, and the longest of one that is kept as it is.
@@ -35,28 +32,6 @@ _GREY = (128, 128, 128)
 _NAMED = 20
 
 Bytes = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The maps of the shown predictions: each file with the name and the split of its rows."""
-
-    found: list[tuple[Maps, str, str]]
-
-    def values(self, sample: str) -> tuple[maps.Values, maps.Values | None] | None:
-        """Predicted and true values of a sample, shape (channels, height, width); None where nothing is stored."""
-        for one, task, split in self.found:
-            if one.has(task, split, sample):
-                return one.values(task, split, sample), one.true_values(task, split, sample)
-        return None
-
-    def of(self, sample: str) -> tuple[Bytes, Bytes | None] | None:
-        """Predicted and true class numbers of a sample; None where nothing is stored."""
-        for one, task, split in self.found:
-            if one.has(task, split, sample):
-                predicted = one.chances(task, split, sample).argmax(axis=0).astype(np.uint8)
-                return predicted, one.true(task, split, sample)
-        return None
 
 
 def masks(facts: TaskFacts) -> Section:
@@ -72,7 +47,7 @@ def masks(facts: TaskFacts) -> Section:
     each = mask_metrics.of_images(rows.calibrated, rows.targets)
     order = np.argsort(each, kind="stable").tolist()
     with ExitStack() as stack:
-        stored = stored_maps(facts, shown, stack)
+        stored = stored_maps.of_shown(facts, shown, stack)
         if stored is None:
             return Section(
                 "Masks", [paragraph("No pictures: the maps of the predictions are gone; mml predict makes them.")]
@@ -154,27 +129,6 @@ def _legend(classes: list[str]) -> list[Content]:
 def caption(words: str, name: str) -> Markup:
     """The caption of a picture: some words, and the sample's name."""
     return joined([element("span", words), element("span", name, class_="sample")])
-
-
-def stored_maps(facts: TaskFacts, shown: Shown, stack: ExitStack) -> Stored | None:
-    """The maps of what is shown, opened; None where they are gone.
-
-    Args:
-        facts: The task.
-        shown: What is shown of it.
-        stack: Closes them.
-    """
-    if shown.ensemble is not None:
-        split = "test" if shown.test is not None else "val"
-        path = facts.project.ensembles_dir(facts.name) / f"{shown.ensemble.id}{maps.SUFFIX}"
-        pairs = [(path, facts.name, split)]
-    else:
-        of_recipe = facts.recipes[shown.recipe]
-        files_of = [facts.project.predictions_file(facts.name, one.id).with_suffix(maps.SUFFIX) for one in of_recipe]
-        pairs = [(path, one.task, one.held_out) for path, one in zip(files_of, of_recipe, strict=True)]
-    if not pairs or not all(path.is_file() for path, _, _ in pairs):
-        return None
-    return Stored([(stack.enter_context(Maps(path)), task, split) for path, task, split in pairs])
 
 
 def reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[Any] | None]:

@@ -20,7 +20,6 @@ from mlpipe.reports.headline import WORDS, Headline, headline
 from mlpipe.reports.markup import Content, Markup, bullets, element, folded, paragraph, table, tiles
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.sections.parts import Section
-from mlpipe.runs.records import ModelRecord
 
 # A drawing of more rows says less than the table.
 _MOST_DRAWN = 20
@@ -52,14 +51,15 @@ def _tiles(facts: TaskFacts, found: Headline) -> Content | None:
     """The figures that a person looks for first."""
     shown = facts.shown
     assert shown is not None
-    words = [(f"{found.where} {found.metric}", number(found.value, found.images), _ends(found))]
+    told = WORDS[found.metric]
+    value = "" if found.value is None else told.figure(found.value, found.images)
+    words = [(f"{found.where} {found.metric}", value, _ends(found))]
     if found.baseline is not None:
-        words.append(("the best constant prediction", number(found.baseline, found.images), ""))
+        words.append(("the best constant prediction", told.figure(found.baseline, found.images), ""))
     if shown.test is not None and shown.held_out is not None:
-        value = _stored_or_counted(facts, shown, found.metric)
-        words.append(
-            (f"out-of-fold {found.metric}", number(value, len(shown.held_out)), "images that no fold learned from")
-        )
+        other = _stored_or_counted(facts, shown, found.metric)
+        value = "" if other is None else told.figure(other, len(shown.held_out))
+        words.append((f"out-of-fold {found.metric}", value, "images that no fold learned from"))
     counts = [(part, len(rows)) for part, rows in (("test", shown.test), ("out-of-fold", shown.held_out)) if rows]
     words += [(f"{part} images", str(many), "") for part, many in counts]
     models = sum(map(len, facts.recipes.values())) + len(facts.refits)
@@ -233,24 +233,20 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
         found.append(
             "There are no test images. The out-of-fold images also chose the ensemble: the score is optimistic."
         )
-    elif kinds.of(facts.kind).is_dense and shown.test is None and any(row["fold_test"] for row in facts.board):
-        found.append("Shown are validation images; mml post averages what all folds predict for the test images.")
+    elif shown.test is None and any(row["fold_test"] is not None for row in facts.board):
+        # Where nothing mixes what folds predict, as of drawn images, each fold's own score is all there is.
+        more = "the leaderboard has each fold's score of the test images"
+        if kinds.of(facts.kind).is_dense:
+            more = "mml post averages what all folds predict for the test images"
+        found.append(f"Shown are out-of-fold images; {more}.")
     elif shown.test is None:
-        used = _records(facts, shown)[0]
+        used = next(iter(facts.members(shown)), facts.newest)
         if used.val_used_for and not used.nested:
             found.append(
                 "There are no test images, and the validation images also chose something "
                 f"({', '.join(used.val_used_for)}): the score is optimistic."
             )
     return found
-
-
-def _records(facts: TaskFacts, shown: Shown) -> list[ModelRecord]:
-    """The records of a recipe, or of an ensemble of one."""
-    if shown.ensemble is None:
-        return facts.recipes[shown.recipe]
-    of = set(shown.ensemble.members[0]["records"])
-    return [one for folds in facts.recipes.values() for one in folds if one.id in of] or [facts.newest]
 
 
 def _remark(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlpipe.errors import MlpipeError, first_line
-from mlpipe.post.figures import number
+from mlpipe.post.figures import number, setting
 from mlpipe.reports import studies as told
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, paragraph, table
@@ -57,15 +57,11 @@ def _table(one: dict[str, Any]) -> Content | None:
         [
             str(row["trial"]),
             *(number(value) for value in row["values"]),
-            *(_short(row["params"].get(key, "")) for key in keys),
+            *(setting(row["params"].get(key, "")) for key in keys),
         ]
         for row in done[:_SHOWN]
     ]
     return table(f"The best trials of {one['study']}", ["trial", *one["metrics"], *keys], rows)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plots(facts: TaskFacts, one: dict[str, Any]) -> list[style.Plot]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlpipe.post.figures import number
 from mlpipe.post.measures import image_metrics
-from mlpipe.reports import gallery
+from mlpipe.reports import gallery, stored_maps
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, joined, paragraph
 from mlpipe.reports.sections import masks
@@ -33,7 +33,7 @@ def target_images(facts: TaskFacts) -> Section:
     each = image_metrics.decibels(image_metrics.of_images(rows.calibrated, rows.targets))
     order = np.argsort(each, kind="stable").tolist()
     with ExitStack() as stack:
-        stored = masks.stored_maps(facts, shown, stack)
+        stored = stored_maps.of_shown(facts, shown, stack)
         if stored is None:
             return Section(_TITLE, [paragraph("No pictures: the predictions are gone; mml predict makes them.")])
         words = "Targets and predictions are drawn from 0 (black) to 1 (white)"
@@ -76,7 +76,7 @@ def solutions(facts: TaskFacts) -> Section:
     each, over_time = rows.calibrated[:, 0], False
     parts: list[Content | None] = []
     with ExitStack() as stack:
-        stored = masks.stored_maps(facts, shown, stack)
+        stored = stored_maps.of_shown(facts, shown, stack)
         if stored is None:
             return Section("Solutions", [paragraph("No pictures: the predictions are gone; mml predict makes them.")])
         words = "Each is drawn from its least value (black) to its largest (white)."

@@ -13,7 +13,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.errors import counted, listing
 from mlpipe.post import kind as post_kind
-from mlpipe.post.figures import number
+from mlpipe.post.figures import number, parameters
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Markup, bullets, folded, paragraph, table
 from mlpipe.reports.plots import learning, style
@@ -48,7 +48,7 @@ def trained(facts: TaskFacts) -> Section:
                 first.arch,
                 ", ".join(str(one.fold) for one in folds) + nested,
                 first.monitor,
-                f"{first.parameters / 1e6:.2f} M" if first.parameters >= 10_000 else str(first.parameters),
+                parameters(first.parameters),
                 *(_range([one.counts.get(split, 0) for one in folds]) for split in _SPLITS),
                 _with(_range([one.epochs for one in folds]), _range([one.best_epoch + 1 for one in folds])),
                 _with(number_of_seconds(sum(one.timings.get("seconds", 0.0) for one in folds)), _of_an_epoch(folds)),
@@ -193,7 +193,8 @@ def once(histories: Sequence[learning.History], score: str) -> list[learning.His
         histories: One for each fold.
         score: The score's name.
     """
-    if not all(one.score and np.array_equal(one.score, one.val, equal_nan=True) for one in histories):
+    # One of them may have been rounded to 32 bit.
+    if not all(one.score and np.allclose(one.score, one.val, rtol=1e-5, atol=0, equal_nan=True) for one in histories):
         return list(histories)
     is_loss = score.endswith("loss")
     return [replace(one, score=[]) if is_loss else replace(one, val=[]) for one in histories]

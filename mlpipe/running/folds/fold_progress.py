@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlpipe.post.figures import number
+from mlpipe.post.figures import number, setting
 from mlpipe.reports.progress import Display, Fact
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class FoldProgress:
         left = (time.perf_counter() - self._began) / learned * (whole - at) if learned else None
         facts = [
             Fact(f"epoch {tick.epoch + 1}/{tick.epochs}", 0),
-            Fact(f"loss {tick.loss:.4f}", 5),
+            Fact(f"loss {number(tick.loss) or tick.loss}", 5),
             *self._scores,
             Fact(f"{tick.images_per_s:.0f} images/s", 6),
             Fact(f"data wait {100 * tick.wait:.0f} %", 7),
@@ -131,13 +131,13 @@ class FoldProgress:
         epochs = "" if tick is None else f"/{tick.epochs}"
         parts = [f"{self._title} epoch {int(row['epoch']) + 1}{epochs}"]
         losses = (("loss", "train/loss"), ("validation loss", "val/loss"))
-        parts += [f"{said} {row[key]:.4f}" for said, key in losses if key in row]
+        parts += [f"{said} {number(row[key]) or row[key]}" for said, key in losses if key in row]
         if name and name != "validation loss":
             parts.append(f"{name} {value}")
         if self._best is not None:
             parts.append(f"best epoch so far {int(self._best['epoch']) + 1}")
         if row.get("lr"):
-            parts.append(f"learning rate {row['lr']:.3g}")
+            parts.append(f"learning rate {setting(row['lr'])}")
         if tick is not None:
             parts.append(f"{tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %")
         parts.append(f"{time.perf_counter() - self._epoch_began:.1f} s")

@@ -29,6 +29,7 @@ from mlpipe.errors import (
     listing,
     problem,
 )
+from mlpipe.post.figures import number, setting
 from mlpipe.reports import studies as study_reports
 from mlpipe.reports.progress import Display
 from mlpipe.running import launch
@@ -242,7 +243,8 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
     from optuna.trial import TrialState
 
     trial, run = taken
-    values = " ".join(search_space.overrides(trial.params))
+    drawn = {key: setting(value) if isinstance(value, float) else value for key, value in trial.params.items()}
+    values = " ".join(search_space.overrides(drawn))
     log.info(f"trial {trial.number} ({'goes on, ' if run else ''}of {_total(search)}): {values}")
     started = time.perf_counter()
     try:
@@ -268,7 +270,7 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
         trial.set_user_attr(studies.SECONDS, round(time.perf_counter() - started, 3))
         study.tell(trial, reached)
         pairs = zip(search.metrics, reached, strict=True)
-        log.info(f"trial {trial.number}: {', '.join(f'{name} {value:.4f}' for name, value in pairs)}")
+        log.info(f"trial {trial.number}: {', '.join(f'{name} {number(value) or value}' for name, value in pairs)}")
     finally:
         _RUNNING.discard((search.address, search.study, trial.number))
 

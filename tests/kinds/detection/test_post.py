@@ -20,7 +20,7 @@ from mlpipe.post.ensembling.members import Member
 from mlpipe.post.intervals.by_metric import metric_intervals
 from mlpipe.post.measures import box_metrics
 from mlpipe.post.measures.box_metrics import OVERLAPS, as_outputs, as_targets, matched
-from tests.post.drawing import boxes
+from tests.post.drawing import Stored, boxes
 
 CLASSES = ["a", "b", "c"]
 PROBABILITIES = post_kind.probabilities("detection")
@@ -177,3 +177,34 @@ def test_errors_and_sides() -> None:
     labels = targets[:, 1:].reshape(60, -1, 5)[..., 4]
     for number, side in enumerate(post.sides(targets)):
         assert side.tolist() == (labels == number).any(axis=1).tolist()
+
+
+def _one_each(where: list[float], many: int, number: int = 0) -> list[list[list[float]]]:
+    return [[[where_, where_, where_ + 10, where_ + 10, number]] for where_ in where for _ in range(many)]
+
+
+@pytest.mark.parametrize("hits_first", [True, False])
+def test_the_most_common_box_is_worth_its_share_of_images_in_any_order(hits_first: bool) -> None:
+    """Half of the images have it, all that are true are found: precision 1/2 at every recall, whatever comes first."""
+    learned = as_targets(np.array([*_one_each([0], 7), *_one_each([30, 60, 90], 1)]))
+    there = _one_each([0], 4)
+    others = [[[np.nan] * 5]] * 4
+    judged = as_targets(np.array([*there, *others] if hits_first else [*others, *there]))
+    found = post.constant(np.ones((10, 1)), judged, ["a"], Stored(learned))
+    assert found is not None and found[1] == "the most common box of each class"
+    outputs = found[0].reshape(8, -1, 6)
+    assert (outputs[:, 0, :4] == [0, 0, 10, 10]).all() and outputs[:, 0, 4] == pytest.approx(0.7, rel=2e-3)
+    assert metrics.compute(["map", "map50"], found[0], judged, "detection") == pytest.approx({"map": 0.5, "map50": 0.5})
+
+
+def test_a_box_of_each_class_and_none_without_boxes() -> None:
+    learned = as_targets(np.array([*_one_each([0], 3, 0), *_one_each([50], 5, 2)]))
+    judged = as_targets(np.array([*_one_each([50], 2, 2), *_one_each([0], 2, 0)]))
+    found = post.constant(np.ones((8, 3)), judged, CLASSES, Stored(learned))
+    assert found is not None
+    assert sorted(found[0].reshape(4, -1, 6)[0, :, 5].tolist()) == [0, 2]
+    # Each class: a hit in two of four images, both of its boxes found.
+    assert metrics.compute(["map"], found[0], judged, "detection")["map"] == pytest.approx(0.5)
+    none = as_targets(np.full((3, 1, 5), np.nan))
+    assert post.constant(np.ones((3, 3)), judged, CLASSES, Stored(none)) is None
+    assert post.constant(np.ones((3, 3)), judged, CLASSES, Stored()) is None

@@ -8,12 +8,13 @@ from scipy.stats import entropy
 
 from mlpipe.kinds.multilabel import post
 from mlpipe.post import metrics
+from tests.post.drawing import Stored
 
 
 def test_the_constant_is_the_share_of_each_label() -> None:
     rng = np.random.default_rng(0)
     targets = (rng.random((4000, 2)) < [0.2, 0.7]).astype(float)
-    found = post.constant(targets, targets, ["a", "b"])
+    found = post.constant(targets, targets, ["a", "b"], Stored())
     assert found is not None
     outputs, _ = found
     shares = targets.mean(axis=0)
@@ -24,6 +25,6 @@ def test_the_constant_is_the_share_of_each_label() -> None:
 
 def test_labels_that_all_or_none_have_and_that_nobody_knows() -> None:
     targets = np.array([[1.0, 0.0], [1.0, 0.0]])
-    found = post.constant(targets, targets[:1], ["a", "b"])
+    found = post.constant(targets, targets[:1], ["a", "b"], Stored())
     assert found is not None and np.allclose(found[0], [[np.log(5), -np.log(5)]])
-    assert post.constant(np.array([[1.0, np.nan]]), targets, ["a", "b"]) is None
+    assert post.constant(np.array([[1.0, np.nan]]), targets, ["a", "b"], Stored()) is None

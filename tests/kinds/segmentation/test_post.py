@@ -8,6 +8,7 @@ import pytest
 from mlpipe.kinds.segmentation import post
 from mlpipe.post import metrics
 from mlpipe.runs import maps
+from tests.post.drawing import Stored
 
 
 @pytest.mark.parametrize("name", ["dice", "iou", "pixel_accuracy"])
@@ -15,7 +16,7 @@ def test_the_constant_is_the_best_mask_of_one_class(name: str) -> None:
     rng = np.random.default_rng(0)
     true = rng.choice(3, (6, 5, 7), p=[0.3, 0.6, 0.1])
     targets = np.stack([np.bincount(one.ravel(), minlength=3) for one in true])
-    found = post.constant(targets / targets.sum(axis=1, keepdims=True), targets, ["a", "b", "c"])
+    found = post.constant(targets / targets.sum(axis=1, keepdims=True), targets, ["a", "b", "c"], Stored())
     assert found is not None and found[1] == "b in every pixel"
     scores = []
     for label in range(3):

@@ -99,3 +99,20 @@ def test_the_next_command_of_a_generator_draws(two_classes: TaskFacts) -> None:
     # An equation's solution is of no image: `mml predict mode.source=` and `mml export` would be refused.
     of_equation = str(overview._next(dataclasses.replace(two_classes, kind="solutions")))
     assert "mml predict" not in of_equation and "mml export" not in of_equation and "mml info" in of_equation
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("segmentation", "mml post averages what all folds predict for the test images"),
+        ("generation", "the leaderboard has each fold's score of the test images"),
+    ],
+)
+def test_test_images_that_folds_judged_one_by_one_are_there(two_classes: TaskFacts, kind: str, more: str) -> None:
+    assert two_classes.shown is not None
+    shown = dataclasses.replace(two_classes.shown, test=None)
+    board = [{**row, "fold_test": 0.0} for row in two_classes.board]
+    of_folds = dataclasses.replace(two_classes, kind=kind, shown=shown, board=board)
+    assert overview._cautions(of_folds, shown) == [f"Shown are out-of-fold images; {more}."]
+    without = dataclasses.replace(of_folds, board=[{**row, "fold_test": None} for row in board])
+    assert overview._cautions(without, shown)[0].startswith("There are no test images")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 
 from mlpipe.reports.facts import TaskFacts
@@ -31,6 +32,7 @@ def test_no_empty_plot_where_there_is_one_epoch(two_classes: TaskFacts) -> None:
     ("name", "score", "left"),
     [
         ("frechet", [3.0, 2.0], ("score",)),
+        ("frechet", [float(np.float32(3.0000003)), 2.0], ("score",)),
         ("equation_loss", [3.0, 2.0], ("val",)),
         ("rmse", [3.0, 1.0], ("val", "score")),
         ("rmse", [], ("val",)),

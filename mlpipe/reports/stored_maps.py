@@ -1,0 +1,100 @@
+"""Maps of predictions and of targets that were kept beside the rows of a task: those shown, and those learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.reports.facts import Shown, TaskFacts
+from mlpipe.runs import maps
+from mlpipe.runs.maps import Maps
+from mlpipe.runs.records import ModelRecord
+
+Bytes = npt.NDArray[np.uint8]
+Images = Iterator[npt.NDArray[Any]]
+
+# Target images that are read at most: values of all that are judged, and images that a mean is of.
+_MOST_VALUES, _MOST_IMAGES = 100_000_000, 200
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Maps of predictions: each file with the name and the split of its rows."""
+
+    found: list[tuple[Maps, str, str]]
+
+    def values(self, sample: str) -> tuple[maps.Values, maps.Values | None] | None:
+        """Predicted and true values of a sample, shape (channels, height, width); None where nothing is stored."""
+        for one, task, split in self.found:
+            if one.has(task, split, sample):
+                return one.values(task, split, sample), one.true_values(task, split, sample)
+        return None
+
+    def target(self, sample: str) -> maps.Values | None:
+        """True values of a sample alone; None where it has none."""
+        for one, task, split in self.found:
+            if one.has(task, split, sample):
+                return one.true_values(task, split, sample)
+        return None
+
+    def of(self, sample: str) -> tuple[Bytes, Bytes | None] | None:
+        """Predicted and true class numbers of a sample; None where nothing is stored."""
+        for one, task, split in self.found:
+            if one.has(task, split, sample):
+                predicted = one.chances(task, split, sample).argmax(axis=0).astype(np.uint8)
+                return predicted, one.true(task, split, sample)
+        return None
+
+
+def of_shown(facts: TaskFacts, shown: Shown, stack: ExitStack) -> Stored | None:
+    """The maps of what is shown, opened; None where they are gone.
+
+    Args:
+        facts: The task.
+        shown: What is shown of it.
+        stack: Closes them.
+    """
+    if shown.ensemble is None:
+        return _held_out(facts, facts.recipes[shown.recipe], stack)
+    path = facts.project.ensembles_dir(facts.name) / f"{shown.ensemble.id}{maps.SUFFIX}"
+    split = "test" if shown.test is not None else "val"
+    return Stored([(stack.enter_context(Maps(path)), facts.name, split)]) if path.is_file() else None
+
+
+def targets(facts: TaskFacts, shown: Shown, stack: ExitStack) -> tuple[Images, Images] | None:
+    """Target images that were learned from, and those of the rows that are shown, in their order.
+
+    Of the first some are taken that are spread over all of them. None where a file is gone, or there is more than is read in
+    passing.
+
+    Args:
+        facts: The task.
+        shown: What is shown of it.
+        stack: Closes the files.
+    """
+    rows, used = shown.rows, facts.members(shown)
+    judged, held_out = of_shown(facts, shown, stack), _held_out(facts, used, stack) if used else None
+    if rows is None or judged is None or held_out is None or np.nansum(rows.targets) > _MOST_VALUES:
+        return None
+    tested = set(rows.ids) if shown.test is not None else set[str]()
+    ids = [] if facts.task is None else [one for one in facts.task.samples.ids if one not in tested]
+    ids = ids[:: max(1, len(ids) // _MOST_IMAGES)]
+    return _there(held_out, ids), _there(judged, rows.ids)
+
+
+def _there(stored: Stored, ids: Sequence[str]) -> Images:
+    return (image for one in ids if (image := stored.target(one)) is not None)
+
+
+def _held_out(facts: TaskFacts, of: Sequence[ModelRecord], stack: ExitStack) -> Stored | None:
+    """The maps of what each fold held out; None where one is gone."""
+    paths = [facts.project.predictions_file(facts.name, one.id).with_suffix(maps.SUFFIX) for one in of]
+    if not paths or not all(path.is_file() for path in paths):
+        return None
+    opened = [stack.enter_context(Maps(path)) for path in paths]
+    return Stored([(file, one.task, one.held_out) for file, one in zip(opened, of, strict=True)])

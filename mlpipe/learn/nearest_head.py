@@ -156,7 +156,7 @@ def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -
     facts, targets, outputs = kinds.of(task.kind), task.samples.targets[rows], len(task.classes)
     weights = np.ones(len(rows)) if task.samples.weights is None else task.samples.weights[rows]
     if facts.has_classes:
-        if recipe.loss.params.get("class_weights") == "balanced":
+        if exact_heads.balances(recipe):
             weights = linear_head.class_weighted(targets, weights)
         goals = torch.eye(outputs)[torch.from_numpy(np.asarray(targets, np.int64))]
     else:

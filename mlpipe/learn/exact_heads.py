@@ -83,7 +83,7 @@ def applies(recipe: Recipe) -> bool:
 
 def balances(recipe: Recipe) -> bool:
     """Whether every class counts as much, however frequent: by the loss, or as epochs would be sampled."""
-    return recipe.loss.params.get("class_weights") == "balanced" or build_sampling(recipe).balances
+    return bool(recipe.loss.params.get("class_weights") == "balanced") or build_sampling(recipe).balances
 
 
 def has_no_steps(recipe: Recipe) -> bool:

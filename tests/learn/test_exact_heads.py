@@ -75,7 +75,8 @@ def test_balanced_epochs_are_balanced_classes(tmp_path: Path, optimizer: str) ->
         head.learn(one.recipe, network, one.task, np.unique(rows), one.pack, "target")
         seen = features.feature_pack(network, one.pack, one.view.val, lambda: None).images[one.view.val]
         with torch.no_grad():
-            return network.heads["target"](torch.from_numpy(seen))
+            answers: torch.Tensor = network.heads["target"](torch.from_numpy(seen))
+        return answers
 
     balanced = given("sampling=balanced")
     assert torch.equal(balanced, given("loss.class_weights=balanced"))

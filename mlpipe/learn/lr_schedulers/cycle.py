@@ -34,7 +34,7 @@ def one_cycle(
         div_factor: Peak over first rate.
         final_div_factor: First rate over last rate.
         cycle_momentum: Let the momentum (the first of betas) go from 0.95 down to 0.85 and back, whatever the optimizer's
-            own says; false: it stays.
+            own says, as torch does where nothing is said; false: it stays.
     """
     has_momentum = not {"momentum", "betas"}.isdisjoint(optimizer.defaults)
     return OneCycleLR(

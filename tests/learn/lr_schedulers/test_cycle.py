@@ -25,9 +25,8 @@ def test_one_cycle_by_steps_is_torchs() -> None:
 
 def test_one_cycle_moves_the_momentum_where_there_is_one_and_it_may() -> None:
     def momenta(moves: bool) -> list[float]:
-        weights = [torch.nn.Parameter(torch.zeros(2))]
-        optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.9)
-        schedule, found = cycle.one_cycle(optimizer, CLOCK, cycle_momentum=moves), []
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1, momentum=0.9)
+        schedule, found = cycle.one_cycle(optimizer, CLOCK, cycle_momentum=moves), list[float]()
         for _ in range(39):
             found.append(optimizer.param_groups[0]["momentum"])
             optimizer.step()
@@ -37,9 +36,8 @@ def test_one_cycle_moves_the_momentum_where_there_is_one_and_it_may() -> None:
     assert (momenta(True)[0], min(momenta(True))) == (0.95, pytest.approx(0.85, abs=2e-3))
     assert set(momenta(False)) == {0.9}
     # torch refuses such optimizers unless it is told to leave the momentum alone.
-    none: list[torch.optim.Optimizer] = [
-        of([torch.nn.Parameter(torch.zeros(2))], lr=0.1) for of in (torch.optim.Adagrad, torch.optim.Adadelta)
-    ]
+    weights = [torch.nn.Parameter(torch.zeros(2))]
+    without = [torch.optim.Adagrad(weights, lr=0.1), torch.optim.Adadelta(weights, lr=0.1)]
     reference = rates(OneCycleLR(fresh(), max_lr=0.1, total_steps=40, cycle_momentum=False), 39)
-    for optimizer in none:
+    for optimizer in without:
         assert rates(cycle.one_cycle(optimizer, CLOCK), 39) == pytest.approx(reference, abs=1e-15)

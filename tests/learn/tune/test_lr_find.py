@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from mlpipe.errors import ConfigError, Interrupted, TrainingError
@@ -118,7 +119,7 @@ def test_stages_take_the_found_rate_unless_they_name_their_own(tmp_path: Path) -
 
 def test_bounds_of_the_range_test_are_those_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[dict[str, object]] = []
-    monkeypatch.setattr(short_runs.pl, "Trainer", lambda **options: given.append(options))
+    monkeypatch.setattr(pl, "Trainer", lambda **options: given.append(options))
     words = ["trainer.gradient_clip_val=0.5", "trainer.gradient_clip_algorithm=value"]
     made = job(tmp_path, *words)
     short_runs.short_trainer(made.recipe, Numerics("32-true", channels_last=False), 3, Callback(), 1)

@@ -335,6 +335,23 @@ def _trainer_problems(section: Any) -> list[str]:
     if not any(one.startswith("trainer.max_steps:") for one in found) and (steps < 1 and steps != -1):
         fix = "leave it out: a training then ends with its epochs"
         found.append(problem("trainer.max_steps", "must be a whole number >= 1", got=steps, fix=fix))
+    told = {one.partition(":")[0] for one in found}
+    return found + [one for one in _bounds_of_gradients(section) if one.partition(":")[0] not in told]
+
+
+def _bounds_of_gradients(section: Mapping[str, Any]) -> list[str]:
+    """What Lightning takes of any value and fails of, or does nothing for, once a training has begun."""
+    found, parts, norm = [], section.get("accumulate_grad_batches", 1), section.get("gradient_clip_val")
+    if isinstance(parts, int | float) and parts < 1:
+        fix = "1: every batch is a step of its own"
+        found.append(problem("trainer.accumulate_grad_batches", "must be a whole number >= 1", got=parts, fix=fix))
+    if isinstance(norm, int | float) and norm < 0:
+        fix = "leave it out: gradients are then not bounded"
+        found.append(problem("trainer.gradient_clip_val", "must be a number >= 0 or null", got=norm, fix=fix))
+    way = section.get("gradient_clip_algorithm")
+    if way not in (None, "norm", "value"):
+        key = "trainer.gradient_clip_algorithm"
+        found.append(problem(key, "must be one of norm, value", got=way, fix=f"write {key}=norm"))
     return found
 
 

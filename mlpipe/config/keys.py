@@ -53,6 +53,9 @@ _VALUES = {
     "trainer.max_epochs": "a whole number >= 1",
     "trainer.max_steps": "a whole number >= 1",
     "trainer.devices": "a whole number >= 1 or auto",
+    "trainer.accumulate_grad_batches": "a whole number >= 1",
+    "trainer.gradient_clip_val": "a number >= 0 or null",
+    "trainer.gradient_clip_algorithm": "one of norm, value",
 }
 _KEY = re.compile(r"( *)([A-Za-z_][\w.]*):(?:\s+(.*))?$")
 _REFERENCE = re.compile(r"\$\{([a-z_]\w*(?:\.\w+)*)\}")

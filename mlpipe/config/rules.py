@@ -404,6 +404,11 @@ def _stages(tree: Mapping[str, Any]) -> list[str]:
         wrong = f"{monitored} cannot choose among epochs of stages with different losses"
         fix = "use another metric, for example metrics.monitor=val/accuracy, or mode.store_best=false"
         found.append(problem("metrics.monitor", wrong, fix=fix))
+    # Those that take steps; one whose rate is the optimizer's takes the one that is found.
+    own = [entry.get("lr") not in (None, tree["optimizer"].get("lr")) for entry in entries if not entry.get("head")]
+    if _name(tree.get("tune") or {}) == "lr_find" and own and all(own):
+        wrong, fix = "finds a rate that no stage takes, as each names its own", "leave lr out of one, or use tune=none"
+        found.append(problem("tune", wrong, got="lr_find", fix=fix))
     for number, entry in enumerate(entries):
         if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
             found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))

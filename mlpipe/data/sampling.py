@@ -53,11 +53,13 @@ class Sampling:
         batch_size: Training samples in one optimizer step (before accumulation).
         eval_batch_size: Samples at a time when nothing is learned.
         order: The rows of each epoch.
+        balances: Whether every class comes equally often, for what learns in no epochs.
     """
 
     batch_size: int
     eval_batch_size: int
     order: Order = shuffled
+    balances: bool = False
 
 
 def full(*, batch_size: Annotated[int, ">= 1"] = 32, eval_batch_size: Annotated[int, ">= 1"] = 256) -> Sampling:
@@ -101,7 +103,7 @@ def balanced(
             drawn.append(_turns(rows[targets == name], least + more[-1], own, seen))
         return _generator(key, epoch).permutation(np.concatenate(drawn))
 
-    return Sampling(batch_size, eval_batch_size, order)
+    return Sampling(batch_size, eval_batch_size, order, balances=True)
 
 
 def subset(

@@ -17,6 +17,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import features
+from mlpipe.learn.build.loaders import build_sampling
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ def of(recipe: Recipe) -> ExactHead | None:
 def applies(recipe: Recipe) -> bool:
     """Whether a recipe's head is made of features at once, in no steps."""
     return rules.EXACT in recipe.optimizer.gives
+
+
+def balances(recipe: Recipe) -> bool:
+    """Whether every class counts as much, however frequent: by the loss, or as epochs would be sampled."""
+    return bool(recipe.loss.params.get("class_weights") == "balanced") or build_sampling(recipe).balances
 
 
 def has_no_steps(recipe: Recipe) -> bool:

@@ -92,7 +92,7 @@ class LinearHead(ExactHead):
         assert isinstance(network, Classifier)
         layer = network.heads[target]
         assert isinstance(layer, nn.Linear)
-        balanced = recipe.loss.params.get("class_weights") == "balanced"
+        balanced = exact_heads.balances(recipe)
         together = units(task, rows)
         weights = None if task.samples.weights is None else task.samples.weights[rows]
         targets, outputs = task.samples.targets[rows], len(task.classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -129,6 +129,14 @@ class FoldModule(pl.LightningModule):
     def own_metrics(self) -> Mapping[str, Measure]:
         """Metrics of the user's own by name."""
         return self._learning.own_metrics
+
+    def learn_batches(self, sizes: Callable[[int], list[list[int]]]) -> None:
+        """Learn from other loaders than those that it was made for.
+
+        Args:
+            sizes: As `Learning.batch_sizes`.
+        """
+        self._learning = replace(self._learning, batch_sizes=sizes)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, as Lightning wants them."""

@@ -28,6 +28,8 @@ from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, s
 # Numbers of neighbours that inner folds choose among.
 _NEIGHBOURS = (1, 2, 5, 10, 20, 50, 100, 200)
 _SIZED = ("rows", "targets", "weights")
+# What stands for a target that is not known in a head: files of weights hold no NaN.
+_UNKNOWN = 1e38
 
 
 class Neighbours(nn.Module):
@@ -78,13 +80,18 @@ class Neighbours(nn.Module):
         similar = nn.functional.normalize(features.float(), dim=1) @ self.rows.T
         mean = _votes(
             similar,
-            self.targets,
+            self._goals,
             self.weights,
             self.share if self._facts.has_probabilities else None,
             self.count.clamp(max=len(self.rows)),
             self.temperature,
         )
         return _outputs(mean, self._facts)
+
+    @property
+    def _goals(self) -> Tensor:
+        """The targets, NaN where one is not known."""
+        return self.targets.masked_fill(self.targets >= _UNKNOWN, float("nan"))
 
     @property
     def has_evidence(self) -> bool:
@@ -102,7 +109,7 @@ class Neighbours(nn.Module):
             asked: The number of the class or label, shape (n,).
         """
         similar = nn.functional.normalize(features.float(), dim=1) @ self.rows.T / self.temperature
-        votes = (self.targets.nan_to_num() * self.weights[:, None]).T[asked]
+        votes = (self._goals.nan_to_num() * self.weights[:, None]).T[asked]
         logs = similar + votes.clamp(min=1e-30).log()
         return logs.topk(int(self.count.clamp(max=len(self.rows))), dim=1).values.logsumexp(1)
 
@@ -145,10 +152,16 @@ class NearestHead(ExactHead):
         vectors = nn.functional.normalize(torch.from_numpy(features), dim=1)
         count, loss = _chosen(recipe, self, task, rows, vectors, goals, weights)
         device = layer.share.device
-        layer.rows, layer.targets, layer.weights = vectors.to(device), goals.to(device), weights.to(device)
+        layer.rows, layer.weights = vectors.to(device), weights.to(device)
+        layer.targets = as_stored(goals).to(device)
         layer.share, layer.count = share.to(device), torch.tensor(count, device=device)
         layer.temperature = torch.tensor(self.temperature, device=device)
         return loss
+
+
+def as_stored(goals: Tensor) -> Tensor:
+    """Targets as a head keeps them, with a number in place of NaN."""
+    return goals.nan_to_num(nan=_UNKNOWN)
 
 
 def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,7 +169,7 @@ def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -
     facts, targets, outputs = kinds.of(task.kind), task.samples.targets[rows], len(task.classes)
     weights = np.ones(len(rows)) if task.samples.weights is None else task.samples.weights[rows]
     if facts.has_classes:
-        if recipe.loss.params.get("class_weights") == "balanced":
+        if exact_heads.balances(recipe):
             weights = linear_head.class_weighted(targets, weights)
         goals = torch.eye(outputs)[torch.from_numpy(np.asarray(targets, np.int64))]
     else:

@@ -26,6 +26,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import checkpoints, exact_heads, kind, monitoring
 from mlpipe.learn.build import smallest_batch
+from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, fold_data
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.optimizer import build_optimizers, with_rate
@@ -177,7 +178,7 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
 
     Raises:
         DataError: When a file of weights is not there or does not fit, or the network takes no images of a stage's size.
-        ConfigError: When a loss does not fit the task, or the network has no such stages to freeze, or no head to fit.
+        ConfigError: When a loss or a callback does not fit, or the network has no such stages to freeze, or no head to fit.
     """
     at_first = learning(network)
     for number, stage in enumerate(recipe.stages):
@@ -190,7 +191,9 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
         changed = recipe_of(recipe, stage)
         build_loss(changed, task, rows)
         if not exact_heads.has_no_steps(changed):
-            build_optimizers(changed, 2, monitoring.monitor_direction(changed))(network)
+            direction = monitoring.monitor_direction(changed)
+            build_callbacks(changed, direction)
+            build_optimizers(changed, 2, direction)(network)
             data = fold_data(changed, task, view, pack, 0)
             image = next(iter(data.rows_dataloader(rows[:1])))["images"].float()
             if stage.size is not None:

@@ -194,9 +194,24 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
             "optimizer.betas=[0.9]",
             "optimizer.betas: must be a list of 2 values, got [0.9]; for example optimizer.betas=[0.9,0.999]",
         ),
+        *(
+            (
+                f"optimizer={name} optimizer.betas=[0.9,1.0]",
+                "optimizer.betas: must be a list in which each item is a number >= 0 and < 1, got [0.9, 1.0]; "
+                "for example optimizer.betas=[0.9,0.999]",
+            )
+            for name in ("adam", "adamax", "nadam", "lamb")
+        ),
         (
             "trainer.max_epochs=0",
             "trainer.max_epochs: must be a whole number >= 1, got 0; for example trainer.max_epochs=20",
+        ),
+        (
+            "trainer.accumulate_grad_batches=0 trainer.gradient_clip_val=-1 trainer.gradient_clip_algorithm=max",
+            "trainer.accumulate_grad_batches: must be a whole number >= 1, got 0; 1: every batch is a step of its own\n"
+            "trainer.gradient_clip_val: must be a number >= 0 or null, got -1; leave it out: gradients are then not bounded\n"
+            "trainer.gradient_clip_algorithm: must be one of norm, value, got 'max'; "
+            "write trainer.gradient_clip_algorithm=norm",
         ),
         ("trainer.logger=true", "trainer.logger: is set by mlpipe itself; write logging=csv"),
         ("seed=-1", "seed: must be a whole number from 0 to 4294967295, got -1"),
@@ -248,6 +263,11 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         (
             "stages.list=[{epochs:1,freeze:backbone}] peft=lora",
             "stages.list[0].freeze: peft decides what learns; leave it out, or use peft=none",
+        ),
+        (
+            "stages.list=[{epochs:1,freeze:backbone,head:linear},{epochs:1,lr:0.5}] tune=lr_find",
+            "tune: finds a rate that no stage takes, as each names its own, got 'lr_find'; "
+            "leave lr out of one, or use tune=none",
         ),
         ("stages.list=3", "stages.list: must be a list of stages, got 3; use [] for one"),
         (

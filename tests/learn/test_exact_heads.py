@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from sklearn.neighbors import NearestCentroid
 from torch import nn
@@ -56,3 +57,27 @@ def test_an_own_head_is_made_in_no_steps(tmp_path: Path) -> None:
         shown = network.heads["target"](torch.from_numpy(seen[held])).argmax(1).numpy()
     model = NearestCentroid().fit(seen[rows], one.task.samples.targets[rows])
     assert (shown == model.predict(seen[held])).all()
+
+
+@pytest.mark.parametrize("optimizer", ["linear", "nearest"])
+def test_balanced_epochs_are_balanced_classes(tmp_path: Path, optimizer: str) -> None:
+    """Without epochs `sampling=balanced` changed nothing, and nothing was said."""
+    base = ["arch.freeze=true", "augmentations=none", f"optimizer={optimizer}"]
+
+    def given(*words: str) -> torch.Tensor:
+        one = job(tmp_path, *base, *words)
+        network, rows = build_network(one.recipe, one.task, one.pack, seed=0, rows=one.view.train), one.view.train
+        assert isinstance(network, Classifier)
+        # Mostly zeros and ones.
+        rows = np.concatenate([rows[one.task.samples.targets[rows] < 2], rows[:20]])
+        head = exact_heads.of(one.recipe)
+        assert head is not None
+        head.learn(one.recipe, network, one.task, np.unique(rows), one.pack, "target")
+        seen = features.feature_pack(network, one.pack, one.view.val, lambda: None).images[one.view.val]
+        with torch.no_grad():
+            answers: torch.Tensor = network.heads["target"](torch.from_numpy(seen))
+        return answers
+
+    balanced = given("sampling=balanced")
+    assert torch.equal(balanced, given("loss.class_weights=balanced"))
+    assert not torch.equal(balanced, given())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,7 +21,7 @@ def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
         direction: Whether less or more of its monitor is better.
 
     Raises:
-        ConfigError: When one is no callback of Lightning.
+        ConfigError: When one is no callback of Lightning, or two of them cannot be told apart in a saved state.
     """
     built = {name: one.build(recipe.metrics.monitor, direction) for name, one in recipe.callbacks.items()}
     for name, callback in built.items():
@@ -28,9 +29,27 @@ def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
             fix = "name a class derived from pytorch_lightning.Callback, or a function that gives its instance"
             wrong = f"{recipe.callbacks[name].target} gives no callback"
             raise ConfigError(problem(f"callbacks.{name}", wrong, got=type(callback).__name__, fix=fix))
-    if misfits := [one for name, callback in built.items() for one in misfitting(name, callback)]:
+    misfits = [one for name, callback in built.items() for one in misfitting(name, callback)]
+    if misfits := [*misfits, *_alike(built)]:
         raise ConfigError(misfits)
     return list(built.values())
+
+
+def _alike(built: Mapping[str, Any]) -> list[str]:
+    """A sentence for each callback whose state Lightning would keep under the key of another one's.
+
+    It refuses both once a training begins. Two averages of the weights would also take each other's for the optimizer's.
+    """
+    first, problems = dict[str, str](), list[str]()
+    for name, callback in built.items():
+        if getattr(type(callback), "state_dict", None) is pl.Callback.state_dict:
+            continue
+        other = first.setdefault(callback.state_key, name)
+        if other != name:
+            wrong = f"does what callbacks.{other} does already (both are {type(callback).__name__} of the same metric)"
+            wrong = wrong if "monitor" in vars(callback) else wrong.replace(" of the same metric", "")
+            problems.append(problem(f"callbacks.{name}", wrong, fix="leave one of the two out"))
+    return problems
 
 
 def misfitting(name: str, callback: Any) -> list[str]:

@@ -59,7 +59,7 @@ def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
 def first_stage(
     job: FoldJob, watch: Watch, optimizers: Optimizers | None = None
 ) -> tuple[FoldModule, FoldData | JointData, Numerics]:
-    """A fold's module with first weights, its loaders, precision and layout, as its first stage begins.
+    """A fold's module with first weights, its loaders, precision and layout, as its first stage that takes steps begins.
 
     Args:
         job: The fold.
@@ -67,7 +67,8 @@ def first_stage(
         optimizers: In place of the recipe's.
     """
     network, numerics, _ = first_network(job)
-    stage = stages.of(job.recipe)[0]
+    plan = stages.of(job.recipe)
+    stage = next((one for one in plan if one.head is None), plan[0])
     stages.prepare(network, stage, stages.learning(network))
     recipe = stages.recipe_of(job.recipe, stage)
     data = _loaders(job, recipe, job.view, inputs_of(job, network, watch))

@@ -72,6 +72,12 @@ class Averaging(Callback):
         self._raw: dict[str, Tensor] = {}
         self._count = 0
         self._step = -1
+        self._first: int | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the first epoch of the stage: epochs are counted on over stages, a share is one of the stage's own."""
+        if self._first is None:
+            self._first = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the optimizer's own weights back."""
@@ -113,15 +119,23 @@ class Averaging(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and the optimizer's weights while the average is in place."""
-        return {"average": self._average, "raw": self._raw, "count": self._count, "step": self._step}
+        return {
+            "average": self._average,
+            "raw": self._raw,
+            "count": self._count,
+            "step": self._step,
+            "first": self._first,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take both up."""
         self._average, self._raw = state_dict["average"], state_dict["raw"]
         self._count, self._step = state_dict["count"], state_dict["step"]
+        self._first = state_dict.get("first")
 
     def _has_begun(self, trainer: pl.Trainer) -> bool:
-        return trainer.current_epoch >= int(self._start * (trainer.max_epochs or 0))
+        first = self._first or 0
+        return trainer.current_epoch - first >= int(self._start * ((trainer.max_epochs or 0) - first))
 
     def _mix(self, module: pl.LightningModule, share: float) -> None:
         """Move the average by a share towards the module's weights; whole numbers are taken as they are."""

@@ -19,8 +19,11 @@ def one_cycle(
     anneal: Literal["cos", "linear"] = "cos",
     div_factor: Annotated[float, "> 0"] = 25.0,
     final_div_factor: Annotated[float, "> 0"] = 1e4,
+    cycle_momentum: bool = True,
 ) -> LRScheduler:
     """Up to the optimizer's rate and down once (Smith & Topin 2018), torch's OneCycleLR, moving on at every step.
+
+    Optimizers without a momentum have none that could go down and up.
 
     Args:
         optimizer: The optimizer; its rate is the peak.
@@ -30,7 +33,10 @@ def one_cycle(
         anneal: The curve's form.
         div_factor: Peak over first rate.
         final_div_factor: First rate over last rate.
+        cycle_momentum: Let the momentum (the first of betas) go from 0.95 down to 0.85 and back, whatever the optimizer's
+            own says, as torch does where nothing is said; false: it stays.
     """
+    has_momentum = not {"momentum", "betas"}.isdisjoint(optimizer.defaults)
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
@@ -39,6 +45,7 @@ def one_cycle(
         anneal_strategy=anneal,
         div_factor=div_factor,
         final_div_factor=final_div_factor,
+        cycle_momentum=cycle_momentum and has_momentum,
     )
 
 

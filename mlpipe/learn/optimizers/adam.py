@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch.optim import Optimizer
 
-from mlpipe.learn.optimizers.parameter_groups import Groups, decaying
+from mlpipe.learn.optimizers.parameter_groups import Betas, Groups, decaying
 
 
 def adam(
@@ -15,7 +15,7 @@ def adam(
     *,
     lr: Annotated[float, "> 0"],
     weight_decay: Annotated[float, ">= 0"] = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: Annotated[float, "> 0"] = 1e-8,
     amsgrad: bool = False,
     decay_all: bool = False,
@@ -41,7 +41,7 @@ def adamw(
     *,
     lr: Annotated[float, "> 0"],
     weight_decay: Annotated[float, ">= 0"] = 0.05,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: Annotated[float, "> 0"] = 1e-8,
     amsgrad: bool = False,
     decay_all: bool = False,
@@ -67,7 +67,7 @@ def adamax(
     *,
     lr: Annotated[float, "> 0"],
     weight_decay: Annotated[float, ">= 0"] = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: Annotated[float, "> 0"] = 1e-8,
 ) -> Optimizer:
     """Adamax (Kingma & Ba 2015, section 7), torch.optim.Adamax.
@@ -87,7 +87,7 @@ def nadam(
     *,
     lr: Annotated[float, "> 0"],
     weight_decay: Annotated[float, ">= 0"] = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: Annotated[float, "> 0"] = 1e-8,
     momentum_decay: Annotated[float, ">= 0"] = 0.004,
 ) -> Optimizer:

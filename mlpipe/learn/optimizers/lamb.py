@@ -11,7 +11,7 @@ from timm.optim.lars import Lars
 from torch.optim import Optimizer
 
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.optimizers.parameter_groups import Groups, decaying
+from mlpipe.learn.optimizers.parameter_groups import Betas, Groups, decaying
 
 
 def lamb(
@@ -19,7 +19,7 @@ def lamb(
     *,
     lr: Annotated[float, "> 0"],
     weight_decay: Annotated[float, ">= 0"] = 0.01,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: Annotated[float, "> 0"] = 1e-6,
     max_grad_norm: Annotated[float, "> 0"] | None = 1.0,
     always_adapt: bool = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -13,6 +13,8 @@ from mlpipe.arch import adapt
 from mlpipe.errors import ConfigError, problem
 
 Groups = list[dict[str, Any]]
+# Shares of a running mean and of another one that are kept at each step; from 1 on nothing would ever be forgotten.
+Betas = tuple[Annotated[float, ">= 0", "< 1"], Annotated[float, ">= 0", "< 1"]]
 
 
 def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> Groups:

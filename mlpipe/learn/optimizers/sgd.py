@@ -8,7 +8,7 @@ import torch
 from timm.optim.lion import Lion
 from torch.optim import Optimizer
 
-from mlpipe.learn.optimizers.parameter_groups import Groups, decaying
+from mlpipe.learn.optimizers.parameter_groups import Betas, Groups, decaying
 
 
 def sgd(
@@ -47,7 +47,7 @@ def lion(
     *,
     lr: Annotated[float, "> 0"],
     weight_decay: Annotated[float, ">= 0"] = 0.0,
-    betas: tuple[float, float] = (0.9, 0.99),
+    betas: Betas = (0.9, 0.99),
 ) -> Optimizer:
     """Lion (Chen et al. 2023), timm.optim.Lion: steps of the sign of the momentum.
 

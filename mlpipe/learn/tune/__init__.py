@@ -29,14 +29,17 @@ def none() -> None:
 
 
 def applied(recipe: Recipe, chosen: Mapping[str, float]) -> Recipe:
-    """The recipe with what was found.
+    """The recipe with what was found; stages with a rate of their own keep it.
 
     Args:
         recipe: The recipe.
         chosen: `Tuned.chosen`; empty for none.
     """
     if "lr_found" in chosen:
-        recipe = with_rate(recipe, chosen["lr_found"])
+        given, found = recipe.optimizer.params.get("lr"), chosen["lr_found"]
+        # A stage names the recipe's rate where its option refers to it (`lr: ${optimizer.lr}`): it follows.
+        following = tuple(replace(one, lr=found) if one.lr == given else one for one in recipe.stages)
+        recipe = replace(with_rate(recipe, found), stages=following)
     if "micro_batch" in chosen:
         sampling, before = recipe.sampling, recipe.trainer.get("accumulate_grad_batches") or 1
         params = {**sampling.params, "batch_size": int(chosen["micro_batch"])}

@@ -68,13 +68,15 @@ class MemoryTest:
             sampling = Component("sampling", path_of("sampling", "full"), {"batch_size": size})
             recipe = replace(job.recipe, sampling=sampling)
             data = loaders.fold_data(recipe, job.task, job.view, pack, 0)
+            module.learn_batches(data.batch_sizes)
             good = self._fits(recipe, numerics, module, data, watch)
             table.append({"images": size, "fits": float(good)})
             watch.log(f"{counted(size, 'image')} at a time: {'fits' if good else 'does not fit'} into memory")
             return good
 
         fitting = largest_that_fits(fits, most)
-        micro = part_of_batch(batch, fitting)
+        # Where all training images fit at a time, so does any batch of them.
+        micro = batch if fitting == len(job.view.train) else part_of_batch(batch, fitting)
         chosen_sizes: dict[str, float] = {"micro_batch": micro, "accumulate": batch // micro}
         return Tuned("batch_size", chosen_sizes, {"batch_size": batch, "largest_that_fits": fitting}, table)
 

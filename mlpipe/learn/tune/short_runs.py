@@ -44,7 +44,8 @@ def short_trainer(recipe: Recipe, numerics: Numerics, steps: int, callback: Call
         callback: Watches them.
         accumulate: Batches in a step.
     """
-    options = {key: value for key, value in recipe.trainer.items() if key in ("accelerator", "gradient_clip_val")}
+    taken = ("accelerator", "gradient_clip_val", "gradient_clip_algorithm")
+    options = {key: value for key, value in recipe.trainer.items() if key in taken}
     return pl.Trainer(
         **options,
         devices=1,

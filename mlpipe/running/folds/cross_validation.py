@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpipe import kinds
 from mlpipe.config import near_values, rules
-from mlpipe.config.schema import AUTO, RunConfig
+from mlpipe.config.schema import AUTO, Recipe, RunConfig
 from mlpipe.data.records import outputs
 from mlpipe.data.splits import checks, methods, variants
 from mlpipe.data.splits.methods import Split
@@ -41,6 +41,8 @@ log = logging.getLogger("mlpipe")
 Ending = Callable[[Sequence[ModelRecord], Run], None]
 # How long that takes besides what grows with the images: libraries for plots, intervals, the page.
 _REPORT_SECONDS = 6.0
+# The keys of callbacks that say where files of a model are written.
+_PLACES = ("folder", "outfile")
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ def training(
     artifacts_ = artifacts.of(config)
     wrong = [text for one in artifacts_ for text in one.problems(task, chosen, stored=request.storage.parameters)]
     raise_all(wrong + console.problems(config, len(chosen)) + _refit_problems(task, split, request, chosen))
+    for sentence in same_files(config.recipe, len(chosen) + request.refit):
+        log.info(f"note on {task.name}: {sentence}")
     limit = _time_shares(folds, chosen, request, _REPORT_SECONDS if ending is not None else 0.0)
     trainer = FoldTraining(
         folds, chosen, recipe_hash, request.storage, beside, request.joint, begun, limit, request.teaching
@@ -183,6 +187,27 @@ def training(
     predicts_later = request.storage.parameters and "predict" not in request.subroutines
     last = _last_steps(folds, made + refit, predicts_later=predicts_later, has_ended=ending is not None)
     return Plan([*steps, *last], config, recipe_hash)
+
+
+def same_files(recipe: Recipe, models: int) -> list[str]:
+    """A sentence for each callback that writes where it is told to, for every model of a run to the same files.
+
+    Args:
+        recipe: How each learns.
+        models: How many are trained.
+    """
+    if models == 1:
+        return []
+    sections = {"callbacks": recipe.callbacks}
+    sections |= {f"stages.list[{number}].callbacks": one.callbacks or {} for number, one in enumerate(recipe.stages)}
+    fix = "train one of them (mode.folds=[0], or split=holdout mode.nested=false)"
+    return [
+        problem(f"{section}.{name}", f"all {models} models write to {place}, the last one's files stay", fix=fix)
+        for section, group in sections.items()
+        for name, one in group.items()
+        for key in _PLACES
+        if isinstance(place := one.params.get(key), str)
+    ]
 
 
 def stored(config: RunConfig, context: RunContext, task: Task, request: Request) -> list[Step]:

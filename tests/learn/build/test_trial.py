@@ -83,6 +83,23 @@ def test_callbacks(code: Path) -> None:
     job(code, "cbs.x._target_=pytorch_lightning.callbacks.LearningRateMonitor", "logging=csv")
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("cbs=[ema,swa]", r"callbacks.swa: does what callbacks.ema does already \(both are Averaging\); leave one"),
+        (
+            "cbs=[early,best_practice]",
+            r"callbacks.early_validation: does what callbacks.early does .* of the same metric",
+        ),
+    ],
+)
+def test_callbacks_that_a_saved_state_could_not_tell_apart(tmp_path: Path, words: str, sentence: str) -> None:
+    made = job(tmp_path, words)
+    with pytest.raises(ConfigError, match=sentence):
+        build_callbacks(made.recipe, "min")
+    assert len(build_callbacks(job(tmp_path, "cbs=[early,early_train,ema]").recipe, "min")) == 3
+
+
 @pytest.mark.program
 def test_losses(code: Path) -> None:
     logits, target = torch.randn(6, 10, generator=torch.Generator().manual_seed(0)), torch.arange(6)

@@ -56,6 +56,27 @@ def test_the_plain_mean_of_the_last_epochs() -> None:
     assert validated == [1.0, 2.0, 4.0, 6.0]
 
 
+def test_a_share_of_epochs_is_one_of_the_stage_s_own() -> None:
+    averaging, trainer, module = swa("val/loss", "min", start=0.5), FakeTrainer(), Net()
+    # A second stage of four epochs, after six of the first one.
+    trainer.current_epoch, trainer.max_epochs = 6, 10
+    averaging.on_train_start(trainer, module)  # type: ignore[arg-type]
+    validated: list[float] = []
+    for epoch, value in enumerate([1.0, 2.0, 4.0, 8.0]):
+        trainer.current_epoch = 6 + epoch
+        if epoch == 3:
+            # What goes on from a saved state begins in the midst of the stage.
+            saved = averaging.state_dict()
+            averaging = swa("val/loss", "min", start=0.5)
+            averaging.load_state_dict(saved)
+            averaging.on_train_start(trainer, module)  # type: ignore[arg-type]
+        averaging.on_train_epoch_start(trainer, module)  # type: ignore[arg-type]
+        put(module, value)
+        averaging.on_validation_start(trainer, module)  # type: ignore[arg-type]
+        validated.append(weight(module))
+    assert validated == [1.0, 2.0, 4.0, 6.0]
+
+
 def test_the_exponential_average_against_a_loop() -> None:
     averaging, trainer, module = ema("val/loss", "min", decay=0.9), FakeTrainer(), Net()
     expected = None

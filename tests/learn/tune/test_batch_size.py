@@ -99,6 +99,13 @@ def test_a_cap_is_the_most_that_is_tried(tmp_path: Path) -> None:
     assert found.chosen == {"micro_batch": 4, "accumulate": 6}
 
 
+def test_a_batch_of_all_images_is_left_as_it_is(tmp_path: Path) -> None:
+    """It was split, or refused where no number up to that of the images divides it."""
+    one = job(tmp_path, "sampling.batch_size=31")
+    one = replace(one, view=replace(one.view, train=one.view.train[:12], val=one.view.val[:4]))
+    assert batch_size.batch_size().find(one, Watch()).chosen == {"micro_batch": 31, "accumulate": 1}
+
+
 @pytest.mark.program
 def test_parts_add_up_to_the_batchs_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a network without batch statistics, a training in parts is the training in batches."""

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 
 from mlpipe.errors import ConfigError, Interrupted, TrainingError
 from mlpipe.learn import fit, tune
 from mlpipe.learn.job import Watch
-from mlpipe.learn.tune import lr_find
+from mlpipe.learn.machine.hardware import Numerics
+from mlpipe.learn.tune import lr_find, short_runs
 from tests.learn.conftest import job
 
 
@@ -99,6 +102,28 @@ def test_a_training_with_the_found_rate_is_the_one_with_that_rate(tmp_path: Path
     record = fit.fit(replace(tuned, recipe=recipe, origin=replace(tuned.origin, tuned={"lr_found": 0.01})), Watch())
     assert record.weights == fit.fit(given, Watch()).weights
     assert record.environment["lr_found"] == 0.01
+
+
+def test_stages_take_the_found_rate_unless_they_name_their_own(tmp_path: Path) -> None:
+    """A stage's rate is a number once `${optimizer.lr}` is resolved, which kept the one that was there before."""
+    for words, rates in (
+        ("stages=freeze_then_finetune", [0.5, 0.5]),
+        ("stages=linear_then_finetune", [None, 0.5]),
+        ("stages.list=[{epochs:1,lr:0.01},{epochs:1,lr:0.25},{epochs:1}]", [0.5, 0.25, None]),
+    ):
+        made = job(tmp_path, words, "optimizer.lr=0.01", "arch.pretrained=false")
+        tuned = tune.applied(made.recipe, {"lr_found": 0.5})
+        assert [one.lr for one in tuned.stages] == rates
+        assert tuned.optimizer.params["lr"] == 0.5
+
+
+def test_bounds_of_the_range_test_are_those_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, object]] = []
+    monkeypatch.setattr(pl, "Trainer", lambda **options: given.append(options))
+    words = ["trainer.gradient_clip_val=0.5", "trainer.gradient_clip_algorithm=value"]
+    made = job(tmp_path, *words)
+    short_runs.short_trainer(made.recipe, Numerics("32-true", channels_last=False), 3, Callback(), 1)
+    assert (given[0]["gradient_clip_val"], given[0]["gradient_clip_algorithm"]) == (0.5, "value")
 
 
 def test_it_stops_when_asked(tmp_path: Path) -> None:

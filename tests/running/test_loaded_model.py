@@ -61,6 +61,28 @@ def test_a_picture_that_lies_on_its_side_is_put_upright(tmp_path: Path) -> None:
     assert np.abs(got.astype(int) - wanted).max() <= 2
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_large_jpeg_is_decoded_alike_as_a_file_and_as_a_picture_that_is_not_loaded(tmp_path: Path, turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(COLOUR).resize((480, 320), Image.Resampling.BICUBIC).save(path := tmp_path / "a.jpg", exif=exif)
+
+    def seen(x: object) -> np.ndarray:
+        ((_, read),) = loaded_model._image_samples(x, of(), 0, True)
+        return read(3, 40)
+
+    wanted = seen(path)
+    assert wanted.shape == ((40, 60, 3) if turn == 1 else (60, 40, 3))
+    picture = Image.open(path)
+    np.testing.assert_array_equal(seen(picture), wanted)
+    np.testing.assert_array_equal(seen(Image.open(io.BytesIO(path.read_bytes()))), wanted)
+    # It is still there to be loaded, and what was done to it then counts.
+    picture.load()
+    assert seen(picture).shape == ((320, 480, 3) if turn == 1 else (480, 320, 3))
+    (drafted := Image.open(path)).draft("RGB", (240, 160))
+    assert seen(drafted).shape == ((160, 240, 3) if turn == 1 else (240, 160, 3))
+
+
 def test_arrays_of_other_channels_go_the_way_of_files() -> None:
     grey = COLOUR[:, :, 0]
     np.testing.assert_array_equal(pixels(grey, of())[0], np.repeat(grey[..., None], 3, 2))

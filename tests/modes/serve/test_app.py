@@ -82,7 +82,10 @@ class Boxes(Brightness):
 
     def predict(self, x: Sequence[Any], **options: Any) -> pd.DataFrame:
         rows = [
-            {"image": f"#{place}", **({"x0": float(number), "class": "dark"} if number else {})}
+            {
+                "image": f"#{place}",
+                **({"x0": float(number), "score": number / 9, "class": self.classes[number % 2]} if number else {}),
+            }
             for place, one in enumerate(x)
             for number in (range(1, int(self.value(one)) + 1) or [0])
         ]
@@ -247,6 +250,18 @@ def test_a_heat_map_is_of_the_class_that_was_asked_for(served: Gate) -> None:
         batches.close()
 
 
+def test_a_heat_map_of_boxes_is_of_the_surest_one() -> None:
+    model = Boxes()
+    batches = Batches(lambda images, options: app.answers(model, images, options), 8, 0.0)  # type: ignore[arg-type]
+    try:
+        # So many boxes as the first pixel says, of one class after the other.
+        for grey, wanted in ((3, model.classes[1]), (2, model.classes[0]), (0, model.classes[0])):
+            answer = ask(gate_of(model, batches), "POST", "/predict", **form(picture(grey=grey), explain="true"))
+            assert answer.json()["predictions"][0]["explained"] == wanted
+    finally:
+        batches.close()
+
+
 def test_names_of_files_are_shown_and_mean_nothing(served: Gate) -> None:
     for name, shown in (
         ("../../etc/passwd", "passwd"),
@@ -281,7 +296,7 @@ def test_an_image_has_any_number_of_boxes() -> None:
         answer = ask(
             gate_of(model, batches), "POST", "/predict", **form(*[picture(grey=number) for number in (2, 0, 1)])
         )
-        box = [{"x0": float(number), "class": "dark"} for number in (1, 2)]
+        box = [{"x0": float(number), "score": number / 9, "class": model.classes[number % 2]} for number in (1, 2)]
         assert [row["rows"] for row in answer.json()["predictions"]] == [box, [], box[:1]]
         assert [row["problem"] for row in answer.json()["predictions"]] == [""] * 3
     finally:
@@ -314,7 +329,7 @@ def test_openapi_tells_what_may_be_sent_and_what_comes(served: Gate) -> None:
     assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/json", "image/*"}
     fields = predict["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert (
-        set(fields) == {"images", "deploy_prior", "costs", "explain", "output"}
+        set(fields) == {"images", "alpha", "deploy_prior", "costs", "explain", "output"}
         and "prevalence" in fields["deploy_prior"]["description"]
     )
     assert {"200", "401", "413", "422", "429", "503"} <= set(predict["responses"])

@@ -199,5 +199,5 @@ def test_a_mask_in_a_file_is_read_as_a_task_reads_it(tmp_path: Path) -> None:
 
 
 def test_what_is_no_mask_is_named_as_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"y\[3\]: is no image, got float64 of shape \[6, 5\]"):
+    with pytest.raises(DataError, match=r"y\[3\]: is no image, got 'float64 of shape \[6, 5\]"):
         estimators._as_file(GREY[0] / 255, tmp_path, 3, "y")

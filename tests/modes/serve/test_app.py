@@ -156,18 +156,22 @@ def test_several_images_of_which_one_cannot_be_read(served: Gate, model: Brightn
     assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
     assert rows[1] == {"image": "1.png", "problem": "not an image in a known format"}
     assert [rows[place]["probabilities"]["dark"] for place in (0, 2)] == [1.0, 0.0]
-    assert model.calls == [{"images": 2, "deploy_prior": None, "costs": None}]
+    assert model.calls == [{"images": 2, "deploy_prior": None, "costs": None, "alpha": None}]
 
 
 def test_prevalence_and_costs_of_a_request(served: Gate, model: Brightness) -> None:
     costs = [[0.0, 1.0], [5.0, 0.0]]
     text = base64.b64encode(picture()).decode()
     for prior in ([0.2, 0.8], {"dark": 0.2, "p(light)": 0.8}, "estimate"):
-        as_json = {"images": [text], "deploy_prior": prior, "costs": costs}
+        as_json = {"images": [text], "deploy_prior": prior, "costs": costs, "alpha": 0.2}
         assert ask(served, "POST", "/predict", json=as_json).status_code == 200
-        fields = {"deploy_prior": prior if prior == "estimate" else json.dumps(prior), "costs": json.dumps(costs)}
+        fields = {
+            "deploy_prior": prior if prior == "estimate" else json.dumps(prior),
+            "costs": json.dumps(costs),
+            "alpha": "0.2",
+        }
         assert ask(served, "POST", "/predict", **form(picture(), **fields)).status_code == 200
-        assert model.calls[-2:] == [{"images": 1, "deploy_prior": prior, "costs": costs}] * 2
+        assert model.calls[-2:] == [{"images": 1, "deploy_prior": prior, "costs": costs, "alpha": 0.2}] * 2
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_prevalence_and_costs_of_a_request(served: Gate, model: Brightness) -> N
         (form(picture((7, 7)), picture((7, 8))), 413, "images: have more than 100 pixels, got 105"),
         (form(*[picture()] * 4), 413, "images: there are more than 3, got 4"),
         (form(*[picture()] * 5), 400, "body: Too many files"),
-        (form(picture(), a="1", b="2", c="3", d="4", e="5"), 400, "body: Too many fields"),
+        (form(picture(), a="1", b="2", c="3", d="4", e="5", f="6"), 400, "body: Too many fields"),
         (form(picture(), deploy_prior="high"), 400, "deploy_prior: is no JSON"),
         (form(picture(), deploy_prior="[" * 5000), 400, "deploy_prior: is no JSON"),
         (form(picture(), deploy_prior="[NaN]"), 400, "deploy_prior.literal"),

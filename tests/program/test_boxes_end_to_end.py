@@ -97,7 +97,7 @@ def _in_less_precision(images: list[Path], capsys: pytest.CaptureFixture[str]) -
 def _places_of_boxes(model: Model, image: Path) -> None:
     """Heat maps of boxes are of one class at a time, in the image's own size."""
     pytest.importorskip("pytorch_grad_cam")
-    with pytest.raises(ConfigError, match="output: is not given; use one of disc, square and triangle"):
+    with pytest.raises(ConfigError, match="output: is not given; use one of disc, square, triangle"):
         model.explain(image)
     one, other = (model.explain(image, output=name)["heat_map"][0] for name in ("disc", "square"))
     assert one.shape == other.shape == (80, 80) and one.max() == pytest.approx(1) and not np.array_equal(one, other)

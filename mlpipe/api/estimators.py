@@ -25,9 +25,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, jaccard_score, r2_score
 
-from mlpipe import files
+from mlpipe import files, limits
 from mlpipe.api.commands import run
 from mlpipe.data import visible_files
+from mlpipe.data.decoding import images
 from mlpipe.data.sources.csv import PATHS
 from mlpipe.errors import ConfigError, DataError, counted, problem
 from mlpipe.running.loaded_model import Model, encoded, load
@@ -127,7 +128,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return Path(self._temporary.name)
 
     def _forget(self) -> None:
-        for name in ("model_", "ensemble_", "_where", "_temporary", "classes_"):
+        for name in ("model_", "ensemble_", "_where", "_temporary", "classes_", "_order", "_single"):
             self.__dict__.pop(name, None)
 
     def _require_fit(self) -> None:
@@ -213,6 +214,7 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         self.classes_ = found
         self._order = [self.model_.classes.index(name) for name in names if name in self.model_.classes]
         if len(self._order) < len(names):
+            self._forget()
             raise DataError(problem("y", "names classes that a table does not keep apart", got=names[:8]))
         return self
 
@@ -252,9 +254,7 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             targets = [Path(one).parent.name for one in items if isinstance(one, str | Path)]
         _same_length(items, targets)
         known = self.predict(items)
-        return float(
-            accuracy_score([str(one) for one in targets], [str(one) for one in known], sample_weight=sample_weight)
-        )
+        return float(accuracy_score(*_alike(targets, known), sample_weight=sample_weight))
 
 
 class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
@@ -344,8 +344,8 @@ class ImageSegmenter(_Estimator):
 
         Args:
             X: As of `ImageClassifier.fit`; or a folder that holds the folders `images` and `masks`.
-            y: A mask for each image: paths, arrays of uint8 of shape (height, width), or pictures, whose pixels are the value
-                of a class; the name of a column of the frame; None for a folder.
+            y: A mask for each image: paths, arrays of shape (height, width), or pictures, whose pixels are the value of a class,
+                0 to 255 (False and True are 0 and 1); the name of a column of the frame; None for a folder.
 
         Raises:
             ConfigError: When a parameter is wrong.
@@ -356,7 +356,7 @@ class ImageSegmenter(_Estimator):
             home, words = self._begin(), [f"task.root='{Path(X).expanduser().absolute()}'"]
         else:
             masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
-            masks = list(masks) if isinstance(masks, np.ndarray) else masks
+            masks = masks if masks is None or isinstance(masks, str) else [_as_mask(one) for one in masks]
             table, _ = table_of(X, None if masks is None else list(range(len(masks))))
             home = self._begin()
             words = [_table_word(table, home, {"mask": masks}), "task.images=path", "task.masks=mask"]
@@ -391,10 +391,23 @@ class ImageSegmenter(_Estimator):
         given = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
         items = images_of(X)
         _same_length(items, given)
-        true = [np.asarray(Image.open(one) if isinstance(one, str | Path) else one) for one in given]
+        true = [_values_of(_as_mask(one)) for one in given]
         pairs = list(zip(true, self.predict(items), strict=True))
         flat = [np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1)]
         return float(jaccard_score(*flat, average="macro"))
+
+
+def _as_mask(one: Any) -> Any:
+    """A mask whose values fit 8 bit, as such; other things as they are."""
+    is_other = isinstance(one, np.ndarray) and one.dtype.kind in "biu" and one.dtype != np.uint8 and one.size
+    return one.astype(np.uint8) if is_other and one.min() >= 0 and one.max() <= 255 else one
+
+
+def _values_of(mask: Any) -> npt.NDArray[Any]:
+    """The values of a mask, shape (height, width), as a task of masks reads them."""
+    if isinstance(mask, str | Path):
+        return images.stored_values(limits.content(Path(mask).expanduser(), limits.IMAGE))
+    return np.asarray(mask)
 
 
 _FORMATS: dict[str, list[str]] = {".onnx": [], ".zip": ["mode.format=bundle"]}
@@ -473,6 +486,15 @@ def _column_of(frame: pd.DataFrame) -> Any:
     )
 
 
+def _alike(targets: Any, known: npt.NDArray[Any]) -> tuple[list[str], list[str]]:
+    """Classes and predicted ones as texts that are equal where the classes are: 1, 1.0 and True are one number."""
+    both = [np.asarray(targets), known]
+    if both[0].dtype != both[1].dtype and all(one.dtype.kind in "biuf" for one in both):
+        both = [one.astype(np.float64) for one in both]
+    first, second = ([str(value) for value in one.tolist()] for one in both)
+    return first, second
+
+
 def _same_length(items: Sequence[Any], y: Any) -> None:
     if not hasattr(y, "__len__") or isinstance(y, str):
         raise DataError(problem("y", "must be a list, array or column", got=type(y).__name__))
@@ -497,12 +519,13 @@ def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[A
     folder = Path(tempfile.mkdtemp(prefix="images-", dir=home))
     for name, several in {"path": table.pop("image").tolist(), **(beside or {})}.items():
         (folder / name).mkdir()
-        table[name] = [_as_file(one, folder / name, place) for place, one in enumerate(several)]
+        key = "X" if name == "path" else "y"
+        table[name] = [_as_file(one, folder / name, place, key) for place, one in enumerate(several)]
     table.to_csv(folder / "images.csv", index=False)
     return f"task.file='{folder / 'images.csv'}'"
 
 
-def _as_file(one: Any, folder: Path, place: int) -> str:
+def _as_file(one: Any, folder: Path, place: int, key: str = "X") -> str:
     """The path of an image, which is written where it is none yet."""
     if isinstance(one, str | Path):
         return str(Path(one).expanduser().absolute())
@@ -516,13 +539,13 @@ def _as_file(one: Any, folder: Path, place: int) -> str:
             path = path.with_suffix(ending)
             files.write_bytes(path, content)
         else:
-            _write_array(one, path, place)
+            _write_array(one, path, f"{key}[{place}]")
     except (OSError, SyntaxError) as error:
-        raise DataError(problem(f"X[{place}]", f"cannot be decoded ({error})", fix="leave it out")) from error
+        raise DataError(problem(f"{key}[{place}]", f"cannot be decoded ({error})", fix="leave it out")) from error
     return str(path)
 
 
-def _write_array(one: Any, path: Path, place: int) -> None:
+def _write_array(one: Any, path: Path, key: str) -> None:
     """Write an array of pixels, grey, or of 8 bit in colour."""
     if isinstance(one, np.ndarray) and one.ndim == 3 and one.shape[2] == 1:
         one = one[..., 0]
@@ -533,7 +556,7 @@ def _write_array(one: Any, path: Path, place: int) -> None:
             return
     got = f"{one.dtype} of shape {list(one.shape)}" if isinstance(one, np.ndarray) else type(one).__name__
     fix = "give arrays of uint8 (grey or colour) or uint16 (grey), 0 for black"
-    raise DataError(problem(f"X[{place}]", "is no image", got=got, fix=fix))
+    raise DataError(problem(key, "is no image", got=got, fix=fix))
 
 
 @contextmanager

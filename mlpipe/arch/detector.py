@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import timm as timm_library
 import torch
@@ -15,6 +15,7 @@ from mlpipe.arch.classifier import RAW, Head, Pixels
 from mlpipe.errors import ConfigError, listing, problem
 
 Anchors = Literal["kmeans"] | list[list[float]] | None
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Detector(nn.Module):
@@ -66,6 +67,10 @@ class Detector(nn.Module):
         self.anchors: Tensor
         self._name, self._min_score, self._nms_iou = name, min_score, nms_iou
 
+    def half(self) -> Self:
+        """The network in half precision; anchors stay as they are, for boxes are decoded in single precision."""
+        return halved(self)
+
     def no_weight_decay(self) -> set[str]:
         """The parameters that the backbone's network says should not decay; what gives its features does not say."""
         return timm_body.undecayed(self)
@@ -86,6 +91,18 @@ class Detector(nn.Module):
         grids = [(one.shape[2], one.shape[3]) for one in given]
         raw = boxes.rows(values, grids, (height, width), self.anchors)
         return answered(self, self._name, raw, (height, width), target, self._min_score, self._nms_iou)
+
+
+def halved(network: Network) -> Network:
+    """A detector whose layers compute in half precision, which half of an anchor's digits would not be enough for.
+
+    Args:
+        network: A detector with anchors; it is changed.
+    """
+    anchors = network.anchors
+    nn.Module.half(network)
+    network.anchors = anchors
+    return network
 
 
 def answered(

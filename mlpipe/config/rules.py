@@ -191,7 +191,9 @@ def _refit(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
-    given = [key for key in ("source", "ensemble", "deploy_prior") if mode.get(key) is not None]
+    # What `mml post` makes sets with is a key of its own.
+    keys = ("source", "ensemble", "deploy_prior", *(["alpha"] * (name == "predict")))
+    given = [key for key in keys if mode.get(key) is not None]
     if mode.get("samples") is not None and (given or mode["eval_on"] is not None):
         other = f"mode.{given[0] if given else 'eval_on'}"
         return [problem("mode.samples", f"draws images, {other} asks for predictions", fix="leave one of the two out")]

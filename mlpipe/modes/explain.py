@@ -23,7 +23,7 @@ from mlpipe.reports import drawn_maps, facts
 from mlpipe.reports import kind as report_kind
 from mlpipe.reports.sections import heat_maps as section
 from mlpipe.running import tasks
-from mlpipe.running.predictor import Explained, Predictor, Sample, Stored
+from mlpipe.running.predictor import LATEST, Explained, Predictor, Sample, Stored, is_asked_by_output
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import ensembles, predictions, records
@@ -108,6 +108,8 @@ class ExplainScheduler(Scheduler):
         name, wanted = self._pivot.name, self._ensemble_name
         self._ensemble = None if wanted is None else ensembles.named(project, name, wanted, "mode.ensemble")
         self._whole: Members = new_rows.members_of(project, name, self._ensemble)
+        if self._source is not None:
+            log.info(new_rows.told(project, name, self._ensemble, self._whole, LATEST))
         self._folds: Members = self._of_folds()
         used = [record for _, several, _ in self._whole for record in several]
         recipes = [tasks.config_of(config, record).recipe for record in used]
@@ -137,7 +139,7 @@ class ExplainScheduler(Scheduler):
     def _number_of_output(self, kind: str) -> int | None:
         classes, words = self._pivot.classes, kinds.of(kind).words
         if self._output is None:
-            if kinds.of(kind).is_dense:
+            if is_asked_by_output(kind):
                 fix = f"say which, for example mode.output={classes[-1]}"
                 raise ConfigError(problem("mode.output", f"a map is of one {words.OUTPUT}", fix=fix))
             return None
@@ -198,13 +200,19 @@ class ExplainScheduler(Scheduler):
         """The worst mistakes with the words of each, without any what was only just right."""
         project, kind = self.context.project, self._folds[0][1][0].kind
         choose = report_kind.of(kind).MISTAKES
+        if choose is None:
+            fix = "name images (mode.samples=[NAME]) or a folder (mode.source=DIR)"
+            wrong = (
+                f"{kinds.of(kind).words.TARGETS} are not right or wrong as a whole, so that there are no worst mistakes"
+            )
+            raise ConfigError(problem("mode.samples", wrong, fix=fix))
         if self._ensemble is not None:
             held_out, test = facts.of_ensemble(project, self._ensemble)
         else:
             folds, whole = self._folds[0][1], self._whole[0][1]
             held_out, test = facts.of_recipe(project, folds, whole[0] if whole[0].refit else None)
         rows, where = (test, "test") if test is not None else (held_out, "out-of-fold")
-        if rows is None or choose is None:
+        if rows is None:
             wrong = f"no test or out-of-fold predictions of {self._pivot.name} are stored"
             fix = "run mml predict, or name images (mode.samples=[NAME]) or a folder (mode.source=DIR)"
             raise ConfigError(problem("mode.samples", wrong, fix=fix))

@@ -52,6 +52,7 @@ class Form:
         dtype: What networks compute with: `float32` or `fp16`.
         quantize: `int8`: networks compute with whole numbers; None: they do not.
         most_loss: How much of the headline measure the last two may lose.
+        features: Whether the file also gives features.
     """
 
     format: Literal["onnx", "pt2", "bundle"]
@@ -59,6 +60,7 @@ class Form:
     dtype: Literal["float32", "fp16"]
     quantize: Literal["int8"] | None
     most_loss: float
+    features: bool = False
 
     @property
     def precision(self) -> str:
@@ -82,6 +84,7 @@ class ExportScheduler(Scheduler):
         quantize: Whether they compute with whole numbers of 8 bit.
         most_loss: How much of the headline measure `dtype=fp16` and `quantize=int8` may lose.
         judged: How many held-out images that is measured on.
+        features: Whether the file also gives what the heads of its networks are given.
     """
 
     def __init__(
@@ -99,10 +102,15 @@ class ExportScheduler(Scheduler):
         quantize: Literal["int8"] | None,
         most_loss: Annotated[float, ">= 0"],
         judged: Annotated[int, ">= 1"],
+        features: bool = False,
     ) -> None:
         super().__init__(run_config, context)
         self._ensemble, self._record, self._file = ensemble, record, file
-        self._form, self._images, self._judged = Form(format, resize, dtype, quantize, most_loss), images, judged
+        self._form, self._images, self._judged = (
+            Form(format, resize, dtype, quantize, most_loss, features),
+            images,
+            judged,
+        )
 
     def plan(self) -> list[Step]:
         """Write and compare.
@@ -151,6 +159,9 @@ class ExportScheduler(Scheduler):
             found.append(
                 problem("mode.file", wrong, got=self._file, fix=f"write mode.file=NAME{_ENDINGS[form.format]}")
             )
+        if form.features and form.format == "bundle":
+            fix = "write mode.format=onnx, or use mlpipe.api.load(FILE).torch()"
+            found.append(problem("mode.features", "is an output of a file of one network", fix=fix))
         if form.quantize and form.dtype != "float32":
             found.append(problem("mode.dtype", "whole numbers are no floats of half precision", fix="leave one out"))
         if form.precision != "float32" and form.format != "onnx":
@@ -190,9 +201,7 @@ class ExportScheduler(Scheduler):
         is_else = self._predictor.has_places and not its_kind.has_probabilities
         if self._form.precision != "float32" and (is_else or self._predictor.pivot.dtype != "uint8"):
             key, its = ("mode.quantize", "mode.dtype")[not self._form.quantize], self._form.precision
-            wrong = (
-                "is for classes, labels, numbers and masks of images of 8 bit, whose loss is measured on the task's own"
-            )
+            wrong = "is for classes, labels, numbers and masks of images of 8 bit"
             found.append(problem(key, wrong, got=its, fix="leave it out"))
         return list(dict.fromkeys(found))
 
@@ -203,8 +212,8 @@ class ExportScheduler(Scheduler):
         return self._form.resize and not self._predictor.has_arrays and all(map(is_resizable, before))
 
     def _export(self, run: Run | None) -> None:
-        any_size, several = self._any_size(), counted(len(self._predictor.stored.records), "network")
-        log.info(f"writes {several} as one file")
+        any_size = self._any_size()
+        log.info(self._predictor.stored.told(predictor.LATEST if self._record is None else ""))
         # Its name ends as the file's does, which readers of zips ask for.
         temporary = self._path.with_name(f".part-{self._path.name}")
         seen = self._some_images(self._images)
@@ -222,14 +231,23 @@ class ExportScheduler(Scheduler):
         self.context.facts.update(file=str(self._path), card=str(card), bytes=size, any_size=any_size, **told)
         log.info(f"{self._path} ({size / 1e6:.1f} MB)")
         if self._form.format == "onnx":
-            from mlpipe.predicting import onnx_runner
-
-            runner = self._path.with_name(f"{self._path.stem}_run.py")
-            files.write_text(runner, Path(onnx_runner.__file__).read_text("utf-8"))
-            self.context.facts["runner"] = str(runner)
-            log.info(f"apply it without this program: python {runner.name} {self._path.name} FOLDER > predictions.csv")
+            self._write_runner(any_size)
         if self._form.format != "pt2":
             log.info(f"or in Python: mlpipe.api.load({str(self._path)!r})")
+
+    def _write_runner(self, any_size: bool) -> None:
+        """Write the program that applies the file without this one, where it makes of images what this one does."""
+        from mlpipe.predicting import onnx_runner
+
+        runner = self._path.with_name(f"{self._path.stem}_run.py")
+        if reason := exported_facts.without_program(self._predictor, any_size):
+            # One of an earlier export would make something else of images.
+            runner.unlink(missing_ok=True)
+            log.info(f"no program lies beside it: {reason}")
+            return
+        files.write_text(runner, Path(onnx_runner.__file__).read_text("utf-8"))
+        self.context.facts["runner"] = str(runner)
+        log.info(f"apply it without this program: python {runner.name} {self._path.name} FOLDER > predictions.csv")
 
     def _write_bundle(self, path: Path, seen: Images) -> dict[str, Any]:
         """Write the bundle, and ask it for images.
@@ -297,7 +315,7 @@ class ExportScheduler(Scheduler):
         facts = self._facts(any_size, example[0].numpy(), precision)
         if self._form.quantize:
             images = self._images_of(others, any_size)
-            quantization.quantized(path, small, images.given, facts)
+            quantization.quantized(path, small, images.given, facts, exact_end=self._tensors.EXACT_END)
         else:
             exported.save(self._whole(any_size, half=True), example, small, facts, any_size=any_size)
         judged = smaller_files.judged(path, small, self._images_of(judging.rows, any_size), self._predictor)
@@ -334,8 +352,14 @@ class ExportScheduler(Scheduler):
 
     def _whole(self, any_size: bool, *, half: bool = False) -> Whole:
         from mlpipe.predicting.exported import Whole
+        from mlpipe.predicting.nearest_images import has_features
 
-        return Whole(self._mixture(), self._tensors, resizes=any_size, half=half)
+        mixture = self._mixture()
+        networks = [part.network for parts in mixture.members for part in parts]
+        if self._form.features and not all(map(has_features, networks)):
+            wrong = "its networks have no features of a whole image that one head is given"
+            raise ConfigError(problem("mode.features", wrong, fix="leave it out"))
+        return Whole(mixture, self._tensors, resizes=any_size, half=half, features=self._form.features)
 
     def _mixture(self) -> Mixture:
         from mlpipe.predicting.exported import Mixture, Part

@@ -20,6 +20,7 @@ class PredictScheduler(TrainingScheduler):
         source: New images to predict, see `mlpipe.running.new_data`; None: the task's own.
         ensemble: With `source`, the ensemble to predict them with.
         deploy_prior: With `source`, the prevalence where they are from.
+        alpha: With `source`, how often prediction sets and intervals may miss.
         samples: How many images to draw with models of `loss=wasserstein`; None: none.
         seed: With `samples`, what they are drawn from.
         training: The keys of `mml train`.
@@ -33,12 +34,13 @@ class PredictScheduler(TrainingScheduler):
         source: str | None = None,
         ensemble: str | None = None,
         deploy_prior: Literal["estimate"] | list[float] | None = None,
+        alpha: Annotated[float, "> 0", "< 1"] | None = None,
         samples: Annotated[int, ">= 1", "<= 1000000"] | None = None,
         seed: Annotated[int, ">= 0", "<= 4294967295"] = 0,
         **training: Any,
     ) -> None:
         super().__init__(run_config, context, **training)
-        self._new_data = None if source is None else PredictionRequest(source, ensemble, deploy_prior)
+        self._new_data = None if source is None else PredictionRequest(source, ensemble, deploy_prior, alpha)
         self._samples, self._seed = samples, seed
 
     def plan(self) -> list[Step]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.post import conformal, metrics, threshold
 from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling.member_rows import Array, Rows
@@ -107,23 +107,79 @@ def at_deployment(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed
     values, targets = move_prior(rows.calibrated, ensemble.prior["values"], moved_to), rows.targets
     if "sets" in decided:
         stored = conformal.ConformalSets.from_plain(decided["sets"])
-        promise: dict[str, Any] = {"class_conditional": True} if stored.by_class else {"prior": moved_to}
-        arguments: dict[str, Any] = {
-            "alpha": stored.alpha,
-            "score": stored.score,
-            "free_rank": stored.free_rank,
-            "seed": seed,
-        }
-        if stored.penalty:
-            arguments["penalty"] = stored.penalty
-        made = conformal.conformal(values, targets, **arguments, **promise)
-        decided["sets"] = {**made.as_plain(), "prior": moved_to.tolist()}
+        decided["sets"] = _sets(stored, values, targets, stored.alpha, moved_to.tolist(), seed)
     if "thresholds" in decided:
         criterion = decided["thresholds"]["criterion"]
         cuts = threshold.class_thresholds(values, targets, criterion=criterion, prior=moved_to)
         named = {name: None if cut is None else cut.cut for name, cut in zip(ensemble.classes, cuts, strict=True)}
         decided["thresholds"] = {"criterion": criterion, "cuts": named, "prevalence": moved_to.tolist()}
     return decided
+
+
+def at_level(
+    ensemble: EnsembleRecord,
+    path: Path,
+    alpha: float,
+    decided: Mapping[str, Any],
+    moved_to: Array | None,
+    *,
+    key: str = "alpha",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Decisions whose prediction sets, or intervals of numbers, miss as often as is asked for.
+
+    They are made as `mml post mode.alpha=...` makes them, from the rows that chose.
+
+    Args:
+        ensemble: The ensemble.
+        path: Its rows.
+        alpha: The chance of a miss, inside (0, 1).
+        decided: The decisions otherwise.
+        moved_to: The prevalence that probabilities were moved to, shape (classes,); None: they were not.
+        key: What says `alpha`, for sentences.
+        seed: Of the noise of `aps` and `raps`.
+
+    Raises:
+        ConfigError: When alpha is none, or the ensemble has neither sets nor intervals.
+        DataError: When the rows that chose are not stored.
+    """
+    if not 0 < alpha < 1:
+        raise ConfigError(problem(key, "must be inside 0 and 1", got=alpha, fix="0.1 misses one in ten"))
+    if "sets" not in decided and "halfwidths" not in decided:
+        wrong = f"is for sets of classes and intervals of numbers, {ensemble.id} has neither"
+        raise ConfigError(problem(key, wrong, fix="leave it out"))
+    rows = _rows_that_chose(ensemble, path)
+    if rows is None or rows.calibrated is None:
+        wrong = f"{ensemble.id} does not hold the rows that set its sets or intervals, which another alpha needs"
+        raise DataError(problem(key, wrong, fix=f"run mml post mode.alpha={alpha:g}, or leave it out"))
+    if "halfwidths" in decided:
+        half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=alpha)
+        return {**decided, "halfwidths": {"alpha": alpha, **dict(zip(ensemble.classes, half.tolist(), strict=True))}}
+    values = rows.calibrated
+    if moved_to is not None:
+        values = move_prior(values, ensemble.prior["values"], moved_to)
+    stored = conformal.ConformalSets.from_plain(decided["sets"])
+    return {**decided, "sets": _sets(stored, values, rows.targets, alpha, decided["sets"].get("prior"), seed)}
+
+
+def _sets(
+    like: conformal.ConformalSets, values: Array, targets: Array, alpha: float, prior: list[float] | None, seed: int
+) -> dict[str, Any]:
+    """Prediction sets of the same kind, as plain data with the prevalence that they are for."""
+    promise: dict[str, Any] = {"class_conditional": True} if like.by_class else {"prior": prior}
+    arguments: dict[str, Any] = {"alpha": alpha, "score": like.score, "free_rank": like.free_rank, "seed": seed}
+    if like.penalty:
+        arguments["penalty"] = like.penalty
+    made = conformal.conformal(values, targets, **arguments, **promise)
+    return {**made.as_plain(), **({} if prior is None else {"prior": prior})}
+
+
+def _rows_that_chose(ensemble: EnsembleRecord, path: Path) -> predictions.Predictions | None:
+    for split in CHOSE:
+        rows = predictions.load(path, ensemble.task, split)
+        if len(rows) and rows.calibrated is not None:
+            return rows
+    return None
 
 
 def _made_anew(ensemble: EnsembleRecord) -> bool:
@@ -141,10 +197,10 @@ def require_rows(ensemble: EnsembleRecord, path: Path) -> predictions.Prediction
     Raises:
         DataError: When they are not stored.
     """
-    for split in CHOSE:
-        rows = predictions.load(path, ensemble.task, split)
-        if (len(rows) and rows.calibrated is not None) or not _made_anew(ensemble):
-            return rows
+    if not _made_anew(ensemble):
+        return predictions.load(path, ensemble.task, CHOSE[0])
+    if (rows := _rows_that_chose(ensemble, path)) is not None:
+        return rows
     wrong = f"{ensemble.id} does not hold the rows that set its cut-offs, which another prevalence needs"
     raise DataError(problem("mode.deploy_prior", wrong, fix="run mml post again, or leave mode.deploy_prior out"))
 

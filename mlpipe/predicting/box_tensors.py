@@ -73,6 +73,8 @@ class Boxes:
     DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = MappingProxyType(
         {boxes.survivors._opoverload: _survivors_in_steps}
     )
+    # A box is as wide as the exponential of what such a layer gives, beside scores of far larger numbers.
+    EXACT_END = True
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
         """Boxes in pixels of the samples, zeros where there is none, in double precision."""

@@ -23,6 +23,7 @@ from mlpipe.predicting.output_tensors import Change, Tensors
 
 OPSET = 18
 INPUT = "pixels"
+FEATURES = "features"
 # The file in an archive of torch.export that holds the facts.
 FACTS = "mml.json"
 _MOST = {"images": 65_536, "side": 65_536}
@@ -74,11 +75,14 @@ class Whole(nn.Module):
         rows: What happens to what networks of the kind give.
         resizes: Whether pixels of any size are taken and resized; else of the size that the networks see.
         half: Whether the networks compute in half precision.
+        features: Whether it also gives what the heads of its networks are given, side by side, shape (n, features).
     """
 
-    def __init__(self, mixture: Mixture, rows: Tensors, *, resizes: bool, half: bool = False) -> None:
+    def __init__(
+        self, mixture: Mixture, rows: Tensors, *, resizes: bool, half: bool = False, features: bool = False
+    ) -> None:
         super().__init__()
-        self._mixture, self._rows, self._half = mixture, rows, half
+        self._mixture, self._rows, self._half, self._features = mixture, rows, half, features
         networks = [part.network for parts in mixture.members for part in parts]
         self.networks = nn.ModuleList([copy.deepcopy(one).half() for one in networks] if half else networks)
         self._changes: list[list[Change | None]] = [
@@ -91,7 +95,7 @@ class Whole(nn.Module):
     @property
     def names(self) -> tuple[str, ...]:
         """What it gives."""
-        return self._rows.OUTPUTS
+        return (*self._rows.OUTPUTS, *[FEATURES] * self._features)
 
     @property
     def operators(self) -> Mapping[Any, Callable[..., Any]]:
@@ -107,10 +111,11 @@ class Whole(nn.Module):
         """Probabilities or numbers, and calibrated logits where there are some, float32."""
         whole, seen = self._mixture, pixels.movedim(-1, 1)
         members: list[Tensor] = []
+        features: list[Tensor] = []
         networks, inputs = iter(self.networks), self._inputs(seen)
         for parts, changes in zip(whole.members, self._changes, strict=True):
             found = [
-                self._of_part(part, next(networks), change, seen, inputs[_shape(part.preprocessing)])
+                self._of_part(part, next(networks), change, seen, inputs[_shape(part.preprocessing)], features)
                 for part, change in zip(parts, changes, strict=True)
             ]
             members.append(self._rows.combine(found, [1 / len(found)] * len(found), whole.of_folds))
@@ -118,6 +123,8 @@ class Whole(nn.Module):
         if self._last is not None:
             mixed = self._last(mixed)
         given = {"values": self._rows.values(mixed), "logits": mixed}
+        if features:
+            given[FEATURES] = torch.cat([one.float() for one in features], 1)
         return tuple(given[name].float() for name in self.names)
 
     def _inputs(self, seen: Tensor) -> dict[Hashable, Tensor]:
@@ -125,25 +132,37 @@ class Whole(nn.Module):
         all_of = {_shape(part.preprocessing): part.preprocessing for parts in self._mixture.members for part in parts}
         return {key: resized(seen, one) if self._resizes else seen.float() for key, one in all_of.items()}
 
-    def _of_part(self, part: Part, network: nn.Module, change: Change | None, seen: Tensor, inputs: Tensor) -> Tensor:
-        outputs = network(inputs.half() if self._half else inputs)[TARGET]
+    def _of_part(
+        self,
+        part: Part,
+        network: nn.Module,
+        change: Change | None,
+        seen: Tensor,
+        inputs: Tensor,
+        features: list[Tensor],
+    ) -> Tensor:
+        given = inputs.half() if self._half else inputs
+        if self._features:
+            given = network.features(given)  # type: ignore[operator]
+            features.append(given)
+        outputs = network(given)[TARGET]
         rows = self._rows.placed(outputs, tuple(seen.shape[2:]), tuple(inputs.shape[2:]))
         return rows if change is None or self._mixture.from_raw else change(rows)
 
 
 def is_resizable(preprocessing: Preprocessing) -> bool:
-    """Whether a file can hold the resize itself: to one size, whatever the shape, by a filter of Pillow that weighs pixels."""
+    """Whether a file can hold the resize itself: to one size, whatever the shape, by a filter that weighs pixels."""
     return (
         preprocessing.sides is not None
         and preprocessing.resize == "squash"
-        and preprocessing.interpolation in resizing.FILTERS
+        and preprocessing.interpolation in (*resizing.FILTERS, resizing.LINEAR)
         and preprocessing.before is None
         and not preprocessing.is_ragged
     )
 
 
 def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Pixels as the pipeline resizes them, which is what Pillow makes of them, see `resizing`.
+    """Pixels as the pipeline resizes them, see `resizing`.
 
     Args:
         pixels: Shape (n, channels, height, width), uint8 or uint16.

@@ -23,7 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.arch.classifier import Classifier
+from mlpipe.arch.detector import Detector
+from mlpipe.arch.keras.detector import KerasDetector
 from mlpipe.arch.segmenter import Segmenter
+from mlpipe.arch.torchvision_detector import TorchvisionDetector
 from mlpipe.config.schema import Recipe
 from mlpipe.data.preprocessing import Preprocessing, resized
 from mlpipe.errors import ConfigError, MlpipeError, listing, not_installed, problem
@@ -86,10 +89,9 @@ def of_images(network: nn.Module, images: Tensor, chosen: Sequence[int], kind: s
     asked = torch.as_tensor(list(chosen), dtype=torch.int64, device=images.device)
     with _frozen(network), torch.enable_grad():
         scores = _Scores(network, kind, (slice(top, top + high), slice(left, left + wide)))
-        layer = _layer(scores, images[:1].float(), asked[:1])
+        layer = _layer(scores, images.float(), asked)
         if layer is None:
-            wrong = "has no layer whose outputs lie on the image and that its answer depends on"
-            raise ConfigError(problem("heat maps", f"the network {wrong}"))
+            return np.zeros((len(images), high, wide), np.float32)
         maps = []
         for part in parts:
             seen = images[part].float()
@@ -156,8 +158,20 @@ class _Scores(nn.Module):
 
     @property
     def body(self) -> nn.Module:
-        """The part in which the layer of the map lies; what a decoder adds for every pixel is the answer itself."""
-        return self.network.backbone if isinstance(self.network, Segmenter) else self.network
+        """The part in which the layer of the map lies; what a decoder adds for every pixel, or cell, is the answer itself.
+
+        Raises:
+            ConfigError: When a network for boxes has no such part.
+        """
+        if isinstance(self.network, KerasDetector):
+            wrong = "is one graph whose answers come from several grids, none of which all of them depend on"
+            raise ConfigError(problem("heat maps", f"the network {wrong}"))
+        if isinstance(self.network, TorchvisionDetector):
+            # Its pyramid is computed from the coarsest map on, which all of its maps are made of.
+            body = self.network.backbone.body
+            assert isinstance(body, nn.Module)
+            return body
+        return self.network.backbone if isinstance(self.network, Segmenter | Detector) else self.network
 
 
 @dataclass(frozen=True)
@@ -173,8 +187,32 @@ class _Layer:
     planes: Callable[[Tensor], Tensor]
 
 
-def _layer(scores: _Scores, image: Tensor, asked: Tensor) -> _Layer | None:
-    """The last layer whose outputs lie on the image, and at more than one place of which the answer has a gradient."""
+def _layer(scores: _Scores, images: Tensor, asked: Tensor) -> _Layer | None:
+    """The last layer whose outputs lie on the image, and at more than one place of which the answer has a gradient.
+
+    Args:
+        scores: The answer.
+        images: Of which the first that has an answer says it.
+        asked: The output of each.
+
+    Returns:
+        None where no image has an answer, such as an object.
+
+    Raises:
+        ConfigError: When there is no such layer.
+    """
+    for place in range(len(images)):
+        found, has_answer = _layer_of(scores, images[place : place + 1], asked[place : place + 1])
+        if found is not None:
+            return found
+        if has_answer:
+            wrong = "has no layer whose outputs lie on the image and that its answer depends on"
+            raise ConfigError(problem("heat maps", f"the network {wrong}"))
+    return None
+
+
+def _layer_of(scores: _Scores, image: Tensor, asked: Tensor) -> tuple[_Layer | None, bool]:
+    """The layer of one image, and whether the answer depends on the image at all."""
     calls: dict[nn.Module, int] = {}
     reached: list[tuple[_Layer, list[bool]]] = []
 
@@ -189,11 +227,12 @@ def _layer(scores: _Scores, image: Tensor, asked: Tensor) -> _Layer | None:
 
     with _hooks(module.register_forward_hook(seen) for name, module in scores.body.named_modules() if _is_layer(name)):
         scores.asked = asked
-        scores(image.clone().requires_grad_()).sum().backward()
+        pixels = image.clone().requires_grad_()
+        scores(pixels).sum().backward()
     # A layer that is called at several depths stands for none of them.
     once = 2 if scores.is_mirrored else 1
     found = [layer for layer, depends in reached if any(depends) and calls[layer.module] <= once]
-    return found[-1] if found else None
+    return (found[-1] if found else None), pixels.grad is not None and bool(pixels.grad.any())
 
 
 def _is_layer(name: str) -> bool:

@@ -28,11 +28,13 @@ class Tensors(Protocol):
         OUTPUTS: The names of what a file gives: `values`, and `logits` where there are some.
         OPERATORS: Operators of PyTorch that are not ONNX's, and what writes each in these.
         DECOMPOSITIONS: Operators that PyTorch does not have by itself, and each as a function of what it has.
+        EXACT_END: Whether the last layers of a network compute with floats where the others do with whole numbers.
     """
 
     OUTPUTS: tuple[str, ...]
     OPERATORS: Mapping[Any, Callable[..., Any]]
     DECOMPOSITIONS: Mapping[Any, Callable[..., Any]]
+    EXACT_END: bool
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
         """A network's outputs for samples of a size, which it was shown in another: rows stay, places are moved."""
@@ -70,6 +72,7 @@ class _Values:
 
     OPERATORS: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
     DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
+    EXACT_END = False
 
     def difference(
         self, wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float

@@ -21,6 +21,7 @@ from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, ProjectError, counted, problem
+from mlpipe.post.ensembling.new_rows import ALPHA
 from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples, Used
 from mlpipe.runs import maps
@@ -109,6 +110,8 @@ def shown(new: InHand, drawing: Drawing) -> Shown:
     """
     if new.deploy_prior is not None:
         raise ConfigError(problem("deploy_prior", "is for classes of images, not of pixels", fix="leave it out"))
+    if new.rows.alpha is not None:
+        raise ConfigError(no_level(ALPHA))
     cells, values = list[list[dict[str, Any]]](), list[Floats]()
     for number, size in enumerate(new.sizes):
         parts = [
@@ -125,6 +128,11 @@ def shown(new: InHand, drawing: Drawing) -> Shown:
             drawn, told = drawing.draw(mean, seen)
             cells.append([{drawing.column: drawn if drawing.plain is None else drawing.plain(drawn), **told}])
     return Shown(cells, values)
+
+
+def no_level(key: str) -> str:
+    """The sentence that refuses another chance of a miss for what has a value in every place."""
+    return problem(key, "is for sets of classes and intervals of numbers, not for pixels", fix="leave it out")
 
 
 def write_values(new: NewSamples) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from mlpipe.predicting import onnx_files
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
 
 
-def quantized(source: Path, target: Path, images: Sequence[Pixels], facts: dict[str, Any]) -> None:
+def quantized(
+    source: Path, target: Path, images: Sequence[Pixels], facts: dict[str, Any], *, exact_end: bool = False
+) -> None:
     """Write a file that computes with 8 bit, durably, with a checksum.
 
     Weights are quantized for each channel, what lies between layers by the range that it has for some images.
@@ -28,6 +30,7 @@ def quantized(source: Path, target: Path, images: Sequence[Pixels], facts: dict[
         target: The new file.
         images: Images as the file is given them.
         facts: What the new file says of itself, see `onnx_files`.
+        exact_end: Whether layers after which no other layer comes compute with floats as before.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -50,12 +53,13 @@ def quantized(source: Path, target: Path, images: Sequence[Pixels], facts: dict[
         logging.getLogger().setLevel(logging.ERROR)
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            there = onnx.load(str(prepared))
             quantize_static(
                 str(prepared),
                 str(made),
                 Reader(),
                 op_types_to_quantize=list(_QUANTIZED),
-                nodes_to_exclude=_in_double(onnx.load(str(prepared))),
+                nodes_to_exclude=[*_in_double(there), *(_last(there) if exact_end else ())],
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
@@ -84,3 +88,19 @@ def _in_double(model: Any) -> list[str]:
     }
     double |= {one.name for one in model.graph.initializer if one.data_type == onnx.TensorProto.DOUBLE}
     return [node.name for node in model.graph.node if double & {*node.input, *node.output}]
+
+
+def _last(model: Any) -> list[str]:
+    """Names of the layers whose outputs no other layer is given."""
+    layers = [node for node in model.graph.node if node.op_type in _QUANTIZED and node.name not in _in_double(model)]
+    # Walked from the end, a node leads to a layer where something that it gives does.
+    leading = set[str]()
+    found = []
+    own = {node.name for node in layers}
+    for node in reversed(model.graph.node):
+        leads = bool(leading & set(node.output))
+        if node.name in own and not leads:
+            found.append(node.name)
+        if leads or node.name in own:
+            leading |= set(node.input)
+    return found

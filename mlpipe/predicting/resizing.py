@@ -1,16 +1,17 @@
-"""Pillow's antialiased resize as operations of tensors, equal in every bit, for files that take images of any size.
+"""Pillow's antialiased resize, and OpenCV's linear one, as operations of tensors, for files that take images of any size.
 
 A resize is two passes, across and down, each a product with a matrix of weights (Pillow's `src/libImaging/Resample.c` says
 which). Of 8 bit a weight is a whole number of 2^-22, so that sums are exact in double precision, and each pass gives whole
-numbers again; of floats each pass gives single precision. Only operations are used that ONNX has, and none asks how large an
-image is while a graph is exported.
+numbers again; of floats each pass gives single precision. OpenCV's weighs the four nearest pixels with whole numbers of 2^-11
+(its `modules/imgproc/src/resize.cpp`). Both are equal in every bit of 8-bit images. Only operations are used that ONNX has, and
+none asks how large an image is while a graph is exported.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import PIL
 import torch
@@ -56,6 +57,12 @@ FILTERS: Mapping[str, tuple[Callable[[Tensor], Tensor], float]] = {
 }
 
 
+# OpenCV's filter, whose support does not grow with the reduction.
+LINEAR = "linear"
+# Its weights of images of 8 bit have so many bits behind the point, and what is summed across loses so many.
+_OF_LINEAR, _LOST = 2.0**11, 2.0**4
+
+
 def weights(before: Any, after: Any, name: str) -> Tensor:
     """What each old pixel counts in each new one, along one side.
 
@@ -85,12 +92,14 @@ def resized(images: Tensor, high: Any, wide: Any, name: str = "bilinear") -> Ten
         images: Shape (n, channels, height, width), uint8, or else numbers of any type.
         high: The wanted height.
         wide: The wanted width.
-        name: One of `FILTERS`.
+        name: One of `FILTERS`, or `LINEAR`.
 
     Returns:
         Shape (n, channels, high, wide), float32.
     """
     height, width = images.shape[2:]
+    if name == LINEAR:
+        return _linear(images, _neighbours(height, high), _neighbours(width, wide))
     across, down = weights(width, wide, name), weights(height, high, name)
     ended = _as_float
     if images.dtype == torch.uint8:
@@ -125,3 +134,51 @@ def _as_byte(sums: Tensor) -> Tensor:
 
 def _as_float(sums: Tensor) -> Tensor:
     return sums.float()
+
+
+class _Neighbours(NamedTuple):
+    """The two old pixels on whose middles a new one lies between, along one side, and what each counts; shape (after,) each."""
+
+    first: Tensor
+    second: Tensor
+    of_first: Tensor
+    of_second: Tensor
+
+
+def _neighbours(before: Any, after: Any) -> _Neighbours:
+    old, new = (torch.arange(many, dtype=torch.float64) for many in (before, after))
+    scale = 1 / ((new[-1] + 1) / (old[-1] + 1))
+    places = ((new + 0.5) * scale - 0.5).float()
+    low = torch.floor(places)
+    share = places - low
+    first, second = ((low + step).long().clamp(min=0).minimum(old[-1].long()) for step in (0, 1))
+    return _Neighbours(first, second, 1 - share, share)
+
+
+def _linear(images: Tensor, down: _Neighbours, across: _Neighbours) -> Tensor:
+    """OpenCV's linear resize: sums of 8 bit are whole numbers that lose their last bits twice, others single precision."""
+    is_byte = images.dtype == torch.uint8
+    values = images.double() if is_byte else images.float()
+    if is_byte:
+        down, across = (
+            one._replace(of_first=_as_weight(one.of_first), of_second=_as_weight(one.of_second))
+            for one in (down, across)
+        )
+    parts = [
+        values.index_select(3, place) * share
+        for place, share in ((across.first, across.of_first), (across.second, across.of_second))
+    ]
+    rows = parts[0] + parts[1]
+    rows = torch.floor(rows / _LOST) if is_byte else rows
+    parts = [
+        rows.index_select(2, place) * share[:, None]
+        for place, share in ((down.first, down.of_first), (down.second, down.of_second))
+    ]
+    if not is_byte:
+        return parts[0] + parts[1]
+    both = torch.floor(parts[0] / 2.0**16) + torch.floor(parts[1] / 2.0**16)
+    return torch.floor((both + 2) / 4).clamp(0, 255).float()
+
+
+def _as_weight(share: Tensor) -> Tensor:
+    return torch.round(share * _OF_LINEAR).double()

@@ -204,12 +204,13 @@ def _copy_record(source: Project, home: Project, record: ModelRecord, *, predict
 
 
 def _copy_rows(predictor: Predictor, home: Project) -> None:
-    """Held-out rows of classes, by which a prevalence is estimated and decisions are moved to one; samples get numbers."""
+    """Held-out rows by which a prevalence is estimated and decisions are made anew; samples get numbers."""
     source, its = predictor.stored, kinds.of(predictor.kind)
-    if its.is_dense or not its.has_classes:
+    decide = source.ensemble.decide if source.ensemble is not None else {}
+    if its.is_dense or not (its.has_classes or "halfwidths" in decide):
         return
     by_id = {one.id: one for one in records.load_all(source.project, source.task)}
-    for record in source.records:
+    for record in source.records if its.has_classes else ():
         for one in [record, *(by_id[name] for name in record.refit or [] if name in by_id)]:
             # Folds held rows out in place of the model of all of them.
             if one is not record:

@@ -20,6 +20,9 @@ from mlpipe.predicting import onnx_files
 from mlpipe.running import model_card
 from mlpipe.running.predictor import Predictor
 
+# What `mlpipe.predicting.onnx_runner` reads.
+_PROGRAM_CHANNELS = (1, 3)
+
 
 def of_model(predictor: Predictor, any_size: bool, shape: tuple[int, ...], precision: str) -> dict[str, Any]:
     """The facts of stored models, as plain data.
@@ -64,6 +67,31 @@ def of_model(predictor: Predictor, any_size: bool, shape: tuple[int, ...], preci
         "endings": sorted(images.EXTENSIONS),
         "computed": files.COMPUTED.pattern,
     }
+
+
+def without_program(predictor: Predictor, any_size: bool) -> str:
+    """Why `mlpipe.predicting.onnx_runner` does not make of images what this program does; empty: it does.
+
+    It has Pillow alone, and reads images of 8 bit.
+
+    Args:
+        predictor: The models.
+        any_size: Whether the file takes images of any size.
+    """
+    from mlpipe.predicting import resizing
+
+    first = predictor.preprocessing(predictor.stored.records[0].id)
+    if predictor.has_arrays:
+        return "it reads images, and the samples are arrays"
+    if predictor.pivot.dtype != "uint8":
+        return f"it reads images of 8 bit, and the task's are {predictor.pivot.dtype}"
+    if first.channels not in _PROGRAM_CHANNELS:
+        return f"it reads images of 1 or 3 channels, and the task's have {first.channels}"
+    if Decoding.of(_stored_source(predictor)).value_range is not None:
+        return "it does not know values that become pixels by a range (task.value_range)"
+    if not any_size and first.sides is not None and first.interpolation == resizing.LINEAR:
+        return f"it resizes with Pillow, which has no preprocessing.interpolation={first.interpolation}"
+    return ""
 
 
 def least_scores(predictor: Predictor) -> npt.NDArray[np.float64]:

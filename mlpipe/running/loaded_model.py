@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from mlpipe import files, kinds, limits
 from mlpipe.config.environment import base_folder
@@ -48,6 +48,8 @@ _FILES = (".onnx", ".pt2", ".zip")
 # Modes of Pillow that files hold as they are.
 _IN_PNG = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 _IN_FILES = (*_IN_PNG, "CMYK", "F", "I")
+# Formats of Pillow whose large files are decoded at a reduced size.
+_REDUCED = ("JPEG", "MPO")
 _BYTES = bytes | bytearray | memoryview
 _TYPES = "a path, bytes, a picture of Pillow, an array, or a list or column of these"
 
@@ -79,6 +81,7 @@ class Model:
         *,
         deploy_prior: str | Sequence[float] | Mapping[str, float] | None = None,
         costs: npt.ArrayLike | None = None,
+        alpha: float | None = None,
     ) -> pd.DataFrame:
         """Predictions, a row for each image in the order given.
 
@@ -91,6 +94,8 @@ class Model:
                 `estimate`: by the images themselves; None: probabilities stay as they were calibrated.
             costs: Classes: what it costs to decide for a class (columns) where another is true (rows), shape
                 (classes, classes); adds, or replaces, the column `decision`.
+            alpha: How often the sets of classes, or the intervals of numbers, may miss, inside (0, 1); None: as often as those
+                of the ensemble do.
 
         Returns:
             The columns of `mml predict`'s table: of classes `prediction`, `probability`, `decision` and `set` where the
@@ -103,7 +108,7 @@ class Model:
             ConfigError: When an argument is impossible.
             DataError: When there is no image, or none can be read.
         """
-        names, index, unreadable, shown = self._predicted(x, deploy_prior, only_values=False)
+        names, index, unreadable, shown = self._predicted(x, deploy_prior, alpha=alpha, only_values=False)
         if costs is not None:
             self._decide(shown, costs)
         readable = [place for place in range(len(names)) if place not in unreadable]
@@ -161,7 +166,7 @@ class Model:
             raise ConfigError(problem("output", "is nothing that the model predicts", got=output, fix=fix))
         names, samples, index = self._samples(x)
         asked = None if output is None else self.classes.index(output)
-        if asked is None and kinds.of(self.kind).is_dense:
+        if asked is None and predictor.is_asked_by_output(self.kind):
             raise ConfigError(problem("output", "is not given", fix=f"use one of {listing(self.classes)}"))
         found = self._stored.explain(samples, asked, how)
         _refuse_all(found.unreadable, names)
@@ -224,10 +229,11 @@ class Model:
         return model_card.as_html(self.card())
 
     def __repr__(self) -> str:
-        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}>"
+        told = f"; {_who(self._predictor.stored)}" if isinstance(self._predictor, Predictor) else ""
+        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}{told}>"
 
     def _predicted(
-        self, x: Any, deploy_prior: Any, *, only_values: bool
+        self, x: Any, deploy_prior: Any, *, alpha: float | None = None, only_values: bool
     ) -> tuple[list[str], pd.Index | None, dict[int, str], Shown]:
         """Names, the index of a column, what cannot be read by its place, and what is predicted of the others.
 
@@ -235,7 +241,9 @@ class Model:
             DataError: When there is nothing, or none can be read.
         """
         names, samples, index = self._samples(x)
-        unreadable, shown = self._predictor.predict(samples, self._prior(deploy_prior), only_values=only_values)
+        unreadable, shown = self._predictor.predict(
+            samples, self._prior(deploy_prior), alpha=_level(alpha), only_values=only_values
+        )
         _refuse_all(unreadable, names)
         return names, index, unreadable, shown
 
@@ -296,6 +304,26 @@ class Model:
         if not found:
             raise DataError(problem("x", "holds no image", fix=f"give {_TYPES}"))
         return [name for name, _ in found], [sample for _, sample in found], index
+
+
+def _level(alpha: Any) -> float | None:
+    """How often sets may miss.
+
+    Raises:
+        ConfigError: When it is no number inside 0 and 1.
+    """
+    if alpha is None:
+        return None
+    is_number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
+    if not is_number or not 0 < alpha < 1:
+        raise ConfigError(problem("alpha", "must be inside 0 and 1", got=alpha, fix="0.1 misses one in ten"))
+    return float(alpha)
+
+
+def _who(stored: Stored) -> str:
+    """What predicts; of a whole cross-validation with what is loaded in place of it."""
+    is_one = len(stored.records) == 1 and not stored.records[0].refit
+    return stored.told("" if is_one else "ensemble='latest'")
 
 
 def _refuse_all(unreadable: Mapping[int, str], names: Sequence[str]) -> None:
@@ -450,12 +478,27 @@ def _of_picture(picture: Image.Image, decoded: Callable[[bytes], Sample]) -> Sam
 
     def read(channels: int, least: int | None) -> Pixels:
         try:
-            content, _ = encoded(picture)
+            content = _file_of(picture) or encoded(picture)[0]
         except (OSError, SyntaxError, ValueError) as error:
             raise UnreadableImageError(f"cannot be decoded ({error})") from error
         return decoded(content)(channels, least)
 
     return read
+
+
+def _file_of(picture: Image.Image) -> bytes | None:
+    """The file of a JPEG of which nothing is decoded yet, which may be decoded at a reduced size; None for other pictures."""
+    if not isinstance(picture, ImageFile.ImageFile) or picture.format not in _REDUCED or picture.fp is None:
+        return None
+    # What was decoded may have been changed; so has what was asked for in another size, or is not the first of several.
+    if not picture.tile or picture.decoderconfig or picture.tell():
+        return None
+    place = picture.fp.tell()
+    try:
+        picture.fp.seek(0)
+        return bytes(picture.fp.read())
+    finally:
+        picture.fp.seek(place)
 
 
 def encoded(picture: Image.Image) -> tuple[bytes, str]:

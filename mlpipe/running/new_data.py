@@ -24,6 +24,7 @@ from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.running import task_names, tasks
 from mlpipe.running.folds.folds import num_workers
+from mlpipe.running.predictor import LATEST
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.journal import Run
@@ -48,11 +49,13 @@ class PredictionRequest:
             mean over its folds.
         deploy_prior: The prevalence where the images are from, one number for each class; `estimate`: by the images
             themselves; None: probabilities stay as they were calibrated.
+        alpha: How often prediction sets and intervals may miss; None: as often as the ensemble's own.
     """
 
     source: str
     ensemble: str | None
     deploy_prior: str | list[float] | None
+    alpha: float | None = None
 
 
 @dataclass
@@ -82,9 +85,12 @@ class NewData:
         if self._is_dense and self.request.deploy_prior is not None:
             wrong = "is for classes of images, not of pixels"
             raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
+        if self._is_dense and self.request.alpha is not None:
+            raise ConfigError(pictures.no_level(new_rows.ALPHA))
         project, wanted = self.context.project, self.request.ensemble
         self._ensemble = None if wanted is None else ensembles.named(project, self.pivot.name, wanted, "mode.ensemble")
         self._members = new_rows.members_of(project, self.pivot.name, self._ensemble, self.folds)
+        log.info(new_rows.told(project, self.pivot.name, self._ensemble, self._members, LATEST))
         if self._ensemble is not None and self.request.deploy_prior is not None:
             decisions.require_rows(self._ensemble, new_rows.rows_file(self.context.project, self._ensemble))
         used = {record.id: record for _, found, _ in self._members for record in found}
@@ -92,6 +98,7 @@ class NewData:
             wrong = "the newest models draw images from noise, and predict nothing of others"
             fix = "use mode.samples=64 in place of it"
             raise ConfigError(problem("mode.source", wrong, got=self.request.source, fix=fix))
+        new_rows.require_level(project, self._ensemble, self.request.alpha)
         self._refuse_elsewhere(list(used.values()))
         weightless = [one.id for member in self._members for one in member[1] if one.weights is None]
         fix = "train with mode.store_parameters=true"
@@ -216,6 +223,7 @@ class NewData:
             len(self._new.samples),
             SPLIT,
             self.config.seed,
+            alpha=self.request.alpha,
         )
 
     def _after(self, number: int) -> None:

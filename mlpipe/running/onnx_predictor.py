@@ -103,12 +103,20 @@ class OnnxPredictor:
         )
 
     def predict(
-        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+        self,
+        samples: Sequence[Sample],
+        deploy_prior: str | list[float] | None = None,
+        *,
+        alpha: float | None = None,
+        only_values: bool = False,
     ) -> tuple[dict[int, str], Shown]:
         """Calibrated and decided predictions, see `mlpipe.running.predictor.Predictor.predict`.
 
         At another prevalence there are neither sets nor decisions by thresholds: what made them is in the project.
         """
+        if alpha is not None:
+            wrong = "needs held-out predictions, which an ONNX file does not hold"
+            raise ConfigError(problem("alpha", wrong, got=alpha, fix="leave it out, or load a bundle"))
         unreadable, by_shape = dict[int, str](), defaultdict[tuple[int, ...], list[tuple[int, Pixels]]](list)
         found = dict[int, tuple[Array, Array | None]]()
         for place, sample in enumerate(samples):

@@ -81,6 +81,10 @@ class Stored:
         """All records that predict."""
         return [record for _, several, _ in self.members for record in several]
 
+    def told(self, other: str = "") -> str:
+        """What predicts, in one sentence, see `mlpipe.post.ensembling.new_rows.told`."""
+        return new_rows.told(self.project, self.task, self.ensemble, self.members, other)
+
     def config(self, record: ModelRecord) -> RunConfig:
         """The configuration that a record was trained with, in today's folders."""
         home = self.project
@@ -143,7 +147,12 @@ class Predicting(Protocol):
     has_arrays: bool
 
     def predict(
-        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+        self,
+        samples: Sequence[Sample],
+        deploy_prior: str | list[float] | None = None,
+        *,
+        alpha: float | None = None,
+        only_values: bool = False,
     ) -> tuple[dict[int, str], Shown]:
         """See `Predictor.predict`."""
         ...
@@ -193,13 +202,19 @@ class Predictor:
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def predict(
-        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+        self,
+        samples: Sequence[Sample],
+        deploy_prior: str | list[float] | None = None,
+        *,
+        alpha: float | None = None,
+        only_values: bool = False,
     ) -> tuple[dict[int, str], Shown]:
         """Calibrated, mixed and decided predictions.
 
         Args:
             samples: What is to be predicted.
             deploy_prior: The prevalence where they are from; `estimate`: by themselves; None: nothing is moved.
+            alpha: How often prediction sets and intervals may miss; None: as often as the ensemble's own.
             only_values: Give values alone, else cells alone.
 
         Returns:
@@ -216,7 +231,7 @@ class Predictor:
             for _, several, weight in self.stored.members
             for record in several
         ]
-        rows = self.new_rows(given.rows, len(samples))
+        rows = replace(self.new_rows(given.rows, len(samples)), alpha=alpha)
         return given.unreadable, self.part.shown(
             InHand(self.pivot, models, rows, given.maps, given.sizes, deploy_prior, only_values)
         )
@@ -537,6 +552,16 @@ class Predictor:
         )
 
 
+def is_asked_by_output(kind: str) -> bool:
+    """Whether a heat map is of one output at a time, since a sample has several answers: masks, boxes.
+
+    Args:
+        kind: What is predicted.
+    """
+    its = kinds.of(kind)
+    return its.is_dense or bool(its.columns)
+
+
 def _joined(parts: Sequence[Rows]) -> Rows:
     raw = np.concatenate([part.raw for part in parts])
     ids = [name for part in parts for name in part.ids]
@@ -569,6 +594,8 @@ class Keys(NamedTuple):
 
 
 OF_MODES = Keys("proj", "mode.record", "mode.ensemble")
+# What takes the newest ensemble.
+LATEST = f"{OF_MODES.ensemble}={_LATEST}"
 
 
 def found(
@@ -619,9 +646,8 @@ def found(
             problem("task", "nothing is trained on it here", got=task_name, fix=f"use {listing(pivots)}")
         )
     pivot, wanted_ensemble = task_name or pivots[0], wanted or ensemble
-    if is_latest and wanted_ensemble is None:
-        newest = max(one.run for one in trained if one.pivot == pivot)
-        wanted_ensemble = next((_LATEST for one in ensembles.load_all(project, pivot)[-1:] if one.run >= newest), None)
+    if is_latest and wanted_ensemble is None and new_rows.newest_of_all(project, pivot) is not None:
+        wanted_ensemble = _LATEST
     chosen = None
     if wanted_ensemble is not None:
         chosen = ensembles.named(project, pivot, wanted_ensemble, keys.ensemble)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,7 +124,7 @@ def judged(before: Path, after: Path, images: Images, predictor: Predictor) -> J
     """
     kind = predictor.kind
     sessions = [_session(path) for path in (before, after)]
-    of = _of_places if predictor.is_dense else _of_rows
+    of = _of_places if predictor.is_dense else _of_found if predictor.has_places else _of_rows
     rows = [of(session, images, predictor) for session in sessions]
     first = comparison.paired(rows[0], rows[1], kind, None, 0)[0]
     measure = post_kind.of(kind).HEADLINE
@@ -172,6 +172,29 @@ def _of_places(session: Any, images: Images, predictor: Predictor) -> Rows:
             outputs.append(kept.outputs)
             targets.append(kept.targets)
             ids += batch.ids[place : place + 1]
+    found = np.concatenate(outputs).astype(np.float64)
+    return Rows(ids, np.concatenate(targets), found, found)
+
+
+def _of_found(session: Any, images: Images, predictor: Predictor) -> Rows:
+    """What a file finds in images, in pixels of these, as is what is to be found."""
+    import torch
+
+    from mlpipe.predicting.batches import TaskBatches
+
+    config, pivot = predictor.config(predictor.stored.records[0].id), predictor.pivot
+    pack = tasks.pack_of(config, pivot)
+    batches = TaskBatches(config.recipe, pivot, pack, np.array(images.rows), 0, predictor.part.places(pivot, pack))
+    given, outputs, targets, ids = iter(images.given), [], [], list[str]()
+    for batch in batches:
+        values = [torch.from_numpy(_run(session, ["values"], next(given))[0]) for _ in batch.ids]
+        # Values lie in the images already; true boxes lie in what the network sees.
+        own = replace(batch, inputs=batch.inputs[:0], target=None, places=None)
+        outputs.append(predictor.part.kept(torch.cat(values), own, None).outputs)
+        true = predictor.part.kept(torch.zeros_like(torch.cat(values)), batch, None).targets
+        assert true is not None
+        targets.append(true)
+        ids += batch.ids
     found = np.concatenate(outputs).astype(np.float64)
     return Rows(ids, np.concatenate(targets), found, found)
 

@@ -150,3 +150,54 @@ def test_parameters_that_are_wrong_are_said(tmp_path: Path) -> None:
         ImageRegressor().fit(GREY, [0.0, np.nan, 1.0, 2.0])
     with pytest.raises(DataError, match="y: a folder's own folders say the classes; leave y out"):
         ImageClassifier().fit(tmp_path, [1])
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ([1.0, 0.0], np.array([1, 0])), ([1, 0], np.array([True, False])), ([True, False], np.array([1.0, 0.0])),
+        (pd.Series([7, 70], index=[3, 4]), np.array([7.0, 70.0])), (["a", "b"], np.array(["a", "b"])),
+        (pd.Series(["1", "0"], dtype="string"), np.array([1, 0])),
+    ],
+)  # fmt: skip
+def test_classes_are_equal_whatever_type_they_have(given: object, known: np.ndarray) -> None:
+    first, second = estimators._alike(given, known)
+    assert first == second and len(set(first)) == 2
+
+
+def test_a_new_fit_knows_nothing_of_the_one_before() -> None:
+    classifier = ImageClassifier()
+    # Columns were in another order than the classes, which the folders of the next fit need not be.
+    classifier._order = [1, 0]
+    classifier._forget()
+    assert vars(classifier) == vars(ImageClassifier())
+
+
+def test_masks_have_values_that_fit_a_byte() -> None:
+    for one in (GREY[0] > 100, GREY[0].astype(np.int64), GREY[0].astype(np.uint16)):
+        mask = estimators._as_mask(one)
+        assert mask.dtype == np.uint8
+        np.testing.assert_array_equal(mask, one)
+    for one in (
+        GREY[0].astype(np.int64) - 1 - int(GREY[0].min()),
+        GREY[0].astype(np.int64) + 300,
+        GREY[0] / 255,
+        "a.png",
+    ):
+        assert estimators._as_mask(one) is one
+
+
+def test_a_mask_in_a_file_is_read_as_a_task_reads_it(tmp_path: Path) -> None:
+    numbers = (GREY[0] > 100).astype(np.uint8)
+    palette = Image.fromarray(numbers, "P")
+    palette.putpalette([0, 0, 0, 200, 10, 10])
+    palette.save(tmp_path / "palette.png")
+    Image.fromarray(np.stack([numbers * 7] * 3, -1)).save(tmp_path / "three.png")
+    np.testing.assert_array_equal(estimators._values_of(str(tmp_path / "palette.png")), numbers)
+    np.testing.assert_array_equal(estimators._values_of(tmp_path / "three.png"), numbers * 7)
+    np.testing.assert_array_equal(estimators._values_of(palette), numbers)
+
+
+def test_what_is_no_mask_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"y\[3\]: is no image, got 'float64 of shape \[6, 5\]"):
+        estimators._as_file(GREY[0] / 255, tmp_path, 3, "y")

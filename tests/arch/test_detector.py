@@ -103,3 +103,17 @@ def test_a_few_images_are_learned_by_heart() -> None:
         there = found[number][~found[number, :, 4].isnan()]
         assert len(there) == 1 and there[0, 5] == number % 2
         assert (there[0, :4] - target[number, 0, :4]).abs().max() < 3
+
+
+def test_in_half_precision_boxes_are_still_decoded_with_whole_anchors() -> None:
+    wide = [[3.3333333, 5.7777777], [101.31, 333.77], [500.123, 401.377]]
+    built = network(strides=[32], anchors=wide, min_score=0.0).eval()
+    images = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        wanted = built(images, torch.zeros(1, 1, 5))["target" + RAW]
+        half = built.half()
+        found = half(images, torch.zeros(1, 1, 5))["target" + RAW]
+    assert half is built and {one.dtype for one in half.parameters()} == {torch.float16}
+    # Where a row stands has all of its digits, what a network gives for it those of half precision.
+    assert found.dtype == torch.float32 and torch.equal(found[..., -boxes.PLACES :], wanted[..., -boxes.PLACES :])
+    torch.testing.assert_close(found[..., : -boxes.PLACES], wanted[..., : -boxes.PLACES], atol=0.05, rtol=0.01)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpipe.errors import DataError
+from mlpipe.errors import ConfigError, DataError
 from mlpipe.post import decisions
 from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling import evaluation
@@ -63,6 +63,57 @@ def test_sets_at_another_prevalence(tmp_path: Path, score: str, split: str, cove
         assert by_class == pytest.approx([0.9, 0.9, 0.9], abs=0.025)
     else:
         assert "at the given prior (0.8, 0.15, 0.05)" in decisions.in_words(decided["sets"])
+
+
+@pytest.mark.parametrize("score", ["lac", "aps", "raps"])
+@pytest.mark.parametrize("coverage", ["marginal", "class"])
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_sets_of_another_level_are_those_that_post_makes(
+    tmp_path: Path, score: str, coverage: str, is_moved: bool
+) -> None:
+    wishes = replace(WISHES, set_score=score, set_coverage=coverage)
+    record, path = stored(tmp_path, wishes)
+    moved_to = THERE if is_moved else None
+    decided = decisions.at_deployment(record, path, THERE) if is_moved else record.decide
+    found = decisions.at_level(record, path, 0.3, decided, moved_to)["sets"]
+    (tmp_path / "again").mkdir()
+    again, its_path = stored(tmp_path / "again", replace(wishes, alpha=0.3))
+    wanted = (decisions.at_deployment(again, its_path, THERE) if is_moved else again.decide)["sets"]
+    # Stored rows have single precision.
+    assert found.pop("cuts") == pytest.approx(wanted["cuts"], abs=1e-6) and found["alpha"] == 0.3
+    assert found == {name: wanted[name] for name in found}
+    found["cuts"] = wanted["cuts"]
+    inside = decisions.sets_of(rows(1, 60_000, EVEN).calibrated, {"sets": found})
+    if not is_moved:
+        assert inside is not None
+        own = inside[np.arange(60_000), rows(1, 60_000, EVEN).targets]
+        assert own.mean() == pytest.approx(0.7, abs=0.025)
+
+
+def test_what_is_no_level_or_has_no_sets_is_refused(tmp_path: Path) -> None:
+    record, path = stored(tmp_path, WISHES)
+    with pytest.raises(ConfigError, match=r"alpha: must be inside 0 and 1, got 1.5"):
+        decisions.at_level(record, path, 1.5, record.decide, None)
+    with pytest.raises(ConfigError, match="alpha: is for sets of classes and intervals of numbers, ens-x has neither"):
+        decisions.at_level(record, path, 0.2, {"thresholds": {}}, None)
+    (tmp_path / "empty").mkdir()
+    record, path = stored(tmp_path / "empty", WISHES, "test")
+    with pytest.raises(DataError, match="alpha: ens-x does not hold the rows that set its sets or intervals"):
+        decisions.at_level(record, path, 0.2, record.decide, None)
+
+
+def test_intervals_of_another_level_hold_as_many_numbers_as_promised(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    values = draws.normal(size=(4000, 1))
+    targets = values + draws.normal(size=(4000, 1))
+    record, _ = stored(tmp_path, WISHES)
+    path = tmp_path / "numbers.parquet"
+    with predictions.writer(path, (), "regression") as sink:
+        sink.add("made", "val", -1, [f"{row:05d}" for row in range(4000)], targets, values, values)
+    numbers = replace(record, kind="regression", classes=["y"], decide={"halfwidths": {"alpha": 0.1, "y": 9.0}})
+    found = decisions.at_level(numbers, path, 0.05, numbers.decide, None)["halfwidths"]
+    # Residuals are normal: 1.96 of their standard deviation hold 95 %.
+    assert found["alpha"] == 0.05 and found["y"] == pytest.approx(1.96, abs=0.08)
 
 
 def test_without_the_rows_that_chose_there_is_a_sentence(tmp_path: Path) -> None:

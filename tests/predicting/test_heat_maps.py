@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlpipe.arch import classifier, segmenter
+from mlpipe.arch import classifier, detector, segmenter
 from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.arch.detector import Detector
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.errors import ConfigError
+from mlpipe.kinds.detection import predict as found_boxes
 from mlpipe.kinds.segmentation import predict as masks
 from mlpipe.learn.nearest_head import Neighbours
 from mlpipe.predicting import heat_maps
@@ -285,8 +287,67 @@ def test_the_map_of_a_mask_is_of_what_the_encoder_gives_last() -> None:
 
 
 def test_what_has_no_map_is_said() -> None:
-    assert "predict detection" in heat_maps.problems([], [], "detection", 2)[0]
+    assert "predict images" in heat_maps.problems([], [], "images", 2)[0]
+    assert heat_maps.problems([], [], "detection", 2) == []
     assert "two axes" in heat_maps.problems([], [], "regression", 3)[0]
     assert heat_maps.problems([], [], "regression", 2) == []
     with pytest.raises(ConfigError, match="no way to make heat maps, got 'x'; use hires_cam, grad_cam"):
         heat_maps.check_method("x", "method")
+
+
+def finder(least: float) -> Detector:
+    torch.manual_seed(3)
+    return detector.yolo(
+        {"target": Head(2, most=4)}, Pixels(3, 64), backbone="test_resnet", name="yolo", pretrained=False,
+        strides=[8, 16], width=8, min_score=least,
+    ).eval()  # fmt: skip
+
+
+def test_the_answer_of_boxes_is_that_any_of_them_is_right() -> None:
+    scores = torch.tensor([[0.9, 0.5, 0.2, torch.nan]], requires_grad=True)
+    rest = torch.tensor([[[0.0, 0, 9, 9]] * 4]), torch.tensor([[[1.0], [0.0], [1.0], [torch.nan]]])
+    answer = found_boxes.score(torch.cat([rest[0], scores[..., None], rest[1]], -1), torch.tensor([1]))
+    assert float(answer.detach()) == pytest.approx(-np.log(0.1 * 0.8))
+    answer.sum().backward()
+    assert scores.grad is not None
+    # By log-odds, whose derivative of a score is score * (1 - score), it is the score itself.
+    by_odds = scores.grad * scores.detach() * (1 - scores.detach())
+    np.testing.assert_allclose(by_odds[0].nan_to_num(), [0.9, 0.0, 0.2, 0.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_map_of_boxes_is_that_of_the_coarsest_features(method: Method) -> None:
+    of, pixels = finder(0.0), images(64)
+    maps: list[Tensor] = []
+
+    def keep(module: nn.Module, given: Any, output: list[Tensor]) -> None:
+        output[-1].retain_grad()
+        maps.append(output[-1])
+
+    handle = of.backbone.register_forward_hook(keep)
+    found_boxes.score(of(pixels)["target"], torch.tensor([1, 0])).sum().backward()
+    handle.remove()
+    (values,) = maps
+    assert values.grad is not None
+    weights = values.grad if method == "hires_cam" else values.grad.mean((2, 3), keepdim=True)
+    found = heat_maps.of_images(of, pixels, [1, 0], "detection", method)
+    np.testing.assert_allclose(found, drawn((values * weights).sum(1), (64, 64)), atol=2e-4)
+    assert found.max() == pytest.approx(1)
+
+
+def test_an_image_without_boxes_has_an_empty_map_and_does_not_say_where_that_of_others_lies() -> None:
+    of, pixels = finder(0.0), images(64)
+    alone = heat_maps.of_images(of, pixels[1:], [1], "detection", "hires_cam")
+    real = of.forward
+
+    def blind(given: Tensor) -> dict[str, Tensor]:
+        there = real(given)["target"]
+        seen = (given != 0).flatten(1).any(1)[:, None, None]
+        return {"target": torch.where(seen, there, torch.nan)}
+
+    of.forward = blind  # type: ignore[method-assign, assignment]
+    pixels[0] = 0
+    found = heat_maps.of_images(of, pixels, [1, 1], "detection", "hires_cam")
+    assert not found[0].any()
+    np.testing.assert_allclose(found[1:], alone, atol=1e-5)
+    assert not heat_maps.of_images(of, pixels[:1], [1], "detection", "hires_cam").any()

@@ -1,9 +1,10 @@
-"""The resize of a file is Pillow's in every bit, whatever the sizes, in PyTorch and in ONNX."""
+"""The resize of a file is Pillow's, or OpenCV's linear one, in every bit, whatever the sizes, in PyTorch and in ONNX."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -45,6 +46,23 @@ def test_of_floats_it_is_pillows_to_the_last_digit_of_single_precision(name: str
         values = RNG.normal(size=before).astype(np.float32)
         found = resizing.resized(torch.from_numpy(values)[None, None], high, wide, name)[0, 0].numpy()
         np.testing.assert_allclose(found, pillows(values, high, wide, name), rtol=0, atol=5e-7)
+
+
+def test_every_bit_of_a_linear_resize_is_opencvs() -> None:
+    for before, (high, wide) in [*SIZES, ((40, 60), (20, 30)), ((64, 64), (16, 16))]:
+        pixels = RNG.integers(0, 256, (*before, 3), np.uint8)
+        pixels[..., 1] = np.where(pixels[..., 1] > 127, 255, 0)
+        wanted = cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_LINEAR).reshape(high, wide, 3)
+        found = resizing.resized(torch.from_numpy(pixels)[None].movedim(-1, 1), high, wide, "linear")[0].movedim(0, -1)
+        np.testing.assert_array_equal(found.numpy(), wanted, f"{before} to {high} x {wide}")
+
+
+def test_a_linear_resize_of_floats_is_opencvs_nearly() -> None:
+    for before, (high, wide) in SIZES[:60]:
+        values = RNG.normal(size=before).astype(np.float32)
+        wanted = cv2.resize(values, (wide, high), interpolation=cv2.INTER_LINEAR).reshape(high, wide)
+        found = resizing.resized(torch.from_numpy(values)[None, None], high, wide, "linear")[0, 0].numpy()
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
 def test_colours_are_those_of_the_pipeline() -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from mlpipe.api import Model, load
 from mlpipe.cli import main
+from mlpipe.errors import ConfigError
 from mlpipe.post.measures.box_metrics import METRICS, boxes_of, detections_of
 from mlpipe.predicting import box_tensors
 from mlpipe.runs import predictions
@@ -59,6 +60,15 @@ def _odd_inputs(model: Model, file: Model, capsys: pytest.CaptureFixture[str]) -
     for path, own in zip(images, found, strict=True):
         shown = [[float(line[key]) for key in keys] for line in lines if line["image"] == path.name and line["x0"]]
         np.testing.assert_allclose(np.array(shown).reshape(-1, 5), own[:, :5], atol=1e-5)
+
+
+def _places_of_boxes(model: Model, image: Path) -> None:
+    """Heat maps of boxes are of one class at a time, in the image's own size."""
+    pytest.importorskip("pytorch_grad_cam")
+    with pytest.raises(ConfigError, match="output: is not given; use one of disc, square, triangle"):
+        model.explain(image)
+    one, other = (model.explain(image, output=name)["heat_map"][0] for name in ("disc", "square"))
+    assert one.shape == other.shape == (80, 80) and one.max() == pytest.approx(1) and not np.array_equal(one, other)
 
 
 @pytest.mark.program
@@ -147,3 +157,4 @@ def test_boxes_from_a_file_to_new_images(
     assert "cannot identify" in lines[-1]["problem"]
     assert [line["class"] for line in lines[:-1]] == file.predict(images)["class"].tolist()
     _odd_inputs(one, file, capsys)
+    _places_of_boxes(one, images[0])

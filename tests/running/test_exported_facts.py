@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mlpipe import kinds
+from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.post import threshold
 from mlpipe.running import exported_facts
 
@@ -68,3 +70,31 @@ def test_numbers_of_the_table(kind: str, columns: list[str]) -> None:
     assert [name for name, _, _ in found] == columns
     assert all(NAMES[place] in name for name, place, _ in found)
     assert [shift for name, _, shift in found if name.startswith("b")] in ([], [0.0, -1.5, 1.5])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"interpolation": "linear"}, "it resizes with Pillow, which has no preprocessing.interpolation=linear"),
+        ({"interpolation": "linear", "any_size": True}, ""),
+        ({"interpolation": "linear", "size": None}, ""),
+        ({"interpolation": "nearest"}, ""),
+        ({"channels": 4}, "it reads images of 1 or 3 channels, and the task's have 4"),
+        ({"dtype": "uint16"}, "it reads images of 8 bit, and the task's are uint16"),
+        ({"source": {"decoding": {"range": [0, 1]}}}, "it does not know values that become pixels by a range"),
+        ({"source": {"decoding": {"background": "black"}}}, ""),
+        ({"has_arrays": True}, "it reads images, and the samples are arrays"),
+    ],
+)
+def test_a_program_lies_beside_a_file_where_it_makes_the_same_of_images(changes: dict[str, Any], reason: str) -> None:
+    given = {"interpolation": "bilinear", "channels": 3, "size": 8, "dtype": "uint8", "source": {}} | changes
+    before = Preprocessing("x", given["channels"], given["size"], "squash", interpolation=given["interpolation"])
+    predictor: Any = SimpleNamespace(
+        has_arrays=given.get("has_arrays", False),
+        pivot=SimpleNamespace(dtype=given["dtype"], bases=(), source=given["source"]),
+        stored=SimpleNamespace(records=[SimpleNamespace(id="one")]),
+        preprocessing=lambda name: before,
+    )
+    told = exported_facts.without_program(predictor, given.get("any_size", False))
+    assert told.startswith(reason) and bool(told) == bool(reason)

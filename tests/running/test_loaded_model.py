@@ -61,6 +61,28 @@ def test_a_picture_that_lies_on_its_side_is_put_upright(tmp_path: Path) -> None:
     assert np.abs(got.astype(int) - wanted).max() <= 2
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_large_jpeg_is_decoded_alike_as_a_file_and_as_a_picture_that_is_not_loaded(tmp_path: Path, turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(COLOUR).resize((480, 320), Image.Resampling.BICUBIC).save(path := tmp_path / "a.jpg", exif=exif)
+
+    def seen(x: object) -> np.ndarray:
+        ((_, read),) = loaded_model._image_samples(x, of(), 0, True)
+        return read(3, 40)
+
+    wanted = seen(path)
+    assert wanted.shape == ((40, 60, 3) if turn == 1 else (60, 40, 3))
+    picture = Image.open(path)
+    np.testing.assert_array_equal(seen(picture), wanted)
+    np.testing.assert_array_equal(seen(Image.open(io.BytesIO(path.read_bytes()))), wanted)
+    # It is still there to be loaded, and what was done to it then counts.
+    picture.load()
+    assert seen(picture).shape == ((320, 480, 3) if turn == 1 else (480, 320, 3))
+    (drafted := Image.open(path)).draft("RGB", (240, 160))
+    assert seen(drafted).shape == ((160, 240, 3) if turn == 1 else (240, 160, 3))
+
+
 def test_arrays_of_other_channels_go_the_way_of_files() -> None:
     grey = COLOUR[:, :, 0]
     np.testing.assert_array_equal(pixels(grey, of())[0], np.repeat(grey[..., None], 3, 2))
@@ -96,10 +118,13 @@ def test_a_picture_of_a_mode_that_no_file_has_keeps_its_colours(mode: str) -> No
 
 
 def test_a_picture_whose_file_is_torn_is_unreadable_and_no_end(tmp_path: Path) -> None:
-    Image.fromarray(np.tile(COLOUR, (40, 40, 1))).save(tmp_path / "whole.jpg")
-    picture = Image.open(io.BytesIO((tmp_path / "whole.jpg").read_bytes()[:2000]))
-    with pytest.raises(UnreadableImageError, match="cannot be decoded"):
-        pixels(picture, of())
+    for name in ("whole.jpg", "whole.png"):
+        Image.fromarray(np.tile(COLOUR, (40, 40, 1))).save(tmp_path / name)
+        torn = (tmp_path / name).read_bytes()[:2000]
+        with pytest.raises(UnreadableImageError):
+            pixels(torn, of())
+        with pytest.raises(UnreadableImageError):
+            pixels(Image.open(io.BytesIO(torn)), of())
 
 
 class Blank:
@@ -108,9 +133,14 @@ class Blank:
     kind, task, pivot, has_arrays = "classification", "t", of(), False
 
     def predict(
-        self, samples: Sequence[Sample], deploy_prior: str | list[float] | None = None, *, only_values: bool = False
+        self,
+        samples: Sequence[Sample],
+        deploy_prior: str | list[float] | None = None,
+        *,
+        alpha: float | None = None,
+        only_values: bool = False,
     ) -> tuple[dict[int, str], Shown]:
-        del deploy_prior, only_values
+        del deploy_prior, alpha, only_values
         self.seen = [sample(3, None).shape for sample in samples]
         rows = [np.array([0.25, 0.75])] * len(samples)
         return {}, Shown([[{}] for _ in samples], rows, np.log(rows))

@@ -91,3 +91,22 @@ def test_latest_is_what_was_made_last_in_the_folder(project: Project, tmp_path: 
 def test_latest_of_an_empty_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="there is no such project, got 'latest'"):
         found("latest", tmp_path)
+
+
+def test_what_predicts_is_said_with_the_ensemble_that_is_left_aside(project: Project, tmp_path: Path) -> None:
+    assert found("p", tmp_path).told("X=latest") == "new-all, the model of all folds, predicts"
+    assert found("p#1", tmp_path).told() == "old-f0 predicts"
+    members = [{"name": "m", "weight": 1.0, "records": ["old-f0", "new-f0", "new-f1"]}]
+    facts: dict[str, Any] = {"task": "digits", "classes": [str(number) for number in range(10)], "members": members}
+    ensembles.save(project, an_ensemble("ens-1", run="2026-01-03/00-00-00-cccc", **facts))
+    bare = "new-all, the model of all folds, predicts"
+    assert found("p", tmp_path).told("X=latest") == f"{bare}; X=latest takes the ensemble ens-1 in place of it"
+    assert found("p#1", tmp_path).told() == "old-f0 predicts"
+    whole = found("p", tmp_path, ensemble="latest")
+    assert whole.told("X=latest") == "the ensemble ens-1 predicts (3 networks)"
+    # What is trained afterwards is in no ensemble yet, and no reason to take one.
+    for fold in (0, 1):
+        make_record(project, f"late-f{fold}", config="", run="2026-01-04/00-00-00-dddd", recipe="9", fold=fold)
+    assert found("p", tmp_path).told("X=latest") == "the mean over 2 folds of test_resnet predicts"
+    late = "models were trained after the newest ensemble, which mml post takes into a new one"
+    assert whole.told() == f"the ensemble ens-1 predicts (3 networks); {late}"

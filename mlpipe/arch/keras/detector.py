@@ -7,6 +7,7 @@ row by row, the coarsest grid first; 416 x 416 pixels and 80 classes are (3549, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from mlpipe.arch import boxes
 from mlpipe.arch.boxes import BOX
 from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.arch.detector import Anchors, anchors_of, answered, only_boxes
+from mlpipe.arch.detector import Anchors, anchors_of, answered, halved, only_boxes
 from mlpipe.arch.keras.classifier import only_end
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.errors import ConfigError, counted, problem
@@ -70,6 +71,10 @@ class KerasDetector(nn.Module):
         values = self.backbone(images.to(self.std.dtype) / self.std).mT
         raw = boxes.rows(values, _grids(sides, len(self.anchors)), sides, self.anchors)
         return answered(self, self._name, raw, sides, target, _MIN_SCORE, _NMS_IOU)
+
+    def half(self) -> Self:
+        """As of `mlpipe.arch.detector.Detector`."""
+        return halved(self)
 
     @property
     def taken_off(self) -> int:

@@ -39,12 +39,30 @@ NOT_EXPORTED = ""
 TENSORS = box_tensors.Boxes()
 NEW = "boxes"
 # A sample has as many boxes as are found, and so no row of a table.
-TABLE = SCORE = None
+TABLE = None
 
+# A score as certain as this is none: logarithms stay finite.
+_MOST_CERTAIN = 1 - 1e-6
 # The least score of what is drawn of a class for which none was chosen.
 _LEAST = 0.5
 
 log = logging.getLogger("mlpipe")
+
+
+def score(outputs: Tensor, asked: Tensor) -> Tensor:
+    """How sure it is that there is any object of the class asked for: -log of the chance that none of its boxes is right.
+
+    Its gradient by a box's log-odds is the box's score, so that places of all objects count, those of sure ones most.
+
+    Args:
+        outputs: Detections, shape (n, boxes, 6), NaN where there is none.
+        asked: The class number of each image, shape (n,).
+    """
+    found = outputs[..., 4].nan_to_num(0.0).clamp(0, _MOST_CERTAIN)
+    return -torch.where(outputs[..., 5] == asked[:, None], torch.log1p(-found), 0.0).sum(1)
+
+
+SCORE = score
 
 
 def places(task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:

@@ -131,6 +131,7 @@ class ServeScheduler(Scheduler):
             trust=config.tree["trust"],
             keys=predictor.OF_MODES,
         )
+        log.info(stored.told(predictor.LATEST if self._record is None else ""))
         return loaded_model.of_stored(stored)
 
     def _serve(self, run: Run | None) -> None:

@@ -40,7 +40,7 @@ from mlpipe.running.loaded_model import Model
 log = logging.getLogger("mlpipe")
 
 _PAGE = Path(__file__).with_name("page.html")
-_FIELDS = ("costs", "deploy_prior", "explain", "output")
+_FIELDS = ("alpha", "costs", "deploy_prior", "explain", "output")
 _DATA_URL = re.compile(r"data:[\w.+/-]*;base64,")
 _LONGEST_NAME = 200
 # Pixels of the longer side of a heat map.
@@ -61,6 +61,10 @@ class Options(BaseModel):
         default=None,
         description="What it costs to decide for a class (columns) where another is true (rows); null: the model's own.",
     )
+    alpha: float | None = Field(
+        default=None,
+        description="How often sets of classes and intervals of numbers may miss; null: as often as the model's own.",
+    )
     explain: bool = Field(
         default=False,
         description="Add a heat map of each image: the places that speak for what is predicted; where the card says that the "
@@ -68,8 +72,8 @@ class Options(BaseModel):
     )
     output: str | None = Field(
         default=None,
-        description="The class, label or number that heat maps are of; null: the most probable one, of a mask the class with "
-        "most pixels apart from the first, which is the ground in most tasks.",
+        description="The class, label or number that heat maps are of; null: the most probable one, of boxes that of "
+        "the surest box, of a mask the class with most pixels apart from the first, which is the ground in most tasks.",
     )
 
 
@@ -146,7 +150,7 @@ class Service:
         readable = [one.content for one in found if not one.problem]
         if not readable:
             return _json({"problems": [f"{one.name}: {one.problem}" for one in found]}, 422)
-        plainly = Options(deploy_prior=options.deploy_prior, costs=options.costs)
+        plainly = Options(deploy_prior=options.deploy_prior, costs=options.costs, alpha=options.alpha)
         try:
             told = await self._asked(readable, plainly)
             if options.explain:
@@ -287,7 +291,7 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
     with _given(model, contents) as given:
         if asked.explain:
             return [heat_map(model, image, asked.output) for image in given]
-        frame = model.predict(given, deploy_prior=asked.deploy_prior, costs=asked.costs)
+        frame = model.predict(given, deploy_prior=asked.deploy_prior, costs=asked.costs, alpha=asked.alpha)
         of_image: dict[str, list[Answer]] = {}
         for row in frame.to_dict("records"):
             of_image.setdefault(row["image"], []).append(_cells(row, model.classes))
@@ -295,7 +299,9 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
 
 
 def _largest(model: Model, answer: Answer) -> str | None:
-    """The class of a mask with most pixels apart from the first, or the first; None for what has no mask."""
+    """The class of a mask with most pixels apart from the first, of boxes that of the surest, or the first; else None."""
+    if kinds.of(model.kind).columns:
+        return str(max(answer["rows"], key=lambda row: row["score"])["class"]) if answer["rows"] else model.classes[0]
     if not kinds.of(model.kind).is_dense:
         return None
     shares = {name: answer.get(f"share({name})", 0.0) for name in model.classes[1:]}

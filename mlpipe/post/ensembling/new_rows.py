@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.errors import DataError, ProjectError, listing, problem
+from mlpipe.errors import ConfigError, DataError, ProjectError, counted, listing, problem
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_rows import Array, Rows
@@ -24,6 +24,8 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 log = logging.getLogger("mlpipe")
+
+ALPHA = "mode.alpha"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class NewRows:
         split: What they are called in the predictions.
         seed: What is drawn from.
         predicted: What each record gives for them, by its id; None: what the project stores.
+        alpha: How often prediction sets and intervals may miss; None: as often as the ensemble's own.
     """
 
     project: Project
@@ -53,6 +56,7 @@ class NewRows:
     split: str
     seed: int
     predicted: Mapping[str, Rows] | None = None
+    alpha: float | None = None
 
     @property
     def records(self) -> list[ModelRecord]:
@@ -109,12 +113,16 @@ class NewRows:
             moved_to: The prevalence that they were moved to; None: they were not.
         """
         if self.ensemble is None:
+            require_level(self.project, None, self.alpha)
             return {}
         facts: dict[str, Any] = dict(self.ensemble.decide)
         if moved_to is not None:
             facts = decisions.at_deployment(
                 self.ensemble, rows_file(self.project, self.ensemble), moved_to, seed=self.seed
             )
+        if self.alpha is not None:
+            path = rows_file(self.project, self.ensemble)
+            facts = decisions.at_level(self.ensemble, path, self.alpha, facts, moved_to, key=ALPHA, seed=self.seed)
         for sentence in decisions.used(facts):
             log.info(sentence)
         return facts
@@ -225,6 +233,68 @@ def members_of(
         (name, _instead([by_id[one] for one in names], refit), weight)
         for (name, names, weight), refit in zip(wanted, refits, strict=True)
     ]
+
+
+def require_level(project: Project, ensemble: EnsembleRecord | None, alpha: float | None) -> None:
+    """Demand that sets or intervals can be made that miss so often, before anything is predicted.
+
+    Args:
+        project: The project.
+        ensemble: The ensemble that predicts; None: there is none.
+        alpha: How often; None: as often as the ensemble's own.
+
+    Raises:
+        ConfigError: When there are neither.
+        DataError: When the rows that chose are not stored.
+    """
+    if alpha is None:
+        return
+    if ensemble is None:
+        wrong = "is for sets and intervals, which only an ensemble of mml post has"
+        raise ConfigError(problem(ALPHA, wrong, got=alpha, fix="predict with the latest ensemble"))
+    decisions.at_level(ensemble, rows_file(project, ensemble), alpha, ensemble.decide, None, key=ALPHA)
+
+
+def newest_of_all(project: Project, task: str) -> EnsembleRecord | None:
+    """The newest ensemble of a task, where nothing was trained after it; else None.
+
+    Args:
+        project: The project.
+        task: The task's name.
+    """
+    newest = max((one.run for one in records.load_all(project, task)), default="")
+    return next((one for one in ensembles.load_all(project, task)[-1:] if one.run >= newest), None)
+
+
+def told(
+    project: Project,
+    task: str,
+    ensemble: EnsembleRecord | None,
+    members: Sequence[tuple[str, list[ModelRecord], float]],
+    other: str = "",
+) -> str:
+    """What predicts new samples, in one sentence, and the newest ensemble where that is left aside.
+
+    Args:
+        project: The project.
+        task: The task's name.
+        ensemble: The ensemble that predicts; None: `members` do.
+        members: What `members_of` gave.
+        other: What takes the newest ensemble, such as `mode.ensemble=latest`; empty where one record was asked for.
+    """
+    several = [record for _, found, _ in members for record in found]
+    first, networks = several[0], counted(len(several), "network")
+    if ensemble is not None:
+        late = ""
+        if newest_of_all(project, task) is None:
+            late = "; models were trained after the newest ensemble, which mml post takes into a new one"
+        return f"the ensemble {ensemble.id} predicts ({networks}){late}"
+    who = first.id if len(several) == 1 else f"the mean over {len(several)} folds of {first.arch}"
+    if first.refit:
+        who = f"{first.id}, the model of all folds,"
+    newest = newest_of_all(project, task) if other else None
+    aside = "" if newest is None else f"; {other} takes the ensemble {newest.id} in place of it"
+    return f"{who} predicts{aside}"
 
 
 def _instead(folds: list[ModelRecord], refit: ModelRecord | None) -> list[ModelRecord]:

@@ -82,7 +82,10 @@ class Boxes(Brightness):
 
     def predict(self, x: Sequence[Any], **options: Any) -> pd.DataFrame:
         rows = [
-            {"image": f"#{place}", **({"x0": float(number), "class": "dark"} if number else {})}
+            {
+                "image": f"#{place}",
+                **({"x0": float(number), "score": number / 9, "class": self.classes[number % 2]} if number else {}),
+            }
             for place, one in enumerate(x)
             for number in (range(1, int(self.value(one)) + 1) or [0])
         ]
@@ -153,18 +156,22 @@ def test_several_images_of_which_one_cannot_be_read(served: Gate, model: Brightn
     assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
     assert rows[1] == {"image": "1.png", "problem": "not an image in a known format"}
     assert [rows[place]["probabilities"]["dark"] for place in (0, 2)] == [1.0, 0.0]
-    assert model.calls == [{"images": 2, "deploy_prior": None, "costs": None}]
+    assert model.calls == [{"images": 2, "deploy_prior": None, "costs": None, "alpha": None}]
 
 
 def test_prevalence_and_costs_of_a_request(served: Gate, model: Brightness) -> None:
     costs = [[0.0, 1.0], [5.0, 0.0]]
     text = base64.b64encode(picture()).decode()
     for prior in ([0.2, 0.8], {"dark": 0.2, "p(light)": 0.8}, "estimate"):
-        as_json = {"images": [text], "deploy_prior": prior, "costs": costs}
+        as_json = {"images": [text], "deploy_prior": prior, "costs": costs, "alpha": 0.2}
         assert ask(served, "POST", "/predict", json=as_json).status_code == 200
-        fields = {"deploy_prior": prior if prior == "estimate" else json.dumps(prior), "costs": json.dumps(costs)}
+        fields = {
+            "deploy_prior": prior if prior == "estimate" else json.dumps(prior),
+            "costs": json.dumps(costs),
+            "alpha": "0.2",
+        }
         assert ask(served, "POST", "/predict", **form(picture(), **fields)).status_code == 200
-        assert model.calls[-2:] == [{"images": 1, "deploy_prior": prior, "costs": costs}] * 2
+        assert model.calls[-2:] == [{"images": 1, "deploy_prior": prior, "costs": costs, "alpha": 0.2}] * 2
 
 
 @pytest.mark.parametrize(
@@ -175,7 +182,7 @@ def test_prevalence_and_costs_of_a_request(served: Gate, model: Brightness) -> N
         (form(picture((7, 7)), picture((7, 8))), 413, "images: have more than 100 pixels, got 105"),
         (form(*[picture()] * 4), 413, "images: there are more than 3, got 4"),
         (form(*[picture()] * 5), 400, "body: Too many files"),
-        (form(picture(), a="1", b="2", c="3", d="4", e="5"), 400, "body: Too many fields"),
+        (form(picture(), a="1", b="2", c="3", d="4", e="5", f="6"), 400, "body: Too many fields"),
         (form(picture(), deploy_prior="high"), 400, "deploy_prior: is no JSON"),
         (form(picture(), deploy_prior="[" * 5000), 400, "deploy_prior: is no JSON"),
         (form(picture(), deploy_prior="[NaN]"), 400, "deploy_prior.literal"),
@@ -252,6 +259,18 @@ def test_a_heat_map_is_of_the_class_that_was_asked_for(served: Gate) -> None:
         batches.close()
 
 
+def test_a_heat_map_of_boxes_is_of_the_surest_one() -> None:
+    model = Boxes()
+    batches = Batches(lambda images, options: app.answers(model, images, options), 8, 0.0)  # type: ignore[arg-type]
+    try:
+        # So many boxes as the first pixel says, of one class after the other.
+        for grey, wanted in ((3, model.classes[1]), (2, model.classes[0]), (0, model.classes[0])):
+            answer = ask(gate_of(model, batches), "POST", "/predict", **form(picture(grey=grey), explain="true"))
+            assert answer.json()["predictions"][0]["explained"] == wanted
+    finally:
+        batches.close()
+
+
 def test_names_of_files_are_shown_and_mean_nothing(served: Gate) -> None:
     for name, shown in (
         ("../../etc/passwd", "passwd"),
@@ -286,7 +305,7 @@ def test_an_image_has_any_number_of_boxes() -> None:
         answer = ask(
             gate_of(model, batches), "POST", "/predict", **form(*[picture(grey=number) for number in (2, 0, 1)])
         )
-        box = [{"x0": float(number), "class": "dark"} for number in (1, 2)]
+        box = [{"x0": float(number), "score": number / 9, "class": model.classes[number % 2]} for number in (1, 2)]
         assert [row["rows"] for row in answer.json()["predictions"]] == [box, [], box[:1]]
         assert [row["problem"] for row in answer.json()["predictions"]] == [""] * 3
     finally:
@@ -319,7 +338,7 @@ def test_openapi_tells_what_may_be_sent_and_what_comes(served: Gate) -> None:
     assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/json", "image/*"}
     fields = predict["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert (
-        set(fields) == {"images", "deploy_prior", "costs", "explain", "output"}
+        set(fields) == {"images", "alpha", "deploy_prior", "costs", "explain", "output"}
         and "prevalence" in fields["deploy_prior"]["description"]
     )
     assert {"200", "401", "413", "422", "429", "503"} <= set(predict["responses"])

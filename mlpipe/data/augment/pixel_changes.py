@@ -189,9 +189,9 @@ def _times(
     drawn = np.random.default_rng([seed, 13])
     if hue is None and saturation is None:
         first, second = drawn.uniform(*factor, 2).tolist()
-        factors = (first, second if drawn.random() < per_channel else first)
+        factors = [first, second if drawn.random() < per_channel else first]
     else:
-        factors = tuple(float(drawn.uniform(*(one or (1.0, 1.0)))) for one in (hue, saturation))
+        factors = [float(drawn.uniform(*(one or (1.0, 1.0)))) for one in (hue, saturation)]
     plane = converted(_bytes(image), "RGB", "HSV").astype(np.float64)
     # Hue is an angle of 180 steps, of which imgaug makes 255.
     turned = np.rint(factors[0] * np.rint(plane[..., 0] * (255 / 180))) % 255
@@ -251,8 +251,8 @@ def _mean_shifted(image: Batch, seed: int, *, spatial: Range, colour: Range) -> 
 
     of_three("mean_shift_blur", image)
     drawn = np.random.default_rng([seed, 15])
-    radii = [float(drawn.uniform(*one)) for one in (spatial, colour)]
-    found: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(_bytes(image)), *radii)
+    near, alike = (float(drawn.uniform(*one)) for one in (spatial, colour))
+    found: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(_bytes(image)), near, alike)
     return _as_before(found, image)
 
 
@@ -420,7 +420,8 @@ def _pooled(image: Batch, seed: int, *, of: str, size: tuple[int, int]) -> Batch
     # Blocks that the image does not fill are filled up with what is nearest.
     padded = np.pad(image, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
     blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels)
-    reduce = {"average": np.mean, "max": np.max, "min": np.min, "median": np.median}[of]
+    ways: dict[str, Callable[..., Any]] = {"average": np.mean, "max": np.max, "min": np.min, "median": np.median}
+    reduce = ways[of]
     found = as_type(reduce(blocks, axis=(1, 3)), image)
     return found.repeat(side, 0).repeat(side, 1)[:height, :width]
 
@@ -580,10 +581,11 @@ def _outlined(image: Batch, seed: int, *, alpha: Range, low: Range, high: Range)
     import cv2
 
     drawn = np.random.default_rng([seed, 23])
-    share, thresholds = float(drawn.uniform(*alpha)), sorted(float(drawn.uniform(*one)) for one in (low, high))
+    share = float(drawn.uniform(*alpha))
+    lower, upper = sorted(float(drawn.uniform(*one)) for one in (low, high))
     plane = _bytes(image)
     grey = cv2.cvtColor(plane, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else plane[..., 0]
-    edges = cv2.Canny(np.ascontiguousarray(grey), *thresholds) > 0
+    edges = cv2.Canny(np.ascontiguousarray(grey), lower, upper) > 0
     colours = drawn.integers(0, 256, (2, image.shape[2]))
     painted = np.where(edges[:, :, np.newaxis], colours[0], colours[1]) * (brightest(image) / 255)
     return as_type((1 - share) * image + share * painted, image)
@@ -701,11 +703,11 @@ def _snowed(image: Batch, seed: int, *, bounds: dict[str, Range], sigma: Range, 
     # Where the gate is low there are few: most of it is near 1.
     gate = drawn.beta(1.0, max(1 - value["evenness"], 1e-3), (8, 8)).astype(np.float32)
     flakes *= np.clip(cv2.resize(gate, sides[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
-    field = np.clip(cv2.resize(flakes, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+    field: Batch = np.clip(cv2.resize(flakes, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
     deviation = min(max(max(height, width) * value["blur"], sigma[0]), sigma[1])
     field = cv2.GaussianBlur(field, (0, 0), deviation)
     length = max(int(value["speed"] * max(height, width)), 3) | 1
-    way = np.zeros((length, length), np.float32)
+    way: Batch = np.zeros((length, length), np.float32)
     way[:, length // 2] = 1
     turn = cv2.getRotationMatrix2D((length // 2, length // 2), value["angle"], 1.0)
     way = cv2.warpAffine(way, turn, (length, length))
@@ -778,6 +780,63 @@ def _celled(
     chosen = drawn.random(len(places)) < drawn.uniform(*replaced)
     found = np.where(chosen[nearest][:, np.newaxis], means[nearest], flat)
     return as_type(found.reshape(image.shape), image)
+
+
+def even_tiles(
+    *,
+    clip: Range = (40.0, 40.0),
+    tiles: tuple[int, int] = (8, 8),
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Make the histogram of each channel even, tile by tile and within a bound (AllChannelsCLAHE; `cv2.createCLAHE`).
+
+    Args:
+        clip: Between which bounds the bound of a histogram is drawn.
+        tiles: Between which bounds the number of tiles along each side is drawn.
+        per_channel: The share of images whose channels have bounds and tiles of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("even_tiles.clip", clip, 0)
+    check("even_tiles.tiles", tiles, 1)
+    return each(partial(_evened, clip=clip, tiles=tiles, per_channel=per_channel))
+
+
+def _evened(image: Batch, seed: int, *, clip: Range, tiles: tuple[int, int], per_channel: float) -> Batch:
+    import cv2
+
+    drawn, plane = np.random.default_rng([seed, 28]), _bytes(image)
+    apart, found, made = drawn.random() < per_channel, [], None
+    for channel in range(image.shape[2]):
+        if made is None or apart:
+            side = int(drawn.integers(tiles[0], tiles[1] + 1))
+            made = cv2.createCLAHE(float(drawn.uniform(*clip)), (side, side))
+        found.append(made.apply(np.ascontiguousarray(plane[..., channel])))
+    return _as_before(np.stack(found, 2), image)
+
+
+def dropped_channels(*, p: Range = (0.1, 0.1), kept: Annotated[int, ">= 0"] = 1) -> Step:
+    """Set whole channels to zero (Dropout2d).
+
+    Args:
+        p: Between which bounds the chance of each is drawn.
+        kept: How many stay at least.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("dropped_channels.p", p, 0, 1)
+    return each(partial(_without_channels, p=p, kept=kept))
+
+
+def _without_channels(image: Batch, seed: int, *, p: Range, kept: int) -> Batch:
+    drawn, channels = np.random.default_rng([seed, 29]), image.shape[2]
+    stays = drawn.random(channels) >= drawn.uniform(*p)
+    gone = drawn.permutation(np.flatnonzero(~stays))
+    stays[gone[: max(0, kept - int(stays.sum()))]] = True
+    changed: Batch = image * stays
+    return changed.astype(image.dtype)
 
 
 def spectral_noise(
@@ -856,5 +915,5 @@ def _enlarged(field: Batch, sides: tuple[int, int], how: str) -> Batch:
 
 FUNCTIONS: tuple[Callable[..., Step], ...] = (
     colour_space, times_hue_saturation, bilateral_blur, mean_shift_blur, convolved, added_noise, replaced_pixels, pooled,
-    fewer_colours, cut_out, snowy_ground, outlines, clouds, snow_flakes, cells_of_one_colour,
+    fewer_colours, cut_out, snowy_ground, outlines, clouds, snow_flakes, cells_of_one_colour, even_tiles, dropped_channels,
 )  # fmt: skip

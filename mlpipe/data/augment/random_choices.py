@@ -279,8 +279,8 @@ def _shares(
                 if over == "smooth"
                 else pixel_changes.spectral_noise(drawn, (height, width), float(drawn.uniform(*exponent)), longest, how)
             )
-        way = {"max": np.max, "min": np.min, "avg": np.mean}[str(drawn.choice(list(join)))]
-        field = np.asarray(way(several, 0))
+        ways: dict[str, Callable[..., Any]] = {"max": np.max, "min": np.min, "avg": np.mean}
+        field = np.asarray(ways[str(drawn.choice(list(join)))](several, 0))
         if drawn.random() < sharp:
             # imgaug's sigmoid, whose threshold is drawn from a normal distribution.
             field = 1 / (1 + np.exp(-(20 * field - 10 - drawn.normal(0, 5))))
@@ -667,7 +667,7 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
     given = {key: value for key, value in node.items() if key != "_target_"}
     kind = getattr(albumentations, target.removeprefix(_HOME), None) if target.startswith(_HOME) else None
     path = names.current(target)
-    functions = (
+    functions: tuple[Callable[..., Any], ...] = (
         some_of,
         with_drawn,
         edges,

@@ -150,6 +150,21 @@ def test_cells_of_a_grid_have_their_mean_colour() -> None:
     assert (kept == IMAGES).all()
 
 
+def test_channels_are_evened_tile_by_tile_as_opencv_does() -> None:
+    found = pixel_changes.even_tiles(clip=(3.0, 3.0), tiles=(4, 4))(IMAGES[:1], SEEDS[:1])[0]
+    made = cv2.createCLAHE(3.0, (4, 4))
+    for channel in range(3):
+        assert (found[..., channel] == made.apply(np.ascontiguousarray(IMAGES[0, ..., channel]))).all()
+
+
+def test_of_dropped_channels_some_stay() -> None:
+    images = np.full((300, 2, 2, 3), 9, np.uint8)
+    seeds = np.arange(300, dtype=np.uint64)
+    for kept, p, mean in ((0, 0.4, 1.8), (1, 1.0, 1.0), (2, 1.0, 2.0)):
+        left = (pixel_changes.dropped_channels(p=(p, p), kept=kept)(images, seeds)[:, 0, 0] > 0).sum(1)
+        assert left.min() >= kept and left.mean() == pytest.approx(mean, abs=0.15)
+
+
 @pytest.mark.parametrize("exponent", [-3.0, -1.0, 0.0])
 def test_noise_has_the_spectrum_that_it_is_asked_for(exponent: float) -> None:
     powers = []

@@ -85,7 +85,7 @@ class MultiHead(nn.Module):
 
     def _apart(self, x: Tensor) -> Tensor:
         """Shape (n, heads, steps, numbers) of (n, steps, heads x numbers)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:-1], self.heads, -1).transpose(1, 2)
 
 
 class Attention(nn.Module):

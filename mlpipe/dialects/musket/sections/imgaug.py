@@ -30,12 +30,13 @@ from mlpipe.dialects.musket.sections.imgaug_values import (
     is_number,
     one_each,
     one_step,
-    orders_of,
     pixels_of,
     probability,
     range_of,
+    ways_of,
     whether,
     whole_number,
+    whole_range,
     with_ranges,
 )
 from mlpipe.dialects.musket.state import State
@@ -210,12 +211,11 @@ def _affine(params: Any) -> Steps:
     if whether(read.get("fit_output")):
         values["fit_output"] = True
     fill = fill_of(read["cval"]) if "cval" in read else None
-    ways = [
-        {**({} if order is None else {"interpolation": order}), **({} if border is None else {"border_mode": border})}
-        for order in (orders_of(read["order"]) if "order" in read else [None])
-        for border in (borders_of("mode", read["mode"]) if "mode" in read else [None])
-    ]
-    return one_each([filled("Affine", fill, **values, **way) for way in ways])
+    return one_each([filled("Affine", fill, **values, **way) for way in ways_of(read)])
+
+
+def _part_of_affine(reading: Callable[[Any, Callable[[Any], Steps]], Steps], params: Any) -> Steps:
+    return reading(params, _affine)
 
 
 def _rotate90(params: Any) -> Steps:
@@ -226,7 +226,8 @@ def _rotate90(params: Any) -> Steps:
 def _quarter_turns(params: Any) -> Steps:
     """Turns by a number of quarters with the clock."""
     read = by_name(params, "k", "keep_size")
-    low, high = map(int, range_of(read.get("k", 1)))
+    given = read.get("k", 1)
+    low, high = (0, 3) if given == "ALL" else map(int, range_of(given))
     names = ((), ("Transpose", "HorizontalFlip"), ("HorizontalFlip", "VerticalFlip"), ("Transpose", "VerticalFlip"))
     quarters = dict.fromkeys(number % 4 for number in range(low, high + 1))
     return one_each([[step for name in names[number] for step in one_step(name)] for number in quarters])
@@ -310,17 +311,25 @@ def _invert(params: Any) -> Steps:
 
 
 def _superpixels(params: Any) -> Steps:
-    read = by_name(params, "p_replace", "n_segments", "max_size")
+    read = by_name(params, "p_replace", "n_segments", "max_size", "interpolation")
+    name = str(read.get("interpolation", "linear"))
+    if name not in _INTERPOLATIONS:
+        raise WrongError(f"interpolation must be one of {listing(_INTERPOLATIONS)}")
+    how = {"interpolation": _INTERPOLATIONS[name]} if "interpolation" in read else {}
     low, high = range_of(read.get("n_segments", 100))
     largest = read.get("max_size", 128)
     side = None if largest is None else whole_number(largest)
     return one_step(
-        "Superpixels", p_replace=range_of(read.get("p_replace", 0)), n_segments=[int(low), int(high)], max_size=side
+        "Superpixels",
+        p_replace=range_of(read.get("p_replace", 0)),
+        n_segments=[int(low), int(high)],
+        max_size=side,
+        **how,
     )
 
 
 def _elastic(params: Any) -> Steps:
-    read = by_name(params, "alpha", "sigma")
+    read = by_name(params, "alpha", "sigma", "order", "cval", "mode")
     alpha, sigma = range_of(read.get("alpha", 0)), range_of(read.get("sigma", 0))
     if min(*alpha, *sigma) < 0:
         raise WrongError("numbers >= 0 are needed")
@@ -328,7 +337,10 @@ def _elastic(params: Any) -> Steps:
         # albumentations smooths displacements over a pixel at least, which makes them smaller: alpha makes up for it.
         larger = _remaining(sum(sigma) / 2) / _remaining(_SMOOTH)
         alpha, sigma = [larger * bound for bound in alpha], [max(bound, _SMOOTH) for bound in sigma]
-    return with_ranges("ElasticTransform", {"alpha": alpha, "sigma": sigma}, noise_distribution="uniform")
+    drawn = {"alpha": alpha, "sigma": sigma, **({"fill": fill_of(read["cval"])} if "cval" in read else {})}
+    return one_each(
+        [with_ranges("ElasticTransform", drawn, noise_distribution="uniform", **way) for way in ways_of(read)]
+    )
 
 
 def _remaining(sigma: float) -> float:
@@ -428,8 +440,15 @@ def _position(read: Mapping[str, Any]) -> str:
 
 
 def _perspective(params: Any) -> Steps:
-    read = by_name(params, "scale", "keep_size")
-    return one_step("Perspective", scale=range_of(read.get("scale", 0)), keep_size=whether(read.get("keep_size", True)))
+    read = by_name(params, "scale", "keep_size", "cval", "mode", "fit_output")
+    values: dict[str, Any] = {
+        "scale": range_of(read.get("scale", 0)),
+        "keep_size": whether(read.get("keep_size", True)),
+    }
+    if whether(read.get("fit_output")):
+        values["fit_output"] = True
+    fill = fill_of(read["cval"]) if "cval" in read else None
+    return one_each([filled("Perspective", fill, **values, **way) for way in ways_of(read)])
 
 
 def _piecewise(params: Any) -> Steps:
@@ -493,15 +512,23 @@ def _jpeg(params: Any) -> Steps:
 
 def _clahe(params: Any) -> Steps:
     read = by_name(params, "clip_limit", "tile_grid_size_px")
-    side = whole_number(read.get("tile_grid_size_px", 8))
-    return one_step("CLAHE", clip_limit=range_of(read.get("clip_limit", 40)), tile_grid_size=[side, side])
+    low, high = whole_range(read.get("tile_grid_size_px", 8))
+    if high - low >= _MOST_ALTERNATIVES:
+        raise WrongError(f"there are more than {_MOST_ALTERNATIVES} ways to choose")
+    clip = range_of(read.get("clip_limit", 40))
+    sides = range(low, high + 1)
+    return one_each([one_step("CLAHE", clip_limit=clip, tile_grid_size=[side, side]) for side in sides])
 
 
 def _equalize(*, by_channels: bool) -> Callable[[Any], Steps]:
     def read(params: Any) -> Steps:
         if params is not None and not isinstance(params, Mapping):
             raise WrongError("it has no parameters")
-        by_name(params)
+        given = by_name(params, *(() if by_channels else ("to_colorspace", "from_colorspace")))
+        if given.get("from_colorspace", "RGB") != "RGB":
+            raise WrongError("from_colorspace must be RGB")
+        if "to_colorspace" in given:
+            return imgaug_effects.lightness_equalized(given["to_colorspace"])
         return one_step("Equalize", by_channels=by_channels)
 
     return read
@@ -539,7 +566,6 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "EdgeDetect": _edge_detect,
     "DirectedEdgeDetect": _directed_edges,
     "PerspectiveTransform": _perspective,
-    "ChannelShuffle": lambda given: one_step("ChannelShuffle", p=probability(given)),
     "Multiply": lambda given: _multiply(given, elementwise=False),
     "MultiplyElementwise": lambda given: _multiply(given, elementwise=True),
     "Invert": _invert,
@@ -573,7 +599,7 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "Resize": _resize,
     "Scale": _resize,
     **dict.fromkeys(("Noop", "Identity"), lambda given: []),
-    **{name: partial(reading, affine=_affine) for name, reading in imgaug_effects.AFFINE.items()},
+    **{name: partial(_part_of_affine, reading) for name, reading in imgaug_effects.AFFINE.items()},
     **imgaug_effects.OPERATIONS,
 }
 _NESTING: dict[str, Callable[[Inner, Any], Steps]] = {

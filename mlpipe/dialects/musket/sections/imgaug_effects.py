@@ -14,9 +14,11 @@ from mlpipe.dialects.musket.sections.imgaug_values import (
     chance_of,
     children_of,
     one_step,
+    probability,
     range_of,
     whether,
     whole_number,
+    whole_range,
 )
 from mlpipe.errors import listing
 from mlpipe.names import path_of
@@ -43,14 +45,6 @@ def _own(name: str, **parameters: Any) -> Steps:
     return [{"_target_": f"{_OWN}.{name}", **parameters}]
 
 
-def _whole_range(value: Any, least: int = 1) -> list[int]:
-    """Two whole numbers from one or a list of two."""
-    low, high = range_of(value)
-    if low != int(low) or high != int(high) or low < least:
-        raise WrongError(f"a whole number >= {least} or a list of two is needed")
-    return [int(low), int(high)]
-
-
 def _spaces(value: Any) -> list[str]:
     given = value if isinstance(value, list) else [value]
     found = [_SPACES.get(str(one).lower()) for one in given]
@@ -66,6 +60,52 @@ def _change_space(params: Any) -> Steps:
     (of,) = _spaces(read.get("from_colorspace", "RGB"))
     alpha = range_of(read.get("alpha", 1.0))
     return _own("colour_space", to=_spaces(read["to_colorspace"]), of=of, alpha=alpha)
+
+
+# Where the lightness is.
+_LIGHTNESS = {"Lab": 0, "HLS": 1, "HSV": 2, "Luv": 0, "YCrCb": 0, "YUV": 0}
+
+
+def lightness_equalized(space: Any) -> Steps:
+    """The histogram of the lightness made even, in a colour space that the file names."""
+    (name,) = _spaces(space)
+    if name not in _LIGHTNESS:
+        raise WrongError(f"to_colorspace must be one of {listing(_LIGHTNESS)}")
+    inner = one_step("Equalize", by_channels=True)
+    part = {"_target_": f"{_CHOICES}.on_channels", "channels": [_LIGHTNESS[name]], "pipeline": inner}
+    return [{"_target_": f"{_CHOICES}.in_colours", "space": name, "pipeline": [part]}]
+
+
+def _shuffled_channels(params: Any) -> Steps:
+    read = by_name(params, "p", "channels")
+    step = one_step("ChannelShuffle", p=probability({"p": read.get("p", 1.0)}))
+    if read.get("channels") is None:
+        return step
+    return _with_channels(lambda _: step, {"channels": read["channels"], "children": None})
+
+
+def _clahe_of_channels(params: Any) -> Steps:
+    read = by_name(params, "clip_limit", "tile_grid_size_px", "per_channel")
+    clip, tiles = range_of(read.get("clip_limit", 40)), whole_range(read.get("tile_grid_size_px", 8))
+    return _own("even_tiles", clip=clip, tiles=tiles, per_channel=chance_of(read.get("per_channel")))
+
+
+def _posterize(params: Any) -> Steps:
+    return one_step("Posterize", num_bits=whole_range(by_name(params, "nb_bits").get("nb_bits", [1, 8])))
+
+
+def _total_dropout(params: Any) -> Steps:
+    share = probability(params)
+    black = _own("replaced_pixels", p=[1.0, 1.0], by="range", values=[0.0, 0.0])
+    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": [black], "p": share}]
+
+
+def _dropped_channels(params: Any) -> Steps:
+    read = by_name(params, "p", "nb_keep_channels")
+    share, kept = range_of(read.get("p", 0.1)), read.get("nb_keep_channels", 1)
+    if type(kept) is not int or kept < 0:
+        raise WrongError("nb_keep_channels must be a whole number")
+    return _own("dropped_channels", p=share, kept=kept)
 
 
 def _with_space(inner: Inner, params: Any) -> Steps:
@@ -167,7 +207,7 @@ def _replaced(by: str, *, coarse: bool = False, each: bool = False) -> Callable[
         if coarse and {"size_px", "size_percent"} <= set(given):
             raise WrongError("size_percent and size_px say the same, keep one of them")
         if "size_px" in given:
-            values["cells"] = _whole_range(given["size_px"])
+            values["cells"] = whole_range(given["size_px"])
         elif coarse:
             values["size"] = range_of(given.get("size_percent", 0.1))
         if "min_size" in given:
@@ -190,7 +230,7 @@ def _pooling(of: str) -> Callable[[Any], Steps]:
         given = by_name(params, "kernel_size", "keep_size")
         if not whether(given.get("keep_size", True)):
             raise WrongError("keep_size must be true: all images are resized behind it in any case")
-        return _own("pooled", of=of, size=_whole_range(given.get("kernel_size", 2)))
+        return _own("pooled", of=of, size=whole_range(given.get("kernel_size", 2)))
 
     return read
 
@@ -202,7 +242,7 @@ def _quantization(by: str) -> Callable[[Any], Steps]:
         usual = ["RGB", "Lab"] if by == "kmeans" else ["RGB"]
         to = _spaces(given.get("to_colorspace") or usual)
         most = given.get("max_size", 128 if by == "kmeans" else None)
-        count = _whole_range(given.get("n_colors", [2, 16]), 2)
+        count = whole_range(given.get("n_colors", [2, 16]), 2)
         return _own("fewer_colours", count=count, by=by, to=to, most=None if most is None else whole_number(most))
 
     return read
@@ -214,7 +254,7 @@ def _cutout(params: Any) -> Steps:
         raise WrongError("fill_mode must be constant and position uniform")
     return _own(
         "cut_out",
-        count=_whole_range(read.get("nb_iterations", 1), 0),
+        count=whole_range(read.get("nb_iterations", 1), 0),
         size=range_of(read.get("size", 0.2)),
         squared=whether(read.get("squared", True)),
         fill=range_of(read.get("cval", 128)),
@@ -278,7 +318,7 @@ def _cloud_layer(params: Any) -> Steps:
         raise WrongError(f"{listing(sorted(missing))} must be there")
     values: dict[str, Any] = {_OF_LAYER[key]: range_of(read[key]) for key in _OF_LAYER}
     return _own(
-        "clouds", **{**values, "unevenness": values["unevenness"][1], "cells": _whole_range(read["alpha_size_px_max"])}
+        "clouds", **{**values, "unevenness": values["unevenness"][1], "cells": whole_range(read["alpha_size_px_max"])}
     )
 
 
@@ -319,7 +359,7 @@ _RAIN: dict[str, Any] = {
 def _rain(params: Any) -> Steps:
     """Up to three layers."""
     read = by_name(params, "nb_iterations", *(key for key in _OF_RAIN if not key.startswith("blur")))
-    least, most = _whole_range(read.pop("nb_iterations", [1, 3]))
+    least, most = whole_range(read.pop("nb_iterations", [1, 3]))
     own = {_OF_RAIN[key]: range_of(value) for key, value in read.items() if key in _OF_RAIN}
     some = path_of("augmentations", "some_of")
     return [
@@ -329,13 +369,13 @@ def _rain(params: Any) -> Steps:
 
 def _uniform_voronoi(params: Any) -> Steps:
     read = by_name(params, "n_points", "p_replace", "max_size", "interpolation")
-    points, replaced = _whole_range(read.get("n_points", [50, 500])), range_of(read.get("p_replace", [0.5, 1.0]))
+    points, replaced = whole_range(read.get("n_points", [50, 500])), range_of(read.get("p_replace", [0.5, 1.0]))
     return _own("cells_of_one_colour", points=points, replaced=replaced)
 
 
 def _grid_voronoi(params: Any) -> Steps:
     read = by_name(params, "n_rows", "n_cols", "p_drop_points", "p_replace", "max_size", "interpolation")
-    rows, columns = (_whole_range(read.get(name, [10, 30])) for name in ("n_rows", "n_cols"))
+    rows, columns = (whole_range(read.get(name, [10, 30])) for name in ("n_rows", "n_cols"))
     dropped, replaced = range_of(read.get("p_drop_points", [0.0, 0.5])), range_of(read.get("p_replace", [0.5, 1.0]))
     return _own("cells_of_one_colour", rows=rows, columns=columns, dropped=dropped, replaced=replaced)
 
@@ -405,7 +445,7 @@ def _noise(given: Mapping[str, Any], values: dict[str, Any]) -> None:
         values["exponent"] = range_of(given["exponent"])
     for key, name in (("size_px_max", "cells"), ("iterations", "iterations")):
         if key in given:
-            values[name] = _whole_range(given[key])
+            values[name] = whole_range(given[key])
     if "aggregation_method" in given:
         ways = given["aggregation_method"]
         values["join"] = ways if isinstance(ways, list) else ["max", "min", "avg"] if ways == "ALL" else [ways]
@@ -452,6 +492,11 @@ def _solarize(params: Any) -> Steps:
 _HUE, _TIMES = f"{_CHOICES}.hue_saturation", f"{_OWN}.times_hue_saturation"
 OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "ChangeColorspace": _change_space,
+    "ChannelShuffle": _shuffled_channels,
+    "AllChannelsCLAHE": _clahe_of_channels,
+    **dict.fromkeys(("Posterize", "UniformColorQuantizationToNBits"), _posterize),
+    "TotalDropout": _total_dropout,
+    "Dropout2d": _dropped_channels,
     "MultiplyHueAndSaturation": _times_hue,
     "MultiplyHue": _one_of_both("hue", "mul", [-1.0, 1.0], _TIMES),
     "MultiplySaturation": _one_of_both("saturation", "mul", [0.0, 3.0], _TIMES),

@@ -18,6 +18,8 @@ NAMELESS = ("name", "random_state")
 ORDERS = {0: 0, 1: 1, 3: 2}
 # cv2's numbers of border modes.
 BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
+# OpenCV's and SciPy's word for `edge`, which some operations take.
+_ALSO = {"nearest": "edge", "replicate": "edge"}
 
 
 class WrongError(Exception):
@@ -79,6 +81,14 @@ def whole_number(value: Any) -> int:
     return value
 
 
+def whole_range(value: Any, least: int = 1) -> list[int]:
+    """Two whole numbers from one or a list of two."""
+    low, high = range_of(value)
+    if low != int(low) or high != int(high) or low < least:
+        raise WrongError(f"a whole number >= {least} or a list of two is needed")
+    return [int(low), int(high)]
+
+
 def probability(params: Any) -> float:
     """The only parameter of an operation whose share of images it is."""
     value = by_name(params, "p").get("p", 1.0 if params is None else 0.0)
@@ -105,6 +115,7 @@ def pixels_of(value: Any) -> Any:
 def borders_of(key: str, value: Any) -> list[int]:
     """OpenCV's number of each border mode that is drawn from."""
     modes = list(BORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
+    modes = [_ALSO.get(str(one), one) for one in modes]
     if not modes or not all(str(one) in BORDERS for one in modes):
         raise WrongError(f"{key} must be ALL or one of {listing(BORDERS)}")
     return [BORDERS[str(one)] for one in modes]
@@ -116,6 +127,15 @@ def orders_of(value: Any) -> list[int]:
     if not orders or not all(type(one) is int and one in ORDERS for one in orders):
         raise WrongError(f"order must be ALL or one of {listing(ORDERS)}")
     return [ORDERS[one] for one in orders]
+
+
+def ways_of(read: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Every way to interpolate and to continue an image that `order` and `mode` name; without them the transform's own."""
+    return [
+        {**({} if order is None else {"interpolation": order}), **({} if border is None else {"border_mode": border})}
+        for order in (orders_of(read["order"]) if "order" in read else [None])
+        for border in (borders_of("mode", read["mode"]) if "mode" in read else [None])
+    ]
 
 
 def fill_of(value: Any) -> list[float]:

@@ -162,7 +162,7 @@ def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Descri
     if (many := len(config["layers"])) > limits.LAYERS:
         fix = f"at most {limits.LAYERS:,} are built"
         raise ConfigError(problem("arch.layers", f"there are {many:,} layers", fix=fix))
-    nodes = _named(_without_marks(config["layers"], problems), problems)
+    nodes = _named(_without_marks(config["layers"]), problems)
     if not nodes:
         raise ConfigError(problems)
     chain = not config.get("output_layers")
@@ -186,15 +186,16 @@ def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Descri
     return Description(name, tuple(specs), inputs, outputs, shapes, config.get("trainable") is not False, keras)
 
 
-def _without_marks(layers: Sequence[Any], problems: list[str]) -> list[Any]:
+def _without_marks(layers: Sequence[Any]) -> list[Any]:
     """The layers without the operations that only compute which steps count, and calls without what these give.
 
     Keras 3 writes out, operation by operation, the marks that follow from Masking and Embedding; the layers say as much.
     """
-    by_name = {node.get("name"): node for node in layers if isinstance(node, Mapping)}
+    by_name = {_name_in(node): node for node in layers if _name_in(node)}
 
     def givers(node: Mapping[str, Any], *, of_marks: bool) -> list[str]:
-        calls = [call for call in node.get("inbound_nodes") or [] if isinstance(call, Mapping)]
+        listed = node.get("inbound_nodes")
+        calls = [call for call in listed if isinstance(call, Mapping)] if isinstance(listed, list) else []
         words = [call["kwargs"] for call in calls if isinstance(call.get("kwargs"), Mapping)]
         found = [one.get("mask") for one in words]
         if not of_marks:
@@ -214,7 +215,7 @@ def _without_marks(layers: Sequence[Any], problems: list[str]) -> list[Any]:
     while waiting:
         name = waiting.pop()
         node = by_name.get(name)
-        if node is None or name in dropped or node.get("class_name") not in _OF_MARKS:
+        if node is None or name in dropped or str(node.get("class_name")) not in _OF_MARKS:
             continue
         before = givers(node, of_marks=False)
         if node["class_name"] == "NotEqual" and not set(before) <= marking:
@@ -224,9 +225,13 @@ def _without_marks(layers: Sequence[Any], problems: list[str]) -> list[Any]:
         waiting += before
     used = {name for key, node in by_name.items() if key not in dropped for name in givers(node, of_marks=False)}
     dropped -= used
-    return [
-        _unmarked(node, dropped) for node in layers if not isinstance(node, Mapping) or node.get("name") not in dropped
-    ]
+    return [_unmarked(node, dropped) for node in layers if _name_in(node) not in dropped]
+
+
+def _name_in(node: Any) -> str:
+    """The name of a layer; empty where it has none."""
+    name = node.get("name") if isinstance(node, Mapping) else None
+    return name if isinstance(name, str) else ""
 
 
 def _unmarked(node: Any, dropped: set[str]) -> Any:

@@ -832,7 +832,7 @@ def dropped_channels(*, p: Range = (0.1, 0.1), kept: Annotated[int, ">= 0"] = 1)
 
 def _without_channels(image: Batch, seed: int, *, p: Range, kept: int) -> Batch:
     drawn, channels = np.random.default_rng([seed, 29]), image.shape[2]
-    stays = drawn.random(channels) >= drawn.uniform(*p)
+    stays: Batch = np.asarray(drawn.random(channels) >= drawn.uniform(*p))
     gone = drawn.permutation(np.flatnonzero(~stays))
     stays[gone[: max(0, kept - int(stays.sum()))]] = True
     changed: Batch = image * stays

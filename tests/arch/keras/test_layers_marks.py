@@ -66,6 +66,7 @@ def test_attention_as_keras_2_wrote_it(tmp_path: Path) -> None:
     given = L.Input(STEPS, name="i")
     model = keras.Model(given, L.MultiHeadAttention(2, 4, name="a")(given, given, given))
     config = {"name": "a", "num_heads": 2, "key_dim": 4, "value_dim": 4, "use_bias": True, "output_shape": None}
+    config |= {"query_shape": [None, *STEPS], "key_shape": [None, *STEPS], "value_shape": [None, *STEPS]}
     called = [["i", 0, 0, {"value": ["i", 0, 0], "key": ["i", 0, 0]}]]
     layers = [
         {"class_name": "InputLayer", "config": {"name": "i", "batch_input_shape": [None, *STEPS]}, "inbound_nodes": []},

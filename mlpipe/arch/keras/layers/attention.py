@@ -140,6 +140,9 @@ def multi_head(keys: Keys, shapes: Sequence[Shape]) -> Made:
     value_size, bias = keys.count("value_dim", key_size), keys.flag("use_bias", True)
     outputs = keys.sizes("output_shape", 1, sizes[0])[0]
     keys.only("attention_axes", [1], (1,), fix="leave it out: attention is along the steps")
+    for key in ("query_shape", "key_shape", "value_shape"):
+        # What Keras 2 was built with; the network says it, too.
+        keys.value(key, None)
     for key, usual in (("flash_attention", False), ("sliding_window", None), ("use_gate", False)):
         keys.only(key, usual)
     module = MultiHead(

@@ -100,7 +100,7 @@ def conv_lstm(keys: Keys, shapes: Sequence[Shape], dims: int) -> Made:
         keys.sizes("strides", dims, 1),
         keys.sizes("dilation_rate", dims, 1),
     )
-    for key in ("stateful", "zero_output_for_mask"):
+    for key in ("stateful", "zero_output_for_mask", "time_major"):
         keys.only(key, False)
     keys.value("unroll", False)
     pads = None if keys.choice("padding", ("valid", "same"), "valid") == "same" else ((0, 0),) * dims

@@ -176,3 +176,19 @@ def test_every_backbone_of_the_table_has_a_decoder() -> None:
                 assert "do not fit" in str(error)
         found[name] = decoders
     assert [name for name, decoders in found.items() if not decoders] == ["inceptionv3", "inceptionresnetv2"]
+
+
+def test_parameters_of_a_decoder(tmp_path: Path) -> None:
+    """Those that a file writes out as they are anyway act; others have no counterpart and are refused."""
+    usual = {"decoder_filters": [256, 128, 64, 32, 16], "use_batchnorm": True, "decoder_block_type": "upsampling"}
+    found = changed(tmp_path, architecture="Unet", **usual)
+    assert composed(found)["arch"] == composed(changed(tmp_path, architecture="Unet"))["arch"]
+    assert all(notes(found, key).startswith("same") for key in usual)
+    (wrong,) = problems(architecture="Unet", decoder_filters=[128, 64, 32, 16, 8])
+    assert wrong.startswith("decoder_filters: this decoder has another one, got [128, 64, 32, 16, 8]; leave it out")
+    (wrong,) = problems(architecture="Unet", pyramid_block_filters=256)
+    assert wrong.startswith("pyramid_block_filters: unknown key")
+
+
+def test_a_key_that_musket_never_used_is_told_so() -> None:
+    assert notes(changed(classifier="resnet50"), "classifier") == "ignored Musket never used it"

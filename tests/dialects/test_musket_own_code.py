@@ -162,6 +162,8 @@ def test_chains_and_declarations(tmp_path: Path) -> None:
     ]
     assert task["extra"] == [{"call": "getTrain", "arguments": [6]}]
     assert task["augmenter"] == {"call": "MyNet", "arguments": {"depth": 3}}
+    # It may repeat items, which are then in several folds.
+    assert task["allow_overlap"] is True and "allow_overlap" not in translated(tmp_path / "none").native["task"]
     assert found.native["preprocessing"]["before"] == [{"_target_": "albumentations.VerticalFlip", "p": 1.0}]
     (flip,) = found.native["augmentations"]["cpu"]["pipeline"]
     assert flip == {"_target_": "albumentations.HorizontalFlip", "p": 0.2}

@@ -183,3 +183,18 @@ def test_mse_of_a_linear_end_is_between_numbers() -> None:
     (line,) = [one for one in found.report if one.key == "data.target_is_mask"]
     assert line.fate == "differs" and "a rotation mixes" in line.note
     assert translated({"function": "MSE"}, net("sigmoid", 1)).chosen()["task"] == "mask_folders"
+
+
+def test_masks_that_are_numbers_have_one_for_each_pixel() -> None:
+    """Read as colours they would be three maps, and the network gives one."""
+    found = translated({"function": "MSE"}, net("linear", 1))
+    assert found.native["task"]["target_channels"] == 1 and found.native["task"]["channels"] == 3
+
+
+def test_a_hinge_is_of_the_logit_that_a_network_ends_in() -> None:
+    """Of softmaxes it is not, so that several maps must end in one."""
+    for end in ("linear", "sigmoid"):
+        found = translated({"function": "Lovasz"}, net(end, 1))
+        assert found.chosen()["loss"] == "lovasz" and found.native["loss"]["hinge"] is True
+    with pytest.raises(ConfigError, match=r"Lovasz takes probabilities, the network ends in linear"):
+        translated({"function": "Lovasz"}, net("linear"))

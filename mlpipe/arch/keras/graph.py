@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from mlpipe.arch.keras import layers
 from mlpipe.arch.keras.layers.activations import Activation
 from mlpipe.arch.keras.layers.layout import logical, stored
+from mlpipe.arch.keras.layers.masks import Marks, joined, of_call
 from mlpipe.arch.keras.layers.norms import BatchNorm
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 from mlpipe.arch.keras.layers.recurrent import EachStep
@@ -35,6 +37,7 @@ class Step:
         outputs: Numbers of those that come out.
         activation: What is applied to what comes out.
         done: Tensors that nothing needs afterwards.
+        marks: What it has to do with steps that count for nothing.
     """
 
     layer: str
@@ -43,6 +46,7 @@ class Step:
     outputs: tuple[int, ...]
     activation: Activation | None = None
     done: tuple[int, ...] = ()
+    marks: Marks = field(default_factory=Marks)
 
 
 @dataclass
@@ -94,8 +98,10 @@ class Graph(nn.Module):
             tensors: Its inputs, in the order of the file.
         """
         values: list[Tensor | None] = [*tensors, *[None] * (len(self.names) - len(tensors))]
+        masks: dict[int, Tensor] = {}
         for step in self.steps:
-            given = getattr(self, step.module)(*(values[number] for number in step.inputs))
+            module, inputs = getattr(self, step.module), [values[number] for number in step.inputs]
+            given = module(*inputs) if not step.marks else _by_marks(step, module, inputs, masks)
             for number, value in zip(step.outputs, given if isinstance(given, tuple) else (given,), strict=True):
                 values[number] = value if step.activation is None else step.activation(value)
             for number in step.done:
@@ -132,6 +138,18 @@ class Graph(nn.Module):
         }
 
 
+def _by_marks(step: Step, module: nn.Module, inputs: Sequence[Tensor | None], masks: dict[int, Tensor]) -> Any:
+    """What a call gives that makes marks of steps, goes by them or hands them on; `masks` has those of each tensor."""
+    own, marks = [masks.get(number) for number in step.inputs], step.marks
+    if marks.makes:
+        masks[step.outputs[0]] = module.marked(*inputs)  # type: ignore[operator]
+    elif marks.joins:
+        masks[step.outputs[0]] = joined(own, marks.joins)
+    elif marks.keeps and own[0] is not None:
+        masks[step.outputs[0]] = own[0]
+    return module(*inputs, masks=own) if marks.uses else module(*inputs)
+
+
 def build(described: Description, shapes: Sequence[Shape | None], *, always_affine: bool = False) -> Graph:
     """The module of a network.
 
@@ -155,6 +173,8 @@ class _Builder:
         self.specs = {spec.name: spec for spec in described.layers}
         self.numbers: dict[Ref, int] = {}
         self._activations: dict[str, Activation | None] = {}
+        # Numbers of tensors whose steps are marked.
+        self._marked: set[int] = set()
         self.shift = {spec.name: self._first_call(spec) for spec in described.layers if spec.inside is not None}
 
     def built(self, shapes: Sequence[Shape | None]) -> Graph:
@@ -211,7 +231,18 @@ class _Builder:
         outputs = tuple(self._tensor(spec.name, shape) for shape in shapes)
         for index, output in enumerate(outputs):
             self.numbers[Ref(spec.name, number, index)] = output
-        self.graph.steps.append(Step(spec.name, layer.module, inputs, outputs, self._activations.get(spec.name)))
+        marks = of_call(
+            spec.kind,
+            self.graph.get_submodule(layer.module),
+            [number in self._marked for number in inputs],
+            self.graph.shapes[inputs[0]],
+            f"arch.layers: {spec.name} ({spec.kind})",
+            self.described.keras,
+        )
+        if marks.goes_on:
+            self._marked.add(outputs[0])
+        activation = self._activations.get(spec.name)
+        self.graph.steps.append(Step(spec.name, layer.module, inputs, outputs, activation, marks=marks))
         if call.inference:
             if not all(one.inference for one in spec.calls):
                 wrong = "is called with training=False and without"
@@ -231,7 +262,9 @@ class _Builder:
             module: nn.Module = EachStep(inside) if steps else inside
             self._activations[spec.name] = None
         else:
-            config = {**spec.config, "constants": spec.calls[0].constants} if spec.calls[0].constants else spec.config
+            call = spec.calls[0]
+            config = {**spec.config, "constants": call.constants} if call.constants else spec.config
+            config = {**config, **dict(call.flags)} if call.flags else config
             keys = Keys(spec.name, spec.kind, config, self.described.keras)
             self._check_size(keys, shapes)
             module, slots, self._activations[spec.name] = layers.build(keys, shapes)

@@ -15,6 +15,13 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 MODELS = ("Functional", "Model", "Sequential")
 INPUTS = ("InputLayer", "Input")
 _TENSOR = "__keras_tensor__"
+# Operations of which Keras 3 makes marks of steps.
+_OF_MARKS = frozenset(
+    (
+        *("NotEqual", "Any", "ZerosLike", "OnesLike", "ExpandDims", "LogicalOr", "LogicalAnd", "Cast", "Concatenate"),
+        *("GetItem", "Squeeze", "ConvertToTensor"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,13 @@ class Call:
         inputs: What goes in.
         inference: Whether it always behaves as when predicting (`training=False`).
         constants: Numbers that go in, too, each with its place among the inputs.
+        flags: What else the call says and the layer is made with.
     """
 
     inputs: tuple[Ref, ...]
     inference: bool = False
     constants: tuple[tuple[int, float], ...] = ()
+    flags: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,7 @@ def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Descri
     if (many := len(config["layers"])) > limits.LAYERS:
         fix = f"at most {limits.LAYERS:,} are built"
         raise ConfigError(problem("arch.layers", f"there are {many:,} layers", fix=fix))
-    nodes = _named(config["layers"], problems)
+    nodes = _named(_without_marks(config["layers"]), problems)
     if not nodes:
         raise ConfigError(problems)
     chain = not config.get("output_layers")
@@ -175,6 +184,79 @@ def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Descri
         inputs, shapes = (name,), {name: shape}
     name = str(config.get("name") or node.get("name") or "Unknown")
     return Description(name, tuple(specs), inputs, outputs, shapes, config.get("trainable") is not False, keras)
+
+
+def _without_marks(layers: Sequence[Any]) -> list[Any]:
+    """The layers without the operations that only compute which steps count, and calls without what these give.
+
+    Keras 3 writes out, operation by operation, the marks that follow from Masking and Embedding; the layers say as much.
+    """
+    by_name = {_name_in(node): node for node in layers if _name_in(node)}
+
+    def givers(node: Mapping[str, Any], *, of_marks: bool) -> list[str]:
+        listed = node.get("inbound_nodes")
+        calls = [call for call in listed if isinstance(call, Mapping)] if isinstance(listed, list) else []
+        words = [call["kwargs"] for call in calls if isinstance(call.get("kwargs"), Mapping)]
+        found = [one.get("mask") for one in words]
+        if not of_marks:
+            found = [call.get("args") for call in calls] + [
+                value for one in words for key, value in one.items() if key != "mask"
+            ]
+        return [ref.layer for one in found for ref in _tensors_in(one)]
+
+    marking = {
+        name
+        for node in by_name.values()
+        if str(node.get("class_name")).split(">")[-1] in ("Masking", "Embedding")
+        for name in givers(node, of_marks=False)
+    }
+    dropped: set[str] = set()
+    waiting = [name for node in by_name.values() for name in givers(node, of_marks=True)]
+    while waiting:
+        name = waiting.pop()
+        node = by_name.get(name)
+        if node is None or name in dropped or str(node.get("class_name")) not in _OF_MARKS:
+            continue
+        before = givers(node, of_marks=False)
+        if node["class_name"] == "NotEqual" and not set(before) <= marking:
+            # Marks of the user's own.
+            continue
+        dropped.add(name)
+        waiting += before
+    used = {name for key, node in by_name.items() if key not in dropped for name in givers(node, of_marks=False)}
+    dropped -= used
+    return [_unmarked(node, dropped) for node in layers if _name_in(node) not in dropped]
+
+
+def _name_in(node: Any) -> str:
+    """The name of a layer; empty where it has none."""
+    name = node.get("name") if isinstance(node, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
+def _unmarked(node: Any, dropped: set[str]) -> Any:
+    """A layer whose calls are given no marks out of dropped operations."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("inbound_nodes"), list):
+        return node
+    calls = []
+    for call in node["inbound_nodes"]:
+        words = call.get("kwargs") if isinstance(call, Mapping) else None
+        refs = _tensors_in(words.get("mask")) if isinstance(words, Mapping) else []
+        if refs and all(ref.layer in dropped for ref in refs):
+            assert isinstance(words, Mapping)
+            call = {**call, "kwargs": {key: value for key, value in words.items() if key != "mask"}}
+        calls.append(call)
+    return {**node, "inbound_nodes": calls}
+
+
+def _tensors_in(value: Any) -> list[Ref]:
+    """The tensors of Keras 3 in an argument, however deep."""
+    if isinstance(value, Mapping):
+        config = value.get("config")
+        if value.get("class_name") == _TENSOR:
+            return _refs(config.get("keras_history")) if isinstance(config, Mapping) else []
+        return [ref for one in value.values() for ref in _tensors_in(one)]
+    return [ref for one in value for ref in _tensors_in(one)] if isinstance(value, list) else []
 
 
 def _named(layers: Sequence[Any], problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -310,11 +392,12 @@ def _calls(value: Any, name: str, kind: str, problems: list[str]) -> tuple[Call,
             calls.append(_new_call(node, kind, place, problems))
         elif isinstance(node, list):
             tensors = [node] if node and isinstance(node[0], str) else node
-            inference = False
+            named: dict[str, Any] = {}
             for tensor in tensors:
                 if isinstance(tensor, list) and len(tensor) > 3 and isinstance(tensor[3], Mapping):
-                    inference = _kwargs(_meant(kind, tensor[3]), place, problems) or inference
-            calls.append(Call(tuple(ref for tensor in tensors for ref in _refs(tensor)), inference))
+                    named |= tensor[3]
+            placed = [ref for tensor in tensors for ref in _refs(tensor)]
+            calls.append(_call(kind, placed, (), named, place, problems))
         else:
             problems.append(problem(place, "is no call of a layer", got=node))
     return tuple(calls)
@@ -338,8 +421,43 @@ def _new_call(node: Mapping[str, Any], kind: str, place: str, problems: list[str
             continue
         refs += _refs(history)
     kwargs = node.get("kwargs")
-    inference = _kwargs(_meant(kind, kwargs if isinstance(kwargs, Mapping) else {}), place, problems)
-    return Call(tuple(refs), inference, tuple(constants))
+    named = dict(kwargs) if isinstance(kwargs, Mapping) else {}
+    return _call(kind, refs, tuple(constants), named, place, problems)
+
+
+def _call(
+    kind: str,
+    placed: Sequence[Ref],
+    constants: tuple[tuple[int, float], ...],
+    named: Mapping[str, Any],
+    place: str,
+    problems: list[str],
+) -> Call:
+    """A call out of the tensors that it lists, and of what it says by name: tensors, too, and flags."""
+    kind = keras_layers.known(kind) or kind
+    arguments, known = keras_layers.ARGUMENTS.get(kind, ()), keras_layers.FLAGS.get(kind, ())
+    # Several tensors of one argument are the last one's, such as states.
+    refs = [(min(number, len(arguments) - 1), ref) for number, ref in enumerate(placed)]
+    rest: dict[str, Any] = {}
+    for key, value in named.items():
+        tensors = _marked_tensors(value) if key in arguments else []
+        refs += [(arguments.index(key), ref) for ref in tensors]
+        if not tensors and not (key in known and isinstance(value, bool)):
+            rest[key] = value
+    inference = _kwargs(_meant(kind, rest), place, problems)
+    flags = tuple((key, named[key]) for key in known if named.get(key) is True)
+    inputs = [ref for _, ref in sorted(refs, key=lambda one: one[0])] if arguments else list(placed)
+    return Call(tuple(inputs), inference, constants, flags)
+
+
+def _marked_tensors(value: Any) -> list[Ref]:
+    """Tensors of an argument, as either Keras writes them."""
+    if isinstance(value, Mapping):
+        config = value.get("config")
+        return _refs(config.get("keras_history")) if isinstance(config, Mapping) else []
+    if isinstance(value, list) and value and not isinstance(value[0], str):
+        return [ref for item in value for ref in _marked_tensors(item)]
+    return _refs(value)
 
 
 def _flat(value: Any) -> Iterator[Any]:

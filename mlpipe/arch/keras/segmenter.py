@@ -61,7 +61,7 @@ class KerasSegmenter(nn.Module):
         seen = images.to(self.std.dtype) / self.std
         outputs: Tensor = self.backbone(seen[:, :, 0] if self._is_row else seen)
         if self._from_one:
-            # One sigmoid for two classes is a softmax over 0 and its logit.
+            # One sigmoid, or logit, for two classes is a softmax over 0 and the logit.
             outputs = torch.cat([torch.zeros_like(outputs), outputs], 1)
         return {self._name: outputs.log_softmax(1) if self._activation == "logsoftmax" else outputs}
 
@@ -73,7 +73,8 @@ class KerasSegmenter(nn.Module):
     def as_in_file(self, outputs: Tensor) -> Tensor:
         """Outputs of the network as the file has it, from those of `forward`, (n, maps, *spatial)."""
         if self._from_one:
-            return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
+            logits = outputs[:, 1:] - outputs[:, :1]
+            return logits.sigmoid() if self._activation else logits
         return outputs.softmax(1) if self._activation == "softmax" else outputs
 
     def by_layer(self) -> dict[str, Tensor]:
@@ -111,7 +112,7 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
             fix = "end it at the targets' size, with UpSampling2D, Conv2DTranspose or strides on the way"
             wrong += f" and targets {' x '.join(map(str, sides))}"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
-    from_one = shape[-1] == 1 and wanted.size == 2 and activation == "sigmoid"
+    from_one = shape[-1] == 1 and wanted.size == 2 and not wanted.of_values and activation in ("sigmoid", "")
     if shape[-1] != wanted.size and not from_one:
         has = counted(wanted.size, "channel") if wanted.of_values else counted(wanted.size, "class", "classes")
         wrong = f"{step.layer} gives {counted(shape[-1], 'map')}, the task has {has}"

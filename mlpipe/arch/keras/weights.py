@@ -20,10 +20,14 @@ from mlpipe.errors import DataError, counted, first_line, listing, problem
 # The order in which Keras 3 numbers the weights of a layer.
 _ORDER = (
     *("depthwise_kernel", "pointwise_kernel", "kernel", "recurrent_kernel", "bias", "gamma", "beta"),
-    *("moving_mean", "moving_variance", "mean", "variance", "alpha", "embeddings", "scale"),
+    *("moving_mean", "moving_variance", "mean", "variance", "alpha", "embeddings", "scale", "concat_score_weight"),
+    *(f"{part}_{kind}" for part in ("query", "key", "value", "output") for kind in ("kernel", "bias")),
 )
 # Parts of a layer that have weights, in their order.
-_PARTS = ("cell", "forward_layer", "backward_layer", "layer")
+_PARTS = (
+    *("cell", "forward_layer", "backward_layer", "layer"),
+    *("query_dense", "key_dense", "value_dense", "output_dense"),
+)
 _WAYS = ("forward_", "backward_")
 _KEY = "arch.weights"
 

@@ -19,7 +19,17 @@ import numpy.typing as npt
 
 from mlpipe.data.augment import geometry, samples
 from mlpipe.data.augment import libraries as transforms
-from mlpipe.data.augment.paired import COLOURING, MOVING, RESIZE, SAMPLING, Alternating, Always, Chosen, through
+from mlpipe.data.augment.paired import (
+    COLOURING,
+    MOVING,
+    RESIZE,
+    SAMPLING,
+    Alternating,
+    Always,
+    Chosen,
+    refuse_moving_inside,
+    through,
+)
 from mlpipe.data.augment.random_choices import Choice
 from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, once, uniform
 from mlpipe.errors import DataError, problem
@@ -64,6 +74,7 @@ def adapt(target: str, transform: Any) -> BoxStep:
         transforms.refuse_normalising(transform, _PIPELINE)
         return _PerImage(name, partial(_by_torchvision, transform))
     own = name_of(target)
+    refuse_moving_inside(target, transform, "boxes")
     if own not in (*MOVING, *COLOURING, *SAMPLING):
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move boxes too"
         raise DataError(problem(_PIPELINE, "does not say what happens to boxes", got=target, fix=fix))

@@ -133,12 +133,8 @@ class _PerImage:
         """The changed images."""
         with self.guard():
             changed = [self._one(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
-        if isinstance(images, list):
-            return changed
-        if len({image.shape for image in changed}) > 1:
-            fix = "choose a transform with a fixed output size"
-            raise DataError(problem(_PIPELINE, f"{self.name} gives images of several sizes", fix=fix))
-        return np.stack(changed)
+        # Of originals that happen to have one size some may be turned by a quarter: what follows takes a list, too.
+        return changed if isinstance(images, list) or len({one.shape for one in changed}) > 1 else np.stack(changed)
 
     def _one(self, image: Batch, seed: int) -> Batch:
         try:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from mlpipe.data.augment import geometry
+from mlpipe.data.augment import geometry, pixel_changes
 from mlpipe.data.augment import libraries as transforms
 from mlpipe.data.augment.patches import RandomPatches
-from mlpipe.data.augment.random_choices import Choice
+from mlpipe.data.augment.random_choices import Choice, Drawn, Inside, made
 from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, Step, mix, once
 from mlpipe.data.preprocessing import Interpolation, resized
 from mlpipe.data.sources.targets.target_files import SAME, Scale
@@ -35,6 +35,8 @@ COLOURING = (
     *("brightness_contrast", "random_erasing", "convert_color", "normalize"),
     *("dropped_cells", "edges", "gray", "inverted", "linear_contrast", "hue_saturation", "gamma_contrast"),
     *("sigmoid_contrast", "log_contrast"),
+    *("blended", "on_channels", "in_colours"),
+    *(function.__name__ for function in pixel_changes.FUNCTIONS),
 )
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.
@@ -144,6 +146,7 @@ def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
         change = _of_albumentations if "albumentations" in transforms.origins(transform) else _of_torchvision
         return _PerPair(name, change(transform, of_images), of_images)
     own = name_of(target)
+    refuse_moving_inside(target, transform, what)
     if own not in (*MOVING, *COLOURING, *SAMPLING):
         fix = f"use a transform of albumentations or of torchvision.transforms.v2, which move {what} too"
         raise DataError(problem(_PIPELINE, f"does not say what happens to {what}", got=target, fix=fix))
@@ -153,6 +156,45 @@ def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
     if isinstance(transform, AlternatingFlip):
         return Alternating(step)
     return Always(step) if isinstance(transform, geometry.Always) else step
+
+
+def refuse_moving_inside(target: str, transform: Any, what: str) -> None:
+    """Refuse what blends an image with a moved one, or moves some of its channels: nobody knows where its target is then.
+
+    Args:
+        target: What the configuration named.
+        transform: What it gave.
+        what: Targets, for the sentence.
+
+    Raises:
+        DataError: When something inside of it does more than recolour.
+    """
+    if isinstance(transform, Inside) and not _recolours(target, transform):
+        fix = "keep what changes colours only inside of it"
+        raise DataError(problem(_PIPELINE, f"{name_of(target)} moves parts of images, and not their {what}", fix=fix))
+
+
+def _recolours(target: str, transform: Any) -> bool:
+    """Whether all that a step does is to change the colours of images."""
+    if getattr(transform, "mask_drop_value", None) is not None:
+        return False
+    if isinstance(transform, Inside):
+        return all(_recolours(*part) for pipeline in transform.parts for part in pipeline)
+    if isinstance(transform, Choice):
+        if isinstance(transform, Drawn):
+            return str(transform.transform["_target_"]).rpartition(".")[2] in _image_only()
+        return all(_recolours(*made(node)) for one in (*transform.pipelines, transform.otherwise) for node in one)
+    return type(transform).__name__ in _image_only() or name_of(target) in COLOURING
+
+
+@cache
+def _image_only() -> frozenset[str]:
+    """Transforms of albumentations that change nothing but colours; dropped pixels stay where they are."""
+    import albumentations
+
+    kinds = [one for one in vars(albumentations).values() if isinstance(one, type)]
+    colours = (one.__name__ for one in kinds if issubclass(one, albumentations.ImageOnlyTransform))
+    return frozenset((*colours, "PixelDropout"))
 
 
 def check_sizes(steps: Sequence[tuple[str, Any]], scale: Scale) -> None:

@@ -6,14 +6,25 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from mlpipe import names
-from mlpipe.data.augment import libraries
-from mlpipe.data.augment.samples import Batch, Step, apply
-from mlpipe.errors import ConfigError, problem
+from mlpipe.data.augment import libraries, pixel_changes
+from mlpipe.data.augment.pixel_changes import (
+    Space,
+    as_type,
+    brightest,
+    converted,
+    each,
+    grid,
+    image_by_image,
+    of_three,
+    spread,
+)
+from mlpipe.data.augment.samples import Batch, Step, apply, mix
+from mlpipe.errors import ConfigError, listing, problem
 
 _HOME = "albumentations."
 _KEY = "augmentations.cpu.pipeline"
@@ -28,8 +39,9 @@ def some_of(
     most: Annotated[int, ">= 0"] | None = 1,
     p: Annotated[float, ">= 0", "<= 1"] = 1.0,
     otherwise: list[dict[str, Any]] | None = None,
+    shuffled: bool = False,
 ) -> Step:
-    """Put each image through some of several pipelines, in their order (imgaug's SomeOf, OneOf, Sequential, Sometimes).
+    """Put each image through some of several pipelines (imgaug's SomeOf, OneOf, Sequential, Sometimes).
 
     Args:
         pipelines: Each a list of transforms of albumentations, with `_target_` and parameters; or of this module.
@@ -37,6 +49,7 @@ def some_of(
         most: How many at most, drawn evenly; None: all of them.
         p: The share of images that go through some of them.
         otherwise: A pipeline for the other images; None: they stay as they are.
+        shuffled: Whether they come in an order that is drawn for each image, and not in that of the list.
 
     Raises:
         ConfigError: When a transform is not of these, or a number does not fit.
@@ -45,7 +58,7 @@ def some_of(
     if not least <= most <= len(pipelines):
         wrong = f"least and most must be at most {len(pipelines)} pipelines, in this order"
         raise ConfigError(problem(f"{_KEY}: some_of", wrong, got=[least, most], fix="lower them"))
-    choice = SomeOf(pipelines, otherwise or [], least, most, p)
+    choice = SomeOf(pipelines, otherwise or [], least, most, p, shuffled)
     return choice.adapted(_of_images)
 
 
@@ -79,6 +92,7 @@ class SomeOf:
         least: How many at least.
         most: How many at most.
         p: The share of images that go through some of them.
+        shuffled: Whether their order is drawn, too.
         steps: The pipelines' steps.
         others: Those of `otherwise`.
     """
@@ -88,6 +102,7 @@ class SomeOf:
     least: int
     most: int
     p: float
+    shuffled: bool = False
     steps: Sequence[Sequence[Any]] = ()
     others: Sequence[Any] = ()
 
@@ -106,12 +121,14 @@ class SomeOf:
         if drawn.random() >= self.p:
             return self.others
         count = int(drawn.integers(self.least, self.most + 1))
-        numbers = sorted(drawn.permutation(len(self.steps))[:count].tolist())
+        numbers = drawn.permutation(len(self.steps))[:count].tolist()
+        if not self.shuffled:
+            numbers.sort()
         return [step for number in numbers for step in self.steps[number]]
 
     def __call__(self, images: Any, seeds: Any) -> Any:
         """The changed images."""
-        return _image_by_image(partial(_by_choice, self), images, seeds)
+        return image_by_image(partial(_by_choice, self), images, seeds)
 
 
 @dataclass(frozen=True)
@@ -141,10 +158,188 @@ class Drawn:
 
     def __call__(self, images: Any, seeds: Any) -> Any:
         """The changed images."""
-        return _image_by_image(partial(_by_choice, self), images, seeds)
+        return image_by_image(partial(_by_choice, self), images, seeds)
 
 
 Choice = SomeOf | Drawn
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A step that joins an image with what pipelines of its own make of it, or of some of its channels.
+
+    Attributes:
+        parts: What each pipeline's nodes name, and what they give.
+        steps: The steps of each pipeline.
+        change: The joining: an image, its seed, and each pipeline as a function of an image, to the changed image.
+    """
+
+    parts: Sequence[Sequence[tuple[str, Any]]]
+    steps: Sequence[Sequence[Step]]
+    change: Callable[..., Batch]
+
+    def __call__(self, images: Any, seeds: Any) -> Any:
+        """The changed images."""
+        return image_by_image(self._changed, images, seeds)
+
+    def _changed(self, image: Batch, seed: int) -> Batch:
+        return self.change(image, seed, [partial(self._through, number, seed) for number in range(len(self.parts))])
+
+    def _through(self, number: int, seed: int, image: Batch) -> Batch:
+        if not self.steps[number]:
+            return image
+        own = mix(np.array([seed], np.uint64), number)
+        return np.asarray(apply(self.steps[number], [np.ascontiguousarray(image)], own)[0])
+
+
+def _inside(change: Callable[..., Batch], *pipelines: Sequence[Mapping[str, Any]] | None) -> Inside:
+    parts = [[made(node) for node in pipeline or ()] for pipeline in pipelines]
+    return Inside(parts, [[_of_images(*part) for part in pipeline] for pipeline in parts], change)
+
+
+def blended(
+    *,
+    first: list[dict[str, Any]] | None = None,
+    second: list[dict[str, Any]] | None = None,
+    alpha: tuple[float, float] = (0.0, 1.0),
+    over: Literal["image", "pixels", "smooth", "spectrum"] = "image",
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    cells: tuple[int, int] = (2, 16),
+    iterations: tuple[int, int] = (1, 3),
+    join: list[Literal["max", "min", "avg"]] | None = None,
+    exponent: tuple[float, float] = (-4.0, 4.0),
+    sharp: Annotated[float, ">= 0", "<= 1"] = 1.0,
+) -> Step:
+    """Blend what two pipelines make of an image (imgaug's Alpha, AlphaElementwise, SimplexNoiseAlpha, FrequencyNoiseAlpha).
+
+    Args:
+        first: One pipeline, as of `some_of`; None: the image as it is.
+        second: The other one.
+        alpha: Between which bounds the share of the first is drawn; of noise it is the noise.
+        over: One share for the image, for each pixel, or a noise from place to place, smooth or of a power spectrum.
+        per_channel: The share of images whose channels have shares of their own.
+        cells: Between which bounds the longer side of the noise is drawn, before it is enlarged.
+        iterations: How many such noises there are, at least and at most.
+        join: How several of them become one, drawn from these; None: the largest.
+        exponent: Between which bounds the exponent of the spectrum is drawn.
+        sharp: The share of images whose noise is pushed to 0 and 1.
+
+    Raises:
+        ConfigError: When a transform is not of these, or bounds are none.
+    """
+    pixel_changes.check("blended.alpha", alpha, 0, 1)
+    pixel_changes.check("blended.exponent", exponent, -8, 8)
+    for name, bounds in (("cells", cells), ("iterations", iterations)):
+        pixel_changes.check(f"blended.{name}", bounds, 1, 4096)
+    shares = partial(
+        _shares, alpha=alpha, over=over, per_channel=per_channel, cells=cells, iterations=iterations,
+        join=join or ["max"], exponent=exponent, sharp=sharp,
+    )  # fmt: skip
+    return _inside(partial(_blended, shares=shares), first, second)
+
+
+def _blended(
+    image: Batch, seed: int, pipelines: Sequence[Callable[[Batch], Batch]], *, shares: Callable[..., Batch]
+) -> Batch:
+    first, second = (pipeline(image) for pipeline in pipelines)
+    if first.shape != second.shape:
+        fix = "leave out what changes the size of images"
+        wrong = "both pipelines must give images of one size"
+        raise ConfigError(problem(f"{_KEY}: blended", wrong, got=[first.shape, second.shape], fix=fix))
+    share = shares(np.random.default_rng([seed, 25]), first.shape)
+    return as_type(share * first + (1 - share) * second, image)
+
+
+def _shares(
+    drawn: np.random.Generator,
+    shape: tuple[int, int, int],
+    *,
+    alpha: tuple[float, float],
+    over: str,
+    per_channel: float,
+    cells: tuple[int, int],
+    iterations: tuple[int, int],
+    join: Sequence[str],
+    exponent: tuple[float, float],
+    sharp: float,
+) -> Batch:
+    """The share of the first pipeline, for the image, each pixel, or each number of it."""
+    height, width, channels = shape
+    count = channels if drawn.random() < per_channel else 1
+    if over in ("image", "pixels"):
+        return drawn.uniform(*alpha, (count,) if over == "image" else (height, width, count))
+    fields = []
+    for _ in range(count):
+        several = []
+        for _ in range(int(drawn.integers(iterations[0], iterations[1] + 1))):
+            how = str(drawn.choice(["nearest", "linear", "cubic"], p=[0.05, 0.6, 0.35]))
+            longest = int(drawn.integers(cells[0], cells[1] + 1))
+            several.append(
+                pixel_changes.smooth_noise(drawn, (height, width), longest, how)
+                if over == "smooth"
+                else pixel_changes.spectral_noise(drawn, (height, width), float(drawn.uniform(*exponent)), longest, how)
+            )
+        ways: dict[str, Callable[..., Any]] = {"max": np.max, "min": np.min, "avg": np.mean}
+        field = np.asarray(ways[str(drawn.choice(list(join)))](several, 0))
+        if drawn.random() < sharp:
+            # imgaug's sigmoid, whose threshold is drawn from a normal distribution.
+            field = 1 / (1 + np.exp(-(20 * field - 10 - drawn.normal(0, 5))))
+        fields.append(field)
+    return np.stack(fields, 2)
+
+
+def on_channels(*, channels: list[Annotated[int, ">= 0"]], pipeline: list[dict[str, Any]]) -> Step:
+    """Put some channels through a pipeline, the others stay (imgaug's WithChannels).
+
+    Args:
+        channels: Their numbers, from 0.
+        pipeline: As of `some_of`.
+
+    Raises:
+        ConfigError: When a transform is not of these.
+    """
+    return _inside(partial(_on_channels, channels=list(channels)), pipeline)
+
+
+def _on_channels(
+    image: Batch, seed: int, pipelines: Sequence[Callable[[Batch], Batch]], *, channels: Sequence[int]
+) -> Batch:
+    if not channels or max(channels) >= image.shape[2]:
+        wrong = f"images have the channels {listing(range(image.shape[2]))}"
+        raise ConfigError(problem(f"{_KEY}: on_channels.channels", wrong, got=list(channels)))
+    part = pipelines[0](image[:, :, list(channels)])
+    if part.shape[:2] != image.shape[:2]:
+        fix = "leave out what changes the size of images"
+        raise ConfigError(problem(f"{_KEY}: on_channels", "all channels must have one size", got=part.shape, fix=fix))
+    changed = image.copy()
+    changed[:, :, list(channels)] = part
+    return changed
+
+
+def in_colours(*, space: Space, of: Space = "RGB", pipeline: list[dict[str, Any]]) -> Step:
+    """Put images through a pipeline as ones of another colour space (imgaug's WithColorspace).
+
+    Args:
+        space: That space.
+        of: The one that images are in, before and after.
+        pipeline: As of `some_of`; channels are those of the space, whole numbers as OpenCV has them.
+
+    Raises:
+        ConfigError: When a transform is not of these.
+    """
+    return _inside(partial(_in_colours, space=space, of=of), pipeline)
+
+
+def _in_colours(
+    image: Batch, seed: int, pipelines: Sequence[Callable[[Batch], Batch]], *, space: str, of: str
+) -> Batch:
+    of_three("in_colours", image)
+    changed = pipelines[0](converted(image, of, space))
+    if space == "HSV" and image.dtype == np.uint8:
+        # Hue is an angle: what lies beyond 180 steps begins anew.
+        changed = changed.copy()
+        changed[..., 0] %= 180
+    return converted(changed, space, of)
 
 
 def _by_choice(choice: Choice, image: Batch, seed: int) -> Batch:
@@ -172,7 +367,7 @@ def edges(
     """
     if not 0 <= alpha[0] <= alpha[1] <= 1:
         raise ConfigError(problem(f"{_KEY}: edges.alpha", "must be two shares from 0 to 1", got=list(alpha)))
-    return _each(partial(_with_edges, alpha=alpha, direction=direction))
+    return each(partial(_with_edges, alpha=alpha, direction=direction))
 
 
 def _with_edges(image: Batch, seed: int, *, alpha: tuple[float, float], direction: tuple[float, float] | None) -> Batch:
@@ -186,7 +381,7 @@ def _with_edges(image: Batch, seed: int, *, alpha: tuple[float, float], directio
     kernel = share * kernel
     kernel[1, 1] += 1 - share
     filtered = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-    return _as_type(filtered.reshape(image.shape), image)
+    return as_type(filtered.reshape(image.shape), image)
 
 
 def _directed(direction: float) -> np.ndarray[Any, Any]:
@@ -215,15 +410,14 @@ def gray(*, alpha: tuple[float, float] = (0.0, 1.0)) -> Step:
     """
     if not 0 <= alpha[0] <= alpha[1] <= 1:
         raise ConfigError(problem(f"{_KEY}: gray.alpha", "must be two shares from 0 to 1", got=list(alpha)))
-    return _each(partial(_greyed, alpha=alpha))
+    return each(partial(_greyed, alpha=alpha))
 
 
 def _greyed(image: Batch, seed: int, *, alpha: tuple[float, float]) -> Batch:
     share = float(np.random.default_rng([seed, 4]).uniform(*alpha))
-    if image.shape[2] != 3:
-        raise ConfigError(problem(f"{_KEY}: gray", "is for three channels", got=image.shape[2], fix="leave it out"))
+    of_three("gray", image)
     grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    return _as_type((1 - share) * image + share * grey[:, :, np.newaxis], image)
+    return as_type((1 - share) * image + share * grey[:, :, np.newaxis], image)
 
 
 def dropped_cells(
@@ -250,7 +444,7 @@ def dropped_cells(
         if not 0 <= bounds[0] <= bounds[1] <= most:
             raise ConfigError(problem(f"{_KEY}: dropped_cells.{name}", "must be two bounds", got=list(bounds)))
     change = partial(_without_cells, p=p, size=size, cells=cells, least=least, per_channel=per_channel)
-    return _each(change)
+    return each(change)
 
 
 def _without_cells(
@@ -265,15 +459,10 @@ def _without_cells(
 ) -> Batch:
     drawn = np.random.default_rng([seed, 5])
     chance, (height, width, channels) = drawn.uniform(*p), image.shape
-    if cells is None:
-        grid = [int(side * share) for side, share in zip((height, width), drawn.uniform(*size, 2), strict=True)]
-    else:
-        grid = drawn.integers(cells[0], cells[1] + 1, 2).tolist()
-    rows, columns = (max(count, least) for count in grid)
+    rows, columns = grid(drawn, (height, width), size, cells, least)
     kept = drawn.random((rows, columns, channels if drawn.random() < per_channel else 1)) >= chance
     # Each pixel goes with the cell that it lies in.
-    placed = kept[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
-    changed: Batch = image * placed
+    changed: Batch = image * spread(kept, height, width)
     return changed
 
 
@@ -284,13 +473,13 @@ def inverted(*, p: Annotated[float, ">= 0", "<= 1"] = 1.0, per_channel: Annotate
         p: The share of images, or of channels, that it happens to.
         per_channel: The share of images whose channels are drawn each by itself.
     """
-    return _each(partial(_inverted, p=p, per_channel=per_channel))
+    return each(partial(_inverted, p=p, per_channel=per_channel))
 
 
 def _inverted(image: Batch, seed: int, *, p: float, per_channel: float) -> Batch:
     drawn = np.random.default_rng([seed, 6])
     count = image.shape[2] if drawn.random() < per_channel else 1
-    return np.where(drawn.random(count) < p, _brightest(image) - image, image).astype(image.dtype)
+    return np.where(drawn.random(count) < p, brightest(image) - image, image).astype(image.dtype)
 
 
 def linear_contrast(
@@ -307,15 +496,15 @@ def linear_contrast(
     """
     if not 0 <= alpha[0] <= alpha[1]:
         raise ConfigError(problem(f"{_KEY}: linear_contrast.alpha", "must be two bounds >= 0", got=list(alpha)))
-    return _each(partial(_contrasted, alpha=alpha, per_channel=per_channel))
+    return each(partial(_contrasted, alpha=alpha, per_channel=per_channel))
 
 
 def _contrasted(image: Batch, seed: int, *, alpha: tuple[float, float], per_channel: float) -> Batch:
     drawn = np.random.default_rng([seed, 7])
     factors = drawn.uniform(*alpha, image.shape[2] if drawn.random() < per_channel else 1)
-    top = _brightest(image)
+    top = brightest(image)
     middle = top // 2 if isinstance(top, int) else top / 2
-    return _as_type(middle + factors * (image - float(middle)), image)
+    return as_type(middle + factors * (image - float(middle)), image)
 
 
 def hue_saturation(
@@ -340,7 +529,7 @@ def hue_saturation(
         if not -255 <= bounds[0] <= bounds[1] <= 255:
             wrong = "must be two bounds from -255 to 255"
             raise ConfigError(problem(f"{_KEY}: hue_saturation.{name}", wrong, got=list(bounds)))
-    return _each(partial(_of_other_hue, value=value, hue=hue, saturation=saturation, per_channel=per_channel))
+    return each(partial(_of_other_hue, value=value, hue=hue, saturation=saturation, per_channel=per_channel))
 
 
 def _of_other_hue(
@@ -354,9 +543,7 @@ def _of_other_hue(
 ) -> Batch:
     import cv2
 
-    if image.shape[2] != 3:
-        wrong = "is for three channels"
-        raise ConfigError(problem(f"{_KEY}: hue_saturation", wrong, got=image.shape[2], fix="leave it out"))
+    of_three("hue_saturation", image)
     drawn = np.random.default_rng([seed, 8])
     if hue is None and saturation is None:
         first, second = (_whole(drawn, value) for _ in range(2))
@@ -371,11 +558,11 @@ def _of_other_hue(
         plane[..., 1] = np.clip(plane[..., 1] + more_saturation, 0, 255)
         found: Batch = cv2.cvtColor(plane.astype(np.uint8), cv2.COLOR_HSV2RGB)
         return found
-    top = _brightest(image)
+    top = brightest(image)
     exact: Batch = cv2.cvtColor((image / top).astype(np.float32), cv2.COLOR_RGB2HSV)
     exact[..., 0] = (exact[..., 0] + 2 * turn) % 360
     exact[..., 1] = np.clip(exact[..., 1] + more_saturation / 255, 0, 1)
-    return _as_type(cv2.cvtColor(exact, cv2.COLOR_HSV2RGB).astype(np.float64) * top, image)
+    return as_type(cv2.cvtColor(exact, cv2.COLOR_HSV2RGB).astype(np.float64) * top, image)
 
 
 def _whole(drawn: np.random.Generator, bounds: tuple[float, float]) -> int:
@@ -396,7 +583,7 @@ def gamma_contrast(
     """
     if not 0 <= gamma[0] <= gamma[1]:
         raise ConfigError(problem(f"{_KEY}: gamma_contrast.gamma", "must be two bounds >= 0", got=list(gamma)))
-    return _each(partial(_curved, stream=9, curve=_power, bounds=[gamma], per_channel=per_channel))
+    return each(partial(_curved, stream=9, curve=_power, bounds=[gamma], per_channel=per_channel))
 
 
 def _power(shares: Batch, top: float, powers: Batch) -> Batch:
@@ -422,7 +609,7 @@ def sigmoid_contrast(
     for name, bounds in (("gain", gain), ("cutoff", cutoff)):
         if bounds[0] > bounds[1]:
             raise ConfigError(problem(f"{_KEY}: sigmoid_contrast.{name}", "must be two bounds", got=list(bounds)))
-    return _each(partial(_curved, stream=10, curve=_sigmoid, bounds=[gain, cutoff], per_channel=per_channel))
+    return each(partial(_curved, stream=10, curve=_sigmoid, bounds=[gain, cutoff], per_channel=per_channel))
 
 
 def _sigmoid(shares: Batch, top: float, gains: Batch, cutoffs: Batch) -> Batch:
@@ -443,7 +630,7 @@ def log_contrast(
     """
     if not 0 <= gain[0] <= gain[1]:
         raise ConfigError(problem(f"{_KEY}: log_contrast.gain", "must be two bounds >= 0", got=list(gain)))
-    return _each(partial(_curved, stream=11, curve=_logarithm, bounds=[gain], per_channel=per_channel))
+    return each(partial(_curved, stream=11, curve=_logarithm, bounds=[gain], per_channel=per_channel))
 
 
 def _logarithm(shares: Batch, top: float, gains: Batch) -> Batch:
@@ -460,9 +647,9 @@ def _curved(
     per_channel: float,
 ) -> Batch:
     """An image through a curve of shares of the brightest value, whose parameters are drawn for all channels or for each."""
-    drawn, top = np.random.default_rng([seed, stream]), float(_brightest(image))
+    drawn, top = np.random.default_rng([seed, stream]), float(brightest(image))
     count = image.shape[2] if drawn.random() < per_channel else 1
-    return _as_type(curve(image / top, top, *(drawn.uniform(*one, count) for one in bounds)), image)
+    return as_type(curve(image / top, top, *(drawn.uniform(*one, count) for one in bounds)), image)
 
 
 def made(node: Mapping[str, Any]) -> tuple[str, Any]:
@@ -480,7 +667,7 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
     given = {key: value for key, value in node.items() if key != "_target_"}
     kind = getattr(albumentations, target.removeprefix(_HOME), None) if target.startswith(_HOME) else None
     path = names.current(target)
-    functions = (
+    functions: tuple[Callable[..., Any], ...] = (
         some_of,
         with_drawn,
         edges,
@@ -492,8 +679,12 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
         gamma_contrast,
         sigmoid_contrast,
         log_contrast,
+        blended,
+        on_channels,
+        in_colours,
+        *pixel_changes.FUNCTIONS,
     )
-    own = {f"{__name__}.{one.__name__}": one for one in functions}
+    own = {f"{one.__module__}.{one.__name__}": one for one in functions}
     try:
         if isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform):
             return target, kind(**given)
@@ -503,23 +694,3 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
         raise ConfigError(problem(f"{_KEY}: {target}", f"cannot be made ({error})", fix="correct it")) from error
     fix = "name a transform of albumentations"
     raise ConfigError(problem(f"{_KEY}._target_", "is not allowed inside of another", got=target, fix=fix))
-
-
-def _each(change: Callable[[Batch, int], Batch]) -> Step:
-    return partial(_image_by_image, change)
-
-
-def _image_by_image(change: Callable[[Batch, int], Batch], images: Any, seeds: Any) -> Any:
-    changed = [change(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
-    same = not isinstance(images, list) and len({image.shape for image in changed}) == 1
-    return np.stack(changed) if same else changed
-
-
-def _brightest(image: Batch) -> int | float:
-    return 1.0 if np.issubdtype(image.dtype, np.floating) else int(np.iinfo(image.dtype).max)
-
-
-def _as_type(values: Any, image: Batch) -> Batch:
-    is_float = np.issubdtype(image.dtype, np.floating)
-    clipped: Batch = np.clip(values if is_float else np.rint(values), 0, _brightest(image))
-    return clipped.astype(image.dtype)

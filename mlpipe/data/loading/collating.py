@@ -26,6 +26,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.sources.listings import record_files
 from mlpipe.data.sources.targets import boxes, target_files
 from mlpipe.data.task import IGNORED, Task
+from mlpipe.errors import DataError, problem
 
 Batch = dict[str, torch.Tensor]
 
@@ -79,6 +80,10 @@ class Collating:
 
     def joined(self, images: Images, rows: Rows) -> Batch:
         """The batch of some rows, whose images are at hand, with the targets of the task."""
+        if isinstance(images, list) and not self._pack.ragged:
+            fix = "choose transforms with a fixed output size, or preprocessing=original, which resizes behind them"
+            key = "augmentations.cpu.pipeline"
+            raise DataError(problem(key, "its transforms give images of several sizes", fix=fix))
         # Originals may happen to have one size, which need not be the network's.
         if isinstance(images, list) or self._pack.ragged:
             images = _of_one_size(images, self._pack)

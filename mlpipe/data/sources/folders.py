@@ -9,12 +9,12 @@ from mlpipe.data import task, visible_files
 from mlpipe.data.archives import opened
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings import file_headers, pixel_rules
-from mlpipe.data.sources.listings.class_folders import class_notes, class_of, images_in, unshared_classes
+from mlpipe.data.sources.listings.class_folders import class_notes, class_of, images_in, is_below, unshared_classes
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.source import finished
 from mlpipe.data.spelling import fallen_together, plain, plain_all
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, counted, problem
 
 
 def folders(
@@ -40,7 +40,8 @@ def folders(
     Args:
         train: The folder (or archive) of the training images.
         test: The folder (or archive) of the test images.
-        train_tag: The class is the folder right below the one of this name, wherever that is in an image's path.
+        train_tag: The class is the folder right below the one of this name, wherever that is in an image's path; images that
+            are in none are left out where others are.
         test_tag: The same for test images.
         labelled: False: folders' names mean nothing, and no image has a class.
         classes: The classes in their order; None: the folders' names, sorted.
@@ -62,13 +63,17 @@ def folders(
         raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
     source: dict[str, Any] = {"type": "folders"}
     found: list[tuple[Part, str, Path]] = []
+    passed: list[str] = []
     for part, root, tag in given:
         base = opened(root, data_dir, f"task.{part}")
         source[part] = str(base)
         own: Part = "train" if part == "train" else "test"
+        files = images_in(base, f"task.{part}", strict)
+        below = [file for file in files if tag is None or not labelled or is_below(file, tag)]
+        if other := len(files) - len(below):
+            passed.append(f"{counted(other, 'image')} of {base} in no folder below {tag!r} left out of the {own} part")
         found += [
-            (own, plain(class_of(file, tag, f"task.{part}_tag")) if labelled else "", file)
-            for file in images_in(base, f"task.{part}", strict)
+            (own, plain(class_of(file, tag, f"task.{part}_tag")) if labelled else "", file) for file in below or files
         ]
     names = plain_all(classes) or sorted({label for part, label, _ in found if part == given[0][0]} - {""})
     raise_some(unshared_classes(found, names) if labelled else [])
@@ -96,6 +101,7 @@ def folders(
             *(fallen_together([path.parent.name for path in paths], "folders of classes") if labelled else []),
             *(class_notes(names) if labelled else []),
             *visible_files.notes([Path(source[part]) for part, _, _ in given]),
+            *passed,
             *pixels.notes,
         ],
     )

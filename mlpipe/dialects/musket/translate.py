@@ -30,8 +30,7 @@ _ELSEWHERE = (
 _IGNORED = {
     "verbose": "mml shows progress by itself",
     "gpus": "one device trains a fold; sys.fold_workers trains folds side by side",
-    "add_to_train": "Musket never used it",
-    "saveLast": "Musket never used it",
+    **dict.fromkeys(("add_to_train", "saveLast", "classifier", "classifier_lr"), "Musket never used it"),
     "needsSessionForPrediction": "there are no sessions",
     "separatePredictions": "predictions are kept for each record",
     "compressPredictionsAsInts": "predictions are kept as they are",
@@ -83,7 +82,9 @@ def translate(
         elif key not in _ELSEWHERE and _is_of_own_network(state, key):
             state.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
         elif key not in _ELSEWHERE and not _is_of_network(state, key):
-            of_network = ["backbone"] if state.is_of_masks else sorted(_of_own_network(state)[0])
+            of_network = (
+                ["backbone", *masks.decoder_keys(state)] if state.is_of_masks else sorted(_of_own_network(state)[0])
+            )
             state.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *of_network))
     for key in ("architecture", "shape"):
         if key not in state.source:
@@ -145,7 +146,7 @@ def _architecture(state: State, key: str, value: Any) -> None:
 def _is_of_network(state: State, key: str) -> bool:
     """Whether a key is an argument of Keras's network, which `_of_width` or `masks.architecture` sees to."""
     if state.is_of_masks:
-        return key == "backbone"
+        return key in ("backbone", *masks.decoder_keys(state))
     return key in ("alpha", "depth_multiplier") and str(state.source.get("architecture")).lower() in names.WIDTHS
 
 

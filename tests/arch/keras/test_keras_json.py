@@ -317,7 +317,7 @@ def damage(content: Any, rng: random.Random) -> None:
 
 
 def test_all_unknown_classes_are_told_at_once() -> None:
-    layers = [{"class_name": kind, "config": {}} for kind in ("Convv2D", "Lambda", "Tanh", "Attention")]
+    layers = [{"class_name": kind, "config": {}} for kind in ("Convv2D", "Lambda", "Tanh", "Attenntion")]
     with pytest.raises(ConfigError) as error:
         keras_json.load(layers, input_shapes=[(4, 4, 1)])
     assert len(error.value.problems) == 3

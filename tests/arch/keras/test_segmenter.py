@@ -63,6 +63,23 @@ def test_the_probabilities_are_keras_s(units: int, activation: str, tmp_path: An
     assert np.allclose(found.permute(0, 2, 3, 1).numpy(), wanted, atol=1e-5)
 
 
+def test_a_single_map_that_ends_linear_is_the_logit_of_the_second_class(tmp_path: Any) -> None:
+    theirs = network(1, "linear")
+    theirs.save_weights(tmp_path / "n.weights.h5")
+    pixels = np.random.default_rng(0).random((2, 8, 8, 1)).astype(np.float32)
+    made = keras_json(
+        {"target": Head(2, per_pixel=True)},
+        Pixels(1, 8),
+        layers=theirs.to_json(),
+        weights=str(tmp_path / "n.weights.h5"),
+    ).eval()
+    with torch.no_grad():
+        found = made(torch.from_numpy(pixels).permute(0, 3, 1, 2) * 255)["target"]
+    (wanted,) = keras_outputs(theirs, [pixels])
+    assert made.taken_off == 0 and np.allclose(made.as_in_file(found)[:, 0].numpy(), wanted[..., 0], atol=1e-4)
+    assert np.allclose(found.softmax(1)[:, 1].numpy(), 1 / (1 + np.exp(-wanted[..., 0])), atol=1e-5)
+
+
 def test_a_list_of_layers() -> None:
     assert outputs([conv(activation="relu", filters=2), conv(activation="softmax")]).shape == (2, 3, 8, 8)
 

@@ -182,13 +182,17 @@ def test_other_types_and_channels_keep_them(channels: int, dtype: str) -> None:
         (v2.Lambda(lambda image: image.float()), "Lambda turns uint8 pixels into float32; leave it out: mlpipe"),
         (v2.Grayscale(1), "Grayscale gives an array of shape (16, 12, 1) for an image of shape (16, 12, 3)"),
         (v2.FiveCrop(4), "FiveCrop gives a tuple for an image of shape (16, 12, 3); leave it out or use another one"),
-        (v2.RandomChoice([v2.Resize((5, 5)), v2.Resize((6, 6))]), "RandomChoice gives images of several sizes"),
     ],
 )
 def test_what_a_step_may_not_do(transform: object, sentence: str) -> None:
     with pytest.raises(DataError) as refused:
         libraries.adapt(transform)(IMAGES, SEEDS)
     assert refused.value.problems[0].startswith(f"augmentations.cpu.pipeline: {sentence}")
+
+
+def test_images_of_one_size_may_get_several() -> None:
+    changed = libraries.adapt(v2.RandomChoice([v2.Resize((5, 5)), v2.Resize((6, 6))]))(IMAGES, SEEDS)
+    assert isinstance(changed, list) and {image.shape for image in changed} == {(5, 5, 3), (6, 6, 3)}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,16 @@ def test_with_a_tag_it_is_the_folder_right_below_the_tag(tmp_path: Path) -> None
         sources.folders(train=str(tmp_path / "all"), train_tag="other")
 
 
+def test_tags_tell_the_parts_of_one_folder_apart(tmp_path: Path) -> None:
+    for number, part in enumerate(("learned", "judged")):
+        for label, left in (("cat", 0), ("dog", 100)):
+            make_pictures(tmp_path / "all" / part / label, {"deep": 2 + number}, seed=left + 10 * number)
+    root = str(tmp_path / "all")
+    task = sources.folders(train=root, test=root, train_tag="learned", test_tag="judged")
+    assert task.classes == ("cat", "dog") and task.part_sizes() == {"train": 4, "test": 6}
+    assert sum("left out of the" in note for note in task.notes) == 2
+
+
 def test_classes_of_one_part_only_are_named_with_their_like(both: Path) -> None:
     (both / "two" / "light").rename(both / "two" / "ligth")
     with pytest.raises(DataError) as raised:

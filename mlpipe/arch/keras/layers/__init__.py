@@ -11,8 +11,11 @@ from torch import nn
 
 from mlpipe.arch.keras.layers import (
     activations,
+    attention,
+    conv_recurrent,
     convolutions,
     embeddings,
+    masks,
     merges,
     noise,
     norms,
@@ -54,7 +57,7 @@ _SINGLE: dict[str, Callable[..., Any]] = {
     "Permute": shapes.permute,
     "RepeatVector": shapes.repeat,
     "Embedding": embeddings.embedding,
-    **dict.fromkeys(recurrent.LAYERS, recurrent.recurrent),
+    "Masking": masks.masking,
     "Identity": shapes.identity,
     "ActivityRegularization": shapes.identity,
     "Activation": shapes.activation,
@@ -93,11 +96,28 @@ _JOINING: dict[str, Callable[..., nn.Module]] = {
     "Concatenate": merges.concatenate,
     "Dot": merges.dot,
 }
+# Of several inputs that are told apart: by names in a call, or by their places, which are in this order.
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("MultiHeadAttention", "Attention", "AdditiveAttention"), ("query", "value", "key")),
+    **dict.fromkeys(
+        (*recurrent.LAYERS, "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional"), ("sequences", "initial_state")
+    ),
+}
+# Flags of a call that its layer is made with.
+FLAGS = dict.fromkeys(
+    ("MultiHeadAttention", "Attention", "AdditiveAttention"), ("use_causal_mask", "return_attention_scores")
+)
+_SEVERAL: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(recurrent.LAYERS, recurrent.recurrent),
+    **{f"ConvLSTM{dims}D": partial(conv_recurrent.conv_lstm, dims=dims) for dims in (1, 2, 3)},
+    "MultiHeadAttention": attention.multi_head,
+    **dict.fromkeys(("Attention", "AdditiveAttention"), attention.attention),
+}
 # Around another layer.
 _AROUND: dict[str, Callable[..., Any]] = {"Bidirectional": recurrent.both_ways, STEPS: recurrent.each_step}
 # With an activation inside.
 _ACTIVATED = {"Dense", *(kind for kind in _TABLE if "Conv" in kind)}
-KINDS = (*_TABLE, *_JOINING, *_AROUND)
+KINDS = (*_TABLE, *_JOINING, *_SEVERAL, *_AROUND)
 _BY_LOWER = {kind.lower(): kind for kind in KINDS}
 # Other words for parts of layers' names: Keras has `MaxPool2D`, `GlobalAvgPool1D`, `SeparableConvolution2D`, too.
 _SYNONYMS = {
@@ -139,6 +159,10 @@ def build(keys: Keys, inputs: Sequence[Shape]) -> tuple[nn.Module, dict[str, Slo
     follows: activations.Activation | None = None
     if keys.kind in _JOINING:
         module, slots = _JOINING[keys.kind](keys, inputs), {}
+    elif keys.kind in _SEVERAL:
+        module, slots = _SEVERAL[keys.kind](keys, inputs)
+    elif keys.kind in ARGUMENTS:
+        module, slots = _AROUND[keys.kind](keys, inputs, partial(_inside, keys))
     else:
         if len(inputs) != 1:
             keys.wrong("inbound_nodes", "must name one input", got=len(inputs), fix="join them with a merging layer")

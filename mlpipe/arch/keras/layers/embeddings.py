@@ -25,10 +25,21 @@ class Vectors(nn.Embedding):
         return {"weight"}
 
 
+class MarkedVectors(Vectors):
+    """Vectors of steps, of which those with the number 0 count for nothing."""
+
+    def marked(self, x: Tensor) -> Tensor:
+        """True for steps that count, shape (n, steps)."""
+        return x.long() != 0
+
+
 def embedding(keys: Keys, shape: Shape) -> Made:
-    """Embedding, without masks."""
+    """Embedding."""
     numbers, size = keys.count("input_dim"), keys.count("output_dim")
     keys.value("input_length", 0)
-    keys.only("mask_zero", False, fix="set it to false: steps are not left out here")
+    marks = keys.flag("mask_zero", False)
+    if marks and len(shape) != 1:
+        keys.wrong("mask_zero", "is for one number at each step", got=shape, fix="set it to false")
     start = keys.initializer("embeddings_initializer", "RandomUniform")
-    return Vectors(numbers, size), {"embeddings": Slot("weight", (numbers, size), same, start)}
+    module = (MarkedVectors if marks else Vectors)(numbers, size)
+    return module, {"embeddings": Slot("weight", (numbers, size), same, start)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -88,9 +88,17 @@ class GlobalPool(nn.Module):
         super().__init__()
         self.way, self.keep = way, keep
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, channels), or (n, channels, 1, ...)."""
+    def forward(self, x: Tensor, *, masks: Sequence[Tensor | None] = ()) -> Tensor:
+        """Shape (n, channels), or (n, channels, 1, ...).
+
+        Args:
+            x: Shape (n, channels, ...).
+            masks: For a mean over steps True for those that count, (n, steps).
+        """
         axes = tuple(range(2, x.ndim))
+        if masks and masks[0] is not None:
+            counts = masks[0].unsqueeze(1).to(x.dtype)
+            return (x * counts).sum(axes, self.keep) / counts.sum(axes, self.keep)
         return x.amax(axes, self.keep) if self.way == "max" else x.mean(axes, self.keep)
 
 

@@ -7,7 +7,7 @@ Source: the documentation of `keras.layers`; Hochreiter and Schmidhuber 1997, Ch
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ class Options:
         dropout: The share of inputs that is dropped, the same ones at every step.
         recurrent_dropout: Alike, of the states.
         for_each_gate: Draw for each gate anew what is dropped.
+        zeros: At steps that count for nothing zeros are given, and not the output before.
     """
 
     activation: Activation
@@ -52,6 +53,7 @@ class Options:
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     for_each_gate: bool = False
+    zeros: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,38 @@ class Recurrent(nn.Module):
         """The shape of its bias, as Keras has it."""
         return (self.GATES * self.units,)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The last output (n, units), or those of all steps (n, units, steps); behind them the states where asked for."""
-        steps = x.movedim(-1, 0)
-        given = self._projected(steps.flip(0) if self.options.is_backwards else steps)
+    @property
+    def keeps_marks(self) -> bool:
+        """Whether marks of steps hold for what comes out: where that has steps."""
+        return self.options.whole
+
+    def forward(self, x: Tensor, *states: Tensor, masks: Sequence[Tensor | None] = ()) -> Tensor | tuple[Tensor, ...]:
+        """The last output (n, units), or those of all steps (n, units, steps); behind them the states where asked for.
+
+        Args:
+            x: Shape (n, channels, steps).
+            states: Those that it begins with, (n, units) each; none: zeros.
+            masks: For `x` True for steps that count, (n, steps): at others states and outputs stay as they are.
+        """
+        steps, mask = x.movedim(-1, 0), masks[0] if masks else None
+        marks = None if mask is None else mask.T.unsqueeze(-1)
+        if self.options.is_backwards:
+            steps, marks = steps.flip(0), None if marks is None else marks.flip(0)
+        given = self._projected(steps)
         # Not `len(x)`: an exported file would take batches of one size only.
-        states = tuple(x.new_zeros(x.shape[0], self.units) for _ in range(self.STATES))
+        states = states or tuple(x.new_zeros(x.shape[0], self.units) for _ in range(self.STATES))
         dropped = self._drawn(states[0], self.options.recurrent_dropout)
-        outputs = []
-        for one in given:
-            states = self._step(one, states, dropped)
-            outputs.append(states[0])
+        outputs, output = [], torch.zeros_like(states[0])
+        for number, one in enumerate(given):
+            after = self._step(one, states, dropped)
+            if marks is None:
+                states, output = after, after[0]
+            else:
+                states = tuple(torch.where(marks[number], *pair) for pair in zip(after, states, strict=True))
+                output = torch.where(
+                    marks[number], after[0], torch.zeros_like(output) if self.options.zeros else output
+                )
+            outputs.append(output)
         found = torch.stack(outputs, 2) if self.options.whole else outputs[-1]
         return (found, *states) if self.options.states else found
 
@@ -201,9 +224,22 @@ class BothWays(nn.Module):
         super().__init__()
         self.forward_layer, self.backward_layer, self.merge = forward_layer, backward_layer, merge
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """As of `Recurrent`; concatenated it has twice the units, and the states of both follow."""
-        there, back = _listed(self.forward_layer(x)), _listed(self.backward_layer(x))
+    @property
+    def keeps_marks(self) -> bool:
+        """As of `Recurrent`."""
+        return self.forward_layer.keeps_marks
+
+    def forward(self, x: Tensor, *states: Tensor, masks: Sequence[Tensor | None] = ()) -> Tensor | tuple[Tensor, ...]:
+        """As of `Recurrent`; concatenated it has twice the units, and the states of both follow.
+
+        Args:
+            x: Shape (n, channels, steps).
+            states: Those of the first, then those of the second.
+            masks: As of `Recurrent`.
+        """
+        half = len(states) // 2
+        there = _listed(self.forward_layer(x, *states[:half], masks=masks))
+        back = _listed(self.backward_layer(x, *states[half:], masks=masks))
         # The outputs of the second came in the order from the last step to the first.
         second = back[0].flip(2) if self.backward_layer.options.whole else back[0]
         found = _JOINS[self.merge](there[0], second)
@@ -231,17 +267,15 @@ class EachStep(nn.Module):
         return found.reshape(x.shape[0], x.shape[2], *found.shape[1:]).movedim(1, 2)
 
 
-def recurrent(keys: Keys, shape: Shape) -> Made:
+def recurrent(keys: Keys, shapes: Sequence[Shape]) -> Made:
     """LSTM, GRU, SimpleRNN; `unroll` and `implementation` change how it is computed, not what."""
-    layer = LAYERS[keys.kind]
+    layer, shape = LAYERS[keys.kind], shapes[0]
     inputs, units, bias = keys.rank(shape, 1), keys.count("units"), keys.flag("use_bias", True)
     if shape[0] > _MOST_STEPS:
         keys.wrong("input", f"has more than {_MOST_STEPS:,} steps", got=shape, fix="pool or convolve it first")
     for key in ("stateful", "time_major"):
         keys.only(key, False)
-    # The second says what is given where a mask leaves steps out, and there are no masks.
-    for key in ("unroll", "zero_output_for_mask"):
-        keys.value(key, False)
+    keys.value("unroll", False)
     has_gates, by_gate = layer.GATES > 1, keys.value("implementation", 2) == 1
     activation, recurrent_dropout = _activation(keys, "activation", "tanh"), share(keys, "recurrent_dropout", 0.0)
     options = Options(
@@ -254,8 +288,10 @@ def recurrent(keys: Keys, shape: Shape) -> Made:
         dropout=share(keys, "dropout", 0.0),
         recurrent_dropout=recurrent_dropout,
         for_each_gate=has_gates and (recurrent_dropout > 0 or by_gate),
+        zeros=keys.flag("zero_output_for_mask", False),
     )
     module, width = layer(inputs, units, bias, options), layer.GATES * units
+    check_states(keys, shapes[1:], (units,), layer.STATES)
     first, second = (
         keys.initializer(f"{key}_initializer", default)
         for key, default in (("kernel", "GlorotUniform"), ("recurrent", "Orthogonal"))
@@ -270,8 +306,26 @@ def recurrent(keys: Keys, shape: Shape) -> Made:
     return module, slots | ({"bias": Slot("bias", module.bias_shape, same, start)} if bias else {})
 
 
-def both_ways(keys: Keys, shape: Shape, inner: Inner) -> Made:
+def check_states(keys: Keys, states: Sequence[Shape], shape: Shape, count: int) -> None:
+    """Demand that the states which a layer begins with are all there, each of its shape.
+
+    Args:
+        keys: The layer's configuration.
+        states: The shapes of those that are given; none: it begins with zeros.
+        shape: That of each.
+        count: How many there must be.
+
+    Raises:
+        ConfigError: When others are given.
+    """
+    if states and list(states) != [shape] * count:
+        wrong = f"must be {counted(count, 'state')} of shape {shape}"
+        keys.wrong("initial_state", wrong, got=listing(states), fix="give it what a layer of as many units returns")
+
+
+def both_ways(keys: Keys, shapes: Sequence[Shape], inner: Inner) -> Made:
     """Bidirectional, of a recurrent layer."""
+    shape = shapes[0]
     merge = keys.choice("merge_mode", tuple(_JOINS), "concat")
     if "merge_mode" in keys.config and keys.config["merge_mode"] is None:
         keys.wrong("merge_mode", "of two outputs is not supported", fix=f"use {listing(_JOINS)}")
@@ -283,8 +337,17 @@ def both_ways(keys: Keys, shape: Shape, inner: Inner) -> Made:
         keys.wrong("backward_layer", "must have another go_backwards than layer", got=other.options.is_backwards)
     if (one.options.whole, one.options.states) != (other.options.whole, other.options.states):
         keys.wrong("backward_layer", "must have the return_sequences and return_state of layer")
+    if states := shapes[1:]:
+        for number, layer in enumerate((one, other)):
+            half = states[number * layer.STATES : (number + 1) * layer.STATES]
+            check_states(keys, half or [()], (layer.units,), layer.STATES)
+        if len(states) != one.STATES + other.STATES:
+            keys.wrong("initial_state", f"must be {counted(one.STATES + other.STATES, 'state')}", got=len(states))
     if merge != "concat" and one.units != other.units:
         keys.wrong("backward_layer", f"must have {counted(one.units, 'unit')}", got=other.units)
+    # Sequences of both are zeros at steps that count for nothing, whatever the layers say.
+    for layer in (one, other):
+        layer.options = replace(layer.options, zeros=layer.options.whole)
     return BothWays(one, other, merge), {
         **{f"forward_{name}": slot.inside("forward_layer") for name, slot in slots.items()},
         **{f"backward_{name}": slot.inside("backward_layer") for name, slot in other_slots.items()},

@@ -116,12 +116,22 @@ def images_in(base: Path, key: str, strict: bool) -> list[Path]:
     return kept
 
 
+def is_below(file: Path, tag: str) -> bool:
+    """Whether a file lies in a folder that is right below, or deeper in, the one named `tag`."""
+    return bool(_tagged(file, tag))
+
+
+def _tagged(file: Path, tag: str) -> list[int]:
+    """Where the folder named `tag` stands above the folder of a file."""
+    return [place for place, name in enumerate(file.parent.parts[:-1]) if name == tag]
+
+
 def class_of(file: Path, tag: str | None, key: str) -> str:
     """The name of the folder that a file lies in, or of the one right below the folder named `tag`."""
     folders_above = file.parent.parts
     if tag is None:
         return folders_above[-1]
-    places = [place for place, name in enumerate(folders_above[:-1]) if name == tag]
+    places = _tagged(file, tag)
     if not places:
         fix = "name a folder that the class folders lie in"
         raise DataError(problem(key, f"{file} lies in no folder below one of this name", got=tag, fix=fix))

@@ -222,7 +222,9 @@ def _augmenter(state: State, given: Any) -> dict[str, Any] | None:
     found = _own_call(state, key, {given["name"]: arguments})
     if found is None:
         return None
-    note = "it makes the set that folds are cut from, so that what it adds is validated on too"
+    # What repeats or changes items has the same ones in several folds; that is what it is for.
+    state.set("task.allow_overlap", True)
+    note = "it makes the set that folds are cut from, so that what it adds is validated on too; images may be in several folds"
     state.say(key, "differs", "task.augmenter", note)
     return found
 

@@ -27,6 +27,24 @@ LOSSES: dict[str, str] = {
     "lovasz_loss": "lovasz",
     "focal_loss": "focal",
 }
+# Decoder by its option of arch -> Musket's keys of it, with the only value that there is here, which is Musket's own default.
+_DECODERS: dict[str, dict[str, Any]] = {
+    "unet": {
+        "decoder_block_type": "upsampling", "decoder_filters": [256, 128, 64, 32, 16], "n_upsample_blocks": 5,
+        "upsample_rates": [2, 2, 2, 2, 2], "use_batchnorm": True,
+    },
+    "fpn": {
+        "pyramid_block_filters": 256, "segmentation_block_filters": 128, "upsample_rates": [2, 2, 2], "last_upsample": 4,
+        "interpolation": "bilinear", "use_batchnorm": True,
+    },
+    "linknet": {
+        "n_upsample_blocks": 5, "upsample_layer": "upsampling", "upsample_kernel_size": [3, 3], "use_batchnorm": True,
+    },
+    "pspnet": {
+        "downsample_factor": 8, "psp_conv_filters": 512, "psp_pooling_type": "avg", "use_batchnorm": True,
+        "final_interpolation": "bilinear",
+    },
+}  # fmt: skip
 _OVER = "of the pixels of a batch together, the mean over all classes that they have, the background included"
 _NOTES = {
     "dice": f"1 - the soft Dice {_OVER}; Musket's has a value for each pixel",
@@ -94,6 +112,7 @@ def architecture(state: State, key: str, value: Any) -> None:
         wrong = f"gives features whose sizes do not fit {value}"
         state.refuse("backbone", wrong, got=given, fix="use another one, for example resnet34")
         return
+    _decoder(state)
     network, tag = names.BACKBONES[name]
     wants = _wants_weights(state)
     if wants and not tag:
@@ -101,6 +120,21 @@ def architecture(state: State, key: str, value: Any) -> None:
     state.set("arch.encoder", f"{network}.{tag}" if wants and tag else network)
     state.set("arch.pretrained", wants)
     state.say("backbone", "differs", "arch.encoder", f"missing, so {_BACKBONE}" if given is None else "timm's network")
+
+
+def decoder_keys(state: State) -> tuple[str, ...]:
+    """Keys of the file that are parameters of its decoder."""
+    option = names.SEGMENTERS.get(str(state.source.get("architecture")).lower(), "")
+    return tuple(_DECODERS.get(option, {}))
+
+
+def _decoder(state: State) -> None:
+    """Parameters of the decoder, of which each has the value that Musket gives it where a file says nothing."""
+    for key, usual in _DECODERS[state.options["arch"]].items():
+        if key in state.source and state.source[key] != usual:
+            state.refuse(key, "this decoder has another one", got=state.source[key], fix=f"leave it out: it is {usual}")
+        elif key in state.source:
+            state.say(key, "same", "arch")
 
 
 def _wants_weights(state: State) -> bool:

@@ -146,7 +146,9 @@ def translate_mask_loss(state: State) -> None:
     kind, end, units = schema.named(str(given["function"]), schema.LOSSES), state.network.end, state.network.units
     state.set("metrics.train", ["foreground_dice" if units == 1 else "dice"])
     state.say("loss", "same", "metrics.train", "the accuracy of masks is their Dice, over the pixels of all images")
-    if end == "linear" or (units == 1 and end != "sigmoid"):
+    # The hinge is of a logit: what ends linear gives it as it is, a sigmoid's is taken back.
+    is_logit = kind == "Lovasz" and units == 1 and end == "linear"
+    if not is_logit and (end == "linear" or (units == 1 and end != "sigmoid")):
         fix = "end it in softmax or log_softmax, with a single map in sigmoid"
         wrong = f"{kind} takes probabilities, the network ends in {end}" + (" with one map" if units == 1 else "")
         state.refuse("loss.function", wrong, fix=fix)

@@ -1,0 +1,133 @@
+"""Keras's ConvLSTM1D to 3D: a long short-term memory whose states are maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.arch.keras.layers import activations
+from mlpipe.arch.keras.layers.activations import Activation
+from mlpipe.arch.keras.layers.convolutions import Made, PaddedConv, same, turned
+from mlpipe.arch.keras.layers.noise import share
+from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
+from mlpipe.arch.keras.layers.recurrent import ForgetBias, check_states
+
+
+@dataclass(frozen=True)
+class Options:
+    """How it goes through its sequence, as `recurrent.Options`.
+
+    Attributes:
+        activation: Of what is written.
+        gate: Of the gates.
+        is_backwards: Begin with the last step.
+        whole: Give the maps of all steps.
+        states: Give the last states, too.
+        dropout: The share of inputs that is dropped, the same ones at every step, for each gate anew.
+        recurrent_dropout: Alike, of the states.
+    """
+
+    activation: Activation
+    gate: Activation
+    is_backwards: bool
+    whole: bool
+    states: bool
+    dropout: float
+    recurrent_dropout: float
+
+
+class ConvLstm(nn.Module):
+    """The memory (Shi et al. 2015, without peepholes).
+
+    Args:
+        given: The convolution of what goes in, with a block of maps for each gate.
+        recurred: That of the states.
+        options: How it goes.
+    """
+
+    def __init__(self, given: PaddedConv, recurred: PaddedConv, options: Options) -> None:
+        super().__init__()
+        self.given, self.recurred, self.options = given, recurred, options
+
+    def forward(self, x: Tensor, *states: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The last maps (n, filters, ...), or those of all steps (n, filters, steps, ...); behind them the states.
+
+        Args:
+            x: Shape (n, channels, steps, ...).
+            states: Those that it begins with, (n, filters, ...) each; none: zeros.
+        """
+        options, steps = self.options, x.movedim(2, 0)
+        outputs: list[Tensor] = []
+        wet, kept = _drawn(steps[0], options.dropout, self.training), None
+        for step in steps.flip(0) if options.is_backwards else steps:
+            entered = self._of_gates(self.given, step, wet)
+            if not states:
+                # Zeros of the size of what the first convolution gives.
+                states = (torch.zeros_like(entered.chunk(4, 1)[0]),) * 2
+            if kept is None:
+                kept = _drawn(states[0], options.recurrent_dropout, self.training)
+            enter, forget, new, leave = (entered + self._of_gates(self.recurred, states[0], kept)).chunk(4, 1)
+            carried = options.gate(forget) * states[1] + options.gate(enter) * options.activation(new)
+            states = (options.gate(leave) * options.activation(carried), carried)
+            outputs.append(states[0])
+        found = torch.stack(outputs, 2) if options.whole else outputs[-1]
+        return (found, *states) if options.states else found
+
+    def _of_gates(self, layer: PaddedConv, x: Tensor, masks: Sequence[Tensor]) -> Tensor:
+        """A convolution of maps of which each gate may see others."""
+        if not masks:
+            found: Tensor = layer(x)
+            return found
+        parts = [layer(x * mask).chunk(4, 1)[number] for number, mask in enumerate(masks)]
+        return torch.cat(parts, 1)
+
+
+def _drawn(like: Tensor, rate: float, is_training: bool) -> Sequence[Tensor]:
+    return [F.dropout(torch.ones_like(like), rate) for _ in range(4)] if is_training and rate else ()
+
+
+def conv_lstm(keys: Keys, shapes: Sequence[Shape], dims: int) -> Made:
+    """ConvLSTM1D to 3D."""
+    channels = keys.rank(shapes[0], dims + 1)
+    keys.channels_last()
+    filters, bias = keys.count("filters"), keys.flag("use_bias", True)
+    kernel, strides, dilation = (
+        keys.sizes("kernel_size", dims),
+        keys.sizes("strides", dims, 1),
+        keys.sizes("dilation_rate", dims, 1),
+    )
+    for key in ("stateful", "zero_output_for_mask", "time_major"):
+        keys.only(key, False)
+    keys.value("unroll", False)
+    pads = None if keys.choice("padding", ("valid", "same"), "valid") == "same" else ((0, 0),) * dims
+    gate = keys.value("recurrent_activation", "hard_sigmoid" if keys.keras == 2 else "sigmoid")
+    place = f"{keys.place}: recurrent_activation"
+    options = Options(
+        activations.named(keys.value("activation", "tanh"), f"{keys.place}: activation", keys.keras),
+        activations.named(gate, place, keys.keras),
+        is_backwards=keys.flag("go_backwards", False),
+        whole=keys.flag("return_sequences", False),
+        states=keys.flag("return_state", False),
+        dropout=share(keys, "dropout", 0.0),
+        recurrent_dropout=share(keys, "recurrent_dropout", 0.0),
+    )
+    given = PaddedConv(torch.zeros(4 * filters, channels, *kernel), bias, strides, dilation, 1, pads)
+    recurred = PaddedConv(torch.zeros(4 * filters, filters, *kernel), False, (1,) * dims, (1,) * dims, 1, None)
+    if len(shapes) > 1:
+        check_states(keys, shapes[1:], (*shapes[1][:-1], filters), 2)
+    start = keys.initializer("bias_initializer", "Zeros")
+    if keys.flag("unit_forget_bias", True):
+        start = ForgetBias(start.name, start.options)
+    first = keys.initializer("kernel_initializer", "GlorotUniform")
+    second = keys.initializer("recurrent_initializer", "Orthogonal")
+    slots = {
+        "kernel": Slot("given.weight", (*kernel, channels, 4 * filters), turned, first),
+        "recurrent_kernel": Slot("recurred.weight", (*kernel, filters, 4 * filters), turned, second),
+    }
+    return ConvLstm(given, recurred, options), slots | (
+        {"bias": Slot("given.bias", (4 * filters,), same, start)} if bias else {}
+    )

@@ -1,0 +1,919 @@
+"""Random changes of single images that other programs have and albumentations has not: colour spaces, noise, pooling, weather.
+
+Each is drawn from the image's own seed. Names in brackets are those of imgaug 0.3, whose documentation the formulas follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from mlpipe.data.augment.samples import Batch, Step
+from mlpipe.errors import ConfigError, listing, problem
+
+KEY = "augmentations.cpu.pipeline"
+Range = tuple[float, float]
+# OpenCV's conversions from and to RGB.
+_SPACES = {
+    "RGB": ("", ""),
+    "BGR": ("RGB2BGR", "BGR2RGB"),
+    "GRAY": ("RGB2GRAY", "GRAY2RGB"),
+    "HSV": ("RGB2HSV", "HSV2RGB"),
+    # Hue of 255 steps.
+    "HSV_FULL": ("RGB2HSV_FULL", "HSV2RGB_FULL"),
+    "HLS": ("RGB2HLS", "HLS2RGB"),
+    "Lab": ("RGB2LAB", "LAB2RGB"),
+    "Luv": ("RGB2LUV", "LUV2RGB"),
+    "YCrCb": ("RGB2YCrCb", "YCrCb2RGB"),
+    "YUV": ("RGB2YUV", "YUV2RGB"),
+    "CIE": ("RGB2XYZ", "XYZ2RGB"),
+}
+Space = Literal["RGB", "BGR", "GRAY", "HSV", "HSV_FULL", "HLS", "Lab", "Luv", "YCrCb", "YUV", "CIE"]
+# So many lines and columns are smoothed at most, as OpenCV's filters take their time.
+_LARGEST_WINDOW = 99
+
+
+def each(change: Callable[[Batch, int], Batch]) -> Step:
+    """A step from a change of one image under its seed.
+
+    Args:
+        change: An image, shape (height, width, channels), and its seed to the changed image.
+    """
+    return partial(image_by_image, change)
+
+
+def image_by_image(change: Callable[[Batch, int], Batch], images: Any, seeds: Any) -> Any:
+    """What `each` does: an array where all changed images have one size, else a list."""
+    changed = [change(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
+    same = not isinstance(images, list) and len({image.shape for image in changed}) == 1
+    return np.stack(changed) if same else changed
+
+
+def brightest(image: Batch) -> int | float:
+    """The largest value of the image's type; 1 for floating point."""
+    return 1.0 if np.issubdtype(image.dtype, np.floating) else int(np.iinfo(image.dtype).max)
+
+
+def as_type(values: Any, image: Batch) -> Batch:
+    """Numbers clipped to what the image's type holds, whole ones rounded."""
+    is_float = np.issubdtype(image.dtype, np.floating)
+    clipped: Batch = np.clip(values if is_float else np.rint(values), 0, brightest(image))
+    return clipped.astype(image.dtype)
+
+
+def check(name: str, bounds: Sequence[float], least: float = -math.inf, most: float = math.inf) -> None:
+    """Refuse what is no range.
+
+    Args:
+        name: The step and its parameter, for the sentence.
+        bounds: Two numbers.
+        least: The smallest one that does.
+        most: The largest one.
+
+    Raises:
+        ConfigError: When the bounds are not in this order or not within these limits.
+    """
+    if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
+        limits = {(True, True): "", (True, False): f" <= {most:g}", (False, True): f" >= {least:g}"}
+        limit = limits.get((math.isinf(least), math.isinf(most)), f" from {least:g} to {most:g}")
+        raise ConfigError(problem(f"{KEY}: {name}", f"must be two bounds{limit}", got=list(bounds)))
+
+
+def of_three(name: str, image: Batch) -> None:
+    """Refuse an image without three channels.
+
+    Args:
+        name: The step's name.
+        image: The image.
+
+    Raises:
+        ConfigError: When it has other ones.
+    """
+    if image.shape[2] != 3:
+        wrong = "is for three channels"
+        raise ConfigError(problem(f"{KEY}: {name}", wrong, got=image.shape[2], fix="leave it out"))
+
+
+def _bytes(image: Batch) -> Batch:
+    """An image as numbers from 0 to 255."""
+    return image if image.dtype == np.uint8 else as_type(image * (255 / brightest(image)), np.zeros(0, np.uint8))
+
+
+def _as_before(changed: Batch, image: Batch) -> Batch:
+    """Numbers from 0 to 255 in the type of the image that they were made of."""
+    return changed if image.dtype == np.uint8 else as_type(changed * (brightest(image) / 255), image)
+
+
+def converted(image: Batch, of: str, to: str) -> Batch:
+    """An image of one colour space in another one, through RGB; grey has three channels that are alike.
+
+    Args:
+        image: Three channels.
+        of: The space that it is in.
+        to: The other one.
+    """
+    import cv2
+
+    plane = _bytes(image)
+    for code in (_SPACES[of][1], _SPACES[to][0]):
+        if code:
+            given = plane[..., 0] if code == "GRAY2RGB" else plane
+            plane = cv2.cvtColor(np.ascontiguousarray(given), getattr(cv2, f"COLOR_{code}"))
+            plane = np.repeat(plane[:, :, np.newaxis], 3, 2) if plane.ndim == 2 else plane
+    return _as_before(plane, image)
+
+
+def colour_space(*, to: list[Space], of: Space = "RGB", alpha: Range = (1.0, 1.0)) -> Step:
+    """Take images for ones of another colour space (ChangeColorspace).
+
+    Args:
+        to: The space that they are converted to, one of these for each image.
+        of: The space that they are in.
+        alpha: Between which bounds the share of the converted image is drawn.
+
+    Raises:
+        ConfigError: When the shares are none, or a space is unknown.
+    """
+    check("colour_space.alpha", alpha, 0, 1)
+    _check_spaces("colour_space.to", to)
+    _check_spaces("colour_space.of", [of])
+    return each(partial(_of_space, to=to, of=of, alpha=alpha))
+
+
+def _check_spaces(name: str, spaces: Sequence[str]) -> None:
+    if not spaces or not set(spaces) <= set(_SPACES):
+        wrong = f"must be one of {listing(_SPACES)}"
+        raise ConfigError(problem(f"{KEY}: {name}", wrong, got=list(spaces)))
+
+
+def _of_space(image: Batch, seed: int, *, to: Sequence[str], of: str, alpha: Range) -> Batch:
+    of_three("colour_space", image)
+    drawn = np.random.default_rng([seed, 12])
+    share, space = float(drawn.uniform(*alpha)), to[int(drawn.integers(len(to)))]
+    return as_type((1 - share) * image + share * converted(image, of, space).astype(np.float64), image)
+
+
+def times_hue_saturation(
+    *,
+    factor: Range = (1.0, 1.0),
+    hue: Range | None = None,
+    saturation: Range | None = None,
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Multiply hue and saturation, both as of 255 (MultiplyHueAndSaturation).
+
+    Args:
+        factor: Between which bounds the factor of both is drawn.
+        hue: Bounds for the hue alone, in place of `factor`.
+        saturation: Bounds for the saturation alone, in place of `factor`.
+        per_channel: The share of images for which hue and saturation have factors of their own out of `factor`.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("times_hue_saturation.factor", factor, -10, 10)
+    check("times_hue_saturation.hue", hue or (1, 1), -10, 10)
+    check("times_hue_saturation.saturation", saturation or (1, 1), 0, 10)
+    change = partial(_times, factor=factor, hue=hue, saturation=saturation, per_channel=per_channel)
+    return each(change)
+
+
+def _times(
+    image: Batch, seed: int, *, factor: Range, hue: Range | None, saturation: Range | None, per_channel: float
+) -> Batch:
+    of_three("times_hue_saturation", image)
+    drawn = np.random.default_rng([seed, 13])
+    if hue is None and saturation is None:
+        first, second = drawn.uniform(*factor, 2).tolist()
+        factors = [first, second if drawn.random() < per_channel else first]
+    else:
+        factors = [float(drawn.uniform(*(one or (1.0, 1.0)))) for one in (hue, saturation)]
+    plane = converted(_bytes(image), "RGB", "HSV").astype(np.float64)
+    # Hue is an angle of 180 steps, of which imgaug makes 255.
+    turned = np.rint(factors[0] * np.rint(plane[..., 0] * (255 / 180))) % 255
+    plane[..., 0] = np.rint(turned * (180 / 255)) % 180
+    plane[..., 1] = np.clip(np.rint(factors[1] * plane[..., 1]), 0, 255)
+    return _as_before(converted(plane.astype(np.uint8), "HSV", "RGB"), image)
+
+
+def bilateral_blur(*, d: Range = (1, 1), sigma_color: Range = (10, 250), sigma_space: Range = (10, 250)) -> Step:
+    """Blur by a bilateral filter, which keeps edges (BilateralBlur; `cv2.bilateralFilter`).
+
+    Args:
+        d: Between which bounds the diameter is drawn, in pixels; 1 does nothing.
+        sigma_color: Bounds of the deviation among colours, of 255.
+        sigma_space: Bounds of the deviation among pixels.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("bilateral_blur.d", d, 1, _LARGEST_WINDOW)
+    for name, bounds in (("sigma_color", sigma_color), ("sigma_space", sigma_space)):
+        check(f"bilateral_blur.{name}", bounds, 0)
+    return each(partial(_bilateral, d=d, sigma_color=sigma_color, sigma_space=sigma_space))
+
+
+def _bilateral(image: Batch, seed: int, *, d: Range, sigma_color: Range, sigma_space: Range) -> Batch:
+    import cv2
+
+    drawn = np.random.default_rng([seed, 14])
+    diameter = int(drawn.integers(math.ceil(d[0]), math.floor(d[1]) + 1))
+    of_colours, of_pixels = (float(drawn.uniform(*one)) for one in (sigma_color, sigma_space))
+    if diameter <= 1:
+        return image
+    if image.shape[2] not in (1, 3):
+        raise ConfigError(problem(f"{KEY}: bilateral_blur", "is for one or three channels", got=image.shape[2]))
+    found = cv2.bilateralFilter(np.ascontiguousarray(_bytes(image)), diameter, of_colours, of_pixels)
+    return _as_before(found.reshape(image.shape), image)
+
+
+def mean_shift_blur(*, spatial: Range = (5, 40), colour: Range = (5, 40)) -> Step:
+    """Give pixels the mean of those that are near in place and colour (MeanShiftBlur; `cv2.pyrMeanShiftFiltering`).
+
+    Args:
+        spatial: Between which bounds the radius in pixels is drawn.
+        colour: Bounds of the radius among colours, of 255.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("mean_shift_blur.spatial", spatial, 0.01, _LARGEST_WINDOW)
+    check("mean_shift_blur.colour", colour, 0.01, 255)
+    return each(partial(_mean_shifted, spatial=spatial, colour=colour))
+
+
+def _mean_shifted(image: Batch, seed: int, *, spatial: Range, colour: Range) -> Batch:
+    import cv2
+
+    of_three("mean_shift_blur", image)
+    drawn = np.random.default_rng([seed, 15])
+    near, alike = (float(drawn.uniform(*one)) for one in (spatial, colour))
+    found: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(_bytes(image)), near, alike)
+    return _as_before(found, image)
+
+
+def convolved(*, matrix: list[list[float]]) -> Step:
+    """Filter each channel with a matrix (Convolve).
+
+    Args:
+        matrix: Rows of factors; the middle one belongs to the pixel itself.
+
+    Raises:
+        ConfigError: When it is no matrix.
+    """
+    if not matrix or len({len(row) for row in matrix}) != 1 or not matrix[0]:
+        raise ConfigError(problem(f"{KEY}: convolved.matrix", "must have rows of one length", got=matrix))
+    return each(partial(_convolved, kernel=np.array(matrix, np.float64)))
+
+
+def _convolved(image: Batch, seed: int, *, kernel: Batch) -> Batch:
+    import cv2
+
+    found = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return as_type(found.reshape(image.shape), image)
+
+
+def added_noise(
+    *,
+    of: Literal["laplace", "poisson"],
+    scale: Range = (0.0, 0.0),
+    loc: Range = (0.0, 0.0),
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Add a number to each pixel (AdditiveLaplaceNoise, AdditivePoissonNoise).
+
+    Args:
+        of: The numbers' distribution; those of Poisson's have a random sign.
+        scale: Between which bounds the scale, or Poisson's mean, is drawn, of 255.
+        loc: Bounds of Laplace's mean.
+        per_channel: The share of images whose channels have numbers of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("added_noise.scale", scale, 0)
+    check("added_noise.loc", loc)
+    return each(partial(_noisy, of=of, scale=scale, loc=loc, per_channel=per_channel))
+
+
+def _noisy(image: Batch, seed: int, *, of: str, scale: Range, loc: Range, per_channel: float) -> Batch:
+    drawn = np.random.default_rng([seed, 16])
+    width, mean = float(drawn.uniform(*scale)), float(drawn.uniform(*loc))
+    shape = (*image.shape[:2], image.shape[2] if drawn.random() < per_channel else 1)
+    if of == "laplace":
+        values = drawn.laplace(mean, width, shape)
+    else:
+        values = drawn.poisson(width, shape) * drawn.choice((-1.0, 1.0), shape)
+    return as_type(image + np.rint(values) * (brightest(image) / 255), image)
+
+
+def replaced_pixels(
+    *,
+    p: Range = (0.0, 0.0),
+    by: Literal["salt_and_pepper", "salt", "pepper", "range"] = "salt_and_pepper",
+    values: Range = (0.0, 255.0),
+    size: Range | None = None,
+    cells: tuple[int, int] | None = None,
+    least: Annotated[int, ">= 1"] = 4,
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Replace a share of the pixels, or of the cells of a coarse grid (SaltAndPepper and its like, ReplaceElementwise).
+
+    Args:
+        p: Between which bounds the share is drawn.
+        by: Nearly white and black ones (of a beta distribution with 0.5 and 0.5), its bright or dark half alone, or `values`.
+        values: Between which bounds new values are drawn, of 255.
+        size: Between which bounds the number of cells along each side is drawn, as a share of its pixels; None: pixels.
+        cells: Between which bounds that number itself is drawn, in place of `size`.
+        least: How many cells a side has at least.
+        per_channel: The share of images whose channels are drawn each by itself.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("replaced_pixels.p", p, 0, 1)
+    check("replaced_pixels.values", values, 0, 255)
+    check("replaced_pixels.size", size or (0, 1), 0, 1)
+    check("replaced_pixels.cells", cells or (1, 1), 1)
+    change = partial(_replaced, p=p, by=by, values=values, size=size, cells=cells, least=least, per_channel=per_channel)
+    return each(change)
+
+
+def _replaced(
+    image: Batch,
+    seed: int,
+    *,
+    p: Range,
+    by: str,
+    values: Range,
+    size: Range | None,
+    cells: tuple[int, int] | None,
+    least: int,
+    per_channel: float,
+) -> Batch:
+    drawn, (height, width, channels) = np.random.default_rng([seed, 17]), image.shape
+    chance, count = float(drawn.uniform(*p)), channels if drawn.random() < per_channel else 1
+    if size is None and cells is None:
+        mask = drawn.random((height, width, count)) < chance
+    else:
+        mask = drawn.random((*grid(drawn, (height, width), size, cells, least), count)) < chance
+        mask = spread(mask, height, width)
+    if by == "range":
+        new = drawn.uniform(*values, (height, width, count))
+    else:
+        new = drawn.beta(0.5, 0.5, (height, width, count))
+        if by != "salt_and_pepper":
+            new = 0.5 + np.abs(new - 0.5) * (1 if by == "salt" else -1)
+        new = 255 * new
+    return np.where(mask, as_type(new * (brightest(image) / 255), image), image).astype(image.dtype)
+
+
+def grid(
+    drawn: np.random.Generator, sides: tuple[int, int], size: Range | None, cells: tuple[int, int] | None, least: int
+) -> tuple[int, int]:
+    """How many cells a coarse grid has along each side.
+
+    Args:
+        drawn: The image's generator.
+        sides: Height and width in pixels.
+        size: Between which bounds the numbers are drawn, as shares of the pixels.
+        cells: Between which bounds they are drawn, in place of `size`.
+        least: How many there are at least.
+    """
+    if cells is None:
+        shares = drawn.uniform(*(size or (1.0, 1.0)), 2)
+        counts = [int(side * share) for side, share in zip(sides, shares, strict=True)]
+    else:
+        counts = drawn.integers(cells[0], cells[1] + 1, 2).tolist()
+    rows, columns = (max(count, least) for count in counts)
+    return rows, columns
+
+
+def spread(coarse: Batch, height: int, width: int) -> Batch:
+    """Values of cells, shape (rows, columns, ...), for each pixel that lies in them."""
+    rows, columns = coarse.shape[:2]
+    found: Batch = coarse[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
+    return found
+
+
+def pooled(*, of: Literal["average", "max", "min", "median"], size: tuple[int, int] = (2, 2)) -> Step:
+    """Give all pixels of a block one number; images keep their size (AveragePooling, MaxPooling, MinPooling, MedianPooling).
+
+    Args:
+        of: Which number of a block, for each channel.
+        size: Between which bounds the side of a block is drawn.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("pooled.size", size, 1)
+    return each(partial(_pooled, of=of, size=size))
+
+
+def _pooled(image: Batch, seed: int, *, of: str, size: tuple[int, int]) -> Batch:
+    side = int(np.random.default_rng([seed, 18]).integers(size[0], size[1] + 1))
+    height, width, channels = image.shape
+    # Blocks that the image does not fill are filled up with what is nearest.
+    padded = np.pad(image, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels)
+    ways: dict[str, Callable[..., Any]] = {"average": np.mean, "max": np.max, "min": np.min, "median": np.median}
+    reduce = ways[of]
+    found = as_type(reduce(blocks, axis=(1, 3)), image)
+    return found.repeat(side, 0).repeat(side, 1)[:height, :width]
+
+
+def fewer_colours(
+    *,
+    count: tuple[int, int] = (2, 16),
+    by: Literal["kmeans", "uniform"] = "kmeans",
+    to: list[Space] | None = None,
+    most: Annotated[int, ">= 1"] | None = 128,
+) -> Step:
+    """Give all pixels one of a few colours (KMeansColorQuantization, UniformColorQuantization).
+
+    Args:
+        count: Between which bounds their number is drawn; of `uniform` that of values of each channel.
+        by: Colours of k-means clusters, or values that divide each channel evenly.
+        to: The colour spaces, one for each image, in which they are looked for; None: RGB.
+        most: How long the longer side may be while they are looked for; None: any.
+
+    Raises:
+        ConfigError: When bounds are none, or a space is unknown.
+    """
+    check("fewer_colours.count", count, 2, 256)
+    _check_spaces("fewer_colours.to", to or ["RGB"])
+    return each(partial(_quantized, count=count, by=by, to=to or ["RGB"], most=most))
+
+
+def _quantized(
+    image: Batch, seed: int, *, count: tuple[int, int], by: str, to: Sequence[str], most: int | None
+) -> Batch:
+    drawn = np.random.default_rng([seed, 19])
+    colours, space = int(drawn.integers(count[0], count[1] + 1)), to[int(drawn.integers(len(to)))]
+    if space != "RGB":
+        of_three("fewer_colours", image)
+    plane = converted(_bytes(image), "RGB", space) if space != "RGB" else _bytes(image)
+    if by == "uniform":
+        width = 256 / colours
+        found = np.floor(plane / width) * width + width / 2
+    else:
+        found = _clustered(plane, colours, most, seed)
+    found = np.clip(found, 0, 255).astype(np.uint8)
+    return _as_before(converted(found, space, "RGB") if space != "RGB" else found, image)
+
+
+def _clustered(plane: Batch, colours: int, most: int | None, seed: int) -> Batch:
+    import cv2
+
+    height, width, channels = plane.shape
+    factor = min(1.0, most / max(height, width)) if most else 1.0
+    small = cv2.resize(plane, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else plane
+    pixels = small.reshape(-1, channels).astype(np.float32)
+    drawn = np.random.default_rng([seed, 20])
+    # The clusters begin with colours of the image, so that the same image and seed give the same ones everywhere.
+    unique = np.unique(pixels, axis=0)
+    centres = unique[drawn.permutation(len(unique))[:colours]]
+    for _ in range(10):
+        nearest = np.argmin(((pixels[:, np.newaxis] - centres) ** 2).sum(2), 1)
+        centres = np.array(
+            [pixels[nearest == one].mean(0) if (nearest == one).any() else centres[one] for one in range(len(centres))]
+        )
+    whole = plane.reshape(-1, channels).astype(np.float32)
+    # One colour after the other, as pixels times colours may be many.
+    best, distance = np.zeros(len(whole), np.int64), np.full(len(whole), np.inf)
+    for one, centre in enumerate(centres):
+        to_it = ((whole - centre) ** 2).sum(1)
+        best, distance = np.where(to_it < distance, one, best), np.minimum(distance, to_it)
+    found: Batch = np.rint(centres[best]).reshape(plane.shape)
+    return found
+
+
+def cut_out(
+    *,
+    count: tuple[int, int] = (1, 1),
+    size: Range = (0.2, 0.2),
+    squared: bool = True,
+    fill: Range = (128.0, 128.0),
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Fill rectangles (Cutout; DeVries and Taylor 2017).
+
+    Args:
+        count: Between which bounds their number is drawn.
+        size: Bounds of their sides, as shares of the image's.
+        squared: Whether they are squares, of the shorter side's share.
+        fill: Between which bounds their value is drawn, of 255.
+        per_channel: The share of images whose channels have values of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("cut_out.count", count, 0)
+    check("cut_out.size", size, 0, 1)
+    check("cut_out.fill", fill, 0, 255)
+    return each(partial(_cut_out, count=count, size=size, squared=squared, fill=fill, per_channel=per_channel))
+
+
+def _cut_out(
+    image: Batch, seed: int, *, count: tuple[int, int], size: Range, squared: bool, fill: Range, per_channel: float
+) -> Batch:
+    drawn, (height, width, channels) = np.random.default_rng([seed, 21]), image.shape
+    found = image.copy()
+    for _ in range(int(drawn.integers(count[0], count[1] + 1))):
+        shares = drawn.uniform(*size, 2)
+        sides = [min(height, width) * shares[0]] * 2 if squared else [height * shares[0], width * shares[1]]
+        middle = drawn.random(2) * (height, width)
+        (top, bottom), (left, right) = (
+            (max(0, round(at - side / 2)), max(0, round(at + side / 2))) for at, side in zip(middle, sides, strict=True)
+        )
+        value = drawn.uniform(*fill, channels if drawn.random() < per_channel else 1)
+        found[top:bottom, left:right] = as_type(value * (brightest(image) / 255), image)
+    return found
+
+
+def snowy_ground(*, below: Range = (100, 255), factor: Range = (1.0, 4.0)) -> Step:
+    """Brighten all that is darker than a threshold, which looks like snow on the ground (FastSnowyLandscape).
+
+    Args:
+        below: Between which bounds the threshold of the lightness is drawn, of 255.
+        factor: Bounds of what lightness below it is multiplied by.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("snowy_ground.below", below, 0, 255)
+    check("snowy_ground.factor", factor, 0)
+    return each(partial(_snowy, below=below, factor=factor))
+
+
+def _snowy(image: Batch, seed: int, *, below: Range, factor: Range) -> Batch:
+    of_three("snowy_ground", image)
+    drawn = np.random.default_rng([seed, 22])
+    threshold, times = (float(drawn.uniform(*one)) for one in (below, factor))
+    plane = converted(_bytes(image), "RGB", "HLS")
+    lightness = plane[..., 1].astype(np.float64)
+    plane[..., 1] = np.clip(np.where(lightness < threshold, lightness * times, lightness), 0, 255).astype(np.uint8)
+    return _as_before(converted(plane, "HLS", "RGB"), image)
+
+
+def outlines(*, alpha: Range = (0.0, 1.0), low: Range = (60, 140), high: Range = (160, 240)) -> Step:
+    """Blend with edges of one random colour on a ground of another one (Canny; `cv2.Canny`).
+
+    Args:
+        alpha: Between which bounds the share of the edges is drawn.
+        low: Bounds of the lower threshold of the gradient, of 255.
+        high: Bounds of the upper one.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("outlines.alpha", alpha, 0, 1)
+    for name, bounds in (("low", low), ("high", high)):
+        check(f"outlines.{name}", bounds, 0)
+    return each(partial(_outlined, alpha=alpha, low=low, high=high))
+
+
+def _outlined(image: Batch, seed: int, *, alpha: Range, low: Range, high: Range) -> Batch:
+    import cv2
+
+    drawn = np.random.default_rng([seed, 23])
+    share = float(drawn.uniform(*alpha))
+    lower, upper = sorted(float(drawn.uniform(*one)) for one in (low, high))
+    plane = _bytes(image)
+    grey = cv2.cvtColor(plane, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else plane[..., 0]
+    edges = cv2.Canny(np.ascontiguousarray(grey), lower, upper) > 0
+    colours = drawn.integers(0, 256, (2, image.shape[2]))
+    painted = np.where(edges[:, :, np.newaxis], colours[0], colours[1]) * (brightest(image) / 255)
+    return as_type((1 - share) * image + share * painted, image)
+
+
+def clouds(
+    *,
+    brightness: Range = (196, 255),
+    grain: Range = (-2.5, -2.0),
+    unevenness: Annotated[float, ">= 0"] = 10.0,
+    least: Range = (0.0, 0.0),
+    more: Range = (0.25, 0.75),
+    cells: tuple[int, int] = (2, 8),
+    exponent: Range = (-2.5, -2.0),
+    sparsity: Range = (0.8, 1.0),
+    density: Range = (0.5, 1.0),
+) -> Step:
+    """Lay a cloud over the image (CloudLayer, and with other numbers Fog).
+
+    Its opacity is (least + more n) ** sparsity x density of a smooth noise n from 0 to 1.
+
+    Args:
+        brightness: Between which bounds its mean brightness is drawn, of 255.
+        grain: Bounds of the exponent of the spectrum of its fine structure.
+        unevenness: The deviation of its brightness from area to area.
+        least: Bounds of the smallest opacity.
+        more: Bounds of what the noise adds.
+        cells: Between which bounds the longer side of the noise is drawn, before it is enlarged.
+        exponent: Bounds of the exponent of its spectrum.
+        sparsity: Bounds of the power of the opacity.
+        density: Bounds of its factor.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    for name, bounds in (("grain", grain), ("exponent", exponent)):
+        check(f"clouds.{name}", bounds, -8, 8)
+    for name, bounds, most in (
+        ("brightness", brightness, 255), ("least", least, 1), ("more", more, 1), ("cells", cells, 4096),
+        ("sparsity", sparsity, math.inf), ("density", density, math.inf),
+    ):  # fmt: skip
+        check(f"clouds.{name}", bounds, 0, most)
+    named = {"brightness": brightness, "grain": grain, "least": least, "more": more, "exponent": exponent}
+    change = partial(
+        _clouded, cells=cells, unevenness=unevenness, bounds={**named, "sparsity": sparsity, "density": density}
+    )
+    return each(change)
+
+
+def _clouded(image: Batch, seed: int, *, cells: tuple[int, int], unevenness: float, bounds: dict[str, Range]) -> Batch:
+    import cv2
+
+    drawn, (height, width, _) = np.random.default_rng([seed, 24]), image.shape
+    value = {name: float(drawn.uniform(*one)) for name, one in bounds.items()}
+    coarse = value["brightness"] + drawn.normal(0, unevenness, (8, 8))
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    fine = spectral_noise(drawn, (height, width), value["grain"], max(height, width), "cubic")
+    colour = smooth + value["brightness"] * (2 * fine - 1) / 5
+    fields = [
+        spectral_noise(drawn, (height, width), value["exponent"], int(drawn.integers(cells[0], cells[1] + 1)), "cubic")
+        for _ in range(int(drawn.integers(1, 4)))
+    ]
+    noise = np.max(fields, 0) if drawn.random() < 0.5 else np.mean(fields, 0)
+    opacity = np.clip((value["least"] + value["more"] * noise) ** value["sparsity"] * value["density"], 0, 1)
+    layer = np.clip(colour, 0, 255) * (brightest(image) / 255)
+    found = (1 - opacity)[:, :, np.newaxis] * image + (opacity * layer)[:, :, np.newaxis]
+    return as_type(found, image)
+
+
+def snow_flakes(
+    *,
+    density: Range = (0.005, 0.075),
+    evenness: Range = (0.3, 0.9),
+    size: Range = (0.2, 0.7),
+    alike: Range = (0.4, 0.8),
+    angle: Range = (-30.0, 30.0),
+    speed: Range = (0.007, 0.03),
+    blur: Range = (0.0001, 0.001),
+    sigma: Range = (0.5, 3.75),
+    grey: Range | None = None,
+) -> Step:
+    """Let it snow, or rain: white spots, blurred along the way that they fall (SnowflakesLayer, RainLayer).
+
+    Args:
+        density: Between which bounds the share of pixels with a flake is drawn, before flakes are enlarged.
+        evenness: Bounds of how evenly they lie; the lower, the more areas have few.
+        size: Bounds of their size, from 0 to 1.
+        alike: Bounds of how alike their sizes are.
+        angle: Bounds of the way's angle in degrees, 0 is upright.
+        speed: Bounds of the way's length, as a share of the longer side.
+        blur: Bounds of the deviation of a Gaussian blur, as a share of the longer side.
+        sigma: The least and the largest such deviation, in pixels.
+        grey: Between which bounds the brightness of drops is drawn, of 255, with which images are blended; None: spots are added.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("snow_flakes.grey", grey or (0, 0), 0, 255)
+    named = {"density": density, "evenness": evenness, "size": size, "alike": alike, "speed": speed, "blur": blur}
+    for name, bounds in named.items():
+        check(f"snow_flakes.{name}", bounds, 0, 1)
+    check("snow_flakes.angle", angle, -360, 360)
+    check("snow_flakes.sigma", sigma, 0.01, _LARGEST_WINDOW)
+    return each(partial(_snowed, bounds={**named, "angle": angle}, sigma=sigma, grey=grey))
+
+
+def _snowed(image: Batch, seed: int, *, bounds: dict[str, Range], sigma: Range, grey: Range | None) -> Batch:
+    import cv2
+
+    drawn, (height, width, _) = np.random.default_rng([seed, 26]), image.shape
+    value = {name: float(drawn.uniform(*one)) for name, one in bounds.items()}
+    factor = min(max(1 - value["size"], 0.001), 1.0)
+    sides = (max(1, int(height * factor)), max(1, int(width * factor)))
+    flakes = (drawn.random(sides) < value["density"]).astype(np.float32)
+    # Where the gate is low there are few: most of it is near 1.
+    gate = drawn.beta(1.0, max(1 - value["evenness"], 1e-3), (8, 8)).astype(np.float32)
+    flakes *= np.clip(cv2.resize(gate, sides[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+    field: Batch = np.clip(cv2.resize(flakes, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+    deviation = min(max(max(height, width) * value["blur"], sigma[0]), sigma[1])
+    field = cv2.GaussianBlur(field, (0, 0), deviation)
+    length = max(int(value["speed"] * max(height, width)), 3) | 1
+    way: Batch = np.zeros((length, length), np.float32)
+    way[:, length // 2] = 1
+    turn = cv2.getRotationMatrix2D((length // 2, length // 2), value["angle"], 1.0)
+    way = cv2.warpAffine(way, turn, (length, length))
+    field = cv2.filter2D(field, -1, way / way.sum())
+    # More contrast makes some of them smaller, and all are made as bright as before.
+    field = np.clip(0.5 + (1 + 2 * (1 - value["alike"])) * (field - 0.5), 0, 1) if field.max() > 0.5 else field
+    field = field / max(float(field.max()), 1e-6)
+    top = brightest(image)
+    if grey is not None:
+        drops = field[:, :, np.newaxis]
+        return as_type((1 - drops) * image + drops * float(drawn.uniform(*grey)) * (top / 255), image)
+    return as_type(image + (field * top * min(0.1 + 20 * value["speed"], 1.0))[:, :, np.newaxis], image)
+
+
+def cells_of_one_colour(
+    *,
+    points: tuple[int, int] = (50, 500),
+    rows: tuple[int, int] | None = None,
+    columns: tuple[int, int] | None = None,
+    dropped: Range = (0.0, 0.0),
+    replaced: Range = (0.5, 1.0),
+) -> Step:
+    """Divide images into Voronoi cells, of which a share becomes its mean colour (UniformVoronoi, RegularGridVoronoi).
+
+    Args:
+        points: Between which bounds the number of points is drawn, which lie anywhere.
+        rows: Bounds of the rows of a grid on which they lie instead.
+        columns: Bounds of its columns.
+        dropped: Bounds of the share of the grid's points that are left out.
+        replaced: Bounds of the share of cells that become one colour.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    for name, bounds in (("points", points), ("rows", rows or (1, 1)), ("columns", columns or (1, 1))):
+        check(f"cells_of_one_colour.{name}", bounds, 1, 10_000)
+    for name, share in (("dropped", dropped), ("replaced", replaced)):
+        check(f"cells_of_one_colour.{name}", share, 0, 1)
+    change = partial(_celled, points=points, rows=rows, columns=columns, dropped=dropped, replaced=replaced)
+    return each(change)
+
+
+def _celled(
+    image: Batch,
+    seed: int,
+    *,
+    points: tuple[int, int],
+    rows: tuple[int, int] | None,
+    columns: tuple[int, int] | None,
+    dropped: Range,
+    replaced: Range,
+) -> Batch:
+    from scipy.spatial import cKDTree
+
+    drawn, (height, width, channels) = np.random.default_rng([seed, 27]), image.shape
+    if rows is None or columns is None:
+        places = drawn.random((int(drawn.integers(points[0], points[1] + 1)), 2)) * (height, width)
+    else:
+        counts = [int(drawn.integers(low, high + 1)) for low, high in (rows, columns)]
+        axes = [(np.arange(count) + 0.5) * side / count for count, side in zip(counts, (height, width), strict=True)]
+        places = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+        kept = drawn.random(len(places)) >= drawn.uniform(*dropped)
+        places = places[kept] if kept.any() else places[:1]
+    grid_of_pixels = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), -1) + 0.5
+    nearest = cKDTree(places).query(grid_of_pixels.reshape(-1, 2))[1]
+    flat = image.reshape(-1, channels).astype(np.float64)
+    sizes = np.bincount(nearest, minlength=len(places))
+    sums = np.stack([np.bincount(nearest, flat[:, channel], len(places)) for channel in range(channels)], 1)
+    means = sums / np.maximum(sizes, 1)[:, np.newaxis]
+    chosen = drawn.random(len(places)) < drawn.uniform(*replaced)
+    found = np.where(chosen[nearest][:, np.newaxis], means[nearest], flat)
+    return as_type(found.reshape(image.shape), image)
+
+
+def even_tiles(
+    *,
+    clip: Range = (40.0, 40.0),
+    tiles: tuple[int, int] = (8, 8),
+    per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> Step:
+    """Make the histogram of each channel even, tile by tile and within a bound (AllChannelsCLAHE; `cv2.createCLAHE`).
+
+    Args:
+        clip: Between which bounds the bound of a histogram is drawn.
+        tiles: Between which bounds the number of tiles along each side is drawn.
+        per_channel: The share of images whose channels have bounds and tiles of their own.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("even_tiles.clip", clip, 0)
+    check("even_tiles.tiles", tiles, 1)
+    return each(partial(_evened, clip=clip, tiles=tiles, per_channel=per_channel))
+
+
+def _evened(image: Batch, seed: int, *, clip: Range, tiles: tuple[int, int], per_channel: float) -> Batch:
+    import cv2
+
+    drawn, plane = np.random.default_rng([seed, 28]), _bytes(image)
+    apart, found, made = drawn.random() < per_channel, [], None
+    for channel in range(image.shape[2]):
+        if made is None or apart:
+            side = int(drawn.integers(tiles[0], tiles[1] + 1))
+            made = cv2.createCLAHE(float(drawn.uniform(*clip)), (side, side))
+        found.append(made.apply(np.ascontiguousarray(plane[..., channel])))
+    return _as_before(np.stack(found, 2), image)
+
+
+def dropped_channels(*, p: Range = (0.1, 0.1), kept: Annotated[int, ">= 0"] = 1) -> Step:
+    """Set whole channels to zero (Dropout2d).
+
+    Args:
+        p: Between which bounds the chance of each is drawn.
+        kept: How many stay at least.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("dropped_channels.p", p, 0, 1)
+    return each(partial(_without_channels, p=p, kept=kept))
+
+
+def _without_channels(image: Batch, seed: int, *, p: Range, kept: int) -> Batch:
+    drawn, channels = np.random.default_rng([seed, 29]), image.shape[2]
+    stays: Batch = np.asarray(drawn.random(channels) >= drawn.uniform(*p))
+    gone = drawn.permutation(np.flatnonzero(~stays))
+    stays[gone[: max(0, kept - int(stays.sum()))]] = True
+    changed: Batch = image * stays
+    return changed.astype(image.dtype)
+
+
+def spectral_noise(
+    drawn: np.random.Generator, sides: tuple[int, int], exponent: float, longest: int, how: str
+) -> Batch:
+    """Noise from 0 to 1 whose spectrum falls, or rises, as a power of the frequency (FrequencyNoise).
+
+    Args:
+        drawn: Where it is drawn from.
+        sides: Height and width.
+        exponent: Of the frequency; the lower, the smoother.
+        longest: The longer side that the noise is made with, before it is enlarged.
+        how: `nearest`, `linear` or `cubic` enlargement.
+
+    Returns:
+        Shape (height, width).
+    """
+    rows, columns = _reduced(sides, longest)
+    frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(rows) * rows, np.fft.fftfreq(columns) * columns, indexing="ij"))
+    frequencies[0, 0] = 1.0
+    amplitudes = frequencies**exponent
+    amplitudes[0, 0] = 0.0
+    waves = drawn.normal(size=(rows, columns)) + 1j * drawn.normal(size=(rows, columns))
+    field = np.real(np.fft.ifft2(amplitudes * waves))
+    span = float(np.ptp(field))
+    return _enlarged((field - field.min()) / span if span > 0 else np.zeros_like(field), sides, how)
+
+
+def smooth_noise(drawn: np.random.Generator, sides: tuple[int, int], longest: int, how: str) -> Batch:
+    """Noise from 0 to 1 that changes slowly from cell to cell of a coarse grid (SimplexNoise; Perlin 2001).
+
+    Args:
+        drawn: Where it is drawn from.
+        sides: Height and width.
+        longest: Cells along the longer side.
+        how: `nearest`, `linear` or `cubic` enlargement.
+
+    Returns:
+        Shape (height, width).
+    """
+    rows, columns = _reduced(sides, longest)
+    places = np.stack(
+        np.meshgrid(np.arange(rows, dtype=np.float64), np.arange(columns, dtype=np.float64), indexing="ij")
+    )
+    # Simplex noise: a skewed grid whose corners have gradients; each place adds up what those of its triangle give.
+    angles = drawn.uniform(0, 2 * math.pi, (4096,))
+    skewed = np.floor(places + places.sum(0) * (math.sqrt(3) - 1) / 2)
+    back = (3 - math.sqrt(3)) / 6
+    first = places - (skewed - skewed.sum(0) * back)
+    upper = (first[0] > first[1]).astype(np.float64)
+    total = np.zeros((rows, columns))
+    for step in (np.zeros((2, rows, columns)), np.stack([upper, 1 - upper]), np.ones((2, rows, columns))):
+        offset = first - step + step.sum(0) * back
+        corner = (skewed + step).astype(np.int64)
+        angle = angles[(corner[0] * 1619 + corner[1] * 31337) % len(angles)]
+        near = np.maximum(0.5 - (offset**2).sum(0), 0)
+        total += near**4 * (np.cos(angle) * offset[0] + np.sin(angle) * offset[1])
+    return _enlarged(np.clip(0.5 + 0.5 * 70 * total, 0, 1), sides, how)
+
+
+def _reduced(sides: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Height and width in this proportion with the longer one as long as this, neither above its own."""
+    factor = min(1.0, max(longest, 1) / max(sides))
+    return max(1, round(sides[0] * factor)), max(1, round(sides[1] * factor))
+
+
+def _enlarged(field: Batch, sides: tuple[int, int], how: str) -> Batch:
+    import cv2
+
+    if field.shape == sides:
+        return field
+    ways = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+    found: Batch = np.clip(cv2.resize(field, (sides[1], sides[0]), interpolation=ways[how]), 0, 1)
+    return found
+
+
+FUNCTIONS: tuple[Callable[..., Step], ...] = (
+    colour_space, times_hue_saturation, bilateral_blur, mean_shift_blur, convolved, added_noise, replaced_pixels, pooled,
+    fewer_colours, cut_out, snowy_ground, outlines, clouds, snow_flakes, cells_of_one_colour, even_tiles, dropped_channels,
+)  # fmt: skip

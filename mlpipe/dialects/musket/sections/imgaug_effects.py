@@ -1,0 +1,553 @@
+"""Operations of imgaug that albumentations has not: colour spaces, noise, pooling, weather, blends of two versions of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlpipe.dialects.musket.sections.imgaug_values import (
+    BORDERS,
+    Inner,
+    Steps,
+    WrongError,
+    by_name,
+    chance_of,
+    children_of,
+    one_step,
+    probability,
+    range_of,
+    whether,
+    whole_number,
+    whole_range,
+)
+from mlpipe.errors import listing
+from mlpipe.names import path_of
+
+_OWN = "mlpipe.data.augment.pixel_changes"
+_CHOICES = "mlpipe.data.augment.random_choices"
+# imgaug's colour spaces, by their names in lower case.
+_SPACES = {name.lower(): name for name in ("RGB", "BGR", "GRAY", "HSV", "HLS", "Lab", "Luv", "YCrCb", "YUV", "CIE")}
+_NOISE = "the noise is of the same kind and sizes, its values are drawn in another way"
+# Operations that are not quite imgaug's, and how they differ.
+DIFFERING = {
+    **dict.fromkeys(("SimplexNoiseAlpha", "FrequencyNoiseAlpha", "Fog", "Clouds", "CloudLayer"), _NOISE),
+    **dict.fromkeys(("BlendAlphaSimplexNoise", "BlendAlphaFrequencyNoise"), _NOISE),
+    "WithHueAndSaturation": "hue ends at 0 and 255, where imgaug goes round",
+    **dict.fromkeys(
+        ("Snowflakes", "SnowflakesLayer", "Rain"), "of the same sizes, ways and density, blurred in another way"
+    ),
+    "Canny": "edges and ground have one colour each, the size of the Sobel filter is 3",
+    "KMeansColorQuantization": "clusters begin with colours of the image",
+}
+
+
+def _own(name: str, **parameters: Any) -> Steps:
+    return [{"_target_": f"{_OWN}.{name}", **parameters}]
+
+
+def _spaces(value: Any) -> list[str]:
+    given = value if isinstance(value, list) else [value]
+    found = [_SPACES.get(str(one).lower()) for one in given]
+    if not found or None in found:
+        raise WrongError(f"a colour space is one of {listing(_SPACES.values())}")
+    return [str(one) for one in found]
+
+
+def _change_space(params: Any) -> Steps:
+    read = by_name(params, "to_colorspace", "from_colorspace", "alpha")
+    if "to_colorspace" not in read:
+        raise WrongError("to_colorspace is needed")
+    (of,) = _spaces(read.get("from_colorspace", "RGB"))
+    alpha = range_of(read.get("alpha", 1.0))
+    return _own("colour_space", to=_spaces(read["to_colorspace"]), of=of, alpha=alpha)
+
+
+# Where the lightness is.
+_LIGHTNESS = {"Lab": 0, "HLS": 1, "HSV": 2, "Luv": 0, "YCrCb": 0, "YUV": 0}
+
+
+def lightness_equalized(space: Any) -> Steps:
+    """The histogram of the lightness made even, in a colour space that the file names."""
+    (name,) = _spaces(space)
+    if name not in _LIGHTNESS:
+        raise WrongError(f"to_colorspace must be one of {listing(_LIGHTNESS)}")
+    inner = one_step("Equalize", by_channels=True)
+    part = {"_target_": f"{_CHOICES}.on_channels", "channels": [_LIGHTNESS[name]], "pipeline": inner}
+    return [{"_target_": f"{_CHOICES}.in_colours", "space": name, "pipeline": [part]}]
+
+
+def _shuffled_channels(params: Any) -> Steps:
+    read = by_name(params, "p", "channels")
+    step = one_step("ChannelShuffle", p=probability({"p": read.get("p", 1.0)}))
+    if read.get("channels") is None:
+        return step
+    return _with_channels(lambda _: step, {"channels": read["channels"], "children": None})
+
+
+def _clahe_of_channels(params: Any) -> Steps:
+    read = by_name(params, "clip_limit", "tile_grid_size_px", "per_channel")
+    clip, tiles = range_of(read.get("clip_limit", 40)), whole_range(read.get("tile_grid_size_px", 8))
+    return _own("even_tiles", clip=clip, tiles=tiles, per_channel=chance_of(read.get("per_channel")))
+
+
+def _posterize(params: Any) -> Steps:
+    return one_step("Posterize", num_bits=whole_range(by_name(params, "nb_bits").get("nb_bits", [1, 8])))
+
+
+def _total_dropout(params: Any) -> Steps:
+    share = probability(params)
+    black = _own("replaced_pixels", p=[1.0, 1.0], by="range", values=[0.0, 0.0])
+    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": [black], "p": share}]
+
+
+def _dropped_channels(params: Any) -> Steps:
+    read = by_name(params, "p", "nb_keep_channels")
+    share, kept = range_of(read.get("p", 0.1)), read.get("nb_keep_channels", 1)
+    if type(kept) is not int or kept < 0:
+        raise WrongError("nb_keep_channels must be a whole number")
+    return _own("dropped_channels", p=share, kept=kept)
+
+
+def _with_space(inner: Inner, params: Any) -> Steps:
+    children, read = children_of(params, "to_colorspace", "from_colorspace")
+    if "to_colorspace" not in read:
+        raise WrongError("to_colorspace is needed")
+    (space,), (of,) = _spaces(read["to_colorspace"]), _spaces(read.get("from_colorspace", "RGB"))
+    return [{"_target_": f"{_CHOICES}.in_colours", "space": space, "of": of, "pipeline": inner(children)}]
+
+
+def _with_channels(inner: Inner, params: Any) -> Steps:
+    children, read = children_of(params, "channels")
+    given = read.get("channels")
+    if given is None:
+        return inner(children)
+    channels = given if isinstance(given, list) else [given]
+    if not channels or not all(type(one) is int and one >= 0 for one in channels):
+        raise WrongError("channels must be numbers from 0")
+    return [{"_target_": f"{_CHOICES}.on_channels", "channels": channels, "pipeline": inner(children)}]
+
+
+def _with_hue(inner: Inner, params: Any) -> Steps:
+    children, read = children_of(params, "from_colorspace")
+    (of,) = _spaces(read.get("from_colorspace", "RGB"))
+    both = {"_target_": f"{_CHOICES}.on_channels", "channels": [0, 1], "pipeline": inner(children)}
+    return [{"_target_": f"{_CHOICES}.in_colours", "space": "HSV_FULL", "of": of, "pipeline": [both]}]
+
+
+def _times_hue(params: Any) -> Steps:
+    read = by_name(params, "mul", "mul_hue", "mul_saturation", "per_channel", "from_colorspace")
+    _only_rgb(read)
+    names = {"hue": "mul_hue", "saturation": "mul_saturation"}
+    apart: dict[str, Any] = {name: range_of(read[key]) for name, key in names.items() if key in read}
+    if apart and "mul" in read:
+        raise WrongError("mul is for hue and saturation, keep it or mul_hue and mul_saturation")
+    factors = apart or {"factor": range_of(read.get("mul", 1.0))}
+    return _own("times_hue_saturation", **factors, per_channel=chance_of(read.get("per_channel")))
+
+
+def _only_rgb(read: Mapping[str, Any]) -> None:
+    if _spaces(read.get("from_colorspace", "RGB")) != ["RGB"]:
+        raise WrongError("from_colorspace must be RGB")
+
+
+def _one_of_both(name: str, key: str, default: list[float], step: str, *, less: bool = False) -> Callable[[Any], Steps]:
+    """Hue or saturation alone; `less` takes the factor from 1."""
+
+    def read(params: Any) -> Steps:
+        given = by_name(params, key, "from_colorspace")
+        _only_rgb(given)
+        low, high = range_of(given.get(key, default))
+        return [{"_target_": step, name: [1 - high, 1 - low] if less else [low, high]}]
+
+    return read
+
+
+def _bilateral(params: Any) -> Steps:
+    read = by_name(params, "d", "sigma_color", "sigma_space")
+    wide = {name: range_of(read.get(name, [10, 250])) for name in ("sigma_color", "sigma_space")}
+    return _own("bilateral_blur", d=range_of(read.get("d", 1)), **wide)
+
+
+def _mean_shift(params: Any) -> Steps:
+    read = by_name(params, "spatial_radius", "color_radius")
+    spatial, colour = (range_of(read.get(name, [5.0, 40.0])) for name in ("spatial_radius", "color_radius"))
+    return _own("mean_shift_blur", spatial=spatial, colour=colour)
+
+
+def _convolve(params: Any) -> Steps:
+    matrix = params.get("matrix") if isinstance(params, Mapping) else params
+    if isinstance(params, Mapping):
+        by_name(params, "matrix")
+    if matrix is None:
+        return []
+    if not isinstance(matrix, list) or not all(isinstance(row, list) for row in matrix):
+        raise WrongError("matrix must have rows of numbers")
+    return _own("convolved", matrix=[[float(one) for one in row] for row in matrix])
+
+
+def _laplace(params: Any) -> Steps:
+    read = by_name(params, "scale", "loc", "per_channel")
+    scale, loc = range_of(read.get("scale", 0)), range_of(read.get("loc", 0))
+    return _own("added_noise", of="laplace", scale=scale, loc=loc, per_channel=chance_of(read.get("per_channel")))
+
+
+def _poisson(params: Any) -> Steps:
+    read = by_name(params, "lam", "per_channel")
+    scale, each = range_of(read.get("lam", 0)), chance_of(read.get("per_channel"))
+    return _own("added_noise", of="poisson", scale=scale, per_channel=each)
+
+
+def _replaced(by: str, *, coarse: bool = False, each: bool = False) -> Callable[[Any], Steps]:
+    """Pixels, or coarse cells, that become nearly white or black; `each`: of each channel by itself."""
+
+    def read(params: Any) -> Steps:
+        sizes = ("size_px", "size_percent", "min_size") if coarse else ()
+        given = by_name(params, "p", *sizes, *(() if each else ("per_channel",)))
+        values: dict[str, Any] = {"p": range_of(given.get("p", 0.02 if coarse else 0)), "by": by}
+        if coarse and {"size_px", "size_percent"} <= set(given):
+            raise WrongError("size_percent and size_px say the same, keep one of them")
+        if "size_px" in given:
+            values["cells"] = whole_range(given["size_px"])
+        elif coarse:
+            values["size"] = range_of(given.get("size_percent", 0.1))
+        if "min_size" in given:
+            values["least"] = whole_number(given["min_size"])
+        return _own("replaced_pixels", **values, per_channel=1.0 if each else chance_of(given.get("per_channel")))
+
+    return read
+
+
+def _replace_elementwise(params: Any) -> Steps:
+    read = by_name(params, "mask", "replacement", "per_channel")
+    if not {"mask", "replacement"} <= set(read):
+        raise WrongError("mask and replacement are needed")
+    values, each = range_of(read["replacement"]), chance_of(read.get("per_channel"))
+    return _own("replaced_pixels", p=range_of(read["mask"]), by="range", values=values, per_channel=each)
+
+
+def _pooling(of: str) -> Callable[[Any], Steps]:
+    def read(params: Any) -> Steps:
+        given = by_name(params, "kernel_size", "keep_size")
+        if not whether(given.get("keep_size", True)):
+            raise WrongError("keep_size must be true: all images are resized behind it in any case")
+        return _own("pooled", of=of, size=whole_range(given.get("kernel_size", 2)))
+
+    return read
+
+
+def _quantization(by: str) -> Callable[[Any], Steps]:
+    def read(params: Any) -> Steps:
+        given = by_name(params, "n_colors", "from_colorspace", "to_colorspace", "max_size", "interpolation")
+        _only_rgb(given)
+        usual = ["RGB", "Lab"] if by == "kmeans" else ["RGB"]
+        to = _spaces(given.get("to_colorspace") or usual)
+        most = given.get("max_size", 128 if by == "kmeans" else None)
+        count = whole_range(given.get("n_colors", [2, 16]), 2)
+        return _own("fewer_colours", count=count, by=by, to=to, most=None if most is None else whole_number(most))
+
+    return read
+
+
+def _cutout(params: Any) -> Steps:
+    read = by_name(params, "nb_iterations", "size", "squared", "cval", "fill_mode", "position", "fill_per_channel")
+    if read.get("fill_mode", "constant") != "constant" or read.get("position", "uniform") != "uniform":
+        raise WrongError("fill_mode must be constant and position uniform")
+    return _own(
+        "cut_out",
+        count=whole_range(read.get("nb_iterations", 1), 0),
+        size=range_of(read.get("size", 0.2)),
+        squared=whether(read.get("squared", True)),
+        fill=range_of(read.get("cval", 128)),
+        per_channel=chance_of(read.get("fill_per_channel")),
+    )
+
+
+def _snowy(params: Any) -> Steps:
+    read = by_name(params, "lightness_threshold", "lightness_multiplier", "from_colorspace")
+    _only_rgb(read)
+    below, factor = (
+        range_of(read.get("lightness_threshold", [100, 255])),
+        range_of(read.get("lightness_multiplier", [1, 4])),
+    )
+    return _own("snowy_ground", below=below, factor=factor)
+
+
+def _canny(params: Any) -> Steps:
+    read = by_name(params, "alpha", "hysteresis_thresholds")
+    given = read.get("hysteresis_thresholds", [[60, 140], [160, 240]])
+    low, high = given if isinstance(given, list) and len(given) == 2 else (given, given)
+    return _own("outlines", alpha=range_of(read.get("alpha", [0.0, 1.0])), low=range_of(low), high=range_of(high))
+
+
+# What imgaug's layers of clouds are, beside the step's defaults.
+_FOG: dict[str, Any] = {
+    "brightness": [220.0, 255.0], "grain": [-2.0, -1.5], "unevenness": 2.0, "least": [0.7, 0.9], "more": [0.3, 0.3],
+    "cells": [2, 8], "exponent": [-4.0, -2.0], "sparsity": [0.9, 0.9], "density": [0.4, 0.9],
+}  # fmt: skip
+_WISPS: dict[str, Any] = {
+    "grain": [-2.0, -1.0], "more": [0.5, 1.0], "cells": [64, 128], "exponent": [-2.0, -1.0], "sparsity": [1.0, 1.4],
+    "density": [0.8, 1.5],
+}  # fmt: skip
+_OF_LAYER = {
+    "intensity_mean": "brightness", "intensity_freq_exponent": "grain", "intensity_coarse_scale": "unevenness",
+    "alpha_min": "least", "alpha_multiplier": "more", "alpha_size_px_max": "cells", "alpha_freq_exponent": "exponent",
+    "sparsity": "sparsity", "density_multiplier": "density",
+}  # fmt: skip
+
+
+def _without_parameters(params: Any) -> None:
+    if params is not None and not isinstance(params, Mapping):
+        raise WrongError("it has no parameters")
+    by_name(params)
+
+
+def _fog(params: Any) -> Steps:
+    _without_parameters(params)
+    return _own("clouds", **_FOG)
+
+
+def _clouds(params: Any) -> Steps:
+    _without_parameters(params)
+    layers = [_own("clouds"), _own("clouds", **_WISPS)]
+    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": layers, "least": 1, "most": 2}]
+
+
+def _cloud_layer(params: Any) -> Steps:
+    read = by_name(params, *_OF_LAYER)
+    if missing := set(_OF_LAYER) - set(read):
+        raise WrongError(f"{listing(sorted(missing))} must be there")
+    values: dict[str, Any] = {_OF_LAYER[key]: range_of(read[key]) for key in _OF_LAYER}
+    return _own(
+        "clouds", **{**values, "unevenness": values["unevenness"][1], "cells": whole_range(read["alpha_size_px_max"])}
+    )
+
+
+_OF_FLAKES = {
+    "density": "density", "density_uniformity": "evenness", "flake_size": "size", "flake_size_uniformity": "alike",
+    "angle": "angle", "speed": "speed", "blur_sigma_fraction": "blur", "blur_sigma_limits": "sigma",
+}  # fmt: skip
+
+
+def _snowflakes(params: Any) -> Steps:
+    """Up to three layers."""
+    read = by_name(params, *(key for key in _OF_FLAKES if not key.startswith("blur")))
+    layer = _own(
+        "snow_flakes", **{_OF_FLAKES[key]: range_of(value) for key, value in read.items() if key in _OF_FLAKES}
+    )
+    some = path_of("augmentations", "some_of")
+    return [{"_target_": some, "pipelines": [layer] * 3, "least": 1, "most": 3}]
+
+
+def _snowflakes_layer(params: Any) -> Steps:
+    read = by_name(params, *_OF_FLAKES)
+    if missing := set(_OF_FLAKES) - set(read) - {"blur_sigma_limits"}:
+        raise WrongError(f"{listing(sorted(missing))} must be there")
+    return _own("snow_flakes", **{_OF_FLAKES[key]: range_of(value) for key, value in read.items() if key in _OF_FLAKES})
+
+
+_OF_RAIN = {
+    **{name: name for name in ("density", "angle", "speed")}, "density_uniformity": "evenness", "drop_size": "size",
+    "drop_size_uniformity": "alike", "blur_sigma_fraction": "blur", "blur_sigma_limits": "sigma",
+}  # fmt: skip
+# What imgaug's rain is.
+_RAIN: dict[str, Any] = {
+    "density": [0.03, 0.14], "evenness": [0.8, 1.0], "size": [0.01, 0.02], "alike": [0.2, 0.5], "angle": [-15.0, 15.0],
+    "speed": [0.04, 0.20], "blur": [0.001, 0.001], "grey": [110.0, 240.0],
+}  # fmt: skip
+
+
+def _rain(params: Any) -> Steps:
+    """Up to three layers."""
+    read = by_name(params, "nb_iterations", *(key for key in _OF_RAIN if not key.startswith("blur")))
+    least, most = whole_range(read.pop("nb_iterations", [1, 3]))
+    own = {_OF_RAIN[key]: range_of(value) for key, value in read.items() if key in _OF_RAIN}
+    some = path_of("augmentations", "some_of")
+    return [
+        {"_target_": some, "pipelines": [_own("snow_flakes", **{**_RAIN, **own})] * most, "least": least, "most": most}
+    ]
+
+
+def _uniform_voronoi(params: Any) -> Steps:
+    read = by_name(params, "n_points", "p_replace", "max_size", "interpolation")
+    points, replaced = whole_range(read.get("n_points", [50, 500])), range_of(read.get("p_replace", [0.5, 1.0]))
+    return _own("cells_of_one_colour", points=points, replaced=replaced)
+
+
+def _grid_voronoi(params: Any) -> Steps:
+    read = by_name(params, "n_rows", "n_cols", "p_drop_points", "p_replace", "max_size", "interpolation")
+    rows, columns = (whole_range(read.get(name, [10, 30])) for name in ("n_rows", "n_cols"))
+    dropped, replaced = range_of(read.get("p_drop_points", [0.0, 0.5])), range_of(read.get("p_replace", [0.5, 1.0]))
+    return _own("cells_of_one_colour", rows=rows, columns=columns, dropped=dropped, replaced=replaced)
+
+
+def _moved(axis: str, percent: str, px: str) -> Callable[[Any, Callable[[Any], Steps]], Steps]:
+    """An affine transform along one axis."""
+
+    def read(params: Any, affine: Callable[[Any], Steps]) -> Steps:
+        given = by_name(params, "percent", "px", "order", "cval", "mode", "fit_output", "backend")
+        if ("percent" in given) == ("px" in given):
+            raise WrongError("percent or px is needed, one of them")
+        key, name = ("percent", percent) if "percent" in given else ("px", px)
+        others = {one: value for one, value in given.items() if one not in ("percent", "px")}
+        return affine({name: {axis: given[key]}, **others})
+
+    return read
+
+
+def _turned(axis: str | None, target: str, key: str, default: Any) -> Callable[[Any, Callable[[Any], Steps]], Steps]:
+    def read(params: Any, affine: Callable[[Any], Steps]) -> Steps:
+        given = by_name(params, key, "order", "cval", "mode", "fit_output", "backend")
+        value = given.pop(key, default)
+        return affine({target: value if axis is None else {axis: value}, **given})
+
+    return read
+
+
+# Parts of `Affine`, each given how that is read.
+AFFINE: dict[str, Callable[[Any, Callable[[Any], Steps]], Steps]] = {
+    "TranslateX": _moved("x", "translate_percent", "translate_px"),
+    "TranslateY": _moved("y", "translate_percent", "translate_px"),
+    "ScaleX": _turned("x", "scale", "scale", [0.5, 1.5]),
+    "ScaleY": _turned("y", "scale", "scale", [0.5, 1.5]),
+    "ShearX": _turned("x", "shear", "shear", [-30, 30]),
+    "ShearY": _turned("y", "shear", "shear", [-30, 30]),
+    "Rotate": _turned(None, "rotate", "rotate", [-30, 30]),
+    "AffineCv2": lambda given, affine: affine(given),
+}
+
+
+def _blend(over: str, *keys: str, **usual: Any) -> Callable[[Inner, Any], Steps]:
+    """A blend of two versions of an image, written with imgaug's names of any of its versions."""
+
+    def read(inner: Inner, params: Any) -> Steps:
+        given = by_name(params, *keys, "first", "second", "foreground", "background", "per_channel")
+        for old, new in (("first", "foreground"), ("second", "background")):
+            if old in given and new in given:
+                raise WrongError(f"{old} and {new} say the same, keep one of them")
+        values: dict[str, Any] = {**usual}
+        if over in ("image", "pixels"):
+            values["alpha"] = range_of(given.get("factor", usual.get("alpha", 0)))
+        else:
+            _noise(given, values)
+        versions = [(("first", "foreground")), (("second", "background"))]
+        for name, names in zip(("first", "second"), versions, strict=True):
+            value = next((given[one] for one in names if given.get(one) is not None), None)
+            if value is not None:
+                values[name] = inner(value)
+        each = chance_of(given.get("per_channel"))
+        return [{"_target_": f"{_CHOICES}.blended", "over": over, **values, **({"per_channel": each} if each else {})}]
+
+    return read
+
+
+def _noise(given: Mapping[str, Any], values: dict[str, Any]) -> None:
+    if "exponent" in given:
+        values["exponent"] = range_of(given["exponent"])
+    for key, name in (("size_px_max", "cells"), ("iterations", "iterations")):
+        if key in given:
+            values[name] = whole_range(given[key])
+    if "aggregation_method" in given:
+        ways = given["aggregation_method"]
+        values["join"] = ways if isinstance(ways, list) else ["max", "min", "avg"] if ways == "ALL" else [ways]
+        if not set(values["join"]) <= {"max", "min", "avg"}:
+            raise WrongError("aggregation_method must be max, min or avg")
+    if "sigmoid" in given:
+        values["sharp"] = chance_of(given["sigmoid"])
+
+
+_OF_NOISE = ("size_px_max", "iterations", "aggregation_method", "sigmoid")
+_IMAGE, _PIXELS = _blend("image", "factor"), _blend("pixels", "factor")
+_SIMPLEX = _blend("smooth", *_OF_NOISE)
+_FREQUENCY = _blend(
+    "spectrum", "exponent", *_OF_NOISE, cells=[4, 16], join=["avg", "max"], exponent=[-4.0, 4.0], sharp=0.5
+)
+
+
+def _kept_in_size(inner: Inner, params: Any) -> Steps:
+    children, read = children_of(params, "interpolation")
+    if read.get("interpolation", "cubic") not in ("cubic", "NO_RESIZE"):
+        raise WrongError("interpolation must be cubic: images are resized behind it in any case")
+    return inner(children)
+
+
+def _centred(name: str) -> Callable[[Any], Steps]:
+    def read(params: Any) -> Steps:
+        given = by_name(params, "width", "height", *(("pad_mode",) if name == "PadIfNeeded" else ()))
+        width, height = whole_number(given["width"]), whole_number(given["height"])
+        if name == "PadIfNeeded":
+            border = BORDERS[str(given.get("pad_mode", "constant"))]
+            return one_step(name, min_width=width, min_height=height, position="center", border_mode=border)
+        return one_step(name, width=width, height=height, pad_if_needed=True)
+
+    return read
+
+
+def _solarize(params: Any) -> Steps:
+    read = by_name(params, "p", "threshold")
+    threshold = [bound / 255 for bound in range_of(read.get("threshold", 128))]
+    share = range_of(read.get("p", 1.0))[0]
+    return one_step("Solarize", threshold_range=threshold, p=share)
+
+
+_HUE, _TIMES = f"{_CHOICES}.hue_saturation", f"{_OWN}.times_hue_saturation"
+OPERATIONS: dict[str, Callable[[Any], Steps]] = {
+    "ChangeColorspace": _change_space,
+    "ChannelShuffle": _shuffled_channels,
+    "AllChannelsCLAHE": _clahe_of_channels,
+    **dict.fromkeys(("Posterize", "UniformColorQuantizationToNBits"), _posterize),
+    "TotalDropout": _total_dropout,
+    "Dropout2d": _dropped_channels,
+    "MultiplyHueAndSaturation": _times_hue,
+    "MultiplyHue": _one_of_both("hue", "mul", [-1.0, 1.0], _TIMES),
+    "MultiplySaturation": _one_of_both("saturation", "mul", [0.0, 3.0], _TIMES),
+    "RemoveSaturation": _one_of_both("saturation", "mul", [1.0, 1.0], _TIMES, less=True),
+    "AddToHue": _one_of_both("hue", "value", [-255.0, 255.0], _HUE),
+    "AddToSaturation": _one_of_both("saturation", "value", [-75.0, 75.0], _HUE),
+    "BilateralBlur": _bilateral,
+    "MeanShiftBlur": _mean_shift,
+    "Convolve": _convolve,
+    "Canny": _canny,
+    "AdditiveLaplaceNoise": _laplace,
+    "AdditivePoissonNoise": _poisson,
+    "ImpulseNoise": _replaced("salt_and_pepper", each=True),
+    "SaltAndPepper": _replaced("salt_and_pepper"),
+    "Salt": _replaced("salt"),
+    "Pepper": _replaced("pepper"),
+    "CoarseSaltAndPepper": _replaced("salt_and_pepper", coarse=True),
+    "CoarseSalt": _replaced("salt", coarse=True),
+    "CoarsePepper": _replaced("pepper", coarse=True),
+    "ReplaceElementwise": _replace_elementwise,
+    "AveragePooling": _pooling("average"),
+    "MaxPooling": _pooling("max"),
+    "MinPooling": _pooling("min"),
+    "MedianPooling": _pooling("median"),
+    "KMeansColorQuantization": _quantization("kmeans"),
+    "UniformColorQuantization": _quantization("uniform"),
+    "Cutout": _cutout,
+    "Solarize": _solarize,
+    "FastSnowyLandscape": _snowy,
+    "Fog": _fog,
+    "Clouds": _clouds,
+    "CloudLayer": _cloud_layer,
+    "Snowflakes": _snowflakes,
+    "SnowflakesLayer": _snowflakes_layer,
+    "Rain": _rain,
+    "UniformVoronoi": _uniform_voronoi,
+    "RegularGridVoronoi": _grid_voronoi,
+    "CenterCropToFixedSize": _centred("CenterCrop"),
+    "CenterPadToFixedSize": _centred("PadIfNeeded"),
+}
+NESTING: dict[str, Callable[[Inner, Any], Steps]] = {
+    "WithColorspace": _with_space,
+    "WithChannels": _with_channels,
+    "WithHueAndSaturation": _with_hue,
+    "Alpha": _IMAGE,
+    "AlphaElementwise": _PIXELS,
+    "SimplexNoiseAlpha": _SIMPLEX,
+    "FrequencyNoiseAlpha": _FREQUENCY,
+    "BlendAlpha": _blend("image", "factor", alpha=[0.0, 1.0]),
+    "BlendAlphaElementwise": _blend("pixels", "factor", alpha=[0.0, 1.0]),
+    "BlendAlphaSimplexNoise": _SIMPLEX,
+    "BlendAlphaFrequencyNoise": _FREQUENCY,
+    "KeepSizeByResize": _kept_in_size,
+}

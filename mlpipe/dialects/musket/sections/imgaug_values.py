@@ -1,0 +1,184 @@
+"""Values of imgaug's operations as the file has them, and the steps that are made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlpipe.errors import listing
+from mlpipe.names import path_of
+
+Steps = list[dict[str, Any]]
+# Reads operations inside of one.
+Inner = Callable[[Any], Steps]
+# What says nothing about an operation.
+NAMELESS = ("name", "random_state")
+# cv2's numbers of interpolations, by the order of their polynomials; imgaug draws from these.
+ORDERS = {0: 0, 1: 1, 3: 2}
+# cv2's numbers of border modes.
+BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
+# OpenCV's and SciPy's word for `edge`, which some operations take.
+_ALSO = {"nearest": "edge", "replicate": "edge"}
+
+
+class WrongError(Exception):
+    """A problem with an operation's parameters."""
+
+
+def one_each(pipelines: list[Steps]) -> Steps:
+    """One of several pipelines for each image; the only one as it is."""
+    return (
+        pipelines[0]
+        if len(pipelines) == 1
+        else [{"_target_": path_of("augmentations", "some_of"), "pipelines": pipelines}]
+    )
+
+
+def one_step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
+    """A transform of albumentations with its parameters and its share of images."""
+    return [{"_target_": f"albumentations.{name}", **parameters, "p": p}]
+
+
+def by_name(params: Any, *order: str) -> dict[str, Any]:
+    """Parameters by name; a bare value is the first one."""
+    if isinstance(params, Mapping):
+        unknown = set(map(str, params)) - set(order) - {*NAMELESS, "deterministic"}
+        if unknown:
+            raise WrongError(f"unknown {listing(sorted(unknown))}, known {listing(order)}")
+        if params.get("deterministic"):
+            raise WrongError("deterministic would change all images alike, draws are of each image")
+        return {str(key): value for key, value in params.items()}
+    return {} if params is None else {order[0]: params}
+
+
+def range_of(value: Any) -> list[float]:
+    """Two bounds from a number or a list of two."""
+    ends = value if isinstance(value, list | tuple) and len(value) == 2 else [value, value]
+    if not all(map(is_number, ends)):
+        raise WrongError("a number or a list of two is needed")
+    return [float(min(ends)), float(max(ends))]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whether(value: Any) -> bool:
+    """True or false; what imgaug takes for the chance of it is true where there is any."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if not is_number(value) or not 0 <= value <= 1:
+        raise WrongError("true or false is needed")
+    return bool(value > 0)
+
+
+def whole_number(value: Any) -> int:
+    """A whole number from 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise WrongError("a whole number >= 1 is needed")
+    return value
+
+
+def whole_range(value: Any, least: int = 1) -> list[int]:
+    """Two whole numbers from one or a list of two."""
+    low, high = range_of(value)
+    if low != int(low) or high != int(high) or low < least:
+        raise WrongError(f"a whole number >= {least} or a list of two is needed")
+    return [int(low), int(high)]
+
+
+def probability(params: Any) -> float:
+    """The only parameter of an operation whose share of images it is."""
+    value = by_name(params, "p").get("p", 1.0 if params is None else 0.0)
+    if not is_number(value) or not 0 <= value <= 1:
+        raise WrongError("a probability from 0 to 1 is needed")
+    return float(value)
+
+
+def axes_of(value: Any) -> Any:
+    """A range, or one for x and y each."""
+    if isinstance(value, Mapping):
+        return {str(axis): range_of(item) for axis, item in value.items()}
+    return range_of(value)
+
+
+def pixels_of(value: Any) -> Any:
+    """A range of whole numbers, or one for x and y each."""
+    found = axes_of(value)
+    if isinstance(found, dict):
+        return {axis: [int(low), int(high)] for axis, (low, high) in found.items()}
+    return [int(found[0]), int(found[1])]
+
+
+def borders_of(key: str, value: Any) -> list[int]:
+    """OpenCV's number of each border mode that is drawn from."""
+    modes = list(BORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
+    modes = [_ALSO.get(str(one), one) for one in modes]
+    if not modes or not all(str(one) in BORDERS for one in modes):
+        raise WrongError(f"{key} must be ALL or one of {listing(BORDERS)}")
+    return [BORDERS[str(one)] for one in modes]
+
+
+def orders_of(value: Any) -> list[int]:
+    """OpenCV's number of each interpolation that is drawn from; a list of orders is none of a range."""
+    orders = list(ORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
+    if not orders or not all(type(one) is int and one in ORDERS for one in orders):
+        raise WrongError(f"order must be ALL or one of {listing(ORDERS)}")
+    return [ORDERS[one] for one in orders]
+
+
+def ways_of(read: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Every way to interpolate and to continue an image that `order` and `mode` name; without them the transform's own."""
+    return [
+        {**({} if order is None else {"interpolation": order}), **({} if border is None else {"border_mode": border})}
+        for order in (orders_of(read["order"]) if "order" in read else [None])
+        for border in (borders_of("mode", read["mode"]) if "mode" in read else [None])
+    ]
+
+
+def fill_of(value: Any) -> list[float]:
+    """Between which bounds what comes from outside is drawn."""
+    return [0.0, 255.0] if value == "ALL" else range_of(value)
+
+
+def filled(name: str, fill: list[float] | None, **values: Any) -> Steps:
+    """A transform that fills what comes from outside with a number that may be drawn."""
+    return one_step(name, **values) if fill is None else with_ranges(name, {"fill": fill}, **values)
+
+
+def with_ranges(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> Steps:
+    """A transform that takes numbers where imgaug takes ranges."""
+    same = {key: low for key, (low, high) in ranges.items() if low == high}
+    others = {key: value for key, value in ranges.items() if key not in same}
+    (made,) = one_step(name, **same, **fixed)
+    return (
+        [{"_target_": path_of("augmentations", "with_drawn"), "transform": made, "ranges": others}]
+        if others
+        else [made]
+    )
+
+
+def by_chance(share: Any, each: Steps, shared: Steps) -> Steps:
+    """Steps of channels by themselves for a share of the images, which imgaug calls `per_channel`, and of all for the rest."""
+    chance = chance_of(share)
+    if chance in (0.0, 1.0):
+        return each if chance else shared
+    target = path_of("augmentations", "some_of")
+    return [{"_target_": target, "pipelines": [each], "p": chance, "otherwise": shared}]
+
+
+def chance_of(value: Any) -> float:
+    """What imgaug takes for a chance: true or false, or a number."""
+    return float(value) if whether(value) else 0.0
+
+
+def children_of(params: Any, *options: str) -> tuple[Any, Mapping[str, Any]]:
+    """The operations inside of one, written as they are or as `children`, and what else it says."""
+    key = next((key for key in ("children", "then_list") if isinstance(params, Mapping) and key in params), None)
+    if key is None:
+        return params, {}
+    if unknown := set(map(str, params)) - {key, *options, *NAMELESS}:
+        raise WrongError(f"unknown {listing(sorted(unknown))}, known {listing(['children', *options])}")
+    return params[key], params

@@ -1,0 +1,205 @@
+"""Operations of imgaug that albumentations has not: each can be built, changes images, and says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from mlpipe.data.augment import libraries, paired, random_choices, samples
+from mlpipe.dialects.musket.reading import Home
+from mlpipe.dialects.musket.sections import imgaug
+from mlpipe.dialects.musket.state import State
+from mlpipe.errors import DataError
+
+IMAGES = np.random.default_rng(0).integers(60, 180, (3, 32, 36, 3), dtype=np.uint8)
+SEEDS = np.array([1, 2, 3], np.uint64)
+CHILD = {"Add": [30, 40]}
+
+
+def steps(given: Any) -> list[dict[str, Any]]:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    found = imgaug.pipeline(state, "augmentation", given)
+    assert not state.wrong, state.wrong
+    return found
+
+
+def built(given: Any) -> list[Any]:
+    return [libraries.adapt(random_choices.made(step)[1]) for step in steps(given)]
+
+
+CHANGING = [
+    {"ChangeColorspace": "HSV"},
+    {"ChangeColorspace": {"from_colorspace": "BGR", "to_colorspace": ["Lab", "GRAY"], "alpha": [0.5, 1.0]}},
+    {"WithColorspace": {"to_colorspace": "HSV", "from_colorspace": "RGB", "children": {"WithChannels": {
+        "channels": 0, "children": CHILD}}}},
+    {"WithChannels": {"channels": [0, 2], "children": [CHILD]}},
+    {"WithHueAndSaturation": [CHILD]},
+    {"MultiplyHueAndSaturation": [0.4, 0.6]},
+    {"MultiplyHueAndSaturation": {"mul_hue": [0.5, 0.6], "mul_saturation": 0.5}},
+    {"MultiplyHue": [0.4, 0.5]},
+    {"MultiplySaturation": 0.3},
+    {"RemoveSaturation": [0.5, 0.8]},
+    {"AddToHue": [40, 60]},
+    {"AddToSaturation": {"value": [-50, -30]}},
+    {"BilateralBlur": {"d": [4, 6], "sigma_color": [100, 200]}},
+    {"MeanShiftBlur": {"spatial_radius": [5, 8]}},
+    {"Convolve": [[0, -1, 0], [-1, 5, -1], [0, -1, 0]]},
+    {"Convolve": {"matrix": [[1, 0, -1]]}},
+    {"Canny": {"alpha": [0.3, 0.5], "hysteresis_thresholds": [[50, 100], [150, 200]]}},
+    {"AdditiveLaplaceNoise": {"scale": [10, 12], "per_channel": 0.5}},
+    {"AdditivePoissonNoise": [10, 20]},
+    {"ImpulseNoise": 0.1},
+    {"SaltAndPepper": {"p": [0.1, 0.2], "per_channel": True}},
+    {"Salt": 0.2},
+    {"Pepper": {"p": 0.2}},
+    {"CoarseSaltAndPepper": {"p": 0.3, "size_percent": [0.1, 0.3]}},
+    {"CoarseSalt": {"p": 0.4, "size_px": [4, 8], "min_size": 2}},
+    {"CoarsePepper": {"p": 0.4, "size_px": 8}},
+    {"ReplaceElementwise": {"mask": 0.2, "replacement": [0, 50]}},
+    {"AveragePooling": 3},
+    {"MaxPooling": {"kernel_size": [2, 4]}},
+    {"MinPooling": [2, 3]},
+    {"MedianPooling": {"kernel_size": 3, "keep_size": True}},
+    {"KMeansColorQuantization": {"n_colors": [2, 4]}},
+    {"UniformColorQuantization": {"n_colors": 3}},
+    {"Cutout": {"nb_iterations": [1, 3], "size": 0.3, "squared": False, "cval": 255}},
+    {"Solarize": {"threshold": [60, 100]}},
+    {"FastSnowyLandscape": {"lightness_threshold": 140, "lightness_multiplier": [1.5, 2.0]}},
+    "Fog",
+    {"Clouds": None},
+    {"CloudLayer": {
+        "intensity_mean": [196, 255], "intensity_freq_exponent": -2.0, "intensity_coarse_scale": 10, "alpha_min": 0.2,
+        "alpha_multiplier": 0.5, "alpha_size_px_max": [4, 16], "alpha_freq_exponent": [-3.0, -2.0], "sparsity": 1.0,
+        "density_multiplier": 1.0}},
+    {"Alpha": {"factor": [0.4, 0.6], "first": {"Add": 60}, "second": {"Invert": 1.0}}},
+    {"Alpha": {"factor": 0.5, "first": [{"Affine": {"rotate": 45}}]}},
+    {"AlphaElementwise": {"factor": [0.0, 1.0], "first": CHILD, "per_channel": 0.5}},
+    {"BlendAlpha": {"factor": 0.5, "foreground": CHILD}},
+    {"SimplexNoiseAlpha": {"first": {"Add": 60}}},
+    {"SimplexNoiseAlpha": {"first": {"Add": 60}, "size_px_max": [4, 8], "iterations": 2, "aggregation_method": "avg"}},
+    {"FrequencyNoiseAlpha": {"exponent": [-4, 0], "first": {"Add": 60}, "second": {"Add": -30}, "sigmoid": False}},
+    {"Snowflakes": {"flake_size": [0.3, 0.5], "speed": [0.01, 0.03]}},
+    {"SnowflakesLayer": {
+        "density": 0.075, "density_uniformity": 0.9, "flake_size": 0.5, "flake_size_uniformity": 0.6, "angle": [-20, 20],
+        "speed": 0.02, "blur_sigma_fraction": 0.001}},
+    {"CLAHE": {"clip_limit": [2, 4], "tile_grid_size_px": [3, 5]}},
+    {"AllChannelsCLAHE": {"clip_limit": [1, 4], "tile_grid_size_px": [3, 5], "per_channel": 0.5}},
+    {"HistogramEqualization": {"to_colorspace": "HSV", "from_colorspace": "RGB"}},
+    {"Posterize": [2, 3]},
+    {"TotalDropout": 1.0},
+    {"Dropout2d": {"p": 1.0, "nb_keep_channels": 1}},
+    {"ElasticTransformation": {"alpha": 20, "sigma": 2, "mode": "nearest", "order": 1, "cval": 0}},
+    {"PerspectiveTransform": {"scale": 0.2, "cval": [0, 255], "mode": "constant"}},
+    {"Superpixels": {"p_replace": 1.0, "n_segments": 20, "interpolation": "linear"}},
+    {"Rain": {"nb_iterations": 2, "drop_size": [0.1, 0.2]}},
+    {"UniformVoronoi": [20, 40]},
+    {"RegularGridVoronoi": {"n_rows": 5, "n_cols": [4, 8], "p_drop_points": 0.2, "p_replace": 1.0}},
+    {"TranslateX": {"percent": [0.1, 0.2]}},
+    {"TranslateY": {"px": [3, 5]}},
+    {"ScaleX": [0.5, 0.7]},
+    {"ShearY": {"shear": 20, "mode": "reflect"}},
+    {"Rotate": [20, 30]},
+    {"Rotate": {"rotate": [20, 30], "order": [0, 1], "cval": [0, 255]}},
+    {"HorizontalFlip": 1.0},
+    {"VerticalFlip": {"p": 1.0}},
+    {"KeepSizeByResize": {"children": [{"Affine": {"rotate": 10}}]}},
+    {"Sequential": {"random_order": True, "children": [{"Fliplr": 1.0}, CHILD]}},
+    {"SomeOf": {"n": [1, None], "random_order": True, "children": [{"Fliplr": 1.0}, CHILD]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", CHANGING, ids=str)
+def test_every_operation_changes_each_image_by_itself(given: Any) -> None:
+    made = built([given] if isinstance(given, str) else given)
+    after = samples.apply(made, IMAGES, SEEDS)
+    assert np.asarray(after).shape == IMAGES.shape and after.dtype == np.uint8
+    assert all((one != other).any() for one, other in zip(after, IMAGES, strict=True))
+    alone = samples.apply(made, IMAGES[1:2], SEEDS[1:2])
+    assert (alone[0] == after[1]).all()
+    if "cval" not in str(given):
+        shares = samples.apply(made, IMAGES.astype(np.float32) / 255, SEEDS)
+        assert shares[0].dtype == np.float32 and 0 <= shares[0].min() <= shares[0].max() <= 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ChangeColorspace": {"to_colorspace": "HVS"}},
+        {"ChangeColorspace": None},
+        {"WithColorspace": {"children": CHILD}},
+        {"WithChannels": {"channels": "red", "children": CHILD}},
+        {"MultiplyHueAndSaturation": {"mul": 0.5, "mul_hue": 0.4}},
+        {"MultiplyHue": {"mul": 0.5, "from_colorspace": "BGR"}},
+        {"CoarseSalt": {"p": 0.1, "size_px": 3, "size_percent": 0.1}},
+        {"ReplaceElementwise": 0.5},
+        {"AveragePooling": {"kernel_size": 2, "keep_size": False}},
+        {"Cutout": {"fill_mode": "gaussian"}},
+        {"Convolve": [1, 2, 3]},
+        {"TranslateX": {"percent": 0.1, "px": 3}},
+        {"Alpha": {"factor": 0.5, "first": CHILD, "foreground": CHILD}},
+        {"SimplexNoiseAlpha": {"first": CHILD, "aggregation_method": "median"}},
+        {"CloudLayer": {"sparsity": 1.0}},
+        {"Fog": 3},
+        {"ImpulseNoise": {"p": 0.1, "per_channel": True}},
+    ],
+    ids=str,
+)
+def test_nothing_that_is_said_is_dropped(given: dict[str, Any]) -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", given)
+    assert len(state.wrong) == 1 and "cannot be read" in state.wrong[0]
+
+
+def test_what_is_not_quite_imgaugs_is_said() -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", ["Fog", {"SimplexNoiseAlpha": {"first": CHILD}}])
+    assert [(line.key, line.fate) for line in state.lines if line.fate == "differs"] == [
+        ("augmentation.Fog", "differs"),
+        ("augmentation.SimplexNoiseAlpha", "differs"),
+    ]
+
+
+def test_channels_of_another_colour_space() -> None:
+    """imgaug's own example: hue is raised and goes round, as OpenCV's of whole numbers."""
+    inner = {"WithChannels": {"channels": 0, "children": {"Add": 50}}}
+    (step,) = built({"WithColorspace": {"to_colorspace": "HSV", "children": inner}})
+    plane = cv2.cvtColor(IMAGES[0], cv2.COLOR_RGB2HSV)
+    plane[..., 0] = (plane[..., 0].astype(int) + 50) % 180
+    assert (step(IMAGES[:1], SEEDS[:1])[0] == cv2.cvtColor(plane, cv2.COLOR_HSV2RGB)).all()
+
+
+def test_an_order_that_is_drawn() -> None:
+    """Brighter and inverted is not inverted and brighter."""
+    (step,) = built({"Sequential": {"random_order": True, "children": [{"Add": 50}, {"Invert": 1.0}]}})
+    values = step(np.full((40, 2, 2, 3), 100, np.uint8), np.arange(40, dtype=np.uint64))[:, 0, 0, 0]
+    assert set(values.tolist()) == {255 - 150, 255 - 100 + 50} and 8 < (values == 105).sum() < 32
+
+
+def test_a_name_is_an_operation_without_parameters() -> None:
+    assert steps({"OneOf": ["Fog", "HistogramEqualization"]})[0]["pipelines"][1] == steps({"HistogramEqualization": {}})
+
+
+@pytest.mark.parametrize(
+    ("given", "moves"),
+    [
+        ({"Alpha": {"factor": 0.5, "first": {"Affine": {"rotate": 10}}}}, True),
+        ({"Alpha": {"factor": 0.5, "first": {"OneOf": [{"Add": 3}, {"Fliplr": 1.0}]}}}, True),
+        ({"WithChannels": {"channels": 0, "children": {"ElasticTransformation": {"alpha": [1, 9], "sigma": 3}}}}, True),
+        ({"Alpha": {"factor": 0.5, "first": {"OneOf": [{"Add": 3}, {"Dropout": [0.1, 0.2]}, "Fog"]}}}, False),
+    ],
+    ids=str,
+)
+def test_masks_stay_with_images_that_are_blended(given: dict[str, Any], moves: bool) -> None:
+    (node,) = steps(given)
+    target, transform = random_choices.made(node)
+    if moves:
+        with pytest.raises(DataError, match="moves parts of images, and not their masks"):
+            paired.adapt(target, transform)
+        return
+    masks = np.ones((3, 32, 36, 1), np.uint8)
+    changed, same = paired.apply([paired.adapt(target, transform)], IMAGES, masks, SEEDS)
+    assert (np.asarray(changed) != IMAGES).any() and (np.asarray(same) == masks).all()

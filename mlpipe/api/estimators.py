@@ -9,7 +9,6 @@ classifier.predict_proba("photos/")
 from __future__ import annotations
 
 import html
-import io
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,8 @@ from sklearn.metrics import accuracy_score, jaccard_score, r2_score
 from mlpipe import files
 from mlpipe.api.commands import run
 from mlpipe.data import visible_files
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.csv import PATHS
 from mlpipe.errors import ConfigError, DataError, counted, problem
 from mlpipe.running.loaded_model import Model, encoded, load
@@ -391,7 +392,7 @@ class ImageSegmenter(_Estimator):
         given = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
         items = images_of(X)
         _same_length(items, given)
-        true = [np.asarray(Image.open(one) if isinstance(one, str | Path) else one) for one in given]
+        true = [np.asarray(images.picture(Path(one)) if isinstance(one, str | Path) else one) for one in given]
         pairs = list(zip(true, self.predict(items), strict=True))
         flat = [np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1)]
         return float(jaccard_score(*flat, average="macro"))
@@ -509,7 +510,7 @@ def _as_file(one: Any, folder: Path, place: int) -> str:
     path = folder / f"{place:06d}.png"
     try:
         if isinstance(one, bytes):
-            path = path.with_suffix("." + (Image.open(io.BytesIO(one)).format or "png").lower())
+            path = path.with_suffix("." + (images.picture(one).format or "png").lower())
             files.write_bytes(path, one)
         elif isinstance(one, Image.Image):
             content, ending = encoded(one)
@@ -517,7 +518,7 @@ def _as_file(one: Any, folder: Path, place: int) -> str:
             files.write_bytes(path, content)
         else:
             _write_array(one, path, place)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, UnreadableImageError) as error:
         raise DataError(problem(f"X[{place}]", f"cannot be decoded ({error})", fix="leave it out")) from error
     return str(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +91,16 @@ def lies_elsewhere(dataset: Any) -> bool:
     return bool(dataset.external or dataset.is_virtual)
 
 
+def require_chunks(dataset: Any) -> None:
+    """Refuse a dataset one chunk of which, that is unpacked whole, is far larger than what is stored; it may be larger than all.
+
+    Raises:
+        ValueError: When it is.
+    """
+    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+    limits.require_growth(dataset.id.get_storage_size(), chunk, f"a chunk of {dataset.name}")
+
+
 def values(dataset: Any) -> Array:
     """The numbers of a dataset.
 
@@ -100,6 +111,7 @@ def values(dataset: Any) -> Array:
         raise ValueError(f"{getattr(dataset, 'name', dataset)} is no plain array")
     if dataset.dtype.kind == "O":
         raise ValueError(f"{dataset.name} holds objects, no numbers")
+    require_chunks(dataset)
     limits.require_growth(dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize, dataset.name)
     return np.asarray(dataset[()])
 

@@ -14,9 +14,8 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlencode
 
 try:
     import resource
@@ -54,12 +53,14 @@ NAME, JOBS = 1_000, 10_000
 LAYERS, EMPTY_GROUPS = 5_000, 1_000
 # Boxes of one image: every image of a task has room for as many as the one with the most.
 BOXES = 10_000
+# Bytes of one study of a search, its rows or the lines of its journal, and the values in them.
+STUDY, STUDY_ROWS, STUDY_VALUES = 256 << 20, 500_000, 10_000_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
 UNPACKED, GROWTH = 1 << 30, 100
+# The same of an archive: a picture of nothing is decoded to several times what is unpacked.
+ARCHIVE = 256 << 20
 # Deflate stores a byte that is repeated in so little, as in a volume of class numbers.
 DEFLATED = 1_100
-# How SQLite opens a file, which it does not make where there is none.
-_AS_IT_IS = urlencode({"mode": "rw"})
 # What NumPy raises for files of arrays, packed ones too, that are damaged; headers of arrays are read as Python.
 DAMAGED_ARRAY = (
     OSError,
@@ -158,31 +159,6 @@ def require_members(archive: zipfile.ZipFile) -> None:
     for one in members:
         require_growth(one.compress_size, one.file_size, one.filename)
     require_growth(sum(one.compress_size for one in members), sum(one.file_size for one in members), "all of it")
-
-
-def view_or_trigger(file: Path, own: str = "") -> str | None:
-    """What an SQLite file computes when its tables are asked, perhaps without end.
-
-    Args:
-        file: The file, which is there.
-        own: A table whose triggers do not count.
-
-    Returns:
-        The name of a view or a trigger; None where it has none.
-
-    Raises:
-        sqlite3.Error: When it is no such file, or somebody writes into it for seconds.
-    """
-    import sqlite3
-
-    # As the library opens it that reads it next: what lies beside it, written and not yet in it or to be taken back, counts.
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{_AS_IT_IS}", uri=True)) as opened:
-        found = opened.execute(
-            "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
-            " AND NOT (type = 'trigger' AND tbl_name = ?) LIMIT 1",
-            [own],
-        ).fetchone()
-    return None if found is None else str(found[0])
 
 
 def machine_memory() -> int:

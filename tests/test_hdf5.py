@@ -71,3 +71,15 @@ def test_what_is_small_by_itself_is_counted_together(
                 file.create_group(f"b{number}")
     with pytest.raises(ValueError, match="a.h5 would have 1,572,864 bytes|more than 10 of its groups hold nothing"):
         list(hdf5.arrays(tmp_path / "a.h5"))
+
+
+def test_a_chunk_that_is_larger_than_all_of_its_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk is unpacked whole, however little of it is asked for."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        more = {"maxshape": (None, None), "chunks": (1000, 2000), "compression": "gzip"}
+        file.create_dataset("x", data=np.zeros((8, 8), np.float32), **more)
+    monkeypatch.setattr(limits, "UNPACKED", 1 << 20)
+    with pytest.raises(ValueError, match=r"^a chunk of /x would have 8,000,000 bytes, of which "):
+        hdf5.array(tmp_path / "a.h5", "x")
+    monkeypatch.setattr(limits, "UNPACKED", 8 << 20)
+    assert hdf5.array(tmp_path / "a.h5", "x").shape == (8, 8)

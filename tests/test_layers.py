@@ -21,6 +21,7 @@ LEVELS = {
     "names": 1,
     "parquet": 1,
     "plugins": 1,
+    "sqlite": 1,
     "kinds": 1,
     "lazy_imports": 0,
     "limits": 0,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-import sqlite3
 import time
 import zipfile
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,25 +77,3 @@ def test_what_computes_without_end_is_ended() -> None:
         pass
     time.sleep(0.3)
     assert signal.getsignal(signal.SIGALRM) == before
-
-
-@pytest.mark.parametrize("beside", ["wal", "journal"])
-def test_a_trigger_that_lies_beside_an_sqlite_file_counts(beside: str, tmp_path: Path) -> None:
-    """What is written into a file when it is opened next: a log of what was added, a journal of what was to be deleted."""
-    (tmp_path / "copy").mkdir()
-    with closing(sqlite3.connect(tmp_path / "m.db", isolation_level=None)) as file:
-        file.executescript("CREATE TABLE runs (a); CREATE TABLE pad (a);")
-        assert limits.view_or_trigger(tmp_path / "m.db") is None
-        if beside == "wal":
-            file.execute("PRAGMA journal_mode=WAL")
-        file.execute("CREATE TRIGGER t AFTER INSERT ON runs BEGIN DELETE FROM runs; END")
-        if beside == "journal":
-            # More than is kept in memory is written before the transaction ends.
-            file.execute("PRAGMA cache_size=5")
-            file.execute("BEGIN")
-            file.execute("DROP TRIGGER t")
-            file.executemany("INSERT INTO pad VALUES (?)", [(bytes(5000),)] * 200)
-        for name in ("m.db", f"m.db-{beside}"):
-            shutil.copy(tmp_path / name, tmp_path / "copy")
-    assert limits.view_or_trigger(tmp_path / "copy" / "m.db") == "t"
-    assert limits.view_or_trigger(tmp_path / "copy" / "m.db", own="runs") is None

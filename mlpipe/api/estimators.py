@@ -9,7 +9,6 @@ classifier.predict_proba("photos/")
 from __future__ import annotations
 
 import html
-import io
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from mlpipe import files, limits
 from mlpipe.api.commands import run
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.csv import PATHS
 from mlpipe.errors import ConfigError, DataError, counted, problem
 from mlpipe.running.loaded_model import Model, encoded, load
@@ -532,7 +532,7 @@ def _as_file(one: Any, folder: Path, place: int, key: str = "X") -> str:
     path = folder / f"{place:06d}.png"
     try:
         if isinstance(one, bytes):
-            path = path.with_suffix("." + (Image.open(io.BytesIO(one)).format or "png").lower())
+            path = path.with_suffix("." + (images.picture(one).format or "png").lower())
             files.write_bytes(path, one)
         elif isinstance(one, Image.Image):
             content, ending = encoded(one)
@@ -540,7 +540,7 @@ def _as_file(one: Any, folder: Path, place: int, key: str = "X") -> str:
             files.write_bytes(path, content)
         else:
             _write_array(one, path, f"{key}[{place}]")
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, UnreadableImageError) as error:
         raise DataError(problem(f"{key}[{place}]", f"cannot be decoded ({error})", fix="leave it out")) from error
     return str(path)
 

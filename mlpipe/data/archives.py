@@ -112,7 +112,7 @@ def unpack(path: Path, to: Path, *, fix: str = "download or pack it again") -> N
 
     Refused are absolute names, names with `..` or backslashes, links, devices, encrypted members, two members of one
     name (upper and lower case taken as the same, and letters however they are composed), more bytes than the disk has free,
-    and more than a gigabyte that is more than a hundred times the archive's own size. Only plain files and folders
+    and more than 256 MiB that are more than a hundred times the archive's own size. Only plain files and folders
     are made, with the process's own permissions.
 
     Args:
@@ -193,7 +193,7 @@ def _unsafe_name(name: str) -> str:
 
 def _most_unpacked(stored: int) -> int:
     """Bytes that an archive may unpack to: pictures hardly shrink in one, and what grows far more is made to fill disks."""
-    return max(limits.UNPACKED, limits.GROWTH * stored)
+    return max(limits.ARCHIVE, limits.GROWTH * stored)
 
 
 class _Zip:

@@ -346,10 +346,13 @@ class PostprocessScheduler(Scheduler):
         crossed, missed = member_mixture.cross_fitted(
             val.logits.astype(np.float64), val.targets, kind, self._how, given
         )
+        # As they are stored, in half of the memory.
         others = {
-            (task, split): crossed
-            if (task, split) == (record.task, "val")
-            else members.learned(plain, kind)(predictions.load(path, task, split).logits)
+            (task, split): (
+                crossed
+                if (task, split) == (record.task, "val")
+                else members.learned(plain, kind)(predictions.load(path, task, split).logits)
+            ).astype(np.float32)
             for task, split in predictions.contents(path)
         }
         predictions.write_calibrated(path, others)

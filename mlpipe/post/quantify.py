@@ -20,7 +20,8 @@ from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled
 
 Quantifier = Literal["cc", "acc", "pacc", "bbse", "bbse_soft", "em"]
 
-_NEARLY_SINGULAR = 1e3
+# Condition of error rates beyond which they tell nothing, and a difference of two of them that is none.
+_NEARLY_SINGULAR, _SAME = 1e3, 1e-12
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,20 @@ def correct_counts(rates: Floats, observed: Floats) -> tuple[Floats, tuple[str, 
     condition = condition_of(rates)
     if condition > _NEARLY_SINGULAR:
         notes = (f"the error rates hardly tell the classes apart (condition number {condition:.3g})",)
+    if len(observed) == 2 and abs(rates[1, 1] - rates[1, 0]) < _SAME:
+        notes = (*notes, "predictions do not depend on the class: their plain shares are used")
+    return _corrected(rates, observed), notes
+
+
+def _corrected(rates: Floats, observed: Floats, start: Floats | None = None) -> Floats:
+    """The shares of `correct_counts`; `start` is near them."""
     if len(observed) == 2:
         spread = rates[1, 1] - rates[1, 0]
-        if abs(spread) < 1e-12:
-            return observed, (*notes, "predictions do not depend on the class: their plain shares are used")
+        if abs(spread) < _SAME:
+            return observed
         second = float(np.clip((observed[1] - rates[1, 0]) / spread, 0, 1))
-        return np.array([1 - second, second]), notes
-    return least_quadratic(rates.T @ rates, rates.T @ observed), notes
+        return np.array([1 - second, second])
+    return least_quadratic(rates.T @ rates, rates.T @ observed, start=start)
 
 
 def importance_shares(joint: Floats, observed: Floats) -> tuple[Floats, tuple[str, ...]]:
@@ -107,12 +115,18 @@ def importance_shares(joint: Floats, observed: Floats) -> tuple[Floats, tuple[st
     notes: tuple[str, ...] = ()
     if condition > _NEARLY_SINGULAR * 10:
         notes = (f"the joint shares are nearly singular (condition number {condition:.3g})",)
-    ratios = np.zeros(len(observed))
+    values = _weighed(joint, observed)
+    if values is None:
+        return observed, (*notes, "no class has a positive weight: the plain shares of the predictions are used")
+    return values, notes
+
+
+def _weighed(joint: Floats, observed: Floats) -> Floats | None:
+    """The shares of `importance_shares`; None where no class has a positive weight."""
+    present, ratios = joint.sum(axis=0) > 0, np.zeros(len(observed))
     ratios[present] = np.linalg.lstsq(joint[:, present], observed)[0]
     values = np.maximum(ratios, 0) * joint.sum(axis=0)
-    if not values.sum():
-        return observed, (*notes, "no class has a positive weight: the plain shares of the predictions are used")
-    return values / values.sum(), notes
+    return values / values.sum() if values.sum() else None
 
 
 def _likelihoods(log_probabilities: Floats, base: Floats) -> Floats:
@@ -170,7 +184,7 @@ def quantify(
         rates = np.eye(len(point))
         for number, column in columns.items():
             rates[:, number] = column(rng)
-        drawn[row] = estimate(rates, numbers, observed(rng))[0]
+        drawn[row] = _SHARES[method](rates, numbers, observed(rng), point)
     low, high = _ends(drawn, level, point)
     condition = condition_of(error_rates(labelled_votes, numbers))
     return Prevalence(method, point, low, high, condition, None, notes)
@@ -231,6 +245,27 @@ def _weigh(rates: Floats, targets: Integers, observed: Floats) -> tuple[Floats, 
     return importance_shares(rates * (counts_of(targets, len(observed)) / len(targets)), observed)
 
 
+def _counted(rates: Floats, targets: Integers, observed: Floats, point: Floats) -> Floats:
+    return observed
+
+
+def _corrected_of(rates: Floats, targets: Integers, observed: Floats, point: Floats) -> Floats:
+    return _corrected(rates, observed, point)
+
+
+def _weighed_of(rates: Floats, targets: Integers, observed: Floats, point: Floats) -> Floats:
+    found = _weighed(rates * (counts_of(targets, len(observed)) / len(targets)), observed)
+    return observed if found is None else found
+
+
+# What each method estimates of a draw, near what it estimates of all rows, without what a report should say.
+_SHARES: dict[str, Callable[[Floats, Integers, Floats, Floats], Floats]] = {
+    "cc": _counted,
+    "acc": _corrected_of,
+    "pacc": _corrected_of,
+    "bbse": _weighed_of,
+    "bbse_soft": _weighed_of,
+}
 _ESTIMATORS: dict[str, Callable[[Floats, Integers, Floats], tuple[Floats, tuple[str, ...]]]] = {
     "cc": _count,
     "acc": _correct,

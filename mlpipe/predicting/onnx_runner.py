@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 def pixels_of(path: Path, facts: dict[str, Any]) -> Any:
     """The image as the model takes it, shape (1, height, width, channels), uint8."""
-    image: Image.Image = Image.open(path)
+    image: Image.Image = Image.open(path, formats=["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000"])
     mode, (high, wide), least = "L" if facts["channels"] == 1 else "RGB", facts["size"], facts["least"] or 1 << 30
     by = max((by for by in (2, 4, 8) if all(side % by == 0 and side >= by * least for side in image.size)), default=1)
     if image.format == "JPEG" and image.mode != "CMYK":

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _FEWEST = 4
+# Of more trials some are taken for what grows faster than their number, or is drawn as a line each.
+_MOST = 1000
 
 
 def facts(study: Study, address: str) -> dict[str, Any]:
@@ -61,16 +63,28 @@ def mixed_losses(study: Study) -> str:
 
 
 def importance(study: Study) -> dict[str, float]:
-    """How much of the first metric's variance each parameter explains (fANOVA, Hutter et al. 2014); {} for few trials."""
+    """How much of the first metric's variance each parameter explains (fANOVA, Hutter et al. 2014); {} for few trials.
+
+    Of more than a thousand trials a thousand count, in equal steps from the first to the last.
+    """
     import optuna
 
-    done = [trial for trial in studies.finished(study) if all(math.isfinite(value) for value in trial.values)]
+    done = _some([trial for trial in studies.finished(study) if all(math.isfinite(value) for value in trial.values)])
     varied = {key for trial in done for key in trial.params if len({str(one.params.get(key)) for one in done}) > 1}
     if len(done) < _FEWEST or not varied or len({trial.values[0] for trial in done}) < 2:
         return {}
+    counted = optuna.create_study(directions=study.directions)
+    counted.add_trials(done)
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[0])
+    found = optuna.importance.get_param_importances(counted, evaluator=evaluator, target=lambda trial: trial.values[0])
     return {key: round(float(value), 4) for key, value in found.items()}
+
+
+def _some(trials: Sequence[Any]) -> list[Any]:
+    """Trials, in equal steps where they are more than `_MOST`."""
+    if len(trials) <= _MOST:
+        return list(trials)
+    return [trials[round(place * (len(trials) - 1) / (_MOST - 1))] for place in range(_MOST)]
 
 
 def as_text(told: Mapping[str, Any]) -> str:
@@ -155,10 +169,11 @@ def _history(told: Mapping[str, Any], done: Sequence[Mapping[str, Any]], path: P
 
 
 def _parallel(told: Mapping[str, Any], done: Sequence[Mapping[str, Any]], base: Path) -> Path:
-    """One line for each trial over all parameters and the first metric, coloured by it."""
+    """One line for each trial (a thousand at most) over all parameters and the first metric, coloured by it."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
+    done = _some(done)
     keys = [*dict.fromkeys(key for row in done for key in row["params"]), told["metrics"][0]]
     columns = [[row["params"].get(key) for row in done] for key in keys[:-1]] + [[row["values"][0] for row in done]]
     scaled = [_scaled(column) for column in columns]

@@ -117,7 +117,7 @@ def _of_folder(path: Path, folder: Path, trust: Sequence[str], holds: object) ->
     """The models of an unpacked bundle."""
     manifest = _checked(path, folder)
     home = Project(folder / _PROJECT)
-    pivot = task.load(folder / _TASK)
+    pivot = _pivot(folder / _TASK)
     ensemble = None
     if (wanted := manifest["ensemble"]) is not None:
         ensemble = ensembles.load(
@@ -132,6 +132,19 @@ def _of_folder(path: Path, folder: Path, trust: Sequence[str], holds: object) ->
     return Stored(
         home, manifest["task"], ensemble, members, folder / "data", tuple(trust), pivot=pivot, card=card, holds=holds
     )
+
+
+def _pivot(path: Path) -> Task:
+    """The task of a bundle, which has no samples of its own and is small.
+
+    Raises:
+        ProjectError: When it is not.
+    """
+    try:
+        limits.require_ordinary(path, limits.RECORD)
+    except OSError as error:
+        raise ProjectError(problem(str(path), f"cannot be read ({error})", fix="export it again")) from error
+    return task.load(path)
 
 
 def _card(path: Path) -> model_card.Card:

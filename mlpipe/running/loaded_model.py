@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageFile, ImageOps
 
-from mlpipe import files, kinds, limits
+from mlpipe import files, kinds
 from mlpipe.config.environment import base_folder
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
@@ -465,7 +465,7 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
 def _of_file(path: Path, decoded: Callable[[bytes], Sample]) -> Sample:
     def read(channels: int, least: int | None) -> Pixels:
         try:
-            content = limits.content(path, limits.IMAGE)
+            content = images.content(path)
         except OSError as error:
             raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
         return decoded(content)(channels, least)

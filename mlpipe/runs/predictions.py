@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 else:
     pa, pq = LazyModule("pyarrow"), LazyModule("pyarrow.parquet")
 
+# Rows that are written together.
+_ROW_GROUP = 4096
+
 
 def schema(kind: str) -> pa.Schema:
     """The columns of a file of predictions: a class number as target, or a list with a number for each output."""
@@ -69,7 +72,7 @@ class Predictions:
 class PredictionsWriter:
     """Adds batches of rows to a Parquet file; at most `row_group` rows are held in memory."""
 
-    def __init__(self, path: Path, kind: str, row_group: int = 4096) -> None:
+    def __init__(self, path: Path, kind: str, row_group: int = _ROW_GROUP) -> None:
         self._schema = schema(kind)
         self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
         self._held: list[pa.Table] = []
@@ -145,11 +148,11 @@ def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Ite
             open_writer.close()
 
 
-def _batches(path: Path, size: int, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, size: int, wanted: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
     """Rows of a file; what fails where they are written is none of its faults."""
     with _reading(path), parquet.opened(path) as file:
         for batch in file.iter_batches(size):
-            if not batch.schema.equals(wanted, check_metadata=False):
+            if wanted is not None and not batch.schema.equals(wanted, check_metadata=False):
                 raise ValueError("it has other columns")
             yield batch
 
@@ -186,31 +189,58 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
         ProjectError: When the file cannot be read, or has another number of rows.
     """
     with _reading(path), parquet.opened(path) as file:
-        table = file.read()
-    logits, pairs = _matrix(table, "logits"), zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
+        names, its = file.read(["task", "split", "sample_id"]), file.schema_arrow
     rows_of: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, pair in enumerate(pairs):
+    for index, pair in enumerate(zip(names["task"].to_pylist(), names["split"].to_pylist(), strict=True)):
         rows_of[pair].append(index)
-    there = np.array([value is not None for value in table["calibrated"].to_pylist()], bool)
-    values = np.zeros_like(logits)
-    if there.any():
-        values[there] = _matrix(table.take(pa.array(np.flatnonzero(there).tolist(), pa.int64())), "calibrated")
-    ids = table["sample_id"].to_pylist()
-    for pair, given in calibrated.items():
+    ids = names["sample_id"].to_pylist()
+    # For each row of the file whose values it gets, and which of them.
+    source, places = np.full(len(ids), -1), np.zeros(len(ids), np.int64)
+    for number, (pair, given) in enumerate(calibrated.items()):
         rows = sorted(rows_of[pair], key=ids.__getitem__)
         if len(rows) != len(given):
             raise ProjectError(problem(str(path), f"has {counted(len(rows), 'row')} of {pair}, not {len(given)}"))
-        values[rows], there[rows] = given, True
+        source[rows], places[rows] = number, np.arange(len(rows))
+    column = its.get_field_index("calibrated")
+    its = its.set(column, pa.field("calibrated", pa.list_(pa.float32())))
+    values, first = list(calibrated.values()), 0
+    with files.durable(path) as temporary, pq.ParquetWriter(temporary, its) as written:
+        # Some rows at a time: all of them with all they have would be there several times over.
+        for batch in _batches(path, _ROW_GROUP):
+            table, own = pa.Table.from_batches([batch]), slice(first, first + len(batch))
+            filled = _filled(table, values, source[own], places[own])
+            written.write_table(table.set_column(column, its.field(column), filled), row_group_size=_ROW_GROUP)
+            first += len(batch)
+
+
+def _filled(
+    table: pa.Table,
+    values: Sequence[npt.NDArray[Any]],
+    source: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+) -> pa.Array:
+    """The column `calibrated` of some rows: what they have, unless they get a row of `values`.
+
+    Args:
+        table: The rows.
+        values: Arrays of shape (n, outputs).
+        source: Which of them a row gets its values of; -1: none.
+        places: The row in it.
+    """
+    there = np.array([value is not None for value in table["calibrated"].to_pylist()], bool)
+    found = np.zeros_like(_matrix(table, "logits"))
+    if there.any():
+        found[there] = _matrix(table.take(pa.array(np.flatnonzero(there).tolist(), pa.int64())), "calibrated")
+    for number in np.unique(source[source >= 0]):
+        found[source == number] = values[number][places[source == number]]
+    there |= source >= 0
     # Missing rows are empty lists that are masked.
-    offsets = np.concatenate([[0], np.cumsum(there * values.shape[1])]).astype(np.int32)
-    column = pa.ListArray.from_arrays(
+    offsets = np.concatenate([[0], np.cumsum(there * found.shape[1])]).astype(np.int32)
+    return pa.ListArray.from_arrays(
         _plain(offsets, pa.int32()),
-        _plain(np.ascontiguousarray(values[there], np.float32).ravel(), pa.float32()),
+        _plain(np.ascontiguousarray(found[there], np.float32).ravel(), pa.float32()),
         mask=pa.array((~there).tolist(), pa.bool_()),
     )
-    filled = table.set_column(table.schema.get_field_index("calibrated"), "calibrated", column)
-    with files.durable(path) as temporary:
-        pq.write_table(filled, temporary, row_group_size=4096)
 
 
 def contents(path: Path) -> dict[tuple[str, str], int]:

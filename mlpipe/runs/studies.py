@@ -7,12 +7,12 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from mlpipe import files, limits
+from mlpipe import files, limits, sqlite
 from mlpipe.errors import (
     DiskFull,
     MlpipeError,
@@ -28,6 +28,7 @@ from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.storages.journal import JournalFileSymlinkLock
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
@@ -36,6 +37,10 @@ BASE, SPACE, METRICS = "base", "space", "metrics"
 RUN, OWNER, ERROR, INTERRUPTED, SECONDS = "run", "owner", "error", "interrupted", "seconds"
 
 _ATTEMPTS = 6
+# Seconds after which a journal's lock is nobody's: one is held for the time of a line.
+_LOCKED = 15
+_CHUNK = 1 << 20
+_ELSE = "move it away, and search again"
 
 
 def masked(address: str) -> str:
@@ -74,7 +79,7 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
     where = address(project, study, storage)
     try:
         with _telling(where):
-            store = _storage(journal_file(project, study) if storage is None else storage)
+            store = _storage(journal_file(project, study) if storage is None else storage, study)
             _read_all(store, study)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
         raise _failed(error, where) from None
@@ -99,7 +104,7 @@ def _telling(where: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         wrong = f"{where} is not what a search wrote ({type(error).__name__}: {masked(first_line(error))})"
-        raise ProjectError(problem("hpo.storage", wrong, fix="move it away, and search again")) from error
+        raise ProjectError(problem("hpo.storage", wrong, fix=_ELSE)) from error
 
 
 def _read_all(store: BaseStorage, study: str) -> None:
@@ -108,22 +113,90 @@ def _read_all(store: BaseStorage, study: str) -> None:
         store.get_all_trials(store.get_study_id_from_name(study), deepcopy=False)
 
 
-def _require_tables(where: str) -> None:
-    """Refuse an SQLite file with views or triggers: they compute what is asked of a table, perhaps without end.
+def _require_tables(where: str, study: str) -> None:
+    """Refuse an SQLite file that computes what is asked of its tables, perhaps without end, or has more than a search writes.
 
     Raises:
-        ValueError: When it has one.
+        ProjectError: When a study has too much.
+        ValueError: When something of it is computed.
     """
     for path in _files_of(where):
         try:
-            if not path.is_file():
+            if not path.exists():
                 continue
-            odd = limits.view_or_trigger(path)
+            limits.require_ordinary(path, limits.STORED)
+            odd = sqlite.computed_in(path)
+            size = None if odd is not None else _size(path, study)
+        except sqlite3.DataError as error:
+            # Of more bytes than the connection reads; its tables, or what they hold.
+            raise _too_much(where, f"a text of more than {limits.STUDY:,} bytes") from error
+        except limits.ForeignFileError as error:
+            raise ProjectError(
+                problem("hpo.storage", f"cannot be read ({error})", got=masked(where), fix=_ELSE)
+            ) from error
         except (sqlite3.Error, OSError):
             # Whoever opens it says what it is.
             continue
         if odd is not None:
-            raise ValueError(f"{odd} is a view or a trigger")
+            raise ValueError(odd)
+        if size is not None:
+            _require_little(where, size)
+
+
+def _size(path: Path, study: str) -> sqlite.Size:
+    """How much is read of a file for a study: its trials with all that belongs to them, and what there is beside trials.
+
+    Args:
+        path: The file.
+        study: The study's name; empty: the only one that there is.
+    """
+    with sqlite.opened(path) as connection:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        of_study = "study_id IN (SELECT study_id FROM studies WHERE study_name = ?)"
+        tables: dict[str, tuple[str, list[str]]] = {}
+        for name in names:
+            columns = {row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", [name])}
+            # What there is of every study is read to see which studies there are.
+            tables[name] = "TRUE", []
+            if study and "trial_id" in columns and {"trials", "studies"} <= set(names):
+                tables[name] = f"trial_id IN (SELECT trial_id FROM trials WHERE {of_study})", [study]
+        return sqlite.size(connection, tables)
+
+
+def _require_journal(path: Path) -> None:
+    """Refuse a journal of more than a search writes.
+
+    Raises:
+        ProjectError: When it is too long, cannot be read, or is no ordinary file.
+    """
+    rows = values = 0
+    try:
+        many = limits.require_ordinary(path)
+        if many <= limits.STUDY:
+            with path.open("rb") as file:
+                while piece := file.read(_CHUNK):
+                    rows += piece.count(b"\n")
+                    values += sum(piece.count(sign) for sign in (b",", b"[", b"{"))
+    except OSError as error:
+        wrong = f"cannot be read ({first_line(error)})"
+        raise ProjectError(problem("hpo.storage", wrong, got=str(path), fix="name another file")) from error
+    _require_little(str(path), sqlite.Size(rows, many, values))
+
+
+def _require_little(where: str, size: sqlite.Size) -> None:
+    """Refuse what has more than is read of a study.
+
+    Raises:
+        ProjectError: Naming what is too much.
+    """
+    most = sqlite.Size(limits.STUDY_ROWS, limits.STUDY, limits.STUDY_VALUES)
+    for what, many, limit in zip(size._fields, size, most, strict=True):
+        if many > limit:
+            raise _too_much(where, f"{many:,} {what} of a study, more than the {limit:,} that are read")
+
+
+def _too_much(where: str, what: str) -> ProjectError:
+    return ProjectError(problem("hpo.storage", f"{masked(where)} holds {what}", fix=_ELSE))
 
 
 def _files_of(where: str) -> list[Path]:
@@ -151,7 +224,7 @@ def _failed(error: Exception, where: str) -> MlpipeError:
     return ProjectError(problem("hpo.storage", f"failed ({reason})", got=where, fix=fix))
 
 
-def _storage(where: str | Path) -> BaseStorage:
+def _storage(where: str | Path, study: str) -> BaseStorage:
     import optuna
     from optuna.storages.journal import JournalFileBackend
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
@@ -159,14 +232,20 @@ def _storage(where: str | Path) -> BaseStorage:
     if isinstance(where, Path) or "://" not in where:
         path = Path(where).expanduser().absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
-        _mend(path)
-        return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        if path.exists():
+            _require_journal(path)
+            _mend(path)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=_lock(path)))
     if where.startswith("redis"):
         return optuna.storages.get_storage(where)
     if where.startswith("sqlite"):
-        _require_tables(where)
+        _require_tables(where, study)
     # Several processes write one SQLite file, and servers close idle connections during long trials.
-    waits = {"connect_args": {"timeout": 100}} if where.startswith("sqlite") else {"pool_pre_ping": True}
+    waits = (
+        {"connect_args": {"timeout": 100, "factory": sqlite.BoundedConnection}}
+        if where.startswith("sqlite")
+        else {"pool_pre_ping": True}
+    )
     for attempt in range(1, _ATTEMPTS):
         try:
             return optuna.storages.RDBStorage(where, engine_kwargs=waits)
@@ -178,13 +257,42 @@ def _storage(where: str | Path) -> BaseStorage:
     return optuna.storages.RDBStorage(where, engine_kwargs=waits)
 
 
-def _mend(path: Path) -> None:
-    """Cut off the beginning of a line that a full disk left at a journal's end; after the next one Optuna reads none of it."""
+def _lock(path: Path) -> JournalFileSymlinkLock:
+    """The lock of a journal; Optuna's own waits for good, as fast as it can, for one that leads nowhere.
+
+    Such a one is left where a search was killed and its project moved since.
+    """
     from optuna.storages.journal import JournalFileSymlinkLock
 
+    class Lock(JournalFileSymlinkLock):
+        def acquire(self) -> bool:
+            place, seen, since = Path(self._lock_file), 0, time.monotonic()
+            while True:
+                try:
+                    place.symlink_to(self._lock_target_file)
+                    return True
+                except FileExistsError:
+                    pass
+                try:
+                    # Of the lock itself, wherever it leads.
+                    now = place.lstat().st_mtime_ns
+                except FileNotFoundError:
+                    continue
+                if now != seen:
+                    seen, since = now, time.monotonic()
+                if time.monotonic() - since > _LOCKED:
+                    with suppress(RuntimeError):
+                        self.release()
+                time.sleep(0.02)
+
+    return Lock(str(path))
+
+
+def _mend(path: Path) -> None:
+    """Cut off the beginning of a line that a full disk left at a journal's end; after the next one Optuna reads none of it."""
     if not _is_torn(path):
         return
-    lock = JournalFileSymlinkLock(str(path))
+    lock = _lock(path)
     lock.acquire()
     try:
         # Another process may have been writing the line.
@@ -196,7 +304,11 @@ def _mend(path: Path) -> None:
 
 
 def _is_torn(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def names(project: Project) -> list[str]:
@@ -286,5 +398,7 @@ def counted(study: Study) -> list[FrozenTrial]:
 
 def metrics_of(study: Study) -> list[str]:
     """The metrics that the study optimises."""
-    stored: list[Any] = study.user_attrs.get(METRICS) or []
-    return [str(name) for name in stored] or [f"value {index}" for index in range(len(study.directions))]
+    stored = study.user_attrs.get(METRICS)
+    if not isinstance(stored, list) or len(stored) != len(study.directions):
+        return [f"value {index}" for index in range(len(study.directions))]
+    return [str(name) for name in stored]

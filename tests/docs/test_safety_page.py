@@ -37,6 +37,8 @@ def test_the_table_of_limits_has_the_numbers_of_the_code() -> None:
         "columns of a table": limits.COLUMNS,
         "cells of a table": limits.CELLS,
         "characters of one line of a table": limits.LINE,
+        "rows of the tables, or lines of the journal, of one study of a search": limits.STUDY_ROWS,
+        "values in them": limits.STUDY_VALUES,
         "boxes of one image": limits.BOXES,
         "layers of a network of Keras": limits.LAYERS,
         "groups of an HDF5 file that hold nothing": limits.EMPTY_GROUPS,

@@ -168,3 +168,11 @@ def test_a_model_that_predicts_one_class_has_no_say_in_the_prevalence() -> None:
     assert evaluation.sentences({"prevalence": alone}) == [
         f"the prevalence among the unlabelled images is not estimated: {told}"
     ]
+
+
+def test_the_prevalence_of_very_many_classes_is_not_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_MOST_ESTIMATED", 1)
+    rng = np.random.default_rng(0)
+    rows = Rows(list("abcd"), np.array([0, 1, 0, 1]), rng.normal(size=(4, 2)), rng.normal(size=(4, 2)))
+    found = evaluation.estimated_prevalence([(rows, rows)], 0)
+    assert found.shares is None and found.note == "there are 2 classes, and it is estimated of 1 at most"

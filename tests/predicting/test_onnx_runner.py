@@ -161,3 +161,8 @@ def test_names_of_files_and_classes_are_texts_for_a_spreadsheet(
     assert [row["image"] for row in rows] == ["'=cmd.png", "a\rb.png", "damaged.png", "\\udcff.png"]
     assert [row["prediction"] for row in rows] == ["'=b", "'=b", "", ""]
     assert [bool(row["problem"]) for row in rows] == [False, False, True, True]
+
+
+def test_the_runner_opens_the_formats_of_the_pipeline() -> None:
+    listed = ", ".join(f'"{name}"' for name in images.FORMATS)
+    assert f"formats=[{listed}]" in Path(onnx_runner.__file__).read_text("utf-8")

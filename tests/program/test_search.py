@@ -191,6 +191,42 @@ def test_a_trial_whose_run_is_gone_fails_and_does_not_count(measured: Any, tmp_p
     assert [trial.state.name for trial in frozen(tmp_path)] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
+@pytest.mark.parametrize("place", ["../../../mine", "ABSOLUTE", ["2000-01-01"], "."])
+def test_a_trial_that_says_to_be_a_run_elsewhere_deletes_nothing_there(
+    place: Any, measured: Any, tmp_path: Path
+) -> None:
+    """States of a trial that failed are removed, and its study may be somebody else's."""
+    mine = tmp_path / "mine"
+    for folder in (mine, project(tmp_path).runs_dir()):
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "last.ckpt").write_text("the user's own")
+        (folder / "plan.json").write_text("{}")
+
+    def fake(trial: optuna.Trial) -> list[float]:
+        trial.set_user_attr(studies.RUN, str(mine) if place == "ABSOLUTE" else place)
+        raise Interrupted("stopped as asked")
+
+    measured(fake)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 75
+    measured(lambda trial: fake_failure())
+    main(["train", *SEARCH, "hpo.trials=1"])
+    for folder in (mine, project(tmp_path).runs_dir()):
+        assert (folder / "checkpoints" / "last.ckpt").read_text() == "the user's own"
+
+
+def test_a_study_that_says_nothing_of_its_beginning_is_one_sentence(
+    measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(lr)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 0
+    for odd in (7, "[", "[1]"):
+        with studies.loaded(project(tmp_path), "s") as study:
+            study.set_user_attr(studies.BASE, odd)
+        capsys.readouterr()
+        assert main(["train", *SEARCH, "hpo.trials=2"]) == 2
+        assert "study s: " in capsys.readouterr().err
+
+
 def test_a_grid_is_visited_once_and_ends(measured: Any, tmp_path: Path) -> None:
     measured(lr)
     grid = [

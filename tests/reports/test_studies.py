@@ -50,3 +50,17 @@ def test_few_trials_have_no_importance(tmp_path: Path) -> None:
     told = studies.facts(empty, "here")
     assert "no trials" in studies.as_text(told)
     assert [path.suffix for path in studies.write(told, Project(tmp_path))] == [".csv"]
+
+
+def test_of_many_trials_some_are_drawn_and_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "_MOST", 5)
+    assert studies._some(range(9)) == [0, 2, 4, 6, 8] and studies._some(range(5)) == [0, 1, 2, 3, 4]
+    study = study_of(40)
+    seen: list[int] = []
+    evaluate = optuna.importance.FanovaImportanceEvaluator.evaluate
+    monkeypatch.setattr(
+        optuna.importance.FanovaImportanceEvaluator,
+        "evaluate",
+        lambda self, study, **more: (seen.append(len(study.trials)), evaluate(self, study, **more))[1],
+    )
+    assert sum(studies.importance(study).values()) == pytest.approx(1, abs=1e-3) and seen == [5]

@@ -175,7 +175,11 @@ def test_numbers_and_calibrated_rows_come_back(tmp_path: Path) -> None:
     assert len(empty) == 0 and empty.logits.shape == (0, 0) and empty.calibrated is None
 
 
-def test_calibrated_values_are_filled_in_by_task_and_split(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [2, 4096])
+def test_calibrated_values_are_filled_in_by_task_and_split(
+    rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_ROW_GROUP", rows)
     path = tmp_path / "p.parquet"
     write(path, names="gfedcba")
     write(path, split="test")

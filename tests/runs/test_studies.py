@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from mlpipe import limits
 from mlpipe.errors import ProjectError
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
@@ -152,3 +154,98 @@ def test_a_database_is_looked_into_however_its_address_is_spelt(
         studies.loaded(Project(tmp_path / "p"), f"{url}#s"),
     ):
         pass
+
+
+def test_a_study_of_more_rows_than_a_search_writes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several studies in a file only what belongs to the one that is asked for counts, and what is read of all of them."""
+    project, url = Project(tmp_path / "p"), f"sqlite:///{tmp_path / 's.db'}"
+    make(project, "large", [1.0] * 40, url)
+    make(project, "small", [2.0], url)
+    # A trial is a row, as its value, its parameter and each of its attributes are.
+    monkeypatch.setattr(limits, "STUDY_ROWS", 100)
+    with studies.loaded(project, f"{url}#small") as study:
+        assert study.best_value == 2.0
+    for opened in (studies.loaded(project, f"{url}#large"), studies.opened(project, "large", url)):
+        with (
+            pytest.raises(ProjectError, match=r"hpo.storage: sqlite:.* holds 1\d\d rows of a study, more than the 100"),
+            opened,
+        ):
+            pass
+
+
+def test_a_study_with_a_text_that_no_search_writes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, url = Project(tmp_path / "p"), f"sqlite:///{tmp_path / 's.db'}"
+    make(project, "s", [1.0], url)
+    with closing(sqlite3.connect(tmp_path / "s.db")) as file:
+        file.executescript("INSERT INTO trial_user_attributes VALUES (9, 1, 'k', printf('\"%.*c\"', 300000, 'x'))")
+    with studies.loaded(project, f"{url}#s") as study:
+        assert len(study.trials[0].user_attrs["k"]) == 300_000
+    monkeypatch.setattr(limits, "STUDY", 100_000)
+    with pytest.raises(ProjectError, match="holds a text of more than 100,000 bytes"):
+        studies.loaded(project, f"{url}#s").__enter__()
+    monkeypatch.setattr(limits, "STUDY", 1 << 20)
+    monkeypatch.setattr(limits, "STUDY_VALUES", 3)
+    with pytest.raises(ProjectError, match=r"holds \d+ values of a study, more than the 3 that"):
+        studies.loaded(project, f"{url}#s").__enter__()
+
+
+@pytest.mark.parametrize(
+    ("limit", "sentence"),
+    [
+        ({"STUDY_ROWS": 5}, r"s\.log holds \d+ rows of a study, more than the 5 that are read"),
+        ({"STUDY": 100}, r"s\.log holds [\d,]+ bytes of a study, more than the 100 that are read"),
+        ({"STUDY_VALUES": 20}, r"s\.log holds \d+ values of a study, more than the 20 that are read"),
+    ],
+)
+def test_a_journal_of_more_than_a_search_writes_is_not_read(
+    limit: dict[str, int], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path / "p")
+    make(project, "s", [1.0, 2.0])
+    for name, value in limit.items():
+        monkeypatch.setattr(limits, name, value)
+    for opened in (studies.loaded(project, "s"), studies.opened(project, "s", None)):
+        with pytest.raises(ProjectError, match=sentence), opened:
+            pass
+
+
+def test_a_storage_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(ProjectError, match="hpo.storage: cannot be read .it is no ordinary file., got"),
+        studies.opened(Project(tmp_path / "p"), "s", str(tmp_path / "pipe")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["a link that leads nowhere", "a link to the journal", "a file", "a folder"])
+def test_a_lock_that_was_left_is_taken_away(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "_LOCKED", 0.1)
+    project = Project(tmp_path / "p")
+    make(project, "s", [1.0])
+    lock = studies.journal_file(project, "s").with_suffix(".log.lock")
+    if kind == "a folder":
+        lock.mkdir()
+    elif kind == "a file":
+        lock.touch()
+    else:
+        lock.symlink_to(
+            studies.journal_file(project, "s") if kind.endswith("journal") else tmp_path / "elsewhere" / "s.log"
+        )
+    with studies.opened(project, "s", None) as store:
+        study = optuna.load_study(study_name="s", storage=store)
+        study.tell(study.ask(), 2.0)
+    assert not lock.exists() and not lock.is_symlink()
+    with studies.loaded(project, "s") as study:
+        assert [trial.value for trial in study.trials] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("noted", "metrics"), [(["a"], ["a"]), (["a", "b"], ["value 0"]), (7, ["value 0"]), (None, ["value 0"])]
+)
+def test_metrics_that_are_not_the_directions_are_numbered(tmp_path: Path, noted: object, metrics: list[str]) -> None:
+    project = Project(tmp_path / "p")
+    make(project, "s", [1.0])
+    with studies.loaded(project, "s") as study:
+        study.set_user_attr(studies.METRICS, noted)
+        assert studies.metrics_of(study) == metrics

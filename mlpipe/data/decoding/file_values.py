@@ -132,16 +132,16 @@ def opacity_of(image: Image.Image, content: bytes) -> Pixels | None:
             return None
         # Pillow spreads greys of 2 and 4 bits over 0 to 255, and leaves the transparent one as it is stored.
         spread = 255 // (2**bits - 1) if image.mode == "L" and kind == _GREY and bits in (2, 4) else 1
-        greys = np.asarray(image.convert("L"))
-        return np.where(greys == key * spread, 0, 255).astype(np.uint8)[:, :, np.newaxis]
+        greys = transparency.array_of(image.convert("L"))[:, :, np.newaxis]
+        return transparency.in_strips(lambda strip: np.where(strip == key * spread, 0, 255).astype(np.uint8), greys)
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or (image.mode in ("P", "RGB") and has_key(image)):
-        return np.asarray(straight(image))[:, :, 3:]
+        return np.asarray(transparency.array_of(straight(image).getchannel("A"))[:, :, np.newaxis])
     return None
 
 
 def straight(image: Image.Image) -> Image.Image:
     """A loaded image as red, green, blue and opacity, colours not multiplied by it."""
-    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    return image if image.mode == "RGBA" else (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
 def deep_grey(image: Image.Image, numbers: Numbers | None) -> tuple[Pixels, Pixels | None]:
@@ -151,7 +151,8 @@ def deep_grey(image: Image.Image, numbers: Numbers | None) -> tuple[Pixels, Pixe
         image: The loaded image, of a mode `I` or `I;16`.
         numbers: What a TIFF says of its numbers; None for other files.
     """
-    values = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)[:, :, np.newaxis]
+    values = transparency.array_of(image)[:, :, np.newaxis]
+    values = transparency.in_strips(lambda strip: np.clip(strip, 0, 65535).astype(np.uint16), values)
     key = image.info.get("transparency")
     opacity = np.where(values == key, 0, 65535).astype(np.uint16) if isinstance(key, int) else None
     if numbers is not None and numbers.bits == 12:
@@ -175,18 +176,26 @@ def by_opencv(content: bytes) -> Pixels:
         raise OSError("damaged or truncated")
     if pixels.ndim == 2:
         return np.asarray(pixels[:, :, np.newaxis])
-    return np.asarray(pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]])
+    order = [2, 1, 0, *range(3, pixels.shape[2])]
+    # In place, since it may be large.
+    for row in pixels:
+        row[:] = row[:, order]
+    return np.asarray(pixels)
 
 
 def straightened(colours: Pixels, opacity: Pixels) -> Pixels:
     """Colours of 16 bits that were multiplied by their opacity, without that."""
-    share = np.maximum(opacity.astype(np.uint64), 1)
-    whole = (colours.astype(np.uint64) * 65535 + share // 2) // share
-    return np.asarray(np.minimum(whole, 65535), np.uint16)
+
+    def divided(strip: Pixels, seen: Pixels) -> Pixels:
+        share = np.maximum(seen.astype(np.uint64), 1)
+        whole = (strip.astype(np.uint64) * 65535 + share // 2) // share
+        return np.asarray(np.minimum(whole, 65535), np.uint16)
+
+    return transparency.in_strips(divided, colours, opacity)
 
 
 def open_numbers(image: Image.Image | None, content: bytes, numbers: Numbers | None) -> tuple[Pixels, Pixels | None]:
-    """The numbers of a file whose type does not say which of them is white, and their opacity from 0 to 1.
+    """The numbers of a file whose type does not say which of them is white, and their opacity, see `shares`.
 
     Args:
         image: As Pillow opened it; None: it could not.
@@ -194,7 +203,7 @@ def open_numbers(image: Image.Image | None, content: bytes, numbers: Numbers | N
         numbers: What a TIFF says of them; None for other files.
 
     Returns:
-        Shapes (height, width, 1 or 3) and (height, width, 1), float64.
+        Shapes (height, width, 1 or 3) and (height, width, 1), of the file's type, or float64.
     """
     try:
         values = by_opencv(content)
@@ -202,15 +211,19 @@ def open_numbers(image: Image.Image | None, content: bytes, numbers: Numbers | N
         if image is None or (numbers is not None and (numbers.type, numbers.bits) == ("unsigned", 32)):
             raise
         image.load()
-        values = np.asarray(image)[:, :, np.newaxis]
-    found = values.astype(np.float64)
+        values = transparency.array_of(image)[:, :, np.newaxis]
+    opacity = values[:, :, 3:] if values.shape[2] == 4 else None
+    values = values[:, :, :3]
     if numbers is not None and numbers.type == "unsigned" and numbers.bits in (10, 14):
         # OpenCV spreads them over 16 bits.
-        found = found / 2 ** (16 - numbers.bits)
-    if values.shape[2] != 4:
-        return found, None
-    most = float(np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else 1.0
-    return found[:, :, :3], np.clip(found[:, :, 3:] / most, 0.0, 1.0)
+        values = values / 2.0 ** (16 - numbers.bits)
+    return values, opacity
+
+
+def shares(opacity: Pixels) -> Pixels:
+    """Opacity from 0 to 1, float64, of one in the whole numbers of its type or in shares."""
+    most = float(np.iinfo(opacity.dtype).max) if opacity.dtype.kind in "iu" else 1.0
+    return np.clip(opacity / most, 0.0, 1.0)
 
 
 def extent(values: Pixels, opacity: Pixels | None) -> tuple[float, float]:
@@ -231,7 +244,7 @@ def ranged(values: Pixels, opacity: Pixels | None, channels: int, bits: int, how
 
     Args:
         values: Shape (height, width, 1 or 3).
-        opacity: From 0 to 1, shape (height, width, 1); None: nothing is transparent.
+        opacity: As `shares` takes it, shape (height, width, 1); None: nothing is transparent.
         channels: 1, 3 or 4.
         bits: 8 or 16, of the pixels.
         how: The task's rule, with a range.
@@ -246,25 +259,32 @@ def ranged(values: Pixels, opacity: Pixels | None, channels: int, bits: int, how
         if least != least:
             raise ValueError("has values that are no numbers (NaN or infinite)")
         raise ValueError(f"has values from {least:g} to {most:g}, outside task.value_range [{low:g}, {high:g}]")
-    shares = (values.astype(np.float64) - low) / (high - low)
-    if opacity is not None:
-        shares = np.where(opacity > 0, shares, 0.0)
-    if channels == 4:
-        shares = np.broadcast_to(shares, (*shares.shape[:2], 3))
-        shares = np.concatenate([shares, np.ones_like(shares[:, :, :1]) if opacity is None else opacity], axis=2)
-    elif opacity is not None:
-        shares = shares * opacity + (how.background == "white") * (1.0 - opacity)
-    if channels == 1 and shares.shape[2] == 3:
-        shares = (shares @ np.array(_LUMA))[:, :, np.newaxis]
-    if shares.shape[2] < channels:
-        shares = np.repeat(shares, channels, axis=2)
     largest = 65535 if bits == 16 else 255
-    return np.rint(np.clip(shares, 0.0, 1.0) * largest).astype(np.uint16 if bits == 16 else np.uint8)
+
+    def of(strip: Pixels, seen: Pixels | None = None) -> Pixels:
+        found = (strip.astype(np.float64) - low) / (high - low)
+        share = None if seen is None else shares(seen)
+        if share is not None:
+            found = np.where(share > 0, found, 0.0)
+        if channels == 4:
+            found = np.broadcast_to(found, (*found.shape[:2], 3))
+            found = np.concatenate([found, np.ones_like(found[:, :, :1]) if share is None else share], axis=2)
+        elif share is not None:
+            found = found * share + (how.background == "white") * (1.0 - share)
+        if channels == 1 and found.shape[2] == 3:
+            found = (found @ np.array(_LUMA))[:, :, np.newaxis]
+        if found.shape[2] < channels:
+            found = np.repeat(found, channels, axis=2)
+        return np.rint(np.clip(found, 0.0, 1.0) * largest).astype(np.uint16 if bits == 16 else np.uint8)
+
+    return transparency.in_strips(of, values, *(() if opacity is None else (opacity,)))
 
 
 def eight_bit(pixels: Pixels) -> Pixels:
     """Pixels of 16 bits in 8."""
-    return np.clip(pixels * (255.0 / 65535.0) + 0.5, 0, 255).astype(np.uint8)
+    return transparency.in_strips(
+        lambda strip: np.clip(strip * (255.0 / 65535.0) + 0.5, 0, 255).astype(np.uint8), pixels
+    )
 
 
 def deep_colour(file: File, channels: int, how: Decoding) -> Pixels:
@@ -307,7 +327,7 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def stored(file: File, least: int | None) -> tuple[Pixels, Pixels | None]:
-    """The numbers that a file holds, shape (height, width, 1 or 3), and its opacity from 0 to 1."""
+    """The numbers that a file holds, shape (height, width, 1 or 3), and its opacity, see `shares`."""
     seen = file.header
     if seen.open_range:
         return open_numbers(file.image, file.content, file.numbers)
@@ -317,26 +337,27 @@ def stored(file: File, least: int | None) -> tuple[Pixels, Pixels | None]:
     assert image is not None
     if seen.decoder == "opencv":
         kept = deep_colour(file, 4, PLAIN)
-        return kept[:, :, : 1 if seen.channels == 1 else 3], kept[:, :, 3:] / 65535.0
+        return kept[:, :, : 1 if seen.channels == 1 else 3], kept[:, :, 3:]
     image.load()
     if file.is_deep_grey:
-        grey, deep_opacity = deep_grey(image, file.numbers)
-        return grey, None if deep_opacity is None else deep_opacity / 65535.0
+        return deep_grey(image, file.numbers)
     opacity = opacity_of(image, file.content)
-    colours = np.asarray(plain(image).convert("L" if seen.channels == 1 else "RGB"))
-    return colours.reshape(*colours.shape[:2], -1), None if opacity is None else opacity / 255.0
+    colours = transparency.array_of(plain(image).convert("L" if seen.channels == 1 else "RGB"))
+    return colours.reshape(*colours.shape[:2], -1), opacity
 
 
 def mask_values(file: File) -> Pixels:
     """The values of a mask, shape (height, width), or with channels."""
     image, bits = file.image, 8
     if file.header.open_range:
-        return open_numbers(image, file.content, file.numbers)[0]
+        values = open_numbers(image, file.content, file.numbers)[0]
+        return values.astype(np.int64) if values.dtype.kind in "iu" else values
     assert image is not None
     if file.header.decoder == "opencv":
         return by_opencv(file.content)
     image.load()
-    values = np.asarray(image, np.uint8) if image.mode == "1" else np.asarray(image)
+    values = transparency.array_of(image)
+    values = values.astype(np.uint8) if image.mode == "1" else values
     if image.mode == "L" and image.format == "PNG":
         bits = png_kind(file.content)[0]
     elif image.mode == "L" and file.numbers is not None:

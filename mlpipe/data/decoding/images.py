@@ -10,6 +10,7 @@ import io
 import struct
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -38,8 +39,11 @@ RULES = 2
 # What Pillow refuses by itself, so that the limit is the same for every format.
 MOST_PIXELS = 2 * 89_478_485
 GREY_MODES = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N", "F", "LA", "La"})
-# How many times the bytes of its pixels a decoder takes, where these are many: JPEG 2000 has four bytes for each number.
-_TIMES = {"JPEG2000": 4, "WEBP": 4}
+# How many times the bytes of its pixels decoding takes, where these are many: JPEG 2000 has four bytes for each number; what is
+# transparent, or of 16 bits, is there a second time in the form that is wanted.
+_TIMES, _TIMES_OF_MANY = {"JPEG2000": 4, "WEBP": 4}, 2
+# Bytes of a file that is looked at before it is read whole, and how many times those of its pixels it has at most beside them.
+_LARGE, _MOST_STORED = 64 << 20, 2
 # How many channels an image file can be decoded to, and Pillow's name for each.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _ODD_TIFF = (
@@ -82,6 +86,53 @@ def decoders() -> dict[str, str]:
     import cv2
 
     return {"pillow": PIL.__version__, "simplejpeg": version("simplejpeg"), "opencv": cv2.__version__}
+
+
+def picture(source: Path | bytes) -> Image.Image:
+    """A file as Pillow opens it, of whose pixels nothing is read yet; of `FORMATS` alone, none of which runs another program.
+
+    Args:
+        source: The file, or its bytes.
+
+    Raises:
+        OSError: When it cannot be opened, is no ordinary file, or no image of these.
+        UnreadableImageError: When it has more than `MOST_PIXELS`.
+    """
+    if isinstance(source, Path):
+        limits.require_ordinary(source, limits.IMAGE)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
+
+
+def content(path: Path) -> bytes:
+    """The bytes of an image file; one that is large is read only where it begins as an image does that has so many.
+
+    Raises:
+        OSError: When it cannot be opened, is no ordinary file, or is larger than `limits.IMAGE`.
+        UnreadableImageError: When it is no image, or far larger than its pixels.
+    """
+    size = limits.require_ordinary(path, limits.IMAGE)
+    if size > _LARGE:
+        with path.open("rb") as file:
+            begin = file.read(32)
+        # Pages of a TIFF follow each other, and some kinds of it Pillow does not know.
+        if not begin.startswith(tiff.MARKS):
+            try:
+                image = picture(path)
+            except UnidentifiedImageError as error:
+                raise UnreadableImageError("not an image in a known format") from error
+            except _damaged() as error:
+                raise UnreadableImageError(first_line(error)) from error
+            with image:
+                pixels = image.width * image.height * _bytes_a_pixel(image, begin)
+            if size > _LARGE + _MOST_STORED * pixels:
+                wrong = f"{size:,} bytes are more than an image of {image.width} x {image.height} pixels has"
+                raise UnreadableImageError(wrong)
+    return limits.content(path, limits.IMAGE)
 
 
 def look(content: bytes) -> Header:
@@ -207,7 +258,9 @@ def is_transparent(content: bytes) -> bool:
         _, opacity = file_values.stored(file, None)
     except _damaged() as error:
         raise UnreadableImageError(first_line(error)) from error
-    return opacity is not None and bool((opacity < 1).any())
+    if opacity is None:
+        return False
+    return bool((opacity < (np.iinfo(opacity.dtype).max if opacity.dtype.kind in "iu" else 1)).any())
 
 
 def _header(image: Image.Image, content: bytes, numbers: Numbers | None) -> Header:
@@ -251,14 +304,18 @@ def _by_pillow(file: File, channels: int, bits: int, how: Decoding) -> Pixels:
         if bits == 16:
             colours = np.repeat(grey, min(channels, 3), axis=2)
             return colours if channels < 4 else np.dstack([colours, np.full_like(grey, 65535)])
-        return np.asarray(_eight_bit(grey[:, :, 0]).convert(MODES[channels]))
+        return transparency.array_of(_eight_bit(grey[:, :, 0]).convert(MODES[channels]))
     opacity = file_values.opacity_of(image, file.content)
     if opacity is not None and opacity.size and int(opacity.min()) < 255:
-        colours = np.asarray(file_values.straight(image))[:, :, : 1 if file.header.channels == 1 else 3]
-        return transparency.in_channels(colours, opacity, channels, how.background)
+        kept = 1 if file.header.channels == 1 else 3
+        return transparency.in_strips(
+            lambda strip, seen: transparency.in_channels(strip[:, :, :kept], seen, channels, how.background),
+            file_values.straight(image),
+            opacity,
+        )
     whole, wanted = file_values.plain(image), MODES[channels]
     # To convert what is in the mode already would copy it.
-    return np.asarray(whole if whole.mode == wanted else whole.convert(wanted))
+    return transparency.array_of(whole if whole.mode == wanted else whole.convert(wanted))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -276,17 +333,13 @@ def _opened(content: bytes) -> File:
     if not content:
         raise UnreadableImageError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = picture(content)
         # Before the header is looked at: Pillow decodes a PNG for what may stand behind its pixels.
         _check_size(*image.size, _bytes_a_pixel(image, content), content)
         numbers = tiff.of_directory(image.tag_v2) if isinstance(image, TiffImageFile) else None
         header = _header(image, content, numbers)
     except UnidentifiedImageError as error:
         return _opened_by_opencv(content, error)
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
     except _damaged() as error:
         raise UnreadableImageError(first_line(error)) from error
     if image.info.get("progressive"):
@@ -328,7 +381,8 @@ def _bytes_a_pixel(image: Image.Image, content: bytes) -> int:
     is_deep_png = image.format == "PNG" and file_values.png_kind(content)[0] == 16
     is_deep = image.mode.startswith("I;16") or is_deep_png
     each = 4 if image.mode in ("I", "F") else 2 if is_deep else 1
-    return len(image.getbands()) * each * _TIMES.get(image.format or "", 1)
+    bands = len(image.getbands())
+    return bands * each * _TIMES.get(image.format or "", _TIMES_OF_MANY if bands * each > 3 else 1)
 
 
 def _check_scans(content: bytes, header: Header) -> None:

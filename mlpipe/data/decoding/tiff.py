@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _BANDS, _EXTRA, _FORMAT = 256, 257, 258, 262, 274, 277, 338, 339
 _TYPES = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 # The depths of unsigned numbers whose white is known: the largest one.
@@ -63,7 +63,7 @@ def numbers(content: bytes) -> Numbers | None:
     Args:
         content: The bytes of the file.
     """
-    if content[:4] not in _MARKS:
+    if content[:4] not in MARKS:
         return None
     try:
         header = content[: 16 if content[2] == 43 or content[3] == 43 else 8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,44 @@ from PIL import Image
 from mlpipe.data.decoding.value_rules import Background
 
 Pixels = npt.NDArray[Any]
+# Numbers of an image that are computed with at a time: in between they take several times the bytes of the pixels.
+_STRIP = 1 << 22
+
+
+def in_strips(change: Callable[..., Pixels], *given: Pixels | Image.Image) -> Pixels:
+    """What a function makes of each pixel by itself, some rows at a time: large images take little more than their pixels.
+
+    Args:
+        change: From rows of each array to as many rows.
+        given: Arrays, shape (height, width, ...), and loaded images, of one height; of an image a copy is made in strips too,
+            of the whole of which Pillow makes two.
+    """
+    sizes = [(one.height, one.width) if isinstance(one, Image.Image) else (len(one), one[:1].size) for one in given]
+    height = sizes[0][0]
+    rows = max(1, _STRIP // max(1, *(size for _, size in sizes)))
+    if height <= rows:
+        return change(*(np.asarray(one) for one in given))
+
+    def strip(first: int) -> Pixels:
+        last = min(first + rows, height)
+        return change(
+            *(
+                np.asarray(one.crop((0, first, one.width, last))) if isinstance(one, Image.Image) else one[first:last]
+                for one in given
+            )
+        )
+
+    begin = strip(0)
+    found = np.empty((height, *begin.shape[1:]), begin.dtype)
+    found[:rows] = begin
+    for first in range(rows, height, rows):
+        found[first : first + rows] = strip(first)
+    return found
+
+
+def array_of(image: Image.Image) -> Pixels:
+    """The numbers of a loaded image, as `np.asarray` gives them."""
+    return in_strips(lambda strip: strip, image)
 
 
 def over(colours: Pixels, opacity: Pixels, background: Background) -> Pixels:
@@ -26,9 +65,13 @@ def over(colours: Pixels, opacity: Pixels, background: Background) -> Pixels:
     """
     most = int(np.iinfo(colours.dtype).max)
     behind = most if background == "white" else 0
-    share = opacity.astype(np.uint64)
-    mixed = colours.astype(np.uint64) * share + behind * (most - share)
-    return np.asarray((mixed + most // 2) // most, colours.dtype)
+
+    def laid(strip: Pixels, seen: Pixels) -> Pixels:
+        share = seen.astype(np.uint64)
+        mixed = strip.astype(np.uint64) * share + behind * (most - share)
+        return np.asarray((mixed + most // 2) // most, colours.dtype)
+
+    return in_strips(laid, colours, opacity)
 
 
 def in_channels(colours: Pixels, opacity: Pixels, channels: int, background: Background) -> Pixels:

@@ -285,7 +285,7 @@ class _RunLengths(_Table):
 
     def _plane(self, item: int, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         """The pixels of some texts of runs, shape (height, width)."""
-        with Image.open(self._files[item]) as image:
+        with images.picture(self._files[item]) as image:
             size = (image.height, image.width)
         height, width = (int(self._shape[0]), int(self._shape[1])) if self._shape is not None else size
         mask = np.zeros(height * width, bool)
@@ -439,7 +439,7 @@ class SimplePNGMaskDataSet(Images):
         file = self._masks[item]
         if file is None:
             return np.zeros((*_colours(self._files[item]).shape[:2], 1), bool)
-        with Image.open(file) as image:
+        with images.picture(file) as image:
             values = np.asarray(image.convert("L"), np.float64)
         foreground: np.ndarray[Any, Any] = values > values.max() / 2
         return foreground[:, :, np.newaxis]
@@ -447,11 +447,10 @@ class SimplePNGMaskDataSet(Images):
 
 def _colours(path: Path) -> np.ndarray[Any, Any]:
     """An image in colour, shape (height, width, 3), uint8; transparent places are white."""
-    limits.require_ordinary(path, limits.IMAGE)
-    with Image.open(path) as image:
+    with images.picture(path) as image:
         if image.mode in _PLAIN_MODES and "transparency" not in image.info:
             return np.asarray(image.convert("RGB"))
-    return images.decode(limits.content(path, limits.IMAGE), 3)
+    return images.decode(images.content(path), 3)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

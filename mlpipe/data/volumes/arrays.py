@@ -224,6 +224,7 @@ def _of_hdf5(path: Path, dataset: Any) -> Any:
     if hdf5.lies_elsewhere(dataset):
         raise ValueError("its numbers are in other files")
     _require_numbers(dataset.shape, dataset.dtype)
+    hdf5.require_chunks(dataset)
     # It is read slice by slice, a chunk at a time, whatever its size.
     size, chunk = (math.prod(shape) * dataset.dtype.itemsize for shape in (dataset.shape, dataset.chunks or ()))
     most = limits.DEFLATED if chunk <= limits.UNPACKED else limits.GROWTH

@@ -29,6 +29,8 @@ __all__ = ["Calibration", "Method", "calibrate", "unit_of"]
 Method = Literal["none", "temperature", "bias", "affine", "vector", "beta", "histogram", "isotonic", "matrix", "auto"]
 
 _FOLDS = 5
+# Classes of which a matrix is fitted: its second derivatives, classes by classes + 1 for each class, are 1 GB then.
+_MOST_OF_MATRIX = 500
 # Logits of networks spread by some units; those outside these bounds are in units of their own.
 _SMALLEST, _LARGEST = 0.05, 50.0
 # The decade that others are brought to.
@@ -80,6 +82,9 @@ def calibrate(
         fix = did_you_mean(method, get_args(Method), otherwise=f"methods: {listing(get_args(Method))}")
         raise ConfigError(problem("mode.calibrator", "unknown method", got=method, fix=fix))
     held = holding.wanted(shrinkage)
+    if method == "matrix" and (classes := np.shape(fit_logits)[-1]) > _MOST_OF_MATRIX:
+        wrong = f"learns {classes * (classes + 1):,} numbers, and their second derivatives, for {classes} classes"
+        raise ConfigError(problem("mode.calibrator", wrong, got=method, fix="use vector, or affine"))
     logits, targets = labelled(fit_logits, fit_targets, ids=ids)
     given = None if prior is None else shares(prior, logits.shape[1])
     known = None if base is None else shares(base, logits.shape[1], key="base")

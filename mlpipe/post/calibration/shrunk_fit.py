@@ -7,14 +7,14 @@ Several fits of the same rows with other weights, such as those of a cross-valid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post.calibration.softmax_fit import Rows, Scale
+from mlpipe.post.calibration.softmax_fit import Curvature, Rows, Scale, conjugate_gradients
 from mlpipe.post.rows import Floats
 
 _STEPS = 100
@@ -22,9 +22,8 @@ _STEPS = 100
 _MOST_CELLS = 2**22
 # The longest step of a log-scale: far from the minimum the second derivatives say nothing.
 _LONGEST = 2.0
-# Second derivatives by more parameters are not written out: a step is then solved for by conjugate gradients, so nearly and by so
-# many of them at most.
-_MOST_WRITTEN_OUT, _NEARLY, _MOST_DIRECTIONS = 400, 1e-3, 100
+# Second derivatives by more parameters are not written out: a step is then solved for by conjugate gradients.
+_MOST_WRITTEN_OUT = 400
 # Probabilities that are kept from one of these to the next, 1 GB of them; more are computed anew each time.
 _MOST_KEPT = 2**27
 
@@ -55,19 +54,12 @@ class Part(NamedTuple):
     offset: Floats
 
 
-class _Curvature(NamedTuple):
-    """Second derivatives of fits that are never written out: what they make of a step, and their diagonal, (fits, p)."""
-
-    times: Callable[[Floats], Floats]
-    diagonal: Floats
-
-
 class _Terms(NamedTuple):
     """Of each fit the value, shape (fits,), its gradient, (fits, p), and a positive definite curvature, (fits, p, p)."""
 
     value: Floats
     gradient: Floats
-    hessian: Floats | _Curvature
+    hessian: Floats | Curvature
 
 
 class Fits:
@@ -118,8 +110,8 @@ class Fits:
             return place
         here = self._terms(place, strength, many, biased)
         for _ in range(_STEPS):
-            if isinstance(here.hessian, _Curvature):
-                step = -_conjugate_gradients(here.hessian, here.gradient)
+            if isinstance(here.hessian, Curvature):
+                step = -conjugate_gradients(here.hessian, here.gradient)
             else:
                 step = np.asarray(-np.linalg.solve(here.hessian, here.gradient[:, :, None])[:, :, 0], np.float64)
             slope = np.einsum("fp,fp->f", here.gradient, step)
@@ -175,7 +167,7 @@ class Fits:
         if size > _MOST_WRITTEN_OUT:
             return self._terms_of_many(place, held, many, biased)
         value, gradient, hessian = self._sums(place, many, biased, size)
-        assert not isinstance(hessian, _Curvature)
+        assert not isinstance(hessian, Curvature)
         diagonal = np.arange(size)
         hits = np.exp(place.log_scales) * self._hit_scores + (self.offsets + place.moved) * self._hits
         value += self._penalty(place, held, many, biased) - hits.sum(axis=1)
@@ -261,7 +253,7 @@ class Fits:
                     made[:, many:] -= _over_rows(chances, mean)
             return made
 
-        return _Terms(value, gradient, _Curvature(times, own + np.maximum(diagonal, 0)))
+        return _Terms(value, gradient, Curvature(times, own + np.maximum(diagonal, 0)))
 
     def _chances(self, place: Place, block: slice) -> tuple[Floats, Floats]:
         """The probabilities of some rows, shape (fits, classes, n), and the logarithms of their divisors, (fits, n)."""
@@ -321,30 +313,6 @@ def _by_scales(hessian: Floats, chances: Floats, scores: Floats, weights: Floats
         hessian[:, :many, many:] += mixed
         hessian[:, many:, :many] += mixed.transpose(0, 2, 1)
     return np.asarray(by_scale)
-
-
-def _conjugate_gradients(curvature: _Curvature, gradient: Floats) -> Floats:
-    """The step that each fit's curvature makes its gradient of, shape (fits, p), nearly; Hestenes and Stiefel 1952.
-
-    It goes down wherever it is stopped, so that Newton's steps converge whatever is left.
-    """
-    step, left = np.zeros_like(gradient), gradient.copy()
-    scaled = left / curvature.diagonal
-    direction, before = scaled.copy(), np.einsum("fp,fp->f", left, scaled)
-    enough = _NEARLY**2 * before
-    for _ in range(_MOST_DIRECTIONS):
-        if (before <= enough).all():
-            break
-        bent = curvature.times(direction)
-        along = np.einsum("fp,fp->f", direction, bent)
-        length = np.divide(before, along, out=np.zeros_like(before), where=along > 0)[:, None]
-        step += length * direction
-        left -= length * bent
-        scaled = left / curvature.diagonal
-        after = np.einsum("fp,fp->f", left, scaled)
-        direction = scaled + np.divide(after, before, out=np.zeros_like(after), where=before > 0)[:, None] * direction
-        before = after
-    return step
 
 
 def _over_rows(values: Floats, weights: Floats) -> Floats:

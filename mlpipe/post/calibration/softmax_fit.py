@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ _ENOUGH = 1e-12
 # A decrease that the loss in float64 hardly shows: one more whole Newton step is exact from there.
 _LAST = 1e-13
 _STEPS = 200
+# Second derivatives by more parameters, 32 MB of them, are not written out: a step is then solved for by conjugate gradients, so
+# nearly and by so many of them at most.
+_MOST_WRITTEN_OUT, _NEARLY, _MOST_DIRECTIONS = 2000, 1e-3, 100
 # Largest entry of the gradient at the end of a matrix's fit: bare, and where ridges hold all of it.
 _ENOUGH_OF_MATRIX, _ENOUGH_HELD = 1e-9, 1e-7
 # Moves that L-BFGS remembers, and the most of its steps.
@@ -42,6 +45,13 @@ class Rows:
     def ridge(self) -> float:
         """The factor of the squared distance of a scale from 1."""
         return _RIDGE / len(self.weights)
+
+
+class Curvature(NamedTuple):
+    """Second derivatives of fits that are never written out: what they make of a step, and their diagonal, (fits, p)."""
+
+    times: Callable[[Floats], Floats]
+    diagonal: Floats
 
 
 def rows_of(scores: Floats, targets: Integers, class_weights: Floats, absent: Floats) -> Rows:
@@ -112,7 +122,10 @@ def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floa
         gradient = np.concatenate([by_scale[:n_scales], terms[2] if fit_bias else []])
         if np.abs(gradient).max() < _ENOUGH:
             break
-        step = -np.linalg.solve(_hessian(rows, terms[3], n_scales, fit_bias), gradient)
+        if free > _MOST_WRITTEN_OUT:
+            step = -conjugate_gradients(_curvature(rows, terms[3], n_scales, fit_bias), gradient[None])[0]
+        else:
+            step = -np.linalg.solve(_hessian(rows, terms[3], n_scales, fit_bias), gradient)
         slope, length = float(gradient @ step), 1.0
         # The whole step, or a half of it, and so on, until the loss falls by a share of what the slope promises. Near the
         # minimum that fall drowns in rounding: there the whole step is taken unseen, and is the last one.
@@ -156,6 +169,63 @@ def _hessian(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -
     hessian[diagonal[:n_scales], diagonal[:n_scales]] += 2 * rows.ridge / max(n_scales, 1)
     hessian[diagonal, diagonal] += 1e-14 * np.trace(hessian) / size
     return hessian
+
+
+def _curvature(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -> Curvature:
+    """What `_hessian` makes of a step, and its diagonal, of one fit: as many numbers as there are probabilities, a few times."""
+    classes, scores = len(rows.scores), rows.scores
+    weighted = probabilities * rows.weights
+    held = 2 * rows.ridge / max(n_scales, 1)
+
+    def times(step: Floats) -> Floats:
+        by_scale, by_bias = step[0, :n_scales], step[0, n_scales:]
+        moved = scores * (by_scale if n_scales == 1 else by_scale[:, None]) if n_scales else np.zeros_like(scores)
+        if fit_bias:
+            moved = moved + by_bias[:, None]
+        # How the residual of each row and class changes.
+        changed = weighted * (moved - np.einsum("kn,kn->n", probabilities, moved))
+        made = np.empty_like(step)
+        if n_scales:
+            of_scales = np.einsum("kn,kn->k", changed, scores)
+            made[0, :n_scales] = (of_scales if n_scales > 1 else of_scales.sum(keepdims=True)) + held * by_scale
+        if fit_bias:
+            made[0, n_scales:] = changed.sum(axis=1) + by_bias.mean()
+        return made
+
+    own = weighted * (1 - probabilities)
+    diagonal = np.full((1, n_scales + classes * fit_bias), held)
+    if n_scales > 1:
+        diagonal[0, :n_scales] += np.einsum("kn,kn,kn->k", own, scores, scores)
+    elif n_scales:
+        centred = scores - np.einsum("kn,kn->n", probabilities, scores)
+        diagonal[0, 0] += np.einsum("kn,kn,kn->", weighted, centred, centred)
+    if fit_bias:
+        diagonal[0, n_scales:] = own.sum(axis=1) + 1 / classes
+    return Curvature(times, diagonal)
+
+
+def conjugate_gradients(curvature: Curvature, gradient: Floats) -> Floats:
+    """The step that each fit's curvature makes its gradient of, shape (fits, p), nearly; Hestenes and Stiefel 1952.
+
+    It goes down wherever it is stopped, so that Newton's steps converge whatever is left.
+    """
+    step, left = np.zeros_like(gradient), gradient.copy()
+    scaled = left / curvature.diagonal
+    direction, before = scaled.copy(), np.einsum("fp,fp->f", left, scaled)
+    enough = _NEARLY**2 * before
+    for _ in range(_MOST_DIRECTIONS):
+        if (before <= enough).all():
+            break
+        bent = curvature.times(direction)
+        along = np.einsum("fp,fp->f", direction, bent)
+        length = np.divide(before, along, out=np.zeros_like(before), where=along > 0)[:, None]
+        step += length * direction
+        left -= length * bent
+        scaled = left / curvature.diagonal
+        after = np.einsum("fp,fp->f", left, scaled)
+        direction = scaled + np.divide(after, before, out=np.zeros_like(after), where=before > 0)[:, None] * direction
+        before = after
+    return step
 
 
 def fit_matrix(

@@ -22,6 +22,8 @@ from mlpipe.post.intervals import by_metric
 from mlpipe.post.quantify import quantify
 
 _DRAWS = 200
+# Of more classes an estimate takes seconds for each draw, and a few rows of a class say little of its error rates.
+_MOST_ESTIMATED = 300
 
 
 def scores(
@@ -154,6 +156,8 @@ def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Esti
         models: For each record its validation rows and its unlabelled rows, one pair at least.
         seed: Of the bootstrap.
     """
+    if (classes := models[0][0].raw.shape[1]) > _MOST_ESTIMATED:
+        return Estimate((), f"there are {classes:,} classes, and it is estimated of {_MOST_ESTIMATED} at most", None)
     arguments: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
     estimates = [quantify(val.raw, val.targets, rows.raw, **arguments) for val, rows in models]
     telling = tuple(place for place, one in enumerate(estimates) if one.means_something)

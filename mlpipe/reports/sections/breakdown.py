@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from mlpipe.data import sources
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import interval, number
@@ -107,7 +108,7 @@ def _side(path: Path) -> float:
     try:
         if not path.is_file():
             return float("nan")
-        with Image.open(path) as opened:
+        with images.picture(path) as opened:
             return float(max(opened.size))
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except (OSError, ValueError, UnreadableImageError):
         return float("nan")

@@ -28,11 +28,16 @@ def studies(facts: TaskFacts) -> Section:
     for name in stored.names(facts.project):
         try:
             with stored.loaded(facts.project, name) as study:
-                one = told.facts(study, stored.masked(name))
+                trials = study.get_trials(deepcopy=False)
+                is_shown = len(drawn) < _STUDIES * (_SLICES + 2) and any(
+                    str(trial.user_attrs.get(stored.RUN)) in runs for trial in trials
+                )
+                # What mattered takes long: only of a study that is shown.
+                one = told.facts(study, stored.masked(name)) if is_shown else None
         except MlpipeError as error:
             parts.append(paragraph(f"The study {name} cannot be read: {first_line(error)}."))
             continue
-        if len(drawn) < _STUDIES * (_SLICES + 2) and any(row[stored.RUN] in runs for row in one["trials"]):
+        if one is not None:
             parts += [paragraph(_sentence(one)), _table(one)]
             drawn += _plots(facts, one)
     return Section("Searches", parts, drawn, is_wide=True)

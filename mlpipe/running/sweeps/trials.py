@@ -26,6 +26,7 @@ from mlpipe.errors import (
     Pruned,
     TrainingError,
     counted,
+    first_line,
     listing,
     problem,
 )
@@ -145,7 +146,9 @@ def _run_all(search: Search, study: Study, clock: Deadline, somebody: Stop, disp
 def _is_too_late(clock: Deadline, study: Study) -> bool:
     """Whether the time that is left is less than a trial usually takes."""
     taken = [
-        float(one.user_attrs[studies.SECONDS]) for one in studies.finished(study) if studies.SECONDS in one.user_attrs
+        float(seconds)
+        for one in studies.finished(study)
+        if isinstance(seconds := one.user_attrs.get(studies.SECONDS), int | float)
     ]
     usual = statistics.median(taken) if taken else 0.0
     if clock.left() > usual:
@@ -196,7 +199,7 @@ def _orphan(search: Search, study: Study) -> tuple[Trial, str | None] | None:
         if not _is_orphan(search, frozen):
             continue
         run = frozen.user_attrs.get(studies.RUN)
-        there = run is None or (search.project.run_dir(run) / journal.PLAN_FILE).is_file()
+        there = run is None or (_is_run(search, run) and (search.project.run_dir(run) / journal.PLAN_FILE).is_file())
         trial = optuna.trial.Trial(study, frozen._trial_id)
         if there and set(trial.params) == set(search.space):
             _take(search, trial)
@@ -301,8 +304,13 @@ def _failed(search: Search, study: Study, trial: Trial, error: Exception) -> Non
 
 def _clean(search: Search, trial: Trial) -> None:
     """Remove the saved states of a run that will not be gone on with."""
-    if run := trial.user_attrs.get(studies.RUN):
-        shutil.rmtree(search.project.run_dir(run) / "checkpoints", ignore_errors=True)
+    if _is_run(search, run := trial.user_attrs.get(studies.RUN)):
+        shutil.rmtree(search.project.run_dir(str(run)) / "checkpoints", ignore_errors=True)
+
+
+def _is_run(search: Search, name: Any) -> bool:
+    """Whether something is the name of a run of the project: a study of somebody else may say any place."""
+    return any(one.name == name for one in journal.all_runs(search.project))
 
 
 def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display: Any) -> list[float]:
@@ -389,9 +397,15 @@ def _require_same(search: Search, study: Study) -> None:
         study.set_user_attr(studies.BASE, json.dumps(shared, sort_keys=True))
         study.set_user_attr(studies.METRICS, list(search.metrics))
         return
-    stored = json.loads(attributes[studies.BASE])
-    changed = _differences(stored, shared, set(search.space))
     fix = f"choose another hpo.study, or go on as it began ({search.address})"
+    try:
+        stored = json.loads(attributes[studies.BASE])
+        if not isinstance(stored, dict):
+            raise ValueError("it is no mapping")
+        changed = _differences(stored, shared, set(search.space))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        wrong = f"says nothing of how it was begun ({first_line(error)})"
+        raise ConfigError(problem(f"study {search.study}", wrong, fix=fix)) from error
     found = [problem(f"study {search.study}", f"was begun with another {key}", fix=fix) for key in changed]
     if studies.metrics_of(study) != list(search.metrics) or [d.name.lower() for d in study.directions] != list(
         search.directions

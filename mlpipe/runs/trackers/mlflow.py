@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
 
-from mlpipe import files, limits
+from mlpipe import files, sqlite
 from mlpipe.errors import ConfigError, not_installed, problem
 from mlpipe.runs.trackers.tracker import FAILED, FINISHED, STOPPED, Marks, Place, flat
 
@@ -171,8 +171,8 @@ def require_tables(file: Path) -> None:
     Raises:
         ConfigError: When it has one.
     """
-    if (odd := limits.view_or_trigger(file, own="secrets")) is not None:
-        wrong = f"{file} is none that a training wrote: {odd} is a view or a trigger"
+    if (odd := sqlite.computed_in(file, own="secrets")) is not None:
+        wrong = f"{file} is none that a training wrote: {odd}"
         raise ConfigError(problem("logging=mlflow", wrong, fix="move it away"))
 
 

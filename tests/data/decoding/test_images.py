@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import struct
+import tracemalloc
 import zlib
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from mlpipe.data.decoding import file_values, images
+from mlpipe.data.decoding import file_values, images, transparency
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.decoding.value_rules import Decoding
 
@@ -657,3 +660,115 @@ def test_other_files_are_not_reduced(colour: np.ndarray) -> None:
     large = Image.fromarray(colour).resize((80, 80))
     assert images.decode(encoded(large), 3, least=10).shape == (80, 80, 3)
     assert images.decode(encoded(large.convert("CMYK"), "JPEG"), 3, least=10).shape == (80, 80, 3)
+
+
+def test_a_format_that_runs_a_program_is_not_opened(tmp_path: Path) -> None:
+    """Pillow gives PostScript to Ghostscript, where there is one."""
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+    (tmp_path / "x.png").write_bytes(script)
+    assert Image.open(tmp_path / "x.png").format == "EPS"
+    for source in (tmp_path / "x.png", script):
+        with pytest.raises(UnidentifiedImageError):
+            images.picture(source)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no ordinary file"):
+        images.picture(tmp_path / "pipe")
+    Image.new("L", (3, 2)).save(tmp_path / "y.gif")
+    with images.picture(tmp_path / "y.gif") as opened:
+        assert opened.size == (3, 2)
+
+
+def test_nothing_but_one_function_opens_files_by_pillow() -> None:
+    """Another call would open what runs a program, wait for a pipe, or be without a limit of pixels."""
+    package = Path(images.__file__).parents[2]
+    opens = [
+        file.relative_to(package).as_posix()
+        for file in sorted(package.rglob("*.py"))
+        for line in file.read_text("utf-8").splitlines()
+        if "Image.open(" in line and "formats=" not in line
+    ]
+    assert opens == []
+
+
+def kinds_of_files(colour: np.ndarray) -> dict[str, bytes]:
+    """A file of each way of decoding: by both libraries, with and without transparency, deep, open and in a palette."""
+    plain, deep = Image.fromarray(colour), colour.astype(np.uint16) * 257
+    opacity = Image.fromarray(np.arange(54, dtype=np.uint8).reshape(6, 9) * 4)
+    clear = plain.copy()
+    clear.putalpha(opacity)
+    grey_clear = plain.convert("L")
+    grey_clear.putalpha(opacity)
+    deep_clear = np.dstack([deep, np.full((6, 9), 30_000, np.uint16)])
+    found = {
+        "colour": encoded(plain),
+        "grey": encoded(plain.convert("L")),
+        "palette": encoded(plain.convert("P")),
+        "bits": encoded(plain.convert("1")),
+        "inks": encoded(plain.convert("CMYK"), "TIFF"),
+        "clear": encoded(clear),
+        "grey and clear": encoded(grey_clear),
+        "key": encoded(plain.convert("L"), transparency=int(np.asarray(plain.convert("L"))[0, 0])),
+        "deep grey": encoded(Image.fromarray(deep[:, :, 0])),
+        "deep key": encoded(Image.fromarray(deep[:, :, 0]), transparency=int(deep[0, 0, 0])),
+    }
+    for name, pixels in (("deep", deep), ("deep and clear", deep_clear)):
+        found[name] = cv2.imencode(".png", pixels)[1].tobytes()
+    for name, pixels in (
+        ("floats", colour[:, :, 0] / np.float32(255)),
+        ("signed", deep[:, :, 0].astype(np.int32) // 300),
+    ):
+        found[name] = cv2.imencode(".tiff", pixels)[1].tobytes()
+    return found
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_pixels_that_are_made_in_strips_are_the_same(
+    colour: np.ndarray, channels: int, bits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, content in kinds_of_files(colour).items():
+            how = Decoding(value_range=(0.0, 260.0)) if name in ("floats", "signed") else Decoding()
+            found[name] = images.decode(content, channels, bits, how=how)
+            found[f"{name}: seen"] = images.is_transparent(content), images.extent(content)
+            if name in ("grey", "deep grey", "signed", "palette", "bits"):
+                found[f"{name}: mask"] = images.stored_values(content)
+        return found
+
+    whole = decoded()
+    # Two rows at a time, and one.
+    for cells in (20, 1):
+        monkeypatch.setattr(transparency, "_STRIP", cells)
+        for name, values in decoded().items():
+            if isinstance(values, np.ndarray):
+                assert values.dtype == whole[name].dtype and np.array_equal(values, whole[name]), name
+            else:
+                assert values == whole[name], name
+
+
+def test_large_transparent_images_take_little_more_than_their_pixels() -> None:
+    """2,000 x 2,000 pixels: laid over white as whole numbers of 64 bits they would take 400 MB."""
+    content = encoded(Image.new("RGBA", (2000, 2000), (9, 8, 7, 100)))
+    tracemalloc.start()
+    pixels = images.decode(content, 3)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pixels.shape == (2000, 2000, 3) and most < 220e6
+
+
+def test_a_file_that_is_no_image_or_far_larger_than_its_pixels_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_LARGE", 1000)
+    (tmp_path / "nothing.png").write_bytes(bytes(5000))
+    with pytest.raises(UnreadableImageError, match="^not an image in a known format$"):
+        images.content(tmp_path / "nothing.png")
+    small = encoded(Image.new("RGB", (8, 8)), "BMP")
+    (tmp_path / "tail.bmp").write_bytes(small + bytes(5000))
+    with pytest.raises(UnreadableImageError, match=r"^5,246 bytes are more than an image of 8 x 8 pixels has$"):
+        images.content(tmp_path / "tail.bmp")
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    for name, kind in (("a.bmp", "BMP"), ("a.png", "PNG"), ("a.tif", "TIFF")):
+        Image.fromarray(noise).save(tmp_path / name, kind)
+        assert images.content(tmp_path / name) == (tmp_path / name).read_bytes()

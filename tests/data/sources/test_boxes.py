@@ -345,6 +345,36 @@ VOC = """<annotation>
 </annotation>"""
 
 
+@pytest.mark.parametrize("link", ["labels", "labels/train", "labels/train/0.txt"])
+def test_of_what_links_lead_to_no_letter_is_shown(tmp_path: Path, link: str) -> None:
+    """A folder on the way may be the link as well as the file."""
+    root = yolo(tmp_path / "set", "hunter2 is the word\n")
+    secret = tmp_path / "secret"
+    (root / link).rename(secret)
+    (root / link).symlink_to(secret)
+    with pytest.raises(DataError, match=r"labels/train/0\.txt line 1: is no box; write") as caught:
+        sources.boxes(root=str(root))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_names_in_a_folder_that_is_a_link_are_not_taken(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "set")
+    (root / "data.yaml").unlink()
+    write(root / "labels/classes.txt", "hunter2\ncat\n")
+    (root / "labels").rename(tmp_path / "secret")
+    (root / "labels").symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match=r"labels/classes\.txt: is a link that leads out of the folder; replace it"):
+        sources.boxes(root=str(root))
+
+
+def test_the_first_element_of_xml_that_a_link_leads_to_is_not_shown(tmp_path: Path) -> None:
+    root = voc(tmp_path / "set", "<hunter2/>")
+    (root / "Annotations").rename(tmp_path / "secret")
+    (root / "Annotations").symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match="its first element is another, that of Pascal VOC is 'annotation'"):
+        sources.boxes(root=str(root))
+
+
 def voc(root: Path, text: str = VOC) -> Path:
     paint(root / "JPEGImages/0.png", root / "JPEGImages/1.png")
     write(root / "Annotations/0.xml", text)

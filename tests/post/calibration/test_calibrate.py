@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from mlpipe.errors import ConfigError, DataError
+from mlpipe.post.calibration import softmax_fit
 from mlpipe.post.calibration.calibrate import Calibration, calibrate
 from mlpipe.post.calibration.labels import LabelCalibration, calibrate_labels
 from mlpipe.post.calibration.softmax_fit import fit, objective, rows_of
@@ -45,13 +47,18 @@ def test_affine_is_the_minimum_that_another_solver_finds(seed: int) -> None:
 
 
 @pytest.mark.parametrize("scale", ["fixed", "shared", "per_class"])
-def test_the_gradient_is_zero_at_the_minimum_and_right_elsewhere(scale: str) -> None:
+def test_the_gradient_is_zero_at_the_minimum_and_right_elsewhere(scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     logits, targets = drawn(1, 300, 5)
     rows = rows_of(log_softmax(logits), targets, np.array([1.0, 2, 0.5, 1, 1]), np.zeros(5))
     scales, bias = fit(rows, scale, np.zeros(5), fit_bias=True)
     _, by_scale, by_bias = objective(rows, scales, bias)
     free = {"fixed": [0.0], "shared": [by_scale.sum()], "per_class": by_scale}[scale]
     assert np.abs(np.concatenate([free, by_bias])).max() < 1e-10
+    # Second derivatives that are not written out lead to the same place, but for a constant that all biases share.
+    monkeypatch.setattr(softmax_fit, "_MOST_WRITTEN_OUT", 0)
+    other_scales, other_bias = fit(rows, scale, np.zeros(5), fit_bias=True)
+    np.testing.assert_allclose(other_scales, scales, rtol=1e-8)
+    np.testing.assert_allclose(other_bias - other_bias.mean(), bias - bias.mean(), atol=1e-8)
 
     at_scale, at_bias = np.linspace(0.5, 1.5, 5), np.linspace(-1, 1, 5)
     _, by_scale, by_bias = objective(rows, at_scale, at_bias)
@@ -61,6 +68,45 @@ def test_the_gradient_is_zero_at_the_minimum_and_right_elsewhere(scale: str) -> 
         assert by_scale[number] == pytest.approx((up - down) / 2e-6, abs=1e-8)
         up, down = (objective(rows, at_scale, at_bias + sign * step[number])[0] for sign in (1, -1))
         assert by_bias[number] == pytest.approx((up - down) / 2e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("scale", "fit_bias"),
+    [("fixed", True), ("shared", False), ("shared", True), ("per_class", False), ("per_class", True)],
+)
+def test_products_with_second_derivatives_are_those_of_the_matrix(scale: str, fit_bias: bool) -> None:
+    logits, targets = drawn(2, 200, 4)
+    rows = rows_of(log_softmax(logits), targets, np.array([1.0, 2, 0.5, 1]), np.zeros(4))
+    many = {"fixed": 0, "shared": 1, "per_class": 4}[scale]
+    chances = softmax_fit._terms(rows, np.full(4, 1.3), np.linspace(-1, 1, 4))[3]
+    whole = softmax_fit._hessian(rows, chances, many, fit_bias)
+    curvature = softmax_fit._curvature(rows, chances, many, fit_bias)
+    made = [curvature.times(one[None])[0] for one in np.eye(len(whole))]
+    np.testing.assert_allclose(made, whole, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(curvature.diagonal[0], np.diag(whole), rtol=1e-9)
+
+
+def test_a_bare_fit_of_many_classes_has_no_matrix_of_them() -> None:
+    """Second derivatives by 2,500 biases and a scale would be 50 MB, several times over; the scores are 2."""
+    rng = np.random.default_rng(9)
+    targets = np.arange(100)
+    logits = rng.normal(size=(100, 2500))
+    logits[targets, targets] += 6
+    rows = rows_of(log_softmax(logits), targets, np.ones(2500), np.where(np.arange(2500) < 100, 0, 1e-4))
+    tracemalloc.start()
+    scales, bias = fit(rows, "shared", np.zeros(2500), fit_bias=True)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    _, by_scale, by_bias = objective(rows, scales, bias)
+    assert most < 40e6 and np.abs([by_scale.sum(), *by_bias]).max() < 1e-7
+
+
+def test_a_matrix_of_very_many_classes_is_refused() -> None:
+    wrong = (
+        "mode.calibrator: learns 1,001,000 numbers, and their second derivatives, for 1000 classes, got 'matrix'; use"
+    )
+    with pytest.raises(ConfigError, match=wrong):
+        calibrate(np.zeros((4, 1000)), np.arange(4), method="matrix")
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from mlpipe.post.ensembling import simplex
 from mlpipe.post.ensembling.simplex import expected_shares, least_quadratic, most_likely
 
 
@@ -56,3 +57,35 @@ def test_most_likely_shares_against_scipy_and_plain_expectation_maximisation() -
         assert loss <= last + 1e-13
         last = loss
     assert weights == pytest.approx(found.weights, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_shares_that_begin_near_the_minimum_are_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    size = 20 + 15 * seed
+    rates = np.eye(size) * 0.6 + 0.4 * rng.dirichlet(np.full(size, 0.3), size).T
+    observed = rates @ rng.dirichlet(np.full(size, 0.4)) + rng.normal(0, 2e-3, size)
+    gram, linear = rates.T @ rates, rates.T @ observed
+    monkeypatch.setattr(simplex, "_MANY", 10**9)
+    one_by_one = simplex.least_quadratic(gram, linear)
+    monkeypatch.setattr(simplex, "_MANY", 0)
+    assert 0 < (one_by_one > 0).sum() < size
+    for start in (None, rng.dirichlet(np.ones(size)), one_by_one):
+        np.testing.assert_allclose(simplex.least_quadratic(gram, linear, start=start), one_by_one, atol=1e-9)
+    # The conditions of a minimum: no share can be moved to a place that lowers the value.
+    slope = gram @ one_by_one - linear
+    assert slope[one_by_one > 0].max() - slope.min() < 1e-9
+
+
+def test_the_nearest_shares_are_those_of_a_solver() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        point = rng.normal(0, 1, 6)
+        with_solver = minimize(
+            lambda shares, point=point: ((shares - point) ** 2).sum(),
+            np.full(6, 1 / 6),
+            bounds=[(0, 1)] * 6,
+            constraints={"type": "eq", "fun": lambda shares: shares.sum() - 1},
+            tol=1e-12,
+        ).x
+        np.testing.assert_allclose(simplex._projected(point), with_solver, atol=1e-6)

@@ -10,6 +10,7 @@ from tests.safety.corpus import (
     arrays,
     boxes,
     configurations,
+    handed_over,
     loops,
     models,
     own_code,
@@ -33,6 +34,7 @@ GROUPS: Mapping[str, Sequence[Hostile]] = {
     "projects": projects.CASES,
     "what never ends, or stands for more than it is": loops.CASES,
     "stored files that were edited": stored.CASES,
+    "what comes with models, data and searches": handed_over.CASES,
     "code that nobody named": own_code.CASES,
     "paths and links": paths.CASES,
 }

@@ -192,7 +192,7 @@ def _corners(values: Sequence[float]) -> tuple[float, float, float, float]:
 def _voc(path: Path, base: Path, wrong: list[str]) -> tuple[list[Box], tuple[int, int] | None]:
     """Boxes of a Pascal VOC XML file, whose pixels are counted from 1 and inside the box, and the image's size."""
     name = path.relative_to(base).as_posix()
-    texts = _elements(path, name)
+    texts = _elements(path, name, is_hidden=_leads_out(path, base))
     found: list[Box] = []
     for place in range(len([one for one in texts if one.startswith(_OBJECT) and one.endswith("]")])):
         label, line = texts.get(f"{_OBJECT}[{place}]/name", ("", 0))
@@ -212,7 +212,7 @@ _ROOT = "annotation"
 _OBJECT, _SIDES = f"{_ROOT}/object", ("xmin", "ymin", "xmax", "ymax")
 
 
-def _elements(path: Path, name: str) -> dict[str, tuple[str, int]]:
+def _elements(path: Path, name: str, *, is_hidden: bool) -> dict[str, tuple[str, int]]:
     """Text and line of the first element of each path in an XML file; objects are numbered, as `annotation/object[0]`.
 
     What declares a document type, and so entities, is refused before anything of it can grow.
@@ -230,7 +230,8 @@ def _elements(path: Path, name: str) -> dict[str, tuple[str, int]]:
             raise ValueError(f"it is nested too deeply in line {parser.CurrentLineNumber}")
         place = f"{opened[-1][0]}/{tag}" if opened else tag
         if not opened and tag != _ROOT:
-            raise ValueError(f"its first element is {tag!r}, that of Pascal VOC is {_ROOT!r}")
+            first = "another" if is_hidden else repr(tag)
+            raise ValueError(f"its first element is {first}, that of Pascal VOC is {_ROOT!r}")
         opened.append((f"{place}[{next(objects)}]" if place == _OBJECT else place, [], parser.CurrentLineNumber))
 
     def end(tag: str) -> None:
@@ -251,8 +252,12 @@ def _elements(path: Path, name: str) -> dict[str, tuple[str, int]]:
 
 
 def _leads_out(path: Path, base: Path) -> bool:
-    """Whether a file is a link to one outside of a folder, of which nothing is shown: it may be the user's own."""
-    return path.is_symlink() and not path.resolve().is_relative_to(base.resolve())
+    """Whether a link leads from a folder to a file outside of it, of which nothing is shown: it may be the user's own.
+
+    The file may be the link, or any folder on the way to it.
+    """
+    on_the_way = itertools.takewhile(lambda one: one != base, (path, *path.parents))
+    return any(one.is_symlink() for one in on_the_way) and not path.resolve().is_relative_to(base.resolve())
 
 
 def _text(path: Path, base: Path) -> str:

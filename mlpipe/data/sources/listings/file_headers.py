@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlpipe import files, limits
+from mlpipe import files
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.errors import DataError, problem
@@ -121,9 +121,11 @@ def bits_of(looks: Sequence[Look]) -> int:
 
 def _look(path: Path) -> Look:
     try:
-        content = limits.content(path, limits.IMAGE)
+        content = images.content(path)
     except OSError:
         return Look("", 0, 8)
+    except UnreadableImageError:
+        return Look(files.digest_file(path), 0, 8)
     digest = files.digest_bytes(content)
     try:
         seen = images.look(content)
@@ -154,6 +156,29 @@ def _remembered(memory: Path | None, again: Callable[[list[Any]], Seen]) -> dict
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         # A damaged memory costs reading the files again, nothing else.
         return {}
+
+
+def unchanged(path: Path, digest: str, task: str) -> bytes:
+    """The bytes of an image file that is the one that a task was made of.
+
+    Args:
+        path: The file.
+        digest: Of what it held then.
+        task: The task's name.
+
+    Raises:
+        OSError: When it cannot be opened.
+        DataError: When it is another one.
+        UnreadableImageError: When it is the one, and no image.
+    """
+    try:
+        content = images.content(path)
+    except UnreadableImageError:
+        if files.digest_file(path) == digest:
+            raise
+        content = b""
+    check_unchanged(path, content, digest, task)
+    return content
 
 
 def check_unchanged(path: Path, content: bytes, digest: str, task: str) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpipe import limits
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.decoding.value_rules import Decoding
@@ -106,8 +105,7 @@ def _bits(dtype: str) -> Literal[8, 16]:
 def _decoded(path: Path, digest: str, task: Task, how: tuple[int, Literal[8, 16], int | None, Decoding]) -> Pixels:
     """The pixels of a file; `how`: channels, bits, the least of its shorter side, and the rule for its values."""
     try:
-        content = limits.content(path, limits.IMAGE)
+        content = file_headers.unchanged(path, digest, task.name)
     except OSError as error:
         raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
-    file_headers.check_unchanged(path, content, digest, task.name)
     return images.decode(content, *how)

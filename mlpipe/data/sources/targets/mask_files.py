@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlpipe import files, limits
+from mlpipe import files
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
@@ -182,11 +182,10 @@ def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
         if not name:
             raise UnreadableImageError("has no mask")
         try:
-            content = limits.content(base / name, limits.IMAGE)
+            content = file_headers.unchanged(base / name, digest, task.name)
         except OSError as error:
             fix = "bring it back, or create the task again"
             raise DataError(problem(str(base / name), f"cannot be opened ({error.strerror})", fix=fix)) from error
-        file_headers.check_unchanged(base / name, content, digest, task.name)
         return values.classes(images.stored_values(content))[:, :, np.newaxis]
 
     return read
@@ -246,9 +245,11 @@ def stored_values(plain: Mapping[str, Any]) -> Values:
 
 def _look(path: Path) -> Mask:
     try:
-        content = limits.content(path, limits.IMAGE)
+        content = images.content(path)
     except OSError as error:
         return Mask("", {}, 0, 0, f"cannot be opened ({error.strerror})")
+    except UnreadableImageError as error:
+        return Mask(files.digest_file(path), {}, 0, 0, str(error))
     digest = files.digest_bytes(content)
     try:
         values = images.stored_values(content)

@@ -54,7 +54,7 @@ LAYERS, EMPTY_GROUPS = 5_000, 1_000
 # Boxes of one image: every image of a task has room for as many as the one with the most.
 BOXES = 10_000
 # Bytes of one study of a search, its rows or the lines of its journal, and the values in them.
-STUDY, STUDY_ROWS, STUDY_VALUES = 256 << 20, 1_000_000, 10_000_000
+STUDY, STUDY_ROWS, STUDY_VALUES = 256 << 20, 500_000, 10_000_000
 # What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
 UNPACKED, GROWTH = 1 << 30, 100
 # The same of an archive: a picture of nothing is decoded to several times what is unpacked.

@@ -356,8 +356,9 @@ class ImageSegmenter(_Estimator):
             home, words = self._begin(), [f"task.root='{Path(X).expanduser().absolute()}'"]
         else:
             masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
-            masks = masks if masks is None or isinstance(masks, str) else [_as_mask(one) for one in masks]
-            table, _ = table_of(X, None if masks is None else list(range(len(masks))))
+            masks = [] if masks is None or isinstance(masks, str) else [_as_mask(one) for one in masks]
+            # A column that there is not, or no masks at all, are refused as `y` itself.
+            table, _ = table_of(X, list(range(len(masks))) if masks else y)
             home = self._begin()
             words = [_table_word(table, home, {"mask": masks}), "task.images=path", "task.masks=mask"]
         arch = [] if self.arch is not None or self.preset is not None else ["arch=unet"]

@@ -75,6 +75,11 @@ class Detector(nn.Module):
         """The parameters that the backbone's network says should not decay; what gives its features does not say."""
         return timm_body.undecayed(self)
 
+    @property
+    def image_layers(self) -> nn.Module:
+        """The part whose layers lie on the image, one of which a heat map is made of."""
+        return self.backbone
+
     def forward(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """Raw rows in training, detections of shape (n, 100, 6) in evaluation.
 

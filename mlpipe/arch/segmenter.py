@@ -63,6 +63,11 @@ class Segmenter(nn.Module):
         """The parameters that the encoder's network says should not decay; what gives its features does not say."""
         return timm_body.undecayed(self)
 
+    @property
+    def image_layers(self) -> nn.Module:
+        """The part whose layers lie on the image, one of which a heat map is made of."""
+        return self.backbone
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits of shape (n, classes, height, width) by target.
 

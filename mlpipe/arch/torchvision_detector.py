@@ -56,6 +56,13 @@ class TorchvisionDetector(nn.Module):
         self.heads = nn.ModuleDict({name: model})
         self._name = name
 
+    @property
+    def image_layers(self) -> nn.Module:
+        """As of `mlpipe.arch.detector.Detector`; all maps of the pyramid are made of the coarsest one here."""
+        body = self.backbone.body
+        assert isinstance(body, nn.Module)
+        return body
+
     def forward(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """Terms of the loss in training, detections of shape (n, 100, 6) in evaluation.
 

@@ -155,7 +155,7 @@ def at_level(
     if "halfwidths" in decided:
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=alpha)
         return {**decided, "halfwidths": {"alpha": alpha, **dict(zip(ensemble.classes, half.tolist(), strict=True))}}
-    values = rows.calibrated
+    values: Array = rows.calibrated
     if moved_to is not None:
         values = move_prior(values, ensemble.prior["values"], moved_to)
     stored = conformal.ConformalSets.from_plain(decided["sets"])

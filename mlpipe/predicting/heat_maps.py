@@ -23,10 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.arch.classifier import Classifier
-from mlpipe.arch.detector import Detector
-from mlpipe.arch.keras.detector import KerasDetector
 from mlpipe.arch.segmenter import Segmenter
-from mlpipe.arch.torchvision_detector import TorchvisionDetector
 from mlpipe.config.schema import Recipe
 from mlpipe.data.preprocessing import Preprocessing, resized
 from mlpipe.errors import ConfigError, MlpipeError, listing, not_installed, problem
@@ -163,15 +160,9 @@ class _Scores(nn.Module):
         Raises:
             ConfigError: When a network for boxes has no such part.
         """
-        if isinstance(self.network, KerasDetector):
-            wrong = "is one graph whose answers come from several grids, none of which all of them depend on"
-            raise ConfigError(problem("heat maps", f"the network {wrong}"))
-        if isinstance(self.network, TorchvisionDetector):
-            # Its pyramid is computed from the coarsest map on, which all of its maps are made of.
-            body = self.network.backbone.body
-            assert isinstance(body, nn.Module)
-            return body
-        return self.network.backbone if isinstance(self.network, Segmenter | Detector) else self.network
+        layers = getattr(self.network, "image_layers", self.network)
+        assert isinstance(layers, nn.Module)
+        return layers
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,16 @@ class KerasDetector(nn.Module):
         self.anchors: Tensor
         self._name = name
 
+    @property
+    def image_layers(self) -> nn.Module:
+        """As of `mlpipe.arch.detector.Detector`, but there is none.
+
+        Raises:
+            ConfigError: Always.
+        """
+        wrong = "is one graph whose answers come from several grids, none of which all of them depend on"
+        raise ConfigError(problem("heat maps", f"the network {wrong}"))
+
     def forward(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """Raw rows in training, detections of shape (n, 100, 6) in evaluation.
 

@@ -198,10 +198,10 @@ class ExportScheduler(Scheduler):
                 problem("mode.resize", wrong, fix="train with preprocessing.resize=squash, or use mode.format=bundle")
             )
         its_kind = kinds.of(self._predictor.kind)
-        is_else = self._predictor.has_places and not its_kind.has_probabilities
+        is_else = its_kind.is_dense and not its_kind.has_probabilities
         if self._form.precision != "float32" and (is_else or self._predictor.pivot.dtype != "uint8"):
             key, its = ("mode.quantize", "mode.dtype")[not self._form.quantize], self._form.precision
-            wrong = "is for classes, labels, numbers and masks of images of 8 bit"
+            wrong = "is for classes, labels, numbers, masks and boxes of images of 8 bit"
             found.append(problem(key, wrong, got=its, fix="leave it out"))
         return list(dict.fromkeys(found))
 

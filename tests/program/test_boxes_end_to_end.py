@@ -16,9 +16,11 @@ from PIL import Image
 
 from mlpipe.api import Model, load
 from mlpipe.cli import main
+from mlpipe.data import sources
 from mlpipe.errors import ConfigError
 from mlpipe.post.measures.box_metrics import METRICS, boxes_of, detections_of
 from mlpipe.predicting import box_tensors
+from mlpipe.running import smaller_files
 from mlpipe.runs import predictions
 from tests.build import shapes
 
@@ -60,6 +62,36 @@ def _odd_inputs(model: Model, file: Model, capsys: pytest.CaptureFixture[str]) -
     for path, own in zip(images, found, strict=True):
         shown = [[float(line[key]) for key in keys] for line in lines if line["image"] == path.name and line["x0"]]
         np.testing.assert_allclose(np.array(shown).reshape(-1, 5), own[:, :5], atol=1e-5)
+
+
+def _in_less_precision(images: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Files of half precision and of whole numbers, and the rows that their loss is measured on."""
+    whole = load("boxes.onnx").predict_values(images)
+    for words, most_bytes in ((["mode.dtype=fp16"], 0.65), (["mode.quantize=int8"], 0.6)):
+        capsys.readouterr()
+        path = ["mode.file=small.onnx", "mode.images=4", "sys.threads=1", "mode.most_loss=1"]
+        assert main(["export", "mode.record=1", *words, *path, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)["smaller"]
+        assert told["measure"] == "map" and told["images"] == 8 and abs(told["lost"]) < 0.1
+        assert told["bytes"] < most_bytes * told["bytes_before"]
+        found = load("small.onnx").predict_values(images)
+        near = box_tensors.difference(whole, found, [80] * len(images), np.full(3, 0.5), 0.05)
+        assert near.decided == 0 and near.largest > 0 and near.alone < 0.5
+    model = load("default#1")
+    predictor = model._stored
+    judging, _ = smaller_files.rows_of(predictor, 8, 4)
+    read = sources.reader(predictor.pivot, 3)
+    raw = [read(row) for row in judging.rows.tolist()]
+    given = smaller_files.Images(judging.rows.tolist(), raw, raw)
+    rows = smaller_files._of_found(smaller_files._session(Path("boxes.onnx")), given, predictor)
+    record = predictor.stored.records[0]
+    stored = predictions.load(predictor.stored.project.predictions_file(record.pivot, record.id), record.pivot, "test")
+    assert rows.ids == stored.sample_ids
+    # True boxes and detections both lie in pixels of the files, where `mml predict` had put them.
+    np.testing.assert_allclose(rows.targets, stored.targets, atol=1e-3)
+    for one, other in zip(detections_of(rows.raw), model.predict_values(raw), strict=True):
+        found = box_tensors.difference([other], [one[one[:, 4] > 0]], [96], np.full(3, 0.5), 1e-3)
+        assert found.decided == 0 and found.alone < 0.05
 
 
 def _places_of_boxes(model: Model, image: Path) -> None:
@@ -157,4 +189,5 @@ def test_boxes_from_a_file_to_new_images(
     assert "cannot identify" in lines[-1]["problem"]
     assert [line["class"] for line in lines[:-1]] == file.predict(images)["class"].tolist()
     _odd_inputs(one, file, capsys)
+    _in_less_precision(images, capsys)
     _places_of_boxes(one, images[0])

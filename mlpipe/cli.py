@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with current_folder.isolated_processes():
             if arguments and arguments[0] in WORDS:
-                return _word(arguments[0], arguments[1:])
+                return _run_word(arguments[0], arguments[1:])
             call = parse(arguments)
             if argv is None:
                 # The process is this command: its time began with it.
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _unexpected(error)
 
 
-def _word(word: str, rest: list[str]) -> int:
+def _run_word(word: str, rest: list[str]) -> int:
     """What a word that runs nothing does with what stands behind it, as it is typed."""
     import importlib
 
@@ -87,8 +87,8 @@ def _run(call: Call) -> int:
     if "help" in call.flags or not (call.mode or call.overrides):
         from mlpipe.modes import help
 
-        shown = help.main([*filter(None, [call.mode]), *call.overrides], tuple(call.config_dirs))
-        return shown if "help" in call.flags else INPUT_IS_WRONG
+        exit_code = help.main([*filter(None, [call.mode]), *call.overrides], tuple(call.config_dirs))
+        return exit_code if "help" in call.flags else INPUT_IS_WRONG
     check_mode(call)
     current_folder.require_plain_settings()
 
@@ -99,14 +99,16 @@ def _run(call: Call) -> int:
     from mlpipe.running import jobs
     from mlpipe.running.launch import Command
 
-    asked = Command(call.mode, call.overrides)
+    command = Command(call.mode, call.overrides)
     if call.app:
         front.check_app(call.app, call.overrides)
     with sentences.of_file(call.overrides):
-        return _done(call, jobs.prepare(asked, call.config_dirs, front=front, multirun="multirun" in call.flags))
+        return _run_command(
+            call, jobs.prepare(command, call.config_dirs, front=front, multirun="multirun" in call.flags)
+        )
 
 
-def _done(call: Call, command: PreparedCommand) -> int:
+def _run_command(call: Call, command: PreparedCommand) -> int:
     import logging
 
     for note in () if call.cfg else call.notes:
@@ -115,10 +117,10 @@ def _done(call: Call, command: PreparedCommand) -> int:
         return _search(call, command)
     if command.one is None:
         return _sweep(call, command)
-    return _one(call, command.one)
+    return _run_single(call, command.one)
 
 
-def _one(call: Call, prepared: Prepared) -> int:
+def _run_single(call: Call, prepared: Prepared) -> int:
     import logging
 
     from mlpipe.config import snapshot
@@ -140,8 +142,8 @@ def _one(call: Call, prepared: Prepared) -> int:
         try:
             facts = launch.execute(prepared, stop=stop, started=call.started)
         except MlpipeError as error:
-            if (told := _with_project(call, str(error))) != str(error):
-                error.args = (told,)
+            if (message := _with_project(call, str(error))) != str(error):
+                error.args = (message,)
             raise
     if "json" in call.flags:
         print(_json(facts))
@@ -178,7 +180,7 @@ def _sweep(call: Call, command: PreparedCommand) -> int:
     if call.cfg or "dry_run" in call.flags:
         for job in command.jobs:
             print(f"# {' '.join(job.varied)}")
-            _one(Call(call.mode, job.overrides, call.flags - {"json"}, call.cfg, call.config_dirs), job.prepared)
+            _run_single(Call(call.mode, job.overrides, call.flags - {"json"}, call.cfg, call.config_dirs), job.prepared)
         return 0
     facts = jobs.execute(command, started=call.started)
     if "json" in call.flags:

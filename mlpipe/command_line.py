@@ -71,37 +71,39 @@ def parse(arguments: Sequence[str]) -> Call:
     Raises:
         ConfigError: With a sentence for every word that cannot be meant.
     """
-    call, found, rest = Call(), list[str](), list(map(_straight, arguments))
+    call, problems, rest = Call(), list[str](), list(map(_plain_word, arguments))
     asks, is_odd = bool({"-h", "--help"} & {*rest}), False
     while rest:
         text = rest.pop(0)
         name, equals, value = text.partition("=")
         if text in FLAGS:
             call.flags.add(FLAGS[text])
-        elif (fix := _with_value(call, name)) and not _takes(call, name, given := _value(call, equals, value, rest)):
-            found.append(problem(name, "needs a value", fix=fix))
+        elif (fix := _value_hint(call, name)) and not _has_value(
+            call, name, argument := _value(call, equals, value, rest)
+        ):
+            problems.append(problem(name, "needs a value", fix=fix))
         elif name in ("--cfg", "-c"):
-            call.cfg = given or ""
+            call.cfg = argument or ""
         elif name in ("--config-dir", "-cd"):
-            call.config_dirs.append(Path(given or "").absolute())
+            call.config_dirs.append(Path(argument or "").absolute())
         elif call.mode == "train" and name == "--config":
             # A program in this form: --config=FILE, --config FILE, --config= FILE.
-            call.overrides.append(f"recipe={_quoted(given or '')}")
+            call.overrides.append(f"recipe={_quoted(argument or '')}")
         elif call.mode == "train" and name == "--app":
             # The loss of that program's configuration says that it is an equation, of boxes, or teaches two networks.
-            if given not in ("pde", "gan", "obj"):
+            if argument not in ("pde", "gan", "obj"):
                 fix = (
                     "there are --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde, --app=obj for YOLOv3 and "
                     "--app=gan for Wasserstein; other trainings need none"
                 )
-                found.append(problem("--app", f"{given} is not available in this version", fix=fix))
-            call.app = given or ""
+                problems.append(problem("--app", f"{argument} is not available in this version", fix=fix))
+            call.app = argument or ""
         elif fix:
-            call.overrides.append(_script_option(name, given or ""))
+            call.overrides.append(_script_option(name, argument or ""))
         elif text.startswith("-") and not text[1:].replace(".", "").isdigit() and not asks:
             is_odd = True
             wrong = _unknown_option(text)
-            found += [wrong] if wrong else []
+            problems += [wrong] if wrong else []
             call.overrides += [] if wrong else [_as_override(text, call, rest)]
         elif call.mode == "info" and text == "plugins":
             call.overrides.append("mode.subroutines=[plugins]")
@@ -109,17 +111,17 @@ def parse(arguments: Sequence[str]) -> Call:
             call.mode = text
         else:
             call.overrides.append(text)
-    found += [
+    problems += [
         problem("--config-dir", "there is no such folder", got=str(path), fix="name an existing folder")
         for path in call.config_dirs
         if not path.is_dir()
     ]
     if call.cfg not in ("", "job"):
-        found.append(problem("--cfg", "shows the configuration of the job", got=call.cfg, fix="write --cfg job"))
-    if not asks and call.mode not in SCRIPTS and (is_odd or any(map(_is_odd, call.overrides))):
-        found += _read(call, is_other=is_odd)
-    if found:
-        raise ConfigError(found)
+        problems.append(problem("--cfg", "shows the configuration of the job", got=call.cfg, fix="write --cfg job"))
+    if not asks and call.mode not in SCRIPTS and (is_odd or any(map(_is_ambiguous, call.overrides))):
+        problems += _read(call, is_other=is_odd)
+    if problems:
+        raise ConfigError(problems)
     return call
 
 
@@ -134,9 +136,9 @@ def check_mode(call: Call) -> None:
     if call.mode in catalog.options("mode", tuple(call.config_dirs)):
         return
     rest = shlex.join(call.overrides)
-    given = [text.partition("=")[2] for text in call.overrides if text.startswith("mode=")]
-    if not call.mode and given:
-        raise ConfigError(problem("mode", "is the first word of the command", fix=f"write mml {given[0]} ..."))
+    modes = [text.partition("=")[2] for text in call.overrides if text.startswith("mode=")]
+    if not call.mode and modes:
+        raise ConfigError(problem("mode", "is the first word of the command", fix=f"write mml {modes[0]} ..."))
     if not call.mode and call.overrides in (["v=true"], ["V=true"]):
         raise ConfigError(problem(f"-{call.overrides[0][0]}", "unknown option", fix="write mml --version"))
     if not call.mode and call.overrides:
@@ -145,12 +147,12 @@ def check_mode(call: Call) -> None:
     if "/" in call.mode or (call.mode and Path(call.mode).exists()):
         fix = f"write mml train {shlex.join([call.mode, *call.overrides])}, or mml predict {shlex.quote(call.mode)}"
         raise ConfigError(problem("mode", "the first word is the mode", got=call.mode, fix=fix))
-    if meant := suggestions.for_mode(call.mode):
-        raise ConfigError(problem("mode", "unknown mode", got=call.mode, fix=f"write {meant} {rest}".rstrip()))
+    if suggestion := suggestions.for_mode(call.mode):
+        raise ConfigError(problem("mode", "unknown mode", got=call.mode, fix=f"write {suggestion} {rest}".rstrip()))
     catalog.check_mode(call.mode, tuple(call.config_dirs), also=WORDS)
 
 
-def _straight(text: str) -> str:
+def _plain_word(text: str) -> str:
     """A word as a terminal would have given it: what a word processor makes of dashes and quotes is undone."""
     if text[:1] in "\u2013\u2014\u2212" and text:
         text = "--" + text.lstrip("\u2013\u2014\u2212-")
@@ -158,7 +160,7 @@ def _straight(text: str) -> str:
     return text.translate(dict.fromkeys(map(ord, quotes), '"')) if set(quotes) & set(text) else text
 
 
-def _with_value(call: Call, name: str) -> str:
+def _value_hint(call: Call, name: str) -> str:
     """How an option that needs a value is written; empty for what is none."""
     fixes = {"--cfg": "write --cfg job", "-c": "write --cfg job"}
     fixes |= dict.fromkeys(("--config-dir", "-cd"), "write --config-dir DIR")
@@ -176,7 +178,7 @@ def _value(call: Call, equals: str, value: str, rest: list[str]) -> str | None:
     return rest.pop(0)
 
 
-def _takes(call: Call, name: str, value: str | None) -> bool:
+def _has_value(call: Call, name: str, value: str | None) -> bool:
     """Whether an option has its value; one of a script may be an empty text."""
     return value is not None if call.mode in SCRIPTS and name not in WITH_VALUE else bool(value)
 
@@ -205,15 +207,15 @@ def _unknown_option(text: str) -> str:
 
     name = text.partition("=")[0]
     known = [*FLAGS, *WITH_VALUE]
-    same = {squashed(one): one for one in known if one.startswith("--")}
-    if found := same.get(squashed(name)):
-        return problem(name, "unknown option", fix=f"did you mean {found!r}?")
+    same = {squashed(option): option for option in known if option.startswith("--")}
+    if suggestion := same.get(squashed(name)):
+        return problem(name, "unknown option", fix=f"did you mean {suggestion!r}?")
     if name in _HYDRA:
         return problem(name, "unknown option", fix="leave it out; --cfg job shows the configuration, see mml --help")
     from mlpipe.config.suggestions import is_word
 
     may_be_near = len(name) > 4 and name != "--config" and not is_word(name.lstrip("-"))
-    near = nearest(name, [one for one in known if len(one) > 4], 0.75) if may_be_near else ""
+    near = nearest(name, [option for option in known if len(option) > 4], 0.75) if may_be_near else ""
     return problem(name, "unknown option", fix=f"did you mean {near!r}?") if near else ""
 
 
@@ -245,7 +247,7 @@ def _is_value(call: Call, rest: Sequence[str]) -> bool:
     return bool(call.mode) or rest[0] not in catalog.options("mode")
 
 
-def _is_odd(text: str) -> bool:
+def _is_ambiguous(text: str) -> bool:
     """Whether a word may be something else than one override."""
     key, equals, _ = text.partition("=")
     is_whole = bool(equals) and bool(key.strip("+~ ")) and ":" not in key and " " not in key and text[-1] != "="
@@ -258,21 +260,21 @@ def _read(call: Call, *, is_other: bool) -> list[str]:
     words = known.separated(call.overrides)
     if not call.mode and words and known.is_mode(words[0]):
         call.mode = words.pop(0)
-    found, read = list[str](), list[str]()
+    problems, read = list[str](), list[str]()
     words = known.joined(words)
     for number, text in enumerate(words):
         key, equals, _ = text.partition("=")
         if (equals and key) or text[:1] in "~+":
             read.append(text)
             continue
-        meant, wrong = known.alone(text, [*words[:number], *words[number + 1 :]])
-        read += meant
-        found += [wrong] if wrong else []
+        overrides, wrong = known.alone(text, [*words[:number], *words[number + 1 :]])
+        read += overrides
+        problems += [wrong] if wrong else []
     is_other = is_other or read != call.overrides
     call.overrides[:] = read
-    if not found and call.mode and is_other:
+    if not problems and call.mode and is_other:
         call.notes.append(f"read as: mml {shlex.join([call.mode, *read])}")
-    return found
+    return problems
 
 
 class _Known:
@@ -308,7 +310,7 @@ class _Known:
 
     def separated(self, words: Sequence[str]) -> list[str]:
         """Words with those parted that a pair of quotes holds together."""
-        found = []
+        result = []
         for text in words:
             # A pair of quotes around `key = value`.
             text = re.sub(r"^\s*([+~]*[A-Za-z_][\w.]*)\s+=\s*", r"\1=", text)
@@ -321,16 +323,16 @@ class _Known:
             if (
                 is_many
                 and len(overrides) == len(parts) - first
-                and all(self.is_key(one.partition("=")[0]) for one in overrides)
+                and all(self.is_key(override.partition("=")[0]) for override in overrides)
             ):
-                found += parts
+                result += parts
             else:
-                found.append(text)
-        return found
+                result.append(text)
+        return result
 
     def joined(self, words: Sequence[str]) -> list[str]:
         """Words with those joined that blanks part: `key = value`, `key value`, `key: value`."""
-        found, rest = list[str](), list(words)
+        result, rest = list[str](), list(words)
         while rest:
             text = rest.pop(0)
             is_bare = "=" not in text
@@ -350,8 +352,8 @@ class _Known:
                 text = f"{pair[1]}={pair[2]}"
             elif is_bare and self.is_key(text) and follows and "=" not in follows and self.is_value(text, follows):
                 text = f"{text}={rest.pop(0)}"
-            found.append(text)
-        return found
+            result.append(text)
+        return result
 
     def alone(self, text: str, others: Sequence[str]) -> tuple[list[str], str]:
         """The overrides that a word without a value means, and a sentence where they cannot be told."""
@@ -361,9 +363,9 @@ class _Known:
         except (OSError, ValueError):
             exists = False
         if exists:
-            return self._of_path(text, path, others)
+            return self._overrides_of_path(text, path, others)
         if "/" in text or path.suffix.lower() in (*_TABLES, *_ARRAYS, *_ARCHIVES, *_RECIPES, *_WEIGHTS, *_IMAGES):
-            siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+            siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
             key = self._key_of_path(path)
             near = self._nearest(path.name, siblings, 0.6)
             right = _path(str(path.parent / near)) if near else "PATH"
@@ -371,9 +373,9 @@ class _Known:
             fix = f"{fix} write {key}={right}".strip() if key else fix
             return [], problem(text, "there is no such file or folder", fix=fix)
         fix = self._fix_of_word(text)
-        if (one := re.fullmatch(r"write (\w+)=(\S+)", fix)) and one[2] == text:
-            given = next((word for word in others if word.startswith(f"{one[1]}=")), "")
-            fix = f"write {given},{text} -m to run each of them" if given else fix
+        if (match := re.fullmatch(r"write (\w+)=(\S+)", fix)) and match[2] == text:
+            override = next((word for word in others if word.startswith(f"{match[1]}=")), "")
+            fix = f"write {override},{text} -m to run each of them" if override else fix
         return [], problem(text, "is not an override", fix=fix)
 
     def _key_of_path(self, path: Path) -> str:
@@ -390,11 +392,11 @@ class _Known:
         by_suffix = {_TABLES: "task=csv task.file", _ARRAYS: "task=arrays task.file", _WEIGHTS: "arch.weights"}
         return next((key for endings, key in by_suffix.items() if suffix in endings), "task=folder task.root")
 
-    def _of_path(self, text: str, path: Path, others: Sequence[str]) -> tuple[list[str], str]:
+    def _overrides_of_path(self, text: str, path: Path, others: Sequence[str]) -> tuple[list[str], str]:
         """A path of data, a project, weights or a recipe."""
         key = self._key_of_path(path)
         *words, last = key.split(" ")
-        task = next((one.partition("=")[2] for one in others if one.startswith("task=")), None)
+        task = next((other.partition("=")[2] for other in others if other.startswith("task=")), None)
         line = shlex.join([*words, f"{last}={_path(text)}"])
         if not key and self._mode in _OF_PROJECTS and path.is_dir():
             return [], problem(text, "is not an override", fix=f"write mml {self._mode} proj={path.name}")
@@ -402,7 +404,7 @@ class _Known:
             fix = f"write {line}" if key else f"write key={_path(text)}, see mml {self._mode} --help"
             return [], problem(text, "is not an override", fix=fix)
         if not last.startswith("task.") or (
-            task == words[0].partition("=")[2] and not any(one.startswith(f"{last}=") for one in others)
+            task == words[0].partition("=")[2] and not any(other.startswith(f"{last}=") for other in others)
         ):
             return [f"{last}={_path(text)}"], ""
         if task is not None:
@@ -414,7 +416,7 @@ class _Known:
     def _fix_of_word(self, text: str) -> str:
         """What to write in place of a word that is no path."""
         plain = self._squashed(text)
-        if flag := {self._squashed(one): one for one in FLAGS if one.startswith("--")}.get(plain):
+        if flag := {self._squashed(option): option for option in FLAGS if option.startswith("--")}.get(plain):
             return f"write {flag}"
         if text in self._top or ("." in text and self._keys.find(text)):
             return f"write {text}={self._usual_change(text)}"
@@ -422,7 +424,7 @@ class _Known:
             return "write --dry-run" if plain == "dry" else "write -m"
         if self.is_mode(text) and self._mode in ("train", "predict", "test") and text in ("train", "predict", "test"):
             return f"write mode.subroutines=[{self._mode},{text}]"
-        if any(one.name == text or one.name.startswith(f"{text}-") for one in self._tasks()):
+        if any(task.name == text or task.name.startswith(f"{text}-") for task in self._tasks()):
             return f"write task={text}"
         if self._mode == "verify":
             return f"write mode.run={text}"
@@ -430,13 +432,13 @@ class _Known:
             return f"write {text}=OPTION, one of {listing(self._options[text], most=8)}"
         if self._mode in ("predict", "test", *_OF_PROJECTS) and (self._out_dir() / text).is_dir():
             return f"write proj={text}"
-        projects = [one.name for one in self._out_dir().glob("*")] if self._mode in _OF_PROJECTS else []
+        projects = [project.name for project in self._out_dir().glob("*")] if self._mode in _OF_PROJECTS else []
         if near := self._nearest(text, projects, 0.6):
             return f"did you mean proj={near}?"
         if self._mode in self._options["mode"] and self._is_of_mode(text):
             return f"write mode.{text}={self._usual_change(f'mode.{text}')}"
-        if found := self._suggestions.for_word(text, self._mode):
-            return found
+        if suggestion := self._suggestions.for_word(text, self._mode):
+            return suggestion
         groups = [group for group, options in self._options.items() if text in options and group != "mode"]
         groups.sort(key=lambda group: group not in ("task", "arch", "loss", "optimizer"))
         if groups:
@@ -446,11 +448,11 @@ class _Known:
         if text in names.timm_names():
             return f"write arch={text}"
         for group in ("task", "arch", "loss", "optimizer", "lr_scheduler", "augmentations", "preset", "callbacks"):
-            if meant := self._suggestions.option_meant(group, text, self._options[group]):
+            if replacement := self._suggestions.option_meant(group, text, self._options[group]):
                 return (
-                    meant
-                    if meant.startswith("leave it out")
-                    else f"write {meant if '=' in meant else f'{group}={meant}'}"
+                    replacement
+                    if replacement.startswith("leave it out")
+                    else f"write {replacement if '=' in replacement else f'{group}={replacement}'}"
                 )
         if self.is_mode(text):
             return f"one mode at a time: write mml {text} in a command of its own"
@@ -459,7 +461,7 @@ class _Known:
     def _usual_change(self, name: str) -> str:
         """The value that a key without one is most likely meant to have."""
         key = self._keys.find(name)
-        defaults = {one.default for one in key.settings} if key else set()
+        defaults = {setting.default for setting in key.settings} if key else set()
         return "true" if defaults == {"false"} else "VALUE"
 
     def _is_of_mode(self, text: str) -> bool:
@@ -478,16 +480,16 @@ def _no_classes(text: str, path: Path) -> str:
     """The sentence for a folder without folders of classes; empty where it has some, and for files."""
     if not path.is_dir():
         return ""
-    folders = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")]
-    parts = [one for one in folders if one.name.lower() in _PARTS]
-    inner = [two for one in parts for two in one.iterdir() if two.is_dir()]
-    names = {one.name.lower() for one in folders}
-    if any(one.suffix.lower() in (".txt", ".xml") for part in folders for one in _labels_in(part)):
+    folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    parts = [folder for folder in folders if folder.name.lower() in _PARTS]
+    inner = [two for folder in parts for two in folder.iterdir() if two.is_dir()]
+    names = {folder.name.lower() for folder in folders}
+    if any(file.suffix.lower() in (".txt", ".xml") for part in folders for file in _labels_in(part)):
         return problem(text, "is not an override", fix=f"for boxes write task=boxes task.root={_path(text)}")
     if names & {"masks", "mask", "labels"} and names & {"images", "image", "imgs"}:
         return problem(text, "is not an override", fix=f"for masks write task=masks task.root={_path(text)}")
-    classes = [one for one in [*folders, *inner] if one not in parts and _has_images(one)]
-    tables = [one for one in path.iterdir() if one.suffix.lower() in _TABLES]
+    classes = [folder for folder in [*folders, *inner] if folder not in parts and _has_images(folder)]
+    tables = [file for file in path.iterdir() if file.suffix.lower() in _TABLES]
     if len(tables) == 1 and len(classes) < 2:
         fix = f"write task=csv task.file={_path(str(Path(text) / tables[0].name))}"
         return problem(text, "has a table, and no folders of classes", fix=fix)
@@ -498,8 +500,8 @@ def _no_classes(text: str, path: Path) -> str:
             f"put those of each class into a folder of its own, or predict them: mml predict mode.source={_path(text)}"
         )
         return problem(text, "holds images, but no folders of classes", fix=fix)
-    shown = f"; it has {listing(sorted(names), most=4)}" if names else ""
-    fix = f"name a folder with one folder of images for each class: task=folder task.root=DIR{shown}"
+    clause = f"; it has {listing(sorted(names), most=4)}" if names else ""
+    fix = f"name a folder with one folder of images for each class: task=folder task.root=DIR{clause}"
     return problem(text, "has no folders of classes", fix=fix)
 
 
@@ -507,7 +509,7 @@ def _labels_in(folder: Path) -> list[Path]:
     """The first files of labels in a folder that is named after them, or in a folder in it."""
     if folder.name.lower() not in ("labels", "annotations"):
         return []
-    inner = [one for one in folder.iterdir() if one.is_dir()]
+    inner = [entry for entry in folder.iterdir() if entry.is_dir()]
     return [file for place in (folder, *inner) for _, file in zip(range(_FEW), place.iterdir(), strict=False)]
 
 

@@ -64,17 +64,17 @@ def task_folders(task: Any) -> Iterator[Path]:
     Args:
         task: The section; code that it names is no data.
     """
-    here = Path.cwd().resolve()
+    cwd = Path.cwd().resolve()
     for key, text in _leaves(task, ""):
         if key in (_FOLDER_KEY, _MODULES_KEY, "trust", "_target_", "import") or not text or "\0" in text:
             continue
         try:
-            place = (here / Path(text).expanduser()).resolve()
-            folder = place if place.is_dir() else place.parent if place.is_file() else here
+            place = (cwd / Path(text).expanduser()).resolve()
+            folder = place if place.is_dir() else place.parent if place.is_file() else cwd
         except (OSError, RuntimeError):
             # Too long for a name, or the home of nobody.
             continue
-        if folder != here and folder.is_relative_to(here):
+        if folder != cwd and folder.is_relative_to(cwd):
             yield folder
 
 
@@ -86,29 +86,29 @@ def holds(path: Path) -> bool:
     Args:
         path: The place; a link counts as what it leads to.
     """
-    here, inside = Path.cwd().resolve(), path.resolve()
-    if not inside.is_relative_to(here) or _PACKAGES & set(inside.relative_to(here).parts):
+    cwd, inside = Path.cwd().resolve(), path.resolve()
+    if not inside.is_relative_to(cwd) or _PACKAGES & set(inside.relative_to(cwd).parts):
         return False
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     if any(inside.is_relative_to(folder) for folder in installed):
         return False
-    named = (os.environ.get(name) for name in ("MML_RESULTS_PATH", "MML_DATA_PATH"))
-    others = {*_OTHERS, *(here / name for name in _USUAL), *(Path(name).resolve() for name in named if name)}
-    return not any(_lies_in(inside, folder, here) for folder in others)
+    paths = (os.environ.get(name) for name in ("MML_RESULTS_PATH", "MML_DATA_PATH"))
+    others = {*_OTHERS, *(cwd / name for name in _USUAL), *(Path(name).resolve() for name in paths if name)}
+    return not any(_lies_in(inside, folder, cwd) for folder in others)
 
 
-def _lies_in(path: Path, folder: Path, here: Path) -> bool:
+def _lies_in(path: Path, folder: Path, cwd: Path) -> bool:
     """Whether a path lies in a folder of results or data; of one around the current folder, in what is kept there."""
     if not path.is_relative_to(folder):
         return False
-    if not here.is_relative_to(folder):
+    if not cwd.is_relative_to(folder):
         return True
     parts = path.relative_to(folder).parts
-    kept = folder / parts[0] if parts else folder
-    if here.is_relative_to(kept):
+    top = folder / parts[0] if parts else folder
+    if cwd.is_relative_to(top):
         return False
-    is_kept = any((kept / name).is_dir() for name in ("runs", "tasks", "cache", "reports"))
-    return parts[:1] == ("archives",) or is_kept or (kept / "task.json").is_file()
+    is_kept = any((top / name).is_dir() for name in ("runs", "tasks", "cache", "reports"))
+    return parts[:1] == ("archives",) or is_kept or (top / "task.json").is_file()
 
 
 def module_place(module: str) -> Path | None:
@@ -140,7 +140,7 @@ def is_installed(first: str) -> bool:
     Args:
         first: A name without dots.
     """
-    return bool(_places(first))
+    return bool(_import_paths(first))
 
 
 def is_on_path(first: str) -> bool:
@@ -149,41 +149,41 @@ def is_on_path(first: str) -> bool:
     Args:
         first: A name without dots.
     """
-    places = _places(first)
+    places = _import_paths(first)
     return bool(places) and first not in sys.stdlib_module_names and all(map(holds, places))
 
 
-def _places(first: str) -> list[Path]:
-    here = Path.cwd().resolve()
-    folders = [place for place in sys.path if place and Path(place).resolve() != here]
+def _import_paths(first: str) -> list[Path]:
+    cwd = Path.cwd().resolve()
+    folders = [place for place in sys.path if place and Path(place).resolve() != cwd]
     spec = importlib.machinery.PathFinder.find_spec(first, folders) if first.isidentifier() else None
     if spec is None:
         return []
     return [Path(place) for place in ([spec.origin] if spec.origin else spec.submodule_search_locations or ())]
 
 
-def code_named(tree: Any) -> dict[str, str]:
+def named_code(tree: Any) -> dict[str, str]:
     """What of the user's own code a configuration names: modules and folders, with the full name of what would run.
 
     Args:
         tree: Plain data: a configuration, or a part of one.
     """
-    found: dict[str, str] = {}
+    code: dict[str, str] = {}
     for key, text in _leaves(tree, ""):
         if key == "trust" or not text or "\0" in text:
             continue
         if key == _FOLDER_KEY:
-            found.setdefault(str(Path(text).expanduser().resolve()), f"every file of {text}")
+            code.setdefault(str(Path(text).expanduser().resolve()), f"every file of {text}")
         elif key == _MODULES_KEY:
-            found.setdefault(text, text)
+            code.setdefault(text, text)
         elif _DOTTED.fullmatch(text):
             module = text.rpartition(".")[0]
             if module_place(module) is not None:
-                found.setdefault(module, text)
-    return found
+                code.setdefault(module, text)
+    return code
 
 
-def not_allowed(tree: Any, allowed: Any, trust: Sequence[str]) -> dict[str, str]:
+def unallowed_code(tree: Any, allowed: Any, trust: Sequence[str]) -> dict[str, str]:
     """What of the user's own code a stored configuration names that this command does not name itself.
 
     Args:
@@ -191,11 +191,11 @@ def not_allowed(tree: Any, allowed: Any, trust: Sequence[str]) -> dict[str, str]
         allowed: The configuration that this command's own words made; None: there is none.
         trust: Modules and folders that the command line named.
     """
-    named = {*code_named(allowed), *trust, *(str(Path(one).expanduser().resolve()) for one in trust)}
+    allowed_names = {*named_code(allowed), *trust, *(str(Path(entry).expanduser().resolve()) for entry in trust)}
     return {
-        name: what
-        for name, what in code_named(tree).items()
-        if not any(name == one or name.startswith(f"{one}.") for one in named)
+        name: description
+        for name, description in named_code(tree).items()
+        if not any(name == prefix or name.startswith(f"{prefix}.") for prefix in allowed_names)
     }
 
 

@@ -231,10 +231,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM or (any(one in text for one in _NO_THREAD) and not _stack_fits())
+        return error.errno == errno.ENOMEM or (any(phrase in text for phrase in _NO_THREAD) and not _stack_fits())
     if not isinstance(error, RuntimeError):
         return False
-    return any(one in text for one in _NO_MEMORY) or (any(one in text for one in _NO_THREAD) and not _stack_fits())
+    return any(phrase in text for phrase in _NO_MEMORY) or (
+        any(phrase in text for phrase in _NO_THREAD) and not _stack_fits()
+    )
 
 
 def memory_sentence(error: BaseException) -> str:
@@ -269,7 +271,7 @@ def visible(text: str) -> str:
 
     Lines stay lines, and tabs tabs.
     """
-    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def in_one_line(text: str) -> str:
@@ -309,15 +311,15 @@ def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str
         got: How the user wrote it; None: the path.
         otherwise: What to do where no name is near.
     """
-    given = str(path) if got is None else got
+    text = str(path) if got is None else got
     if path.exists():
         wrong = "is a folder, no file" if path.is_dir() else "is no ordinary file"
-        return problem(key, wrong, got=given, fix="name a file")
+        return problem(key, wrong, got=text, fix="name a file")
     # A link that leads nowhere lies there by this very name.
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     siblings = [entry.name for entry in beside if entry.name != path.name]
     fix = did_you_mean(path.name, siblings, otherwise=otherwise)
-    return problem(key, "there is no such file", got=given, fix=fix)
+    return problem(key, "there is no such file", got=text, fix=fix)
 
 
 def listing(names: Iterable[object], *, most: int = 10) -> str:
@@ -327,15 +329,15 @@ def listing(names: Iterable[object], *, most: int = 10) -> str:
     return ", ".join(all_names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def counted(many: int, what: str, several: str = "") -> str:
+def counted(count: int, noun: str, several: str = "") -> str:
     """A number with its noun: `1 image`, `3 images`.
 
     Args:
-        many: How many.
-        what: One of them, with a verb where the sentence goes on: `image is`.
-        several: Any other number of them, `images are`; empty: `what` with an s.
+        count: How many.
+        noun: One of them, with a verb where the sentence goes on: `image is`.
+        several: Any other number of them, `images are`; empty: `noun` with an s.
     """
-    return f"{many} {what}" if many == 1 else f"{many} {several or what + 's'}"
+    return f"{count} {noun}" if count == 1 else f"{count} {several or noun + 's'}"
 
 
 def _short(value: object) -> str:

@@ -59,28 +59,28 @@ def disk_is_full(error: BaseException) -> bool:
     Libraries that write by themselves say so in words: Rust and C++ in those of the system, NumPy and torch by how much
     they wrote, SQLite in its own.
     """
-    one: BaseException | None = error
-    while one is not None:
-        if isinstance(one, DiskFull) or (isinstance(one, OSError) and one.errno in _FULL):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DiskFull) or (isinstance(cause, OSError) and cause.errno in _FULL):
             return True
-        if _FULL_WORDS.search(str(one)):
+        if _FULL_WORDS.search(str(cause)):
             return True
-        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return False
 
 
 def why_full(error: BaseException) -> str:
     """What was full where `disk_is_full` says that something was: the disk, a quota, or one file, in a few words."""
-    one: BaseException | None = error
-    while one is not None:
-        if isinstance(one, DiskFull):
-            return one.reason
-        number, text = one.errno if isinstance(one, OSError) else None, str(one)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DiskFull):
+            return cause.reason
+        number, text = cause.errno if isinstance(cause, OSError) else None, str(cause)
         if number == errno.EFBIG or "File too large" in text:
             return TOO_LARGE
         if number == errno.EDQUOT or "Disk quota exceeded" in text:
             return "the disk quota is used up"
-        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return "the disk is full"
 
 
@@ -162,24 +162,24 @@ def _indented(value: Any, start: str) -> str:
     inner = start + " "
     if isinstance(value, dict) and value:
         # A key as JSON says it, which may be a number here.
-        rows = (f"{_plain({key: 0})[1:-2]} {_indented(one, inner)}" for key, one in value.items())
+        rows = (f"{_compact_json({key: 0})[1:-2]} {_indented(entry, inner)}" for key, entry in value.items())
         return f"{{{inner}{f',{inner}'.join(rows)}{start}}}"
     if not isinstance(value, list | tuple) or not value:
-        return _flat([value], ",")
+        return _flat_json([value], ",")
     if _SCALARS.issuperset(map(type, value)):
-        return f"[{inner}{_flat(value, f',{inner}')}{start}]"
-    return f"[{inner}{f',{inner}'.join(_indented(one, inner) for one in value)}{start}]"
+        return f"[{inner}{_flat_json(value, f',{inner}')}{start}]"
+    return f"[{inner}{f',{inner}'.join(_indented(entry, inner) for entry in value)}{start}]"
 
 
-def _flat(values: Sequence[Any], between: str) -> str:
+def _flat_json(values: Sequence[Any], between: str) -> str:
     try:
-        return _plain(values, between)[1:-1]
+        return _compact_json(values, between)[1:-1]
     except ValueError:
         finite = [None if isinstance(value, float) and value - value != 0 else value for value in values]
-        return _plain(finite, between)[1:-1]
+        return _compact_json(finite, between)[1:-1]
 
 
-def _plain(value: Any, between: str = ",") -> str:
+def _compact_json(value: Any, between: str = ",") -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(between, ":"))
 
 
@@ -365,16 +365,16 @@ class _Composer(Composer):
             raise ValueError(f"it holds more than {limits.NODES:,} values")
         if self._depth > limits.DEPTH:
             raise ValueError("it is nested too deeply")
-        found: yaml.Node | None = super().compose_node(parent, index)
-        if isinstance(found, yaml.ScalarNode) and found.tag == _INT and len(found.value) > limits.DIGITS:
-            raise ValueError(f"it has a number of {len(found.value):,} digits")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and node.tag == _INT and len(node.value) > limits.DIGITS:
+            raise ValueError(f"it has a number of {len(node.value):,} digits")
         self._depth -= 1
-        return found
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        found: yaml.MappingNode = super().compose_mapping_node(anchor)
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
-        for key, _ in found.value:
+        for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
                 continue
             line = key.start_mark.line + 1
@@ -383,7 +383,7 @@ class _Composer(Composer):
                 where = f"once in line {before}" if before != line else "in the same line"
                 raise ValueError(f"line {line} has {key.value!r} a second time, {where}; one of the two is meant")
             lines[key.tag, key.value] = line
-        return found
+        return node
 
 
 class _Loader(_Composer, yaml.SafeLoader):
@@ -431,15 +431,15 @@ def plain_json(text: str, *, unique: bool = False) -> Any:
         ValueError: When it is not JSON, is nested too deeply to be read, or has a key twice where none may be.
     """
     try:
-        found = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique if unique else None)
+        data = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object_of_pairs if unique else None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     # What Python's parser can do differs by version; what goes through the data afterwards has Python's own stack.
-    level = [found] if isinstance(found, dict | list) else []
+    level = [data] if isinstance(data, dict | list) else []
     for _ in range(limits.JSON_DEPTH):
-        level = [child for one in level for child in _containers(one)]
+        level = [child for container in level for child in _containers(container)]
         if not level:
-            return found
+            return data
     raise ValueError("it is nested too deeply")
 
 
@@ -452,12 +452,12 @@ def _containers(value: dict[str, Any] | list[Any]) -> list[Any]:
     return [child for child in inner if isinstance(child, dict | list)]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         raise ValueError(f"it has {max(counts, key=lambda key: counts[key])!r} twice in one object")
-    return found
+    return mapping
 
 
 def open_own(path: Path) -> TextIO:
@@ -481,7 +481,7 @@ def links_out(folder: Path, leaving: Sequence[str] = ()) -> list[Path]:
         folder: The folder; it may be a link itself, as its owner made it.
         leaving: Names of folders directly below that are not looked at.
     """
-    home, found, waiting = folder.resolve(), list[Path](), [folder]
+    home, links, waiting = folder.resolve(), list[Path](), [folder]
     # The kind of an entry comes with its name: a file costs no call of its own.
     while waiting:
         place = waiting.pop()
@@ -491,13 +491,13 @@ def links_out(folder: Path, leaving: Sequence[str] = ()) -> list[Path]:
                     if place is folder and entry.name in leaving and entry.is_dir(follow_symlinks=False):
                         continue
                     if entry.is_symlink():
-                        one = Path(entry.path)
-                        found += [one] if not one.resolve().is_relative_to(home) else []
+                        link = Path(entry.path)
+                        links += [link] if not link.resolve().is_relative_to(home) else []
                     elif entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
         except OSError:
             continue
-    return sorted(found)
+    return sorted(links)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -598,7 +598,7 @@ def _count_pairs(node: yaml.MappingNode, known: dict[int, tuple[int, int]], abov
     for key, value in node.value:
         if key.tag == _MERGE:
             merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
-            counts = [_count(one, known, above) for one in merged]
+            counts = [_count(mapping, known, above) for mapping in merged]
             values += sum(count - 1 for count, _ in counts)
             pairs += sum(count for _, count in counts)
         else:

@@ -55,7 +55,7 @@ def terms(text: str, key: str = "loss.expression") -> list[Term]:
 
 
 def _terms(text: str) -> list[Term]:
-    found: list[Term] = []
+    summands: list[Term] = []
     for part in _factors(text):
         names = [word for kind, word in part if kind == "name"]
         if len(names) != 1:
@@ -63,8 +63,8 @@ def _terms(text: str) -> list[Term]:
         weight = math.prod(float(word) for kind, word in part if kind == "number")
         if not math.isfinite(weight):
             raise ValueError(f"gives {names[0]} an infinite weight")
-        found.append(Term(weight, names[0]))
-    return found
+        summands.append(Term(weight, names[0]))
+    return summands
 
 
 def _factors(text: str) -> list[list[tuple[str, str]]]:
@@ -107,46 +107,46 @@ def value(text: str) -> Number:
     Raises:
         ConfigError: When it is no formula, has names, or stands for no number.
     """
-    found = reduced(text, {})
-    if isinstance(found, str):
+    result = reduced(text, {})
+    if isinstance(result, str):
         unknown = listing(sorted(names_in(text)))
         raise ConfigError(problem("formula", f"{unknown} is no number", got=text, fix="use numbers and + - * / ** ( )"))
-    number: Number = found
+    number: Number = result
     return number
 
 
-def reduced(text: str, given: Mapping[str, Any]) -> Any:
+def reduced(text: str, values: Mapping[str, Any]) -> Any:
     """A formula in which names have values: a value where all of them have one, else the shorter formula.
 
     Args:
         text: Such as `ce+(1-share)*dice`, of which `{share: 0.25}` makes `ce+0.75*dice`.
-        given: Values by name; a formula that is one name may have any value, and a text takes its name's place.
+        values: Values by name; a formula that is one name may have any value, and a text takes its name's place.
 
     Raises:
         ConfigError: When it is no formula, or stands for no number.
     """
     node = _parsed(text)
     if isinstance(node, str):
-        return given.get(node, node)
+        return values.get(node, node)
     try:
-        found = _reduced(node, given)
+        result = _reduced(node, values)
     except (ArithmeticError, ValueError) as error:
-        raise _wrong(f"cannot be computed ({error})", text) from error
-    return found if isinstance(found, int | float) else _written(found)
+        raise _formula_error(f"cannot be computed ({error})", text) from error
+    return result if isinstance(result, int | float) else _node_text(result)
 
 
-def _wrong(what: str, text: str) -> ConfigError:
-    return ConfigError(problem("formula", what, got=text[:100], fix="write such as 0.1*rate + 1"))
+def _formula_error(reason: str, text: str) -> ConfigError:
+    return ConfigError(problem("formula", reason, got=text[:100], fix="write such as 0.1*rate + 1"))
 
 
 def _parsed(text: str) -> _Node:
     if len(text) > _MOST_LETTERS:
-        raise _wrong(f"has {len(text)} letters", text)
+        raise _formula_error(f"has {len(text)} letters", text)
     tokens, place, stripped = list[tuple[str, str]](), 0, text.rstrip()
     while place < len(stripped):
         match = _TOKEN.match(stripped, place)
         if match is None:
-            raise _wrong(f"cannot be read from {stripped[place:].strip()[:20]!r} on", text)
+            raise _formula_error(f"cannot be read from {stripped[place:].strip()[:20]!r} on", text)
         tokens.append((str(match.lastgroup), match[match.lastgroup or 0]))
         place = match.end()
     reader = _Reader(tokens, text)
@@ -176,7 +176,7 @@ class _Reader:
     def require_end(self) -> None:
         """See that nothing is left."""
         if self._place < len(self._tokens):
-            raise _wrong(f"{self._tokens[self._place][1]!r} stands in the wrong place", self._text)
+            raise _formula_error(f"{self._tokens[self._place][1]!r} stands in the wrong place", self._text)
 
     def _product(self) -> _Node:
         node = self._signed()
@@ -187,7 +187,7 @@ class _Reader:
     def _signed(self) -> _Node:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise _wrong("has too many brackets and signs in each other", self._text)
+            raise _formula_error("has too many brackets and signs in each other", self._text)
         sign = self._take("+", "-")
         node = self._power() if sign is None else ("-", 0, self._signed()) if sign == "-" else self._signed()
         self._depth -= 1
@@ -201,11 +201,11 @@ class _Reader:
         if self._take("(") is not None:
             node = self.sum()
             if self._take(")") is None:
-                raise _wrong("a bracket is not closed", self._text)
+                raise _formula_error("a bracket is not closed", self._text)
             return node
         kind, word = self._tokens[self._place] if self._place < len(self._tokens) else ("", "")
         if kind not in ("number", "name"):
-            raise _wrong(f"{word!r} stands in the wrong place" if word else "ends too early", self._text)
+            raise _formula_error(f"{word!r} stands in the wrong place" if word else "ends too early", self._text)
         self._place += 1
         if kind == "name":
             return word
@@ -224,12 +224,12 @@ def _names(node: _Node) -> list[str]:
     return [node] if isinstance(node, str) else []
 
 
-def _reduced(node: _Node, given: Mapping[str, Any]) -> _Node:
+def _reduced(node: _Node, values: Mapping[str, Any]) -> _Node:
     if isinstance(node, str):
-        return given.get(node, node)
+        return values.get(node, node)
     if not isinstance(node, tuple):
         return node
-    sign, left, right = node[0], _reduced(node[1], given), _reduced(node[2], given)
+    sign, left, right = node[0], _reduced(node[1], values), _reduced(node[2], values)
     if _is_number(left) and _is_number(right):
         return _COMPUTE[sign](left, right)
     for side in (left, right):
@@ -251,10 +251,10 @@ def _quotient(left: Number, right: Number) -> Number:
 def _power(left: Number, right: Number) -> Number:
     if abs(right) > _LARGEST_POWER or abs(left) > 10**_LARGEST_POWER:
         raise ValueError("the power is too large")
-    found = left**right
-    if isinstance(found, complex) or (isinstance(found, float) and not math.isfinite(found)):
+    power = left**right
+    if isinstance(power, complex) or (isinstance(power, float) and not math.isfinite(power)):
         raise ValueError("the power is no number")
-    number: Number = found
+    number: Number = power
     return number
 
 
@@ -269,7 +269,7 @@ _COMPUTE: dict[str, Callable[[Any, Any], Number]] = {
 }
 
 
-def _written(node: _Node, least: int = 0) -> str:
+def _node_text(node: _Node, least: int = 0) -> str:
     """A formula as a text, with the brackets that it needs.
 
     Args:
@@ -281,9 +281,9 @@ def _written(node: _Node, least: int = 0) -> str:
     sign, left, right = node
     binds = _BINDS[sign]
     if sign == "-" and _is_number(left) and left == 0:
-        text, binds = f"-{_written(right, _SIGNED)}", _SIGNED
+        text, binds = f"-{_node_text(right, _SIGNED)}", _SIGNED
     elif sign == "**":
-        text = f"{_written(left, _ALONE)}**{_written(right, _SIGNED)}"
+        text = f"{_node_text(left, _ALONE)}**{_node_text(right, _SIGNED)}"
     else:
-        text = f"{_written(left, binds)}{sign}{_written(right, binds + 1)}"
+        text = f"{_node_text(left, binds)}{sign}{_node_text(right, binds + 1)}"
     return f"({text})" if binds < least else text

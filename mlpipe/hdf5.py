@@ -33,7 +33,7 @@ def arrays(path: Path) -> Iterator[tuple[str, Array]]:
     # One array may stand under many names, and many that hold nothing be just small enough.
     stored, unpacked = limits.require_ordinary(path), 0
     with opened(path) as file:
-        for name, value in _below(file, "", set(), [0]):
+        for name, value in _arrays_below(file, "", set(), [0]):
             unpacked += value.nbytes
             limits.require_growth(stored, unpacked, path.name)
             yield name, value
@@ -124,20 +124,20 @@ def _own(group: Any, name: str) -> Any:
     return group[name]
 
 
-def _below(group: Any, above: str, seen: set[int], empty: list[int]) -> Iterator[tuple[str, Array]]:
+def _arrays_below(group: Any, above: str, addresses: set[int], empty: list[int]) -> Iterator[tuple[str, Array]]:
     """The arrays below a group.
 
     Args:
         group: The group.
         above: Its name.
-        seen: The groups that were gone through.
+        addresses: The groups that were gone through.
         empty: How many of them hold nothing.
     """
     # A group may lie in itself.
     address = int(h5py.h5o.get_info(group.id).addr)
-    if address in seen:
+    if address in addresses:
         return
-    seen.add(address)
+    addresses.add(address)
     names = sorted(group)
     empty[0] += not names
     if empty[0] > limits.EMPTY_GROUPS:
@@ -145,6 +145,6 @@ def _below(group: Any, above: str, seen: set[int], empty: list[int]) -> Iterator
     for name in names:
         item = _own(group, name)
         if isinstance(item, h5py.Group):
-            yield from _below(item, f"{above}{name}/", seen, empty)
+            yield from _arrays_below(item, f"{above}{name}/", addresses, empty)
         else:
             yield f"{above}{name}", values(item)

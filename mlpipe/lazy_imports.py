@@ -24,7 +24,7 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(importlib.import_module(self._name), name)
+        attribute = getattr(importlib.import_module(self._name), name)
         # The next time it is an attribute as any other.
-        setattr(self, name, found)
-        return found
+        setattr(self, name, attribute)
+        return attribute

@@ -102,7 +102,7 @@ def require_ordinary(path: Path, most: int | None = None) -> int:
     Raises:
         OSError: When it is not there, is no ordinary file, or is larger.
     """
-    return _ordinary(os.stat(path), most)  # noqa: PTH116
+    return _ordinary_size(os.stat(path), most)  # noqa: PTH116
 
 
 def content(path: Path, most: int) -> bytes:
@@ -118,7 +118,7 @@ def content(path: Path, most: int) -> bytes:
     # Without waiting: a pipe that nobody writes into would never open.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
-        size = _ordinary(os.fstat(handle), most)
+        size = _ordinary_size(os.fstat(handle), most)
         # A number, since a file that grows meanwhile never ends.
         return file.read(size)
 
@@ -133,20 +133,20 @@ def text(path: Path, most: int = TEXT) -> str:
     return content(path, most).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def require_growth(stored: int, unpacked: int, what: str, most: int | None = None) -> None:
+def require_growth(stored: int, unpacked: int, name: str, most: int | None = None) -> None:
     """Refuse what is small and stands for more than it could honestly hold.
 
     Args:
         stored: The bytes that are there.
         unpacked: The bytes that it says to be.
-        what: Its name, for the sentence.
+        name: Its name, for the sentence.
         most: How many times as large it may be; None: `GROWTH`.
 
     Raises:
         ValueError: When it grows by more than that beyond `UNPACKED`.
     """
     if unpacked > UNPACKED and unpacked > (GROWTH if most is None else most) * stored:
-        raise ValueError(f"{what} would have {unpacked:,} bytes, of which {stored:,} are stored")
+        raise ValueError(f"{name} would have {unpacked:,} bytes, of which {stored:,} are stored")
 
 
 def require_members(archive: zipfile.ZipFile) -> None:
@@ -156,9 +156,11 @@ def require_members(archive: zipfile.ZipFile) -> None:
         ValueError: Naming the member.
     """
     members = archive.infolist()
-    for one in members:
-        require_growth(one.compress_size, one.file_size, one.filename)
-    require_growth(sum(one.compress_size for one in members), sum(one.file_size for one in members), "all of it")
+    for member in members:
+        require_growth(member.compress_size, member.file_size, member.filename)
+    require_growth(
+        sum(entry.compress_size for entry in members), sum(entry.file_size for entry in members), "all of it"
+    )
 
 
 def machine_memory() -> int:
@@ -186,11 +188,11 @@ def memory(stored: int) -> Iterator[None]:
             yield
             return
         threads = _OF_THREAD * (os.cpu_count() or 1)
-        wanted = pages * resource.getpagesize() + max(UNPACKED, GROWTH * stored) + threads
-        if before[0] != resource.RLIM_INFINITY and before[0] <= wanted:
+        limit = pages * resource.getpagesize() + max(UNPACKED, GROWTH * stored) + threads
+        if before[0] != resource.RLIM_INFINITY and before[0] <= limit:
             yield
             return
-        resource.setrlimit(resource.RLIMIT_AS, (wanted, before[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
         try:
             yield
         finally:
@@ -225,7 +227,7 @@ def seconds(most: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _ordinary(state: os.stat_result, most: int | None) -> int:
+def _ordinary_size(state: os.stat_result, most: int | None) -> int:
     if stat.S_ISDIR(state.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(state.st_mode):

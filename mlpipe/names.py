@@ -289,12 +289,12 @@ def identified(section: str, value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {
-            key: identity(section, one)
-            if key == "_target_" and isinstance(one, str)
-            else identified(_group(section, key), one)
-            for key, one in value.items()
+            key: identity(section, item)
+            if key == "_target_" and isinstance(item, str)
+            else identified(_group(section, key), item)
+            for key, item in value.items()
         }
-    return [identified(section, one) for one in value] if isinstance(value, list) else value
+    return [identified(section, item) for item in value] if isinstance(value, list) else value
 
 
 def _group(section: str, key: Any) -> str:

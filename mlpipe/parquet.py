@@ -53,7 +53,7 @@ def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
         if rows > max(stored, _FEW_ROWS):
             raise ValueError(f"it says to have {rows:,} rows in {stored:,} bytes")
         pages = _all_pages(path, file)
-        limits.require_growth(stored, sum(one.size for one in pages.values()), path.name)
+        limits.require_growth(stored, sum(column_pages.size for column_pages in pages.values()), path.name)
         try:
             limits.require_growth(stored, _most_bytes(file, pages), path.name)
         except ValueError:
@@ -64,7 +64,7 @@ def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
 
 def _most_bytes(file: pq.ParquetFile, pages: dict[tuple[int, int], _Pages]) -> int:
     """Bytes that a file has decoded, at most."""
-    return sum(_of_column(file, *one, pages[one], None) for one in _columns(file))
+    return sum(_column_bytes(file, *place, pages[place], None) for place in _columns(file))
 
 
 def _bytes(path: Path, file: pq.ParquetFile, pages: dict[tuple[int, int], _Pages]) -> int:
@@ -72,31 +72,31 @@ def _bytes(path: Path, file: pq.ParquetFile, pages: dict[tuple[int, int], _Pages
     of_texts = [
         file.schema.column(column).path for column in range(file.metadata.num_columns) if _is_text(file, column)
     ]
-    found = 0
+    total = 0
     with pq.ParquetFile(path, read_dictionary=of_texts) as numbered:
-        for one in _columns(file):
-            found += _of_column(file, *one, pages[one], numbered)
-    return found
+        for place in _columns(file):
+            total += _column_bytes(file, *place, pages[place], numbered)
+    return total
 
 
 def _all_pages(path: Path, file: pq.ParquetFile) -> dict[tuple[int, int], _Pages]:
     """The pages of each column of each row group, as their own headers say: what the end of a file says of them nobody checks."""
-    found = dict[tuple[int, int], _Pages]()
+    pages = dict[tuple[int, int], _Pages]()
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for group, column in _columns(file):
             chunk = file.metadata.row_group(group).column(column)
             if not chunk.num_values:
                 # Nothing is read of it, and some writers say that it lies nowhere.
-                found[group, column] = _Pages(0, has_dictionary=False)
+                pages[group, column] = _Pages(0, has_dictionary=False)
                 continue
             start = int(chunk.data_page_offset)
             if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
                 start = int(chunk.dictionary_page_offset)
             try:
-                found[group, column] = _pages(content, start, start + int(chunk.total_compressed_size))
+                pages[group, column] = _pages(content, start, start + int(chunk.total_compressed_size))
             except (IndexError, KeyError) as error:
                 raise ValueError(f"the pages of column {chunk.path_in_schema} are damaged") from error
-    return found
+    return pages
 
 
 def _pages(content: mmap.mmap, start: int, end: int) -> _Pages:
@@ -124,11 +124,11 @@ def _header(content: mmap.mmap, at: int) -> tuple[dict[int, int], int]:
             raw, at = _number(content, at)
             fields[field] = _signed(raw)
         else:
-            at = _behind(content, at, head & 15, 0)
+            at = _field_end(content, at, head & 15, 0)
     return fields, at + 1
 
 
-def _behind(content: mmap.mmap, at: int, kind: int, depth: int) -> int:
+def _field_end(content: mmap.mmap, at: int, kind: int, depth: int) -> int:
     """Where a field that does not count ends; lists and mappings, which no header has, are damage."""
     if depth > _DEEPEST:
         raise ValueError("the header of a page lies in itself")
@@ -142,7 +142,7 @@ def _behind(content: mmap.mmap, at: int, kind: int, depth: int) -> int:
             at += 1
             if not head >> 4:
                 at = _number(content, at)[1]
-            at = _behind(content, at, head & 15, depth + 1)
+            at = _field_end(content, at, head & 15, depth + 1)
         return at + 1
     # A yes or no stands in the type itself.
     if kind in (1, 2):
@@ -173,21 +173,21 @@ def _columns(file: pq.ParquetFile) -> Iterator[tuple[int, int]]:
 
 def _is_text(file: pq.ParquetFile, column: int) -> bool:
     """Whether a column has texts or bytes of any length, which are no part of lists or mappings."""
-    one = file.schema.column(column)
-    return bool(one.physical_type == "BYTE_ARRAY" and one.max_repetition_level == 0 and "." not in one.path)
+    field = file.schema.column(column)
+    return bool(field.physical_type == "BYTE_ARRAY" and field.max_repetition_level == 0 and "." not in field.path)
 
 
-def _of_column(file: pq.ParquetFile, group: int, column: int, pages: _Pages, numbered: pq.ParquetFile | None) -> int:
+def _column_bytes(file: pq.ParquetFile, group: int, column: int, pages: _Pages, numbered: pq.ParquetFile | None) -> int:
     """Bytes of a column of a row group, decoded; of texts the most there may be, or what `numbered` shows."""
-    chunk, one = file.metadata.row_group(group).column(column), file.schema.column(column)
-    if one.physical_type != "BYTE_ARRAY":
-        return int(chunk.num_values) * _WIDTHS.get(one.physical_type, max(int(one.length), 1))
+    chunk, field = file.metadata.row_group(group).column(column), file.schema.column(column)
+    if field.physical_type != "BYTE_ARRAY":
+        return int(chunk.num_values) * _WIDTHS.get(field.physical_type, max(int(field.length), 1))
     if numbered is not None and _is_text(file, column):
         lengths = 0
-        for part in numbered.read_row_group(group, columns=[one.path]).column(0).chunks:
+        for part in numbered.read_row_group(group, columns=[field.path]).column(0).chunks:
             if isinstance(part, pa.DictionaryArray):
-                each = pc.take(pc.cast(pc.binary_length(part.dictionary), pa.int64()), part.indices)
-                lengths += int(pc.sum(each).as_py() or 0)
+                sizes = pc.take(pc.cast(pc.binary_length(part.dictionary), pa.int64()), part.indices)
+                lengths += int(pc.sum(sizes).as_py() or 0)
             else:
                 lengths += int(part.nbytes)
         return lengths

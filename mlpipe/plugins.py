@@ -50,14 +50,14 @@ class Plugin:
     def options(self) -> list[tuple[str, str]]:
         """Group and name of each option that it brings."""
         conf = self.conf
-        found = sorted(conf.rglob("*.yaml")) if conf is not None else []
-        return [(file.parent.relative_to(conf).as_posix(), file.stem) for file in found]  # type: ignore[arg-type]
+        paths = sorted(conf.rglob("*.yaml")) if conf is not None else []
+        return [(file.parent.relative_to(conf).as_posix(), file.stem) for file in paths]  # type: ignore[arg-type]
 
 
 def installed() -> tuple[Plugin, ...]:
     """The plugins, by name."""
-    here = Path.cwd().resolve()
-    return _installed(tuple(place for place in sys.path if place and Path(place).resolve() != here))
+    current_folder = Path.cwd().resolve()
+    return _installed(tuple(place for place in sys.path if place and Path(place).resolve() != current_folder))
 
 
 def folders(extra: Sequence[Path] = ()) -> tuple[Path, ...]:
@@ -86,7 +86,7 @@ def owns(module: str) -> bool:
 
 @functools.cache
 def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
-    found: dict[str, Plugin] = {}
+    plugins: dict[str, Plugin] = {}
     likely = list(dict.fromkeys(_likely(places)))
     if not likely:
         return ()
@@ -97,8 +97,8 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
         for point in distribution.entry_points.select(group=GROUP):
             title = f"{distribution.name} {distribution.version}"
             package = point.value.partition(":")[0].strip()
-            found.setdefault(point.name, Plugin(point.name, package, title, _folder(package, places)))
-    return tuple(found[name] for name in sorted(found))
+            plugins.setdefault(point.name, Plugin(point.name, package, title, _folder(package, places)))
+    return tuple(plugins[name] for name in sorted(plugins))
 
 
 def _likely(places: Sequence[str]) -> Iterator[str]:
@@ -112,11 +112,11 @@ def _likely(places: Sequence[str]) -> Iterator[str]:
             continue
         except OSError:
             continue
-        if any(_names_it(folder) for folder in declared):
+        if any(_has_group_name(folder) for folder in declared):
             yield place
 
 
-def _names_it(folder: str) -> bool:
+def _has_group_name(folder: str) -> bool:
     """Whether what a distribution says of its entry points has the name in it."""
     try:
         with open(f"{folder}/entry_points.txt", "rb") as file:  # noqa: PTH123

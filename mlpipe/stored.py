@@ -25,36 +25,36 @@ Made = TypeVar("Made")
 _MOST = 2**63
 
 
-def read(path: Path, wanted: type[Made], fix: str) -> Made:
+def read(path: Path, annotation: type[Made], fix: str) -> Made:
     """The content of a file of JSON that this program wrote.
 
     Args:
         path: The file.
-        wanted: A dataclass, a TypedDict or another annotation, as `made`, `checked` and `fits` take them.
+        annotation: A dataclass, a TypedDict or another annotation, as `made`, `checked` and `fits` take them.
         fix: What to do where it is damaged.
 
     Raises:
         ProjectError: When it cannot be read, is no JSON, or holds something else; a sentence with its name.
     """
     try:
-        return of(wanted, files.read_json(path, limits.RECORD))
+        return of(annotation, files.read_json(path, limits.RECORD))
     except (OSError, ValueError, TypeError) as error:
         if is_out_of_memory(error):
             raise
         raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error
 
 
-def of(wanted: type[Made], plain: Any) -> Made:
+def of(annotation: type[Made], plain: Any) -> Made:
     """Data of JSON as what an annotation says.
 
     Raises:
         TypeError: As `made` and `checked`, or when it is of another type.
     """
-    if dataclasses.is_dataclass(wanted):
-        return made(wanted, plain)
-    if typing.is_typeddict(wanted):
-        return checked(wanted, plain)
-    if not fits(plain, wanted):
+    if dataclasses.is_dataclass(annotation):
+        return made(annotation, plain)
+    if typing.is_typeddict(annotation):
+        return checked(annotation, plain)
+    if not fits(plain, annotation):
         raise TypeError("it is of another type")
     return typing.cast(Made, plain)
 
@@ -71,14 +71,14 @@ def made(kind: type[Made], stored: Any) -> Made:
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if field.name in stored and not fits(stored[field.name], hints[field.name]):
             raise TypeError(f"{field.name} is of another type")
-    return kind(**{key: _inner(value, hints.get(key)) for key, value in stored.items()})
+    return kind(**{key: _field_value(value, hints.get(key)) for key, value in stored.items()})
 
 
-def _inner(value: Any, wanted: Any) -> Any:
+def _field_value(value: Any, annotation: Any) -> Any:
     """A value of a dataclass's field, which may be one itself."""
-    for one in typing.get_args(wanted) or (wanted,):
-        if isinstance(one, type) and dataclasses.is_dataclass(one) and isinstance(value, Mapping):
-            return made(one, value)
+    for option in typing.get_args(annotation) or (annotation,):
+        if isinstance(option, type) and dataclasses.is_dataclass(option) and isinstance(value, Mapping):
+            return made(option, value)
     return value
 
 
@@ -90,49 +90,51 @@ def checked(kind: type[Made], stored: Any) -> Made:
     """
     if not isinstance(stored, dict):
         raise TypeError("it is no mapping")
-    for key, wanted in typing.get_type_hints(kind, include_extras=True).items():
-        may_miss = typing.get_origin(wanted) is typing.NotRequired
+    for key, annotation in typing.get_type_hints(kind, include_extras=True).items():
+        may_miss = typing.get_origin(annotation) is typing.NotRequired
         if key not in stored and not may_miss:
             raise TypeError(f"it has no {key}")
-        if key in stored and not fits(stored[key], typing.get_args(wanted)[0] if may_miss else wanted):
+        if key in stored and not fits(stored[key], typing.get_args(annotation)[0] if may_miss else annotation):
             raise TypeError(f"{key} is of another type")
     return typing.cast(Made, stored)
 
 
-def fits(value: Any, wanted: Any) -> bool:
+def fits(value: Any, annotation: Any) -> bool:
     """Whether a value of JSON has the type that an annotation says; a text must be one that UTF-8 can say."""
-    if wanted is Any:
+    if annotation is Any:
         return True
-    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
-        return any(fits(value, one) for one in inner)
+        return any(fits(value, option) for option in inner)
     if origin is typing.Literal:
-        return any(value == one and type(value) is type(one) for one in inner)
+        return any(value == literal and type(value) is type(literal) for literal in inner)
     if origin is list:
         return isinstance(value, list) and all(fits(item, inner[0]) for item in value)
     if origin is tuple:
         return (
             isinstance(value, list)
             and len(value) == len(inner)
-            and all(fits(item, one) for item, one in zip(value, inner, strict=True))
+            and all(fits(item, item_type) for item, item_type in zip(value, inner, strict=True))
         )
     if origin is dict:
         return isinstance(value, dict) and all(
             fits(key, inner[0]) and fits(item, inner[1]) for key, item in value.items()
         )
-    if typing.is_typeddict(wanted) or dataclasses.is_dataclass(wanted):
+    if typing.is_typeddict(annotation) or dataclasses.is_dataclass(annotation):
         try:
-            of(wanted, value)
+            of(annotation, value)
         except TypeError:
             return False
         return True
-    if wanted in (int, float):
-        is_number = isinstance(value, int if wanted is int else int | float) and not isinstance(value, bool)
+    if annotation in (int, float):
+        is_number = isinstance(value, int if annotation is int else int | float) and not isinstance(value, bool)
         # What is written has neither NaN nor infinity, and no number beyond those that arrays hold.
         return is_number and (abs(value) < _MOST if isinstance(value, int) else math.isfinite(value))
-    if wanted is str:
-        return isinstance(value, str) and (value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value))
-    return isinstance(value, wanted)
+    if annotation is str:
+        return isinstance(value, str) and (
+            value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+        )
+    return isinstance(value, annotation)
 
 
 @cache

@@ -35,13 +35,13 @@ def check_plugin(name: str) -> None:
     Raises:
         AssertionError: With a sentence for everything that is wrong.
     """
-    there = {plugin.name: plugin for plugin in plugins.installed()}
-    if name not in there:
+    by_name = {plugin.name: plugin for plugin in plugins.installed()}
+    if name not in by_name:
         fix = did_you_mean(
-            name, there, otherwise=f"installed: {listing(there)}" if there else "install the package first"
+            name, by_name, otherwise=f"installed: {listing(by_name)}" if by_name else "install the package first"
         )
         raise AssertionError(problem(plugins.GROUP, "there is no such plugin", got=name, fix=fix))
-    if wrong := problems(there[name]):
+    if wrong := problems(by_name[name]):
         raise AssertionError("\n".join(wrong))
 
 
@@ -56,33 +56,35 @@ def problems(plugin: Plugin) -> list[str]:
     if not plugin.options:
         fix = "add files such as conf/loss/NAME.yaml to the package, and let the wheel have them"
         return [problem(str(plugin.folder), "brings no options", fix=fix)]
-    return [sentence for group, name in plugin.options for sentence in _of_option(plugin, group, name)]
+    return [sentence for group, name in plugin.options for sentence in _option_problems(plugin, group, name)]
 
 
-def _of_option(plugin: Plugin, group: str, name: str) -> list[str]:
+def _option_problems(plugin: Plugin, group: str, name: str) -> list[str]:
     assert plugin.conf is not None
     key, path = f"{group}={name}", plugin.conf / group / f"{name}.yaml"
     known = catalog.groups()
     if group not in known:
         fix = did_you_mean(group, known, otherwise=f"groups: {listing(known, most=40)}")
         return [problem(key, "is of no group of mlpipe", got=group, fix=fix)]
-    found = [problem(key, "is an option of mlpipe", fix="rename the file")] if name in catalog.options(group) else []
+    sentences = (
+        [problem(key, "is an option of mlpipe", fix="rename the file")] if name in catalog.options(group) else []
+    )
     text = path.read_text("utf-8")
     if not text.startswith("#"):
-        found.append(problem(key, "does not say what it is for", fix="begin the file with a comment line"))
+        sentences.append(problem(key, "does not say what it is for", fix="begin the file with a comment line"))
     try:
         content = files.plain_yaml(text)
     except ValueError as error:
-        return [*found, problem(key, f"cannot be read ({error})", fix="correct the file")]
-    for slot, node in _described(group, content):
+        return [*sentences, problem(key, f"cannot be read ({error})", fix="correct the file")]
+    for slot, node in _described_components(group, content):
         component, wrong = components.check(key, slot, node)
         # What a command is to give is no mistake of the file.
-        found += [sentence for sentence in wrong if "a value is needed" not in sentence]
-        found += _of_code(key, component) if component is not None and not wrong else []
-    return found
+        sentences += [sentence for sentence in wrong if "a value is needed" not in sentence]
+        sentences += _code_problems(key, component) if component is not None and not wrong else []
+    return sentences
 
 
-def _described(group: str, content: Any) -> list[tuple[str, dict[str, Any]]]:
+def _described_components(group: str, content: Any) -> list[tuple[str, dict[str, Any]]]:
     """The components of an option's file: slot and section of each."""
     if not isinstance(content, dict) or group not in components.SLOTS:
         return []
@@ -98,13 +100,13 @@ def _described(group: str, content: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(group, part) for part in parts]
 
 
-def _of_code(key: str, component: Component) -> list[str]:
+def _code_problems(key: str, component: Component) -> list[str]:
     """A sentence where what an option names cannot be imported, or is not what its group asks for."""
     try:
         loaded = component.load()
         if component.slot == "mode":
             return [] if _is_scheduler(loaded) else [problem(key, "is no Scheduler", got=component.target)]
-        return _of_loss(key, component) if component.slot == "loss" else []
+        return _loss_problems(key, component) if component.slot == "loss" else []
     except MlpipeError as error:
         return str(error).splitlines()
     except Exception as error:
@@ -117,7 +119,7 @@ def _is_scheduler(loaded: Any) -> bool:
     return isinstance(loaded, type) and issubclass(loaded, Scheduler)
 
 
-def _of_loss(key: str, component: Component) -> list[str]:
+def _loss_problems(key: str, component: Component) -> list[str]:
     """A sentence where a loss gives no number, or no gradient, for any kind of task that it can be made for."""
     import torch
 

@@ -81,7 +81,7 @@ def main() -> None:
     with TemporaryDirectory() as name, torch.inference_mode():
         paths = {"onnx": Path(name) / "float.onnx", "int8": Path(name) / "int8.onnx"}
         exported.save(whole, torch.from_numpy(images[:2]), paths["onnx"], facts, any_size=False)
-        quantization.quantized(paths["onnx"], paths["int8"], list(images[:CALIBRATING]), facts)
+        quantization.write_quantized(paths["onnx"], paths["int8"], list(images[:CALIBRATING]), facts)
         opened = {kind: session(path, options.threads) for kind, path in paths.items()}
         tensor = torch.from_numpy(given)
         calls: dict[str, Callable[[], object]] = {"torch": lambda: whole(tensor)}

@@ -44,7 +44,7 @@ def _group(group: str) -> list[str]:
         lines.append(f"| {shown} | {_cell(purpose)}{f': `mml {_cell(example)}`' if example else ''} |")
     # What tasks recommend stands with the keys of no group.
     own = [key for name, key in keys.of_group(group).items() if name.startswith(f"{group.replace('/', '.')}.")]
-    listed = [*own, *keys.further(group).values()]
+    listed = [*own, *keys.keys_without_file(group).values()]
     return [*lines, "", *_keys(listed, options)]
 
 

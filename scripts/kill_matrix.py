@@ -185,7 +185,7 @@ class Points:
         Path.replace = renamed  # type: ignore[method-assign, assignment]
         for step in ("training_step", "validation_step"):
             self._patch_step(step)
-        predicted = through._kept
+        predicted = through._predicted
 
         def kept(*arguments: Any) -> Any:
             self.reach("before a batch of predictions")
@@ -193,7 +193,7 @@ class Points:
             self.reach("after a batch of predictions")
             return found
 
-        through._kept = kept
+        through._predicted = kept
 
     def _patch_step(self, step: str) -> None:
         original = getattr(FoldModule, step)

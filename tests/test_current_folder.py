@@ -89,9 +89,9 @@ def test_what_a_configuration_names_of_the_users_own_code(tmp_path: Path) -> Non
         "arch": {"_target_": "torch.nn.Linear", "imports": ["other"]},
         "task": {"file": "mine.csv.gz", "name": "a.b"},
     }
-    found = current_folder.code_named(tree)
+    found = current_folder.named_code(tree)
     assert found == {"mine": "mine.loss", str(tmp_path / "code"): "every file of code", "other": "other"}
-    assert current_folder.not_allowed(tree, tree, []) == {}
-    assert list(current_folder.not_allowed(tree, None, ["mine", "code"])) == ["other"]
-    assert list(current_folder.not_allowed({"a": "mine.loss"}, {"b": "mine.other"}, [])) == []
-    assert list(current_folder.not_allowed({"a": "mine.loss"}, None, ["min"])) == ["mine"]
+    assert current_folder.unallowed_code(tree, tree, []) == {}
+    assert list(current_folder.unallowed_code(tree, None, ["mine", "code"])) == ["other"]
+    assert list(current_folder.unallowed_code({"a": "mine.loss"}, {"b": "mine.other"}, [])) == []
+    assert list(current_folder.unallowed_code({"a": "mine.loss"}, None, ["min"])) == ["mine"]

@@ -31,7 +31,7 @@ def test_the_words_of_libraries(words: str) -> None:
     assert is_out_of_memory(RuntimeError(words)) and recovery.is_out_of_memory(RuntimeError(words))
     assert not is_out_of_memory(ValueError(words))
     assert not recovery.is_out_of_memory(RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\n{words}"))
-    assert recovery.shortage(lambda: (_ for _ in ()).throw(RuntimeError(words))) == words
+    assert recovery.memory_shortage(lambda: (_ for _ in ()).throw(RuntimeError(words))) == words
 
 
 def test_errors_that_are_of_memory_by_their_kind() -> None:
@@ -41,7 +41,7 @@ def test_errors_that_are_of_memory_by_their_kind() -> None:
         torch.OutOfMemoryError("x"),
         OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
     ):
-        assert is_out_of_memory(error) and recovery.shortage(lambda error=error: (_ for _ in ()).throw(error))
+        assert is_out_of_memory(error) and recovery.memory_shortage(lambda error=error: (_ for _ in ()).throw(error))
     for other in (RuntimeError("shapes do not fit"), OSError(errno.ENOSPC, "full"), KeyError("bad_alloc")):
         assert not is_out_of_memory(other)
 

@@ -117,9 +117,9 @@ def test_every_file_of_an_ensemble_is_compared(tmp_path: Path) -> None:
     assert {f.verdict for f in integrity.of_ensemble(project, one)} == {"ok"}
     # Of other kinds there are no maps.
     assert len(list(integrity.of_ensemble(project, an_ensemble("a")))) == 2
-    found = integrity.of_run(project, "r")
+    found = integrity.records_of_run(project, "r")
     assert ([mixture.id for mixture in found[1]], found[2]) == (["a"], [])
-    assert integrity.of_run(project, "another")[1] == []
+    assert integrity.records_of_run(project, "another")[1] == []
     table.write_bytes(b"PAR1")
     content = bytearray(pixels.read_bytes())
     content[60] ^= 0xFF
@@ -130,12 +130,12 @@ def test_every_file_of_an_ensemble_is_compared(tmp_path: Path) -> None:
     assert second.verdict == third.verdict == "damaged" and second.why and third.why
     assert all(f.is_wrong for f in (first, second, third))
     path.write_text("{")
-    (broken,) = integrity.of_run(project, "r")[2]
+    (broken,) = integrity.records_of_run(project, "r")[2]
     assert (broken.of, broken.what, broken.verdict) == ("a", "a.json", "damaged") and "a.json" in broken.why
-    assert integrity.sealed(path, "a").why == "cannot be read (JSONDecodeError)"
+    assert integrity.seal_finding(path, "a").why == "cannot be read (JSONDecodeError)"
     path.write_text("[]")
-    assert integrity.sealed(path, "a").verdict == "not compared"
-    assert integrity.sealed(path.with_name("none.json"), "a").verdict == "missing"
+    assert integrity.seal_finding(path, "a").verdict == "not compared"
+    assert integrity.seal_finding(path.with_name("none.json"), "a").verdict == "missing"
 
 
 def test_only_what_needs_a_hand_is_wrong() -> None:

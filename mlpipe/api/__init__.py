@@ -117,10 +117,10 @@ class ProjectFrames:
         Raises:
             ProjectError: When there is no such record.
         """
-        wanted = [self._record(record_id)] if record_id else records.load_all(self._project)
+        selection = [self._record(record_id)] if record_id else records.load_all(self._project)
         chosen = [(column, "==", value) for column, value in (("task", task), ("split", split)) if value is not None]
         frames = []
-        for record in wanted:
+        for record in selection:
             path = self._project.predictions_file(record.pivot, record.id)
             if path.is_file():
                 with parquet.opened(path):

@@ -26,7 +26,7 @@ def run(mode: str, *words: str) -> dict[str, Any]:
         MlpipeError: When a step fails.
     """
     started = time.monotonic()
-    overrides, multirun, folders, found = list[str](), False, list[Path](), list[str]()
+    overrides, multirun, folders, problems = list[str](), False, list[Path](), list[str]()
     fix = "write 'key=value', one for each"
     if others := [problem("overrides", "must be texts", got=word, fix=fix) for word in words if type(word) is not str]:
         raise ConfigError(others)
@@ -38,11 +38,11 @@ def run(mode: str, *words: str) -> dict[str, Any]:
             folders.append(Path(value).absolute())
         elif word.startswith("--"):
             fix = "Python takes overrides, -m and --config-dir=DIR"
-            found.append(problem(name, "is an option of the command line", got=value or None, fix=fix))
+            problems.append(problem(name, "is an option of the command line", got=value or None, fix=fix))
         else:
             overrides.append(word)
-    if found:
-        raise ConfigError(found)
+    if problems:
+        raise ConfigError(problems)
     catalog.check_mode(mode, tuple(folders))
     with sentences.of_file(overrides):
         command = jobs.prepare(Command(mode, overrides), folders, front=front, multirun=multirun)

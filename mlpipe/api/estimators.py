@@ -72,7 +72,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             NotFittedError: Before `fit`.
         """
         path = Path(file).expanduser().absolute()
-        model, home = self._fitted(), self._where
+        model, home = self._fitted_model(), self._where
         if path.suffix not in _FORMATS:
             fix = f"use a name that ends with {' or '.join(_FORMATS)}"
             raise ConfigError(problem("file", "its ending names no format", got=path.name, fix=fix))
@@ -81,8 +81,15 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             f"data_dir={home / 'data'}",
             f"mode.ensemble={self.ensemble_ or 'null'}",
         ]
-        with _heard(self.verbose):
-            run("export", f"task={model.task}", f"mode.file='{path}'", *_FORMATS[path.suffix], *where, *self._project())
+        with _log_output(self.verbose):
+            run(
+                "export",
+                f"task={model.task}",
+                f"mode.file='{path}'",
+                *_FORMATS[path.suffix],
+                *where,
+                *self._project_words(),
+            )
         return path
 
     @property
@@ -93,17 +100,17 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, words: Sequence[str], home: Path, *, mixes: bool = True) -> Self:
         """Train what the words ask for, calibrate it where rows are mixed, and load it."""
-        given = [one for key in ("preset", "arch", "time_limit") if (one := self._word(key)) is not None]
+        choices = [word for key in ("preset", "arch", "time_limit") if (word := self._word(key)) is not None]
         if isinstance(self.overrides, str):
             fix = 'write overrides=["trainer.max_epochs=3"]'
             raise ConfigError(problem("overrides", "must be a list of texts", got=self.overrides, fix=fix))
         where = [f"out_dir={home / 'results'}", f"data_dir={home / 'data'}"]
         whole = ["mode.nested=false", "mode.subroutines=[train,predict]"]
-        with _heard(self.verbose):
-            run("train", *words, *where, *whole, *given, *self.overrides)
-            told = run("post", "mode.report=false", *where, *self._project()) if mixes else {}
-            self.ensemble_ = told.get("ensemble")
-            name = dict(one.split("=", 1) for one in self._project()).get("proj", "default")
+        with _log_output(self.verbose):
+            run("train", *words, *where, *whole, *choices, *self.overrides)
+            facts = run("post", "mode.report=false", *where, *self._project_words()) if mixes else {}
+            self.ensemble_ = facts.get("ensemble")
+            name = dict(override.split("=", 1) for override in self._project_words()).get("proj", "default")
             self.model_ = load(name, ensemble=self.ensemble_, out_dir=home / "results", data_dir=home / "data")
         self._where = home
         return self
@@ -114,10 +121,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             raise ConfigError(problem(key, "must be a text", got=value))
         return None if value is None else f"{key}={value}"
 
-    def _project(self) -> list[str]:
-        return [one for one in self.overrides if one.startswith("proj=")]
+    def _project_words(self) -> list[str]:
+        return [override for override in self.overrides if override.startswith("proj=")]
 
-    def _begin(self) -> Path:
+    def _make_home(self) -> Path:
         """The folder that everything of this fit lies in; a temporary one goes with the object."""
         self._forget()
         if self.out_dir is not None:
@@ -135,14 +142,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(f"{type(self).__name__}: is not fitted yet; call fit first")
 
-    def _fitted(self) -> Model:
+    def _fitted_model(self) -> Model:
         self._require_fit()
         return self.model_
 
     def _values(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
         """Probabilities or numbers of images, shape (n, outputs)."""
-        model, items = self._fitted(), images_of(X)
-        with _heard(self.verbose):
+        model, items = self._fitted_model(), images_of(X)
+        with _log_output(self.verbose):
             values = model.predict_values(items)
         if missing := np.flatnonzero(np.isnan(values).any(axis=1)).tolist():
             why = model.predict([items[missing[0]], items[0 if missing[0] else -1]])["problem"].iloc[0]
@@ -152,8 +159,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _repr_html_(self) -> str:
         """The parameters, and the model's card once there is one."""
-        shown = f"<pre>{html.escape(repr(self))}</pre>"
-        return shown + (self.model_._repr_html_() if hasattr(self, "model_") else "")
+        markup = f"<pre>{html.escape(repr(self))}</pre>"
+        return markup + (self.model_._repr_html_() if hasattr(self, "model_") else "")
 
     def __getstate__(self) -> dict[str, Any]:
         if self.__sklearn_is_fitted__():
@@ -199,19 +206,19 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         """
         if isinstance(X, str | Path) and Path(X).expanduser().is_dir():
             _refuse_targets(y)
-            home = self._begin()
+            home = self._make_home()
             self._train(["task=folder", f"task.root='{Path(X).expanduser().absolute()}'"], home)
             self.classes_ = np.array(self.model_.classes)
             return self
         table, targets = table_of(X, y)
-        found, place = np.unique(targets, return_inverse=True)
-        names = [str(one).strip() for one in found.tolist()]
+        classes, place = np.unique(targets, return_inverse=True)
+        names = [str(value).strip() for value in classes.tolist()]
         if len(set(names)) < len(names) or not all(names):
             raise DataError(problem("y", "has classes that are empty or look the same as text", got=names[:8]))
-        home = self._begin()
-        table["target"] = [names[one] for one in place]
-        self._train([*_stored(table, home), "task.kind=classification", "task.missing=false"], home)
-        self.classes_ = found
+        home = self._make_home()
+        table["target"] = [names[index] for index in place]
+        self._train([*_task_words(table, home), "task.kind=classification", "task.missing=false"], home)
+        self.classes_ = classes
         self._order = [self.model_.classes.index(name) for name in names if name in self.model_.classes]
         if len(self._order) < len(names):
             self._forget()
@@ -237,7 +244,7 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         Args:
             X: As of `predict_proba`.
         """
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)] if self._fitted() else [])
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)] if self._fitted_model() else [])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: N803
         """The share of images whose class is right.
@@ -252,7 +259,7 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             targets = X[y]
         if targets is None:
             targets = [Path(one).parent.name for one in items if isinstance(one, str | Path)]
-        _same_length(items, targets)
+        _require_same_length(items, targets)
         known = self.predict(items)
         return float(accuracy_score(*_alike(targets, known), sample_weight=sample_weight))
 
@@ -291,10 +298,10 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
             raise DataError(problem("y", "must be numbers", got=str(np.ravel(targets)[0]))) from error
         if not np.isfinite(numbers).all():
             raise DataError(problem("y", "has values that are NaN or infinite", fix="leave these images out"))
-        home, self._single = self._begin(), numbers.ndim == 1
+        home, self._single = self._make_home(), numbers.ndim == 1
         names = [f"y{number}" for number in range(1 if self._single else numbers.shape[1])]
         table[names] = numbers.reshape(len(table), -1)
-        self._train([*_stored(table, home, f"[{','.join(names)}]"), "task.kind=regression"], home)
+        self._train([*_task_words(table, home, f"[{','.join(names)}]"), "task.kind=regression"], home)
         return self
 
     def predict(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
@@ -320,7 +327,7 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         """
         targets = X[y] if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
         items = images_of(X)
-        _same_length(items, targets)
+        _require_same_length(items, targets)
         return float(r2_score(targets, self.predict(items), sample_weight=sample_weight))
 
 
@@ -353,13 +360,13 @@ class ImageSegmenter(_Estimator):
         """
         if isinstance(X, str | Path) and Path(X).expanduser().is_dir():
             _refuse_targets(y)
-            home, words = self._begin(), [f"task.root='{Path(X).expanduser().absolute()}'"]
+            home, words = self._make_home(), [f"task.root='{Path(X).expanduser().absolute()}'"]
         else:
             masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
             masks = [] if masks is None or isinstance(masks, str) else [_as_mask(one) for one in masks]
             # A column that there is not, or no masks at all, are refused as `y` itself.
             table, _ = table_of(X, list(range(len(masks))) if masks else y)
-            home = self._begin()
+            home = self._make_home()
             words = [_table_word(table, home, {"mask": masks}), "task.images=path", "task.masks=mask"]
         arch = [] if self.arch is not None or self.preset is not None else ["arch=unet"]
         return self._train(["task=masks", *words, *arch], home, mixes=False)
@@ -374,13 +381,13 @@ class ImageSegmenter(_Estimator):
             DataError: When an image cannot be read.
             NotFittedError: Before `fit`.
         """
-        model, items = self._fitted(), images_of(X)
-        with _heard(self.verbose):
-            found = model.predict(items)
-        if (torn := np.flatnonzero(found["problem"] != "")).size:
+        model, items = self._fitted_model(), images_of(X)
+        with _log_output(self.verbose):
+            frame = model.predict(items)
+        if (torn := np.flatnonzero(frame["problem"] != "")).size:
             place = int(torn[0])
-            raise DataError(problem(f"X[{place}]", str(found["problem"].iloc[place]), fix="leave it out"))
-        return list(found["mask"])
+            raise DataError(problem(f"X[{place}]", str(frame["problem"].iloc[place]), fix="leave it out"))
+        return list(frame["mask"])
 
     def score(self, X: Any, y: Any) -> float:  # noqa: N803
         """The mean over classes of intersection over union, of the pixels of all images together.
@@ -389,10 +396,10 @@ class ImageSegmenter(_Estimator):
             X: As of `predict`.
             y: Their masks, as of `fit`.
         """
-        given = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
+        masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
         items = images_of(X)
-        _same_length(items, given)
-        true = [_values_of(_as_mask(one)) for one in given]
+        _require_same_length(items, masks)
+        true = [_values_of(_as_mask(mask)) for mask in masks]
         pairs = list(zip(true, self.predict(items), strict=True))
         flat = [np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1)]
         return float(jaccard_score(*flat, average="macro"))
@@ -427,7 +434,7 @@ def images_of(x: Any) -> list[Any]:
         path = Path(x).expanduser()
         found: list[Any] = list(visible_files.images_below(path.absolute())) if path.is_dir() else [path]
     elif isinstance(x, pd.DataFrame):
-        found = x[_column_of(x)].tolist()
+        found = x[_path_column(x)].tolist()
     elif isinstance(x, np.ndarray) and x.dtype.kind in "OUS" and x.ndim <= 2:
         found = x.ravel().tolist()
     elif x.ndim in (3, 4) if isinstance(x, np.ndarray) else isinstance(x, Iterable) and not isinstance(x, _ALONE):
@@ -464,7 +471,7 @@ def table_of(x: Any, y: Any, *, several: bool = False) -> tuple[pd.DataFrame, An
         raise DataError(problem("X", "there is no such folder", got=str(x), fix=f"give {_ITEMS}"))
     if y is None or isinstance(y, str):
         raise DataError(problem("y", "is missing", got=y, fix="give a target for each image"))
-    _same_length(items, y)
+    _require_same_length(items, y)
     targets = np.asarray(y)
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
@@ -475,7 +482,7 @@ def table_of(x: Any, y: Any, *, several: bool = False) -> tuple[pd.DataFrame, An
     return pd.DataFrame({"image": items, **beside}, index=range(len(items)), dtype=object), targets
 
 
-def _column_of(frame: pd.DataFrame) -> Any:
+def _path_column(frame: pd.DataFrame) -> Any:
     """The column of paths."""
     for name in frame.columns:
         if str(name).lower() in PATHS:
@@ -496,7 +503,7 @@ def _alike(targets: Any, known: npt.NDArray[Any]) -> tuple[list[str], list[str]]
     return first, second
 
 
-def _same_length(items: Sequence[Any], y: Any) -> None:
+def _require_same_length(items: Sequence[Any], y: Any) -> None:
     if not hasattr(y, "__len__") or isinstance(y, str):
         raise DataError(problem("y", "must be a list, array or column", got=type(y).__name__))
     if len(y) != len(items):
@@ -510,7 +517,7 @@ def _refuse_targets(y: Any) -> None:
         raise DataError(problem("y", "a folder's own folders say the classes", fix=fix))
 
 
-def _stored(table: pd.DataFrame, home: Path, target: str = "target") -> list[str]:
+def _task_words(table: pd.DataFrame, home: Path, target: str = "target") -> list[str]:
     """Write the table, and pictures that are none of files, and say the task in words."""
     return ["task=csv", _table_word(table, home), "task.path=path", f"task.target={target}"]
 
@@ -521,47 +528,51 @@ def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[A
     for name, several in {"path": table.pop("image").tolist(), **(beside or {})}.items():
         (folder / name).mkdir()
         key = "X" if name == "path" else "y"
-        table[name] = [_as_file(one, folder / name, place, key) for place, one in enumerate(several)]
+        table[name] = [_image_path(image, folder / name, place, key) for place, image in enumerate(several)]
     table.to_csv(folder / "images.csv", index=False)
     return f"task.file='{folder / 'images.csv'}'"
 
 
-def _as_file(one: Any, folder: Path, place: int, key: str = "X") -> str:
+def _image_path(image: Any, folder: Path, place: int, key: str = "X") -> str:
     """The path of an image, which is written where it is none yet."""
-    if isinstance(one, str | Path):
-        return str(Path(one).expanduser().absolute())
+    if isinstance(image, str | Path):
+        return str(Path(image).expanduser().absolute())
     path = folder / f"{place:06d}.png"
     try:
-        if isinstance(one, bytes):
-            path = path.with_suffix("." + (images.picture(one).format or "png").lower())
-            files.write_bytes(path, one)
-        elif isinstance(one, Image.Image):
-            content, ending = encoded(one)
+        if isinstance(image, bytes):
+            path = path.with_suffix("." + (images.picture(image).format or "png").lower())
+            files.write_bytes(path, image)
+        elif isinstance(image, Image.Image):
+            content, ending = encoded(image)
             path = path.with_suffix(ending)
             files.write_bytes(path, content)
         else:
-            _write_array(one, path, f"{key}[{place}]")
+            _write_array(image, path, f"{key}[{place}]")
     except (OSError, SyntaxError, UnreadableImageError) as error:
         raise DataError(problem(f"{key}[{place}]", f"cannot be decoded ({error})", fix="leave it out")) from error
     return str(path)
 
 
-def _write_array(one: Any, path: Path, key: str) -> None:
+def _write_array(array: Any, path: Path, key: str) -> None:
     """Write an array of pixels, grey, or of 8 bit in colour."""
-    if isinstance(one, np.ndarray) and one.ndim == 3 and one.shape[2] == 1:
-        one = one[..., 0]
-    if isinstance(one, np.ndarray) and one.size:
-        is_deep, channels = one.dtype == np.uint16, one.shape[2] if one.ndim == 3 else 1
-        if (one.dtype == np.uint8 or is_deep) and one.ndim in (2, 3) and channels in ((1,) if is_deep else (1, 3, 4)):
-            Image.fromarray(one).save(path)
+    if isinstance(array, np.ndarray) and array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if isinstance(array, np.ndarray) and array.size:
+        is_deep, channels = array.dtype == np.uint16, array.shape[2] if array.ndim == 3 else 1
+        if (
+            (array.dtype == np.uint8 or is_deep)
+            and array.ndim in (2, 3)
+            and channels in ((1,) if is_deep else (1, 3, 4))
+        ):
+            Image.fromarray(array).save(path)
             return
-    got = f"{one.dtype} of shape {list(one.shape)}" if isinstance(one, np.ndarray) else type(one).__name__
+    got = f"{array.dtype} of shape {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
     fix = "give arrays of uint8 (grey or colour) or uint16 (grey), 0 for black"
     raise DataError(problem(key, "is no image", got=got, fix=fix))
 
 
 @contextmanager
-def _heard(verbose: bool) -> Iterator[None]:
+def _log_output(verbose: bool) -> Iterator[None]:
     """What the program says, on the terminal or nowhere."""
     handler: logging.Handler = logging.StreamHandler() if verbose else logging.NullHandler()
     handler.setLevel(logging.INFO)

@@ -106,14 +106,18 @@ def lora(
     body = getattr(network, "backbone", None)
     if not isinstance(body, nn.Module):
         raise ConfigError(problem("peft=lora", "the network has no backbone to add to", fix="use peft=none"))
-    names = [name for name, module in body.named_modules() if type(module) in (nn.Linear, nn.Conv2d) and _whole(module)]
+    names = [
+        name
+        for name, module in body.named_modules()
+        if type(module) in (nn.Linear, nn.Conv2d) and _is_ungrouped(module)
+    ]
     chosen = []
     for pattern in layers:
-        found = fnmatch.filter(names, pattern)
-        if not found:
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
             fix = did_you_mean(pattern, names, otherwise=f"layers are {listing(names, most=6)}")
             raise ConfigError(problem("peft.layers", "matches no linear layer or convolution", got=pattern, fix=fix))
-        chosen += found
+        chosen += matches
     body.requires_grad_(False)
     for name in dict.fromkeys(chosen):
         parent, _, last = name.rpartition(".")
@@ -136,7 +140,7 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
     return {key: merged[key] for key in merged}
 
 
-def added(network: nn.Module) -> int:
+def added_parameter_count(network: nn.Module) -> int:
     """The number of parameters that the network's additions hold."""
     return sum(
         parameter.numel()
@@ -150,32 +154,32 @@ def additions(network: nn.Module) -> list[Added]:
     return [module for module in network.modules() if isinstance(module, Added)]
 
 
-def freeze(network: nn.Module, what: bool | str | int) -> None:
+def freeze(network: nn.Module, part: bool | str | int) -> None:
     """Let a part of the network's backbone learn no more.
 
     Args:
         network: A network with a `backbone`, changed in place.
-        what: False: nothing; True or `backbone`: all of it; a number: all but so many last stages, as timm counts them (the
+        part: False: nothing; True or `backbone`: all of it; a number: all but so many last stages, as timm counts them (the
             stem is the first; a transformer's blocks are stages).
 
     Raises:
         ConfigError: When the backbone has no such stages.
     """
-    if what is False:
+    if part is False:
         return
-    if what is True or what == "backbone":
+    if part is True or part == "backbone":
         network.get_submodule("backbone").requires_grad_(False)
         return
-    layers = layers_of(network, coarse=True)
+    layers = layer_numbers(network, coarse=True)
     if layers is None:
-        raise ConfigError(problem("arch.freeze", "the stages of this network are not known", got=what, fix="use true"))
+        raise ConfigError(problem("arch.freeze", "the stages of this network are not known", got=part, fix="use true"))
     stages = max(layers.values()) + 1
-    if int(what) >= stages:
+    if int(part) >= stages:
         fix = f"use 1 to {stages - 1}, true or false"
-        raise ConfigError(problem("arch.freeze", f"the network has {stages} stages", got=what, fix=fix))
+        raise ConfigError(problem("arch.freeze", f"the network has {stages} stages", got=part, fix=fix))
     parameters = dict(network.named_parameters())
     for name, stage in layers.items():
-        parameters[name].requires_grad_(stage >= stages - int(what))
+        parameters[name].requires_grad_(stage >= stages - int(part))
 
 
 def freeze_statistics(network: nn.Module, is_frozen: bool) -> None:
@@ -197,7 +201,7 @@ def _normalisations(network: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in body.modules() if isinstance(layer, _BatchNorm)] if isinstance(body, nn.Module) else []
 
 
-def layers_of(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
+def layer_numbers(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
     """The number of the layer, or the stage, of each of a network's parameters, counted from the pixels.
 
     The heads, and what timm does not count among the layers, are the last layer. Stages are the backbone's alone.
@@ -215,11 +219,11 @@ def layers_of(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
         return None
     inside = [(name, None) for name, _ in body.named_parameters()]
     names = inside if coarse else [*inside, (_UNMATCHED, None)]
-    found: dict[str, int] = group_with_matcher(iter(names), matcher(coarse=coarse), reverse=True)
-    layers = {f"{_BACKBONE}{name}": found[name] for name, _ in inside}
+    numbers: dict[str, int] = group_with_matcher(iter(names), matcher(coarse=coarse), reverse=True)
+    layers = {f"{_BACKBONE}{name}": numbers[name] for name, _ in inside}
     if coarse:
         return layers
-    return {name: layers.get(name, found[_UNMATCHED]) for name, _ in network.named_parameters()}
+    return {name: layers.get(name, numbers[_UNMATCHED]) for name, _ in network.named_parameters()}
 
 
 def keep_frozen_in_eval(network: nn.Module) -> None:
@@ -242,20 +246,20 @@ def keep_frozen_in_eval(network: nn.Module) -> None:
     elif not _learns(body):
         body.eval()
     elif _is_part_frozen(body):
-        _settle(body)
+        _set_frozen_to_eval(body)
     for layer in _normalisations(network):
         if getattr(layer, _KEEPS, False):
             layer.eval()
 
 
-def _settle(part: nn.Module) -> None:
+def _set_frozen_to_eval(part: nn.Module) -> None:
     """Put the frozen children of a part in evaluation mode, and those of its children of which a part learns."""
     something_learns = False
     for child in part.children():
         if _learns(child):
             something_learns = True
             if _is_part_frozen(child):
-                _settle(child)
+                _set_frozen_to_eval(child)
         elif not something_learns or any(True for _ in child.parameters()):
             child.eval()
 
@@ -268,5 +272,5 @@ def _is_part_frozen(part: nn.Module) -> bool:
     return not all(parameter.requires_grad for parameter in part.parameters())
 
 
-def _whole(module: nn.Module) -> bool:
+def _is_ungrouped(module: nn.Module) -> bool:
     return not isinstance(module, nn.Conv2d) or module.groups == 1

@@ -62,13 +62,13 @@ def rows(values: Tensor, grids: Sequence[tuple[int, int]], sides: tuple[int, int
     Returns:
         Shape (n, cells x anchors, 5 + classes + `PLACES`), float32.
     """
-    each = anchors.shape[1]
-    split = values.float().reshape(values.shape[0], values.shape[1] * each, -1)
-    places = torch.cat([_places(grid, sides, own) for grid, own in zip(grids, anchors, strict=True)])
+    anchor_count = anchors.shape[1]
+    split = values.float().reshape(values.shape[0], values.shape[1] * anchor_count, -1)
+    places = torch.cat([_cells_and_anchors(grid, sides, own) for grid, own in zip(grids, anchors, strict=True)])
     return torch.cat([split, places.to(split).expand(split.shape[0], -1, -1)], 2)
 
 
-def _places(grid: tuple[int, int], sides: tuple[int, int], anchors: Tensor) -> Tensor:
+def _cells_and_anchors(grid: tuple[int, int], sides: tuple[int, int], anchors: Tensor) -> Tensor:
     """Cell and anchor of each row of one grid, shape (rows x columns x anchors, 6)."""
     down, across = grid
     height, width = sides[0] / down, sides[1] / across
@@ -133,13 +133,13 @@ def suppressed(boxes: Tensor, scores: Tensor, *, min_score: float, iou: float, m
     top, place = flat.topk(min(flat.shape[1], _CANDIDATES), 1)
     chosen = boxes.gather(1, (place // classes)[..., None].expand(-1, -1, 4))
     label = place % classes
-    kept = survivors(chosen.detach().float(), top.detach().float().where(top >= min_score, -1), label, classes, iou)
+    mask = survivors(chosen.detach().float(), top.detach().float().where(top >= min_score, -1), label, classes, iou)
     # Each has a number, which falls with the scores: of equal ones the first of them come first.
     left = torch.arange(top.shape[1], 0, -1, dtype=torch.float32, device=top.device)
-    number, slot = left.where(kept, 0).topk(min(most, top.shape[1]), 1)
+    number, slot = left.where(mask, 0).topk(min(most, top.shape[1]), 1)
     columns = torch.cat([chosen, top[..., None], label[..., None].to(chosen.dtype)], 2)
-    found = columns.gather(1, slot[..., None].expand(-1, -1, COLUMNS)).masked_fill(number[..., None] == 0, torch.nan)
-    return F.pad(found, (0, 0, 0, most - found.shape[1]), value=torch.nan)
+    result = columns.gather(1, slot[..., None].expand(-1, -1, COLUMNS)).masked_fill(number[..., None] == 0, torch.nan)
+    return F.pad(result, (0, 0, 0, most - result.shape[1]), value=torch.nan)
 
 
 @torch.library.custom_op(
@@ -159,13 +159,13 @@ def survivors(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: 
         classes: How many there are.
         iou: As for `suppressed`.
     """
-    there = scores >= 0
-    image = torch.arange(len(scores), device=scores.device)[:, None].expand_as(there)[there]
+    is_box = scores >= 0
+    image = torch.arange(len(scores), device=scores.device)[:, None].expand_as(is_box)[is_box]
     # Boxes of different groups are moved apart, which in single precision takes digits of their corners; MPS has no double.
     exact = torch.float32 if boxes.device.type == "mps" else torch.float64
-    kept = batched_nms(boxes[there].to(exact), scores[there].to(exact), image * classes + labels[there], iou)
-    mask = torch.zeros_like(there)
-    mask.view(-1)[there.flatten().nonzero()[:, 0][kept]] = True
+    indices = batched_nms(boxes[is_box].to(exact), scores[is_box].to(exact), image * classes + labels[is_box], iou)
+    mask = torch.zeros_like(is_box)
+    mask.view(-1)[is_box.flatten().nonzero()[:, 0][indices]] = True
     return mask
 
 
@@ -174,11 +174,11 @@ def _(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -
     return torch.empty_like(scores, dtype=torch.bool)
 
 
-def padded(found: Tensor, image: Tensor, count: int, most: int = MOST) -> Tensor:
+def padded(table: Tensor, image: Tensor, count: int, most: int = MOST) -> Tensor:
     """Detections side by side as one block for each image.
 
     Args:
-        found: Shape (detections, columns), those of an image together and in their order.
+        table: Shape (detections, columns), those of an image together and in their order.
         image: The number of each one's image, rising.
         count: How many images there are.
         most: Detections that an image has at most; further ones are left out.
@@ -188,9 +188,9 @@ def padded(found: Tensor, image: Tensor, count: int, most: int = MOST) -> Tensor
     """
     first = torch.searchsorted(image, torch.arange(count, device=image.device))
     slot = torch.arange(len(image), device=image.device) - first[image]
-    result = found.new_full((count, most, found.shape[1]), torch.nan)
+    result = table.new_full((count, most, table.shape[1]), torch.nan)
     fits = slot < most
-    result[image[fits], slot[fits]] = found[fits]
+    result[image[fits], slot[fits]] = table[fits]
     return result
 
 
@@ -202,11 +202,11 @@ def listed(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Args:
         rows: Detections, shape (n, most, columns) or (n, most * columns), of score 0 or NaN where there is none.
     """
-    found = np.empty(len(rows), object)
-    for place, one in enumerate(np.asarray(rows, np.float32).reshape(len(rows), -1, COLUMNS)):
-        x0, y0, x1, y1, score, label = one[one[:, 4] > 0].T
-        found[place] = np.column_stack([x0, y0, x1 - x0, y1 - y0, score, label])
-    return found
+    arrays = np.empty(len(rows), object)
+    for place, block in enumerate(np.asarray(rows, np.float32).reshape(len(rows), -1, COLUMNS)):
+        x0, y0, x1, y1, score, label = block[block[:, 4] > 0].T
+        arrays[place] = np.column_stack([x0, y0, x1 - x0, y1 - y0, score, label])
+    return arrays
 
 
 def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
@@ -235,8 +235,8 @@ def sizes_of(targets: Iterable[npt.NDArray[Any]]) -> Sizes:
     Args:
         targets: True boxes of some images after others, shape (images, boxes, 5), the class below 0 or NaN where there is none.
     """
-    found = np.concatenate([part[part[..., 4] >= 0] for part in targets]).astype(np.float64)
-    return np.asarray(found[:, 2:4] - found[:, :2])
+    boxes = np.concatenate([part[part[..., 4] >= 0] for part in targets]).astype(np.float64)
+    return np.asarray(boxes[:, 2:4] - boxes[:, :2])
 
 
 def clustered(sizes: Sizes, count: int, rounds: int = 300) -> Sizes:

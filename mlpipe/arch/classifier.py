@@ -149,7 +149,9 @@ class Classifier(nn.Module):
         self.std: Tensor
         self._scaled = [name for name, head in heads.items() if head.mean is not None]
         self._activated = {
-            name: [(activations.named(one, "task.heads", keras=2), width) for one, width in head.activations]
+            name: [
+                (activations.named(activation, "task.heads", keras=2), width) for activation, width in head.activations
+            ]
             for name, head in heads.items()
             if head.activations
         }
@@ -178,8 +180,8 @@ class Classifier(nn.Module):
 
     def view_features(self, images: Tensor) -> Tensor:
         """Pooled features of images as they are given, shape (n, features)."""
-        seen = images.to(self.mean.dtype).sub(self.mean).div_(self.std)
-        features: Tensor = self.backbone(seen) if self.stages is None else self.stages(self.backbone, seen)
+        inputs = images.to(self.mean.dtype).sub(self.mean).div_(self.std)
+        features: Tensor = self.backbone(inputs) if self.stages is None else self.stages(self.backbone, inputs)
         return features
 
 
@@ -257,7 +259,7 @@ def timm(
     if weights is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict))
     elif source:
-        network.begun = initial_weights.of_pretrained(network, source)
+        network.begun = initial_weights.pretrained_report(network, source)
     adapt.freeze(network, freeze)
     return network
 
@@ -279,7 +281,7 @@ def body(name: str, pretrained: bool | str, options: dict[str, Any], fallback: s
         return _created(name, False, options), ""
     if pretrained is True:
         return _downloaded(name, options, fallback)
-    return _from_extra(str(pretrained), name, options), f"the local extra {pretrained}"
+    return _extra_backbone(str(pretrained), name, options), f"the local extra {pretrained}"
 
 
 def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> list[str]:
@@ -413,31 +415,31 @@ def _is_reachable(address: str) -> bool:
         return False
 
 
-def _from_extra(extra: str, name: str, options: dict[str, Any]) -> Any:
+def _extra_backbone(extra: str, name: str, options: dict[str, Any]) -> Any:
     """A backbone with the weights of a local package, whose tensors come in timm's order."""
     if wrong := check_local(name=name, pretrained=extra, weights=None):
         raise DataError(wrong)
     module, pattern, _ = EXTRAS[extra]
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None
-    found = sorted(Path(spec.origin).parent.rglob(pattern))
-    if not found:
+    paths = sorted(Path(spec.origin).parent.rglob(pattern))
+    if not paths:
         raise DataError(problem("arch.pretrained", f"the package {module} holds no {pattern}", fix="install it again"))
-    stat = found[0].stat()
-    stored = _tensors_of(found[0], stat.st_size, stat.st_mtime_ns)
+    stat = paths[0].stat()
+    stored = _tensors_of(paths[0], stat.st_size, stat.st_mtime_ns)
     whole = timm_library.create_model(name, pretrained=False)
     own = whole.state_dict()
     if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in stored.values()]:
         raise DataError(
-            problem("arch.pretrained", f"the weights in {found[0].name} do not fit {name}", fix="use arch.weights")
+            problem("arch.pretrained", f"the weights in {paths[0].name} do not fit {name}", fix="use arch.weights")
         )
     backbone = _created(name, False, options)
     state = dict(zip(own, stored.values(), strict=True))
     fitted = timm_library.models.adapt_input_conv(options["in_chans"], state["conv_stem.weight"])
     state["conv_stem.weight"] = fitted
-    there = backbone.state_dict()
-    kept = {key: value for key, value in state.items() if key in there}
-    match = weight_files.load(backbone, kept)
+    backbone_state = backbone.state_dict()
+    tensors = {key: value for key, value in state.items() if key in backbone_state}
+    match = weight_files.load(backbone, tensors)
     if match.missing or match.misshapen:
         raise DataError(problem("arch.pretrained", f"{extra}: {match.sentence()}", fix="use arch.weights"))
     return backbone

@@ -91,11 +91,11 @@ class Detector(nn.Module):
         maps = self.neck(self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std)))
         heads = self.heads[self._name]
         assert isinstance(heads, nn.ModuleList)
-        given = [head(one) for head, one in zip(heads, maps, strict=True)]
-        values = torch.cat([one.flatten(2) for one in given], 2).mT
-        grids = [(one.shape[2], one.shape[3]) for one in given]
+        outputs = [head(feature_map) for head, feature_map in zip(heads, maps, strict=True)]
+        values = torch.cat([output.flatten(2) for output in outputs], 2).mT
+        grids = [(output.shape[2], output.shape[3]) for output in outputs]
         raw = boxes.rows(values, grids, (height, width), self.anchors)
-        return answered(self, self._name, raw, (height, width), target, self._min_score, self._nms_iou)
+        return detector_outputs(self, self._name, raw, (height, width), target, self._min_score, self._nms_iou)
 
 
 def halved(network: Network) -> Network:
@@ -110,7 +110,7 @@ def halved(network: Network) -> Network:
     return network
 
 
-def answered(
+def detector_outputs(
     network: nn.Module,
     name: str,
     raw: Tensor,
@@ -122,8 +122,8 @@ def answered(
     """What a detector gives of its raw rows in training and in evaluation, by name; see `Detector`."""
     if network.training:
         return {name: raw}
-    found = {name: boxes.detections(raw, sides, min_score=min_score, iou=nms_iou)}
-    return found if target is None else {**found, name + RAW: raw}
+    outputs = {name: boxes.detections(raw, sides, min_score=min_score, iou=nms_iou)}
+    return outputs if target is None else {**outputs, name + RAW: raw}
 
 
 class Pyramid(nn.Module):
@@ -141,13 +141,13 @@ class Pyramid(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Maps, coarse ones first."""
-        given: list[Tensor] = []
-        for side, merged, one in zip(self.sides, self.merged, reversed(maps), strict=True):
-            own = side(one)
-            if given:
-                own = own + F.interpolate(given[-1], size=own.shape[2:], mode="nearest")
-            given.append(merged(own))
-        return given
+        outputs: list[Tensor] = []
+        for side, merged, feature_map in zip(self.sides, self.merged, reversed(maps), strict=True):
+            own = side(feature_map)
+            if outputs:
+                own = own + F.interpolate(outputs[-1], size=own.shape[2:], mode="nearest")
+            outputs.append(merged(own))
+        return outputs
 
 
 def _convolution(before: int, after: int, kernel: int) -> nn.Sequential:
@@ -200,7 +200,7 @@ def yolo(
         MlpipeError: When a download fails.
         DataError: When a file of weights does not fit.
     """
-    target, head = only_boxes(heads, name)
+    target, head = box_target(heads, name)
     if isinstance(anchors, list) and (not anchors or len(anchors) % len(strides)):
         wrong = f"{len(anchors)} anchors are not the same number for each of {len(strides)} strides"
         raise ConfigError(problem("arch.anchors", wrong, fix="list as many for each"))
@@ -218,12 +218,12 @@ def yolo(
     if weights is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict))
     elif source:
-        network.begun = initial_weights.of_pretrained(network, source)
+        network.begun = initial_weights.pretrained_report(network, source)
     adapt.freeze(network, freeze)
     return network
 
 
-def only_boxes(heads: Mapping[str, Head], name: str) -> tuple[str, Head]:
+def box_target(heads: Mapping[str, Head], name: str) -> tuple[str, Head]:
     """The one target of a network that finds objects.
 
     Args:
@@ -258,8 +258,8 @@ def anchors_of(anchors: Anchors, count: int, head: Head, pixels: Pixels, grids: 
         if chosen.ndim != 2 or chosen.shape[1] != 2 or not bool((chosen > 0).all()):
             fix = "write [[width, height], ...] in pixels"
             raise ConfigError(problem("arch.anchors", "is no list of widths and heights", got=anchors, fix=fix))
-    elif anchors == "kmeans" and head.targets is not None and len(found := boxes.sizes_of(head.targets())):
-        chosen = torch.from_numpy(boxes.clustered(found, count)).float()
+    elif anchors == "kmeans" and head.targets is not None and len(sizes := boxes.sizes_of(head.targets())):
+        chosen = torch.from_numpy(boxes.clustered(sizes, count)).float()
     else:
         # Where weights follow, they hold the anchors.
         chosen = torch.from_numpy(paper).float()
@@ -275,16 +275,16 @@ def _indices(backbone: str, strides: Sequence[int]) -> list[int]:
     try:
         with torch.device("meta"):
             whole: Any = timm_library.create_model(backbone, features_only=True, pretrained=False)
-        there = list(whole.feature_info.reduction())
+        reductions = list(whole.feature_info.reduction())
     except (RuntimeError, ValueError, AssertionError, TypeError, KeyError, AttributeError, IndexError):
-        there = []
-    if not strides or not set(strides) <= set(there) or len(set(there)) < len(there):
+        reductions = []
+    if not strides or not set(strides) <= set(reductions) or len(set(reductions)) < len(reductions):
         fix = "use a network with features at several resolutions, such as resnet34"
-        if there and len(set(there)) == len(there):
-            fix = f"choose among {listing(there)}"
+        if reductions and len(set(reductions)) == len(reductions):
+            fix = f"choose among {listing(reductions)}"
         wrong = f"{backbone} has no feature maps of these strides"
         raise ConfigError(problem("arch.strides", wrong, got=list(strides), fix=fix))
-    return [there.index(stride) for stride in sorted(strides)]
+    return [reductions.index(stride) for stride in sorted(strides)]
 
 
 def _output(width: int, anchors: int, classes: int) -> nn.Sequential:

@@ -88,7 +88,7 @@ class Gan(nn.Module):
             then the features of each real image, then those of a drawn one, whose noise is drawn from the real image itself:
             the same in any batch and any process.
         """
-        return {self._target: self._taught(images) if self.training else self._measured(images)}
+        return {self._target: self._training_outputs(images) if self.training else self._evaluation_outputs(images)}
 
     def draw(self, seeds: Tensor) -> Tensor:
         """Images for seeds, in evaluation mode.
@@ -102,7 +102,9 @@ class Gan(nn.Module):
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            parts = [self.pixels(self.generator(normal(one, self.noise))) for one in torch.split(seeds, DRAWN_AT_ONCE)]
+            parts = [
+                self.pixels(self.generator(normal(batch, self.noise))) for batch in torch.split(seeds, DRAWN_AT_ONCE)
+            ]
         self.train(was_training)
         return torch.cat(parts).float()
 
@@ -116,12 +118,12 @@ class Gan(nn.Module):
         values = images.float() / self.peak
         return values * 2 - 1 if self._signed else values
 
-    def _taught(self, images: Tensor) -> Tensor:
+    def _training_outputs(self, images: Tensor) -> Tensor:
         real = self.seen(images)
         noise = torch.randn(len(real), self.noise, device=real.device)
         if self.generators_turn:
             # The critic's weights get no gradient, so that an optimizer of both leaves them as they are.
-            with _still(self.critic):
+            with _without_gradients(self.critic):
                 score = self.critic(self.generator(noise))
             return torch.cat([torch.zeros_like(score), score, torch.zeros_like(score)], 1)
         with torch.no_grad():
@@ -138,7 +140,7 @@ class Gan(nn.Module):
         (gradient,) = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
         return torch.square(gradient.flatten(1).norm(2, dim=1, keepdim=True) - 1)
 
-    def _measured(self, images: Tensor) -> Tensor:
+    def _evaluation_outputs(self, images: Tensor) -> Tensor:
         self._bound_weights()
         drawn = self.generator(normal(seeds_of_images(images), self.noise))
         parts = [self.critic(self.seen(images)), self.critic(drawn)]
@@ -152,16 +154,16 @@ class Gan(nn.Module):
 
 
 @contextmanager
-def _still(module: nn.Module) -> Iterator[None]:
+def _without_gradients(module: nn.Module) -> Iterator[None]:
     """Let a module's weights get no gradient from what is computed within."""
-    learning = [one for one in module.parameters() if one.requires_grad]
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     try:
-        for one in learning:
-            one.requires_grad_(False)
+        for parameter in learning:
+            parameter.requires_grad_(False)
         yield
     finally:
-        for one in learning:
-            one.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def as_buffers(module: nn.Module) -> None:
@@ -232,16 +234,16 @@ class ConvGenerator(nn.Module):
         super().__init__()
         channels, *self._sides = shape
         times = doublings(self._sides)
-        self._start = (_wide(width, times - 1), *(-(-side // 2**times) for side in self._sides))
+        self._start = (_channel_count(width, times - 1), *(-(-side // 2**times) for side in self._sides))
         self.first = nn.Linear(noise, math.prod(self._start), bias=False)
         self.norm = nn.BatchNorm2d(self._start[0])
         blocks = list[nn.Module]()
         for level in range(times, 0, -1):
-            given, made = _wide(width, level - 1), _wide(width, level - 2)
-            blocks += [nn.Upsample(scale_factor=2), nn.Conv2d(given, made, 3, padding=1, bias=False)]
-            blocks += [nn.BatchNorm2d(made), nn.ReLU()]
+            channels_in, channels_out = _channel_count(width, level - 1), _channel_count(width, level - 2)
+            blocks += [nn.Upsample(scale_factor=2), nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)]
+            blocks += [nn.BatchNorm2d(channels_out), nn.ReLU()]
         self.blocks = nn.Sequential(*blocks)
-        self.last = nn.Conv2d(_wide(width, -1), channels, 3, padding=1)
+        self.last = nn.Conv2d(_channel_count(width, -1), channels, 3, padding=1)
         self.end = nn.Tanh() if signed else nn.Sigmoid()
 
     def forward(self, noise: Tensor) -> Tensor:
@@ -249,7 +251,7 @@ class ConvGenerator(nn.Module):
         maps = functional.relu(self.norm(self.first(noise).view(-1, *self._start)))
         drawn: Tensor = self.end(self.last(self.blocks(maps)))
         # Sides that are no multiples of what is doubled are cut on both ends alike.
-        tops = [(there - side) // 2 for there, side in zip(drawn.shape[2:], self._sides, strict=True)]
+        tops = [(length - side) // 2 for length, side in zip(drawn.shape[2:], self._sides, strict=True)]
         cut = drawn[:, :, tops[0] : tops[0] + self._sides[0], tops[1] : tops[1] + self._sides[1]]
         return cut
 
@@ -267,12 +269,12 @@ class ConvCritic(nn.Module):
         channels, *sides = shape
         times, layers = doublings(sides), list[nn.Module]()
         for level in range(times):
-            given = channels if level == 0 else _wide(width, level - 1)
-            layers += [nn.Conv2d(given, _wide(width, level), 4, 2, 1), nn.LeakyReLU(0.2)]
+            channels_in = channels if level == 0 else _channel_count(width, level - 1)
+            layers += [nn.Conv2d(channels_in, _channel_count(width, level), 4, 2, 1), nn.LeakyReLU(0.2)]
         if not times:
-            layers = [nn.Conv2d(channels, _wide(width, -1), 3, padding=1), nn.LeakyReLU(0.2)]
+            layers = [nn.Conv2d(channels, _channel_count(width, -1), 3, padding=1), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers, nn.Flatten())
-        self.score = nn.Linear(_wide(width, times - 1) * math.prod(side // 2**times for side in sides), 1)
+        self.score = nn.Linear(_channel_count(width, times - 1) * math.prod(side // 2**times for side in sides), 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores of shape (n, 1) for images of shape (n, channels, height, width)."""
@@ -285,7 +287,7 @@ def doublings(sides: list[int]) -> int:
     return max(0, int(math.log2(min(sides) / 4))) if min(sides) >= 4 else 0
 
 
-def _wide(width: int, level: int) -> int:
+def _channel_count(width: int, level: int) -> int:
     """Channels of maps that were halved once more than `level` times; -1: of the images' own size."""
     return max(1, width // 2) if level < 0 else max(width, min(_LARGEST, width * 2**level))
 
@@ -311,13 +313,13 @@ class ClassFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of shape (n, 64)."""
-        maps: Tensor = self.body(_at_most(images, 32) / self._peak)
+        maps: Tensor = self.body(_shrunk_images(images, 32) / self._peak)
         return maps.mean((2, 3))
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits of the classes, shape (n, classes)."""
-        found: Tensor = self.head(self(images))
-        return found
+        logits: Tensor = self.head(self(images))
+        return logits
 
 
 class PixelFeatures(nn.Module):
@@ -333,10 +335,10 @@ class PixelFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of shape (n, channels * places)."""
-        return _at_most(images, 8).flatten(1) / self._peak
+        return _shrunk_images(images, 8).flatten(1) / self._peak
 
 
-def _at_most(images: Tensor, most: int) -> Tensor:
+def _shrunk_images(images: Tensor, most: int) -> Tensor:
     """Images of so many pixels on a side at most, by means."""
     if images.ndim != 4 or max(images.shape[2:]) <= most:
         return images

@@ -126,32 +126,32 @@ def load(network: nn.Module, start: Start) -> str:
             `start.allow_missing` is not set.
     """
     own = network.state_dict()
-    taken = fitted(weight_files.read(start.file), network, start)
-    report = _report(own, taken)
+    transfer = fitted(weight_files.read(start.file), network, start)
+    report = _report(own, transfer)
     if not start.allow_missing:
-        _demand(own, taken, start, report)
-    network.load_state_dict(taken.state, strict=False)
+        _require_body(own, transfer, start, report)
+    network.load_state_dict(transfer.state, strict=False)
     return f"starts from {start.name}, {report}"
 
 
-def of_pretrained(network: nn.Module, source: str) -> str:
+def pretrained_report(network: nn.Module, source: str) -> str:
     """The report of weights that timm, or a package of them, has loaded and made to fit.
 
     Args:
         network: The network, with them.
         source: Where they are from.
     """
-    own, body, taken = network.state_dict(), timm_body.of(network), Taken()
+    own, body, transfer = network.state_dict(), timm_body.of(network), Taken()
     native = timm_body.native_shapes(body)
     for name, place in body.names.items():
         if name not in native:
             continue
-        taken.put(place, own[place], own)
+        transfer.put(place, own[place], own)
         if native[name] != own[place].shape:
             is_first = name.removesuffix(".weight") in body.first_convolutions
-            (taken.channels if is_first else taken.resampled).append(place)
-    taken.heads = [name for name in native if name not in body.names]
-    return f"starts from {source}, {_report(own, taken)}"
+            (transfer.channels if is_first else transfer.resampled).append(place)
+    transfer.heads = [name for name in native if name not in body.names]
+    return f"starts from {source}, {_report(own, transfer)}"
 
 
 def fitted(stored: Mapping[str, Tensor], network: nn.Module, start: Start) -> Taken:
@@ -163,43 +163,43 @@ def fitted(stored: Mapping[str, Tensor], network: nn.Module, start: Start) -> Ta
         network: The network.
         start: What is known of the file.
     """
-    own, body, taken = network.state_dict(), timm_body.of(network), Taken()
-    of_body, others = _apart(stored, body)
+    own, body, transfer = network.state_dict(), timm_body.of(network), Taken()
+    of_body, others = _body_and_other_tensors(stored, body)
     filtered = _filtered(of_body, body, start.sides)
     fitting = _Fitting(body, own, _channels(network, body))
     for name, tensor in filtered.items():
         if name not in body.names:
-            (taken.heads if name in body.headed else taken.unused).append(name)
+            (transfer.heads if name in body.headed else transfer.unused).append(name)
             continue
         place = body.names[name]
-        made, how = fitting.of(name, tensor)
-        taken.put(place, made, own)
-        if place in taken.state and name in of_body and not _is_same(tensor, of_body[name]):
-            taken.resampled.append(place)
-        if place in taken.state and how:
-            getattr(taken, how).append(place)
+        new_tensor, how = fitting.of(name, tensor)
+        transfer.put(place, new_tensor, own)
+        if place in transfer.state and name in of_body and not _is_same(tensor, of_body[name]):
+            transfer.resampled.append(place)
+        if place in transfer.state and how:
+            getattr(transfer, how).append(place)
     for name, tensor in others.items():
-        _take_other(name, tensor, own, taken, keep_heads=start.keep_heads)
-    return taken
+        _take_other(name, tensor, own, transfer, keep_heads=start.keep_heads)
+    return transfer
 
 
-def _take_other(name: str, tensor: Tensor, state: Mapping[str, Tensor], taken: Taken, *, keep_heads: bool) -> None:
+def _take_other(name: str, tensor: Tensor, state: Mapping[str, Tensor], transfer: Taken, *, keep_heads: bool) -> None:
     """Take a tensor that is not of the body: of heads where they are alike, of a decoder, never the network's own."""
     if name.startswith(_HEADS):
         if keep_heads and name in state and state[name].shape == tensor.shape:
-            taken.state[name] = tensor
+            transfer.state[name] = tensor
         elif name not in state:
-            taken.heads.append(name)
+            transfer.heads.append(name)
     elif _is_body(name):
         if name in state:
-            taken.put(name, tensor, state)
-        elif name.startswith(_DECODER) and not any(one.startswith(_DECODER) for one in state):
-            taken.heads.append(name)
+            transfer.put(name, tensor, state)
+        elif name.startswith(_DECODER) and not any(key.startswith(_DECODER) for key in state):
+            transfer.heads.append(name)
         else:
-            taken.outside.append(name)
+            transfer.outside.append(name)
 
 
-def _apart(stored: Mapping[str, Tensor], body: Body) -> tuple[State, State]:
+def _body_and_other_tensors(stored: Mapping[str, Tensor], body: Body) -> tuple[State, State]:
     """The tensors of the body, under its own names, and the others, under the network's.
 
     A wrapper's name in front of them (`module.`, `model.`, `backbone.` and others) is what most of the names have to
@@ -215,7 +215,7 @@ def _apart(stored: Mapping[str, Tensor], body: Body) -> tuple[State, State]:
         for depth in range(min(len(parts), _DEEPEST + 1)):
             if ".".join(parts[depth:]) in known:
                 wrappers["".join(f"{part}." for part in parts[:depth])] += 1
-    wrapper = max(wrappers, key=lambda one: (wrappers[one], -len(one)), default="")
+    wrapper = max(wrappers, key=lambda prefix: (wrappers[prefix], -len(prefix)), default="")
     outer = _BODY_AT_THE_END.sub("", wrapper)
     of_body: State = {}
     others: State = {}
@@ -233,19 +233,19 @@ def _filtered(state: State, body: Body, sides: tuple[int, int] | None) -> Mappin
     if body.filter is None:
         return state
     try:
-        with _trained_on(body.module, _source_sides(state, body) if sides is None else sides):
+        with _with_source_sides(body.module, _source_sides(state, body) if sides is None else sides):
             try:
-                found = body.filter(dict(state), body.module)
+                tensors = body.filter(dict(state), body.module)
             except TypeError:
-                found = body.filter(dict(state))
+                tensors = body.filter(dict(state))
     except Exception:
         # Not weights of this network: the comparison of names and shapes says what differs.
         return state
-    return {str(name): tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+    return {str(name): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 
 @contextmanager
-def _trained_on(module: Any, sides: tuple[int, int] | None) -> Iterator[None]:
+def _with_source_sides(module: Any, sides: tuple[int, int] | None) -> Iterator[None]:
     """Let timm know how large the images were that weights were trained on, while it filters them."""
     before = getattr(module, "pretrained_model_args", {})
     if sides is not None:
@@ -269,10 +269,10 @@ def _source_sides(state: State, body: Body) -> tuple[int, int] | None:
     places = table.shape[1] - tokens
     if places < 1 or math.isqrt(places) ** 2 == places:
         return None
-    wanted = math.log(body.sides[0] / body.sides[1])
+    log_ratio = math.log(body.sides[0] / body.sides[1])
     heights = [height for height in range(1, places + 1) if places % height == 0]
     # On a logarithmic scale 1:2 and 2:1 are equally far from a square.
-    height = min(heights, key=lambda one: abs(math.log(one * one / places) - wanted))
+    height = min(heights, key=lambda candidate: abs(math.log(candidate * candidate / places) - log_ratio))
     return height * patches.shape[2], places // height * patches.shape[3]
 
 
@@ -303,15 +303,15 @@ class _Fitting:
         parent, _, last = name.rpartition(".")
         module = self._body.module.get_submodule(parent)
         if last == "weight" and self._is_first(parent, tensor, own):
-            patches = resampling.of_patches(tensor, module)
+            patches = resampling.resampled_patches(tensor, module)
             how = "" if patches is None or patches.shape == tensor.shape else "resampled"
             if patches is not None and patches.shape == own.shape:
                 return patches, how
             source = tensor if patches is None else patches
-            found = resampling.of_channels(source, module, self._channels or own.shape[1])
-            return (tensor, "") if found is None else (found, "channels")
-        found = resampling.of_positions(name, tensor, own, module, self._body.sides)
-        return (tensor, "") if found is None or found.shape != own.shape else (found, "resampled")
+            result = resampling.resampled_channels(source, module, self._channels or own.shape[1])
+            return (tensor, "") if result is None else (result, "channels")
+        result = resampling.resampled_positions(name, tensor, own, module, self._body.sides)
+        return (tensor, "") if result is None or result.shape != own.shape else (result, "resampled")
 
     def _is_first(self, layer: str, tensor: Tensor, target: Tensor) -> bool:
         if not self._is_open:
@@ -327,12 +327,12 @@ def _channels(network: nn.Module, body: Body) -> int | None:
     mean = getattr(network, "mean", None)
     if isinstance(mean, Tensor) and mean.ndim > 1:
         return int(mean.shape[1])
-    found = getattr(body.module, "in_chans", None)
-    return found if isinstance(found, int) else None
+    channels = getattr(body.module, "in_chans", None)
+    return channels if isinstance(channels, int) else None
 
 
-def _is_same(made: Tensor, stored: Tensor) -> bool:
-    return made is stored or (made.shape == stored.shape and torch.equal(made, stored))
+def _is_same(tensor: Tensor, stored: Tensor) -> bool:
+    return tensor is stored or (tensor.shape == stored.shape and torch.equal(tensor, stored))
 
 
 def _is_body(name: str) -> bool:
@@ -340,27 +340,29 @@ def _is_body(name: str) -> bool:
     return "." in name and not name.startswith(_HEADS)
 
 
-def _lost(state: Mapping[str, Tensor], taken: Taken) -> tuple[list[str], list[str]]:
+def _missing_tensors(state: Mapping[str, Tensor], transfer: Taken) -> tuple[list[str], list[str]]:
     """The body's tensors that a file lacks, and those of a decoder where it holds none of that at all."""
-    missing = [name for name in state if _is_body(name) and name not in taken.state and name not in taken.misshapen]
+    missing = [
+        name for name in state if _is_body(name) and name not in transfer.state and name not in transfer.misshapen
+    ]
     decoder = [name for name in state if name.startswith(_DECODER)]
-    there = (*taken.state, *taken.misshapen, *taken.outside)
-    bare = bool(decoder) and not any(name.startswith(_DECODER) for name in there)
+    stored_names = (*transfer.state, *transfer.misshapen, *transfer.outside)
+    bare = bool(decoder) and not any(name.startswith(_DECODER) for name in stored_names)
     return [name for name in missing if not (bare and name in decoder)], decoder if bare else []
 
 
-def _demand(state: Mapping[str, Tensor], taken: Taken, start: Start, report: str) -> None:
+def _require_body(state: Mapping[str, Tensor], transfer: Taken, start: Start, report: str) -> None:
     """Demand that nearly all of a body is in a file, in shapes that fit, and that it is not another, larger network's.
 
     Raises:
         DataError: When it is not so.
     """
-    missing, _ = _lost(state, taken)
-    lost = [*missing, *taken.misshapen]
+    missing, _ = _missing_tensors(state, transfer)
+    lost = [*missing, *transfer.misshapen]
     body = [name for name in state if _is_body(name)]
     is_missing = len(lost) > start.most_missing * len(body)
-    is_other = len(taken.unused) > weight_files.MOST_MISSING * (len(taken.state) + len(taken.unused))
-    if not (is_missing or is_other or taken.misshapen):
+    is_other = len(transfer.unused) > weight_files.MOST_MISSING * (len(transfer.state) + len(transfer.unused))
+    if not (is_missing or is_other or transfer.misshapen):
         return
     if start.is_file:
         fix = f"choose the arch that it was saved from, or add {start.allow}"
@@ -372,20 +374,20 @@ def _demand(state: Mapping[str, Tensor], taken: Taken, start: Start, report: str
     raise DataError(problem(start.key, f"{wrong} ({report})", fix=fix))
 
 
-def _report(state: Mapping[str, Tensor], taken: Taken) -> str:
+def _report(state: Mapping[str, Tensor], transfer: Taken) -> str:
     """One sentence about what was taken, adapted and left, with the first names of each."""
-    missing, decoder = _lost(state, taken)
-    news = [name for name in state if name.startswith(_HEADS) and name not in taken.state] + decoder
-    misshapen = [f"{name}: {shapes}" for name, shapes in taken.misshapen.items()]
-    parts = [f"{counted(len(taken.state), 'tensor')} loaded"]
+    missing, decoder = _missing_tensors(state, transfer)
+    news = [name for name in state if name.startswith(_HEADS) and name not in transfer.state] + decoder
+    misshapen = [f"{name}: {shapes}" for name, shapes in transfer.misshapen.items()]
+    parts = [f"{counted(len(transfer.state), 'tensor')} loaded"]
     for word, names in (
         ("missing", missing),
-        ("unused", [*taken.unused, *taken.outside]),
+        ("unused", [*transfer.unused, *transfer.outside]),
         ("of another shape", misshapen),
         ("new", news),
-        ("adapted to other channels", taken.channels),
-        ("resampled to another size", taken.resampled),
-        ("of heads left out", taken.heads),
+        ("adapted to other channels", transfer.channels),
+        ("resampled to another size", transfer.resampled),
+        ("of heads left out", transfer.heads),
     ):
         if names:
             parts.append(f"{len(names)} {word} ({listing(list(dict.fromkeys(names)), most=4)})")

@@ -69,7 +69,7 @@ def is_network(name: str) -> bool:
         ConfigError: When timm is not installed.
     """
     network, dot, tag = name.partition(".")
-    return (tag in timm_tags(network)) if dot else (name in timm_names() or name in renamed())
+    return (tag in timm_tags(network)) if dot else (name in timm_names() or name in renamed_networks())
 
 
 def check(key: str, name: str) -> None:
@@ -88,7 +88,7 @@ def check(key: str, name: str) -> None:
 
 
 @functools.cache
-def renamed() -> dict[str, str]:
+def renamed_networks() -> dict[str, str]:
     """Names that networks had in earlier versions of timm, and what they are called now, some with the tag of weights.
 
     Raises:
@@ -111,16 +111,16 @@ def _modules() -> Iterator[str]:
 
 def _tags_in(text: str) -> dict[str, tuple[str, ...]]:
     """The tags of each network that a module defines, in alphabetical order."""
-    own, found = set(_ENTRYPOINT.findall(text)), dict[str, set[str]]()
-    for network, tag in _tagged(text):
+    own, tag_sets = set(_ENTRYPOINT.findall(text)), dict[str, set[str]]()
+    for network, tag in _network_tag_pairs(text):
         if network in own:
-            found.setdefault(network, set()).add(tag)
-    return {network: tuple(sorted(tags)) for network, tags in found.items()}
+            tag_sets.setdefault(network, set()).add(tag)
+    return {network: tuple(sorted(tags)) for network, tags in tag_sets.items()}
 
 
-def _tagged(text: str) -> Iterator[tuple[str, str]]:
+def _network_tag_pairs(text: str) -> Iterator[tuple[str, str]]:
     """The pairs of network and tag that a module's tables of weights list, and those that it makes from them."""
-    endings = [ending for found in _ENDINGS.findall(text) for ending in re.findall(r"'(\w*)'", found)] or [""]
+    endings = [ending for match in _ENDINGS.findall(text) for ending in re.findall(r"'(\w*)'", match)] or [""]
     for table in _TABLE.findall(text):
         entries = list(_ENTRY.finditer(table))
         ends = [*(entry.start() for entry in entries[1:]), len(table)]

@@ -50,12 +50,12 @@ class NASNetMobile(nn.Module):
         """Features of normalised images."""
         stem = self.conv0(images)
         before = self.cell_stem_0(stem)
-        given = self.cell_stem_1(stem, before)
-        before, given = _through(self.block_0, before, given)
-        before, given = given, self.reduction_0(given, before)
-        before, given = _through(self.block_1, before, given)
-        before, given = given, self.reduction_1(given, before)
-        maps = self.act(_through(self.block_2, before, given)[1])
+        current = self.cell_stem_1(stem, before)
+        before, current = _block_outputs(self.block_0, before, current)
+        before, current = current, self.reduction_0(current, before)
+        before, current = _block_outputs(self.block_1, before, current)
+        before, current = current, self.reduction_1(current, before)
+        maps = self.act(_block_outputs(self.block_2, before, current)[1])
         features: Tensor = self.dropout(self.pool(maps))
         return features
 
@@ -117,7 +117,7 @@ def _block(width: int, *, before: int, given: int) -> nn.ModuleList:
     return nn.ModuleList(cells)
 
 
-def _through(block: nn.ModuleList, before: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+def _block_outputs(block: nn.ModuleList, before: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """The outputs of a block's last two cells."""
     for cell in block:
         before, value = value, cell(value, before)

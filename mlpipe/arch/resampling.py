@@ -22,7 +22,7 @@ _MOST_CHANNELS = 16
 _MOST_TOKENS = 16
 
 
-def of_channels(weight: Tensor, layer: nn.Module, channels: int) -> Tensor | None:
+def resampled_channels(weight: Tensor, layer: nn.Module, channels: int) -> Tensor | None:
     """A first convolution's weight for another number of channels, by timm's rule.
 
     Args:
@@ -56,7 +56,7 @@ def differs_in_channels(stored: Tensor, target: Tensor) -> bool:
     )
 
 
-def of_patches(weight: Tensor, layer: nn.Module) -> Tensor | None:
+def resampled_patches(weight: Tensor, layer: nn.Module) -> Tensor | None:
     """A patch embedding's weight for patches of another size (Beyer et al. 2023); None where it is none.
 
     Args:
@@ -69,7 +69,9 @@ def of_patches(weight: Tensor, layer: nn.Module) -> Tensor | None:
     return weight if list(weight.shape[2:]) == size else resample_patch_embed(weight, size)
 
 
-def of_positions(name: str, stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
+def resampled_positions(
+    name: str, stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[int, int]
+) -> Tensor | None:
     """A table of positions for another number of them.
 
     Args:
@@ -86,28 +88,28 @@ def of_positions(name: str, stored: Tensor, target: Tensor, module: nn.Module, s
         return None
     last = name.rpartition(".")[2]
     if last == "relative_position_bias_table":
-        return _relative(stored, target, module)
+        return _relative_bias_table(stored, target, module)
     if last == "attention_biases" and stored.ndim == 2 and stored.shape[0] == target.shape[0]:
-        return _offsets(stored, target)
+        return _offset_bias_table(stored, target)
     if last in ("height_rel", "width_rel", "rel_pos_h", "rel_pos_w") and stored.shape[1:] == target.shape[1:]:
         rows = interpolate(stored.float().T[None], size=target.shape[0], mode="linear")
         return rows[0].T.to(stored.dtype)
-    return _absolute(stored, target, module, sides) if "pos_embed" in name else None
+    return _position_embedding(stored, target, module, sides) if "pos_embed" in name else None
 
 
-def _relative(stored: Tensor, target: Tensor, module: nn.Module) -> Tensor | None:
+def _relative_bias_table(stored: Tensor, target: Tensor, module: nn.Module) -> Tensor | None:
     """A table of the bias of each offset in a window, by timm's geometric spacing (BEiT; Bao et al. 2022)."""
     window: Any = getattr(module, "window_size", None)
     if window is None or stored.shape[-1] != target.shape[-1]:
         return None
     try:
-        found: Tensor = resize_rel_pos_bias_table(stored, new_window_size=window, new_bias_shape=tuple(target.shape))
+        table: Tensor = resize_rel_pos_bias_table(stored, new_window_size=window, new_bias_shape=tuple(target.shape))
     except (RuntimeError, AssertionError, ValueError):
         return None
-    return found
+    return table
 
 
-def _offsets(stored: Tensor, target: Tensor) -> Tensor | None:
+def _offset_bias_table(stored: Tensor, target: Tensor) -> Tensor | None:
     """A table (heads, distances) of a square grid, by timm's rule for LeViT."""
     if math.isqrt(stored.shape[1]) ** 2 != stored.shape[1] or math.isqrt(target.shape[1]) ** 2 != target.shape[1]:
         return None
@@ -115,7 +117,7 @@ def _offsets(stored: Tensor, target: Tensor) -> Tensor | None:
     return rows.T
 
 
-def _absolute(stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
+def _position_embedding(stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
     """An embedding of each place: maps (1, channels, height, width) or (1, height, width, channels), or rows of places."""
     # Nest has rows for each of its blocks, (1, blocks, places, channels).
     is_map = target.ndim == 4 and target.shape[0] == 1 and not hasattr(module, "block_size")
@@ -139,8 +141,8 @@ def _absolute(stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[in
 
 def _resized(maps: Tensor, size: Any) -> Tensor:
     """Maps (n, channels, height, width) of another size, as timm resizes embeddings."""
-    found = interpolate(maps.float(), size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
-    return found.to(maps.dtype)
+    new_maps = interpolate(maps.float(), size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
+    return new_maps.to(maps.dtype)
 
 
 def _grids(before: int, after: int, sides: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
@@ -149,11 +151,15 @@ def _grids(before: int, after: int, sides: tuple[int, int]) -> tuple[tuple[int, 
         old = math.isqrt(before - tokens)
         height = math.isqrt((after - tokens) * sides[0] // sides[1])
         width = (after - tokens) // height if height else 0
-        if old * old == before - tokens and height * width == after - tokens and _alike(height, width, sides):
+        if (
+            old * old == before - tokens
+            and height * width == after - tokens
+            and _has_image_proportions(height, width, sides)
+        ):
             return (old, old), (height, width)
     return None
 
 
-def _alike(height: int, width: int, sides: tuple[int, int]) -> bool:
+def _has_image_proportions(height: int, width: int, sides: tuple[int, int]) -> bool:
     """Whether a grid has the proportions of the images, but for what does not fill a patch."""
     return abs(height / width - sides[0] / sides[1]) <= 1 / min(height, width)

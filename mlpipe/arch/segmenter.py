@@ -309,7 +309,7 @@ def _built(
     if start is not None:
         whole.begun = initial_weights.load(whole, start)
     elif not is_random:
-        whole.begun = initial_weights.of_pretrained(whole, pretrained_name(network.encoder.model.pretrained_cfg))
+        whole.begun = initial_weights.pretrained_report(whole, pretrained_name(network.encoder.model.pretrained_cfg))
     adapt.freeze(whole, freeze)
     return whole
 

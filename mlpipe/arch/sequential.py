@@ -42,8 +42,8 @@ class Sequential(nn.Module):
         Args:
             values: Shape (n, ...), channels last.
         """
-        found: Tensor = self.graph(values.movedim(-1, 1) if values.ndim > 2 else values)
-        return found.movedim(1, -1) if found.ndim > 2 else found
+        output: Tensor = self.graph(values.movedim(-1, 1) if values.ndim > 2 else values)
+        return output.movedim(1, -1) if output.ndim > 2 else output
 
 
 def sequential_from_config(layers: list[dict[str, Any]], **network_params: Any) -> Sequential:
@@ -59,26 +59,26 @@ def sequential_from_config(layers: list[dict[str, Any]], **network_params: Any) 
     """
     if not isinstance(layers, list) or not layers:
         raise ConfigError(problem(_KEY, "must be a list of layers", got=layers, fix="write [{import: Dense, ...}]"))
-    found, nodes = list[str](), []
+    problems, nodes = list[str](), []
     for number, block in enumerate(rendered(layers, network_params)):
         key = f"{_KEY}[{number}]"
         if not isinstance(block, Mapping) or not isinstance(block.get("import"), str):
-            found.append(problem(key, "has no import", got=block, fix="write {import: Dense, params: {...}}"))
+            problems.append(problem(key, "has no import", got=block, fix="write {import: Dense, params: {...}}"))
         elif unknown := sorted(set(block) - {"import", "params"}):
-            found.append(problem(f"{key}.{unknown[0]}", "unknown key", fix="a layer has import and params"))
+            problems.append(problem(f"{key}.{unknown[0]}", "unknown key", fix="a layer has import and params"))
         else:
-            nodes.append(_node(key, block, found))
-    if found:
-        raise ConfigError(found)
+            nodes.append(_node(key, block, problems))
+    if problems:
+        raise ConfigError(problems)
     return Sequential(keras_json.load(nodes))
 
 
 def rendered(value: Any, params: Mapping[str, Any]) -> Any:
     """A copy of nested lists and mappings with the parameters in place of their names in braces, types as they are."""
     if isinstance(value, Mapping):
-        return {key: rendered(one, params) for key, one in value.items()}
+        return {key: rendered(item, params) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [rendered(one, params) for one in value]
+        return [rendered(item, params) for item in value]
     match = _NAME.fullmatch(value) if isinstance(value, str) else None
     return params[match[1]] if match and match[1] in params else value
 
@@ -86,7 +86,7 @@ def rendered(value: Any, params: Mapping[str, Any]) -> Any:
 def _node(key: str, block: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """A layer as Keras writes it."""
     module, _, name = str(block["import"]).rpartition(".")
-    if module and not any(module == one or module.startswith(f"{one}.") for one in _KERAS):
+    if module and not any(module == package or module.startswith(f"{package}.") for package in _KERAS):
         problems.append(
             problem(f"{key}.import", "is no layer of Keras", got=block["import"], fix=f"use one, or {_OWN}")
         )
@@ -99,7 +99,7 @@ def _node(key: str, block: Mapping[str, Any], problems: list[str]) -> dict[str, 
     for shape in ("shape", "input_shape"):
         # What Keras takes as an argument is stored with the batch.
         if name in INPUTS or shape == "input_shape":
-            given = config.pop(shape, None)
-            if given is not None:
-                config["batch_input_shape"] = [None, *given]
+            sizes = config.pop(shape, None)
+            if sizes is not None:
+                config["batch_input_shape"] = [None, *sizes]
     return {"class_name": "InputLayer" if name == "Input" else name, "config": config}

@@ -42,13 +42,13 @@ class StageFeatures:
         last, maps = backbone.forward_intermediates(images, indices=self._stages, output_fmt="NCHW")
         own = backbone.forward_head(last, pre_logits=True)
         parts = list[Tensor]()
-        for one in maps:
-            variance, mean = torch.var_mean(one.float(), dim=(2, 3), correction=0)
+        for feature_map in maps:
+            variance, mean = torch.var_mean(feature_map.float(), dim=(2, 3), correction=0)
             parts += [mean.to(own.dtype), (variance + _TINY).sqrt().to(own.dtype)]
-        found = torch.cat(parts, dim=1)
+        statistics = torch.cat(parts, dim=1)
         if self._drop_rate:
-            found = functional.dropout(found, self._drop_rate, backbone.training)
-        return torch.cat([own, found], dim=1)
+            statistics = functional.dropout(statistics, self._drop_rate, backbone.training)
+        return torch.cat([own, statistics], dim=1)
 
 
 def of(name: str, backbone: nn.Module, images: Tensor, drop_rate: float = 0.0) -> tuple[StageFeatures, int]:
@@ -73,7 +73,7 @@ def of(name: str, backbone: nn.Module, images: Tensor, drop_rate: float = 0.0) -
         if len(maps) > _MOST:
             spread = [(number + 1) * len(maps) // _MOST - 1 for number in range(_MOST)]
             maps = [maps[number] for number in spread]
-        return StageFeatures(spread, drop_rate), own.shape[1] + 2 * sum(one.shape[1] for one in maps)
+        return StageFeatures(spread, drop_rate), own.shape[1] + 2 * sum(feature_map.shape[1] for feature_map in maps)
     except (AttributeError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         wrong = f"timm gives no maps of the stages of {name} ({first_line(error)})"
         raise ConfigError(problem("arch.pool", wrong, got="stages", fix="use avg, or null")) from error

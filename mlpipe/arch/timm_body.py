@@ -66,13 +66,13 @@ def of(network: nn.Module) -> Body:
     first = (first,) if isinstance(first, str) else tuple(first)
     sides = tuple(traits.get("img_size") or settings.get("input_size", (3, 1, 1))[-2:])
     if not isinstance(module, _WRAPPERS):
-        chosen, whole = _whole(settings["architecture"])
+        chosen, whole = _filter_and_network(settings["architecture"])
         headed = frozenset() if whole is None else frozenset(whole.state_dict())
         return Body({name: prefix + name for name in state}, module, chosen, headed, first, sides)
-    chosen, whole = _whole(settings["architecture"], traits.get("in_chans"), traits.get("img_size"))
+    chosen, whole = _filter_and_network(settings["architecture"], traits.get("in_chans"), traits.get("img_size"))
     if whole is None:
         return Body({name: prefix + name for name in state}, module)
-    renamed = {name: own for name in whole.state_dict() if (own := _wrapped(name, state))}
+    renamed = {name: own for name in whole.state_dict() if (own := _wrapped_name(name, state))}
     names = {name: prefix + own for name, own in renamed.items()}
     alike = {own: name for name, own in renamed.items() if own != name}
     return Body(names, whole, chosen, frozenset(whole.state_dict()), first, sides, alike)
@@ -95,7 +95,7 @@ def undecayed(network: nn.Module) -> set[str]:
 def native_shapes(body: Body) -> dict[str, torch.Size]:
     """The shapes of the tensors of timm's own weights, for the channels and images that they were trained on."""
     settings = getattr(body.module, "pretrained_cfg", None) or {}
-    _, whole = _whole(settings.get("architecture", ""))
+    _, whole = _filter_and_network(settings.get("architecture", ""))
     return {} if whole is None else {name: tensor.shape for name, tensor in whole.state_dict().items()}
 
 
@@ -113,11 +113,11 @@ def _innermost(network: nn.Module) -> tuple[str, nn.Module]:
     return prefix, module
 
 
-def _wrapped(name: str, state: list[str]) -> str | None:
+def _wrapped_name(name: str, state: list[str]) -> str | None:
     """Name of a tensor in a wrapper of timm that gives features; None where the wrapper leaves it out."""
-    for one in (name, f"model.{name}", flattened(name)):
-        if one in state:
-            return one
+    for candidate in (name, f"model.{name}", flattened(name)):
+        if candidate in state:
+            return candidate
     return None
 
 
@@ -127,7 +127,7 @@ def flattened(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _whole(
+def _filter_and_network(
     architecture: str, channels: int | None = None, size: tuple[int, int] | None = None
 ) -> tuple[Filter | None, nn.Module | None]:
     """A network of timm with its head, without numbers, and what timm gives stored weights to before it loads them.

@@ -14,7 +14,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from mlpipe.arch import adapt, boxes, classifier, initial_weights
 from mlpipe.arch.classifier import RAW, Head, Pixels
-from mlpipe.arch.detector import only_boxes
+from mlpipe.arch.detector import box_target
 from mlpipe.errors import ConfigError, problem
 
 # The channels of images that its bodies are made for; images of one are repeated.
@@ -75,26 +75,26 @@ class TorchvisionDetector(nn.Module):
         features = self.backbone(pixels)
         if self.training and target is not None:
             return {self._name: self._terms(model, pixels, features, target)}
-        with _decided(model, is_training=False):
+        with _training_mode(model, is_training=False):
             model.backbone.features = features
-            found = _joined(model(pixels))
+            detections = _detection_rows(model(pixels))
         if target is None:
-            return {self._name: found}
+            return {self._name: detections}
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return {self._name: found, self._name + RAW: self._terms(model, pixels, features, target)}
+            return {self._name: detections, self._name + RAW: self._terms(model, pixels, features, target)}
 
     def _terms(self, model: Any, pixels: Tensor, features: Mapping[str, Tensor], target: Tensor) -> Tensor:
         """The terms of the loss of the images whose boxes are known, beside each image, shape (n, terms)."""
         known = target[:, 0, 4] != -1
         if not known.any():
-            return sum(one.flatten(1).sum(1, keepdim=True) * 0 for one in features.values())  # type: ignore[return-value]
+            return sum(feature_map.flatten(1).sum(1, keepdim=True) * 0 for feature_map in features.values())  # type: ignore[return-value]
         truth = []
-        for one in target[known]:
-            there = one[one[:, 4] >= 0]
-            truth.append({"boxes": there[:, :4].float(), "labels": there[:, 4].long() + 1})
-        with _decided(model, is_training=True):
-            model.backbone.features = {key: one[known] for key, one in features.items()}
+        for rows in target[known]:
+            true_boxes = rows[rows[:, 4] >= 0]
+            truth.append({"boxes": true_boxes[:, :4].float(), "labels": true_boxes[:, 4].long() + 1})
+        with _training_mode(model, is_training=True):
+            model.backbone.features = {key: feature_map[known] for key, feature_map in features.items()}
             terms = model(pixels[known], truth)
         return torch.stack([term.float() for term in terms.values()]).expand(len(target), -1)
 
@@ -117,14 +117,18 @@ class _Given(nn.Module):
         self.features: Mapping[str, Tensor] = {}
 
     def forward(self, images: Tensor) -> Mapping[str, Tensor]:
-        given, self.features = self.features, {}
-        return given
+        features, self.features = self.features, {}
+        return features
 
 
 @contextmanager
-def _decided(model: Any, *, is_training: bool) -> Iterator[None]:
+def _training_mode(model: Any, *, is_training: bool) -> Iterator[None]:
     """A model that computes losses, or detections, whatever the mode of its layers is."""
-    parts = [one for one in (model, *(getattr(model, name, None) for name in ("rpn", "roi_heads"))) if one is not None]
+    parts = [
+        module
+        for module in (model, *(getattr(model, name, None) for name in ("rpn", "roi_heads")))
+        if module is not None
+    ]
     before = [part.training for part in parts]
     for part in parts:
         part.training = is_training
@@ -135,15 +139,15 @@ def _decided(model: Any, *, is_training: bool) -> Iterator[None]:
             part.training = was
 
 
-def _joined(found: list[dict[str, Tensor]]) -> Tensor:
+def _detection_rows(outputs: list[dict[str, Tensor]]) -> Tensor:
     """Torchvision's detections of some images, shape (n, 100, 6)."""
-    each = []
-    for one in found:
-        columns = [one["boxes"], one["scores"][:, None], one["labels"][:, None] - 1]
+    tables = []
+    for output in outputs:
+        columns = [output["boxes"], output["scores"][:, None], output["labels"][:, None] - 1]
         rows = torch.cat([column.float() for column in columns], 1)
-        each.append(rows[rows[:, 4].argsort(descending=True, stable=True)])
-    image = torch.cat([torch.full((len(one),), number, device=one.device) for number, one in enumerate(each)])
-    return boxes.padded(torch.cat(each), image, len(each))
+        tables.append(rows[rows[:, 4].argsort(descending=True, stable=True)])
+    image = torch.cat([torch.full((len(table),), number, device=table.device) for number, table in enumerate(tables)])
+    return boxes.padded(torch.cat(tables), image, len(tables))
 
 
 def fasterrcnn(
@@ -304,7 +308,7 @@ def _built(
     freeze: bool | str,
 ) -> TorchvisionDetector:
     """A detector of torchvision for a task."""
-    target, head = only_boxes(heads, name)
+    target, head = box_target(heads, name)
     if pixels.channels not in (1, _CHANNELS):
         wrong = f"{name} takes images of one channel or three, the task's have {pixels.channels}"
         raise ConfigError(problem("arch", wrong, fix="use arch=yolo, or task.channels=3"))
@@ -320,6 +324,6 @@ def _built(
     if weights is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(weights, strict))
     elif is_downloaded:
-        network.begun = initial_weights.of_pretrained(network, f"torchvision's weights of the body of {name}")
+        network.begun = initial_weights.pretrained_report(network, f"torchvision's weights of the body of {name}")
     adapt.freeze(network, freeze)
     return network

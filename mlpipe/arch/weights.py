@@ -61,7 +61,7 @@ class Match:
         return ", ".join(parts)
 
 
-def demand(match: Match, path: Path) -> None:
+def require_match(match: Match, path: Path) -> None:
     """Demand that a file held nearly all of a network.
 
     Args:
@@ -109,15 +109,15 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         ):
             wrong = f"tensors differ in name or shape: {listing(differing, most=3)}"
             raise DataError(problem("weights", wrong, fix="average networks of one architecture"))
-    found = dict[str, Tensor]()
+    means = dict[str, Tensor]()
     for name, tensor in first.items():
-        found[name] = tensor
+        means[name] = tensor
         if tensor.is_floating_point():
             total = torch.zeros(tensor.shape, dtype=torch.float64)
-            for one in states:
-                total += one[name].cpu().double()
-            found[name] = (total / len(states)).to(tensor.dtype)
-    return found
+            for state in states:
+                total += state[name].cpu().double()
+            means[name] = (total / len(states)).to(tensor.dtype)
+    return means
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -206,10 +206,10 @@ def read_despite_classes(path: Path) -> dict[str, Tensor]:
 class _Hollow:
     """Takes whatever it is built from and keeps nothing."""
 
-    def __new__(cls, *arguments: object, **named: object) -> _Hollow:
+    def __new__(cls, *arguments: object, **keywords: object) -> _Hollow:
         return object.__new__(cls)
 
-    def __init__(self, *arguments: object, **named: object) -> None: ...
+    def __init__(self, *arguments: object, **keywords: object) -> None: ...
 
     def __setstate__(self, state: object) -> None: ...
 
@@ -239,7 +239,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             raise DataError(problem("arch.weights", f"cannot be read ({reason})", got=str(path))) from error
     stored = read_plain(path)
     for _ in range(_DEEPEST):
-        stored = _inside(stored)
+        stored = _inner_weights(stored)
     tensors = (
         {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
         if isinstance(stored, dict)
@@ -250,10 +250,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _inside(stored: Any) -> Any:
+def _inner_weights(stored: Any) -> Any:
     """The weights among other things; the same where they are what is stored."""
-    found = (stored.get(key) for key in _AMONG_OTHERS) if isinstance(stored, dict) else ()
-    return next((one for one in found if isinstance(one, dict) and one), stored)
+    candidates = (stored.get(key) for key in _AMONG_OTHERS) if isinstance(stored, dict) else ()
+    return next((candidate for candidate in candidates if isinstance(candidate, dict) and candidate), stored)
 
 
 def load(network: nn.Module, state: Mapping[str, Tensor]) -> Match:
@@ -261,7 +261,7 @@ def load(network: nn.Module, state: Mapping[str, Tensor]) -> Match:
     for name, part in network.named_modules():
         if callable(take_sizes := getattr(part, "take_sizes", None)):
             prefix = f"{name}."
-            take_sizes({key.removeprefix(prefix): one for key, one in state.items() if key.startswith(prefix)})
+            take_sizes({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
     own = network.state_dict()
     fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
     network.load_state_dict(fitting, strict=False)

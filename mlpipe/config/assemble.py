@@ -64,16 +64,16 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         ConfigError: With a sentence for every problem.
     """
     # Everything below takes these to be mappings: with other values it would fail with errors of Python, not sentences.
-    if wrong := _misshapen(tree):
+    if wrong := _shape_problems(tree):
         raise ConfigError(wrong)
     # Before any name of code is looked at: what results and data hold is nobody's own.
     current_folder.exclude(
         *(Path(tree[key]) for key in ("out_dir", "data_dir")), *current_folder.task_folders(tree.get("task"))
     )
     checks = _Checks()
-    _complete(tree, checks)
+    _complete_tree(tree, checks)
     # From here on nothing is raised until all sections were checked: a person corrects all mistakes at once.
-    parts = {name: checks.component(name, name, _node(tree, name)) for name in _COMPONENTS}
+    parts = {name: checks.component(name, name, _section_for_component(tree, name)) for name in _COMPONENTS}
     scheduler = _scheduler(tree["mode_name"], tree["mode"], checks)
     cpu, device = (_pipeline(tree.get("augmentations"), where, checks) for where in ("cpu", "device"))
     parts["preprocessing"] = _with_parts(parts["preprocessing"], "before", "augmentations", checks)
@@ -86,8 +86,10 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     # Rules read several sections at a time. Where one of these is broken itself, a rule would fail or repeat its
     # sentence.
     are_plain = all(isinstance(tree.get(name, {}), dict) for name in _FOR_RULES)
-    if are_plain and not any(one.startswith(("mode", "metrics", "reuse", "stages")) for one in checks.problems):
-        checks.problems += rules.broken(tree) + _set_by_mlpipe(tree["mode_name"], tree["trainer"])
+    if are_plain and not any(
+        sentence.startswith(("mode", "metrics", "reuse", "stages")) for sentence in checks.problems
+    ):
+        checks.problems += rules.broken(tree) + _reserved_argument_problems(tree["mode_name"], tree["trainer"])
     if checks.problems or scheduler is None:
         raise ConfigError(list(dict.fromkeys(checks.problems)))
     return _run_config(tree, scheduler, parts, _recipe(tree, parts, augmentations, callbacks, listed, checks.trust))
@@ -96,8 +98,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
 def _check_sections(tree: Mapping[str, Any], checks: _Checks) -> None:
     """See that each section that is no component has the keys and types of its dataclass."""
     of_optimizer = _mapping(tree.get("optimizer"))
-    checks.section("optimizer", _among(of_optimizer, _CLIP_KEYS), Clip)
-    checks.section("optimizer", _among(of_optimizer, _LAYER_KEYS), LayerRates)
+    checks.section("optimizer", _entries_of_keys(of_optimizer, _CLIP_KEYS), Clip)
+    checks.section("optimizer", _entries_of_keys(of_optimizer, _LAYER_KEYS), LayerRates)
     checks.section("metrics", tree.get("metrics"), Metrics)
     checks.section("sys", tree.get("sys"), Sys)
     checks.problems += _console_problems(_mapping(tree.get("sys")))
@@ -108,7 +110,7 @@ def _check_sections(tree: Mapping[str, Any], checks: _Checks) -> None:
     checks.problems += _trainer_problems(tree.get("trainer"))
 
 
-def _among(section: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+def _entries_of_keys(section: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """What a section says of some keys, those that it has."""
     return {key: value for key, value in section.items() if key in keys}
 
@@ -127,10 +129,10 @@ def _recipe(
         **{key: part for key, part in of_recipe.items() if part is not None},
         metrics=Metrics(**{**tree["metrics"], "trust": list(trust)}),
         augmentations=augmentations,
-        clip=Clip(**_among(tree["optimizer"], _CLIP_KEYS)),
+        clip=Clip(**_entries_of_keys(tree["optimizer"], _CLIP_KEYS)),
         callbacks=callbacks,
         trainer=tree["trainer"],
-        layer_decay=LayerRates(**_among(tree["optimizer"], _LAYER_KEYS)).layer_decay,
+        layer_decay=LayerRates(**_entries_of_keys(tree["optimizer"], _LAYER_KEYS)).layer_decay,
         stages=listed,
         seed=tree["seed"],
         threads=tree["sys"]["threads"],
@@ -185,7 +187,7 @@ class _Checks:
         self.problems += _section_problems(name, section, schema)
 
 
-def _complete(tree: dict[str, Any], checks: _Checks) -> None:
+def _complete_tree(tree: dict[str, Any], checks: _Checks) -> None:
     """Put in what follows from other values or was not stored yet by earlier versions: a snapshot holds it from now on."""
     if isinstance(tree.get("sys"), dict) and tree["sys"].get("threads") == "auto":
         tree["sys"] = {**tree["sys"], "threads": min(cores(), MOST_THREADS)}
@@ -198,7 +200,7 @@ def _complete(tree: dict[str, Any], checks: _Checks) -> None:
         tree["task"] = {**tree["task"], "trust": list(checks.trust)}
 
 
-def _node(tree: Mapping[str, Any], section: str) -> Any:
+def _section_for_component(tree: Mapping[str, Any], section: str) -> Any:
     """A section without the keys that the program sees to itself, which no optimizer takes."""
     node = tree.get(section)
     if section != "optimizer" or not isinstance(node, dict):
@@ -206,15 +208,15 @@ def _node(tree: Mapping[str, Any], section: str) -> Any:
     return {key: value for key, value in node.items() if key not in (*_CLIP_KEYS, *_LAYER_KEYS)}
 
 
-def _misshapen(tree: Mapping[str, Any]) -> list[str]:
+def _shape_problems(tree: Mapping[str, Any]) -> list[str]:
     """A sentence for everything at the top that is not even of its kind, on which all other checks build."""
-    found = []
+    problems = []
     if not isinstance(tree.get("mode"), dict):
-        found.append(problem("mode", "must be a mapping", got=tree.get("mode"), fix="the mode is the first word"))
+        problems.append(problem("mode", "must be a mapping", got=tree.get("mode"), fix="the mode is the first word"))
     if not isinstance(tree.get("preset") or {}, dict):
-        found.append(problem("preset", "must be a mapping", got=tree.get("preset"), fix="use preset=none"))
+        problems.append(problem("preset", "must be a mapping", got=tree.get("preset"), fix="use preset=none"))
     texts = {key: tree.get(key) for key in ("out_dir", "data_dir", "mode_name")}
-    found += [
+    problems += [
         problem(key, "must be text", got=text, fix="give it such a value")
         for key, text in texts.items()
         if not isinstance(text, str) or "\0" in text
@@ -222,8 +224,8 @@ def _misshapen(tree: Mapping[str, Any]) -> list[str]:
     listed = tree.get("task_list") or []
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         fix = "for example task_list=[digits]"
-        found.append(problem("task_list", "must be a list of names of tasks", got=listed, fix=fix))
-    return found
+        problems.append(problem("task_list", "must be a list of names of tasks", got=listed, fix=fix))
+    return problems
 
 
 def _trust(value: Any, problems: list[str]) -> tuple[str, ...]:
@@ -322,7 +324,7 @@ def _console_problems(section: Mapping[str, Any]) -> list[str]:
 def _trainer_problems(section: Any) -> list[str]:
     if not isinstance(section, dict):
         return [problem("trainer", "must be a mapping", got=section)]
-    found = [] if _is_usual(section) else _trainer_arguments(section)
+    found = [] if _is_default_trainer(section) else _trainer_arguments(section)
     epochs, key = section.get("max_epochs"), "trainer.max_epochs"
     if any(one.startswith(f"{key}:") for one in found):
         return found
@@ -355,7 +357,7 @@ def _bounds_of_gradients(section: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _is_usual(section: Mapping[str, Any]) -> bool:
+def _is_default_trainer(section: Mapping[str, Any]) -> bool:
     """Whether a trainer is as its file says, but for its epochs, so that Lightning's long source need not be read."""
     usual = files.plain_yaml(catalog.option_text("trainer", "default"))
     epochs = section.get("max_epochs")
@@ -366,7 +368,7 @@ def _trainer_arguments(section: dict[str, Any]) -> list[str]:
     """A sentence for everything that Lightning's Trainer would not take."""
     signature = signatures.read("pytorch_lightning.trainer.trainer.Trainer")
     assert signature is not None
-    return signature.problems("trainer", section) + _named_values(section, signature)
+    return signature.problems("trainer", section) + _trainer_value_problems(section, signature)
 
 
 def _with_options(section: Any, problems: list[str]) -> dict[str, Any]:
@@ -425,35 +427,35 @@ def _option(key: str, group: str, name: Any, problems: list[str]) -> Any:
     return files.plain_yaml(catalog.option_text(group, name))
 
 
-def _set_by_mlpipe(mode: str, trainer: Mapping[str, Any]) -> list[str]:
+def _reserved_argument_problems(mode: str, trainer: Mapping[str, Any]) -> list[str]:
     """A sentence for each argument of the trainer that is not for a person to set, with what to write in its place."""
-    given = [key for key in trainer if key in rules.SET_BY_MLPIPE]
-    if not given:
+    keys = [key for key in trainer if key in rules.SET_BY_MLPIPE]
+    if not keys:
         return []
     from mlpipe.config import suggestions
 
-    found = []
-    for key in given:
+    problems = []
+    for key in keys:
         value = trainer[key]
         text = f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
         fix = suggestions.in_place_of(key, text.lower() if isinstance(value, bool) else text, mode)
-        found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix=fix or "leave it out"))
-    return found
+        problems.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix=fix or "leave it out"))
+    return problems
 
 
-def _named_values(section: Mapping[str, Any], signature: signatures.Signature) -> list[str]:
+def _trainer_value_problems(section: Mapping[str, Any], signature: signatures.Signature) -> list[str]:
     """Precisions and accelerators that Lightning has no such name for; it would say so only when a training begins."""
     parameter = signature.parameters.get("precision")
     of_source = signatures.choices(parameter.annotation, signature.module) if parameter and parameter.annotation else []
     known = {"precision": ["auto", *of_source] if of_source else [], "accelerator": _ACCELERATORS}
-    found = []
+    problems = []
     for name, options in known.items():
-        given, key = section.get(name, "auto"), f"trainer.{name}"
-        is_unset = name == "precision" and given is None
-        if not options or is_unset or (not isinstance(given, bool) and str(given) in options):
+        value, key = section.get(name, "auto"), f"trainer.{name}"
+        is_unset = name == "precision" and value is None
+        if not options or is_unset or (not isinstance(value, bool) and str(value) in options):
             continue
-        near = near_values.for_value(key, given, list(dict.fromkeys(options)))
+        near = near_values.for_value(key, value, list(dict.fromkeys(options)))
         listed = listing(dict.fromkeys(options), most=16)
         fix = f"write {key}={near}" if near else f"for example {key}=auto"
-        found.append(problem(key, f"must be one of {listed}", got=given, fix=fix))
-    return found
+        problems.append(problem(key, f"must be one of {listed}", got=value, fix=fix))
+    return problems

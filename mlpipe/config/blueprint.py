@@ -64,8 +64,8 @@ def applied(
         )
     # Only what was asked for is taken, and everything that the blueprint would have changed besides is told: a person who
     # believes to train the same recipe again should not learn from the result that it was another one.
-    wanted = [key for key in dict.fromkeys(ALIASES.get(key, key) for key in keys) if key in tree]
-    for key in wanted:
+    section_names = [key for key in dict.fromkeys(ALIASES.get(key, key) for key in keys) if key in tree]
+    for key in section_names:
         if key not in sections:
             continue
         if key == "mode":
@@ -74,17 +74,19 @@ def applied(
         else:
             new[key] = copy.deepcopy(sections[key])
     notes = [
-        f"blueprint: {changed}: {_shown(old)} -> {_shown(value)}"
-        for key in wanted
+        f"blueprint: {changed}: {_short_text(old)} -> {_short_text(value)}"
+        for key in section_names
         for changed, old, value in differences(tree[key], new[key], key)
     ]
-    if absent := [key for key in wanted if key not in sections]:
+    if absent := [key for key in section_names if key not in sections]:
         notes.append(f"blueprint: it has no {listing(absent)}, which stay as they are")
     notes = notes or ["blueprint: everything that is taken of it is as it was"]
-    if left := [key for key in _RECIPE if key in sections and key not in wanted and _differs(tree, sections, key)]:
-        taken = ",".join([*dict.fromkeys(keys), *left])
+    if left := [
+        key for key in _RECIPE if key in sections and key not in section_names and _differs(tree, sections, key)
+    ]:
+        all_keys = ",".join([*dict.fromkeys(keys), *left])
         notes.append(
-            f"blueprint: its {listing(left)} differ and are not taken; mode.pipeline_keys=[{taken}] takes them"
+            f"blueprint: its {listing(left)} differ and are not taken; mode.pipeline_keys=[{all_keys}] takes them"
         )
     return new, notes
 
@@ -102,6 +104,6 @@ def differences(old: Any, new: Any, key: str) -> list[tuple[str, Any, Any]]:
     return [] if old == new else [(key, old, new)]
 
 
-def _shown(value: Any) -> str:
+def _short_text(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

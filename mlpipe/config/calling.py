@@ -30,19 +30,23 @@ class Parameter:
     by_position: bool
 
 
-def unnamed(
-    parameters: Sequence[Parameter], given: Mapping[str, Any], late: Sequence[str], *, is_class: bool
+def positional_parameters(
+    parameters: Sequence[Parameter], config: Mapping[str, Any], late: Sequence[str], *, is_class: bool
 ) -> list[str]:
     """The parameters that take everything the program knows by position; empty where they do not.
 
     Args:
         parameters: The signature.
-        given: The configuration's keys.
+        config: The configuration's keys.
         late: The names of what the program knows, each with others that mean the same behind `|`.
         is_class: Whether it is a class.
     """
-    names = {name for one in late for name in one.split("|")}
-    open_ = [one.name for one in parameters if one.required and one.by_position and one.name not in given]
+    names = {name for alternatives in late for name in alternatives.split("|")}
+    open_ = [
+        parameter.name
+        for parameter in parameters
+        if parameter.required and parameter.by_position and parameter.name not in config
+    ]
     return open_ if not is_class and late and len(open_) == len(late) and not set(open_) & names else []
 
 
@@ -54,7 +58,7 @@ def call(
     Args:
         function: It.
         given: The configuration's keys, which go before what the program knows.
-        names: The names of `late`, as for `unnamed`.
+        names: The names of `late`, as for `positional_parameters`.
         late: What the program gives by position to functions of its own.
         known: What it knows besides.
 
@@ -67,12 +71,18 @@ def call(
         # Written in C, which says nothing of its parameters.
         return function(**given)
     values = dict(known)
-    for one, value in zip(names, late, strict=False):
-        values.update(dict.fromkeys(one.split("|"), value))
-    by_position = unnamed(parameters_of(signature), given, names[: len(late)], is_class=isinstance(function, type))
+    for alternatives, value in zip(names, late, strict=False):
+        values.update(dict.fromkeys(alternatives.split("|"), value))
+    by_position = positional_parameters(
+        parameters_of(signature), given, names[: len(late)], is_class=isinstance(function, type)
+    )
     values.update(zip(by_position, late, strict=False))
     own = {**{name: values[name] for name in values if _takes(signature, name)}, **given}
-    first = [one.name for one in signature.parameters.values() if one.kind is one.POSITIONAL_ONLY and one.name in own]
+    first = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.name in own
+    ]
     arguments = [own.pop(name) for name in first]
     signature.bind(*arguments, **own)
     return function(*arguments, **own)
@@ -82,9 +92,9 @@ def parameters_of(signature: inspect.Signature) -> list[Parameter]:
     """The parameters of a signature that can be given one by one."""
     collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [
-        Parameter(one.name, one.default is one.empty, one.kind is not one.KEYWORD_ONLY)
-        for one in signature.parameters.values()
-        if one.kind not in collecting
+        Parameter(parameter.name, parameter.default is parameter.empty, parameter.kind is not parameter.KEYWORD_ONLY)
+        for parameter in signature.parameters.values()
+        if parameter.kind not in collecting
     ]
 
 
@@ -99,7 +109,7 @@ def shown(name: str, function: Callable[..., Any]) -> str:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return name
-    plain = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
     text = f"{name}{signature.replace(parameters=plain, return_annotation=signature.empty)}"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]}...)"
 

@@ -33,8 +33,8 @@ def docs_dir() -> Path:
 
 def groups(extra: tuple[Path, ...] = ()) -> list[str]:
     """The names of the config groups."""
-    found = {entry.name for root in (conf_dir(), *extra) for entry in root.iterdir() if entry.is_dir()}
-    return sorted(found.difference(_INNER))
+    names = {entry.name for root in (conf_dir(), *extra) for entry in root.iterdir() if entry.is_dir()}
+    return sorted(names.difference(_INNER))
 
 
 def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:
@@ -85,5 +85,5 @@ def purpose(group: str, option: str) -> str:
 def option_text(group: str, option: str, extra_dirs: Iterable[Path] = ()) -> str:
     """The text of an option's file, comments included; a further folder's goes before the program's own."""
     places = [folder / group / f"{option}.yaml" for folder in extra_dirs]
-    file = next((one for one in places if one.is_file()), conf_dir() / group / f"{option}.yaml")
+    file = next((place for place in places if place.is_file()), conf_dir() / group / f"{option}.yaml")
     return file.read_text("utf-8")

@@ -160,8 +160,8 @@ class Component:
         slot, function = SLOTS[self.slot], _load(self.target)
         bases = [f"{base.__module__}.{base.__qualname__}" for base in getattr(function, "__mro__", ())]
         if _is_foreign(self.target, slot) and not set(slot.kind.split()) & set(bases):
-            wanted = f"must be a class derived from {slot.kind.replace(' ', ' or ')}"
-            raise ConfigError(problem(f"{self.slot}._target_", wanted, got=self.target, fix="name such a class"))
+            requirement = f"must be a class derived from {slot.kind.replace(' ', ' or ')}"
+            raise ConfigError(problem(f"{self.slot}._target_", requirement, got=self.target, fix="name such a class"))
         return function
 
     def build(self, *late: Any, **known: Any) -> Any:
@@ -189,7 +189,7 @@ class Component:
             raise
         except Exception as error:
             # The signature says too little of classes that are not mlpipe's to have found this before.
-            raise ConfigError(_not_made(self, function, error)) from error
+            raise ConfigError(_construction_problem(self, function, error)) from error
         return function(*late, **self.params)
 
 
@@ -250,13 +250,16 @@ def _given_by_program(target: str, slot_name: str, signature: Signature, params:
     slot = SLOTS[slot_name]
     if not _is_users(target, slot):
         return frozenset({slot.folder} - {""})
-    listed = [calling.Parameter(one.name, one.required, one.by_position) for one in signature.parameters.values()]
-    by_position = calling.unnamed(listed, params, slot.names, is_class=signature.is_class)
+    listed = [
+        calling.Parameter(parameter.name, parameter.required, parameter.by_position)
+        for parameter in signature.parameters.values()
+    ]
+    by_position = calling.positional_parameters(listed, params, slot.names, is_class=signature.is_class)
     if not signature.is_class and slot_name == "loss" and not by_position:
         # A loss itself, of outputs and targets, not a function that makes one.
-        by_position = [one.name for one in listed if one.required and one.by_position]
-    named = {name for one in slot.names for name in one.split("|")}
-    return frozenset({*named, *by_position, *ALSO_KNOWN.get(slot_name, ())})
+        by_position = [parameter.name for parameter in listed if parameter.required and parameter.by_position]
+    slot_names = {name for alternatives in slot.names for name in alternatives.split("|")}
+    return frozenset({*slot_names, *by_position, *ALSO_KNOWN.get(slot_name, ())})
 
 
 def _refusal(section: str, target: str, slot_name: str, trust: tuple[str, ...]) -> str:
@@ -268,7 +271,7 @@ def _refusal(section: str, target: str, slot_name: str, trust: tuple[str, ...]) 
         or target in catalog.targets(slot_name.removeprefix("device_"))
     )
     inside = is_home and not any(part.startswith("_") for part in target.split("."))
-    if inside or _is_foreign(target, slot) or _under(module, trust) or _is_own(module):
+    if inside or _is_foreign(target, slot) or _is_under(module, trust) or _is_own(module):
         return ""
     allowed = listing([slot.home, *slot.foreign])
     return problem(
@@ -295,11 +298,11 @@ def _misplaced(section: str, target: str, slot: Slot, signature: Signature) -> s
     return ""
 
 
-def _not_made(component: Component, function: Any, error: Exception) -> str:
+def _construction_problem(component: Component, function: Any, error: Exception) -> str:
     reason, name = first_line(error), component.target.rpartition(".")[2]
     fix = f"its signature is {calling.shown(name, function)}"
     if names := SLOTS[component.slot].names if component.is_users else ():
-        known = [one.partition("|")[0] for one in names]
+        known = [alternatives.partition("|")[0] for alternatives in names]
         fix += f"; besides keys of the configuration it may have the parameters {listing(known)}"
     return problem(component.slot, f"{component.target} cannot be made ({reason})", got=dict(component.params), fix=fix)
 
@@ -309,10 +312,10 @@ def _is_users(target: str, slot: Slot) -> bool:
 
 
 def _is_foreign(target: str, slot: Slot) -> bool:
-    return _under(target.rpartition(".")[0], slot.foreign)
+    return _is_under(target.rpartition(".")[0], slot.foreign)
 
 
-def _under(module: str, prefixes: tuple[str, ...]) -> bool:
+def _is_under(module: str, prefixes: tuple[str, ...]) -> bool:
     return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes)
 
 

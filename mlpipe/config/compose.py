@@ -17,7 +17,7 @@ from mlpipe import files
 from mlpipe.config import catalog, resolve, rules, signatures
 from mlpipe.config.assemble import assemble
 from mlpipe.config.composer import Composer, Refused
-from mlpipe.config.overrides import Change, parse, tagged
+from mlpipe.config.overrides import Change, name_and_tags, parse
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
 from mlpipe.names import name_of
@@ -69,46 +69,48 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
         ConfigError: With a sentence for every problem of every override and section.
     """
     _check_files(facts.extra_dirs)
-    changes, found = parse(texts)
+    changes, problems = parse(texts)
     groups = catalog.groups(facts.extra_dirs)
     # Three rounds, as each decides which keys the next one knows: options of groups bring sections, a `_target_` brings
     # the parameters of its component, values fill them in.
     choices, targets, values = [f"mode={mode}"], [], []
     for change in changes:
         if change.key.split(".")[0] in rules.LATER_KEYS:
-            found += [] if change.value in (None, False, "none") else [rules.later(change.key)]
+            problems += [] if change.value in (None, False, "none") else [rules.hydra_key_problem(change.key)]
         elif change.key in groups:
             texts_, wrong = _choice(change, facts)
             choices += texts_
-            found += wrong
+            problems += wrong
         elif change.key.endswith("._target_"):
-            targets.append(_of_new_name(change))
+            targets.append(_forced_callback_key(change))
         else:
-            values.append(_of_own_name(change))
+            values.append(_forced_free_key(change))
     if any(text.startswith("tags=") for text in choices):
         fix = "write all of them in one place"
         twice = [change.value for change in values if change.key == "tags"]
-        found += [problem("tags", "the task's name has tags already", got=value, fix=fix) for value in twice]
+        problems += [problem("tags", "the task's name has tags already", got=value, fix=fix) for value in twice]
     known = tuple(dict.fromkeys([*catalog.options("task", facts.extra_dirs), *facts.tasks]))
-    unsure = {sentence.partition(":")[0] for sentence in found}
+    unsure = {sentence.partition(":")[0] for sentence in problems}
     composed, wrong = _with_values(
         [*choices, *(change.text for change in targets)], values, facts.extra_dirs, (mode, known, groups)
     )
     # Where an option is wrong, its keys are not known.
-    found += [one for one in wrong if not (": unknown key" in one and one.partition(".")[0] in unsure)]
-    tree = resolve.resolved(composed, mode, changes, {"out_dir": facts.out_dir, "data_dir": facts.data_dir}, found)
+    problems += [
+        complaint for complaint in wrong if not (": unknown key" in complaint and complaint.partition(".")[0] in unsure)
+    ]
+    tree = resolve.resolved(composed, mode, changes, {"out_dir": facts.out_dir, "data_dir": facts.data_dir}, problems)
     # Now that references in them are looked up.
-    found += list(facts.tag_problems(str(tree.get("tags") or "")))
+    problems += list(facts.tag_problems(str(tree.get("tags") or "")))
     tree["logging"] = _loggers(tree["logging"], changes, facts.extra_dirs)
-    found += _networks(tree["arch"], facts)
+    problems += _network_problems(tree["arch"], facts)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
     # Assembled even where something is wrong already, so that a person sees the problems of both at once.
     try:
         run_config = assemble(tree)
     except ConfigError as error:
-        raise ConfigError(_without_promised([*found, *error.problems], unsure)) from None
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
+        raise ConfigError(_without_promised([*problems, *error.problems], unsure)) from None
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
     return run_config
 
 
@@ -120,7 +122,7 @@ def _loggers(section: Any, changes: Sequence[Change], extra_dirs: Sequence[Path]
         changes: What the command says.
         extra_dirs: Further folders of configuration files.
     """
-    value = next((one.value for one in reversed(changes) if one.key == "logging"), None)
+    value = next((change.value for change in reversed(changes) if change.key == "logging"), None)
     known = catalog.options("logging", tuple(extra_dirs))
     names = [str(name) for name in value if name != "none"] if isinstance(value, list) else []
     if len(set(names)) < 2 or not isinstance(section, dict) or not set(names) <= set(known):
@@ -135,23 +137,23 @@ def _loggers(section: Any, changes: Sequence[Change], extra_dirs: Sequence[Path]
 
 def _without_promised(sentences: Sequence[str], unsure: Collection[str]) -> list[str]:
     """Sentences without those that ask for a key which another sentence tells to write, or whose option is wrong."""
-    told = {key for one in sentences for key in re.findall(r"([a-z_]+\.[a-z_]+)=", one.partition("write ")[2])}
+    keys = {key for text in sentences for key in re.findall(r"([a-z_]+\.[a-z_]+)=", text.partition("write ")[2])}
 
     def is_promised(sentence: str) -> bool:
         key, _, rest = sentence.partition(": ")
-        return rest.startswith("a value is needed") and (key in told or key.partition(".")[0] in unsure)
+        return rest.startswith("a value is needed") and (key in keys or key.partition(".")[0] in unsure)
 
-    return [one for one in dict.fromkeys(sentences) if not is_promised(one)]
+    return [text for text in dict.fromkeys(sentences) if not is_promised(text)]
 
 
-def _of_own_name(change: Change) -> Change:
+def _forced_free_key(change: Change) -> Change:
     """A change as Hydra takes it: below `given`, and in a space to search, every name is new."""
     if not change.key.startswith(_FREE) or change.deletes:
         return change
     return replace(change, text=f"++{change.text.lstrip('+')}")
 
 
-def _of_new_name(change: Change) -> Change:
+def _forced_callback_key(change: Change) -> Change:
     """A callback's target as Hydra takes it: callbacks have names that the user chooses, so that one may be new."""
     is_new = change.key.count(".") == 2 and change.key.startswith("callbacks.") and not change.deletes
     return replace(change, text=f"++{change.text.lstrip('+')}") if is_new else change
@@ -163,17 +165,17 @@ def _check_files(folders: Iterable[Path]) -> None:
     Raises:
         ConfigError: With a sentence for each of them.
     """
-    found: list[str] = []
+    problems: list[str] = []
     for folder in folders:
         for file in itertools.islice(folder.rglob("*.yaml"), _MOST_FILES):
             try:
                 files.read_yaml(file)
             except (OSError, ValueError) as error:
-                found.append(
+                problems.append(
                     problem(file.name, f"cannot be read ({error})", fix=f"correct it, or remove it from {folder}")
                 )
-    if found:
-        raise ConfigError(found)
+    if problems:
+        raise ConfigError(problems)
 
 
 # Groups of which an option replaces another one.
@@ -213,9 +215,9 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
 
     options = [*known, *(facts.tasks if group == "task" else ())]
     fix = suggestions.for_option(group, name, options)
-    meant = re.fullmatch(r"did you mean '(.*)'\?", fix)
+    match = re.fullmatch(r"did you mean '(.*)'\?", fix)
     # Gone on with what was meant, so that its keys are checked as well.
-    texts = [f"{group}={meant[1]}"] if meant and meant[1] in known else []
+    texts = [f"{group}={match[1]}"] if match and match[1] in known else []
     return texts, [problem(catalog.named(group), "unknown option", got=name, fix=fix)]
 
 
@@ -227,7 +229,7 @@ def _unknown_network(key: str, name: str, facts: Facts, options: Sequence[str] =
         return ""
     if tags:
         fix = did_you_mean(
-            name, [f"{network}.{one}" for one in tags], otherwise=f"its tags are {listing(tags, most=20)}"
+            name, [f"{network}.{other_tag}" for other_tag in tags], otherwise=f"its tags are {listing(tags, most=20)}"
         )
         return problem(key, f"{network} has no weights with the tag {tag}", got=name, fix=fix)
     return problem(key, "unknown network", got=name, fix=_network_fix(name, [*options, *networks]))
@@ -251,11 +253,11 @@ def _network_fix(name: str, known: Sequence[str]) -> str:
         fix = suggestions.for_option("arch", name, known)
         if not fix.startswith("options"):
             return fix
-    meant = suggestions.option_meant("arch", name, known)
-    return f"did you mean {meant!r}?" if meant in known else did_you_mean(name, known, otherwise=_SEARCH)
+    suggestion = suggestions.option_meant("arch", name, known)
+    return f"did you mean {suggestion!r}?" if suggestion in known else did_you_mean(name, known, otherwise=_SEARCH)
 
 
-def _networks(arch: Any, facts: Facts) -> list[str]:
+def _network_problems(arch: Any, facts: Facts) -> list[str]:
     """What is wrong with the networks of timm that a section `arch` names, however it came to do so."""
     if not isinstance(arch, dict):
         return []
@@ -270,7 +272,7 @@ def _networks(arch: Any, facts: Facts) -> list[str]:
 
 def _tagged_choice(change: Change, known: list[str], facts: Facts) -> tuple[list[str], list[str]]:
     """The choice of a task whose name may have tags."""
-    base, tags = tagged(str(change.value), known)
+    base, tags = name_and_tags(str(change.value), known)
     if base not in known:
         from mlpipe.config import suggestions
 
@@ -309,11 +311,11 @@ def _with_values(
     except Refused:
         pass
     good: list[str] = []
-    found: list[str] = []
+    problems: list[str] = []
     for change in values:
-        text, wrong = _placed(change, composer.base, known)
+        text, wrong = _placed_override(change, composer.base, known)
         if wrong:
-            found.append(wrong)
+            problems.append(wrong)
             continue
         try:
             composer.put([*good, text])
@@ -323,11 +325,13 @@ def _with_values(
             wrong, fix = (
                 ("is there already", f"write {change.text.lstrip('+')}") if is_there else (_first_line(error), "")
             )
-            found.append(problem(change.key, wrong, got=change.value, fix=fix))
-    return composer.put(good), found
+            problems.append(problem(change.key, wrong, got=change.value, fix=fix))
+    return composer.put(good), problems
 
 
-def _placed(change: Change, base: dict[str, Any], world: tuple[str, Sequence[str], Collection[str]]) -> tuple[str, str]:
+def _placed_override(
+    change: Change, base: dict[str, Any], world: tuple[str, Sequence[str], Collection[str]]
+) -> tuple[str, str]:
     """The override's text, forced in where a signature knows its key, or a sentence when nothing does."""
     if change.key.startswith(_FREE):
         return change.text, ""
@@ -354,12 +358,12 @@ def _placed(change: Change, base: dict[str, Any], world: tuple[str, Sequence[str
         from mlpipe.config import suggestions
 
         mode, tasks, groups = world
-        here = suggestions.Here(mode, _names(base), tasks, groups)
-        fix = suggestions.for_key(change.key, change.text.partition("=")[2], here)
+        context = suggestions.Here(mode, _names(base), tasks, groups)
+        fix = suggestions.for_key(change.key, change.text.partition("=")[2], context)
         otherwise = f"known keys: {listing(known, most=20)}" if section else f"mml help {part} searches the keys"
         if section and not known:
             # A group whose options are stacked, and none is chosen.
-            options = [one for one in catalog.options(section) if one != "none"] if section in groups else []
+            options = [option for option in catalog.options(section) if option != "none"] if section in groups else []
             chosen = f"keys come with a chosen option: {section}=NAME, one of {listing(options, most=8)}"
             otherwise = chosen if options else f"{section} has no keys"
         key = change.key if fix else f"{prefix}{part}"
@@ -372,13 +376,13 @@ def _placed(change: Change, base: dict[str, Any], world: tuple[str, Sequence[str
 
 def _names(node: dict[str, Any], section: str = "") -> list[str]:
     """The full names of all keys below a node that a person sets."""
-    found = []
+    names = []
     for key in _known_keys(section, node):
         name, child = f"{section}.{key}".lstrip("."), node.get(key)
         if key in ("scheduler", "given", "recommend", "trust") or name in _FREE_SECTIONS:
             continue
-        found += _names(child, name) if isinstance(child, dict) and child else [name]
-    return found
+        names += _names(child, name) if isinstance(child, dict) and child else [name]
+    return names
 
 
 def _is_free(base: dict[str, Any], parts: Sequence[str]) -> bool:
@@ -415,7 +419,7 @@ def _known_keys(section: str, node: Any) -> list[str]:
     return [key for key in dict.fromkeys(known) if key != "_target_"]
 
 
-def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change], given: set[str]) -> None:
+def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change], changed_keys: set[str]) -> None:
     """Where a `_target_` was replaced, the old one's parameters go unless the new one has them or they were given."""
     for change in targets:
         section = change.key.removesuffix("._target_")
@@ -426,7 +430,7 @@ def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change]
         if signature is None or not isinstance(node, dict):
             continue
         for key in list(node):
-            if key not in ("_target_", *signature.parameters) and f"{section}.{key}" not in given:
+            if key not in ("_target_", *signature.parameters) and f"{section}.{key}" not in changed_keys:
                 del node[key]
 
 

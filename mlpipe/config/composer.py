@@ -62,12 +62,12 @@ class Composer:
         if any(text.lstrip("+~").startswith("hydra") for text in texts):
             return _hydra([*self._choices, *texts], self._folders)
         config: dict[str, Any] = _copied(self._base)
-        if all(_is_put(config, text) for text in texts):
+        if all(_put_without_hydra(config, text) for text in texts):
             return config
         return _put_by_hydra(self._base, texts)
 
 
-def _is_put(config: dict[str, Any], text: str) -> bool:
+def _put_without_hydra(config: dict[str, Any], text: str) -> bool:
     """Put a plain value at a key that is there, or new where the override says `++`; False where that is Hydra's to do.
 
     Raises:
@@ -103,16 +103,16 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-def _refusing(call: Callable[..., Given]) -> Callable[..., Given]:
+def _with_one_error(call: Callable[..., Given]) -> Callable[..., Given]:
     """A function that uses Hydra, with whatever Hydra and OmegaConf refuse as one error."""
 
     @functools.wraps(call)
-    def refusing(*given: Any) -> Given:
+    def refusing(*arguments: Any) -> Given:
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
         try:
-            return call(*given)
+            return call(*arguments)
         # The last three are what they let through for an entry of a list.
         except (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError) as error:
             raise Refused(str(error) or type(error).__name__) from error
@@ -120,7 +120,7 @@ def _refusing(call: Callable[..., Given]) -> Callable[..., Given]:
     return refusing
 
 
-@_refusing
+@_with_one_error
 def _hydra(overrides: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
@@ -131,7 +131,7 @@ def _hydra(overrides: Sequence[str], folders: Sequence[Path]) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
 
 
-@_refusing
+@_with_one_error
 def _put_by_hydra(base: dict[str, Any], texts: Sequence[str]) -> dict[str, Any]:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -144,8 +144,8 @@ def _put_by_hydra(base: dict[str, Any], texts: Sequence[str]) -> dict[str, Any]:
 
 def _state(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
     """What changes where a file in one of the folders does."""
-    found = [(path, path.stat()) for folder in folders for path in folder.rglob("*.yaml")]
-    return tuple(sorted((str(path), state.st_mtime_ns, state.st_size) for path, state in found))
+    entries = [(path, path.stat()) for folder in folders for path in folder.rglob("*.yaml")]
+    return tuple(sorted((str(path), state.st_mtime_ns, state.st_size) for path, state in entries))
 
 
 @functools.lru_cache(maxsize=_KEPT)
@@ -153,7 +153,7 @@ def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object
     if folders:
         return _hydra(choices, folders)
     # Kept as Python keeps byte code, and trusted as that is: beside the module, where it may write, and by content.
-    file = _kept_file(choices)
+    file = _cache_file(choices)
     try:
         stored = json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -161,17 +161,17 @@ def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object
     if isinstance(stored, dict):
         return stored
     composed = _hydra(choices, folders)
-    _keep(composed, file)
+    _write_cache(composed, file)
     return composed
 
 
-def _kept_file(choices: Sequence[str]) -> Path:
+def _cache_file(choices: Sequence[str]) -> Path:
     """The file that holds what the options compose to, named by all that it depends on."""
-    key = files.digest([*choices, _content(), *map(_said_in, ("hydra/__init__.py", "omegaconf/version.py"))])
+    key = files.digest([*choices, _content(), *map(_version_text, ("hydra/__init__.py", "omegaconf/version.py"))])
     return Path(importlib.util.cache_from_source(__file__)).with_name(f"composed-{key}.json")
 
 
-def _said_in(file: str) -> str:
+def _version_text(file: str) -> str:
     """The text of a library's file that holds its version, without importing the library."""
     package, _, rest = file.partition("/")
     spec = importlib.util.find_spec(package)
@@ -194,7 +194,7 @@ def _content() -> str:
     return files.digest(texts)
 
 
-def _keep(composed: dict[str, Any], file: Path) -> None:
+def _write_cache(composed: dict[str, Any], file: Path) -> None:
     """Write what was composed, unless it would be read as something else, or nothing may be written there."""
     try:
         text = json.dumps(composed)
@@ -203,8 +203,8 @@ def _keep(composed: dict[str, Any], file: Path) -> None:
     if sys.dont_write_bytecode or json.loads(text) != composed:
         return
     try:
-        kept = sorted(file.parent.glob("composed-*.json"), key=lambda one: one.stat().st_mtime_ns)
-        for old in kept[: max(0, len(kept) + 1 - _MOST_FILES)]:
+        cache_files = sorted(file.parent.glob("composed-*.json"), key=lambda path: path.stat().st_mtime_ns)
+        for old in cache_files[: max(0, len(cache_files) + 1 - _MOST_FILES)]:
             old.unlink(missing_ok=True)
         files.write_text(file, text)
     except OSError:

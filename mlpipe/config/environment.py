@@ -12,16 +12,16 @@ from pathlib import Path
 _FOLDERS = {"out_dir": ("MML_RESULTS_PATH", "results"), "data_dir": ("MML_DATA_PATH", "mlpipe_data")}
 
 
-def base_folder(key: str, named: str | None, environment: Mapping[str, str] = os.environ) -> str:
+def base_folder(key: str, folder: str | None, environment: Mapping[str, str] = os.environ) -> str:
     """The folder of results (`out_dir`) or of tasks and caches (`data_dir`), as it is written.
 
     Args:
         key: Which one.
-        named: The folder that the command line names; None or empty: none.
+        folder: The folder that the command line names; None or empty: none.
         environment: The environment's variables.
     """
     variable, otherwise = _FOLDERS[key]
-    return named or environment.get(variable) or otherwise
+    return folder or environment.get(variable) or otherwise
 
 
 def cores(root: Path = Path("/")) -> int:
@@ -33,8 +33,8 @@ def cores(root: Path = Path("/")) -> int:
         root: The root of the file system, whose `proc` and `sys` tell of control groups (Linux).
     """
     affinity = getattr(os, "sched_getaffinity", None)
-    there = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min([there, *(max(1, math.ceil(quota)) for quota in _quotas(root))])
+    core_count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min([core_count, *(max(1, math.ceil(quota)) for quota in _quotas(root))])
 
 
 def _quotas(root: Path) -> Iterator[float]:
@@ -46,18 +46,18 @@ def _quotas(root: Path) -> Iterator[float]:
         for mount in mounts:
             # Inside of a container the place may be the one outside, so that only the top is there.
             folder = mount / place.strip("/")
-            for one in (folder, *folder.parents):
-                if one.is_relative_to(mount):
-                    yield from _quota(one)
+            for ancestor in (folder, *folder.parents):
+                if ancestor.is_relative_to(mount):
+                    yield from _quota(ancestor)
 
 
 def _quota(group: Path) -> Iterator[float]:
     """The quota of one control group, in the second form (`cpu.max`: quota and period) or the first (a file for each)."""
-    told = [line.split() for line in _lines(group / "cpu.max")]
-    told.append([*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")])
-    for numbers in told:
+    lines = [line.split() for line in _lines(group / "cpu.max")]
+    lines.append([*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")])
+    for numbers in lines:
         # `max` and -1 mean none.
-        if len(numbers) == 2 and all(one.isdigit() for one in numbers) and int(numbers[1]):
+        if len(numbers) == 2 and all(number.isdigit() for number in numbers) and int(numbers[1]):
             yield int(numbers[0]) / int(numbers[1])
 
 

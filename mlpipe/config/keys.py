@@ -105,7 +105,7 @@ class Key:
     @property
     def options(self) -> tuple[str, ...]:
         """The options that have it; empty for a key of no group."""
-        return tuple(one.option for one in self.settings if one.option)
+        return tuple(setting.option for setting in self.settings if setting.option)
 
     def setting(self, option: str = "") -> Setting:
         """What an option says of it; the group's default option, or the first one, where none is named.
@@ -115,10 +115,10 @@ class Key:
         """
         if not option:
             return self.settings[0]
-        found = next((one for one in self.settings if one.option == option), None)
-        if found is None:
+        match = next((setting for setting in self.settings if setting.option == option), None)
+        if match is None:
             raise KeyError(f"{self.name} of {self.group}={option}")
-        return found
+        return match
 
     def default(self, option: str = "") -> str:
         """Its default as the option's file writes it, see `Setting.default`."""
@@ -126,12 +126,12 @@ class Key:
 
     def meaning(self, option: str = "") -> str:
         """What it means, one or more sentences: the comment of the option's file, else the docstring's line."""
-        one = self.setting(option)
-        text = one.comment or _documented_meaning(self, one) or _comment_of_others(self, one)
+        setting = self.setting(option)
+        text = setting.comment or _documented_meaning(self, setting) or _comment_of_others(self, setting)
         # A docstring may leave it to the one of another option.
-        if (match := _ELSEWHERE.match(text)) and match[1] in self.options and match[1] != one.option:
-            there = self.meaning(match[1])
-            return f"{there.rstrip('.')} ({match[2].strip(' .')})." if match[2].strip(" .") else there
+        if (match := _ELSEWHERE.match(text)) and match[1] in self.options and match[1] != setting.option:
+            meaning = self.meaning(match[1])
+            return f"{meaning.rstrip('.')} ({match[2].strip(' .')})." if match[2].strip(" .") else meaning
         return text
 
     def summary(self, option: str = "") -> str:
@@ -158,14 +158,14 @@ def all_keys() -> dict[str, Key]:
 
     `recipe`, `continue` and `use_best_params`, which no file has, are among those of no group.
     """
-    found = {**top_keys(), **_words()}
+    keys = {**top_keys(), **_words()}
     for group in (*catalog.groups(), LAUNCHER):
         for name, key in of_group(group).items():
-            if name in found:
+            if name in keys:
                 # A task's file sets what stands in conf/config.yaml.
-                key = Key(name, found[name].group, (*found[name].settings, *key.settings))
-            found[name] = key
-    return found
+                key = Key(name, keys[name].group, (*keys[name].settings, *key.settings))
+            keys[name] = key
+    return keys
 
 
 def find(name: str) -> Key | None:
@@ -176,7 +176,7 @@ def find(name: str) -> Key | None:
     """
     head, dot, rest = name.partition(".")
     name = f"{catalog.ALIASES.get(head, head)}{dot}{rest}"
-    return all_keys().get(name) or (further(head).get(name) if head in catalog.groups() else None)
+    return all_keys().get(name) or (keys_without_file(head).get(name) if head in catalog.groups() else None)
 
 
 def _words() -> dict[str, Key]:
@@ -187,7 +187,7 @@ def _words() -> dict[str, Key]:
 def top_keys() -> dict[str, Key]:
     """The keys of `conf/config.yaml` that belong to no group."""
     lines = _settings((catalog.conf_dir() / "config.yaml").read_text("utf-8"), "", "")
-    return {name: Key(name, "", (one,)) for name, one in lines.items()}
+    return {name: Key(name, "", (setting,)) for name, setting in lines.items()}
 
 
 @functools.cache
@@ -198,11 +198,11 @@ def of_group(group: str, extra: tuple[Path, ...] = ()) -> dict[str, Key]:
         group: The group, `hydra/launcher` included.
         extra: Further folders of configuration files.
     """
-    found: dict[str, list[Setting]] = {}
+    setting_lists: dict[str, list[Setting]] = {}
     for option in options(group, extra):
-        for name, one in _option_settings(group, option, extra).items():
-            found.setdefault(name, []).append(one)
-    return {name: Key(name, group, tuple(settings)) for name, settings in found.items()}
+        for name, setting in _option_settings(group, option, extra).items():
+            setting_lists.setdefault(name, []).append(setting)
+    return {name: Key(name, group, tuple(settings)) for name, settings in setting_lists.items()}
 
 
 def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:
@@ -233,56 +233,56 @@ def option_text(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
 
 
 @functools.cache
-def further(group: str) -> dict[str, Key]:
+def keys_without_file(group: str) -> dict[str, Key]:
     """Keys of a group that no file has, but that what an option's `_target_` names takes, such as `trainer.benchmark`."""
-    listed, found = of_group(group), dict[str, list[Setting]]()
+    listed, setting_lists = of_group(group), dict[str, list[Setting]]()
     targets = {option: _target_of(group, option) for option in catalog.options(group)}
     for option, target in ({"default": _TRAINER} if group == "trainer" else targets).items():
         signature = signatures.read(target) if target and group != "mode" else None
         for name in signature.parameters if signature else ():
             is_own = name in _NO_KEYS or (group == "trainer" and name in rules.SET_BY_MLPIPE)
             if not is_own and f"{group}.{name}" not in listed:
-                found.setdefault(f"{group}.{name}", []).append(
+                setting_lists.setdefault(f"{group}.{name}", []).append(
                     Setting(option, "", _MEANINGS.get(f"{group}.{name}", ""), target)
                 )
-    return {name: Key(name, group, tuple(settings)) for name, settings in found.items()}
+    return {name: Key(name, group, tuple(settings)) for name, settings in setting_lists.items()}
 
 
 def references(name: str) -> list[str]:
     """The keys whose default refers to a key: `recommend.lr` is what `optimizer.lr` is by default."""
     used = f"${{{name}}}"
-    return [key.name for key in all_keys().values() if any(used in one.default for one in key.settings)]
+    return [key.name for key in all_keys().values() if any(used in setting.default for setting in key.settings)]
 
 
-def referred(default: str) -> str:
+def referenced_key(default: str) -> str:
     """The key that a default is taken from as it is: `recommend.lr` of `${recommend.lr}`; else empty."""
-    found = _REFERENCE.fullmatch(default)
-    return found[1] if found else ""
+    match = _REFERENCE.fullmatch(default)
+    return match[1] if match else ""
 
 
 def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[str, Setting]:
     """The settings of one option by full name, those of the options that its `defaults` name included."""
     text = option_text(group, option, extra)
     above = "" if "# @package _global_" in text else group.replace("/", ".")
-    found: dict[str, Setting] = {}
+    settings: dict[str, Setting] = {}
     for parent in _parents(text):
         if parent != option:
-            found |= {
-                name: Setting(option, one.default, one.comment, one.target)
-                for name, one in _option_settings(group, parent, extra).items()
+            settings |= {
+                name: Setting(option, setting.default, setting.comment, setting.target)
+                for name, setting in _option_settings(group, parent, extra).items()
             }
-    target = _target(text) or next((one.target for one in found.values() if one.target), "")
-    for name, one in _settings(text, above, option).items():
-        before = found.get(name)
-        comment = one.comment or (before.comment if before else "")
-        found[name] = Setting(option, one.default, comment, one.target or target)
-    for name, one in found.items():
+    target = _target(text) or next((setting.target for setting in settings.values() if setting.target), "")
+    for name, setting in _settings(text, above, option).items():
+        before = settings.get(name)
+        comment = setting.comment or (before.comment if before else "")
+        settings[name] = Setting(option, setting.default, comment, setting.target or target)
+    for name, setting in settings.items():
         if not name.startswith(f"{group.replace('/', '.')}."):
             # A task's file sets keys of conf/config.yaml too: the comment there is a reason for the value, no meaning.
-            found[name] = Setting(option, one.default, top_keys()[name].settings[0].comment, "")
+            settings[name] = Setting(option, setting.default, top_keys()[name].settings[0].comment, "")
         elif group == "mode":
-            found[name] = Setting(option, one.default, one.comment, target)
-    return found
+            settings[name] = Setting(option, setting.default, setting.comment, target)
+    return settings
 
 
 def _parents(text: str) -> list[str]:
@@ -293,26 +293,26 @@ def _parents(text: str) -> list[str]:
 
 def _target(text: str) -> str:
     """The component of a whole section: its own `_target_`, a mode's scheduler, or that of `task:`."""
-    found = re.search(r"^(?:(?:scheduler|task):\n +)?_target_: *[\"']?([\w.]+)", text, re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(r"^(?:(?:scheduler|task):\n +)?_target_: *[\"']?([\w.]+)", text, re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _target_of(group: str, option: str) -> str:
     text = option_text(group, option)
-    return _target(text) or next((found for parent in _parents(text) if (found := _target_of(group, parent))), "")
+    return _target(text) or next((target for parent in _parents(text) if (target := _target_of(group, parent))), "")
 
 
 def _settings(text: str, above: str, option: str) -> dict[str, Setting]:
     """The keys of a file, with the comment right above each; lists, and mappings of a user's names, are values."""
     lines = text.splitlines()
     start = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    found: dict[str, Setting] = {}
-    _read(lines, start, 0, (above, option, _target(text), ""), found)
-    return found
+    settings: dict[str, Setting] = {}
+    _read(lines, start, 0, (above, option, _target(text), ""), settings)
+    return settings
 
 
 def _read(
-    lines: list[str], place: int, indent: int, where: tuple[str, str, str, str], found: dict[str, Setting]
+    lines: list[str], place: int, indent: int, where: tuple[str, str, str, str], settings: dict[str, Setting]
 ) -> int:
     """Take up the keys from one line on that are indented so far; the line at which they end."""
     above, option, target, inherited = where
@@ -342,10 +342,10 @@ def _read(
             targets = [text for text in inner if text.startswith(f"{' ' * depth}_target_:")]
             below = targets[0].partition(":")[2].strip() if targets else target
             keys = [text for text in inner if text[depth : depth + 1] != " "]
-            _read(lines[:end], place, depth, (name, option, below, own if len(keys) == 1 else ""), found)
+            _read(lines[:end], place, depth, (name, option, below, own if len(keys) == 1 else ""), settings)
         else:
-            value = match[3] if match[3] is not None else _flow(inner)
-            found[name] = Setting(option, value, own, target)
+            value = match[3] if match[3] is not None else _flow_text(inner)
+            settings[name] = Setting(option, value, own, target)
         place, comment = end, []
     return place
 
@@ -363,17 +363,17 @@ def _end(lines: list[str], place: int, indent: int) -> int:
     return last
 
 
-def _flow(lines: list[str]) -> str:
+def _flow_text(lines: list[str]) -> str:
     """A list or mapping that is written over several lines, in one: the items, a component by its bare name."""
     text = textwrap.dedent("\n".join(lines))
     items = re.split(r"^- ", text, flags=re.MULTILINE)
     if not items[0].strip():
-        return f"[{', '.join(_step(item) for item in items[1:])}]"
+        return f"[{', '.join(_item_text(item) for item in items[1:])}]"
     entries = re.split(r"\n(?=\S)", text)
     return f"{{{', '.join(' '.join(entry.split()) for entry in entries)}}}" if text else "null"
 
 
-def _step(item: str) -> str:
+def _item_text(item: str) -> str:
     """One item of a list: `_target_` and parameters as `name(key=value)`, other mappings as such, texts as they are."""
     pairs = [line.strip().partition(": ") for line in item.strip().splitlines()]
     if not pairs[0][1]:
@@ -384,21 +384,21 @@ def _step(item: str) -> str:
     return f"{{{', '.join(f'{key}: {value}' for key, _, value in pairs)}}}"
 
 
-def _targets(key: Key, one: Setting) -> list[str]:
+def _targets(key: Key, setting: Setting) -> list[str]:
     """What has a key as a parameter or field: the component, or a class of the schema."""
     schemas = [f"{_SCHEMA}.{name}" for name in _SCHEMAS.get(key.name.partition(".")[0], ())]
     trainer = [_TRAINER] if key.group == "trainer" else []
-    return [target for target in (one.target, *schemas, *trainer) if target and target != NEEDED]
+    return [target for target in (setting.target, *schemas, *trainer) if target and target != NEEDED]
 
 
-def _documented_meaning(key: Key, one: Setting) -> str:
-    found = (_documentation(target).get(key.leaf, "") for target in _targets(key, one))
-    return next((text for text in found if text), "")
+def _documented_meaning(key: Key, setting: Setting) -> str:
+    texts = (_documentation(target).get(key.leaf, "") for target in _targets(key, setting))
+    return next((text for text in texts if text), "")
 
 
-def _comment_of_others(key: Key, one: Setting) -> str:
+def _comment_of_others(key: Key, setting: Setting) -> str:
     """The comment of another option that gives it to the same component, or section: what it says holds here too."""
-    return next((other.comment for other in key.settings if other.comment and other.target == one.target), "")
+    return next((other.comment for other in key.settings if other.comment and other.target == setting.target), "")
 
 
 @functools.cache
@@ -426,9 +426,9 @@ def _head(module: str, name: str) -> ast.FunctionDef | ast.ClassDef | None:
     origin = re.search(rf"^from (mlpipe[\w.]+) import (?:.*, )?(?:(\w+) as )?{word}(?:,|$)", text, re.MULTILINE)
     if origin:
         return _head(origin[1], origin[2] or name)
-    found = re.search(rf"^(?:def|class) {word}\b(?:(?!^\S)[\s\S]|^\))*?\"\"\"[\s\S]*?\"\"\"", text, re.MULTILINE)
+    match = re.search(rf"^(?:def|class) {word}\b(?:(?!^\S)[\s\S]|^\))*?\"\"\"[\s\S]*?\"\"\"", text, re.MULTILINE)
     try:
-        node = ast.parse(found[0]).body[0] if found else None
+        node = ast.parse(match[0]).body[0] if match else None
     except SyntaxError:
         return None
     return node if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
@@ -442,9 +442,9 @@ def _source(module: str) -> str:
 
 def _arguments(node: ast.FunctionDef | ast.ClassDef) -> Iterator[tuple[str, str]]:
     """Name and text of each entry under `Args:` or `Attributes:`, of a class and of its `__init__`."""
-    inner = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
-    for one in (node, *(inner if isinstance(node, ast.ClassDef) else ())):
-        text = ast.get_docstring(one) or ""
+    inner = [child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"]
+    for definition in (node, *(inner if isinstance(node, ast.ClassDef) else ())):
+        text = ast.get_docstring(definition) or ""
         for block in re.findall(r"^(?:Args|Attributes):\n((?:[ ]+.*\n?|\n)+)", text, re.MULTILINE):
             for entry in _entries(textwrap.dedent(block).splitlines()):
                 if match := _DOCUMENTED.match(entry):

@@ -129,21 +129,21 @@ def refuse_sweepers(overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: When one of them chooses a sweeper or sets one of its keys.
     """
-    found = []
+    problems = []
     for text in overrides:
         key, _, value = text.lstrip("+~").partition("=")
         if key == _SWEEPER:
             fix = "leave it out" if value == _BASIC else _SEARCH
-            found.append(
+            problems.append(
                 problem(key, "is a choice of Hydra, of which mlpipe has groups of its own", got=value, fix=fix)
             )
         elif key.replace("/", ".").startswith(_SWEEPER_KEYS):
             name = key.replace("/", ".").removeprefix(_SWEEPER_KEYS)
-            native = next((one for start, one in _NATIVE.items() if name.startswith(start)), "")
+            native = next((template for start, template in _NATIVE.items() if name.startswith(start)), "")
             fix = native.format(value) if native else _SEARCH
-            found.append(problem(key, "belongs to a sweeper of Hydra", got=value, fix=fix))
-    if found:
-        raise ConfigError(found)
+            problems.append(problem(key, "belongs to a sweeper of Hydra", got=value, fix=fix))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _options(name: str, extra_dirs: Sequence[Path]) -> dict[str, Any]:
@@ -155,9 +155,9 @@ def _options(name: str, extra_dirs: Sequence[Path]) -> dict[str, Any]:
     places = [folder / GROUP / f"{name}.yaml" for folder in (*reversed(extra_dirs), catalog.conf_dir())]
     path = next(place for place in places if place.is_file())
     try:
-        found = files.read_yaml(path)
+        content = files.read_yaml(path)
     except (OSError, ValueError) as error:
         raise ConfigError(problem(GROUP, f"cannot be read ({error})", got=str(path), fix="correct the file")) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ConfigError(problem(GROUP, "must be a mapping of keys", got=str(path), fix="correct the file"))
-    return found
+    return content

@@ -35,10 +35,10 @@ def nearest(word: str, options: Iterable[str], cutoff: float) -> str:
     return by_lower[near[0]] if near else ""
 
 
-def beginning(word: str, options: Iterable[str]) -> str:
+def unique_completion(word: str, options: Iterable[str]) -> str:
     """The only option that begins with a word of three letters or more."""
-    found = [option for option in options if option.lower().startswith(word.lower())] if len(word) > 2 else []
-    return found[0] if len(found) == 1 else ""
+    matches = [option for option in options if option.lower().startswith(word.lower())] if len(word) > 2 else []
+    return matches[0] if len(matches) == 1 else ""
 
 
 def for_value(key: str, value: object, options: Sequence[str] = ()) -> str:
@@ -50,13 +50,13 @@ def for_value(key: str, value: object, options: Sequence[str] = ()) -> str:
         options: What it may be, where that is a list.
     """
     word = str(value)
-    if found := meanings(key).get(squashed(word)):
-        return found
+    if meaning := value_synonyms(key).get(squashed(word)):
+        return meaning
     if not isinstance(value, str) or not value:
         return ""
     same = {squashed(option): option for option in options}
-    near = same.get(squashed(word)) or beginning(word, options) or nearest(word, options, 0.6)
-    return near or meanings(key).get(nearest(squashed(word), meanings(key), 0.82), "")
+    near = same.get(squashed(word)) or unique_completion(word, options) or nearest(word, options, 0.6)
+    return near or value_synonyms(key).get(nearest(squashed(word), value_synonyms(key), 0.82), "")
 
 
 def example(key: str) -> str:
@@ -64,12 +64,12 @@ def example(key: str) -> str:
     return str(_synonyms().EXAMPLES.get(key, ""))
 
 
-def for_search(word: str) -> str:
+def sweep_advice(word: str) -> str:
     """What to do with a value of a sweep, `range(1,3)` or `choice(a,b)`, or of a search, `interval(0,1)`; empty for others."""
-    found = re.fullmatch(r"\s*(range|choice|interval|glob|shuffle|sort|tag)\s*\(.*\)\s*", word)
-    if found is None:
+    match = re.fullmatch(r"\s*(range|choice|interval|glob|shuffle|sort|tag)\s*\(.*\)\s*", word)
+    if match is None:
         return ""
-    return "search it with hpo=optuna" if found[1] in ("interval", "tag") else "add -m to run each of them"
+    return "search it with hpo=optuna" if match[1] in ("interval", "tag") else "add -m to run each of them"
 
 
 def other_forms(value: object) -> list[tuple[str, object]]:
@@ -77,18 +77,20 @@ def other_forms(value: object) -> list[tuple[str, object]]:
     if isinstance(value, str):
         word = value.strip()
         near = _TRUTH.get(word.lower()) or nearest(word, ("true", "false", "null"), 0.6)
-        found: list[tuple[str, object]] = [(near, {"true": True, "false": False, "null": None}[near])] if near else []
-        found += [("false", False)] if near == "null" else []
+        forms: list[tuple[str, object]] = [(near, {"true": True, "false": False, "null": None}[near])] if near else []
+        forms += [("false", False)] if near == "null" else []
         bare = word.replace("\u2212", "-").replace("\u2013", "-").lstrip("=").strip("[]() ").rstrip(",;")
         numbers = [bare, bare.replace(",", "."), bare.rstrip("%"), re.sub(r"(?<=\d)[ _,](?=\d{3}\b)", "", bare)]
         unit = re.fullmatch(r"([\d.]+) ?[a-z]+", bare, re.IGNORECASE)
         numbers += [unit[1]] if unit else []
         if bare.endswith("%") and isinstance(percent := plain(bare[:-1]), int | float):
             numbers.append(f"{percent / 100:g}")
-        found += [(one, number) for one in numbers if isinstance(number := plain(one), int | float) and one != value]
+        forms += [
+            (text, number) for text in numbers if isinstance(number := plain(text), int | float) and text != value
+        ]
         parts = [part for part in re.split(r"(?<=\d) *[x×] *(?=\d)|(?<=[a-z])\+(?=[a-z])|[,; ]+", bare) if part]
         items = [plain(part) for part in parts]
-        return [*found, (f"[{','.join(parts)}]", items)] if parts else found
+        return [*forms, (f"[{','.join(parts)}]", items)] if parts else forms
     if isinstance(value, bool) or value is None:
         return [("1" if value else "0", int(bool(value)))] if value is not None else []
     if isinstance(value, float) and value.is_integer():
@@ -115,7 +117,7 @@ def plain(text: str) -> object:
 
 
 @functools.cache
-def meanings(key: str) -> Mapping[str, str]:
+def value_synonyms(key: str) -> Mapping[str, str]:
     """Words of other programs for the values of a key, squashed, to those values."""
     return {squashed(word): value for word, value in _synonyms().VALUES.get(key, {}).items()}
 

@@ -18,18 +18,18 @@ def loss_of(tree: Mapping[str, Any]) -> Any:
     """
     stages = tree.get("stages")
     entries = (stages.get("list") if isinstance(stages, Mapping) else None) or [{}]
-    found: list[Any] = []
+    losses: list[Any] = []
     for entry in entries:
         loss = (entry.get("loss") if isinstance(entry, Mapping) else None) or tree.get("loss")
         own = {key: value for key, value in loss.items() if key != "trust"} if isinstance(loss, Mapping) else loss
         if isinstance(own, Mapping) and "balanced" in map(str, own.values()):
             # The weights of the classes are counted in what the split leaves for training.
             own = {"loss": own, "split": tree.get("split")}
-        found += [own] if own not in found[-1:] else []
-    return found
+        losses += [own] if own not in losses[-1:] else []
+    return losses
 
 
-def differ(trees: Sequence[Mapping[str, Any]]) -> bool:
+def have_different_losses(trees: Sequence[Mapping[str, Any]]) -> bool:
     """Whether configurations have different losses."""
     losses = [loss_of(tree) for tree in trees]
     return any(loss != losses[0] for loss in losses[1:])

@@ -60,7 +60,7 @@ class Change:
     deletes: bool = False
 
 
-def tagged(name: str, known: Collection[str]) -> tuple[str, str]:
+def name_and_tags(name: str, known: Collection[str]) -> tuple[str, str]:
     """A task's name apart from its tags: `digits+subset?0.1` is `digits` and `subset?0.1`.
 
     Args:
@@ -77,14 +77,14 @@ def tagged(name: str, known: Collection[str]) -> tuple[str, str]:
 
 def parse(texts: Sequence[str]) -> tuple[list[Change], list[str]]:
     """The changes that override texts mean, and a sentence for each text that means nothing."""
-    changes, found = [], []
+    changes, problems = [], []
     for text in texts:
         parsed = _parsed(text, sweeping=False)
         if isinstance(parsed, str):
-            found.append(parsed)
+            problems.append(parsed)
             continue
         changes.append(parsed if isinstance(parsed, Change) else _change(parsed))
-    return changes, found
+    return changes, problems
 
 
 def plain(text: str) -> Change | None:
@@ -166,17 +166,17 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
             wrong, fix = "is a pattern of options, which are not looked up", "list them, separated by commas"
             problems.append(problem(parsed.key_or_group, wrong, got=text.partition("=")[2], fix=fix))
         elif parsed.is_sweep_override():
-            key, many = parsed.get_key_element(), _length(parsed)
-            if many > limits.JOBS:
-                problems.append(_too_many(parsed.key_or_group, many, text.partition("=")[2]))
+            key, count = parsed.get_key_element(), _length(parsed)
+            if count > limits.JOBS:
+                problems.append(_too_many(parsed.key_or_group, count, text.partition("=")[2]))
             else:
                 choices.append([f"{key}={value}" for value in parsed.sweep_string_iterator()])
         else:
             choices.append([text])
     if problems:
         raise ConfigError(problems)
-    if (many := math.prod(map(len, choices))) > limits.JOBS:
-        raise ConfigError(_too_many("--multirun", many, None))
+    if (count := math.prod(map(len, choices))) > limits.JOBS:
+        raise ConfigError(_too_many("--multirun", count, None))
     return [list(job) for job in itertools.product(*choices)]
 
 
@@ -187,15 +187,15 @@ def _length(sweep: Override) -> float:
         return len(value.list)
     step = 1 if value.step is None else value.step
     try:
-        many: float = math.ceil((value.stop - value.start) / step)
+        count: float = math.ceil((value.stop - value.start) / step)
     except (ArithmeticError, ValueError):
         return math.inf
-    return max(0.0, many)
+    return max(0.0, count)
 
 
-def _too_many(key: str, many: float, text: str | None) -> str:
+def _too_many(key: str, count: float, text: str | None) -> str:
     fix = f"at most {limits.JOBS:,} are run; use a larger step, or hpo=optuna"
-    wrong = f"makes {many:,.0f} runs" if math.isfinite(many) else "makes runs without end"
+    wrong = f"makes {count:,.0f} runs" if math.isfinite(count) else "makes runs without end"
     return problem(key, wrong, got=text, fix=fix)
 
 
@@ -236,7 +236,7 @@ def _read_by_grammar(text: str, *, sweeping: bool) -> Override | str:
             reason = first_line(error)
             return problem(key, f"its value cannot be read ({reason})", got=value, fix="check brackets and quotes")
     # Hydra takes backslashes for what they are but before a quote.
-    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    quoted = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     try:
         return parser.parse_override(f"{key}='{quoted}'")
     except (HydraException, ValueError):

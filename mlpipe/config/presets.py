@@ -43,26 +43,26 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
             raise ConfigError(problem("time_limit", "is for what trains", got=limit, fix=fix))
         return config
     seconds_of(limit)
-    given = [text for text in texts if option_of(text) not in ("preset", "time_limit")]
-    preset = {**preset, "common": [*preset["common"], *_of_network(preset, config.tree["arch"])]}
-    trees, found = dict[str, Any](), list[str]()
+    overrides = [text for text in texts if option_of(text) not in ("preset", "time_limit")]
+    preset = {**preset, "common": [*preset["common"], *_network_overrides(preset, config.tree["arch"])]}
+    trees, problems = dict[str, Any](), list[str]()
     for name in preset["recipes"]:
         try:
-            tree = compose(config.mode, recipe_overrides(preset, name, given), facts).tree
-            if (more := _of_pretrained(preset, name, given)) and _learns_on(tree):
+            tree = compose(config.mode, recipe_overrides(preset, name, overrides), facts).tree
+            if (more := _pretrained_overrides(preset, name, overrides)) and _is_fine_tuned(tree):
                 own = {**preset["recipes"], name: [*preset["recipes"][name], *more]}
-                tree = compose(config.mode, recipe_overrides({**preset, "recipes": own}, name, given), facts).tree
-            trees[name] = _ended_once(tree)
-            found += _unmixed(tree)
+                tree = compose(config.mode, recipe_overrides({**preset, "recipes": own}, name, overrides), facts).tree
+            trees[name] = _without_post(tree)
+            problems += _subroutine_problems(tree)
         except ConfigError as error:
-            found += error.problems
-    found = [*_of_no_recipe(preset), *found] or _spare_of_steps(preset, trees)
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
-    of_post = [text for text in given if not text.lstrip("+").startswith("mode.")]
+            problems += error.problems
+    problems = [*_of_no_recipe(preset), *problems] or _spare_of_steps(preset, trees)
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    of_post = [text for text in overrides if not text.lstrip("+").startswith("mode.")]
     of_post += [str(text) for text in preset.get("post") or ()]
     trees["post"] = compose("post", of_post, facts).tree
-    return adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
+    return with_preset_scheduler(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
 
 
 def _of_no_recipe(preset: Mapping[str, Any]) -> list[str]:
@@ -85,7 +85,7 @@ def _spare_of_steps(preset: Mapping[str, Any], trees: Mapping[str, Any]) -> list
     ]
 
 
-def _unmixed(tree: Mapping[str, Any]) -> list[str]:
+def _subroutine_problems(tree: Mapping[str, Any]) -> list[str]:
     """A sentence where a recipe leaves nothing to choose and mix by."""
     parts = tree["mode"]["subroutines"]
     if {"train", "predict"} <= set(parts):
@@ -94,13 +94,16 @@ def _unmixed(tree: Mapping[str, Any]) -> list[str]:
     return [problem("mode.subroutines", "a preset trains recipes and mixes what they predict", got=parts, fix=fix)]
 
 
-def _ended_once(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _without_post(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a recipe that reports nothing itself: the preset's end is that of all recipes."""
     mode = tree["mode"]
-    return {**tree, "mode": {**mode, "subroutines": [one for one in mode["subroutines"] if one != "post"]}}
+    return {
+        **tree,
+        "mode": {**mode, "subroutines": [subroutine for subroutine in mode["subroutines"] if subroutine != "post"]},
+    }
 
 
-def _of_network(preset: Mapping[str, Any], arch: Mapping[str, Any]) -> list[str]:
+def _network_overrides(preset: Mapping[str, Any], arch: Mapping[str, Any]) -> list[str]:
     """The overrides of all recipes' networks, as far as the network that is chosen has such options."""
     signature, texts = signatures.read(str(arch["_target_"])), []
     for name, value in (preset.get("arch") or {}).items():
@@ -112,30 +115,30 @@ def _of_network(preset: Mapping[str, Any], arch: Mapping[str, Any]) -> list[str]
     return texts
 
 
-def _of_pretrained(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
+def _pretrained_overrides(preset: Mapping[str, Any], name: str, overrides: Sequence[str]) -> list[str]:
     """The further overrides of a recipe of pretrained weights; what the command line says of their keys or groups wins."""
-    said = {option_of(text) for text in given}
+    options = {option_of(text) for text in overrides}
     more = [str(text) for text in (preset.get("pretrained") or {}).get(name, ())]
-    return [text for text in more if not {option_of(text), option_of(text).split(".")[0]} & said]
+    return [text for text in more if not {option_of(text), option_of(text).split(".")[0]} & options]
 
 
-def _learns_on(tree: Mapping[str, Any]) -> bool:
+def _is_fine_tuned(tree: Mapping[str, Any]) -> bool:
     """Whether all of a pretrained network learns: what it begins with is worth more than the first steps of a new head."""
     arch, is_plain = (
         tree["arch"],
-        all(names.name_of(str(tree[one]["_target_"])) == "none" for one in ("peft", "slicing")),
+        all(names.name_of(str(tree[section]["_target_"])) == "none" for section in ("peft", "slicing")),
     )
     return is_plain and bool(arch.get("pretrained") or arch.get("weights")) and not arch.get("freeze")
 
 
-def adopted(config: RunConfig) -> RunConfig:
+def with_preset_scheduler(config: RunConfig) -> RunConfig:
     """The configuration with the scheduler of presets, where its tree holds recipes of one."""
     if not (config.tree.get("preset") or {}).get("trees"):
         return config
     return replace(config, scheduler=Component("mode", names.path_of("mode", "preset"), {}))
 
 
-def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
+def recipe_overrides(preset: Mapping[str, Any], name: str, overrides: Sequence[str]) -> list[str]:
     """The overrides of one recipe: what is common to a preset, then the command line, then what makes this recipe.
 
     The command line's choices and keys of a group whose option the recipe chooses, such as its optimizer, are meant for
@@ -144,14 +147,14 @@ def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str])
     Args:
         preset: The preset's section.
         name: The recipe.
-        given: What the command line says, without `preset` and `time_limit`.
+        overrides: What the command line says, without `preset` and `time_limit`.
     """
-    said = {option_of(text) for text in given}
+    options = {option_of(text) for text in overrides}
     own = [str(text) for text in preset["recipes"][name]]
     keys = {option_of(text) for text in own}
-    common = [str(text) for text in preset["common"] if option_of(text) not in said]
-    chosen = [key for key in map(option_of, given) if key in keys or key.split(".")[0] in keys]
-    others = [text for text in given if (key := option_of(text)) not in chosen or key in _OF_ALL]
+    common = [str(text) for text in preset["common"] if option_of(text) not in options]
+    chosen = [key for key in map(option_of, overrides) if key in keys or key.split(".")[0] in keys]
+    others = [text for text in overrides if (key := option_of(text)) not in chosen or key in _OF_ALL]
     return [*common, *others, *own]
 
 

@@ -52,13 +52,13 @@ def applied(mode: str, overrides: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: When the file cannot be read, is no native configuration, or says what only the command line may.
     """
-    given = named(overrides)
-    if given is None:
+    recipe = named(overrides)
+    if recipe is None:
         return list(overrides)
-    source = contents(path_of(given))
+    source = contents(path_of(recipe))
     if not is_native(source):
         fix = "begin it with `defaults: []`, or run it by mml"
-        raise ConfigError(problem("recipe", "is no native configuration", got=given, fix=fix))
+        raise ConfigError(problem("recipe", "is no native configuration", got=recipe, fix=fix))
     tree = native(source)
     # What remains of a search in other modes is what follows it.
     return joined(mode, tree, overrides, leaving=() if mode == "train" else SEARCH)
@@ -78,9 +78,9 @@ def check_code(where: str, tree: Any, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: With one sentence that lists what would run.
     """
-    given = named(overrides)
-    place = path_of(given).resolve() if given is not None else None
-    if place is not None and place.parent == Path.cwd().resolve() and where == given:
+    recipe = named(overrides)
+    place = path_of(recipe).resolve() if recipe is not None else None
+    if place is not None and place.parent == Path.cwd().resolve() and where == recipe:
         return
     changes, _ = parse([text for text in overrides if key_of(text) != KEY])
     own: list[Any] = [{change.key.rpartition(".")[2]: change.value} for change in changes]
@@ -91,10 +91,10 @@ def check_code(where: str, tree: Any, overrides: Sequence[str]) -> None:
 
 def searches(overrides: Sequence[str]) -> bool:
     """Whether a native file that overrides name asks for a search, and they do not say otherwise."""
-    given = named(overrides)
-    if given is None or not path_of(given).is_file() or {"hpo", "use_best_params"} & set(map(key_of, overrides)):
+    recipe = named(overrides)
+    if recipe is None or not path_of(recipe).is_file() or {"hpo", "use_best_params"} & set(map(key_of, overrides)):
         return False
-    source = contents(path_of(given))
+    source = contents(path_of(recipe))
     return is_native(source) and chosen(native(source)).get("hpo", "none") != "none"
 
 
@@ -117,12 +117,12 @@ def joined(mode: str, tree: Mapping[str, Any], overrides: Sequence[str], *, leav
                 f"read that file, then add {key}=[...] yourself",
             )
             raise ConfigError(problem(key, wrong, got=tree[key], fix=fix))
-    if mode != "convert" and (given := named(overrides)) is not None:
-        check_code(given, tree, overrides)
+    if mode != "convert" and (recipe := named(overrides)) is not None:
+        check_code(recipe, tree, overrides)
     # An option that the file chooses too is no other choice: its keys stay the file's.
     own = own_words(tree, overrides)
-    kept = {key: value for key, value in tree.items() if key != "mode" or mode in _TRAINING}
-    return [*as_overrides(kept, {*groups_of(own), *leaving}), *own]
+    sections = {key: value for key, value in tree.items() if key != "mode" or mode in _TRAINING}
+    return [*as_overrides(sections, {*groups_of(own), *leaving}), *own]
 
 
 def own_words(tree: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
@@ -141,9 +141,9 @@ def chosen(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {group: option for entry in tree.get("defaults", []) for group, option in entry.items()}
 
 
-def path_of(given: str) -> Path:
+def path_of(recipe: str) -> Path:
     """The file that `recipe=` names."""
-    return Path(given).expanduser().absolute()
+    return Path(recipe).expanduser().absolute()
 
 
 def text_of(path: Path) -> str:
@@ -219,7 +219,7 @@ def as_overrides(tree: Mapping[str, Any], chosen_already: Collection[str]) -> li
         texts += [f"{group}={as_text(option)}" for group, option in entry.items() if group not in chosen_already]
     for key, value in tree.items():
         if key != "defaults" and key not in chosen_already:
-            texts += _flat(key, value)
+            texts += _flat_overrides(key, value)
     if len(texts) > limits.SETTINGS:
         fix = f"a recipe has at most {limits.SETTINGS:,}"
         raise ConfigError(problem("recipe", f"sets {len(texts):,} keys", fix=fix))
@@ -242,7 +242,7 @@ def as_text(value: Any) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _flat(key: str, value: Any) -> list[str]:
+def _flat_overrides(key: str, value: Any) -> list[str]:
     if isinstance(value, Mapping) and value and key not in _WHOLE:
-        return [text for part, item in value.items() for text in _flat(f"{key}.{part}", item)]
+        return [text for part, item in value.items() for text in _flat_overrides(f"{key}.{part}", item)]
     return [f"{key}={as_text(value)}"]

@@ -112,10 +112,10 @@ def _decide_for_mode(plain: dict[str, Any], mode: str, keys: Collection[str]) ->
     if mode == "create":
         for mode_key, split_key in (("n_folds", "folds"), ("ensure_balancing", "stratify")):
             if split_key in plain["split"]:
-                _same(plain, keys, mode_key, split_key)
+                _set_both_keys(plain, keys, mode_key, split_key)
 
 
-def _same(tree: dict[str, Any], keys: Collection[str], mode_key: str, split_key: str) -> None:
+def _set_both_keys(tree: dict[str, Any], keys: Collection[str], mode_key: str, split_key: str) -> None:
     """One value for two keys: the mode's where the command line has it (or neither), else the split's."""
     if f"split.{split_key}" in keys and f"mode.{mode_key}" not in keys:
         tree["mode"][mode_key] = tree["split"][split_key]
@@ -158,7 +158,7 @@ def network_inlined(arch: Any) -> list[str]:
             return [problem("arch.file", "a value is needed", fix=fix)]
         arch["name"] = arch.get("name") or "keras"
         return []
-    layers, problems = _network_of("arch.file", file)
+    layers, problems = _network_json("arch.file", file)
     if not problems:
         arch |= {"file": None, "layers": layers, "name": arch.get("name") or Path(file).stem}
     return problems
@@ -169,12 +169,12 @@ def _parts_inlined(arch: dict[str, Any]) -> list[str]:
     problems = []
     for key, value in arch.items():
         if isinstance(value, str) and value.endswith(".json"):
-            arch[key], wrong = _network_of(f"arch.{key}", value)
+            arch[key], wrong = _network_json(f"arch.{key}", value)
             problems += wrong
     return problems
 
 
-def _network_of(key: str, file: str) -> tuple[str, list[str]]:
+def _network_json(key: str, file: str) -> tuple[str, list[str]]:
     """The content of a Keras network's file as JSON in one line, and a sentence for each problem."""
     path = Path(file).expanduser()
     if not path.is_file():
@@ -210,11 +210,11 @@ class _State:
     def __init__(self, tree: dict[str, Any], problems: list[str]) -> None:
         self._tree, self._problems = tree, problems
         self._open: list[tuple[str, ...]] = []
-        self._made = 0
+        self._value_count = 0
 
     def value(self, value: Any, path: tuple[str, ...]) -> Any:
-        self._made += 1
-        if self._made > limits.NODES:
+        self._value_count += 1
+        if self._value_count > limits.NODES:
             raise ConfigError(
                 problem("configuration", f"stands for more than {limits.NODES:,} values", fix="make it smaller")
             )
@@ -227,16 +227,16 @@ class _State:
     def _text(self, text: str, path: tuple[str, ...]) -> Any:
         whole = _REFERENCE.fullmatch(text)
         if whole:
-            return self._referred(whole[1], path)
-        written = _REFERENCE.sub(lambda match: str(self._referred(match[1], path)), text)
-        if len(written) > _MOST_TEXT:
-            self._wrong(path, f"stands for more than {_MOST_TEXT:,} letters", text)
+            return self._referenced_value(whole[1], path)
+        expansion = _REFERENCE.sub(lambda match: str(self._referenced_value(match[1], path)), text)
+        if len(expansion) > _MOST_TEXT:
+            self._note_problem(path, f"stands for more than {_MOST_TEXT:,} letters", text)
             return ""
         if _REFERENCE.sub("", text).replace("\\${", "").count("${"):
-            self._wrong(path, "an interpolation names a key", text)
+            self._note_problem(path, "an interpolation names a key", text)
         if text.startswith("="):
-            return self._computed(written[1:], path)
-        return written.replace("\\${", "${")
+            return self._computed(expansion[1:], path)
+        return expansion.replace("\\${", "${")
 
     def _computed(self, text: str, path: tuple[str, ...]) -> Any:
         if self._problems:
@@ -245,19 +245,19 @@ class _State:
         try:
             return formulas.value(text)
         except ConfigError as error:
-            self._problems += [one.replace("formula:", f"{'.'.join(path)}:", 1) for one in error.problems]
+            self._problems += [sentence.replace("formula:", f"{'.'.join(path)}:", 1) for sentence in error.problems]
             return text
 
-    def _referred(self, name: str, path: tuple[str, ...]) -> Any:
+    def _referenced_value(self, name: str, path: tuple[str, ...]) -> Any:
         if not _KEY.fullmatch(name):
-            return self._wrong(path, "an interpolation names a key", f"${{{name}}}")
+            return self._note_problem(path, "an interpolation names a key", f"${{{name}}}")
         dots = len(name) - len(name.lstrip("."))
         if dots > len(path):
-            return self._wrong(path, "an interpolation leads out of the configuration", f"${{{name}}}")
+            return self._note_problem(path, "an interpolation leads out of the configuration", f"${{{name}}}")
         base = path[: len(path) - dots] if dots else ()
         target = (*base, *name.lstrip(".").split("."))
         if target in self._open or target == path:
-            return self._wrong(path, "an interpolation leads to itself", f"${{{name}}}")
+            return self._note_problem(path, "an interpolation leads to itself", f"${{{name}}}")
         node: Any = self._tree
         for part in target:
             if isinstance(node, list) and part.isdigit() and int(part) < len(node):
@@ -265,13 +265,13 @@ class _State:
             elif isinstance(node, dict) and part in node:
                 node = node[part]
             else:
-                return self._wrong(path, "an interpolation names a key that is not there", f"${{{name}}}")
+                return self._note_problem(path, "an interpolation names a key that is not there", f"${{{name}}}")
         self._open.append(target)
         try:
             return self.value(node, target)
         finally:
             self._open.pop()
 
-    def _wrong(self, path: tuple[str, ...], wrong: str, got: str) -> None:
+    def _note_problem(self, path: tuple[str, ...], wrong: str, got: str) -> None:
         fix = "write ${key} or ${section.key}; the environment and functions are not read"
         self._problems.append(problem(".".join(path), wrong, got=got, fix=fix))

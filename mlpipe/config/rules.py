@@ -67,7 +67,7 @@ SET_BY_MLPIPE = (
 _NEED_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")
 
 
-def later(key: str) -> str:
+def hydra_key_problem(key: str) -> str:
     """The sentence for a choice of Hydra that has no counterpart, but for the folder that runs lie in."""
     fix = "write out_dir=DIR" if key in ("hydra.run.dir", "hydra.sweep.dir") else "leave it out"
     return problem(key, "not available in this version of mlpipe", fix=fix)
@@ -78,33 +78,35 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     # Each rule reads plain data, as nothing is built yet, and gives a sentence instead of raising, so that all are told.
     # A mode that has no such key must not be asked for it: which rules hold depends on the mode's name.
     mode, name = tree["mode"], tree["mode_name"]
-    found = _subroutines(name, mode)
-    found += _reuse_rules(tree) if name in SUBROUTINES else []
+    problems = _subroutine_rules(name, mode)
+    problems += _reuse_rules(tree) if name in SUBROUTINES else []
     if name in ("train", "predict", "test", "tl", "distill"):
-        found += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
+        problems += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
         # A student's teacher is named as what predicts new images is.
-        found += _new_image_rules(name, mode) if name != "distill" else []
-        found += _val_is_score(tree) + _refit(tree) if "train" in mode["subroutines"] else []
+        problems += _new_image_rules(name, mode) if name != "distill" else []
+        problems += _val_score_rules(tree) + _refit_rules(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
-        found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
-    found += _clipping(tree)
+        problems.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
+    problems += _clipping_rules(tree)
     if tree["mode"].get("multitask") and _tunes(tree):
-        found.append(problem("tune", "looks at one task", got="mode.multitask", fix="leave one of the two out"))
+        problems.append(problem("tune", "looks at one task", got="mode.multitask", fix="leave one of the two out"))
     if tree["mode"].get("multitask") and (tree.get("stages") or {}).get("list"):
-        found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
-    found += _slicing(tree) + _slice_sets(tree["task"])
-    found += _exact_head(tree) if name in ("train", "tl") else []
-    found += _distilled(tree) if name == "distill" else []
-    found += _stages(tree) + _direction(tree["metrics"])
-    found += _preset_rules(tree)
-    found += _devices(tree) + _while_training(tree) + _without_logger(tree)
+        problems.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
+    problems += _slicing_rules(tree) + _slice_set_rules(tree["task"])
+    problems += _exact_head_rules(tree) if name in ("train", "tl") else []
+    problems += _distillation_rules(tree) if name == "distill" else []
+    problems += _stage_rules(tree) + _direction_rules(tree["metrics"])
+    problems += _preset_rules(tree)
+    problems += _device_rules(tree) + _train_metric_rules(tree) + _logger_rules(tree)
     if not isinstance(tree["proj"], str) or not is_plain_name(tree["proj"]):
-        found.append(problem("proj", "must be a plain folder name", got=tree["proj"], fix="for example proj=default"))
+        problems.append(
+            problem("proj", "must be a plain folder name", got=tree["proj"], fix="for example proj=default")
+        )
     if not isinstance(tree["seed"], int) or isinstance(tree["seed"], bool) or not 0 <= tree["seed"] < 2**32:
         numbers = re.fullmatch(r"\[?(\d+(?:, ?\d+)+)\]?", str(tree["seed"]))
         fix = f"write seed={numbers[1].replace(' ', '')} -m to run each of them" if numbers else ""
-        found.append(problem("seed", "must be a whole number from 0 to 4294967295", got=tree["seed"], fix=fix))
-    return found
+        problems.append(problem("seed", "must be a whole number from 0 to 4294967295", got=tree["seed"], fix=fix))
+    return problems
 
 
 def is_plain_name(text: str) -> bool:
@@ -141,12 +143,12 @@ def _name(section: Mapping[str, Any]) -> str:
     return name_of(str(section.get("_target_", "")))
 
 
-def _subroutines(name: str, mode: Mapping[str, Any]) -> list[str]:
-    known, given = SUBROUTINES.get(name), mode.get("subroutines")
+def _subroutine_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
+    known, subroutines = SUBROUTINES.get(name), mode.get("subroutines")
     if known is None:
         return []
-    if not isinstance(given, list) or not given:
-        return [problem("mode.subroutines", "must be a list", got=given, fix=f"choose from {listing(known)}")]
+    if not isinstance(subroutines, list) or not subroutines:
+        return [problem("mode.subroutines", "must be a list", got=subroutines, fix=f"choose from {listing(known)}")]
     return [
         problem(
             "mode.subroutines",
@@ -154,35 +156,37 @@ def _subroutines(name: str, mode: Mapping[str, Any]) -> list[str]:
             got=item,
             fix=did_you_mean(str(item), known) or f"choose from {listing(known)}",
         )
-        for item in given
+        for item in subroutines
         if item not in known
     ]
 
 
 def _train_rules(mode: Mapping[str, Any]) -> list[str]:
-    found = []
+    problems = []
     subroutines = mode["subroutines"] if isinstance(mode["subroutines"], list) else []
     needing = [item for item in subroutines if item in ("predict", "test", "post")]
     if mode["store_parameters"] is False and needing:
         wrong = f"keeps no weights, but mode.subroutines asks for {' and '.join(needing)}"
-        found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
+        problems.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
     if "post" in subroutines and not {"train", "predict"} <= set(subroutines):
         fix = "add train and predict, or use mml post for stored predictions"
-        found.append(problem("mode.subroutines", "post follows a training's predictions", got=subroutines, fix=fix))
+        problems.append(problem("mode.subroutines", "post follows a training's predictions", got=subroutines, fix=fix))
     if "post" in subroutines and mode["eval_on"] is not None:
         fix = "leave post out"
-        found.append(problem("mode.eval_on", "leaves the task itself without predictions for post", fix=fix))
+        problems.append(problem("mode.eval_on", "leaves the task itself without predictions for post", fix=fix))
     if mode["store_parameters"] is False and mode.get("refit"):
         wrong = "keeps no weights, but mode.refit is for a model that predicts new images"
-        found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
-    found += _unknown_pipeline_keys(mode["pipeline_keys"])
+        problems.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
+    problems += _unknown_pipeline_keys(mode["pipeline_keys"])
     folds = mode["folds"]
     if isinstance(folds, list) and (not folds or len(set(map(str, folds))) != len(folds)):
-        found.append(problem("mode.folds", "must name each fold once", got=folds, fix="for example mode.folds=[0,2]"))
-    return found
+        problems.append(
+            problem("mode.folds", "must name each fold once", got=folds, fix="for example mode.folds=[0,2]")
+        )
+    return problems
 
 
-def _refit(tree: Mapping[str, Any]) -> list[str]:
+def _refit_rules(tree: Mapping[str, Any]) -> list[str]:
     """A training on all images has no validation that its learning rate could follow."""
     if not tree["mode"].get("refit") or "lr_plateau" not in val_used_for(tree):
         return []
@@ -218,97 +222,101 @@ def is_exact(tree: Mapping[str, Any]) -> bool:
     return EXACT in signatures.gives(current(str(tree["optimizer"].get("_target_", ""))))
 
 
-def _slicing(tree: Mapping[str, Any]) -> list[str]:
+def _slicing_rules(tree: Mapping[str, Any]) -> list[str]:
     """What images that are cut into cells cannot go with."""
     if _name(tree.get("slicing") or {}) in ("", "none"):
         return []
-    found = []
+    problems = []
     if tree["mode"].get("multitask"):
-        found.append(problem("slicing", "is for one task", got="mode.multitask", fix="leave one of the two out"))
+        problems.append(problem("slicing", "is for one task", got="mode.multitask", fix="leave one of the two out"))
     if is_exact(tree):
-        found.append(
+        problems.append(
             problem(
                 "slicing",
                 f"optimizer={_name(tree['optimizer'])} learns from whole images",
                 fix="leave one of the two out",
             )
         )
-    return found
+    return problems
 
 
-def _exact_head(tree: Mapping[str, Any]) -> list[str]:
+def _exact_head_rules(tree: Mapping[str, Any]) -> list[str]:
     """Heads that are made at once are of one kind, of features that are the same in every epoch."""
     if not is_exact(tree):
         return []
-    found, key = [], f"optimizer={_name(tree['optimizer'])}"
+    problems, key = [], f"optimizer={_name(tree['optimizer'])}"
     if tree["arch"].get("freeze") not in (True, "backbone"):
-        found.append(problem(key, "fits the head of a frozen backbone", fix="add arch.freeze=true"))
+        problems.append(problem(key, "fits the head of a frozen backbone", fix="add arch.freeze=true"))
     augmentations = tree["augmentations"] if isinstance(tree["augmentations"], dict) else {}
     if any((augmentations.get(place) or {}).get("pipeline") for place in ("cpu", "device")):
-        found.append(problem(key, "needs features that are the same in every epoch", fix="add augmentations=none"))
+        problems.append(problem(key, "needs features that are the same in every epoch", fix="add augmentations=none"))
     loss = str(tree["loss"].get("_target_", "")).rpartition(".")[2]
     if loss not in ("auto", "ce", "bce", "mse") or tree["loss"].get("label_smoothing"):
-        found.append(problem(key, "minimises the plain loss of the task's kind", got=loss, fix="use loss=auto"))
+        problems.append(problem(key, "minimises the plain loss of the task's kind", got=loss, fix="use loss=auto"))
     if tree["loss"].get("class_weights") not in (None, "balanced"):
-        found.append(problem("loss.class_weights", f"{key} knows null and balanced", fix="use one of them"))
+        problems.append(problem("loss.class_weights", f"{key} knows null and balanced", fix="use one of them"))
     if (tree.get("stages") or {}).get("list"):
-        found.append(problem("stages", f"{key} has none", fix="leave it out"))
+        problems.append(problem("stages", f"{key} has none", fix="leave it out"))
     if _tunes(tree):
-        found.append(problem("tune", f"{key} has no rate and no batches", fix="leave it out"))
+        problems.append(problem("tune", f"{key} has no rate and no batches", fix="leave it out"))
     if tree["mode"].get("multitask"):
-        found.append(problem(key, "fits one head", got="mode.multitask", fix="leave one of the two out"))
-    return found
+        problems.append(problem(key, "fits one head", got="mode.multitask", fix="leave one of the two out"))
+    return problems
 
 
-def _multitask_rules(mode: Mapping[str, Any], there: list[str]) -> list[str]:
+def _multitask_rules(mode: Mapping[str, Any], task_names: list[str]) -> list[str]:
     count, names, weights = mode["multitask"], mode["co_tasks"], mode["task_weights"]
     if count is False:
-        given = [key for key, default in (("co_tasks", "random"), ("task_weights", None)) if mode[key] != default]
-        return [problem(f"mode.{key}", "is for several tasks", fix="add mode.multitask=2") for key in given]
-    found = []
-    if names == "random" and len(there) < count - 1:
+        keys = [key for key, default in (("co_tasks", "random"), ("task_weights", None)) if mode[key] != default]
+        return [problem(f"mode.{key}", "is for several tasks", fix="add mode.multitask=2") for key in keys]
+    problems = []
+    if names == "random" and len(task_names) < count - 1:
         fix = f"name {count - 1} tasks or more, for example task_list=[digits]"
-        found.append(problem("task_list", f"mode.multitask={count} draws {count - 1} of it", got=there, fix=fix))
+        problems.append(
+            problem("task_list", f"mode.multitask={count} draws {count - 1} of it", got=task_names, fix=fix)
+        )
     elif names != "random":
-        found += [
-            problem("mode.co_tasks", "is not in task_list", got=name, fix=did_you_mean(str(name), there) or "add it")
+        problems += [
+            problem(
+                "mode.co_tasks", "is not in task_list", got=name, fix=did_you_mean(str(name), task_names) or "add it"
+            )
             for name in names
-            if name not in there
+            if name not in task_names
         ]
         if len(names) != count - 1 or len(set(names)) != len(names):
             fix = f"the pivot is one of the {count}: name {count - 1} others"
-            found.append(problem("mode.co_tasks", f"does not fit mode.multitask={count}", got=names, fix=fix))
+            problems.append(problem("mode.co_tasks", f"does not fit mode.multitask={count}", got=names, fix=fix))
     if isinstance(weights, list) and (len(weights) != count or min(weights) < 0 or max(weights) == 0):
         fix = f"give {count} numbers >= 0, the pivot's first"
-        found.append(problem("mode.task_weights", f"does not fit mode.multitask={count}", got=weights, fix=fix))
-    return found
+        problems.append(problem("mode.task_weights", f"does not fit mode.multitask={count}", got=weights, fix=fix))
+    return problems
 
 
 def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
     """What of `reuse` the mode does not read, and what of it needs or excludes something else."""
     reuse, name, mode = tree.get("reuse", {}), tree["mode_name"], tree["mode"]
-    given = [key for key in REUSED_BY if reuse.get(key) is not None]
-    found = [
+    keys = [key for key in REUSED_BY if reuse.get(key) is not None]
+    problems = [
         problem(f"reuse.{key}", f"mml {name} does not use it", fix=f"it is for {listing(REUSED_BY[key])}; leave it out")
-        for key in given
+        for key in keys
         if name not in REUSED_BY[key]
     ]
     trains = "train" in (mode.get("subroutines") or ())
     if name in ("tl", "distill") and not trains:
-        found.append(
+        problems.append(
             problem("mode.subroutines", f"mml {name} trains", fix="keep train, or use mml predict or mml test")
         )
-    if name in ("predict", "test") and "models" in given and trains:
+    if name in ("predict", "test") and "models" in keys and trains:
         fix = "use reuse.parameters=PROJ#3 for weights to start from"
-        found.append(problem("reuse.models", "a training makes its own models", fix=fix))
-    if mode.get("use_blueprint") is True and "blueprint" not in given:
+        problems.append(problem("reuse.models", "a training makes its own models", fix=fix))
+    if mode.get("use_blueprint") is True and "blueprint" not in keys:
         fix = "add reuse.blueprint=PROJ#3 or reuse.blueprint=FILE.yaml"
-        found.append(problem("mode.use_blueprint", "there is no blueprint to use", fix=fix))
-    if "blueprint" in given and mode.get("use_blueprint") is False:
-        found.append(problem("reuse.blueprint", "is not used by itself", fix="add mode.use_blueprint=true"))
-    if "parameters" in given and isinstance(tree["arch"], dict) and tree["arch"].get("weights") is not None:
-        found.append(problem("reuse.parameters", "arch.weights names weights too", fix="leave one of them out"))
-    return found
+        problems.append(problem("mode.use_blueprint", "there is no blueprint to use", fix=fix))
+    if "blueprint" in keys and mode.get("use_blueprint") is False:
+        problems.append(problem("reuse.blueprint", "is not used by itself", fix="add mode.use_blueprint=true"))
+    if "parameters" in keys and isinstance(tree["arch"], dict) and tree["arch"].get("weights") is not None:
+        problems.append(problem("reuse.parameters", "arch.weights names weights too", fix="leave one of them out"))
+    return problems
 
 
 def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
@@ -317,49 +325,56 @@ def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
         return []
     if tree["mode_name"] != "train":
         return [problem("preset", f"is for mml train, not for mml {tree['mode_name']}", fix="leave it out")]
-    found = [
+    problems = [
         problem(f"reuse.{key}", "is for one recipe, a preset trains several", fix="leave it or preset out")
         for key in REUSED_BY
         if tree.get("reuse", {}).get(key) is not None
     ]
     if tree.get("hpo"):
-        found.append(problem("hpo", "searches for one recipe, a preset trains several", fix="leave it or preset out"))
-    return found
+        problems.append(
+            problem("hpo", "searches for one recipe, a preset trains several", fix="leave it or preset out")
+        )
+    return problems
 
 
-def _distilled(tree: Mapping[str, Any]) -> list[str]:
+def _distillation_rules(tree: Mapping[str, Any]) -> list[str]:
     """What a student cannot learn from a teacher with."""
-    found = []
+    problems = []
     if is_exact(tree) or _name(tree["optimizer"]) == "none":
         wrong = "learns nothing from a teacher: it has no steps"
-        found.append(problem("optimizer", wrong, got=_name(tree["optimizer"]), fix="use for example optimizer=adamw"))
+        problems.append(
+            problem("optimizer", wrong, got=_name(tree["optimizer"]), fix="use for example optimizer=adamw")
+        )
     if tree["mode"].get("multitask"):
-        found.append(problem("mode.multitask", "a student learns one task", fix="leave it out"))
-    return found
+        problems.append(problem("mode.multitask", "a student learns one task", fix="leave it out"))
+    return problems
 
 
-def _clipping(tree: Mapping[str, Any]) -> list[str]:
-    given = [f"optimizer.{key}" for key in ("clip_norm", "clip_value") if tree["optimizer"].get(key) is not None]
-    if not given or tree["trainer"].get("gradient_clip_val") is None:
+def _clipping_rules(tree: Mapping[str, Any]) -> list[str]:
+    keys = [f"optimizer.{key}" for key in ("clip_norm", "clip_value") if tree["optimizer"].get(key) is not None]
+    if not keys or tree["trainer"].get("gradient_clip_val") is None:
         return []
-    return [problem(given[0], "trainer.gradient_clip_val bounds the gradients too", fix="leave one of them out")]
+    return [problem(keys[0], "trainer.gradient_clip_val bounds the gradients too", fix="leave one of them out")]
 
 
-def _while_training(tree: Mapping[str, Any]) -> list[str]:
+def _train_metric_rules(tree: Mapping[str, Any]) -> list[str]:
     """What metrics of training images cannot be had with."""
-    given = {"mode.multitask": tree["mode"].get("multitask"), "trainer.devices": tree["trainer"].get("devices", 1) != 1}
+    settings = {
+        "mode.multitask": tree["mode"].get("multitask"),
+        "trainer.devices": tree["trainer"].get("devices", 1) != 1,
+    }
     wrong, fix = "is for one task on one device", "leave one of the two out"
-    keys = [key for key, value in given.items() if value] if tree["metrics"].get("while_training") else []
+    keys = [key for key, value in settings.items() if value] if tree["metrics"].get("while_training") else []
     return [problem("metrics.while_training", wrong, got=key, fix=fix) for key in keys]
 
 
-def _without_logger(tree: Mapping[str, Any]) -> list[str]:
+def _logger_rules(tree: Mapping[str, Any]) -> list[str]:
     """Callbacks of Lightning that write to a logger, where there is none."""
     if str((tree.get("logging") or {}).get("_target_", "")).rpartition(".")[2] != "none":
         return []
     entries = (tree.get("stages") or {}).get("list") or []
     sections = {"callbacks": tree.get("callbacks")}
-    sections |= {f"stages.list[{number}].callbacks": one.get("callbacks") for number, one in enumerate(entries)}
+    sections |= {f"stages.list[{number}].callbacks": stage.get("callbacks") for number, stage in enumerate(entries)}
     return [
         problem(f"{section}.{name}", f"{needing} writes to a logger", fix="add logging=csv or logging=tensorboard")
         for section, group in sections.items()
@@ -369,7 +384,7 @@ def _without_logger(tree: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _devices(tree: Mapping[str, Any]) -> list[str]:
+def _device_rules(tree: Mapping[str, Any]) -> list[str]:
     """What several devices for one fold cannot go with."""
     devices, key = tree["trainer"].get("devices", 1), "trainer.devices"
     if devices == "auto":
@@ -380,50 +395,50 @@ def _devices(tree: Mapping[str, Any]) -> list[str]:
         return [problem(key, "must be a whole number >= 1 or auto", got=devices, fix=fix)]
     if devices == 1:
         return []
-    found = []
+    problems = []
     if (tree.get("sys") or {}).get("fold_workers", 1) != 1:
         fix = "leave one of the two at 1"
-        found.append(problem(key, "several devices learn one fold at a time", got="sys.fold_workers", fix=fix))
+        problems.append(problem(key, "several devices learn one fold at a time", got="sys.fold_workers", fix=fix))
     if tree["mode"].get("multitask"):
-        found.append(problem(key, "learns one task", got="mode.multitask", fix="leave one of the two out"))
+        problems.append(problem(key, "learns one task", got="mode.multitask", fix="leave one of the two out"))
     if is_exact(tree):
-        found.append(
+        problems.append(
             problem(key, f"optimizer={_name(tree['optimizer'])} makes the head on one device", got=devices, fix="use 1")
         )
     batch_size = (tree.get("sampling") or {}).get("batch_size")
     if isinstance(batch_size, int) and batch_size < 2 * devices:
         wrong = f"is divided among {devices} devices, which need two images each"
         fix = f"use {2 * devices} or more"
-        found.append(problem("sampling.batch_size", wrong, got=batch_size, fix=fix))
-    return found
+        problems.append(problem("sampling.batch_size", wrong, got=batch_size, fix=fix))
+    return problems
 
 
-def _stages(tree: Mapping[str, Any]) -> list[str]:
+def _stage_rules(tree: Mapping[str, Any]) -> list[str]:
     entries = [entry for entry in tree["stages"]["list"] if isinstance(entry, dict)]
-    found = []
+    problems = []
     monitored, keeps = tree["metrics"].get("monitor"), tree["mode"].get("store_best")
     if keeps and objectives.is_by_the_loss(str(monitored), tree) and len(objectives.loss_of(tree)) > 1:
         wrong = f"{monitored} cannot choose among epochs of stages with different losses"
         fix = "use another metric, for example metrics.monitor=val/accuracy, or mode.store_best=false"
-        found.append(problem("metrics.monitor", wrong, fix=fix))
+        problems.append(problem("metrics.monitor", wrong, fix=fix))
     # Those that take steps; one whose rate is the optimizer's takes the one that is found.
     own = [entry.get("lr") not in (None, tree["optimizer"].get("lr")) for entry in entries if not entry.get("head")]
     if _name(tree.get("tune") or {}) == "lr_find" and own and all(own):
         wrong, fix = "finds a rate that no stage takes, as each names its own", "leave lr out of one, or use tune=none"
-        found.append(problem("tune", wrong, got="lr_find", fix=fix))
+        problems.append(problem("tune", wrong, got="lr_find", fix=fix))
     for number, entry in enumerate(entries):
         if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
-            found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
+            problems.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
         if entry.get("start_from") is not None:
-            found += _start_from(entries, number)
-        found += _stage_head(tree, entry, f"stages.list[{number}].head")
+            problems += _start_from_rules(entries, number)
+        problems += _stage_head_rules(tree, entry, f"stages.list[{number}].head")
         if entry.get("freeze") is not None and _name(tree["peft"]) != "none":
             wrong = "peft decides what learns"
-            found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
-    return found
+            problems.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
+    return problems
 
 
-def _start_from(entries: list[Any], number: int) -> list[str]:
+def _start_from_rules(entries: list[Any], number: int) -> list[str]:
     """A stage starts from an earlier one that keeps its own best weights, or from a file."""
     key, before = f"stages.list[{number}].start_from", entries[number]["start_from"]
     if entries[number].get("initial_weights") is not None:
@@ -437,30 +452,30 @@ def _start_from(entries: list[Any], number: int) -> list[str]:
     return []
 
 
-def _stage_head(tree: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> list[str]:
+def _stage_head_rules(tree: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> list[str]:
     """What an exact head as a stage cannot go with."""
     if entry.get("head") is None:
         return []
-    found = []
+    problems = []
     if entry.get("freeze") not in (True, "backbone"):
-        found.append(problem(key, "is fitted on a frozen backbone", fix="add freeze: backbone to the stage"))
-    found += [
+        problems.append(problem(key, "is fitted on a frozen backbone", fix="add freeze: backbone to the stage"))
+    problems += [
         problem(key, "is fitted on whole images of a plain backbone", fix=f"use {section}=none")
         for section in ("peft", "slicing")
         if _name(tree.get(section) or {}) not in ("", "none")
     ]
     if tree["trainer"].get("devices", 1) != 1:
-        found.append(
+        problems.append(
             problem(key, "is fitted on one device", got=tree["trainer"]["devices"], fix="use trainer.devices=1")
         )
     if entry.get("negatives") is not None or entry.get("val_negatives") is not None:
-        found.append(problem(key, "learns from all images", fix="leave negatives to later stages"))
+        problems.append(problem(key, "learns from all images", fix="leave negatives to later stages"))
     if entry.get("size") is not None:
-        found.append(problem(key, "is fitted to the images as they are cached", fix="leave size to later stages"))
-    return found
+        problems.append(problem(key, "is fitted to the images as they are cached", fix="leave size to later stages"))
+    return problems
 
 
-def _direction(section: Mapping[str, Any]) -> list[str]:
+def _direction_rules(section: Mapping[str, Any]) -> list[str]:
     """More of a loss is never better."""
     if section.get("monitor") != "val/loss" or section.get("direction") != "max":
         return []
@@ -475,7 +490,7 @@ def _unknown_pipeline_keys(keys: Iterable[Any]) -> list[str]:
     ]
 
 
-def _val_is_score(tree: Mapping[str, Any]) -> list[str]:
+def _val_score_rules(tree: Mapping[str, Any]) -> list[str]:
     used = val_used_for(tree)
     if tree["mode"]["strict_validation"] is not True or tree["mode"]["nested"] or not used:
         return []
@@ -484,19 +499,19 @@ def _val_is_score(tree: Mapping[str, Any]) -> list[str]:
     return [problem("mode.strict_validation", wrong, fix=fix)]
 
 
-def slice_set_problems(place: str, given: Mapping[str, Any]) -> list[str]:
+def slice_set_problems(place: str, slice_set: Mapping[str, Any]) -> list[str]:
     """A sentence for every key of a slice set that is unknown, missing or of another type.
 
     Args:
         place: The set's key.
-        given: The set.
+        slice_set: The set.
     """
     signature = signatures.read("mlpipe.data.volumes.slices.slice_set")
     assert signature is not None
-    return signature.problems(place, dict(given))
+    return signature.problems(place, dict(slice_set))
 
 
-def _slice_sets(task: Mapping[str, Any]) -> list[str]:
+def _slice_set_rules(task: Mapping[str, Any]) -> list[str]:
     """The same for the sets of `task=slices`; nothing for other tasks.
 
     Args:
@@ -504,11 +519,11 @@ def _slice_sets(task: Mapping[str, Any]) -> list[str]:
     """
     if name_of(str(task.get("_target_", ""))) != "slices":
         return []
-    given = task.get("slices")
-    entries = given if isinstance(given, list) else []
+    slices = task.get("slices")
+    entries = slices if isinstance(slices, list) else []
     return [
         sentence
-        for number, one in enumerate(entries)
-        if isinstance(one, Mapping)
-        for sentence in slice_set_problems(f"task.slices[{number}]", one)
+        for number, entry in enumerate(entries)
+        if isinstance(entry, Mapping)
+        for sentence in slice_set_problems(f"task.slices[{number}]", entry)
     ]

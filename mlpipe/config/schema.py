@@ -347,7 +347,7 @@ def recipe_hash(tree: Mapping[str, Any], task_name: str, seed: int | None) -> st
     """
     # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
     plain = with_artifacts_in(tree, None)
-    decided = {key: deciding(key, plain[key]) for key in RECIPE_SECTIONS}
+    decided = {key: deciding_keys(key, plain[key]) for key in RECIPE_SECTIONS}
     # What is not used leaves the hash as it was before the section existed.
     used = [key for key in OPTIONAL_SECTIONS if tree.get(key) and names.name_of(tree[key]["_target_"]) != "none"]
     decided |= {key: tree[key] for key in used}
@@ -364,7 +364,7 @@ def recipe_hash(tree: Mapping[str, Any], task_name: str, seed: int | None) -> st
     return digest({**decided, "mode": mode, "sys": sys, "seed": seed, "task": task_name})[:8]
 
 
-def deciding(name: str, section: Any) -> Any:
+def deciding_keys(name: str, section: Any) -> Any:
     """The keys of a section that decide what is learned: those that hashes are made of.
 
     Args:
@@ -388,17 +388,17 @@ def with_artifacts_in(tree: Mapping[str, Any], folder: Path | None) -> dict[str,
         tree: The composed tree.
         folder: The other folder; None: none that has a name.
     """
-    named = (tree.get("sys") or {}).get("artifact_dir")
+    artifact_dir = (tree.get("sys") or {}).get("artifact_dir")
     other = None if folder is None else str(folder)
 
-    def moved(name: str, one: Any) -> Any:
-        if isinstance(one, Mapping) and named and one.get("folder") == named:
-            return {**one, "folder": other}
-        if isinstance(one, Mapping) and "outfile" in one:
-            return {**one, "outfile": None if folder is None else str(folder / f"{name}.h5")}
-        return one
+    def moved(name: str, node: Any) -> Any:
+        if isinstance(node, Mapping) and artifact_dir and node.get("folder") == artifact_dir:
+            return {**node, "folder": other}
+        if isinstance(node, Mapping) and "outfile" in node:
+            return {**node, "outfile": None if folder is None else str(folder / f"{name}.h5")}
+        return node
 
-    found = dict(tree)
+    result = dict(tree)
     if tree.get("callbacks"):
-        found["callbacks"] = {name: moved(name, one) for name, one in tree["callbacks"].items()}
-    return {**found, "sys": {**tree["sys"], "artifact_dir": other}} if named else found
+        result["callbacks"] = {name: moved(name, node) for name, node in tree["callbacks"].items()}
+    return {**result, "sys": {**tree["sys"], "artifact_dir": other}} if artifact_dir else result

@@ -111,9 +111,9 @@ def read(params: Any) -> tuple[dict[str, Parameter], list[str]]:
     problems: list[str] = []
     for raw, expression in params.items():
         key = str(raw)
-        written = f"choice({','.join(map(as_text, expression))})" if isinstance(expression, list) else expression
+        text = f"choice({','.join(map(as_text, expression))})" if isinstance(expression, list) else expression
         try:
-            parsed = expression if _is_sweep(expression) else parser.parse_override(f"{key}={written}")
+            parsed = expression if _is_sweep(expression) else parser.parse_override(f"{key}={text}")
         except HydraException:
             parsed = None
         if parsed is None or (isinstance(parsed, Override) and not parsed.is_sweep_override()):
@@ -126,7 +126,7 @@ def read(params: Any) -> tuple[dict[str, Parameter], list[str]]:
     return space, problems
 
 
-def forbidden(space: Mapping[str, object]) -> list[str]:
+def fixed_key_problems(space: Mapping[str, object]) -> list[str]:
     """A sentence for every key that cannot be searched, and for an empty space."""
     if not space:
         fix = "add search_space=basic or a sweep such as 'optimizer.lr=tag(log,interval(1e-5,1e-2))'"
@@ -212,13 +212,13 @@ def _parameter(key: str, sweep: Any, text: Any) -> tuple[Parameter, list[str]]:
 
 def _choices(sweep: ChoiceSweep) -> list[Value]:
     parser = OverridesParser.create()
-    found: list[Value] = []
+    values: list[Value] = []
     for item in sweep.list:
         if item is None or isinstance(item, bool | int | float):
-            found.append(item)
+            values.append(item)
         else:
             # Optuna keeps plain values only: texts, lists and mappings are kept as they are written.
             override = parser.parse_override("key=a,b")
             override._value = ChoiceSweep(list=[item, item], simple_form=True)
-            found.append(str(next(iter(override.sweep_string_iterator()))))
-    return found
+            values.append(str(next(iter(override.sweep_string_iterator()))))
+    return values

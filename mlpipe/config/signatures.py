@@ -59,63 +59,66 @@ class Signature:
 
     def problems(self, section: str, given: dict[str, Any], *, may_miss: frozenset[str] = frozenset()) -> list[str]:
         """A sentence for every unknown, missing or ill-typed parameter of `given`."""
-        found = []
+        problems = []
         for name, value in given.items():
             key = f"{section}.{name}"
             if name not in self.parameters:
                 if not self.is_open:
                     fix = did_you_mean(name, self.parameters, otherwise=f"known keys: {listing(self.parameters)}")
-                    found.append(problem(key, "unknown key", fix=fix))
+                    problems.append(problem(key, "unknown key", fix=fix))
                 continue
             annotation = self.parameters[name].annotation
             if value == "???":
-                found.append(problem(key, "a value is needed", fix=f"add {key}=VALUE"))
-            elif isinstance(value, dict) and (described := self._described(annotation)) is not None:
-                found += described.problems(key, value)
-            elif annotation is not None and (wanted := self._mismatch(annotation, value)):
+                problems.append(problem(key, "a value is needed", fix=f"add {key}=VALUE"))
+            elif isinstance(value, dict) and (described := self._typed_dict(annotation)) is not None:
+                problems += described.problems(key, value)
+            elif annotation is not None and (kind := self._mismatch(annotation, value)):
                 fix = self._fix(key, annotation, value) or "give it such a value"
-                found.append(problem(key, f"must be {wanted}", got=value, fix=fix))
+                problems.append(problem(key, f"must be {kind}", got=value, fix=fix))
         for name, parameter in self.parameters.items():
             if parameter.required and name not in given and name not in may_miss:
-                found.append(problem(f"{section}.{name}", "a value is needed", fix=f"add {section}.{name}=VALUE"))
-        return found
+                problems.append(problem(f"{section}.{name}", "a value is needed", fix=f"add {section}.{name}=VALUE"))
+        return problems
 
     def _fix(self, key: str, annotation: ast.expr, value: Any) -> str:
         """What to write in place of a value that does not fit; empty where nothing is near."""
-        if found := near_values.for_value(key, value, choices(annotation, self.module)):
-            return f"write {found if '=' in found else f'{key}={found}'}"
-        if found := near_values.example(key):
-            return found
+        if suggestion := near_values.for_value(key, value, choices(annotation, self.module)):
+            return f"write {suggestion if '=' in suggestion else f'{key}={suggestion}'}"
+        if suggestion := near_values.example(key):
+            return suggestion
         for text, plain in near_values.other_forms(value):
             if not self._mismatch(annotation, plain):
                 return f"write {key}={text}"
-        if isinstance(value, str) and (search := near_values.for_search(value)):
+        if isinstance(value, str) and (search := near_values.sweep_advice(value)):
             return search
-        if isinstance(value, list) and len(value) > 1 and not any(self._mismatch(annotation, one) for one in value):
+        if isinstance(value, list) and len(value) > 1 and not any(self._mismatch(annotation, item) for item in value):
             return f"write {key}={','.join(map(str, value))} -m to run each of them"
         parts = value.split(",") if isinstance(value, str) and "," in value else []
         plain_parts = [near_values.plain(part) for part in parts]
-        if parts and not any(self._mismatch(annotation, one) for one in plain_parts):
+        if parts and not any(self._mismatch(annotation, item) for item in plain_parts):
             return f"add -m to run each of them, or write {key}={parts[0].strip()}"
         return ""
 
     def _mismatch(self, annotation: ast.expr, value: Any) -> str:
         """As `mismatch`, which does not know of mappings with known keys."""
         if isinstance(annotation, ast.BinOp):
-            wanted = [self._mismatch(one, value) for one in _parts(annotation)]
-            return "" if not all(wanted) else " or ".join(dict.fromkeys(wanted))
-        if self._described(annotation) is not None:
+            kinds = [self._mismatch(part, value) for part in _union_members(annotation)]
+            return "" if not all(kinds) else " or ".join(dict.fromkeys(kinds))
+        if self._typed_dict(annotation) is not None:
             return "a mapping"
         return mismatch(annotation, value, self.module)
 
-    def _described(self, annotation: ast.expr | None) -> Signature | None:
+    def _typed_dict(self, annotation: ast.expr | None) -> Signature | None:
         """The TypedDict that says which keys a mapping has; None: it has any."""
         if isinstance(annotation, ast.BinOp):
-            return next((found for one in _parts(annotation) if (found := self._described(one)) is not None), None)
+            return next(
+                (signature for part in _union_members(annotation) if (signature := self._typed_dict(part)) is not None),
+                None,
+            )
         if not isinstance(annotation, ast.Name) or not self.target.startswith("mlpipe."):
             return None
-        found = read(f"{self.home}.{annotation.id}")
-        return found if found is not None and found.is_mapping else None
+        signature = read(f"{self.home}.{annotation.id}")
+        return signature if signature is not None and signature.is_mapping else None
 
 
 def module_file(module: str) -> Path | None:
@@ -140,10 +143,10 @@ def module_file(module: str) -> Path | None:
 @functools.lru_cache(maxsize=256)
 def read(target: str) -> Signature | None:
     """The signature of the function or class with this dotted name; None when no source defines it."""
-    found = definition(target)
-    if found is None:
+    origin = definition(target)
+    if origin is None:
         return None
-    node, source = found
+    node, source = origin
     if isinstance(node, ast.ClassDef):
         return _class_signature(target, node, source)
     return _function_signature(target, node, source)
@@ -166,7 +169,7 @@ def takes_mapping(target: str, name: str) -> bool:
     parameter = signature.parameters.get(name) if signature is not None else None
     if signature is None or parameter is None or parameter.annotation is None:
         return False
-    of_known_keys = signature._described(parameter.annotation) is not None
+    of_known_keys = signature._typed_dict(parameter.annotation) is not None
     return of_known_keys or not mismatch(parameter.annotation, {}, signature.module)
 
 
@@ -181,16 +184,16 @@ def gives(target: str) -> tuple[str, ...]:
         The class first; empty where the source does not say.
     """
     module, _, name = target.rpartition(".")
-    found = _definition(module, name, depth=0)
-    if found is not None and isinstance(found[0], ast.FunctionDef):
-        annotation = found[0].returns
-        module, name = found[1].module, annotation.id if isinstance(annotation, ast.Name) else ""
-        found = _definition(module, name, depth=0)
+    origin = _definition(module, name, depth=0)
+    if origin is not None and isinstance(origin[0], ast.FunctionDef):
+        annotation = origin[0].returns
+        module, name = origin[1].module, annotation.id if isinstance(annotation, ast.Name) else ""
+        origin = _definition(module, name, depth=0)
     names: list[str] = []
-    while found is not None and isinstance(node := found[0], ast.ClassDef) and node.name not in names:
+    while origin is not None and isinstance(node := origin[0], ast.ClassDef) and node.name not in names:
         names.append(node.name)
         base = node.bases[0] if node.bases else None
-        found = _definition(found[1].module, base.id, depth=0) if isinstance(base, ast.Name) else None
+        origin = _definition(origin[1].module, base.id, depth=0) if isinstance(base, ast.Name) else None
     return tuple(names)
 
 
@@ -217,31 +220,31 @@ def mismatch(annotation: ast.expr, value: Any, module: ast.Module) -> str:
         return ""
 
 
-def _mismatch(annotation: ast.expr, value: Any, module: ast.Module, seen: _Seen) -> str:
+def _mismatch(annotation: ast.expr, value: Any, module: ast.Module, memo: _Seen) -> str:
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         try:
-            return _mismatch(ast.parse(annotation.value, mode="eval").body, value, module, seen)
+            return _mismatch(ast.parse(annotation.value, mode="eval").body, value, module, memo)
         except SyntaxError:
             # A text that is no type, in a module of the user's own.
             return ""
     if isinstance(annotation, ast.Constant) and annotation.value is None:
         return "" if value is None else "null"
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        return _union(_parts(annotation), value, module, seen)
+        return _union_mismatch(_union_members(annotation), value, module, memo)
     if isinstance(annotation, ast.Name | ast.Attribute):
-        return _plain(annotation, value, module, seen)
+        return _plain_mismatch(annotation, value, module, memo)
     if isinstance(annotation, ast.Subscript):
-        return _subscript(annotation, value, module, seen)
+        return _subscript_mismatch(annotation, value, module, memo)
     return ""
 
 
-def _parts(annotation: ast.expr) -> list[ast.expr]:
+def _union_members(annotation: ast.expr) -> list[ast.expr]:
     """The types that `|` joins, in their order; hundreds of them are nested to the left as deeply."""
-    found = []
+    parts = []
     while isinstance(annotation, ast.BinOp):
-        found.append(annotation.right)
+        parts.append(annotation.right)
         annotation = annotation.left
-    return [annotation, *found[::-1]]
+    return [annotation, *parts[::-1]]
 
 
 def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[str]:
@@ -253,11 +256,11 @@ def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[st
         depth: How many names were followed already.
     """
     if isinstance(annotation, ast.BinOp):
-        return [text for one in _parts(annotation) for text in choices(one, module, depth)]
+        return [text for part in _union_members(annotation) for text in choices(part, module, depth)]
     if isinstance(annotation, ast.Name | ast.Attribute):
         name = annotation.id if isinstance(annotation, ast.Name) else annotation.attr
-        found = _type(name, module) if depth < _DEEPEST else None
-        return choices(*found, depth + 1) if found is not None else []
+        alias = _type_definition(name, module) if depth < _DEEPEST else None
+        return choices(*alias, depth + 1) if alias is not None else []
     if not isinstance(annotation, ast.Subscript):
         return []
     inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
@@ -266,24 +269,24 @@ def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[st
         getattr(outer, "id", ""),
         getattr(outer, "attr", ""),
     ):
-        return [str(one.value) for one in inner if isinstance(one, ast.Constant)]
-    return [text for one in inner for text in choices(one, module, depth)]
+        return [str(item.value) for item in inner if isinstance(item, ast.Constant)]
+    return [text for item in inner for text in choices(item, module, depth)]
 
 
-def _type(name: str, module: ast.Module) -> tuple[ast.expr, ast.Module] | None:
+def _type_definition(name: str, module: ast.Module) -> tuple[ast.expr, ast.Module] | None:
     """What a name for a type stands for, and the module that says so, in whichever package that lies."""
     for node in module.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return node.value, module
     for node in module.body:
         if isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
-            origins = [one.name for one in node.names if (one.asname or one.name) == name]
+            origins = [alias.name for alias in node.names if (alias.asname or alias.name) == name]
             if origins and (file := module_file(node.module)) is not None:
-                return _type(origins[0], _parsed(file))
+                return _type_definition(origins[0], _parsed(file))
     return None
 
 
-def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module, seen: _Seen) -> str:
+def _plain_mismatch(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module, memo: _Seen) -> str:
     name = annotation.id if isinstance(annotation, ast.Name) else annotation.attr
     match name:
         case "bool":
@@ -300,10 +303,10 @@ def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module,
         case "dict" | "Dict" | "Mapping":
             return "" if isinstance(value, dict) else "a mapping"
     alias, key = _alias(name, module), (name, id(value), id(module))
-    if alias is not None and key not in seen:
-        seen[key] = ""
-        seen[key] = _mismatch(alias, value, module, seen)
-    return seen.get(key, "")
+    if alias is not None and key not in memo:
+        memo[key] = ""
+        memo[key] = _mismatch(alias, value, module, memo)
+    return memo.get(key, "")
 
 
 def _is_finite(value: float) -> bool:
@@ -314,7 +317,7 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _subscript(annotation: ast.Subscript, value: Any, module: ast.Module, seen: _Seen) -> str:
+def _subscript_mismatch(annotation: ast.Subscript, value: Any, module: ast.Module, memo: _Seen) -> str:
     outer = annotation.value
     name = outer.id if isinstance(outer, ast.Name) else outer.attr if isinstance(outer, ast.Attribute) else ""
     inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
@@ -322,7 +325,7 @@ def _subscript(annotation: ast.Subscript, value: Any, module: ast.Module, seen: 
         return ""
     match name:
         case "Annotated":
-            return _bounded(inner, value, module, seen)
+            return _bound_mismatch(inner, value, module, memo)
         case "Literal":
             options = [item.value for item in inner if isinstance(item, ast.Constant)]
             if len(options) < len(inner):
@@ -331,55 +334,55 @@ def _subscript(annotation: ast.Subscript, value: Any, module: ast.Module, seen: 
             fits = any(value == option and type(value) is type(option) for option in options)
             return "" if fits else f"one of {listing(options)}"
         case "Union":
-            return _union(inner, value, module, seen)
+            return _union_mismatch(inner, value, module, memo)
         case "Optional":
-            return "" if value is None else _mismatch(inner[0], value, module, seen)
+            return "" if value is None else _mismatch(inner[0], value, module, memo)
         case "list" | "List" | "Sequence" | "Iterable":
-            return _items([inner[0]], value, module, seen, many=True)
+            return _item_mismatch([inner[0]], value, module, memo, many=True)
         case "tuple" | "Tuple":
-            many = len(inner) == 2 and isinstance(inner[1], ast.Constant) and inner[1].value is Ellipsis
-            return _items(inner[:1] if many else inner, value, module, seen, many=many)
+            is_repeated = len(inner) == 2 and isinstance(inner[1], ast.Constant) and inner[1].value is Ellipsis
+            return _item_mismatch(inner[:1] if is_repeated else inner, value, module, memo, many=is_repeated)
         case "dict" | "Dict" | "Mapping":
             if not isinstance(value, dict):
                 return "a mapping"
-            wrong = [text for item in value.values() if (text := _mismatch(inner[-1], item, module, seen))]
+            wrong = [text for item in value.values() if (text := _mismatch(inner[-1], item, module, memo))]
             return f"a mapping in which each value is {wrong[0]}" if wrong else ""
     return ""
 
 
-def _items(annotations: list[ast.expr], value: Any, module: ast.Module, seen: _Seen, *, many: bool) -> str:
+def _item_mismatch(annotations: list[ast.expr], value: Any, module: ast.Module, memo: _Seen, *, many: bool) -> str:
     if not isinstance(value, list | tuple):
         return "a list"
     if not many and len(value) != len(annotations):
         return f"a list of {len(annotations)} values"
     for index, item in enumerate(value):
-        if wanted := _mismatch(annotations[0 if many else index], item, module, seen):
-            return f"a list in which each item is {wanted}"
+        if kind := _mismatch(annotations[0 if many else index], item, module, memo):
+            return f"a list in which each item is {kind}"
     return ""
 
 
-def _union(annotations: list[ast.expr], value: Any, module: ast.Module, seen: _Seen) -> str:
-    wanted = [_mismatch(annotation, value, module, seen) for annotation in annotations]
-    return "" if not all(wanted) else " or ".join(dict.fromkeys(wanted))
+def _union_mismatch(annotations: list[ast.expr], value: Any, module: ast.Module, memo: _Seen) -> str:
+    kinds = [_mismatch(annotation, value, module, memo) for annotation in annotations]
+    return "" if not all(kinds) else " or ".join(dict.fromkeys(kinds))
 
 
-def _bounded(inner: list[ast.expr], value: Any, module: ast.Module, seen: _Seen) -> str:
-    wanted = _mismatch(inner[0], value, module, seen)
+def _bound_mismatch(inner: list[ast.expr], value: Any, module: ast.Module, memo: _Seen) -> str:
+    kind = _mismatch(inner[0], value, module, memo)
     notes = [item.value for item in inner[1:] if isinstance(item, ast.Constant) and isinstance(item.value, str)]
     # Any other text is a note of whoever wrote it.
     bounds = [note for note in notes if _BOUND.fullmatch(note)]
-    for note in notes if not wanted and isinstance(value, str) else ():
+    for note in notes if not kind and isinstance(value, str) else ():
         if note in _FORMS and (reason := _FORMS[note](value)):
             return f"{note} such as ce+0.1*dice ({reason})"
     is_number = isinstance(value, int | float)
-    for bound in bounds if not wanted and is_number else ():
+    for bound in bounds if not kind and is_number else ():
         sign, _, limit = bound.partition(" ")
         if not _BOUNDS[sign](value, float(limit)):
-            wanted = _mismatch(inner[0], _NOTHING, module, seen)
-    return f"{wanted} {' and '.join(bounds)}" if wanted and bounds else wanted
+            kind = _mismatch(inner[0], _NOTHING, module, memo)
+    return f"{kind} {' and '.join(bounds)}" if kind and bounds else kind
 
 
-def _sum_wrong(text: str) -> str:
+def _sum_problem(text: str) -> str:
     """Why a text is no sum of functions; empty where it is one."""
     try:
         formulas.terms(text, "")
@@ -388,9 +391,9 @@ def _sum_wrong(text: str) -> str:
     return ""
 
 
-def _losses_wrong(text: str) -> str:
+def _loss_sum_problem(text: str) -> str:
     """Why a text is no sum of losses; whether they fit what a task predicts is known with its images."""
-    if wrong := _sum_wrong(text):
+    if wrong := _sum_problem(text):
         return wrong
     file = module_file("mlpipe.learn.losses.probabilities")
     known = {*catalog.options("loss"), *(public_names(file) if file is not None else ())}
@@ -399,7 +402,7 @@ def _losses_wrong(text: str) -> str:
 
 
 # Forms that texts may have to have.
-_FORMS: dict[str, Callable[[str], str]] = {"a sum of losses": _losses_wrong, "a sum of functions": _sum_wrong}
+_FORMS: dict[str, Callable[[str], str]] = {"a sum of losses": _loss_sum_problem, "a sum of functions": _sum_problem}
 
 
 def _alias(name: str, module: ast.Module, depth: int = 0) -> ast.expr | None:
@@ -410,7 +413,7 @@ def _alias(name: str, module: ast.Module, depth: int = 0) -> ast.expr | None:
             return node.value
         if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("mlpipe."):
             # A type that is written once for several modules.
-            origins = [one.name for one in node.names if (one.asname or one.name) == name]
+            origins = [alias.name for alias in node.names if (alias.asname or alias.name) == name]
             if origins and (file := module_file(node.module)) is not None:
                 return _alias(origins[0], _parsed(file), depth + 1)
     return None
@@ -434,7 +437,7 @@ class Source:
 def _function_signature(target: str, node: ast.FunctionDef, source: Source) -> Signature:
     """Keyword-only parameters of what is mlpipe's; of anything else every parameter, of classes but the late ones."""
     arguments = node.args
-    found = {
+    parameters = {
         argument.arg: Parameter(argument.arg, argument.annotation, default is None)
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     }
@@ -444,9 +447,9 @@ def _function_signature(target: str, node: ast.FunctionDef, source: Source) -> S
         first_default = len(plain) - len(arguments.defaults)
         for index, argument in enumerate(plain):
             if not is_class or argument.arg not in ("self", "params", "optimizer"):
-                found[argument.arg] = Parameter(argument.arg, argument.annotation, index < first_default, True)
+                parameters[argument.arg] = Parameter(argument.arg, argument.annotation, index < first_default, True)
     where = source.tree, source.file, source.module
-    return Signature(target, found, arguments.kwarg is not None, *where, is_class=is_class)
+    return Signature(target, parameters, arguments.kwarg is not None, *where, is_class=is_class)
 
 
 def _class_signature(target: str, node: ast.ClassDef, source: Source) -> Signature:
@@ -459,13 +462,13 @@ def _class_signature(target: str, node: ast.ClassDef, source: Source) -> Signatu
         return replace(base, target=target)
     may_miss = any(word.arg == "total" and ast.literal_eval(word.value) is False for word in node.keywords)
     is_mapping = any(isinstance(base, ast.Name) and base.id == "TypedDict" for base in node.bases)
-    found = {
+    parameters = {
         item.target.id: Parameter(item.target.id, item.annotation, item.value is None and not may_miss)
         for item in fields
         if isinstance(item.target, ast.Name)
     }
     where = source.tree, source.file, source.module
-    return Signature(target, found, not fields, *where, is_class=True, is_mapping=is_mapping)
+    return Signature(target, parameters, not fields, *where, is_class=True, is_mapping=is_mapping)
 
 
 def _base(target: str, node: ast.ClassDef) -> Signature | None:
@@ -495,8 +498,8 @@ def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef 
             return node, Source(file, tree, module)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for origin, imported in _imports(tree, package, name):
-        if found := _definition(origin, imported, depth=depth + 1):
-            return found
+        if result := _definition(origin, imported, depth=depth + 1):
+            return result
     return None
 
 

@@ -22,10 +22,10 @@ def stored(tree: Mapping[str, Any]) -> str:
 
     So a run that is continued, and had to be told whom to trust, keeps what one keeps that was not interrupted.
     """
-    kept = {**tree, **{key: [] for key in ("trust", "trust_paths") if key in tree}}
+    content = {**tree, **{key: [] for key in ("trust", "trust_paths") if key in tree}}
     if isinstance(tree.get("task"), Mapping) and "trust" in tree["task"]:
-        kept["task"] = {**tree["task"], "trust": []}
-    return text(kept)
+        content["task"] = {**tree["task"], "trust": []}
+    return text(content)
 
 
 def save(run_config: RunConfig, path: Path) -> None:
@@ -83,9 +83,9 @@ def check_code(where: str, tree: Any, allowed: Any, trust: Any) -> None:
     Raises:
         ConfigError: With one sentence that lists what would run.
     """
-    named = [one for one in trust if isinstance(one, str)] if isinstance(trust, list | tuple) else []
-    if found := current_folder.not_allowed(tree, allowed, named):
+    trusted_names = [entry for entry in trust if isinstance(entry, str)] if isinstance(trust, list | tuple) else []
+    if new_names := current_folder.unallowed_code(tree, allowed, trusted_names):
         wrong = f"{where} would run code of this folder that this command does not name"
-        shown = ",".join(f"'{name}'" if "/" in name else name for name in [*named, *found])
-        fix = f"read it, then add trust=[{shown}]"
-        raise ConfigError(problem("trust", wrong, got=listing(list(found.values()), most=20), fix=fix))
+        names = ",".join(f"'{name}'" if "/" in name else name for name in [*trusted_names, *new_names])
+        fix = f"read it, then add trust=[{names}]"
+        raise ConfigError(problem("trust", wrong, got=listing(list(new_names.values()), most=20), fix=fix))

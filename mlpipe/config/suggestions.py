@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlpipe.config import catalog, keys, synonyms
-from mlpipe.config.near_values import beginning, for_search, meanings, nearest, squashed
+from mlpipe.config.near_values import nearest, squashed, sweep_advice, unique_completion, value_synonyms
 from mlpipe.config.rules import SET_BY_MLPIPE
 from mlpipe.config.synonyms import Entry
 from mlpipe.errors import listing
@@ -45,48 +45,48 @@ class Here:
     groups: Collection[str] = ()
 
 
-def for_key(name: str, value: str, here: Here) -> str:
+def for_key(name: str, value: str, context: Here) -> str:
     """What to write in place of a key that the configuration does not have; empty where nothing is near.
 
     Args:
         name: The key as it was written.
         value: The text of its value.
-        here: The configuration.
+        context: The configuration.
     """
-    found = _for_key(name, value, here)
+    suggestion = _for_key(name, value, context)
     # A word that means a key of other modes is no answer where that key is what was written.
-    return "" if found == f"write {name}={value}" and name not in here.names else found
+    return "" if suggestion == f"write {name}={value}" and name not in context.names else suggestion
 
 
-def _for_key(name: str, value: str, here: Here) -> str:
-    name = name if "/" not in name or name in here.groups else name.replace("/", ".")
+def _for_key(name: str, value: str, context: Here) -> str:
+    name = name if "/" not in name or name in context.groups else name.replace("/", ".")
     head, leaf = name.partition(".")[0], name.rpartition(".")[2]
-    if name in here.names:
-        return written(f"{name}={{}}", value, here)
-    if same := {squashed(group): group for group in here.groups}.get(squashed(name)):
-        return written(f"{same}={{}}", value, here)
-    section = _section(head, here) if "." in name else ""
+    if name in context.names:
+        return written(f"{name}={{}}", value, context)
+    if same := {squashed(group): group for group in context.groups}.get(squashed(name)):
+        return written(f"{same}={{}}", value, context)
+    section = _section(head, context) if "." in name else ""
     whole = f"{section}.{leaf}" if section else name
-    for one in (f"{here.mode}:{whole}", whole):
-        if entry := _whole().get(squashed_parts(one)):
-            return written(entry, value, here)
-    if section and (found := _in_section(section, name, value, here)):
-        return found
-    if found := _by_leaf(leaf, value, here, section):
-        return found
-    words = [*_leaves(here), *(word for word in synonyms.KEYS if ":" not in word)]
+    for full_name in (f"{context.mode}:{whole}", whole):
+        if entry := _whole_key_entries().get(squashed_parts(full_name)):
+            return written(entry, value, context)
+    if section and (suggestion := _in_section(section, name, value, context)):
+        return suggestion
+    if suggestion := _by_leaf(leaf, value, context, section):
+        return suggestion
+    words = [*_leaves(context), *(word for word in synonyms.KEYS if ":" not in word)]
     # What stands in a section that there is was mostly meant for it.
-    near = nearest(leaf, words, _VERY_NEAR if head in here.groups else _NEAR)
-    if near and (found := _by_leaf(near, value, here, section)):
-        return found
-    if not section and (group := nearest(name, here.groups, _NEAR)):
-        return f"did you mean {group!r}? {written(f'{group}={{}}', value, here)}"
+    near = nearest(leaf, words, _VERY_NEAR if head in context.groups else _NEAR)
+    if near and (suggestion := _by_leaf(near, value, context, section)):
+        return suggestion
+    if not section and (group := nearest(name, context.groups, _NEAR)):
+        return f"did you mean {group!r}? {written(f'{group}={{}}', value, context)}"
     if "." not in name and (of := [group for group in catalog.groups() if name.lower() in catalog.options(group)]):
         return _as_fix(
             " or ".join(f"{group}={name.lower()}" for group in of[:3] if group != "mode") or f"mml {name.lower()}"
         )
     elsewhere = nearest(leaf, {key.leaf for key in keys.all_keys().values()}, _VERY_NEAR)
-    return _elsewhere(elsewhere, value, section) if elsewhere else ""
+    return _fix_of_other_option(elsewhere, value, section) if elsewhere else ""
 
 
 def squashed_parts(name: str) -> str:
@@ -94,111 +94,117 @@ def squashed_parts(name: str) -> str:
     return ".".join(map(squashed, name.split(".")))
 
 
-def _section(head: str, here: Here) -> str:
+def _section(head: str, context: Here) -> str:
     """The section that a key's first word means."""
-    if head in here.groups or any(name.startswith(f"{head}.") for name in here.names):
+    if head in context.groups or any(name.startswith(f"{head}.") for name in context.names):
         return head
-    meant = _sections().get(squashed(head))
-    return meant or nearest(head, here.groups, 0.7) or head
+    section = _sections().get(squashed(head))
+    return section or nearest(head, context.groups, 0.7) or head
 
 
-def _in_section(section: str, name: str, value: str, here: Here) -> str:
+def _in_section(section: str, name: str, value: str, context: Here) -> str:
     """A key of that section by the right or a near last word; its option where the last word says `name`."""
     rest, leaf = name.partition(".")[2], name.rpartition(".")[2]
-    if (right := f"{section}.{rest}") in here.names and right != name:
-        return written(f"{right}={{}}", value, here)
-    inside = {one.rpartition(".")[2]: one for one in here.names if one.startswith(f"{section}.")}
-    by_squashed = {squashed(one): full for one, full in inside.items()}
-    if found := by_squashed.get(squashed(leaf)):
-        return written(f"{found}={{}}", value, here)
-    siblings = [one.rpartition(".")[2] for one in here.names if one.rpartition(".")[0] == name.rpartition(".")[0]]
+    if (right := f"{section}.{rest}") in context.names and right != name:
+        return written(f"{right}={{}}", value, context)
+    inside = {
+        full_name.rpartition(".")[2]: full_name for full_name in context.names if full_name.startswith(f"{section}.")
+    }
+    by_squashed = {squashed(ending): full for ending, full in inside.items()}
+    if match := by_squashed.get(squashed(leaf)):
+        return written(f"{match}={{}}", value, context)
+    siblings = [
+        full_name.rpartition(".")[2]
+        for full_name in context.names
+        if full_name.rpartition(".")[0] == name.rpartition(".")[0]
+    ]
     parent = name.rpartition(".")[0]
     if parent.count(".") and (near := nearest(leaf, siblings, _OF_SIBLINGS)):
-        return f"did you mean {near!r}? {written(f'{parent}.{near}={{}}', value, here)}"
+        return f"did you mean {near!r}? {written(f'{parent}.{near}={{}}', value, context)}"
     if (near := nearest(leaf, inside, _VERY_NEAR)) and squashed(leaf) not in _entries():
-        return f"did you mean {near!r}? {written(f'{inside[near]}={{}}', value, here)}"
-    if leaf.lower() in _NAMES and section in here.groups and section != "mode":
-        return written(f"{section}={{}}", value, here)
+        return f"did you mean {near!r}? {written(f'{inside[near]}={{}}', value, context)}"
+    if leaf.lower() in _NAMES and section in context.groups and section != "mode":
+        return written(f"{section}={{}}", value, context)
     elsewhere = keys.find(f"{section}.{leaf}")
     if (
         elsewhere
         and elsewhere.options
         and section != "mode"
-        and f"{section}." not in (meant := str(_entries().get(squashed(leaf))))
-        and not (section == "task" and meant != "None")
+        and f"{section}." not in (entry := str(_entries().get(squashed(leaf))))
+        and not (section == "task" and entry != "None")
     ):
-        return written(f"{section}={elsewhere.options[0]} {elsewhere.name}={{}}", value, here)
+        return written(f"{section}={elsewhere.options[0]} {elsewhere.name}={{}}", value, context)
     return ""
 
 
-def _by_leaf(leaf: str, value: str, here: Here, section: str) -> str:
+def _by_leaf(leaf: str, value: str, context: Here, section: str) -> str:
     """A key by its last word: one of the configuration, another program's word, one of another option."""
     word = squashed(leaf)
     entry = _entries().get(word)
-    of_mode = _entries().get(f"{here.mode}:{word}")
-    exact = [one for one in here.names if squashed(one.rpartition(".")[2]) == word and one not in _NOT_TO_SET]
+    of_mode = _entries().get(f"{context.mode}:{word}")
+    exact = [one for one in context.names if squashed(one.rpartition(".")[2]) == word and one not in _NOT_TO_SET]
     own = [one for one in exact if one.startswith("mode.")]
-    if own and word not in _rather():
-        return written(f"{own[0]}={{}}", value, here)
+    if own and word not in _preferred_words():
+        return written(f"{own[0]}={{}}", value, context)
     if of_mode:
-        return written(of_mode, value, here)
+        return written(of_mode, value, context)
     if section and (inside := [one for one in exact if one.startswith(f"{section}.")]):
-        return written(f"{inside[0]}={{}}", value, here)
-    if len(exact) == 1 and word not in _rather():
-        return written(f"{exact[0]}={{}}", value, here)
+        return written(f"{inside[0]}={{}}", value, context)
+    if len(exact) == 1 and word not in _preferred_words():
+        return written(f"{exact[0]}={{}}", value, context)
     if entry:
-        return written(entry, value, here)
+        return written(entry, value, context)
     if exact:
-        return f"write {' or '.join(_filled(f'{one}={{}}', value, ()) for one in exact[:4])}"
-    if leaf in here.groups or leaf in catalog.ALIASES:
-        return written(f"{leaf}={{}}", value, here)
-    return _elsewhere(leaf, value, section)
+        return f"write {' or '.join(_filled_template(f'{one}={{}}', value, ()) for one in exact[:4])}"
+    if leaf in context.groups or leaf in catalog.ALIASES:
+        return written(f"{leaf}={{}}", value, context)
+    return _fix_of_other_option(leaf, value, section)
 
 
-def _elsewhere(leaf: str, value: str, section: str) -> str:
+def _fix_of_other_option(leaf: str, value: str, section: str) -> str:
     """A key that only another option, or another mode, has."""
-    found = [key for key in keys.all_keys().values() if squashed(key.leaf) == squashed(leaf) and key.group]
-    found = [key for key in found if key.group == section] or found
+    matches = [key for key in keys.all_keys().values() if squashed(key.leaf) == squashed(leaf) and key.group]
+    matches = [key for key in matches if key.group == section] or matches
     texts = []
-    for key in found[:3]:
-        right = _filled(f"{key.name}={{}}", value, ())
+    for key in matches[:3]:
+        right = _filled_template(f"{key.name}={{}}", value, ())
         modes = " or ".join(f"mml {option}" for option in key.options[:3])
         alone = f" with {key.group}={key.options[0]}" if key.options else ""
         texts.append(f"{right}, a key of {modes}" if key.group == "mode" else f"{right}{alone}")
     return f"write {' or '.join(texts)}" if texts else ""
 
 
-def for_option(group: str, word: str, options: Sequence[str], here: Here | None = None) -> str:
+def for_option(group: str, word: str, options: Sequence[str], context: Here | None = None) -> str:
     """What to write in place of an option that a group does not have; a list of all where nothing is near.
 
     Args:
         group: The group.
         word: What was written.
         options: The group's options.
-        here: The configuration; None: unknown.
+        context: The configuration; None: unknown.
     """
-    if search := for_search(word):
+    if search := sweep_advice(word):
         return search
     parts = [part.strip() for part in re.split(r"[,+]" if group in _BLENDS else ",", word)]
     if len(parts) > 1 and group in _BLENDS and all(part in options for part in parts):
         return f"write {group}=[{','.join(parts)}] for all of them, or {group}={','.join(parts)} -m to run each of them"
     if len(parts) > 1 and all(part in options or group == "arch" for part in parts):
         return f"add -m to run each of them, or write {group}={parts[0]}"
-    if meant := option_meant(group, word, options):
-        is_words = "=" in meant or meant.startswith("leave it out")
-        return _as_fix(meant) if is_words else f"did you mean {meant!r}?"
+    if meaning := option_meant(group, word, options):
+        is_words = "=" in meaning or meaning.startswith("leave it out")
+        return _as_fix(meaning) if is_words else f"did you mean {meaning!r}?"
     if entry := synonyms.OTHER_OPTIONS.get(group):
-        found = written(entry, word, here or Here("", ()))
-        if found:
-            return found
-    begun = [one for one in options if one.lower().startswith(f"{word.lower()}-")]
+        suggestion = written(entry, word, context or Here("", ()))
+        if suggestion:
+            return suggestion
+    begun = [candidate for candidate in options if candidate.lower().startswith(f"{word.lower()}-")]
     if len(begun) > 1:
         return f"several begin so: {listing(begun)}; write one of them whole"
     # Tasks are known by what stands in front of their hashes.
     whole = {_HASH.sub("", option): option for option in options}
-    near = beginning(word, options) or whole.get(nearest(word, whole, 0.6), "") or nearest(word, options, 0.6)
+    near = unique_completion(word, options) or whole.get(nearest(word, whole, 0.6), "") or nearest(word, options, 0.6)
     if not near and (other := nearest(word, synonyms.OPTIONS.get(group, ()), _VERY_NEAR)):
-        return for_option(group, other, options, here)
+        return for_option(group, other, options, context)
     own = "; a folder of your own is task=folder task.root=DIR" if group == "task" else ""
     return f"did you mean {near!r}?" if near else f"options: {listing(options, most=20)}{own}"
 
@@ -207,28 +213,28 @@ def option_meant(group: str, word: str, options: Iterable[str]) -> str:
     """The option, or the words, that another program's word for an option means; empty where it is none."""
     plain = squashed(word)
     by_squashed = {squashed(option): option for option in options}
-    meant = _options(group)
+    table = _options(group)
     # torch.optim.AdamW is AdamW.
     last = squashed(re.split(r"[./:]", word)[-1])
-    for one in dict.fromkeys([plain, last, *(plain.removesuffix(end) for end in _ENDINGS)]):
-        if one and (found := by_squashed.get(one) or meant.get(one)):
-            return found
+    for candidate in dict.fromkeys([plain, last, *(plain.removesuffix(end) for end in _ENDINGS)]):
+        if candidate and (match := by_squashed.get(candidate) or table.get(candidate)):
+            return match
     return ""
 
 
 def for_mode(word: str) -> str:
     """The command that a word in place of a mode means; empty where it is none."""
-    return {squashed(one): command for one, command in synonyms.MODES.items()}.get(squashed(word), "")
+    return {squashed(mode): command for mode, command in synonyms.MODES.items()}.get(squashed(word), "")
 
 
-def written(entry: Entry, value: str, here: Here) -> str:
+def written(entry: Entry, value: str, context: Here) -> str:
     """`write WORDS`, as an entry of the synonyms says it for a value; empty where no part of it fits."""
     text = value.strip()
     plain = text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
     for pattern, template in ((".*", entry),) if isinstance(entry, str) else entry:
         match = re.fullmatch(pattern, plain, re.IGNORECASE)
-        if match is not None and not (template == "task={}" and plain.partition("+")[0] not in here.tasks):
-            return _as_fix(_filled(template, text or "VALUE", match.groups(), here))
+        if match is not None and not (template == "task={}" and plain.partition("+")[0] not in context.tasks):
+            return _as_fix(_filled_template(template, text or "VALUE", match.groups(), context))
     return ""
 
 
@@ -236,48 +242,48 @@ def _as_fix(words: str) -> str:
     return words if words.startswith("leave it out") else f"write {words}"
 
 
-def _filled(template: str, value: str, groups: Sequence[str], here: Here | None = None) -> str:
+def _filled_template(template: str, value: str, groups: Sequence[str], context: Here | None = None) -> str:
     """A template with the value in it; words that are needed for a key that is there already are left out."""
     if template.startswith("leave it out"):
         return template
     words, comma, comment = template.partition(", ")
-    shown = []
+    parts = []
     for word in words.split(" "):
         match = _WORD.match(word)
         if match is None or "{" not in word:
-            shown.append(word)
+            parts.append(word)
             continue
         # A list has its own brackets.
         is_list = "[{}]" in match[2] and value[:1] == "[" and value[-1:] == "]"
         filled = match[2].format(value[1:-1] if is_list else value, *groups)
-        text = _translated(match[1], filled, here)
+        text = _translated(match[1], filled, context)
         is_special = re.search(r"[\"$();&|<>*?]", text) or (re.search(r"\s", value) and re.search(r"\s", text))
-        shown.append(shlex.quote(text) if is_special and "'" not in text else text)
-        if here is not None and _aliased(match[1]) in here.names:
-            shown = shown[-1:]
+        parts.append(shlex.quote(text) if is_special and "'" not in text else text)
+        if context is not None and _aliased(match[1]) in context.names:
+            parts = parts[-1:]
             break
-    return f"{' '.join(shown)}{comma}{comment.format(value, *groups)}"
+    return f"{' '.join(parts)}{comma}{comment.format(value, *groups)}"
 
 
-def _translated(key: str, value: str, here: Here | None) -> str:
+def _translated(key: str, value: str, context: Here | None) -> str:
     """`KEY=VALUE` with another program's word for an option or a value replaced by ours."""
     if "." in key:
-        meant = meanings(key).get(squashed(value), value)
-        return meant if "=" in meant else f"{key}={meant}"
+        meaning = value_synonyms(key).get(squashed(value), value)
+        return meaning if "=" in meaning else f"{key}={meaning}"
     group = catalog.ALIASES.get(key, key)
-    options = here.tasks if here is not None and group == "task" else _options_of(group)
+    options = context.tasks if context is not None and group == "task" else _options_of(group)
     if group == "arch" and (network := option_meant("arch", value, ())):
         return f"arch={network}"
     if not options or value in options or value.startswith("NAME"):
         return f"{key}={value}"
-    meant = option_meant(group, value, options)
+    meaning = option_meant(group, value, options)
     if (
-        not meant
+        not meaning
         and group in synonyms.OTHER_OPTIONS
-        and (other := written(synonyms.OTHER_OPTIONS[group], value, here or Here("", ())))
+        and (other := written(synonyms.OTHER_OPTIONS[group], value, context or Here("", ())))
     ):
-        meant = other.removeprefix("write ")
-    return meant if "=" in meant else f"{key}={meant or value}"
+        meaning = other.removeprefix("write ")
+    return meaning if "=" in meaning else f"{key}={meaning or value}"
 
 
 def _aliased(key: str) -> str:
@@ -285,8 +291,8 @@ def _aliased(key: str) -> str:
     return catalog.ALIASES.get(head, head) + dot + rest
 
 
-def _leaves(here: Here) -> list[str]:
-    return [one.rpartition(".")[2] for one in here.names]
+def _leaves(context: Here) -> list[str]:
+    return [one.rpartition(".")[2] for one in context.names]
 
 
 @functools.cache
@@ -298,23 +304,23 @@ def _options_of(group: str) -> tuple[str, ...]:
 def _entries() -> dict[str, Entry]:
     return {
         f"{mode}{colon}{squashed(word)}": entry
-        for one, entry in synonyms.KEYS.items()
-        for mode, colon, word in [_of_mode(one)]
+        for key, entry in synonyms.KEYS.items()
+        for mode, colon, word in [_mode_and_word(key)]
     }
 
 
-def _of_mode(word: str) -> tuple[str, str, str]:
+def _mode_and_word(word: str) -> tuple[str, str, str]:
     mode, colon, rest = word.partition(":")
     return (mode, colon, rest) if colon else ("", "", word)
 
 
 @functools.cache
-def _whole() -> dict[str, Entry]:
+def _whole_key_entries() -> dict[str, Entry]:
     return {squashed_parts(name): entry for name, entry in synonyms.WHOLE.items()}
 
 
 @functools.cache
-def _rather() -> frozenset[str]:
+def _preferred_words() -> frozenset[str]:
     return frozenset(map(squashed, synonyms.RATHER))
 
 
@@ -325,7 +331,7 @@ def _sections() -> dict[str, str]:
 
 @functools.cache
 def _options(group: str) -> Mapping[str, str]:
-    return {squashed(word): meant for word, meant in synonyms.OPTIONS.get(group, {}).items()}
+    return {squashed(word): option for word, option in synonyms.OPTIONS.get(group, {}).items()}
 
 
 def is_word(word: str) -> bool:

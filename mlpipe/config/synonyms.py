@@ -682,12 +682,12 @@ _OF_MODE: dict[str, dict[str, Entry]] = {
 }
 
 
-def _of_modes() -> dict[str, Entry]:
+def _mode_entries() -> dict[str, Entry]:
     return {f"{mode}:{word}": entry for mode, entries in _OF_MODE.items() for word, entry in entries.items()}
 
 
 # A key's last word, or `MODE:word`, to its entry.
-KEYS: dict[str, Entry] = {word: entry for entry, words in _SAME.values() for word in words.split()} | _of_modes()
+KEYS: dict[str, Entry] = {word: entry for entry, words in _SAME.values() for word in words.split()} | _mode_entries()
 # Whole keys, or `MODE:key`, that would mean something else by their last word.
 WHOLE: dict[str, Entry] = {
     "remove.models": "remove.parameters={}",

@@ -50,31 +50,35 @@ def check(
     """
     # Words of a word that runs nothing, such as a flag, are none.
     changes, _ = parse([text for text in words if "=" in text])
-    said = {ALIASES.get(first, first) + dot + rest for first, dot, rest in (one.key.partition(".") for one in changes)}
-    trusted = next((one.value for one in changes if one.key == KEY), None) or []
-    named = [_place(str(one)) for one in (trusted if isinstance(trusted, list) else [trusted])]
-    kept = [_place(str(tree[key])) for key in _FOLDERS if key in said or key in ours or not _is_named_by(tree, key)]
+    own_keys = {
+        ALIASES.get(first, first) + dot + rest for first, dot, rest in (change.key.partition(".") for change in changes)
+    }
+    trusted = next((change.value for change in changes if change.key == KEY), None) or []
+    trusted_places = [_place(str(item)) for item in (trusted if isinstance(trusted, list) else [trusted])]
+    folders = [
+        _place(str(tree[key])) for key in _FOLDERS if key in own_keys or key in ours or not _is_named_by(tree, key)
+    ]
     around = [Path.cwd().resolve(), *([beside.resolve()] if beside is not None else [])]
 
     def is_said(key: str) -> bool:
         parts = key.split(".")
-        return key in ours or any(".".join(parts[:end]) in said for end in range(1, len(parts) + 1))
+        return key in ours or any(".".join(parts[:end]) in own_keys for end in range(1, len(parts) + 1))
 
     # What a key of the command line names is named for keys that refer to that one, too.
     texts = {text for key, text in paths(tree) if is_said(key)}
-    found = []
+    problems = []
     for key, text in paths(tree):
         if is_said(key) or text in texts:
             continue
         try:
-            wrong = _wrong(_place(text), named, kept, around, is_folder=key in _FOLDERS)
+            wrong = _path_problem(_place(text), trusted_places, folders, around, is_folder=key in _FOLDERS)
         except (OSError, RuntimeError, ValueError) as error:
             wrong = f"is no path ({type(error).__name__})"
         if wrong:
             fix = f"read what names it, then add {KEY}=['{text}'] or write {key}=PATH yourself"
-            found.append(problem(key, wrong, got=text, fix=fix))
-    if found:
-        raise ConfigError(found)
+            problems.append(problem(key, wrong, got=text, fix=fix))
+    if problems:
+        raise ConfigError(problems)
 
 
 def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -125,27 +129,29 @@ def _place(text: str) -> Path:
     return (Path.cwd() / Path(text).expanduser()).resolve()
 
 
-def _wrong(place: Path, named: Sequence[Path], kept: Sequence[Path], around: Sequence[Path], *, is_folder: bool) -> str:
+def _path_problem(
+    place: Path, trusted_places: Sequence[Path], folders: Sequence[Path], around: Sequence[Path], *, is_folder: bool
+) -> str:
     """What is wrong with a path that no word of the command line names; empty where nothing is."""
-    if any(place.is_relative_to(one) for one in (*named, *kept)):
+    if any(place.is_relative_to(folder) for folder in (*trusted_places, *folders)):
         return ""
-    inside = [one for one in around if place.is_relative_to(one)]
+    inside = [folder for folder in around if place.is_relative_to(folder)]
     if not inside:
         return "leads outside of this folder, and the command line does not name it"
     if any(part.startswith(".") for part in place.relative_to(inside[0]).parts):
         return "is hidden, and the command line does not name it"
     if not is_folder:
         for file in (place, *(place.with_name(f"{place.stem}_{part}{place.suffix}") for part in ("train", "test"))):
-            if file.is_file() and not _is_alike(file):
+            if file.is_file() and not _is_output_format(file):
                 return f"would replace {file.name}, which is of another kind, and the command line does not name it"
     return ""
 
 
-def _is_alike(file: Path) -> bool:
+def _is_output_format(file: Path) -> bool:
     """Whether a file is of a kind that is written here, so that a training may replace that of one before."""
     with file.open("rb") as handle:
         start = handle.read(4096)
-    wanted = _BEGINNINGS.get(file.suffix.lower())
-    if wanted is not None:
-        return start.startswith(wanted)
+    beginning = _BEGINNINGS.get(file.suffix.lower())
+    if beginning is not None:
+        return start.startswith(beginning)
     return start.startswith((b"digraph ", b"SQLite format 3")) or _TABLE.fullmatch(start) is not None

@@ -152,34 +152,34 @@ def _write(archive: _Opened, member: Member, target: Path, path: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
+    byte_count = 0
     with archive.open(member) as source, target.open("xb") as sink:
         while piece := source.read(_CHUNK):
-            written += len(piece)
-            if written > member.size:
+            byte_count += len(piece)
+            if byte_count > member.size:
                 wrong = f"{member.name} is larger than the archive says"
                 raise DataError(problem(str(path), wrong, fix="do not trust this archive"))
             sink.write(piece)
 
 
 def _problems(path: Path, members: list[Member], disk: Path) -> list[str]:
-    found = [problem(f"{path.name}: {member.name}", member.refusal) for member in members if member.refusal]
-    seen: dict[str, str] = {}
+    problems = [problem(f"{path.name}: {member.name}", member.refusal) for member in members if member.refusal]
+    names: dict[str, str] = {}
     for member in members:
         if not member.is_folder:
-            other = seen.setdefault(unicodedata.normalize("NFC", member.name).casefold(), member.name)
+            other = names.setdefault(unicodedata.normalize("NFC", member.name).casefold(), member.name)
             if other is not member.name:
-                found.append(problem(f"{path.name}: {member.name}", f"comes twice (also as {other})"))
+                problems.append(problem(f"{path.name}: {member.name}", f"comes twice (also as {other})"))
     needed, free = sum(member.size for member in members), shutil.disk_usage(disk).free
     if needed > free:
-        found.append(problem(str(path), f"unpacks to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"))
-    if needed > _most_unpacked(path.stat().st_size):
-        found.append(problem(str(path), f"unpacks to {needed / path.stat().st_size:,.0f} times its own size"))
-    if len(found) > 10:
-        found = [*found[:10], problem(str(path), f"{len(found) - 10} further members are unsafe")]
-    if found:
-        found.append(problem(str(path), "was not unpacked", fix="unpack it yourself, and name the folder"))
-    return found
+        problems.append(problem(str(path), f"unpacks to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"))
+    if needed > _unpacked_limit(path.stat().st_size):
+        problems.append(problem(str(path), f"unpacks to {needed / path.stat().st_size:,.0f} times its own size"))
+    if len(problems) > 10:
+        problems = [*problems[:10], problem(str(path), f"{len(problems) - 10} further members are unsafe")]
+    if problems:
+        problems.append(problem(str(path), "was not unpacked", fix="unpack it yourself, and name the folder"))
+    return problems
 
 
 def _unsafe_name(name: str) -> str:
@@ -191,7 +191,7 @@ def _unsafe_name(name: str) -> str:
     return "has a path out of the folder" if ".." in parts else ""
 
 
-def _most_unpacked(stored: int) -> int:
+def _unpacked_limit(stored: int) -> int:
     """Bytes that an archive may unpack to: pictures hardly shrink in one, and what grows far more is made to fill disks."""
     return max(limits.ARCHIVE, limits.GROWTH * stored)
 
@@ -224,16 +224,16 @@ class _Tar:
         self._opened, self._stored = opened, stored
 
     def members(self) -> list[Member]:
-        found, size = list[Member](), 0
+        members, size = list[Member](), 0
         for info in self._opened:
             own = info.size if info.isreg() else 0
             if info.name.strip("./"):
-                found.append(Member(info.name, own, info.isdir(), self._refusal(info), info))
+                members.append(Member(info.name, own, info.isdir(), self._refusal(info), info))
             # Before the next one is looked for, behind all that this one says to hold.
             size += own
-            if size > _most_unpacked(self._stored):
+            if size > _unpacked_limit(self._stored):
                 raise ValueError(_GROWS)
-        return found
+        return members
 
     def open(self, member: Member) -> IO[bytes]:
         stream = self._opened.extractfile(member.handle)
@@ -268,7 +268,7 @@ class _Bounded:
     """
 
     def __init__(self, file: IO[bytes], stored: int, *, is_packed: bool) -> None:
-        self._file, self._most, self._is_packed = file, _most_unpacked(stored), is_packed
+        self._file, self._most, self._is_packed = file, _unpacked_limit(stored), is_packed
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes.
@@ -278,10 +278,10 @@ class _Bounded:
         """
         if not 0 <= size <= _MOST_AT_ONCE:
             raise ValueError("it has a header that is too long")
-        found = self._file.read(size)
+        content = self._file.read(size)
         if self._file.tell() > self._most:
             raise ValueError(_GROWS)
-        return found
+        return content
 
     def seek(self, place: int, whence: int = 0) -> int:
         """Go to a place; what lies before it is unpacked."""
@@ -306,7 +306,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
     with path.open("rb") as plain:
         begin = plain.read(8)
         plain.seek(0)
-        packing = next((one for sign, one in _PACKINGS.items() if begin.startswith(sign)), None)
+        packing = next((opener for sign, opener in _PACKINGS.items() if begin.startswith(sign)), None)
         with nullcontext(plain) if packing is None else packing(plain) as file:
             bounded = _Bounded(file, path.stat().st_size, is_packed=packing is not None)
             with tarfile.open(fileobj=bounded, mode="r:") as tarred:  # type: ignore[call-overload]

@@ -48,7 +48,7 @@ class TaskCreator:
         self._kind, self._pixels = kind, PixelSettings(channels, None, value_range, background)
         self._find = spelling.finder()
         self._rows: list[Row] = []
-        self._existing = False
+        self._has_existing_folds = False
 
     def add(
         self,
@@ -73,12 +73,12 @@ class TaskCreator:
         Raises:
             DataError: When the file is not there, or the target does not fit the task.
         """
-        found = self._find(self._root, path)
-        if not found.is_file():
+        file = self._find(self._root, path)
+        if not file.is_file():
             raise DataError(problem(path, "there is no such file", got=str(self._root / path)))
         known = part if target is not None else "unlabelled"
-        name = path if found == self._root / path else found.relative_to(self._root).as_posix()
-        self._rows.append(Row(name, known, self._number(path, target), "", spelling.plain(group), weight, fold))
+        name = path if file == self._root / path else file.relative_to(self._root).as_posix()
+        self._rows.append(Row(name, known, self._target_value(path, target), "", spelling.plain(group), weight, fold))
 
     def split_folds(self) -> None:
         """Let the configuration split the training images, which is what happens unless told otherwise.
@@ -86,11 +86,11 @@ class TaskCreator:
         `split.folds` and `split.stratify` decide; `mml create` takes them from `mode.n_folds` and
         `mode.ensure_balancing`.
         """
-        self._existing = False
+        self._has_existing_folds = False
 
     def use_existing_folds(self) -> None:
         """Use the folds that were given to `add`; `mode.n_folds` and `mode.ensure_balancing` have no effect then."""
-        self._existing = True
+        self._has_existing_folds = True
 
     def task(self) -> Task:
         """The task, under a name that ends in a hash of everything in it.
@@ -101,17 +101,17 @@ class TaskCreator:
         if not self._rows:
             raise DataError(problem(self._name, "has no samples", fix="add them with TaskCreator.add"))
         without = [row.id for row in self._rows if row.part in ("train", "val") and row.fold < 0]
-        if self._existing and without:
+        if self._has_existing_folds and without:
             wrong = f"{counted(len(without), 'training image has', 'training images have')} no fold ({listing(without, most=3)})"
             raise DataError(problem(self._name, wrong, fix="give add(..., fold=N), or call split_folds()"))
         paths = [self._root / row.id for row in self._rows]
         looks = file_headers.look(paths)
         pixels = pixel_rules.format_of(paths, looks, self._pixels)
         rows = [
-            row._replace(digest=seen.digest, fold=row.fold if self._existing else -1)
-            for row, seen in zip(self._rows, looks, strict=True)
+            row._replace(digest=header.digest, fold=row.fold if self._has_existing_folds else -1)
+            for row, header in zip(self._rows, looks, strict=True)
         ]
-        made = task.make(
+        new_task = task.make(
             self._name,
             self._classes,
             rows,
@@ -121,9 +121,9 @@ class TaskCreator:
             source={"type": "import", "root": str(self._root), **pixels.source},
             notes=pixels.notes,
         )
-        return finished(made, allow_overlap=False)
+        return finished(new_task, allow_overlap=False)
 
-    def _number(self, path: str, target: str | Sequence[float] | None) -> int | tuple[float, ...]:
+    def _target_value(self, path: str, target: str | Sequence[float] | None) -> int | tuple[float, ...]:
         width, of_kind = len(self._classes), kind_data.of(self._kind)
         if target is None:
             return of_kind.unknown(width)

@@ -41,12 +41,12 @@ def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] 
     check_own(key, module, trust)
     if current_folder.module_place(module.partition(".")[0]) is not None:
         _forget_other(module.partition(".")[0])
-    found = _imported(key, module)
-    if not hasattr(found, name):
-        public = [one for one in vars(found) if not one.startswith("_")]
+    namespace = _imported(key, module)
+    if not hasattr(namespace, name):
+        public = [attribute for attribute in vars(namespace) if not attribute.startswith("_")]
         fix = did_you_mean(name, public, otherwise=f"it has {listing(public)}")
         raise DataError(problem(key, f"the module {module} has no such name", got=name, fix=fix))
-    return getattr(found, name)
+    return getattr(namespace, name)
 
 
 def check_own(key: str, module: str, trust: Sequence[str] = ()) -> None:
@@ -56,7 +56,7 @@ def check_own(key: str, module: str, trust: Sequence[str] = ()) -> None:
         DataError: When it is neither.
     """
     _TRUSTED.update(trust)
-    if any(module == one or module.startswith(f"{one}.") for one in _TRUSTED):
+    if any(module == prefix or module.startswith(f"{prefix}.") for prefix in _TRUSTED):
         return
     first, *rest = module.split(".")
     if not all(part.isidentifier() for part in (first, *rest)):

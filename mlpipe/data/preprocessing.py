@@ -114,17 +114,17 @@ class Preprocessing:
             Shape (height, width, channels), and where the network saw the image, shape (height, width): `short_side` cuts
             off what lies outside of the middle.
         """
-        seen = np.ones((height, width), np.bool_)
+        mask = np.ones((height, width), np.bool_)
         if maps.shape[:2] == (height, width):
-            return maps, seen
+            return maps, mask
         if self.sides is None or self.resize == "squash":
-            return resized(maps, height, width), seen
+            return resized(maps, height, width), mask
         high, wide = self.sides
         share = (max if self.resize == "short_side" else min)(high / height, wide / width)
         down, across = (max(round(side * share), 1) for side in (height, width))
         if self.resize == "pad":
             top, left = (high - down) // 2, (wide - across) // 2
-            return resized(np.ascontiguousarray(maps[top : top + down, left : left + across]), height, width), seen
+            return resized(np.ascontiguousarray(maps[top : top + down, left : left + across]), height, width), mask
         top, left = (down - high) // 2, (across - wide) // 2
         whole = np.zeros((down, across, maps.shape[2]), maps.dtype)
         inside = np.zeros((down, across, 1), np.uint8)
@@ -255,7 +255,7 @@ class BeforeResize:
         """
         # Transforms of libraries keep generators, and images are decoded in several threads.
         if not hasattr(self._local, "steps"):
-            self._local.steps = [libraries.adapt(one.build()) for one in self._components]
+            self._local.steps = [libraries.adapt(component.build()) for component in self._components]
         steps: list[Step] = self._local.steps
         content = np.ascontiguousarray(pixels)
         seed = np.frombuffer(hashlib.blake2b(content.tobytes(), digest_size=8).digest(), np.uint64)
@@ -264,4 +264,4 @@ class BeforeResize:
 
     def key(self) -> list[dict[str, Any]]:
         """Parameters that decide how images are changed, for the cache's hash."""
-        return [{"target": one.identity, **one.params} for one in self._components]
+        return [{"target": component.identity, **component.params} for component in self._components]

@@ -98,9 +98,9 @@ def balanced(
         for index, name in enumerate(classes):
             # Which classes get one more moves on by one from epoch to epoch.
             more = [(index - past) % len(classes) < extra for past in range(epoch % len(classes) + 1)]
-            seen = epoch * least + (epoch // len(classes)) * extra + sum(more[:-1])
+            past_count = epoch * least + (epoch // len(classes)) * extra + sum(more[:-1])
             own = (key[0], key[1] + 2**48 * (index + 1))
-            drawn.append(_turns(rows[targets == name], least + more[-1], own, seen))
+            drawn.append(_rows_in_turns(rows[targets == name], least + more[-1], own, past_count))
         return _generator(key, epoch).permutation(np.concatenate(drawn))
 
     return Sampling(batch_size, eval_batch_size, order, balances=True)
@@ -121,7 +121,7 @@ def subset(
     """
 
     def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
-        return _turns(rows, sample_count, key, epoch * sample_count)
+        return _rows_in_turns(rows, sample_count, key, epoch * sample_count)
 
     return Sampling(batch_size, eval_batch_size, order)
 
@@ -141,12 +141,12 @@ def with_negatives(rows: Rows, positives: npt.NDArray[np.bool_], ratio: int) -> 
         return np.array(chosen, np.int64)
     generator = random.Random(_NEGATIVES_SEED)
     generator.shuffle(others)
-    found = [*chosen, *others[: min(len(others), round(len(chosen) * ratio))]]
-    generator.shuffle(found)
-    return np.array(found, np.int64)
+    result = [*chosen, *others[: min(len(others), round(len(chosen) * ratio))]]
+    generator.shuffle(result)
+    return np.array(result, np.int64)
 
 
-def _turns(rows: Rows, count: int, key: tuple[int, int], start: int) -> Rows:
+def _rows_in_turns(rows: Rows, count: int, key: tuple[int, int], start: int) -> Rows:
     """`count` rows from an endless sequence in which every row comes once before any comes again."""
     if count == 0:
         return rows[:0]

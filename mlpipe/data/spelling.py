@@ -16,10 +16,10 @@ _SHOWN = 5
 
 def plain(text: str) -> str:
     """A text as it is compared and named: without blanks around it, blanks that do not break as ordinary ones, in NFC."""
-    kept = text.translate(_BLANKS).strip()
-    while kept and (kept[0] in _UNSEEN or kept[-1] in _UNSEEN):
-        kept = kept.strip(_UNSEEN).strip()
-    return kept if kept.isascii() else unicodedata.normalize("NFC", kept)
+    result = text.translate(_BLANKS).strip()
+    while result and (result[0] in _UNSEEN or result[-1] in _UNSEEN):
+        result = result.strip(_UNSEEN).strip()
+    return result if result.isascii() else unicodedata.normalize("NFC", result)
 
 
 def plain_all(texts: Iterable[str] | None) -> list[str] | None:
@@ -27,21 +27,21 @@ def plain_all(texts: Iterable[str] | None) -> list[str] | None:
     return None if texts is None else [plain(text) for text in texts]
 
 
-def fallen_together(texts: Iterable[str], what: str) -> list[str]:
+def same_text_problems(texts: Iterable[str], noun: str) -> list[str]:
     """A sentence that says which texts are the same though they are stored differently; none where there are none.
 
     Args:
         texts: The texts as they are stored.
-        what: What they are, such as `values of column group`.
+        noun: What they are, such as `values of column group`.
     """
     forms: dict[str, list[str]] = {}
     for text in dict.fromkeys(texts):
         forms.setdefault(plain(text), []).append(text)
-    several = [" and ".join(map(ascii, found)) for name, found in forms.items() if name and len(found) > 1]
+    several = [" and ".join(map(ascii, spellings)) for name, spellings in forms.items() if name and len(spellings) > 1]
     if not several:
         return []
-    told = "they differ in blanks around them, or in how letters are composed"
-    return [f"{what} that are taken as the same: {listing(several, most=_SHOWN)}; {told}"]
+    clause = "they differ in blanks around them, or in how letters are composed"
+    return [f"{noun} that are taken as the same: {listing(several, most=_SHOWN)}; {clause}"]
 
 
 def finder() -> Callable[[Path, str], Path]:
@@ -61,14 +61,14 @@ def finder() -> Callable[[Path, str], Path]:
         return listed[folder]
 
     def found(base: Path, text: str) -> Path:
-        wanted = base / plain(text)
-        for path in (base / text, wanted):
+        plain_path = base / plain(text)
+        for path in (base / text, plain_path):
             if _exists(path):
                 return path
         place = base
         for part in PurePosixPath(plain(text)).parts:
             place = place / part if _exists(place / part) else place / names_in(place).get(plain(part), part)
-        return place if _exists(place) else wanted
+        return place if _exists(place) else plain_path
 
     return found
 

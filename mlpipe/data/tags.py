@@ -76,7 +76,7 @@ def parse(text: str) -> list[Tag]:
     Raises:
         DataError: With a sentence for each tag that is unknown, or has an argument that does not fit.
     """
-    found: list[Tag] = []
+    tags: list[Tag] = []
     wrong: list[str] = []
     for part in text.split("+") if text else ():
         name, *arguments = part.split("?")
@@ -90,15 +90,17 @@ def parse(text: str) -> list[Tag]:
             wrong.append(
                 problem("task", f"tag {name} needs {known.what}", got=f"+{part}", fix=f"write {known.example}")
             )
-        elif len(arguments) > 1 + known.draws or not all(re.fullmatch(r"\d{1,9}", one) for one in arguments[1:]):
+        elif len(arguments) > 1 + known.draws or not all(
+            re.fullmatch(r"\d{1,9}", argument) for argument in arguments[1:]
+        ):
             fix = "a seed may follow after '?'" if known.draws else "leave the rest out"
             wrong.append(problem("task", f"tag {name} has an argument too many", got=f"+{part}", fix=fix))
         else:
             plain = f"{float(arguments[0]):g}" if "." in arguments[0] and known.pattern == _SHARE else arguments[0]
-            found.append(Tag(name, plain, int(arguments[1]) if len(arguments) > 1 else 0))
+            tags.append(Tag(name, plain, int(arguments[1]) if len(arguments) > 1 else 0))
     if wrong:
         raise DataError(wrong)
-    return found
+    return tags
 
 
 def canonical(text: str) -> str:
@@ -127,8 +129,8 @@ def derive(base: Task, tags: Sequence[Tag], world: World) -> Task:
 
 def _with_fixed_test(task: Task, split: Split) -> Task:
     """The task with the parts that the split gives, so that later splits have the same test images."""
-    there: dict[int, Part] = {TEST: "test", UNLABELLED: "unlabelled"}
-    parts = tuple(there.get(int(fold), part) for fold, part in zip(split.fold, task.samples.parts, strict=True))
+    fixed_parts: dict[int, Part] = {TEST: "test", UNLABELLED: "unlabelled"}
+    parts = tuple(fixed_parts.get(int(fold), part) for fold, part in zip(split.fold, task.samples.parts, strict=True))
     return replace(task, samples=replace(task.samples, parts=parts))
 
 
@@ -153,11 +155,11 @@ def _subset(task: Task, tag: Tag, world: World) -> Task:
     if not 0 < share <= 1:
         raise DataError(problem("task", "the share must lie in 0 to 1", got=f"+{tag}", fix="write +subset?0.1"))
     if task.samples.groups:
-        return _kept_groups(task, share, tag)
-    return _kept(task, round(share * len(_pool(task.samples))), tag)
+        return _subset_of_groups(task, share, tag)
+    return _subset_of_samples(task, round(share * len(_pool(task.samples))), tag)
 
 
-def _kept_groups(task: Task, share: float, tag: Tag) -> Task:
+def _subset_of_groups(task: Task, share: float, tag: Tag) -> Task:
     """The task with whole groups of the training part: as many as come nearest to the share of its images.
 
     Groups are in an order in which each class, by what most of a group's images are, loses the same share, so that a
@@ -175,18 +177,18 @@ def _kept_groups(task: Task, share: float, tag: Tag) -> Task:
         ranked = members[np.argsort(order[members], kind="stable")]
         urgency[ranked] = (np.cumsum(sizes[ranked]) - sizes[ranked] / 2) / sizes[ranked].sum()
     ranked = np.lexsort((order, urgency))
-    many = int(np.abs(np.cumsum(sizes[ranked]) - share * len(pool)).argmin()) + 1
-    return _only(task, pool[np.isin(group, ranked[:many])])
+    count = int(np.abs(np.cumsum(sizes[ranked]) - share * len(pool)).argmin()) + 1
+    return _with_training_rows(task, pool[np.isin(group, ranked[:count])])
 
 
 def _shrink(task: Task, tag: Tag, world: World) -> Task:
-    wanted, there = int(tag.argument), len(_pool(task.samples))
-    if wanted > there:
-        raise DataError(problem("task", f"there are only {there} training images", got=f"+{tag}", fix="use fewer"))
-    return _kept(task, wanted, tag)
+    count, pool_size = int(tag.argument), len(_pool(task.samples))
+    if count > pool_size:
+        raise DataError(problem("task", f"there are only {pool_size} training images", got=f"+{tag}", fix="use fewer"))
+    return _subset_of_samples(task, count, tag)
 
 
-def _kept(task: Task, count: int, tag: Tag) -> Task:
+def _subset_of_samples(task: Task, count: int, tag: Tag) -> Task:
     """The task with fewer training samples: classes lose the same share, and a smaller subset lies in a larger one."""
     samples, pool = task.samples, _pool(task.samples)
     order = draws("subset", tag.seed, [samples.ids[row] for row in pool])
@@ -196,18 +198,18 @@ def _kept(task: Task, count: int, tag: Tag) -> Task:
         members = np.flatnonzero(strata == level)
         ranked = members[np.argsort(order[members], kind="stable")]
         urgency[ranked] = (np.arange(len(members)) + 0.5) / len(members)
-    return _only(task, pool[np.lexsort((order, urgency))[:count]])
+    return _with_training_rows(task, pool[np.lexsort((order, urgency))[:count]])
 
 
-def _only(task: Task, kept: Rows) -> Task:
+def _with_training_rows(task: Task, rows: Rows) -> Task:
     """The task with these rows of its training part, and all of its other parts."""
     samples = task.samples
-    gone = np.setdiff1d(np.flatnonzero(samples.in_part("train", "val")), kept)
+    gone = np.setdiff1d(np.flatnonzero(samples.in_part("train", "val")), rows)
     return replace(task, samples=samples.only(np.setdiff1d(np.arange(len(samples)), gone)))
 
 
 def _noise(task: Task, tag: Tag, world: World) -> Task:
-    _refuse_kept(task, tag)
+    _refuse_kind(task, tag)
     share = float(tag.argument)
     if not 0 <= share <= 1:
         raise DataError(problem("task", "the share must lie in 0 to 1", got=f"+{tag}", fix="write +noise?0.2"))
@@ -240,35 +242,37 @@ def _nested(task: Task, tag: Tag, world: World) -> Task:
     return replace(task, samples=replace(samples, parts=parts, folds=inner[rows]))
 
 
-def _refuse_kept(task: Task, tag: Tag) -> None:
-    if kept := kind.of(task.kind).KEPT:
-        wrong, fix = kept
+def _refuse_kind(task: Task, tag: Tag) -> None:
+    if refusal := kind.of(task.kind).KEPT:
+        wrong, fix = refusal
         raise DataError(problem("task", wrong, got=f"+{tag}", fix=fix))
 
 
 def _remove(task: Task, tag: Tag, world: World) -> Task:
-    _refuse_kept(task, tag)
+    _refuse_kind(task, tag)
     name, samples = unquote(tag.argument), task.samples
     number = _class_number(task, name, tag)
     of_kind = kind.of(task.kind)
     if wrong := of_kind.unremovable(len(task.classes)):
         raise DataError(problem("task", wrong, got=f"+{tag}", fix="leave the tag out"))
-    classes = tuple(one for one in task.classes if one != name)
+    classes = tuple(label for label in task.classes if label != name)
     if of_kind.IS_CLASS_NUMBER:
-        kept = samples.only(np.flatnonzero(samples.targets != number))
-        noisy = kept.noisy
+        remainder = samples.only(np.flatnonzero(samples.targets != number))
+        noisy = remainder.noisy
         if noisy is not None:
             # A label that is gone cannot be the wrong one: the true one comes back.
-            noisy = _without(np.where(noisy == number, kept.targets, noisy), number)
+            noisy = _renumbered_classes(np.where(noisy == number, remainder.targets, noisy), number)
         return replace(
-            task, classes=classes, samples=replace(kept, targets=_without(kept.targets, number), noisy=noisy)
+            task,
+            classes=classes,
+            samples=replace(remainder, targets=_renumbered_classes(remainder.targets, number), noisy=noisy),
         )
     noisy = None if samples.noisy is None else np.delete(samples.noisy, number, axis=1)
-    kept = replace(samples, targets=np.delete(samples.targets, number, axis=1), noisy=noisy)
-    return replace(task, classes=classes, samples=kept)
+    remainder = replace(samples, targets=np.delete(samples.targets, number, axis=1), noisy=noisy)
+    return replace(task, classes=classes, samples=remainder)
 
 
-def _without(targets: Rows, number: int) -> Rows:
+def _renumbered_classes(targets: Rows, number: int) -> Rows:
     """Class numbers when one class is gone."""
     return np.where(targets > number, targets - 1, targets)
 
@@ -283,10 +287,10 @@ def _class_number(task: Task, name: str, tag: Tag) -> int:
 def _bring(task: Task, tag: Tag, world: World) -> Task:
     source, _, text = tag.argument.partition(":")
     name, other = unquote(text), world.task(source)
-    for one in (task, other):
-        if not kind.of(one.kind).IS_CLASS_NUMBER:
+    for candidate in (task, other):
+        if not kind.of(candidate.kind).IS_CLASS_NUMBER:
             fix = "leave the tag out"
-            raise DataError(problem("task", f"{one.name} has no classes to bring", got=f"+{tag}", fix=fix))
+            raise DataError(problem("task", f"{candidate.name} has no classes to bring", got=f"+{tag}", fix=fix))
     if other.name == task.bases[0].name:
         raise DataError(problem("task", "the class is of the task itself", got=f"+{tag}", fix="leave the tag out"))
     if other.dtype != task.dtype or (other.channels != task.channels and 1 not in (other.channels, task.channels)):
@@ -313,7 +317,9 @@ def _joined(own: Samples, brought: Samples, source: str, number: int) -> Samples
         groups = (*(own.groups or ("",) * len(own)), *others)
     weights = None
     if own.weights is not None or brought.weights is not None:
-        weights = np.concatenate([np.ones(len(one)) if one.weights is None else one.weights for one in (own, brought)])
+        weights = np.concatenate(
+            [np.ones(len(part)) if part.weights is None else part.weights for part in (own, brought)]
+        )
     both = Samples(
         (*own.ids, *(f"{source}:{name}" for name in brought.ids)),
         own.parts + brought.parts,
@@ -362,9 +368,9 @@ KNOWN = {
 Rows = npt.NDArray[np.int64]
 
 
-def draws(what: str, seed: int, ids: Sequence[str]) -> npt.NDArray[np.float64]:
+def draws(purpose: str, seed: int, ids: Sequence[str]) -> npt.NDArray[np.float64]:
     """A number from 0 to 1 for each id that depends on nothing but it, the purpose and the seed; shape (ids,)."""
-    return uniform(sample_seeds(tuple(f"{what} {seed} {name}" for name in ids)), 0)
+    return uniform(sample_seeds(tuple(f"{purpose} {seed} {name}" for name in ids)), 0)
 
 
 def noisy(samples: Samples, pool: Rows, share: float, seed: int, n_classes: int) -> npt.NDArray[Any]:

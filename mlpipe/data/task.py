@@ -231,14 +231,14 @@ def origins(task: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     for number, base in enumerate(task.bases):
         prefix = f"{base.name}:" if number else ""
         places |= {prefix + name: (number, row) for row, name in enumerate(base.samples.ids)}
-    found = np.array([places[name] for name in task.samples.ids], np.int64).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    pairs = np.array([places[name] for name in task.samples.ids], np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def save(task: Task, path: Path) -> None:
     """Durably write `task` as JSON, keeping the splits, and what was decided for it, that the file already holds."""
     stored = files.read_json(path) if path.exists() else {}
-    kept = {"decided": stored["decided"]} if "decided" in stored else {}
+    decisions = {"decided": stored["decided"]} if "decided" in stored else {}
     files.write_json(
         path,
         {
@@ -253,17 +253,17 @@ def save(task: Task, path: Path) -> None:
             "notes": task.notes,
             "samples": _as_plain(task.samples),
             "splits": stored.get("splits", {}),
-            **kept,
+            **decisions,
         },
     )
 
 
-def describe_again(stored: Task, seen: Task, path: Path) -> bool:
+def rewrite_source(stored: Task, current_task: Task, path: Path) -> bool:
     """Durably write where the samples of a stored task are read from now; all else in the file stays.
 
     Args:
         stored: The task as the file has it.
-        seen: The task of the same samples as it is now.
+        current_task: The task of the same samples as it is now.
         path: The file that `save` wrote.
 
     Returns:
@@ -271,8 +271,8 @@ def describe_again(stored: Task, seen: Task, path: Path) -> bool:
     """
     before, now = (
         # Notes as `load` gives them.
-        files.plain_json(files.json_text({"source": dict(one.source), "notes": list(map(in_one_line, one.notes))}))
-        for one in (stored, seen)
+        files.plain_json(files.json_text({"source": dict(task.source), "notes": list(map(in_one_line, task.notes))}))
+        for task in (stored, current_task)
     )
     if before == now:
         return False
@@ -336,8 +336,8 @@ def _damage(task: Task, path: Path) -> list[str]:
         return ["has other values where texts belong"]
     columns = [samples.parts, samples.targets, samples.digests]
     columns += [
-        one
-        for one in (
+        values
+        for values in (
             samples.groups or None,
             samples.orders,
             samples.weights,
@@ -346,19 +346,19 @@ def _damage(task: Task, path: Path) -> list[str]:
             samples.masks or None,
             samples.strata or None,
         )
-        if one is not None
+        if values is not None
     ]
     of_kind = kind_data.of(task.kind)
     if any(len(column) != n for column in columns) or samples.targets.shape != of_kind.shape(n, classes):
         return ["has columns of different lengths"]
-    found = []
+    problems = []
     if unknown := sorted(set(samples.parts) - set(PARTS)):
-        found.append(f"has parts that are none: {listing(unknown, most=3)}")
+        problems.append(f"has parts that are none: {listing(unknown, most=3)}")
     if wrong := of_kind.damage(samples.targets, classes):
-        found.append(wrong)
+        problems.append(wrong)
     if samples.folds is not None and n and not -1 <= samples.folds.min() <= samples.folds.max() < max(n, 1):
-        found.append("has fold numbers beyond its rows")
-    return found
+        problems.append("has fold numbers beyond its rows")
+    return problems
 
 
 def make(
@@ -387,7 +387,7 @@ def make(
         raise DataError(problem(name, f"sample ids are not unique: {listing(twice, most=3)}"))
     if twice := [name for name, count in Counter(classes).items() if count > 1]:
         raise DataError(problem("task.classes", f"{listing(twice, most=3)} comes twice", fix="give each its own name"))
-    if foreign := [one for one in (*ids, *classes) if not files.is_utf8(one)]:
+    if foreign := [text for text in (*ids, *classes) if not files.is_utf8(text)]:
         raise DataError(problem(foreign[0], "is not UTF-8, as names of files and samples must be", fix="rename it"))
     if has_new_classes and (odd := [name for name in classes if not is_one_line(name)]):
         wrong = "has an end of a line, a tab or a control character"

@@ -43,7 +43,7 @@ def hold(data_set: Any) -> str:
     return name
 
 
-def custom() -> dict[str, Any]:
+def custom_objects() -> dict[str, Any]:
     """Objects that a program in Python registered by name, see `mlpipe.data.items.get_custom_objects`."""
     return {**items.custom_models, **items.get_custom_objects()}
 
@@ -59,18 +59,18 @@ def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
     Raises:
         DataError: When it lies outside the current folder and the project around it, and is not named.
     """
-    wanted = folder.resolve()
-    own = current_folder.holds(folder) or _is_around(wanted)
-    _TRUSTED.update({wanted} & {Path(name).expanduser().resolve() for name in trust})
-    if not own and wanted not in _TRUSTED:
-        fix = f"run mml in its project, or add trust=['{wanted}']"
+    place = folder.resolve()
+    own = current_folder.holds(folder) or _is_around(place)
+    _TRUSTED.update({place} & {Path(name).expanduser().resolve() for name in trust})
+    if not own and place not in _TRUSTED:
+        fix = f"run mml in its project, or add trust=['{place}']"
         raise DataError(problem(key, "holds code from outside the current folder", got=str(folder), fix=fix))
 
 
 def _is_around(modules: Path) -> bool:
     """Whether a folder is that of the project that the current folder lies in, among its experiments."""
-    here, project = Path.cwd().resolve(), modules.parent
-    return modules.name == "modules" and (here == project or here.is_relative_to(project / "experiments"))
+    cwd, project = Path.cwd().resolve(), modules.parent
+    return modules.name == "modules" and (cwd == project or cwd.is_relative_to(project / "experiments"))
 
 
 def check_imports(names: Sequence[str], folder: Path | None, trust: Sequence[str], key: str) -> None:
@@ -104,7 +104,7 @@ def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str
     Raises:
         DataError: When a file cannot be imported.
     """
-    found = {name: getattr(sets, name) for name in sets.__all__} | _HELD | custom()
+    callables = {name: getattr(sets, name) for name in sets.__all__} | _HELD | custom_objects()
     with standing_in(stand_ins):
         names = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__") if folder else []
         if folder and str(folder) not in sys.path:
@@ -113,13 +113,13 @@ def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str
             project_folder.add(folder)
         for name in dict.fromkeys([*names, *extra]):
             module = _imported(folder if name in names else None, name)
-            found |= {
+            callables |= {
                 key: value
                 for key, value in vars(module).items()
                 if callable(value) and not key.startswith("_") and getattr(value, "__module__", name) == name
             }
     # A module may register what it has under other names.
-    return found | custom()
+    return callables | custom_objects()
 
 
 def chosen(name: str, known: dict[str, Any], key: str) -> Any:
@@ -161,14 +161,14 @@ class _Absent(ModuleType):
     def __call__(self, *given: Any, **named: Any) -> Any:
         if not _IMPORTING:
             raise self._error()
-        made = type(self)(self.__name__)
+        result = type(self)(self.__name__)
         if given and callable(given[0]):
             # A decorated function is found by its name, and fails when it is called.
-            vars(made)["__module__"] = getattr(given[0], "__module__", None)
-        return made
+            vars(result)["__module__"] = getattr(given[0], "__module__", None)
+        return result
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
-        def fail(*given: Any, **named: Any) -> Any:
+        def fail(*arguments: Any, **keywords: Any) -> Any:
             raise self._error()
 
         return (type(self.__name__.rpartition(".")[2], (), {"__new__": fail}),)
@@ -228,7 +228,7 @@ class _Missing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.packages: set[str] = set()
         self.names: set[str] = set()
 
-    def stand_for(self, error: BaseException) -> bool:
+    def note_missing(self, error: BaseException) -> bool:
         """Take note of what an import statement could not have; False: nothing new, or another error."""
         lacks = _lacking_name(error)
         if lacks is not None:
@@ -267,7 +267,7 @@ def _is_asked_by_own_code() -> bool:
 
 
 @contextmanager
-def _importing() -> Iterator[None]:
+def _during_import() -> Iterator[None]:
     _IMPORTING.append(True)
     try:
         yield
@@ -292,24 +292,24 @@ def _imported(folder: Path | None, name: str) -> ModuleType:
 
 
 def _from_file(folder: Path, name: str) -> ModuleType:
-    there = sys.modules.get(name)
+    old_module = sys.modules.get(name)
     # One file of the folder may have imported another one.
-    is_same = there is not None and getattr(there, "__file__", None) == str(folder / f"{name}.py")
-    if there is not None and (is_same or getattr(there, _FOLDER, None) == str(folder)):
-        return there
-    if there is not None and not hasattr(there, _FOLDER):
+    is_same = old_module is not None and getattr(old_module, "__file__", None) == str(folder / f"{name}.py")
+    if old_module is not None and (is_same or getattr(old_module, _FOLDER, None) == str(folder)):
+        return old_module
+    if old_module is not None and not hasattr(old_module, _FOLDER):
         wrong = "has the name of a module that is imported already"
         raise DataError(problem(f"{folder / name}.py", wrong, fix="rename it"))
     missing = _Missing()
     sys.meta_path.insert(0, missing)
     try:
-        with _importing():
+        with _during_import():
             return _executed(folder, name, missing)
     finally:
         sys.meta_path.remove(missing)
-        for one in [one for one, module in sys.modules.items() if type(module) is _Absent]:
+        for absent_name in [key for key, module in sys.modules.items() if type(module) is _Absent]:
             # Libraries that do without a package are not to find it.
-            del sys.modules[one]
+            del sys.modules[absent_name]
 
 
 def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
@@ -327,7 +327,7 @@ def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            if not missing.stand_for(error):
+            if not missing.note_missing(error):
                 raise
         except BaseException:
             del sys.modules[name]
@@ -338,12 +338,12 @@ def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
 
 def _lacking_name(error: BaseException) -> str | None:
     """`package.name` of an import statement of the project's code that asks a package for what it has not (any more)."""
-    said = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error))
-    if type(error) is not ImportError or said is None:
+    match = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error))
+    if type(error) is not ImportError or match is None:
         return None
     frames = _frames(error)
-    is_librarys = said[2].partition(".")[0] not in _own_modules(frames[-1])
-    return f"{said[2]}.{said[1]}" if is_librarys and project_folder.is_own_code(frames[-1]) else None
+    is_librarys = match[2].partition(".")[0] not in _own_modules(frames[-1])
+    return f"{match[2]}.{match[1]}" if is_librarys and project_folder.is_own_code(frames[-1]) else None
 
 
 def _own_modules(frame: FrameType) -> set[str]:
@@ -353,7 +353,7 @@ def _own_modules(frame: FrameType) -> set[str]:
 def _lacking_package(error: BaseException) -> str | None:
     """The package that an import statement of the project's code could not have: not installed, or its own imports fail."""
     frames = _frames(error)
-    own = max((number for number, one in enumerate(frames) if project_folder.is_own_code(one)), default=None)
+    own = max((number for number, frame in enumerate(frames) if project_folder.is_own_code(frame)), default=None)
     if own is None:
         return None
     if own + 1 < len(frames):
@@ -366,4 +366,4 @@ def _lacking_package(error: BaseException) -> str | None:
 
 def _frames(error: BaseException) -> list[FrameType]:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return [one for one in frames if one.f_globals.get("__name__", "").partition(".")[0] != "importlib"]
+    return [entry for entry in frames if entry.f_globals.get("__name__", "").partition(".")[0] != "importlib"]

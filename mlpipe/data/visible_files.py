@@ -75,9 +75,9 @@ def notes(bases: Sequence[Path], ends: Collection[str] = images.EXTENSIONS) -> l
     if not places:
         return []
     counted = Counter(places.values())
-    named = listing([f"{name} ({count})" if count > 1 else name for name, count in counted.most_common()], most=5)
-    one = len(places) == 1
-    return [f"{len(places)} hidden file{'' if one else 's'} {'is' if one else 'are'} left out: {named}"]
+    summary = listing([f"{name} ({count})" if count > 1 else name for name, count in counted.most_common()], most=5)
+    is_single = len(places) == 1
+    return [f"{len(places)} hidden file{'' if is_single else 's'} {'is' if is_single else 'are'} left out: {summary}"]
 
 
 def _hidden_part(path: Path) -> str:
@@ -102,8 +102,8 @@ def _walk(base: Path) -> Iterator[tuple[Path, bool]]:
     while waiting:
         folder, is_out = waiting.pop()
         try:
-            with os.scandir(folder) as found:
-                inside = list(found)
+            with os.scandir(folder) as scan:
+                inside = list(scan)
         except OSError as error:
             refuse(error)
         below = [entry for entry in inside if entry.is_dir(follow_symlinks=False)]

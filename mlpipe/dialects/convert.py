@@ -33,12 +33,13 @@ class ConvertScheduler(Scheduler):
         return [Step("convert", self._convert, in_project=False)]
 
     def _convert(self, run: Run | None) -> None:
-        found = detect.translated(Path(self._recipe), lenient=self._lenient).of_one_training()
+        translation = detect.translated(Path(self._recipe), lenient=self._lenient).of_one_training()
         self.context.facts.update(
-            dialect=found.dialect,
-            native=found.native,
+            dialect=translation.dialect,
+            native=translation.native,
             report=[
-                {"key": line.key, "fate": line.fate, "place": line.place, "note": line.note} for line in found.report
+                {"key": line.key, "fate": line.fate, "place": line.place, "note": line.note}
+                for line in translation.report
             ],
         )
-        log.info(found.text().rstrip())
+        log.info(translation.text().rstrip())

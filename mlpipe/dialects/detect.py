@@ -49,7 +49,7 @@ def translated(
     return Translation(NATIVE, recipe_file.native(source))
 
 
-def of_command(recipe: str, overrides: Sequence[str]) -> Translation:
+def command_translation(recipe: str, overrides: Sequence[str]) -> Translation:
     """A file as a command line wants it read, with the functions that a program in Python gave.
 
     Args:
@@ -62,7 +62,7 @@ def of_command(recipe: str, overrides: Sequence[str]) -> Translation:
     of_own_names = [text for text in overrides if key_of(text).startswith("given.")]
     values = {change.key.partition(".")[2]: change.value for change in parse(of_own_names)[0]}
     path, lenient = recipe_file.path_of(recipe), recipe_file.is_lenient(overrides)
-    return translated(path, lenient=lenient, also=frozenset(user_code.custom()), values=values)
+    return translated(path, lenient=lenient, also=frozenset(user_code.custom_objects()), values=values)
 
 
 def dialect_of(text: str, source: Mapping[str, Any]) -> str:

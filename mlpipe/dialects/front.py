@@ -34,26 +34,26 @@ def native(command: Command) -> Command:
     """
     words = command.words or (command.mode, *command.overrides)
     # Values that a study found may be of names that the file computes with.
-    overrides, notes = launch.with_best(command.overrides)
+    overrides, notes = launch.with_best_trial(command.overrides)
     command = Command(command.mode, overrides, (*command.notes, *notes), words)
-    given = recipe_file.named(overrides)
-    if command.mode == "predict" and given is not None and Path(given).expanduser().is_dir():
-        return _scoring(command, given)
-    found = None
-    if command.mode == "train" and given is not None and recipe_file.path_of(given).is_file():
-        found = _translated(given, overrides)
-        command = replace(command, mode=found.mode or command.mode)
+    recipe = recipe_file.named(overrides)
+    if command.mode == "predict" and recipe is not None and Path(recipe).expanduser().is_dir():
+        return _scoring(command, recipe)
+    translation = None
+    if command.mode == "train" and recipe is not None and recipe_file.path_of(recipe).is_file():
+        translation = _recipe_translation(recipe, overrides)
+        command = replace(command, mode=translation.mode or command.mode)
     if "continue=" in overrides or value_of("continue", overrides) is not None:
         # A run that goes on takes its own configuration, and refuses another.
         return command
-    if given is None:
+    if recipe is None:
         if command.mode == "convert":
             raise ConfigError(problem("recipe", "there is nothing to convert", fix="mml convert recipe=FILE"))
         return command
-    found = found or _translated(given, overrides)
+    translation = translation or _recipe_translation(recipe, overrides)
     if command.mode == "convert":
-        return _conversion(command, given, found)
-    return command if found.dialect == NATIVE else _translation(command, given, found)
+        return _conversion(command, recipe, translation)
+    return command if translation.dialect == NATIVE else _translation(command, recipe, translation)
 
 
 def searches(command: Command) -> bool:
@@ -66,13 +66,15 @@ def searches(command: Command) -> bool:
         ConfigError: When the file cannot be translated.
     """
     overrides = command.overrides
-    given = recipe_file.named(overrides)
-    if given is None or not recipe_file.path_of(given).is_file():
+    recipe = recipe_file.named(overrides)
+    if recipe is None or not recipe_file.path_of(recipe).is_file():
         return False
     if {"hpo", "use_best_params"} & set(map(key_of, overrides)):
         return False
-    found = _translated(given, overrides)
-    return found.dialect != NATIVE and found.chosen().get("hpo", "none") != "none" and bool(found.needed)
+    translation = _recipe_translation(recipe, overrides)
+    return (
+        translation.dialect != NATIVE and translation.chosen().get("hpo", "none") != "none" and bool(translation.needed)
+    )
 
 
 def check_app(app: str, overrides: Sequence[str]) -> None:
@@ -88,16 +90,16 @@ def check_app(app: str, overrides: Sequence[str]) -> None:
     from mlpipe.dialects.detect import RMLDNN
     from mlpipe.dialects.rmldnn import APPS
 
-    given = recipe_file.named(overrides)
-    if given is None or not recipe_file.path_of(given).is_file():
+    recipe = recipe_file.named(overrides)
+    if recipe is None or not recipe_file.path_of(recipe).is_file():
         return
-    found = _translated(given, overrides)
-    loss = found.chosen().get("loss")
+    translation = _recipe_translation(recipe, overrides)
+    loss = translation.chosen().get("loss")
     # A file without a loss applies a network, whatever it was trained by.
-    if found.dialect != RMLDNN or (loss is not None and APPS.get(str(loss), "") != app):
-        wanted = APPS.get(str(loss), "") if found.dialect == RMLDNN else ""
-        fix = f"write --app={wanted}" if wanted else "leave it out"
-        raise ConfigError(problem("--app", f"the loss of {Path(given).name} is not for it", got=app, fix=fix))
+    if translation.dialect != RMLDNN or (loss is not None and APPS.get(str(loss), "") != app):
+        right_app = APPS.get(str(loss), "") if translation.dialect == RMLDNN else ""
+        fix = f"write --app={right_app}" if right_app else "leave it out"
+        raise ConfigError(problem("--app", f"the loss of {Path(recipe).name} is not for it", got=app, fix=fix))
 
 
 def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
@@ -160,10 +162,10 @@ def _translation(command: Command, recipe: str, translation: Translation) -> Com
     return replace(command, overrides=texts, notes=[*command.notes, *_notes(recipe, path, translation)])
 
 
-def _translated(recipe: str, overrides: Sequence[str]) -> Translation:
+def _recipe_translation(recipe: str, overrides: Sequence[str]) -> Translation:
     from mlpipe.dialects import detect
 
-    return detect.of_command(recipe, overrides)
+    return detect.command_translation(recipe, overrides)
 
 
 def _require_values(path: Path, translation: Translation, overrides: Sequence[str]) -> None:
@@ -172,8 +174,8 @@ def _require_values(path: Path, translation: Translation, overrides: Sequence[st
     Raises:
         ConfigError: With a sentence for each of them.
     """
-    there, fix = set(map(key_of, overrides)), "mml train recipe=FILE searches it"
-    missing = [key for key in translation.needed if key.startswith("given.") and key not in there]
+    keys, fix = set(map(key_of, overrides)), "mml train recipe=FILE searches it"
+    missing = [key for key in translation.needed if key.startswith("given.") and key not in keys]
     if missing:
         wrong = f"{path.name} searches it, so it has no value"
         raise ConfigError([problem(key, wrong, fix=f"add {key}=VALUE; {fix}") for key in missing])
@@ -181,8 +183,8 @@ def _require_values(path: Path, translation: Translation, overrides: Sequence[st
 
 def _notes(recipe: str, path: Path, translation: Translation) -> list[str]:
     lint = [f"recipe {line}" for line in translation.of_fate("lint")]
-    told = counted(len(translation.of_fate("differs")), "key differs", "keys differ")
+    clause = counted(len(translation.of_fate("differs")), "key differs", "keys differ")
     return [
-        f"recipe {path.name} ({translation.dialect}): {told}; mml convert recipe={recipe} says how",
+        f"recipe {path.name} ({translation.dialect}): {clause}; mml convert recipe={recipe} says how",
         *lint,
     ]

@@ -55,15 +55,15 @@ def flag_or_count(key: str, value: Any) -> list[str]:
 
 def word(*options: str) -> Rule:
     """One of some texts, in any case."""
-    return _of(options, lambda value: value.lower() in [option.lower() for option in options])
+    return _word_rule(options, lambda value: value.lower() in [option.lower() for option in options])
 
 
 def one_of(*options: str) -> Rule:
     """One of some texts."""
-    return _of(options, lambda value: value in options)
+    return _word_rule(options, lambda value: value in options)
 
 
-def _of(options: Sequence[str], fits: Callable[[str], bool]) -> Rule:
+def _word_rule(options: Sequence[str], fits: Callable[[str], bool]) -> Rule:
     def rule(key: str, value: Any) -> list[str]:
         if isinstance(value, str) and fits(value):
             return []
@@ -75,13 +75,13 @@ def _of(options: Sequence[str], fits: Callable[[str], bool]) -> Rule:
 
 def whole(least: int, most: int | None = None, *, is_written_so: bool = False) -> Rule:
     """A whole number; as in JSON schema 1.0 is one, unless it must be written so."""
-    wanted = f"a whole number from {least} to {most}" if most is not None else f"a whole number >= {least}"
+    requirement = f"a whole number from {least} to {most}" if most is not None else f"a whole number >= {least}"
 
     def fits(value: Any) -> bool:
         is_whole = _is_number(value) and (isinstance(value, int) if is_written_so else float(value).is_integer())
         return bool(is_whole and value >= least and (most is None or value <= most))
 
-    return fitting(wanted, fits, "give it such a number")
+    return fitting(requirement, fits, "give it such a number")
 
 
 def number(
@@ -89,13 +89,13 @@ def number(
 ) -> Rule:
     """A finite number within the bounds that are given."""
     bounds = {">": above, ">=": least, "<": below, "<=": most}
-    wanted = " and".join(f" {sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
+    condition = " and".join(f" {sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
 
     def fits(value: Any) -> bool:
         inside = _is_number(value) and (above is None or value > above) and (least is None or value >= least)
         return bool(inside and (below is None or value < below) and (most is None or value <= most))
 
-    return fitting(f"a number{wanted}", fits, "give it such a number")
+    return fitting(f"a number{condition}", fits, "give it such a number")
 
 
 def many(item: Rule, expected: str = "a list", *, least: int = 0) -> Rule:
@@ -108,7 +108,7 @@ def many(item: Rule, expected: str = "a list", *, least: int = 0) -> Rule:
             return [
                 problem(key, f"must have at least {counted(least, 'entry', 'entries')}", got=list(value), fix="add one")
             ]
-        return [sentence for index, one in enumerate(value) for sentence in item(f"{key}[{index}]", one)]
+        return [sentence for index, entry in enumerate(value) for sentence in item(f"{key}[{index}]", entry)]
 
     return rule
 
@@ -146,36 +146,36 @@ class Block:
             fix = f"with the keys {listing(self.required)}" if self.required else "use {}"
             return [_unfit(key, self.expected, value, fix)]
         known = {**self.required, **self.optional}
-        found = [
-            problem(_dotted(key, name), "is needed", fix=self._near(name, value, known))
+        sentences = [
+            problem(_dotted(key, name), "is needed", fix=self._misspelling_advice(name, value, known))
             for name in self.required
             if name not in value
         ]
-        for name, one in value.items():
+        for name, entry in value.items():
             if name in known:
-                found += known[name](_dotted(key, str(name)), one)
+                sentences += known[name](_dotted(key, str(name)), entry)
             elif self.others is not None:
-                found += self.others(_dotted(key, str(name)), one)
+                sentences += self.others(_dotted(key, str(name)), entry)
             elif not self.is_open:
-                found.append(unknown_key(_dotted(key, str(name)), known))
-        return found
+                sentences.append(unknown_key(_dotted(key, str(name)), known))
+        return sentences
 
     def strangers(self, key: str, value: Any) -> list[str]:
         """The sentences for unknown keys alone."""
         if not isinstance(value, Mapping):
             return []
-        known, found = {**self.required, **self.optional}, list[str]()
-        for name, one in value.items():
+        known, sentences = {**self.required, **self.optional}, list[str]()
+        for name, entry in value.items():
             rule = known.get(name)
             if isinstance(rule, Block | Chosen):
-                found += rule.strangers(_dotted(key, str(name)), one)
+                sentences += rule.strangers(_dotted(key, str(name)), entry)
             elif rule is None and not self.is_open:
-                found.append(unknown_key(_dotted(key, str(name)), known))
-        return found
+                sentences.append(unknown_key(_dotted(key, str(name)), known))
+        return sentences
 
-    def _near(self, name: str, value: Mapping[str, Any], known: Mapping[str, Rule]) -> str:
+    def _misspelling_advice(self, name: str, value: Mapping[str, Any], known: Mapping[str, Rule]) -> str:
         """Advice for a missing key: an unknown one that is there may be a misspelling of it."""
-        strangers = [str(one) for one in value if one not in known]
+        strangers = [str(key) for key in value if key not in known]
         near = did_you_mean(name, strangers)
         return f"is {near.split(chr(39))[1]!r} meant to be it?" if near else "add it"
 

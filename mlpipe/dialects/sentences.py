@@ -35,18 +35,18 @@ def of_file(overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except MlpipeError as error:
-        said = _Words.of(overrides)
-        if said is not None:
-            _retell(error, said)
+        words = _Words.of(overrides)
+        if words is not None:
+            _retell(error, words)
         raise
 
 
-def _retell(error: MlpipeError, said: _Words) -> None:
+def _retell(error: MlpipeError, words: _Words) -> None:
     if isinstance(error, ConfigError | DataError | ProjectError):
-        error.problems = tuple(map(said.told, error.problems))
+        error.problems = tuple(map(words.told, error.problems))
         error.args = ("\n".join(error.problems),)
     elif len(error.args) == 1 and isinstance(error.args[0], str):
-        error.args = ("\n".join(map(said.told, error.args[0].splitlines())),)
+        error.args = ("\n".join(map(words.told, error.args[0].splitlines())),)
 
 
 class _Words:
@@ -61,9 +61,9 @@ class _Words:
     def __init__(self, path: Path, translation: Translation, own: set[str]) -> None:
         self._path, self._own = path, own
         self._root = _node(path)
-        pairs = self._root.value if _is(self._root, "mapping") else []
+        pairs = self._root.value if _is_of_kind(self._root, "mapping") else []
         # The key of a mapping around all others, as `neural_network`, which reports leave out.
-        self._around = [str(key.value) for key, value in pairs if len(pairs) == 1 and _is(value, "mapping")]
+        self._around = [str(key.value) for key, value in pairs if len(pairs) == 1 and _is_of_kind(value, "mapping")]
         self._places: dict[str, list[str]] = {}
         for line in translation.report:
             for place in _places(line):
@@ -75,35 +75,35 @@ class _Words:
     @classmethod
     def of(cls, overrides: Sequence[str]) -> _Words | None:
         """Those of the file that overrides name; None where there is none, or it cannot be translated itself."""
-        given = recipe_file.named(overrides)
-        if given is None or not recipe_file.path_of(given).is_file():
+        recipe = recipe_file.named(overrides)
+        if recipe is None or not recipe_file.path_of(recipe).is_file():
             return None
         from mlpipe.dialects import detect
 
         try:
-            translation = detect.of_command(given, overrides)
+            translation = detect.command_translation(recipe, overrides)
         except MlpipeError:
             # Its sentences have its keys.
             return None
-        return cls(recipe_file.path_of(given), translation, set(map(option_of, overrides)))
+        return cls(recipe_file.path_of(recipe), translation, set(map(option_of, overrides)))
 
     def told(self, sentence: str) -> str:
         """A sentence that begins with a native key of the file's, with the file's key."""
-        found = _SENTENCE.match(sentence)
-        theirs = self._key(found[1]) if found else None
-        if found is None or theirs is None:
+        match = _SENTENCE.match(sentence)
+        theirs = self._key(match[1]) if match else None
+        if match is None or theirs is None:
             return sentence
         key, line = theirs
         others = {}
-        for other in _DOTTED.findall(sentence[found.end() :]):
-            exact = [one for one in self._places.get(other, []) if one not in (other, key)]
-            if exact and other not in (found[1], key):
+        for other in _DOTTED.findall(sentence[match.end() :]):
+            exact = [candidate for candidate in self._places.get(other, []) if candidate not in (other, key)]
+            if exact and other not in (match[1], key):
                 others[other] = exact[0]
-        notes = [found[1]] if found[1] != key else []
-        notes += [f"{other} is {one} here" for other, one in others.items()]
+        notes = [match[1]] if match[1] != key else []
+        notes += [f"{other} is {exact_key} here" for other, exact_key in others.items()]
         where = f"{self._path.name}, line {line}" if line else self._path.name
         end = f" ({'; '.join(notes)})" if notes else ""
-        return f"{where}: {key}: {sentence[found.end() :]}{end}"
+        return f"{where}: {key}: {sentence[match.end() :]}{end}"
 
     def _key(self, native: str) -> tuple[str, int | None] | None:
         """The file's key for a native one, or for the nearest mapping that it lies in, with its line where it stands there."""
@@ -115,7 +115,7 @@ class _Words:
                 return None
             if keys := self._places.get(place):
                 keys = list(dict.fromkeys(keys))
-                shared = keys[:1] if len(keys) == 1 else _shared(keys)
+                shared = keys[:1] if len(keys) == 1 else _shared_key(keys)
                 # Of several keys without a mapping around them none says what lies below the place.
                 keys = shared or (keys if count == len(steps) else [])
                 return self._nearest(keys, steps[count:]) if keys else None
@@ -150,7 +150,7 @@ def _node(path: Path) -> Any:
         return None
 
 
-def _is(node: Any, kind: str) -> bool:
+def _is_of_kind(node: Any, kind: str) -> bool:
     return node is not None and node.id == kind
 
 
@@ -158,11 +158,11 @@ def _line(node: Any, steps: Sequence[str]) -> int | None:
     """The line of what keys and places in lists lead to; None where nothing is there."""
     line = None
     for step in steps:
-        if step.startswith("[") and _is(node, "sequence") and int(step[1:-1]) < len(node.value):
+        if step.startswith("[") and _is_of_kind(node, "sequence") and int(step[1:-1]) < len(node.value):
             node = node.value[int(step[1:-1])]
             line = node.start_mark.line + 1
             continue
-        pairs = node.value if _is(node, "mapping") else []
+        pairs = node.value if _is_of_kind(node, "mapping") else []
         pair = next((pair for pair in pairs if pair[0].value == step), None)
         if pair is None:
             return None
@@ -170,7 +170,7 @@ def _line(node: Any, steps: Sequence[str]) -> int | None:
     return line
 
 
-def _shared(keys: Sequence[str]) -> list[str]:
+def _shared_key(keys: Sequence[str]) -> list[str]:
     """The key of the mapping or list that several keys lie in; empty where they share none."""
     columns = zip(*map(_STEP.findall, keys), strict=False)
     first = list(itertools.takewhile(lambda column: len(set(column)) == 1, columns))

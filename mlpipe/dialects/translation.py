@@ -74,8 +74,8 @@ class Translation:
         searches = ("hpo", "search_space")
         entries = [entry for entry in self.native.get("defaults", []) if not set(entry) & set(searches)]
         native = {key: value for key, value in self.native.items() if key not in (*searches, "defaults")}
-        shown = " ".join(f"{key}={value}" for key, value in first.items())
-        note = f"below is the training with the first values ({shown}); mml train recipe=FILE searches with the file itself"
+        assignments = " ".join(f"{key}={value}" for key, value in first.items())
+        note = f"below is the training with the first values ({assignments}); mml train recipe=FILE searches with the file itself"
         return replace(
             self, native={"defaults": entries, **native}, report=(*self.report, Line("search", "lint", "", note))
         )
@@ -124,9 +124,9 @@ class State:
         """Note a problem."""
         self.wrong.append(problem(key, wrong, got=got, fix=fix))
 
-    def missing(self, key: str, what: str, fix: str = "leave it out") -> None:
+    def missing(self, key: str, feature: str, fix: str = "leave it out") -> None:
         """Note something that the other program has and this version has not."""
-        self.refuse(key, f"{what} is not available in this version of mlpipe", fix=fix)
+        self.refuse(key, f"{feature} is not available in this version of mlpipe", fix=fix)
 
     def require_none_wrong(self) -> None:
         """End here where something is wrong.

@@ -132,14 +132,14 @@ def decide(task_kind: str, loss: Loss) -> str:
 
 
 @cache
-def part(name: str, what: str) -> ModuleType:
+def part(name: str, part_name: str) -> ModuleType:
     """A part of a kind, imported when it is asked for.
 
     Imports by name are here and where components are built, and nowhere else.
 
     Args:
         name: One of `names()`.
-        what: One of `PARTS`.
+        part_name: One of `PARTS`.
     """
-    assert what in PARTS, what
-    return importlib.import_module(f"mlpipe.kinds.{of(name).name}.{what}")
+    assert part_name in PARTS, part_name
+    return importlib.import_module(f"mlpipe.kinds.{of(name).name}.{part_name}")

@@ -30,7 +30,7 @@ class PlainCheckpointIO(CheckpointIO):
         """Write a state; the one that was the newest stays as the one before, and older ones go."""
         folder = Path(path)
         tensors: dict[str, Tensor] = {}
-        state = _plain(checkpoint, tensors)
+        state = _as_json(checkpoint, tensors)
         name = f"{files.digest(state)[:12]}.{TENSORS_FILE}"
         with files.durable(folder / name) as temporary:
             save_file(tensors, temporary)
@@ -39,9 +39,9 @@ class PlainCheckpointIO(CheckpointIO):
         if newest.is_file():
             files.write_bytes(folder / BEFORE_FILE, newest.read_bytes())
         files.write_sealed(newest, content)
-        kept = {_tensors_of(folder / file) for file in (STATE_FILE, BEFORE_FILE)}
+        tensor_files = {_tensors_file_name(folder / file) for file in (STATE_FILE, BEFORE_FILE)}
         for old in folder.glob(f"*.{TENSORS_FILE}"):
-            if old.name not in kept:
+            if old.name not in tensor_files:
                 old.unlink()
 
     def load_checkpoint(
@@ -56,7 +56,7 @@ class PlainCheckpointIO(CheckpointIO):
         if wrong := _damage(folder, STATE_FILE):
             raise ProjectError(problem(str(folder / STATE_FILE), wrong, fix="continue the run, or start it again"))
         stored = files.read_json(folder / STATE_FILE)
-        restored = _restored(stored["state"], load_file(folder / stored["tensors"]))
+        restored = _from_json(stored["state"], load_file(folder / stored["tensors"]))
         assert isinstance(restored, dict)
         return restored
 
@@ -70,7 +70,7 @@ def exists(folder: Path) -> bool:
     return (folder / STATE_FILE).is_file()
 
 
-def settle(folder: Path) -> list[str]:
+def verify_newest_state(folder: Path) -> list[str]:
     """Verify the newest state; where it is damaged, put the one before in its place, where that is damaged too, none.
 
     Args:
@@ -79,20 +79,20 @@ def settle(folder: Path) -> list[str]:
     Returns:
         A sentence for every damaged state.
     """
-    found: list[str] = []
+    problems: list[str] = []
     for file in (STATE_FILE, BEFORE_FILE):
         path = folder / file
         if not path.is_file():
             continue
         wrong = _damage(folder, file)
         if not wrong:
-            if file == BEFORE_FILE and found:
+            if file == BEFORE_FILE and problems:
                 files.write_bytes(folder / STATE_FILE, path.read_bytes())
-            return found
-        found.append(f"{path}: {wrong}")
+            return problems
+        problems.append(f"{path}: {wrong}")
     for path in (folder / STATE_FILE, folder / BEFORE_FILE):
         path.unlink(missing_ok=True)
-    return found
+    return problems
 
 
 def _damage(folder: Path, file: str) -> str:
@@ -112,7 +112,7 @@ def _damage(folder: Path, file: str) -> str:
     return ""
 
 
-def _tensors_of(path: Path) -> str:
+def _tensors_file_name(path: Path) -> str:
     """The tensors that a state names; none where it is not there or damaged."""
     try:
         return str(files.read_json(path)["tensors"])
@@ -120,30 +120,30 @@ def _tensors_of(path: Path) -> str:
         return ""
 
 
-def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _as_json(value: Any, tensors: dict[str, Tensor]) -> Any:
     """`value` in JSON's terms: tensors by name, tuples and dictionaries tagged so that they come back as they were."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().cpu().clone().contiguous()
         return {"tensor": name}
     if isinstance(value, dict):
-        return {"dict": [[_plain(key, tensors), _plain(item, tensors)] for key, item in value.items()]}
+        return {"dict": [[_as_json(key, tensors), _as_json(item, tensors)] for key, item in value.items()]}
     if isinstance(value, tuple):
-        return {"tuple": [_plain(item, tensors) for item in value]}
+        return {"tuple": [_as_json(item, tensors) for item in value]}
     if isinstance(value, list):
-        return [_plain(item, tensors) for item in value]
+        return [_as_json(item, tensors) for item in value]
     if isinstance(value, float) and value - value != 0:
         return {"float": repr(value)}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if hasattr(value, "item"):
-        return _plain(value.item(), tensors)
+        return _as_json(value.item(), tensors)
     raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
 
 
-def _restored(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _from_json(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
-        return [_restored(item, tensors) for item in value]
+        return [_from_json(item, tensors) for item in value]
     if not isinstance(value, dict):
         return value
     ((tag, content),) = value.items()
@@ -151,9 +151,9 @@ def _restored(value: Any, tensors: dict[str, Tensor]) -> Any:
         case "tensor":
             return tensors[content]
         case "dict":
-            return {_restored(key, tensors): _restored(item, tensors) for key, item in content}
+            return {_from_json(key, tensors): _from_json(item, tensors) for key, item in content}
         case "tuple":
-            return tuple(_restored(item, tensors) for item in content)
+            return tuple(_from_json(item, tensors) for item in content)
         case "float":
             return float(content)
     raise ValueError(f"unknown tag {tag!r} in a checkpoint")

@@ -51,11 +51,11 @@ def learn(recipe: Recipe, network: Gan, task: Task, rows: Rows, pack: Pack, seed
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
         draws = np.random.default_rng(seed)
         for _ in range(_STEPS):
-            taken = draws.integers(len(known), size=_BATCH)
-            order = np.argsort(known[taken])
-            images = torch.from_numpy(np.ascontiguousarray(pack.take(known[taken][order]))).to(device)
+            batch = draws.integers(len(known), size=_BATCH)
+            order = np.argsort(known[batch])
+            images = torch.from_numpy(np.ascontiguousarray(pack.take(known[batch][order]))).to(device)
             loss = nn.functional.cross_entropy(
-                learner.logits(images.movedim(-1, 1).float()), torch.from_numpy(targets[taken][order]).to(device)
+                learner.logits(images.movedim(-1, 1).float()), torch.from_numpy(targets[batch][order]).to(device)
             )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -72,8 +72,8 @@ def of(recipe: Recipe) -> ExactHead | None:
     """What makes a recipe's head at once; None: it takes steps, or learns nothing."""
     if not applies(recipe):
         return None
-    made: ExactHead = recipe.optimizer.build([])
-    return made
+    head: ExactHead = recipe.optimizer.build([])
+    return head
 
 
 def applies(recipe: Recipe) -> bool:

@@ -77,40 +77,40 @@ def view_features(network: Classifier, pack: Pack, rows: np.ndarray, should_stop
 
 def _views(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> list[np.ndarray]:
     """The features of each view, shape (samples, features), from their files or computed."""
-    name, found = _fingerprint(network, pack), []
+    name, views = _fingerprint(network, pack), []
     for is_mirrored in (False, True)[: 1 + network.mirrored]:
         path = pack.folder / f"features-{name}{'-mirrored' if is_mirrored else ''}.npz"
         known = np.zeros(len(pack), bool)
         values = np.empty((len(pack), 0), np.float32)
         if path.is_file():
-            known, values = _kept(path, known, values)
+            known, values = _stored_features(path, known, values)
         missing = np.setdiff1d(rows, np.flatnonzero(known))
         if len(missing):
-            values = _computed(network, pack, missing, values, is_mirrored, should_stop)
+            values = _compute_features(network, pack, missing, values, is_mirrored, should_stop)
             known[missing] = True
             with files.durable(path) as temporary, temporary.open("wb") as handle:
                 np.savez(handle, known=known, features=values)
             log.debug(f"computed the features of {len(missing)} images: {path.name}")
-        found.append(values)
-    return found
+        views.append(values)
+    return views
 
 
-def _kept(path: Path, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _stored_features(path: Path, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which rows a file has features of, and these; what was given where it is damaged: they are computed again."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             limits.require_members(stored.zip)
-            found, features = stored["known"], stored["features"]
-        fits = found.shape == known.shape and found.dtype == bool
+            mask, features = stored["known"], stored["features"]
+        fits = mask.shape == known.shape and mask.dtype == bool
         if not (fits and features.ndim == 2 and len(features) == len(known) and features.dtype == np.float32):
             raise ValueError("it has another shape")
-        return found, features
+        return mask, features
     except (*limits.DAMAGED_ARRAY, KeyError, TypeError, AttributeError) as error:
         log.warning(f"{path}: is damaged ({first_line(error)}); features are computed again")
         return known, values
 
 
-def _computed(
+def _compute_features(
     network: Classifier,
     pack: Pack,
     rows: np.ndarray,
@@ -143,7 +143,7 @@ def _fingerprint(network: Classifier, pack: Pack) -> str:
     parts = [[name, files.digest_bytes(tensor.detach().cpu().numpy().tobytes())] for name, tensor in state.items()]
     variant = [pack.rows_key] if pack.rows_key else []
     # Pooling has no weights: it stands in the structure, or in what timm was asked for.
-    made = {name: value for name, value in network.timm_options.items() if not name.startswith("drop")}
-    structure = [repr(network.backbone), repr(sorted(made.items())), network.stages is not None]
+    options = {name: value for name, value in network.timm_options.items() if not name.startswith("drop")}
+    structure = [repr(network.backbone), repr(sorted(options.items())), network.stages is not None]
     key = [*structure, torch.__version__, repr(pack.preprocessing), parts, *variant]
     return files.digest(key)[:16]

@@ -115,7 +115,7 @@ def train(job: FoldJob, watch: Watch, loggers: Loggers | None = None) -> Trained
             # The event is on disk before anything is tried again, so that a process which is killed now resumes with
             # it. What follows starts from the newest saved state and from new objects: nothing of the failed attempt is
             # used.
-            watch.healed(healed.recovered(error, batch_size(job.recipe)))
+            watch.healed(healed.note_trouble(error, batch_size(job.recipe)))
         # Here and not above: until then the error holds everything that the training had in memory.
         gc.collect()
         if torch.cuda.is_available():
@@ -129,10 +129,10 @@ def _events_file(job: FoldJob) -> Path:
 
 def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
     """Drop saved states that are damaged, so that the training resumes from the newest whole one."""
-    damages = checkpoints.settle(job.files.checkpoint)
+    damages = checkpoints.verify_newest_state(job.files.checkpoint)
     way = "goes on from the state before" if checkpoints.exists(job.files.checkpoint) else "the fold starts anew"
     for number, sentence in enumerate(damages, 1):
-        watch.healed(healed.damaged(sentence, way if number == len(damages) else "it is not used"))
+        watch.healed(healed.note_damage(sentence, way if number == len(damages) else "it is not used"))
 
 
 @dataclass
@@ -279,7 +279,7 @@ def _stage(training: _Training, number: int) -> _Stage:
     # A stage that is gone on with has its weights in the saved state, any other those that the stages before it kept.
     before = number - 1 if part.start_from is None else part.start_from
     if number > training.stage and (keeper.best_epoch is not None or before in keeper.of_stages):
-        stages.take_up(network, keeper.of_stages.get(before, keeper.best_state))
+        stages.load_network_state(network, keeper.of_stages.get(before, keeper.best_state))
     keeper.begin(number, keep=part.keep)
     loaded = stages.prepare(network, part, training.at_first)
     training.note(f"stage {number + 1} {loaded}" if loaded else "")
@@ -293,7 +293,7 @@ def _stage(training: _Training, number: int) -> _Stage:
     if job.recipe.stages:
         # Epochs are counted on over stages, so that each draws anew.
         data.load_state_dict({"first_epoch": training.epochs})
-    recipe = fold.bounded(recipe, data)
+    recipe = fold.with_epoch_bound(recipe, data)
     callbacks = _callbacks(training, recipe, number)
     loggers = _loggers_of(training, number)
     trainer = fold.build_trainer(job, recipe, training.numerics.precision, callbacks, loggers, training.epochs)
@@ -307,14 +307,14 @@ def _loggers_of(training: _Training, number: int) -> list[Logger]:
     logs = training.job.files.logs
     is_saved = training.resumed and number == training.stage
     folder = logs / f"stage{number}" if training.job.recipe.stages else logs
-    return training.loggers.of_stage(folder, training.done, training.steps if is_saved else None)
+    return training.loggers.stage_loggers(folder, training.done, training.steps if is_saved else None)
 
 
 def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callback]:
     """What follows a stage, in this order: the first may stop a batch, the last saves what all before it have seen."""
     job, watch = training.job, training.watch
     guard, exchange = Guard(watch.should_stop, job.title, number), Exchange()
-    later = [one.epochs for one in training.plan[number + 1 :]]
+    later = [stage.epochs for stage in training.plan[number + 1 :]]
     whole = training.epochs + sum(job.lasting[number:] or [int(recipe.trainer["max_epochs"]), *later])
     progress = Progress(watch.report, whole, guard.last_norm, exchange.share, training.speeds)
     own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
@@ -345,9 +345,9 @@ def _learn(training: _Training, stage: _Stage) -> None:
     """Train one stage to its end."""
     job, module = training.job, stage.module
     if exact_heads.has_no_steps(stage.recipe):
-        row = _without_steps(job, stage.recipe, module, training.watch)
+        row = _fit_exact_head(job, stage.recipe, module, training.watch)
         if job.recipe.stages:
-            _as_epoch(training, stage, row)
+            _validate_as_epoch(training, stage, row)
         else:
             module.history = [row]
         return
@@ -367,7 +367,7 @@ def _validate(training: _Training, stage: _Stage) -> None:
         if keeper.best_epoch is None:
             raise TrainingError(f"{job.title}: no epoch was finished, so that there are no weights to keep")
         training.watch.log(f"{job.title}: best epoch {keeper.best_epoch + 1}, score {keeper.best_score:.4f}")
-        stages.take_up(training.network, keeper.best_state)
+        stages.load_network_state(training.network, keeper.best_state)
     if training.plan[-1].val_negatives is not None:
         # The record's scores are those of all validation images, whichever of them the stages looked at.
         data = fold_data(stage.recipe, job.task, job.view, job.pack, job.num_workers, shard=job.shard)
@@ -389,7 +389,7 @@ def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
         with quiet():
             co_tasks = multitask.described(job.recipe, job.joint, module, stage.trainer, job.num_workers)
     timings = recording.timings(training.speeds, time.perf_counter() - started)
-    unscored = _without_score(job, keeper, training.epochs)
+    unscored = _nan_epoch_notes(job, keeper, training.epochs)
     for sentence in unscored:
         training.watch.told(f"{job.title}: {sentence}")
     resumed = ["resumed: timings are of the last part"] * training.resumed
@@ -399,7 +399,7 @@ def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
         scores=scores,
         timings=timings,
         numerics=training.numerics,
-        notes=[*training.notes, *_taught(job), *_weighed(job), *unscored, *resumed],
+        notes=[*training.notes, *_teaching_notes(job), *_class_weight_notes(job), *unscored, *resumed],
         co_tasks=co_tasks,
         events=training.healed.events,
         examples=training.shown,
@@ -408,24 +408,26 @@ def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
     )
 
 
-def _taught(job: FoldJob) -> list[str]:
+def _teaching_notes(job: FoldJob) -> list[str]:
     """What a person should know of a student."""
     if job.teaching is None:
         return []
     known, rows = job.teaching.known[job.view.train], job.task.samples.labelled[job.view.train]
     how = f"temperature {job.teaching.temperature:g}, {job.teaching.hard_weight:g} of the loss of the true targets"
-    told = (
+    sentence = (
         f"learned from {job.teaching.teacher} ({how}): its predictions of {counted(int((known & rows).sum()), 'image')}"
     )
     more = f" and of {counted(int((known & ~rows).sum()), 'image')} without a target" if (known & ~rows).any() else ""
-    return [told + more]
+    return [sentence + more]
 
 
-def _weighed(job: FoldJob) -> list[str]:
+def _class_weight_notes(job: FoldJob) -> list[str]:
     """What a person should know of class weights that were computed from the training images."""
     balances = loss.balances(job.recipe, job.task, job.view.train)
     return [
-        f"{key}=balanced: {one}" for key, b in balances.items() for one in class_weights.special(b, job.task.classes)
+        f"{key}=balanced: {note}"
+        for key, b in balances.items()
+        for note in class_weights.balance_notes(b, job.task.classes)
     ]
 
 
@@ -441,7 +443,7 @@ def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, 
     }
 
 
-def _without_steps(job: FoldJob, recipe: Recipe, module: FoldModule, watch: Watch) -> dict[str, float]:
+def _fit_exact_head(job: FoldJob, recipe: Recipe, module: FoldModule, watch: Watch) -> dict[str, float]:
     """In place of a training put the exact head in, or leave the network as it is; the only row of its history."""
     head = exact_heads.of(recipe)
     if head is None:
@@ -450,7 +452,7 @@ def _without_steps(job: FoldJob, recipe: Recipe, module: FoldModule, watch: Watc
     return {"epoch": 0.0, "inner/loss": loss, "lr": 0.0}
 
 
-def _as_epoch(training: _Training, stage: _Stage, row: dict[str, float]) -> None:
+def _validate_as_epoch(training: _Training, stage: _Stage, row: dict[str, float]) -> None:
     """Validate an exact head as if it were an epoch, so that later ones are compared with it."""
     module, epoch = stage.module, training.epochs
     row |= {"epoch": float(epoch), "stage": float(stage.number)}
@@ -463,7 +465,7 @@ def _as_epoch(training: _Training, stage: _Stage, row: dict[str, float]) -> None
     training.history, training.epochs = module.history, len(module.history)
 
 
-def _without_score(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:
+def _nan_epoch_notes(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:
     """What a person should know of epochs whose monitor was NaN."""
     if not keeper.missing or not job.files.store_best:
         return []

@@ -66,7 +66,9 @@ class LearnedHead:
         loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
         return loss
 
-    def augmented(self, batch: Mapping[str, Tensor], steps: Sequence[DeviceStep], left: int) -> tuple[Tensor, Tensor]:
+    def augmented_batch(
+        self, batch: Mapping[str, Tensor], steps: Sequence[DeviceStep], left: int
+    ) -> tuple[Tensor, Tensor]:
         """Images and targets after the steps on the device; class numbers become probabilities before them.
 
         A teacher's predictions stand right of the targets, so that what mixes images mixes both.
@@ -76,7 +78,7 @@ class LearnedHead:
             steps: Augmentations of whole batches.
             left: Epochs that are left.
         """
-        images, target = self.as_bright(batch["images"]), self.as_learned(batch["target"])
+        images, target = self.scaled_images(batch["images"]), self.loss_target(batch["target"])
         if isinstance(self.loss, Distilled):
             target = self.loss.beside(target, batch["row"])
         elif steps and self.facts.has_classes:
@@ -85,21 +87,21 @@ class LearnedHead:
             images, target = batches.apply(steps, images, target, left)
         return images, target
 
-    def as_learned(self, target: Tensor) -> Tensor:
+    def loss_target(self, target: Tensor) -> Tensor:
         """Targets as a loss takes them: class numbers of pixels come as bytes."""
         return target.long() if self.facts.has_classes else target
 
-    def measured_by(self, target: Tensor) -> Tensor:
+    def metric_target(self, target: Tensor) -> Tensor:
         """Learned targets as metrics take them, without a teacher's; mixed images are of their larger class.
 
         Args:
-            target: As `augmented` gives them.
+            target: As `augmented_batch` gives them.
         """
         plain = target[:, : self.outputs] if isinstance(self.loss, Distilled) else target
         if not self.facts.has_classes or plain.ndim == 1:
             return plain
         return plain.argmax(1).masked_fill(plain.isnan().any(1), -1)
 
-    def as_bright(self, images: Tensor) -> Tensor:
+    def scaled_images(self, images: Tensor) -> Tensor:
         """Pixels on the pivot's scale."""
         return images if self.brightness == 1.0 else images.float() * self.brightness

@@ -97,15 +97,15 @@ class LinearHead(ExactHead):
         weights = None if task.samples.weights is None else task.samples.weights[rows]
         targets, outputs = task.samples.targets[rows], len(task.classes)
         with threadpool_limits(limits=recipe.threads):
-            found = solve(self, values, targets, task.kind, outputs, together, weights, balanced, recipe.seed)
-        weight, bias = found.weight, found.bias
+            solution = solve(self, values, targets, task.kind, outputs, together, weights, balanced, recipe.seed)
+        weight, bias = solution.weight, solution.bias
         if len(layer.weight) == 1 and len(weight) == 2:
             # A single unit is what the second class has more than the first.
             weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(weight))
             layer.bias.copy_(torch.from_numpy(bias))
-        return float(np.mean(found.loss))
+        return float(np.mean(solution.loss))
 
 
 def solve(
@@ -135,18 +135,18 @@ def solve(
         balanced: Whether classes weigh the same, however frequent.
         seed: Of the inner folds.
     """
-    many = features.shape[1] if features.ndim == 3 else 1
+    view_count = features.shape[1] if features.ndim == 3 else 1
     flat = features.reshape(-1, features.shape[-1])
     # One thread where more would only wait for each other.
     is_small = len(flat) * min(flat.shape) * outputs < _SMALL
     with threadpool_limits(limits=1) if is_small else nullcontext():
         basis = logistic.basis(flat)
-        scaled = basis.rows.reshape(len(features), many, -1)
+        scaled = basis.rows.reshape(len(features), view_count, -1)
         inverse = np.logspace(-4, 1, head.strengths)
         facts = kinds.of(kind)
         if facts.has_classes:
             model = _Classes(outputs, balanced)
-            parts = [_chosen(model, inverse, head, scaled, targets, units, weights, seed)]
+            parts = [_best_fit(model, inverse, head, scaled, targets, units, weights, seed)]
             coefficients, bias = parts[0][0].weight, parts[0][0].bias
         else:
             shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
@@ -159,7 +159,7 @@ def solve(
                 known = ~np.isnan(column)
                 own = None if weights is None else weights[known]
                 names = [name for name, is_known in zip(units, known, strict=True) if is_known]
-                parts.append(_chosen(single, inverse, head, scaled[known], column[known], names, own, seed))
+                parts.append(_best_fit(single, inverse, head, scaled[known], column[known], names, own, seed))
             coefficients = np.concatenate([part[0].weight for part in parts])
             bias = np.concatenate([part[0].bias for part in parts])
         weight, bias = basis.of_features(coefficients, bias)
@@ -175,9 +175,9 @@ def class_weighted(y: npt.NDArray[Any], weights: Floats | None) -> Floats:
     """
     from sklearn.utils.class_weight import compute_class_weight
 
-    there, numbers = np.unique(y, return_inverse=True)
+    classes, numbers = np.unique(y, return_inverse=True)
     own = np.ones(len(y)) if weights is None else weights
-    return np.asarray(own * compute_class_weight("balanced", classes=there, y=y, sample_weight=own)[numbers])
+    return np.asarray(own * compute_class_weight("balanced", classes=classes, y=y, sample_weight=own)[numbers])
 
 
 class _Fit(NamedTuple):
@@ -205,23 +205,23 @@ class _Classes:
     def fit(
         self, inverse: float, x: Features, y: npt.NDArray[Any], weights: Floats | None, end: End, start: Floats | None
     ) -> _Fit:
-        there, numbers = np.unique(y, return_inverse=True)
+        classes, numbers = np.unique(y, return_inverse=True)
         coefficients, bias = np.zeros((self.outputs, x.shape[1])), np.full(self.outputs, _NEVER)
-        if len(there) == 1:
-            bias[there] = 0.0
+        if len(classes) == 1:
+            bias[classes] = 0.0
             return _Fit(coefficients, bias, None)
         own = class_weighted(y, weights) if self.balanced else np.ones(len(y)) if weights is None else weights
-        if len(there) == 2:
+        if len(classes) == 2:
             # The log-odds of two classes, shared between them.
             theta = logistic.logistic_fit(x, numbers, inverse, own, end, start)
             of_classes = np.concatenate([-theta, theta]) / 2
         else:
             theta = of_classes = logistic.softmax_fit(x, numbers, inverse, own, end, start)
-        coefficients[there], bias[there] = of_classes[:, :-1], of_classes[:, -1]
+        coefficients[classes], bias[classes] = of_classes[:, :-1], of_classes[:, -1]
         return _Fit(coefficients, bias, theta)
 
-    def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
-        return cross_entropy(shown, y)
+    def lost(self, outputs: Floats, y: npt.NDArray[Any]) -> float:
+        return cross_entropy(outputs, y)
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ class _Label:
         theta = logistic.logistic_fit(x, y, inverse, own, end, start)
         return _Fit(theta[:, :-1], theta[:, -1], theta)
 
-    def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
-        return binary_cross_entropy(shown, y[:, None])
+    def lost(self, outputs: Floats, y: npt.NDArray[Any]) -> float:
+        return binary_cross_entropy(outputs, y[:, None])
 
 
 @dataclass(frozen=True)
@@ -257,11 +257,11 @@ class _Number:
         model = Ridge(alpha=1 / inverse).fit(x.astype(np.float64), y, sample_weight=weights)
         return _Fit(model.coef_[None], np.full(1, model.intercept_), None)
 
-    def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
-        return squared_error(shown, y[:, None])
+    def lost(self, outputs: Floats, y: npt.NDArray[Any]) -> float:
+        return squared_error(outputs, y[:, None])
 
 
-def _chosen(
+def _best_fit(
     model: _Classes | _Label | _Number,
     inverse: Floats,
     head: LinearHead,
@@ -275,13 +275,13 @@ def _chosen(
 
     `x` has the shape (n, views, features), all else is of samples.
     """
-    many = x.shape[1]
+    view_count = x.shape[1]
 
     def fitted(rows: Any, of: Features, strength: float, end: End, start: Floats | None) -> _Fit:
         own = None if weights is None else weights[rows]
-        if many > 1:
-            own = np.repeat(np.ones(len(y))[rows] if own is None else own, many) / many
-        return model.fit(strength, of[rows].reshape(-1, of.shape[2]), np.repeat(y[rows], many), own, end, start)
+        if view_count > 1:
+            own = np.repeat(np.ones(len(y))[rows] if own is None else own, view_count) / view_count
+        return model.fit(strength, of[rows].reshape(-1, of.shape[2]), np.repeat(y[rows], view_count), own, end, start)
 
     folds = list(inner_folds(y, units, head.inner_folds, seed, model.stratifies))
     near, quick = End(head.max_iter, _NEAR), x.astype(np.float32)

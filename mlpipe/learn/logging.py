@@ -75,7 +75,7 @@ def csv(
         examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
         batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
     """
-    there = _rows_before(folder / "metrics.csv", fold)
+    rows = _rows_before(folder / "metrics.csv", fold)
     if (folder / "metrics.csv").is_file():
         # Lightning would remove it, and warn of that.
         (folder / "metrics.csv").unlink()
@@ -83,7 +83,7 @@ def csv(
     with warnings.catch_warnings():
         # Other loggers may have written there.
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-        logger.experiment.metrics += there
+        logger.experiment.metrics += rows
     logger.save()
     return [logger]
 
@@ -98,8 +98,8 @@ def _rows_before(file: Path, fold: Followed | None) -> list[dict[str, float]]:
     except (OSError, ValueError):
         # Half written: the fold's table of epochs lies with its record anyway.
         return []
-    kept = [row for row in rows if row.get("epoch", 0.0) < fold.epochs or row.get("step", 0.0) < fold.step]
-    return [{**row, "step": int(row["step"])} for row in kept if "step" in row]
+    saved_rows = [row for row in rows if row.get("epoch", 0.0) < fold.epochs or row.get("step", 0.0) < fold.step]
+    return [{**row, "step": int(row["step"])} for row in saved_rows if "step" in row]
 
 
 def tensorboard(
@@ -141,8 +141,8 @@ def tensorboard(
     Raises:
         ConfigError: When the package tensorboard is not installed.
     """
-    if found := trackers.missing("tensorboard"):
-        raise ConfigError(found)
+    if sentence := trackers.missing("tensorboard"):
+        raise ConfigError(sentence)
     # The last parts of the folder name the record and its stage.
     place = folder if log_dir is None else Path(log_dir).expanduser() / Path(*folder.parts[-2:])
     # Readers leave out what a training that was stopped had written after the state that it goes on from.
@@ -226,14 +226,14 @@ def several(
         examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
         batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
     """
-    return [one for part in loggers.values() for one in _built(part, folder, fold)]
+    return [logger for part in loggers.values() for logger in _loggers_of(part, folder, fold)]
 
 
 class _Nothing:
     """What is called of a logger that writes no other way than through its own methods, or no more: nothing happens."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *given, **named: None
+        return lambda *arguments, **keywords: None
 
 
 class TrackedLogger(Logger):
@@ -253,7 +253,7 @@ class TrackedLogger(Logger):
         self._option, self._fold = option, fold
         self._run = trackers.run_of(option, params, fold.place)
         self._is_configured = False
-        self._waiting: list[tuple[int, dict[str, float]]] = []
+        self._unsent_rows: list[tuple[int, dict[str, float]]] = []
 
     @property
     def name(self) -> str:
@@ -278,11 +278,11 @@ class TrackedLogger(Logger):
         values = {key: value for key, value in metrics.items() if key != "epoch" and not key.startswith("val/")}
         renamed = {"train/loss_step" if key == "train/loss" else key: value for key, value in values.items()}
         if renamed:
-            self._waiting.append((step or 0, tracker.finite(renamed)))
+            self._unsent_rows.append((step or 0, tracker.finite(renamed)))
 
     def follow(self, history: Sequence[Mapping[str, float]]) -> None:
         """Send the epochs, and what was measured in their steps, that were not sent before."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._unsent_rows = self._unsent_rows, []
 
         def write(run: Any) -> None:
             self._configure(run)
@@ -334,8 +334,8 @@ class FileLogger(Logger):
         """Tell a person what failed, and write nothing more."""
         self.is_broken = True
         log.debug("a logger failed", exc_info=error)
-        what, reason = type(self.inner).__name__, tracker.without_password(first_line(error))
-        log.warning(f"logging: {what} failed ({reason}); the training goes on without it")
+        logger_name, reason = type(self.inner).__name__, tracker.without_password(first_line(error))
+        log.warning(f"logging: {logger_name} failed ({reason}); the training goes on without it")
 
     @property
     def name(self) -> str | None:
@@ -383,8 +383,8 @@ class FileLogger(Logger):
     @property
     def experiment(self) -> Any:
         """The inner logger's; what is called of it is not guarded."""
-        found = self.attempt(lambda: self.inner.experiment)  # type: ignore[attr-defined]
-        return _Nothing() if found is None else found
+        experiment = self.attempt(lambda: self.inner.experiment)  # type: ignore[attr-defined]
+        return _Nothing() if experiment is None else experiment
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Write values."""
@@ -424,7 +424,7 @@ class Loggers:
     tracked: list[TrackedLogger] = field(default_factory=list)
     files: list[FileLogger] = field(default_factory=list)
 
-    def of_stage(self, folder: Path, epochs: int, step: int | None) -> list[Logger]:
+    def stage_loggers(self, folder: Path, epochs: int, step: int | None) -> list[Logger]:
         """The loggers of a stage.
 
         Args:
@@ -433,17 +433,17 @@ class Loggers:
             step: Its steps; None: it is not gone on with.
         """
         fold = Followed(self.fold.place, epochs, step, self.fold.pipeline)
-        built = _built(self.component, folder, fold)
-        self.tracked = self.tracked or [one for one in built if isinstance(one, TrackedLogger)]
-        self.files = [FileLogger(one) for one in built if not isinstance(one, TrackedLogger)]
-        for one in self.files if step is None else ():
-            one.log_hyperparams(dict(tracker.flat(files.plain_yaml(self.fold.pipeline) or {})))
+        built = _loggers_of(self.component, folder, fold)
+        self.tracked = self.tracked or [logger for logger in built if isinstance(logger, TrackedLogger)]
+        self.files = [FileLogger(logger) for logger in built if not isinstance(logger, TrackedLogger)]
+        for file_logger in self.files if step is None else ():
+            file_logger.log_hyperparams(dict(tracker.flat(files.plain_yaml(self.fold.pipeline) or {})))
         return [*self.files, *self.tracked]
 
     def follow(self, history: Sequence[Mapping[str, float]]) -> None:
         """Tell the tracking servers all epochs so far."""
-        for one in self.tracked:
-            one.follow(history)
+        for logger in self.tracked:
+            logger.follow(history)
 
     def judge(self, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:
         """Tell all of them the scores of what is kept.
@@ -454,24 +454,24 @@ class Loggers:
         """
         for tracked in self.tracked:
             tracked.judge(record, history)
-        for one in self.files:
-            one.judge(record)
+        for logger in self.files:
+            logger.judge(record)
 
     def leave(self, status: str) -> None:
         """End what was begun of a training that was stopped or failed."""
-        for one in self.tracked:
-            one.leave(status)
+        for logger in self.tracked:
+            logger.leave(status)
 
 
-def _built(component: Any, folder: Path, fold: Followed) -> list[Logger]:
+def _loggers_of(component: Any, folder: Path, fold: Followed) -> list[Logger]:
     """What a component of the section makes, as a list.
 
     Raises:
         ConfigError: When it is no logger of Lightning.
     """
     built = component.build(folder, fold)
-    found = list(built) if isinstance(built, list | tuple) else [built] if built is not None else []
-    if wrong := [one for one in found if not isinstance(one, Logger)]:
+    loggers = list(built) if isinstance(built, list | tuple) else [built] if built is not None else []
+    if wrong := [logger for logger in loggers if not isinstance(logger, Logger)]:
         fix = "return one, or a list of them"
         raise ConfigError(problem("logging", "must make loggers of Lightning", got=type(wrong[0]).__name__, fix=fix))
-    return found
+    return loggers

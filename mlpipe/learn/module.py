@@ -114,11 +114,11 @@ class FoldModule(pl.LightningModule):
         self.healed: Healed | None = None
         self.measured: dict[str, float] = {}
         self.batch_loss, self.predicted = torch.zeros(()), 0
-        self._seen: list[tuple[Tensor, ...]] = []
-        self._learned: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self._val_batches: list[tuple[Tensor, ...]] = []
+        self._learned_batches: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._sizes: list[list[int]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
-        self._each, self._steps = torch.zeros(len(heads)), 0
+        self._head_loss_sums, self._steps = torch.zeros(len(heads)), 0
 
     @property
     def facts(self) -> Kind:
@@ -146,8 +146,8 @@ class FoldModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
-        self._each, self._steps = torch.zeros(len(self.heads), device=self.device), 0
-        self._learned = []
+        self._head_loss_sums, self._steps = torch.zeros(len(self.heads), device=self.device), 0
+        self._learned_batches = []
         batches = int(self.trainer.num_training_batches)
         self._sizes = [sizes[:batches] for sizes in self._learning.batch_sizes(self.current_epoch)]
         self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"]) * self._lr_scale()
@@ -165,34 +165,34 @@ class FoldModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of a batch: that of its head, or the weighted sum of all heads', from one pass of all their images."""
         batches = self._batches(batch)
-        parts = self._augmented(batches)
+        parts = self._augmented_batches(batches)
         sizes = [len(target) for _, target in parts]
         # One pass for the images of all tasks: batch normalisation sees them together, and the body's gradient is one
         # backward pass. Every head answers for all images; only its own task's are taken below, as other images have no
         # target for it.
-        given = self._through(self._joined(parts), parts[0][1])
+        outputs_by_head = self._outputs_by_head(self._joined_images(parts), parts[0][1])
         losses, count = [], 0
-        for place, (head, one, (_, target)) in enumerate(zip(self.heads, batches, parts, strict=True)):
+        for place, (head, task_batch, (_, target)) in enumerate(zip(self.heads, batches, parts, strict=True)):
             # Losses in 32 bit, whatever the precision of the network.
-            outputs = given[head.name].float()
+            outputs = outputs_by_head[head.name].float()
             outputs = torch.split(outputs, sizes)[place] if len(parts) > 1 else outputs
             # Images cut into cells have several rows of outputs, all of which learn the image's target.
-            target, weight = slicing.per_cell(target, outputs), one.get("weight")
+            target, weight = slicing.per_cell(target, outputs), task_batch.get("weight")
             weights = None if weight is None else slicing.per_cell(weight, outputs)
             losses.append(head.mean_loss(outputs, target, weights))
             count += len(target)
             if self._learning.while_training and len(parts) == 1:
-                self._learned.append((outputs.detach(), target, weight))
-        return self._of_step(torch.stack(losses), count, batch_idx)
+                self._learned_batches.append((outputs.detach(), target, weight))
+        return self._step_loss(torch.stack(losses), count, batch_idx)
 
-    def _of_step(self, losses: Tensor, count: int, batch_idx: int) -> Tensor:
+    def _step_loss(self, losses: Tensor, count: int, batch_idx: int) -> Tensor:
         """What a batch's losses, shape (heads,), add to the step, noted in the epoch's means."""
-        loss, weighing = self._weighed(losses), self._learning.weighing
+        loss, weighing = self._total_loss(losses), self._learning.weighing
         # Noted before anything is scaled: the history is a mean over images, however many processes and batches make a
         # step.
         self._loss_sum += loss.detach() * count
         self._count += count
-        self._each += losses.detach()
+        self._head_loss_sums += losses.detach()
         self._steps += 1
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
@@ -206,9 +206,9 @@ class FoldModule(pl.LightningModule):
             return loss * shares[0]
         # One task may have fewer images in a batch than another: each loss counts for itself, learned weights once.
         steps, group = int(self.trainer.num_training_batches), int(self.trainer.accumulate_grad_batches)
-        return self._weighed(losses * losses.new_tensor(shares), accumulation.fullness(steps, batch_idx, group))
+        return self._total_loss(losses * losses.new_tensor(shares), accumulation.step_factor(steps, batch_idx, group))
 
-    def _weighed(self, losses: Tensor, once: float = 1.0) -> Tensor:
+    def _total_loss(self, losses: Tensor, once: float = 1.0) -> Tensor:
         """One loss out of those of the heads, shape (heads,)."""
         weighing = self._learning.weighing
         return losses[0] if weighing is None else weighing.weighed(losses, self.network, once)
@@ -223,8 +223,8 @@ class FoldModule(pl.LightningModule):
     def pass_through(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Let the network see a training batch as it does in training, for its batch statistics alone."""
         self.on_train_batch_start(batch, batch_idx)
-        parts = self._augmented(self._batches(batch))
-        self._through(self._joined(parts), parts[0][1])
+        parts = self._augmented_batches(self._batches(batch))
+        self._outputs_by_head(self._joined_images(parts), parts[0][1])
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -245,7 +245,7 @@ class FoldModule(pl.LightningModule):
         scale, groups = self._lr_scale(), optimizer.param_groups
         if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
             # Processes that learn together must search along the line alike.
-            optimizer_closure = partial(_meant, optimizer_closure)
+            optimizer_closure = partial(_process_mean, optimizer_closure)
         if scale == 1:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
             return
@@ -261,64 +261,64 @@ class FoldModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
-        self._seen = []
+        self._val_batches = []
         self._learning.group.share_buffers(self)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Keep what metrics are made of, which are computed over all rows at once; callbacks get the outputs."""
         head, target = self.heads[0], batch["target"]
-        given = self._through(self._laid_out(batch["images"]), target)
-        outputs, criterion = given[head.name].float(), head.criterion
-        if (raw := given.get(head.name + RAW)) is not None:
+        outputs_by_head = self._outputs_by_head(self._images_in_layout(batch["images"]), target)
+        outputs, criterion = outputs_by_head[head.name].float(), head.criterion
+        if (raw := outputs_by_head.get(head.name + RAW)) is not None:
             # What the network makes of its rows in evaluation has no loss.
-            criterion = partial(_of_raw, criterion, raw.float())
-        kept = head.part.kept(criterion, outputs, target)
-        self._seen.append(kept if (weight := batch.get("weight")) is None else (*kept, weight))
+            criterion = partial(_raw_loss, criterion, raw.float())
+        rows = head.part.kept(criterion, outputs, target)
+        self._val_batches.append(rows if (weight := batch.get("weight")) is None else (*rows, weight))
         return outputs
 
     def on_validation_epoch_end(self) -> None:
         """Loss and metrics of the whole split, not means of batches' means."""
         head, learning = self.heads[0], self._learning
-        seen = learning.group.gathered(self._seen)
-        kept, targets, *others = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        batches = learning.group.all_batches(self._val_batches)
+        rows, targets, *others = (torch.cat(parts) for parts in zip(*batches, strict=True))
         weight = others[0] if others else None
-        self._seen = []
+        self._val_batches = []
         criterion = head.criterion if weight is None else partial(head.criterion, weight=weight)
-        loss, logits = head.part.validated(criterion, kept, targets)
+        loss, logits = head.part.validated(criterion, rows, targets)
         self.log("val/loss", loss)
         self.val_logits, self.val_targets = logits.cpu().numpy(), targets.cpu().numpy()
         values = metrics.compute(
             learning.val_metrics, self.val_logits, self.val_targets, head.kind, learning.own_metrics
         )
-        self.measured = self._by_output(logits, targets, weight)
+        self.measured = self._output_metrics(logits, targets, weight)
         for name, value in {**values, **self.measured}.items():
             self.log(f"val/{name}", value)
 
-    def _by_output(self, logits: Tensor, targets: Tensor, weight: Tensor | None) -> dict[str, float]:
+    def _output_metrics(self, logits: Tensor, targets: Tensor, weight: Tensor | None) -> dict[str, float]:
         """What the loss of several outputs measures by itself."""
         more = getattr(self.loss, "measured", None)
-        found: dict[str, float] = more(logits, targets, weight) if more is not None else {}
-        return found
+        values: dict[str, float] = more(logits, targets, weight) if more is not None else {}
+        return values
 
-    def _while_training(self) -> dict[str, float]:
+    def _training_metrics(self) -> dict[str, float]:
         """The metrics of the epoch's training images, by what they were predicted to be when their turn came."""
-        if not self._learned:
+        if not self._learned_batches:
             return {}
-        logits = torch.cat([outputs for outputs, _, _ in self._learned])
-        targets = torch.cat([target for _, target, _ in self._learned])
-        weights = [weight for _, _, weight in self._learned if weight is not None]
+        logits = torch.cat([outputs for outputs, _, _ in self._learned_batches])
+        targets = torch.cat([target for _, target, _ in self._learned_batches])
+        weights = [weight for _, _, weight in self._learned_batches if weight is not None]
         head, learning = self.heads[0], self._learning
-        plain = head.measured_by(targets)
+        plain = head.metric_target(targets)
         arrays = logits.float().cpu().numpy(), plain.cpu().numpy()
         values = metrics.compute(learning.val_metrics, *arrays, head.kind, learning.own_metrics)
-        return {**values, **self._by_output(logits, targets, torch.cat(weights) if weights else None)}
+        return {**values, **self._output_metrics(logits, targets, torch.cat(weights) if weights else None)}
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The outputs of a batch, of one view of its images or of several."""
         head, views = self.heads[self.predicted], self._learning.views
 
         def outputs(images: Tensor) -> Tensor:
-            return self._outputs(head, self._laid_out(head.as_bright(images)))
+            return self._outputs(head, self._images_in_layout(head.scaled_images(images)))
 
         return outputs(batch["images"]) if views is None else views.predict(outputs, batch["images"], head.kind)
 
@@ -327,14 +327,14 @@ class FoldModule(pl.LightningModule):
         row = {"epoch": float(self.current_epoch)} | ({} if self._stage is None else {"stage": float(self._stage)})
         sums = self._learning.group.summed(torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._count)]))
         row["train/loss"] = float(sums[0] / sums[1])
-        row |= {f"train/{name}": float(value) for name, value in self._while_training().items()}
-        if (told := getattr(self.loss, "of_epoch", None)) is not None:
-            row |= {f"train/{name}": value for name, value in told().items()}
+        row |= {f"train/{name}": float(value) for name, value in self._training_metrics().items()}
+        if (loss_values := getattr(self.loss, "of_epoch", None)) is not None:
+            row |= {f"train/{name}": value for name, value in loss_values().items()}
         logged = self.trainer.callback_metrics
         row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
         row["lr"] = self._rate
         if (weighing := self._learning.weighing) is not None:
-            row |= weighing.row((self._each / self._steps).tolist(), self.network)
+            row |= weighing.row((self._head_loss_sums / self._steps).tolist(), self.network)
         self.history.append(row)
         for config in self.trainer.lr_scheduler_configs:
             if plateau.watches(config.scheduler):
@@ -356,9 +356,9 @@ class FoldModule(pl.LightningModule):
         self.history = checkpoint["history"]
 
     def _outputs(self, head: LearnedHead, images: Tensor) -> Tensor:
-        return self._through(images)[head.name].float()
+        return self._outputs_by_head(images)[head.name].float()
 
-    def _through(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
+    def _outputs_by_head(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """The network's outputs by head, from as many images at a time as fit into memory; `target` is for those that ask."""
         most = self.healed.micro_batch(self.current_epoch) if self.healed is not None else None
         beside = target if getattr(self.network, "takes_targets", False) else None
@@ -371,29 +371,29 @@ class FoldModule(pl.LightningModule):
         """The batch of each head's task."""
         return [batch, *batch.get("co", ())]
 
-    def _augmented(self, batches: Sequence[dict[str, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    def _augmented_batches(self, batches: Sequence[dict[str, Tensor]]) -> list[tuple[Tensor, Tensor]]:
         """Images and targets of each task's batch after the steps on the device."""
         steps, left = self._learning.device_steps, (self.trainer.max_epochs or 0) - self.current_epoch
-        return [head.augmented(one, steps, left) for head, one in zip(self.heads, batches, strict=True)]
+        return [head.augmented_batch(batch, steps, left) for head, batch in zip(self.heads, batches, strict=True)]
 
-    def _joined(self, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def _joined_images(self, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """The images of all tasks as one batch."""
         (first, _), *others = parts
-        return self._laid_out(torch.cat([first, *(images for images, _ in others)]) if others else first)
+        return self._images_in_layout(torch.cat([first, *(images for images, _ in others)]) if others else first)
 
-    def _laid_out(self, images: Tensor) -> Tensor:
+    def _images_in_layout(self, images: Tensor) -> Tensor:
         if images.ndim != 4:
             return images
         layout = torch.channels_last if self._learning.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout)
 
 
-def _of_raw(criterion: Loss, raw: Tensor, outputs: Tensor, target: Tensor) -> Tensor:
+def _raw_loss(criterion: Loss, raw: Tensor, outputs: Tensor, target: Tensor) -> Tensor:
     """The loss of raw rows in place of the outputs that were made of them."""
     return criterion(raw, target)
 
 
-def _meant(closure: Callable[[], Any]) -> Any:
+def _process_mean(closure: Callable[[], Any]) -> Any:
     """The mean over processes of what each one's closure gives."""
     loss = closure()
     return loss if loss is None else device_group.mean(loss)

@@ -25,8 +25,8 @@ def metrics_of_epochs(recipe: Recipe, kind: str) -> list[str]:
     """The same for a kind of task."""
     names = post_kind.of(kind).TRAIN if recipe.metrics.train == AUTO else list(recipe.metrics.train)
     by_itself = {"val/loss", *(f"val/{name}" for name in outputs_metrics(recipe))}
-    seen = dict.fromkeys([recipe.metrics.monitor, *(name for _, name in watched(recipe))])
-    more = [name.removeprefix("val/") for name in seen if name.startswith("val/") and name not in by_itself]
+    monitors = dict.fromkeys([recipe.metrics.monitor, *(name for _, name in watched_metrics(recipe))])
+    more = [name.removeprefix("val/") for name in monitors if name.startswith("val/") and name not in by_itself]
     return [*names, *(name for name in more if name not in names)]
 
 
@@ -64,20 +64,20 @@ def direction_of(watch: str | None, given: Direction | None, otherwise: Directio
     """
     if given is not None or watch is None:
         return given or otherwise
-    known = {"loss", *(name for one in kinds.names() for name in post_kind.of(one).METRICS)}
+    known = {"loss", *(name for kind in kinds.names() for name in post_kind.of(kind).METRICS)}
     if watch.rpartition("/")[2] not in known:
         return otherwise
     return metrics.direction(watch)
 
 
-def watched(recipe: Recipe) -> list[tuple[str, str]]:
+def watched_metrics(recipe: Recipe) -> list[tuple[str, str]]:
     """Each key that names a metric to watch in place of metrics.monitor, and that metric; those of stages, too."""
     watches = []
-    for stage, (schedule, callbacks) in _parts(recipe):
+    for stage, (schedule, callbacks) in _stage_sections(recipe):
         for key, params in (
             ("lr_scheduler", schedule.params if schedule is not None else {}),
             ("lr_scheduler.plateau", schedule.params.get("plateau") if schedule is not None else {}),
-            *((f"callbacks.{name}", one.params) for name, one in (callbacks or {}).items()),
+            *((f"callbacks.{name}", callback.params) for name, callback in (callbacks or {}).items()),
         ):
             watch = params.get("watch") if isinstance(params, Mapping) else None
             if isinstance(watch, str):
@@ -85,7 +85,7 @@ def watched(recipe: Recipe) -> list[tuple[str, str]]:
     return watches
 
 
-def _parts(recipe: Recipe) -> Iterator[tuple[str, tuple[Any, Any]]]:
+def _stage_sections(recipe: Recipe) -> Iterator[tuple[str, tuple[Any, Any]]]:
     yield "", (recipe.lr_scheduler, recipe.callbacks)
     for number, stage in enumerate(recipe.stages):
         yield f"stages.list[{number}].", (stage.lr_scheduler, stage.callbacks)

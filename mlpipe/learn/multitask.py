@@ -69,7 +69,8 @@ def build_network(
 ) -> nn.Module:
     """The recipe's network with a head for each task; `rows` are the pivot's training rows."""
     others = {
-        head_name(number): networks.head(one.task, one.view.train) for number, one in enumerate(joint.partners, start=1)
+        head_name(number): networks.head(partner.task, partner.view.train)
+        for number, partner in enumerate(joint.partners, start=1)
     }
     network = networks.build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=pretrained, others=others)
     return with_log_variances(network, 1 + len(others)) if joint.weights == UNCERTAINTY else network
@@ -78,10 +79,10 @@ def build_network(
 def stored_network(recipe: Recipe, task: Task, pack: Pack, co_tasks: Sequence[Mapping[str, Any]]) -> nn.Module:
     """The network of a record that names co-tasks, for its weights to be loaded into."""
     others = {}
-    for one in co_tasks:
-        others[str(one["head"])] = kind.of(one["kind"]).head(len(one["classes"]), None, ())
+    for co_task in co_tasks:
+        others[str(co_task["head"])] = kind.of(co_task["kind"]).head(len(co_task["classes"]), None, ())
     network = networks.build_network(recipe, task, pack, seed=0, pretrained=False, others=others)
-    learned = any(one["weight"] == UNCERTAINTY for one in co_tasks)
+    learned = any(entry["weight"] == UNCERTAINTY for entry in co_tasks)
     return with_log_variances(network, 1 + len(others)) if learned else network
 
 
@@ -94,17 +95,22 @@ def partner_heads(recipe: Recipe, pack: Pack, joint: Joint) -> list[LearnedHead]
         joint: The partners.
     """
     heads = []
-    for number, one in enumerate(joint.partners, start=1):
-        loss, scale = partner_loss(recipe, one)[0], networks.scale_of(one.task, one.view.train, one.task.kind)
-        ratio = pack.peak / one.pack.peak
-        heads.append(LearnedHead(head_name(number), one.task.kind, len(one.task.classes), loss, scale, ratio))
+    for number, partner in enumerate(joint.partners, start=1):
+        loss, scale = (
+            partner_loss(recipe, partner)[0],
+            networks.scale_of(partner.task, partner.view.train, partner.task.kind),
+        )
+        ratio = pack.peak / partner.pack.peak
+        heads.append(LearnedHead(head_name(number), partner.task.kind, len(partner.task.classes), loss, scale, ratio))
     return heads
 
 
 def weighing(task: Task, joint: Joint) -> TaskWeights:
     """How the losses of the pivot and its partners are weighed."""
-    both = [task, *(one.task for one in joint.partners)]
-    return TaskWeights([one.name for one in both], [one.kind for one in both], joint.weights)
+    both = [task, *(partner.task for partner in joint.partners)]
+    return TaskWeights(
+        [joint_task.name for joint_task in both], [joint_task.kind for joint_task in both], joint.weights
+    )
 
 
 def partner_loss(recipe: Recipe, partner: Partner) -> tuple[nn.Module, str]:
@@ -120,8 +126,8 @@ def partner_loss(recipe: Recipe, partner: Partner) -> tuple[nn.Module, str]:
 def fold_data(recipe: Recipe, task: Task, view: View, pack: Pack, joint: Joint, num_workers: int) -> JointData:
     """The loaders of the pivot's fold and of the partners."""
     others = [
-        data_of(recipe, one.task, one.view, one.pack, num_workers, number)
-        for number, one in enumerate(joint.partners, start=1)
+        data_of(recipe, partner.task, partner.view, partner.pack, num_workers, number)
+        for number, partner in enumerate(joint.partners, start=1)
     ]
     return JointData(data_of(recipe, task, view, pack, num_workers), others, num_workers)
 
@@ -133,23 +139,23 @@ def try_joint(recipe: Recipe, task: Task, pack: Pack, rows: Rows, joint: Joint) 
         DataError: When images have different sizes, or the network has no head for each task.
         ConfigError: When a loss fits no partner.
     """
-    for one in joint.partners:
-        if (one.pack.shape, one.pack.channels) != (pack.shape, pack.channels):
+    for partner in joint.partners:
+        if (partner.pack.shape, partner.pack.channels) != (pack.shape, pack.channels):
             sizes = " and ".join(
-                " x ".join(map(str, (*reversed(part.shape), part.channels))) for part in (pack, one.pack)
+                " x ".join(map(str, (*reversed(part.shape), part.channels))) for part in (pack, partner.pack)
             )
             fix = "choose a size, for example preprocessing.size=224"
             raise DataError(
-                problem("mode.co_tasks", f"{task.name} and {one.task.name} have images of {sizes}", fix=fix)
+                problem("mode.co_tasks", f"{task.name} and {partner.task.name} have images of {sizes}", fix=fix)
             )
-        partner_loss(recipe, one)
+        partner_loss(recipe, partner)
     network = build_network(recipe, task, pack, joint, seed=0, rows=rows, pretrained=False).eval()
     with torch.no_grad():
         outputs = network(torch.zeros(1, pack.channels, *pack.shape))
-    for number, one in enumerate(joint.partners, start=1):
+    for number, partner in enumerate(joint.partners, start=1):
         shape = tuple(outputs[head_name(number)].shape) if head_name(number) in outputs else None
-        if shape != (1, len(one.task.classes)):
-            wrong = f"gives no {len(one.task.classes)} outputs for {one.task.name}"
+        if shape != (1, len(partner.task.classes)):
+            wrong = f"gives no {len(partner.task.classes)} outputs for {partner.task.name}"
             raise ConfigError(problem("arch", wrong, fix="use a network that takes several heads"))
 
 
@@ -166,23 +172,23 @@ def described(
         num_workers: Loader processes.
     """
     entries = []
-    for number, one in enumerate(joint.partners, start=1):
+    for number, partner in enumerate(joint.partners, start=1):
         module.predicted = number
-        data = data_of(recipe, one.task, one.view, one.pack, num_workers, number)
+        data = data_of(recipe, partner.task, partner.view, partner.pack, num_workers, number)
         val: dict[str, float] = {}
-        if len(one.view.val):
+        if len(partner.view.val):
             batches = trainer.predict(module, dataloaders=data.val_dataloader())
             outputs = torch.cat(cast(list[Tensor], batches)).cpu().numpy()
-            targets = np.asarray(one.task.samples.targets[one.view.val])
-            val = metrics.compute(post_kind.of(one.task.kind).FINAL, outputs, targets, one.task.kind)
+            targets = np.asarray(partner.task.samples.targets[partner.view.val])
+            val = metrics.compute(post_kind.of(partner.task.kind).FINAL, outputs, targets, partner.task.kind)
         entry = {
-            "name": one.task.name,
-            "kind": one.task.kind,
-            "classes": list(one.task.classes),
+            "name": partner.task.name,
+            "kind": partner.task.kind,
+            "classes": list(partner.task.classes),
             "head": head_name(number),
-            "loss": partner_loss(recipe, one)[1],
+            "loss": partner_loss(recipe, partner)[1],
             "weight": joint.weights if isinstance(joint.weights, str) else joint.weights[number],
-            "images": {"train": len(one.view.train), "val": len(one.view.val)},
+            "images": {"train": len(partner.view.train), "val": len(partner.view.val)},
             "val": val,
         }
         if joint.weights == UNCERTAINTY:

@@ -98,7 +98,7 @@ class Neighbours(nn.Module):
         """Whether outputs are classes or labels, which `evidence` is for."""
         return self._facts.has_probabilities
 
-    def evidence(self, features: Tensor, asked: Tensor) -> Tensor:
+    def evidence(self, features: Tensor, classes: Tensor) -> Tensor:
         """The logarithm of the votes that one class or label of each image gets from its own nearest images, shape (n,).
 
         Votes of all classes are compared with the nearest image's, so that the probability of the nearest one's class hardly
@@ -106,10 +106,10 @@ class Neighbours(nn.Module):
 
         Args:
             features: Shape (n, features).
-            asked: The number of the class or label, shape (n,).
+            classes: The number of the class or label, shape (n,).
         """
         similar = nn.functional.normalize(features.float(), dim=1) @ self.rows.T / self.temperature
-        votes = (self._goals.nan_to_num() * self.weights[:, None]).T[asked]
+        votes = (self._goals.nan_to_num() * self.weights[:, None]).T[classes]
         logs = similar + votes.clamp(min=1e-30).log()
         return logs.topk(int(self.count.clamp(max=len(self.rows))), dim=1).values.logsumexp(1)
 
@@ -150,7 +150,7 @@ class NearestHead(ExactHead):
         scale = [getattr(network, f"{target}_{name}", None) for name in ("mean", "std")]
         goals, weights, share = _goals(recipe, task, rows, scale)
         vectors = nn.functional.normalize(torch.from_numpy(features), dim=1)
-        count, loss = _chosen(recipe, self, task, rows, vectors, goals, weights)
+        count, loss = _best_count(recipe, self, task, rows, vectors, goals, weights)
         device = layer.share.device
         layer.rows, layer.weights = vectors.to(device), weights.to(device)
         layer.targets = as_stored(goals).to(device)
@@ -187,12 +187,16 @@ def _mean(goals: Tensor, votes: Tensor) -> Tensor:
     return mean
 
 
-def _chosen(
+def _best_count(
     recipe: Recipe, how: NearestHead, task: Task, rows: Rows, vectors: Tensor, goals: Tensor, weights: Tensor
 ) -> tuple[int, float]:
     """How many neighbours give the least mean loss over inner folds, and that loss."""
     facts, targets = kinds.of(task.kind), task.samples.targets[rows]
-    most = [how.neighbours] if how.neighbours is not None else [one for one in _NEIGHBOURS if one < len(rows)] or [1]
+    most = (
+        [how.neighbours]
+        if how.neighbours is not None
+        else [candidate for candidate in _NEIGHBOURS if candidate < len(rows)] or [1]
+    )
     strata = targets if targets.ndim == 1 else np.zeros(len(rows))
     folds = list(
         linear_head.inner_folds(strata, linear_head.units(task, rows), how.inner_folds, recipe.seed, facts.has_classes)
@@ -204,18 +208,18 @@ def _chosen(
         for place, count in enumerate(most):
             count = min(count, len(learns))
             mean = _votes(similar, goals[learns], weights[learns], share, count, how.temperature)
-            shown = _outputs(mean, facts).double().numpy()
-            losses[number, place] = _lost(shown, targets[held], goals[held].double().numpy(), facts)
+            outputs = _outputs(mean, facts).double().numpy()
+            losses[number, place] = _mean_loss(outputs, targets[held], goals[held].double().numpy(), facts)
     if not len(folds):
         return most[len(most) // 2], float("nan")
     of_counts = losses.mean(axis=0)
     return most[int(np.argmin(of_counts))], float(of_counts.min())
 
 
-def _lost(shown: npt.NDArray[Any], targets: npt.NDArray[Any], goals: npt.NDArray[Any], facts: Any) -> float:
+def _mean_loss(outputs: npt.NDArray[Any], targets: npt.NDArray[Any], goals: npt.NDArray[Any], facts: Any) -> float:
     if facts.has_classes:
-        return cross_entropy(shown, targets)
-    return binary_cross_entropy(shown, goals) if facts.has_probabilities else squared_error(shown, goals)
+        return cross_entropy(outputs, targets)
+    return binary_cross_entropy(outputs, goals) if facts.has_probabilities else squared_error(outputs, goals)
 
 
 def _votes(

@@ -52,26 +52,26 @@ def validated(loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     return rows[:, -1].mean(), rows[:, :-1]
 
 
-def refuse_parts(recipe: Recipe, what: str) -> None:
+def refuse_parts(recipe: Recipe, noun: str) -> None:
     """Refuse steps and optimizers that know nothing of what pixels are to be.
 
     Args:
         recipe: How to learn.
-        what: What an image has, `masks` or `target images`.
+        noun: What an image has, `masks` or `target images`.
 
     Raises:
         ConfigError: Naming the section that is to change.
     """
     if recipe.augmentations.device:
-        fix = f"use augmentations.cpu.pipeline, which moves images and {what} together"
-        raise ConfigError(problem("augmentations.device.pipeline", f"changes no {what}", fix=fix))
+        fix = f"use augmentations.cpu.pipeline, which moves images and {noun} together"
+        raise ConfigError(problem("augmentations.device.pipeline", f"changes no {noun}", fix=fix))
     if any(stage.head is not None for stage in recipe.stages):
-        raise ConfigError(problem("stages.list.head", f"is not for {what}", fix="use stages=freeze_then_finetune"))
+        raise ConfigError(problem("stages.list.head", f"is not for {noun}", fix="use stages=freeze_then_finetune"))
     if any(stage.size is not None for stage in recipe.stages):
-        raise ConfigError(problem("stages.list.size", f"resizes images and not their {what}", fix="leave it out"))
+        raise ConfigError(problem("stages.list.size", f"resizes images and not their {noun}", fix="leave it out"))
     if exact_heads.applies(recipe):
         raise ConfigError(
-            problem("optimizer", f"is not for {what}", got=recipe.optimizer.name, fix="use another, such as adamw")
+            problem("optimizer", f"is not for {noun}", got=recipe.optimizer.name, fix="use another, such as adamw")
         )
 
 

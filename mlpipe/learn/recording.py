@@ -86,7 +86,7 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         job: The fold.
         trained: What its training gave.
     """
-    module, keeper, origin, written = trained.module, trained.keeper, job.origin, job.files
+    module, keeper, origin, destination = trained.module, trained.keeper, job.origin, job.files
     # Whoever finds a record may rely on the files that it names, so that it is written last; and the saved state goes only
     # after it: a process that is killed in between goes on from the state and writes all of it again.
     digest, checksums = _write_files(job, trained)
@@ -94,7 +94,7 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
     has_val = len(job.view.val) > 0
     details = metrics.details(module.val_logits, module.val_targets, job.task.classes, job.kind) if has_val else {}
     record = ModelRecord(
-        id=written.record_id,
+        id=destination.record_id,
         number=0,
         run=origin.run,
         created=now(),
@@ -105,7 +105,8 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         recipe=origin.recipe_hash,
         arch=job.recipe.arch.title,
         classes=list(job.task.classes),
-        parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
+        parameters=sum(parameter.numel() for parameter in module.network.parameters())
+        - adapt.added_parameter_count(module.network),
         counts={name: len(rows) for name, rows in job.view.rows().items()},
         kind=job.kind,
         scores={"val": trained.scores},
@@ -116,29 +117,32 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         timings=trained.timings,
         environment=_environment(job.recipe, trained.numerics)
         | ({records.FIRST_WEIGHTS: trained.first_weights} if trained.first_weights else {})
-        | _used(job, module),
+        | _extra_facts(job, module),
         weights=digest,
         refit=list(origin.refit),
-        notes=_of_refit(job, len(module.history))
+        notes=_refit_notes(job, len(module.history))
         + (["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
         + trained.notes
-        + [f"validation {said}" for said in metrics.said_of(details.get("classes", []), trained.scores)],
+        + [
+            f"validation {sentence}"
+            for sentence in metrics.class_mean_notes(details.get("classes", []), trained.scores)
+        ],
         details={"val": details} if has_val else {},
         co_tasks=trained.co_tasks,
         events=trained.events,
         checksums=checksums,
     )
-    record = records.save(written.project, record)
-    shutil.rmtree(written.checkpoint, ignore_errors=True)
+    record = records.save(destination.project, record)
+    shutil.rmtree(destination.checkpoint, ignore_errors=True)
     return record
 
 
 def _write_files(job: FoldJob, trained: Trained) -> tuple[str | None, dict[str, str]]:
     """Write what a record names: the hash of its weights, where they are kept, and those of its other files by name."""
-    module, written = trained.module, job.files
-    folder = written.project.model_dir(job.task.name, written.record_id)
+    module, destination = trained.module, job.files
+    folder = destination.project.model_dir(job.task.name, destination.record_id)
     digest = None
-    if written.store_parameters:
+    if destination.store_parameters:
         digest = weight_files.save(adapt.merged_state(module.network), folder / records.WEIGHTS_FILE)
     texts = {records.METRICS_FILE: _as_csv(module.history), records.CONFIG_FILE: job.origin.pipeline}
     if trained.examples:
@@ -147,16 +151,16 @@ def _write_files(job: FoldJob, trained: Trained) -> tuple[str | None, dict[str, 
         texts[records.BATCHES_FILE] = _as_csv(trained.batches)
     for name, text in texts.items():
         files.write_text(folder / name, text)
-    kept = list(texts)
+    file_names = list(texts)
     # After the record's own weights: the network takes up those of each stage that keeps its own, and ends as the last.
-    for stage, state in trained.keeper.of_stages.items() if written.store_parameters else ():
-        stages.take_up(module.network, state)
+    for stage, state in trained.keeper.of_stages.items() if destination.store_parameters else ():
+        stages.load_network_state(module.network, state)
         weight_files.save(adapt.merged_state(module.network), records.stage_weights(folder, stage))
-        kept.append(records.stage_weights(folder, stage).name)
-    return digest, {name: files.digest_file(folder / name) for name in kept}
+        file_names.append(records.stage_weights(folder, stage).name)
+    return digest, {name: files.digest_file(folder / name) for name in file_names}
 
 
-def _of_refit(job: FoldJob, epochs: int) -> list[str]:
+def _refit_notes(job: FoldJob, epochs: int) -> list[str]:
     """What is to be known of a training on all folds."""
     if not job.origin.refit:
         return []
@@ -183,7 +187,7 @@ def _environment(recipe: Recipe, numerics: Numerics) -> dict[str, Any]:
     }
 
 
-def _used(job: FoldJob, module: FoldModule) -> dict[str, Any]:
+def _extra_facts(job: FoldJob, module: FoldModule) -> dict[str, Any]:
     """What the training used beyond the usual; empty for most."""
     recipe = job.recipe
     used: dict[str, Any] = dict(job.origin.tuned)

@@ -32,12 +32,12 @@ class NotFinite(TrainingError):
         sentence: What to tell a person where no recovery is possible.
         epoch: Counted from 0.
         stage: Counted from 0.
-        found: What was not finite.
+        symptom: What was not finite.
     """
 
-    def __init__(self, sentence: str, epoch: int, stage: int, found: str) -> None:
+    def __init__(self, sentence: str, epoch: int, stage: int, symptom: str) -> None:
         super().__init__(sentence)
-        self.epoch, self.stage, self.found = epoch, stage, found
+        self.epoch, self.stage, self.found = epoch, stage, symptom
 
 
 class OutOfMemory(TrainingError):
@@ -72,11 +72,11 @@ def attempt(call: Callable[[], object], epoch: Callable[[], int], stage: int, ne
     Raises:
         OutOfMemory: When memory ran out; it holds nothing of what was computed.
     """
-    if sentence := shortage(call):
-        raise OutOfMemory(sentence, epoch(), stage, microbatches.smallest(network))
+    if sentence := memory_shortage(call):
+        raise OutOfMemory(sentence, epoch(), stage, microbatches.smallest_batch_size(network))
 
 
-def shortage(call: Callable[[], object]) -> str:
+def memory_shortage(call: Callable[[], object]) -> str:
     """Do something that may run out of memory: what the system said when it did, empty when it did not.
 
     The error and its traceback, which hold the batch's tensors, are gone when this returns.
@@ -97,7 +97,7 @@ def _events(path: Path) -> list[Event]:
         ProjectError: When the file is damaged.
     """
     fix = "delete it: the training goes on as if nothing had gone wrong"
-    return [dict(one) for one in stored.read(path, list[_Numbers | _Memory | _State], fix)]
+    return [dict(event) for event in stored.read(path, list[_Numbers | _Memory | _State], fix)]
 
 
 class _Numbers(TypedDict):
@@ -131,30 +131,30 @@ class Healed:
     """The recoveries of one fold's training so far, and what follows from them for each epoch.
 
     Args:
-        wanted: The recoveries that are allowed.
+        healing: The recoveries that are allowed.
         path: Where the events are kept.
         where: The task and fold, for sentences.
     """
 
-    def __init__(self, wanted: Healing, path: Path, where: str) -> None:
-        self._wanted, self._path, self._where = wanted, path, where
+    def __init__(self, healing: Healing, path: Path, where: str) -> None:
+        self._healing, self._path, self._where = healing, path, where
         self.events: list[Event] = _events(path) if path.exists() else []
 
     def lr_scale(self, epoch: int, stage: int = 0) -> float:
         """The factor of the learning rate in an epoch of a stage."""
-        found = [one for one in self.events if one["kind"] == NUMBERS and one["stage"] == stage]
-        return float(math.prod(one["lr_factor"] for one in found if one["epoch"] <= epoch))
+        events = [event for event in self.events if event["kind"] == NUMBERS and event["stage"] == stage]
+        return float(math.prod(event["lr_factor"] for event in events if event["epoch"] <= epoch))
 
     def micro_batch(self, epoch: int) -> int | None:
         """The most images that go through the network at a time in an epoch; None: all of a batch."""
-        found = [one["micro_batch"] for one in self.events if one["kind"] == MEMORY and one["epoch"] <= epoch]
-        return min(found, default=None)
+        sizes = [event["micro_batch"] for event in self.events if event["kind"] == MEMORY and event["epoch"] <= epoch]
+        return min(sizes, default=None)
 
-    def damaged(self, sentence: str, way: str) -> Event:
+    def note_damage(self, sentence: str, way: str) -> Event:
         """Note a saved state that was damaged, and what is done instead of going on from it."""
-        return self._added({"kind": STATE, "text": f"{self._where}: {sentence}; {way}"})
+        return self._append({"kind": STATE, "text": f"{self._where}: {sentence}; {way}"})
 
-    def recovered(self, error: NotFinite | OutOfMemory, batch: int) -> Event:
+    def note_trouble(self, error: NotFinite | OutOfMemory, batch: int) -> Event:
         """Note a trouble and what is done about it.
 
         Args:
@@ -172,22 +172,22 @@ class Healed:
         Raises:
             TrainingError: When that was done as often as is allowed.
         """
-        before = [one for one in self.events if one["kind"] == NUMBERS]
-        if len(before) >= self._wanted.rollbacks:
+        before = [past_event for past_event in self.events if past_event["kind"] == NUMBERS]
+        if len(before) >= self._healing.rollbacks:
             if not before:
                 raise error
             tried = (
                 f"{len(before)} times it went back and lowered the learning rate, to {before[-1]['lr_scale']:.3g} of it"
             )
-            raise TrainingError(f"{error}; {tried} (healing.rollbacks={self._wanted.rollbacks})")
-        factor = self._wanted.lr_factor
+            raise TrainingError(f"{error}; {tried} (healing.rollbacks={self._healing.rollbacks})")
+        factor = self._healing.lr_factor
         scale = self.lr_scale(error.epoch, error.stage) * factor
         text = (
             f"{self._where}: {error.found} in epoch {error.epoch + 1}; back to the start of the epoch with {scale:.3g} of the "
-            f"learning rate ({len(before) + 1} of {self._wanted.rollbacks})"
+            f"learning rate ({len(before) + 1} of {self._healing.rollbacks})"
         )
         event = {"kind": NUMBERS, "epoch": error.epoch, "stage": error.stage, "lr_factor": factor, "lr_scale": scale}
-        return self._added({**event, "found": error.found, "text": text})
+        return self._append({**event, "found": error.found, "text": text})
 
     def memory(self, error: OutOfMemory, batch: int) -> Event:
         """Note that memory ran out: from its epoch on half as many images go through the network at a time.
@@ -200,21 +200,21 @@ class Healed:
             TrainingError: When there is nothing left to halve, or it is not allowed.
         """
         way = "choose a smaller arch, preprocessing.size or sampling.batch_size"
-        if not self._wanted.micro_batches:
+        if not self._healing.micro_batches:
             raise TrainingError(f"{self._where}: memory ran out in epoch {error.epoch + 1} ({error}); {way}")
         now = self.micro_batch(error.epoch) or batch
         if now <= error.least:
-            told = f"memory ran out in epoch {error.epoch + 1} with {counted(now, 'image')} at a time"
-            raise TrainingError(f"{self._where}: {told} ({error}); {way}")
+            cause = f"memory ran out in epoch {error.epoch + 1} with {counted(now, 'image')} at a time"
+            raise TrainingError(f"{self._where}: {cause} ({error}); {way}")
         size = max(error.least, -(-now // 2))
         text = f"{self._where}: memory ran out in epoch {error.epoch + 1}; from its start on {counted(size, 'image')} at a time"
         text += f", {batch} in a step as before"
         if error.least > 1:
             text += f" (but batch normalisation sees {counted(size, 'image')} at a time, which changes what is learned)"
         event = {"kind": MEMORY, "epoch": error.epoch, "stage": error.stage, "batch": batch, "micro_batch": size}
-        return self._added({**event, "text": text})
+        return self._append({**event, "text": text})
 
-    def _added(self, event: Event) -> Event:
+    def _append(self, event: Event) -> Event:
         self.events.append(event)
         files.write_json(self._path, self.events)
         return event

@@ -41,11 +41,11 @@ def epochs(recipe: Recipe, histories: Iterable[Path], *, keep_best: bool) -> tup
     lasted = []
     for path in histories:
         try:
-            lasted.append(_behind_weights(files.csv_rows(path), plan, *watched, keep_best=keep_best))
+            lasted.append(_epochs_behind_weights(files.csv_rows(path), plan, *watched, keep_best=keep_best))
         except (OSError, ValueError, OverflowError) as error:
             fix = "train its fold again, or leave mode.refit out"
             raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error
-    return tuple(median_high(found) for found in zip(*lasted, strict=True))
+    return tuple(median_high(counts) for counts in zip(*lasted, strict=True))
 
 
 def recipe_of(recipe: Recipe, lasting: Sequence[int]) -> Recipe:
@@ -57,19 +57,24 @@ def recipe_of(recipe: Recipe, lasting: Sequence[int]) -> Recipe:
         recipe: How the folds learned.
         lasting: What `epochs` gave for it; stages of no epoch are left out.
     """
-    kept = [
-        replace(one, keep=False, val_negatives=None, callbacks=None if one.callbacks is None else _blind(one.callbacks))
-        for one, count in zip(recipe.stages, lasting, strict=bool(recipe.stages))
+    kept_stages = [
+        replace(
+            stage,
+            keep=False,
+            val_negatives=None,
+            callbacks=None if stage.callbacks is None else _without_early_stops(stage.callbacks),
+        )
+        for stage, count in zip(recipe.stages, lasting, strict=bool(recipe.stages))
         if count
     ]
-    return replace(recipe, stages=tuple(kept), callbacks=_blind(recipe.callbacks))
+    return replace(recipe, stages=tuple(kept_stages), callbacks=_without_early_stops(recipe.callbacks))
 
 
-def _blind(callbacks: Mapping[str, Component]) -> dict[str, Component]:
-    return {name: one for name, one in callbacks.items() if not rules.is_early_stop(one.target)}
+def _without_early_stops(callbacks: Mapping[str, Component]) -> dict[str, Component]:
+    return {name: component for name, component in callbacks.items() if not rules.is_early_stop(component.target)}
 
 
-def _behind_weights(
+def _epochs_behind_weights(
     history: History, plan: Sequence[Stage], monitor: str, direction: Direction, *, keep_best: bool
 ) -> list[int]:
     """How many epochs of each stage led to the weights that a fold kept, by what `Keeper` compares."""

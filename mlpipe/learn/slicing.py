@@ -86,7 +86,7 @@ def attach(network: nn.Module, cells: Cells, kinds: Mapping[str, str]) -> None:
         kinds: What is predicted for each target.
     """
     network.register_forward_pre_hook(partial(_cut, cells))
-    network.register_forward_hook(partial(_joined, cells, dict(kinds)))
+    network.register_forward_hook(partial(_join_hook, cells, dict(kinds)))
 
 
 def per_cell(values: Tensor, outputs: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def _cut(cells: Cells, network: nn.Module, given: tuple[Any, ...]) -> tuple[Any,
     return (cells.cut(given[0]), *given[1:])
 
 
-def _joined(
+def _join_hook(
     cells: Cells, kinds: dict[str, str], network: nn.Module, given: tuple[Any, ...], outputs: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     if network.training and torch.is_grad_enabled():

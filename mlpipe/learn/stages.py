@@ -54,8 +54,8 @@ def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
     if stage.size is not None:
         # Before all that is drawn: a window or a rectangle is a share of the image that is learned.
         resized = Component("device_augmentations", _RESIZE, {"size": stage.size})
-        given = changed.augmentations
-        changed = replace(changed, augmentations=replace(given, device=(resized, *given.device)))
+        augmentations = changed.augmentations
+        changed = replace(changed, augmentations=replace(augmentations, device=(resized, *augmentations.device)))
     if stage.head is not None:
         # An exact head is made of the images as they are evaluated, whatever later stages do to them.
         plain = replace(recipe.augmentations, cpu=(), device=())
@@ -69,15 +69,15 @@ def view_of(view: View, task: Task, stage: Stage) -> View:
     Raises:
         DataError: When negatives are chosen and nobody said which images are positive, or no row is left.
     """
-    kept = {"train": view.train, "val": view.val}
+    rows_by_part = {"train": view.train, "val": view.val}
     for part, rows, ratio in (("train", view.train, stage.negatives), ("val", view.val, stage.val_negatives)):
         if ratio is not None:
-            kept[part] = with_negatives(rows, _positives(task)[rows], ratio)
-            if not len(kept[part]):
+            rows_by_part[part] = with_negatives(rows, _positives(task)[rows], ratio)
+            if not len(rows_by_part[part]):
                 key = "negatives" if part == "train" else "val_negatives"
                 wrong = f"no {part} image of {view.name} is left"
                 raise DataError(problem(f"stages.list.{key}", wrong, got=ratio, fix="keep more of them"))
-    return replace(view, train=kept["train"], val=kept["val"])
+    return replace(view, train=rows_by_part["train"], val=rows_by_part["val"])
 
 
 def _positives(task: Task) -> npt.NDArray[np.bool_]:
@@ -105,10 +105,14 @@ class OptimizerMemory:
     @staticmethod
     def of(network: nn.Module, optimizer: Optimizer) -> OptimizerMemory:
         """The state of an optimizer of a network."""
-        known = {name: optimizer.state[one] for name, one in network.named_parameters() if one in optimizer.state}
+        known = {
+            name: optimizer.state[parameter]
+            for name, parameter in network.named_parameters()
+            if parameter in optimizer.state
+        }
         return OptimizerMemory(known, [float(group["lr"]) for group in optimizer.param_groups])
 
-    def into(self, network: nn.Module, optimizer: Optimizer, *, rates: bool) -> None:
+    def load_into(self, network: nn.Module, optimizer: Optimizer, *, rates: bool) -> None:
         """Give it to the next stage's optimizer; parameters that did not learn before start anew.
 
         Args:
@@ -116,10 +120,10 @@ class OptimizerMemory:
             optimizer: Changed in place.
             rates: Whether its learning rates go on too.
         """
-        learned = {id(one) for group in optimizer.param_groups for one in group["params"]}
-        for name, one in network.named_parameters():
-            if name in self.states and id(one) in learned:
-                optimizer.state[one] = self.states[name]
+        learned = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
+        for name, parameter in network.named_parameters():
+            if name in self.states and id(parameter) in learned:
+                optimizer.state[parameter] = self.states[name]
         for group, rate in zip(optimizer.param_groups, self.rates, strict=False) if rates else ():
             group["lr"] = rate
 
@@ -202,7 +206,7 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
             smallest_batch.check(network, image, data.batch_sizes(0)[0], batch_size(changed), title, key)
 
 
-def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_network_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load the network's part of a module's state.
 
     Args:

@@ -63,7 +63,7 @@ def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[str], once
         kinds: What each task predicts.
         once: What s / 2 is multiplied by, which a step of several batches has once.
     """
-    factor = losses.new_tensor([1.0 if kinds_of_tasks.of(one).has_probabilities else 0.5 for one in kinds])
+    factor = losses.new_tensor([1.0 if kinds_of_tasks.of(kind).has_probabilities else 0.5 for kind in kinds])
     return (factor * torch.exp(-log_variance) * losses + log_variance / 2 * once).sum()
 
 

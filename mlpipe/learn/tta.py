@@ -57,9 +57,9 @@ class Views:
         Raises:
             ConfigError: When masks are predicted from views that cannot be undone, or what has no mean from any.
         """
-        _refuse_apart(kind)
+        _require_mean(kind)
         if kinds.of(kind).is_dense:
-            _refuse_lasting(self)
+            _require_undo(self)
             turned = [back(network(view(images))) for view, back in zip(self.views, self.undo, strict=True)]
             return mean_of(turned, kind, self.mix)
         return mean_of([network(view(images)) for view in self.views], kind, self.mix)
@@ -80,21 +80,25 @@ class _OwnViews(Views):
             ConfigError: When the function fails or gives no images of the same size.
         """
         assert self.function is not None
-        _refuse_apart(kind)
+        _require_mean(kind)
         if kinds.of(kind).is_dense:
-            _refuse_lasting(self)
-        seen: list[list[Tensor]] = []
+            _require_undo(self)
+        views_by_image: list[list[Tensor]] = []
         for image in images:
-            given = image.permute(1, 2, 0).float().cpu().numpy()
-            pixels = given.round().clip(0, 255).astype(np.uint8) if self.peak == 255 else given
-            made = called("tta", self.name, self.function, pixels.copy())
-            arrays = [np.asarray(one) for one in (made if isinstance(made, list | tuple) else [made])]
-            if not arrays or any(one.shape != pixels.shape for one in arrays) or (seen and len(arrays) != len(seen[0])):
+            values = image.permute(1, 2, 0).float().cpu().numpy()
+            pixels = values.round().clip(0, 255).astype(np.uint8) if self.peak == 255 else values
+            result = called("tta", self.name, self.function, pixels.copy())
+            arrays = [np.asarray(item) for item in (result if isinstance(result, list | tuple) else [result])]
+            if (
+                not arrays
+                or any(array.shape != pixels.shape for array in arrays)
+                or (views_by_image and len(arrays) != len(views_by_image[0]))
+            ):
                 fix = f"return as many arrays of shape {list(pixels.shape)} for every image"
-                got = [list(one.shape) for one in arrays]
+                got = [list(array.shape) for array in arrays]
                 raise ConfigError(problem("tta", f"{self.name} gives no views of an image", got=got, fix=fix))
-            seen.append([torch.from_numpy(np.ascontiguousarray(one)).permute(2, 0, 1) for one in arrays])
-        batches = [torch.stack(view).to(images) for view in zip(*seen, strict=True)]
+            views_by_image.append([torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1) for array in arrays])
+        batches = [torch.stack(view).to(images) for view in zip(*views_by_image, strict=True)]
         return mean_of([network(batch) for batch in batches], kind, self.mix)
 
 
@@ -157,7 +161,7 @@ def flips(peak: float, *, vertical: bool = False, mix: Mix = "probabilities") ->
         vertical: Top and bottom too: all four.
         mix: What the mean is of.
     """
-    return _named(["identity", "horizontal", *(["vertical", "rot180"] if vertical else [])], mix)
+    return _views_by_name(["identity", "horizontal", *(["vertical", "rot180"] if vertical else [])], mix)
 
 
 def rotate(peak: float, *, mix: Mix = "probabilities") -> Views:
@@ -167,7 +171,7 @@ def rotate(peak: float, *, mix: Mix = "probabilities") -> Views:
         peak: The value of white.
         mix: What the mean is of.
     """
-    return _named(["identity", "rot90", "rot180", "rot270"], mix)
+    return _views_by_name(["identity", "rot90", "rot180", "rot270"], mix)
 
 
 def d4(peak: float, *, mix: Mix = "probabilities") -> Views:
@@ -178,7 +182,7 @@ def d4(peak: float, *, mix: Mix = "probabilities") -> Views:
         mix: What the mean is of.
     """
     names = ["identity", "rot90", "rot180", "rot270", "horizontal", "vertical", "transpose", "antitranspose"]
-    return _named(names, mix)
+    return _views_by_name(names, mix)
 
 
 def crop(peak: float, *, scale: Annotated[float, "> 0", "<= 1"] = _CROP, mix: Mix = "probabilities") -> Views:
@@ -207,20 +211,20 @@ def views(peak: float, *, views: list[str | dict[str, Any]], mix: Mix = "probabi
         ConfigError: For an unknown name, or when there is no view.
     """
     if all(isinstance(view, str) and view in NAMED for view in views) and views:
-        return _named([str(view) for view in views], mix)
-    found: list[View] = []
-    given: list[object] = list(views)
-    for number, view in enumerate(given):
+        return _views_by_name([str(view) for view in views], mix)
+    built_views: list[View] = []
+    entries: list[object] = list(views)
+    for number, view in enumerate(entries):
         if isinstance(view, Component):
-            found.append(_transformed(device_augmentations.adapt(view.build(), peak), number))
+            built_views.append(_seeded_view(device_augmentations.adapt(view.build(), peak), number))
         elif isinstance(view, str) and view in NAMED:
-            found.append(_view(view))
+            built_views.append(_view(view))
         else:
             fix = did_you_mean(str(view), NAMED, otherwise=f"views: {listing(NAMED, most=20)}")
             raise ConfigError(problem(f"tta.views[{number}]", "unknown view", got=view, fix=fix))
-    if not found:
+    if not built_views:
         raise ConfigError(problem("tta.views", "must name a view", got=views, fix="for example [identity,horizontal]"))
-    return Views(tuple(found), mix)
+    return Views(tuple(built_views), mix)
 
 
 def own(
@@ -248,8 +252,8 @@ def own(
     Raises:
         DataError: When the code is not trusted, cannot be imported, or has no such function.
     """
-    found = Code(modules, imports or (), stand_ins or (), trust or ()).function("tta", function)
-    return _OwnViews((), mix, name=function, function=found, peak=peak)
+    own_function = Code(modules, imports or (), stand_ins or (), trust or ()).function("tta", function)
+    return _OwnViews((), mix, name=function, function=own_function, peak=peak)
 
 
 def label(section: Component) -> str:
@@ -266,22 +270,22 @@ def label(section: Component) -> str:
     return f"{name} ({', '.join(parts)})" if parts else name
 
 
-def _named(names: list[str], mix: Mix) -> Views:
+def _views_by_name(names: list[str], mix: Mix) -> Views:
     undo = tuple(_view(_BACK.get(name, name)) for name in names) if not set(names) & set(_PLACES) else ()
     return Views(tuple(_view(name) for name in names), mix, undo)
 
 
-def _refuse_lasting(views: Views) -> None:
+def _require_undo(views: Views) -> None:
     if not views.undo:
         fix = "use tta=flips, tta=rotate or tta=d4"
         raise ConfigError(problem("tta", "these views of an image cannot be undone on its mask or target", fix=fix))
 
 
-def _refuse_apart(kind: str) -> None:
+def _require_mean(kind: str) -> None:
     if not of_kind(kind).VIEWS_HAVE_MEAN:
-        what = kinds.of(kind).words.TARGETS
-        fix = f"use tta=none; mml post joins the {what} of several folds"
-        raise ConfigError(problem("tta", f"{what} in several views of an image are not joined", fix=fix))
+        noun = kinds.of(kind).words.TARGETS
+        fix = f"use tta=none; mml post joins the {noun} of several folds"
+        raise ConfigError(problem("tta", f"{noun} in several views of an image are not joined", fix=fix))
 
 
 def _view(name: str) -> View:
@@ -310,7 +314,7 @@ def _cropped(images: Tensor, place: str, scale: float = _CROP) -> Tensor:
     return nn.functional.interpolate(part, size=(height, width), mode="bilinear", antialias=True)
 
 
-def _transformed(step: DeviceStep, seed: int) -> View:
+def _seeded_view(step: DeviceStep, seed: int) -> View:
     def transform(images: Tensor) -> Tensor:
         changed = []
         with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):

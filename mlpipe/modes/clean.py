@@ -66,66 +66,75 @@ class CleanScheduler(Scheduler):
         Raises:
             ConfigError: When no task is named, or an unknown one.
         """
-        found = [self._judged(one) for one in self._found()]
-        going = [one for one in found if not one.kept]
-        for one in found:
-            if one.kept:
-                log.info(f"kept: {one.path} ({_megabytes(one.size)}): {one.kept}")
-        self.context.facts.update(deleted=[], bytes=0, kept={str(one.path): one.kept for one in found if one.kept})
+        leftovers = [self._with_force(item) for item in self._leftovers()]
+        going = [item for item in leftovers if not item.kept]
+        for leftover in leftovers:
+            if leftover.kept:
+                log.info(f"kept: {leftover.path} ({_megabytes(leftover.size)}): {leftover.kept}")
+        self.context.facts.update(
+            deleted=[], bytes=0, kept={str(item.path): item.kept for item in leftovers if item.kept}
+        )
         if not going:
-            log.info(f"nothing to delete: there are no {' and no '.join(_WORDS[one] for one in self._subroutines)}")
+            log.info(
+                f"nothing to delete: there are no {' and no '.join(_WORDS[subroutine] for subroutine in self._subroutines)}"
+            )
             return []
         steps = [
-            Step(f"delete {one.path} ({_megabytes(one.size)})", partial(self._delete, one), False) for one in going
+            Step(f"delete {item.path} ({_megabytes(item.size)})", partial(self._delete, item), False) for item in going
         ]
         return [Step("ask", partial(self._ask, going), in_project=False), *steps]
 
-    def _found(self) -> list[Leftover]:
+    def _leftovers(self) -> list[Leftover]:
         config, project = self.run_config, self.context.project
         data_dir, chosen = config.data_dir, self._tasks()
         going_on = deletable.unfinished(config.out_dir)
-        found: list[Leftover] = []
+        leftovers: list[Leftover] = []
         if "temp" in self._subroutines:
             of_tasks = [*(data_dir / name for name in chosen), *(project.tasks_dir() / name for name in chosen)]
-            found += deletable.temporary(_plain([data_dir, project.root] if self._all else of_tasks))
-            found += deletable.checkpoints(project, going_on) if self._all else []
+            leftovers += deletable.temporary_files(_real_folders([data_dir, project.root] if self._all else of_tasks))
+            leftovers += deletable.checkpoints(project, going_on) if self._all else []
         if "download" in self._subroutines:
-            found += deletable.unpacked(data_dir, chosen, everything=self._all)
+            leftovers += deletable.unpacked(data_dir, chosen, everything=self._all)
         if "cache" in self._subroutines:
-            found += [one for name in chosen for one in deletable.caches(data_dir, name, going_on)]
+            leftovers += [leftover for name in chosen for leftover in deletable.caches(data_dir, name, going_on)]
         if "parameters" in self._subroutines:
-            found += deletable.weights(project, chosen, going_on)
+            leftovers += deletable.weights(project, chosen, going_on)
         # A folder inside another that goes is gone with it.
-        folders = {one.path for one in found}
-        return [one for one in found if not folders & set(one.path.parents)]
+        folders = {leftover.path for leftover in leftovers}
+        return [leftover for leftover in leftovers if not folders & set(leftover.path.parents)]
 
     def _tasks(self) -> list[str]:
         """The names of the tasks that count."""
         config, project = self.run_config, self.context.project
         of_project = [path.name for path in project.tasks_dir().iterdir()] if project.tasks_dir().is_dir() else []
-        there = sorted({*task_names.created(config.data_dir), *of_project})
+        known_tasks = sorted({*task_names.created(config.data_dir), *of_project})
         if self._all:
-            return there
-        named = [*config.task_list, *([self._pivot_name()] if self._pivot else [])]
-        if not named:
+            return known_tasks
+        names = [*config.task_list, *([self._pivot_name()] if self._pivot else [])]
+        if not names:
             fix = "add task=NAME, task_list=[NAME,...] or mode.all=true"
             raise ConfigError(problem("mode.all=false", "no task is named, so there is nothing to clean", fix=fix))
         wrong = [
-            problem("task_list", "unknown task", got=name, fix=did_you_mean(name, there, otherwise=_known(there)))
-            for name in named
-            if name not in there
+            problem(
+                "task_list",
+                "unknown task",
+                got=name,
+                fix=did_you_mean(name, known_tasks, otherwise=_known_tasks_hint(known_tasks)),
+            )
+            for name in names
+            if name not in known_tasks
         ]
         if wrong:
             raise ConfigError(wrong)
-        return list(dict.fromkeys(named))
+        return list(dict.fromkeys(names))
 
     def _pivot_name(self) -> str:
         """The task's name; a created one is not read, so that a damaged one can be cleaned too."""
         of = self.run_config.task
         return str(of.params["name"] if of.name == "created" else of.build().name)
 
-    def _judged(self, one: Leftover) -> Leftover:
-        return replace(one, kept="") if self._force and not one.in_use else one
+    def _with_force(self, leftover: Leftover) -> Leftover:
+        return replace(leftover, kept="") if self._force and not leftover.in_use else leftover
 
     def _ask(self, going: list[Leftover], run: Run | None) -> None:
         """Show what goes and how much it is, and ask on a terminal.
@@ -133,9 +142,9 @@ class CleanScheduler(Scheduler):
         Raises:
             ConfigError: When there is no terminal and `mode.force` is not set.
         """
-        rows = [[one.kind, _megabytes(one.size), str(one.path)] for one in going]
+        rows = [[leftover.kind, _megabytes(leftover.size), str(leftover.path)] for leftover in going]
         log.info(tables.grid(["what", "size", "where"], rows))
-        total = _megabytes(sum(one.size for one in going))
+        total = _megabytes(sum(leftover.size for leftover in going))
         if self._force:
             self._agreed = True
             return
@@ -149,26 +158,32 @@ class CleanScheduler(Scheduler):
         if not self._agreed:
             log.info("nothing was deleted")
 
-    def _delete(self, one: Leftover, run: Run | None) -> None:
+    def _delete(self, leftover: Leftover, run: Run | None) -> None:
         if not self._agreed:
             return
-        self._require_inside(one.path)
-        if one.record is not None:
-            records.without_weights(self.context.project, one.record, "deleted by mml clean")
-        elif one.kind == "cache" and (folder_users.others(one.path) or deletable.is_locked(one.path)):
-            log.warning(f"kept: {one.path}: a process has begun to use it")
+        self._require_inside(leftover.path)
+        if leftover.record is not None:
+            records.without_weights(self.context.project, leftover.record, "deleted by mml clean")
+        elif leftover.kind == "cache" and (
+            folder_users.other_users(leftover.path) or deletable.is_locked(leftover.path)
+        ):
+            log.warning(f"kept: {leftover.path}: a process has begun to use it")
             return
-        elif one.path.is_dir():
+        elif leftover.path.is_dir():
             # Renamed first: a process that looks now finds all of it or nothing.
-            moved = one.path if one.kind == "temp" else one.path.with_name(files.temporary_name(one.path))
-            if moved != one.path:
-                one.path.rename(moved)
+            moved = (
+                leftover.path
+                if leftover.kind == "temp"
+                else leftover.path.with_name(files.temporary_name(leftover.path))
+            )
+            if moved != leftover.path:
+                leftover.path.rename(moved)
             shutil.rmtree(moved)
         else:
-            one.path.unlink(missing_ok=True)
-        self.context.facts["deleted"].append(str(one.path))
-        self.context.facts["bytes"] += one.size
-        log.info(f"deleted {one.path} ({_megabytes(one.size)})")
+            leftover.path.unlink(missing_ok=True)
+        self.context.facts["deleted"].append(str(leftover.path))
+        self.context.facts["bytes"] += leftover.size
+        log.info(f"deleted {leftover.path} ({_megabytes(leftover.size)})")
 
     def _require_inside(self, path: Path) -> None:
         roots = [self.run_config.data_dir.resolve(), self.context.project.root.resolve()]
@@ -178,11 +193,11 @@ class CleanScheduler(Scheduler):
             )
 
 
-def _plain(folders: list[Path]) -> list[Path]:
+def _real_folders(folders: list[Path]) -> list[Path]:
     return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
 
 
-def _known(names: list[str]) -> str:
+def _known_tasks_hint(names: list[str]) -> str:
     return f"known tasks: {listing(names) or 'none'}"
 
 

@@ -65,7 +65,7 @@ class CreateScheduler(Scheduler):
 
     def _task(self, run: Run | None) -> None:
         of = self._pivot
-        split = tasks.split_of(tasks.as_decided(self.run_config, of), of)
+        split = tasks.split_of(tasks.with_decisions(self.run_config, of), of)
         for sentence in checks.of_repeats(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         views = [variants.plain(of, split, fold) for fold in split.validated]
@@ -77,12 +77,13 @@ class CreateScheduler(Scheduler):
         )
         self.context.facts.update(task=of.name, folds=sizes, test=test)
         log.info(
-            f"folds of {of.name}: {', '.join(map(str, sizes))} images{_roles(split)}; test part: {counted(test, 'image')}"
+            f"folds of {of.name}: {', '.join(map(str, sizes))} images{_validation_note(split)}; "
+            f"test part: {counted(test, 'image')}"
         )
         log.info(f"described in {tasks.described_in(self.run_config.data_dir, of)}")
 
 
-def _roles(split: Split) -> str:
+def _validation_note(split: Split) -> str:
     """Which fold validates, where not every one does in turn."""
     if split.repeats:
         return f", dealt {1 + len(split.repeats)} times"

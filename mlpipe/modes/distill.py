@@ -51,7 +51,7 @@ class DistillScheduler(TrainingScheduler):
         **training: Any,
     ) -> None:
         super().__init__(run_config, context, **training)
-        self._wanted, self._temperature, self._hard_weight = str(ensemble), temperature, hard_weight
+        self._ensemble_id, self._temperature, self._hard_weight = str(ensemble), temperature, hard_weight
         self._teacher = ""
 
     def plan(self) -> list[Step]:
@@ -64,8 +64,8 @@ class DistillScheduler(TrainingScheduler):
         project, config = self.context.project, self.run_config
         task = self.looked_at = self.pivot()
         raise_all(self._problems(task))
-        wanted = _newest(project, task.name) if self._wanted == "latest" else self._wanted
-        teacher = comparison.contender(project, task.name, wanted, teaching.KEY)
+        teacher_name = _newest(project, task.name) if self._ensemble_id == "latest" else self._ensemble_id
+        teacher = comparison.contender(project, task.name, teacher_name, teaching.KEY)
         if (kind := kinds.decide(task.kind, config.recipe.loss)) != teacher.kind:
             wrong = f"{teacher.name} predicts {teacher.kind}, the student {kind}"
             raise ConfigError(problem("loss", wrong, fix="use a loss of the teacher's kind, such as loss=auto"))
@@ -82,26 +82,28 @@ class DistillScheduler(TrainingScheduler):
         return super().plan()
 
     def _problems(self, task: Task) -> list[str]:
-        found = []
+        problems = []
         if outputs.names(task.source) or sources.open(task).layout is not None:
             wrong = "a student learns from images, this task's samples are rows of named arrays"
-            found.append(problem(f"task {task.name}", wrong, fix="use mml train"))
+            problems.append(problem(f"task {task.name}", wrong, fix="use mml train"))
         if not kinds.of(task.kind).has_probabilities and self._temperature != 1:
             wrong = f"is for probabilities, {task.kind} tasks have none"
-            found.append(problem("mode.temperature", wrong, got=self._temperature, fix="leave it out"))
-        return found
+            problems.append(problem("mode.temperature", wrong, got=self._temperature, fix="leave it out"))
+        return problems
 
-    def _post(self, made: Sequence[ModelRecord], run: Run) -> None:
+    def _post(self, records: Sequence[ModelRecord], run: Run) -> None:
         """What `mml train` ends with, and the student beside its teacher on the same rows."""
-        super()._post(made, run)
+        super()._post(records, run)
         project, task = self.context.project, self.looked_at
         assert task is not None
-        student, teacher = (comparison.contender(project, task.name, one) for one in (made[0].recipe, self._teacher))
-        found = comparison.compared(student, teacher, task.samples.group_of() or None, self.run_config.seed)
-        self.context.facts["distilled"] = found.as_plain()
-        for sentence in found.sentences():
+        student, teacher = (
+            comparison.contender(project, task.name, name) for name in (records[0].recipe, self._teacher)
+        )
+        result = comparison.compared(student, teacher, task.samples.group_of() or None, self.run_config.seed)
+        self.context.facts["distilled"] = result.as_plain()
+        for sentence in result.sentences():
             log.info(sentence)
-        if found.split != "test":
+        if result.split != "test":
             log.info(
                 "note: the teacher's models learned from these rows' targets, and so a little of them reached the student"
             )
@@ -113,12 +115,12 @@ def _newest(project: Project, task: str) -> str:
     Raises:
         ProjectError: When there is none.
     """
-    students = {one.name for one in journal.all_runs(project) if continuing.mode_of(one) == "distill"}
-    found = [one.id for one in ensembles.load_all(project, task) if one.run not in students]
-    if not found:
+    students = {run.name for run in journal.all_runs(project) if continuing.mode_of(run) == "distill"}
+    ids = [ensemble.id for ensemble in ensembles.load_all(project, task) if ensemble.run not in students]
+    if not ids:
         wrong = f"project {project.name} has no ensemble of {task} to learn from"
         raise ProjectError(problem(teaching.KEY, wrong, fix=f"train it with folds, then mml post task={task}"))
-    return found[-1]
+    return ids[-1]
 
 
 def _tell(task: Task, name: str, lesson: Teaching) -> None:
@@ -128,5 +130,5 @@ def _tell(task: Task, name: str, lesson: Teaching) -> None:
         if (known & unlabelled).any()
         else ""
     )
-    there = counted(int((known & ~unlabelled).sum()), "image")
-    log.info(f"the teacher {name} predicts {there} by models that did not learn from them{more}")
+    images = counted(int((known & ~unlabelled).sum()), "image")
+    log.info(f"the teacher {name} predicts {images} by models that did not learn from them{more}")

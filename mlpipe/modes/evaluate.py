@@ -77,17 +77,17 @@ class EvaluationScheduler(Scheduler):
         fix = "add mode.slices, or leave it out"
         for_slices = {"source": source, "dataset": dataset, "outfile": outfile, "record": record, "targets": targets}
         odd = [key for key, value in for_slices.items() if value is not None and slices is None]
-        self._odd = [problem(f"mode.{key}", "is for slices", fix=fix) for key in odd]
+        self._key_problems = [problem(f"mode.{key}", "is for slices", fix=fix) for key in odd]
         for_targets = {"target_dataset": target_dataset, "values": values, "ignore_index": ignore_index}
         alone = [key for key, value in for_targets.items() if value is not None and targets is None]
-        self._odd += [problem(f"mode.{key}", "is for targets", fix="add mode.targets=FILE") for key in alone]
+        self._key_problems += [problem(f"mode.{key}", "is for targets", fix="add mode.targets=FILE") for key in alone]
         if slices is not None and outputs is not None:
-            self._odd.append(problem("mode.outputs", "is for images, not for slices", fix="use mode.outfile"))
+            self._key_problems.append(problem("mode.outputs", "is for images, not for slices", fix="use mode.outfile"))
 
     def plan(self) -> list[Step]:
         """One step, after the images are there; slices of a volume need no task."""
         config = self.run_config
-        raise_all(self._odd)
+        raise_all(self._key_problems)
         devices = config.recipe.trainer.get("devices", 1)
         if isinstance(devices, int) and devices > 1:
             log.info(f"trainer.devices={devices} is for training: mml evaluate uses one device")
@@ -107,15 +107,15 @@ class EvaluationScheduler(Scheduler):
         pack = tasks.pack_of(config, task, self.context)
         prepare_torch(config.recipe.threads)
         network = build_network(config.recipe, task, pack, seed=config.seed)
-        shown = console.of(config)
-        shown.introduce(task, network, {"test": len(task.samples)})
-        found = self._judged(task, pack, network)
-        row = training_log.evaluated(found.scores)
+        printer = console.of(config)
+        printer.introduce(task, network, {"test": len(task.samples)})
+        result = self._evaluation(task, pack, network)
+        row = training_log.evaluation_row(result.scores)
         size = int(config.recipe.sampling.params.get("eval_batch_size", 256))
-        shown.epoch(row, 1, -(-len(found.rows) // size))
-        said = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
-        log.info(f"{task.name}: {said or counted(len(found.rows), 'image') + ', no targets'}")
-        self.context.facts.update(task=task.name, images=len(found.rows), scores=found.scores)
+        printer.epoch(row, 1, -(-len(result.rows) // size))
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in result.scores.items())
+        log.info(f"{task.name}: {scores or counted(len(result.rows), 'image') + ', no targets'}")
+        self.context.facts.update(task=task.name, images=len(result.rows), scores=result.scores)
         if config.sys.outfile is not None:
             training_log.write(config.sys.outfile, [], [row])
         if self._outputs is not None:
@@ -123,7 +123,7 @@ class EvaluationScheduler(Scheduler):
             self.context.facts.update(outputs=str(path))
             log.info(f"outputs: {path}")
 
-    def _judged(self, task: Task, pack: Pack, network: nn.Module) -> Evaluation:
+    def _evaluation(self, task: Task, pack: Pack, network: nn.Module) -> Evaluation:
         """What the network is worth; what it gives is written where that is asked for."""
         from mlpipe.learn.callbacks import output_files
         from mlpipe.predicting.evaluation import evaluate

@@ -84,7 +84,7 @@ class ExplainScheduler(Scheduler):
         neighbours: Annotated[int, ">= 0", "<= 20"],
     ) -> None:
         super().__init__(run_config, context)
-        self._source, self._samples = source, None if samples is None else [str(one) for one in samples]
+        self._source, self._samples = source, None if samples is None else [str(sample) for sample in samples]
         self._count, self._ensemble_name, self._output = count, ensemble, None if output is None else str(output)
         self._method: Literal["hires_cam", "grad_cam"] = method
         self._neighbours = neighbours
@@ -105,17 +105,19 @@ class ExplainScheduler(Scheduler):
             raise ConfigError(problem("mode.samples", "mode.source says what to explain already", fix=fix))
         config, project = self.run_config, self.context.project
         self._pivot = tasks.recorded_pivot(config, project)
-        name, wanted = self._pivot.name, self._ensemble_name
-        self._ensemble = None if wanted is None else ensembles.named(project, name, wanted, "mode.ensemble")
-        self._whole: Members = new_rows.members_of(project, name, self._ensemble)
+        name, ensemble_name = self._pivot.name, self._ensemble_name
+        self._ensemble = (
+            None if ensemble_name is None else ensembles.named(project, name, ensemble_name, "mode.ensemble")
+        )
+        self._members: Members = new_rows.members_of(project, name, self._ensemble)
         if self._source is not None:
-            log.info(new_rows.told(project, name, self._ensemble, self._whole, LATEST))
-        self._folds: Members = self._of_folds()
-        used = [record for _, several, _ in self._whole for record in several]
+            log.info(new_rows.told(project, name, self._ensemble, self._members, LATEST))
+        self._folds: Members = self._fold_models()
+        used = [record for _, several, _ in self._members for record in several]
         recipes = [tasks.config_of(config, record).recipe for record in used]
         axes = len(self._shape()) if sources.open(self._pivot).has_arrays else 2
         raise_all(heat_maps.problems([record.id for record in used], recipes, used[0].kind, axes))
-        self._asked = self._number_of_output(used[0].kind)
+        self._output_number = self._number_of_output(used[0].kind)
         self._images = self._new_images() if self._source is not None else self._own_images()
         return [Step("explain", self._explain, in_project=False)] if self._images else []
 
@@ -123,7 +125,7 @@ class ExplainScheduler(Scheduler):
         shape: tuple[int, ...] = sources.reader(self._pivot, self._pivot.channels)(0).shape[:-1]
         return shape
 
-    def _of_folds(self) -> Members:
+    def _fold_models(self) -> Members:
         """The models of folds, each of which has not learned from the images that it held out."""
         project, name = self.context.project, self._pivot.name
         stored = records.load_all(project, name)
@@ -132,8 +134,8 @@ class ExplainScheduler(Scheduler):
             return [(latest[0].recipe, latest, 1.0)]
         by_id = {record.id: record for record in stored}
         return [
-            (str(one["name"]), [by_id[record] for record in one["records"]], float(one["weight"]))
-            for one in self._ensemble.members
+            (str(member["name"]), [by_id[record] for record in member["records"]], float(member["weight"]))
+            for member in self._ensemble.members
         ]
 
     def _number_of_output(self, kind: str) -> int | None:
@@ -151,13 +153,13 @@ class ExplainScheduler(Scheduler):
     def _new_images(self) -> list[Image]:
         like, source = self._pivot, str(self._source)
         if sources.open(like).has_arrays:
-            made = sources.new_arrays(root=source, like=like)
+            task = sources.new_arrays(root=source, like=like)
         else:
-            made = sources.new_images(root=source, like=like, data_dir=str(self.run_config.data_dir))
-        names = made.samples.ids[: self._count]
-        if len(names) < len(made.samples):
-            log.info(f"explains the first {len(names)} of {len(made.samples)} images; mode.count=N takes more")
-        return [Image(name, made, row, "", self._whole) for row, name in enumerate(names)]
+            task = sources.new_images(root=source, like=like, data_dir=str(self.run_config.data_dir))
+        names = task.samples.ids[: self._count]
+        if len(names) < len(task.samples):
+            log.info(f"explains the first {len(names)} of {len(task.samples)} images; mode.count=N takes more")
+        return [Image(name, task, row, "", self._members) for row, name in enumerate(names)]
 
     def _own_images(self) -> list[Image]:
         """Images of the task with the models that did not learn from them."""
@@ -168,26 +170,26 @@ class ExplainScheduler(Scheduler):
             fix = did_you_mean(missing[0], row_of, otherwise="use names as mml info and the report have them")
             raise ConfigError(problem("mode.samples", "the task has no such image", got=missing[0], fix=fix))
         held_out, unseen = self._held_out()
-        found, learned = [], list[str]()
+        images, learned = [], list[str]()
         for name, words in worst[: self._count]:
             row = row_of[name]
             members = [
-                (member, [one for one in several if name in held_out[one.id]], weight)
+                (member, [record for record in several if name in held_out[record.id]], weight)
                 for member, several, weight in self._folds
             ]
             if not all(several for _, several, _ in members):
-                members = self._whole
+                members = self._members
                 if name not in unseen and has_target(self._pivot.samples.targets[[row]])[0]:
                     learned.append(name)
-            found.append(Image(name, self._pivot, row, words, members))
+            images.append(Image(name, self._pivot, row, words, members))
         if learned:
             log.warning(f"the models that explain them have learned from {listing(learned, most=3)}")
-        return found
+        return images
 
     def _held_out(self) -> tuple[dict[str, set[str]], set[str]]:
         """The images that each fold's model held out, and those that some model has predicted."""
         held_out, unseen = dict[str, set[str]](), set[str]()
-        for record in (one for _, several, _ in self._folds for one in several):
+        for record in (model for _, several, _ in self._folds for model in several):
             path = self.context.project.predictions_file(record.pivot, record.id)
             own: set[str] = set()
             if path.is_file():
@@ -209,8 +211,8 @@ class ExplainScheduler(Scheduler):
         if self._ensemble is not None:
             held_out, test = facts.of_ensemble(project, self._ensemble)
         else:
-            folds, whole = self._folds[0][1], self._whole[0][1]
-            held_out, test = facts.of_recipe(project, folds, whole[0] if whole[0].refit else None)
+            folds, whole = self._folds[0][1], self._members[0][1]
+            held_out, test = facts.recipe_rows(project, folds, whole[0] if whole[0].refit else None)
         rows, where = (test, "test") if test is not None else (held_out, "out-of-fold")
         if rows is None:
             wrong = f"no test or out-of-fold predictions of {self._pivot.name} are stored"
@@ -219,33 +221,33 @@ class ExplainScheduler(Scheduler):
         wrong_ones, near = choose(rows, self._pivot.classes, self._count)
         if not wrong_ones:
             log.info(f"there is no mistake among the {counted(len(rows), f'{where} image')}; explains near misses")
-        return [(one.sample, one.words) for one in wrong_ones or near]
+        return [(example.sample, example.words) for example in wrong_ones or near]
 
     def _explain(self, run: Run | None) -> None:
         project, name = self.context.project, self._pivot.name
         folder = section.folder_of(project, name)
-        old, made = section.index_of(project, name), dict[int, dict[str, Any]]()
+        old, facts_by_place = section.index_of(project, name), dict[int, dict[str, Any]]()
         self.context.display.start("explaining", len(self._images))
         try:
-            for group in _alike(self._images):
-                for place, facts_of in self._of_group([(place, self._images[place]) for place in group]):
-                    made[place] = facts_of
-                    self.context.display.update(len(made))
+            for group in _groups_by_models(self._images):
+                for place, facts_of in self._explain_group([(place, self._images[place]) for place in group]):
+                    facts_by_place[place] = facts_of
+                    self.context.display.update(len(facts_by_place))
         finally:
             self.context.display.close()
-        listed = [made[place] for place in sorted(made)]
+        listed = [facts_by_place[place] for place in sorted(facts_by_place)]
         index = {"task": name, "method": self._method, "images": listed}
         files.write_json(folder / section.INDEX, index)
-        kept = {str(one.get("file")) for one in listed}
-        for one in old["images"] if old else []:
-            if (left := files.safe_name(str(one.get("file")))) not in kept:
+        file_names = {str(entry.get("file")) for entry in listed}
+        for old_entry in old["images"] if old else []:
+            if (left := files.safe_name(str(old_entry.get("file")))) not in file_names:
                 (folder / left).unlink(missing_ok=True)
-        drawn = sum("file" in one for one in listed)
+        drawn = sum("file" in entry for entry in listed)
         failed = f"; {counted(len(listed) - drawn, 'image')} unreadable" if drawn < len(listed) else ""
         log.info(f"{counted(drawn, 'image')} explained{failed}; look at: {folder}")
         self.context.facts.update(folder=str(folder), index=str(folder / section.INDEX), **index)
 
-    def _of_group(self, group: Sequence[tuple[int, Image]]) -> list[tuple[int, dict[str, Any]]]:
+    def _explain_group(self, group: Sequence[tuple[int, Image]]) -> list[tuple[int, dict[str, Any]]]:
         """Explain and draw images of one task that the same models predict; facts by the image's place."""
         self.context.stop.check()
         first, config = group[0][1], self.run_config
@@ -254,65 +256,76 @@ class ExplainScheduler(Scheduler):
         predictor = Predictor(stored)
         reader = lru_cache(maxsize=None)(partial(sources.reader, first.task))
         samples = [_sample(reader, image.row) for _, image in group]
-        found = predictor.explain(samples, self._asked, self._method)
-        if len(found.unreadable) == len(samples):
-            place, reason = next(iter(found.unreadable.items()))
+        explanation = predictor.explain(samples, self._output_number, self._method)
+        if len(explanation.unreadable) == len(samples):
+            place, reason = next(iter(explanation.unreadable.items()))
             raise DataError(problem(group[place][1].name, reason))
-        names = [group[place][1].name if first.task is self._pivot else None for place in found.places]
-        alike = self._nearest(predictor, [samples[place] for place in found.places], names)
-        done = [
+        names = [group[place][1].name if first.task is self._pivot else None for place in explanation.places]
+        alike = self._nearest(predictor, [samples[place] for place in explanation.places], names)
+        entries = [
             (group[place][0], {"image": group[place][1].name, "problem": why})
-            for place, why in found.unreadable.items()
+            for place, why in explanation.unreadable.items()
         ]
-        for number, place in enumerate(found.places):
+        for number, place in enumerate(explanation.places):
             at, image = group[place]
-            told = {**self._facts(image, found, number), "models": [record.id for record in stored.records]}
-            told["neighbours"] = [facts_of for facts_of, _ in alike[number]]
-            told["file"] = f"{at + 1:03d}_{files.safe_name(image.name)}.png"
+            image_facts = {
+                **self._facts(image, explanation, number),
+                "models": [record.id for record in stored.records],
+            }
+            image_facts["neighbours"] = [facts_of for facts_of, _ in alike[number]]
+            image_facts["file"] = f"{at + 1:03d}_{files.safe_name(image.name)}.png"
             pixels = samples[place](self._pivot.channels, None)
             pictures = [(values, str(facts_of["said"])) for facts_of, values in alike[number]]
-            path = section.folder_of(self.context.project, self._pivot.name) / told["file"]
-            drawn_maps.write(path, pixels, found.maps[number], [image.name, *told["words"]], pictures)
-            done.append((at, told))
-        return done
+            path = section.folder_of(self.context.project, self._pivot.name) / image_facts["file"]
+            drawn_maps.write(path, pixels, explanation.maps[number], [image.name, *image_facts["words"]], pictures)
+            entries.append((at, image_facts))
+        return entries
 
-    def _facts(self, image: Image, found: Explained, number: int) -> dict[str, Any]:
+    def _facts(self, image: Image, explanation: Explained, number: int) -> dict[str, Any]:
         """What is said of an image, as plain data."""
         classes, its = self._pivot.classes, kinds.of(self._pivot.kind)
-        asked = int(found.asked[number])
-        told: dict[str, Any] = {"image": image.name, "output": classes[asked]}
-        said = f"why {classes[asked]}"
-        if found.values is not None:
-            row = found.values[number]
-            told |= {"value": float(row[asked]), "predicted": dict(zip(classes, map(float, row), strict=True))}
-            shown = figures.percent(float(row[asked])) if its.has_probabilities else figures.number(float(row[asked]))
-            said = f"{said}: {shown}"
+        output = int(explanation.asked[number])
+        image_facts: dict[str, Any] = {"image": image.name, "output": classes[output]}
+        reason = f"why {classes[output]}"
+        if explanation.values is not None:
+            row = explanation.values[number]
+            image_facts |= {"value": float(row[output]), "predicted": dict(zip(classes, map(float, row), strict=True))}
+            figure = (
+                figures.percent(float(row[output])) if its.has_probabilities else figures.number(float(row[output]))
+            )
+            reason = f"{reason}: {figure}"
         target = image.task.samples.targets[image.row]
         is_known = bool(has_target(image.task.samples.targets[[image.row]])[0])
         true = its.words.told(target, classes) if is_known else None
-        told["true"] = true
-        told["is_empty"] = not found.maps[number].any()
-        lines = [image.words] if image.words and self._asked is None else [*([f"true: {true}"] if true else []), said]
-        told["words"] = [*lines, *["nothing in the image speaks for it"] * told["is_empty"]]
-        return told
+        image_facts["true"] = true
+        image_facts["is_empty"] = not explanation.maps[number].any()
+        lines = (
+            [image.words]
+            if image.words and self._output_number is None
+            else [*([f"true: {true}"] if true else []), reason]
+        )
+        image_facts["words"] = [*lines, *["nothing in the image speaks for it"] * image_facts["is_empty"]]
+        return image_facts
 
     def _nearest(
         self, predictor: Predictor, samples: Sequence[Sample], names: Sequence[str | None]
     ) -> list[list[tuple[dict[str, Any], npt.NDArray[Any]]]]:
         """Of each image the training images that the first model takes for most alike, with their pixels; none is its own."""
         record, of = predictor.stored.records[0], self._pivot
-        rows = self._learned_from(record)
+        rows = self._training_rows(record)
         if not self._neighbours or not len(rows):
             return [[] for _ in samples]
         pack = tasks.pack_of(predictor.config(record.id), of, self.context)
         rows = rows[~pack.unreadable_mask(of)[rows]]
-        found = predictor.nearest(record.id, samples, of, pack, rows, self._neighbours + 1, self.context.stop.check)
-        if found is None:
+        neighbours = predictor.nearest(
+            record.id, samples, of, pack, rows, self._neighbours + 1, self.context.stop.check
+        )
+        if neighbours is None:
             log.info(f"{record.id} has no features of whole images, by which training images could be alike")
             return [[] for _ in samples]
         read, words = sources.reader(of, of.channels), kinds.of(of.kind).words
-        made = []
-        for own, near, distances in zip(names, *found, strict=True):
+        lines = []
+        for own, near, distances in zip(names, *neighbours, strict=True):
             line: list[tuple[dict[str, Any], npt.NDArray[Any]]] = []
             for row, distance in zip(near.tolist(), distances.tolist(), strict=True):
                 if of.samples.ids[row] == own or len(line) == self._neighbours:
@@ -320,10 +333,10 @@ class ExplainScheduler(Scheduler):
                 label = words.told(of.samples.targets[row], of.classes)
                 about = {"image": of.samples.ids[row], "label": label, "distance": distance}
                 line.append(({**about, "said": f"{label or of.samples.ids[row]} ({distance:.2g})"}, read(row)))
-            made.append(line)
-        return made
+            lines.append(line)
+        return lines
 
-    def _learned_from(self, record: ModelRecord) -> npt.NDArray[np.int64]:
+    def _training_rows(self, record: ModelRecord) -> npt.NDArray[np.int64]:
         """The rows that a model learned from: those with a target that it neither validated on nor was tested on."""
         samples = self._pivot.samples
         path = self.context.project.predictions_file(record.pivot, record.id)
@@ -336,7 +349,7 @@ def _sample(reader: Any, row: int) -> Sample:
     return lambda channels, least: reader(channels, least)(row)
 
 
-def _alike(images: Sequence[Image]) -> list[list[int]]:
+def _groups_by_models(images: Sequence[Image]) -> list[list[int]]:
     """Places of images that the same models explain."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for place, image in enumerate(images):

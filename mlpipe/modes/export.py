@@ -106,7 +106,7 @@ class ExportScheduler(Scheduler):
     ) -> None:
         super().__init__(run_config, context)
         self._ensemble, self._record, self._file = ensemble, record, file
-        self._form, self._images, self._judged = (
+        self._form, self._images, self._judged_count = (
             Form(format, resize, dtype, quantize, most_loss, features),
             images,
             judged,
@@ -119,7 +119,7 @@ class ExportScheduler(Scheduler):
             ConfigError: When what the model does cannot be said in the file, or a package is missing.
             ProjectError: When there is no such model.
         """
-        raise_all(self._impossible())
+        raise_all(self._key_conflicts())
         if self._form.format == "onnx" and any(find_spec(name) is None for name in _NEEDED):
             raise ConfigError(
                 not_installed("mml export", "onnx", otherwise="use mode.format=bundle or mode.format=pt2")
@@ -128,7 +128,7 @@ class ExportScheduler(Scheduler):
         # Before a task is looked for, which would be made.
         project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
-        stored = predictor.found(
+        stored = predictor.stored_models(
             where,
             out_dir=config.out_dir,
             data_dir=config.data_dir,
@@ -144,57 +144,57 @@ class ExportScheduler(Scheduler):
         self._path = (Path(self._file).expanduser() if self._file else default).absolute()
         return [Step("export", self._export, in_project=False)]
 
-    def _impossible(self) -> list[str]:
+    def _key_conflicts(self) -> list[str]:
         """Keys that cannot go together."""
-        form, found = self._form, list[str]()
+        form, problems = self._form, list[str]()
         if self._record is not None and self._ensemble is not None:
-            found.append(problem("mode.record", "mode.ensemble says what to export already", fix="leave one out"))
+            problems.append(problem("mode.record", "mode.ensemble says what to export already", fix="leave one out"))
         ending = Path(self._file or "").suffix.lower()
         if ending in _ENDINGS.values() and ending != _ENDINGS[form.format]:
-            other = next(name for name, one in _ENDINGS.items() if one == ending)
+            other = next(name for name, suffix in _ENDINGS.items() if suffix == ending)
             wrong = f"ends in {ending}, files of mode.format={form.format} end in {_ENDINGS[form.format]}"
-            found.append(problem("mode.file", wrong, got=self._file, fix=f"write mode.format={other}"))
+            problems.append(problem("mode.file", wrong, got=self._file, fix=f"write mode.format={other}"))
         elif self._file and ending != _ENDINGS[form.format]:
             wrong = f"does not end in {_ENDINGS[form.format]}, by which it is known for what it is"
-            found.append(
+            problems.append(
                 problem("mode.file", wrong, got=self._file, fix=f"write mode.file=NAME{_ENDINGS[form.format]}")
             )
         if form.features and form.format == "bundle":
             fix = "write mode.format=onnx, or use mlpipe.api.load(FILE).torch()"
-            found.append(problem("mode.features", "is an output of a file of one network", fix=fix))
+            problems.append(problem("mode.features", "is an output of a file of one network", fix=fix))
         if form.quantize and form.dtype != "float32":
-            found.append(problem("mode.dtype", "whole numbers are no floats of half precision", fix="leave one out"))
+            problems.append(problem("mode.dtype", "whole numbers are no floats of half precision", fix="leave one out"))
         if form.precision != "float32" and form.format != "onnx":
             key = "mode.quantize" if form.quantize else "mode.dtype"
-            found.append(problem(key, "is for ONNX files", got=form.precision, fix="write mode.format=onnx"))
-        return found
+            problems.append(problem(key, "is for ONNX files", got=form.precision, fix="write mode.format=onnx"))
+        return problems
 
     def _problems(self) -> list[str]:
         """What a file cannot hold."""
-        found = list[str]()
+        problems = list[str]()
         used = self._predictor.stored.records
         if refusal := self._predictor.part.NOT_EXPORTED:
-            found.append(problem(f"task {self._predictor.pivot.name}", refusal, fix="use mode.format=bundle"))
+            problems.append(problem(f"task {self._predictor.pivot.name}", refusal, fix="use mode.format=bundle"))
         for record in used:
             recipe, before = self._predictor.config(record.id).recipe, self._predictor.preprocessing(record.id)
             if recipe.tta.name != "none":
                 fix = "export a model with tta=none, or use mode.format=bundle"
-                found.append(problem(record.id, "predicts several views of an image (tta)", fix=fix))
+                problems.append(problem(record.id, "predicts several views of an image (tta)", fix=fix))
             if before.before is not None or before.is_ragged:
                 wrong = "changes images before or after they are resized (preprocessing.before, preprocessing=original)"
-                found.append(
+                problems.append(
                     problem(record.id, wrong, fix="train with preprocessing=default, or use mode.format=bundle")
                 )
         if not self._predictor.sees_alike and not self._any_size():
             wrong = "the models see images of different sizes, which one file takes only where it resizes itself"
-            found.append(problem("mode.resize", wrong, fix="export one of them with mode.record=NUMBER"))
+            problems.append(problem("mode.resize", wrong, fix="export one of them with mode.record=NUMBER"))
         if (
             self._predictor.has_places
             and not self._any_size()
             and any(self._predictor.preprocessing(record.id).sides is not None for record in used)
         ):
             wrong = "what is predicted for places of an image goes back to its size only where the file resizes it"
-            found.append(
+            problems.append(
                 problem("mode.resize", wrong, fix="train with preprocessing.resize=squash, or use mode.format=bundle")
             )
         its_kind = kinds.of(self._predictor.kind)
@@ -202,8 +202,8 @@ class ExportScheduler(Scheduler):
         if self._form.precision != "float32" and (is_else or self._predictor.pivot.dtype != "uint8"):
             key, its = ("mode.quantize", "mode.dtype")[not self._form.quantize], self._form.precision
             wrong = "is for classes, labels, numbers, masks and boxes of images of 8 bit"
-            found.append(problem(key, wrong, got=its, fix="leave it out"))
-        return list(dict.fromkeys(found))
+            problems.append(problem(key, wrong, got=its, fix="leave it out"))
+        return list(dict.fromkeys(problems))
 
     def _any_size(self) -> bool:
         from mlpipe.predicting.exported import is_resizable
@@ -216,19 +216,19 @@ class ExportScheduler(Scheduler):
         log.info(self._predictor.stored.told(predictor.LATEST if self._record is None else ""))
         # Its name ends as the file's does, which readers of zips ask for.
         temporary = self._path.with_name(f".part-{self._path.name}")
-        seen = self._some_images(self._images)
+        images = self._spread_images(self._images)
         try:
             if self._form.format == "bundle":
-                told = self._write_bundle(temporary, seen)
+                facts = self._write_bundle(temporary, images)
             else:
-                told = self._write_network(temporary, seen, any_size)
+                facts = self._write_network(temporary, images, any_size)
             temporary.replace(self._path)
         finally:
             temporary.unlink(missing_ok=True)
         card = self._path.with_name(f"{self._path.stem}.md")
         files.write_text(card, model_card.as_markdown(model_card.facts(self._predictor)))
         size = self._path.stat().st_size
-        self.context.facts.update(file=str(self._path), card=str(card), bytes=size, any_size=any_size, **told)
+        self.context.facts.update(file=str(self._path), card=str(card), bytes=size, any_size=any_size, **facts)
         log.info(f"{self._path} ({size / 1e6:.1f} MB)")
         if self._form.format == "onnx":
             self._write_runner(any_size)
@@ -249,53 +249,57 @@ class ExportScheduler(Scheduler):
         self.context.facts["runner"] = str(runner)
         log.info(f"apply it without this program: python {runner.name} {self._path.name} FOLDER > predictions.csv")
 
-    def _write_bundle(self, path: Path, seen: Images) -> dict[str, Any]:
+    def _write_bundle(self, path: Path, images: Images) -> dict[str, Any]:
         """Write the bundle, and ask it for images.
 
         Raises:
             MlpipeError: When it gives others.
         """
         bundles.write(self._predictor, path)
-        there = Predictor(bundles.opened(path, self.run_config.tree["trust"]))
-        samples = [_at_hand(one) for one in seen.raw]
-        one = self._difference(self._predictor.values(samples), there.values(samples), seen.raw, _SAME)
-        _tell("bundle", one)
-        if _differs(one, _SAME):
-            raise MlpipeError(problem(str(self._path), _apart(one, _SAME)))
-        return {"differences": {"bundle": asdict(one)}}
+        bundle_predictor = Predictor(bundles.opened(path, self.run_config.tree["trust"]))
+        samples = [_sample_of_pixels(pixels) for pixels in images.raw]
+        difference = self._difference(
+            self._predictor.values(samples), bundle_predictor.values(samples), images.raw, _SAME
+        )
+        _tell("bundle", difference)
+        if _differs(difference, _SAME):
+            raise MlpipeError(problem(str(self._path), _difference_text(difference, _SAME)))
+        return {"differences": {"bundle": asdict(difference)}}
 
-    def _write_network(self, path: Path, seen: Images, any_size: bool) -> dict[str, Any]:
+    def _write_network(self, path: Path, images: Images, any_size: bool) -> dict[str, Any]:
         """Write all networks as one, and ask the file for images."""
         import torch
 
         from mlpipe.predicting import exported
 
         # Networks that take the size of samples know it from the first one.
-        self._predictor.values([_at_hand(seen.raw[0])])
-        whole, facts = self._whole(any_size), self._facts(any_size, seen.given[0], "float32")
-        one = self._of_another_size(seen.given[0]) if any_size else seen.given[0]
-        example = torch.from_numpy(np.stack([one, one]))
+        self._predictor.values([_sample_of_pixels(images.raw[0])])
+        whole, facts = self._whole_network(any_size), self._facts(any_size, images.given[0], "float32")
+        pixels = self._padded_image(images.given[0]) if any_size else images.given[0]
+        example = torch.from_numpy(np.stack([pixels, pixels]))
         is_onnx = self._form.format == "onnx"
         (exported.save if is_onnx else exported.save_program)(whole, example, path, facts, any_size=any_size)
         apply = smaller_files.applied(path) if is_onnx else _program(path)
-        told: dict[str, Any] = {
-            "differences": {name: asdict(one) for name, one in self._compared(apply, seen, any_size).items()}
+        outcome: dict[str, Any] = {
+            "differences": {
+                name: asdict(difference) for name, difference in self._differences(apply, images, any_size).items()
+            }
         }
         if self._form.precision == "float32":
-            return told
+            return outcome
         small = path.with_name(f".small-{path.name}")
         try:
-            told["smaller"] = self._write_smaller(path, small, example, any_size)
+            outcome["smaller"] = self._write_smaller(path, small, example, any_size)
             small.replace(path)
         finally:
             small.unlink(missing_ok=True)
-        return told
+        return outcome
 
-    def _of_another_size(self, pixels: Pixels) -> Pixels:
+    def _padded_image(self, pixels: Pixels) -> Pixels:
         """An image whose height and width no network sees: what an exporter follows holds for the size that it is shown."""
-        sides = [self._predictor.preprocessing(one.id).sides or () for one in self._predictor.stored.records]
+        sides = [self._predictor.preprocessing(record.id).sides or () for record in self._predictor.stored.records]
         wide = [
-            next(more for more in range(len(sides) + 1) if all(pixels.shape[axis] + more not in one for one in sides))
+            next(more for more in range(len(sides) + 1) if all(pixels.shape[axis] + more not in size for size in sides))
             for axis in (0, 1)
         ]
         return np.pad(pixels, [(0, wide[0]), (0, wide[1]), (0, 0)], mode="edge")
@@ -310,15 +314,15 @@ class ExportScheduler(Scheduler):
 
         precision, (judging, others) = (
             self._form.precision,
-            smaller_files.rows_of(self._predictor, self._judged, self._images),
+            smaller_files.rows_of(self._predictor, self._judged_count, self._images),
         )
         facts = self._facts(any_size, example[0].numpy(), precision)
         if self._form.quantize:
             images = self._images_of(others, any_size)
-            quantization.quantized(path, small, images.given, facts, exact_end=self._tensors.EXACT_END)
+            quantization.write_quantized(path, small, images.given, facts, exact_end=self._tensors.EXACT_END)
         else:
-            exported.save(self._whole(any_size, half=True), example, small, facts, any_size=any_size)
-        judged = smaller_files.judged(path, small, self._images_of(judging.rows, any_size), self._predictor)
+            exported.save(self._whole_network(any_size, half=True), example, small, facts, any_size=any_size)
+        judged = smaller_files.compare_files(path, small, self._images_of(judging.rows, any_size), self._predictor)
         log.info(f"{precision}: {judged.sentence} ({judging.words})")
         # What cannot be measured, NaN, is no loss that a file may have.
         if not judged.lost <= self._form.most_loss:
@@ -326,31 +330,31 @@ class ExportScheduler(Scheduler):
             raise MlpipeError(problem(str(self._path), wrong, fix="nothing was kept; leave it out, or allow more"))
         return {"precision": precision, **asdict(judged)}
 
-    def _some_images(self, count: int) -> Images:
+    def _spread_images(self, count: int) -> Images:
         """Images of the task spread over it."""
         rows = smaller_files.spread(np.arange(len(self._predictor.pivot.samples)), count)
-        found = self._images_of(rows, self._any_size())
-        if not found.raw:
+        images = self._images_of(rows, self._any_size())
+        if not images.raw:
             raise MlpipeError(
                 problem(f"task {self._predictor.pivot.name}", "none of its images can be read to compare")
             )
-        return found
+        return images
 
     def _images_of(self, rows: npt.NDArray[np.int64], any_size: bool) -> Images:
         """Some rows of the task, as they are and as the file is given them."""
         first = self._predictor.preprocessing(self._predictor.stored.records[0].id)
-        read, found = sources.reader(self._predictor.pivot, first.channels), Images([], [], [])
+        read, images = sources.reader(self._predictor.pivot, first.channels), Images([], [], [])
         for row in rows.tolist():
             try:
                 raw = read(row)
             except UnreadableImageError:
                 continue
-            found.rows.append(row)
-            found.raw.append(raw)
-            found.given.append(np.ascontiguousarray(raw if any_size else first(raw)))
-        return found
+            images.rows.append(row)
+            images.raw.append(raw)
+            images.given.append(np.ascontiguousarray(raw if any_size else first(raw)))
+        return images
 
-    def _whole(self, any_size: bool, *, half: bool = False) -> Whole:
+    def _whole_network(self, any_size: bool, *, half: bool = False) -> Whole:
         from mlpipe.predicting.exported import Whole
         from mlpipe.predicting.nearest_images import has_features
 
@@ -398,69 +402,74 @@ class ExportScheduler(Scheduler):
 
     def _difference(
         self,
-        wanted: Sequence[npt.NDArray[Any]],
-        found: Sequence[npt.NDArray[Any]],
+        own_values: Sequence[npt.NDArray[Any]],
+        file_values: Sequence[npt.NDArray[Any]],
         images: Sequence[Pixels],
         limit: float,
     ) -> Difference:
-        sides = [max(one.shape[:-1]) for one in images]
-        return self._tensors.difference(wanted, found, sides, exported_facts.least_scores(self._predictor), limit)
+        sides = [max(pixels.shape[:-1]) for pixels in images]
+        return self._tensors.difference(
+            own_values, file_values, sides, exported_facts.least_scores(self._predictor), limit
+        )
 
     def _facts(self, any_size: bool, pixels: Pixels, precision: str) -> dict[str, Any]:
-        return exported_facts.of_model(self._predictor, any_size, pixels.shape[:-1], precision)
+        return exported_facts.model_facts(self._predictor, any_size, pixels.shape[:-1], precision)
 
-    def _compared(self, apply: Apply, seen: Images, any_size: bool) -> dict[str, Difference]:
+    def _differences(self, apply: Apply, images: Images, any_size: bool) -> dict[str, Difference]:
         """How far the file's values lie apart; a file that resizes is given resized images as well.
 
         Raises:
             MlpipeError: When they lie too far apart.
         """
         limits = {"pixels": _RESIZED if any_size else _SAME, "resized": _SAME}
-        wanted = self._predictor.values([_at_hand(one) for one in seen.raw])
-        found = {"pixels": self._difference(wanted, apply(seen.given), seen.raw, limits["pixels"])}
+        values = self._predictor.values([_sample_of_pixels(sample) for sample in images.raw])
+        differences = {"pixels": self._difference(values, apply(images.given), images.raw, limits["pixels"])}
         if any_size and self._predictor.sees_alike:
             first = self._predictor.preprocessing(self._predictor.stored.records[0].id)
-            small = [first(pixels) for pixels in seen.raw]
-            wanted = self._predictor.values([_at_hand(one) for one in small])
-            found["resized"] = self._difference(wanted, apply(small), small, limits["resized"])
-        for name, one in found.items():
-            _tell(name, one)
-        wrong = [name for name, one in found.items() if _differs(one, limits[name])]
+            small = [first(pixels) for pixels in images.raw]
+            values = self._predictor.values([_sample_of_pixels(sample) for sample in small])
+            differences["resized"] = self._difference(values, apply(small), small, limits["resized"])
+        for name, difference in differences.items():
+            _tell(name, difference)
+        wrong = [name for name, entry in differences.items() if _differs(entry, limits[name])]
         if "resized" in wrong or (wrong and not any_size):
             name = "resized" if "resized" in wrong else "pixels"
-            what = f"{_apart(found[name], limits[name])}: its network differs"
-            raise MlpipeError(problem(str(self._path), what, fix="nothing was kept; export another network"))
+            reason = f"{_difference_text(differences[name], limits[name])}: its network differs"
+            raise MlpipeError(problem(str(self._path), reason, fix="nothing was kept; export another network"))
         if wrong:
-            what = f"resizing inside moves values: {_apart(found['pixels'], _RESIZED)}"
+            reason = f"resizing inside moves values: {_difference_text(differences['pixels'], _RESIZED)}"
             fix = "export one with mode.record=NUMBER"
             if self._predictor.has_places:
                 fix = "use mode.format=bundle"
             elif self._predictor.sees_alike:
                 fix = "use mode.resize=false: the runner resizes then"
-            raise MlpipeError(problem(str(self._path), what, fix=fix))
-        return found
+            raise MlpipeError(problem(str(self._path), reason, fix=fix))
+        return differences
 
 
-def _tell(name: str, one: Difference) -> None:
-    alone = f", {one.alone:.1%} of boxes in one alone" if one.alone else ""
+def _tell(name: str, difference: Difference) -> None:
+    alone = f", {difference.alone:.1%} of boxes in one alone" if difference.alone else ""
     log.info(
-        f"{name}: {counted(one.images, 'image')}, at most {one.largest:.1e} apart, {one.decided} decided otherwise{alone}"
+        f"{name}: {counted(difference.images, 'image')}, at most {difference.largest:.1e} apart, "
+        f"{difference.decided} decided otherwise{alone}"
     )
 
 
-def _differs(one: Difference, limit: float) -> bool:
+def _differs(difference: Difference, limit: float) -> bool:
     """Whether a file is refused; NaN is no difference that it may have."""
-    return not one.largest <= limit or one.decided > 0 or (limit <= _SAME and one.alone > _MOST_ALONE)
+    return (
+        not difference.largest <= limit or difference.decided > 0 or (limit <= _SAME and difference.alone > _MOST_ALONE)
+    )
 
 
-def _apart(one: Difference, limit: float) -> str:
+def _difference_text(difference: Difference, limit: float) -> str:
     """What differs, in words."""
-    if not one.largest <= limit:
-        return f"its values lie {one.largest:.1e} from the model's, more than {limit:.0e}"
-    return f"{one.decided} are decided otherwise, {one.alone:.1%} of boxes are in one alone"
+    if not difference.largest <= limit:
+        return f"its values lie {difference.largest:.1e} from the model's, more than {limit:.0e}"
+    return f"{difference.decided} are decided otherwise, {difference.alone:.1%} of boxes are in one alone"
 
 
-def _at_hand(pixels: Pixels) -> Sample:
+def _sample_of_pixels(pixels: Pixels) -> Sample:
     """A sample whose pixels are there."""
     return lambda channels, least: pixels
 
@@ -474,6 +483,6 @@ def _program(path: Path) -> Apply:
     call = exported.loaded(path)
 
     def apply(images: Sequence[Pixels]) -> list[npt.NDArray[Any]]:
-        return [call(torch.from_numpy(np.ascontiguousarray(one[np.newaxis])))[0][0].numpy() for one in images]
+        return [call(torch.from_numpy(np.ascontiguousarray(image[np.newaxis])))[0][0].numpy() for image in images]
 
     return apply

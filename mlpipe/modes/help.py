@@ -62,31 +62,31 @@ def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
     known = [word for word in known if word]
     # Of a question its nouns and verbs are looked for.
     spoken = [part.strip("?!,.") for word in known for part in word.split()]
-    if len(spoken) > 1 and (said := [word for word in spoken if not _SAID_ALONG.fullmatch(word)]) and said != spoken:
-        known = said
+    if len(spoken) > 1 and (terms := [word for word in spoken if not _SAID_ALONG.fullmatch(word)]) and terms != spoken:
+        known = terms
     if len(known) > 1 and known[0] in catalog.options("mode", extra):
         mode, known = known[0], known[1:]
         # What is a key of the mode is meant by its last word, too.
         own = keys.of_option("mode", mode, extra)
         known = [f"mode.{word}" if f"mode.{word}" in own else word for word in known]
     if not known:
-        print(front())
+        print(front_page())
     elif mode and sum("=" in word for word in known) > 1:
         # A whole command, of which nothing by itself is asked for.
         print(mode_page(mode, extra))
     elif pages := [page for word in known for page in _pages(word, mode, extra)] if _are_names(known) else []:
         print("\n\n".join(pages))
     elif not any(_is_no_option(word, extra) for word in known) and (
-        found := [*_elsewhere("_".join(known), mode), *occurrences(known)]
+        paragraphs := [*_foreign_meanings("_".join(known), mode), *occurrences(known)]
     ):
-        print("\n\n".join(found))
+        print("\n\n".join(paragraphs))
     else:
-        print(_unknown(" ".join(known)), file=sys.stderr)
+        print(_unknown_sentence(" ".join(known)), file=sys.stderr)
         return INPUT_IS_WRONG
     return 0
 
 
-def front() -> str:
+def front_page() -> str:
     """The first page: modes, groups with their options, options of the command line."""
     lines = ["mml MODE [group=option] [key=value] ...", "", "modes (mml MODE --help shows a mode's keys):"]
     lines += [f"  {name:9} {catalog.purpose('mode', name)}" for name in catalog.options("mode")]
@@ -128,19 +128,19 @@ def group_page(group: str, extra: tuple[Path, ...] = ()) -> str:
     chosen = keys.defaults().get(group, "")
     also = next((f", also written {short}" for short, full in catalog.ALIASES.items() if full == group), "")
     lines = [f"{group}=OPTION{also}; options{', ' + chosen + ' where nothing is said' if chosen else ''}:"]
-    lines += table((name, _first(group, name, extra).partition(": mml ")[0]) for name in names)
-    found = list(keys.of_group(group, extra).values())
-    of_chosen = [key for key in found if chosen in key.options]
-    others = [key for key in found if chosen not in key.options]
+    lines += table((name, _purpose(group, name, extra).partition(": mml ")[0]) for name in names)
+    group_keys = list(keys.of_group(group, extra).values())
+    of_chosen = [key for key in group_keys if chosen in key.options]
+    others = [key for key in group_keys if chosen not in key.options]
     if of_chosen:
         lines += ["", f"keys of {group}={chosen}:", *table(_row(key, chosen) for key in of_chosen)]
     if others:
         title = f"keys that {group}={chosen} does not have:" if of_chosen else "keys:"
-        lines += ["", title, *table(_row_of_some(key, names) for key in others)]
-    if further := keys.further(group):
+        lines += ["", title, *table(_row_with_options(key, names) for key in others)]
+    if further := keys.keys_without_file(group):
         lines += ["", "keys that may be given besides:", *table(_row(key, "") for key in further.values())]
     lines += ["", f"mml help {group}=OPTION shows one option, mml help KEY all that is known of a key."]
-    return "\n".join([*lines, *_named_in(rf"\b{group}=")])
+    return "\n".join([*lines, *_pages_naming(rf"\b{group}=")])
 
 
 def option_page(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
@@ -150,7 +150,7 @@ def option_page(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
     if own:
         lines += ["", "keys:"]
         lines += table((key.name, _default(key, option), key.meaning(option)) for key in own.values())
-    return "\n".join([*lines, *_named_in(rf"\b{group}={option}\b")])
+    return "\n".join([*lines, *_pages_naming(rf"\b{group}={option}\b")])
 
 
 def key_page(key: Key, option: str = "") -> str:
@@ -163,8 +163,8 @@ def key_page(key: Key, option: str = "") -> str:
     usual = option or _usual(key)
     facts: list[tuple[str, str]] = [("meaning", key.meaning(usual))]
     meanings: dict[str, list[str]] = {}
-    for one in key.settings:
-        meanings.setdefault(key.meaning(one.option), []).append(one.option)
+    for setting in key.settings:
+        meanings.setdefault(key.meaning(setting.option), []).append(setting.option)
     facts += [(f"in {listing(names, most=4)}", text) for text, names in meanings.items() if text != key.meaning(usual)][
         :_MOST
     ]
@@ -178,10 +178,10 @@ def key_page(key: Key, option: str = "") -> str:
     facts += [("used by", text) for text in _users(key)]
     example = f"mml {usual if key.group == 'mode' else 'train'} {key.name}=VALUE"
     facts.append(("write", f"{example} ({key.group}={usual} has it)" if _needs_option(key, usual) else example))
-    return "\n".join([key.name, *table(facts), *_named_in(_naming(key.name))])
+    return "\n".join([key.name, *table(facts), *_pages_naming(_key_pattern(key.name))])
 
 
-def _naming(name: str) -> str:
+def _key_pattern(name: str) -> str:
     """How a page names a key: a short name is a word of the language, too."""
     return rf"(?<![\w.]){re.escape(name)}\b" if "." in name else rf"(?<![\w.-]){name}=|`{name}`"
 
@@ -194,25 +194,25 @@ def occurrences(words: Sequence[str]) -> list[str]:
     """
     # Of an override that sets no key its name is looked for.
     texts = [text.partition("=")[0] or text for text in words]
-    wanted = [word.lower() for text in texts for word in text.split()]
-    found = _occurrences(wanted, len(wanted))
-    if not found and len(wanted) > 1:
+    terms = [word.lower() for text in texts for word in text.split()]
+    paragraphs = _occurrences(terms, len(terms))
+    if not paragraphs and len(terms) > 1:
         # Most of the words, where nothing has them all.
-        found = next((some for least in range(len(wanted) - 1, 0, -1) if (some := _occurrences(wanted, least))), [])
+        paragraphs = next((some for least in range(len(terms) - 1, 0, -1) if (some := _occurrences(terms, least))), [])
         return (
-            [f"nothing has all words; {'one of them is' if len(wanted) == 2 else 'most of them are'} in:", *found]
-            if found
+            [f"nothing has all words; {'one of them is' if len(terms) == 2 else 'most of them are'} in:", *paragraphs]
+            if paragraphs
             else []
         )
-    return found
+    return paragraphs
 
 
-def _occurrences(wanted: Sequence[str], least: int) -> list[str]:
+def _occurrences(terms: Sequence[str], least: int) -> list[str]:
     """Where so many of the words occur."""
-    found = []
-    if named := [group for group in _all_groups() if sum(word in group for word in wanted) >= least]:
-        found.append("\n".join(["groups:", *table((group, ", ".join(keys.options(group))) for group in named)]))
-    rows = [(_rank(wanted, least, key.leaf, key.meaning()), key) for key in keys.all_keys().values()]
+    paragraphs = []
+    if groups := [group for group in _all_groups() if sum(word in group for word in terms) >= least]:
+        paragraphs.append("\n".join(["groups:", *table((group, ", ".join(keys.options(group))) for group in groups)]))
+    rows = [(_rank(terms, least, key.leaf, key.meaning()), key) for key in keys.all_keys().values()]
     # What people change first is looked for more than others, what a task recommends less.
     best = sorted(
         (
@@ -225,27 +225,27 @@ def _occurrences(wanted: Sequence[str], least: int) -> list[str]:
         if rank < _NOWHERE
     )
     if best:
-        shown = table((rows[at][1].name, rows[at][1].summary()) for *_, at in best[:_MOST])
-        found.append("\n".join(["keys:", *shown, *_rest(len(best))]))
+        lines = table((rows[at][1].name, rows[at][1].summary()) for *_, at in best[:_MOST])
+        paragraphs.append("\n".join(["keys:", *lines, *_more_line(len(best))]))
     listed = []
     for group, name in _options():
         purpose = catalog.purpose(group, name)
-        if (rank := _rank(wanted, least, name, purpose)) < _NOWHERE:
+        if (rank := _rank(terms, least, name, purpose)) < _NOWHERE:
             listed.append((rank, f"{group}={name}" if group != "mode" else f"mml {name}", purpose))
     if listed:
-        shown = table((name, purpose) for _, name, purpose in sorted(listed)[:_MOST])
-        found.append("\n".join(["options and modes:", *shown, *_rest(len(listed))]))
-    if least == len(wanted):
-        found += _pages_with(lambda line: all(word in line.lower() for word in wanted), _MOST // 2)
-    return found
+        lines = table((name, purpose) for _, name, purpose in sorted(listed)[:_MOST])
+        paragraphs.append("\n".join(["options and modes:", *lines, *_more_line(len(listed))]))
+    if least == len(terms):
+        paragraphs += _pages_with(lambda line: all(word in line.lower() for word in terms), _MOST // 2)
+    return paragraphs
 
 
 def _pages(word: str, mode: str, extra: tuple[Path, ...]) -> list[str]:
     """The pages that a word names by itself, in small letters too."""
-    return list(_named(word, mode, extra)) or list(_named(word.lower(), mode, extra))
+    return list(_pages_by_name(word, mode, extra)) or list(_pages_by_name(word.lower(), mode, extra))
 
 
-def _named(word: str, mode: str, extra: tuple[Path, ...]) -> Iterator[str]:
+def _pages_by_name(word: str, mode: str, extra: tuple[Path, ...]) -> Iterator[str]:
     """The pages of a mode, of one of the words beside them, a group, an option, a key."""
     name, equals, option = word.partition("=")
     head, dot, rest = name.partition(".")
@@ -264,7 +264,7 @@ def _named(word: str, mode: str, extra: tuple[Path, ...]) -> Iterator[str]:
     elif (key := keys.find(name)) is not None:
         yield key_page(key, mode if mode in key.options else "")
     elif not equals and (below := [key for key in keys.all_keys() if key.startswith(f"{name}.")]):
-        yield "\n".join([f"{name}: keys", *table(_row(_key(one), "") for one in below)])
+        yield "\n".join([f"{name}: keys", *table(_row(_key(key_name), "") for key_name in below)])
 
 
 def _manual(word: str) -> str:
@@ -290,26 +290,26 @@ def _are_names(words: Sequence[str]) -> bool:
     return len(words) == 1 or all("." in word or "=" in word for word in words)
 
 
-def _unknown(text: str) -> str:
+def _unknown_sentence(text: str) -> str:
     """The sentence for what nothing is known of, with near names."""
     names = [*catalog.groups(), *catalog.options("mode"), *WORDS, *catalog.ALIASES, *keys.all_keys()]
     leaves = {key.leaf: key.name for key in keys.all_keys().values()}
-    shown = {f"{group}={name}": f"{group}={name}" for group, name in _options() if group != "mode"}
-    bare = {name: full for full in shown for name in [full.partition("=")[2]]}
-    table = {**bare, **leaves, **shown, **{name: name for name in names}}
-    near = [table[one] for one in difflib.get_close_matches(text.lower(), table, n=4, cutoff=0.6)]
+    options = {f"{group}={name}": f"{group}={name}" for group, name in _options() if group != "mode"}
+    bare = {name: full for full in options for name in [full.partition("=")[2]]}
+    table = {**bare, **leaves, **options, **{name: name for name in names}}
+    near = [table[match] for match in difflib.get_close_matches(text.lower(), table, n=4, cutoff=0.6)]
     fix = f"near names: {listing(dict.fromkeys(near))}" if near else "mml help lists modes, groups and options"
     if not near and (networks := _networks(text)):
         fix = f"for networks: mml models {networks}"
     return f"help: nothing is known of {text!r}; {fix}"
 
 
-def _elsewhere(word: str, mode: str) -> list[str]:
+def _foreign_meanings(word: str, mode: str) -> list[str]:
     """What is written here in place of a key or option that other programs call so; empty where none does."""
     from mlpipe.config import suggestions
 
-    meant = suggestions.for_word(word, mode or "train", "VALUE")
-    return [f"{word}, as other programs call it: {meant}"] if meant else []
+    suggestion = suggestions.for_word(word, mode or "train", "VALUE")
+    return [f"{word}, as other programs call it: {suggestion}"] if suggestion else []
 
 
 def _networks(text: str) -> str:
@@ -320,9 +320,9 @@ def _networks(text: str) -> str:
 
 
 def _key(name: str) -> Key:
-    found = keys.find(name)
-    assert found is not None, name
-    return found
+    key = keys.find(name)
+    assert key is not None, name
+    return key
 
 
 def _usual(key: Key) -> str:
@@ -336,16 +336,16 @@ def _needs_option(key: Key, option: str) -> bool:
 
 
 def _row(key: Key, option: str) -> tuple[str, str, str]:
-    one = option or _usual(key)
-    return key.name, _default(key, one), key.summary(one)
+    usual = option or _usual(key)
+    return key.name, _default(key, usual), key.summary(usual)
 
 
-def _row_of_some(key: Key, names: Sequence[str]) -> tuple[str, str, str]:
+def _row_with_options(key: Key, names: Sequence[str]) -> tuple[str, str, str]:
     """A key that not every option has: which ones have it stands behind its meaning."""
-    one = _usual(key)
+    usual = _usual(key)
     if len(key.options) == len(names):
-        return _row(key, one)
-    return key.name, _default(key, one), f"{key.summary(one).rstrip('.')} ({listing(key.options, most=4)})."
+        return _row(key, usual)
+    return key.name, _default(key, usual), f"{key.summary(usual).rstrip('.')} ({listing(key.options, most=4)})."
 
 
 def _default(key: Key, option: str) -> str:
@@ -353,33 +353,33 @@ def _default(key: Key, option: str) -> str:
     text = key.default(option) or "not set"
     if text == NEEDED:
         return "(needed)"
-    text = keys.referred(text) or text
+    text = keys.referenced_key(text) or text
     return text if len(text) <= 24 else f"{text[:21]}..."
 
 
 def _defaults(key: Key) -> Iterator[str]:
     """The defaults of a key, each with the options that have it, the most frequent first; what they are taken from."""
     by_text: dict[str, list[str]] = {}
-    for one in key.settings:
-        by_text.setdefault(one.default or "not set", []).append(one.option)
+    for setting in key.settings:
+        by_text.setdefault(setting.default or "not set", []).append(setting.option)
     for text, names in sorted(by_text.items(), key=lambda pair: -len(pair[1])):
         where = "" if len(by_text) == 1 else f" in {listing([name or 'other tasks' for name in names], most=8)}"
-        shown = "has none: it must be given" if text == NEEDED else text
-        yield f"{shown}{where}{_taken(text)}"
+        phrase = "has none: it must be given" if text == NEEDED else text
+        yield f"{phrase}{where}{_referred_default(text)}"
 
 
-def _taken(text: str) -> str:
+def _referred_default(text: str) -> str:
     """What a default that is another key's value comes to, and which tasks say otherwise."""
-    name = keys.referred(text)
+    name = keys.referenced_key(text)
     if not name or (key := keys.find(name)) is None:
         return ""
-    others = [f"{one.option} {one.default}" for one in key.settings[1:]] if key.group == "" else []
+    others = [f"{setting.option} {setting.default}" for setting in key.settings[1:]] if key.group == "" else []
     return f", which is {key.default()}{' (task=' + listing(others, most=8) + ')' if others else ''}"
 
 
 def _users(key: Key) -> Iterator[str]:
     """What is given a key, and the keys whose default is taken from it."""
-    targets = dict.fromkeys(one.target for one in key.settings if one.target.startswith("mlpipe."))
+    targets = dict.fromkeys(setting.target for setting in key.settings if setting.target.startswith("mlpipe."))
     if targets:
         yield listing(targets, most=6)
     if below := keys.references(key.name):
@@ -388,8 +388,8 @@ def _users(key: Key) -> Iterator[str]:
 
 def _groups() -> list[str]:
     shorts = {full: short for short, full in catalog.ALIASES.items()}
-    named = [(group, f"{group} ({shorts[group]})" if group in shorts else group) for group in catalog.groups()]
-    rows = [(shown, ", ".join(keys.options(group))) for group, shown in named if group != "mode"]
+    titles = [(group, f"{group} ({shorts[group]})" if group in shorts else group) for group in catalog.groups()]
+    rows = [(title, ", ".join(keys.options(group))) for group, title in titles if group != "mode"]
     return table([*rows, (keys.LAUNCHER, f"{', '.join(keys.options(keys.LAUNCHER))} (with -m)")])
 
 
@@ -407,7 +407,7 @@ def _head(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
     return [*paragraph(first), *paragraph(" ".join(others))]
 
 
-def _first(group: str, option: str, extra: tuple[Path, ...]) -> str:
+def _purpose(group: str, option: str, extra: tuple[Path, ...]) -> str:
     """The purpose of an option, as `catalog.purpose` has it of those of the program."""
     return _comment(group, option, extra)[0]
 
@@ -418,19 +418,22 @@ def _comment(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
     return [line.lstrip("# ") for line in lines[:end] if not line.startswith("# @")] or [""]
 
 
-def _rank(wanted: Sequence[str], least: int, name: str, text: str) -> int:
+def _rank(terms: Sequence[str], least: int, name: str, text: str) -> int:
     """0: the words are the name; 1: the name has so many in it; 2: name and text have; `_NOWHERE`: they have not."""
-    if "_".join(wanted) == name:
+    if "_".join(terms) == name:
         return 0
-    if sum(word in name for word in wanted) >= least:
+    if sum(word in name for word in terms) >= least:
         return 1
     lower = f"{name} {text}".lower()
     beginnings = set(re.split(r"[\W_]+", lower))
-    fits = (any(one.startswith(word) for one in beginnings) if word.isalnum() else word in lower for word in wanted)
+    fits = (
+        any(beginning.startswith(word) for beginning in beginnings) if word.isalnum() else word in lower
+        for word in terms
+    )
     return 2 if sum(fits) >= least else _NOWHERE
 
 
-def _rest(count: int) -> list[str]:
+def _more_line(count: int) -> list[str]:
     return [f"  and {count - _MOST} more"] if count > _MOST else []
 
 
@@ -438,26 +441,26 @@ def _rest(count: int) -> list[str]:
 def _texts() -> dict[str, list[str]]:
     """The lines of each page of the documentation but the list of keys; empty where it is not there."""
     folder = catalog.docs_dir()
-    found = sorted(file for file in folder.rglob("*.md") if file.name != "keys.md") if folder.is_dir() else []
-    return {f"docs/{file.relative_to(folder).as_posix()}": file.read_text("utf-8").splitlines() for file in found}
+    pages = sorted(file for file in folder.rglob("*.md") if file.name != "keys.md") if folder.is_dir() else []
+    return {f"docs/{file.relative_to(folder).as_posix()}": file.read_text("utf-8").splitlines() for file in pages}
 
 
 def _pages_with(fits: Callable[[str], bool], most: int) -> list[str]:
     """The pages with lines that fit, those whose title does first, then those with most such lines: page, title, line."""
-    found = []
+    matches = []
     for page, lines in _texts().items():
         if places := [at for at, line in enumerate(lines) if fits(line)]:
-            found.append((not fits(_title(lines, page)), -len(places), page, places[0]))
-    shown = [line for *_, page, place in sorted(found)[:most] for line in _quoted(page, place)]
-    rest = [f"  and {len(found) - most} more"] if len(found) > most else []
-    return ["\n".join(["pages:", *shown, *rest])] if found else []
+            matches.append((not fits(_title(lines, page)), -len(places), page, places[0]))
+    quotes = [line for *_, page, place in sorted(matches)[:most] for line in _quoted(page, place)]
+    rest = [f"  and {len(matches) - most} more"] if len(matches) > most else []
+    return ["\n".join(["pages:", *quotes, *rest])] if matches else []
 
 
-def _named_in(pattern: str) -> list[str]:
+def _pages_naming(pattern: str) -> list[str]:
     """The pages that name something, below a page of help."""
-    named = re.compile(pattern)
-    found = _pages_with(lambda line: named.search(line) is not None, _MOST_PAGES)
-    return ["", *found] if found else []
+    regex = re.compile(pattern)
+    paragraphs = _pages_with(lambda line: regex.search(line) is not None, _MOST_PAGES)
+    return ["", *paragraphs] if paragraphs else []
 
 
 def _title(lines: Sequence[str], page: str) -> str:

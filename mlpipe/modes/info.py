@@ -67,7 +67,7 @@ class InfoScheduler(Scheduler):
         self._subroutines = ["samples" if name == "sample_grid" else name for name in subroutines]
         self._study_name, self._info_grid, self._info_individual = study_name, info_grid, info_individual
         self._positive = None if positive is None else str(positive)
-        self._augmented, self._compared = augmented, [str(one) for one in compare or []]
+        self._augmented, self._model_names = augmented, [str(model) for model in compare or []]
 
     def plan(self) -> list[Step]:
         """One step for each subroutine, none of which makes a run."""
@@ -83,24 +83,24 @@ class InfoScheduler(Scheduler):
             "report": self._report,
             "plugins": self._plugins,
         }
-        wanted = {*self._subroutines, *(["compare"] if self._compared else [])}
+        subroutines = {*self._subroutines, *(["compare"] if self._model_names else [])}
         if self._positive is not None:
             from mlpipe.post.decision_options import positive_problems
 
             judged = tasks.recorded_pivot(self.run_config, self.context.project)
             raise_all(positive_problems(self._positive, judged.kind, judged.classes))
-        if "compare" in wanted:
+        if "compare" in subroutines:
             self._choose_compared()
-        return [Step(name, calls[name], in_project=False) for name in calls if name in wanted]
+        return [Step(name, calls[name], in_project=False) for name in calls if name in subroutines]
 
     def _choose_compared(self) -> None:
         from mlpipe.post import comparison
 
-        if len(self._compared) != 2:
+        if len(self._model_names) != 2:
             fix = "name two: mml info mode.compare=[resnet18,latest]"
-            raise ConfigError(problem(comparison.KEY, "must name two models", got=self._compared or None, fix=fix))
+            raise ConfigError(problem(comparison.KEY, "must name two models", got=self._model_names or None, fix=fix))
         self._task = tasks.recorded_pivot(self.run_config, self.context.project)
-        self._pair = [comparison.contender(self.context.project, self._task.name, one) for one in self._compared]
+        self._pair = [comparison.contender(self.context.project, self._task.name, model) for model in self._model_names]
 
     @cached_property
     def _pivot(self) -> Task:
@@ -108,7 +108,7 @@ class InfoScheduler(Scheduler):
 
     @cached_property
     def _known_tasks(self) -> list[Task]:
-        return [self._pivot, *(tasks.another(self.run_config, name) for name in self.run_config.task_list)]
+        return [self._pivot, *(tasks.other_task(self.run_config, name) for name in self.run_config.task_list)]
 
     def _tasks(self, run: Run | None) -> None:
         described = []
@@ -140,35 +140,40 @@ class InfoScheduler(Scheduler):
         self.context.facts["tasks"] = described
 
     def _plugins(self, run: Run | None) -> None:
-        found = plugins.installed()
-        brought = {plugin.name: [f"{group}={name}" for group, name in plugin.options] for plugin in found}
+        installed_plugins = plugins.installed()
+        brought = {plugin.name: [f"{group}={name}" for group, name in plugin.options] for plugin in installed_plugins}
         rows = [
             [plugin.name, plugin.distribution, plugin.package, listing(brought[plugin.name], most=20) or "nothing"]
-            for plugin in found
+            for plugin in installed_plugins
         ]
         log.info(tables.grid(["plugin", "installed", "package", "brings"], rows) if rows else "no plugin is installed")
         self.context.facts["plugins"] = [
-            {"plugin": one.name, "installed": one.distribution, "package": one.package, "brings": brought[one.name]}
-            for one in found
+            {
+                "plugin": entry.name,
+                "installed": entry.distribution,
+                "package": entry.package,
+                "brings": brought[entry.name],
+            }
+            for entry in installed_plugins
         ]
 
     def _hpo(self, run: Run | None) -> None:
         project, name = self.context.project, self._study_name
         if name is None:
-            there = studies.names(project)
-            hint = f"; more of one: mml info mode.study_name={there[0]}" if there else ""
-            log.info(f"studies: {listing(there)}{hint}" if there else "no study")
-            self.context.facts["hpo"] = {"studies": there}
+            names = studies.names(project)
+            hint = f"; more of one: mml info mode.study_name={names[0]}" if names else ""
+            log.info(f"studies: {listing(names)}{hint}" if names else "no study")
+            self.context.facts["hpo"] = {"studies": names}
             return
         from mlpipe.reports import studies as study_reports
 
         with studies.loaded(project, name) as study:
-            told = study_reports.facts(study, studies.masked(name))
-        log.info(study_reports.as_text(told))
-        pictures = _kept(lambda: study_reports.write(told, project)) or []
+            facts = study_reports.facts(study, studies.masked(name))
+        log.info(study_reports.as_text(facts))
+        pictures = _write_unless_read_only(lambda: study_reports.write(facts, project)) or []
         if pictures:
             log.info(f"look at: {listing(pictures)}")
-        self.context.facts["hpo"] = {**told, "files": [str(path) for path in pictures]}
+        self.context.facts["hpo"] = {**facts, "files": [str(path) for path in pictures]}
 
     def _samples(self, run: Run | None) -> None:
         for of in self._known_tasks:
@@ -179,10 +184,10 @@ class InfoScheduler(Scheduler):
             self._draw(of, f"samples_{of.name}", [pixels for _, pixels in chosen], captions, columns=_PER_CLASS)
             if self._augmented:
                 rows = np.array([row for row, _ in chosen], np.int64)
-                pixels = self._after_augmentation(of, rows)
+                pixels = self._augmented_images(of, rows)
                 self._draw(of, f"samples_{of.name}_augmented", pixels, captions, columns=_PER_CLASS)
 
-    def _after_augmentation(self, of: Task, rows: sampling.Rows) -> list[Pixels]:
+    def _augmented_images(self, of: Task, rows: sampling.Rows) -> list[Pixels]:
         """The images as the cache holds them, after the training augmentations of epoch 0."""
         from mlpipe.data.augment import boxed, libraries, samples
         from mlpipe.data.cache import packs
@@ -200,9 +205,9 @@ class InfoScheduler(Scheduler):
         seeds = sampling.sample_seeds(tuple(of.samples.ids[row] for row in rows))
         seeds = sampling.epoch_seeds(seeds, config.seed, 0, 0)
         built = [(step.target, step.build()) for step in config.recipe.augmentations.cpu]
-        built = [(target, one) for target, one in built if libraries.changes_images(one)]
+        built = [(target, transform) for target, transform in built if libraries.changes_images(transform)]
         if (draw := _drawing(of)) is None:
-            return list(samples.apply([libraries.adapt(one) for _, one in built], images, seeds))
+            return list(samples.apply([libraries.adapt(transform) for _, transform in built], images, seeds))
         places = boxes.seen(sources.open(of).objects(), rows, preprocessing, images)
         images, places = boxed.apply([boxed.adapt(*step) for step in built], images, places, seeds)
         return [draw(*both) for both in zip(images, places, strict=True)]
@@ -219,7 +224,7 @@ class InfoScheduler(Scheduler):
             log.warning(note)
         if not board:
             return
-        if path := _kept(lambda: tables.write_csv(board, project)):
+        if path := _write_unless_read_only(lambda: tables.write_csv(board, project)):
             log.info(f"look at: {path} and {project.plots_dir()}")
         from mlpipe.running import leaderboard
 
@@ -239,11 +244,11 @@ class InfoScheduler(Scheduler):
         from mlpipe.reports import more_data
 
         pivot = self._pivot.name.partition("+")[0]
-        found, notes = more_data.more_data(self.context.project, pivot, self.run_config.seed)
-        self.context.facts["more_data"] = [one.as_plain() for one in found]
-        said = [*(sentence for one in found for sentence in one.sentences()), *notes]
+        estimates, notes = more_data.more_data(self.context.project, pivot, self.run_config.seed)
+        self.context.facts["more_data"] = [estimate.as_plain() for estimate in estimates]
+        sentences = [*(sentence for estimate in estimates for sentence in estimate.sentences()), *notes]
         how = f"train parts of it: mml train -m 'task={pivot}+subset?0.25,{pivot}+subset?0.5,{pivot}'"
-        for sentence in said or [f"what more images of {pivot} would bring is not known; {how}"]:
+        for sentence in sentences or [f"what more images of {pivot} would bring is not known; {how}"]:
             log.info(sentence)
 
     def _compare(self, run: Run | None) -> None:
@@ -251,42 +256,48 @@ class InfoScheduler(Scheduler):
 
         groups = self._task.samples.group_of() or None
         first, second = self._pair
-        found = comparison.compared(first, second, groups, self.run_config.seed)
+        result = comparison.compared(first, second, groups, self.run_config.seed)
         differs = self._differences()
-        self.context.facts["compare"] = {**found.as_plain(), "differs": dict(differs or ())}
-        for sentence in found.sentences():
+        self.context.facts["compare"] = {**result.as_plain(), "differs": dict(differs or ())}
+        for sentence in result.sentences():
             log.info(sentence)
         if differs:
             cells = [[key, *values] for key, values in differs]
-            log.info("what their configurations differ in:\n" + tables.grid(["key", found.first, found.second], cells))
+            log.info(
+                "what their configurations differ in:\n" + tables.grid(["key", result.first, result.second], cells)
+            )
         elif differs is not None:
             log.info("their configurations are the same")
 
     def _differences(self) -> list[tuple[str, list[str]]] | None:
         """What the stored configurations of the two differ in; None where one has none, as ensembles."""
-        made = [one.newest for one in self._pair]
-        trees = [differences.configuration(self.context.project, one)[0] for one in made if one is not None]
+        newest_records = [contender.newest for contender in self._pair]
+        trees = [
+            differences.configuration(self.context.project, record)[0]
+            for record in newest_records
+            if record is not None
+        ]
         return differences.differences(trees) if len(trees) == 2 and all(trees) else None
 
     def _out_of_fold(self, run: Run | None) -> None:
         from mlpipe.reports import out_of_fold
 
         of = tasks.recorded_pivot(self.run_config, self.context.project).name
-        paths, many = _kept(lambda: out_of_fold.write(self.context.project, of)) or ([], None)
-        if many is None:
+        paths, row_count = _write_unless_read_only(lambda: out_of_fold.write(self.context.project, of)) or ([], None)
+        if row_count is None:
             return
-        self.context.facts["oof"] = {"task": of, "rows": many, "files": [str(path) for path in paths]}
+        self.context.facts["oof"] = {"task": of, "rows": row_count, "files": [str(path) for path in paths]}
         if not paths:
             log.info(f"no out-of-fold predictions of {of} yet: mml predict makes them")
             return
-        log.info(f"{counted(many, 'out-of-fold prediction')} of {of}; look at: {listing(paths)}")
+        log.info(f"{counted(row_count, 'out-of-fold prediction')} of {of}; look at: {listing(paths)}")
 
     def _cost(self, run: Run | None) -> None:
         from mlpipe.running import measured_costs
 
         project, of = self.context.project, tasks.recorded_pivot(self.run_config, self.context.project).name
-        found = measured_costs.of_task(self.run_config, self.context, of)
-        self.context.facts["cost"] = [{"record": record.id, **asdict(cost)} for record, cost in found]
+        costs = measured_costs.of_task(self.run_config, self.context, of)
+        self.context.facts["cost"] = [{"record": record.id, **asdict(cost)} for record, cost in costs]
         rows = [
             [
                 record.recipe,
@@ -298,11 +309,11 @@ class InfoScheduler(Scheduler):
                 f"{cost.ms_1:.3g}",
                 f"{cost.ms_32:.3g}",
             ]
-            for record, cost in found
+            for record, cost in costs
         ]
         header = ["recipe", "arch", "parameters", "FLOPs", "weights", "memory", "ms alone", "ms of 32"]
         if rows:
-            log.info(f"cost of an image of {of}, for one model of each recipe ({found[0][1].machine}):")
+            log.info(f"cost of an image of {of}, for one model of each recipe ({costs[0][1].machine}):")
             log.info(tables.grid(header, rows))
         else:
             log.info(f"no model of {of} in project {project.name} has weights: there is nothing to measure")
@@ -314,7 +325,9 @@ class InfoScheduler(Scheduler):
         # Matplotlib takes its time, which only those who want the report pay.
         from mlpipe.reports import html
 
-        if path := _kept(lambda: html.write(self.context.project, self.run_config.data_dir, self._positive)):
+        if path := _write_unless_read_only(
+            lambda: html.write(self.context.project, self.run_config.data_dir, self._positive)
+        ):
             self.context.facts["report"] = str(path)
             log.info(f"look at: {path}")
 
@@ -324,12 +337,12 @@ class InfoScheduler(Scheduler):
         beside = tasks.described_in(self.run_config.data_dir, of).parent / "plots"
         folder = project.plots_dir() if project.root.is_dir() else beside
         file = folder / f"{files.safe_name(name)}.png"
-        if path := _kept(lambda: gallery.grid(pixels, captions, file, columns=columns)):
+        if path := _write_unless_read_only(lambda: gallery.grid(pixels, captions, file, columns=columns)):
             self.context.facts.setdefault("pictures", []).append(str(path))
             log.info(f"look at: {path}")
 
 
-def _kept(write: Callable[[], T]) -> T | None:
+def _write_unless_read_only(write: Callable[[], T]) -> T | None:
     """What was written; None, with a line in the log, where a folder is only for reading: what is known was told all the same."""
     try:
         return write()
@@ -349,21 +362,21 @@ def _drawing(of: Task) -> Draw | None:
     return kind.of(of.kind).DRAW
 
 
-def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:
+def _examples(of: Task, rows: sampling.Rows, count: int) -> list[tuple[int, Pixels]]:
     """The first readable images among some rows, with the targets that stand at places of them."""
     source, draw = sources.open(of), _drawing(of)
     read = source.inputs(of.channels)
     own = None if draw is None else source.objects()
-    found: list[tuple[int, Pixels]] = []
+    examples: list[tuple[int, Pixels]] = []
     for row in rows.tolist():
-        if len(found) == wanted:
+        if len(examples) == count:
             break
         try:
             pixels = read(row)
-            found.append((row, pixels if own is None or draw is None else draw(pixels, own.of_row(row))))
+            examples.append((row, pixels if own is None or draw is None else draw(pixels, own.of_row(row))))
         except UnreadableImageError:
             continue
-    return found
+    return examples
 
 
 def _by_class(of: Task) -> list[sampling.Rows]:
@@ -382,5 +395,5 @@ def _by_class(of: Task) -> list[sampling.Rows]:
 
 
 def _caption(of: Task, row: int) -> str:
-    said = kinds.of(of.kind).words.told(of.samples.targets[row], of.classes)
-    return of.samples.ids[row] if said is None else said
+    label = kinds.of(of.kind).words.told(of.samples.targets[row], of.classes)
+    return of.samples.ids[row] if label is None else label

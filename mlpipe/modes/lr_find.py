@@ -13,7 +13,7 @@ from mlpipe.data.splits import checks
 from mlpipe.errors import listing, problem
 from mlpipe.names import path_of
 from mlpipe.running import dimension_checks, tasks
-from mlpipe.running.folds.folds import Folds, as_it_nests, tell_sizes
+from mlpipe.running.folds.folds import Folds, tell_sizes, with_possible_nesting
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs.journal import Run
@@ -67,11 +67,11 @@ class LrFindScheduler(Scheduler):
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         self._task = tasks.pivot(config)
-        config = tasks.as_decided(config, self._task)
+        config = tasks.with_decisions(config, self._task)
         self.decided(config)
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
-        config = as_it_nests(config, self._split)
+        config = with_possible_nesting(config, self._split)
         self._nested = bool(config.tree["mode"]["nested"])
         raise_all(self._problems(config.recipe))
         self._folds = Folds(config, self.context, self._task, self._split, self._nested, decoding=config)
@@ -85,23 +85,23 @@ class LrFindScheduler(Scheduler):
         from mlpipe.learn.machine import hardware
 
         task, validated = self._task, self._split.validated
-        found = hardware.device_problems(recipe.trainer)
+        problems = hardware.device_problems(recipe.trainer)
         if kinds.of(kinds.decide(task.kind, recipe.loss)).draws:
             wrong = "is a critic's, which says nothing of the images, and so nothing of rates"
             fix = "compare several: mml train --multirun optimizer.lr=1e-4,3e-4,1e-3"
-            found.append(problem("loss", wrong, got=recipe.loss.name, fix=fix))
-        found += dimension_checks.problems(recipe, task)
+            problems.append(problem("loss", wrong, got=recipe.loss.name, fix=fix))
+        problems += dimension_checks.problems(recipe, task)
         if self._keys["end"] <= self._keys["start"]:
             wrong = f"must be larger than mode.start={self._keys['start']:g}"
-            found.append(problem("mode.end", wrong, got=self._keys["end"]))
+            problems.append(problem("mode.end", wrong, got=self._keys["end"]))
         if self._fold not in validated:
             fix = f"the folds are {listing(validated)}"
-            found.append(problem("mode.fold", "there is no such fold", got=self._fold, fix=fix))
+            problems.append(problem("mode.fold", "there is no such fold", got=self._fold, fix=fix))
         if self._nested and not self._split.can_nest:
             fix = "add mode.nested=false, or use split=kfold"
-            found.append(problem("mode.nested", f"the split has {len(validated)} validation part", fix=fix))
-            return found
-        return found + checks.size_problems(task.kind, task.samples, self._split, task.classes, nested=self._nested)
+            problems.append(problem("mode.nested", f"the split has {len(validated)} validation part", fix=fix))
+            return problems
+        return problems + checks.size_problems(task.kind, task.samples, self._split, task.classes, nested=self._nested)
 
     def _preprocess(self, run: Run | None) -> None:
         self._folds.pack(self._task)
@@ -119,7 +119,7 @@ class LrFindScheduler(Scheduler):
 
         assert run is not None
         config = self._folds.config
-        written = FoldFiles(
+        destination = FoldFiles(
             project=self.context.project,
             record_id="lr_find",
             checkpoint=run.checkpoints_dir / "lr_find",
@@ -133,18 +133,18 @@ class LrFindScheduler(Scheduler):
             task=self._task,
             view=self._folds.checked(self._fold),
             pack=self._folds.pack(self._task),
-            files=written,
+            files=destination,
             origin=Origin(run.name, "", snapshot.stored(config.tree), self._nested, []),
         )
         test = Component("tune", path_of("tune", "lr_find"), self._keys).build()
         self.context.display.start("range test", 1)
         try:
-            found = test.find(job, Watch(self.context.stop, log=log.debug))
+            result = test.find(job, Watch(self.context.stop, log=log.debug))
         finally:
             self.context.display.close()
-        tune.write(found, run.folder)
-        lr = found.chosen["lr_found"]
-        self.context.facts.update({**found.facts, "lr": lr, "file": str(run.folder / "lr_find.csv")})
-        others = ", ".join(f"{name} {found.facts[name]:.3g}" for name in ("valley", "steepest"))
-        log.info(f"suggested learning rate {lr:.3g} ({others}) after {found.facts['ended_after']} steps")
+        tune.write(result, run.folder)
+        lr = result.chosen["lr_found"]
+        self.context.facts.update({**result.facts, "lr": lr, "file": str(run.folder / "lr_find.csv")})
+        others = ", ".join(f"{name} {result.facts[name]:.3g}" for name in ("valley", "steepest"))
+        log.info(f"suggested learning rate {lr:.3g} ({others}) after {result.facts['ended_after']} steps")
         log.info(f"use it with optimizer.lr={lr:.3g}; the curve: {run.folder / 'lr_find.csv'}")

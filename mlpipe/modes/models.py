@@ -43,23 +43,23 @@ def main(words: Sequence[str]) -> int:
     if unknown := [word for word in words if word.startswith("-") and word not in _FLAGS]:
         raise ConfigError(problem(unknown[0], "unknown option", fix="mml models PATTERN ... or --json"))
     patterns = [word.lower().removeprefix("arch=").removeprefix("arch.name=") for word in words if word not in _FLAGS]
-    options, found, note = matching_options(patterns), matching(patterns), ""
-    if not options and not found and (sizes := [word for word in patterns if word in _SIZES]):
-        found = _of_sizes(matching([word for word in patterns if word not in _SIZES]), sizes)
+    options, networks, note = matching_options(patterns), matching_networks(patterns), ""
+    if not options and not networks and (sizes := [word for word in patterns if word in _SIZES]):
+        networks = _networks_of_sizes(matching_networks([word for word in patterns if word not in _SIZES]), sizes)
         note = "".join(f"; {word}: {_bounds(*_SIZES[word])}" for word in sizes)
-    if not options and not found:
-        raise ConfigError(_nothing(patterns))
+    if not options and not networks:
+        raise ConfigError(_no_match_problem(patterns))
     if "--json" in words:
-        print(json.dumps({"networks": found, "options": options}, indent=1))
+        print(json.dumps({"networks": networks, "options": options}, indent=1))
     elif not patterns:
-        print("\n".join([*_shown_options(options), "", *_hints(len(found))]))
+        print("\n".join([*_option_lines(options), "", *_hints(len(networks))]))
     else:
-        shown = _shown(found, patterns, note) if found else []
-        print("\n".join([*_shown_options(options), *([""] if options and found else []), *shown]))
+        lines = _network_lines(networks, patterns, note) if networks else []
+        print("\n".join([*_option_lines(options), *([""] if options and networks else []), *lines]))
     return 0
 
 
-def matching(patterns: Sequence[str]) -> list[dict[str, Any]]:
+def matching_networks(patterns: Sequence[str]) -> list[dict[str, Any]]:
     """The networks that all patterns fit, those with the fewest parameters first.
 
     Args:
@@ -69,15 +69,19 @@ def matching(patterns: Sequence[str]) -> list[dict[str, Any]]:
         Of each its `name`, `parameters` and `size` (None where they are not known) and its `weights`, the tags.
     """
     tags, sizes = names.all_timm_tags(), network_sizes.table()
-    found = []
+    networks = []
     for name in names.timm_names():
         own = [tag for tag in tags.get(name, ()) if tag != _NONE]
         size = sizes.get(name)
         own.sort(key=lambda tag: (size is None or tag != size.weights, tag))
         if all(_fits(pattern, name, own) for pattern in patterns):
             parameters = size.parameters if size else None
-            found.append({"name": name, "parameters": parameters, "size": (size and size.size) or None, "weights": own})
-    return sorted(found, key=lambda one: (one["parameters"] is None, one["parameters"] or 0, one["name"]))
+            networks.append(
+                {"name": name, "parameters": parameters, "size": (size and size.size) or None, "weights": own}
+            )
+    return sorted(
+        networks, key=lambda network: (network["parameters"] is None, network["parameters"] or 0, network["name"])
+    )
 
 
 def matching_options(patterns: Sequence[str]) -> list[dict[str, str]]:
@@ -95,30 +99,30 @@ def _fits(pattern: str, name: str, tags: Sequence[str]) -> bool:
     lower = name.lower()
     if "." in pattern:
         full = [f"{lower}.{tag.lower()}" for tag in tags]
-        return any(fnmatch.fnmatchcase(one, pattern if wild else f"{pattern}*") for one in full)
+        return any(fnmatch.fnmatchcase(full_name, pattern if wild else f"{pattern}*") for full_name in full)
     return fnmatch.fnmatchcase(lower, pattern) if wild else pattern in lower
 
 
-def _of_sizes(found: Sequence[dict[str, Any]], words: Sequence[str]) -> list[dict[str, Any]]:
+def _networks_of_sizes(networks: Sequence[dict[str, Any]], words: Sequence[str]) -> list[dict[str, Any]]:
     """The networks of the sizes that all words stand for."""
     bounds = [_SIZES[word] for word in words]
     return [
-        one
-        for one in found
-        if one["parameters"] is not None and all(least <= one["parameters"] < most for least, most in bounds)
+        network
+        for network in networks
+        if network["parameters"] is not None and all(least <= network["parameters"] < most for least, most in bounds)
     ]
 
 
 def _bounds(least: float, most: float) -> str:
-    upper = f"fewer than {_count(int(most))} parameters" if most < 1e12 else ""
-    lower = f"{_count(int(least))} parameters or more" if least else ""
+    upper = f"fewer than {_millions(int(most))} parameters" if most < 1e12 else ""
+    lower = f"{_millions(int(least))} parameters or more" if least else ""
     return " and ".join(part for part in (lower, upper) if part)
 
 
-def _nothing(patterns: Sequence[str]) -> str:
+def _no_match_problem(patterns: Sequence[str]) -> str:
     """The sentence where nothing fits: what a network is called now, or near names."""
     text = " ".join(patterns)
-    if new := names.renamed().get(text):
+    if new := names.renamed_networks().get(text):
         return problem("models", f"timm calls it {new}", got=text, fix=f"write arch={new}")
     known = [*names.timm_names(), *catalog.options("arch")]
     bare = text.replace("-", "_").replace(" ", "_").strip("*")
@@ -127,18 +131,23 @@ def _nothing(patterns: Sequence[str]) -> str:
     return problem("models", "no network has such a name", got=text, fix=fix)
 
 
-def _shown(found: Sequence[dict[str, Any]], patterns: Sequence[str], note: str) -> list[str]:
+def _network_lines(networks: Sequence[dict[str, Any]], patterns: Sequence[str], note: str) -> list[str]:
     rows = [
-        (one["name"], _count(one["parameters"]), one["size"] or "?", ", ".join(one["weights"]) or "none")
-        for one in found
+        (
+            network["name"],
+            _millions(network["parameters"]),
+            network["size"] or "?",
+            ", ".join(network["weights"]) or "none",
+        )
+        for network in networks
     ]
-    first = max(found, key=lambda one: (one["name"] in patterns, bool(one["weights"])))
+    first = max(networks, key=lambda network: (network["name"] in patterns, bool(network["weights"])))
     example = f"arch={first['name']}" + (f" or arch={first['name']}.{first['weights'][0]}" if first["weights"] else "")
     header = [("network", "parameters", "size", "weights, that of arch.pretrained=true first")]
-    return [*table([*header, *rows]), "", f"{len(found)} of timm's networks{note}; mml train {example}"]
+    return [*table([*header, *rows]), "", f"{len(networks)} of timm's networks{note}; mml train {example}"]
 
 
-def _count(parameters: int | None) -> str:
+def _millions(parameters: int | None) -> str:
     """Millions with three digits: 0.43 M, 5.29 M, 25.6 M, 1,011 M."""
     if parameters is None:
         return "?"
@@ -146,8 +155,8 @@ def _count(parameters: int | None) -> str:
     return f"{millions:,.0f} M" if millions >= 100 else f"{millions:.3g} M"
 
 
-def _shown_options(options: Sequence[dict[str, str]]) -> list[str]:
-    return table((one["option"], one["purpose"].partition(": mml ")[0]) for one in options)
+def _option_lines(options: Sequence[dict[str, str]]) -> list[str]:
+    return table((option["option"], option["purpose"].partition(": mml ")[0]) for option in options)
 
 
 def _hints(count: int) -> list[str]:

@@ -17,7 +17,7 @@ from mlpipe.errors import DataError, ProjectError, counted, did_you_mean, listin
 from mlpipe.post import comparison, prior
 from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration import shrinkage as holding
-from mlpipe.post.decision_options import DecisionOptions, positive_problems, prior_problems, scaled
+from mlpipe.post.decision_options import DecisionOptions, positive_problems, prior_problems, scaling_notes
 from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.member_rows import Rows
@@ -108,10 +108,10 @@ class PostprocessScheduler(Scheduler):
     ) -> None:
         super().__init__(run_config, context)
         self._most_ms = most_ms
-        self._recipes = None if recipes is None else [str(one) for one in recipes]
+        self._recipes = None if recipes is None else [str(recipe) for recipe in recipes]
         self._wants_report, self._positive = report, positive
         self._subroutines, self._prior = subroutines, prior
-        self._how = Fitting(calibrator, shrinkage, run_config.seed)
+        self._fitting = Fitting(calibrator, shrinkage, run_config.seed)
         self._rates_from, self._quantifier = rates_from, quantifier
         self._select_on, self._eval_frac = select_on, eval_frac
         self._is_soup = search == "soup" and "ensemble" in subroutines
@@ -134,17 +134,17 @@ class PostprocessScheduler(Scheduler):
         threadpool_limits(limits=1)
         raise_all(require_writable(config.out_dir, "out_dir"))
         self._task = tasks.recorded_pivot(config, self.context.project)
-        output_records.require_one(self._task)
-        self._records = self._with_predictions()
-        holding.wanted(self._how.shrinkage)
+        output_records.require_one_head(self._task)
+        self._records = self._records_with_predictions()
+        holding.fixed_strength(self._fitting.shrinkage)
         about = self._task.kind, self._task.classes
         criteria = post_kind.of(self._task.kind).CRITERIA
         raise_all(prior_problems(self._prior, self._stage, *about) + self._options.problems(*about, criteria))
-        raise_all(self._foreign_rows() + self._unmeasured() + positive_problems(self._positive, *about))
-        self._notes = scaled(self._prior, self._options.deploy_prior, *about)
+        raise_all(self._foreign_rows() + self._time_problems() + positive_problems(self._positive, *about))
+        self._notes = scaling_notes(self._prior, self._options.deploy_prior, *about)
         for note in self._notes:
             log.warning(note)
-        steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
+        steps = [Step(f"take {located.record.id}", partial(self._adopt, located)) for located in self._adopted_records]
         if self._is_soup:
             steps += self._soup_steps()
         if kinds.of(self._task.kind).is_dense:
@@ -164,13 +164,13 @@ class PostprocessScheduler(Scheduler):
         Raises:
             ProjectError: When no two models share a start.
         """
-        elsewhere = [one.record for one in self._taken]
+        elsewhere = [located.record for located in self._adopted_records]
         if elsewhere:
-            names = listing([one.id for one in elsewhere])
+            names = listing([record.id for record in elsewhere])
             log.warning(f"{names}: left out of the soup, weights of other projects are not averaged")
-        here = [one for one in self._records if one not in elsewhere]
-        test = self._chosen_of_test if self._select_on == "test" else None
-        self._sharing = soups.sharing(self.context.project, self._task.name, here, test)
+        own_records = [record for record in self._records if record not in elsewhere]
+        test = self._choosing_test_rows if self._select_on == "test" else None
+        self._sharing = soups.sharing(self.context.project, self._task.name, own_records, test)
         can_be = post_kind.of(self._task.kind).PROBABILITIES is not None
         calibrates = can_be and "calibrate" in self._subroutines
         return [Step("soup", self._soup), *([Step("calibrate the soup", self._calibrate_soup)] if calibrates else [])]
@@ -180,10 +180,10 @@ class PostprocessScheduler(Scheduler):
         soups.average(self.run_config, self.context, self._task, self._sharing, run)
 
     def _calibrate_soup(self, run: Run | None) -> None:
-        for record in self._used(run):
+        for record in self._mixed_records(run):
             self._calibrate(record, run)
 
-    def _used(self, run: Run | None) -> list[ModelRecord]:
+    def _mixed_records(self, run: Run | None) -> list[ModelRecord]:
         """The records that are mixed: all, or those of the soup."""
         if not self._is_soup:
             return self._records
@@ -191,14 +191,16 @@ class PostprocessScheduler(Scheduler):
         names = soups.outcome_of(run).records
         return [records.load(self.context.project.model_dir(self._task.name, name)) for name in names]
 
-    def _chosen_of_test(self, rows: predictions.Predictions) -> list[str]:
+    def _choosing_test_rows(self, rows: predictions.Predictions) -> list[str]:
         """The test rows that choose where they do, the same for a soup as for what follows it."""
         return _halves(rows.sample_ids, rows.targets, self._eval_frac, self.run_config.seed)[0]
 
     def _mean_of_folds(self, run: Run | None) -> None:
         # Test images that chose a soup are no estimate of it.
         chose = frozenset(self._sharing.judged[0].ids if self._is_soup and self._select_on == "test" else ())
-        pixel_ensembles.mean_of_folds(self.run_config, self.context, self._task, self._used(run), run, chose=chose)
+        pixel_ensembles.mean_of_folds(
+            self.run_config, self.context, self._task, self._mixed_records(run), run, chose=chose
+        )
 
     def _report(self, run: Run | None) -> None:
         # Matplotlib takes its time, which only those who want the report pay.
@@ -213,109 +215,120 @@ class PostprocessScheduler(Scheduler):
         """Tell a person, or where a training tells of the result at its end only the log."""
         log.log(logging.DEBUG if self.context.is_part else logging.INFO, text)
 
-    def _with_predictions(self) -> list[ModelRecord]:
+    def _records_with_predictions(self) -> list[ModelRecord]:
         project, name = self.context.project, self._task.name
         records.require_whole(project, name)
-        stored = self._chosen(records.load_all(project, name))
-        found = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
-        self._taken = self._from_elsewhere({record.id for record in stored})
-        found += [one.record for one in self._taken]
-        drawing, found = found, [one for one in found if not kinds.of(one.kind).draws]
-        if drawing and not found:
+        stored = self._records_of_recipes(records.load_all(project, name))
+        usable_records = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
+        self._adopted_records = self._foreign_records({record.id for record in stored})
+        usable_records += [located.record for located in self._adopted_records]
+        drawing, usable_records = (
+            usable_records,
+            [candidate for candidate in usable_records if not kinds.of(candidate.kind).draws],
+        )
+        if drawing and not usable_records:
             wrong = "its models draw images, of which nothing is calibrated or mixed"
             fix = f"mml info task={name} has their scores, mml predict task={name} mode.samples=64 draws images"
             raise ProjectError(problem(f"task {name}", wrong, fix=fix))
-        if not found:
+        if not usable_records:
             if not stored:
-                raise records.untrained(project, name)
+                raise records.untrained_error(project, name)
             wrong = f"project {project.name} has no predictions of it"
             raise ProjectError(problem(f"task {name}", wrong, fix=f"mml predict task={name}"))
-        if missing := [record.id for record in stored if record not in found]:
+        if missing := [record.id for record in stored if record not in usable_records]:
             log.info(f"without predictions, left out: {listing(missing)}")
-        return found
+        return usable_records
 
-    def _chosen(self, stored: list[ModelRecord]) -> list[ModelRecord]:
+    def _records_of_recipes(self, stored: list[ModelRecord]) -> list[ModelRecord]:
         """The records of the recipes that were asked for."""
         if self._recipes is None:
             return stored
-        named = {record.recipe: record.arch for record in stored}
-        known = listing([f"{recipe} ({arch})" for recipe, arch in named.items()], most=8)
-        there = [*named, *named.values()]
+        arch_by_recipe = {record.recipe: record.arch for record in stored}
+        known = listing([f"{recipe} ({arch})" for recipe, arch in arch_by_recipe.items()], most=8)
+        names = [*arch_by_recipe, *arch_by_recipe.values()]
         raise_all(
             [
                 problem(
                     "mode.recipes",
                     "there is no such recipe",
-                    got=one,
-                    fix=did_you_mean(one, there, otherwise=f"recipes of {self._task.name}: {known or 'none'}"),
+                    got=name,
+                    fix=did_you_mean(name, names, otherwise=f"recipes of {self._task.name}: {known or 'none'}"),
                 )
-                for one in self._recipes
-                if one not in there
+                for name in self._recipes
+                if name not in names
             ]
         )
         return [record for record in stored if {record.recipe, record.arch} & set(self._recipes)]
 
-    def _from_elsewhere(self, known: set[str]) -> list[Located]:
+    def _foreign_records(self, known: set[str]) -> list[Located]:
         """Records of other projects, with predictions, that this one does not have yet."""
         texts = self.run_config.reuse.predictions
-        named = reuse.elsewhere(texts, "reuse.predictions", self.run_config, self._task.name)
-        fitting = [one for one in named if one.project.predictions_file(one.record.pivot, one.record.id).is_file()]
+        located_records = reuse.foreign_records(texts, "reuse.predictions", self.run_config, self._task.name)
+        fitting = [
+            located
+            for located in located_records
+            if located.project.predictions_file(located.record.pivot, located.record.id).is_file()
+        ]
         if texts is not None and not fitting:
             wrong = f"no other project has predictions of {self._task.name}"
             raise ProjectError(problem("reuse.predictions", wrong, got=texts, fix="mml predict proj=PROJ makes them"))
-        others = {classes for one in fitting if (classes := tuple(one.record.classes)) != tuple(self._task.classes)}
+        others = {
+            classes for located in fitting if (classes := tuple(located.record.classes)) != tuple(self._task.classes)
+        }
         if others:
             wrong = f"they are of other classes: {listing(next(iter(others)))}"
             raise ProjectError(problem("reuse.predictions", wrong, got=texts, fix="name records of the same classes"))
-        return [one for one in fitting if one.record.id not in known]
+        return [located for located in fitting if located.record.id not in known]
 
-    def _adopt(self, one: Located, run: Run | None) -> None:
-        adopt(one, self.context.project, weights=False, predictions=True)
+    def _adopt(self, located: Located, run: Run | None) -> None:
+        adopt(located, self.context.project, weights=False, predictions=True)
 
     def _foreign_rows(self) -> list[str]:
         """A sentence for each file with predictions of samples that the task does not have."""
         known, wrong = set(self._task.samples.ids), []
-        taken = {one.record.id for one in self._taken}
+        foreign_ids = {located.record.id for located in self._adopted_records}
         for record in self._records:
             path = self.context.project.predictions_file(record.pivot, record.id)
             own = {record.pivot, record.task} if record.pivot == self._task.name else set()
-            if record.id not in taken and (unknown := sorted(predictions.sample_ids(path, own) - known)):
-                what = (
+            if record.id not in foreign_ids and (unknown := sorted(predictions.sample_ids(path, own) - known)):
+                reason = (
                     f"has predictions of samples that task {self._task.name} does not have: {listing(unknown, most=3)}"
                 )
-                wrong.append(problem(str(path), what, fix="remove it and run mml predict"))
+                wrong.append(problem(str(path), reason, fix="remove it and run mml predict"))
         return wrong
 
-    def _unmeasured(self) -> list[str]:
+    def _time_problems(self) -> list[str]:
         """A sentence where ensembles are to be quick and nobody knows how quick models are."""
         if self._most_ms is None:
             return []
         if self._is_soup:
             wrong = "is for ensembles of several networks, a soup is as quick as one"
             return [problem("mode.most_ms", wrong, got=self._most_ms, fix="leave it out")]
-        if missing := costs.unmeasured(self.context.project, self._records):
-            wrong = f"the times of {listing([one.id for one in missing], most=3)} were not measured"
+        if missing := costs.records_without_cost(self.context.project, self._records):
+            wrong = f"the times of {listing([record.id for record in missing], most=3)} were not measured"
             fix = f"mml info task={self._task.name} mode.subroutines=[cost] measures them"
             return [problem("mode.most_ms", wrong, got=self._most_ms, fix=fix)]
         return []
 
-    def _quick(self, candidates: list[Member]) -> tuple[list[Member], dict[str, float], list[str]]:
+    def _quick_members(self, candidates: list[Member]) -> tuple[list[Member], dict[str, float], list[str]]:
         """The members that alone take no longer than they may, the milliseconds of each, and a sentence on the others.
 
         Raises:
             ProjectError: When there is none.
         """
         project = self.context.project
-        times = {one.name: costs.milliseconds(project, one.predicting) for one in candidates}
+        times = {candidate.name: costs.milliseconds(project, candidate.predicting) for candidate in candidates}
         if self._most_ms is None:
             return candidates, times, []
-        quick = [one for one in candidates if times[one.name] <= self._most_ms]
+        quick = [candidate for candidate in candidates if times[candidate.name] <= self._most_ms]
         if not quick:
             wrong = f"the quickest member takes {min(times.values()):.3g} ms for an image"
             raise ProjectError(problem("mode.most_ms", wrong, got=self._most_ms, fix="allow more, or mode.refit=true"))
-        slow = [f"{one.called} ({times[one.name]:.3g} ms)" for one in candidates if one not in quick]
-        told = f"slower than mode.most_ms={self._most_ms:g}, left out: {listing(slow)}"
-        return quick, times, [told] if slow else []
+        slow = [
+            f"{candidate.called} ({times[candidate.name]:.3g} ms)" for candidate in candidates if candidate not in quick
+        ]
+        sentence = f"slower than mode.most_ms={self._most_ms:g}, left out: {listing(slow)}"
+        return quick, times, [sentence] if slow else []
 
     def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
         """Learn from a record's validation rows, and fill the column `calibrated` of all its rows.
@@ -324,7 +337,7 @@ class PostprocessScheduler(Scheduler):
         """
         project = self.context.project
         path = project.predictions_file(record.pivot, record.id)
-        val = self._validated(record)
+        val = self._validation_rows(record)
         if post_kind.of(record.kind).PROBABILITIES is None:
             log.debug(
                 f"{record.id}: {kinds.of(record.kind).words.VALUES} are not calibrated; the ensemble gets prediction intervals"
@@ -333,18 +346,18 @@ class PostprocessScheduler(Scheduler):
         if not len(val):
             log.warning(f"{record.id}: left as it is, because it has no predictions of its validation rows")
             return
-        wanted = self._prior_of(record, val)
-        for note in wanted.notes:
+        target_prior = self._prior_of(record, val)
+        for note in target_prior.notes:
             log.warning(f"{record.id}: {note}")
-        given, kind = self._given(record, wanted), record.kind
+        fit_prior, kind = self._fit_prior(record, target_prior), record.kind
         try:
-            plain = self._how.learn(val.logits, val.targets, kind, given, names=record.classes)
+            plain = self._fitting.learn(val.logits, val.targets, kind, fit_prior, names=record.classes)
         except DataError as error:
             log.warning(f"{record.id}: left as it is, because {error.problems[0]}")
             self._forget(record)
             return
         crossed, missed = member_mixture.cross_fitted(
-            val.logits.astype(np.float64), val.targets, kind, self._how, given
+            val.logits.astype(np.float64), val.targets, kind, self._fitting, fit_prior
         )
         # As they are stored, in half of the memory.
         others = {
@@ -356,13 +369,13 @@ class PostprocessScheduler(Scheduler):
             for task, split in predictions.contents(path)
         }
         predictions.write_calibrated(path, others)
-        content = {"record": record.id, "created": now(), "prior": wanted.as_plain(), "calibration": plain}
-        if given is not None:
-            content["identity"] = self._how.identity().learn(val.logits, val.targets, kind, given)
+        content = {"record": record.id, "created": now(), "prior": target_prior.as_plain(), "calibration": plain}
+        if fit_prior is not None:
+            content["identity"] = self._fitting.identity().learn(val.logits, val.targets, kind, fit_prior)
         files.write_json(project.calibration_file(record.pivot, record.id), content)
-        self._say_what_it_gains(record, Rows(val.sample_ids, val.targets, val.logits, crossed), given, missed)
+        self._tell_gain(record, Rows(val.sample_ids, val.targets, val.logits, crossed), fit_prior, missed)
 
-    def _validated(self, record: ModelRecord) -> predictions.Predictions:
+    def _validation_rows(self, record: ModelRecord) -> predictions.Predictions:
         """The rows that a record's calibration is learned from; empty where there are none."""
         path = self.context.project.predictions_file(record.pivot, record.id)
         own = predictions.load(path, record.task, "val")
@@ -377,18 +390,20 @@ class PostprocessScheduler(Scheduler):
             return own
         return predictions.Predictions(held_out.ids, held_out.targets, held_out.raw.astype(np.float32))
 
-    def _say_what_it_gains(self, record: ModelRecord, rows: Rows, given: Any, missed: int) -> None:
+    def _tell_gain(self, record: ModelRecord, rows: Rows, fit_prior: Any, missed: int) -> None:
         """Both losses at the rows' own prevalence; which is used is decided with all folds together."""
-        prior = None if given is None else np.asarray(given)
+        prior = None if fit_prior is None else np.asarray(fit_prior)
         own = member_mixture.at_own_prevalence(rows, prior).calibrated
         of = post_kind.probabilities(record.kind)
         before, after = (float(of.each_loss(values, rows.targets)[0].mean()) for values in (rows.raw, own))
         was, became = (number(value, len(rows)) for value in (before, after))
-        what = "its folds' held-out" if record.refit else "validation"
-        told = f"{record.id}: {what} nll {was} as it is, {became} calibrated (cross-fitted"
+        source = "its folds' held-out" if record.refit else "validation"
+        sentence = f"{record.id}: {source} nll {was} as it is, {became} calibrated (cross-fitted"
         if missed:
-            told += f"; {missed} of {counted(len(rows), 'row')} left as they are there, for want of rows of every class"
-        self._tell(told + (")" if after < before else "): calibrating it gains nothing here"))
+            sentence += (
+                f"; {missed} of {counted(len(rows), 'row')} left as they are there, for want of rows of every class"
+            )
+        self._tell(sentence + (")" if after < before else "): calibrating it gains nothing here"))
         self.context.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
 
     def _forget(self, record: ModelRecord) -> None:
@@ -400,13 +415,13 @@ class PostprocessScheduler(Scheduler):
             rows = {pair: predictions.load(path, *pair).logits for pair in predictions.contents(path)}
             predictions.write_calibrated(path, rows)
 
-    def _given(self, record: ModelRecord, wanted: Prior) -> Any:
+    def _fit_prior(self, record: ModelRecord, target_prior: Prior) -> Any:
         """The prior for a fit; None where it is that of its own rows."""
-        return wanted.given if kinds.of(record.kind).has_classes else self._listed()
+        return target_prior.given if kinds.of(record.kind).has_classes else self._prior_list()
 
     def _prior_of(self, record: ModelRecord, val: predictions.Predictions) -> Prior:
         if not kinds.of(record.kind).has_classes:
-            return Prior("list" if isinstance(self._prior, list) else "val", tuple(self._listed() or ()))
+            return Prior("list" if isinstance(self._prior, list) else "val", tuple(self._prior_list() or ()))
         path = self.context.project.predictions_file(record.pivot, record.id)
         test = predictions.load(path, record.pivot, "test")
         own_test = test if len(test) or not record.nested else predictions.load(path, record.task, "test")
@@ -424,7 +439,7 @@ class PostprocessScheduler(Scheduler):
             seed=self.run_config.seed,
         )
 
-    def _listed(self) -> list[float] | None:
+    def _prior_list(self) -> list[float] | None:
         return list(self._prior) if isinstance(self._prior, list) else None
 
     def _ensemble(self, run: Run | None) -> None:
@@ -432,18 +447,20 @@ class PostprocessScheduler(Scheduler):
         assert run is not None
         gather = members.recipes if self._select_on == "oof" else members.singles
         kind, seed, groups = self._task.kind, self.run_config.seed, self._task.samples.group_of() or None
-        kept, others, notes = self._choice(gather(self.context.project, self._used(run)), groups)
-        chosen, final, candidates = kept.chosen, kept.final, list(kept.candidates)
+        selection, others, notes = self._choice(gather(self.context.project, self._mixed_records(run)), groups)
+        chosen, final, candidates = selection.chosen, selection.final, list(selection.candidates)
         used = [candidates[place] for place in chosen.members]
-        shown = ", ".join(f"{weight:.3f} {member.called}" for weight, member in zip(chosen.weights, used, strict=True))
-        self._tell(f"ensemble ({chosen.way}, {len(used)} of {counted(len(candidates), 'member')}): {shown}")
+        member_list = ", ".join(
+            f"{weight:.3f} {member.called}" for weight, member in zip(chosen.weights, used, strict=True)
+        )
+        self._tell(f"ensemble ({chosen.way}, {len(used)} of {counted(len(candidates), 'member')}): {member_list}")
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
         scores = evaluation.scores(final, estimate, kind, groups, seed)
         decide = evaluation.decisions(final, estimate, kind, self._options, self._task.classes, seed)
         if kinds.of(kind).has_classes:
-            predicting = [one for member in used for one in member.predicting]
-            pairs = [members.held_out_and_unlabelled(self.context.project, one) for one in predicting]
+            predicting = [predictor for member in used for predictor in member.predicting]
+            pairs = [members.held_out_and_unlabelled(self.context.project, predictor) for predictor in predicting]
             known = [pair for pair in pairs if pair is not None]
             decide["prevalence"] = evaluation.prevalence(final, known, self._task.classes, seed)
         if self._positive is not None:
@@ -463,10 +480,10 @@ class PostprocessScheduler(Scheduler):
             calibration=final.calibration,
             prior=self._prior_facts(final),
             calibrations=self._calibrations(used, final),
-            losses=self._losses(kept, run),
+            losses=self._losses(selection, run),
             scores=scores,
             decide=decide,
-            comparisons=evaluation.comparisons(final, estimate, kept.best, len(used), kind, groups, seed),
+            comparisons=evaluation.comparisons(final, estimate, selection.best, len(used), kind, groups, seed),
             notes=[*self._notes, *notes, *chosen.notes, *final.notes],
         )
         self._store(record, final)
@@ -474,34 +491,41 @@ class PostprocessScheduler(Scheduler):
             self._compare_soup(record)
 
     def _choice(
-        self, found: Sequence[Candidates], groups: Mapping[str, str] | None
+        self, pools: Sequence[Candidates], groups: Mapping[str, str] | None
     ) -> tuple[choice.Choice, list[str] | None, list[str]]:
         """The members, weights and calibration to keep; the test rows that chose nothing, None where none did; and notes.
 
         Where the newest recipe lacks folds, it has to be better than those that have all of them by more than noise: else
         all rows choose.
         """
-        made, impossible = list[tuple[choice.Choice, list[str] | None, list[str]]](), list[ProjectError | DataError]()
-        for one in found:
+        choices, impossible = (
+            list[tuple[choice.Choice, list[str] | None, list[str]]](),
+            list[ProjectError | DataError](),
+        )
+        for pool in pools:
             try:
-                made.append(self._choice_among(one, groups))
+                choices.append(self._choice_among(pool, groups))
             except (ProjectError, DataError) as error:
                 impossible.append(error)
-        if not made:
+        if not choices:
             raise impossible[0]
         if impossible:
-            kept, others, notes = made[0]
+            selection, others, notes = choices[0]
             wrong = impossible[0].problems[0]
-            return kept, others, [*notes, f"{len(kept.final.chooses)} held-out rows choose, no others can: {wrong}"]
-        if len(made) == 1 or choice.is_better(made[0][0], made[1][0], self._task.kind, groups):
-            return made[0]
-        kept, others, notes = made[1]
-        by_some, by_all = (len(one.final.chooses) for one, _, _ in made)
+            return (
+                selection,
+                others,
+                [*notes, f"{len(selection.final.chooses)} held-out rows choose, no others can: {wrong}"],
+            )
+        if len(choices) == 1 or choice.is_better(choices[0][0], choices[1][0], self._task.kind, groups):
+            return choices[0]
+        selection, others, notes = choices[1]
+        by_some, by_all = (len(entry.final.chooses) for entry, _, _ in choices)
         newest = "what the newest recipe gains on those of its folds is no more than chance explains"
-        return kept, others, [*notes, f"all {by_all} held-out rows choose, not {by_some} of them: {newest}"]
+        return selection, others, [*notes, f"all {by_all} held-out rows choose, not {by_some} of them: {newest}"]
 
     def _choice_among(
-        self, found: Candidates, groups: Mapping[str, str] | None
+        self, pool: Candidates, groups: Mapping[str, str] | None
     ) -> tuple[choice.Choice, list[str] | None, list[str]]:
         """The choice of members that have the same rows, as `_choice` gives it.
 
@@ -510,39 +534,45 @@ class PostprocessScheduler(Scheduler):
             DataError: When none is usable, or they have too few rows for what was asked.
         """
         kind, seed = self._task.kind, self.run_config.seed
-        candidates, times, slow = self._quick(found.members)
+        candidates, times, slow = self._quick_members(pool.members)
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
         chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed)
-        search = choice.searching(kind, rows.targets, share, seed, self._search)
+        search = choice.member_search(kind, rows.targets, share, seed, self._search)
         if self._most_ms is not None:
             search = choice.within(search, times, self._most_ms)
-        kept = choice.Chooser(kind, self._stage, self._how, groups, search, chose).choose(candidates)
-        return kept, others, [*found.notes, *slow]
+        selection = choice.Chooser(kind, self._stage, self._fitting, groups, search, chose).choose(candidates)
+        return selection, others, [*pool.notes, *slow]
 
     def _compare_soup(self, record: EnsembleRecord) -> None:
         """One network beside the newest ensemble of several, on the same rows."""
         project, task = self.context.project, self._task
-        earlier = [one for one in ensembles.load_all(project, task.name) if one.run != record.run and one.way != "soup"]
+        earlier = [
+            ensemble
+            for ensemble in ensembles.load_all(project, task.name)
+            if ensemble.run != record.run and ensemble.way != "soup"
+        ]
         if not earlier or {record.select_on, earlier[-1].select_on} != {"oof"}:
             return
         try:
-            first, second = (comparison.contender(project, task.name, one.id) for one in (record, earlier[-1]))
-            found = comparison.compared(first, second, task.samples.group_of() or None, self.run_config.seed)
+            first, second = (
+                comparison.contender(project, task.name, ensemble.id) for ensemble in (record, earlier[-1])
+            )
+            result = comparison.compared(first, second, task.samples.group_of() or None, self.run_config.seed)
         except ProjectError as error:
             # The soup is stored, whatever became of what was there before it.
             log.warning(f"not compared with {earlier[-1].id}: {error.problems[0]}")
             return
-        self.context.facts["soup_compared"] = found.as_plain()
-        for sentence in found.sentences():
+        self.context.facts["soup_compared"] = result.as_plain()
+        for sentence in result.sentences():
             self._tell(sentence)
 
-    def _losses(self, kept: choice.Choice, run: Run) -> dict[str, Any]:
+    def _losses(self, selection: choice.Choice, run: Run) -> dict[str, Any]:
         """Losses as plain data; with those of who could have been of a soup, where the same rows chose among them."""
-        found = _plain_losses(kept)
-        if self._is_soup and not any(one.nested for one in self._used(run)):
-            found["soup"] = soups.outcome_of(run).losses
-        return found
+        losses = _plain_losses(selection)
+        if self._is_soup and not any(record.nested for record in self._mixed_records(run)):
+            losses["soup"] = soups.outcome_of(run).losses
+        return losses
 
     def _store(self, record: EnsembleRecord, final: Final) -> None:
         project = self.context.project
@@ -555,15 +585,13 @@ class PostprocessScheduler(Scheduler):
             for split, rows in splits.items():
                 if rows is not None:
                     sink.add(record.task, split, -1, rows.ids, rows.targets, rows.raw, rows.calibrated)
-        written = ensembles.save(project, record)
-        self.context.facts.update(
-            task=record.task, ensemble=record.id, ensemble_file=str(written), scores=record.scores
-        )
+        file = ensembles.save(project, record)
+        self.context.facts.update(task=record.task, ensemble=record.id, ensemble_file=str(file), scores=record.scores)
         # The rows that chose flatter: their scores are for the report and --json where there are others.
         split = "test" if "test" in record.scores else "chosen on"
         rows = final.test if split == "test" and final.test is not None else final.chooses
         self._tell(leaderboard.figures(record, int(has_target(rows.targets).sum())))
-        self._tell(f"ensemble {record.id}: {written}")
+        self._tell(f"ensemble {record.id}: {file}")
         leaderboard.final(self.context, record.task, self.run_config.data_dir, record.notes)
 
     def _prior_facts(self, final: Final) -> dict[str, Any]:
@@ -572,7 +600,7 @@ class PostprocessScheduler(Scheduler):
         if final.prior is not None:
             return {"kind": kind, "values": final.prior.tolist()}
         if not kinds.of(self._task.kind).has_classes:
-            return {"kind": kind, "values": self._listed()}
+            return {"kind": kind, "values": self._prior_list()}
         return {
             "kind": "val",
             "values": member_mixture.own_shares(final.chooses.targets, len(self._task.classes)).tolist(),
@@ -580,40 +608,40 @@ class PostprocessScheduler(Scheduler):
 
     def _calibrations(self, used: Sequence[Member], final: Final) -> dict[str, Any]:
         """What was learned from each record's validation rows, or only moves them, where the ensemble rests on it."""
-        project, found = self.context.project, {}
-        pairs = [(one, record) for one in used for record in (*one.records, *([one.refit] if one.refit else []))]
+        project, calibration_by_id = self.context.project, {}
+        pairs = [(part, record) for part in used for record in (*part.records, *([part.refit] if part.refit else []))]
         for member, record in pairs:
             stored = None if final.stage == "after" else calibrations.load(project, record.pivot, record.id)
             if stored is None:
                 continue
             plain = stored["calibration"] if member.form == "calibrated" else stored.get("identity")
             if plain is not None:
-                found[record.id] = plain
-        return found
+                calibration_by_id[record.id] = plain
+        return calibration_by_id
 
 
 def _entry(member: Member, weight: float) -> dict[str, Any]:
     """A member as the ensemble's record has it."""
-    entry = {"name": member.name, "weight": weight, "records": [one.id for one in member.records]}
+    entry = {"name": member.name, "weight": weight, "records": [record.id for record in member.records]}
     return entry if member.refit is None else {**entry, "refit": member.refit.id}
 
 
 def _halves(ids: Sequence[str], targets: Any, share: float, seed: int) -> tuple[list[str], list[str]]:
     """The ids of the test rows that chose and of the others: the draw of `ensemble.select`."""
-    there = np.flatnonzero(has_target(targets))
-    chosen = np.random.default_rng(seed).choice(len(there), int(share * len(there)), replace=False)
-    others = np.setdiff1d(np.arange(len(there)), chosen)
-    return [ids[row] for row in there[np.sort(chosen)]], [ids[row] for row in there[others]]
+    labelled_rows = np.flatnonzero(has_target(targets))
+    chosen = np.random.default_rng(seed).choice(len(labelled_rows), int(share * len(labelled_rows)), replace=False)
+    others = np.setdiff1d(np.arange(len(labelled_rows)), chosen)
+    return [ids[row] for row in labelled_rows[np.sort(chosen)]], [ids[row] for row in labelled_rows[others]]
 
 
-def _plain_losses(kept: choice.Choice) -> dict[str, Any]:
-    chosen, names = kept.chosen, [member.name for member in kept.alone]
+def _plain_losses(selection: choice.Choice) -> dict[str, Any]:
+    chosen, names = selection.chosen, [member.name for member in selection.alone]
     return {
         "ensemble": chosen.loss,
         "members": dict(zip(names, chosen.single_losses, strict=True)),
-        "forms": {member.name: member.form for member in kept.alone},
+        "forms": {member.name: member.form for member in selection.alone},
         "held_out": chosen.held_out_loss,
         "gap": chosen.gap,
         "tried": chosen.tried,
-        "stages": kept.final.losses,
+        "stages": selection.final.losses,
     }

@@ -126,10 +126,10 @@ class TrainingScheduler(Scheduler):
             raise_all(hardware.device_problems(config.recipe.trainer))
         return task
 
-    def _post(self, made: Sequence[ModelRecord], run: Run) -> None:
+    def _post(self, records: Sequence[ModelRecord], run: Run) -> None:
         """Calibrate, judge and report the recipe that was trained, as `mml post` does by its own defaults."""
-        draws = kinds.of(made[0].kind).draws
-        if draws or not all(_is_held_out(self.context.project, record) for record in made):
+        draws = kinds.of(records[0].kind).draws
+        if draws or not all(_is_held_out(self.context.project, record) for record in records):
             why = "drawn images have none" if draws else "a fold has no image that it did not learn from"
             log.info(f"no calibration and no intervals: {why}")
             # Matplotlib takes its time, which only those who want the report pay.
@@ -138,7 +138,7 @@ class TrainingScheduler(Scheduler):
             path = html.write(self.context.project, self.run_config.data_dir)
             self.context.facts["report"] = str(path)
             return
-        config = _of_post(self.run_config, made[0].recipe)
+        config = _post_config(self.run_config, records[0].recipe)
         scheduler: Scheduler = config.scheduler.build(config, replace(self.context, is_part=True))
         for step in scheduler.plan():
             self.context.stop.check()
@@ -147,21 +147,21 @@ class TrainingScheduler(Scheduler):
 
 def _network_problems(arch: Component) -> list[str]:
     """What is wrong with the layers of networks that a file describes, before any image is looked at."""
-    found: list[str] = []
+    problems: list[str] = []
     keys = {"keras_json": ("layers",), "gan": ("generator", "critic")}.get(arch.name, ())
-    for given in [arch.params.get(key) for key in keys]:
-        if not isinstance(given, list | Mapping) and str(given or "").lstrip()[:1] not in ("[", "{"):
+    for layers in [arch.params.get(key) for key in keys]:
+        if not isinstance(layers, list | Mapping) and str(layers or "").lstrip()[:1] not in ("[", "{"):
             continue
         from mlpipe.arch.keras import parsing
 
         try:
-            parsing.describe(parsing.decoded(given, "arch.file") if isinstance(given, str) else given)
+            parsing.describe(parsing.decoded(layers, "arch.file") if isinstance(layers, str) else layers)
         except ConfigError as error:
-            found += error.problems
-    return found
+            problems += error.problems
+    return problems
 
 
-def _of_post(config: RunConfig, recipe: str) -> RunConfig:
+def _post_config(config: RunConfig, recipe: str) -> RunConfig:
     """The configuration of `mml post` for one recipe of a training's task and project."""
     section = files.read_yaml(catalog.conf_dir() / "mode" / "post.yaml")
     # What a training takes of other runs is nothing that `mml post` reads.

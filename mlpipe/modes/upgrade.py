@@ -49,19 +49,22 @@ class UpgradeScheduler(Scheduler):
         """
         config = self.run_config
         target = self._target()
-        found = formats.planned(config.project_dir, config.data_dir, target)
+        conversions = formats.planned(config.project_dir, config.data_dir, target)
         self.context.facts.update(converted=[], backup=None)
-        if not found:
+        if not conversions:
             log.info(f"nothing to do: project {config.proj} and the tasks have the formats of version {target}")
             return []
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         for run in journal.all_run_folders(self.context.project):
             run.refuse_if_running()
-        kinds = listing(sorted({one.kind for one in found}))
+        kinds = listing(sorted({conversion.kind for conversion in conversions}))
         log.info(
-            f"{counted(len(found), 'file')} ({kinds}) to convert; the old ones are kept in {formats.BACKUPS}/{self._backup}"
+            f"{counted(len(conversions), 'file')} ({kinds}) to convert; the old ones are kept in {formats.BACKUPS}/{self._backup}"
         )
-        return [Step(self._words(one), partial(self._convert, one), in_project=False) for one in found]
+        return [
+            Step(self._conversion_text(conversion), partial(self._convert, conversion), in_project=False)
+            for conversion in conversions
+        ]
 
     def _target(self) -> str:
         known = list(formats.VERSIONS)
@@ -80,15 +83,16 @@ class UpgradeScheduler(Scheduler):
             return self._version
         return known[-1]
 
-    def _root(self, one: Conversion) -> Path:
-        return self.run_config.data_dir if one.kind == "task" else self.run_config.project_dir
+    def _root(self, conversion: Conversion) -> Path:
+        return self.run_config.data_dir if conversion.kind == "task" else self.run_config.project_dir
 
-    def _words(self, one: Conversion) -> str:
-        return f"{one.path.relative_to(self._root(one))}: {one.kind} format {one.old} -> {one.new}"
+    def _conversion_text(self, conversion: Conversion) -> str:
+        path = conversion.path.relative_to(self._root(conversion))
+        return f"{path}: {conversion.kind} format {conversion.old} -> {conversion.new}"
 
-    def _convert(self, one: Conversion, run: Run | None) -> None:
-        kept = formats.convert(one, self._root(one), self._backup)
-        self.context.facts["converted"].append(str(one.path))
-        self.context.facts["backup"] = str(kept)
-        log.info(self._words(one))
-        log.debug(f"the old one: {kept}")
+    def _convert(self, conversion: Conversion, run: Run | None) -> None:
+        backup = formats.convert(conversion, self._root(conversion), self._backup)
+        self.context.facts["converted"].append(str(conversion.path))
+        self.context.facts["backup"] = str(backup)
+        log.info(self._conversion_text(conversion))
+        log.debug(f"the old one: {backup}")

@@ -31,7 +31,7 @@ class VerifyScheduler(Scheduler):
 
     def __init__(self, run_config: RunConfig, context: RunContext, *, run: str, replay: bool) -> None:
         super().__init__(run_config, context)
-        self._wanted, self._replay = run, replay
+        self._run_name, self._replay = run, replay
         self._findings: list[Finding] = []
 
     def plan(self) -> list[Step]:
@@ -40,14 +40,14 @@ class VerifyScheduler(Scheduler):
         Raises:
             ProjectError: When there is no such run, or a process runs it now.
         """
-        self._run = journal.find(self.context.project, self._wanted, key="mode.run")
+        self._run = journal.find(self.context.project, self._run_name, key="mode.run")
         self._run.refuse_if_running()
-        self._folds, self._ensembles, self._findings = integrity.of_run(self.context.project, self._run.name)
+        self._folds, self._ensembles, self._findings = integrity.records_of_run(self.context.project, self._run.name)
         steps = [Step("check the files", self._check, in_project=False)]
-        self._trained = [one for one in self._folds if not one.averaged]
-        if len(self._trained) < len(self._folds):
+        self._trained_folds = [record for record in self._folds if not record.averaged]
+        if len(self._trained_folds) < len(self._folds):
             steps.append(Step("average the weights", self._average_again, in_project=False))
-        if self._replay and self._trained:
+        if self._replay and self._trained_folds:
             steps.append(Step("replay the folds", self._train_again, in_project=False))
         return [*steps, Step("compare", self._tell, in_project=False)]
 
@@ -60,23 +60,25 @@ class VerifyScheduler(Scheduler):
             self._findings += integrity.of_ensemble(project, ensemble)
 
     def _average_again(self, run: Run | None) -> None:
-        self._findings += [soups.compared(self.context.project, one) for one in self._folds if one.averaged]
+        self._findings += [soups.compared(self.context.project, record) for record in self._folds if record.averaged]
 
     def _train_again(self, run: Run | None) -> None:
-        log.info(f"replays {counted(len(self._trained), 'fold')} of run {self._run.name} in a temporary project")
-        with replaying.replayed(self.run_config, self.context, self._run, self._trained) as project:
-            for record in self._trained:
+        log.info(f"replays {counted(len(self._trained_folds), 'fold')} of run {self._run.name} in a temporary project")
+        with replaying.replayed_run(self.run_config, self.context, self._run, self._trained_folds) as project:
+            for record in self._trained_folds:
                 self._findings += replaying.compared(self.context.project, record, project)
 
     def _tell(self, run: Run | None) -> None:
-        rows = [[one.of, one.what, one.verdict, one.why] for one in self._findings]
-        wrong = [one for one in self._findings if one.is_wrong]
+        rows = [[finding.of, finding.what, finding.verdict, finding.why] for finding in self._findings]
+        wrong = [finding for finding in self._findings if finding.is_wrong]
         self.context.facts.update(
-            verified=self._run.name, findings=[asdict(one) for one in self._findings], exit_code=int(bool(wrong))
+            verified=self._run.name,
+            findings=[asdict(finding) for finding in self._findings],
+            exit_code=int(bool(wrong)),
         )
         if not rows:
-            made = [record.run for record in records.load_all(self.context.project)]
-            other = f"; the newest record is of mode.run={made[-1]}" if made else ""
+            run_names = [record.run for record in records.load_all(self.context.project)]
+            other = f"; the newest record is of mode.run={run_names[-1]}" if run_names else ""
             log.info(f"run {self._run.name} left no record and no ensemble: there is nothing to verify{other}")
             return
         log.info(tables.grid(["record", "what", "result", "why"], rows))

@@ -72,12 +72,12 @@ class Compared:
     def sentences(self) -> list[str]:
         """The outcome in words."""
         begun = f"First is {self.first}, second {self.second}, on {counted(self.rows, f'{self.split} row')} that both predicted."
-        return [begun, *(one.sentence for one in self.found), *self.notes]
+        return [begun, *(test.sentence for test in self.found), *self.notes]
 
     def as_plain(self) -> dict[str, Any]:
         """The same as a dict, ready for JSON."""
         facts = {"first": self.first, "second": self.second, "split": self.split, "rows": self.rows}
-        return {**facts, "tests": [one.as_plain() for one in self.found], "notes": list(self.notes)}
+        return {**facts, "tests": [test.as_plain() for test in self.found], "notes": list(self.notes)}
 
 
 def contender(project: Project, task: str, text: str, key: str = KEY) -> Contender:
@@ -95,31 +95,38 @@ def contender(project: Project, task: str, text: str, key: str = KEY) -> Contend
     """
     records.require_whole(project, task)
     stored, mixed = records.load_all(project, task), ensembles.load_all(project, task)
-    for one in mixed[-1:] if text == "latest" else mixed:
-        if text in ("latest", one.id):
-            return _of_ensemble(project, one)
+    for ensemble in mixed[-1:] if text == "latest" else mixed:
+        if text in ("latest", ensemble.id):
+            return _ensemble_contender(project, ensemble)
     for record in stored:
         if text.removeprefix("#") in (str(record.number), record.id):
-            return replace(_of_recipe(project, [record]), name=record.id)
-    named = {record.recipe: record.arch for record in stored}
-    called = journal.names_of_recipes(project, {one.recipe: one for one in stored}.values())
-    fitting = [recipe for recipe, arch in named.items() if text in (recipe, arch, called.get(recipe))]
+            return replace(_recipe_contender(project, [record]), name=record.id)
+    arch_by_recipe = {record.recipe: record.arch for record in stored}
+    called = journal.names_of_recipes(project, {entry.recipe: entry for entry in stored}.values())
+    fitting = [recipe for recipe, arch in arch_by_recipe.items() if text in (recipe, arch, called.get(recipe))]
     if not fitting and len(text) > 2:
-        fitting = [recipe for recipe in named if recipe.startswith(text)]
+        fitting = [recipe for recipe in arch_by_recipe if recipe.startswith(text)]
     if len(fitting) == 1:
-        return _of_recipe(project, [record for record in stored if record.recipe == fitting[0]])
+        return _recipe_contender(project, [record for record in stored if record.recipe == fitting[0]])
     if fitting:
-        told = listing([f"{journal.called(called, recipe)} ({named[recipe]})" for recipe in fitting])
+        options = listing([f"{journal.called(called, recipe)} ({arch_by_recipe[recipe]})" for recipe in fitting])
         raise ProjectError(
-            problem(key, "several recipes have that name or network", got=text, fix=f"name one of {told}")
+            problem(key, "several recipes have that name or network", got=text, fix=f"name one of {options}")
         )
-    there = [*named, *dict.fromkeys([*named.values(), *called.values()]), *(record.id for record in stored)]
-    there += [*(one.id for one in mixed), *["latest"] * bool(mixed)]
+    known_names = [
+        *arch_by_recipe,
+        *dict.fromkeys([*arch_by_recipe.values(), *called.values()]),
+        *(record.id for record in stored),
+    ]
+    known_names += [*(mixture.id for mixture in mixed), *["latest"] * bool(mixed)]
     known = listing(
-        [*(f"{journal.called(called, recipe)} ({arch})" for recipe, arch in named.items()), *(one.id for one in mixed)],
+        [
+            *(f"{journal.called(called, recipe)} ({arch})" for recipe, arch in arch_by_recipe.items()),
+            *(mixture.id for mixture in mixed),
+        ],
         most=8,
     )
-    fix = did_you_mean(text, there, otherwise=f"recipes and ensembles of {task}: {known or 'none'}")
+    fix = did_you_mean(text, known_names, otherwise=f"recipes and ensembles of {task}: {known or 'none'}")
     raise ProjectError(problem(key, f"there is no such record of {task}", got=text, fix=fix))
 
 
@@ -141,50 +148,57 @@ def compared(first: Contender, second: Contender, groups: Mapping[str, str] | No
     if second.kind != kind:
         wrong = f"{first.name} predicts {kind}, {second.name} {second.kind}"
         raise ProjectError(problem(KEY, wrong, fix="name two that predict the same"))
-    for split, one, other in (
+    for split, first_rows, other in (
         ("test", first.test, second.test),
         ("held-out", first.held_out, second.held_out),
     ):
-        pair = _shared(one, other)
+        pair = _shared_rows(first_rows, other)
         if pair is not None:
             notes = _notes(first, second) if split == "held-out" else []
-            found = [*paired(*pair, kind, groups, seed), *over_folds(first, second, kind)]
-            return Compared(first.name, second.name, split, len(pair[0]), found, notes)
+            tests = [*paired(*pair, kind, groups, seed), *fold_comparisons(first, second, kind)]
+            return Compared(first.name, second.name, split, len(pair[0]), tests, notes)
     wrong = f"{first.name} and {second.name} have no predictions of the same rows with a target"
     raise ProjectError(problem(KEY, wrong, fix="run mml predict, then mml test, for both"))
 
 
-def paired(one: Rows, other: Rows, kind: str, groups: Mapping[str, str] | None, seed: int) -> list[Comparison]:
+def paired(first_rows: Rows, other: Rows, kind: str, groups: Mapping[str, str] | None, seed: int) -> list[Comparison]:
     """Every test that two models on the same rows allow: bootstrap of the headline and of the likelihood, McNemar.
 
     Args:
-        one: The first model's rows.
+        first_rows: The first model's rows.
         other: The second's, in the same order.
         kind: The kind of the task.
         groups: The group of each sample, all of whose rows are drawn together; None: every row by itself.
         seed: Of the bootstrap.
     """
-    units = np.array([groups.get(name, name) for name in one.ids]) if groups is not None else None
+    units = np.array([groups.get(name, name) for name in first_rows.ids]) if groups is not None else None
     part = post_kind.of(kind)
     names = [part.HEADLINE, *(["nll"] if "nll" in part.METRICS else [])]
-    found = [
+    tests = [
         paired_tests.paired_bootstrap(
-            name, one.calibrated, other.calibrated, one.targets, kind=kind, groups=units, level=_LEVEL, seed=seed
+            name,
+            first_rows.calibrated,
+            other.calibrated,
+            first_rows.targets,
+            kind=kind,
+            groups=units,
+            level=_LEVEL,
+            seed=seed,
         )
         for name in dict.fromkeys(names)
     ]
     # McNemar's test takes every row for a case of its own.
-    known = metrics.labelled(one.targets)
-    right = [part.right(rows.calibrated[known], one.targets[known]) for rows in (one, other)]
+    known = metrics.labelled(first_rows.targets)
+    right = [part.right(rows.calibrated[known], first_rows.targets[known]) for rows in (first_rows, other)]
     if right[0] is not None and right[1] is not None and units is None:
         test = paired_tests.mcnemar(right[0], right[1])
         if names[0] == "accuracy":
-            found[0] = paired_tests.agreeing(found[0], test, names[0], _LEVEL, int(known.sum()))
-        found.append(test)
-    return found
+            tests[0] = paired_tests.agreeing_comparison(tests[0], test, names[0], _LEVEL, int(known.sum()))
+        tests.append(test)
+    return tests
 
 
-def over_folds(first: Contender, second: Contender, kind: str) -> list[Comparison]:
+def fold_comparisons(first: Contender, second: Contender, kind: str) -> list[Comparison]:
     """The corrected resampled t-test of two recipes that were trained on the same folds; nothing for others.
 
     Args:
@@ -197,28 +211,32 @@ def over_folds(first: Contender, second: Contender, kind: str) -> list[Compariso
     if len(both) < 2 or not all(same):
         return []
     name = post_kind.of(kind).HEADLINE
-    scores = [[_score(one.folds[fold][0], name, kind) for fold in both] for one in (first, second)]
+    scores = [[_score(model.folds[fold][0], name, kind) for fold in both] for model in (first, second)]
     if not np.isfinite(scores).all():
         return []
     tested = float(np.mean([len(first.folds[fold][0]) for fold in both]))
     trained = float(np.mean([first.folds[fold][1].counts["train"] for fold in both]))
-    told = f"{name} of {len(both)} folds"
-    return [paired_tests.corrected_t(*scores, n_train=trained, n_test=tested, name=told)]
+    title = f"{name} of {len(both)} folds"
+    return [paired_tests.corrected_t(*scores, n_train=trained, n_test=tested, name=title)]
 
 
-def _of_ensemble(project: Project, one: EnsembleRecord) -> Contender:
-    path = project.ensembles_dir(one.task) / f"{one.id}.parquet"
-    prior = np.asarray(one.prior["values"]) if one.prior.get("kind") != "val" and one.prior.get("values") else None
-    found = (predictions.load(path, one.task, split) for split in ("val", "test", "unlabelled"))
-    held_out, test, unlabelled = (members.as_rows(rows) if len(rows) else None for rows in found)
-    unlabelled = _moved_with(unlabelled, held_out, prior)
+def _ensemble_contender(project: Project, ensemble: EnsembleRecord) -> Contender:
+    path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
+    prior = (
+        np.asarray(ensemble.prior["values"])
+        if ensemble.prior.get("kind") != "val" and ensemble.prior.get("values")
+        else None
+    )
+    splits = (predictions.load(path, ensemble.task, split) for split in ("val", "test", "unlabelled"))
+    held_out, test, unlabelled = (members.as_rows(rows) if len(rows) else None for rows in splits)
+    unlabelled = _moved_rows(unlabelled, held_out, prior)
     if held_out is not None:
         held_out = at_own_prevalence(held_out, prior)
-    chose, test = ("members and weights",), test if one.select_on == "oof" else None
-    return Contender(one.id, held_out, test, {}, chose, one.kind, unlabelled=unlabelled)
+    chose, test = ("members and weights",), test if ensemble.select_on == "oof" else None
+    return Contender(ensemble.id, held_out, test, {}, chose, ensemble.kind, unlabelled=unlabelled)
 
 
-def _moved_with(rows: Rows | None, labelled: Rows | None, prior: Any) -> Rows | None:
+def _moved_rows(rows: Rows | None, labelled: Rows | None, prior: Any) -> Rows | None:
     """Rows without a target, moved from a prior to the prevalence of labelled ones."""
     if rows is None or labelled is None or prior is None:
         return rows
@@ -229,7 +247,7 @@ def _moved_with(rows: Rows | None, labelled: Rows | None, prior: Any) -> Rows | 
     return replace(rows, calibrated=at_own_prevalence(both, prior).calibrated[len(labelled) :])
 
 
-def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
+def _recipe_contender(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     newest = records.newest_folds(of_recipe)
     kind, prior = newest[0].kind, members.prior_of(project, newest)
     held_out: dict[int, tuple[Rows, ModelRecord]] = {}
@@ -249,21 +267,21 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
         if best.form == "raw":
             held_out = {fold: (rows.uncalibrated(), record) for fold, (rows, record) in held_out.items()}
     held_out = {fold: (at_own_prevalence(rows, prior), record) for fold, (rows, record) in held_out.items()}
-    unlabelled = _moved_with(unlabelled, joined, prior)
+    unlabelled = _moved_rows(unlabelled, joined, prior)
     joined = None if joined is None else at_own_prevalence(joined, prior)
-    chose = tuple(dict.fromkeys(what for record in newest if not record.nested for what in record.val_used_for))
+    chose = tuple(dict.fromkeys(purpose for record in newest if not record.nested for purpose in record.val_used_for))
     name = journal.called(journal.names_of_recipes(project, newest[-1:]), f"{newest[0].recipe} {newest[0].arch}")
     return Contender(name, joined, test, held_out, chose, kind, newest[-1], unlabelled)
 
 
-def _shared(one: Rows | None, other: Rows | None) -> tuple[Rows, Rows] | None:
+def _shared_rows(rows: Rows | None, other: Rows | None) -> tuple[Rows, Rows] | None:
     """The labelled rows that both predicted, in one order; None without any."""
-    if one is None or other is None:
+    if rows is None or other is None:
         return None
-    there = set(other.ids)
-    known = metrics.labelled(one.targets)
-    ids = [name for name, good in zip(one.ids, known, strict=True) if good and name in there]
-    return (one.only(ids), other.only(ids)) if ids else None
+    other_names = set(other.ids)
+    known = metrics.labelled(rows.targets)
+    ids = [name for name, good in zip(rows.ids, known, strict=True) if good and name in other_names]
+    return (rows.only(ids), other.only(ids)) if ids else None
 
 
 def _score(rows: Rows, name: str, kind: str) -> float:
@@ -272,7 +290,7 @@ def _score(rows: Rows, name: str, kind: str) -> float:
 
 def _notes(*contenders: Contender) -> list[str]:
     return [
-        f"note: the same rows chose {listing(one.chose)} of {one.name}, which flatters it"
-        for one in contenders
-        if one.chose
+        f"note: the same rows chose {listing(model.chose)} of {model.name}, which flatters it"
+        for model in contenders
+        if model.chose
     ]

@@ -185,18 +185,18 @@ def _weighted_cuts(own: Floats, numbers: Integers, ratios: Floats, alpha: float)
     """For each class that a new row may have, the quantile with that row's own weight at infinity."""
     order = np.argsort(own, kind="stable")
     mass = ratios[numbers[order]].cumsum()
-    wanted = (1 - alpha) * (mass[-1] + ratios) * (1 - _ROUNDING)
-    places = np.searchsorted(mass, wanted, side="left")
+    levels = (1 - alpha) * (mass[-1] + ratios) * (1 - _ROUNDING)
+    places = np.searchsorted(mass, levels, side="left")
     return [float(own[order[place]]) if place < len(own) else float("inf") for place in places]
 
 
 def _ratios(prior: npt.ArrayLike, counts: Integers) -> Floats:
-    wanted = shares(prior, len(counts))
+    target_shares = shares(prior, len(counts))
     if (counts == 0).any():
         missing = np.flatnonzero(counts == 0)
         wrong = f"class numbers {listing(missing)} have no calibration row to be weighted"
         raise DataError(problem("prior", wrong, fix="add rows, or leave the prior out"))
-    return np.asarray(wanted / (counts / counts.sum()))
+    return np.asarray(target_shares / (counts / counts.sum()))
 
 
 def _noise(noise: npt.ArrayLike | None, n: int, seed: int) -> Floats:

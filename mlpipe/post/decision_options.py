@@ -85,8 +85,8 @@ class DecisionOptions:
             ]
         outputs = len(classes) if has_classes else 2
         if len(costs) != outputs or any(len(row) != outputs or not np.isfinite(row).all() for row in costs):
-            what = f"classes {listing(classes)}" if has_classes else "no and yes"
-            fix = f"give {outputs} rows (what is true) of {outputs} numbers (what is decided): {what}"
+            outcomes = f"classes {listing(classes)}" if has_classes else "no and yes"
+            fix = f"give {outputs} rows (what is true) of {outputs} numbers (what is decided): {outcomes}"
             return [problem(key, "is no table of costs for this task", got=costs, fix=fix)]
         return []
 
@@ -130,8 +130,8 @@ def prior_problems(prior: str | list[float], stage: str, kind: str, classes: Seq
     wrong = []
     if not _has_probabilities(kind) and prior != "val":
         values = kinds.of(kind).words.VALUES
-        what = "pixels are not calibrated" if kinds.of(kind).is_dense else f"{values} have no prevalence"
-        wrong.append(problem("mode.prior", what, got=prior, fix="leave it out"))
+        reason = "pixels are not calibrated" if kinds.of(kind).is_dense else f"{values} have no prevalence"
+        wrong.append(problem("mode.prior", reason, got=prior, fix="leave it out"))
     if _has_probabilities(kind) and not _has_classes(kind) and prior in ("test", "quantify"):
         fix = "use mode.prior=val, or the share of yes of each label as a list"
         wrong.append(problem("mode.prior", "is for classes, not for labels", got=prior, fix=fix))
@@ -156,7 +156,9 @@ def _share_problems(key: str, values: list[float], kind: str) -> list[str]:
     return []
 
 
-def scaled(prior: str | list[float], deploy_prior: list[float] | None, kind: str, classes: Sequence[str]) -> list[str]:
+def scaling_notes(
+    prior: str | list[float], deploy_prior: list[float] | None, kind: str, classes: Sequence[str]
+) -> list[str]:
     """A sentence for each prevalence of classes that does not sum to one and is scaled to do so.
 
     Args:
@@ -165,10 +167,10 @@ def scaled(prior: str | list[float], deploy_prior: list[float] | None, kind: str
         kind: The task's kind.
         classes: The names of its outputs.
     """
-    said = []
+    sentences = []
     for key, values in (("mode.prior", prior), ("mode.deploy_prior", deploy_prior)):
         if not _has_classes(kind) or not isinstance(values, list) or abs(sum(values) - 1) <= _ROUNDED:
             continue
         shares = ", ".join(f"{name} {value / sum(values):.4g}" for name, value in zip(classes, values, strict=False))
-        said.append(f"{key}: the shares sum to {sum(values):.4g}, not to 1; they are scaled: {shares}")
-    return said
+        sentences.append(f"{key}: the shares sum to {sum(values):.4g}, not to 1; they are scaled: {shares}")
+    return sentences

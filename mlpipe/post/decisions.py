@@ -25,7 +25,7 @@ _WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "cos
 
 def thresholds(
     rows: Rows,
-    shown: Rows,
+    evaluation: Rows,
     options: DecisionOptions,
     classes: Sequence[str],
     prevalence: Array | None,
@@ -35,7 +35,7 @@ def thresholds(
 
     Args:
         rows: The rows that chose.
-        shown: Rows on which the decisions are measured.
+        evaluation: Rows on which the decisions are measured.
         options: What to decide by.
         classes: The names of the outputs.
         prevalence: For classes, the shares that the probabilities are meant for, shape (classes,); None: for labels.
@@ -47,31 +47,33 @@ def thresholds(
     else:
         cuts = threshold.class_thresholds(rows.calibrated, rows.targets, prior=prior, **arguments)
     plain = [None if cut is None else cut.cut for cut in cuts]
-    found: dict[str, Any] = {"criterion": options.threshold, "cuts": dict(zip(classes, plain, strict=True))}
+    facts: dict[str, Any] = {"criterion": options.threshold, "cuts": dict(zip(classes, plain, strict=True))}
     if prevalence is not None:
-        found["prevalence"] = np.asarray(prevalence).tolist()
-    known = metrics.labelled(shown.targets)
+        facts["prevalence"] = np.asarray(prevalence).tolist()
+    known = metrics.labelled(evaluation.targets)
     if not known.any():
-        return found
-    values, targets = shown.calibrated[known], shown.targets[known]
+        return facts
+    values, targets = evaluation.calibrated[known], evaluation.targets[known]
     if prevalence is None:
-        measured = _of_labels(values, targets, plain, options)
+        measured = _label_scores(values, targets, plain, options)
     else:
         name = "macro_f1" if options.threshold == "f1" else "balanced_accuracy"
         decided = np.eye(len(classes))[threshold.decide_by_cuts(values, plain, prevalence)]
-        measured = {"measure": name, **_both(class_metrics.METRICS[name], decided, values, targets)}
-    return {**found, "measured": measured}
+        measured = {"measure": name, **_score_pair(class_metrics.METRICS[name], decided, values, targets)}
+    return {**facts, "measured": measured}
 
 
-def _both(measure: Any, decided: Array, plain: Array, targets: Array) -> dict[str, float]:
+def _score_pair(measure: Any, decided: Array, plain: Array, targets: Array) -> dict[str, float]:
     return {"by_cuts": measure(decided, targets), "without": measure(plain, targets)}
 
 
-def _of_labels(values: Array, targets: Array, cuts: Sequence[float | None], options: DecisionOptions) -> dict[str, Any]:
+def _label_scores(
+    values: Array, targets: Array, cuts: Sequence[float | None], options: DecisionOptions
+) -> dict[str, Any]:
     least = np.array([0.5 if cut is None else cut for cut in cuts])
     decided = 0.5 * (1 + np.tanh(values / 2)) - least
     if options.threshold == "f1":
-        return {"measure": "macro_f1", **_both(label_metrics.macro_f1, decided, values, targets)}
+        return {"measure": "macro_f1", **_score_pair(label_metrics.macro_f1, decided, values, targets)}
     if options.threshold == "cost":
         arguments = options.threshold_options()
         false_yes, false_no = arguments["false_positive"], arguments["false_negative"]
@@ -80,11 +82,11 @@ def _of_labels(values: Array, targets: Array, cuts: Sequence[float | None], opti
             wrong = np.where(truth == 1, false_no * (outputs <= 0), false_yes * (outputs > 0))
             return float(wrong[~np.isnan(truth)].mean())
 
-        return {"measure": "cost", **_both(cost, decided, values, targets)}
-    return {"measure": "balanced_accuracy", **_both(label_metrics.balanced_accuracy, decided, values, targets)}
+        return {"measure": "cost", **_score_pair(cost, decided, values, targets)}
+    return {"measure": "balanced_accuracy", **_score_pair(label_metrics.balanced_accuracy, decided, values, targets)}
 
 
-def at_deployment(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed: int = 0) -> dict[str, Any]:
+def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed: int = 0) -> dict[str, Any]:
     """The decisions between classes at another prevalence: costs as they are, sets and thresholds made anew.
 
     The rows that chose are moved to that prevalence as new ones are. Sets for each class by itself stay that (their promise
@@ -100,7 +102,7 @@ def at_deployment(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed
         DataError: When there is something to make anew and the rows that chose are not stored.
     """
     decided: dict[str, Any] = dict(ensemble.decide)
-    if not _made_anew(ensemble):
+    if not _has_learned_decisions(ensemble):
         return decided
     rows = require_rows(ensemble, path)
     assert rows.calibrated is not None
@@ -182,7 +184,7 @@ def _rows_that_chose(ensemble: EnsembleRecord, path: Path) -> predictions.Predic
     return None
 
 
-def _made_anew(ensemble: EnsembleRecord) -> bool:
+def _has_learned_decisions(ensemble: EnsembleRecord) -> bool:
     """Whether something that decides has to be learned again for another prevalence."""
     return "sets" in ensemble.decide or "thresholds" in ensemble.decide
 
@@ -197,7 +199,7 @@ def require_rows(ensemble: EnsembleRecord, path: Path) -> predictions.Prediction
     Raises:
         DataError: When they are not stored.
     """
-    if not _made_anew(ensemble):
+    if not _has_learned_decisions(ensemble):
         return predictions.load(path, ensemble.task, CHOSE[0])
     if (rows := _rows_that_chose(ensemble, path)) is not None:
         return rows
@@ -236,35 +238,35 @@ def sets_of(log_probabilities: Array, decided: Mapping[str, Any], seed: int = 0)
     return conformal.ConformalSets.from_plain(decided["sets"]).sets(log_probabilities, seed=seed)
 
 
-def used(decided: Mapping[str, Any]) -> list[str]:
+def column_meanings(decided: Mapping[str, Any]) -> list[str]:
     """The meaning of a table's columns `decision` and `set`, in words.
 
     Args:
         decided: What decides, as plain data.
     """
-    found = []
+    sentences = []
     if "table" in decided.get("costs", {}):
-        found.append("column decision: the class that costs least")
+        sentences.append("column decision: the class that costs least")
     elif "prevalence" in decided.get("thresholds", {}):
         rule = "the class whose probability is the largest multiple of its threshold"
-        found.append(f"column decision: {rule}; {told_thresholds(decided['thresholds'])}")
+        sentences.append(f"column decision: {rule}; {threshold_text(decided['thresholds'])}")
     if "guarantee" in decided.get("sets", {}):
-        found.append(f"column set ({decided['sets']['score']}): {in_words(decided['sets'])}")
-    return found
+        sentences.append(f"column set ({decided['sets']['score']}): {in_words(decided['sets'])}")
+    return sentences
 
 
 def in_words(sets: Mapping[str, Any]) -> str:
     """The promise of prediction sets, with the prevalence where it matters."""
-    there = sets.get("prior")
+    shares = sets.get("prior")
     at = (
-        f" ({', '.join(f'{share:.3g}' for share in there)})"
-        if there and "at the given prior" in sets["guarantee"]
+        f" ({', '.join(f'{share:.3g}' for share in shares)})"
+        if shares and "at the given prior" in sets["guarantee"]
         else ""
     )
     return f"{sets['guarantee']}{at}"
 
 
-def told_thresholds(stored: Mapping[str, Any], rows: int | None = None) -> str:
+def threshold_text(stored: Mapping[str, Any], rows: int | None = None) -> str:
     """Thresholds in words, and what deciding by them is worth where that was measured.
 
     Args:
@@ -272,9 +274,9 @@ def told_thresholds(stored: Mapping[str, Any], rows: int | None = None) -> str:
         rows: How many rows they were measured on; None: it is not known.
     """
     cuts = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items())
-    told = f"thresholds by {stored['criterion']}: {cuts}"
+    sentence = f"thresholds by {stored['criterion']}: {cuts}"
     if measured := stored.get("measured"):
         word = _WORDS[measured["measure"]]
         by_cuts, without = (number(measured[key], rows) for key in ("by_cuts", "without"))
-        told += f"; deciding by them: {word} {by_cuts}, without them {without}"
-    return told
+        sentence += f"; deciding by them: {word} {by_cuts}, without them {without}"
+    return sentence

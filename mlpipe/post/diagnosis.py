@@ -51,7 +51,7 @@ class Diagnosis:
 
 
 def diagnosis(
-    said: Bools, true: Bools, groups: npt.NDArray[np.generic] | None = None, level: float = 0.95
+    answers: Bools, true: Bools, groups: npt.NDArray[np.generic] | None = None, level: float = 0.95
 ) -> Diagnosis:
     """Sensitivity, specificity and predictive values of answers, with intervals.
 
@@ -59,7 +59,7 @@ def diagnosis(
     the number of independent rows whose share would vary as much.
 
     Args:
-        said: Whether the answer is yes, shape (n,).
+        answers: Whether the answer is yes, shape (n,).
         true: Whether yes is right, shape (n,).
         groups: What rows belong together, shape (n,); None: every row by itself.
         level: Of the intervals.
@@ -70,10 +70,12 @@ def diagnosis(
     if not len(true):
         raise DataError(problem("diagnosis", "there are no rows", fix="use a split with labels"))
     units = units_of(groups, len(true))
-    sides = [(said & true, true), (~said & ~true, ~true), (said & true, said), (~said & ~true, ~said)]
+    sides = [(answers & true, true), (~answers & ~true, ~true), (answers & true, answers), (~answers & ~true, ~answers)]
     parts = [exact.ratio(hits.astype(float), total.astype(float), *units) for hits, total in sides]
     shares = [None if part is None else _share(part, level) for part in parts]
-    hits, alarms, cleared, missed = (int(one.sum()) for one in (said & true, said & ~true, ~said & ~true, ~said & true))
+    hits, alarms, cleared, missed = (
+        int(mask.sum()) for mask in (answers & true, answers & ~true, ~answers & ~true, ~answers & true)
+    )
     worth = [0.0 if part is None else part.rows for part in parts[:2]]
     sensitivity, specificity, ppv, npv = shares
     counts = hits, alarms, cleared, missed
@@ -81,7 +83,7 @@ def diagnosis(
 
 
 def at_prevalence(
-    found: Diagnosis, prevalence: float, low: float | None = None, high: float | None = None
+    result: Diagnosis, prevalence: float, low: float | None = None, high: float | None = None
 ) -> tuple[Interval | None, Interval | None]:
     """The predictive values where another share of samples is positive, by Bayes' rule; None where nothing is answered so.
 
@@ -90,7 +92,7 @@ def at_prevalence(
     prevalence is carried on.
 
     Args:
-        found: What answers are worth.
+        result: What answers are worth.
         prevalence: The share of positive samples there, inside (0, 1).
         low: The lower end of its interval; None: it is known.
         high: The upper end.
@@ -103,14 +105,14 @@ def at_prevalence(
     """
     if not 0 < prevalence < 1:
         raise DataError(problem("prevalence", "must be above 0 and below 1", got=prevalence, fix="give a share"))
-    if found.sensitivity is None or found.specificity is None:
+    if result.sensitivity is None or result.specificity is None:
         return None, None
-    here = (prevalence, prevalence if low is None else low, prevalence if high is None else high)
-    there = (1 - here[0], 1 - here[2], 1 - here[1])
-    yes = _shared(found.sensitivity.value, found.rows[0], found.level)
-    cleared = _shared(found.specificity.value, found.rows[1], found.level)
-    positive = _predictive(yes, _other(cleared), here, found.level)
-    return positive, _predictive(cleared, _other(yes), there, found.level)
+    positive_ends = (prevalence, prevalence if low is None else low, prevalence if high is None else high)
+    negative_ends = (1 - positive_ends[0], 1 - positive_ends[2], 1 - positive_ends[1])
+    yes = _rate_with_ends(result.sensitivity.value, result.rows[0], result.level)
+    cleared = _rate_with_ends(result.specificity.value, result.rows[1], result.level)
+    positive = _predictive(yes, _complement(cleared), positive_ends, result.level)
+    return positive, _predictive(cleared, _complement(yes), negative_ends, result.level)
 
 
 @dataclass(frozen=True)
@@ -190,14 +192,14 @@ class _Shared:
     high: float
 
 
-def _shared(value: float, rows: float, level: float) -> _Shared:
+def _rate_with_ends(value: float, rows: float, level: float) -> _Shared:
     edge = value in (0.0, 1.0)
     centre = (value * rows + 0.5) / (rows + 1) if edge else value
     return _Shared(value, centre, *exact.share_ends(value, rows, level))
 
 
-def _other(one: _Shared) -> _Shared:
-    return _Shared(1 - one.value, 1 - one.centre, 1 - one.high, 1 - one.low)
+def _complement(rate: _Shared) -> _Shared:
+    return _Shared(1 - rate.value, 1 - rate.centre, 1 - rate.high, 1 - rate.low)
 
 
 def _predictive(right: _Shared, wrong: _Shared, prior: _Ends, level: float) -> Interval | None:
@@ -217,7 +219,9 @@ def _predictive(right: _Shared, wrong: _Shared, prior: _Ends, level: float) -> I
         log(wrong.centre) - _log(wrong.low),
         _logit(prior[2]) - _logit(prior[0]),
     )
-    ends = [_expit(middle + sign * sqrt(sum(one**2 for one in side))) for sign, side in ((-1, below), (1, above))]
+    ends = [
+        _expit(middle + sign * sqrt(sum(distance**2 for distance in side))) for sign, side in ((-1, below), (1, above))
+    ]
     return Interval(value, min(ends[0], value), max(ends[1], value), level, "mover of log odds")
 
 

@@ -175,7 +175,7 @@ class Part(Protocol):
         """A metric as a function of the weights of labelled rows."""
         ...
 
-    def ends(self, name: str, value: float, one: Statistic, known: Known) -> Ends:
+    def ends(self, name: str, value: float, measure: Statistic, known: Known) -> Ends:
         """The interval around a metric's value."""
         ...
 
@@ -221,9 +221,9 @@ def ensembling(name: str) -> Ensembling:
     Args:
         name: The kind's.
     """
-    found = of(name).ENSEMBLING
-    assert found is not None, name
-    return found
+    part = of(name).ENSEMBLING
+    assert part is not None, name
+    return part
 
 
 def probabilities(name: str) -> Probabilities:
@@ -232,6 +232,6 @@ def probabilities(name: str) -> Probabilities:
     Args:
         name: The kind's.
     """
-    found = of(name).PROBABILITIES
-    assert found is not None, name
-    return found
+    part = of(name).PROBABILITIES
+    assert part is not None, name
+    return part

@@ -39,8 +39,8 @@ class LearningCurve:
         Args:
             sizes: Training sizes, shape (sizes,).
         """
-        wanted = np.atleast_1d(np.asarray(sizes, np.float64))
-        return np.asarray(_values(self.family, np.array([self.parameters]), wanted)[0])
+        training_sizes = np.atleast_1d(np.asarray(sizes, np.float64))
+        return np.asarray(_values(self.family, np.array([self.parameters]), training_sizes)[0])
 
     def band(self, sizes: npt.ArrayLike) -> tuple[Floats, Floats]:
         """The low and the high end of the band at training sizes, shape (sizes,) each.
@@ -91,7 +91,7 @@ def fit_learning_curve(
     if unknown or not families:
         fix = did_you_mean(str(unknown[:1]), get_args(Family), otherwise=f"families: {listing(get_args(Family))}")
         raise ConfigError(problem("families", "unknown family", got=list(families), fix=fix))
-    counts, means, spread, drawn = _measured(sizes, errors, variances, draws, seed)
+    counts, means, spread, drawn = _error_statistics(sizes, errors, variances, draws, seed)
     weights = 1 / spread
     missed: dict[str, float] = {}
     notes: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ def fit_learning_curve(
     return LearningCurve(family, (float(best[0]), float(best[1]), float(best[2])), band, level, missed, notes)
 
 
-def _measured(
+def _error_statistics(
     sizes: npt.ArrayLike, errors: npt.ArrayLike, variances: npt.ArrayLike | None, draws: int, seed: int
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Ascending sizes, mean errors, their variances, and mean errors of draws (draws, sizes)."""
@@ -184,8 +184,8 @@ def _best_shape(family: str, sizes: Floats, errors: Floats, weights: Floats, sha
     """For every row of `errors` the least squares over its row of `shapes`; a, b >= 0 in closed form."""
     # For one shape c the curve is a line in its basis, whose level and slope have a closed form. So c alone is searched,
     # for all draws and all shapes at once.
-    many, tried = shapes.shape
-    basis = _basis(family, sizes, shapes.ravel()).reshape(many, tried, -1)
+    draw_count, tried = shapes.shape
+    basis = _basis(family, sizes, shapes.ravel()).reshape(draw_count, tried, -1)
     total = weights.sum()
     mean_error = (errors @ weights)[:, None] / total
     mean_basis = basis @ weights / total
@@ -199,5 +199,5 @@ def _best_shape(family: str, sizes: Floats, errors: Floats, weights: Floats, sha
     slope, level = np.where(below, through, slope), np.where(below, 0.0, level)
     missed = ((errors[:, None] - level[..., None] - slope[..., None] * basis) ** 2) @ weights
     place = missed.argmin(axis=1)
-    rows = np.arange(many)
+    rows = np.arange(draw_count)
     return np.column_stack([level[rows, place], slope[rows, place], shapes[rows, place]])

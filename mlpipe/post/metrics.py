@@ -90,15 +90,15 @@ def compute(
         own: Further metrics by name, which go before those of the kind; of one that gives several numbers each is in the
             result under its own name.
     """
-    there = labelled(targets)
-    if not there.any():
+    has_target = labelled(targets)
+    if not has_target.any():
         return {}
     table: dict[str, Measure] = {**post_kind.of(kind).METRICS, **(own or {})}
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for name in names:
-        value = table[name](outputs[there], targets[there])
-        found |= value if isinstance(value, Mapping) else {name: value}
-    return found
+        value = table[name](outputs[has_target], targets[has_target])
+        scores |= value if isinstance(value, Mapping) else {name: value}
+    return scores
 
 
 def labelled(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -123,7 +123,7 @@ def statistic(name: str, outputs: npt.NDArray[Any], targets: npt.NDArray[Any], k
         ConfigError: There is no such metric for this kind, or none with an interval.
     """
     part = post_kind.of(kind)
-    known = [one for one in part.METRICS if one not in part.WITHOUT_INTERVAL]
+    known = [metric for metric in part.METRICS if metric not in part.WITHOUT_INTERVAL]
     if name not in known:
         fix = did_you_mean(name, known, otherwise=f"metrics: {listing(known)}")
         wrong = "has no interval" if name in part.WITHOUT_INTERVAL else f"no such metric for {kind}"
@@ -152,8 +152,8 @@ def details(
         `classes`: one row for each with counts and metrics; for classification also `confusion`, counts of
         (true class, predicted class). Empty when no row has a target.
     """
-    there = labelled(targets)
-    return post_kind.of(kind).details(outputs[there], targets[there], classes) if there.any() else {}
+    has_target = labelled(targets)
+    return post_kind.of(kind).details(outputs[has_target], targets[has_target], classes) if has_target.any() else {}
 
 
 def lacking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -174,7 +174,7 @@ def _has_both(row: Mapping[str, Any]) -> bool:
     return bool(0 < row["positive"] < row["images"])
 
 
-def said_of(rows: Sequence[Mapping[str, Any]], scores: Iterable[str]) -> list[str]:
+def class_mean_notes(rows: Sequence[Mapping[str, Any]], scores: Iterable[str]) -> list[str]:
     """A sentence where means over classes are not over all of them; none else.
 
     Args:
@@ -188,12 +188,14 @@ def said_of(rows: Sequence[Mapping[str, Any]], scores: Iterable[str]) -> list[st
     # A class without a row counts in F1 once it is predicted, a label that every row has counts always.
     without_f1 = [str(row["class"]) for row in rows if row.get("f1") is None or math.isnan(row["f1"])]
     left_out = {name: tuple(without_f1 if name == "macro_f1" else lacking(rows)) for name in means}
-    said = []
+    sentences = []
     for names in dict.fromkeys(names for names in left_out.values() if names):
         judged = f"{noun} that can be judged are {len(rows) - len(names)} of {len(rows)}, not {listing(names)}"
-        said.append(f"{listing([name for name in means if left_out[name] == names])}: {judged}")
+        sentences.append(f"{listing([name for name in means if left_out[name] == names])}: {judged}")
     guessed = [str(row["class"]) for row in rows if not row.get("positive", row["images"]) and row.get("f1") == 0]
     if guessed and "macro_f1" in means:
         verbs = ("has", "was") if len(guessed) == 1 else ("have", "were")
-        said.append(f"macro_f1: {listing(guessed)} {verbs[0]} no image and {verbs[1]} predicted, which counts as 0")
-    return said
+        sentences.append(
+            f"macro_f1: {listing(guessed)} {verbs[0]} no image and {verbs[1]} predicted, which counts as 0"
+        )
+    return sentences

@@ -65,21 +65,23 @@ def paired_bootstrap(
     Raises:
         DataError: The shapes differ, or no row has a target.
     """
-    one, other, truth, members = _pair(first, second, targets, groups)
+    first_logits, other, truth, members = _pair(first, second, targets, groups)
     units, count = units_of(members, len(truth))
-    pair = [statistic(name, logits, truth, kind) for logits in (one, other)]
+    pair = [statistic(name, logits, truth, kind) for logits in (first_logits, other)]
     options: dict[str, Any] = {"kind": kind, "units": units, "count": count}
     options |= {"level": level, "resamples": resamples, "seed": seed}
-    both = [Known(np.asarray(logits, np.float64), truth, **options) for logits in (one, other)]
-    value = compute([name], one, truth, kind)[name] - compute([name], other, truth, kind)[name]
+    both = [Known(np.asarray(logits, np.float64), truth, **options) for logits in (first_logits, other)]
+    value = compute([name], first_logits, truth, kind)[name] - compute([name], other, truth, kind)[name]
     left_out = leave_out(pair[0], units, count, seed) - leave_out(pair[1], units, count, seed)
     # Where no row makes a difference, the bootstrap takes it for certain that none would.
-    if (differences.few(name, both[0]) or not np.ptp(left_out) > 0) and not differences.same(one, other):
-        found, reason = differences.ends(name, value, both[0], both[1], left_out)
-        if found is None:
+    if (differences.has_few_rows(name, both[0]) or not np.ptp(left_out) > 0) and not differences.same(
+        first_logits, other
+    ):
+        ends, reason = differences.ends(name, value, both[0], both[1], left_out)
+        if ends is None:
             sentence = f"The rows do not tell the two apart by {name}: the difference is {number(value, len(truth))} ({reason})."
             return Comparison("paired, few rows", value, None, None, None, sentence)
-        return Comparison("paired, few rows", value, *found, None, _sentence(name, value, *found, level, len(truth)))
+        return Comparison("paired, few rows", value, *ends, None, _sentence(name, value, *ends, level, len(truth)))
     drawn = [_difference(pair, weights, units) for weights in differences.draws(units, count, resamples, seed)]
     low, high = differences.bootstrap_ends(np.concatenate(drawn), value, left_out, level)
     sentence = _sentence(name, value, low, high, level, len(truth))
@@ -98,19 +100,19 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> Comparis
     Raises:
         DataError: The lengths differ, or there are no rows.
     """
-    one, other = np.asarray(first_right, bool), np.asarray(second_right, bool)
-    if one.shape != other.shape or not one.size:
+    first_hits, other = np.asarray(first_right, bool), np.asarray(second_right, bool)
+    if first_hits.shape != other.shape or not first_hits.size:
         raise DataError(
-            problem("comparison", "the same rows are needed", got=[one.shape, other.shape], fix="align them")
+            problem("comparison", "the same rows are needed", got=[first_hits.shape, other.shape], fix="align them")
         )
     from scipy.special import bdtr
 
-    b, c = int((one & ~other).sum()), int((~one & other).sum())
+    b, c = int((first_hits & ~other).sum()), int((~first_hits & other).sum())
     p = min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))) if b + c else 1.0
-    value = float(one.mean() - other.mean())
-    told = f"Only the first is right on {counted(b, 'row')}, only the second on {c}"
+    value = float(first_hits.mean() - other.mean())
+    clause = f"Only the first is right on {counted(b, 'row')}, only the second on {c}"
     often = f"equally good models differ as much or more in {_in_percent(p)} of such comparisons"
-    sentence = f"{told}: {often} (McNemar's test, p = {p:.2g})." if b + c else "Both are right on the same rows."
+    sentence = f"{clause}: {often} (McNemar's test, p = {p:.2g})." if b + c else "Both are right on the same rows."
     return Comparison("McNemar, exact", value, None, None, p, sentence)
 
 
@@ -141,14 +143,19 @@ def corrected_t(
     """
     from scipy.special import stdtr, stdtrit
 
-    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if one.shape != other.shape or one.ndim != 1 or len(one) < 2 or not np.isfinite(one - other).all():
-        got = [one.tolist(), other.tolist()]
+    first_scores, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if (
+        first_scores.shape != other.shape
+        or first_scores.ndim != 1
+        or len(first_scores) < 2
+        or not np.isfinite(first_scores - other).all()
+    ):
+        got = [first_scores.tolist(), other.tolist()]
         fix = "compare models of the same folds"
         raise DataError(
             problem("comparison", "finite scores of the same two or more folds are needed", got=got, fix=fix)
         )
-    off = one - other
+    off = first_scores - other
     k, value = len(off), float(off.mean())
     spread = over_folds.standard_error(off, n_train=n_train, n_test=n_test)
     half = float(stdtrit(k - 1, (1 + level) / 2)) * spread
@@ -164,30 +171,35 @@ def _pair(
         got = [np.shape(first), np.shape(second)]
         fix = "compare predictions of the same rows"
         raise DataError(problem("comparison", "predictions of one shape are needed", got=got, fix=fix))
-    one, truth, members = labelled_rows(first, targets, groups)
+    first_logits, truth, members = labelled_rows(first, targets, groups)
     other, _, _ = labelled_rows(second, targets, groups)
     if not len(truth):
         raise DataError(problem("comparison", "no row has a target", fix="use a split with labels"))
-    return one, other, truth, members
+    return first_logits, other, truth, members
 
 
 def _difference(pair: list[Statistic], weights: Any, units: Any) -> Any:
     return pair[0].of_weights(weights, units) - pair[1].of_weights(weights, units)
 
 
-def agreeing(one: Comparison, test: Comparison, name: str, level: float, rows: int) -> Comparison:
+def agreeing_comparison(comparison: Comparison, test: Comparison, name: str, level: float, rows: int) -> Comparison:
     """A comparison whose sentence agrees with a test of the same difference: it calls none better that the test does not.
 
     Args:
-        one: The difference with its interval.
+        comparison: The difference with its interval.
         test: The test, with its p-value.
         name: The metric.
         level: Of the interval.
         rows: How many rows both are of.
     """
-    if one.low is None or one.high is None or test.p is None or test.p < 1 - level:
-        return one
-    return replace(one, sentence=_undecided(name, one.difference, _ends_text(one.low, one.high, level, rows), rows))
+    if comparison.low is None or comparison.high is None or test.p is None or test.p < 1 - level:
+        return comparison
+    return replace(
+        comparison,
+        sentence=_undecided_sentence(
+            name, comparison.difference, _ends_text(comparison.low, comparison.high, level, rows), rows
+        ),
+    )
 
 
 def _in_percent(p: float) -> str:
@@ -198,12 +210,12 @@ def _sentence(name: str, value: float, low: float, high: float, level: float, ro
     """Who is better by how much, or that the rows do not tell."""
     ends_text = _ends_text(low, high, level, rows) + ("" if p is None else f", p = {p:.2g}")
     if not (low > 0 or high < 0):
-        return _undecided(name, value, ends_text, rows)
+        return _undecided_sentence(name, value, ends_text, rows)
     better = "first" if (value > 0) == (direction(name) == "max") else "second"
     return f"The {better} is better by {number(abs(value), rows)} in {name} ({ends_text})."
 
 
-def _undecided(name: str, value: float, ends_text: str, rows: int) -> str:
+def _undecided_sentence(name: str, value: float, ends_text: str, rows: int) -> str:
     return f"The rows do not tell the two apart by {name}: the difference is {number(value, rows)} ({ends_text})."
 
 

@@ -81,39 +81,39 @@ def prior(
     if not isinstance(kind, str):
         return Prior("list", tuple(shares(kind, classes).tolist()))
     if kind == "val":
-        return Prior("val", _observed(val_targets, classes, 0.0, "validation"))
+        return Prior("val", _observed_shares(val_targets, classes, 0.0, "validation"))
     if kind == "test":
         if test_targets is None:
-            raise _needs("test", "test labels", "use mode.prior=val, or a task with a test split")
-        return Prior("test", _observed(test_targets, classes, LEAST_SHARE, "test"))
+            raise _missing_error("test", "test labels", "use mode.prior=val, or a task with a test split")
+        return Prior("test", _observed_shares(test_targets, classes, LEAST_SHARE, "test"))
     if kind != "quantify":
         fix = f"use {listing(_KINDS)} or a list of {classes} numbers"
         raise ConfigError(problem("mode.prior", "unknown prior", got=kind, fix=fix))
     if unlabelled_logits is None or not len(np.asarray(unlabelled_logits)):
-        raise _needs(
+        raise _missing_error(
             "quantify", "predictions of an unlabelled split", "use mode.prior=val, or give the task such a split"
         )
     if rates_logits is None or rates_targets is None:
-        raise _needs("quantify", "predictions of labelled rows", "predict the validation or test split first")
+        raise _missing_error("quantify", "predictions of labelled rows", "predict the validation or test split first")
     labelled_rows, others = rates_logits, unlabelled_logits
     if method == "em":
         learned = calibrate(rates_logits, rates_targets)
         labelled_rows, others = learned.apply(rates_logits), learned.apply(unlabelled_logits)
-    found = quantify(labelled_rows, rates_targets, others, method=method, draws=draws, seed=seed)
-    if not found.means_something:
-        wrong = f"predictions hardly depend on the class (condition number of the error rates {found.condition:.3g})"
+    estimate = quantify(labelled_rows, rates_targets, others, method=method, draws=draws, seed=seed)
+    if not estimate.means_something:
+        wrong = f"predictions hardly depend on the class (condition number of the error rates {estimate.condition:.3g})"
         note = (
             f"mode.prior=quantify: {wrong}, so that counting them means nothing; the prevalence of validation is kept"
         )
-        return Prior("val", _observed(val_targets, classes, 0.0, "validation"), notes=(note,))
+        return Prior("val", _observed_shares(val_targets, classes, 0.0, "validation"), notes=(note,))
     # A share of exactly zero would leave the calibration's loss without a minimum.
     least = 1 / (2 * len(np.asarray(unlabelled_logits)))
-    values = np.maximum(found.values, least)
+    values = np.maximum(estimate.values, least)
     values = values / values.sum()
     low, high = None, None
-    if found.low is not None and found.high is not None:
-        low, high = tuple(np.minimum(found.low, values).tolist()), tuple(np.maximum(found.high, values).tolist())
-    return Prior("quantify", tuple(values.tolist()), low, high, found.notes)
+    if estimate.low is not None and estimate.high is not None:
+        low, high = tuple(np.minimum(estimate.low, values).tolist()), tuple(np.maximum(estimate.high, values).tolist())
+    return Prior("quantify", tuple(values.tolist()), low, high, estimate.notes)
 
 
 def move_prior(log_probabilities: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
@@ -142,7 +142,7 @@ def move_labels(log_odds: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike)
     """
     before, after = np.asarray(old, np.float64), np.asarray(new, np.float64)
     movable = (before > 0) & (before < 1) & (after > 0) & (after < 1)
-    safe = [np.where(movable, one, 0.5) for one in (before, after)]
+    safe = [np.where(movable, label_shares, 0.5) for label_shares in (before, after)]
     shift = np.log(safe[1] / (1 - safe[1])) - np.log(safe[0] / (1 - safe[0]))
     return np.asarray(np.asarray(log_odds, np.float64) + shift)
 
@@ -169,7 +169,7 @@ def expected_performance(
     """
     values, numbers = labelled(logits, targets)
     classes = values.shape[1]
-    mixed = _mixing(prevalence, counts_of(numbers, classes))
+    mixed = _class_shares(prevalence, counts_of(numbers, classes))
     log_probabilities = log_softmax(values)
     weights = mixed[numbers] / np.maximum(counts_of(numbers, classes), 1)[numbers]
     cells = np.bincount(numbers * classes + values.argmax(axis=1), weights=weights, minlength=classes**2)
@@ -191,19 +191,19 @@ def expected_performance(
     }
 
 
-def _mixing(prevalence: npt.ArrayLike, counts: npt.NDArray[np.int64]) -> Floats:
-    given = np.asarray(prevalence, np.float64)
-    if given.shape != counts.shape or not np.isfinite(given).all() or (given < 0).any() or not given.sum():
+def _class_shares(prevalence: npt.ArrayLike, counts: npt.NDArray[np.int64]) -> Floats:
+    values = np.asarray(prevalence, np.float64)
+    if values.shape != counts.shape or not np.isfinite(values).all() or (values < 0).any() or not values.sum():
         fix = f"give {len(counts)} shares, none negative"
-        raise DataError(problem("prevalence", "not a prevalence of the classes", got=given.tolist(), fix=fix))
-    if ((given > 0) & (counts == 0)).any():
-        which = np.flatnonzero((given > 0) & (counts == 0))
+        raise DataError(problem("prevalence", "not a prevalence of the classes", got=values.tolist(), fix=fix))
+    if ((values > 0) & (counts == 0)).any():
+        which = np.flatnonzero((values > 0) & (counts == 0))
         wrong = f"class numbers {listing(which)} have a share but no labelled row"
         raise DataError(problem("prevalence", wrong, fix="add labelled rows of them, or set their share to 0"))
-    return np.asarray(given / given.sum())
+    return np.asarray(values / values.sum())
 
 
-def _observed(targets: npt.ArrayLike, classes: int, least: float, split: str) -> tuple[float, ...]:
+def _observed_shares(targets: npt.ArrayLike, classes: int, least: float, split: str) -> tuple[float, ...]:
     counts = counts_of(np.asarray(targets, np.int64), classes)
     if not counts.sum():
         raise DataError(problem("mode.prior", f"no {split} row has a target", fix="give mode.prior as a list"))
@@ -211,5 +211,5 @@ def _observed(targets: npt.ArrayLike, classes: int, least: float, split: str) ->
     return tuple((values / values.sum()).tolist())
 
 
-def _needs(kind: str, what: str, fix: str) -> ConfigError:
-    return ConfigError(problem("mode.prior", f"{kind} needs {what}, which are not there", got=kind, fix=fix))
+def _missing_error(kind: str, data: str, fix: str) -> ConfigError:
+    return ConfigError(problem("mode.prior", f"{kind} needs {data}, which are not there", got=kind, fix=fix))

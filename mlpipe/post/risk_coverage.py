@@ -43,6 +43,6 @@ def risk_coverage(certainty: npt.ArrayLike, wrong: npt.ArrayLike) -> RiskCoverag
     answered, missed = np.cumsum(rows), np.cumsum(errors)
     # Within rows that are equally sure, errors are spread evenly.
     before, share = np.repeat(answered - rows, rows), np.repeat(errors / rows, rows)
-    many = np.arange(1, len(place) + 1)
-    expected = np.repeat(missed - errors, rows) + (many - before) * share
-    return RiskCoverage(answered / len(place), missed / answered, float((expected / many).mean()))
+    counts = np.arange(1, len(place) + 1)
+    expected = np.repeat(missed - errors, rows) + (counts - before) * share
+    return RiskCoverage(answered / len(place), missed / answered, float((expected / counts).mean()))

@@ -30,8 +30,8 @@ def finite(logits: npt.ArrayLike, *, key: str = "predictions", ids: Sequence[str
         raise DataError(problem(key, "logits must have the shape (rows, classes)", got=values.shape, fix=fix))
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
-        named = listing(bad.tolist() if ids is None else [ids[row] for row in bad.tolist()])
-        wrong = f"{len(bad)} of {len(values)} rows hold values that are not finite ({named})"
+        row_names = listing(bad.tolist() if ids is None else [ids[row] for row in bad.tolist()])
+        wrong = f"{len(bad)} of {len(values)} rows hold values that are not finite ({row_names})"
         raise DataError(problem(key, wrong, fix="predict again, or leave out the model that made them"))
     return values
 
@@ -55,12 +55,12 @@ def labelled(
         fix = "give one target for each row, -1 for none"
         raise DataError(problem(key, f"{len(values)} rows need as many targets", got=numbers.shape, fix=fix))
     numbers = numbers.astype(np.int64)
-    there = numbers >= 0
-    if not there.any():
+    has_target = numbers >= 0
+    if not has_target.any():
         raise DataError(problem(key, "no row has a target", fix="use a split with labels"))
-    chosen = [ids[row] for row in np.flatnonzero(there).tolist()] if ids is not None else None
-    values = finite(values[there], key=key, ids=chosen)
-    numbers = numbers[there]
+    chosen = [ids[row] for row in np.flatnonzero(has_target).tolist()] if ids is not None else None
+    values = finite(values[has_target], key=key, ids=chosen)
+    numbers = numbers[has_target]
     if numbers.max() >= values.shape[1]:
         fix = "check the order of the classes"
         raise DataError(problem(key, f"targets must be below {values.shape[1]}", got=int(numbers.max()), fix=fix))
@@ -78,14 +78,14 @@ def shares(values: npt.ArrayLike, classes: int, *, key: str = "mode.prior") -> F
     Raises:
         DataError: The number of entries differs from the number of classes, or one is not a positive number.
     """
-    given = np.asarray(values, np.float64)
-    if given.shape != (classes,):
+    numbers = np.asarray(values, np.float64)
+    if numbers.shape != (classes,):
         fix = f"give {classes} numbers, one for each class in the task's order"
-        raise DataError(problem(key, "wrong number of entries", got=given.tolist(), fix=fix))
-    if not (np.isfinite(given).all() and (given > 0).all()):
+        raise DataError(problem(key, "wrong number of entries", got=numbers.tolist(), fix=fix))
+    if not (np.isfinite(numbers).all() and (numbers > 0).all()):
         fix = "a class that cannot occur gets a small share, such as 1e-6"
-        raise DataError(problem(key, "every share must be positive", got=given.tolist(), fix=fix))
-    return np.asarray(given / given.sum())
+        raise DataError(problem(key, "every share must be positive", got=numbers.tolist(), fix=fix))
+    return np.asarray(numbers / numbers.sum())
 
 
 def counts_of(targets: Integers, classes: int) -> Integers:

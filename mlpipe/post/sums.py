@@ -45,9 +45,9 @@ class Statistic:
         """
         if self.contributions is None:
             return self.function(weights[:, units])
-        return self.function(np.asarray(weights @ self.by_unit(units, weights.shape[1])))
+        return self.function(np.asarray(weights @ self.unit_contributions(units, weights.shape[1])))
 
-    def by_unit(self, units: Integers, count: int) -> Any:
+    def unit_contributions(self, units: Integers, count: int) -> Any:
         """The contributions of each unit, shape (units, sums).
 
         Args:
@@ -69,29 +69,29 @@ class Statistic:
         return summed
 
 
-def leave_out(one: Statistic, units: Integers, count: int, seed: int = 0) -> Floats:
+def leave_out(metric: Statistic, units: Integers, count: int, seed: int = 0) -> Floats:
     """The metric without each unit; for metrics of ranks without each of at most 200 random parts.
 
     Args:
-        one: The metric.
+        metric: The metric.
         units: The unit of each row, shape (n,).
         count: How many units there are.
         seed: Of the parts.
     """
-    if one.contributions is not None:
-        by_unit = one.by_unit(units, count)
+    if metric.contributions is not None:
+        by_unit = metric.unit_contributions(units, count)
         if isinstance(by_unit, np.ndarray):
-            return one.function(by_unit.sum(axis=0) - by_unit)
+            return metric.function(by_unit.sum(axis=0) - by_unit)
         total, some = by_unit.sum(axis=0), max(1, _BLOCK // by_unit.shape[1])
         blocks = (by_unit[start : start + some].toarray() for start in range(0, count, some))
-        return np.concatenate([one.function(total - block) for block in blocks])
+        return np.concatenate([metric.function(total - block) for block in blocks])
     parts = min(count, _PARTS)
     part = np.random.default_rng(seed).permutation(count) % parts
     block = max(1, _BLOCK // len(units))
     values = []
     for start in range(0, parts, block):
         numbers = np.arange(start, min(parts, start + block))
-        values.append(one.of_weights((part != numbers[:, None]).astype(np.float64), units))
+        values.append(metric.of_weights((part != numbers[:, None]).astype(np.float64), units))
     return np.concatenate(values)
 
 
@@ -116,10 +116,10 @@ def ratio(sums: Floats) -> Floats:
     Args:
         sums: How many there are, and their sum.
     """
-    return np.asarray(divided(sums[:, 1], sums[:, 0]))
+    return np.asarray(quotient_or_nan(sums[:, 1], sums[:, 0]))
 
 
-def divided(part: Floats, whole: Floats) -> Floats:
+def quotient_or_nan(part: Floats, whole: Floats) -> Floats:
     """A quotient, NaN where there is nothing to divide by.
 
     Args:
@@ -131,14 +131,14 @@ def divided(part: Floats, whole: Floats) -> Floats:
     return out
 
 
-def mean_there(values: Floats) -> Floats:
+def mean_of_defined(values: Floats) -> Floats:
     """The mean over columns that are not NaN, NaN without any: shape (draws, columns) to (draws,).
 
     Args:
         values: Of each draw and column.
     """
-    there = ~np.isnan(values)
-    return divided(np.where(there, values, 0).sum(axis=1), there.sum(axis=1).astype(np.float64))
+    is_defined = ~np.isnan(values)
+    return quotient_or_nan(np.where(is_defined, values, 0).sum(axis=1), is_defined.sum(axis=1).astype(np.float64))
 
 
 def accuracy(hits: Floats, predicted: Floats, true: Floats) -> Floats:
@@ -149,19 +149,19 @@ def accuracy(hits: Floats, predicted: Floats, true: Floats) -> Floats:
         predicted: Rows that are called a class.
         true: Rows that are of it.
     """
-    return divided(hits.sum(axis=1), true.sum(axis=1))
+    return quotient_or_nan(hits.sum(axis=1), true.sum(axis=1))
 
 
 def _balanced_accuracy(hits: Floats, predicted: Floats, true: Floats) -> Floats:
-    return mean_there(divided(hits, true))
+    return mean_of_defined(quotient_or_nan(hits, true))
 
 
 def _macro_f1(hits: Floats, predicted: Floats, true: Floats) -> Floats:
-    return mean_there(divided(2 * hits, predicted + true))
+    return mean_of_defined(quotient_or_nan(2 * hits, predicted + true))
 
 
 def _micro_f1(hits: Floats, predicted: Floats, true: Floats) -> Floats:
-    return divided(2 * hits.sum(axis=1), (predicted + true).sum(axis=1))
+    return quotient_or_nan(2 * hits.sum(axis=1), (predicted + true).sum(axis=1))
 
 
 def _mcc(hits: Floats, predicted: Floats, true: Floats) -> Floats:
@@ -211,7 +211,7 @@ def bounds(name: str) -> tuple[float, float]:
     return (-1.0 if name.removeprefix("elementwise_") in AGREEMENT else 0.0), 1.0
 
 
-def ranked(name: str, scores: Floats, true: Bools, known: Bools) -> Callable[[Floats], Floats]:
+def rank_metric(name: str, scores: Floats, true: Bools, known: Bools) -> Callable[[Floats], Floats]:
     """The mean over columns of a metric of ranks, as a function of the rows' weights.
 
     Args:
@@ -236,8 +236,8 @@ def ranked(name: str, scores: Floats, true: Bools, known: Bools) -> Callable[[Fl
     def function(weights: Floats) -> Floats:
         # Rows first: sorting them then moves whole lines of memory.
         turned = np.ascontiguousarray(weights.T)
-        each = (of_column(column) for column in columns) if prepared is None else prepared
-        return mean_there(np.column_stack([area(turned) for area in each]))
+        areas = (of_column(column) for column in columns) if prepared is None else prepared
+        return mean_of_defined(np.column_stack([area(turned) for area in areas]))
 
     return function
 
@@ -253,7 +253,7 @@ def _auroc_of(order: Integers, yes: Bools, starts: Integers) -> Callable[[Floats
         negative = both - positive
         n_positive, n_negative = positive.sum(axis=0), negative.sum(axis=0)
         below = n_negative - negative.cumsum(axis=0) + negative / 2
-        return divided(np.einsum("lb,lb->b", positive, below), n_positive * n_negative)
+        return quotient_or_nan(np.einsum("lb,lb->b", positive, below), n_positive * n_negative)
 
     return area
 
@@ -273,6 +273,6 @@ def _precision_of(order: Integers, yes: Bools, starts: Integers) -> Callable[[Fl
         total = np.add.reduceat(np.take(weights, upto, axis=0), segments, axis=0).cumsum(axis=0)
         hits = np.add.reduceat(np.take(weights, positives, axis=0), first, axis=0)
         shares = hits.cumsum(axis=0) / np.maximum(total, 1e-300)
-        return divided(np.einsum("lb,lb->b", hits, shares), hits.sum(axis=0))
+        return quotient_or_nan(np.einsum("lb,lb->b", hits, shares), hits.sum(axis=0))
 
     return precision

@@ -62,9 +62,9 @@ def outputs(teacher: Contender, ids: Sequence[str], classes: int) -> Array:
         wrong = f"{teacher.name} has no predictions of training images by models that held them out"
         raise ProjectError(problem(KEY, wrong, fix="train folds, then mml post mode.select_on=oof makes an ensemble"))
     place = {name: row for row, name in enumerate(ids)}
-    found = np.full((len(ids), classes), np.nan, np.float32)
+    predictions = np.full((len(ids), classes), np.nan, np.float32)
     for rows in (teacher.held_out, teacher.unlabelled):
         if rows is not None:
             own = [row for row, name in enumerate(rows.ids) if name in place]
-            found[[place[rows.ids[row]] for row in own]] = rows.calibrated[own]
-    return found
+            predictions[[place[rows.ids[row]] for row in own]] = rows.calibrated[own]
+    return predictions

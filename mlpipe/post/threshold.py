@@ -143,7 +143,7 @@ def class_thresholds(
         classes = values.shape[1]
         weights = (shares(prior, classes) / np.maximum(counts_of(numbers, classes), 1))[numbers]
     options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
-    return _each(np.exp(log_softmax(values)), truth, weights, options)
+    return _column_thresholds(np.exp(log_softmax(values)), truth, weights, options)
 
 
 def label_thresholds(
@@ -165,10 +165,10 @@ def label_thresholds(
     """
     probabilities = 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
     options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
-    return _each(probabilities, np.asarray(targets, np.float64), None, options)
+    return _column_thresholds(probabilities, np.asarray(targets, np.float64), None, options)
 
 
-def _each(
+def _column_thresholds(
     probabilities: Floats, truth: Floats, weights: Floats | None, options: dict[str, Any]
 ) -> list[Threshold | None]:
     both = ((truth == 1).any(axis=0)) & ((truth == 0).any(axis=0))
@@ -192,8 +192,8 @@ def decide_by_cuts(
     """
     probabilities = np.exp(log_softmax(np.asarray(log_probabilities)))
     least = shares(prevalence, probabilities.shape[1]) / 2
-    given = np.array([0.5 if cut is None else cut for cut in cuts])
-    return np.asarray((probabilities / np.maximum(given, least)).argmax(axis=1))
+    thresholds = np.array([0.5 if cut is None else cut for cut in cuts])
+    return np.asarray((probabilities / np.maximum(thresholds, least)).argmax(axis=1))
 
 
 def decide(log_probabilities: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -62,7 +62,7 @@ def write(
     states = [weight_files.read(path) for path in files]
     mean = weight_files.mean(states)
     layers_of = [name.removesuffix(".running_mean") for name in mean if name.endswith(".running_mean")]
-    moved = [name for name in layers_of if not _agree(states, name)]
+    moved = [name for name in layers_of if not _has_same_statistics(states, name)]
     digest = weight_files.save(mean, out)
     if not moved or len(rows) < 2:
         return digest
@@ -90,18 +90,18 @@ def is_mean(stored: Path, files: Sequence[Path]) -> bool:
         stored: Their file.
         files: Those of the others.
     """
-    found, mean = (
-        _learned(one)
-        for one in (weight_files.read(stored), weight_files.mean([weight_files.read(path) for path in files]))
+    weights, mean = (
+        _learned_tensors(state)
+        for state in (weight_files.read(stored), weight_files.mean([weight_files.read(path) for path in files]))
     )
-    return found.keys() == mean.keys() and all(torch.equal(found[name], mean[name]) for name in mean)
+    return weights.keys() == mean.keys() and all(torch.equal(weights[name], mean[name]) for name in mean)
 
 
-def _learned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _learned_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name.rpartition(".")[2] not in _STATISTICS}
 
 
-def _agree(states: Sequence[Mapping[str, Tensor]], layer: str) -> bool:
+def _has_same_statistics(states: Sequence[Mapping[str, Tensor]], layer: str) -> bool:
     """Whether networks have the same statistics in a layer."""
-    names = [f"{layer}.{one}" for one in _STATISTICS[:2]]
+    names = [f"{layer}.{statistic}" for statistic in _STATISTICS[:2]]
     return all(torch.equal(state[name], states[0][name]) for state in states[1:] for name in names if name in states[0])

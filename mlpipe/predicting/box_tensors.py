@@ -30,19 +30,19 @@ def _survivors(corners: Any, scores: Any, labels: Any, classes: int, iou: float)
     is_own = op.Equal(op.Unsqueeze(labels, [1]), op.Reshape(numbers, [1, classes, 1]))
     by_class = op.Where(is_own, op.Unsqueeze(scores, [1]), op.Constant(value_float=-1.0))
     most = op.Constant(value_ints=[torch.iinfo(torch.int64).max])
-    kept = op.NonMaxSuppression(
+    indices = op.NonMaxSuppression(
         corners, by_class, most, op.Constant(value_floats=[iou]), op.Constant(value_floats=[-0.5])
     )
     none = op.Sub(by_class, by_class)
-    ones = op.Expand(op.Constant(value_floats=[1.0]), op.Slice(op.Shape(kept), [0], [1]))
-    return op.Greater(op.ReduceMax(op.ScatterND(none, kept, ones), [1], keepdims=0), op.Constant(value_float=0.0))
+    ones = op.Expand(op.Constant(value_floats=[1.0]), op.Slice(op.Shape(indices), [0], [1]))
+    return op.Greater(op.ReduceMax(op.ScatterND(none, indices, ones), [1], keepdims=0), op.Constant(value_float=0.0))
 
 
 def _survivors_in_steps(places: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -> Tensor:
     """`mlpipe.arch.boxes.survivors` in operators of PyTorch's own: box by box, as scores fall."""
     from torch._higher_order_ops.scan import scan
 
-    corners, there = places.double(), scores >= 0
+    corners, is_box = places.double(), scores >= 0
     first, last = corners[..., :2], corners[..., 2:]
     ends = torch.minimum(last[:, :, None], last[:, None]) - torch.maximum(first[:, :, None], first[:, None])
     shared = ends.clamp(min=0).prod(-1)
@@ -50,16 +50,16 @@ def _survivors_in_steps(places: Tensor, scores: Tensor, labels: Tensor, classes:
     overlap = shared / (area[:, :, None] + area[:, None] - shared)
     clashes = (overlap > iou) & (labels[:, :, None] == labels[:, None])
     own = torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device)
-    steps = (clashes.movedim(2, 0), there.movedim(1, 0), own)
-    kept: Tensor = scan(_kept_with, torch.zeros_like(there), steps)[0]
-    return kept
+    steps = (clashes.movedim(2, 0), is_box.movedim(1, 0), own)
+    survivors: Tensor = scan(_add_kept_box, torch.zeros_like(is_box), steps)[0]
+    return survivors
 
 
-def _kept_with(kept: Tensor, of_box: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _add_kept_box(survivors: Tensor, of_box: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The boxes that are kept, (n, rows), with one more that clashes with none of them."""
     clashes, is_there, place = of_box
-    is_kept = is_there & ~(kept & clashes).any(1)
-    return kept | (is_kept[:, None] & place), is_kept.clone()
+    is_kept = is_there & ~(survivors & clashes).any(1)
+    return survivors | (is_kept[:, None] & place), is_kept.clone()
 
 
 class Boxes:
@@ -76,29 +76,31 @@ class Boxes:
     # A box is as wide as the exponential of what such a layer gives, beside scores of far larger numbers.
     EXACT_END = True
 
-    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
+    def placed(self, outputs: Tensor, size: tuple[Any, ...], input_size: tuple[Any, ...]) -> Tensor:
         """Boxes in pixels of the samples, zeros where there is none, in double precision."""
-        found = outputs.double()
-        (height, width), (high, wide) = size, seen
-        corners = [found[..., place] * (width, height)[place % 2] / (wide, high)[place % 2] for place in range(4)]
-        moved = torch.cat([torch.stack(corners, -1), found[..., 4:]], -1)
-        return torch.where(found[..., 4:5] > 0, moved, 0.0)
+        detections = outputs.double()
+        (height, width), (high, wide) = size, input_size
+        corners = [detections[..., place] * (width, height)[place % 2] / (wide, high)[place % 2] for place in range(4)]
+        moved = torch.cat([torch.stack(corners, -1), detections[..., 4:]], -1)
+        return torch.where(detections[..., 4:5] > 0, moved, 0.0)
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
         """Boxes whose scores went through a calibration that `mlpipe.post.calibration.labels.LabelCalibration` stored."""
         of_classes = Classes()
-        changes = [None if one is None else of_classes.calibrated(one) for one in plain["labels"]]
+        changes = [
+            None if calibration is None else of_classes.calibrated(calibration) for calibration in plain["labels"]
+        ]
 
-        def change(found: Tensor) -> Tensor:
-            before, label = found[..., 4], found[..., 5]
+        def change(detections: Tensor) -> Tensor:
+            before, label = detections[..., 4], detections[..., 5]
             within = before.clamp(LEAST_SCORE, 1 - LEAST_SCORE)
             odds = (within.log() - torch.log(1 - within)).reshape(-1, 1)
             both, score = torch.cat([torch.zeros_like(odds), odds], 1), before
-            for number, one in enumerate(changes):
-                if one is not None:
-                    new = one(both)[:, 1].exp().clamp(LEAST_SCORE, 1).reshape(before.shape)
+            for number, label_change in enumerate(changes):
+                if label_change is not None:
+                    new = label_change(both)[:, 1].exp().clamp(LEAST_SCORE, 1).reshape(before.shape)
                     score = torch.where((label == number) & (before > 0), new, score)
-            return _by_score(_with_scores(found, score))
+            return _by_score(_with_scores(detections, score))
 
         return change
 
@@ -111,12 +113,12 @@ class Boxes:
             return used[0][0]
         weighted = [_with_scores(part, part[..., 4] * weight) for part, weight in used]
         together = _by_score(torch.cat(weighted, 1))
-        images, many = together.shape[:2]
-        none = together.new_zeros(images, many)
-        begun = (together.new_zeros(images, many, 4), none, none - 1, none.clone())
+        images, box_count = together.shape[:2]
+        none = together.new_zeros(images, box_count)
+        begun = (together.new_zeros(images, box_count, 4), none, none - 1, none.clone())
         # Each box begins the fused box of its own place, or joins one of an earlier place.
-        steps = (together.movedim(1, 0), torch.eye(many, dtype=torch.bool))
-        (corners, sums, label, size), _ = scan(_joined, begun, steps)
+        steps = (together.movedim(1, 0), torch.eye(box_count, dtype=torch.bool))
+        (corners, sums, label, size), _ = scan(_fuse_box, begun, steps)
         # More boxes than models, where a model draws several around one object, make it no more certain.
         score = sums / size.clamp(min=1) * size.clamp(max=len(used))
         fused = torch.cat([corners, score[..., None], label.clamp(min=0)[..., None]], -1)
@@ -128,14 +130,14 @@ class Boxes:
         return torch.where(has_area, rows, 0.0)
 
     def difference(
-        self, wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float
+        self, references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
     ) -> Difference:
         """Box by box, see `difference` of this module."""
-        return difference(wanted, found, sides, least, limit)
+        return difference(references, outputs, sides, least, limit)
 
 
 def difference(
-    wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float
+    references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
 ) -> Difference:
     """Over all images: a box is there twice where both have one of its class within the limit.
 
@@ -143,47 +145,47 @@ def difference(
     the image (`mlpipe.predicting.parity` says why).
 
     Args:
-        wanted: The models' boxes of each image: corners, score and class number, shape (k, 6).
-        found: The file's, those without a score included.
+        references: The models' boxes of each image: corners, score and class number, shape (k, 6).
+        outputs: The file's, those without a score included.
         sides: The longer side of each image in pixels.
         least: The score of each class that keeps a box.
         limit: How far boxes may lie apart.
     """
-    largest, decided, alone, many = 0.0, 0, 0, 0
-    for one, given, side in zip(wanted, found, sides, strict=True):
-        other = given[given[:, 4] > 0].astype(np.float64)
-        apart = np.abs(one[:, None, :5] - other[None, :, :5]) / np.array([side, side, side, side, 1.0])
-        far = np.where(one[:, None, 5] == other[None, :, 5], apart.max(axis=2), np.inf)
+    largest, decided, alone, box_count = 0.0, 0, 0, 0
+    for reference, output, side in zip(references, outputs, sides, strict=True):
+        other = output[output[:, 4] > 0].astype(np.float64)
+        apart = np.abs(reference[:, None, :5] - other[None, :, :5]) / np.array([side, side, side, side, 1.0])
+        far = np.where(reference[:, None, 5] == other[None, :, 5], apart.max(axis=2), np.inf)
         # A box with a number that is NaN is near to none.
         far = np.where(np.isnan(far), np.inf, far)
-        last = min([*one[:, 4], *other[:, 4]], default=0.0)
-        for rows, nearest in ((one, far.min(axis=1, initial=np.inf)), (other, far.min(axis=0, initial=np.inf))):
+        last = min([*reference[:, 4], *other[:, 4]], default=0.0)
+        for rows, nearest in ((reference, far.min(axis=1, initial=np.inf)), (other, far.min(axis=0, initial=np.inf))):
             is_alone = (nearest > limit) & (rows[:, 4] > last + 2 * limit)
             is_kept = rows[:, 4] > least[rows[:, 5].astype(np.int64)] + limit
             largest = max(largest, float(nearest[nearest <= limit].max(initial=0.0)))
-            decided, alone, many = (
+            decided, alone, box_count = (
                 decided + int((is_alone & is_kept).sum()),
                 alone + int(is_alone.sum()),
-                many + len(rows),
+                box_count + len(rows),
             )
-    return Difference(largest, decided, len(wanted), alone / max(many, 1))
+    return Difference(largest, decided, len(references), alone / max(box_count, 1))
 
 
-def _with_scores(found: Tensor, scores: Tensor) -> Tensor:
-    return torch.cat([found[..., :4], scores[..., None], found[..., 5:]], -1)
+def _with_scores(detections: Tensor, scores: Tensor) -> Tensor:
+    return torch.cat([detections[..., :4], scores[..., None], detections[..., 5:]], -1)
 
 
-def _by_score(found: Tensor, most: int | None = None) -> Tensor:
+def _by_score(detections: Tensor, most: int | None = None) -> Tensor:
     """Detections of each image, the highest scores first, and no more than `most`."""
-    order = found[..., 4].topk(found.shape[1] if most is None else most, 1).indices
-    return found.gather(1, order[..., None].expand(-1, -1, found.shape[2]))
+    order = detections[..., 4].topk(detections.shape[1] if most is None else most, 1).indices
+    return detections.gather(1, order[..., None].expand(-1, -1, detections.shape[2]))
 
 
 # Of each image, for all places: corners, sums of scores, class and number of parts.
 Fused = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def _joined(fused: Fused, step: tuple[Tensor, Tensor]) -> tuple[Fused, Tensor]:
+def _fuse_box(fused: Fused, step: tuple[Tensor, Tensor]) -> tuple[Fused, Tensor]:
     """Fused boxes with one more box of each image.
 
     Args:
@@ -208,9 +210,9 @@ def _joined(fused: Fused, step: tuple[Tensor, Tensor]) -> tuple[Fused, Tensor]:
     return after, own[:, 4].clone()
 
 
-def _overlaps(one: Tensor, others: Tensor) -> Tensor:
+def _overlaps(box: Tensor, others: Tensor) -> Tensor:
     """Intersection over union of broadcast boxes, shape (..., 4) each; 0 of boxes without an area."""
-    sides = torch.minimum(one[..., 2:], others[..., 2:]) - torch.maximum(one[..., :2], others[..., :2])
+    sides = torch.minimum(box[..., 2:], others[..., 2:]) - torch.maximum(box[..., :2], others[..., :2])
     inside = sides.clamp(min=0).prod(-1)
-    union = (one[..., 2:] - one[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - inside
+    union = (box[..., 2:] - box[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - inside
     return torch.where(union > 0, inside / union, 0.0)

@@ -27,23 +27,23 @@ def measured(model: Model, shape: tuple[int, ...], weights_bytes: int) -> Cost:
         weights_bytes: The size of its stored weights.
     """
     network = model.networks[0]
-    one, many = (model.inputs.peak * torch.rand(count, *shape) for count in (1, _BATCH))
+    sample, batch = (model.inputs.peak * torch.rand(count, *shape) for count in (1, _BATCH))
 
     def milliseconds(images: Tensor) -> float:
         def look() -> None:
             with torch.inference_mode(), model.computing():
                 model.outputs(images)
 
-        return 1000 * speed.usual(look, model.device.type, _MOST_SECONDS) / len(images)
+        return 1000 * speed.usual_seconds(look, model.device.type, _MOST_SECONDS) / len(images)
 
-    seen = one.to(model.device)
+    pixels = sample.to(model.device)
     return Cost(
         sum(parameter.numel() for parameter in network.parameters()),
         weights_bytes,
-        flops(network, seen),
-        peak_bytes(network, seen),
-        milliseconds(one),
-        milliseconds(many),
+        flops(network, pixels),
+        peak_bytes(network, pixels),
+        milliseconds(sample),
+        milliseconds(batch),
         list(shape),
         f"{_device(model.device)}, {torch.get_num_threads()} threads",
     )
@@ -71,8 +71,8 @@ def peak_bytes(network: nn.Module, images: Tensor) -> int:
         images: The images that it is given.
     """
     fixed = {
-        one.untyped_storage()._cdata: one.untyped_storage().nbytes()
-        for one in (*network.parameters(), *network.buffers())
+        tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
+        for tensor in (*network.parameters(), *network.buffers())
     }
     with torch.no_grad(), _LiveBytes(images) as live:
         network(images)
@@ -87,33 +87,35 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         peak: The most bytes at once.
     """
 
-    def __init__(self, given: Tensor) -> None:
+    def __init__(self, images: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._alive: dict[int, int] = {}
-        self.peak = self._now = 0
-        self._follow(given)
+        self._size_by_tensor: dict[int, int] = {}
+        self.peak = self._live_bytes = 0
+        self._follow(images)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)}
-        made = func(*args, **(kwargs or {}))
-        for one in tree_leaves(made):
+        known = {
+            tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)
+        }
+        outputs = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(outputs):
             # A view, or what was changed in place, has the storage of what it is of.
-            if isinstance(one, Tensor) and one.untyped_storage()._cdata not in known:
-                self._follow(one)
-        return made
+            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in known:
+                self._follow(leaf)
+        return outputs
 
-    def _follow(self, one: Tensor) -> None:
-        storage = one.untyped_storage()
+    def _follow(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if key in self._alive:
+        if key in self._size_by_tensor:
             return
-        self._alive[key] = size
-        self._now += size
-        self.peak = max(self.peak, self._now)
+        self._size_by_tensor[key] = size
+        self._live_bytes += size
+        self.peak = max(self.peak, self._live_bytes)
         weakref.finalize(storage, self._forget, key)
 
     def _forget(self, key: int) -> None:
-        self._now -= self._alive.pop(key, 0)
+        self._live_bytes -= self._size_by_tensor.pop(key, 0)
 
 
 def _device(device: torch.device) -> str:

@@ -22,7 +22,7 @@ from mlpipe.post import metrics
 from mlpipe.predicting import kind
 from mlpipe.predicting.batches import Batch, TaskBatches
 from mlpipe.predicting.model import Model
-from mlpipe.predicting.through import as_they_are, through
+from mlpipe.predicting.through import keep_outputs, through
 from mlpipe.runs.sinks import Predicted
 
 
@@ -75,10 +75,12 @@ def evaluate(
     def keep(outputs: Tensor, batch: Batch) -> Predicted:
         if judge is not None:
             judge.add(outputs.cpu(), batch)
-        return as_they_are(outputs, batch)
+        return keep_outputs(outputs, batch)
 
-    given = through(model, batches, keep=keep, most=batches.most, stop=should_stop, where=task.name, with_targets=True)
-    for predicted in given:
+    predictions = through(
+        model, batches, keep=keep, most=batches.most, stop=should_stop, where=task.name, with_targets=True
+    )
+    for predicted in predictions:
         take(predicted)
     return Evaluation(rows, judge.scores(rows) if judge is not None else {})
 
@@ -110,8 +112,8 @@ class _Judge:
                 self._targets.append(target)
                 if batch.raw is not None:
                     true = learn_kind.of(self._kind).rows(self._loss, outputs, target)[1]
-                    if many := int((~true.isnan().all(1)).sum()):
-                        self._raw_losses.append((float(self._loss(batch.raw.cpu(), target)), many))
+                    if row_count := int((~true.isnan().all(1)).sum()):
+                        self._raw_losses.append((float(self._loss(batch.raw.cpu(), target)), row_count))
             return
         assert batch.target is not None
         self._sums.add(outputs, batch.target.cpu())
@@ -157,7 +159,7 @@ class MapSums:
             outputs: Shape (n, outputs, *spatial), on the CPU.
             target: As a batch has it, on the CPU.
         """
-        known = _known(target)
+        known = _known_samples(target)
         if known.any():
             measured = self._part.measured(outputs[known], target[known], self._loss)
             self._outputs.append(measured[0])
@@ -178,7 +180,7 @@ def _scores(names: Sequence[str], name: str, outputs: Tensor, targets: Tensor, l
     return {**of_loss, **{key: float(value) for key, value in values.items() if value is not None}}
 
 
-def _known(target: Tensor) -> Tensor:
+def _known_samples(target: Tensor) -> Tensor:
     """Which samples of a batch have a mask, or a target image, shape (n,)."""
     if target.dtype == torch.uint8:
         return (target != IGNORED).flatten(1).any(1)

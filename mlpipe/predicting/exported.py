@@ -84,12 +84,12 @@ class Whole(nn.Module):
         super().__init__()
         self._mixture, self._rows, self._half, self._features = mixture, rows, half, features
         networks = [part.network for parts in mixture.members for part in parts]
-        self.networks = nn.ModuleList([copy.deepcopy(one).half() for one in networks] if half else networks)
+        self.networks = nn.ModuleList([copy.deepcopy(network).half() for network in networks] if half else networks)
         self._changes: list[list[Change | None]] = [
             [None if part.calibration is None else rows.calibrated(part.calibration) for part in parts]
             for parts in mixture.members
         ]
-        self._last = None if mixture.calibration is None else rows.calibrated(mixture.calibration)
+        self._final_change = None if mixture.calibration is None else rows.calibrated(mixture.calibration)
         self._resizes = resizes
 
     @property
@@ -115,24 +115,29 @@ class Whole(nn.Module):
         networks, inputs = iter(self.networks), self._inputs(seen)
         for parts, changes in zip(whole.members, self._changes, strict=True):
             found = [
-                self._of_part(part, next(networks), change, seen, inputs[_shape(part.preprocessing)], features)
+                self._part_rows(part, next(networks), change, seen, inputs[_input_key(part.preprocessing)], features)
                 for part, change in zip(parts, changes, strict=True)
             ]
             members.append(self._rows.combine(found, [1 / len(found)] * len(found), whole.of_folds))
         mixed = self._rows.combine(members, whole.weights, whole.of_members)
-        if self._last is not None:
-            mixed = self._last(mixed)
+        if self._final_change is not None:
+            mixed = self._final_change(mixed)
         given = {"values": self._rows.values(mixed), "logits": mixed}
         if features:
             given[FEATURES] = torch.cat([one.float() for one in features], 1)
         return tuple(given[name].float() for name in self.names)
 
-    def _inputs(self, seen: Tensor) -> dict[Hashable, Tensor]:
+    def _inputs(self, images: Tensor) -> dict[Hashable, Tensor]:
         """What networks are given, once for all that see the same."""
-        all_of = {_shape(part.preprocessing): part.preprocessing for parts in self._mixture.members for part in parts}
-        return {key: resized(seen, one) if self._resizes else seen.float() for key, one in all_of.items()}
+        all_of = {
+            _input_key(part.preprocessing): part.preprocessing for parts in self._mixture.members for part in parts
+        }
+        return {
+            key: resized(images, preprocessing) if self._resizes else images.float()
+            for key, preprocessing in all_of.items()
+        }
 
-    def _of_part(
+    def _part_rows(
         self,
         part: Part,
         network: nn.Module,
@@ -172,12 +177,12 @@ def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
         float32, of the wanted height and width.
     """
     assert preprocessing.sides is not None
-    found = resizing.resized(pixels, *preprocessing.sides, preprocessing.interpolation)
+    values = resizing.resized(pixels, *preprocessing.sides, preprocessing.interpolation)
     # Of 16 bits Pillow keeps fractions, and sharp filters overshoot.
-    return torch.round(found).clamp(0, 65535) if pixels.dtype == torch.uint16 else found
+    return torch.round(values).clamp(0, 65535) if pixels.dtype == torch.uint16 else values
 
 
-def _shape(preprocessing: Preprocessing) -> Hashable:
+def _input_key(preprocessing: Preprocessing) -> Hashable:
     """What two networks must have in common to be given the same."""
     return preprocessing.sides, preprocessing.interpolation
 
@@ -195,7 +200,7 @@ def save(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *,
     Raises:
         MlpipeError: When the exporter cannot write it.
     """
-    program = _written(
+    program = _export(
         lambda: torch.onnx.export(
             whole.eval(),
             (example,),
@@ -210,7 +215,7 @@ def save(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *,
     )
     shape = program.model.graph.inputs[0].shape
     if any(isinstance(shape[axis], int) for axis in _dims(any_size)):
-        raise _unwritable(f"it takes [{', '.join(map(str, shape))}] alone")
+        raise _export_error(f"it takes [{', '.join(map(str, shape))}] alone")
     program.model.metadata_props[onnx_files.METADATA] = onnx_files.text(facts)
     with files.durable(path) as temporary:
         program.save(str(temporary), external_data=False)
@@ -237,7 +242,7 @@ def save_program(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, 
         return program.run_decompositions(own) if own else program
 
     with torch.no_grad():
-        program = _written(written)
+        program = _export(written)
     with files.durable(path) as temporary, temporary.open("wb") as handle:
         _quietly(lambda: torch.export.save(program, handle, extra_files={FACTS: files.json_text(facts)}))
 
@@ -260,7 +265,7 @@ def _dims(any_size: bool) -> dict[int, Any]:
     return dims
 
 
-def _written(call: Callable[[], Any]) -> Any:
+def _export(call: Callable[[], Any]) -> Any:
     """What an exporter makes of a network.
 
     Raises:
@@ -272,10 +277,10 @@ def _written(call: Callable[[], Any]) -> Any:
         if is_out_of_memory(error):
             raise
         # The exporter's own sentence tells of its steps; what it was raised from says why.
-        raise _unwritable(first_line(error.__cause__ or error)) from error
+        raise _export_error(first_line(error.__cause__ or error)) from error
 
 
-def _unwritable(why: str) -> MlpipeError:
+def _export_error(why: str) -> MlpipeError:
     wrong = f"the network cannot be written as such a file ({why})"
     return MlpipeError(problem("mode.format", wrong, fix="use mode.format=bundle"))
 

@@ -58,12 +58,12 @@ def problems(names: Sequence[str], recipes: Sequence[Recipe], kind: str, axes: i
         return [problem("heat maps", f"are of an answer for an image, these models predict {kind}")]
     if axes != 2:
         return [problem("heat maps", "lie on images of two axes", got=axes)]
-    found = [
+    sentences = [
         problem(name, "sees an image in cells (slicing), which have no common map", fix="train with slicing=none")
         for name, recipe in zip(names, recipes, strict=True)
         if not recipe.slicing.is_none
     ]
-    return found + pictures.step_problems(recipes)
+    return sentences + pictures.step_problems(recipes)
 
 
 def of_images(network: nn.Module, images: Tensor, chosen: Sequence[int], kind: str, method: Method) -> Map:
@@ -83,19 +83,21 @@ def of_images(network: nn.Module, images: Tensor, chosen: Sequence[int], kind: s
     # What a network adds at the edges is seen, and cut off again.
     images, top, left = network.padded(images) if isinstance(network, Segmenter) else (images, 0, 0)
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(images), _AT_ONCE)]
-    asked = torch.as_tensor(list(chosen), dtype=torch.int64, device=images.device)
+    numbers = torch.as_tensor(list(chosen), dtype=torch.int64, device=images.device)
     with _frozen(network), torch.enable_grad():
         scores = _Scores(network, kind, (slice(top, top + high), slice(left, left + wide)))
-        layer = _layer(scores, images.float(), asked)
+        layer = _layer(scores, images.float(), numbers)
         if layer is None:
             return np.zeros((len(images), high, wide), np.float32)
         maps = []
         for part in parts:
-            seen = images[part].float()
-            found = _maps(scores, layer, seen, asked[part], method)
+            inputs = images[part].float()
+            part_maps = _maps(scores, layer, inputs, numbers[part], method)
             if scores.is_mirrored:
-                found = np.float32(0.5) * (found + _maps(scores, layer, seen.flip(-1), asked[part], method)[..., ::-1])
-            maps.append(found)
+                part_maps = np.float32(0.5) * (
+                    part_maps + _maps(scores, layer, inputs.flip(-1), numbers[part], method)[..., ::-1]
+                )
+            maps.append(part_maps)
     return np.concatenate(maps)[:, top : top + high, left : left + wide]
 
 
@@ -107,14 +109,14 @@ def restored(maps: Map, before: Preprocessing, sizes: Sequence[tuple[int, int]])
         before: What happened to the images.
         sizes: Height and width of each image.
     """
-    made = []
-    for one, (height, width) in zip(maps, sizes, strict=True):
-        plane = np.ascontiguousarray(one[..., np.newaxis], np.float32)
+    image_maps = []
+    for heat_map, (height, width) in zip(maps, sizes, strict=True):
+        plane = np.ascontiguousarray(heat_map[..., np.newaxis], np.float32)
         if before.sides is not None and plane.shape[:2] != before.sides:
             plane = resized(plane, *before.sides)
-        values, seen = before.restored(plane, height, width)
-        made.append(np.where(seen, values[..., 0], np.float32(0)).clip(0, 1))
-    return made
+        values, is_seen = before.restored(plane, height, width)
+        image_maps.append(np.where(is_seen, values[..., 0], np.float32(0)).clip(0, 1))
+    return image_maps
 
 
 def mean(parts: Sequence[Sequence[Map]], weights: Sequence[float]) -> list[Map]:
@@ -124,11 +126,11 @@ def mean(parts: Sequence[Sequence[Map]], weights: Sequence[float]) -> list[Map]:
         parts: The maps of each model.
         weights: One number for each model.
     """
-    made = []
+    means = []
     for maps in zip(*parts, strict=True):
-        total = sum(one * np.float32(weight) for one, weight in zip(maps, weights, strict=True))
-        made.append(np.asarray(total / max(float(np.max(total)), 1e-12), np.float32))
-    return made
+        total = sum(heat_map * np.float32(weight) for heat_map, weight in zip(maps, weights, strict=True))
+        means.append(np.asarray(total / max(float(np.max(total)), 1e-12), np.float32))
+    return means
 
 
 class _Scores(nn.Module):
@@ -252,11 +254,11 @@ def _planes(output: Tensor, image: Tensor) -> Callable[[Tensor], Tensor] | None:
         down = max(round(math.sqrt(tokens * high / wide)), 1)
         across = tokens // down
         if down * across == tokens > 1 and across == round(down * wide / high):
-            return partial(_of_tokens, prefix=prefix, sides=(down, across))
+            return partial(_token_planes, prefix=prefix, sides=(down, across))
     return None
 
 
-def _of_tokens(values: Tensor, prefix: int, sides: tuple[int, int]) -> Tensor:
+def _token_planes(values: Tensor, prefix: int, sides: tuple[int, int]) -> Tensor:
     return values[:, prefix:].transpose(1, 2).reshape(len(values), -1, *sides)
 
 
@@ -266,20 +268,20 @@ def _is_grid(down: int, across: int, high: int, wide: int) -> bool:
     return down * across > 1 and step >= 1 and abs(wide / step - across) < 1.01
 
 
-def _maps(scores: _Scores, layer: _Layer, images: Tensor, asked: Tensor, method: Method) -> Map:
+def _maps(scores: _Scores, layer: _Layer, images: Tensor, numbers: Tensor, method: Method) -> Map:
     import pytorch_grad_cam
 
-    made = {"hires_cam": pytorch_grad_cam.HiResCAM, "grad_cam": pytorch_grad_cam.GradCAM}[method]
+    method_class = {"hires_cam": pytorch_grad_cam.HiResCAM, "grad_cam": pytorch_grad_cam.GradCAM}[method]
 
-    def begin_here(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+    def begin_here(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         """Nothing below this layer is differentiated; a copy, since a later layer may change it in place."""
         return output.detach().requires_grad_().clone()
 
-    scores.asked = asked
+    scores.asked = numbers
     with _hooks([layer.module.register_forward_hook(begin_here)]):
-        library = made(scores, [layer.module], reshape_transform=layer.planes)
+        library = method_class(scores, [layer.module], reshape_transform=layer.planes)
         try:
-            maps = library(images, [_as_it_is] * len(images))
+            maps = library(images, [_identity] * len(images))
         finally:
             library.activations_and_grads.release()
     if not np.isfinite(maps).all():
@@ -287,33 +289,33 @@ def _maps(scores: _Scores, layer: _Layer, images: Tensor, asked: Tensor, method:
     return np.asarray(maps, np.float32)
 
 
-def _as_it_is(value: Tensor) -> Tensor:
+def _identity(value: Tensor) -> Tensor:
     return value
 
 
 @contextmanager
 def _hooks(handles: Any) -> Iterator[None]:
-    there = list(handles)
+    hooks = list(handles)
     try:
         yield
     finally:
-        for one in there:
-            one.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
     """No gradient of weights is computed or kept."""
-    learned = [one for one in network.parameters() if one.requires_grad]
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     was_training = network.training
     network.eval()
-    for one in learned:
-        one.requires_grad_(False)
+    for parameter in learned:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for one in learned:
-            one.requires_grad_(True)
+        for parameter in learned:
+            parameter.requires_grad_(True)
         network.train(was_training)
 
 

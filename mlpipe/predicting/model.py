@@ -163,11 +163,11 @@ class Model:
         require_weights(weights)
         network = multitask.stored_network(recipe, task, pack, co_tasks)
         load(network, weights)
-        made = Model.of_weights(network, recipe, task, pack)
-        others = {str(one["head"]): one for one in co_tasks}
-        kinds = {**made.kinds, **{head: str(one["kind"]) for head, one in others.items()}}
-        classes = {**made.classes, **{head: tuple(one["classes"]) for head, one in others.items()}}
-        return replace(made, kinds=kinds, classes=classes)
+        model = Model.of_weights(network, recipe, task, pack)
+        others = {str(co_task["head"]): co_task for co_task in co_tasks}
+        kinds = {**model.kinds, **{head: str(co_task["kind"]) for head, co_task in others.items()}}
+        classes = {**model.classes, **{head: tuple(co_task["classes"]) for head, co_task in others.items()}}
+        return replace(model, kinds=kinds, classes=classes)
 
     @staticmethod
     def of_ensemble(models: Sequence[Model], weights: Sequence[float], mixing: str = "probabilities") -> Model:

@@ -73,6 +73,6 @@ class NewSamples:
         """Whether they are arrays in files, one by one."""
         return sources.open(self.task).has_arrays
 
-    def titled(self, name: str) -> str:
+    def sample_title(self, name: str) -> str:
         """A sample's name as a person knows it."""
         return sources.open(self.task).title(name)

@@ -229,21 +229,21 @@ def _fields(part: memoryview) -> Iterator[tuple[int, memoryview | int]]:
 
 def _number(part: memoryview, place: int) -> tuple[int, int]:
     """A number of 7 bits a byte, and the place behind it."""
-    found = 0
+    number = 0
     for shift in range(0, 70, 7):
         byte = part[place]
         place += 1
-        found |= (byte & 0x7F) << shift
+        number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return found, place
+            return number, place
     raise ValueError("is damaged")
 
 
 def _place(content: bytes) -> tuple[int, int]:
-    found = list(_PLACE.finditer(content))
-    if len(found) != 1:
+    matches = list(_PLACE.finditer(content))
+    if len(matches) != 1:
         raise ValueError("is no model that mml export wrote")
-    return found[0].span(1)
+    return matches[0].span(1)
 
 
 def _digest(content: bytes) -> str:

@@ -41,8 +41,8 @@ def cells_of(values: Any, facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table for an image: its outputs, those of each place (height, width, outputs), or boxes (boxes, 6)."""
     names, best = np.array(facts["classes"], object), values.argmax(-1)
     if facts["columns"]:
-        found = [(*box[:5], int(box[5])) for box in values.tolist() if box[4] > 0]
-        boxes = [(*box[:5], names[box[5]], box[4] >= facts["cuts"][box[5]]) for box in found]
+        detections = [(*box[:5], int(box[5])) for box in values.tolist() if box[4] > 0]
+        boxes = [(*box[:5], names[box[5]], box[4] >= facts["cuts"][box[5]]) for box in detections]
         return [dict(zip([*facts["columns"], "kept"], box, strict=True)) for box in boxes]
     if values.ndim > 1 and not facts["has_probabilities"]:
         return [{"prediction": values, "mean": values.mean(), "unseen": 0.0}]
@@ -65,22 +65,22 @@ def rows_of(session: Any, facts: dict[str, Any], top: Path, path: Path) -> list[
         values = session.run(["values"], {"pixels": pixels_of(path, facts)})[0][0].astype(np.float64)
     except Exception as error:
         return [{"image": name, "problem": str(error)}]
-    found = cells_of(values, facts)
-    for row, key in [(one, key) for one in found for key in one]:
+    rows = cells_of(values, facts)
+    for row, key in [(cells, key) for cells in rows for key in cells]:
         if np.ndim(cell := row[key]):
             file = Path("predicted", name.removesuffix(".png") + ".png" if key == "mask" else name + ".npy")
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(cell).save(file) if key == "mask" else np.save(file, cell)
         row[key] = str(file) if np.ndim(cell) else cell if isinstance(cell, str | bool) else round(float(cell), 6)
-    return [{"image": name, **row} for row in found or [{}]]
+    return [{"image": name, **row} for row in rows or [{}]]
 
 
 def main(model: str, *paths: str) -> None:
     """Write a table of images, or of folders of them, to the standard output; masks and predicted images to ./predicted."""
     session = onnxruntime.InferenceSession(model)
     facts = json.loads(session.get_modelmeta().custom_metadata_map["mlpipe"])
-    there = [(top, one) for top in map(Path, paths) for one in (sorted(top.rglob("*")) if top.is_dir() else [top])]
-    rows = [row for pair in there for row in rows_of(session, facts, *pair)]
+    pairs = [(top, path) for top in map(Path, paths) for path in (sorted(top.rglob("*")) if top.is_dir() else [top])]
+    rows = [row for pair in pairs for row in rows_of(session, facts, *pair)]
     columns = [*dict.fromkeys(key for row in rows for key in row if key != "problem"), "problem"]
     # Its lines end with two letters, so that a text with one of them is put into quotes.
     out = csv.writer(SimpleNamespace(write=lambda line: print(line.removesuffix("\r\n"))))

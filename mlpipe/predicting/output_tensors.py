@@ -36,7 +36,7 @@ class Tensors(Protocol):
     DECOMPOSITIONS: Mapping[Any, Callable[..., Any]]
     EXACT_END: bool
 
-    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
+    def placed(self, outputs: Tensor, size: tuple[Any, ...], input_size: tuple[Any, ...]) -> Tensor:
         """A network's outputs for samples of a size, which it was shown in another: rows stay, places are moved."""
         ...
 
@@ -53,13 +53,13 @@ class Tensors(Protocol):
         ...
 
     def difference(
-        self, wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float
+        self, references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
     ) -> Difference:
         """How far the values of a file lie from those of the models.
 
         Args:
-            wanted: The models' of each sample.
-            found: The file's.
+            references: The models' of each sample.
+            outputs: The file's.
             sides: The longest side of each sample in pixels.
             least: The score of each class that keeps a row, where a sample has several.
             limit: How far they may lie apart.
@@ -75,10 +75,10 @@ class _Values:
     EXACT_END = False
 
     def difference(
-        self, wanted: Sequence[Array], found: Sequence[Array], sides: Sequence[int], least: Array, limit: float
+        self, references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
     ) -> Difference:
         """By numbers, see `mlpipe.predicting.parity.of_values`."""
-        return parity.of_values(wanted, found, limit)
+        return parity.values_difference(references, outputs, limit)
 
 
 class _Rows(_Values):
@@ -86,7 +86,7 @@ class _Rows(_Values):
 
     OUTPUTS: tuple[str, ...] = ("values", "logits")
 
-    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
+    def placed(self, outputs: Tensor, size: tuple[Any, ...], input_size: tuple[Any, ...]) -> Tensor:
         """Rows in double precision."""
         return outputs.double()
 
@@ -105,7 +105,7 @@ class Classes(_Rows):
         """Log-probabilities."""
         if mixing == "logits":
             return functional.log_softmax(_sum(parts, weights), 1)
-        return _log_mean([functional.log_softmax(one, 1) for one in parts], weights)
+        return _log_mean([functional.log_softmax(logits, 1) for logits in parts], weights)
 
     def values(self, rows: Tensor) -> Tensor:
         """Probabilities of classes."""
@@ -118,14 +118,16 @@ class Labels(_Rows):
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
         """Log-odds after a calibration that `mlpipe.post.calibration.labels.LabelCalibration` stored."""
         of_classes = Classes()
-        changes = [None if one is None else of_classes.calibrated(one) for one in plain["labels"]]
+        changes = [
+            None if calibration is None else of_classes.calibrated(calibration) for calibration in plain["labels"]
+        ]
 
         def change(rows: Tensor) -> Tensor:
             columns = []
-            for number, one in enumerate(changes):
+            for number, label_change in enumerate(changes):
                 odds = rows[:, number : number + 1]
-                if one is not None:
-                    both = one(torch.cat([torch.zeros_like(odds), odds], 1))
+                if label_change is not None:
+                    both = label_change(torch.cat([torch.zeros_like(odds), odds], 1))
                     odds = both[:, 1:] - both[:, :1]
                 columns.append(odds)
             return torch.cat(columns, 1)
@@ -136,8 +138,8 @@ class Labels(_Rows):
         """Log-odds."""
         if mixing == "logits":
             return _sum(parts, weights)
-        yes = _log_mean([functional.logsigmoid(one) for one in parts], weights)
-        return yes - _log_mean([functional.logsigmoid(-one) for one in parts], weights)
+        yes = _log_mean([functional.logsigmoid(logits) for logits in parts], weights)
+        return yes - _log_mean([functional.logsigmoid(-logits) for logits in parts], weights)
 
     def values(self, rows: Tensor) -> Tensor:
         """Probabilities of labels."""
@@ -164,18 +166,18 @@ class Maps(_Values):
     """Outputs are values of every place, shape (n, outputs, height, width), of which means are taken in the samples' size.
 
     Args:
-        meant: The outputs to what they mean: probabilities or numbers.
+        activation: The outputs to what they mean: probabilities or numbers.
     """
 
     OUTPUTS: tuple[str, ...] = ("values",)
 
-    def __init__(self, meant: Change) -> None:
-        self._meant = meant
+    def __init__(self, activation: Change) -> None:
+        self._meaning = activation
 
-    def placed(self, outputs: Tensor, size: tuple[Any, ...], seen: tuple[Any, ...]) -> Tensor:
+    def placed(self, outputs: Tensor, size: tuple[Any, ...], input_size: tuple[Any, ...]) -> Tensor:
         """Probabilities or numbers in the size of the samples."""
-        values = self._meant(outputs.float())
-        if size == seen:
+        values = self._meaning(outputs.float())
+        if size == input_size:
             return values
         return resizing.resized(values, *size)
 
@@ -204,16 +206,16 @@ def numbers(values: Tensor) -> Tensor:
 
 def _sum(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     total = parts[0] * weights[0]
-    for one, weight in zip(parts[1:], weights[1:], strict=True):
-        total = total + one * weight
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        total = total + part * weight
     return total
 
 
 def _log_mean(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """The logarithm of the weighted mean of what `logs` are logarithms of."""
     used = [
-        one + torch.log(torch.tensor(weight, dtype=one.dtype))
-        for one, weight in zip(logs, weights, strict=True)
+        values + torch.log(torch.tensor(weight, dtype=values.dtype))
+        for values, weight in zip(logs, weights, strict=True)
         if weight
     ]
     return torch.logsumexp(torch.stack(used), 0)
@@ -234,7 +236,7 @@ def _change(known: Mapping[str, Any], rows: int) -> Change:
 
 
 def _beta(known: Mapping[str, Any]) -> Change:
-    curves = [[float(value) for value in one] for one in known["curves"]]
+    curves = [[float(value) for value in curve] for curve in known["curves"]]
     offset = _tensor(known["offset"]) if "offset" in known else None
 
     def change(scores: Tensor) -> Tensor:
@@ -254,8 +256,8 @@ def _normalised(curves: Sequence[Change], rows: int) -> Change:
 
     def change(scores: Tensor) -> Tensor:
         chances = scores.exp()
-        found = torch.stack([curve(chances[:, number]) for number, curve in enumerate(curves)], 1)
-        return functional.log_softmax(torch.log(found.clamp(min=1 / (2 * rows))), 1)
+        shares = torch.stack([curve(chances[:, number]) for number, curve in enumerate(curves)], 1)
+        return functional.log_softmax(torch.log(shares.clamp(min=1 / (2 * rows))), 1)
 
     return change
 
@@ -280,7 +282,7 @@ def _histogram(edges: Tensor, values: Tensor) -> Change:
 
 
 def _pairs(known: Mapping[str, Any], places: str) -> list[tuple[Tensor, Tensor]]:
-    return [(_tensor(one), _tensor(other)) for one, other in zip(known[places], known["values"], strict=True)]
+    return [(_tensor(place), _tensor(other)) for place, other in zip(known[places], known["values"], strict=True)]
 
 
 def _tensor(value: Any) -> Tensor:

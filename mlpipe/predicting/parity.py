@@ -37,18 +37,18 @@ class Difference:
     alone: float = 0.0
 
 
-def of_values(wanted: Sequence[Array], found: Sequence[Array], limit: float) -> Difference:
+def values_difference(references: Sequence[Array], outputs: Sequence[Array], limit: float) -> Difference:
     """Over all images; what is predicted for places of images has a row for each place.
 
     Args:
-        wanted: The models' values of each image, shape (outputs,) or (height, width, outputs).
-        found: The file's.
+        references: The models' values of each image, shape (outputs,) or (height, width, outputs).
+        outputs: The file's.
         limit: How far values may lie apart.
     """
-    spread = max(1.0, *(float(np.nanmax(np.abs(one), initial=0.0)) for one in wanted))
+    spread = max(1.0, *(float(np.nanmax(np.abs(values), initial=0.0)) for values in references))
     largest, decided = 0.0, 0
-    for one, other in zip(wanted, found, strict=True):
-        first, second = (part.reshape(-1, part.shape[-1]).astype(np.float64) for part in (one, other))
+    for reference, other in zip(references, outputs, strict=True):
+        first, second = (part.reshape(-1, part.shape[-1]).astype(np.float64) for part in (reference, other))
         # What no network saw is NaN in both; NaN in one alone is a difference, which the maximum of Python would leave out.
         apart = np.where(np.isnan(first) & np.isnan(second), 0.0, np.abs(first - second) / spread)
         largest = float(np.maximum(largest, apart.max()))
@@ -56,4 +56,4 @@ def of_values(wanted: Sequence[Array], found: Sequence[Array], limit: float) -> 
             top = np.sort(first, axis=1)
             leads = top[:, -1] - top[:, -2] > 2 * limit * spread
             decided += int((leads & (first.argmax(1) != second.argmax(1))).sum())
-    return Difference(largest, decided, len(wanted))
+    return Difference(largest, decided, len(references))

@@ -81,17 +81,19 @@ def write(new: NewSamples, drawing: Drawing) -> dict[str, Any]:
     size_of, rows = _sizes(new), list[dict[str, Any]]()
     sink = SampleFiles(new.folder, drawing.ending, drawing.encode, have_datasets=new.are_arrays)
     with ExitStack() as stack:
-        opened = [(stack.enter_context(maps.Maps(_maps_file(new, one))), one) for one in new.models]
+        opened = [(stack.enter_context(maps.Maps(_maps_file(new, model))), model) for model in new.models]
         for number, name in enumerate(new.task.samples.ids, 1):
             new.after(number)
-            title = new.titled(name)
+            title = new.sample_title(name)
             if name in new.unreadable:
                 rows.append({"image": title, "problem": new.unreadable[name]})
                 continue
             size, parts = size_of(number - 1), list[tuple[Floats, Seen, float]]()
-            for archive, one in opened:
+            for archive, member in opened:
                 values_of_model = drawing.read(archive, new.task.name, new.rows.split, name)
-                parts.append((*_restored(one.preprocessing, values_of_model, size, drawing.scale), one.weight))
+                parts.append(
+                    (*_restored_values(member.preprocessing, values_of_model, size, drawing.scale), member.weight)
+                )
             values, cells = drawing.draw(*_mean(parts, str(new.folder / sink.place_of(title))))
             sink.add(Predicted([title], np.empty((1, 0), np.float32), arrays=values[np.newaxis]))
             rows.append({"image": title, drawing.column: str(sink.places[title]), **cells})
@@ -116,17 +118,19 @@ def shown(new: InHand, drawing: Drawing) -> Shown:
     for number, size in enumerate(new.sizes):
         parts = [
             (
-                *_restored(one.preprocessing, drawing.meant(new.maps[one.record.id][number]), size, drawing.scale),
-                one.weight,
+                *_restored_values(
+                    model.preprocessing, drawing.meant(new.maps[model.record.id][number]), size, drawing.scale
+                ),
+                model.weight,
             )
-            for one in new.models
+            for model in new.models
         ]
-        mean, seen = _mean(parts, f"sample {number}")
+        mean, mask = _mean(parts, f"sample {number}")
         if new.only_values:
-            values.append(np.where(seen[..., np.newaxis], mean, np.float32(np.nan)))
+            values.append(np.where(mask[..., np.newaxis], mean, np.float32(np.nan)))
         else:
-            drawn, told = drawing.draw(mean, seen)
-            cells.append([{drawing.column: drawn if drawing.plain is None else drawing.plain(drawn), **told}])
+            drawn, facts = drawing.draw(mean, mask)
+            cells.append([{drawing.column: drawn if drawing.plain is None else drawing.plain(drawn), **facts}])
     return Shown(cells, values)
 
 
@@ -161,19 +165,19 @@ def values_drawing(pivot: Task, models: Sequence[Used], *, as_array: bool, chann
         as_array: Values as they are; else pixels.
         channels_first: Of arrays: whether the channels come first.
     """
-    scale = scale_of(pivot, [one.recipe for one in models])
+    scale = scale_of(pivot, [model.recipe for model in models])
     columns, peak = ["mean", "unseen"], 65535 if _target_type(pivot) == "uint16" else 255
 
-    def array(mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    def array(mean: Floats, mask: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """In the layout of its sample; NaN where no model saw it."""
-        values = np.where(seen[..., np.newaxis], mean, np.float32(np.nan))
-        return np.moveaxis(values, -1, 0) if channels_first else values, _told(mean, seen)
+        values = np.where(mask[..., np.newaxis], mean, np.float32(np.nan))
+        return np.moveaxis(values, -1, 0) if channels_first else values, _picture_cells(mean, mask)
 
-    def image(mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    def image(mean: Floats, mask: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Black where no model saw it."""
         pixels = np.rint(np.clip(mean, 0, 1) * peak).astype(np.uint16 if peak > 255 else np.uint8)
-        pixels[~seen] = 0
-        return pixels, _told(mean, seen)
+        pixels[~mask] = 0
+        return pixels, _picture_cells(mean, mask)
 
     if as_array:
         return Drawing("image", "prediction", columns, ".npy", _values, array, as_npy, scale)
@@ -211,20 +215,22 @@ def step_problems(recipes: Iterable[Recipe]) -> list[str]:
     recoloured = [step for step in of_steps if step.target != RESIZE and step.params.get("on", "images") != "images"]
     coloured = {step.target.rpartition(".")[2] for step in recoloured}
     fix = "train without it, or use mml evaluate with mode.outputs"
-    what = "changes the values of targets, which pictures would not have"
-    return problems + [problem("augmentations.cpu.pipeline", f"{name} {what}", fix=fix) for name in sorted(coloured)]
+    effect = "changes the values of targets, which pictures would not have"
+    return problems + [problem("augmentations.cpu.pipeline", f"{name} {effect}", fix=fix) for name in sorted(coloured)]
 
 
-def _maps_file(new: NewSamples, one: Used) -> Path:
-    return new.rows.project.predictions_file(one.record.pivot, one.record.id).with_suffix(maps.SUFFIX)
+def _maps_file(new: NewSamples, model: Used) -> Path:
+    return new.rows.project.predictions_file(model.record.pivot, model.record.id).with_suffix(maps.SUFFIX)
 
 
-def _restored(before: Preprocessing, given: Floats, size: tuple[int, ...], scale: Scaled) -> tuple[Floats, Seen]:
+def _restored_values(
+    before: Preprocessing, values: Floats, size: tuple[int, ...], scale: Scaled
+) -> tuple[Floats, Seen]:
     """What a model gave for a sample of a size in the size that is written, and where it saw the sample."""
     # Samples of other axes are never resized.
     if scale is None or len(size) != 2:
-        return given, np.ones(given.shape[:-1], np.bool_)
-    return before.restored(given, round(size[0] * scale[0]), round(size[1] * scale[1]))
+        return values, np.ones(values.shape[:-1], np.bool_)
+    return before.restored(values, round(size[0] * scale[0]), round(size[1] * scale[1]))
 
 
 def _sizes(new: NewSamples) -> Callable[[int], tuple[int, ...]]:
@@ -234,8 +240,8 @@ def _sizes(new: NewSamples) -> Callable[[int], tuple[int, ...]]:
         pixels = sources.reader(new.task, new.task.channels)
         return lambda row: pixels(row).shape[:-1]
     paths = [base / name for name in new.task.samples.ids]
-    seen = file_headers.look(paths, file_headers.memory_file(str(new.data_dir), base))
-    return lambda row: (seen[row].height, seen[row].width)
+    headers = file_headers.look(paths, file_headers.memory_file(str(new.data_dir), base))
+    return lambda row: (headers[row].height, headers[row].width)
 
 
 def _mean(parts: Sequence[tuple[Floats, Seen, float]], file: str) -> tuple[Floats, Seen]:
@@ -245,26 +251,26 @@ def _mean(parts: Sequence[tuple[Floats, Seen, float]], file: str) -> tuple[Float
         ProjectError: When no model saw a pixel of it.
     """
     total = sum(values * np.float32(weight) for values, _, weight in parts)
-    seen = np.logical_and.reduce([inside for _, inside, _ in parts])
-    if not seen.any():
+    mask = np.logical_and.reduce([inside for _, inside, _ in parts])
+    if not mask.any():
         raise ProjectError(problem(file, "no model saw a pixel of it", fix="train with preprocessing.resize=pad"))
     weight = np.float32(sum(weight for _, _, weight in parts))
-    return np.asarray(np.asarray(total) / weight, np.float32), np.asarray(seen)
+    return np.asarray(np.asarray(total) / weight, np.float32), np.asarray(mask)
 
 
-def _values(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
-    return np.ascontiguousarray(np.moveaxis(found.values(task, split, sample).astype(np.float32), 0, -1))
+def _values(archive: maps.Maps, task: str, split: str, sample: str) -> Floats:
+    return np.ascontiguousarray(np.moveaxis(archive.values(task, split, sample).astype(np.float32), 0, -1))
 
 
-def _told(mean: Floats, seen: Seen) -> dict[str, Any]:
-    return {"mean": round(float(mean[seen].mean()), 6), "unseen": round(1 - float(seen.mean()), 6)}
+def _picture_cells(mean: Floats, mask: Seen) -> dict[str, Any]:
+    return {"mean": round(float(mean[mask].mean()), 6), "unseen": round(1 - float(mask.mean()), 6)}
 
 
 def _finish(new: NewSamples, drawing: Drawing, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Write the table, and say what was done."""
-    made, models = sum(drawing.column in row for row in rows), len(new.models)
+    file_count, models = sum(drawing.column in row for row in rows), len(new.models)
     files.write_text(new.table, files.csv_text(rows, ["image", drawing.column, *drawing.columns, "problem"]))
-    failed = f"; {len(rows) - made} unreadable" if made < len(rows) else ""
-    log.info(f"{counted(made, drawing.noun)} by {counted(models, 'model')}{failed}")
+    failed = f"; {len(rows) - file_count} unreadable" if file_count < len(rows) else ""
+    log.info(f"{counted(file_count, drawing.noun)} by {counted(models, 'model')}{failed}")
     log.info(f"look at: {new.folder} and {new.table}")
     return {"images": len(rows), f"{drawing.noun}s": str(new.folder), "csv": str(new.table), "models": models}

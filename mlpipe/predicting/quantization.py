@@ -18,7 +18,7 @@ from mlpipe.predicting import onnx_files
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
 
 
-def quantized(
+def write_quantized(
     source: Path, target: Path, images: Sequence[Pixels], facts: dict[str, Any], *, exact_end: bool = False
 ) -> None:
     """Write a file that computes with 8 bit, durably, with a checksum.
@@ -82,11 +82,11 @@ def _in_double(model: Any) -> list[str]:
     import onnx
 
     double = {
-        one.name
-        for one in (*model.graph.value_info, *model.graph.output)
-        if one.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+        value.name
+        for value in (*model.graph.value_info, *model.graph.output)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
     }
-    double |= {one.name for one in model.graph.initializer if one.data_type == onnx.TensorProto.DOUBLE}
+    double |= {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.DOUBLE}
     return [node.name for node in model.graph.node if double & {*node.input, *node.output}]
 
 

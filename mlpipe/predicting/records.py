@@ -76,22 +76,22 @@ def predict(
     """
     require_weights(weights)
     name = kinds.decide(requests[0].task.kind, recipe.loss)
-    part, pairs = kind.of(name), {(one.name, one.split) for one in requests}
+    part, pairs = kind.of(name), {(item.name, item.split) for item in requests}
     are_losses = kinds.of(name).rows_are_losses
     if are_losses:
         tta.refuse_views(recipe.tta)
     with project.opened(out, pairs, kind=name) as files:
         of_task = _ModelOfTask(recipe, weights, co_tasks)
-        for one in requests:
-            if len(one.rows) == 0:
+        for request in requests:
+            if len(request.rows) == 0:
                 continue
-            model = of_task.model(one.task, one.pack)
-            loss = build_loss(recipe, one.task, one.rows).to(model.device) if are_losses else None
-            views = recipe.tta.build(one.pack.peak)
-            seen = one.pack if views is not None else _inputs(recipe, model, one, should_stop)
-            places = part.places(one.task, one.pack)
-            batches = TaskBatches(recipe, one.task, seen, one.rows, num_workers, places)
-            sink = files.part(one.name, one.split, fold)
+            model = of_task.model(request.task, request.pack)
+            loss = build_loss(recipe, request.task, request.rows).to(model.device) if are_losses else None
+            views = recipe.tta.build(request.pack.peak)
+            inputs = request.pack if views is not None else _inputs(recipe, model, request, should_stop)
+            places = part.places(request.task, request.pack)
+            batches = TaskBatches(recipe, request.task, inputs, request.rows, num_workers, places)
+            sink = files.part(request.name, request.split, fold)
             for predicted in through(
                 model,
                 batches,
@@ -99,10 +99,10 @@ def predict(
                 keep=partial(part.kept, loss=loss),
                 most=batches.most,
                 stop=should_stop,
-                where=one.name,
+                where=request.name,
             ):
                 sink.add(predicted)
-    return sum(len(one.rows) for one in requests)
+    return sum(len(item.rows) for item in requests)
 
 
 class _ModelOfTask:
@@ -110,14 +110,19 @@ class _ModelOfTask:
 
     def __init__(self, recipe: Recipe, weights: Path, co_tasks: Sequence[Mapping[str, Any]]) -> None:
         self._recipe, self._weights, self._co_tasks = recipe, weights, co_tasks
-        self._of: tuple[Task, Pack] | None = None
+        self._task_and_pack: tuple[Task, Pack] | None = None
         self._model: Model | None = None
 
     def model(self, task: Task, pack: Pack) -> Model:
         """The model for the samples of a task."""
-        if self._model is None or self._of is None or self._of[0] is not task or self._of[1] is not pack:
+        if (
+            self._model is None
+            or self._task_and_pack is None
+            or self._task_and_pack[0] is not task
+            or self._task_and_pack[1] is not pack
+        ):
             self._model = Model.of_record(self._recipe, self._weights, task, pack, self._co_tasks)
-            self._of = task, pack
+            self._task_and_pack = task, pack
         return self._model
 
 

@@ -75,14 +75,14 @@ def weights(before: Any, after: Any, name: str) -> Tensor:
         Shape (after, before), float64; rows sum to one.
     """
     shape, support = FILTERS[name]
-    old, new = (torch.arange(many, dtype=torch.float64) for many in (before, after))
+    old, new = (torch.arange(count, dtype=torch.float64) for count in (before, after))
     scale = (old[-1] + 1) / (new[-1] + 1)
     reduction = scale.clamp(min=1)
     centre, reach = (new[:, None] + 0.5) * scale, support * reduction
     inside = (old >= torch.floor(centre - reach + 0.5)) & (old < torch.floor(centre + reach + 0.5))
-    found = torch.where(inside, shape((old - centre + 0.5) * (1 / reduction)), 0.0)
+    matrix = torch.where(inside, shape((old - centre + 0.5) * (1 / reduction)), 0.0)
     # Summed from the first to the last, as Pillow does it.
-    return found / found.cumsum(1)[:, -1:]
+    return matrix / matrix.cumsum(1)[:, -1:]
 
 
 def resized(images: Tensor, high: Any, wide: Any, name: str = "bilinear") -> Tensor:

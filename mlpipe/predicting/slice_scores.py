@@ -103,7 +103,7 @@ def judge(
         raise DataError(wrong)
     masks = sliced_volumes.masks_of(place, Cuts("volume", [grid.cut for grid in grids], shape), None)
     of_classes = mask_files.values_of(masks, classes, values, ignore_index)
-    if unknown := sorted({value for one in masks for value in of_classes.unknown(one)}):
+    if unknown := sorted({value for mask in masks for value in of_classes.unknown(mask)}):
         wrong_values = f"holds values that are none of {len(classes)} classes ({listing(unknown, most=5)})"
         fix = "give mode.values, the value of each class, or mode.ignore_index"
         raise DataError(problem(place.key, wrong_values, got=str(place.file), fix=fix))

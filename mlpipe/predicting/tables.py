@@ -75,7 +75,7 @@ def shown(new: InHand, table: Table) -> Shown:
         rows = new.rows.mixed(table.mixing)
         return Shown([], list(table.values(rows.calibrated)), rows.calibrated)
     rows, cells = table.made(new.rows, new.deploy_prior, {})
-    return Shown([[one] for one in cells], list(table.values(rows.calibrated)), rows.calibrated)
+    return Shown([[row_cells] for row_cells in cells], list(table.values(rows.calibrated)), rows.calibrated)
 
 
 def write(new: NewSamples, table: Table) -> dict[str, Any]:
@@ -100,19 +100,19 @@ def write(new: NewSamples, table: Table) -> dict[str, Any]:
     facts |= {"images": len(rows), "csv": str(new.table), "unreadable": dict(new.unreadable), "models": models}
     readable = [row for row in lines if not row["problem"]]
     failed = f"; {len(lines) - len(readable)} unreadable" if len(readable) < len(lines) else ""
-    told = f"{counted(len(readable), 'image')} predicted by {counted(models, 'model')}"
-    log.info(f"{told}{table.summary(readable)}{failed}")
+    sentence = f"{counted(len(readable), 'image')} predicted by {counted(models, 'model')}"
+    log.info(f"{sentence}{table.summary(readable)}{failed}")
     log.info(f"look at: {new.table}")
     return facts
 
 
 def _table(new: NewSamples, ids: Sequence[str], cells: Sequence[Cells]) -> list[Cells]:
     """One row for each sample, unreadable ones with the reason, in the order of their names."""
-    table = [{"image": name, **_rounded(one)} for name, one in zip(ids, cells, strict=True)]
+    table = [{"image": name, **_rounded(row_cells)} for name, row_cells in zip(ids, cells, strict=True)]
     columns = list(table[0])
     table += [{"image": name, **dict.fromkeys(columns[1:], ""), "problem": why} for name, why in new.unreadable.items()]
     table = [{**row, "problem": row.get("problem", "")} for row in sorted(table, key=lambda row: str(row["image"]))]
-    return [{**row, "image": new.titled(str(row["image"]))} for row in table]
+    return [{**row, "image": new.sample_title(str(row["image"]))} for row in table]
 
 
 def _rounded(cells: Cells) -> Cells:

@@ -26,7 +26,7 @@ log = logging.getLogger("mlpipe")
 Keep = Callable[[Tensor, Batch], Predicted]
 
 
-def as_they_are(outputs: Tensor, batch: Batch) -> Predicted:
+def keep_outputs(outputs: Tensor, batch: Batch) -> Predicted:
     """Outputs as rows, or as arrays where there is one for every place of a sample, and nothing of the targets.
 
     Args:
@@ -45,7 +45,7 @@ def through(
     *,
     head: str = TARGET,
     views: Views | None = None,
-    keep: Keep = as_they_are,
+    keep: Keep = keep_outputs,
     most: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     where: str = "samples",
@@ -74,28 +74,28 @@ def through(
     """
     waiting = _Waiting(iter(batches))
     while (batch := waiting.next()) is not None:
-        done, call = list[Predicted](), partial(_kept, model, batch, head, views, keep, with_targets)
-        sentence = recovery.shortage(partial(_into, done, call))
+        results, call = list[Predicted](), partial(_predicted, model, batch, head, views, keep, with_targets)
+        sentence = recovery.memory_shortage(partial(_append_result, results, call))
         if sentence:
-            most = _fewer(most, sentence, len(batch), where)
+            most = _smaller_size(most, sentence, len(batch), where)
             waiting.back(batch, most)
             continue
         if stop():
             raise Interrupted("stopped as asked")
-        yield done[0]
+        yield results[0]
 
 
-def _into(done: list[Predicted], call: Callable[[], Predicted]) -> None:
-    done.append(call())
+def _append_result(results: list[Predicted], call: Callable[[], Predicted]) -> None:
+    results.append(call())
 
 
-def _kept(model: Model, batch: Batch, head: str, views: Views | None, keep: Keep, with_targets: bool) -> Predicted:
+def _predicted(model: Model, batch: Batch, head: str, views: Views | None, keep: Keep, with_targets: bool) -> Predicted:
     target = None if batch.target is None else batch.target.to(model.device, non_blocking=True)
     placed = Batch(batch.ids, batch.inputs.to(model.device, non_blocking=True), target, batch.places)
     with torch.inference_mode(), model.computing():
         if with_targets:
-            given = model.outputs(placed.inputs, placed.target)
-            outputs, placed = given[head], replace(placed, raw=given.get(head + RAW))
+            heads = model.outputs(placed.inputs, placed.target)
+            outputs, placed = heads[head], replace(placed, raw=heads.get(head + RAW))
         elif views is None:
             outputs = model.outputs(placed.inputs)[head]
         else:
@@ -103,7 +103,7 @@ def _kept(model: Model, batch: Batch, head: str, views: Views | None, keep: Keep
         return keep(outputs, placed)
 
 
-def _fewer(most: int | None, sentence: str, size: int, where: str) -> int:
+def _smaller_size(most: int | None, sentence: str, size: int, where: str) -> int:
     """How many samples to go on with.
 
     Raises:
@@ -126,25 +126,25 @@ class _Waiting:
     """Batches as they come, or joined and cut to a size once one was put back."""
 
     batches: Iterator[Batch]
-    _left: Batch | None = None
+    _put_back_batch: Batch | None = None
     _size: int | None = None
 
     def next(self) -> Batch | None:
         """The next batch; None after the last one."""
         if self._size is None:
             return next(self.batches, None)
-        parts = [] if self._left is None else [self._left]
-        while sum(map(len, parts)) < self._size and (one := next(self.batches, None)) is not None:
-            parts.append(one)
-        self._left = None
+        parts = [] if self._put_back_batch is None else [self._put_back_batch]
+        while sum(map(len, parts)) < self._size and (batch := next(self.batches, None)) is not None:
+            parts.append(batch)
+        self._put_back_batch = None
         if not parts:
             return None
         whole = joined(parts)
         if len(whole) > self._size:
-            self._left = whole[self._size :]
+            self._put_back_batch = whole[self._size :]
         return whole[: self._size]
 
     def back(self, batch: Batch, size: int) -> None:
         """Put a batch back, of which and of all others so many samples are taken at a time."""
-        self._left = batch if self._left is None else joined([batch, self._left])
+        self._put_back_batch = batch if self._put_back_batch is None else joined([batch, self._put_back_batch])
         self._size = size

@@ -32,7 +32,7 @@ from mlpipe.learn.module import TARGET
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.model import Inputs, Model, load
 from mlpipe.predicting.slice_scores import Judge
-from mlpipe.predicting.through import as_they_are, through
+from mlpipe.predicting.through import keep_outputs, through
 from mlpipe.runs.sinks import Predicted
 
 Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -68,7 +68,7 @@ def apply(
     *,
     size: int,
     after: Callable[[Place], None] = lambda place: None,
-    change: Change = lambda given: given,
+    change: Change = lambda pixels: pixels,
     judge: Judge | None = None,
 ) -> None:
     """Give every slice to a model, and hand on what it gives.
@@ -89,8 +89,8 @@ def apply(
     """
     # Closed before the volume is, which its thread reads.
     with closing(_batches(volume, grids, size, change)) as batches:
-        found = through(model, batches, keep=_of_same_shape, where="slices")
-        for place, predicted in zip(places(grids, size), found, strict=True):
+        predictions = through(model, batches, keep=_keep_same_shape, where="slices")
+        for place, predicted in zip(places(grids, size), predictions, strict=True):
             assert predicted.arrays is not None
             joined.put(place.which, place.first, predicted.arrays)
             if judge is not None:
@@ -105,14 +105,14 @@ def _batches(volume: Volume, grids: Sequence[Grid], size: int, change: Change) -
         place = next(upcoming, None)
         waiting = reader.submit(_read, volume, grids, place, change) if place is not None else None
         while place is not None and waiting is not None:
-            given, following = waiting.result(), next(upcoming, None)
-            read += given.nbytes
+            pixels, following = waiting.result(), next(upcoming, None)
+            read += pixels.nbytes
             if read >= RELEASE_AFTER:
                 read = 0
                 volume.release()
             waiting = reader.submit(_read, volume, grids, following, change) if following is not None else None
             names = [f"{grids[place.which].cut.name}/{index}" for index in range(place.first, place.stop)]
-            yield Batch(names, torch.from_numpy(given))
+            yield Batch(names, torch.from_numpy(pixels))
             place = following
 
 
@@ -120,24 +120,24 @@ def _read(volume: Volume, grids: Sequence[Grid], place: Place, change: Change) -
     """The slices of a batch, shape (slices, channels, *seen)."""
     grid = grids[place.which]
     channels = volume.shape[0] if len(volume.shape) > len(grid.shape) else 1
-    seen = grid.cut.seen
+    slice_shape = grid.cut.seen
     # Rows of transposed slices stay as they lie in the volume: the network gets a view, which is quicker than a copy.
-    stored = (*seen[:-2], seen[-1], seen[-2]) if grid.cut.transpose else seen
-    found = np.empty((place.stop - place.first, channels, *stored), np.float32)
-    found = found.swapaxes(-1, -2) if grid.cut.transpose else found
-    for number in range(len(found)):
-        slices.cut(volume, grid, place.first + number, found[number])
-    return change(found)
+    stored = (*slice_shape[:-2], slice_shape[-1], slice_shape[-2]) if grid.cut.transpose else slice_shape
+    pixels = np.empty((place.stop - place.first, channels, *stored), np.float32)
+    pixels = pixels.swapaxes(-1, -2) if grid.cut.transpose else pixels
+    for number in range(len(pixels)):
+        slices.cut(volume, grid, place.first + number, pixels[number])
+    return change(pixels)
 
 
-def _of_same_shape(outputs: Tensor, batch: Batch) -> Predicted:
+def _keep_same_shape(outputs: Tensor, batch: Batch) -> Predicted:
     if outputs.shape[2:] != batch.inputs.shape[2:]:
         wrong = (
             f"gives {list(outputs.shape[1:])} of slices of {list(batch.inputs.shape[1:])}, where only the channels may "
             "change"
         )
         raise ConfigError(problem("arch", wrong, fix="use a network that keeps the size"))
-    return as_they_are(outputs, batch)
+    return keep_outputs(outputs, batch)
 
 
 def change_of(recipe: Recipe) -> Change:
@@ -146,7 +146,7 @@ def change_of(recipe: Recipe) -> Change:
     Raises:
         ConfigError: For steps that move what they change, so that predictions would not lie where they belong.
     """
-    steps, found = list[Any](), list[str]()
+    steps, problems = list[Any](), list[str]()
     for component in recipe.augmentations.cpu:
         if not component.target.startswith(f"{geometry.__name__}."):
             continue
@@ -155,15 +155,15 @@ def change_of(recipe: Recipe) -> Change:
             steps.append(step)
         elif isinstance(step, geometry.Always):
             fix = "leave it out, or apply it to the volume beforehand"
-            found.append(problem("augmentations.cpu.pipeline", "changes slices", got=component.target, fix=fix))
-    if found:
-        raise ConfigError(found)
+            problems.append(problem("augmentations.cpu.pipeline", "changes slices", got=component.target, fix=fix))
+    if problems:
+        raise ConfigError(problems)
 
-    def change(given: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        seeds = np.zeros(len(given), np.uint64)
+    def change(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        seeds = np.zeros(len(pixels), np.uint64)
         for step in steps:
-            given = step(given, seeds)
-        return given
+            pixels = step(pixels, seeds)
+        return pixels
 
     return change
 
@@ -231,7 +231,9 @@ class Probabilities(nn.Module):
         return logits.float().softmax(1)
 
 
-def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: tuple[int, ...]) -> Probabilities:
+def of_record(
+    recipe: Recipe, weights: Path, classes: int, channels: int, slice_shape: tuple[int, ...]
+) -> Probabilities:
     """The network of a record that was trained on masks, for slices.
 
     Args:
@@ -239,7 +241,7 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
         weights: Its weights.
         classes: How many classes it has.
         channels: How many channels slices have.
-        seen: Their spatial shape.
+        slice_shape: Their spatial shape.
 
     Raises:
         ConfigError: When slices have other axes or channels than what it was trained on.
@@ -251,16 +253,16 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
         wrong = f"has a mean of shape {list(mean.shape)}, which no network of samples has"
         raise ProjectError(problem(str(weights), wrong, fix="choose another record"))
     axes, trained_on = (2, channels) if mean is None else (mean.ndim - 2, mean.shape[1])
-    if len(seen) != axes:
-        what = {1: "samples of 1 axis", 2: "images"}.get(axes, f"samples of {axes} axes")
-        fix = "set one of the sizes to 1" if len(seen) > axes else "let more of the sizes be larger than 1"
-        wrong = f"was trained on {what}, slices have {len(seen)} ax{'is' if len(seen) == 1 else 'es'}"
+    if len(slice_shape) != axes:
+        samples = {1: "samples of 1 axis", 2: "images"}.get(axes, f"samples of {axes} axes")
+        fix = "set one of the sizes to 1" if len(slice_shape) > axes else "let more of the sizes be larger than 1"
+        wrong = f"was trained on {samples}, slices have {len(slice_shape)} ax{'is' if len(slice_shape) == 1 else 'es'}"
         raise ConfigError(problem("mode.record", wrong, fix=fix))
     if trained_on != channels:
         wrong = f"has {counted(channels, 'channel')}, the images of the record had {trained_on}"
         raise ConfigError(problem("mode.source", wrong, fix="use a volume with as many"))
-    normalization, shape = recipe.augmentations.normalization, () if axes == 2 else seen
-    pixels = Pixels(channels, seen[0], normalization=normalization, width=seen[-1], shape=shape)
+    normalization, shape = recipe.augmentations.normalization, () if axes == 2 else slice_shape
+    pixels = Pixels(channels, slice_shape[0], normalization=normalization, width=slice_shape[-1], shape=shape)
     arch = without_weights(recipe.arch)
     network: nn.Module = arch.build({TARGET: per_pixel.head(classes)}, pixels)
     load(network, weights)

@@ -44,7 +44,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[st
     return [(key, [_text(values.get(key)) for values in flat]) for key in differing]
 
 
-def but_for_seed(tree: Mapping[str, Any], task: str) -> str:
+def hash_without_seed(tree: Mapping[str, Any], task: str) -> str:
     """A hash that stored configurations share which differ in nothing of what is learned but their `seed`.
 
     Args:
@@ -64,16 +64,16 @@ def but_for_seed(tree: Mapping[str, Any], task: str) -> str:
 
 
 def _flattened(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if not above and key in _ELSEWHERE:
             continue
         name = f"{above}.{key}" if above else str(key)
         if isinstance(value, dict):
-            found |= _flattened(value, name)
+            leaves |= _flattened(value, name)
         else:
-            found[name] = value
-    return found
+            leaves[name] = value
+    return leaves
 
 
 def _text(value: Any) -> str:

@@ -22,7 +22,7 @@ _SMALL = 72
 _INK, _PAPER = (255, 255, 255), (0, 0, 0)
 
 
-def on_pixels(pixels: npt.NDArray[Any], boxes: Boxes) -> npt.NDArray[np.uint8]:
+def image_with_boxes(pixels: npt.NDArray[Any], boxes: Boxes) -> npt.NDArray[np.uint8]:
     """An image with its boxes, to be shown small, shape (height, width, 3).
 
     Args:

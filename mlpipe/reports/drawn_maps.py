@@ -20,7 +20,7 @@ _SIDE, _SMALL, _GAP, _LINE = 256, 96, 8, 16
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
-def under(pixels: npt.NDArray[Any], heat_map: npt.NDArray[np.float32]) -> Image.Image:
+def image_under_map(pixels: npt.NDArray[Any], heat_map: npt.NDArray[np.float32]) -> Image.Image:
     """An image in greys under the colours of its heat map.
 
     Args:
@@ -44,33 +44,33 @@ def write(
 
     Args:
         path: The file.
-        pixels: As of `under`.
-        heat_map: As of `under`.
+        pixels: As of `image_under_map`.
+        heat_map: As of `image_under_map`.
         title: The lines.
         alike: Images that are like it, with a few words under each.
     """
-    pair = [_fitted(one, _SIDE) for one in (picture(pixels), under(pixels, heat_map))]
-    small = [(_fitted(picture(values), _SMALL), words) for values, words in alike]
-    wide = max(sum(one.width + _GAP for one in pair), len(small) * (_SMALL + _GAP)) + _GAP
+    pair = [_resized_image(image, _SIDE) for image in (picture(pixels), image_under_map(pixels, heat_map))]
+    small = [(_resized_image(picture(values), _SMALL), words) for values, words in alike]
+    wide = max(sum(image.width + _GAP for image in pair), len(small) * (_SMALL + _GAP)) + _GAP
     top = _GAP + _LINE * len(title)
-    below = top + max(one.height for one in pair) + _GAP
+    below = top + max(image.height for image in pair) + _GAP
     sheet = Image.new("RGB", (wide, below + (_SMALL + 2 * _LINE if small else 0)), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for line, text in enumerate(title):
         pen.text((_GAP, _GAP // 2 + _LINE * line), _cut(text, font, wide - 2 * _GAP), fill=_INK, font=font)
     left = _GAP
-    for one in pair:
-        sheet.paste(one, (left, top))
-        left += one.width + _GAP
-    for place, (one, words) in enumerate(small):
+    for image in pair:
+        sheet.paste(image, (left, top))
+        left += image.width + _GAP
+    for place, (image, words) in enumerate(small):
         left = _GAP + place * (_SMALL + _GAP)
-        sheet.paste(one, (left, below))
+        sheet.paste(image, (left, below))
         pen.text((left, below + _SMALL + 2), _cut(words, font, _SMALL), fill=_INK, font=font)
     with files.durable(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
-def _fitted(image: Image.Image, side: int) -> Image.Image:
+def _resized_image(image: Image.Image, side: int) -> Image.Image:
     """As large as fits; small images keep whole pixels."""
     share = side / max(image.size)
     method = Image.Resampling.NEAREST if share > 1 else Image.Resampling.BILINEAR

@@ -111,7 +111,7 @@ class TaskFacts:
         Args:
             recipe: The hash, more words may follow it.
         """
-        return _called(self.board, recipe)
+        return _recipe_name(self.board, recipe)
 
     def members(self, shown: Shown) -> list[ModelRecord]:
         """The records of folds that what is shown is made of; none where they are gone.
@@ -132,7 +132,7 @@ class TaskFacts:
     @property
     def newest(self) -> ModelRecord:
         """The task's newest record."""
-        return max((one for folds in self.recipes.values() for one in folds), key=lambda record: record.number)
+        return max((fold for folds in self.recipes.values() for fold in folds), key=lambda record: record.number)
 
 
 def gather(project: Project, data_dir: Path, positive: str | None = None) -> list[TaskFacts]:
@@ -170,18 +170,18 @@ def of_task(project: Project, data_dir: Path, name: str) -> TaskFacts | None:
 
 
 def _facts(
-    project: Project, data_dir: Path, name: str, found: Sequence[ModelRecord], positive: str | None = None
+    project: Project, data_dir: Path, name: str, models: Sequence[ModelRecord], positive: str | None = None
 ) -> TaskFacts:
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     # Images and solutions of one task have no score in common: the newest kind is what is told of.
-    kind = found[-1].kind
-    for record in reversed(found):
+    kind = models[-1].kind
+    for record in reversed(models):
         if record.kind == kind:
             groups[record.recipe].append(record)
     recipes = {recipe: records.newest_folds(group) for recipe, group in groups.items()}
     of_all = {recipe: records.newest_refit(group, recipes[recipe]) for recipe, group in groups.items()}
-    refits = {recipe: one for recipe, one in of_all.items() if one is not None}
-    stored = [one for one in ensembles.load_all(project, name) if one.kind == kind]
+    refits = {recipe: refit for recipe, refit in of_all.items() if refit is not None}
+    stored = [ensemble for ensemble in ensembles.load_all(project, name) if ensemble.kind == kind]
     board = [row for row in tables.leaderboard(project, name) if row["metric"] == post_kind.of(kind).HEADLINE]
     try:
         task, missing = tasks.load(data_dir / name / "task.json"), ""
@@ -190,44 +190,44 @@ def _facts(
     groups_of = task.samples.group_of() if task else {}
     board = [_with_interval(project, row, recipes, refits, groups_of, stored) for row in board]
     known = [*(record for folds in recipes.values() for record in folds), *refits.values()]
-    shown = _shown(project, stored, recipes, refits, board)
+    subject = _shown_model(project, stored, recipes, refits, board)
     return TaskFacts(
         name,
         kind,
-        found[-1].classes,
+        models[-1].classes,
         recipes,
         stored,
         board,
-        shown,
+        subject,
         task,
         missing,
         project,
         data_dir,
         _calibrations(project, known),
         refits,
-        _positive(kind, found[-1].classes, positive, shown),
+        _positive(kind, models[-1].classes, positive, subject),
     )
 
 
 def _calibrations(project: Project, known: Sequence[ModelRecord]) -> list[Mapping[str, Any]]:
     """What was learned of records; a file that cannot be read is told of once in the log."""
-    found = list[Mapping[str, Any]]()
+    entries = list[Mapping[str, Any]]()
     for record in known:
         try:
-            one = calibrations.load(project, record.pivot, record.id)
+            calibration = calibrations.load(project, record.pivot, record.id)
         except ProjectError as error:
             tell_left_out(error.problems[0])
             continue
-        found += [one] if one is not None else []
-    return found
+        entries += [calibration] if calibration is not None else []
+    return entries
 
 
-def _positive(kind: str, classes: Sequence[str], asked: str | None, shown: Shown | None) -> str:
+def _positive(kind: str, classes: Sequence[str], positive: str | None, subject: Shown | None) -> str:
     """The class or label that is looked for: as asked, as stored, or the second of two classes, the one of one label."""
-    stored = (shown.ensemble.decide if shown and shown.ensemble else {}).get("positive")
-    for one in (asked, stored):
-        if one in classes:
-            return str(one)
+    stored = (subject.ensemble.decide if subject and subject.ensemble else {}).get("positive")
+    for name in (positive, stored):
+        if name in classes:
+            return str(name)
     usual = 2 if kinds.of(kind).has_classes else 1
     return classes[-1] if kinds.of(kind).has_probabilities and len(classes) == usual else ""
 
@@ -246,37 +246,37 @@ def _with_interval(
     folds, name = recipes[row["recipe"]], row["metric"]
     if name in post_kind.of(folds[0].kind).WITHOUT_INTERVAL:
         return row
-    _, test = of_recipe(project, folds, refits.get(row["recipe"]))
+    _, test = recipe_rows(project, folds, refits.get(row["recipe"]))
     if test is None:
         return row
     for ensemble in reversed(stored):
         known = ensemble.scores.get("test", {}).get(name)
-        if known is not None and ensemble.select_on != "test" and _is(project, ensemble, test):
+        if known is not None and ensemble.select_on != "test" and _has_same_outputs(project, ensemble, test):
             return {**row, "test_low": known["low"], "test_high": known["high"]}
-    units = np.array([groups.get(one, one) for one in test.ids]) if groups else None
+    units = np.array([groups.get(sample, sample) for sample in test.ids]) if groups else None
     intervals = by_metric.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
     low, high = intervals[name].low, intervals[name].high
     # Where rows do not tell the width there are no ends.
     return {**row, "test_low": low, "test_high": high} if low < high else row
 
 
-def _is(project: Project, ensemble: EnsembleRecord, test: Rows) -> bool:
+def _has_same_outputs(project: Project, ensemble: EnsembleRecord, test: Rows) -> bool:
     """Whether an ensemble's predictions of the test images are these, as the networks gave them."""
     path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
-    own = _labelled(_read(path, ensemble.task, "test", ensemble.kind)) if path.is_file() else None
+    own = _labelled_rows(_read(path, ensemble.task, "test", ensemble.kind)) if path.is_file() else None
     if own is None or own.ids != test.ids or own.raw.shape != test.raw.shape:
         return False
-    theirs, ours = (_settled(values, ensemble.kind) for values in (own.calibrated, test.raw))
+    theirs, ours = (_comparable_outputs(values, ensemble.kind) for values in (own.calibrated, test.raw))
     return bool(np.allclose(theirs, ours, rtol=1e-4, atol=1e-4))
 
 
-def _settled(outputs: Array, kind: str) -> Array:
+def _comparable_outputs(outputs: Array, kind: str) -> Array:
     """Outputs that mean the same only where they are the same: logits of classes may all be larger by one number."""
     of = kinds.of(kind)
     return log_softmax(outputs) if of.has_classes and not of.is_dense else outputs
 
 
-def _shown(
+def _shown_model(
     project: Project,
     stored: Sequence[EnsembleRecord],
     recipes: dict[str, list[ModelRecord]],
@@ -286,26 +286,26 @@ def _shown(
     for ensemble in reversed(stored):
         path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
         if path.is_file():
-            many = len(ensemble.members)
-            what = "model" if ensemble.select_on == "test" else "recipe"
+            member_count = len(ensemble.members)
+            words = "model" if ensemble.select_on == "test" else "recipe"
             calibrated = "calibrated " if ensemble.is_calibrated else ""
-            if many > 1:
-                name = f"the {calibrated}ensemble of {many} {what}s"
+            if member_count > 1:
+                name = f"the {calibrated}ensemble of {member_count} {words}s"
             else:
                 of_folds = "refit" if "refit" in ensemble.members[0] else "mean"
                 means = f"{of_folds} of the folds of " if ensemble.select_on == "none" else calibrated
-                name = f"the {means}{what} {_called(board, str(ensemble.members[0]['name']))}"
+                name = f"the {means}{words} {_recipe_name(board, str(ensemble.members[0]['name']))}"
             held_out, test = of_ensemble(project, ensemble)
             if held_out or test:
                 return Shown(name, ensemble, "", held_out, test)
     for row in board:
         folds = recipes.get(row["recipe"], [])
         refit = refits.get(row["recipe"])
-        rows = of_recipe(project, folds, refit) if folds else (None, None)
+        rows = recipe_rows(project, folds, refit) if folds else (None, None)
         if rows[0] is not None or rows[1] is not None:
-            what = f"{folds[0].arch} (recipe {_called(board, row['recipe'])})"
-            of_folds = f"the mean of {len(folds)} folds of {what}" if len(folds) > 1 else what
-            name = of_folds if refit is None else f"the refit of {counted(len(folds), 'fold')} of {what}"
+            words = f"{folds[0].arch} (recipe {_recipe_name(board, row['recipe'])})"
+            of_folds = f"the mean of {len(folds)} folds of {words}" if len(folds) > 1 else words
+            name = of_folds if refit is None else f"the refit of {counted(len(folds), 'fold')} of {words}"
             return Shown(name, None, row["recipe"], *rows)
     return None
 
@@ -320,11 +320,11 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> tuple[Rows | None
     path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
     if not path.is_file():
         return None, None
-    held_out, test = (_labelled(_read(path, ensemble.task, split, ensemble.kind)) for split in ("val", "test"))
+    held_out, test = (_labelled_rows(_read(path, ensemble.task, split, ensemble.kind)) for split in ("val", "test"))
     return held_out, test
 
 
-def of_recipe(
+def recipe_rows(
     project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | None = None
 ) -> tuple[Rows | None, Rows | None]:
     """The held-out and the test rows of a recipe, None where not all folds have them.
@@ -340,9 +340,9 @@ def of_recipe(
         path = project.predictions_file(pivot, record.id)
         return _read(path, task, split, kind) if path.is_file() else None
 
-    held_out = [read(one, one.task, one.held_out) for one in folds]
-    test = [read(one, pivot, "test") for one in (folds if refit is None else [refit])]
-    return _labelled(_pooled(held_out, kind)), _labelled(_mean(test, kind))
+    held_out = [read(fold, fold.task, fold.held_out) for fold in folds]
+    test = [read(model, pivot, "test") for model in (folds if refit is None else [refit])]
+    return _labelled_rows(_pooled_rows(held_out, kind)), _labelled_rows(_mean(test, kind))
 
 
 def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
@@ -350,19 +350,19 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     if not len(stored):
         return None
     raw = stored.logits.astype(np.float64)
-    given = stored.calibrated
-    calibrated = raw if given is None else given.astype(np.float64)
-    same = _settled(raw, kind)
-    changed = given is not None and not np.allclose(same, calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
+    calibrated_logits = stored.calibrated
+    calibrated = raw if calibrated_logits is None else calibrated_logits.astype(np.float64)
+    same = _comparable_outputs(raw, kind)
+    changed = calibrated_logits is not None and not np.allclose(same, calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated, is_calibrated=changed)
 
 
-def _pooled(parts: Sequence[Rows | None], kind: str) -> Rows | None:
+def _pooled_rows(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     """The rows of all folds, of each image once: of a repeated cross-validation the mean over repeats."""
     filled = [part for part in parts if part is not None]
     if not filled or len(filled) < len(parts):
         return None
-    if len(repeats.apart(filled, [part.ids for part in filled])) > 1:
+    if len(repeats.groups_by_repeat(filled, [part.ids for part in filled])) > 1:
         mean, calibrated = members.out_of_fold(filled, kind), all(part.is_calibrated for part in filled)
         return Rows(mean.ids, mean.targets, mean.raw, mean.calibrated, is_calibrated=calibrated)
     return Rows(
@@ -382,16 +382,16 @@ def _mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     return Rows(mean.ids, mean.targets, mean.raw, mean.calibrated, is_calibrated=is_calibrated)
 
 
-def _labelled(rows: Rows | None) -> Rows | None:
+def _labelled_rows(rows: Rows | None) -> Rows | None:
     if rows is None or not (np.isfinite(rows.raw).all() and np.isfinite(rows.calibrated).all()):
         return None
-    there = np.flatnonzero(has_target(rows.targets))
-    if not len(there):
+    places = np.flatnonzero(has_target(rows.targets))
+    if not len(places):
         return None
-    ids = [rows.ids[row] for row in there.tolist()]
-    arrays = rows.targets[there], rows.raw[there], rows.calibrated[there]
+    ids = [rows.ids[row] for row in places.tolist()]
+    arrays = rows.targets[places], rows.raw[places], rows.calibrated[places]
     return Rows(ids, *arrays, is_calibrated=rows.is_calibrated)
 
 
-def _called(board: Sequence[dict[str, Any]], recipe: str) -> str:
+def _recipe_name(board: Sequence[dict[str, Any]], recipe: str) -> str:
     return journal.called({row["recipe"]: row["called"] for row in board}, recipe)

@@ -35,8 +35,8 @@ def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for index, (pixels, caption) in enumerate(zip(images, captions, strict=True)):
         left, top = _GAP + index % columns * wide, _GAP + index // columns * high
-        sheet.paste(_enlarged(pixels), (left, top))
-        draw.text((left, top + _CELL + 1), _fitting(caption, font), fill=_INK, font=font)
+        sheet.paste(_cell_image(pixels), (left, top))
+        draw.text((left, top + _CELL + 1), _fitting_text(caption, font), fill=_INK, font=font)
     with files.durable(path) as temporary:
         if path.suffix == ".jpg":
             sheet.save(temporary, format="JPEG", quality=90)
@@ -81,7 +81,7 @@ def picture(pixels: npt.NDArray[Any]) -> Image.Image:
     return Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
 
 
-def _enlarged(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+def _cell_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     pixels = plane(pixels)
     image = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0]).convert("RGB")
     scale = _CELL / max(image.size)
@@ -92,7 +92,7 @@ def _enlarged(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     return cell
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _fitting_text(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     while text and font.getlength(text) > _CELL:
         text = text[:-1]
     return text

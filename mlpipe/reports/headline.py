@@ -19,7 +19,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.figures import interval, number, percent
 from mlpipe.reports import stored_maps
-from mlpipe.reports.facts import Shown, TaskFacts, of_recipe
+from mlpipe.reports.facts import Shown, TaskFacts, recipe_rows
 from mlpipe.runs.ensembles import EnsembleRecord
 
 
@@ -42,24 +42,24 @@ class Words:
         """The noun with all that is to say of it."""
         return f"{self.noun} {self.more}".strip()
 
-    def figure(self, value: float, many: int | None) -> str:
+    def figure(self, value: float, count: int | None) -> str:
         """A figure with its unit.
 
         Args:
             value: The figure.
-            many: How many images it is of; None: it is not known.
+            count: How many images it is of; None: it is not known.
         """
-        return f"{number(value, many)} {self.unit}".strip()
+        return f"{number(value, count)} {self.unit}".strip()
 
-    def ends(self, low: float | None, high: float | None, many: int | None) -> str:
+    def ends(self, low: float | None, high: float | None, count: int | None) -> str:
         """An interval with its unit; empty for what is not there.
 
         Args:
             low: The lower end.
             high: The upper end.
-            many: How many images it is of; None: it is not known.
+            count: How many images it is of; None: it is not known.
         """
-        ends = interval(low, high, many)
+        ends = interval(low, high, count)
         return f"{ends} {self.unit}".strip() if ends else ""
 
 
@@ -129,65 +129,67 @@ def headline(facts: TaskFacts) -> Headline | None:
     Args:
         facts: The task.
     """
-    shown = facts.shown
-    if shown is None or shown.rows is None:
+    subject = facts.shown
+    if subject is None or subject.rows is None:
         return None
     name = post_kind.of(facts.kind).HEADLINE
-    value, low, high, many = _score(facts, shown, name)
-    baseline, always = _baseline(facts, shown, name)
+    value, low, high, count = _score(facts, subject, name)
+    baseline, always = _baseline(facts, subject, name)
     return Headline(
         facts.name,
-        shown.name,
-        shown.ensemble.id if shown.ensemble else "",
-        shown.recipe,
-        shown.ensemble is not None and shown.ensemble.is_calibrated,
+        subject.name,
+        subject.ensemble.id if subject.ensemble else "",
+        subject.recipe,
+        subject.ensemble is not None and subject.ensemble.is_calibrated,
         name,
         value,
         low,
         high,
-        many,
-        shown.where,
-        tuple(_left_out(facts, shown.ensemble)),
-        _sentence(shown, name, value, low, high, many),
+        count,
+        subject.where,
+        tuple(_omission_notes(facts, subject.ensemble)),
+        _sentence(subject, name, value, low, high, count),
         baseline,
-        "" if value is None or baseline is None else _against(always, name, baseline, (value, low, high), many),
+        ""
+        if value is None or baseline is None
+        else _baseline_comparison(always, name, baseline, (value, low, high), count),
     )
 
 
-def _score(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, float | None, float | None, int | None]:
+def _score(facts: TaskFacts, subject: Shown, name: str) -> tuple[float | None, float | None, float | None, int | None]:
     """The stored score with its interval, and the number of images where all of them count."""
-    rows = shown.rows
+    rows = subject.rows
     assert rows is not None
-    if shown.ensemble is not None:
-        found = shown.ensemble.scores.get("test" if shown.test is not None else "chosen on", {}).get(name, {})
+    if subject.ensemble is not None:
+        score = subject.ensemble.scores.get("test" if subject.test is not None else "chosen on", {}).get(name, {})
         # With select_on=test only a part of the test images gives the estimate.
-        many = None if shown.ensemble.select_on == "test" else len(rows)
-        return found.get("value"), found.get("low"), found.get("high"), many
-    row = next(one for one in facts.board if one["recipe"] == shown.recipe)
-    if shown.test is not None:
+        count = None if subject.ensemble.select_on == "test" else len(rows)
+        return score.get("value"), score.get("low"), score.get("high"), count
+    row = next(entry for entry in facts.board if entry["recipe"] == subject.recipe)
+    if subject.test is not None:
         return row["test"], row["test_low"], row["test_high"], len(rows)
     return row["out_of_fold"], None, None, len(rows)
 
 
-def _baseline(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, str]:
+def _baseline(facts: TaskFacts, subject: Shown, name: str) -> tuple[float | None, str]:
     """The score of the best constant prediction on the rows of the score, and what it says."""
-    rows = shown.rows
+    rows = subject.rows
     assert rows is not None
     if facts.task is not None:
         judged = set(rows.ids)
-        others = np.array([one not in judged for one in facts.task.samples.ids], bool)
+        others = np.array([sample not in judged for sample in facts.task.samples.ids], bool)
         # Out-of-fold images are all of the training images.
-        learned = facts.task.samples.targets[others if shown.test is not None else ~others]
+        learned = facts.task.samples.targets[others if subject.test is not None else ~others]
     else:
-        learned = rows.targets if shown.held_out is None else shown.held_out.targets
+        learned = rows.targets if subject.held_out is None else subject.held_out.targets
     learned = learned[has_target(learned)]
     with ExitStack() as stack:
-        stored = _StoredTargets(facts, shown, stack)
+        stored = _StoredTargets(facts, subject, stack)
         part = post_kind.of(facts.kind)
-        found = part.constant(learned, rows.targets, facts.classes, stored) if len(learned) else None
-    if found is None:
+        prediction = part.constant(learned, rows.targets, facts.classes, stored) if len(learned) else None
+    if prediction is None:
         return None, ""
-    outputs, always = found
+    outputs, always = prediction
     return metrics.compute([name], outputs, rows.targets, facts.kind).get(name), always
 
 
@@ -204,7 +206,7 @@ class _StoredTargets:
         used = self.facts.members(self.shown)
         learned = self.shown.held_out
         if learned is None and used:
-            learned, _ = of_recipe(self.facts.project, used)
+            learned, _ = recipe_rows(self.facts.project, used)
         return None if learned is None else learned.targets[has_target(learned.targets)]
 
     def images(self) -> tuple[Iterable[npt.NDArray[Any]], Iterable[npt.NDArray[Any]]] | None:
@@ -212,8 +214,8 @@ class _StoredTargets:
         return stored_maps.targets(self.facts, self.shown, self.stack)
 
 
-def _against(
-    always: str, name: str, baseline: float, score: tuple[float, float | None, float | None], many: int | None
+def _baseline_comparison(
+    always: str, name: str, baseline: float, score: tuple[float, float | None, float | None], count: int | None
 ) -> str:
     """How the score compares with that of the best constant prediction."""
     value, low, high = score
@@ -221,10 +223,10 @@ def _against(
     worse_end = low if sign > 0 else high
     is_share = name == "accuracy"
     words = WORDS[name]
-    told = f"have {_article(words.noun)} {words.noun} of {words.figure(baseline, many)}"
+    clause = f"have {_article(words.noun)} {words.noun} of {words.figure(baseline, count)}"
     if is_share:
-        told = f"be right on {percent(baseline, many)}"
-    begun = f"Always predicting {always} would {told}"
+        clause = f"be right on {percent(baseline, count)}"
+    begun = f"Always predicting {always} would {clause}"
     if sign * (value - baseline) <= 0:
         return f"{begun}: this is no better."
     if worse_end is None:
@@ -238,37 +240,37 @@ def _article(words: str) -> str:
 
 
 def _sentence(
-    shown: Shown, name: str, value: float | None, low: float | None, high: float | None, many: int | None
+    subject: Shown, name: str, value: float | None, low: float | None, high: float | None, count: int | None
 ) -> str:
-    who = f"{shown.name[:1].upper()}{shown.name[1:]}" if shown.name.startswith("the ") else shown.name
-    where = counted(many, f"{shown.where} image") if many else f"{shown.where} images"
+    who = f"{subject.name[:1].upper()}{subject.name[1:]}" if subject.name.startswith("the ") else subject.name
+    where = counted(count, f"{subject.where} image") if count else f"{subject.where} images"
     if value is None:
         reason = metrics.UNDEFINED.get(name, "it is not defined on them")
         return f"{who} has no {WORDS[name].whole} on {where}: {reason}."
     if name == "accuracy":
-        ends = None if low is None or high is None else f"{percent(low, many)} to {percent(high, many)}"
+        ends = None if low is None or high is None else f"{percent(low, count)} to {percent(high, count)}"
         between = f" (95 % interval {ends})" if ends else ""
-        return f"{who} is right on {percent(value, many)} of {where}{between}."
+        return f"{who} is right on {percent(value, count)} of {where}{between}."
     words = WORDS[name]
-    ends = words.ends(low, high, many)
+    ends = words.ends(low, high, count)
     between = f" (95 % interval {ends})" if ends else ""
-    return f"{who} reaches {_article(words.noun)} {words.noun} of {words.figure(value, many)} on {where}{between}."
+    return f"{who} reaches {_article(words.noun)} {words.noun} of {words.figure(value, count)} on {where}{between}."
 
 
-def _left_out(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:
+def _omission_notes(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:
     """Members without a weight, calibrations that gained nothing, and what was trained later."""
     if ensemble is None:
         return []
     used = {member["name"] for member in ensemble.members}
     losses: Mapping[str, float | None] = ensemble.losses.get("members", {})
-    found = [
+    sentences = [
         f"{facts.called(name)} is left out: with it the loss of the images that chose is not less"
         for name, loss in losses.items()
         if name not in used and loss is not None and loss == loss
     ]
     telling = ("left out", "left as they are", "only moved", "held-out rows choose")
-    found += [note for note in ensemble.notes if any(words in note for words in telling)]
-    found += [note for note in ensemble.notes if note.startswith("not calibrated")]
+    sentences += [note for note in ensemble.notes if any(words in note for words in telling)]
+    sentences += [note for note in ensemble.notes if note.startswith("not calibrated")]
     if facts.newest.created > ensemble.created:
-        found.append("Something was trained after this ensemble was made: mml post takes it in.")
-    return found
+        sentences.append("Something was trained after this ensemble was made: mml post takes it in.")
+    return sentences

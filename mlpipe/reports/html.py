@@ -48,7 +48,7 @@ _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
 _LAST: tuple[Callable[[TaskFacts], Section], ...] = (
     heat_maps.heat_maps,
     ensemble.ensembles,
-    overview.both,
+    overview.out_of_fold_and_test,
     prevalence.prevalence,
     trust.decisions,
     training.curves,
@@ -77,20 +77,20 @@ def write(project: Project, data_dir: Path, positive: str | None = None) -> Path
         ProjectError: When a record or predictions are damaged.
     """
     tasks = gathered.gather(project, data_dir, positive)
-    made = [(task, _sections(task)) for task in tasks]
-    for _, sections in made:
+    pairs = [(task, _sections(task)) for task in tasks]
+    for _, sections in pairs:
         for section in sections:
             for plot in section.plots:
                 style.write(plot, project.plots_dir())
     path = project.reports_dir() / "report.html"
     wrong = [*records.broken(project), *ensembles.broken(project)]
-    files.write_text(path, page(project.name, [(task.name, sections) for task, sections in made], wrong))
+    files.write_text(path, page(project.name, [(task.name, sections) for task, sections in pairs], wrong))
     return path
 
 
 def _sections(task: TaskFacts) -> list[Section]:
-    made = [make(task) for make in (*_FIRST, *report_kind.of(task.kind).SECTIONS, *_LAST)]
-    return [section for section in made if not section.is_empty]
+    sections = [make(task) for make in (*_FIRST, *report_kind.of(task.kind).SECTIONS, *_LAST)]
+    return [section for section in sections if not section.is_empty]
 
 
 def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]], wrong: Sequence[str] = ()) -> str:
@@ -101,17 +101,19 @@ def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]], wrong: Seque
         tasks: Each task's name and sections.
         wrong: Sentences about what could not be read and is left out.
     """
-    made = (
+    subtitle = (
         f"{counted(len(tasks), 'task')}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mlpipe {mlpipe.__version__}."
     )
     left_out = joined([paragraph("Left out, since it cannot be read:"), bullets(wrong)]) if wrong else None
     parts = [
         element("a", "To the results", class_="skip", href="#results"),
-        element("header", joined([heading(1, f"Project {name}"), paragraph(made, class_="muted"), left_out])),
+        element("header", joined([heading(1, f"Project {name}"), paragraph(subtitle, class_="muted"), left_out])),
         _contents(tasks),
         element(
             "main",
-            joined([_task(place, task, sections) for place, (task, sections) in enumerate(tasks, 1)] or [_nothing()]),
+            joined(
+                [_task(place, task, sections) for place, (task, sections) in enumerate(tasks, 1)] or [_empty_page()]
+            ),
             id="results",
         ),
     ]
@@ -135,17 +137,17 @@ def _digest(script: str) -> str:
 
 def _contents(tasks: Sequence[tuple[str, Sequence[Section]]]) -> Markup | None:
     """Links to every section of every task; folded where a screen is narrow."""
-    found = []
+    entries = []
     for place, (name, sections) in enumerate(tasks, 1):
         links = bullets(
             element("a", section.title, href=f"#{_anchor(place, number)}") for number, section in enumerate(sections, 1)
         )
-        found.append(joined([element("a", name, href=f"#task-{place}", class_="task"), links]))
-    inside = joined([element("summary", "Contents"), *found])
+        entries.append(joined([element("a", name, href=f"#task-{place}", class_="task"), links]))
+    inside = joined([element("summary", "Contents"), *entries])
     # Open where no script runs; the page's own folds it on a small screen.
     return (
         element("nav", element("details", inside, open="open"), class_="contents", aria_label="Contents")
-        if found
+        if entries
         else None
     )
 
@@ -173,11 +175,11 @@ def _in_columns(sections: Sequence[Section], bodies: Sequence[Markup]) -> Iterat
 
     One alone is as wide as those, and its own tables and plots stand beside each other.
     """
-    for is_wide, run in groupby(zip(sections, bodies, strict=True), key=lambda one: one[0].is_wide):
+    for is_wide, run in groupby(zip(sections, bodies, strict=True), key=lambda pair: pair[0].is_wide):
         together = [body for _, body in run]
         around = "" if is_wide else "alone" if len(together) == 1 else "columns"
         yield element("div", joined(together), class_=around) if around else joined(together)
 
 
-def _nothing() -> Markup:
+def _empty_page() -> Markup:
     return paragraph("Nothing has been trained yet: mml train makes the first record.")

@@ -41,15 +41,15 @@ def element(tag: str, content: Content = "", **attributes: str) -> Markup:
         content: What is inside.
         attributes: Its attributes; empty ones are left out.
     """
-    written = "".join(
+    text = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"' for name, value in attributes.items() if value
     )
-    return Markup(f"<{tag}{written}>{_html(content)}</{tag}>")
+    return Markup(f"<{tag}{text}>{_html(content)}</{tag}>")
 
 
 def paragraph(*sentences: Content, class_: str = "") -> Markup:
     """Sentences in a paragraph."""
-    return element("p", Markup(" ".join(_html(one) for one in sentences)), class_=class_)
+    return element("p", Markup(" ".join(_html(sentence) for sentence in sentences)), class_=class_)
 
 
 def heading(level: int, text: str, *, anchor: str = "") -> Markup:
@@ -59,8 +59,8 @@ def heading(level: int, text: str, *, anchor: str = "") -> Markup:
 
 def bullets(items: Iterable[Content]) -> Markup | None:
     """A list; None when it is empty."""
-    found = [element("li", item) for item in items]
-    return element("ul", joined(found)) if found else None
+    entries = [element("li", item) for item in items]
+    return element("ul", joined(entries)) if entries else None
 
 
 def table(
@@ -77,11 +77,11 @@ def table(
     filled = [list(row) for row in rows]
     if not filled:
         return None
-    kept = [column for column in range(len(header)) if any(_html(row[column]) for row in filled)]
+    columns = [column for column in range(len(header)) if any(_html(row[column]) for row in filled)]
     head = joined(
-        element("th", header[column], scope="col", class_="number" if column in numbers else "") for column in kept
+        element("th", header[column], scope="col", class_="number" if column in numbers else "") for column in columns
     )
-    body = joined(element("tr", _cells(row, kept, numbers)) for row in filled)
+    body = joined(element("tr", _cells(row, columns, numbers)) for row in filled)
     inside = joined(
         [element("caption", element("span", caption)), element("thead", element("tr", head)), element("tbody", body)]
     )
@@ -89,21 +89,21 @@ def table(
     return element("div", element("table", inside), class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def tiles(found: Iterable[tuple[str, str, str]]) -> Markup | None:
+def tiles(figures: Iterable[tuple[str, str, str]]) -> Markup | None:
     """Figures in large type beside each other; None without any.
 
     Args:
-        found: What each is of, the figure, and what is to say under it; those without a figure are left out.
+        figures: What each is of, the figure, and what is to say under it; those without a figure are left out.
     """
     cells = [
         element("div", joined([element("dt", name), element("dd", value), element("dd", more) if more else None]))
-        for name, value, more in found
+        for name, value, more in figures
         if value
     ]
     return element("dl", joined(cells), class_="numbers") if cells else None
 
 
-def folded(summary: str, content: Content) -> Markup:
+def details_block(summary: str, content: Content) -> Markup:
     """Content behind a line that opens it."""
     return element("details", joined([element("summary", summary), content]))
 
@@ -115,8 +115,8 @@ def figure(content: Content, caption: Content) -> Markup:
 
 def grid(figures: Iterable[Markup | None]) -> Markup | None:
     """Figures beside each other where there is room; None when there is none."""
-    found = [one for one in figures if one is not None]
-    return element("div", joined(found), class_="figures") if found else None
+    items = [item for item in figures if item is not None]
+    return element("div", joined(items), class_="figures") if items else None
 
 
 def image(source: str, alt: str, *, class_: str = "") -> Markup:
@@ -127,13 +127,13 @@ def image(source: str, alt: str, *, class_: str = "") -> Markup:
         alt: What it shows.
         class_: Its class.
     """
-    written = f' class="{escape(class_)}"' if class_ else ""
-    return Markup(f'<img src="{escape(source)}" alt="{escape(alt)}"{written}>')
+    attribute = f' class="{escape(class_)}"' if class_ else ""
+    return Markup(f'<img src="{escape(source)}" alt="{escape(alt)}"{attribute}>')
 
 
-def _cells(row: Sequence[Content], kept: Sequence[int], numbers: range) -> Markup:
+def _cells(row: Sequence[Content], columns: Sequence[int], numbers: range) -> Markup:
     cells = []
-    for column in kept:
+    for column in columns:
         if column == 0:
             longest = max(map(len, re.sub(r"<[^>]*>", "", _html(row[0])).split()), default=0)
             cells.append(element("th", row[0], scope="row", class_="long" if longest > _LONG else ""))

@@ -66,14 +66,14 @@ class MoreData:
 
     def expected(self) -> list[tuple[float, float, float, float]]:
         """(images, error, its low and its high end) at 1.5, 2 and 4 times the most images there are."""
-        wanted = [factor * self.sizes[-1] for factor in _FACTORS]
-        low, high = self.curve.band(wanted)
-        return [tuple(map(float, row)) for row in zip(wanted, self.curve.predict(wanted), low, high, strict=True)]  # type: ignore[misc]
+        sizes = [factor * self.sizes[-1] for factor in _FACTORS]
+        low, high = self.curve.band(sizes)
+        return [tuple(map(float, row)) for row in zip(sizes, self.curve.predict(sizes), low, high, strict=True)]  # type: ignore[misc]
 
     def sentences(self) -> list[str]:
         """The outlook in words."""
-        what = post_kind.of(self.kind).ERROR
-        first = f"{what} of {self.arch} on {self.test_images} test images: " + ", ".join(
+        measure = post_kind.of(self.kind).ERROR
+        first = f"{measure} of {self.arch} on {self.test_images} test images: " + ", ".join(
             f"{error:.4f} with {size:.0f} images" for size, error in zip(self.sizes, self.errors, strict=True)
         )
         level = f"{100 * self.curve.level:g} % band"
@@ -110,18 +110,18 @@ def more_data(project: Project, task: str, seed: int = 0) -> tuple[list[MoreData
     if len({record.pivot for record in parts}) < 2:
         return [], []
     for record in parts:
-        groups[_how(project, record)][record.pivot].append(record)
-    found, notes = [], []
+        groups[_recipe_key(project, record)][record.pivot].append(record)
+    outlooks, notes = [], []
     for by_pivot in groups.values():
         if len(by_pivot) < 2:
             continue
         newest = [records.latest_cross_validation(group) for group in by_pivot.values()]
         whole = max(newest, key=_size)[0]
         try:
-            found.append(_fitted(project, newest, whole, seed))
+            outlooks.append(_fitted_curve(project, newest, whole, seed))
         except DataError as error:
             notes.append(f"{whole.arch} ({whole.recipe}): no outlook on more images, {error.problems[0]}")
-    return found, notes
+    return outlooks, notes
 
 
 def is_part(pivot: str, task: str) -> bool:
@@ -130,7 +130,7 @@ def is_part(pivot: str, task: str) -> bool:
     return base == task and (not text or all(tag.name in _PARTS for tag in tags.parse(text)))
 
 
-def _how(project: Project, record: ModelRecord) -> str:
+def _recipe_key(project: Project, record: ModelRecord) -> str:
     """What records of one recipe share, on whichever part they were trained; a record whose configuration is gone is alone."""
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     if not path.is_file():
@@ -143,7 +143,7 @@ def _size(folds: Sequence[ModelRecord]) -> float:
     return float(np.mean([record.counts.get("train", 0) for record in folds]))
 
 
-def _fitted(
+def _fitted_curve(
     project: Project, cross_validations: Sequence[list[ModelRecord]], whole: ModelRecord, seed: int
 ) -> MoreData:
     """The curve through the errors of some cross-validations.
@@ -154,9 +154,11 @@ def _fitted(
     measured: dict[float, dict[str, float]] = {}
     for folds in cross_validations:
         errors = [_errors(project, record) for record in folds]
-        shared = set.intersection(*(set(one) for one in errors))
-        measured[_size(folds)] = {name: float(np.mean([one[name] for one in errors])) for name in shared}
-    names = sorted(set.intersection(*(set(one) for one in measured.values())))
+        shared = set.intersection(*(set(fold_errors) for fold_errors in errors))
+        measured[_size(folds)] = {
+            name: float(np.mean([fold_errors[name] for fold_errors in errors])) for name in shared
+        }
+    names = sorted(set.intersection(*(set(size_errors) for size_errors in measured.values())))
     if not names:
         raise DataError("not all have predictions of the same test images (mml predict, split.test_fraction)")
     if len(measured) < _LEAST:

@@ -50,7 +50,7 @@ def rows(project: Project, task: str) -> list[Row]:
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     for record in records.load_all(project, task):
         groups[record.recipe].append(record)
-    return [row for group in groups.values() for row in _of_recipe(project, records.newest_folds(group))]
+    return [row for group in groups.values() for row in _recipe_rows(project, records.newest_folds(group))]
 
 
 def write(project: Project, task: str) -> tuple[list[Path], int]:
@@ -63,24 +63,24 @@ def write(project: Project, task: str) -> tuple[list[Path], int]:
     Returns:
         The files, and how many rows they have.
     """
-    found = rows(project, task)
-    if not found:
+    table = rows(project, task)
+    if not table:
         return [], 0
-    columns = list(dict.fromkeys(name for row in found for name in row))
+    columns = list(dict.fromkeys(name for row in table for name in row))
     base = project.reports_dir() / "out_of_fold" / f"{files.safe_name(task)}.csv"
-    files.write_text(base, files.csv_text(found, columns))
-    arrays = {name: pa.array([row.get(name) for row in found]) for name in columns}
+    files.write_text(base, files.csv_text(table, columns))
+    arrays = {name: pa.array([row.get(name) for row in table]) for name in columns}
     other = base.with_suffix(".parquet")
     with files.durable(other) as temporary:
         pq.write_table(pa.table(arrays), temporary)
-    return [base, other], len(found)
+    return [base, other], len(table)
 
 
-def _of_recipe(project: Project, folds: Sequence[ModelRecord]) -> Iterator[Row]:
+def _recipe_rows(project: Project, folds: Sequence[ModelRecord]) -> Iterator[Row]:
     held_out = [(record, _held_out(project, record)) for record in folds]
-    there = [(record, found) for record, found in held_out if found is not None]
-    numbers = repeats.of_folds([found.sample_ids for _, found in there])
-    for (record, found), repeat in zip(there, numbers, strict=True):
+    pairs = [(record, outputs) for record, outputs in held_out if outputs is not None]
+    numbers = repeats.repeat_numbers([outputs.sample_ids for _, outputs in pairs])
+    for (record, fold_rows), repeat in zip(pairs, numbers, strict=True):
         about = {
             "task": record.pivot,
             "recipe": record.recipe,
@@ -89,7 +89,7 @@ def _of_recipe(project: Project, folds: Sequence[ModelRecord]) -> Iterator[Row]:
             "fold": record.fold,
             "repeat": repeat,
         }
-        for name, cells in zip(found.sample_ids, _cells(found, record.kind, record.classes), strict=True):
+        for name, cells in zip(fold_rows.sample_ids, _cells(fold_rows, record.kind, record.classes), strict=True):
             yield {**about, "image": name, **cells}
 
 
@@ -98,24 +98,24 @@ def _held_out(project: Project, record: ModelRecord) -> Predictions | None:
     path = project.predictions_file(record.pivot, record.id)
     if not path.is_file():
         return None
-    found = predictions.load(path, record.task, record.held_out)
-    return found if len(found) else None
+    outputs = predictions.load(path, record.task, record.held_out)
+    return outputs if len(outputs) else None
 
 
-def _cells(found: Predictions, kind: str, names: Sequence[str]) -> list[Row]:
+def _cells(outputs: Predictions, kind: str, names: Sequence[str]) -> list[Row]:
     """Targets and predictions of each row."""
     how = post_kind.of(kind).ENSEMBLING
     if how is None or not how.MIXES_COLUMNS:
-        return [_measured(found, kind, row) for row in range(len(found))]
-    raw = how.averaged(found.logits.astype(np.float64))
-    calibrated = None if found.calibrated is None else how.averaged(found.calibrated.astype(np.float64))
-    shown = [f"p({name})" if kinds.of(kind).has_probabilities else name for name in names]
+        return [_image_metrics(outputs, kind, row) for row in range(len(outputs))]
+    raw = how.averaged(outputs.logits.astype(np.float64))
+    calibrated = None if outputs.calibrated is None else how.averaged(outputs.calibrated.astype(np.float64))
+    labels = [f"p({name})" if kinds.of(kind).has_probabilities else name for name in names]
     table = []
-    for row, target in enumerate(found.targets):
+    for row, target in enumerate(outputs.targets):
         cells = _targets(target, kind, names)
-        cells |= {f"raw {name}": value for name, value in zip(shown, raw[row].tolist(), strict=True)}
-        after = [None] * len(shown) if calibrated is None else calibrated[row].tolist()
-        table.append(cells | {f"calibrated {name}": value for name, value in zip(shown, after, strict=True)})
+        cells |= {f"raw {name}": value for name, value in zip(labels, raw[row].tolist(), strict=True)}
+        after = [None] * len(labels) if calibrated is None else calibrated[row].tolist()
+        table.append(cells | {f"calibrated {name}": value for name, value in zip(labels, after, strict=True)})
     return table
 
 
@@ -128,8 +128,8 @@ def _targets(target: Any, kind: str, names: Sequence[str]) -> Row:
     }
 
 
-def _measured(found: Predictions, kind: str, row: int) -> Row:
+def _image_metrics(outputs: Predictions, kind: str, row: int) -> Row:
     """The metrics of a single image, whose row holds sums over its pixels; empty where it has none."""
-    one = slice(row, row + 1)
-    values = metrics.compute(post_kind.of(kind).FINAL, found.logits[one], found.targets[one], kind)
+    part = slice(row, row + 1)
+    values = metrics.compute(post_kind.of(kind).FINAL, outputs.logits[part], outputs.targets[part], kind)
     return {f"raw {name}": None if value is None or not np.isfinite(value) else value for name, value in values.items()}

@@ -90,20 +90,20 @@ class Display:
             self._kind = _Screen
         self._every = every
         self._redraw = _REDRAW_NOTEBOOK if self._kind is _Cell else _REDRAW
-        self._what, self._total, self._first = "", 1, 0
+        self._title, self._total, self._first = "", 1, 0
         self._started = self._last = time.perf_counter()
 
-    def start(self, what: str, total: int, done: int = 0) -> None:
+    def start(self, label: str, total: int, done: int = 0) -> None:
         """Begin something of `total` units, of which `done` are done."""
         self.close()
-        self._what, self._total, self._first = what, max(total, 1), done
+        self._title, self._total, self._first = label, max(total, 1), done
         self._started = self._last = time.perf_counter()
         if self._kind is not None:
             # A notebook's cell has one text for all that follows each other: an empty one of each would push the rest down.
             if self._kind is _Cell:
                 self._cell = self._cell or _Cell(self._stream)
             self._screen = self._cell or _Screen(self._stream)
-            self._screen.draw([self._line(done, what, ())])
+            self._screen.draw([self._line(done, label, ())])
 
     def is_due(self, *, is_milestone: bool = True) -> bool:
         """Whether `update` would show anything by now, so that facts need be gathered.
@@ -144,8 +144,8 @@ class Display:
         if self._screen is not None:
             self._screen.draw([*beside, line])
             return
-        told = " | ".join([", ".join([one.title, *(fact.text for fact in one.facts[:1])]) for one in beside])
-        parts = [told or line.called(), f"{100 * line.share:.0f} %", *(fact.text for fact in line.facts)]
+        summary = " | ".join([", ".join([entry.title, *(fact.text for fact in entry.facts[:1])]) for entry in beside])
+        parts = [summary or line.called(), f"{100 * line.share:.0f} %", *(fact.text for fact in line.facts)]
         parts += [f"{_clock(line.left)} left"] if line.left is not None else []
         print(", ".join(part for part in parts if part), file=self._stream, flush=True)
 
@@ -156,13 +156,13 @@ class Display:
             self._screen = None
 
     @contextmanager
-    def during(self, what: str) -> Iterator[None]:
+    def during(self, label: str) -> Iterator[None]:
         """Show that something is under way of which nobody knows how far it is; anything but a terminal is told nothing.
 
         Args:
-            what: What it is.
+            label: What it is.
         """
-        self.start(what, 1)
+        self.start(label, 1)
         try:
             yield
         finally:
@@ -178,13 +178,13 @@ class Display:
         finally:
             self.heading = before
 
-    def _line(self, done: int, what: str, facts: Sequence[Fact], left: float | None = None) -> Line:
-        share, whole = done / self._total, None
-        if done > self._first:
-            whole = (time.perf_counter() - self._started) / (done - self._first) * (self._total - done)
+    def _line(self, count: int, label: str, facts: Sequence[Fact], left: float | None = None) -> Line:
+        share, whole = count / self._total, None
+        if count > self._first:
+            whole = (time.perf_counter() - self._started) / (count - self._first) * (self._total - count)
         if self.ends_at is not None:
             whole = max(0.0, self.ends_at - time.monotonic())
-        title, known = what or self._what, tuple(facts)
+        title, known = label or self._title, tuple(facts)
         if left is None or whole is None or whole - left < 1:
             return Line(title, share, known, whole if left is None else left, self.heading)
         return Line(title, share, (*known, Fact(f"run {_clock(whole)}", 4)), left, self.heading)
@@ -198,14 +198,14 @@ class LogLines(logging.StreamHandler):  # type: ignore[type-arg]
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        with cleared():
+        with without_live_lines():
             super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """The message as it is printed."""
         text = super().format(record)
         width = columns(self.stream)
-        return text if width is None else "\n".join(_folded(line, width) for line in text.split("\n"))
+        return text if width is None else "\n".join(_wrapped_line(line, width) for line in text.split("\n"))
 
 
 def is_terminal(stream: Any) -> bool:
@@ -226,7 +226,11 @@ def columns(stream: Any = None) -> int | None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Print warnings alone: of what is one of many runs, the log of each has the rest."""
-    before = [(one, one.level) for one in logging.getLogger("mlpipe").handlers if isinstance(one, LogLines)]
+    before = [
+        (log_handler, log_handler.level)
+        for log_handler in logging.getLogger("mlpipe").handlers
+        if isinstance(log_handler, LogLines)
+    ]
     for handler, _ in before:
         handler.setLevel(logging.WARNING)
     try:
@@ -237,10 +241,10 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def cleared() -> Iterator[None]:
+def without_live_lines() -> Iterator[None]:
     """Take the live lines away while something else is printed."""
-    shown = _Screen.shown
-    with nullcontext() if shown is None else shown.away():
+    screen = _Screen.shown
+    with nullcontext() if screen is None else screen.hidden_lines():
         yield
 
 
@@ -295,15 +299,15 @@ class _Screen:
         from rich.text import Text
 
         size = _size(self._stream)
-        self._take_back_folds(size.columns)
+        self._erase_folds(size.columns)
         self._console.size = size
         ascii_only = not (self._console.encoding or "").lower().startswith("utf")
-        shown = [_styled(row, ascii_only) for row in fitted(lines, size.columns - _MARGIN)]
-        for text in shown:
+        texts = [_styled(row, ascii_only) for row in fitted(lines, size.columns - _MARGIN)]
+        for text in texts:
             text.truncate(size.columns - _MARGIN, overflow="ellipsis")
-        self._lengths, self._width = [text.cell_len for text in shown], size.columns
+        self._lengths, self._width = [text.cell_len for text in texts], size.columns
         self._is_drawing = True
-        self._text = Text("\n", no_wrap=True).join(shown)
+        self._text = Text("\n", no_wrap=True).join(texts)
         if self._live is None:
             self._start()
         else:
@@ -332,7 +336,7 @@ class _Screen:
             self._live.stop()
             self._live = None
 
-    def _take_back_folds(self, width: int) -> None:
+    def _erase_folds(self, width: int) -> None:
         """Erase what a narrower terminal has folded to more lines than were drawn."""
         from rich.control import Control
         from rich.segment import ControlType
@@ -343,7 +347,7 @@ class _Screen:
                 self._console.control(Control((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)))
 
     @contextmanager
-    def away(self) -> Iterator[None]:
+    def hidden_lines(self) -> Iterator[None]:
         """Take the lines away for a while."""
         # A signal's message may come while they are drawn: then it stands among them.
         if self._is_drawing or self._live is None:
@@ -398,10 +402,10 @@ def _in_notebook() -> bool:
 
 def _size(stream: Any) -> os.terminal_size:
     try:
-        found = os.get_terminal_size(stream.fileno())
+        size = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError, AttributeError):
-        found = shutil.get_terminal_size()
-    return os.terminal_size((found.columns or 80, found.lines or 24))
+        size = shutil.get_terminal_size()
+    return os.terminal_size((size.columns or 80, size.lines or 24))
 
 
 def _styled(row: Sequence[str], ascii_only: bool) -> Text:
@@ -412,8 +416,8 @@ def _styled(row: Sequence[str], ascii_only: bool) -> Text:
     styled = Text(title, style="bold", no_wrap=True, end="")
     if bar:
         filled = bar.rstrip("─")
-        done, rest = (filled.replace("━", "#"), "-") if ascii_only else (filled, "─")
-        styled.append("  ").append(done, "not bold green").append(
+        blocks, rest = (filled.replace("━", "#"), "-") if ascii_only else (filled, "─")
+        styled.append("  ").append(blocks, "not bold green").append(
             rest * (len(bar) - len(filled)), "not bold bright_black"
         )
     for text in filter(None, facts):
@@ -427,14 +431,14 @@ def _bar(share: float, width: int) -> str:
     """Empty before anything is known to be done."""
     if share <= 0:
         return ""
-    done = round(min(share, 1.0) * width)
-    return "━" * done + "─" * (width - done)
+    length = round(min(share, 1.0) * width)
+    return "━" * length + "─" * (width - length)
 
 
 def _texts(line: Line, cut: int) -> list[str]:
     """The title, the facts up to a rank, and the time."""
-    facts = [one.text for one in line.facts if one.rank <= cut]
-    return [line.called(whole=cut >= _HEADING_RANK), *facts, _left(line)]
+    facts = [fact.text for fact in line.facts if fact.rank <= cut]
+    return [line.called(whole=cut >= _HEADING_RANK), *facts, _remaining_text(line)]
 
 
 def _in_columns(texts: list[list[str]]) -> list[list[str]]:
@@ -446,11 +450,11 @@ def _in_columns(texts: list[list[str]]) -> list[list[str]]:
     ]
 
 
-def _left(line: Line) -> str:
+def _remaining_text(line: Line) -> str:
     return "" if line.left is None else f"{_clock(line.left)} left"
 
 
-def _folded(line: str, width: int) -> str:
+def _wrapped_line(line: str, width: int) -> str:
     """A line that is too long for a terminal in several, broken between words."""
     if len(line) <= width or "mml " in line or "  " in line.strip():
         return line

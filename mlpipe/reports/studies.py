@@ -33,8 +33,14 @@ def facts(study: Study, address: str) -> dict[str, Any]:
         address: Its storage as a person may see it.
     """
     trials = [_trial(trial) for trial in study.get_trials(deepcopy=False)]
-    done = studies.finished(study)
-    best = [study.best_trial] if len(study.directions) == 1 and done else study.best_trials if done else []
+    finished_trials = studies.finished(study)
+    best = (
+        [study.best_trial]
+        if len(study.directions) == 1 and finished_trials
+        else study.best_trials
+        if finished_trials
+        else []
+    )
     mixed = mixed_losses(study)
     return {
         "study": study.study_name,
@@ -51,10 +57,10 @@ def facts(study: Study, address: str) -> dict[str, Any]:
 
 def mixed_losses(study: Study) -> str:
     """Why the values of a study's trials cannot be compared; empty where they can."""
-    done = studies.finished(study)
+    trials = studies.finished(study)
     names = [name for name in studies.metrics_of(study) if objectives.is_by_the_loss(name)]
-    keys = objectives.of_loss(dict.fromkeys(key for trial in done for key in trial.params))
-    varied = [key for key in keys if len({str(trial.params.get(key)) for trial in done}) > 1]
+    keys = objectives.of_loss(dict.fromkeys(key for trial in trials for key in trial.params))
+    varied = [key for key in keys if len({str(trial.params.get(key)) for trial in trials}) > 1]
     return (
         f"its trials have different losses ({listing(varied)}), of which {names[0]} are values"
         if names and varied
@@ -69,15 +75,17 @@ def importance(study: Study) -> dict[str, float]:
     """
     import optuna
 
-    done = _some([trial for trial in studies.finished(study) if all(math.isfinite(value) for value in trial.values)])
-    varied = {key for trial in done for key in trial.params if len({str(one.params.get(key)) for one in done}) > 1}
-    if len(done) < _FEWEST or not varied or len({trial.values[0] for trial in done}) < 2:
+    trials = _some([trial for trial in studies.finished(study) if all(math.isfinite(value) for value in trial.values)])
+    varied = {
+        key for trial in trials for key in trial.params if len({str(other.params.get(key)) for other in trials}) > 1
+    }
+    if len(trials) < _FEWEST or not varied or len({trial.values[0] for trial in trials}) < 2:
         return {}
     counted = optuna.create_study(directions=study.directions)
-    counted.add_trials(done)
+    counted.add_trials(trials)
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    found = optuna.importance.get_param_importances(counted, evaluator=evaluator, target=lambda trial: trial.values[0])
-    return {key: round(float(value), 4) for key, value in found.items()}
+    shares = optuna.importance.get_param_importances(counted, evaluator=evaluator, target=lambda trial: trial.values[0])
+    return {key: round(float(value), 4) for key, value in shares.items()}
 
 
 def _some(trials: Sequence[Any]) -> list[Any]:
@@ -87,31 +95,35 @@ def _some(trials: Sequence[Any]) -> list[Any]:
     return [trials[round(place * (len(trials) - 1) / (_MOST - 1))] for place in range(_MOST)]
 
 
-def as_text(told: Mapping[str, Any]) -> str:
+def as_text(study_facts: Mapping[str, Any]) -> str:
     """A study for a terminal: its counts, the best trials, what failed, what mattered."""
-    less = told["directions"][0] == "minimize"
-    done = [row for row in told["trials"] if row["state"] == "complete"]
-    done.sort(key=lambda row: row["values"][0], reverse=not less)
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(told["states"].items())) or "no trials"
-    lines = [f"study {told['study']}: {counts}; {told['storage']}"]
-    if done:
-        keys = list(done[0]["params"])
-        header = ["trial", *told["metrics"], *keys]
+    less = study_facts["directions"][0] == "minimize"
+    trials = [row for row in study_facts["trials"] if row["state"] == "complete"]
+    trials.sort(key=lambda row: row["values"][0], reverse=not less)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(study_facts["states"].items())) or "no trials"
+    lines = [f"study {study_facts['study']}: {counts}; {study_facts['storage']}"]
+    if trials:
+        keys = list(trials[0]["params"])
+        header = ["trial", *study_facts["metrics"], *keys]
         rows = [
             [
                 str(row["trial"]),
                 *(number(value) or str(value) for value in row["values"]),
                 *(setting(row["params"].get(key)) for key in keys),
             ]
-            for row in done[:_SHOWN]
+            for row in trials[:_SHOWN]
         ]
         lines.append(tables.grid(header, rows))
-        lines += [f"and {len(done) - _SHOWN} more"] if len(done) > _SHOWN else []
-        best = ", ".join(f"trial {row['trial']}" for row in told["best"]) or f"none, {told['note']}"
-        lines.append(f"{'best' if len(told['directions']) == 1 else 'best (none beats another in everything)'}: {best}")
-    if told["importance"]:
-        lines.append("importance: " + ", ".join(f"{key} {value:.2f}" for key, value in told["importance"].items()))
-    lines += [f"trial {row['trial']} failed: {row['error']}" for row in told["trials"] if row["state"] == "fail"]
+        lines += [f"and {len(trials) - _SHOWN} more"] if len(trials) > _SHOWN else []
+        best = ", ".join(f"trial {row['trial']}" for row in study_facts["best"]) or f"none, {study_facts['note']}"
+        lines.append(
+            f"{'best' if len(study_facts['directions']) == 1 else 'best (none beats another in everything)'}: {best}"
+        )
+    if study_facts["importance"]:
+        lines.append(
+            "importance: " + ", ".join(f"{key} {value:.2f}" for key, value in study_facts["importance"].items())
+        )
+    lines += [f"trial {row['trial']} failed: {row['error']}" for row in study_facts["trials"] if row["state"] == "fail"]
     return "\n".join(lines)
 
 
@@ -121,10 +133,10 @@ def write(told: Mapping[str, Any], project: Project) -> list[Path]:
     base = project.plots_dir() / f"study_{name}"
     table = base.with_name(f"{base.name}.csv")
     files.write_text(table, _as_csv(told))
-    done = [row for row in told["trials"] if row["state"] == "complete"]
-    if not done:
+    trials = [row for row in told["trials"] if row["state"] == "complete"]
+    if not trials:
         return [table]
-    return [table, _history(told, done, base.with_name(f"{base.name}_history.png")), _parallel(told, done, base)]
+    return [table, _history(told, trials, base.with_name(f"{base.name}_history.png")), _parallel(told, trials, base)]
 
 
 def _trial(trial: FrozenTrial) -> dict[str, Any]:
@@ -140,46 +152,46 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _as_csv(told: Mapping[str, Any]) -> str:
-    keys = list(dict.fromkeys(key for row in told["trials"] for key in row["params"]))
-    lines: list[list[Any]] = [["trial", "state", *told["metrics"], *keys, "run", "seconds", "error"]]
-    for row in told["trials"]:
-        values = row["values"] or [""] * len(told["metrics"])
+def _as_csv(study_facts: Mapping[str, Any]) -> str:
+    keys = list(dict.fromkeys(key for row in study_facts["trials"] for key in row["params"]))
+    lines: list[list[Any]] = [["trial", "state", *study_facts["metrics"], *keys, "run", "seconds", "error"]]
+    for row in study_facts["trials"]:
+        values = row["values"] or [""] * len(study_facts["metrics"])
         params = [row["params"].get(key, "") for key in keys]
         lines.append([row["trial"], row["state"], *values, *params, row["run"], row["seconds"], row["error"]])
     return files.csv_table(lines)
 
 
-def _history(told: Mapping[str, Any], done: Sequence[Mapping[str, Any]], path: Path) -> Path:
+def _history(study_facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """The value of every trial, and the best one so far."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3 * len(told["metrics"])), layout="constrained")
-    for index, (name, direction) in enumerate(zip(told["metrics"], told["directions"], strict=True)):
-        axes = figure.add_subplot(len(told["metrics"]), 1, index + 1)
-        numbers = [row["trial"] for row in done]
-        values = [row["values"][index] for row in done]
+    figure = Figure(figsize=(8, 3 * len(study_facts["metrics"])), layout="constrained")
+    for index, (name, direction) in enumerate(zip(study_facts["metrics"], study_facts["directions"], strict=True)):
+        axes = figure.add_subplot(len(study_facts["metrics"]), 1, index + 1)
+        numbers = [row["trial"] for row in trials]
+        values = [row["values"][index] for row in trials]
         better = min if direction == "minimize" else max
         so_far = [better(values[: count + 1]) for count in range(len(values))]
         axes.plot(numbers, values, "o", label="trial")
         axes.step(numbers, so_far, where="post", label="best so far")
-        axes.set(xlabel="trial", ylabel=name, title=f"study {told['study']}" if index == 0 else "")
+        axes.set(xlabel="trial", ylabel=name, title=f"study {study_facts['study']}" if index == 0 else "")
         axes.legend()
     return _save(figure, path)
 
 
-def _parallel(told: Mapping[str, Any], done: Sequence[Mapping[str, Any]], base: Path) -> Path:
+def _parallel(study_facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], base: Path) -> Path:
     """One line for each trial (a thousand at most) over all parameters and the first metric, coloured by it."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    done = _some(done)
-    keys = [*dict.fromkeys(key for row in done for key in row["params"]), told["metrics"][0]]
-    columns = [[row["params"].get(key) for row in done] for key in keys[:-1]] + [[row["values"][0] for row in done]]
-    scaled = [_scaled(column) for column in columns]
+    trials = _some(trials)
+    keys = [*dict.fromkeys(key for row in trials for key in row["params"]), study_facts["metrics"][0]]
+    columns = [[row["params"].get(key) for row in trials] for key in keys[:-1]] + [[row["values"][0] for row in trials]]
+    scaled = [_axis_scale(column) for column in columns]
     figure = Figure(figsize=(2 + 1.6 * len(keys), 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for row in range(len(done)):
+    for row in range(len(trials)):
         heights = [places[row] for places, _ in scaled]
         axes.plot(range(len(keys)), heights, color=colormaps["viridis"](heights[-1]), alpha=0.7)
     for place, (_, labels) in enumerate(scaled):
@@ -188,11 +200,11 @@ def _parallel(told: Mapping[str, Any], done: Sequence[Mapping[str, Any]], base: 
             axes.annotate(label, (place, height), fontsize=7, ha="left", va="center")
     axes.set_xticks(range(len(keys)), keys, rotation=20, ha="right")
     axes.set_yticks([])
-    axes.set_title(f"study {told['study']}")
+    axes.set_title(f"study {study_facts['study']}")
     return _save(figure, base.with_name(f"{base.name}_parallel.png"))
 
 
-def _scaled(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
+def _axis_scale(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
     """Values between 0 and 1, and labels for the axis; numbers over decades on a logarithm."""
     numbers = [value for value in column if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < len(column):

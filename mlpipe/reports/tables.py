@@ -78,7 +78,7 @@ def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any
         rows.append(_row(project, folds, records.newest_refit(group, folds)))
         rows[-1]["called"] = names.get(rows[-1]["recipe"], "")
     for name in dict.fromkeys(pivot for pivot, _ in groups):
-        rows += [_ensemble_row(one) for one in ensembles.load_all(project, name)]
+        rows += [_ensemble_row(ensemble) for ensemble in ensembles.load_all(project, name)]
     return sorted(rows, key=lambda row: (row["task"], _rank(row)))
 
 
@@ -98,16 +98,16 @@ def seeds_together(board: Sequence[dict[str, Any]], project: Project) -> list[di
         alike[tuple(row[key] for key in ("ensemble", "task", "arch", "parameters", "folds", "nested"))].append(row)
     families: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
     # Configurations are read where there may be something in common.
-    for row in (one for rows in alike.values() if len(rows) > 1 for one in rows if not one["ensemble"]):
+    for row in (entry for rows in alike.values() if len(rows) > 1 for entry in rows if not entry["ensemble"]):
         seed, shared = _seed_and_rest(project, row)
         if shared:
             families[shared].append((seed, row))
     # Where a seed comes twice, something else differs that the configurations do not say.
-    whole = [one for one in families.values() if len({seed for seed, _ in one}) == len(one) > 1]
-    joined = [_over_seeds(members) for members in whole]
-    taken = {recipe for row in joined for recipe in row["of_recipes"]}
-    kept = [row for row in board if row["ensemble"] or row["recipe"] not in taken]
-    return sorted([*kept, *joined], key=lambda row: (row["task"], _rank(row)))
+    whole = [family for family in families.values() if len({seed for seed, _ in family}) == len(family) > 1]
+    joined = [_mean_over_seeds(members) for members in whole]
+    recipes = {recipe for row in joined for recipe in row["of_recipes"]}
+    others = [row for row in board if row["ensemble"] or row["recipe"] not in recipes]
+    return sorted([*others, *joined], key=lambda row: (row["task"], _rank(row)))
 
 
 def _seed_and_rest(project: Project, row: Mapping[str, Any]) -> tuple[int, str]:
@@ -120,14 +120,14 @@ def _seed_and_rest(project: Project, row: Mapping[str, Any]) -> tuple[int, str]:
         if records.load(folder).averaged:
             return 0, ""
         tree = files.read_yaml(folder / records.CONFIG_FILE)
-        return int(tree["seed"]), differences.but_for_seed(tree, row["task"])
+        return int(tree["seed"]), differences.hash_without_seed(tree, row["task"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0, ""
 
 
-def _over_seeds(members: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+def _mean_over_seeds(members: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     """One row for those of several seeds."""
-    rows = [row for _, row in sorted(members, key=lambda one: (one[0], one[1]["number"]))]
+    rows = [row for _, row in sorted(members, key=lambda member: (member[0], member[1]["number"]))]
     newest = max(rows, key=lambda row: row["number"])
     means: dict[str, Any] = {}
     for key in ("val", "out_of_fold", "fold_test", "test", "test_nll"):
@@ -153,8 +153,8 @@ def _over_seeds(members: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]
 def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
     """Durably write the leaderboard of one task, keeping the rows of the project's other tasks."""
     path = project.reports_dir() / "leaderboard.csv"
-    written = {row["task"] for row in board}
-    everything = [*board, *(row for row in leaderboard(project) if row["task"] not in written)]
+    tasks = {row["task"] for row in board}
+    everything = [*board, *(row for row in leaderboard(project) if row["task"] not in tasks)]
     files.write_text(path, files.csv_text(everything))
     return path
 
@@ -192,17 +192,17 @@ def as_text(board: Sequence[dict[str, Any]], width: int | None = None) -> str:
     """
     blocks = []
     for (task, metric), rows in _by_task(board):
-        kept, left_out = _columns(rows), list[str]()
+        columns, left_out = _columns(rows), list[str]()
         for key in _LEFT_OUT_FIRST:
-            if width is None or _width(kept) <= width:
+            if width is None or _width(columns) <= width:
                 break
-            if key in kept:
-                kept = {name: cells for name, cells in kept.items() if name != key}
+            if key in columns:
+                columns = {name: cells for name, cells in columns.items() if name != key}
                 left_out.append(_SHORT[key] or "note")
-        said = f"not shown here: {', '.join(left_out)}; mml info has them" if left_out else ""
-        more = textwrap.wrap(said, width or len(said) or 1, subsequent_indent="  ", break_on_hyphens=False)
-        table = grid([_SHORT[key] for key in kept], list(zip(*kept.values(), strict=True)))
-        blocks.append("\n".join([f"{task}: {metric} of {_counted(rows)}", table, *more]))
+        note = f"not shown here: {', '.join(left_out)}; mml info has them" if left_out else ""
+        more = textwrap.wrap(note, width or len(note) or 1, subsequent_indent="  ", break_on_hyphens=False)
+        table = grid([_SHORT[key] for key in columns], list(zip(*columns.values(), strict=True)))
+        blocks.append("\n".join([f"{task}: {metric} of {_row_counts(rows)}", table, *more]))
     return "\n\n".join(blocks) if blocks else "no records yet"
 
 
@@ -212,26 +212,26 @@ def as_html(board: Sequence[dict[str, Any]]) -> str:
     Args:
         board: The rows.
     """
-    made = list[Markup | None]()
+    parts = list[Markup | None]()
     for (task, metric), rows in _by_task(board):
         columns = _columns(rows)
         better = "less" if metrics.direction(metric) == "min" else "more"
-        title = f"{task}: {metric} of {_counted(rows)}, {better} is better"
+        title = f"{task}: {metric} of {_row_counts(rows)}, {better} is better"
         cells = list(zip(*columns.values(), strict=True))
-        made.append(markup.table(title, [_SHORT[key] or "note" for key in columns], cells))
-    return markup.joined(made).html if made else markup.paragraph("Nothing is trained yet.").html
+        parts.append(markup.table(title, [_SHORT[key] or "note" for key in columns], cells))
+    return markup.joined(parts).html if parts else markup.paragraph("Nothing is trained yet.").html
 
 
 def _by_task(board: Sequence[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
     """The rows of each task and metric."""
-    for one in dict.fromkeys((row["task"], row["metric"]) for row in board):
-        yield one, [row for row in board if (row["task"], row["metric"]) == one]
+    for key in dict.fromkeys((row["task"], row["metric"]) for row in board):
+        yield key, [row for row in board if (row["task"], row["metric"]) == key]
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     """The texts of each column of one task's rows that has any."""
-    many = digits(rows)
-    columns = {key: [_cell(row, key, many) for row in rows] for key in _SHORT}
+    counts = digits(rows)
+    columns = {key: [_cell(row, key, counts) for row in rows] for key in _SHORT}
     return {key: cells for key, cells in columns.items() if any(cells)}
 
 
@@ -241,33 +241,33 @@ def _width(columns: Mapping[str, Sequence[str]]) -> int:
 
 def notes(board: Sequence[dict[str, Any]], project: Project) -> list[str]:
     """Notes on the order of a leaderboard for a person: which scores are values of different losses."""
-    found = []
+    sentences = []
     for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
         rows = [row for row in board if (row["task"], row["metric"]) == (task, metric) and not row["ensemble"]]
         if not objectives.is_by_the_loss(metric):
             continue
         files_of = [project.model_dir(task, row["records"].split()[0]) / records.CONFIG_FILE for row in rows]
-        if objectives.differ([files.read_yaml(path) for path in files_of if path.is_file()]):
-            found.append(f"{task}: {metric} is of different losses, so that the order of the recipes means nothing")
-    return found
+        if objectives.have_different_losses([files.read_yaml(path) for path in files_of if path.is_file()]):
+            sentences.append(f"{task}: {metric} is of different losses, so that the order of the recipes means nothing")
+    return sentences
 
 
-def _counted(rows: Sequence[dict[str, Any]]) -> str:
+def _row_counts(rows: Sequence[dict[str, Any]]) -> str:
     """How many recipes and ensembles there are, in words."""
     together = sum(1 for row in rows if row["ensemble"])
     alone = len(rows) - together
-    found = [counted(many, what) for many, what in ((alone, "recipe"), (together, "ensemble")) if many]
-    return " and ".join(found)
+    phrases = [counted(count, noun) for count, noun in ((alone, "recipe"), (together, "ensemble")) if count]
+    return " and ".join(phrases)
 
 
 def headline(board: Sequence[dict[str, Any]]) -> str:
     """`test accuracy 0.xxx` of the newest row with a test score; empty when there is none."""
     recipes = [row for row in board if not row["ensemble"]]
-    tested = [row for row in recipes if _first(row, "test", "fold_test") is not None]
+    tested = [row for row in recipes if _first_score(row, "test", "fold_test") is not None]
     if not tested:
         return ""
     newest = max(tested, key=lambda row: row["number"])
-    return f"test {newest['metric']} {number(_first(newest, 'test', 'fold_test'), digits(board).test)}"
+    return f"test {newest['metric']} {number(_first_score(newest, 'test', 'fold_test'), digits(board).test)}"
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> str:
@@ -283,22 +283,22 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | None
     """
     # Names in stored files may be anything.
     table = [[in_one_line(cell) for cell in row] for row in (header, *rows)]
-    kept = [column for column in range(len(header)) if any(row[column] for row in table[1:])]
-    table = [[row[column] for column in kept] for row in table]
+    columns = [column for column in range(len(header)) if any(row[column] for row in table[1:])]
+    table = [[row[column] for column in columns] for row in table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     width = progress.columns() if width is None else width
-    if width is None or _whole(widths) <= width:
-        return _aligned(table, widths)
-    rest = width - _whole(widths[:-1]) - 2
+    if width is None or _total_width(widths) <= width:
+        return _table_text(table, widths)
+    rest = width - _total_width(widths[:-1]) - 2
     if _FOLDED <= rest < widths[-1]:
-        return _aligned(table, widths, fold=rest)
+        return _table_text(table, widths, fold=rest)
     return "\n\n".join(
-        _aligned([[row[column] for column in block] for row in table], [widths[column] for column in block])
+        _table_text([[row[column] for column in block] for row in table], [widths[column] for column in block])
         for block in _blocks(widths, width)
     )
 
 
-def _whole(widths: Sequence[int]) -> int:
+def _total_width(widths: Sequence[int]) -> int:
     return sum(widths) + 2 * max(len(widths) - 1, 0)
 
 
@@ -306,13 +306,13 @@ def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:
     """The columns of each block, which all have the first one and fit a width as far as they can."""
     blocks = [[0]]
     for column in range(1, len(widths)):
-        if len(blocks[-1]) > 1 and _whole([widths[one] for one in (*blocks[-1], column)]) > width:
+        if len(blocks[-1]) > 1 and _total_width([widths[member] for member in (*blocks[-1], column)]) > width:
             blocks.append([0])
         blocks[-1].append(column)
     return blocks
 
 
-def _aligned(table: Sequence[Sequence[str]], widths: Sequence[int], fold: int | None = None) -> str:
+def _table_text(table: Sequence[Sequence[str]], widths: Sequence[int], fold: int | None = None) -> str:
     """A table with a rule below its header, the last column folded to some width."""
     wide = [*widths[:-1], widths[-1] if fold is None else fold]
     lines = []
@@ -321,7 +321,7 @@ def _aligned(table: Sequence[Sequence[str]], widths: Sequence[int], fold: int | 
         for place, text in enumerate(last):
             cells = [*(row[:-1] if place == 0 else [""] * (len(row) - 1)), text]
             lines.append("  ".join(cell.ljust(size) for cell, size in zip(cells, wide, strict=True)).rstrip())
-    return "\n".join([lines[0], "-" * _whole(wide), *lines[1:]])
+    return "\n".join([lines[0], "-" * _total_width(wide), *lines[1:]])
 
 
 def scores(values: Mapping[str, Mapping[str, Any]], rows: int | None = None) -> str:
@@ -332,18 +332,23 @@ def scores(values: Mapping[str, Mapping[str, Any]], rows: int | None = None) -> 
         rows: How many images they are of; None: it is not known.
     """
     cells = [
-        [name, number(one["value"], rows) or "-", interval(one["low"], one["high"], rows) or "-", _said_of(name, one)]
-        for name, one in values.items()
+        [
+            name,
+            number(score["value"], rows) or "-",
+            interval(score["low"], score["high"], rows) or "-",
+            _score_note(name, score),
+        ]
+        for name, score in values.items()
     ]
     return grid(["metric", "value", "95 % interval", "note"], cells)
 
 
-def _said_of(name: str, one: Mapping[str, Any]) -> str:
+def _score_note(name: str, score: Mapping[str, Any]) -> str:
     """What a score is in words, what has to be said of it, and why it is none where nobody said so."""
-    there = number(one["value"]) != ""
-    undefined = "" if there else metrics.UNDEFINED.get(name, "it is not defined on these rows")
+    has_value = number(score["value"]) != ""
+    undefined = "" if has_value else metrics.UNDEFINED.get(name, "it is not defined on these rows")
     return "; ".join(
-        text for text in (metrics.MEANING.get(name, "") if there else "", one.get("note") or undefined) if text
+        text for text in (metrics.MEANING.get(name, "") if has_value else "", score.get("note") or undefined) if text
     )
 
 
@@ -382,8 +387,8 @@ def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) 
     kind, name = newest.kind, post_kind.of(newest.kind).HEADLINE
     predicting = folds if refit is None else [refit]
     together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in predicting], kind)
-    wanted = [name, "nll"] if "nll" in post_kind.of(kind).METRICS else [name]
-    test = metrics.compute(wanted, together.logits, together.targets, kind) if together else {}
+    metric_names = [name, "nll"] if "nll" in post_kind.of(kind).METRICS else [name]
+    test = metrics.compute(metric_names, together.logits, together.targets, kind) if together else {}
     whole = all(len(part) for part in held_out)
     of_repeats = _by_repeat(held_out, name, kind) if whole else []
     low, high = _interval_over_folds(folds, name)
@@ -413,14 +418,14 @@ def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) 
         "val_used_for": " ".join(newest.val_used_for),
         "records": " ".join(record.id for record in folds),
         "ensemble": "",
-        "uneven": _uneven(folds, name),
+        "uneven": _uneven_note(folds, name),
         "refit": "" if refit is None else refit.id,
     }
 
 
 def _by_repeat(held_out: Sequence[Predictions], name: str, kind: str) -> list[float]:
     """The score of the held-out rows of each repeat; of folds that share rows without being repeats, of all together."""
-    parts = repeats.apart(held_out, [part.sample_ids for part in held_out])
+    parts = repeats.groups_by_repeat(held_out, [part.sample_ids for part in held_out])
     found = [None if (joined := pooled(part)) is None else _score(joined, name, kind) for part in parts]
     known = [value for one in found if (value := _defined(one)) is not None]
     return known if len(known) == len(found) else []
@@ -439,10 +444,10 @@ def _interval_over_folds(folds: Sequence[ModelRecord], name: str) -> tuple[float
     if len(known) < len(folds):
         return None, None
     trained, judged = (statistics.fmean(record.counts.get(part, 0) for record in folds) for part in ("train", split))
-    return over_folds.corrected(name, known, n_train=trained, n_test=judged) or (None, None)
+    return over_folds.corrected_interval(name, known, n_train=trained, n_test=judged) or (None, None)
 
 
-def _uneven(folds: Sequence[ModelRecord], name: str) -> str:
+def _uneven_note(folds: Sequence[ModelRecord], name: str) -> str:
     """A note where a mean over folds is one of scores over different classes."""
     for split in ("val", "test") if name in metrics.OVER_CLASSES else ():
         tables = [record.details.get(split, {}).get("classes", []) for record in folds]
@@ -453,23 +458,23 @@ def _uneven(folds: Sequence[ModelRecord], name: str) -> str:
 
 def images_per_s(folds: Sequence[ModelRecord]) -> float | None:
     """The median speed of training over folds; None for those that have no epochs."""
-    found = [record.timings["train_images_per_s"] for record in folds if "train_images_per_s" in record.timings]
-    return round(statistics.median(found), 1) if found else None
+    speeds = [record.timings["train_images_per_s"] for record in folds if "train_images_per_s" in record.timings]
+    return round(statistics.median(speeds), 1) if speeds else None
 
 
-def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
-    name = post_kind.of(one.kind).HEADLINE
-    chosen_on, test = one.scores.get("chosen on", {}), one.scores.get("test", {})
-    members = [record for member in one.members for record in member["records"]]
-    ours = one.select_on == "oof"
-    alone = CALIBRATION if one.is_calibrated else NOTHING
-    chosen_by = {"oof": "ensemble" if one.is_chosen else alone, "none": NOTHING}.get(one.select_on, "")
+def _ensemble_row(ensemble: EnsembleRecord) -> dict[str, Any]:
+    name = post_kind.of(ensemble.kind).HEADLINE
+    chosen_on, test = ensemble.scores.get("chosen on", {}), ensemble.scores.get("test", {})
+    members = [record for member in ensemble.members for record in member["records"]]
+    ours = ensemble.select_on == "oof"
+    alone = CALIBRATION if ensemble.is_calibrated else NOTHING
+    chosen_by = {"oof": "ensemble" if ensemble.is_chosen else alone, "none": NOTHING}.get(ensemble.select_on, "")
     return {
         "metric": name,
-        "task": one.task,
-        "recipe": one.id,
+        "task": ensemble.task,
+        "recipe": ensemble.id,
         "number": 0,
-        "arch": f"ensemble of {len(one.members)}",
+        "arch": f"ensemble of {len(ensemble.members)}",
         "folds": None,
         "nested": False,
         "repeats": None,
@@ -492,15 +497,15 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
         "images_per_s": None,
         "val_used_for": chosen_by,
         "records": " ".join(members),
-        "ensemble": one.id,
+        "ensemble": ensemble.id,
         "uneven": "",
-        "refit": " ".join(member["refit"] for member in one.members if "refit" in member),
+        "refit": " ".join(member["refit"] for member in ensemble.members if "refit" in member),
         "called": "",
     }
 
 
 def _rank(row: dict[str, Any]) -> float:
-    value = _first(row, "out_of_fold", "val", "test")
+    value = _first_score(row, "out_of_fold", "val", "test")
     if value is None:
         return float("inf")
     return value if metrics.direction(row["metric"]) == "min" else -value
@@ -529,24 +534,24 @@ def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Predi
     return predictions.load(path, task, split)
 
 
-def cell(row: dict[str, Any], key: str, many: Digits) -> str:
+def cell(row: dict[str, Any], key: str, counts: Digits) -> str:
     """A score of a leaderboard's row, with its deviation between folds where it has one; empty where there is none.
 
     Args:
         row: The row.
         key: The column.
-        many: The images that the columns are of.
+        counts: The images that the columns are of.
     """
     value, spread = row[key], row.get(f"{key}_sd")
-    shown = number(value, many.of(key))
-    if not shown or spread is None:
-        return shown
+    text = number(value, counts.of(key))
+    if not text or spread is None:
+        return text
     # To as many decimals as the mean has.
-    alike = f"{spread:.{len(shown.partition('.')[2])}f}"
-    return f"{shown} ± {alike if float(alike) and 'e' not in shown else number(spread, many.of(key))}"
+    alike = f"{spread:.{len(text.partition('.')[2])}f}"
+    return f"{text} ± {alike if float(alike) and 'e' not in text else number(spread, counts.of(key))}"
 
 
-def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
+def _cell(row: dict[str, Any], key: str, counts: Digits) -> str:
     if key == "note":
         if row["ensemble"]:
             optimistic = "out-of-fold is optimistic: it chose the ensemble"
@@ -554,10 +559,10 @@ def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
         is_optimistic = row["val_used_for"] and not row["nested"]
         refit = "a refit on all images predicts" if row["refit"] else ""
         notes = ["val is optimistic" if is_optimistic else "nested" if row["nested"] else "", row["uneven"], refit]
-        notes = [of_seeds(row), *notes]
+        notes = [seed_count_text(row), *notes]
         return ", ".join(note for note in notes if note)
     if key == "folds_interval":
-        return interval(row.get("folds_low"), row.get("folds_high"), many.val)
+        return interval(row.get("folds_low"), row.get("folds_high"), counts.val)
     if key == "folds" and (row.get("repeats") or 1) > 1:
         return f"{row['repeats']} x {row['folds'] // row['repeats']}"
     value = row[key]
@@ -567,10 +572,10 @@ def _cell(row: dict[str, Any], key: str, many: Digits) -> str:
         return parameters(value)
     if key in ("seconds", "images_per_s"):
         return f"{value:.0f}"
-    return cell(row, key, many) if isinstance(value, float) else str(value)
+    return cell(row, key, counts) if isinstance(value, float) else str(value)
 
 
-def of_seeds(row: dict[str, Any]) -> str:
+def seed_count_text(row: dict[str, Any]) -> str:
     """How many seeds a row of the leaderboard is of; empty where it is of one.
 
     Args:
@@ -585,10 +590,10 @@ def alone(row: dict[str, Any]) -> str:
     Args:
         row: The row.
     """
-    what = "refit" if row["refit"] else "mean"
+    noun = "refit" if row["refit"] else "mean"
     begun = {NOTHING: "the", CALIBRATION: "the calibrated"}.get(row["val_used_for"]) if row["ensemble"] else None
-    return "" if begun is None else f"{begun} {what} of its folds"
+    return "" if begun is None else f"{begun} {noun} of its folds"
 
 
-def _first(row: dict[str, Any], *keys: str) -> float | None:
+def _first_score(row: dict[str, Any], *keys: str) -> float | None:
     return next((float(row[key]) for key in keys if row[key] is not None), None)

@@ -46,5 +46,5 @@ class Artifact(Protocol):
 
 def of(config: RunConfig) -> list[Artifact]:
     """The extra files that a configuration asks for."""
-    asked = [key for key in catalog.options(GROUP) if getattr(config.sys, key)]
-    return [cast(Artifact, components.of_option(GROUP, key).build(config)) for key in asked]
+    keys = [key for key in catalog.options(GROUP) if getattr(config.sys, key)]
+    return [cast(Artifact, components.of_option(GROUP, key).build(config)) for key in keys]

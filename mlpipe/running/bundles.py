@@ -70,11 +70,11 @@ def write(predictor: Predictor, path: Path) -> None:
         _copy_rows(predictor, home)
         if source.ensemble is not None:
             ensembles.save(home, source.ensemble)
-        task.save(_like(predictor), folder / _TASK)
+        task.save(_sample_template(predictor), folder / _TASK)
         files.write_json(folder / _CARD, model_card.facts(predictor))
-        there = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
+        names = sorted(entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.is_file())
         members = [
-            {"name": name, "weight": weight, "records": [one.id for one in several]}
+            {"name": name, "weight": weight, "records": [model.id for model in several]}
             for name, several, weight in source.members
         ]
         manifest = {
@@ -83,13 +83,13 @@ def write(predictor: Predictor, path: Path) -> None:
             "task": source.task,
             "ensemble": source.ensemble.id if source.ensemble is not None else None,
             "members": members,
-            "files": {name: files.digest_file(folder / name) for name in there},
+            "files": {name: files.digest_file(folder / name) for name in names},
         }
         files.write_sealed(folder / _MANIFEST, manifest)
         with files.durable(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in (_MANIFEST, *there):
-                with (folder / name).open("rb") as given, archive.open(zipfile.ZipInfo(name, _DATE), "w") as out:
-                    shutil.copyfileobj(given, out)
+            for name in (_MANIFEST, *names):
+                with (folder / name).open("rb") as handle, archive.open(zipfile.ZipInfo(name, _DATE), "w") as out:
+                    shutil.copyfileobj(handle, out)
 
 
 def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
@@ -107,27 +107,29 @@ def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
     folder = Path(holds.name) / "bundle"
     archives.unpack(path, folder, fix="export it again")
     try:
-        return _of_folder(path, folder, trust, holds)
+        return _stored_models(path, folder, trust, holds)
     except (DataError, ProjectError) as error:
         # Nobody knows the folder, and it is gone.
-        raise ProjectError([one.replace(f"{folder}/", f"{path}: ") for one in error.problems]) from error
+        raise ProjectError([sentence.replace(f"{folder}/", f"{path}: ") for sentence in error.problems]) from error
 
 
-def _of_folder(path: Path, folder: Path, trust: Sequence[str], holds: object) -> Stored:
+def _stored_models(path: Path, folder: Path, trust: Sequence[str], holds: object) -> Stored:
     """The models of an unpacked bundle."""
-    manifest = _checked(path, folder)
+    manifest = _checked_manifest(path, folder)
     home = Project(folder / _PROJECT)
     pivot = _pivot(folder / _TASK)
     ensemble = None
-    if (wanted := manifest["ensemble"]) is not None:
+    if (ensemble_id := manifest["ensemble"]) is not None:
         ensemble = ensembles.load(
-            _known(path, manifest, folder, home.ensembles_dir(manifest["task"]) / f"{wanted}.json")
+            _manifest_file(path, manifest, folder, home.ensembles_dir(manifest["task"]) / f"{ensemble_id}.json")
         )
     members = []
-    for one in manifest["members"]:
-        folders = [home.model_dir(manifest["task"], name) for name in one["records"]]
-        several = [records.load(_known(path, manifest, folder, at / records.RECORD_FILE).parent) for at in folders]
-        members.append((one["name"], several, float(one["weight"])))
+    for member in manifest["members"]:
+        folders = [home.model_dir(manifest["task"], name) for name in member["records"]]
+        several = [
+            records.load(_manifest_file(path, manifest, folder, at / records.RECORD_FILE).parent) for at in folders
+        ]
+        members.append((member["name"], several, float(member["weight"])))
     card: Any = _card(folder / _CARD)
     return Stored(
         home, manifest["task"], ensemble, members, folder / "data", tuple(trust), pivot=pivot, card=card, holds=holds
@@ -156,7 +158,7 @@ def _card(path: Path) -> model_card.Card:
         raise ProjectError(problem(str(path), f"is damaged ({error})", fix=fix)) from error
 
 
-def _checked(path: Path, folder: Path) -> Manifest:
+def _checked_manifest(path: Path, folder: Path) -> Manifest:
     """The manifest of an unpacked bundle, all of whose files are as they were written.
 
     Raises:
@@ -172,19 +174,19 @@ def _checked(path: Path, folder: Path) -> Manifest:
         broken = files.seal_is_broken(plain)
         manifest = stored.checked(Manifest, {key: value for key, value in plain.items() if key != "checksum"})
         members = manifest["members"]
-        if not members or not all(one["records"] and one["weight"] >= 0 for one in members):
+        if not members or not all(member["records"] and member["weight"] >= 0 for member in members):
             raise ValueError("it has a member without records, or no member")
-        if not sum(one["weight"] for one in members) > 0:
+        if not sum(member["weight"] for member in members) > 0:
             raise ValueError("its members have no weight")
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong = f"is no bundle ({error})"
         raise ProjectError(problem(str(path), wrong, fix="give a file of mml export mode.format=bundle")) from error
-    there = {one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()} - {_MANIFEST}
-    changed = sorted(there ^ set(manifest["files"]))
+    paths = {entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.is_file()} - {_MANIFEST}
+    changed = sorted(paths ^ set(manifest["files"]))
     changed += [
         name
         for name, digest in manifest["files"].items()
-        if name in there and files.digest_file(folder / name) != digest
+        if name in paths and files.digest_file(folder / name) != digest
     ]
     if broken is not False or changed:
         wrong = f"was changed since it was written: {listing(changed or [_MANIFEST], most=3)}"
@@ -192,7 +194,7 @@ def _checked(path: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _known(path: Path, manifest: Manifest, folder: Path, file: Path) -> Path:
+def _manifest_file(path: Path, manifest: Manifest, folder: Path, file: Path) -> Path:
     """A file that the manifest has.
 
     Raises:
@@ -210,10 +212,10 @@ def _copy_record(source: Project, home: Project, record: ModelRecord, *, predict
     at = record.pivot, record.id
     names = [records.RECORD_FILE, *([records.CONFIG_FILE, records.WEIGHTS_FILE] if predicts else [])]
     pairs = [(source.model_dir(*at) / name, home.model_dir(*at) / name) for name in names]
-    for one, other in [*pairs, (source.calibration_file(*at), home.calibration_file(*at))]:
-        if one.is_file():
+    for original, other in [*pairs, (source.calibration_file(*at), home.calibration_file(*at))]:
+        if original.is_file():
             other.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(one, other)
+            shutil.copyfile(original, other)
 
 
 def _copy_rows(predictor: Predictor, home: Project) -> None:
@@ -222,37 +224,39 @@ def _copy_rows(predictor: Predictor, home: Project) -> None:
     decide = source.ensemble.decide if source.ensemble is not None else {}
     if its.is_dense or not (its.has_classes or "halfwidths" in decide):
         return
-    by_id = {one.id: one for one in records.load_all(source.project, source.task)}
+    by_id = {model.id: model for model in records.load_all(source.project, source.task)}
     for record in source.records if its.has_classes else ():
-        for one in [record, *(by_id[name] for name in record.refit or [] if name in by_id)]:
+        for member in [record, *(by_id[name] for name in record.refit or [] if name in by_id)]:
             # Folds held rows out in place of the model of all of them.
-            if one is not record:
-                _copy_record(source.project, home, one, predicts=False)
-            at = one.pivot, one.id
-            _copy_split(source.project.predictions_file(*at), home.predictions_file(*at), one.task, ["val"], one.kind)
+            if member is not record:
+                _copy_record(source.project, home, member, predicts=False)
+            at = member.pivot, member.id
+            _copy_split(
+                source.project.predictions_file(*at), home.predictions_file(*at), member.task, ["val"], member.kind
+            )
     if source.ensemble is not None:
         files_of = [new_rows.rows_file(project, source.ensemble) for project in (source.project, home)]
         _copy_split(files_of[0], files_of[1], source.ensemble.task, decisions.CHOSE, source.ensemble.kind)
 
 
-def _copy_split(given: Path, to: Path, of_task: str, splits: Sequence[str], kind: str) -> None:
-    if not given.is_file():
+def _copy_split(origin: Path, to: Path, of_task: str, splits: Sequence[str], kind: str) -> None:
+    if not origin.is_file():
         return
     with predictions.writer(to, [], kind) as sink:
         for split in splits:
-            rows = predictions.load(given, of_task, split)
+            rows = predictions.load(origin, of_task, split)
             if len(rows):
                 names = [f"{number:09d}" for number in range(len(rows))]
                 sink.add(of_task, split, -1, names, rows.targets, rows.logits, rows.calibrated)
 
 
-def _like(predictor: Predictor) -> Task:
+def _sample_template(predictor: Predictor) -> Task:
     """What new samples have to be like: a task of one sample that nothing is known of, without folders."""
     pivot = predictor.pivot
     source = {**exported_facts.source_of(predictor)}
     for key, value in (pivot.bases or (pivot,))[0].source.items():
         if key in _OF_TARGETS:
-            source[key] = {name: one for name, one in value.items() if name != "root"}
+            source[key] = {name: setting for name, setting in value.items() if name != "root"}
     unknown = data_kind.of(pivot.kind).unknown(len(pivot.classes))
     return task.make(
         files.safe_name(predictor.stored.task),

@@ -119,33 +119,33 @@ class Trace:
 
     Args:
         config: The configuration.
-        shown: The console.
+        console: The console.
         run: The run.
         record_id: The record's name.
         validated: How many samples are validated.
     """
 
-    def __init__(self, config: RunConfig, shown: Console, run: Run, record_id: str, validated: int) -> None:
-        self._shown, self._outfile = shown, config.sys.outfile
+    def __init__(self, config: RunConfig, console: Console, run: Run, record_id: str, validated: int) -> None:
+        self._console, self._outfile = console, config.sys.outfile
         self._log = TrainingLog(run.folder / "logs" / record_id / training_log.FILE)
         self._batches = math.ceil(validated / int(config.recipe.sampling.params.get("eval_batch_size", 256)))
         self._epochs = int(config.recipe.trainer["max_epochs"])
 
     def batch(self, tick: Any) -> None:
         """A batch was learned from."""
-        self._shown.batch(self._log.batch(tick), tick)
+        self._console.batch(self._log.batch(tick), tick)
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         """An epoch, counted from 0, ended and was evaluated."""
         row = self._log.epoch(epoch, values)
         if self._batches:
-            self._shown.epoch(row, self._epochs, self._batches)
+            self._console.epoch(row, self._epochs, self._batches)
         if self._outfile is not None:
-            batches, epochs = self._log.until(row.epoch)
+            batches, epochs = self._log.rows_until(row.epoch)
             training_log.write(self._outfile, batches, epochs if self._batches else [])
 
 
-def trace(config: RunConfig, shown: Console, run: Run, record_id: str, validated: int) -> Trace | None:
+def trace(config: RunConfig, console: Console, run: Run, record_id: str, validated: int) -> Trace | None:
     """The list of a fold's batches; None where neither the terminal nor a table has one."""
-    is_wanted = shown.lists_batches or config.sys.outfile is not None
-    return Trace(config, shown, run, record_id, validated) if is_wanted else None
+    is_wanted = console.lists_batches or config.sys.outfile is not None
+    return Trace(config, console, run, record_id, validated) if is_wanted else None

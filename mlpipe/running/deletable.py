@@ -85,17 +85,17 @@ class Unfinished:
 
 def unfinished(out_dir: Path) -> list[Unfinished]:
     """The runs of all projects that can be continued or are going on."""
-    found = []
+    runs = []
     for root in sorted(out_dir.iterdir()) if out_dir.is_dir() else ():
         project = Project(root)
         for run in journal.all_runs(project) if not root.is_symlink() else ():
             if run.is_finished():
                 continue
-            found.append(Unfinished(run, project, _config(run.folder / journal.CONFIG_FILE), _is_running(run)))
-    return found
+            runs.append(Unfinished(run, project, _config(run.folder / journal.CONFIG_FILE), _is_running(run)))
+    return runs
 
 
-def temporary(roots: Iterable[Path]) -> Iterator[Leftover]:
+def temporary_files(roots: Iterable[Path]) -> Iterator[Leftover]:
     """Files and folders that a process began below some folders and never finished; links are not followed."""
     for root in roots:
         for folder, folders, names in os.walk(root):
@@ -104,18 +104,20 @@ def temporary(roots: Iterable[Path]) -> Iterator[Leftover]:
             for name in sorted(matched):
                 path = Path(folder) / name
                 if not path.is_symlink():
-                    yield _judged_temporary(path)
+                    yield _temporary_leftover(path)
 
 
 def checkpoints(project: Project, going_on: Collection[Unfinished]) -> Iterator[Leftover]:
     """States to resume from: those of finished runs go, those of others stay."""
-    by_folder = {one.run.folder: one for one in going_on}
+    by_folder = {candidate.run.folder: candidate for candidate in going_on}
     for run in journal.all_runs(project):
         folder = run.checkpoints_dir
         if not folder.is_dir() or folder.is_symlink() or not any(folder.iterdir()):
             continue
-        one = by_folder.get(run.folder)
-        yield Leftover(folder, "temp", size(folder), _needed(one), in_use=one is not None and one.running)
+        holder = by_folder.get(run.folder)
+        yield Leftover(
+            folder, "temp", size(folder), _need_sentence(holder), in_use=holder is not None and holder.running
+        )
 
 
 def unpacked(data_dir: Path, tasks: Collection[str], *, everything: bool) -> Iterator[Leftover]:
@@ -127,17 +129,19 @@ def unpacked(data_dir: Path, tasks: Collection[str], *, everything: bool) -> Ite
         everything: Archives that belong to no task count too.
     """
     root = data_dir / "archives"
-    described = {path.parent.name: _described(path) for path in data_dir.glob("*/task.json")}
+    described = {path.parent.name: _task_description(path) for path in data_dir.glob("*/task.json")}
     for folder in sorted(root.iterdir()) if root.is_dir() and not root.is_symlink() else ():
         if folder.is_symlink() or not folder.is_dir() or folder.name.startswith("."):
             continue
         # Where a task cannot be read, it may read its images anywhere.
         readers = [
-            name for name, stored in described.items() if stored is None or _reads(stored.get("source") or {}, folder)
+            name
+            for name, stored in described.items()
+            if stored is None or _has_root_inside(stored.get("source") or {}, folder)
         ]
         if everything or set(readers) & set(tasks):
-            kept = f"task {readers[0]} reads its images there" if readers else ""
-            yield Leftover(folder, "download", size(folder), kept)
+            reason = f"task {readers[0]} reads its images there" if readers else ""
+            yield Leftover(folder, "download", size(folder), reason)
 
 
 def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Iterator[Leftover]:
@@ -146,27 +150,27 @@ def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Itera
     if not root.is_dir() or root.is_symlink() or root.parent.is_symlink():
         return
     task_file = data_dir / task / "task.json"
-    stored = _described(task_file) or {}
-    needing = _first([one for one in going_on if one.may_use(task, stored)])
+    stored = _task_description(task_file) or {}
+    needing = _first_running([candidate for candidate in going_on if candidate.may_use(task, stored)])
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink()):
         if stale_files.is_temporary(folder.name):
             continue
         running = needing is not None and needing.running
-        found = Leftover(folder, "cache", size(folder), _needed(needing), in_use=running)
+        leftover = Leftover(folder, "cache", size(folder), _need_sentence(needing), in_use=running)
         if not packs.is_complete(folder) and (folder / filling.PART_FILE).is_file():
-            found = replace(found, kept=found.kept or "it is half filled, and mml pp goes on with it")
-        users = folder_users.others(folder)
+            leftover = replace(leftover, kept=leftover.kept or "it is half filled, and mml pp goes on with it")
+        users = folder_users.other_users(folder)
         if users:
-            kept = f"process {users[0]['pid']} on {users[0]['host']} uses it"
-            found = replace(found, kept=kept, in_use=True)
+            reason = f"process {users[0]['pid']} on {users[0]['host']} uses it"
+            leftover = replace(leftover, kept=reason, in_use=True)
         elif is_locked(folder):
-            found = replace(found, kept="a process fills it", in_use=True)
-        yield found
+            leftover = replace(leftover, kept="a process fills it", in_use=True)
+        yield leftover
 
 
 def weights(project: Project, tasks: Collection[str], going_on: Collection[Unfinished]) -> Iterator[Leftover]:
     """The weights of a project's records, but for what unfinished runs still need."""
-    by_run = {one.run.name: one for one in going_on if one.project.root == project.root}
+    by_run = {candidate.run.name: candidate for candidate in going_on if candidate.project.root == project.root}
     for record in records.load_all(project):
         folder = project.model_dir(record.pivot, record.id)
         path = folder / records.WEIGHTS_FILE
@@ -174,17 +178,21 @@ def weights(project: Project, tasks: Collection[str], going_on: Collection[Unfin
         if record.pivot not in tasks or linked or not path.is_file():
             continue
         own = [by_run[record.run]] if record.run in by_run else []
-        one = _first([*own, *(one for one in going_on if _starts_from(one, project, record))])
-        yield Leftover(path, "parameters", size(path), _needed(one), one is not None and one.running, record)
+        holder = _first_running(
+            [*own, *(candidate for candidate in going_on if _starts_from(candidate, project, record))]
+        )
+        yield Leftover(
+            path, "parameters", size(path), _need_sentence(holder), holder is not None and holder.running, record
+        )
 
 
-def _described(path: Path) -> dict[str, Any] | None:
+def _task_description(path: Path) -> dict[str, Any] | None:
     """A task's stored description; None where it cannot be read."""
     try:
-        found = files.read_json(path)
+        description = files.read_json(path)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return description if isinstance(description, dict) else None
 
 
 def size(path: Path) -> int:
@@ -205,26 +213,26 @@ def is_locked(folder: Path) -> bool:
         return True
 
 
-def _judged_temporary(path: Path) -> Leftover:
-    found, pid = Leftover(path, "temp", size(path)), stale_files.process_of(path.name)
+def _temporary_leftover(path: Path) -> Leftover:
+    leftover, pid = Leftover(path, "temp", size(path)), stale_files.process_of(path.name)
     if stale_files.is_dead(path.name):
-        return found
+        return leftover
     if journal.is_alive(pid):
-        return replace(found, kept=f"process {pid} may be writing it", in_use=True)
+        return replace(leftover, kept=f"process {pid} may be writing it", in_use=True)
     if time.time() - path.lstat().st_mtime < _SAFE_SECONDS:
-        return replace(found, kept="it is younger than an hour, a process of another machine may be writing it")
-    return found
+        return replace(leftover, kept="it is younger than an hour, a process of another machine may be writing it")
+    return leftover
 
 
-def _first(needing: list[Unfinished]) -> Unfinished | None:
+def _first_running(needing: list[Unfinished]) -> Unfinished | None:
     """Of the runs that need something one that is going on, if there is any."""
-    return next(iter(sorted(needing, key=lambda one: not one.running)), None)
+    return next(iter(sorted(needing, key=lambda run: not run.running)), None)
 
 
-def _needed(one: Unfinished | None) -> str:
-    if one is None:
+def _need_sentence(holder: Unfinished | None) -> str:
+    if holder is None:
         return ""
-    return f"{one.name} {'is going on' if one.running else 'is not finished and can be continued'}"
+    return f"{holder.name} {'is going on' if holder.running else 'is not finished and can be continued'}"
 
 
 def _is_running(run: Run) -> bool:
@@ -235,19 +243,19 @@ def _is_running(run: Run) -> bool:
     return False
 
 
-def _starts_from(one: Unfinished, project: Project, record: ModelRecord) -> bool:
+def _starts_from(run: Unfinished, project: Project, record: ModelRecord) -> bool:
     """Whether an unfinished run starts from a record, or predicts with those of its project."""
-    reuse = one.tree.get("reuse") or {}
+    reuse = run.tree.get("reuse") or {}
     texts = [reuse.get("parameters"), *([models] if isinstance(models := reuse.get("models"), str) else models or [])]
     for text in texts:
-        name, _, wanted = str(text or "").partition("#")
-        root = Path(name) if "/" in name else one.project.root.parent / name
-        if name and root == project.root and wanted in ("", str(record.number), record.id):
+        name, _, reference = str(text or "").partition("#")
+        root = Path(name) if "/" in name else run.project.root.parent / name
+        if name and root == project.root and reference in ("", str(record.number), record.id):
             return True
     return False
 
 
-def _reads(source: dict[str, Any], folder: Path) -> bool:
+def _has_root_inside(source: dict[str, Any], folder: Path) -> bool:
     root = source.get("root")
     return root is not None and Path(root).is_relative_to(folder)
 

@@ -29,7 +29,7 @@ def problems(recipe: Recipe, of: Task) -> list[str]:
         *_preprocessing_problems(recipe.preprocessing, has),
         *_step_problems(recipe, has),
         *view_problems(recipe.tta, of),
-        *_of(recipe.slicing, "slicing", "cuts images into cells", has),
+        *_section_problems(recipe.slicing, "slicing", "cuts images into cells", has),
     ]
 
 
@@ -43,10 +43,12 @@ def view_problems(tta: Component, of: Task) -> list[str]:
     axes = tasks.axes_of(of)
     if axes == 2 or tta.name == "stored":
         return []
-    return _of(tta, "tta", "makes views of images", f"samples of {of.name} have {axes} ax{'is' if axes == 1 else 'es'}")
+    return _section_problems(
+        tta, "tta", "makes views of images", f"samples of {of.name} have {axes} ax{'is' if axes == 1 else 'es'}"
+    )
 
 
-def _of(section: Component, key: str, does: str, has: str) -> list[str]:
+def _section_problems(section: Component, key: str, does: str, has: str) -> list[str]:
     return [] if section.is_none else [problem(key, f"{does}, {has}", fix=f"use {key}=none")]
 
 
@@ -69,12 +71,12 @@ def _preprocessing_problems(preprocessing: Component, has: str) -> list[str]:
 
 
 def _step_problems(recipe: Recipe, has: str) -> list[str]:
-    odd = [one.target.rpartition(".")[2] for one in recipe.augmentations.cpu if one.name not in _STEPS]
+    odd = [step.target.rpartition(".")[2] for step in recipe.augmentations.cpu if step.name not in _STEPS]
     problems = []
     if odd:
         fix = "use augmentations=axis_flips or augmentations=none"
         problems.append(problem("augmentations.cpu.pipeline", f"changes images, {has}", got=listing(odd), fix=fix))
     if recipe.augmentations.device:
-        given = listing(one.target.rpartition(".")[2] for one in recipe.augmentations.device)
-        problems.append(problem("augmentations.device.pipeline", f"changes images, {has}", got=given, fix=_NOTHING))
+        steps = listing(step.target.rpartition(".")[2] for step in recipe.augmentations.device)
+        problems.append(problem("augmentations.device.pipeline", f"changes images, {has}", got=steps, fix=_NOTHING))
     return problems

@@ -60,7 +60,7 @@ class DrawnSamples:
             ConfigError: When the newest model predicts, and draws nothing.
             ProjectError: When there is no model, or it has no weights.
         """
-        used = self._used()
+        used = self._drawing_records()
         raise_all(
             [
                 problem(record.id, "has no weights to draw with", fix="train with mode.store_parameters=true")
@@ -69,18 +69,18 @@ class DrawnSamples:
             ]
         )
         preprocess = [
-            Step(f"preprocess for {one.id}", partial(self._preprocess, one), in_project=False) for one in used
+            Step(f"preprocess for {model.id}", partial(self._preprocess, model), in_project=False) for model in used
         ]
         return [*preprocess, Step("draw", partial(self._draw, used))]
 
-    def _used(self) -> list[ModelRecord]:
+    def _drawing_records(self) -> list[ModelRecord]:
         stored = records.load_all(self.context.project, self.pivot.name)
         latest = records.latest_cross_validation(stored)
-        chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
+        chosen = [record for record in latest if self.folds is None or record.fold in self.folds]
         if not latest:
-            raise records.untrained(self.context.project, self.pivot.name)
+            raise records.untrained_error(self.context.project, self.pivot.name)
         if not chosen:
-            fix = f"choose among {listing(sorted(one.fold for one in latest))}"
+            fix = f"choose among {listing(sorted(record.fold for record in latest))}"
             wrong = f"the newest models of {self.pivot.name} are of other folds"
             raise ConfigError(problem("mode.folds", wrong, got=list(self.folds or ()), fix=fix))
         if not kinds.of(chosen[0].kind).draws:
@@ -111,7 +111,7 @@ class DrawnSamples:
                 if not own:
                     continue
                 self.context.stop.check()
-                pixels, peak = self._by(record, seeds[place :: len(used)])
+                pixels, peak = self._drawn_pixels(record, seeds[place :: len(used)])
                 drawn |= dict(zip(own, pixels, strict=True))
                 display.update(place + 1)
         finally:
@@ -119,7 +119,7 @@ class DrawnSamples:
         names = [used[number % len(used)].id for number in range(self.count)]
         self._write(np.stack([drawn[number] for number in range(self.count)]), names, peak)
 
-    def _by(self, record: ModelRecord, seeds: Tensor) -> tuple[Any, float]:
+    def _drawn_pixels(self, record: ModelRecord, seeds: Tensor) -> tuple[Any, float]:
         """Pixels that a model draws from seeds, and the value of white."""
         from mlpipe.arch.gan import Gan
         from mlpipe.predicting.model import Model
@@ -140,10 +140,10 @@ class DrawnSamples:
         if peak == 1:
             with files.durable(folder / "samples.npy") as temporary, temporary.open("wb") as opened:
                 np.save(opened, np.moveaxis(pixels, 1, -1).astype(np.float32))
-        for number, (record, one) in enumerate(zip(names, as_bytes, strict=True)):
+        for number, (record, picture) in enumerate(zip(names, as_bytes, strict=True)):
             file = "samples.npy" if peak == 1 else f"{number:05d}.png"
             if peak != 1:
-                grids.write_picture(grids.picture(one), folder / file)
+                grids.write_picture(grids.picture(picture), folder / file)
             rows.append({"image": number, "file": file, "seed": self.seed, "record": record})
         files.write_text(folder / "samples.csv", files.csv_text(rows, ["image", "file", "seed", "record"]))
         grids.write(as_bytes[:_IN_GRID], folder / "grid.png")

@@ -24,7 +24,7 @@ from mlpipe.running.predictor import Predictor
 _PROGRAM_CHANNELS = (1, 3)
 
 
-def of_model(predictor: Predictor, any_size: bool, shape: tuple[int, ...], precision: str) -> dict[str, Any]:
+def model_facts(predictor: Predictor, any_size: bool, shape: tuple[int, ...], precision: str) -> dict[str, Any]:
     """The facts of stored models, as plain data.
 
     Args:
@@ -102,8 +102,8 @@ def least_scores(predictor: Predictor) -> npt.NDArray[np.float64]:
 
 def _cuts(decide: Mapping[str, Any], classes: tuple[str, ...]) -> list[float]:
     """The threshold of each class or label."""
-    found = decide.get("thresholds", {}).get("cuts", {})
-    return [0.5 if found.get(name) is None else found[name] for name in classes]
+    cuts = decide.get("thresholds", {}).get("cuts", {})
+    return [0.5 if cuts.get(name) is None else cuts[name] for name in classes]
 
 
 def _decisions(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -> dict[str, Any]:
@@ -141,12 +141,12 @@ def _numbers(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -> 
     if its.has_probabilities:
         form = "share({})" if its.is_dense else "p({})"
         return [(form.format(name), place, 0.0) for place, name in enumerate(classes)]
-    found = list[tuple[str, int, float]]()
+    columns = list[tuple[str, int, float]]()
     for place, name in enumerate(classes):
-        found.append((name, place, 0.0))
+        columns.append((name, place, 0.0))
         if (half := decide.get("halfwidths", {}).get(name)) is not None:
-            found += [(f"{name} low", place, -half), (f"{name} high", place, half)]
-    return found
+            columns += [(f"{name} low", place, -half), (f"{name} high", place, half)]
+    return columns
 
 
 def _prior(predictor: Predictor) -> list[float] | None:

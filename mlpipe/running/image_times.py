@@ -84,15 +84,15 @@ def measured(config: RunConfig, task: Task) -> ImageTimes:
     """
     from mlpipe.learn.machine import speed
 
-    given = config.recipe.preprocessing.params["size"]
-    size = max(given) if isinstance(given, list) else int(given)
+    setting = config.recipe.preprocessing.params["size"]
+    size = max(setting) if isinstance(setting, list) else int(setting)
     channels = tasks.preprocessing_of(config, task).channels
     batch = max(1, min(32, _PIXELS // size**2))
     outputs = len(task.classes)
-    found = speed.speed(config.recipe, channels, size, outputs, batch, learns=False, most_seconds=_LOOK_SECONDS)
+    measurement = speed.speed(config.recipe, channels, size, outputs, batch, learns=False, most_seconds=_LOOK_SECONDS)
     images = len(task.samples)
     reading = _reading(task, channels, size)
-    return ImageTimes(images, reading, found.evaluate, size, found.parameters, found.features)
+    return ImageTimes(images, reading, measurement.evaluate, size, measurement.parameters, measurement.features)
 
 
 def _reading(task: Task, channels: int, size: int) -> float:
@@ -100,13 +100,13 @@ def _reading(task: Task, channels: int, size: int) -> float:
     base = (task.bases or (task,))[0]
     read = sources.open(base).inputs(channels, size)
     rows = np.random.default_rng(0).permutation(len(base.samples))[:_READ]
-    started, done = time.perf_counter(), 0
+    started, count = time.perf_counter(), 0
     for row in rows.tolist():
         try:
             read(row)
         except UnreadableImageError:
             continue
-        done += 1
+        count += 1
         if time.perf_counter() - started > _READ_SECONDS:
             break
-    return (time.perf_counter() - started) / max(done, 1) / cores()
+    return (time.perf_counter() - started) / max(count, 1) / cores()

@@ -96,10 +96,10 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     from mlpipe.config.compose import Facts, compose
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
-    shown = shlex.join(["mml", *map(studies.masked, words)])
+    line = shlex.join(["mml", *map(studies.masked, words)])
     # Read off the overrides before anything is composed: what a study, a run to continue or the latest task says becomes
     # further overrides, which are then checked like any other.
-    overrides, more = with_best(command.overrides)
+    overrides, more = with_best_trial(command.overrides)
     notes = [*command.notes, *more]
     out_dir = _folder("out_dir", overrides)
     data_dir = _folder("data_dir", overrides)
@@ -107,7 +107,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     if "continue=" in overrides:
         raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
     if (name := value_of("continue", overrides)) is not None:
-        return _resumed(mode, project, data_dir, name, overrides)
+        return _prepare_resumed(mode, project, data_dir, name, overrides)
     overrides = recipe_file.applied(mode, overrides)
     texts = list(overrides)
     is_of_project = value_of(_IN_PLACE.get(mode, ""), overrides) is None
@@ -117,7 +117,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
     created, folders = task_names.created(data_dir), plugins.folders(extra_dirs)
-    texts, more = task_names.made_whole(texts, created, folders)
+    texts, more = task_names.with_whole_names(texts, created, folders)
     notes += more
     facts = Facts(
         names.timm_names, created, out_dir, data_dir, folders, _tag_problems, names.timm_tags, names.is_network
@@ -134,9 +134,9 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     config = presets.with_recipes(config, texts, facts)
     _check_paths(config, command)
     steps.raise_all(tracking.problems(config, command.words[1:] if command.words else command.overrides))
-    notes += _unused(config, keys)
+    notes += _unused_task_notes(config, keys)
     config = replace(config, given=frozenset(key_of(text) for text in texts))
-    return Prepared(config, notes=(*notes, *more), command=shown)
+    return Prepared(config, notes=(*notes, *more), command=line)
 
 
 def words_to_continue(config: RunConfig, run: str) -> list[str]:
@@ -147,7 +147,7 @@ def words_to_continue(config: RunConfig, run: str) -> list[str]:
         run: The run's name.
     """
     places = {"proj": config.proj, "out_dir": config.out_dir, "data_dir": config.data_dir}
-    trust = dict.fromkeys([*(config.tree["trust"] or ()), *current_folder.code_named(config.tree)])
+    trust = dict.fromkeys([*(config.tree["trust"] or ()), *current_folder.named_code(config.tree)])
     words = [f"continue={run}", *(f"{key}={recipe_file.as_text(str(value))}" for key, value in places.items())]
     places_written = list(dict.fromkeys(path for _, path in written_paths.paths(config.tree)))
     words.append(f"{written_paths.KEY}={recipe_file.as_text(places_written)}")
@@ -213,13 +213,13 @@ def planned(prepared: Prepared) -> list[str]:
 
     config = prepared.run_config
     scheduler: Scheduler = config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))
-    done = prepared.resumed.done() if prepared.resumed else set()
-    steps = [step.name for step in scheduler.plan() if step.name not in done]
+    finished_names = prepared.resumed.done() if prepared.resumed else set()
+    steps = [step.name for step in scheduler.plan() if step.name not in finished_names]
     scheduler.outlook()
     return steps
 
 
-def _unused(config: RunConfig, keys: Collection[str]) -> list[str]:
+def _unused_task_notes(config: RunConfig, keys: Collection[str]) -> list[str]:
     """A note for tasks that a command lists, and that its training does not use."""
     if "task_list" not in keys or not config.task_list or config.tree["mode"].get("multitask", True) is not False:
         return []
@@ -233,9 +233,9 @@ def _unused(config: RunConfig, keys: Collection[str]) -> list[str]:
 def _check_paths(config: RunConfig, command: Command) -> None:
     """Refuse paths to write that a recipe, a study or a blueprint names, and the command line does not."""
     words = list(command.words[1:] if command.words else command.overrides)
-    given = recipe_file.named(words)
-    if given is not None or {"use_best_params", "reuse.blueprint"} & set(map(key_of, words)):
-        written_paths.check(config.tree, words, beside=recipe_file.path_of(given).parent if given else None)
+    file_name = recipe_file.named(words)
+    if file_name is not None or {"use_best_params", "reuse.blueprint"} & set(map(key_of, words)):
+        written_paths.check(config.tree, words, beside=recipe_file.path_of(file_name).parent if file_name else None)
 
 
 def _tag_problems(text: str) -> Sequence[str]:
@@ -258,24 +258,28 @@ def _check_project(config: RunConfig, keys: Collection[str]) -> None:
         ProjectError: When there is no such project, or it is empty.
     """
     mode = config.mode
-    project, named = Project(config.project_dir), "proj" in keys
-    asked = (*_READ, *_LOOK, *(_NAMED if named else ()))
-    if mode not in asked or _makes_its_own(config.tree, keys):
+    project, is_named = Project(config.project_dir), "proj" in keys
+    modes = (*_READ, *_LOOK, *(_NAMED if is_named else ()))
+    if mode not in modes or _makes_project(config.tree, keys):
         return
-    there = [one.name for one in continuing.projects(config.out_dir)]
-    if project.name not in there and (named or (there and (mode in _READ or "task" not in keys))):
-        near = did_you_mean(project.name, there)
-        known = f"there are {listing(there)}" if there else f"train something first: mml train proj={project.name}"
+    project_names = [other.name for other in continuing.projects(config.out_dir)]
+    if project.name not in project_names and (is_named or (project_names and (mode in _READ or "task" not in keys))):
+        near = did_you_mean(project.name, project_names)
+        known = (
+            f"there are {listing(project_names)}"
+            if project_names
+            else f"train something first: mml train proj={project.name}"
+        )
         fix = f"{near} {known}" if near else known
-        if there and not named:
-            fix = f"{known}; add proj={there[0]}{'' if len(there) == 1 else ', or another'}"
+        if project_names and not is_named:
+            fix = f"{known}; add proj={project_names[0]}{'' if len(project_names) == 1 else ', or another'}"
         wrong = f"there is no project {project.name} in {config.out_dir}"
         raise ProjectError(problem("proj", wrong, fix=fix))
     if mode in _READ and not records.load_all(project):
-        raise records.untrained(project, _task(config))
+        raise records.untrained_error(project, _task(config))
 
 
-def _makes_its_own(tree: Any, keys: Collection[str]) -> bool:
+def _makes_project(tree: Any, keys: Collection[str]) -> bool:
     trains = "train" in (tree["mode"].get("subroutines") or ())
     # `mml upgrade mode.source=DIR` takes a project of mml-core over into a new one; elsewhere it names images.
     imports = "source_data" in tree["mode"] and tree["mode"].get("source") is not None
@@ -288,34 +292,34 @@ def _task(config: RunConfig) -> str:
     return str(name) if isinstance(name, str) else config.task.target.rpartition(".")[2]
 
 
-def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides: Sequence[str]) -> Prepared:
+def _prepare_resumed(mode: str, project: Project, data_dir: Path, run_name: str, overrides: Sequence[str]) -> Prepared:
     own = [text for text in overrides if text.partition("=")[0] not in _WITH_RESUME]
-    near = did_you_mean(wanted, ["latest", *(run.name for run in journal.all_runs(project))])
-    if own and wanted != "latest" and near == "did you mean 'latest'?":
+    near = did_you_mean(run_name, ["latest", *(run.name for run in journal.all_runs(project))])
+    if own and run_name != "latest" and near == "did you mean 'latest'?":
         fix = f"write mml {mode} continue=latest, without the other overrides"
-        raise ConfigError(problem("continue", "there is no such run", got=wanted, fix=fix))
-    run = continuing.find(project, wanted, mode, named=value_of("proj", overrides) is not None)
+        raise ConfigError(problem("continue", "there is no such run", got=run_name, fix=fix))
+    run = continuing.find(project, run_name, mode, named=value_of("proj", overrides) is not None)
     config = snapshot.load(
         run.folder / journal.CONFIG_FILE,
         out_dir=str(project.root.parent),
         data_dir=str(data_dir),
         proj=project.name,
-        trust=_trusted(overrides),
+        trust=_trusted_modules(overrides),
     )
     if (config.tree.get("preset") or {}).get("trees"):
         from mlpipe.config import presets
 
-        config = presets.adopted(config)
-    told = f"continue={wanted}: run {run.name} of project {project.name}, {_asked_for(run, config)}"
+        config = presets.with_preset_scheduler(config)
+    note = f"continue={run_name}: run {run.name} of project {project.name}, {_run_summary(run, config)}"
     if config.mode != mode:
         fix = f"mml {config.mode} continue={run.name}"
         raise ConfigError(problem("continue", f"run {run.name} is one of mml {config.mode}", got=mode, fix=fix))
     _refuse_others(run, config, own)
     if run.is_finished():
-        return Prepared(config, run, (f"run {run.name} is finished; nothing to do", told))
+        return Prepared(config, run, (f"run {run.name} is finished; nothing to do", note))
     run.refuse_if_running()
     written_paths.check(config.tree, overrides, ours=("out_dir", "data_dir"))
-    return Prepared(replace(config, resume=run.name), run, (told,))
+    return Prepared(replace(config, resume=run.name), run, (note,))
 
 
 def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:
@@ -330,25 +334,29 @@ def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:
         ConfigError: With one sentence of all that differs.
     """
     changes, wrong = parse(own)
-    said = _typed(str(run.plan().get("command") or ""))
-    has, asked = [], []
+    command_values = _command_values(str(run.plan().get("command") or ""))
+    has, requests = [], []
     for change in changes:
         is_known, value = _stored_value(config.tree, change.key)
-        if change.key in said and said[change.key] == change.value:
+        if change.key in command_values and command_values[change.key] == change.value:
             continue
         if not change.deletes and is_known and value == change.value:
             continue
-        value = said.get(change.key, value)
-        there = f"its own {change.key}" if isinstance(value, Mapping) else f"{change.key}={recipe_file.as_text(value)}"
-        has.append(there if is_known or change.key in said else f"no {change.key}")
-        asked.append(studies.masked(change.text))
-    if asked or wrong:
-        kept = f"run {run.name} has {listing(has)} and keeps it" if has else "a run keeps its own configuration"
+        value = command_values.get(change.key, value)
+        setting = (
+            f"its own {change.key}" if isinstance(value, Mapping) else f"{change.key}={recipe_file.as_text(value)}"
+        )
+        has.append(setting if is_known or change.key in command_values else f"no {change.key}")
+        requests.append(studies.masked(change.text))
+    if requests or wrong:
+        reason = f"run {run.name} has {listing(has)} and keeps it" if has else "a run keeps its own configuration"
         fix = f"write mml {config.mode} continue={run.name} alone, or leave continue= out to start a new run"
-        raise ConfigError([*wrong, *([problem("continue", kept, got=" ".join(asked), fix=fix)] if asked else [])])
+        raise ConfigError(
+            [*wrong, *([problem("continue", reason, got=" ".join(requests), fix=fix)] if requests else [])]
+        )
 
 
-def _typed(command: str) -> dict[str, Any]:
+def _command_values(command: str) -> dict[str, Any]:
     """What the command of a run said: what names an option, a recipe or a study is not in the configuration any more."""
     try:
         words = shlex.split(command)[2:]
@@ -370,7 +378,7 @@ def _stored_value(tree: Any, key: str) -> tuple[bool, Any]:
     return True, node
 
 
-def _asked_for(run: Run, config: RunConfig) -> str:
+def _run_summary(run: Run, config: RunConfig) -> str:
     """What a run is of: its task, and the command that began it."""
     task = config.tree["task"]
     name = task.get("name") or config.task.target.rpartition(".")[2]
@@ -379,27 +387,27 @@ def _asked_for(run: Run, config: RunConfig) -> str:
     return f"task {name}{f' of {place}' if place else ''}" + (f" ({command})" if command else "")
 
 
-def _trusted(overrides: Sequence[str]) -> Any:
+def _trusted_modules(overrides: Sequence[str]) -> Any:
     """The modules that the command line trusts: a run's own configuration cannot say so for itself."""
-    changes, found = parse([text for text in overrides if text.partition("=")[0] == "trust"])
-    if found:
-        raise ConfigError(found)
+    changes, problems = parse([text for text in overrides if text.partition("=")[0] == "trust"])
+    if problems:
+        raise ConfigError(problems)
     return changes[-1].value if changes else []
 
 
-def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+def with_best_trial(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides with those of a study's best trial in place of `use_best_params=`, and a note that says so."""
-    wanted = value_of("use_best_params", overrides)
+    reference = value_of("use_best_params", overrides)
     rest = [text for text in overrides if key_of(text) != "use_best_params"]
-    if wanted is None:
+    if reference is None:
         return rest, []
-    from mlpipe.config.search_space import forbidden
+    from mlpipe.config.search_space import fixed_key_problems
     from mlpipe.config.search_space import overrides as as_overrides
     from mlpipe.reports import studies as study_reports
 
-    name, _, number = wanted.rpartition("#")
+    name, _, number = reference.rpartition("#")
     if not name or not number.isdigit():
-        name, number = wanted, ""
+        name, number = reference, ""
     storage = value_of("hpo.storage", overrides)
     if value_of("hpo", overrides) is None:
         rest = [text for text in rest if text.partition("=")[0] != "hpo.storage"]
@@ -409,7 +417,7 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
             raise ConfigError(problem(f"study {study.study_name}", f"{mixed}, so that none is the best", fix=fix))
         trial = studies.best(study, int(number) if number else None)
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
-    if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:
+    if wrong := fixed_key_problems(dict.fromkeys(trial.params)) if trial.params else []:
         raise ConfigError(wrong)
     recipe_file.check_code(label, trial.params, rest)
     # What the command line says itself holds.

@@ -25,12 +25,12 @@ log = logging.getLogger("mlpipe")
 
 def show(context: RunContext, task: str, *more: str) -> None:
     """Write the leaderboard of a task, or of several heads of one, and print it."""
-    tell = _tell(context)
+    tell = _teller(context)
     _print(_board(context, [task, *more]), context.project, tell)
     tell(f"results: {context.project.root}")
 
 
-def closing(context: RunContext, config: RunConfig, names: Sequence[str], command: str) -> None:
+def tell_result(context: RunContext, config: RunConfig, names: Sequence[str], command: str) -> None:
     """The end of a training that has judged its models: its result, what it is compared with, the report, two commands.
 
     Several recipes have the leaderboard above them.
@@ -41,23 +41,23 @@ def closing(context: RunContext, config: RunConfig, names: Sequence[str], comman
         names: The task, or the heads of one.
         command: Predicts new images; empty where nothing does.
     """
-    board, known, tell = _board(context, names), context.facts, _tell(context)
+    board, known, tell = _board(context, names), context.facts, _teller(context)
     final: Mapping[str, Any] = known.get("final") or {}
     if not final or len([row for row in board if not row["ensemble"]]) > 1:
         _print(board, context.project, tell)
     else:
         log.debug("\n" + tables.as_text(board))
-    more = " ".join(part for part in (final.get("against", ""), _of_head(context, board, final)) if part)
+    more = " ".join(part for part in (final.get("against", ""), _head_sentence(context, board, final)) if part)
     lines = [final["sentence"], more] if final else [f"results: {context.project.root}"]
     lines += [f"report: {known['report']}"] if known.get("report") else []
-    lines += [f"all figures: {next_command.of_figures(config, context.project)}"] if final else []
+    lines += [f"all figures: {next_command.info_command(config, context.project)}"] if final else []
     if command:
         known["next"] = command
         lines.append(f"new images: {command}")
     tell("\n".join(line for line in lines if line))
 
 
-def of_several(projects: Iterable[tuple[Project, str]]) -> None:
+def print_several(projects: Iterable[tuple[Project, str]]) -> None:
     """Print the leaderboards that several runs ended with, each once.
 
     Args:
@@ -67,7 +67,7 @@ def of_several(projects: Iterable[tuple[Project, str]]) -> None:
         _print(tables.leaderboard(project, task), project, log.info)
 
 
-def _tell(context: RunContext) -> Callable[[str], None]:
+def _teller(context: RunContext) -> Callable[[str], None]:
     """Tell a person, or where more than this run is done only the log."""
     return log.debug if context.is_part else log.info
 
@@ -85,7 +85,7 @@ def _print(board: Sequence[dict[str, Any]], project: Project, tell: Callable[[st
         tell(note)
 
 
-def _of_head(context: RunContext, board: Sequence[dict[str, Any]], final: Mapping[str, Any]) -> str:
+def _head_sentence(context: RunContext, board: Sequence[dict[str, Any]], final: Mapping[str, Any]) -> str:
     """The score of a linear head on frozen features, where one is stored beside the model that predicts."""
     key = "test" if final.get("where") == "test" else "out_of_fold"
     # An ensemble of one head is that head.
@@ -101,22 +101,22 @@ def _of_head(context: RunContext, board: Sequence[dict[str, Any]], final: Mappin
     return ""
 
 
-def figures(record: EnsembleRecord, many: int) -> str:
+def figures(record: EnsembleRecord, count: int) -> str:
     """Every figure of an ensemble: its scores with intervals, comparisons, decisions and notes.
 
     Args:
         record: The ensemble.
-        many: How many images they are of.
+        count: How many images they are of.
     """
     split = "test" if "test" in record.scores else "chosen on"
     chose = "images that chose the ensemble, so that these are optimistic" if record.is_chosen else "out-of-fold images"
     title = "test images" if split == "test" else chose
-    said = [*record.comparisons, *evaluation.sentences(record.decide, many), *record.notes]
-    return "\n".join([f"\n{title}:", tables.scores(record.scores[split], many), *said])
+    sentences = [*record.comparisons, *evaluation.sentences(record.decide, count), *record.notes]
+    return "\n".join([f"\n{title}:", tables.scores(record.scores[split], count), *sentences])
 
 
 def final(
-    context: RunContext, task: str, data_dir: Path, told: Collection[str] = (), *, with_figures: bool = False
+    context: RunContext, task: str, data_dir: Path, old_sentences: Collection[str] = (), *, with_figures: bool = False
 ) -> None:
     """Say what predicts in the end and how well, as the report does; before there are predictions, the newest score.
 
@@ -124,24 +124,24 @@ def final(
         context: The project; told the same.
         task: The task.
         data_dir: The folder of all tasks.
-        told: Sentences that a person has read already.
+        old_sentences: Sentences that a person has read already.
         with_figures: Whether every figure of the ensemble that predicts stands above.
     """
-    tell = _tell(context)
+    tell = _teller(context)
     of_task = facts.of_task(context.project, data_dir, task)
-    found = None if of_task is None else headline(of_task)
-    if found is None or not found.short:
+    outcome = None if of_task is None else headline(of_task)
+    if outcome is None or not outcome.short:
         short = "" if of_task is None else tables.headline(of_task.board)
         context.facts["headline"] = short
-        for sentence in (short, "" if found is None else found.sentence):
+        for sentence in (short, "" if outcome is None else outcome.sentence):
             if sentence:
                 tell(sentence)
         return
-    context.facts.update(headline=found.short, final=found.as_plain())
-    shown = None if of_task is None else of_task.shown
-    if with_figures and shown is not None and shown.ensemble is not None and shown.rows is not None:
-        log.info(figures(shown.ensemble, len(shown.rows)))
-        told = [*told, *shown.ensemble.notes]
-    for sentence in (found.sentence, found.against, *found.left_out, found.short):
-        if sentence and sentence not in told:
+    context.facts.update(headline=outcome.short, final=outcome.as_plain())
+    subject = None if of_task is None else of_task.shown
+    if with_figures and subject is not None and subject.ensemble is not None and subject.rows is not None:
+        log.info(figures(subject.ensemble, len(subject.rows)))
+        old_sentences = [*old_sentences, *subject.ensemble.notes]
+    for sentence in (outcome.sentence, outcome.against, *outcome.left_out, outcome.short):
+        if sentence and sentence not in old_sentences:
             tell(sentence)

@@ -108,11 +108,11 @@ class Model:
             ConfigError: When an argument is impossible.
             DataError: When there is no image, or none can be read.
         """
-        names, index, unreadable, shown = self._predicted(x, deploy_prior, alpha=alpha, only_values=False)
+        names, index, unreadable, predictions = self._predicted(x, deploy_prior, alpha=alpha, only_values=False)
         if costs is not None:
-            self._decide(shown, costs)
+            self._decide(predictions, costs)
         readable = [place for place in range(len(names)) if place not in unreadable]
-        return _frame(names, index, unreadable, dict(zip(readable, shown.cells, strict=True)))
+        return _frame(names, index, unreadable, dict(zip(readable, predictions.cells, strict=True)))
 
     def predict_values(
         self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
@@ -127,13 +127,13 @@ class Model:
             x: As of `predict`.
             deploy_prior: As of `predict`.
         """
-        names, _, unreadable, shown = self._predicted(x, deploy_prior, only_values=True)
-        left = iter(shown.values)
-        each = [None if place in unreadable else next(left) for place in range(len(names))]
-        if any(one is not None and one.ndim != 1 for one in each):
-            return list(each)
+        names, _, unreadable, predictions = self._predicted(x, deploy_prior, only_values=True)
+        left = iter(predictions.values)
+        rows = [None if place in unreadable else next(left) for place in range(len(names))]
+        if any(row is not None and row.ndim != 1 for row in rows):
+            return list(rows)
         none = np.full(len(self.classes), np.nan)
-        return np.stack([none if one is None else one for one in each]).astype(np.float64)
+        return np.stack([none if row is None else row for row in rows]).astype(np.float64)
 
     def explain(
         self, x: Given | Iterable[Given] | pd.Series, *, output: str | None = None, method: str = "hires_cam"
@@ -165,28 +165,30 @@ class Model:
             fix = did_you_mean(str(output), self.classes, otherwise=f"use {listing(self.classes)}")
             raise ConfigError(problem("output", "is nothing that the model predicts", got=output, fix=fix))
         names, samples, index = self._samples(x)
-        asked = None if output is None else self.classes.index(output)
-        if asked is None and predictor.is_asked_by_output(self.kind):
+        output_number = None if output is None else self.classes.index(output)
+        if output_number is None and predictor.is_asked_by_output(self.kind):
             raise ConfigError(problem("output", "is not given", fix=f"use one of {listing(self.classes)}"))
-        found = self._stored.explain(samples, asked, how)
-        _refuse_all(found.unreadable, names)
-        values = found.values
+        explanation = self._torch_predictor.explain(samples, output_number, how)
+        _refuse_all(explanation.unreadable, names)
+        values = explanation.values
         cells = {
             place: [
                 {
                     "output": self.classes[number],
                     "value": None if values is None else float(values[row, number]),
-                    "heat_map": one,
+                    "heat_map": heat_map,
                 }
             ]
-            for row, (place, number, one) in enumerate(zip(found.places, found.asked.tolist(), found.maps, strict=True))
+            for row, (place, number, heat_map) in enumerate(
+                zip(explanation.places, explanation.asked.tolist(), explanation.maps, strict=True)
+            )
         }
-        return _frame(names, index, found.unreadable, cells)
+        return _frame(names, index, explanation.unreadable, cells)
 
     def torch(self) -> list[nn.Module]:
         """The networks, one for each fold or refit: pixels (n, channels, height, width) from 0 to their peak to a mapping
         whose `target` is logits or numbers, neither calibrated nor mixed. Their preprocessing is in `card()`."""
-        return self._stored.networks()
+        return self._torch_predictor.networks()
 
     def timm(self, fold: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights that a network of timm loads strictly, and what they load into.
@@ -203,10 +205,10 @@ class Model:
         Raises:
             ConfigError: When there are several models and no fold is said, or the network is none of timm with a linear head.
         """
-        return model_card.timm_weights(*self._stored.network(fold))
+        return model_card.timm_weights(*self._torch_predictor.network(fold))
 
     @property
-    def _stored(self) -> Predictor:
+    def _torch_predictor(self) -> Predictor:
         if not isinstance(self._predictor, Predictor):
             fix = "load the project, or a file of mml export mode.format=bundle"
             raise ConfigError(problem(self.task, "an ONNX file holds no modules of PyTorch", fix=fix))
@@ -241,50 +243,50 @@ class Model:
             DataError: When there is nothing, or none can be read.
         """
         names, samples, index = self._samples(x)
-        unreadable, shown = self._predictor.predict(
+        unreadable, predictions = self._predictor.predict(
             samples, self._prior(deploy_prior), alpha=_level(alpha), only_values=only_values
         )
         _refuse_all(unreadable, names)
-        return names, index, unreadable, shown
+        return names, index, unreadable, predictions
 
-    def _prior(self, given: Any) -> str | list[float] | None:
-        if given is None:
+    def _prior(self, prior: Any) -> str | list[float] | None:
+        if prior is None:
             return None
-        if isinstance(given, str) and given == "estimate":
-            return given
-        if isinstance(given, str):
+        if isinstance(prior, str) and prior == "estimate":
+            return prior
+        if isinstance(prior, str):
             fix = "use 'estimate', or a number for each class"
-            raise ConfigError(problem("deploy_prior", "is no prevalence", got=given, fix=fix))
-        if isinstance(given, Mapping):
-            if unknown := [name for name in given if name not in self.classes]:
+            raise ConfigError(problem("deploy_prior", "is no prevalence", got=prior, fix=fix))
+        if isinstance(prior, Mapping):
+            if unknown := [name for name in prior if name not in self.classes]:
                 raise ConfigError(
                     problem("deploy_prior", "is no class", got=unknown[0], fix=f"use {list(self.classes)}")
                 )
-            if missing := [name for name in self.classes if name not in given]:
+            if missing := [name for name in self.classes if name not in prior]:
                 raise ConfigError(
                     problem("deploy_prior", f"has no share of {missing[0]}", fix="give one for each class")
                 )
-            given = [given[name] for name in self.classes]
+            prior = [prior[name] for name in self.classes]
         try:
-            return [float(value) for value in given]
+            return [float(value) for value in prior]
         except (TypeError, ValueError) as error:
             fix = "use 'estimate', or a number for each class"
-            raise ConfigError(problem("deploy_prior", "is no prevalence", got=str(given), fix=fix)) from error
+            raise ConfigError(problem("deploy_prior", "is no prevalence", got=str(prior), fix=fix)) from error
 
-    def _decide(self, shown: Shown, costs: npt.ArrayLike) -> None:
+    def _decide(self, predictions: Shown, costs: npt.ArrayLike) -> None:
         """Put the class that costs least into the cells."""
         try:
             table = np.asarray(costs, np.float64)
         except (TypeError, ValueError):
             # Rows of different lengths, or no numbers.
             table = np.empty(0)
-        rows = shown.calibrated if kinds.of(self.kind).has_classes else None
+        rows = predictions.calibrated if kinds.of(self.kind).has_classes else None
         if rows is None or table.shape != (len(self.classes),) * 2 or not np.isfinite(table).all():
             wrong = f"must be a number for each pair of {counted(len(self.classes), 'class', 'classes')}"
             raise ConfigError(
                 problem("costs", wrong, got=list(table.shape), fix="rows are true, columns decided classes")
             )
-        for (cell,), chosen in zip(shown.cells, threshold.decide(rows, table), strict=True):
+        for (cell,), chosen in zip(predictions.cells, threshold.decide(rows, table), strict=True):
             cell["decision"] = self.classes[int(chosen)]
 
     def _samples(self, x: Any) -> tuple[list[str], list[Sample], pd.Index | None]:
@@ -298,12 +300,14 @@ class Model:
         if isinstance(x, np.ndarray) and x.dtype.kind in "OUS":
             x = x.ravel().tolist()
         several = isinstance(x, Iterable) and not isinstance(x, str | _BYTES | Image.Image | np.ndarray)
-        found = [pair for place, one in enumerate(x if several else [x]) for pair in read(one, of, place, not several)]
-        if index is not None and len(index) != len(found):
+        pairs = [
+            pair for place, value in enumerate(x if several else [x]) for pair in read(value, of, place, not several)
+        ]
+        if index is not None and len(index) != len(pairs):
             index = None
-        if not found:
+        if not pairs:
             raise DataError(problem("x", "holds no image", fix=f"give {_TYPES}"))
-        return [name for name, _ in found], [sample for _, sample in found], index
+        return [name for name, _ in pairs], [sample for _, sample in pairs], index
 
 
 def _level(alpha: Any) -> float | None:
@@ -345,8 +349,12 @@ def _frame(
 ) -> pd.DataFrame:
     """The rows of each image by its place, or one without cells where there is none."""
     # A place in the table is also that of an image without a row.
-    rows = [(place, {"image": name, **one}) for place, name in enumerate(names) for one in cells.get(place) or [{}]]
-    frame = pd.DataFrame([one for _, one in rows])
+    rows = [
+        (place, {"image": name, **row_cells})
+        for place, name in enumerate(names)
+        for row_cells in cells.get(place) or [{}]
+    ]
+    frame = pd.DataFrame([row for _, row in rows])
     frame["problem"] = [unreadable.get(place, "") for place, _ in rows]
     frame.index = pd.RangeIndex(len(rows)) if index is None else index[[place for place, _ in rows]]
     return frame
@@ -385,7 +393,7 @@ def load(
     path = Path(where).expanduser()
     if path.suffix.lower() in _FILES or path.is_file():
         return of_file(path, trust)
-    stored = predictor.found(
+    stored = predictor.stored_models(
         str(where),
         out_dir=Path(base_folder("out_dir", str(out_dir or ""))).expanduser(),
         data_dir=Path(base_folder("data_dir", str(data_dir or ""))).expanduser(),
@@ -444,25 +452,29 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
             below = visible_files.images_below(base)
             if not below:
                 raise DataError(problem("x", "holds no image", got=str(path)))
-            return [(one.relative_to(base).as_posix(), _of_file(one, decoded)) for one in below]
+            return [
+                (image_path.relative_to(base).as_posix(), _file_sample(image_path, decoded)) for image_path in below
+            ]
         if alone and not path.is_file():
             raise DataError(problem("x", "there is no such file or folder", got=str(path)))
-        return [(str(x), _of_file(path, decoded))]
+        return [(str(x), _file_sample(path, decoded))]
     name = f"#{place}"
     if isinstance(x, _BYTES):
         return [(name, decoded(bytes(x)))]
     if isinstance(x, Image.Image):
-        return [(str(getattr(x, "filename", "") or name), _of_picture(x, decoded))]
+        return [(str(getattr(x, "filename", "") or name), _picture_sample(x, decoded))]
     if isinstance(x, np.ndarray):
         # No image has so many channels: greys side by side.
         is_stack = x.ndim == 4 or (x.ndim == 3 and x.shape[2] not in (1, 3, 4))
-        each = list(x) if is_stack else [x]
-        names = [name] if len(each) == 1 else [f"#{place + number}" for number in range(len(each))]
-        return [(one, _of_array(value, of, decoded)) for one, value in zip(names, each, strict=True)]
+        arrays = list(x) if is_stack else [x]
+        names = [name] if len(arrays) == 1 else [f"#{place + number}" for number in range(len(arrays))]
+        return [
+            (array_name, _array_sample(value, of, decoded)) for array_name, value in zip(names, arrays, strict=True)
+        ]
     raise ConfigError(problem("x", f"must be {_TYPES}", got=type(x).__name__))
 
 
-def _of_file(path: Path, decoded: Callable[[bytes], Sample]) -> Sample:
+def _file_sample(path: Path, decoded: Callable[[bytes], Sample]) -> Sample:
     def read(channels: int, least: int | None) -> Pixels:
         try:
             content = images.content(path)
@@ -473,7 +485,7 @@ def _of_file(path: Path, decoded: Callable[[bytes], Sample]) -> Sample:
     return read
 
 
-def _of_picture(picture: Image.Image, decoded: Callable[[bytes], Sample]) -> Sample:
+def _picture_sample(picture: Image.Image, decoded: Callable[[bytes], Sample]) -> Sample:
     """A picture goes the way of a file that holds it, so that grey, colour, palettes and transparency mean the same."""
 
     def read(channels: int, least: int | None) -> Pixels:
@@ -519,7 +531,7 @@ def encoded(picture: Image.Image) -> tuple[bytes, str]:
     return out.getvalue(), ".png" if is_png else ".tif"
 
 
-def _of_array(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], Sample]) -> Sample:
+def _array_sample(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], Sample]) -> Sample:
     """An array of pixels; one of other channels than the models' goes the way of a file."""
     if value.ndim not in (2, 3) or 0 in value.shape or (value.ndim == 3 and value.shape[2] not in (1, 3, 4)):
         wrong = f"is no image: an array of shape {list(value.shape)}"
@@ -540,7 +552,7 @@ def _of_array(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], Samp
             return np.repeat(pixels, 3, 2)
         if pixels.dtype == np.uint16:
             raise UnreadableImageError(f"has {counted(pixels.shape[2], 'channel')}, the model's images have {channels}")
-        return _of_picture(Image.fromarray(np.squeeze(pixels, 2) if pixels.shape[2] == 1 else pixels), decoded)(
+        return _picture_sample(Image.fromarray(np.squeeze(pixels, 2) if pixels.shape[2] == 1 else pixels), decoded)(
             channels, least
         )
 
@@ -551,16 +563,16 @@ def _array_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
     """(name, reader) of each array in what was given, for a task of arrays."""
     form = Form.of((of.bases or (of,))[0].source)
     if isinstance(x, str | Path):
-        found = array_files.arrays_below(Path(x).expanduser().absolute(), "x", form)
-        return [(name, _of_values(value, of)) for name, value in found]
+        pairs = array_files.arrays_below(Path(x).expanduser().absolute(), "x", form)
+        return [(name, _value_sample(value, of)) for name, value in pairs]
     if not isinstance(x, np.ndarray):
         raise ConfigError(problem("x", "must be an array, a file of arrays, or a list of these", got=type(x).__name__))
-    each = list(x) if x.ndim == form.axes + 2 else [x]
-    names = [f"#{place + number}" for number in range(len(each))]
-    return [(name, _of_values(oriented(value, form, name), of)) for name, value in zip(names, each, strict=True)]
+    arrays = list(x) if x.ndim == form.axes + 2 else [x]
+    names = [f"#{place + number}" for number in range(len(arrays))]
+    return [(name, _value_sample(oriented(value, form, name), of)) for name, value in zip(names, arrays, strict=True)]
 
 
-def _of_values(value: npt.NDArray[Any], of: Task) -> Sample:
+def _value_sample(value: npt.NDArray[Any], of: Task) -> Sample:
     if value.shape[-1] != of.channels or not np.isfinite(value).all():
         wrong = "has values that are NaN or infinite"
         if value.shape[-1] != of.channels:

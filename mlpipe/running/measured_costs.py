@@ -26,28 +26,28 @@ def of_task(config: RunConfig, context: RunContext, task: str) -> list[tuple[Mod
     for record in records.load_all(context.project, task):
         if record.weights is not None:
             groups.setdefault(record.recipe, []).append(record)
-    found = []
+    pairs = []
     context.display.start(f"measuring {counted(len(groups), 'recipe')}", len(groups))
     try:
         for number, group in enumerate(groups.values()):
             context.stop.check()
-            found.append(_of_recipe(config, context, group))
+            pairs.append(_recipe_cost(config, context, group))
             context.display.update(number + 1)
     finally:
         context.display.close()
-    return found
+    return pairs
 
 
-def _of_recipe(config: RunConfig, context: RunContext, group: list[ModelRecord]) -> tuple[ModelRecord, Cost]:
+def _recipe_cost(config: RunConfig, context: RunContext, group: list[ModelRecord]) -> tuple[ModelRecord, Cost]:
     project, newest = context.project, group[-1]
     known = [cost for record in reversed(group) if (cost := costs.load(project, record)) is not None]
-    cost = known[0] if known else _measured(config, context, newest)
-    for record in costs.unmeasured(project, group):
+    cost = known[0] if known else _measured_cost(config, context, newest)
+    for record in costs.records_without_cost(project, group):
         costs.save(project, record, cost)
     return newest, cost
 
 
-def _measured(config: RunConfig, context: RunContext, record: ModelRecord) -> Cost:
+def _measured_cost(config: RunConfig, context: RunContext, record: ModelRecord) -> Cost:
     from mlpipe.learn.build.network import seen_shape
     from mlpipe.predicting import cost_measurement
     from mlpipe.predicting.model import Model

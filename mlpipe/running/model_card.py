@@ -175,7 +175,7 @@ def timm_weights(network: nn.Module, record: ModelRecord) -> tuple[dict[str, Ten
     import timm
     import torch
 
-    classifier, head = _plain(network, record)
+    classifier, head = _classifier_and_head(network, record)
     weight, bias = head.weight.detach(), head.bias.detach()
     (name,) = classifier.heads
     buffers = dict(classifier.named_buffers(recurse=False))
@@ -184,42 +184,42 @@ def timm_weights(network: nn.Module, record: ModelRecord) -> tuple[dict[str, Ten
     backbone = {key: value.detach() for key, value in classifier.backbone.state_dict().items()}
     options = {**classifier.timm_options, "num_classes": head.out_features}
     with torch.random.fork_rng(devices=[]):
-        made = timm.create_model(record.arch, pretrained=False, **options)
-    own = made.state_dict()
+        model = timm.create_model(record.arch, pretrained=False, **options)
+    own = model.state_dict()
     places = {"weight": weight, "bias": bias}
     free = [key for key in own if key not in backbone]
     layer = {key.rpartition(".")[2]: key for key in free}
     if (
         len(free) != 2
         or set(layer) != set(places)
-        or any(own[layer[key]].shape != one.shape for key, one in places.items())
+        or any(own[layer[key]].shape != tensor.shape for key, tensor in places.items())
     ):
-        raise _no_timm(record, f"its head takes other weights ({listing(free, most=4) or 'none'})")
+        raise _timm_error(record, f"its head takes other weights ({listing(free, most=4) or 'none'})")
     state = {**backbone, **{layer[key]: value.clone() for key, value in places.items()}}
     if wrong := [key for key in own if state[key].shape != own[key].shape]:
-        raise _no_timm(record, f"{wrong[0]} has another shape there")
-    mean, std = (getattr(classifier, one).flatten().tolist() for one in ("mean", "std"))
+        raise _timm_error(record, f"{wrong[0]} has another shape there")
+    mean, std = (getattr(classifier, attribute).flatten().tolist() for attribute in ("mean", "std"))
     return {key: state[key] for key in own}, {"name": record.arch, "options": options, "mean": mean, "std": std}
 
 
-def _plain(network: nn.Module, record: ModelRecord) -> tuple[Classifier, nn.Linear]:
+def _classifier_and_head(network: nn.Module, record: ModelRecord) -> tuple[Classifier, nn.Linear]:
     from torch import nn
 
     from mlpipe.arch.classifier import Classifier
 
     if not isinstance(network, Classifier) or not network.timm_options:
-        raise _no_timm(record, "its network is none of timm with a linear head")
+        raise _timm_error(record, "its network is none of timm with a linear head")
     if network.mirrored:
-        raise _no_timm(record, "it also looks at the mirror image (optimizer.flips)")
+        raise _timm_error(record, "it also looks at the mirror image (optimizer.flips)")
     if network.stages is not None:
-        raise _no_timm(record, "its head reads the features of every stage (arch.pool=stages)")
+        raise _timm_error(record, "its head reads the features of every stage (arch.pool=stages)")
     heads = list(network.heads.values())
     if len(heads) != 1 or type(heads[0]) is not nn.Linear:
-        raise _no_timm(record, "it does not end with one linear head")
+        raise _timm_error(record, "it does not end with one linear head")
     return network, heads[0]
 
 
-def _no_timm(record: ModelRecord, why: str) -> ConfigError:
+def _timm_error(record: ModelRecord, why: str) -> ConfigError:
     return ConfigError(problem(record.id, f"its weights fit no network of timm: {why}", fix="use model.torch()"))
 
 
@@ -239,11 +239,11 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         f"| model | {' | '.join(_MODELS)} |",
         "|---|---|---|---|---|---|",
     ]
-    for one in card["models"]:
-        fold = "all" if one["is_refit"] else one["fold"]
+    for model in card["models"]:
+        fold = "all" if model["is_refit"] else model["fold"]
         lines.append(
-            f"| {_text(one['id'])} | {_text(one['arch'])} | {fold} | {one['weight']:.3g} | {one['parameters']:,} "
-            f"| {_text(_held_out(one))} |"
+            f"| {_text(model['id'])} | {_text(model['arch'])} | {fold} | {model['weight']:.3g} | {model['parameters']:,} "
+            f"| {_text(_held_out_scores(model))} |"
         )
     lines += _costs(card["models"])
     lines += _ensemble(card["ensemble"]) if card.get("ensemble") else []
@@ -253,7 +253,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _held_out(model: Mapping[str, Any]) -> str:
+def _held_out_scores(model: Mapping[str, Any]) -> str:
     """The scores of a model on the images that it did not learn from."""
     known = {name: value for name, value in model["scores"].get("val", {}).items() if value is not None}
     return ", ".join(f"{name} {figures.number(value, model['images'].get('val'))}" for name, value in known.items())
@@ -268,15 +268,15 @@ def _ensemble(ensemble: Mapping[str, Any]) -> list[str]:
     mixing, calibration = _text(ensemble["mixing"]), _text(ensemble["calibration"])
     lines = ["", "## Ensemble", "", f"{_text(ensemble['id'])}: the mean of {mixing}, calibration: {calibration}."]
     for split, scores in ensemble["scores"].items():
-        for name, one in scores.items():
-            if isinstance(one, Mapping) and one.get("value") is not None:
-                ends = f" ({_ends(one)})" if _ends(one) else ""
-                lines.append(f"- {_text(split)} {_text(name)}: {_figure(one['value'])}{ends}")
+        for name, score in scores.items():
+            if isinstance(score, Mapping) and score.get("value") is not None:
+                ends = f" ({_ends(score)})" if _ends(score) else ""
+                lines.append(f"- {_text(split)} {_text(name)}: {_figure(score['value'])}{ends}")
     return [*lines, *(f"- {_text(note)}" for note in ensemble["notes"])]
 
 
-def _ends(one: Mapping[str, Any]) -> str:
-    return f"{_figure(one['low'])} to {_figure(one.get('high'))}" if one.get("low") is not None else ""
+def _ends(score: Mapping[str, Any]) -> str:
+    return f"{_figure(score['low'])} to {_figure(score.get('high'))}" if score.get("low") is not None else ""
 
 
 def _figure(value: Any) -> str:
@@ -285,7 +285,7 @@ def _figure(value: Any) -> str:
 
 def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """What an image costs, of models that were measured (`mml info mode.subroutines=[cost]`)."""
-    measured = [(one["id"], one["cost"]) for one in models if one.get("cost")]
+    measured = [(model["id"], model["cost"]) for model in models if model.get("cost")]
     if not measured:
         return []
     header = [
@@ -296,9 +296,9 @@ def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     rows = [
-        f"| {_text(name)} | {one['flops']:,} | {one['weights_bytes'] / 1e6:.1f} MB | {one['peak_bytes'] / 1e6:.1f} MB "
-        f"| {one['ms_1']:.3g} | {one['ms_32']:.3g} |"
-        for name, one in measured
+        f"| {_text(name)} | {cost['flops']:,} | {cost['weights_bytes'] / 1e6:.1f} MB | {cost['peak_bytes'] / 1e6:.1f} MB "
+        f"| {cost['ms_1']:.3g} | {cost['ms_32']:.3g} |"
+        for name, cost in measured
     ]
     return [*header, *rows, "", f"Of one image, on {_text(measured[0][1]['machine'])}."]
 
@@ -317,15 +317,15 @@ def as_html(card: Mapping[str, Any]) -> str:
     outputs = f"{counted(len(card['classes']), 'output')}: {plain(listing(card['classes'], most=20))}"
     ensemble = card.get("ensemble") or {"scores": {}, "notes": ()}
     scores = [
-        [plain(split), plain(name), _figure(one["value"]), _ends(one)]
+        [plain(split), plain(name), _figure(score["value"]), _ends(score)]
         for split, by_name in ensemble["scores"].items()
-        for name, one in by_name.items()
-        if isinstance(one, Mapping) and one.get("value") is not None
+        for name, score in by_name.items()
+        if isinstance(score, Mapping) and score.get("value") is not None
     ]
     models = [
-        [plain(one["id"]), plain(one["arch"]), plain("all" if one["is_refit"] else one["fold"]), f"{one['weight']:.3g}",
-         f"{one['parameters']:,}", plain(_held_out(one))]
-        for one in card["models"]
+        [plain(model["id"]), plain(model["arch"]), plain("all" if model["is_refit"] else model["fold"]), f"{model['weight']:.3g}",
+         f"{model['parameters']:,}", plain(_held_out_scores(model))]
+        for model in card["models"]
     ]  # fmt: skip
     first = card["models"][0]
     rest = [f"Input: {plain(first['preprocessing'])}", *(plain(note) for note in ensemble["notes"])]
@@ -335,6 +335,6 @@ def as_html(card: Mapping[str, Any]) -> str:
         markup.paragraph(f"Predicts {outputs}. Learned from {counts} images."),
         markup.table("Scores", ["images", "metric", "value", "95 % interval"], scores, numbers=range(2, 4)),
         markup.table("Models", ["model", *_MODELS], models, numbers=range(2, 5)),
-        markup.folded("Input, notes and what it was made with", markup.bullets(rest) or ""),
+        markup.details_block("Input, notes and what it was made with", markup.bullets(rest) or ""),
     ]
     return markup.joined(parts).html

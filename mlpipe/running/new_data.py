@@ -87,26 +87,28 @@ class NewData:
             raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
         if self._is_dense and self.request.alpha is not None:
             raise ConfigError(pictures.no_level(new_rows.ALPHA))
-        project, wanted = self.context.project, self.request.ensemble
-        self._ensemble = None if wanted is None else ensembles.named(project, self.pivot.name, wanted, "mode.ensemble")
+        project, ensemble_name = self.context.project, self.request.ensemble
+        self._ensemble = (
+            None if ensemble_name is None else ensembles.named(project, self.pivot.name, ensemble_name, "mode.ensemble")
+        )
         self._members = new_rows.members_of(project, self.pivot.name, self._ensemble, self.folds)
         log.info(new_rows.told(project, self.pivot.name, self._ensemble, self._members, LATEST))
         if self._ensemble is not None and self.request.deploy_prior is not None:
             decisions.require_rows(self._ensemble, new_rows.rows_file(self.context.project, self._ensemble))
-        used = {record.id: record for _, found, _ in self._members for record in found}
+        used = {record.id: record for _, member_records, _ in self._members for record in member_records}
         if any(kinds.of(record.kind).draws for record in used.values()):
             wrong = "the newest models draw images from noise, and predict nothing of others"
             fix = "use mode.samples=64 in place of it"
             raise ConfigError(problem("mode.source", wrong, got=self.request.source, fix=fix))
         new_rows.require_level(project, self._ensemble, self.request.alpha)
-        self._refuse_elsewhere(list(used.values()))
-        weightless = [one.id for member in self._members for one in member[1] if one.weights is None]
+        self._refuse_other_commands(list(used.values()))
+        weightless = [model.id for member in self._members for model in member[1] if model.weights is None]
         fix = "train with mode.store_parameters=true"
         raise_all([problem(name, "has no weights to predict with", fix=fix) for name in weightless])
-        self._new = self._described()
+        self._new_task = self._make_task()
         steps = [
             Step(f"preprocess for {record.id}", partial(self._preprocess, record), in_project=False)
-            for record in self._one_for_each_pack()
+            for record in self._records_by_pack()
         ]
         steps += [Step(f"predict {record.id}", partial(self._predict, record)) for record in used.values()]
         part = kind.of(next(iter(used.values())).kind)
@@ -115,7 +117,7 @@ class NewData:
             raise_all(pictures.step_problems(recipes))
         return [*steps, Step(part.NEW, partial(self._write, part))]
 
-    def _refuse_elsewhere(self, used: Sequence[ModelRecord]) -> None:
+    def _refuse_other_commands(self, used: Sequence[ModelRecord]) -> None:
         """Refuse what another command predicts.
 
         Raises:
@@ -123,32 +125,32 @@ class NewData:
         """
         if sources.open(self.pivot).cuts():
             name = Located(self.context.project, used[0]).name(self.config.out_dir)
-            raise ConfigError(instead(self.pivot, name, self.request.source))
-        if any(kinds.of(one.kind).rows_are_losses for one in used) and not sources.open(self.pivot).has_arrays:
+            raise ConfigError(volume_sentence(self.pivot, name, self.request.source))
+        if any(kinds.of(record.kind).rows_are_losses for record in used) and not sources.open(self.pivot).has_arrays:
             fix = "use mml evaluate with mode.outputs=DIR, and the initial values as a task"
             raise ConfigError(problem("mode.source", "is for files of images, these models solve an equation", fix=fix))
 
-    def _described(self) -> Task:
+    def _make_task(self) -> Task:
         data_dir = str(self.config.data_dir)
         if sources.open(self.pivot).has_arrays:
-            made = sources.new_arrays(root=self.request.source, like=self.pivot)
+            new_task = sources.new_arrays(root=self.request.source, like=self.pivot)
         else:
-            made = sources.new_images(root=self.request.source, like=self.pivot, data_dir=data_dir)
-        path = task_names.file_of(self.config.data_dir, made.name)
+            new_task = sources.new_images(root=self.request.source, like=self.pivot, data_dir=data_dir)
+        path = task_names.file_of(self.config.data_dir, new_task.name)
         if not path.is_file():
-            task.save(made, path)
-            what = "samples" if sources.open(made).has_arrays else "images"
-            log.info(f"{len(made.samples)} new {what} as {made.name}")
-        for note in made.notes:
-            log.info(f"note on {made.name}: {note}")
-        return made
+            task.save(new_task, path)
+            noun = "samples" if sources.open(new_task).has_arrays else "images"
+            log.info(f"{len(new_task.samples)} new {noun} as {new_task.name}")
+        for note in new_task.notes:
+            log.info(f"note on {new_task.name}: {note}")
+        return new_task
 
-    def _one_for_each_pack(self) -> list[ModelRecord]:
-        found = {self._pack_folder(record): record for _, several, _ in self._members for record in several}
-        return list(found.values())
+    def _records_by_pack(self) -> list[ModelRecord]:
+        by_folder = {self._pack_folder(record): record for _, several, _ in self._members for record in several}
+        return list(by_folder.values())
 
     def _pack_folder(self, record: ModelRecord) -> Path:
-        return tasks.pack_folder(tasks.config_of(self.config, record), self._new)
+        return tasks.pack_folder(tasks.config_of(self.config, record), self._new_task)
 
     def _preprocess(self, record: ModelRecord, run: Run | None) -> None:
         self._pack(record)
@@ -157,23 +159,23 @@ class NewData:
         folder = self._pack_folder(record)
         if folder not in self._packs:
             # Unreadable files are named in the table; the others are predicted all the same.
-            most = len(self._new.samples) - 1
+            most = len(self._new_task.samples) - 1
             config = tasks.config_of(self.config, record)
-            self._packs[folder] = tasks.pack_of(config, self._new, self.context, max_unreadable=most)
+            self._packs[folder] = tasks.pack_of(config, self._new_task, self.context, max_unreadable=most)
         return self._packs[folder]
 
     def _predict(self, record: ModelRecord, run: Run | None) -> None:
         from mlpipe.predicting.records import RowsToPredict, predict
 
         pack, project = self._pack(record), self.context.project
-        rows = np.flatnonzero(~pack.unreadable_mask(self._new))
+        rows = np.flatnonzero(~pack.unreadable_mask(self._new_task))
         self.context.display.start(f"predicting with {record.id}", 1)
         try:
             predict(
                 tasks.config_of(self.config, record).recipe,
                 project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE,
                 record.fold,
-                [RowsToPredict(self._new.name, SPLIT, self._new, pack, rows)],
+                [RowsToPredict(self._new_task.name, SPLIT, self._new_task, pack, rows)],
                 project.predictions_file(record.pivot, record.id),
                 num_workers=num_workers(self.config),
                 should_stop=self.context.stop,
@@ -197,16 +199,16 @@ class NewData:
         new = NewSamples(
             self.request.source,
             self.pivot,
-            self._new,
+            self._new_task,
             models,
             self._rows(),
             unreadable,
             self.request.deploy_prior,
             config.data_dir,
-            self._after,
+            self._note_progress,
         )
         if self._is_dense:
-            context.display.start(f"writing {part.NEW}", len(self._new.samples))
+            context.display.start(f"writing {part.NEW}", len(self._new_task.samples))
         try:
             context.facts.update(part.write_new(new))
         finally:
@@ -219,19 +221,19 @@ class NewData:
             self.pivot.classes,
             self._ensemble,
             self._members,
-            self._new.name,
-            len(self._new.samples),
+            self._new_task.name,
+            len(self._new_task.samples),
             SPLIT,
             self.config.seed,
             alpha=self.request.alpha,
         )
 
-    def _after(self, number: int) -> None:
+    def _note_progress(self, number: int) -> None:
         self.context.stop.check()
         self.context.display.update(number)
 
 
-def instead(pivot: Task, record: str, source: str) -> str:
+def volume_sentence(pivot: Task, record: str, source: str) -> str:
     """The sentence that names the command which predicts a volume.
 
     Args:
@@ -248,7 +250,7 @@ def instead(pivot: Task, record: str, source: str) -> str:
 def _text(value: Any) -> str:
     """A value as the command line takes it: only texts that need them have quotes."""
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_text(one)}" for key, one in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_text, value)) + "]"
     return value if isinstance(value, str) and value.replace("-", "_").isidentifier() else json.dumps(value)

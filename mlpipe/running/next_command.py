@@ -15,7 +15,7 @@ from mlpipe.runs.project import Project
 _PLACES = ("out_dir", "data_dir")
 
 
-def of_new_images(config: RunConfig, project: Project, task: Task, kind: str, run: Run) -> str:
+def predict_command(config: RunConfig, project: Project, task: Task, kind: str, run: Run) -> str:
     """`mml predict mode.source=FOLDER ...`; empty where `mml predict` takes no new samples of such a task.
 
     Of models that draw samples it is `mml predict mode.samples=64 ...`.
@@ -38,7 +38,7 @@ def of_new_images(config: RunConfig, project: Project, task: Task, kind: str, ru
     return f"mml predict {' '.join([f'mode.source={where}', *ensemble, *_words(config, project)])}"
 
 
-def of_figures(config: RunConfig, project: Project, *more: str) -> str:
+def info_command(config: RunConfig, project: Project, *more: str) -> str:
     """`mml info ...`, which shows every figure of a project.
 
     Args:
@@ -51,6 +51,6 @@ def of_figures(config: RunConfig, project: Project, *more: str) -> str:
 
 def _words(config: RunConfig, project: Project) -> list[str]:
     """What leads to the project: its name, and folders that the command line named."""
-    named = [] if project.name == "default" else [f"proj={shlex.quote(project.name)}"]
-    there = [key for key in _PLACES if key in (config.given or ())]
-    return [*named, *(f"{key}={shlex.quote(str(getattr(config, key)))}" for key in there)]
+    words = [] if project.name == "default" else [f"proj={shlex.quote(project.name)}"]
+    keys = [key for key in _PLACES if key in (config.given or ())]
+    return [*words, *(f"{key}={shlex.quote(str(getattr(config, key)))}" for key in keys)]

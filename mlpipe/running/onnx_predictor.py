@@ -98,7 +98,7 @@ class OnnxPredictor:
             wrong = f"says of itself what no model is ({first_line(error)})"
             raise ProjectError(problem(str(path), wrong, fix="give a file that mml export wrote")) from error
         sides = tuple(its["size"]) if len(its["size"]) == 2 else None
-        self._before = Preprocessing(
+        self._preprocessing = Preprocessing(
             "file", its["channels"], sides, its["resize"], interpolation=its["interpolation"], fill=its["fill"]
         )
 
@@ -118,27 +118,27 @@ class OnnxPredictor:
             wrong = "needs held-out predictions, which an ONNX file does not hold"
             raise ConfigError(problem("alpha", wrong, got=alpha, fix="leave it out, or load a bundle"))
         unreadable, by_shape = dict[int, str](), defaultdict[tuple[int, ...], list[tuple[int, Pixels]]](list)
-        found = dict[int, tuple[Array, Array | None]]()
+        outputs = dict[int, tuple[Array, Array | None]]()
         for place, sample in enumerate(samples):
             try:
-                pixels = self._seen(sample)
+                pixels = self._input_pixels(sample)
             except UnreadableImageError as error:
                 unreadable[place] = str(error)
                 continue
             waiting = by_shape[pixels.shape]
             waiting.append((place, pixels))
             if len(waiting) == _AT_ONCE or len(waiting) * pixels.nbytes >= _BYTES_AT_ONCE:
-                found |= self._applied(waiting)
+                outputs |= self._values_by_place(waiting)
                 waiting.clear()
         for waiting in by_shape.values():
-            found |= self._applied(waiting)
-        values = [found[place][0] for place in sorted(found)]
-        logits = [row for _, row in (found[place] for place in sorted(found)) if row is not None]
+            outputs |= self._values_by_place(waiting)
+        values = [outputs[place][0] for place in sorted(outputs)]
+        logits = [row for _, row in (outputs[place] for place in sorted(outputs)) if row is not None]
         rows = np.stack(logits) if logits else None
         if deploy_prior is not None and values:
-            rows = self._moved(rows, deploy_prior)
+            rows = self._moved_rows(rows, deploy_prior)
             values = list(np.exp(rows))
-        cells = [] if only_values else [self._cells(one, deploy_prior is not None) for one in values]
+        cells = [] if only_values else [self._cells(value, deploy_prior is not None) for value in values]
         return unreadable, Shown(cells, values, rows)
 
     def card(self) -> Mapping[str, Any]:
@@ -146,48 +146,48 @@ class OnnxPredictor:
         card: Mapping[str, Any] = self.facts["card"]
         return card
 
-    def _seen(self, sample: Sample) -> Pixels:
+    def _input_pixels(self, sample: Sample) -> Pixels:
         pixels = sample(self.facts["channels"], self.facts["least"])
         # What lies in a sample would be given in the size that it is resized to.
         is_resized = not (self.has_arrays or self._columns or self.facts["is_dense"])
         if not self.facts["any_size"] and is_resized:
-            pixels = self._before(pixels)
+            pixels = self._preprocessing(pixels)
         if not self.facts["any_size"] and list(pixels.shape[:-1]) != self.facts["size"]:
             size = " x ".join(map(str, self.facts["size"]))
             wrong = f"has {' x '.join(map(str, pixels.shape[:-1]))} values, the file takes {size}"
             raise UnreadableImageError(wrong)
         return np.ascontiguousarray(pixels, self.facts["dtype"])
 
-    def _applied(self, waiting: Sequence[tuple[int, Pixels]]) -> dict[int, tuple[Array, Array | None]]:
+    def _values_by_place(self, waiting: Sequence[tuple[int, Pixels]]) -> dict[int, tuple[Array, Array | None]]:
         if not waiting:
             return {}
         try:
-            given = self._checked(self._computed(np.stack([pixels for _, pixels in waiting])), waiting)
+            results = self._checked_values(self._file_outputs(np.stack([pixels for _, pixels in waiting])), waiting)
         except Exception as error:
             raise self._refusal(error, "does not take what it says it takes") from error
-        values, logits = given
+        values, logits = results
         return {
             place: (value, None if row is None else np.asarray(row, np.float64))
             for (place, _), value, row in zip(waiting, values, logits, strict=True)
         }
 
-    def _checked(
-        self, given: Sequence[Any], waiting: Sequence[tuple[int, Pixels]]
+    def _checked_values(
+        self, results: Sequence[Any], waiting: Sequence[tuple[int, Pixels]]
     ) -> tuple[Sequence[Array], Sequence[Array | None]]:
         """Values and logits of samples, as many and as wide as the file's classes say.
 
         Raises:
             ValueError: When they are others.
         """
-        values, places = np.asarray(given[0], np.float64), waiting[0][1].shape[:-1] if self.facts["is_dense"] else ()
+        values, places = np.asarray(results[0], np.float64), waiting[0][1].shape[:-1] if self.facts["is_dense"] else ()
         if self._columns:
             return self._boxes(values, waiting), [None] * len(waiting)
         shape = (len(waiting), *places, len(self.facts["classes"]))
         if values.shape != shape:
             raise ValueError(f"gives {list(values.shape)} where its classes are {list(shape)}")
-        if len(given) < 2:
+        if len(results) < 2:
             return list(values), [None] * len(waiting)
-        logits = np.asarray(given[1], np.float64)
+        logits = np.asarray(results[1], np.float64)
         if logits.shape != shape:
             raise ValueError(f"gives {list(logits.shape)} where its classes are {list(shape)}")
         return list(values), list(logits)
@@ -200,14 +200,14 @@ class OnnxPredictor:
         """
         if values.ndim != 3 or len(values) != len(waiting) or values.shape[2] != len(self._columns):
             raise ValueError(f"gives {list(values.shape)} where boxes of {len(waiting)} samples are expected")
-        found = []
+        boxes = []
         for rows, (_, pixels) in zip(values, waiting, strict=True):
             own = rows[rows[:, 4] > 0]
             if not np.isin(own[:, 5], np.arange(len(self.facts["classes"]))).all():
                 raise ValueError("gives boxes of classes that it does not have")
             own[:, :4] = np.clip(own[:, :4], 0, np.tile(pixels.shape[1::-1], 2))
-            found.append(own[(own[:, 2:4] > own[:, :2]).all(axis=1)])
-        return found
+            boxes.append(own[(own[:, 2:4] > own[:, :2]).all(axis=1)])
+        return boxes
 
     def _refusal(self, error: Exception, wrong: str) -> Exception:
         """What an error of the file is told as."""
@@ -220,7 +220,7 @@ class OnnxPredictor:
             wrong, fix = f"computes for more than {limits.SECONDS} seconds for each sample", "give smaller samples"
         return ProjectError(problem(str(self._path), f"{wrong} ({first_line(error)})", fix=fix))
 
-    def _computed(self, pixels: Array) -> list[Any]:
+    def _file_outputs(self, pixels: Array) -> list[Any]:
         """What the file makes of samples, within limits of memory and time."""
         import onnxruntime
 
@@ -242,19 +242,19 @@ class OnnxPredictor:
         gone: dict[str, Any] = {"lists": {}, "choices": choices} if is_moved else {}
         return onnx_runner.cells_of(values, {**self.facts, **gone})
 
-    def _moved(self, rows: Array | None, asked: str | list[float]) -> Array:
+    def _moved_rows(self, rows: Array | None, prior: str | list[float]) -> Array:
         """Log-probabilities at another prevalence."""
         base = self.facts["prior"]
         if base is None or rows is None:
             wrong = "is for classes whose prevalence the file knows, which this one does not"
             raise ConfigError(problem("deploy_prior", wrong, fix="leave it out"))
-        if isinstance(asked, str):
+        if isinstance(prior, str):
             wrong = "needs held-out predictions, which an ONNX file does not hold"
             raise ConfigError(
-                problem("deploy_prior", wrong, got=asked, fix="give a number for each class, or load a bundle")
+                problem("deploy_prior", wrong, got=prior, fix="give a number for each class, or load a bundle")
             )
-        there = shares(asked, len(base), key="deploy_prior")
-        return np.asarray(move_prior(log_softmax(rows), base, there))
+        new_shares = shares(prior, len(base), key="deploy_prior")
+        return np.asarray(move_prior(log_softmax(rows), base, new_shares))
 
 
 def _require_sound(facts: Mapping[str, Any]) -> None:
@@ -276,17 +276,17 @@ def _require_sound(facts: Mapping[str, Any]) -> None:
         raise ValueError(f"its size is {facts['size']!r:.40}")
     least = facts["least"]
     if least is not None and not all(
-        0 <= one <= _LONGEST_SIDE for one in (least if isinstance(least, list) else [least])
+        0 <= length <= _LONGEST_SIDE for length in (least if isinstance(least, list) else [least])
     ):
         raise ValueError(f"its shortest side is {least!r:.40}")
     if prior is not None and (len(prior) != len(classes) or not all(0 < share <= 1 for share in prior)):
         raise ValueError("its prevalence is none of its classes")
-    many = len(classes)
-    if costs is not None and [len(row) for row in costs] != [many] * many:
+    count = len(classes)
+    if costs is not None and [len(row) for row in costs] != [count] * count:
         raise ValueError("its costs are none of its classes")
     tables = [[len(row) for row in table] for table in facts["choices"].values()]
     bounds = [len(facts["cuts"]), *map(len, facts["lists"].values())]
-    if any(one != [many] * many for one in tables) or any(one != many for one in bounds):
+    if any(lengths != [count] * count for lengths in tables) or any(bound != count for bound in bounds):
         raise ValueError("its decisions are of other classes")
-    if not all(0 <= place < many for _, place, _ in facts["numbers"]):
+    if not all(0 <= place < count for _, place, _ in facts["numbers"]):
         raise ValueError("its columns are of other classes")

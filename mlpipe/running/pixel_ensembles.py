@@ -37,7 +37,7 @@ def mean_of_folds(
     config: RunConfig,
     context: RunContext,
     task: Task,
-    found: Sequence[ModelRecord],
+    models: Sequence[ModelRecord],
     run: Run | None,
     *,
     chose: Collection[str] = (),
@@ -48,18 +48,18 @@ def mean_of_folds(
         config: The checked configuration.
         context: The project; told where the files are.
         task: The task.
-        found: Its records.
+        models: Its records.
         run: The run.
         chose: Test images that had a part in it, which are no estimate of what it is worth.
     """
     assert run is not None
-    of_recipe = [one for one in found if one.recipe == found[-1].recipe]
+    of_recipe = [record for record in models if record.recipe == models[-1].recipe]
     folds = records.newest_folds(of_recipe)
     refit = records.newest_refit(of_recipe, folds)
     predicting = folds if refit is None else [refit]
     kind = folds[0].kind
     log.info(_note(kind))
-    ids = [one for one in _shared(context, predicting) if one not in chose]
+    ids = [sample_id for sample_id in _shared_test_ids(context, predicting) if sample_id not in chose]
     if not ids:
         why = "there are no test images that all folds predicted (split.test_fraction=0.2 sets some aside)"
         log.info(f"no ensemble: {why}; the report shows each fold's validation images")
@@ -68,7 +68,7 @@ def mean_of_folds(
     path = context.project.ensembles_dir(pivot) / f"{name}.parquet"
     outputs, targets, mean = [], [], _mean_of(config, task, folds[0])
     with ExitStack() as stack:
-        opened = [stack.enter_context(maps.Maps(_maps_file(context, one))) for one in predicting]
+        opened = [stack.enter_context(maps.Maps(_maps_file(context, record))) for record in predicting]
         sink = stack.enter_context(maps.writer(path.with_suffix(maps.SUFFIX)))
         for sample in ids:
             context.stop.check()
@@ -104,7 +104,7 @@ def _mean_of(config: RunConfig, task: Task, record: ModelRecord) -> Mean:
         """The equation's loss of one solution, which the mean of several is judged by anew."""
         if true is None:
             return np.zeros(1, np.float32), np.full(1, np.nan, np.float32)
-        both = (torch.from_numpy(one.astype(np.float32))[None] for one in (solution, true))
+        both = (torch.from_numpy(array.astype(np.float32))[None] for array in (solution, true))
         lost, known = (part[0].numpy().astype(np.float32) for part in learning.of(record.kind).rows(loss, *both))
         return lost, known
 
@@ -116,7 +116,7 @@ def _mean_mask(
 ) -> tuple[npt.NDArray[np.float32], ...]:
     """Keep the mean probabilities of a test image; its counts of pixels."""
     chances, true = (
-        maps.mean([one.chances(task, "test", sample) for one in opened]),
+        maps.mean([archive.chances(task, "test", sample) for archive in opened]),
         opened[0].true(task, "test", sample),
     )
     sink.add(task, "test", sample, chances, true)
@@ -127,7 +127,10 @@ def _mean_image(
     judge: Judge, opened: Sequence[maps.Maps], task: str, sample: str, sink: maps.MapsWriter
 ) -> tuple[npt.NDArray[np.float32], ...]:
     """Keep the mean image, or solution, of a test sample; what `judge` says of it."""
-    parts, true = [one.values(task, "test", sample) for one in opened], opened[0].true_values(task, "test", sample)
+    parts, true = (
+        [archive.values(task, "test", sample) for archive in opened],
+        opened[0].true_values(task, "test", sample),
+    )
     mean = np.mean([part.astype(np.float64) for part in parts], axis=0)
     sink.add(task, "test", sample, mean.astype(parts[0].dtype), true)
     return judge(mean, true)
@@ -137,13 +140,13 @@ def _maps_file(context: RunContext, record: ModelRecord) -> Path:
     return context.project.predictions_file(record.pivot, record.id).with_suffix(maps.SUFFIX)
 
 
-def _shared(context: RunContext, folds: Sequence[ModelRecord]) -> list[str]:
+def _shared_test_ids(context: RunContext, folds: Sequence[ModelRecord]) -> list[str]:
     """The test images that every fold predicted, where all predicted the same."""
-    each = [
-        predictions.load(context.project.predictions_file(one.pivot, one.id), one.pivot, "test").sample_ids
-        for one in folds
+    id_lists = [
+        predictions.load(context.project.predictions_file(record.pivot, record.id), record.pivot, "test").sample_ids
+        for record in folds
     ]
-    return each[0] if all(one == each[0] for one in each) else []
+    return id_lists[0] if all(ids == id_lists[0] for ids in id_lists) else []
 
 
 def _store(
@@ -157,11 +160,11 @@ def _store(
     run: Run,
 ) -> None:
     of_group = task.samples.group_of()
-    groups = np.array([of_group[one] for one in rows.sample_ids]) if of_group else None
+    groups = np.array([of_group[sample] for sample in rows.sample_ids]) if of_group else None
     kind = folds[0].kind
     final = post_kind.of(kind).FINAL
-    found = by_metric.metric_intervals(final, rows.logits, rows.targets, kind=kind, groups=groups, seed=config.seed)
-    member = {"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [one.id for one in folds]}
+    intervals = by_metric.metric_intervals(final, rows.logits, rows.targets, kind=kind, groups=groups, seed=config.seed)
+    member = {"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [fold.id for fold in folds]}
     record = EnsembleRecord(
         id=name,
         created=now(),
@@ -177,14 +180,14 @@ def _store(
         calibration=None,
         prior={"kind": "val", "values": []},
         losses={},
-        scores={"test": {key: one.as_plain() for key, one in found.items()}},
+        scores={"test": {key: interval.as_plain() for key, interval in intervals.items()}},
         notes=[_note(kind)],
     )
-    written = ensembles.save(context.project, record)
-    context.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
+    path = ensembles.save(context.project, record)
+    context.facts.update(task=task.name, ensemble=name, ensemble_file=str(path), scores=record.scores)
     log.info(
         f"\ntest, {'refit' if refit else 'mean'} of {counted(len(folds), 'fold')}:\n"
         + tables.scores(record.scores["test"], len(rows))
     )
-    log.info(f"ensemble {name}: {written}")
+    log.info(f"ensemble {name}: {path}")
     leaderboard.final(context, task.name, config.data_dir)

@@ -174,7 +174,7 @@ class Predictor:
     def __init__(self, stored: Stored) -> None:
         self.stored = stored
         used = stored.records
-        if weightless := [one.id for one in used if one.weights is None]:
+        if weightless := [model.id for model in used if model.weights is None]:
             raise ProjectError(
                 problem(listing(weightless), "has no weights", fix="train with mode.store_parameters=true")
             )
@@ -223,17 +223,17 @@ class Predictor:
         from mlpipe.predicting.in_hand import InHand, Shown
         from mlpipe.predicting.new_samples import Used
 
-        given = self.outputs(samples)
-        if len(given.unreadable) == len(samples):
-            return given.unreadable, Shown([], [])
+        outputs = self.outputs(samples)
+        if len(outputs.unreadable) == len(samples):
+            return outputs.unreadable, Shown([], [])
         models = [
             Used(record, weight / len(several), self.config(record.id).recipe, self.preprocessing(record.id))
             for _, several, weight in self.stored.members
             for record in several
         ]
-        rows = replace(self.new_rows(given.rows, len(samples)), alpha=alpha)
-        return given.unreadable, self.part.shown(
-            InHand(self.pivot, models, rows, given.maps, given.sizes, deploy_prior, only_values)
+        rows = replace(self.new_rows(outputs.rows, len(samples)), alpha=alpha)
+        return outputs.unreadable, self.part.shown(
+            InHand(self.pivot, models, rows, outputs.maps, outputs.sizes, deploy_prior, only_values)
         )
 
     @property
@@ -246,14 +246,14 @@ class Predictor:
         """Whether all networks see the same of a sample."""
         return len(set(self._keys.values())) == 1
 
-    def explain(self, samples: Sequence[Sample], asked: int | None, method: Method) -> Explained:
+    def explain(self, samples: Sequence[Sample], number: int | None, method: Method) -> Explained:
         """What is predicted of samples, with heat maps: the mean of the networks' maps by their weights.
 
         Of what was trained with test-time augmentation, the map is of the sample as it is.
 
         Args:
             samples: What is to be predicted.
-            asked: The number of the class, label or number; None: what is most probable, the first of several numbers.
+            number: The number of the class, label or number; None: what is most probable, the first of several numbers.
             method: How maps are made.
 
         Raises:
@@ -266,16 +266,16 @@ class Predictor:
         axes = Form.of((self.pivot.bases or (self.pivot,))[0].source).axes if self.has_arrays else 2
         raise_all(heat_maps.problems([record.id for record in used], recipes, self.kind, axes))
         values, table = None, self.part.TABLE
-        given = self.outputs(samples) if table is not None else None
-        unreadable = given.unreadable if given is not None else _unreadable(samples, self.pivot.channels)
+        outputs = self.outputs(samples) if table is not None else None
+        unreadable = outputs.unreadable if outputs is not None else _unreadable(samples, self.pivot.channels)
         places = [place for place in range(len(samples)) if place not in unreadable]
-        if table is not None and given is not None and places:
-            mixed = self.new_rows(given.rows, len(samples)).mixed(table.mixing)
+        if table is not None and outputs is not None and places:
+            mixed = self.new_rows(outputs.rows, len(samples)).mixed(table.mixing)
             values = np.asarray(table.values(mixed.calibrated))
-        if asked is None and values is not None and kinds.of(self.kind).has_probabilities:
+        if number is None and values is not None and kinds.of(self.kind).has_probabilities:
             chosen = values.argmax(1)
         else:
-            chosen = np.full(len(places), asked or 0)
+            chosen = np.full(len(places), number or 0)
         parts = [self._maps(record.id, samples, places, chosen, method) for record in used] if places else [[]]
         weights = [weight / len(several) for _, several, weight in self.stored.members for _ in several]
         return Explained(unreadable, places, chosen, values, heat_maps.mean(parts, weights) if places else [])
@@ -287,11 +287,11 @@ class Predictor:
         from mlpipe.predicting import heat_maps
 
         before = self._preprocessing[name]
-        found: list[Map] = []
+        image_maps: list[Map] = []
         for start in range(0, len(places), _AT_ONCE):
-            chunk, asked = places[start : start + _AT_ONCE], chosen[start : start + _AT_ONCE]
+            chunk, numbers = places[start : start + _AT_ONCE], chosen[start : start + _AT_ONCE]
             whole = [samples[place](before.channels, None) for place in chunk]
-            if before.before is not None and any(before.before(one).shape != one.shape for one in whole):
+            if before.before is not None and any(before.before(image).shape != image.shape for image in whole):
                 wrong = "changes the size of images, which maps would not fit"
                 raise ConfigError(problem("preprocessing.before", wrong, fix="train without it"))
             pack = self._pack_of(samples, chunk, before)
@@ -299,11 +299,11 @@ class Predictor:
             _, batches = self._batches(name, chunk, pack)
             maps = []
             for batch in batches:
-                of_batch, asked = asked[: len(batch)], asked[len(batch) :]
+                of_batch, numbers = numbers[: len(batch)], numbers[len(batch) :]
                 inputs = batch.inputs.to(model.device)
                 maps.append(heat_maps.of_images(model.networks[0], inputs, of_batch.tolist(), self.kind, method))
-            found += heat_maps.restored(np.concatenate(maps), before, [one.shape[:2] for one in whole])
-        return found
+            image_maps += heat_maps.restored(np.concatenate(maps), before, [image.shape[:2] for image in whole])
+        return image_maps
 
     def nearest(
         self,
@@ -335,11 +335,11 @@ class Predictor:
         from mlpipe.predicting.batches import TaskBatches
 
         places = range(len(samples))
-        seen = self._pack_of(samples, places, self._preprocessing[name])
-        recipe, model = self._configs[name].recipe, self.model(name, seen)
+        sample_pack = self._pack_of(samples, places, self._preprocessing[name])
+        recipe, model = self._configs[name].recipe, self.model(name, sample_pack)
         if not nearest_images.has_features(model.networks[0]) or not recipe.slicing.is_none:
             return None
-        queries = nearest_images.features(model, self._batches(name, places, seen)[1], check)
+        queries = nearest_images.features(model, self._batches(name, places, sample_pack)[1], check)
         inputs = features.inputs(recipe, model.networks[0], pack, rows, check)
         known = nearest_images.features(model, TaskBatches(recipe, of, inputs, rows, 0), check)
         order, distances = nearest_images.nearest(queries, known, count)
@@ -358,13 +358,13 @@ class Predictor:
         Raises:
             ConfigError: When there is no such fold, or there are several models and none is said.
         """
-        there = self.stored.records
-        found = there if fold is None else [one for one in there if one.fold == fold]
-        if len(found) != 1:
-            wrong = "says no single model" if found else "there is no such fold"
-            fix = f"use one of {sorted({one.fold for one in there})}"
+        models = self.stored.records
+        matches = models if fold is None else [record for record in models if record.fold == fold]
+        if len(matches) != 1:
+            wrong = "says no single model" if matches else "there is no such fold"
+            fix = f"use one of {sorted({record.fold for record in models})}"
             raise ConfigError(problem("fold", wrong, got=fold, fix=fix))
-        return self.model(found[0].id).networks[0], found[0]
+        return self.model(matches[0].id).networks[0], matches[0]
 
     def networks(self) -> list[nn.Module]:
         """The network of each record."""
@@ -372,8 +372,8 @@ class Predictor:
 
     def values(self, samples: Sequence[Sample]) -> list[npt.NDArray[Any]]:
         """Calibrated probabilities, numbers or boxes of each of some samples that can be read; nothing is decided."""
-        _, shown = self.predict(samples, only_values=True)
-        return list(shown.values)
+        _, predictions = self.predict(samples, only_values=True)
+        return list(predictions.values)
 
     def config(self, record_id: str) -> RunConfig:
         """The configuration that a record was trained with."""
@@ -385,16 +385,16 @@ class Predictor:
 
     def outputs(self, samples: Sequence[Sample]) -> Given:
         """What each record's network gives for samples."""
-        given = Given()
+        outputs = Given()
         for start in range(0, len(samples), _AT_ONCE):
             chunk = range(start, min(start + _AT_ONCE, len(samples)))
-            places, pixels = self._seen(samples, chunk, given)
+            places, pixels = self._seen(samples, chunk, outputs)
             if not places:
                 continue
             by_key = {key: self._packed(several, self._by_key[key]) for key, several in pixels.items()}
             for name, key in self._keys.items():
-                self._one(name, places, by_key[key], given)
-        return given
+                self._add_record(name, places, by_key[key], outputs)
+        return outputs
 
     def model(self, record_id: str, pack: Pack | None = None) -> Model:
         """The loaded model of a record.
@@ -409,7 +409,7 @@ class Predictor:
         from mlpipe.predicting.model import Model
 
         if record_id not in self._models:
-            record = next(one for one in self.stored.records if one.id == record_id)
+            record = next(candidate for candidate in self.stored.records if candidate.id == record_id)
             recipe = self._configs[record_id].recipe
             pack = pack or self._blank(self._preprocessing[record_id])
             of_samples = self._task(["sample"])
@@ -427,40 +427,40 @@ class Predictor:
         blank = np.zeros((*preprocessing.sides, preprocessing.channels), self.pivot.dtype)
         return packs.of_images([blank], preprocessing)
 
-    def _seen(self, samples: Sequence[Sample], chunk: range, given: Given) -> tuple[list[int], dict[str, list[Pixels]]]:
+    def _seen(
+        self, samples: Sequence[Sample], chunk: range, outputs: Given
+    ) -> tuple[list[int], dict[str, list[Pixels]]]:
         """The places of samples of a chunk that can be read, and these as networks see them, by their preprocessing."""
         places, pixels = list[int](), {key: list[Pixels]() for key in self._by_key}
         for place in chunk:
             try:
-                size, each = self._changed(samples[place])
+                size, variants = self._preprocessed_sample(samples[place])
             except UnreadableImageError as error:
-                given.unreadable[place] = str(error)
+                outputs.unreadable[place] = str(error)
                 continue
             places.append(place)
-            given.sizes.append(size)
-            for key, one in each.items():
-                pixels[key].append(one)
+            outputs.sizes.append(size)
+            for key, variant in variants.items():
+                pixels[key].append(variant)
         return places, pixels
 
-    def _changed(self, sample: Sample) -> tuple[tuple[int, ...], dict[str, Pixels]]:
+    def _preprocessed_sample(self, sample: Sample) -> tuple[tuple[int, ...], dict[str, Pixels]]:
         """The spatial shape of a sample, where that matters, and the sample through each preprocessing."""
         first = next(iter(self._by_key.values()))
         whole = sample(first.channels, None) if self.has_places else None
-        found = dict[str, Pixels]()
+        variants = dict[str, Pixels]()
         for key, before in self._by_key.items():
             # A large image may be decoded at a reduced size, as it was for training.
             is_reduced = before.least is not None and whole is not None and min(whole.shape[:-1]) >= 2 * before.least
             if whole is None or is_reduced or before.channels != first.channels:
-                found[key] = before(sample(before.channels, before.least))
+                variants[key] = before(sample(before.channels, before.least))
             else:
-                found[key] = before(whole)
-        return () if whole is None else whole.shape[:-1], found
+                variants[key] = before(whole)
+        return () if whole is None else whole.shape[:-1], variants
 
     def _packed(self, pixels: list[Pixels], preprocessing: Preprocessing) -> Pack:
-        if not preprocessing.is_ragged and len(shapes := sorted({one.shape for one in pixels})) > 1:
-            wrong = (
-                f"samples have {counted(len(shapes), 'shape')}: {listing([str(list(one)) for one in shapes], most=3)}"
-            )
+        if not preprocessing.is_ragged and len(shapes := sorted({array.shape for array in pixels})) > 1:
+            wrong = f"samples have {counted(len(shapes), 'shape')}: {listing([str(list(shape)) for shape in shapes], most=3)}"
             fix = "the models were trained on samples of one shape; give such"
             raise ConfigError(problem("samples", wrong, fix=fix))
         return packs.of_images(pixels, preprocessing, self.pivot.dtype)
@@ -480,35 +480,37 @@ class Predictor:
             wrong, fix = f"have the shape {list(pack.shape)}", f"give samples of {list(self._shapes[name])}, as before"
             raise ConfigError(problem("samples", wrong, fix=fix))
         of_samples = self._task([f"{place:012d}" for place in places])
-        seen = None if sizes is None else self.part.places(of_samples, pack, sizes)
-        return of_samples, TaskBatches(self._configs[name].recipe, of_samples, pack, np.arange(len(places)), 0, seen)
+        batch_places = None if sizes is None else self.part.places(of_samples, pack, sizes)
+        return of_samples, TaskBatches(
+            self._configs[name].recipe, of_samples, pack, np.arange(len(places)), 0, batch_places
+        )
 
-    def _one(self, name: str, places: Sequence[int], pack: Pack, given: Given) -> None:
+    def _add_record(self, name: str, places: Sequence[int], pack: Pack, results: Given) -> None:
         """Add what a record gives for some samples."""
-        from mlpipe.predicting.through import as_they_are, through
+        from mlpipe.predicting.through import keep_outputs, through
 
         recipe, model, part = self._configs[name].recipe, self.model(name, pack), self.part
-        sizes = np.array([size[::-1] for size in given.sizes[-len(places) :]]) if self.has_places else None
+        sizes = np.array([size[::-1] for size in results.sizes[-len(places) :]]) if self.has_places else None
         of_samples, batches = self._batches(name, places, pack, sizes)
-        found = list(
+        predictions = list(
             through(
                 model,
                 batches,
                 views=recipe.tta.build(pack.peak),
-                keep=as_they_are
+                keep=keep_outputs
                 if self.is_dense
                 else lambda outputs, batch: part.kept(outputs, replace(batch, target=None), None),
                 most=batches.most,
             )
         )
         if self.is_dense:
-            given.maps.setdefault(name, []).extend(
-                map_ for one in found if one.arrays is not None for map_ in one.arrays
+            results.maps.setdefault(name, []).extend(
+                map_ for prediction in predictions if prediction.arrays is not None for map_ in prediction.arrays
             )
             return
-        ids = [name for one in found for name in one.ids]
-        raw = np.concatenate([one.outputs for one in found]).astype(np.float64)
-        given.add(name, Rows(ids, of_samples.samples.targets, raw, raw))
+        ids = [name for prediction in predictions for name in prediction.ids]
+        raw = np.concatenate([prediction.outputs for prediction in predictions]).astype(np.float64)
+        results.add(name, Rows(ids, of_samples.samples.targets, raw, raw))
 
     def _task(self, names: Sequence[str]) -> Task:
         """Unlabelled samples like those of the pivot."""
@@ -570,13 +572,13 @@ def _joined(parts: Sequence[Rows]) -> Rows:
 
 def _unreadable(samples: Sequence[Sample], channels: int) -> dict[int, str]:
     """The reason for each sample that cannot be read, by its place."""
-    found = dict[int, str]()
+    reasons = dict[int, str]()
     for place, sample in enumerate(samples):
         try:
             sample(channels, None)
         except UnreadableImageError as error:
-            found[place] = str(error)
-    return found
+            reasons[place] = str(error)
+    return reasons
 
 
 def _step_problems(recipes: Sequence[Recipe]) -> list[str]:
@@ -598,7 +600,7 @@ OF_MODES = Keys("proj", "mode.record", "mode.ensemble")
 LATEST = f"{OF_MODES.ensemble}={_LATEST}"
 
 
-def found(
+def stored_models(
     where: str,
     *,
     out_dir: Path,

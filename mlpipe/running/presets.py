@@ -96,8 +96,8 @@ class PresetScheduler(Scheduler):
         context.display.ends_at = None if self._limit is None else context.started + self._limit
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
         self._children: dict[str, Any] = {}
-        self._known: dict[str, dict[str, Any]] = {}
-        self._took: dict[str, dict[str, float]] = {}
+        self._plans: dict[str, dict[str, Any]] = {}
+        self._step_seconds: dict[str, dict[str, float]] = {}
         self._pace: Pace | None = None
         self._shape: Shape | None = None
         self._slow = 1.0
@@ -114,13 +114,13 @@ class PresetScheduler(Scheduler):
         if mixing is None or not mixing.MIXES_COLUMNS:
             fix = "leave it out, and choose an arch, such as unet for masks or yolo for boxes"
             raise ConfigError(problem("preset", f"is not for {kind.words.TARGETS}", fix=fix))
-        self._take_decided()
+        self._apply_stored_split()
         if config.resume:
-            self._known = self._stored(self.context.project.run_dir(config.resume) / _DECIDED_FILE)
+            self._plans = self._stored(self.context.project.run_dir(config.resume) / _DECIDED_FILE)
         # The plan of each recipe is made twice: here, for the names of its steps and for all that can be wrong, and again when
         # its turn comes and it is known how much time is left for it. So a step in the project is only a name here; of the
         # steps that come before, only those of the first recipe are done beforehand: they find what cannot be read.
-        self._say_what_it_is_like(is_new=not self._task.bases and self._task.name not in known)
+        self._tell_task(is_new=not self._task.bases and self._task.name not in known)
         steps: list[Step] = []
         for name in self._names():
             with self.context.display.during(f"planning recipe {name}"):
@@ -128,9 +128,9 @@ class PresetScheduler(Scheduler):
             is_first = name == self._names()[0]
             for step in planned:
                 if step.in_project:
-                    steps.append(Step(f"{name}: {step.name}", partial(self._in_turn, name, step.name)))
+                    steps.append(Step(f"{name}: {step.name}", partial(self._do_in_turn, name, step.name)))
                 elif is_first:
-                    steps.append(Step(f"{name}: {step.name}", partial(self._beforehand, name, step.name), False))
+                    steps.append(Step(f"{name}: {step.name}", partial(self._do_before_run, name, step.name), False))
             if is_first:
                 trained = [step.name for step in planned if step.name.startswith("train fold")]
                 self._labels = [step.partition(" ")[2] for step in trained]
@@ -149,39 +149,39 @@ class PresetScheduler(Scheduler):
         """The configuration for a variant of the task, which has a test part only where one was asked for."""
         if not config.tags or config.given is None:
             return config
-        tree = {**config.tree, "split": _whole(config.tree["split"], config.given)}
+        tree = {**config.tree, "split": _split_without_test(config.tree["split"], config.given)}
         return replace(assemble(tree), given=config.given)
 
-    def _take_decided(self) -> None:
+    def _apply_stored_split(self) -> None:
         """Put what was decided for the task into the recipes that split alike; a continued run has it in its own.
 
         A test part is set aside where the task came with one or somebody asked for one; then it is tested on.
         """
-        given = self.run_config.given
-        if given is None:
-            self._trees = self._as_begun()
+        keys = self.run_config.given
+        if keys is None:
+            self._trees = self._recipes_as_begun()
             return
         trees, is_tested = {}, "test" in self._task.samples.parts
         for name, tree in self._trees.items():
-            section = _whole(tree["split"], given)
-            if "split" not in given:
-                of_task = stored_decisions.changed(
-                    section, given, tasks.described_in(self.run_config.data_dir, self._task)
+            section = _split_without_test(tree["split"], keys)
+            if "split" not in keys:
+                of_task = stored_decisions.split_section(
+                    section, keys, tasks.described_in(self.run_config.data_dir, self._task)
                 )
                 # A recipe that splits otherwise is what the preset is about.
                 section = of_task if of_task["_target_"] == section["_target_"] else section
             trees[name] = {**tree, "split": section}
             mode = tree["mode"]
             tests = is_tested or bool(section.get("test_fraction")) or mode.get("nested")
-            if name != "post" and tests and "predict" in mode["subroutines"] and "mode.subroutines" not in given:
+            if name != "post" and tests and "predict" in mode["subroutines"] and "mode.subroutines" not in keys:
                 trees[name]["mode"] = {**mode, "subroutines": [*mode["subroutines"], "test"]}
-            if mode.get("refit") and "mode.refit" not in given and not self._holds_out(tree, section):
+            if mode.get("refit") and "mode.refit" not in keys and not self._holds_out(tree, section):
                 trees[name]["mode"] = {**trees[name]["mode"], "refit": False}
         preset = {**self.run_config.tree["preset"], "trees": trees}
         self._trees = trees
         self.decided(replace(self.run_config, tree={**self.run_config.tree, "preset": preset}))
 
-    def _as_begun(self) -> Mapping[str, Any]:
+    def _recipes_as_begun(self) -> Mapping[str, Any]:
         """The recipes of a run that is continued; runs of version 0.1.0 set test images aside without saying so."""
         first = self._trees[self._names()[0]]["split"]
         is_open = "test_fraction" in first and not first["test_fraction"] and "test" not in self._task.samples.parts
@@ -204,26 +204,28 @@ class PresetScheduler(Scheduler):
             for part in path:
                 node = node.setdefault(part, {})
             node[last] = value
-        # Its split has been decided, see `_take_decided`.
+        # Its split has been decided, see `_apply_stored_split`.
         config = replace(assemble(tree), given=(self.run_config.given or frozenset()) | {"split"})
         follower = Follower(lambda name: None, pace.epoch) if pace is not None else None
         is_first = name == self._names()[0]
-        stop = self.context.stop if is_first or self._limit is None else Deadline(self.context.stop, self._end())
+        stop = self.context.stop if is_first or self._limit is None else Deadline(self.context.stop, self._end_time())
         child: Any = config.scheduler.build(config, replace(self.context, follower=follower, stop=stop))
         child.looked_at = self._task
         return child
 
-    def _say_what_it_is_like(self, *, is_new: bool) -> None:
+    def _tell_task(self, *, is_new: bool) -> None:
         """What the task is, of which a new one has been told of already, and how rare a class is."""
-        task, told = self._task, list[str]()
+        task, phrases = self._task, list[str]()
         if not is_new:
-            told.append(tasks.describe(task))
+            phrases.append(tasks.describe(task))
         if targets.of(task.kind).IS_CLASS_NUMBER:
             counts = task.class_counts()
             rarest = task.classes[int(counts.argmin())]
-            told.append(f"the rarest class, {rarest}, has {percent(counts.min() / max(1, counts.sum()))} of the labels")
-        if told:
-            log.info(f"task {task.name}: {'; '.join(told)}")
+            phrases.append(
+                f"the rarest class, {rarest}, has {percent(counts.min() / max(1, counts.sum()))} of the labels"
+            )
+        if phrases:
+            log.info(f"task {task.name}: {'; '.join(phrases)}")
 
     def _measure(self, run: Run | None) -> None:
         """How fast this machine is, in about two seconds, and what all that would take."""
@@ -240,12 +242,12 @@ class PresetScheduler(Scheduler):
             f"{device}; measured: {arch} looks at {1 / times.evaluate:.0f} images/s, one pass over "
             f"{counted(times.images, 'image')} takes about {clock(times.one_pass(times.size))}"
         )
-        shape, epochs = self._guessed(), 0
+        shape, epochs = self._expected_shape(), 0
         whole = 0.0
         for name in self._names():
             epochs = self._most_epochs(name)
             if self._is_exact(name):
-                whole += self._needed(name, self._scales(name)[0])
+                whole += self._needed_seconds(name, self._scales(name)[0])
             else:
                 whole += shape.folds * epochs * shape.epoch() + shape.predicting()
         limit = "no time limit" if self._limit is None else f"time limit {clock(self._limit)}"
@@ -256,7 +258,7 @@ class PresetScheduler(Scheduler):
         )
 
     def _most_epochs(self, name: str) -> int:
-        stepped = [int(one["epochs"]) for one in self._stages(name) if one.get("head") is None]
+        stepped = [int(stage["epochs"]) for stage in self._stages(name) if stage.get("head") is None]
         return sum(stepped) if stepped else int(self._trees[name]["trainer"]["max_epochs"])
 
     def _stages(self, name: str) -> list[dict[str, Any]]:
@@ -265,30 +267,30 @@ class PresetScheduler(Scheduler):
 
     def _exact_heads(self, name: str) -> int:
         """How many of a recipe's stages fit a head in no steps."""
-        return len([one for one in self._stages(name) if one.get("head") is not None])
+        return len([stage for stage in self._stages(name) if stage.get("head") is not None])
 
     def _is_exact(self, name: str) -> bool:
         return rules.is_exact(self._trees[name])
 
     def _scales(self, name: str) -> list[float]:
         """The image sizes at which a recipe may be trained, as shares of the others', the wished for first."""
-        given = (self.run_config.tree["preset"].get("sizes") or {}).get(name, 1.0)
-        return [float(one) for one in (given if isinstance(given, list) else [given])]
+        sizes = (self.run_config.tree["preset"].get("sizes") or {}).get(name, 1.0)
+        return [float(size) for size in (sizes if isinstance(sizes, list) else [sizes])]
 
-    def _beforehand(self, name: str, step: str, run: Run | None) -> None:
+    def _do_before_run(self, name: str, step: str, run: Run | None) -> None:
         """Do a step of the first recipe that comes before the run's folder exists."""
         if name not in self._children:
-            self._begin(name, self._decided(name, None))
+            self._begin(name, self._recipe_plan(name, None))
         self._calls[step](None)
 
-    def _in_turn(self, name: str, step: str, run: Run | None) -> None:
+    def _do_in_turn(self, name: str, step: str, run: Run | None) -> None:
         """Do a step of a recipe, which is decided on before its first one."""
         assert run is not None
         self._run = run
-        decided = self._decided(name, run)
+        decided = self._recipe_plan(name, run)
         if decided["epochs"] == 0 or step.partition(" ")[2] in decided.get("left_out", ()):
             return
-        if name not in self._children and not self._could_begin(name, decided):
+        if name not in self._children and not self._begin_if_possible(name, decided):
             return
         if step.startswith("train ") and self._is_late(name, step):
             return
@@ -299,30 +301,30 @@ class PresetScheduler(Scheduler):
             if self.context.stop():
                 raise
             self._give_up(name, "its time is over")
-        self._took.setdefault(name, {})[step] = time.monotonic() - began
+        self._step_seconds.setdefault(name, {})[step] = time.monotonic() - began
 
     def _do_step(self, name: str, step: str, run: Run) -> None:
         """Do a step; the first fold's training a second time where its pace makes another plan."""
         with self.context.display.within(name):
-            self._do_at_its_pace(name, step, run)
+            self._do_with_pace(name, step, run)
 
-    def _do_at_its_pace(self, name: str, step: str, run: Run) -> None:
+    def _do_with_pace(self, name: str, step: str, run: Run) -> None:
         if self._pace is None or not step.startswith("train fold"):
             self._calls[step](run)
             return
-        before = _begun(run)
+        before = _fold_files(run)
         self._pace.begin()
         try:
             self._calls[step](run)
         except PlannedAnew:
-            _remove(_begun(run) - before)
+            _remove(_fold_files(run) - before)
             # By its pace not even the fewest epochs may fit.
-            if (decided := self._decided(name, run))["epochs"] > 0:
+            if (decided := self._recipe_plan(name, run))["epochs"] > 0:
                 self._begin(name, decided)
                 self._calls[step](run)
         self._pace = None
 
-    def _could_begin(self, name: str, decided: Mapping[str, Any]) -> bool:
+    def _begin_if_possible(self, name: str, decided: Mapping[str, Any]) -> bool:
         """Begin a recipe; images of another size may be none that its network takes."""
         try:
             steps = self._begin(name, decided)
@@ -359,11 +361,11 @@ class PresetScheduler(Scheduler):
                     self._pace = Pace(_PACE * decided["seconds"], judge, self._exact_heads(name))
         child = self._child(name, changes, self._pace)
         steps: list[Step] = child.plan()
-        self._calls = {one.name: one.call for one in steps}
+        self._calls = {step.name: step.call for step in steps}
         self._children = {name: child}
         return steps
 
-    def _judge(self, name: str, decided: Mapping[str, Any], epoch_seconds: float, done: int) -> None:
+    def _judge(self, name: str, decided: Mapping[str, Any], epoch_seconds: float, epoch_count: int) -> None:
         """Compare a recipe's plan with its pace.
 
         Raises:
@@ -373,8 +375,8 @@ class PresetScheduler(Scheduler):
         log.debug(f"{name}: an epoch takes {epoch_seconds:.2f} s; {self._shape.epoch():.2f} s were measured")
         self._shape = self._shape.at(epoch_seconds)
         trained = replace(self._shape, folds=self._trained_folds(decided))
-        fitting, planned = self._fitting(name, trained), decided["epochs"]
-        is_too_long = done + fitting < (1 - _FAR) * planned and fitting >= done
+        fitting, planned = self._fitting_epochs(name, trained), decided["epochs"]
+        is_too_long = epoch_count + fitting < (1 - _FAR) * planned and fitting >= epoch_count
         if is_too_long or fitting > (1 + _FAR) * planned:
             log.info(f"{name}: an epoch takes {epoch_seconds:.1f} s, so that the plan is made anew")
             self._store(name, {**self._decide(name), "is_final": True})
@@ -386,32 +388,36 @@ class PresetScheduler(Scheduler):
         Folds are worth having without a refit. Without the last ones, a cross-validation of the first recipe is, and one of
         networks whose folds hold out images enough.
         """
-        of_folds = [taken for one, taken in self._took.get(name, {}).items() if one.startswith("train fold")]
+        of_folds = [
+            seconds
+            for step_name, seconds in self._step_seconds.get(name, {}).items()
+            if step_name.startswith("train fold")
+        ]
         if self._limit is None or not of_folds:
             return False
-        is_refit, decided = not step.startswith("train fold"), self._known[name]
+        is_refit, decided = not step.startswith("train fold"), self._plans[name]
         usual = statistics.median(of_folds[1:]) if len(of_folds) > 1 else _FOLD_SECONDS * self._slow
         # A model of all folds takes their place only where there are all of them.
         is_short = is_refit and bool(decided.get("left_out"))
-        needed = usual if self._is_exact(name) or is_refit else self._least_of_a_fold(len(of_folds))
-        if not is_short and needed <= self._left():
+        needed = usual if self._is_exact(name) or is_refit else self._least_fold_seconds(len(of_folds))
+        if not is_short and needed <= self._remaining_seconds():
             return False
         is_some = name == self._names()[0] or (not self._is_exact(name) and self._is_enough(len(of_folds)))
         if not is_some and not is_refit:
-            self._give_up(name, f"{clock(max(self._left(), 0))} are left")
+            self._give_up(name, f"{clock(max(self._remaining_seconds(), 0))} are left")
             return True
         label, left_out = step.partition(" ")[2], decided.get("left_out", ())
         # Time only gets less: what follows is left out as well. What the plan left out from the start is said with the plan.
         is_said = bool(left_out) if is_refit else self._labels[self._labels.index(label) - 1] in left_out
         if not is_said:
             which = f"{label} is" if is_refit or label == self._labels[-1] else f"{label} and what follows it are"
-            log.info(f"{name}: {which} left out, {clock(max(self._left(), 0))} are left")
+            log.info(f"{name}: {which} left out, {clock(max(self._remaining_seconds(), 0))} are left")
         self._store(name, {**decided, "left_out": [*left_out, label]})
         return True
 
-    def _least_of_a_fold(self, before: int) -> float:
+    def _least_fold_seconds(self, before: int) -> float:
         """Seconds of one more fold of a network, of an epoch, and of the predictions of it and of those before it."""
-        shape = replace(self._shape or self._guessed(), folds=before + 1)
+        shape = replace(self._shape or self._expected_shape(), folds=before + 1)
         return shape.epoch() + shape.predicting()
 
     def _give_up(self, name: str, why: str) -> None:
@@ -427,23 +433,23 @@ class PresetScheduler(Scheduler):
         # Recipes come one after the other, and a fold that is done has no state: what is there is of this one.
         _remove(self._run.checkpoints_dir.glob("*"))
 
-    def _decided(self, name: str, run: Run | None) -> dict[str, Any]:
+    def _recipe_plan(self, name: str, run: Run | None) -> dict[str, Any]:
         """How a recipe is trained: decided once, and stored as soon as there is a run, so that a continued one does the same."""
-        if name not in self._known:
-            self._known[name] = {**self._decide(name), "is_final": False}
-        if run is not None and self._known != self._stored(run.folder / _DECIDED_FILE):
-            files.write_json(run.folder / _DECIDED_FILE, self._known)
-        return self._known[name]
+        if name not in self._plans:
+            self._plans[name] = {**self._decide(name), "is_final": False}
+        if run is not None and self._plans != self._stored(run.folder / _DECIDED_FILE):
+            files.write_json(run.folder / _DECIDED_FILE, self._plans)
+        return self._plans[name]
 
     def _store(self, name: str, decided: dict[str, Any]) -> None:
-        self._known[name] = decided
-        self._decided(name, self._run)
+        self._plans[name] = decided
+        self._recipe_plan(name, self._run)
 
     def _stored(self, path: Any) -> dict[str, dict[str, Any]]:
         if not path.exists():
             return {}
-        found = stored_files.read(path, dict[str, _Decided], "start the training anew")
-        return {name: dict(one) for name, one in found.items()}
+        decisions = stored_files.read(path, dict[str, _Decided], "start the training anew")
+        return {name: dict(decision) for name, decision in decisions.items()}
 
     def _decide(self, name: str) -> dict[str, Any]:
         """Epochs, seconds of each fold and the image size of a recipe; no epochs: it is left out."""
@@ -451,8 +457,10 @@ class PresetScheduler(Scheduler):
         if self._is_exact(name):
             scale = self._scale(name)
             if scale == 0.0:
-                needs = clock(self._needed(name, min(self._scales(name))))
-                log.info(f"{name}: left out, {clock(max(self._left(), 0))} are left and it takes about {needs}")
+                needs = clock(self._needed_seconds(name, min(self._scales(name))))
+                log.info(
+                    f"{name}: left out, {clock(max(self._remaining_seconds(), 0))} are left and it takes about {needs}"
+                )
                 return {"epochs": 0, "seconds": 0.0}
             size = _scaled(self._trees[name]["preprocessing"]["size"], scale)
             if name in self._spare() and (network := self._loses_epochs(name, scale)):
@@ -463,9 +471,9 @@ class PresetScheduler(Scheduler):
         if self._limit is None:
             log.info(f"{name}: {counted(most, 'epoch')} of each fold")
             return {"epochs": most, "seconds": None}
-        left, shape = self._left(), self._learning(name)
+        left, shape = self._remaining_seconds(), self._measured_shape(name)
         folds, epochs = self._folds_and_epochs(name, shape)
-        share = self._share(name)
+        share = self._share_seconds(name)
         if epochs == 0:
             least = min(_LEAST_EPOCHS, most)
             log.info(
@@ -493,11 +501,11 @@ class PresetScheduler(Scheduler):
         """
         if self._limit is None:
             return None
-        needed, names = self._needed(name, scale), self._names()
+        needed, names = self._needed_seconds(name, scale), self._names()
         for network in names[names.index(name) :]:
             if self._is_exact(network):
                 continue
-            shape = self._learning(network)
+            shape = self._measured_shape(network)
             folds, epochs = self._folds_and_epochs(network, shape)
             is_well = folds == self._folds and epochs >= min(_WISHED_EPOCHS, self._most_epochs(network))
             if is_well and self._folds_and_epochs(network, shape, needed) != (folds, epochs):
@@ -514,7 +522,7 @@ class PresetScheduler(Scheduler):
         """
         most = self._most_epochs(name)
         by_folds = {
-            folds: self._fitting(name, replace(shape, folds=folds), reserved)
+            folds: self._fitting_epochs(name, replace(shape, folds=folds), reserved)
             for folds in range(self._most_folds(name), 0, -1)
             if folds == self._folds or self._is_enough(folds)
         }
@@ -525,8 +533,10 @@ class PresetScheduler(Scheduler):
 
     def _most_folds(self, name: str) -> int:
         """As many folds as every other recipe that is trained in steps has: the last one's images choose the mixture."""
-        others = [one for other, one in self._known.items() if other != name and not self._is_exact(other)]
-        return min((self._trained_folds(one) for one in others if one["epochs"] > 0), default=self._folds)
+        others = [decision for other, decision in self._plans.items() if other != name and not self._is_exact(other)]
+        return min(
+            (self._trained_folds(decision) for decision in others if decision["epochs"] > 0), default=self._folds
+        )
 
     def _trained_folds(self, decided: Mapping[str, Any]) -> int:
         """How many folds of a recipe are trained; a refit may be left out, too."""
@@ -544,46 +554,48 @@ class PresetScheduler(Scheduler):
         if self._limit is None:
             return scales[0]
         if name != self._names()[0]:
-            return next((one for one in scales if self._needed(name, one) <= self._left()), 0.0)
-        wished = max(1, round(self._times.size * scales[0]))
-        size = replace(self._times, size=wished, evaluate=self._times.evaluate * scales[0] ** 2).size_within(
-            _FIRST_PASS * self._left()
-        )
-        if size < wished:
-            log.info(
-                f"one pass over the images takes too long: of {size} x {size} pixels in place of {wished} x {wished}"
+            return next(
+                (scale for scale in scales if self._needed_seconds(name, scale) <= self._remaining_seconds()), 0.0
             )
-        return scales[0] * size / wished
+        side = max(1, round(self._times.size * scales[0]))
+        size = replace(self._times, size=side, evaluate=self._times.evaluate * scales[0] ** 2).size_within(
+            _FIRST_PASS * self._remaining_seconds()
+        )
+        if size < side:
+            log.info(f"one pass over the images takes too long: of {size} x {size} pixels in place of {side} x {side}")
+        return scales[0] * size / side
 
-    def _needed(self, name: str, scale: float) -> float:
+    def _needed_seconds(self, name: str, scale: float) -> float:
         """Seconds of a recipe with frozen features: as the first one has shown, before that as was measured."""
         times, first = self._times, self._names()[0]
         mirrored = bool(self._trees[name]["optimizer"].get("flips"))
-        done = [one for one, decided in self._known.items() if decided["epochs"] > 0 and one in self._took]
-        is_there = any(self._known[one].get("scale") == scale for one in done)
+        recipes = [
+            recipe for recipe, decided in self._plans.items() if decided["epochs"] > 0 and recipe in self._step_seconds
+        ]
+        is_there = any(self._plans[recipe].get("scale") == scale for recipe in recipes)
         passes = (0 if is_there else 1) + mirrored
-        took = self._took.get(first, {})
-        of_folds = [taken for step, taken in took.items() if step.startswith("train fold")]
+        took = self._step_seconds.get(first, {})
+        of_folds = [seconds for step, seconds in took.items() if step.startswith("train fold")]
         if len(of_folds) < 2:
             rest = (self._folds + 1) * _FOLD_SECONDS * self._slow
-            seen = times.one_pass(times.size, is_cached=True)
+            pass_seconds = times.one_pass(times.size, is_cached=True)
         else:
             fold = statistics.median(of_folds[1:])
             # What takes longer with more pixels is the pass, which the first fold made.
-            seen = max(of_folds[0] - fold, 0.0) / self._known[first].get("scale", 1.0) ** 2
+            pass_seconds = max(of_folds[0] - fold, 0.0) / self._plans[first].get("scale", 1.0) ** 2
             rest = sum(took.values()) - max(of_folds[0] - fold, 0.0)
         reading = 0.0 if is_there else times.images * times.read
-        longer = times.mirrored_fit(self._guessed().learning()) if mirrored else 1.0
-        return longer * rest + passes * seen * scale**2 + reading
+        longer = times.mirrored_fit(self._expected_shape().learning()) if mirrored else 1.0
+        return longer * rest + passes * pass_seconds * scale**2 + reading
 
-    def _guessed(self) -> Shape:
+    def _expected_shape(self) -> Shape:
         """The size of the data and the speed of training, as evaluation lets expect it."""
-        test = int(self._task.samples.labelled.sum()) - self._learned
-        held_out = statistics.fmean(map(len, self._held_out)) / self._learned
-        return Shape(self._learned, test, self._folds, held_out, 3 * self._times.evaluate, self._times.evaluate)
+        test = int(self._task.samples.labelled.sum()) - self._learning_count
+        held_out = statistics.fmean(map(len, self._held_out)) / self._learning_count
+        return Shape(self._learning_count, test, self._folds, held_out, 3 * self._times.evaluate, self._times.evaluate)
 
     @cached_property
-    def _learned(self) -> int:
+    def _learning_count(self) -> int:
         """How many images learn or validate."""
         split = tasks.split_of(self._child(self._names()[-1], {}).run_config, self._task)
         return int(self._task.samples.labelled.sum()) - int((split.fold == methods.TEST).sum())
@@ -594,12 +606,12 @@ class PresetScheduler(Scheduler):
         split = tasks.split_of(self._child(self._names()[0], {}).run_config, self._task)
         return [variants.plain(self._task, split, int(label.rpartition(" ")[2])).val for label in self._labels]
 
-    def _learning(self, name: str) -> Shape:
+    def _measured_shape(self, name: str) -> Shape:
         """The same with the measured speed of training, which is measured where it could matter."""
         if self._shape is not None:
             return self._shape
-        guessed = self._guessed()
-        if 2 * self._fitting(name, replace(guessed, folds=1)) < _LEAST_EPOCHS:
+        guessed = self._expected_shape()
+        if 2 * self._fitting_epochs(name, replace(guessed, folds=1)) < _LEAST_EPOCHS:
             return guessed
         from mlpipe.learn.machine import speed
 
@@ -608,40 +620,42 @@ class PresetScheduler(Scheduler):
         batch = min(int(config.recipe.sampling.params.get("batch_size", 32)), 32)
         outputs = len(self._task.classes)
         with self.context.display.during("measuring the speed of training"):
-            found = speed.speed(config.recipe, channels, self._times.size, outputs, batch, most_seconds=_LEARN_SECONDS)
-        log.info(f"measured: {1 / found.train:.0f} images/s in training")
-        self._shape = replace(guessed, train_second=found.train, evaluate_second=found.evaluate)
+            measurement = speed.speed(
+                config.recipe, channels, self._times.size, outputs, batch, most_seconds=_LEARN_SECONDS
+            )
+        log.info(f"measured: {1 / measurement.train:.0f} images/s in training")
+        self._shape = replace(guessed, train_second=measurement.train, evaluate_second=measurement.evaluate)
         return self._shape
 
-    def _fitting(self, name: str, shape: Shape, reserved: float = 0.0) -> int:
+    def _fitting_epochs(self, name: str, shape: Shape, reserved: float = 0.0) -> int:
         """How many epochs of a recipe fit into its share of what is left, less what is reserved."""
         heads = self._exact_heads(name) * shape.folds * self._fold_seconds()
-        return epochs_within(self._share(name, reserved) - heads, shape, self._most_epochs(name))
+        return epochs_within(self._share_seconds(name, reserved) - heads, shape, self._most_epochs(name))
 
-    def _share(self, name: str, reserved: float = 0.0) -> float:
+    def _share_seconds(self, name: str, reserved: float = 0.0) -> float:
         """Seconds of what is left that a recipe may take: those that are trained in steps share it."""
         names = self._names()
-        later = [one for one in names[names.index(name) :] if not self._is_exact(one)]
-        return (self._left() - reserved) / len(later)
+        later = [recipe for recipe in names[names.index(name) :] if not self._is_exact(recipe)]
+        return (self._remaining_seconds() - reserved) / len(later)
 
     def _fold_seconds(self) -> float:
         """Seconds of an exact head on features that are there: what the first recipe's later folds took."""
-        took = self._took.get(self._names()[0], {})
-        of_folds = [taken for step, taken in took.items() if step.startswith("train fold")]
+        took = self._step_seconds.get(self._names()[0], {})
+        of_folds = [seconds for step, seconds in took.items() if step.startswith("train fold")]
         return statistics.median(of_folds[1:]) if len(of_folds) > 1 else _FOLD_SECONDS * self._slow
 
-    def _left(self) -> float:
+    def _remaining_seconds(self) -> float:
         """Seconds that are left for training."""
-        return self._end() - time.monotonic()
+        return self._end_time() - time.monotonic()
 
-    def _end(self) -> float:
+    def _end_time(self) -> float:
         """When training has to be over, on the clock of `time.monotonic`."""
         assert self._limit is not None
-        return self.context.started + self._limit * (1 - _RESERVE) - self._after(is_reported=True)
+        return self.context.started + self._limit * (1 - _RESERVE) - self._closing_seconds(is_reported=True)
 
-    def _after(self, *, is_reported: bool) -> float:
+    def _closing_seconds(self, *, is_reported: bool) -> float:
         """Seconds of what comes after the last training."""
-        folds = self._folds * len([one for one in self._known.values() if one["epochs"] > 0])
+        folds = self._folds * len([decision for decision in self._plans.values() if decision["epochs"] > 0])
         work: float = _POST + _POST_FOLD * folds + _POST_PER_THOUSAND * len(self._task.samples) / 1000
         return (work + _REPORT * is_reported) * self._slow
 
@@ -649,8 +663,8 @@ class PresetScheduler(Scheduler):
         tree = deepcopy(dict(self._trees["post"]))
         if self._limit is not None:
             left = self.context.started + self._limit - time.monotonic()
-            if left < self._after(is_reported=True) and tree["mode"]["report"]:
-                writes = next_command.of_figures(self.run_config, self.context.project, "mode.subroutines=[report]")
+            if left < self._closing_seconds(is_reported=True) and tree["mode"]["report"]:
+                writes = next_command.info_command(self.run_config, self.context.project, "mode.subroutines=[report]")
                 log.info(f"no time is left for the report; it is written by: {writes}")
                 tree["mode"]["report"] = False
         config = assemble(tree)
@@ -661,24 +675,26 @@ class PresetScheduler(Scheduler):
 
     def _leaderboard(self, run: Run | None) -> None:
         assert run is not None
-        taken = time.monotonic() - self.context.started
-        self.context.facts["seconds"] = round(taken, 1)
+        seconds = time.monotonic() - self.context.started
+        self.context.facts["seconds"] = round(seconds, 1)
         limit = "" if self._limit is None else f" of {clock(self._limit)}"
-        log.info(f"took {clock(taken)}{limit}")
+        log.info(f"took {clock(seconds)}{limit}")
         config, project, name = self.run_config, self.context.project, self._task.name
-        is_there = not config.remove.parameters and any(one.run == run.name for one in records.load_all(project, name))
-        command = next_command.of_new_images(config, project, self._task, self._task.kind, run) if is_there else ""
-        leaderboard.closing(self.context, config, [name], command)
+        is_there = not config.remove.parameters and any(
+            record.run == run.name for record in records.load_all(project, name)
+        )
+        command = next_command.predict_command(config, project, self._task, self._task.kind, run) if is_there else ""
+        leaderboard.tell_result(self.context, config, [name], command)
 
 
-def _whole(section: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
+def _split_without_test(section: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
     """A section `split` that sets no test images aside unless somebody asked for that."""
-    if "test_fraction" not in section or "split.test_fraction" in given:
+    if "test_fraction" not in section or "split.test_fraction" in keys:
         return dict(section)
     return {**section, "test_fraction": 0.0}
 
 
-def _begun(run: Run) -> set[Path]:
+def _fold_files(run: Run) -> set[Path]:
     """States, recoveries and curves of folds that are trained or were."""
     return {*run.checkpoints_dir.glob("*"), *(run.folder / "logs").glob("*")}
 
@@ -694,7 +710,7 @@ def _remove(paths: Iterable[Path]) -> None:
 def _scaled(size: Any, scale: float) -> Any:
     """A size in pixels, or height and width, times a number, as a multiple of 32 (of 8 where it is small)."""
     if isinstance(size, list):
-        return [_scaled(one, scale) for one in size]
+        return [_scaled(side, scale) for side in size]
     if scale == 1.0:
         return size
     step = 32 if size >= 64 else 8

@@ -30,7 +30,7 @@ log = logging.getLogger("mlpipe")
 
 
 @contextmanager
-def replayed(config: RunConfig, context: RunContext, run: Run, folds: Sequence[ModelRecord]) -> Iterator[Project]:
+def replayed_run(config: RunConfig, context: RunContext, run: Run, folds: Sequence[ModelRecord]) -> Iterator[Project]:
     """A temporary project in which a run was done again under its own name; it is deleted afterwards.
 
     Args:
@@ -71,7 +71,7 @@ def compared(stored: Project, record: ModelRecord, replay: Project) -> Iterator[
     Args:
         stored: The project of the record.
         record: The record.
-        replay: The project of `replayed`.
+        replay: The project of `replayed_run`.
     """
     folder = replay.model_dir(record.pivot, record.id)
     if not (folder / records.RECORD_FILE).is_file():
@@ -79,7 +79,7 @@ def compared(stored: Project, record: ModelRecord, replay: Project) -> Iterator[
         yield Finding(record.id, "replay", "differs", why)
         return
     again = records.load(folder)
-    around = _surroundings(record, again)
+    around = _environment_changes(record, again)
     if record.weights is None or again.weights is None:
         yield Finding(record.id, "replayed weights", "not compared", "no weights were kept")
     else:
@@ -89,29 +89,29 @@ def compared(stored: Project, record: ModelRecord, replay: Project) -> Iterator[
     other = [name for name in shared if record.scores[name] != again.scores[name]]
     why = f"scores of {', '.join(other)}" if other else ""
     yield Finding(record.id, "replayed scores", "differs" if other else "ok", why)
-    yield _predictions(stored, record, replay, again)
+    yield _predictions_finding(stored, record, replay, again)
 
 
-def _predictions(stored: Project, record: ModelRecord, replay: Project, again: ModelRecord) -> Finding:
-    what = "replayed predictions"
-    ours, theirs = (one.predictions_file(record.pivot, record.id) for one in (stored, replay))
+def _predictions_finding(stored: Project, record: ModelRecord, replay: Project, again: ModelRecord) -> Finding:
+    subject = "replayed predictions"
+    ours, theirs = (project.predictions_file(record.pivot, record.id) for project in (stored, replay))
     if not (ours.is_file() and theirs.is_file()):
-        return Finding(record.id, what, "not compared", "the run made none")
+        return Finding(record.id, subject, "not compared", "the run made none")
     if record.environment.get("tta") != again.environment.get("tta"):
-        return Finding(record.id, what, "not compared", "they were made again since, with other views of the images")
-    there = predictions.contents(theirs)
-    pairs = [pair for pair in predictions.contents(ours) if pair in there]
+        return Finding(record.id, subject, "not compared", "they were made again since, with other views of the images")
+    contents = predictions.contents(theirs)
+    pairs = [pair for pair in predictions.contents(ours) if pair in contents]
     largest = 0.0
     for task, split in pairs:
-        one, other = (predictions.load(path, task, split) for path in (ours, theirs))
-        if one.sample_ids != other.sample_ids:
-            return Finding(record.id, what, "differs", f"other images in {task} {split}")
-        if not np.array_equal(one.logits, other.logits, equal_nan=True):
-            apart = np.nan_to_num(np.abs(one.logits - other.logits), nan=np.inf)
+        rows, other = (predictions.load(path, task, split) for path in (ours, theirs))
+        if rows.sample_ids != other.sample_ids:
+            return Finding(record.id, subject, "differs", f"other images in {task} {split}")
+        if not np.array_equal(rows.logits, other.logits, equal_nan=True):
+            apart = np.nan_to_num(np.abs(rows.logits - other.logits), nan=np.inf)
             largest = max(largest, float(apart.max()))
     if largest:
-        return Finding(record.id, what, "differs", f"logits by up to {largest:.3g}")
-    return Finding(record.id, what, "ok")
+        return Finding(record.id, subject, "differs", f"logits by up to {largest:.3g}")
+    return Finding(record.id, subject, "ok")
 
 
 def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int]) -> RunConfig:
@@ -146,7 +146,7 @@ def _bring_teacher(stored: Project, replay: Project, task: str, teacher: str | N
     """
     if teacher is None:
         return
-    taught = [one.id for one in records.load_all(stored, task) if teacher in (one.recipe, one.id)]
+    taught = [record.id for record in records.load_all(stored, task) if teacher in (record.recipe, record.id)]
     needed = [stored.model_dir(task, name) / records.RECORD_FILE for name in taught]
     needed += [stored.predictions_file(task, name) for name in taught]
     if not taught:
@@ -167,22 +167,22 @@ def _bring_teacher(stored: Project, replay: Project, task: str, teacher: str | N
 def _absolute(value: Any, out_dir: Path) -> Any:
     """What names other projects, as their paths: the temporary project does not lie beside them."""
     if isinstance(value, list):
-        return [_absolute(one, out_dir) for one in value]
+        return [_absolute(item, out_dir) for item in value]
     name, mark, number = str(value).partition("#")
     return f"{out_dir / name}{mark}{number}" if isinstance(value, str) and (out_dir / name).is_dir() else value
 
 
-def _surroundings(record: ModelRecord, again: ModelRecord) -> str:
+def _environment_changes(record: ModelRecord, again: ModelRecord) -> str:
     """What is not as it was when the record was made."""
     # Records of versions before do not say what they began with.
     new = {"tta"} if records.FIRST_WEIGHTS in record.environment else {"tta", records.FIRST_WEIGHTS}
     keys = sorted({*record.environment, *again.environment} - new)
-    found = [
+    changes = [
         f"{key} was {record.environment.get(key)}, is {again.environment.get(key)}"
         for key in keys
         if record.environment.get(key) != again.environment.get(key)
     ]
-    return "; ".join(found) or "with the same versions on the same kind of device"
+    return "; ".join(changes) or "with the same versions on the same kind of device"
 
 
 @contextmanager

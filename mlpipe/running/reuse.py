@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from mlpipe.post.teaching import Teaching
 
 
-def applied(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[str]]:
+def applied(config: RunConfig, keys: Collection[str]) -> tuple[RunConfig, list[str]]:
     """A configuration with its blueprint and, for `tl`, with the model that it starts from.
 
     Args:
         config: A checked configuration; it stays as it is.
-        given: The keys of the command line: an `arch` named there is kept.
+        keys: The keys of the command line: an `arch` named there is kept.
 
     Returns:
         The configuration, and what a person should know.
@@ -44,7 +44,7 @@ def applied(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[
     tree: dict[str, Any] = dict(config.tree)
     notes: list[str] = []
     mode = tree["mode"]
-    own_arch = {key for key in given if key.partition(".")[0] == "arch"}
+    own_arch = {key for key in keys if key.partition(".")[0] == "arch"}
     if mode.get("use_blueprint") is True:
         sections = blueprint.read(_blueprint_file(str(config.reuse.blueprint), config.out_dir))
         tree, notes = blueprint.applied(tree, sections, mode["pipeline_keys"])
@@ -79,19 +79,19 @@ def start(config: RunConfig, task: Task, how: str = "") -> Start | None:
             fix = "name an existing file, or a record such as PROJ#3"
             raise DataError(problem("reuse.parameters", "there is no such file", got=text, fix=fix))
         return Start(file, files.digest_file(file), file.name, keep_heads=True, allow_missing=allow)
-    one = references.record(text, "reuse.parameters", config.out_dir)
-    references.check_weights(one, "reuse.parameters", config.out_dir)
-    record = one.record
+    location = references.record(text, "reuse.parameters", config.out_dir)
+    references.check_weights(location, "reuse.parameters", config.out_dir)
+    record = location.record
     same = (record.kind, record.classes) == (task.kind, list(task.classes))
     facts = ", ".join([record.id, f"task {record.task}", *([how] if how else [])])
-    name = f"{one.name(config.out_dir)} ({facts})"
-    start = Start(one.weights, str(record.weights), name, keep_heads=same, allow_missing=allow)
-    return replace(start, sides=_sides(one))
+    name = f"{location.name(config.out_dir)} ({facts})"
+    start = Start(location.weights, str(record.weights), name, keep_heads=same, allow_missing=allow)
+    return replace(start, sides=_sides(location))
 
 
-def _sides(one: Located) -> tuple[int, int] | None:
+def _sides(location: Located) -> tuple[int, int] | None:
     """Height and width of the images that a record was trained on, as far as its configuration says."""
-    section = blueprint.read(one.config).get("preprocessing") if one.config.is_file() else None
+    section = blueprint.read(location.config).get("preprocessing") if location.config.is_file() else None
     size = section.get("size") if isinstance(section, dict) else None
     both = [size, size] if isinstance(size, int) else size
     if isinstance(both, list) and len(both) == 2 and all(isinstance(side, int) and side > 0 for side in both):
@@ -108,15 +108,17 @@ def recipe_hash(config: RunConfig, names: str, begun: Start | None, teaching: Te
     return files.digest([own, teaching.teacher, float(teaching.temperature), float(teaching.hard_weight)])[:8]
 
 
-def elsewhere(texts: str | Sequence[str] | None, key: str, config: RunConfig, task: str) -> list[Located]:
+def foreign_records(texts: str | Sequence[str] | None, key: str, config: RunConfig, task: str) -> list[Located]:
     """The records of a task that references name and that lie in other projects.
 
     Raises:
         ProjectError: When a reference means nothing.
     """
-    found = references.located(texts, key, config.out_dir) if texts is not None else []
-    here = config.project_dir.resolve()
-    return [one for one in found if one.record.pivot == task and one.project.root.resolve() != here]
+    locations = references.located(texts, key, config.out_dir) if texts is not None else []
+    home = config.project_dir.resolve()
+    return [
+        location for location in locations if location.record.pivot == task and location.project.root.resolve() != home
+    ]
 
 
 def choose(candidates: Sequence[Located], how: str, seed: int) -> Located:
@@ -131,18 +133,20 @@ def choose(candidates: Sequence[Located], how: str, seed: int) -> Located:
     Raises:
         ProjectError: When `performance` finds no finite loss, or nothing to compare different losses by.
     """
-    in_order = sorted(candidates, key=lambda one: (one.record.created, one.record.number, str(one.folder)))
+    in_order = sorted(
+        candidates, key=lambda candidate: (candidate.record.created, candidate.record.number, str(candidate.folder))
+    )
     if how == "created":
         return in_order[-1]
     if how == "random":
         return in_order[int(np.random.default_rng(seed).integers(len(in_order)))]
     name = measure(in_order)
-    scored = [(value, one) for one in in_order if (value := _score(one, name)) is not None]
+    scored = [(value, candidate) for candidate in in_order if (value := _score(candidate, name)) is not None]
     if not scored:
         fix = "use mode.model_selection=created"
         raise ProjectError(problem("mode.model_selection", f"no model has a finite validation {name}", fix=fix))
     best = (min if metrics.direction(name) == "min" else max)(value for value, _ in scored)
-    return [one for value, one in scored if value == best][-1]
+    return [candidate for value, candidate in scored if value == best][-1]
 
 
 def measure(candidates: Sequence[Located]) -> str:
@@ -151,13 +155,13 @@ def measure(candidates: Sequence[Located]) -> str:
     Raises:
         ProjectError: When they have different losses, and no other metric in common.
     """
-    configs = {(one.project.root, one.record.recipe): one.config for one in candidates}
-    if not objectives.differ([_stored(path) for path in configs.values()]):
+    configs = {(candidate.project.root, candidate.record.recipe): candidate.config for candidate in candidates}
+    if not objectives.have_different_losses([_stored(path) for path in configs.values()]):
         return "loss"
-    preferred = [*metrics.PROPER, *(post_kind.of(one.record.kind).HEADLINE for one in candidates)]
-    there = [*preferred, *(name for one in candidates for name in one.record.scores.get("val", {}))]
-    for name in dict.fromkeys(there):
-        known = all(_score(one, name) is not None for one in candidates)
+    preferred = [*metrics.PROPER, *(post_kind.of(candidate.record.kind).HEADLINE for candidate in candidates)]
+    names = [*preferred, *(name for candidate in candidates for name in candidate.record.scores.get("val", {}))]
+    for name in dict.fromkeys(names):
+        known = all(_score(candidate, name) is not None for candidate in candidates)
         if known and not objectives.is_by_the_loss(name) and name in post_kind.of(candidates[0].record.kind).METRICS:
             return name
     wrong = "the models were trained with different losses, whose values cannot be compared"
@@ -170,53 +174,55 @@ def _stored(path: Path) -> dict[str, Any]:
     return blueprint.read(path) if path.is_file() else {}
 
 
-def _score(one: Located, name: str) -> float | None:
-    value = one.record.scores.get("val", {}).get(name)
+def _score(candidate: Located, name: str) -> float | None:
+    value = candidate.record.scores.get("val", {}).get(name)
     return value if value is not None and math.isfinite(value) else None
 
 
 def _transferred_from(config: RunConfig) -> tuple[Located, str]:
     """The model that `tl` starts from, and how it was chosen; a named one is not chosen among others."""
     mode, text = config.tree["mode"], config.reuse.parameters
-    wanted = mode["pretrain_task"]
+    task_name = mode["pretrain_task"]
     if text is not None:
         if "#" not in text:
             fix = "name a record such as PROJ#3, or use mml train for a file of weights"
             raise ProjectError(problem("reuse.parameters", "mml tl starts from a record", got=text, fix=fix))
-        named = references.record(text, "reuse.parameters", config.out_dir)
-        if named.record.pivot != wanted:
-            wrong = f"{text} was trained on {named.record.pivot}"
-            raise ProjectError(problem("mode.pretrain_task", wrong, got=wanted, fix="name one of the two only"))
-        return named, "named by reuse.parameters"
-    candidates = _candidates(config, wanted)
+        location = references.record(text, "reuse.parameters", config.out_dir)
+        if location.record.pivot != task_name:
+            wrong = f"{text} was trained on {location.record.pivot}"
+            raise ProjectError(problem("mode.pretrain_task", wrong, got=task_name, fix="name one of the two only"))
+        return location, "named by reuse.parameters"
+    candidates = _candidates(config, task_name)
     how = mode["model_selection"]
     chosen = choose(candidates, how, config.seed)
     by = ""
     if how == "performance" and (name := measure(candidates)) != "loss":
         by = f" (val/{name}, for their losses differ)"
-    return chosen, f"{how}{by} of {counted(len(candidates), 'model')} of {wanted}"
+    return chosen, f"{how}{by} of {counted(len(candidates), 'model')} of {task_name}"
 
 
-def _candidates(config: RunConfig, wanted: str) -> list[Located]:
+def _candidates(config: RunConfig, task_name: str) -> list[Located]:
     texts = config.reuse.models
     if texts is None:
         if not Project(config.project_dir).tasks_dir().is_dir():
             fix = "say where they are with reuse.models=PROJ, or train them first"
             raise ProjectError(problem("reuse.models", f"project {config.proj} has no models yet", fix=fix))
         texts = config.proj
-    found = references.located(texts, "reuse.models", config.out_dir)
-    of_task = [one for one in found if one.record.pivot == wanted]
-    kept = [one for one in of_task if one.record.weights is not None and one.weights.is_file()]
-    if kept:
-        return kept
-    shown = texts if isinstance(texts, str) else listing(texts)
+    locations = references.located(texts, "reuse.models", config.out_dir)
+    of_task = [location for location in locations if location.record.pivot == task_name]
+    candidates = [
+        location for location in of_task if location.record.weights is not None and location.weights.is_file()
+    ]
+    if candidates:
+        return candidates
+    places = texts if isinstance(texts, str) else listing(texts)
     if of_task:
         fix = "train them again with mode.store_parameters=true, or use another project with reuse.models=PROJ"
-        raise ProjectError(problem("reuse.models", f"no model of {wanted} in {shown} keeps its weights", fix=fix))
-    tasks = sorted({one.record.pivot for one in found})
-    near = did_you_mean(wanted, tasks) or f"there are models of {listing(tasks) or 'no task'}"
+        raise ProjectError(problem("reuse.models", f"no model of {task_name} in {places} keeps its weights", fix=fix))
+    tasks = sorted({location.record.pivot for location in locations})
+    near = did_you_mean(task_name, tasks) or f"there are models of {listing(tasks) or 'no task'}"
     fix = f"{near}; say where others are with reuse.models=PROJ"
-    raise ProjectError(problem("mode.pretrain_task", f"no model of it in {shown}", got=wanted, fix=fix))
+    raise ProjectError(problem("mode.pretrain_task", f"no model of it in {places}", got=task_name, fix=fix))
 
 
 def _with_model(tree: dict[str, Any], chosen: Located, own_arch: Collection[str], out_dir: Path) -> dict[str, Any]:
@@ -224,8 +230,8 @@ def _with_model(tree: dict[str, Any], chosen: Located, own_arch: Collection[str]
     new = {**tree, "reuse": {**tree["reuse"], "parameters": chosen.name(out_dir)}}
     arch = dict(tree["arch"])
     if "arch" not in own_arch and (stored := blueprint.read(chosen.config).get("arch")):
-        kept = {key: arch[key] for key in arch if f"arch.{key}" in own_arch}
-        arch = {**stored, **kept}
+        settings = {key: arch[key] for key in arch if f"arch.{key}" in own_arch}
+        arch = {**stored, **settings}
     # Whether the body is frozen is this run's matter, whatever the model was trained with.
     decided = {"pretrained": False, "weights": None, "freeze": tree["mode"]["freeze"] or tree["arch"].get("freeze")}
     arch |= {key: value for key, value in decided.items() if key in arch}

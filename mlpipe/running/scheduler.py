@@ -69,7 +69,7 @@ class Scheduler(ABC):
             resumed: The run to continue; None starts a new one.
         """
         self.refuse_links()
-        go_on = self._to_go_on(resumed) if resumed else AGAIN
+        go_on = self._continue_hint(resumed) if resumed else AGAIN
         # A run that is continued is locked before it is planned, so that two commands never plan the same one. A new
         # run has no folder yet: whatever planning and the data steps find wrong, or a stop, leaves no trace in the
         # project.
@@ -84,7 +84,7 @@ class Scheduler(ABC):
                 started = self.start(of_project)
                 # From here on there is a run to go on with, which the inner guard names; the outer one leaves its
                 # sentence as it is.
-                with full_disk(self._to_go_on(started)), started.running():
+                with full_disk(self._continue_hint(started)), started.running():
                     self._run_in_project(of_project, started)
 
     def refuse_links(self) -> None:
@@ -97,9 +97,9 @@ class Scheduler(ABC):
         links = [*files.links_out(self.context.project.root), *files.links_out(config.data_dir, leaving=("archives",))]
         if links:
             fix = "replace it by what it leads to, or name that folder by out_dir= or data_dir="
-            raise ProjectError([problem(str(one), "is a link that leads elsewhere", fix=fix) for one in links[:20]])
+            raise ProjectError([problem(str(link), "is a link that leads elsewhere", fix=fix) for link in links[:20]])
 
-    def _to_go_on(self, run: Run) -> str:
+    def _continue_hint(self, run: Run) -> str:
         return f"to go on: mml {self.run_config.mode} continue={run.name}"
 
     def _prepare_data(self, steps: list[Step]) -> None:
@@ -122,26 +122,28 @@ class Scheduler(ABC):
             for path in [*stale_files.sweep(root), *stale_files.sweep(root.parent, deep=False)]:
                 log.debug(f"deleted {path}: the process that wrote it ended before it was whole")
             self.context.facts["run"] = run.name
-            self.context.stop.go_on = self._to_go_on(run)
+            self.context.stop.go_on = self._continue_hint(run)
             if self.context.follower:
                 self.context.follower.run(run.name)
-            done = run.done()
-            if done:
-                log.info(f"continues run {run.name}: {len(done)} of {counted(len(steps), 'step is', 'steps are')} done")
-            self._do_all([step for step in steps if step.name not in done], run)
+            finished_names = run.done()
+            if finished_names:
+                log.info(
+                    f"continues run {run.name}: {len(finished_names)} of {counted(len(steps), 'step is', 'steps are')} done"
+                )
+            self._do_all([step for step in steps if step.name not in finished_names], run)
             tracking.publish(self.run_config, self.context.project, run, self.context.facts)
 
     def _do_all(self, steps: list[Step], run: Run) -> None:
         """One step after the other, or lanes side by side where the configuration asks for it."""
-        wanted = self.run_config.sys.fold_workers
-        if wanted == 1:
+        setting = self.run_config.sys.fold_workers
+        if setting == 1:
             for step in steps:
                 self._do(step, run)
             return
         from mlpipe.running.processes import fold_processes
 
         for block in fold_processes.blocks(steps):
-            at_once = fold_processes.workers(wanted, self.run_config.recipe.threads, len(block))
+            at_once = fold_processes.workers(setting, self.run_config.recipe.threads, len(block))
             if at_once > 1:
                 fold_processes.run(self._snapshot, self.context, run, block, at_once)
             else:
@@ -181,7 +183,7 @@ class Scheduler(ABC):
                 step.call(run)
         except Interrupted:
             run.note(step.name, "interrupted")
-            raise Interrupted(f"stopped; {self._to_go_on(run)}") from None
+            raise Interrupted(f"stopped; {self._continue_hint(run)}") from None
         except KeyboardInterrupt:
             run.note(step.name, "interrupted")
             raise

@@ -98,7 +98,7 @@ def rows_of(predictor: Predictor, judged: int, others: int) -> tuple[Judging, In
     if path.is_file():
         held |= set(predictions.load(path, record.pivot, "test").sample_ids)
     is_held = np.array([name in held for name in samples.ids])
-    test, learned = (np.flatnonzero(samples.labelled & one) for one in (is_held, ~is_held))
+    test, learned = (np.flatnonzero(samples.labelled & mask) for mask in (is_held, ~is_held))
     if not len(test) + len(learned):
         raise MlpipeError(problem(f"task {predictor.pivot.name}", "has no labelled images to measure a loss on"))
     words = "images that it learned from, for want of test images"
@@ -110,10 +110,10 @@ def rows_of(predictor: Predictor, judged: int, others: int) -> tuple[Judging, In
 def applied(path: Path) -> Callable[[Sequence[Pixels]], list[npt.NDArray[Any]]]:
     """An ONNX file's values for images, one by one."""
     session = _session(path)
-    return lambda images: [_run(session, ["values"], one)[0][0] for one in images]
+    return lambda images: [_run(session, ["values"], image)[0][0] for image in images]
 
 
-def judged(before: Path, after: Path, images: Images, predictor: Predictor) -> Judged:
+def compare_files(before: Path, after: Path, images: Images, predictor: Predictor) -> Judged:
     """Two files on the same labelled images, by the paired test of the headline measure.
 
     Args:
@@ -124,12 +124,12 @@ def judged(before: Path, after: Path, images: Images, predictor: Predictor) -> J
     """
     kind = predictor.kind
     sessions = [_session(path) for path in (before, after)]
-    of = _of_places if predictor.is_dense else _of_found if predictor.has_places else _of_rows
+    of = _place_sums if predictor.is_dense else _of_found if predictor.has_places else _file_rows
     rows = [of(session, images, predictor) for session in sessions]
     first = comparison.paired(rows[0], rows[1], kind, None, 0)[0]
     measure = post_kind.of(kind).HEADLINE
     sign = 1 if metrics.direction(measure) == "max" else -1
-    lost, ends = sign * first.difference, [None if one is None else sign * one for one in (first.low, first.high)]
+    lost, ends = sign * first.difference, [None if end is None else sign * end for end in (first.low, first.high)]
     low, high = ends if sign == 1 else ends[::-1]
     # Both in turn, so that what else the machine does slows neither more.
     times = np.array([[_milliseconds(session, images.given[0]) for session in sessions] for _ in range(_TIMED)])
@@ -143,14 +143,14 @@ def judged(before: Path, after: Path, images: Images, predictor: Predictor) -> J
     return Judged(measure, lost, low, high, len(images.rows), sizes[1], sizes[0], fast, slow, sentence)
 
 
-def _of_rows(session: Any, images: Images, predictor: Predictor) -> Rows:
+def _file_rows(session: Any, images: Images, predictor: Predictor) -> Rows:
     """What a file gives of images that have one row each."""
     samples = predictor.pivot.samples
-    logits = np.concatenate([_run(session, ["logits"], one)[0] for one in images.given]).astype(np.float64)
+    logits = np.concatenate([_run(session, ["logits"], image)[0] for image in images.given]).astype(np.float64)
     return Rows([samples.ids[row] for row in images.rows], samples.targets[images.rows], logits, logits)
 
 
-def _of_places(session: Any, images: Images, predictor: Predictor) -> Rows:
+def _place_sums(session: Any, images: Images, predictor: Predictor) -> Rows:
     """Sums over the places of each image, in the size that the first network sees, where its mask is known."""
     import torch
 
@@ -162,18 +162,18 @@ def _of_places(session: Any, images: Images, predictor: Predictor) -> Rows:
     outputs, targets, ids = [], [], list[str]()
     for batch in batches:
         assert batch.target is not None
-        seen = batch.inputs.movedim(1, -1).numpy().astype(predictor.pivot.dtype)
-        for place, pixels in enumerate(seen):
+        inputs = batch.inputs.movedim(1, -1).numpy().astype(predictor.pivot.dtype)
+        for place, pixels in enumerate(inputs):
             values = torch.from_numpy(_run(session, ["values"], pixels)[0]).movedim(-1, 1)
-            one = Batch([batch.ids[place]], batch.inputs[[place]], batch.target[[place]])
+            sample = Batch([batch.ids[place]], batch.inputs[[place]], batch.target[[place]])
             # Of log-probabilities the kind makes what it makes of logits.
-            kept = predictor.part.kept(values.clamp(min=1e-12).log(), one, None)
-            assert kept.targets is not None
-            outputs.append(kept.outputs)
-            targets.append(kept.targets)
+            sums = predictor.part.kept(values.clamp(min=1e-12).log(), sample, None)
+            assert sums.targets is not None
+            outputs.append(sums.outputs)
+            targets.append(sums.targets)
             ids += batch.ids[place : place + 1]
-    found = np.concatenate(outputs).astype(np.float64)
-    return Rows(ids, np.concatenate(targets), found, found)
+    logits = np.concatenate(outputs).astype(np.float64)
+    return Rows(ids, np.concatenate(targets), logits, logits)
 
 
 def _of_found(session: Any, images: Images, predictor: Predictor) -> Rows:
@@ -206,8 +206,8 @@ def _session(path: Path) -> Any:
 
 
 def _run(session: Any, names: list[str], image: Pixels) -> list[npt.NDArray[Any]]:
-    found: list[npt.NDArray[Any]] = session.run(names, {"pixels": np.ascontiguousarray(image[np.newaxis])})
-    return found
+    outputs: list[npt.NDArray[Any]] = session.run(names, {"pixels": np.ascontiguousarray(image[np.newaxis])})
+    return outputs
 
 
 def _milliseconds(session: Any, image: Pixels) -> float:

@@ -125,48 +125,58 @@ class Outcome:
     loss: float
 
 
-def sharing(project: Project, task: str, found: Sequence[ModelRecord], test: Chosen | None) -> Sharing:
+def sharing(project: Project, task: str, models: Sequence[ModelRecord], test: Chosen | None) -> Sharing:
     """The models whose weights are averaged: those that share a start with the best one that shares it with any.
 
     Args:
         project: The project.
         task: The pivot's name.
-        found: Its records, with predictions.
+        models: Its records, with predictions.
         test: Chooses test rows, which then judge single records; None: each fold's validation rows judge recipes.
 
     Raises:
         ProjectError: When no two share their first weights, or rows that neither has learned from.
     """
-    split, candidates = ("val", _recipes(project, found)) if test is None else ("test", _singles(found))
+    split, candidates = ("val", _recipes(project, models)) if test is None else ("test", _singles(models))
     usable, notes = list[Candidate](), list[str]()
-    for one in candidates:
-        wrong = next((why for record in one.records if (why := _unfit(project, record, split))), "")
+    for candidate in candidates:
+        wrong = next((why for record in candidate.records if (why := _exclusion_reason(project, record, split))), "")
         if wrong:
-            notes.append(f"{one.called} is left out of the soup: {wrong}")
+            notes.append(f"{candidate.called} is left out of the soup: {wrong}")
         else:
-            usable.append(one)
+            usable.append(candidate)
     if len(usable) < 2:
-        what = "record" if test is not None else "recipe"
-        wrong = f"averages weights of several models, there is {counted(len(usable), what)} of {task} for it"
+        noun = "record" if test is not None else "recipe"
+        wrong = f"averages weights of several models, there is {counted(len(usable), noun)} of {task} for it"
         raise ProjectError([*notes, problem(KEY, wrong, got="soup", fix=f"{_TRAIN}; {_MIX}")])
-    rows = {one.name: [_rows(project, record, split, test) for record in one.records] for one in usable}
+    rows = {
+        candidate.name: [_rows(project, record, split, test) for record in candidate.records] for candidate in usable
+    }
     groups: dict[Any, list[Candidate]] = defaultdict(list)
-    for one in usable:
-        its = [(record.environment[FIRST_WEIGHTS], *_place(record, split)) for record in one.records]
-        groups[(tuple(its), tuple(tuple(part.ids) for part in rows[one.name]))].append(one)
+    for candidate in usable:
+        its = [(record.environment[FIRST_WEIGHTS], *_place(record, split)) for record in candidate.records]
+        groups[(tuple(its), tuple(tuple(part.ids) for part in rows[candidate.name]))].append(candidate)
     shared = [group for group in groups.values() if len(group) > 1]
     if not shared:
-        raise ProjectError([*notes, _apart(usable, by_test=test is not None)])
-    alone = {one.name: _loss(rows[one.name], one.records[0].kind) for group in shared for one in group}
+        raise ProjectError([*notes, _no_pair_sentence(usable, by_test=test is not None)])
+    alone = {
+        candidate.name: _loss(rows[candidate.name], candidate.records[0].kind)
+        for group in shared
+        for candidate in group
+    }
     if not np.isfinite(list(alone.values())).any():
         raise ProjectError(problem(KEY, "no model has finite predictions of the images that choose", got="soup"))
-    best = min(shared, key=lambda group: np.nanmin([alone[one.name] for one in group] + [np.inf]))
-    notes += [f"{one.called} is left out of the soup: it {_other(one, best[0])}" for one in usable if one not in best]
+    best = min(shared, key=lambda group: np.nanmin([alone[candidate.name] for candidate in group] + [np.inf]))
+    notes += [
+        f"{candidate.called} is left out of the soup: it {_difference_clause(candidate, best[0])}"
+        for candidate in usable
+        if candidate not in best
+    ]
     judged = [
         JudgingRows(record.task if split == "val" else record.pivot, split, tuple(part.ids))
         for record, part in zip(best[0].records, rows[best[0].name], strict=True)
     ]
-    return Sharing(best, judged, [alone[one.name] for one in best], notes)
+    return Sharing(best, judged, [alone[candidate.name] for candidate in best], notes)
 
 
 def average(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: Run) -> Outcome:
@@ -193,13 +203,15 @@ def average(config: RunConfig, context: RunContext, task: Task, of: Sharing, run
         chosen = soup.greedy(of.alone, averaging.loss)
         members = [of.candidates[place] for place in chosen.members]
         _tell(of, chosen)
-        ids = [one.id for one in (*members[0].records, *([members[0].refit] if members[0].refit else []))]
+        ids = [record.id for record in (*members[0].records, *([members[0].refit] if members[0].refit else []))]
         if len(members) > 1:
-            ids = _written(folds, of, members, averaging, run)
+            ids = _write_records(folds, of, members, averaging, run)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    losses = {one.name: loss for one, loss in zip(of.candidates, of.alone, strict=True) if np.isfinite(loss)}
-    outcome = Outcome([one.name for one in members], ids, losses, chosen.loss)
+    losses = {
+        candidate.name: loss for candidate, loss in zip(of.candidates, of.alone, strict=True) if np.isfinite(loss)
+    }
+    outcome = Outcome([candidate.name for candidate in members], ids, losses, chosen.loss)
     files.write_json(run.folder / _FILE, dataclasses.asdict(outcome))
     context.facts["soup"] = dataclasses.asdict(outcome)
     return outcome
@@ -219,17 +231,17 @@ def compared(project: Project, record: ModelRecord) -> Finding:
     """
     from mlpipe.predicting import averaged_weights
 
-    what, names = "averaged weights", record.averaged
+    subject, names = "averaged weights", record.averaged
     weights = [project.model_dir(record.pivot, name) / records.WEIGHTS_FILE for name in (record.id, *names)]
     if gone := [path.parent.name for path in weights if not path.is_file()]:
-        return Finding(record.id, what, "not compared", f"the weights of {listing(gone, most=3)} are gone")
+        return Finding(record.id, subject, "not compared", f"the weights of {listing(gone, most=3)} are gone")
     try:
         if averaged_weights.is_mean(weights[0], weights[1:]):
-            return Finding(record.id, what, "ok")
+            return Finding(record.id, subject, "ok")
     except DataError as error:
         # What is wrong with the record's own file is found by its checksum, too.
-        return Finding(record.id, what, "not compared", error.problems[0])
-    return Finding(record.id, what, "differs", f"they are not the mean of {listing(names, most=3)}")
+        return Finding(record.id, subject, "not compared", error.problems[0])
+    return Finding(record.id, subject, "differs", f"they are not the mean of {listing(names, most=3)}")
 
 
 def _with_stored_views(config: RunConfig) -> RunConfig:
@@ -237,28 +249,28 @@ def _with_stored_views(config: RunConfig) -> RunConfig:
     return replace(config, recipe=replace(config.recipe, tta=Component("tta", path_of("tta", "stored"), {})))
 
 
-def _recipes(project: Project, found: Sequence[ModelRecord]) -> list[Candidate]:
+def _recipes(project: Project, models: Sequence[ModelRecord]) -> list[Candidate]:
     """Each recipe with the newest record of each fold, but for those that are means already."""
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
-    for record in found:
+    for record in models:
         if not record.averaged:
             groups[record.recipe].append(record)
-    made = []
+    candidates = []
     names = journal.names_of_recipes(project, (group[-1] for group in groups.values()))
     for recipe, group in groups.items():
         newest = records.newest_folds(group)
         name, refit = f"{recipe} {newest[0].arch}", records.newest_refit(group, newest)
-        made.append(Candidate(name, journal.called(names, name), tuple(newest), refit))
-    return made
+        candidates.append(Candidate(name, journal.called(names, name), tuple(newest), refit))
+    return candidates
 
 
-def _singles(found: Sequence[ModelRecord]) -> list[Candidate]:
-    return [Candidate(record.id, record.id, (record,)) for record in found if not record.averaged]
+def _singles(models: Sequence[ModelRecord]) -> list[Candidate]:
+    return [Candidate(record.id, record.id, (record,)) for record in models if not record.averaged]
 
 
-def _unfit(project: Project, record: ModelRecord, split: str) -> str:
+def _exclusion_reason(project: Project, record: ModelRecord, split: str) -> str:
     """Why a record is averaged with no others; empty where it may be."""
-    if wrong := _lost(project, record):
+    if wrong := _missing_weights_reason(project, record):
         return wrong
     if record.co_tasks:
         return f"{record.id} was learned with other tasks"
@@ -269,7 +281,7 @@ def _unfit(project: Project, record: ModelRecord, split: str) -> str:
     return ""
 
 
-def _lost(project: Project, record: ModelRecord) -> str:
+def _missing_weights_reason(project: Project, record: ModelRecord) -> str:
     """Why a record's weights cannot be averaged; empty where they can."""
     if FIRST_WEIGHTS not in record.environment:
         return f"{record.id} does not say which weights it began with (a version before trained it)"
@@ -289,38 +301,38 @@ def _place(record: ModelRecord, split: str) -> tuple[Any, ...]:
 def _rows(project: Project, record: ModelRecord, split: str, test: Chosen | None) -> Rows:
     """A record's predictions of the rows that judge it."""
     task = record.task if split == "val" else record.pivot
-    found = predictions.load(project.predictions_file(record.pivot, record.id), task, split)
-    rows = as_rows(found)
-    return rows if test is None else rows.only(test(found))
+    outputs = predictions.load(project.predictions_file(record.pivot, record.id), task, split)
+    rows = as_rows(outputs)
+    return rows if test is None else rows.only(test(outputs))
 
 
 def _loss(parts: Sequence[Rows], kind: str) -> float:
     """The loss of the rows of all places: what weights of an ensemble are chosen by, or a headline that has none."""
     targets = np.concatenate([part.targets for part in parts])
     outputs = np.concatenate([part.raw for part in parts])
-    there, of = metrics.labelled(targets), post_kind.of(kind)
-    if not there.any():
+    has_target, of = metrics.labelled(targets), post_kind.of(kind)
+    if not has_target.any():
         raise ProjectError(problem(KEY, "none of the images that choose has a target", fix=_MIX))
     if of.ENSEMBLING is not None:
         whole = np.isfinite(outputs).all()
-        return of.ENSEMBLING.loss(outputs[there], targets[there]) if whole else float("nan")
+        return of.ENSEMBLING.loss(outputs[has_target], targets[has_target]) if whole else float("nan")
     value = metrics.compute([of.HEADLINE], outputs, targets, kind)[of.HEADLINE]
     return value if metrics.direction(of.HEADLINE) == "min" else -value
 
 
-def _starts(one: Candidate) -> list[str]:
-    return [record.environment[FIRST_WEIGHTS] for record in one.records]
+def _starts(candidate: Candidate) -> list[str]:
+    return [record.environment[FIRST_WEIGHTS] for record in candidate.records]
 
 
-def _other(one: Candidate, best: Candidate) -> str:
+def _difference_clause(candidate: Candidate, best: Candidate) -> str:
     """What a candidate does not share with those that are averaged."""
-    return "began with other weights" if _starts(one) != _starts(best) else "predicts other images than they do"
+    return "began with other weights" if _starts(candidate) != _starts(best) else "predicts other images than they do"
 
 
-def _apart(usable: Sequence[Candidate], *, by_test: bool) -> str:
+def _no_pair_sentence(usable: Sequence[Candidate], *, by_test: bool) -> str:
     """The sentence where no two share what they must."""
-    starts = [_starts(one) for one in usable]
-    if any(one == other for place, one in enumerate(starts) for other in starts[:place]):
+    starts = [_starts(candidate) for candidate in usable]
+    if any(start == other for place, start in enumerate(starts) for other in starts[:place]):
         wrong = "those that began with the same weights hold out other images: no image judges them together"
         return problem(KEY, wrong, got="soup", fix=f"train them with the same split; {_MIX}")
     if by_test:
@@ -347,10 +359,10 @@ class _Averaging:
     def loss(self, members: tuple[int, ...]) -> float:
         """The loss of the mean of some candidates."""
         self.folds.context.stop.check()
-        shown = listing([self.sharing.candidates[place].called.split()[0] for place in members], most=4)
-        self.folds.context.display.start(f"averaging {shown}", len(self.sharing.judged))
+        names = listing([self.sharing.candidates[place].called.split()[0] for place in members], most=4)
+        self.folds.context.display.start(f"averaging {names}", len(self.sharing.judged))
         try:
-            parts = [self._predicted(members, place) for place in self._places()]
+            parts = [self._predicted_rows(members, place) for place in self._places()]
         finally:
             self.folds.context.display.close()
         return _loss(parts, self.sharing.candidates[0].records[0].kind)
@@ -360,8 +372,8 @@ class _Averaging:
         from mlpipe.predicting import averaged_weights
 
         task, project, first = self.folds.task, self.folds.context.project, averaged[0]
-        sources = [project.model_dir(one.pivot, one.id) / records.WEIGHTS_FILE for one in averaged]
-        is_one = len({(one.fold, one.task) for one in averaged}) == 1
+        sources = [project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE for record in averaged]
+        is_one = len({(record.fold, record.task) for record in averaged}) == 1
         view = self.folds.view(first.fold if is_one else REFIT, nested=first.nested and is_one)
         recipe, pack = tasks.config_of(self.folds.config, first).recipe, self.folds.pack(task)
         return averaged_weights.write(recipe, task, pack, view.train, sources, out, stop=self.folds.context.stop)
@@ -371,7 +383,7 @@ class _Averaging:
             yield place
             self.folds.context.display.update(place + 1)
 
-    def _predicted(self, members: Sequence[int], place: int) -> Rows:
+    def _predicted_rows(self, members: Sequence[int], place: int) -> Rows:
         from mlpipe.predicting import records as predicting
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -381,46 +393,52 @@ class _Averaging:
         judged, task = self.sharing.judged[place], self.folds.task
         row_of = {name: row for row, name in enumerate(task.samples.ids)}
         rows: npt.NDArray[np.int64] = np.array([row_of[name] for name in judged.ids], np.int64)
-        wanted = predicting.RowsToPredict(judged.task, judged.split, task, self.folds.pack(task), rows)
+        request = predicting.RowsToPredict(judged.task, judged.split, task, self.folds.pack(task), rows)
         recipe = tasks.config_of(self.folds.config, averaged[0]).recipe
         stop, workers = self.folds.context.stop, num_workers(self.folds.config)
-        predicting.predict(recipe, weights, averaged[0].fold, [wanted], out, num_workers=workers, should_stop=stop)
-        found = as_rows(predictions.load(out, judged.task, judged.split))
+        predicting.predict(recipe, weights, averaged[0].fold, [request], out, num_workers=workers, should_stop=stop)
+        result = as_rows(predictions.load(out, judged.task, judged.split))
         for path in self.folder.iterdir():
             path.unlink()
-        return found
+        return result
 
 
 def _tell(of: Sharing, chosen: Soup) -> None:
-    many = sum(len(one.ids) for one in of.judged)
-    names = [one.called for one in of.candidates]
+    count = sum(len(rows.ids) for rows in of.judged)
+    names = [candidate.called for candidate in of.candidates]
     for note in of.notes:
         log.warning(note)
     for members, loss in chosen.tried:
         log.debug(f"soup: loss {loss:.6g} of {listing([names[place] for place in members])}")
-    best = number(of.alone[chosen.members[0]], many)
+    best = number(of.alone[chosen.members[0]], count)
     if len(chosen.members) == 1:
         log.info(
             f"soup: no mean of weights is as good as {names[chosen.members[0]]} alone (loss {best}): it stays as it is"
         )
         return
-    shown = listing([names[place] for place in chosen.members])
+    text = listing([names[place] for place in chosen.members])
     of_all = f"{len(chosen.members)} of {len(names)}"
     log.info(
-        f"soup: the mean of the weights of {of_all} ({shown}) has loss {number(chosen.loss, many)}, the best alone {best}"
+        f"soup: the mean of the weights of {of_all} ({text}) has loss {number(chosen.loss, count)}, the best alone {best}"
     )
 
 
-def _written(folds: Folds, of: Sharing, members: Sequence[Candidate], averaging: _Averaging, run: Run) -> list[str]:
+def _write_records(
+    folds: Folds, of: Sharing, members: Sequence[Candidate], averaging: _Averaging, run: Run
+) -> list[str]:
     """Write the records of the mean: one for each place, and the mean of the refits where all have one."""
-    recipe = files.digest(["soup", sorted(one.name for one in members)])[:8]
+    recipe = files.digest(["soup", sorted(candidate.name for candidate in members)])[:8]
     write = partial(_write, folds, of, averaging, run, recipe)
-    made = [write([one.records[place] for one in members], ()) for place in range(len(of.judged))]
+    means = [write([candidate.records[place] for candidate in members], ()) for place in range(len(of.judged))]
     project = folds.context.project
-    refits = [one.refit for one in members if one.refit is not None and not _lost(project, one.refit)]
-    if len(refits) == len(members) and len({one.environment[FIRST_WEIGHTS] for one in refits}) == 1:
-        made.append(write(refits, [one.id for one in made]))
-    return [one.id for one in made]
+    refits = [
+        candidate.refit
+        for candidate in members
+        if candidate.refit is not None and not _missing_weights_reason(project, candidate.refit)
+    ]
+    if len(refits) == len(members) and len({refit.environment[FIRST_WEIGHTS] for refit in refits}) == 1:
+        means.append(write(refits, [mean.id for mean in means]))
+    return [mean.id for mean in means]
 
 
 def _write(
@@ -465,12 +483,12 @@ def _record(
     variant = variant if is_one else "all"
     name = f"{base.rpartition('-')[0] or base}-{files.digest([recipe, folds.task.name, run.name])[:8]}-soup-{variant}"
     facts = {key: value for key, value in first.environment.items() if key not in (FIRST_WEIGHTS, "tta")}
-    chose = [*dict.fromkeys(what for one in averaged for what in one.val_used_for)]
-    shown = listing([one.id for one in averaged])
-    notes = [f"its weights are the mean of those of {shown}"]
+    chose = [*dict.fromkeys(purpose for record in averaged for purpose in record.val_used_for)]
+    names = listing([record.id for record in averaged])
+    notes = [f"its weights are the mean of those of {names}"]
     if not is_one:
-        many = len(of.judged[0].ids)
-        notes.append(f"{counted(many, 'test image')} chose them, so that its test score is optimistic")
+        count = len(of.judged[0].ids)
+        notes.append(f"{counted(count, 'test image')} chose them, so that its test score is optimistic")
     elif not refit and not first.nested:
         notes.append("the validation score is optimistic: it also chose what val_used_for names")
     view = folds.view(first.fold if is_one else REFIT, nested=first.nested and is_one)
@@ -490,7 +508,7 @@ def _record(
         epochs=1,
         val_used_for=[*chose, CHOSE] if is_one and not refit else [],
         timings={},
-        environment={**facts, AVERAGED: [one.id for one in averaged]},
+        environment={**facts, AVERAGED: [record.id for record in averaged]},
         weights=None,
         notes=notes,
         details={},

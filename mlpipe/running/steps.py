@@ -104,7 +104,7 @@ class Deadline(Stop):
     """
 
     def __init__(self, wish: Stop, at: float) -> None:
-        self._wish, self._at = wish, at
+        self._wish, self._end_time = wish, at
         super().__init__()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -127,7 +127,7 @@ class Deadline(Stop):
 
     def left(self) -> float:
         """Seconds that are left."""
-        return self._at - time.monotonic()
+        return self._end_time - time.monotonic()
 
     @property
     def asked(self) -> bool:
@@ -135,9 +135,9 @@ class Deadline(Stop):
         return self._wish.asked
 
     @asked.setter
-    def asked(self, asked: bool) -> None:
+    def asked(self, value: bool) -> None:
         # The end of a time is nobody's wish: a new one has none.
-        self._wish.asked = self._wish.asked or asked
+        self._wish.asked = self._wish.asked or value
 
 
 def end_process(go_on: str) -> None:
@@ -149,8 +149,8 @@ def end_process(go_on: str) -> None:
     for child in multiprocessing.active_children():
         child.kill()
     # Live lines need no end: their cursor is never hidden, and what follows stands below them.
-    told = f"; what is saved is kept; {go_on}" if go_on else ""
-    os.write(2, f"\ninterrupted twice{told}\n".encode())
+    clause = f"; what is saved is kept; {go_on}" if go_on else ""
+    os.write(2, f"\ninterrupted twice{clause}\n".encode())
     os._exit(INTERRUPTED_TWICE)
 
 

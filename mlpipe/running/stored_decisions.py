@@ -50,20 +50,20 @@ def store(run_config: RunConfig, file: Path) -> None:
         run_config: The configuration, with the keys that were given.
         file: The task's file, which is there.
     """
-    given = run_config.given or frozenset()
-    found: dict[str, Any] = {}
-    if "task.max_unreadable" in given:
-        found["max_unreadable"] = run_config.task.params["max_unreadable"]
+    keys = run_config.given or frozenset()
+    decisions: dict[str, Any] = {}
+    if "task.max_unreadable" in keys:
+        decisions["max_unreadable"] = run_config.task.params["max_unreadable"]
     if run_config.mode == "create":
-        of_mode = {_OF_MODE[key] for key in _OF_MODE if f"mode.{key}" in given}
-        own = {key.partition(".")[2] for key in given if key.startswith("split.")} | of_mode
+        of_mode = {_OF_MODE[key] for key in _OF_MODE if f"mode.{key}" in keys}
+        own = {key.partition(".")[2] for key in keys if key.startswith("split.")} | of_mode
         section = run_config.tree["split"]
-        if own or "split" in given:
-            found["split"] = {"section": section, "given": sorted(key for key in own if key in section)}
-    if not found:
+        if own or "split" in keys:
+            decisions["split"] = {"section": section, "given": sorted(key for key in own if key in section)}
+    if not decisions:
         return
     before = stored.read(file, dict[str, Any], _FIX)
-    new = {**before.get(_KEY, {}), **found}
+    new = {**before.get(_KEY, {}), **decisions}
     if new != before.get(_KEY):
         files.write_json(file, {**before, _KEY: new})
 
@@ -77,13 +77,13 @@ def with_split(run_config: RunConfig, file: Path) -> RunConfig:
     """
     if run_config.given is None or "split" in run_config.given:
         return run_config
-    section = changed(run_config.tree["split"], run_config.given, file)
+    section = split_section(run_config.tree["split"], run_config.given, file)
     if section == run_config.tree["split"]:
         return run_config
     return replace(assemble({**run_config.tree, "split": section}), given=run_config.given)
 
 
-def changed(section: Mapping[str, Any], given: frozenset[str], file: Path) -> dict[str, Any]:
+def split_section(section: Mapping[str, Any], given: frozenset[str], file: Path) -> dict[str, Any]:
     """A section `split` with what was decided for a task.
 
     Args:
@@ -91,7 +91,7 @@ def changed(section: Mapping[str, Any], given: frozenset[str], file: Path) -> di
         given: The keys that the command names, which win.
         file: The task's file.
     """
-    decided = _of(file).get("split")
+    decided = _decisions_in(file).get("split")
     if decided is None:
         return dict(section)
     of_task = decided["section"]
@@ -100,8 +100,8 @@ def changed(section: Mapping[str, Any], given: frozenset[str], file: Path) -> di
     if not is_same and any(key not in of_task for key in own):
         # Such a key, split.folds beside a validation part, belongs to the command's kind of split.
         return dict(section)
-    kept = {key: section[key] for key in own if key in of_task}
-    return {**(section if is_same else of_task), **{key: of_task[key] for key in decided["given"]}, **kept}
+    settings = {key: section[key] for key in own if key in of_task}
+    return {**(section if is_same else of_task), **{key: of_task[key] for key in decided["given"]}, **settings}
 
 
 def max_unreadable(run_config: RunConfig, file: Path) -> int:
@@ -114,10 +114,10 @@ def max_unreadable(run_config: RunConfig, file: Path) -> int:
     own = int(run_config.task.params.get("max_unreadable", 0))
     if "task.max_unreadable" in (run_config.given or ()):
         return own
-    return max(own, int(_of(file).get("max_unreadable", 0)))
+    return max(own, int(_decisions_in(file).get("max_unreadable", 0)))
 
 
-def _of(file: Path) -> dict[str, Any]:
+def _decisions_in(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     decided: dict[str, Any] = {**stored.read(file, _File, _FIX).get("decided", {})}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mlpipe.config import catalog
-from mlpipe.config.overrides import tagged
+from mlpipe.config.overrides import name_and_tags
 
 _HASH = re.compile(r"-[0-9a-f]{8}$")
 
@@ -24,10 +24,10 @@ def created(data_dir: Path) -> tuple[str, ...]:
 
 def is_known(data_dir: Path, name: str) -> bool:
     """Whether a task, or the one that it is a variant of, was described in the data folder."""
-    return file_of(data_dir, tagged(name, created(data_dir))[0]).is_file()
+    return file_of(data_dir, name_and_tags(name, created(data_dir))[0]).is_file()
 
 
-def made_whole(
+def with_whole_names(
     texts: Sequence[str], names: Collection[str], extra_dirs: tuple[Path, ...] = ()
 ) -> tuple[list[str], list[str]]:
     """Overrides in which `task=` names a created task whole, where it names only the part before the hash.
@@ -40,12 +40,14 @@ def made_whole(
     Returns:
         The overrides, and a line for each name that was completed. What fits no task, or several, stays as it is.
     """
-    found, notes, options = [], [], catalog.options("task", extra_dirs)
+    overrides, notes, options = [], [], catalog.options("task", extra_dirs)
     for text in texts:
         key, _, name = text.lstrip("+").partition("=")
         base, plus, tags = name.partition("+")
-        fitting = [one for one in names if _HASH.sub("", one) == base or one.startswith(f"{base}-")]
+        fitting = [
+            candidate for candidate in names if _HASH.sub("", candidate) == base or candidate.startswith(f"{base}-")
+        ]
         is_short = key == "task" and base not in (*names, *options) and len(fitting) == 1
-        found.append(f"task={fitting[0]}{plus}{tags}" if is_short else text)
+        overrides.append(f"task={fitting[0]}{plus}{tags}" if is_short else text)
         notes += [f"task={base}: {fitting[0]}, the only task whose name begins so"] if is_short else []
-    return found, notes
+    return overrides, notes

@@ -15,8 +15,8 @@ from mlpipe import files, kinds
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.environment import cores
-from mlpipe.config.overrides import tagged
-from mlpipe.config.schema import RunConfig, deciding
+from mlpipe.config.overrides import name_and_tags
+from mlpipe.config.schema import RunConfig, deciding_keys
 from mlpipe.data import sources, tags, task
 from mlpipe.data.cache import packs, variant_packs
 from mlpipe.data.cache.packs import Pack
@@ -47,31 +47,31 @@ def resolve(source: Component, data_dir: Path) -> Task:
     Raises:
         DataError: When the source is wrong, or another task of this name is there already.
     """
-    seen: Task = source.build()
-    path = task_names.file_of(data_dir, seen.name)
-    _refuse_folder_inside_source(seen, data_dir, "data_dir")
+    current_task: Task = source.build()
+    path = task_names.file_of(data_dir, current_task.name)
+    _refuse_folder_inside_source(current_task, data_dir, "data_dir")
     if not path.is_file():
-        task.save(seen, path)
-        log.info(f"created task {seen.name}: {describe(seen)}")
-        for note in seen.notes:
-            log.info(f"note on {seen.name}: {note}")
-        return seen
+        task.save(current_task, path)
+        log.info(f"created task {current_task.name}: {describe(current_task)}")
+        for note in current_task.notes:
+            log.info(f"note on {current_task.name}: {note}")
+        return current_task
     if source.name == "created":
-        return seen
+        return current_task
     stored = sources.load(path)
-    if stored.source_hash != seen.source_hash:
+    if stored.source_hash != current_task.source_hash:
         fix = "choose another data_dir, or remove that folder"
         raise DataError(problem(str(path.parent), "holds a task of this name made of other images", fix=fix))
-    if stored.source.get("range") != _listed(seen.source.get("range")):
+    if stored.source.get("range") != _range_list(current_task.source.get("range")):
         wrong = f"holds a task of this name with task.value_range={stored.source.get('range')}"
         raise DataError(problem(str(path.parent), wrong, fix="give this one another name with task.name=NAME"))
     # Functions, their arguments and folders may be others that give the same samples, and the old ones be gone.
-    if task.describe_again(stored, seen, path):
-        log.info(f"task {seen.name}: the same samples, described anew")
-    return seen
+    if task.rewrite_source(stored, current_task, path):
+        log.info(f"task {current_task.name}: the same samples, described anew")
+    return current_task
 
 
-def _listed(value_range: Any) -> list[Any] | None:
+def _range_list(value_range: Any) -> list[Any] | None:
     """A range as JSON gives it back."""
     return None if value_range is None else list(value_range)
 
@@ -88,7 +88,7 @@ def pivot(run_config: RunConfig) -> Task:
     return _variant(stored_decisions.with_split(run_config, file), base, run_config.tags, split_of)
 
 
-def as_decided(run_config: RunConfig, of: Task) -> RunConfig:
+def with_decisions(run_config: RunConfig, of: Task) -> RunConfig:
     """The configuration with what was decided for a task, see `mlpipe.running.stored_decisions`."""
     return stored_decisions.with_split(run_config, described_in(run_config.data_dir, of))
 
@@ -112,10 +112,10 @@ def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
     if not run_config.tags:
         return pivot(run_config)
     base = resolve(run_config.task, run_config.data_dir)
-    found = records.load_all(project, f"{base.name}+{tags.canonical(run_config.tags)}")
-    if not found:
+    models = records.load_all(project, f"{base.name}+{tags.canonical(run_config.tags)}")
+    if not models:
         return pivot(run_config)
-    file = project.model_dir(found[-1].pivot, found[-1].id) / records.CONFIG_FILE
+    file = project.model_dir(models[-1].pivot, models[-1].id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
     # Its split alone is drawn again: the task is there, and nothing is built of the rest.
     rest = set(run_config.tree) - {"split"}
@@ -123,13 +123,13 @@ def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
     return pivot(known)
 
 
-def another(run_config: RunConfig, name: str) -> Task:
+def other_task(run_config: RunConfig, name: str) -> Task:
     """A task of `task_list` or `mode.eval_on`: created earlier, or embedded, with tags as the pivot may have them.
 
     Raises:
         DataError: When there is no such task, or the tags do not fit it.
     """
-    base, text = tagged(name, (*_EMBEDDED, *task_names.created(run_config.data_dir)))
+    base, text = name_and_tags(name, (*_EMBEDDED, *task_names.created(run_config.data_dir)))
     return _variant(run_config, named(base, run_config.data_dir), text, split_of_other)
 
 
@@ -137,8 +137,8 @@ def _variant(run_config: RunConfig, base: Task, text: str, split_base: Callable[
     if not text:
         return base
 
-    def split(one: Task) -> Split:
-        return (split_base if one is base else split_of_other)(run_config, one)
+    def split(other: Task) -> Split:
+        return (split_base if other is base else split_of_other)(run_config, other)
 
     lookup = tags.World(split, partial(named, data_dir=run_config.data_dir))
     return tags.derive(base, tags.parse(text), lookup)
@@ -163,13 +163,13 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     """
     if of.bases:
         return _split_without_test(run_config, of)
-    params = deciding("split", run_config.split.params)
-    key = files.digest([run_config.split.identity, params, *_contents(params)])[:12]
+    params = deciding_keys("split", run_config.split.params)
+    key = files.digest([run_config.split.identity, params, *_content_hashes(params)])[:12]
     path = task_names.file_of(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
-        found = _stored_split(stored["splits"][key], of, path)
-        return replace(found, rare=run_config.split.params.get("rare", "refuse"))
+        split = _stored_split(stored["splits"][key], of, path)
+        return replace(split, rare=run_config.split.params.get("rare", "refuse"))
     drawn = methods.with_extra(of.samples, run_config.split.build(of.samples))
     parameters = {"target": run_config.split.identity, **params}
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
@@ -184,18 +184,18 @@ def _stored_split(plain: Any, of: Task, path: Path) -> Split:
         DataError: When it is damaged.
     """
     try:
-        found = Split.from_plain(plain)
-        if any(fold.shape != (len(of.samples),) for fold in (found.fold, *found.repeats)):
+        split = Split.from_plain(plain)
+        if any(fold.shape != (len(of.samples),) for fold in (split.fold, *split.repeats)):
             raise ValueError("it is of other samples")
-        if not all(isinstance(one, int) for one in (found.n_folds, found.seed, *found.validated)):
+        if not all(isinstance(value, int) for value in (split.n_folds, split.seed, *split.validated)):
             raise TypeError("a number is none")
-        return found
+        return split
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         wrong = f"its split is damaged ({type(error).__name__}: {first_line(error)})"
         raise DataError(problem(str(path), wrong, fix="take it from a copy, or delete the entry in splits")) from error
 
 
-def _contents(params: Mapping[str, Any]) -> list[str]:
+def _content_hashes(params: Mapping[str, Any]) -> list[str]:
     """Hashes of the files that a split is read from, which may be changed by hand."""
     paths = [Path(value) for name, value in sorted(params.items()) if name.endswith("_file") and value is not None]
     return [files.digest_file(path) for path in paths if path.is_file()]
@@ -222,15 +222,15 @@ def _split_without_test(run_config: RunConfig, of: Task) -> Split:
 
 def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
     """The preprocessing for a task: the network's channels where it names them, else the task's."""
-    wanted = run_config.recipe.arch.params.get("in_chans") or of.channels
-    if wanted != of.channels and of.channels != 1 and "root" not in of.source:
+    channels = run_config.recipe.arch.params.get("in_chans") or of.channels
+    if channels != of.channels and of.channels != 1 and "root" not in of.source:
         fix = f"leave it out, or use {of.channels}"
         raise ConfigError(
-            problem("arch.in_chans", f"the images have {counted(of.channels, 'channel')}", got=wanted, fix=fix)
+            problem("arch.in_chans", f"the images have {counted(of.channels, 'channel')}", got=channels, fix=fix)
         )
-    if wanted not in (1, 3, 4) and "root" in of.source:
-        raise ConfigError(problem("arch.in_chans", "image files have 1, 3 or 4 channels", got=wanted, fix="use one"))
-    built: Preprocessing = run_config.recipe.preprocessing.build(wanted)
+    if channels not in (1, 3, 4) and "root" in of.source:
+        raise ConfigError(problem("arch.in_chans", "image files have 1, 3 or 4 channels", got=channels, fix="use one"))
+    built: Preprocessing = run_config.recipe.preprocessing.build(channels)
     return built
 
 
@@ -263,46 +263,46 @@ def pack_of(
         Interrupted: When asked to stop.
     """
     most = unreadable_allowed(run_config, of) if max_unreadable is None else max_unreadable
-    shown = context or RunContext(Project(run_config.project_dir), Display(io.StringIO()))
+    run_context = context or RunContext(Project(run_config.project_dir), Display(io.StringIO()))
     bases = of.bases or (of,)
 
-    def progress(done: int, total: int) -> None:
-        shown.stop.check()
-        shown.display.update(done)
+    def progress(count: int, total: int) -> None:
+        run_context.stop.check()
+        run_context.display.update(count)
 
-    shown.display.start(f"preprocessing {of.name}", len(of.samples))
+    run_context.display.start(f"preprocessing {of.name}", len(of.samples))
     try:
         preprocessing = preprocessing_of(run_config, of)
-        of_bases = [_packed(run_config, one, preprocessing, workers or cores(), progress, most) for one in bases]
-        for one, pack in zip(bases, of_bases, strict=True):
-            _tell_unreadable(one, pack, shown.told)
+        of_bases = [_built_pack(run_config, base, preprocessing, workers or cores(), progress, most) for base in bases]
+        for base_task, pack in zip(bases, of_bases, strict=True):
+            _tell_unreadable(base_task, pack, run_context.told)
         return variant_packs.joined(of, of_bases) if of.bases else of_bases[0]
     finally:
-        shown.display.close()
+        run_context.display.close()
 
 
 def unreadable_allowed(run_config: RunConfig, of: Task) -> int:
     """How many unreadable images of a task are accepted: `task.max_unreadable`, or what was stored with the task."""
-    names = [one.name for one in of.bases or (of,)]
+    names = [base.name for base in of.bases or (of,)]
     return max(
         stored_decisions.max_unreadable(run_config, task_names.file_of(run_config.data_dir, name)) for name in names
     )
 
 
-def _tell_unreadable(of: Task, pack: Pack, told: set[str]) -> None:
+def _tell_unreadable(of: Task, pack: Pack, known_keys: set[str]) -> None:
     """Name what is left out; in a process that works for a run, the one that started it has done so."""
     for name, reason in pack.unreadable.items():
         key = f"{of.name}: {name}"
-        if key not in told and multiprocessing.parent_process() is None:
+        if key not in known_keys and multiprocessing.parent_process() is None:
             log.warning(f"left out {name}: {reason}")
-        told.add(key)
+        known_keys.add(key)
 
 
-def _packed(
+def _built_pack(
     run_config: RunConfig, of: Task, preprocessing: Preprocessing, workers: int, progress: Progress, max_unreadable: int
 ) -> Pack:
     folder = run_config.data_dir / of.name / "cache" / packs.pack_id(of, preprocessing)
-    folder_users.mark(folder)
+    folder_users.mark_in_use(folder)
     is_new = not packs.is_complete(folder)
     pack = packs.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
     if target_files.are_own(of) and of.samples.labelled.any():
@@ -323,7 +323,7 @@ def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progr
         return pack
     of_masks, alike = targets
     folder = run_config.data_dir / of.name / "cache" / packs.pack_id(of_masks, alike)
-    folder_users.mark(folder)
+    folder_users.mark_in_use(folder)
     masks = packs.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)
     masked = {name for name, (path, _) in zip(of.samples.ids, of.samples.masks, strict=True) if path}
     lost = {name: f"its target {reason}" for name, reason in masks.unreadable.items() if name in masked}
@@ -387,12 +387,12 @@ def describe(of: Task) -> str:
     colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
     depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
     words = kinds.of(of.kind).words
-    what = counted(len(of.classes), words.OUTPUT, words.OUTPUTS)
+    outputs = counted(len(of.classes), words.OUTPUT, words.OUTPUTS)
     groups = f", {counted(len(set(of.samples.groups) - {''}), 'group')}" if of.samples.groups else ""
     is_of_records = sources.open(of).layout is not None
     noun = {1: "series", 3: "volumes"}.get(task.axes_of(of), "images")
     samples = "records" if is_of_records else f"{colour}{depth} {noun}"
-    return f"{of.kind}, {what}, {samples}: {parts}{groups}"
+    return f"{of.kind}, {outputs}, {samples}: {parts}{groups}"
 
 
 def refuse_results_inside(of: Task, out_dir: Path) -> None:

@@ -71,8 +71,8 @@ def within_stages(stages: Sequence[Mapping[str, Any]], epochs: int) -> list[dict
         stages: Their mappings; one with an exact `head` takes no steps, and keeps its only epoch.
         epochs: Those of all others together; what cannot be shared out evenly is the last one's.
     """
-    stepped = [number for number, one in enumerate(stages) if one.get("head") is None]
-    whole, shared = sum(int(stages[number]["epochs"]) for number in stepped), [dict(one) for one in stages]
+    stepped = [number for number, stage in enumerate(stages) if stage.get("head") is None]
+    whole, shared = sum(int(stages[number]["epochs"]) for number in stepped), [dict(stage) for stage in stages]
     left = epochs
     for number in stepped[:-1]:
         shared[number]["epochs"] = max(1, int(stages[number]["epochs"]) * epochs // whole)
@@ -91,12 +91,12 @@ class Pace:
 
     Args:
         enough: Seconds of training after which that is known.
-        told: Is given the seconds of an epoch, and how many are done.
+        listener: Is given the seconds of an epoch, and how many are done.
         heads: Epochs before the first that is watched, which exact heads are counted as.
     """
 
-    def __init__(self, enough: float, told: Callable[[float, int], None], heads: int = 0) -> None:
-        self._enough, self._told, self._heads = enough, told, heads
+    def __init__(self, enough: float, listener: Callable[[float, int], None], heads: int = 0) -> None:
+        self._enough, self._pace_listener, self._heads = enough, listener, heads
         self._marks: list[float] = []
         self._is_known = False
 
@@ -108,8 +108,8 @@ class Pace:
         """An epoch has ended; as `Follower.epoch`. A fold that goes on from a saved state tells nothing new."""
         if self._is_known or position > 0 or not self._marks:
             return
-        done = epoch + 1 - self._heads
-        if len(self._marks) != done:
+        epoch_count = epoch + 1 - self._heads
+        if len(self._marks) != epoch_count:
             self._is_known = True
             return
         self._marks.append(time.monotonic())
@@ -118,7 +118,7 @@ class Pace:
         self._is_known = True
         # Much is set up in the first epoch: it counts only where it is the only one.
         marks = self._marks[1:] if len(self._marks) > 2 else self._marks
-        self._told((marks[-1] - marks[0]) / (len(marks) - 1), done)
+        self._pace_listener((marks[-1] - marks[0]) / (len(marks) - 1), epoch_count)
 
 
 def clock(seconds: float) -> str:

@@ -34,15 +34,15 @@ def without_passwords(overrides: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: When the password cannot be taken out of the address.
     """
-    found = []
+    words = []
     for text in overrides:
         address = value_of(_URI, [text]) if option_of(text) == _URI else None
         if address is not None:
-            plain, secrets = tracker.taken_apart(address, _URI)
+            plain, secrets = tracker.address_without_login(address, _URI)
             os.environ.update(secrets)
             text = f"{_URI}={as_text(plain)}"
-        found.append(text)
-    return tuple(found)
+        words.append(text)
+    return tuple(words)
 
 
 def problems(config: RunConfig, words: Sequence[str]) -> list[str]:
@@ -52,26 +52,26 @@ def problems(config: RunConfig, words: Sequence[str]) -> list[str]:
         config: The configuration.
         words: The command's own words.
     """
-    found = missing(config)
-    for one in loggers(config):
-        if isinstance(address := one.params.get("tracking_uri"), str):
+    sentences = missing(config)
+    for logger in loggers(config):
+        if isinstance(address := logger.params.get("tracking_uri"), str):
             # Also of Lightning's own logger for MLflow.
-            found += mlflow.problems(address) or _untrusted(address, words)
-    return found
+            sentences += mlflow.problems(address) or _address_problems(address, words)
+    return sentences
 
 
 def missing(config: RunConfig) -> list[str]:
     """A sentence for every package that a configuration's loggers need and that is not installed."""
-    return [sentence for one in loggers(config) for sentence in trackers.missing(one.name)]
+    return [sentence for logger in loggers(config) for sentence in trackers.missing(logger.name)]
 
 
-def _untrusted(address: str, words: Sequence[str]) -> list[str]:
+def _address_problems(address: str, words: Sequence[str]) -> list[str]:
     """What is wrong with a server's address that a file names: only a person decides who is told."""
-    shown = tracker.without_password(address)
-    if address.startswith("sqlite:///") or any(option_of(one) == _URI for one in words):
+    public_address = tracker.without_password(address)
+    if address.startswith("sqlite:///") or any(option_of(word) == _URI for word in words):
         return []
     wrong = "is named by a file and not by this command, and would be told all of the training"
-    return [problem(_URI, wrong, got=shown, fix=f"add {_URI}={shown} where you want that")]
+    return [problem(_URI, wrong, got=public_address, fix=f"add {_URI}={public_address} where you want that")]
 
 
 def loggers(config: RunConfig) -> Iterator[Component]:
@@ -99,20 +99,20 @@ class _Result:
     @cached_property
     def scores(self) -> dict[str, float]:
         """Final scores by flat names; where nothing was judged, the means of the folds' validation."""
-        found = tracker.final(self.facts.get("scores") or {})
+        values = tracker.final(self.facts.get("scores") or {})
         if headline := self.facts.get("final"):
-            found |= tracker.final({headline["metric"]: headline}, "final/headline")
-        for row in () if found else self.facts.get("leaderboard") or ():
+            values |= tracker.final({headline["metric"]: headline}, "final/headline")
+        for row in () if values else self.facts.get("leaderboard") or ():
             numbers = {key: value for key, value in row.items() if key.startswith(("val", "test"))}
-            found |= {name: value for name, value in tracker.final(numbers).items() if name not in found}
-        return found
+            values |= {name: value for name, value in tracker.final(numbers).items() if name not in values}
+        return values
 
     @cached_property
     def place(self) -> Place:
         """The run of all folds that it is of: this one, or the training's where it judged one that had ended before."""
         name = self.run.name
         if ensemble := self.facts.get("ensemble"):
-            trained = {one.run for one in _members(self.project, str(self.facts["task"]), str(ensemble))}
+            trained = {member.run for member in _members(self.project, str(self.facts["task"]), str(ensemble))}
             name = trained.pop() if len(trained) == 1 else name
         return Place(self.project.name, self.project.root, name, self.project.run_dir(name) / "logs")
 
@@ -130,7 +130,7 @@ class _Result:
         if not self.facts.get("task"):
             return None
         try:
-            stored = predictor.found(
+            stored = predictor.stored_models(
                 self.project.name,
                 out_dir=self.config.out_dir,
                 data_dir=self.config.data_dir,
@@ -166,21 +166,21 @@ def publish(config: RunConfig, project: Project, run: Run, facts: Mapping[str, A
         facts: What the run said of itself: `final`, `scores`, `headline`, `report`, `task`.
     """
     result = _Result(config, project, run, facts)
-    for one in loggers(config):
-        tell = _TOLD.get(one.name)
+    for logger in loggers(config):
+        tell = _TOLD.get(logger.name)
         if tell is None or not result.scores:
             continue
         try:
-            tell(one, result)
+            tell(logger, result)
         except Exception as error:
-            log.debug(f"logging={one.name} failed", exc_info=True)
-            log.warning(f"logging={one.name}: the result was not written ({tracker.without_password(str(error))})")
+            log.debug(f"logging={logger.name} failed", exc_info=True)
+            log.warning(f"logging={logger.name}: the result was not written ({tracker.without_password(str(error))})")
 
 
-def _to_server(one: Component, result: _Result) -> None:
+def _to_server(logger: Component, result: _Result) -> None:
     """The scores as points of the run of all folds, with the report and the card as its files."""
     place, tree = result.place, result.config.tree
-    marks = Marks(place.logs / f"{one.name}_result.json")
+    marks = Marks(place.logs / f"{logger.name}_result.json")
     documents = [path for path in (result.report, result.card) if path is not None]
 
     def write(tracked: Tracked) -> None:
@@ -191,22 +191,22 @@ def _to_server(one: Component, result: _Result) -> None:
         for path in documents:
             tracked.file(path)
 
-    guarded = trackers.run_of(one.name, one.params, place)
+    guarded = trackers.run_of(logger.name, logger.params, place)
     guarded.attempt(write)
     guarded.close(tracker.FINISHED)
 
 
-def _to_table(one: Component, result: _Result) -> None:
+def _to_table(logger: Component, result: _Result) -> None:
     """The scores as a table beside the folds' curves."""
     rows = [{"score": name, "value": value} for name, value in result.scores.items()]
     files.write_text(result.place.logs / "scores.csv", files.csv_text(rows, ["score", "value"]))
 
 
-def _to_tensorboard(one: Component, result: _Result) -> None:
+def _to_tensorboard(logger: Component, result: _Result) -> None:
     """The scores as points, the headline and the configuration as texts, in a folder `result` beside the folds' own."""
     from torch.utils.tensorboard import SummaryWriter
 
-    logs, own = result.place.logs, one.params.get("log_dir")
+    logs, own = result.place.logs, logger.params.get("log_dir")
     folder = logs / "result" if own is None else Path(own).expanduser() / f"result-{files.safe_name(result.run.name)}"
     if not result.is_new_to(Marks(logs / "tensorboard_result.json")):
         return
@@ -228,6 +228,6 @@ _TOLD: dict[str, Callable[[Component, _Result], None]] = {
 
 
 def _members(project: Project, task: str, ensemble: str) -> list[records.ModelRecord]:
-    stored = [one for one in ensembles.load_all(project, task) if one.id == ensemble]
-    names = {name for one in stored for member in one.members for name in member["records"]}
-    return [one for one in records.load_all(project, task) if one.id in names]
+    stored = [candidate for candidate in ensembles.load_all(project, task) if candidate.id == ensemble]
+    names = {name for candidate in stored for member in candidate.members for name in member["records"]}
+    return [record for record in records.load_all(project, task) if record.id in names]

@@ -52,7 +52,7 @@ class EpochRow:
     accuracy: float | None
 
 
-def evaluated(values: Mapping[str, float], epoch: int = 1, seconds: float = 0.0) -> EpochRow:
+def evaluation_row(values: Mapping[str, float], epoch: int = 1, seconds: float = 0.0) -> EpochRow:
     """The row of an evaluation.
 
     The column of accuracies holds the share of right answers, of masks Dice, of images PSNR, of boxes their mean average
@@ -84,8 +84,8 @@ class TrainingLog:
 
     def __init__(self, file: Path) -> None:
         self._file, self._batches = file, list[BatchRow]()
-        self._kept: dict[int, tuple[list[BatchRow], EpochRow]] = _read(file)
-        spent = max((row.seconds for _, row in self._kept.values()), default=0.0)
+        self._epoch_rows: dict[int, tuple[list[BatchRow], EpochRow]] = _read(file)
+        spent = max((row.seconds for _, row in self._epoch_rows.values()), default=0.0)
         self._started = time.monotonic() - spent
 
     def batch(self, tick: Any) -> BatchRow:
@@ -97,18 +97,18 @@ class TrainingLog:
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> EpochRow:
         """An epoch, counted from 0, ended and was evaluated."""
-        row = evaluated(values, epoch + 1, self._seconds())
-        self._kept[row.epoch] = (self._batches, row)
-        plain = {"epoch": vars(row), "batches": [vars(one) for one in self._batches]}
+        row = evaluation_row(values, epoch + 1, self._seconds())
+        self._epoch_rows[row.epoch] = (self._batches, row)
+        plain = {"epoch": vars(row), "batches": [vars(batch) for batch in self._batches]}
         self._batches = []
         self._file.parent.mkdir(parents=True, exist_ok=True)
         files.append_line(self._file, json.dumps(plain))
         return row
 
-    def until(self, epoch: int) -> tuple[list[BatchRow], list[EpochRow]]:
+    def rows_until(self, epoch: int) -> tuple[list[BatchRow], list[EpochRow]]:
         """All rows up to an epoch, counted from 1."""
-        epochs = [self._kept[number] for number in sorted(self._kept) if number <= epoch]
-        return [one for batches, _ in epochs for one in batches], [one for _, one in epochs]
+        epochs = [self._epoch_rows[number] for number in sorted(self._epoch_rows) if number <= epoch]
+        return [batch for batches, _ in epochs for batch in batches], [row for _, row in epochs]
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
@@ -118,7 +118,7 @@ def problems(outfile: str | None) -> list[str]:
     """A sentence where the tables cannot be written."""
     if outfile is not None and Path(outfile).name in ("", ".."):
         return [problem("sys.outfile", "is no name of a file", got=outfile, fix="for example log.txt")]
-    if outfile is None or tables(outfile)[0].absolute().parent.is_dir():
+    if outfile is None or table_paths(outfile)[0].absolute().parent.is_dir():
         return []
     fix = "make the folder first, or name a file in one that is there"
     return [problem("sys.outfile", "its folder is not there", got=outfile, fix=fix)]
@@ -126,13 +126,13 @@ def problems(outfile: str | None) -> list[str]:
 
 def write(outfile: str, batches: Iterable[BatchRow], epochs: Iterable[EpochRow]) -> None:
     """Write the tables; one that would have no line is left out."""
-    train, test = tables(outfile)
+    train, test = table_paths(outfile)
     for path, text in ((train, batch_table(batches)), (test, epoch_table(epochs))):
         if text:
             files.write_text(path, text)
 
 
-def tables(outfile: str) -> tuple[Path, Path]:
+def table_paths(outfile: str) -> tuple[Path, Path]:
     """The files of batches and of evaluations: the part goes before the ending."""
     path = Path(outfile).expanduser()
     return path.with_name(f"{path.stem}_train{path.suffix}"), path.with_name(f"{path.stem}_test{path.suffix}")
@@ -167,12 +167,12 @@ def _read(path: Path) -> dict[int, tuple[list[BatchRow], EpochRow]]:
         if whole != text:
             # A crash cut the last line short: its epoch is learned again.
             files.write_text(path, whole)
-        found = {}
+        epochs = {}
         for line in whole.splitlines():
             plain = stored.checked(_Line, files.plain_json(line))
             row = stored.made(EpochRow, plain["epoch"])
-            found[row.epoch] = [stored.made(BatchRow, one) for one in plain["batches"]], row
-        return found
+            epochs[row.epoch] = [stored.made(BatchRow, batch) for batch in plain["batches"]], row
+        return epochs
     except (OSError, ValueError, TypeError) as error:
         fix = "start the training anew; without sys.outfile it goes on without these tables"
         raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error

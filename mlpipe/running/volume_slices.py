@@ -110,22 +110,22 @@ class VolumeSlices:
             ConfigError: With a sentence for every problem.
             DataError: When the volume is missing.
         """
-        request, found = self.request, list[str]()
+        request, problems = self.request, list[str]()
         self._origin: tuple[Any, Any] = ((), ())
         for key, value, fix in (
             ("source", request.source, "volume.npy"),
             ("outfile", request.outfile, "prediction.h5"),
         ):
             if value is None:
-                found.append(problem(f"mode.{key}", "a value is needed", fix=f"add mode.{key}={fix}"))
+                problems.append(problem(f"mode.{key}", "a value is needed", fix=f"add mode.{key}={fix}"))
         if request.record is None and self.config.recipe.arch.name != "keras_json":
             fix = "use arch=keras_json arch.file=net.json, or mode.record=PROJ#3"
-            found.append(problem("arch", "slices take a network of Keras, or a record that was trained", fix=fix))
+            problems.append(problem("arch", "slices take a network of Keras, or a record that was trained", fix=fix))
         try:
             self._sets = slices.slice_sets(request.sets, _KEY, rules.slice_set_problems)
         except ConfigError as error:
-            found += error.problems
-        raise_all(found + console.problems(self.config, 1))
+            problems += error.problems
+        raise_all(problems + console.problems(self.config, 1))
         assert request.source is not None and request.outfile is not None
         self._file = arrays.file_of(Path(request.source).expanduser().absolute(), _SOURCE)
         self._outfile = Path(request.outfile).expanduser().absolute()
@@ -152,8 +152,8 @@ class VolumeSlices:
             channels = volume.shape[0] if len(volume.shape) > len(grids[0].shape) else 1
             networks, recipe = self._networks(channels, grids)
             size = self._batch_size(channels, grids)
-            seen = networks[grids[0].cut.seen]
-            console.of(self.config).introduce_volume(volume.name, self._file, grids, seen, self._origin)
+            network = networks[grids[0].cut.seen]
+            console.of(self.config).introduce_volume(volume.name, self._file, grids, network, self._origin)
             model = learned.model_of(recipe, networks, channels)
             change, judge = learned.change_of(recipe), self._judge(recipe, networks, grids)
             joined = stack.enter_context(
@@ -167,14 +167,14 @@ class VolumeSlices:
                 grids,
                 joined,
                 size=size,
-                after=self._after(grids),
+                after=self._progress(grids),
                 change=change,
                 judge=judge,
             )
         if joined.odd:
-            what = counted(joined.odd, "predicted value is", "predicted values are")
-            log.warning(f"{what} NaN or infinite: look for such values in {self._file.name}, and in the weights")
-        self._told(volume, grids, size, {} if judge is None else judge.scores())
+            phrase = counted(joined.odd, "predicted value is", "predicted values are")
+            log.warning(f"{phrase} NaN or infinite: look for such values in {self._file.name}, and in the weights")
+        self._tell_result(volume, grids, size, {} if judge is None else judge.scores())
 
     def _grids(self, volume: Volume) -> list[Grid]:
         """The slices of every set in the volume.
@@ -188,7 +188,7 @@ class VolumeSlices:
             wrong = f"has {len(volume.shape)} axes, sizes are for {axes} and one of channels in front"
             fix = f"give {_KEY} sizes for each spatial axis"
             raise DataError(problem(_SOURCE, wrong, got=list(volume.shape), fix=fix))
-        grids = [Grid(one, volume.shape[len(volume.shape) - axes :]) for one in self._sets]
+        grids = [Grid(cut, volume.shape[len(volume.shape) - axes :]) for cut in self._sets]
         for number, grid in enumerate(grids):
             slices.require_cuttable(grid, f"{_KEY}[{number}]")
         return grids
@@ -198,12 +198,17 @@ class VolumeSlices:
         shapes = list(dict.fromkeys(grid.cut.seen for grid in grids))
         config = self.config
         if self.request.record is None:
-            return {shape: self._of_keras(channels, shape) for shape in shapes}, config.recipe
+            return {shape: self._keras_network(channels, shape) for shape in shapes}, config.recipe
         from mlpipe.predicting import volumes as learned
 
-        one = self._record()
-        recipe, classes = tasks.config_of(config, one.record, one.project).recipe, len(one.record.classes)
-        return {shape: learned.of_record(recipe, one.weights, classes, channels, shape) for shape in shapes}, recipe
+        location = self._record()
+        recipe, classes = (
+            tasks.config_of(config, location.record, location.project).recipe,
+            len(location.record.classes),
+        )
+        return {
+            shape: learned.of_record(recipe, location.weights, classes, channels, shape) for shape in shapes
+        }, recipe
 
     def _record(self) -> references.Located:
         """The record that was asked for.
@@ -213,12 +218,12 @@ class VolumeSlices:
             ProjectError: When it is not there.
         """
         assert self.request.record is not None
-        one = references.record(self.request.record, "mode.record", self.config.out_dir)
-        references.check_weights(one, "mode.record", self.config.out_dir)
-        if one.record.kind != sliced_volumes.KIND:
+        location = references.record(self.request.record, "mode.record", self.config.out_dir)
+        references.check_weights(location, "mode.record", self.config.out_dir)
+        if location.record.kind != sliced_volumes.KIND:
             fix = "choose one that was trained on masks"
             raise ConfigError(problem("mode.record", "gives no maps", got=self.request.record, fix=fix))
-        return one
+        return location
 
     def _judge(self, recipe: Recipe, networks: dict[tuple[int, ...], nn.Module], grids: Sequence[Grid]) -> Judge | None:
         """What compares predictions with class numbers; None where there are none.
@@ -236,18 +241,18 @@ class VolumeSlices:
             from mlpipe.arch.keras import classifier
 
             graph: Any = next(iter(networks.values()))
-            activation, maps = classifier.ending(graph)[1], graph.shapes[graph.outputs[0]][-1]
+            activation, maps = classifier.output_and_activation(graph)[1], graph.shapes[graph.outputs[0]][-1]
             names = tuple(map(str, range(scores.classes_given(maps, activation))))
             return scores.judge(request.place(), recipe, grids, names, activation, request.values, request.ignore_index)
-        one = self._record()
-        said = tasks.config_of(self.config, one.record, one.project).task.params
-        values = request.values or said.get("values")
-        if values is None and all(name.isdecimal() for name in one.record.classes):
-            values = [int(name) for name in one.record.classes]
-        ignored = said.get("ignore_index") if request.ignore_index is None else request.ignore_index
-        return scores.judge(request.place(), recipe, grids, one.record.classes, "softmax", values, ignored)
+        location = self._record()
+        params = tasks.config_of(self.config, location.record, location.project).task.params
+        values = request.values or params.get("values")
+        if values is None and all(name.isdecimal() for name in location.record.classes):
+            values = [int(name) for name in location.record.classes]
+        ignored = params.get("ignore_index") if request.ignore_index is None else request.ignore_index
+        return scores.judge(request.place(), recipe, grids, location.record.classes, "softmax", values, ignored)
 
-    def _of_keras(self, channels: int, shape: tuple[int, ...]) -> nn.Module:
+    def _keras_network(self, channels: int, shape: tuple[int, ...]) -> nn.Module:
         import torch
 
         from mlpipe.arch.keras import volumes
@@ -262,7 +267,7 @@ class VolumeSlices:
         largest = max(math.prod(grid.cut.seen) for grid in grids)
         return max(1, _AT_ONCE // (channels * largest))
 
-    def _after(self, grids: Sequence[Grid]) -> Any:
+    def _progress(self, grids: Sequence[Grid]) -> Any:
         before = [sum(map(len, grids[:number])) for number in range(len(grids))]
 
         def after(place: volumes.Place) -> None:
@@ -271,9 +276,9 @@ class VolumeSlices:
 
         return after
 
-    def _told(self, volume: Volume, grids: Sequence[Grid], size: int, scores: Mapping[str, float]) -> None:
+    def _tell_result(self, volume: Volume, grids: Sequence[Grid], size: int, scores: Mapping[str, float]) -> None:
         """Say what was done, write the table that is asked for, and collect facts."""
-        row = training_log.evaluated(scores)
+        row = training_log.evaluation_row(scores)
         console.of(self.config).epoch(row, 1, sum(-(-len(grid) // size) for grid in grids))
         if self.config.sys.outfile is not None:
             training_log.write(self.config.sys.outfile, [], [row])
@@ -284,7 +289,7 @@ class VolumeSlices:
         if scores:
             log.info("targets: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         log.info(f"predictions: {self._outfile}")
-        found = {grid.cut.name: {"slices": len(grid), "extent": list(grid.extent)} for grid in grids}
+        summary = {grid.cut.name: {"slices": len(grid), "extent": list(grid.extent)} for grid in grids}
         self.context.facts.update(
-            volume=list(volume.shape), slices=found, outfile=str(self._outfile), scores=dict(scores)
+            volume=list(volume.shape), slices=summary, outfile=str(self._outfile), scores=dict(scores)
         )

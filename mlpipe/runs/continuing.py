@@ -12,7 +12,7 @@ from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 
-def find(project: Project, wanted: str, mode: str, *, named: bool) -> Run:
+def find(project: Project, name: str, mode: str, *, named: bool) -> Run:
     """The run that `continue=` means.
 
     `latest` is the newest run of the mode that is not finished and that no other process runs, else the newest one. Runs are
@@ -20,7 +20,7 @@ def find(project: Project, wanted: str, mode: str, *, named: bool) -> Run:
 
     Args:
         project: The project.
-        wanted: `latest`, a name or the end of one.
+        name: `latest`, a name or the end of one.
         mode: The mode of the command.
         named: Whether the command names the project; else another one that was worked in later is asked for.
 
@@ -28,14 +28,14 @@ def find(project: Project, wanted: str, mode: str, *, named: bool) -> Run:
         ProjectError: When there is no such run.
         ConfigError: When `proj=` is missing.
     """
-    if wanted != "latest":
-        _require_here(project, wanted, named=named)
-        return journal.find(project, wanted)
+    if name != "latest":
+        _require_here(project, name, named=named)
+        return journal.find(project, name)
     if not named:
         _require_last(project)
     runs = journal.all_runs(project)
     if not runs:
-        return journal.find(project, wanted)
+        return journal.find(project, name)
     plans = {run.name: _plan(run) for run in runs}
     runs.sort(key=lambda run: (plans[run.name].get("number") or 0, run.name))
     of_mode = [run for run in runs if _mode(plans[run.name]) in ("", mode)] or runs
@@ -77,22 +77,24 @@ def _is_finished(run: Run) -> bool:
 def projects(out_dir: Path) -> list[Project]:
     """The projects of a results folder that hold runs, records or studies."""
     folders = sorted(path for path in out_dir.glob("*") if path.is_dir()) if out_dir.is_dir() else []
-    found = [Project(path) for path in folders]
+    candidates = [Project(path) for path in folders]
     return [
-        one for one in found if any(place.is_dir() for place in (one.runs_dir(), one.tasks_dir(), one.studies_dir()))
+        candidate
+        for candidate in candidates
+        if any(place.is_dir() for place in (candidate.runs_dir(), candidate.tasks_dir(), candidate.studies_dir()))
     ]
 
 
 def last_project(out_dir: Path) -> Project | None:
     """The project of a results folder that has the last run; None: there is no run."""
     newest = _last_runs(out_dir)
-    return Project(out_dir / _home(max(newest, key=_by_name))) if newest else None
+    return Project(out_dir / _project_name(max(newest, key=_by_name))) if newest else None
 
 
 def _require_last(project: Project) -> None:
     """Ask for `proj=` where another project of the folder has the last run, by the clock of runs or by that of files."""
     newest = _last_runs(project.root.parent)
-    last = {_home(max(newest, key=key)) for key in (_by_name, _by_file)} if newest else set()
+    last = {_project_name(max(newest, key=key)) for key in (_by_name, _by_file)} if newest else set()
     if others := sorted(last - {project.name}):
         fix = f"add proj={others[0]}, or proj={project.name} where that one is meant"
         wrong = f"the last run below {project.root.parent} is of project {listing(others)}"
@@ -101,11 +103,11 @@ def _require_last(project: Project) -> None:
 
 def _last_runs(out_dir: Path) -> list[Run]:
     """The last run of each project of a results folder that has one."""
-    found = [journal.all_runs(one) for one in projects(out_dir)]
-    return [max(runs, key=_by_name) for runs in found if runs]
+    run_lists = [journal.all_runs(project) for project in projects(out_dir)]
+    return [max(runs, key=_by_name) for runs in run_lists if runs]
 
 
-def _home(run: Run) -> str:
+def _project_name(run: Run) -> str:
     return run.folder.parents[2].name
 
 
@@ -117,15 +119,15 @@ def _by_file(run: Run) -> tuple[str, float]:
     return "", (run.folder / journal.PLAN_FILE).stat().st_mtime
 
 
-def _require_here(project: Project, wanted: str, *, named: bool) -> None:
+def _require_here(project: Project, name: str, *, named: bool) -> None:
     """Say of which project a run is that is not of this one."""
-    if named or _has(journal.all_runs(project), wanted):
+    if named or _has_run(journal.all_runs(project), name):
         return
-    homes = [one.name for one in projects(project.root.parent) if _has(journal.all_runs(one), wanted)]
+    homes = [other.name for other in projects(project.root.parent) if _has_run(journal.all_runs(other), name)]
     if homes:
         wrong = f"is a run of project {listing(homes)}, not of {project.name}"
-        raise ConfigError(problem("continue", wrong, got=wanted, fix=f"add proj={homes[0]}"))
+        raise ConfigError(problem("continue", wrong, got=name, fix=f"add proj={homes[0]}"))
 
 
-def _has(runs: Iterable[Run], wanted: str) -> bool:
-    return any(run.name == wanted or run.name.endswith(wanted) for run in runs)
+def _has_run(runs: Iterable[Run], name: str) -> bool:
+    return any(run.name == name or run.name.endswith(name) for run in runs)

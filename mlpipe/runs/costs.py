@@ -69,22 +69,22 @@ def load(project: Project, record: ModelRecord) -> Cost | None:
     return cost
 
 
-def unmeasured(project: Project, found: Sequence[ModelRecord]) -> list[ModelRecord]:
+def records_without_cost(project: Project, models: Sequence[ModelRecord]) -> list[ModelRecord]:
     """The records of which no cost was measured.
 
     Args:
         project: Their project.
-        found: The records.
+        models: The records.
     """
-    return [record for record in found if load(project, record) is None]
+    return [record for record in models if load(project, record) is None]
 
 
-def milliseconds(project: Project, found: Sequence[ModelRecord]) -> float:
+def milliseconds(project: Project, models: Sequence[ModelRecord]) -> float:
     """Milliseconds of an image that all of some records predict, one after another.
 
     Args:
         project: Their project.
-        found: Records of which costs were measured.
+        models: Records of which costs were measured.
     """
-    costs = [load(project, record) for record in found]
+    costs = [load(project, record) for record in models]
     return sum(cost.ms_1 for cost in costs if cost is not None)

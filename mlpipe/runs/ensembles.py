@@ -138,7 +138,7 @@ class EnsembleRecord:
         if self.stage == "none":
             return False
         used = [self.calibration] if self.calibration is not None else []
-        return any(_has_learned(one) for one in [*used, *self.calibrations.values()])
+        return any(_has_learned(calibration) for calibration in [*used, *self.calibrations.values()])
 
     @property
     def is_chosen(self) -> bool:
@@ -150,7 +150,10 @@ class EnsembleRecord:
 def _has_learned(calibration: dict[str, Any]) -> bool:
     """Whether a stored calibration is more than the identity, or the move to a prior."""
     if "labels" in calibration:
-        return any(one is not None and _has_learned(one) for one in calibration["labels"])
+        return any(
+            label_calibration is not None and _has_learned(label_calibration)
+            for label_calibration in calibration["labels"]
+        )
     held = calibration.get("parameters", {}).get("deviations")
     return calibration.get("method") != "none" and (held is None or any(held))
 
@@ -180,7 +183,9 @@ def load(path: Path) -> EnsembleRecord:
         if not fits(record.scores, dict[str, dict[str, Interval]]):
             raise TypeError("scores are of another type")
         _check_decisions(record)
-        notes, comparisons = ([in_one_line(one) for one in said] for said in (record.notes, record.comparisons))
+        notes, comparisons = (
+            [in_one_line(sentence) for sentence in sentences] for sentences in (record.notes, record.comparisons)
+        )
         return dataclasses.replace(record, notes=notes, comparisons=comparisons)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if is_out_of_memory(error):
@@ -196,14 +201,14 @@ def _check_decisions(record: EnsembleRecord) -> None:
     """
     if not fits(record.decide, Decide):
         raise TypeError("decide is of another type")
-    many = len(record.classes)
+    class_count = len(record.classes)
     costs, cuts = record.decide.get("costs"), record.decide.get("thresholds", {}).get("cuts", {})
     shares = record.decide.get("thresholds", {}).get("prevalence")
     fits_classes = (
-        costs is None or [len(row) for row in costs["table"]] == [many] * many,
+        costs is None or [len(row) for row in costs["table"]] == [class_count] * class_count,
         set(cuts) in (set(), set(record.classes)),
-        shares is None or len(shares) == many,
-        len(record.decide.get("sets", {}).get("cuts", [None])) in (1, many),
+        shares is None or len(shares) == class_count,
+        len(record.decide.get("sets", {}).get("cuts", [None])) in (1, class_count),
     )
     if not all(fits_classes):
         raise TypeError("decide is for other classes")
@@ -211,10 +216,10 @@ def _check_decisions(record: EnsembleRecord) -> None:
 
 def load_all(project: Project, task: str) -> list[EnsembleRecord]:
     """All ensembles of a task that can be read, the oldest first; another one is told of once in the log."""
-    found, wrong = _read_all(project.ensembles_dir(task).glob("*.json"))
+    ensembles, wrong = _read_all(project.ensembles_dir(task).glob("*.json"))
     for sentence in wrong:
         tell_left_out(sentence)
-    return sorted(found, key=lambda record: (record.created, record.id))
+    return sorted(ensembles, key=lambda record: (record.created, record.id))
 
 
 def broken(project: Project) -> list[str]:
@@ -223,40 +228,40 @@ def broken(project: Project) -> list[str]:
 
 
 def _read_all(paths: Iterable[Path]) -> tuple[list[EnsembleRecord], list[str]]:
-    found: list[EnsembleRecord] = []
+    ensembles: list[EnsembleRecord] = []
     wrong: list[str] = []
     for path in sorted(paths):
         try:
-            found.append(load(path))
+            ensembles.append(load(path))
         except formats.OlderFormat:
             raise
         except ProjectError as error:
             wrong += error.problems
-    return found, wrong
+    return ensembles, wrong
 
 
-def named(project: Project, task: str, wanted: str, key: str) -> EnsembleRecord:
+def named(project: Project, task: str, reference: str, key: str) -> EnsembleRecord:
     """The ensemble of a task that a name means.
 
     Args:
         project: The project.
         task: The task's name.
-        wanted: `latest`, an ensemble's id, or how one id alone begins (three characters or more).
+        reference: `latest`, an ensemble's id, or how one id alone begins (three characters or more).
         key: What says so, for the sentence.
 
     Raises:
         ProjectError: When there is none.
     """
-    found = load_all(project, task)
-    if not found:
+    ensembles = load_all(project, task)
+    if not ensembles:
         wrong = f"project {project.name} has no ensemble of {task}"
         raise ProjectError(problem(key, wrong, fix=f"mml post task={task}"))
-    if wanted == "latest":
-        return found[-1]
-    names = {record.id: record for record in found}
-    start = wanted.removeprefix("ens-")
-    begun = [one for name, one in names.items() if name.removeprefix("ens-").startswith(start)]
-    if wanted in names or (len(begun) == 1 and len(wanted) > 2):
-        return names[wanted] if wanted in names else begun[0]
-    fix = did_you_mean(wanted, ["latest", *names], otherwise=f"use latest, or one of {listing(list(names))}")
-    raise ProjectError(problem(key, "there is none", got=wanted, fix=fix))
+    if reference == "latest":
+        return ensembles[-1]
+    names = {record.id: record for record in ensembles}
+    start = reference.removeprefix("ens-")
+    begun = [ensemble for name, ensemble in names.items() if name.removeprefix("ens-").startswith(start)]
+    if reference in names or (len(begun) == 1 and len(reference) > 2):
+        return names[reference] if reference in names else begun[0]
+    fix = did_you_mean(reference, ["latest", *names], otherwise=f"use latest, or one of {listing(list(names))}")
+    raise ProjectError(problem(key, "there is none", got=reference, fix=fix))

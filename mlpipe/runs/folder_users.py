@@ -14,7 +14,7 @@ from mlpipe.runs import journal
 _PREFIX = ".used-by-"
 
 
-def mark(folder: Path) -> None:
+def mark_in_use(folder: Path) -> None:
     """Say that this process uses a folder, until it ends."""
     path = folder / f"{_PREFIX}{files.safe_name(platform.node())}-{os.getpid()}.json"
     if path.is_file():
@@ -26,6 +26,6 @@ def mark(folder: Path) -> None:
     atexit.register(path.unlink, missing_ok=True)
 
 
-def others(folder: Path) -> list[dict[str, Any]]:
+def other_users(folder: Path) -> list[dict[str, Any]]:
     """The other processes that use a folder; one of another machine counts until its file is removed by hand."""
     return [owner for path in sorted(folder.glob(f"{_PREFIX}*.json")) if (owner := journal.live_owner(path))]

@@ -46,14 +46,16 @@ def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
         OlderFormat: When its `format` is an older one.
         ProjectError: When it is another one.
     """
-    found = stored.get("format") if isinstance(stored, Mapping) else None
-    if found != wanted:
-        is_older = isinstance(found, int) and found < wanted
+    stored_number = stored.get("format") if isinstance(stored, Mapping) else None
+    if stored_number != wanted:
+        is_older = isinstance(stored_number, int) and stored_number < wanted
         way = (
             f"bring it here with mml upgrade mode.version={next(iter(VERSIONS))}" if is_older else "use a newer mlpipe"
         )
         fix = f"this version of mlpipe reads format {wanted}; {way}"
-        sentence = problem(str(path), "has another format", got=found if found is not None else "none", fix=fix)
+        sentence = problem(
+            str(path), "has another format", got=stored_number if stored_number is not None else "none", fix=fix
+        )
         raise (OlderFormat if is_older else ProjectError)(sentence)
 
 
@@ -88,34 +90,34 @@ def planned(project: Path, data_dir: Path, version: str) -> list[Conversion]:
         ProjectError: With a sentence for every file that is damaged, of a newer format than is known, or cannot be said
             in the wanted format.
     """
-    found: list[Conversion] = []
+    conversions: list[Conversion] = []
     wrong: list[str] = []
-    for path, kind in [*_of_project(project), *((path, "task") for path in sorted(data_dir.glob("*/task.json")))]:
+    for path, kind in [*_project_files(project), *((path, "task") for path in sorted(data_dir.glob("*/task.json")))]:
         try:
             conversion = _conversion(path, kind, VERSIONS[version][kind])
         except ProjectError as error:
             wrong += error.problems
             continue
-        found += [conversion] if conversion is not None else []
+        conversions += [conversion] if conversion is not None else []
     if wrong:
         raise ProjectError(wrong)
-    return found
+    return conversions
 
 
-def convert(one: Conversion, root: Path, backup: str) -> Path:
+def convert(conversion: Conversion, root: Path, backup: str) -> Path:
     """Copy a file to `root/backups/BACKUP/` and put its new content in its place.
 
     Returns:
         The copy.
     """
-    kept = root / BACKUPS / backup / one.path.relative_to(root)
-    with files.durable(kept) as temporary:
-        shutil.copyfile(one.path, temporary)
-    files.write_text(one.path, one.text)
-    return kept
+    backup_path = root / BACKUPS / backup / conversion.path.relative_to(root)
+    with files.durable(backup_path) as temporary:
+        shutil.copyfile(conversion.path, temporary)
+    files.write_text(conversion.path, conversion.text)
+    return backup_path
 
 
-def _of_project(project: Path) -> Iterator[tuple[Path, Kind]]:
+def _project_files(project: Path) -> Iterator[tuple[Path, Kind]]:
     patterns: list[tuple[str, Kind]] = [
         # Configurations first: a record is read with its configuration.
         ("tasks/*/models/*/config.yaml", "config"),
@@ -129,17 +131,17 @@ def _of_project(project: Path) -> Iterator[tuple[Path, Kind]]:
             yield path, kind
 
 
-def _conversion(path: Path, kind: Kind, wanted: int) -> Conversion | None:
+def _conversion(path: Path, kind: Kind, target: int) -> Conversion | None:
     """How one file gets the wanted format; None when it has it."""
     stored = _read(path, kind)
     old = _config_format(stored) if kind == "config" else stored.get("format")
     if not isinstance(old, int) or not 1 <= old <= CURRENT[kind]:
         fix = f"this version of mlpipe knows {kind} formats up to {CURRENT[kind]}; use a newer mlpipe"
         raise ProjectError(problem(str(path), "has a format that is not known here", got=old, fix=fix))
-    if old == wanted:
+    if old == target:
         return None
-    new, step = copy.deepcopy(stored), 1 if wanted > old else -1
-    for number in range(old, wanted, step):
+    new, step = copy.deepcopy(stored), 1 if target > old else -1
+    for number in range(old, target, step):
         # The way from n to n + 1 is kept under n + 1.
         up, down = MIGRATIONS[kind][max(number, number + step)]
         try:
@@ -149,7 +151,7 @@ def _conversion(path: Path, kind: Kind, wanted: int) -> Conversion | None:
             raise ProjectError(problem(str(path), f"format {number + step} cannot say {error}", fix=fix)) from None
         except (KeyError, TypeError, AttributeError) as error:
             raise ProjectError(problem(str(path), f"is damaged ({error!r})", fix="remove it or mend it")) from error
-    return Conversion(path, kind, old, wanted, _text(new, kind))
+    return Conversion(path, kind, old, target, _text(new, kind))
 
 
 def _read(path: Path, kind: Kind) -> Plain:
@@ -245,8 +247,8 @@ def _task_down(stored: Plain) -> Plain:
     if stored["source"].get("type") not in ("fashion_mini", "digits", "folder"):
         raise _CannotSayError(f"images from {stored['source'].get('type')}")
     before = [kind, stored["classes"], samples["id"], samples["part"], samples["target"], samples["digest"]]
-    kept = {key: value for key, value in stored.items() if key != "dtype"}
-    return {**kept, "source_hash": files.digest(before), "format": 1}
+    fields = {key: value for key, value in stored.items() if key != "dtype"}
+    return {**fields, "source_hash": files.digest(before), "format": 1}
 
 
 def _require_hash(stored: Plain, of: list[Any]) -> None:

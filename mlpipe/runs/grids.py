@@ -24,8 +24,8 @@ def file_of(folder: Path, epoch: int) -> Path:
 
 def stored(folder: Path) -> dict[int, Path]:
     """The grids in a model's folder by epoch, counted from 1, the first one first."""
-    found = {path.stem.partition("_")[2]: path for path in (folder / FOLDER).glob("epoch_*.png")}
-    return dict(sorted((int(epoch), path) for epoch, path in found.items() if epoch.isdecimal()))
+    paths = {path.stem.partition("_")[2]: path for path in (folder / FOLDER).glob("epoch_*.png")}
+    return dict(sorted((int(epoch), path) for epoch, path in paths.items() if epoch.isdecimal()))
 
 
 def as_bytes(pixels: npt.NDArray[Any], peak: float) -> npt.NDArray[np.uint8]:
@@ -51,12 +51,12 @@ def write(pixels: npt.NDArray[np.uint8], path: Path) -> None:
         pixels: Shape (n, channels, *spatial).
         path: The PNG; its folder is made.
     """
-    drawn = [picture(one).convert("RGB") for one in pixels]
+    drawn = [picture(sample).convert("RGB") for sample in pixels]
     columns = math.ceil(math.sqrt(len(drawn)))
     wide, high = drawn[0].width + _GAP, drawn[0].height + _GAP
     sheet = Image.new("RGB", (columns * wide + _GAP, -(-len(drawn) // columns) * high + _GAP), (_PAPER,) * 3)
-    for number, one in enumerate(drawn):
-        sheet.paste(one, (_GAP + number % columns * wide, _GAP + number // columns * high))
+    for number, tile in enumerate(drawn):
+        sheet.paste(tile, (_GAP + number % columns * wide, _GAP + number // columns * high))
     write_picture(sheet, path)
 
 

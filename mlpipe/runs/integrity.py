@@ -53,19 +53,19 @@ def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
         record: The record.
     """
     folder = project.model_dir(record.pivot, record.id)
-    yield sealed(folder / records.RECORD_FILE, record.id)
+    yield seal_finding(folder / records.RECORD_FILE, record.id)
     if record.weights is None:
         yield Finding(record.id, records.WEIGHTS_FILE, "not compared", "no weights were kept")
     else:
-        yield _hashed(folder / records.WEIGHTS_FILE, record.id, record.weights)
+        yield _hash_finding(folder / records.WEIGHTS_FILE, record.id, record.weights)
     of_stages = [name for name in record.checksums if name.startswith("weights.stage")]
     for name in (records.METRICS_FILE, records.CONFIG_FILE, *of_stages):
-        yield _hashed(folder / name, record.id, record.checksums.get(name))
+        yield _hash_finding(folder / name, record.id, record.checksums.get(name))
     path = project.predictions_file(record.pivot, record.id)
     if path.exists():
-        yield of_predictions(path, record.id, "predictions")
+        yield predictions_finding(path, record.id, "predictions")
         if kinds.of(record.kind).is_dense:
-            yield of_maps(path.with_suffix(maps.SUFFIX), record.id)
+            yield maps_finding(path.with_suffix(maps.SUFFIX), record.id)
 
 
 def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]:
@@ -76,13 +76,13 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]
         ensemble: The ensemble.
     """
     folder = project.ensembles_dir(ensemble.task)
-    yield sealed(folder / f"{ensemble.id}.json", ensemble.id)
-    yield of_predictions(folder / f"{ensemble.id}.parquet", ensemble.id, "predictions")
+    yield seal_finding(folder / f"{ensemble.id}.json", ensemble.id)
+    yield predictions_finding(folder / f"{ensemble.id}.parquet", ensemble.id, "predictions")
     if kinds.of(ensemble.kind).is_dense:
-        yield of_maps(folder / f"{ensemble.id}{maps.SUFFIX}", ensemble.id)
+        yield maps_finding(folder / f"{ensemble.id}{maps.SUFFIX}", ensemble.id)
 
 
-def of_run(project: Project, run: str) -> tuple[list[ModelRecord], list[EnsembleRecord], list[Finding]]:
+def records_of_run(project: Project, run: str) -> tuple[list[ModelRecord], list[EnsembleRecord], list[Finding]]:
     """The records and ensembles that a run made, and a finding for each of those that cannot be read.
 
     Args:
@@ -103,10 +103,10 @@ def of_run(project: Project, run: str) -> tuple[list[ModelRecord], list[Ensemble
             mixtures.append(ensembles.load(path))
         except ProjectError as error:
             wrong.append(Finding(path.stem, path.name, "damaged", str(error)))
-    return [one for one in folds if one.run == run], [one for one in mixtures if one.run == run], wrong
+    return [fold for fold in folds if fold.run == run], [mixture for mixture in mixtures if mixture.run == run], wrong
 
 
-def sealed(path: Path, of: str) -> Finding:
+def seal_finding(path: Path, of: str) -> Finding:
     """Whether a file of JSON has the checksum that it names.
 
     Args:
@@ -124,42 +124,42 @@ def sealed(path: Path, of: str) -> Finding:
     return Finding(of, path.name, "damaged", "it was changed since it was written") if broken else _ok(of, path.name)
 
 
-def of_predictions(path: Path, of: str, what: str) -> Finding:
+def predictions_finding(path: Path, of: str, subject: str) -> Finding:
     """Whether every page of a file of predictions has its checksum.
 
     Args:
         path: The file.
         of: Whose it is.
-        what: What it holds.
+        subject: What it holds.
     """
     try:
         with parquet.opened(path, page_checksum_verification=True) as stored:
             for _ in stored.iter_batches(4096):
                 pass
     except FileNotFoundError:
-        return Finding(of, what, "missing")
+        return Finding(of, subject, "missing")
     except (OSError, ValueError, pa.ArrowException) as error:
         if is_out_of_memory(error):
             raise
-        return Finding(of, what, "damaged", first_line(error))
-    return _ok(of, what)
+        return Finding(of, subject, "damaged", first_line(error))
+    return _ok(of, subject)
 
 
-def of_maps(path: Path, of: str) -> Finding:
+def maps_finding(path: Path, of: str) -> Finding:
     """Whether every map of a file has the checksum that it was written with.
 
     Args:
         path: The file.
         of: Whose it is.
     """
-    what = "maps of pixels"
+    subject = "maps of pixels"
     if not path.is_file():
-        return Finding(of, what, "missing")
+        return Finding(of, subject, "missing")
     broken = maps.first_damage(path)
-    return Finding(of, what, "damaged", broken) if broken else _ok(of, what)
+    return Finding(of, subject, "damaged", broken) if broken else _ok(of, subject)
 
 
-def _hashed(path: Path, of: str, expected: str | None) -> Finding:
+def _hash_finding(path: Path, of: str, expected: str | None) -> Finding:
     if not path.is_file():
         return Finding(of, path.name, "missing")
     if expected is None:
@@ -169,5 +169,5 @@ def _hashed(path: Path, of: str, expected: str | None) -> Finding:
     return _ok(of, path.name)
 
 
-def _ok(of: str, what: str) -> Finding:
-    return Finding(of, what, "ok")
+def _ok(of: str, subject: str) -> Finding:
+    return Finding(of, subject, "ok")

@@ -113,14 +113,14 @@ class Run:
         except OSError as error:
             fix = "move it away; steps that are done are done again"
             raise ProjectError(problem(str(path), f"cannot be read as a journal ({error})", fix=fix)) from error
-        found = []
+        lines = []
         for line in content.splitlines():
             try:
-                found.append(dict(stored.checked(Line, files.plain_json(line.decode("utf-8")))))
+                lines.append(dict(stored.checked(Line, files.plain_json(line.decode("utf-8")))))
             except (ValueError, TypeError):
                 # What a line does not say for sure was not done: it is done again.
                 continue
-        return found
+        return lines
 
     def done(self) -> set[str]:
         """The steps that are done."""
@@ -135,14 +135,14 @@ class Run:
         Raises:
             ProjectError: When the journal is no ordinary file.
         """
-        begun, found = dict[str, str](), set[str]()
+        begun, steps = dict[str, str](), set[str]()
         for line in self.events():
             step, at = line["step"], str(line.get("at", ""))
             if line["event"] == "start":
                 begun[step] = at
             elif line["event"] in _ENDS and begun.pop(step, "~") <= moment <= at:
-                found.add(step)
-        return found
+                steps.add(step)
+        return steps
 
     def plan(self) -> dict[str, Any]:
         """The plan that `write_plan` wrote.
@@ -195,26 +195,26 @@ class Run:
             raise ProjectError(problem(f"continue={self.name}", wrong, fix="wait for it or stop it first"))
 
 
-def names_of_recipes(project: Project, made: Iterable[ModelRecord]) -> dict[str, str]:
+def names_of_recipes(project: Project, models: Iterable[ModelRecord]) -> dict[str, str]:
     """The names that presets have for recipes, such as `probe`, by the recipes' hashes; others have none.
 
     Steps of a preset begin with the name of their recipe, and a record is written within the step that trains it.
 
     Args:
         project: The project.
-        made: Records; those whose run is gone, or has a journal that cannot be read, tell nothing.
+        models: Records; those whose run is gone, or has a journal that cannot be read, tell nothing.
     """
-    found: dict[str, str] = {}
-    for record in made:
+    recipe_names: dict[str, str] = {}
+    for record in models:
         run = Run(record.run, project.run_dir(record.run))
         try:
-            steps = run.steps_at(record.created) if record.recipe not in found else set()
+            steps = run.steps_at(record.created) if record.recipe not in recipe_names else set()
         except ProjectError:
             continue
         names = {step.partition(": ")[0] for step in steps if ": train " in step}
         if len(names) == 1:
-            found[record.recipe] = names.pop()
-    return found
+            recipe_names[record.recipe] = names.pop()
+    return recipe_names
 
 
 def called(names: Mapping[str, str], recipe: str) -> str:
@@ -241,12 +241,12 @@ def create(project: Project) -> Run:
         return Run(name, project.run_dir(name))
 
 
-def find(project: Project, wanted: str, key: str = "continue") -> Run:
+def find(project: Project, name: str, key: str = "continue") -> Run:
     """The run that `latest` or a name (or the unique end of one) means.
 
     Args:
         project: The project.
-        wanted: `latest`, a name or the end of one.
+        name: `latest`, a name or the end of one.
         key: The configuration's key that says so, for sentences.
 
     Raises:
@@ -254,28 +254,28 @@ def find(project: Project, wanted: str, key: str = "continue") -> Run:
     """
     runs = all_runs(project)
     if not runs:
-        raise ProjectError(problem(key, f"project {project.name} has no runs", got=wanted, fix="start one"))
-    if wanted == "latest":
+        raise ProjectError(problem(key, f"project {project.name} has no runs", got=name, fix="start one"))
+    if name == "latest":
         return runs[-1]
-    fitting = [run for run in runs if run.name == wanted or run.name.endswith(wanted)]
+    fitting = [run for run in runs if run.name == name or run.name.endswith(name)]
     if len(fitting) == 1:
         return fitting[0]
     names = [run.name for run in runs]
-    fix = did_you_mean(wanted, ["latest", *names], otherwise=f"runs: {listing(names[::-1], most=5)}")
+    fix = did_you_mean(name, ["latest", *names], otherwise=f"runs: {listing(names[::-1], most=5)}")
     wrong = counted(len(fitting), "run fits", "runs fit") if fitting else "there is no such run"
-    raise ProjectError(problem(key, wrong, got=wanted, fix=fix))
+    raise ProjectError(problem(key, wrong, got=name, fix=fix))
 
 
 def all_runs(project: Project) -> list[Run]:
     """All runs that have a plan, oldest first."""
-    found = sorted(project.runs_dir().glob(f"*/*/{PLAN_FILE}")) if project.runs_dir().is_dir() else []
-    return [Run(f"{path.parent.parent.name}/{path.parent.name}", path.parent) for path in found]
+    paths = sorted(project.runs_dir().glob(f"*/*/{PLAN_FILE}")) if project.runs_dir().is_dir() else []
+    return [Run(f"{path.parent.parent.name}/{path.parent.name}", path.parent) for path in paths]
 
 
 def all_run_folders(project: Project) -> list[Run]:
     """All runs, those too that were stopped before they had a plan, oldest first."""
-    found = sorted(project.runs_dir().glob("*/*/")) if project.runs_dir().is_dir() else []
-    return [Run(f"{path.parent.name}/{path.name}", path) for path in found]
+    paths = sorted(project.runs_dir().glob("*/*/")) if project.runs_dir().is_dir() else []
+    return [Run(f"{path.parent.name}/{path.name}", path) for path in paths]
 
 
 def now() -> str:
@@ -286,7 +286,7 @@ def now() -> str:
 def identity() -> dict[str, Any]:
     """The identity of this process among all others: its number, host, boot and start; in a Slurm job the job too."""
     pid = os.getpid()
-    own = {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _started(pid), "at": now()}
+    own = {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _start_time(pid), "at": now()}
     return {**own, "slurm": _slurm_start()} if _slurm_start() else own
 
 
@@ -301,8 +301,8 @@ def live_owner(path: Path) -> dict[str, Any] | None:
 
 def is_own(owner: Mapping[str, Any]) -> bool:
     """Whether an `identity` is this process's."""
-    here = owner.get("pid") == os.getpid() and owner.get("host") == platform.node()
-    return here and owner.get("boot", _boot()) == _boot() and owner.get("started") == _started(os.getpid())
+    is_here = owner.get("pid") == os.getpid() and owner.get("host") == platform.node()
+    return is_here and owner.get("boot", _boot()) == _boot() and owner.get("started") == _start_time(os.getpid())
 
 
 def is_live(owner: Mapping[str, Any]) -> bool:
@@ -314,7 +314,7 @@ def is_live(owner: Mapping[str, Any]) -> bool:
         return False
     if owner.get("host") != platform.node():
         return True
-    return owner.get("boot") == _boot() and _started(int(owner["pid"])) == owner.get("started")
+    return owner.get("boot") == _boot() and _start_time(int(owner["pid"])) == owner.get("started")
 
 
 def _slurm_start() -> list[Any]:
@@ -325,7 +325,7 @@ def _slurm_start() -> list[Any]:
 
 def is_alive(pid: int) -> bool:
     """Whether this machine runs a process of that number."""
-    return _started(pid) is not None
+    return _start_time(pid) is not None
 
 
 def _boot() -> str:
@@ -333,7 +333,7 @@ def _boot() -> str:
     return path.read_text("utf-8").strip() if path.exists() else ""
 
 
-def _started(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     """A process's start time as the system counts it; None when there is no such process."""
     stat = Path(f"/proc/{pid}/stat")
     if stat.exists():

@@ -88,8 +88,8 @@ def writer(path: Path, replacing: Collection[tuple[str, str]] = ()) -> Iterator[
                 for entry in before.infolist():
                     if not entry.filename.startswith(gone or ("\0",)):
                         content = _content(before, entry.filename, path)
-                        kept = zipfile.ZipInfo(entry.filename, _DATE)
-                        archive.writestr(kept, content, zipfile.ZIP_DEFLATED, compresslevel=1)
+                        header = zipfile.ZipInfo(entry.filename, _DATE)
+                        archive.writestr(header, content, zipfile.ZIP_DEFLATED, compresslevel=1)
         yield MapsWriter(archive)
 
 
@@ -175,13 +175,13 @@ def quantised(chances: npt.NDArray[np.floating]) -> Bytes:
     Args:
         chances: Shape (classes, ...).
     """
-    found: Bytes = np.rint(chances * 255).astype(np.uint8)
+    levels: Bytes = np.rint(chances * 255).astype(np.uint8)
     top = chances.argmax(axis=0)[None]
-    tied = found.argmax(axis=0)[None] != top
+    tied = levels.argmax(axis=0)[None] != top
     # Rounding keeps the order but may make the largest one of several.
-    largest = np.take_along_axis(found, top, 0)
-    np.put_along_axis(found, top, np.where(tied, np.minimum(largest, 254) + 1, largest), 0)
-    return found
+    largest = np.take_along_axis(levels, top, 0)
+    np.put_along_axis(levels, top, np.where(tied, np.minimum(largest, 254) + 1, largest), 0)
+    return levels
 
 
 def mean(parts: Sequence[Bytes], weights: Sequence[float] | None = None) -> Bytes:
@@ -209,12 +209,12 @@ def counts(predicted: npt.NDArray[np.integer], true: Bytes | None, classes: int)
     """
     known = np.ones(predicted.shape, bool) if true is None else true != IGNORED
     if true is None or not known.any():
-        said = np.bincount(predicted.ravel(), minlength=classes)
+        labels = np.bincount(predicted.ravel(), minlength=classes)
         nothing = np.full(classes, np.nan, np.float32)
-        return np.concatenate([said, np.zeros(classes)]).astype(np.float32), nothing
-    said, is_true = predicted[known], true[known]
-    hits = np.bincount(said[said == is_true], minlength=classes)
-    outputs = np.concatenate([np.bincount(said, minlength=classes), hits]).astype(np.float32)
+        return np.concatenate([labels, np.zeros(classes)]).astype(np.float32), nothing
+    labels, is_true = predicted[known], true[known]
+    hits = np.bincount(labels[labels == is_true], minlength=classes)
+    outputs = np.concatenate([np.bincount(labels, minlength=classes), hits]).astype(np.float32)
     return outputs, np.bincount(is_true, minlength=classes).astype(np.float32)
 
 
@@ -254,10 +254,10 @@ def of_text(plain: Mapping[str, Any]) -> Bytes:
     Raises:
         ValueError: When it is damaged, or holds another number of them.
     """
-    many = math.prod(plain["shape"])
+    size = math.prod(plain["shape"])
     try:
         # As many as there are to be, since a few bytes may stand for billions.
-        content = zlib.decompressobj().decompress(base64.b64decode(plain["zlib"]), many + 1)
+        content = zlib.decompressobj().decompress(base64.b64decode(plain["zlib"]), size + 1)
     except zlib.error as error:
         raise ValueError(f"is damaged ({error})") from error
     return np.frombuffer(content, np.uint8).reshape(plain["shape"])
@@ -277,9 +277,9 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 def _content(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     try:
-        told = archive.getinfo(name)
-        limits.require_growth(told.compress_size, told.file_size, name)
-        return archive.read(told)
+        entry = archive.getinfo(name)
+        limits.require_growth(entry.compress_size, entry.file_size, name)
+        return archive.read(entry)
     except (KeyError, *_DAMAGE) as error:
         raise _damaged(path, str(error)) from error
 

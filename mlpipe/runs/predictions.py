@@ -75,7 +75,7 @@ class PredictionsWriter:
     def __init__(self, path: Path, kind: str, row_group: int = _ROW_GROUP) -> None:
         self._schema = schema(kind)
         self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
-        self._held: list[pa.Table] = []
+        self._pending_tables: list[pa.Table] = []
         self._row_group = row_group
 
     def add(
@@ -94,20 +94,20 @@ class PredictionsWriter:
             pa.array([task] * n, pa.string()),
             pa.array(list(sample_ids), pa.string()),
             pa.array([split] * n, pa.string()),
-            _plain(np.full(n, fold, np.int32), pa.int32()),
+            _arrow_array(np.full(n, fold, np.int32), pa.int32()),
             _numbers_or_null(targets) if targets.ndim == 1 else _lists(targets),
             _lists(logits),
             pa.nulls(n, pa.list_(pa.float32())) if calibrated is None else _lists(calibrated),
         ]
-        self._held.append(pa.Table.from_arrays(columns, schema=self._schema))
-        if sum(table.num_rows for table in self._held) >= self._row_group:
+        self._pending_tables.append(pa.Table.from_arrays(columns, schema=self._schema))
+        if sum(table.num_rows for table in self._pending_tables) >= self._row_group:
             self.flush()
 
     def flush(self) -> None:
         """Write what is held."""
-        if self._held:
-            self._writer.write_table(pa.concat_tables(self._held))
-            self._held = []
+        if self._pending_tables:
+            self._writer.write_table(pa.concat_tables(self._pending_tables))
+            self._pending_tables = []
 
     def close(self) -> None:
         """Write what is held and finish the file."""
@@ -122,8 +122,8 @@ class PredictionsWriter:
         """
         for batch in _batches(path, self._row_group, self._schema):
             pairs = zip(batch["task"].to_pylist(), batch["split"].to_pylist(), strict=True)
-            kept = pa.Table.from_batches([batch]).filter(pa.array([pair not in without for pair in pairs]))
-            self._writer.write_table(kept)
+            table = pa.Table.from_batches([batch]).filter(pa.array([pair not in without for pair in pairs]))
+            self._writer.write_table(table)
 
 
 @contextmanager
@@ -148,11 +148,11 @@ def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Ite
             open_writer.close()
 
 
-def _batches(path: Path, size: int, wanted: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, size: int, target_schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
     """Rows of a file; what fails where they are written is none of its faults."""
     with _reading(path), parquet.opened(path) as file:
         for batch in file.iter_batches(size):
-            if wanted is not None and not batch.schema.equals(wanted, check_metadata=False):
+            if target_schema is not None and not batch.schema.equals(target_schema, check_metadata=False):
                 raise ValueError("it has other columns")
             yield batch
 
@@ -167,15 +167,15 @@ def load(path: Path, task: str, split: str) -> Predictions:
         table = _read(path, task, split)
     table = table.sort_by("sample_id")
     try:
-        found = Predictions(
+        rows = Predictions(
             table["sample_id"].to_pylist(), _targets(table), _matrix(table, "logits"), _calibrated(table)
         )
     except ValueError as error:
         raise ProjectError(problem(str(path), f"is damaged ({error})", fix="run mml predict")) from error
-    if found.targets.ndim == 1 and len(found) and found.targets.max() >= found.logits.shape[1]:
-        wrong = f"has class number {found.targets.max()}, but predictions of {found.logits.shape[1]} classes"
+    if rows.targets.ndim == 1 and len(rows) and rows.targets.max() >= rows.logits.shape[1]:
+        wrong = f"has class number {rows.targets.max()}, but predictions of {rows.logits.shape[1]} classes"
         raise ProjectError(problem(str(path), wrong, fix="run mml predict"))
-    return found
+    return rows
 
 
 def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArray[Any]]) -> None:
@@ -237,8 +237,8 @@ def _filled(
     # Missing rows are empty lists that are masked.
     offsets = np.concatenate([[0], np.cumsum(there * found.shape[1])]).astype(np.int32)
     return pa.ListArray.from_arrays(
-        _plain(offsets, pa.int32()),
-        _plain(np.ascontiguousarray(found[there], np.float32).ravel(), pa.float32()),
+        _arrow_array(offsets, pa.int32()),
+        _arrow_array(np.ascontiguousarray(found[there], np.float32).ravel(), pa.float32()),
         mask=pa.array((~there).tolist(), pa.bool_()),
     )
 
@@ -276,38 +276,42 @@ def _reading(path: Path, fix: str = "remove it and run mml predict") -> Iterator
 
 def _read(path: Path, task: str, split: str) -> pa.Table:
     """The rows of one task and split, a row group in memory at a time."""
-    kept = []
+    parts = []
     with parquet.opened(path) as stored:
         _require_columns(stored.schema_arrow)
         for group in range(stored.num_row_groups):
             table = stored.read_row_group(group)
             pairs = zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
-            kept += [table.slice(start, length) for start, length in _runs([pair == (task, split) for pair in pairs])]
+            parts += [
+                table.slice(start, length) for start, length in _true_runs([pair == (task, split) for pair in pairs])
+            ]
         columns = stored.schema_arrow
-    return pa.concat_tables(kept) if kept else columns.empty_table()
+    return pa.concat_tables(parts) if parts else columns.empty_table()
 
 
-def _require_columns(there: pa.Schema) -> None:
+def _require_columns(stored_schema: pa.Schema) -> None:
     """Refuse a file that is not of `schema`, whatever its kind.
 
     Raises:
         pa.ArrowInvalid: Naming the column that is missing or of another type.
     """
     for name in ("task", "sample_id", "split", "target", "logits", "calibrated"):
-        place = there.get_field_index(name)
-        found = there.field(place).type if place >= 0 else None
-        if found is None or not any(_alike(found, schema(kind).field(name).type) for kind in kinds.names()):
-            raise pa.ArrowInvalid(f"its column {name} is {found or 'missing'}")
+        place = stored_schema.get_field_index(name)
+        column_type = stored_schema.field(place).type if place >= 0 else None
+        if column_type is None or not any(
+            _is_same_type(column_type, schema(kind).field(name).type) for kind in kinds.names()
+        ):
+            raise pa.ArrowInvalid(f"its column {name} is {column_type or 'missing'}")
 
 
-def _alike(one: pa.DataType, other: pa.DataType) -> bool:
+def _is_same_type(data_type: pa.DataType, other: pa.DataType) -> bool:
     """Whether two types are the same; how the items of a list are called differs between writers."""
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        return bool(one.value_type == other.value_type)
-    return bool(one == other)
+    if pa.types.is_list(data_type) and pa.types.is_list(other):
+        return bool(data_type.value_type == other.value_type)
+    return bool(data_type == other)
 
 
-def _runs(chosen: list[bool]) -> Iterator[tuple[int, int]]:
+def _true_runs(chosen: list[bool]) -> Iterator[tuple[int, int]]:
     """(start, length) of each run of True; slicing needs no pandas, which pyarrow's own filters import."""
     start = 0
     for value, run in itertools.groupby(chosen):
@@ -338,8 +342,8 @@ def _lists(values: npt.NDArray[Any]) -> pa.Array:
     """A matrix as a column of lists."""
     n, width = values.shape
     offsets = np.arange(0, (n + 1) * width, max(width, 1), dtype=np.int32)[: n + 1]
-    flat = _plain(np.ascontiguousarray(values, np.float32).ravel(), pa.float32())
-    return pa.ListArray.from_arrays(_plain(offsets, pa.int32()), flat)
+    flat = _arrow_array(np.ascontiguousarray(values, np.float32).ravel(), pa.float32())
+    return pa.ListArray.from_arrays(_arrow_array(offsets, pa.int32()), flat)
 
 
 def _numbers_or_null(targets: npt.NDArray[np.int64]) -> pa.Array:
@@ -347,7 +351,7 @@ def _numbers_or_null(targets: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array([None if target < 0 else target for target in targets.tolist()], pa.int64())
 
 
-def _plain(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+def _arrow_array(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
     """An array without nulls from NumPy's memory; `pa.array` would import pandas to look at it."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 

@@ -37,8 +37,8 @@ def stage_predictions(folder: Path, stage: int) -> Path:
 
 def kept_stages(folder: Path) -> list[int]:
     """The stages whose own best weights are in a model's folder."""
-    found = (re.fullmatch(r"weights\.stage(\d+)\.safetensors", path.name) for path in folder.glob("weights.stage*"))
-    return sorted(int(one[1]) for one in found if one)
+    matches = (re.fullmatch(r"weights\.stage(\d+)\.safetensors", path.name) for path in folder.glob("weights.stage*"))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 class Event(TypedDict):
@@ -178,7 +178,7 @@ def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRec
     folder = project.model_dir(record.pivot, record.id)
     of_stages = [stage_weights(folder, stage) for stage in kept_stages(folder)]
     if record.weights is not None:
-        checksums = {name: one for name, one in record.checksums.items() if folder / name not in of_stages}
+        checksums = {name: checksum for name, checksum in record.checksums.items() if folder / name not in of_stages}
         notes = [*record.notes, f"its weights were {why}"]
         record = save(project, dataclasses.replace(record, weights=None, notes=notes, checksums=checksums))
     for path in (folder / WEIGHTS_FILE, *of_stages):
@@ -233,11 +233,11 @@ def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:
     Raises:
         OlderFormat: When one is of an older version.
     """
-    found, wrong = _read_all(project)
+    models, wrong = _read_all(project)
     for path, sentence in wrong:
         if task is None or path == project.model_dir(task, path.name):
             tell_left_out(sentence)
-    return sorted((record for record in found if task in (None, record.pivot)), key=lambda record: record.number)
+    return sorted((record for record in models if task in (None, record.pivot)), key=lambda record: record.number)
 
 
 def broken(project: Project, task: str | None = None) -> list[str]:
@@ -260,19 +260,19 @@ def require_whole(project: Project, task: str) -> None:
 def _read_all(project: Project) -> tuple[list[ModelRecord], list[tuple[Path, str]]]:
     """The records of a project, and the folders of those that cannot be read with what is wrong."""
     paths = sorted(project.tasks_dir().glob(f"*/models/*/{RECORD_FILE}")) if project.tasks_dir().is_dir() else []
-    found: list[ModelRecord] = []
+    models: list[ModelRecord] = []
     wrong: list[tuple[Path, str]] = []
     for path in paths:
         try:
-            found.append(load(path.parent))
+            models.append(load(path.parent))
         except formats.OlderFormat:
             raise
         except ProjectError as error:
             wrong.append((path.parent, error.problems[0]))
-    return found, wrong
+    return models, wrong
 
 
-def untrained(project: Project, task: str) -> ProjectError:
+def untrained_error(project: Project, task: str) -> ProjectError:
     """The error for a task that the project has no record of."""
     wrong = f"project {project.name} has no trained record of it"
     return ProjectError(problem(f"task {task}", wrong, fix=f"mml train task={task}"))
@@ -300,6 +300,6 @@ def newest_refit(records: Sequence[ModelRecord], folds: Sequence[ModelRecord]) -
         records: Any records, the model among them.
         folds: What `newest_folds` gave.
     """
-    wanted = {record.id for record in folds}
-    found = [record for record in records if record.refit and set(record.refit) == wanted]
-    return max(found, key=lambda record: record.number, default=None)
+    ids = {record.id for record in folds}
+    refits = [record for record in records if record.refit and set(record.refit) == ids]
+    return max(refits, key=lambda record: record.number, default=None)

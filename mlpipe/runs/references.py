@@ -61,8 +61,8 @@ def project(text: str, key: str, out_dir: Path) -> Project:
     place = Project(Path(text) if "/" in text else out_dir / text)
     if text and place.tasks_dir().is_dir():
         return place
-    there = sorted(path.parent.name for path in out_dir.glob("*/tasks") if path.is_dir()) if out_dir.is_dir() else []
-    fix = did_you_mean(text, there, otherwise=f"projects in {out_dir}: {listing(there) or 'none'}")
+    names = sorted(path.parent.name for path in out_dir.glob("*/tasks") if path.is_dir()) if out_dir.is_dir() else []
+    fix = did_you_mean(text, names, otherwise=f"projects in {out_dir}: {listing(names) or 'none'}")
     raise ProjectError(problem(key, "there is no such project", got=text, fix=fix))
 
 
@@ -72,14 +72,14 @@ def record(text: str, key: str, out_dir: Path) -> Located:
     Raises:
         ProjectError: When there is no such project or record; the sentence lists what is there.
     """
-    name, _, wanted = text.partition("#")
+    name, _, identifier = text.partition("#")
     home = project(name, key, out_dir)
-    there = records.load_all(home)
-    for one in there:
-        if wanted in (str(one.number), one.id):
-            return Located(home, one)
-    known = listing([f"#{one.number} ({one.id})" for one in there], most=6) or "none"
-    fix = did_you_mean(wanted, [one.id for one in there], otherwise=f"records of {home.name}: {known}")
+    models = records.load_all(home)
+    for model in models:
+        if identifier in (str(model.number), model.id):
+            return Located(home, model)
+    known = listing([f"#{candidate.number} ({candidate.id})" for candidate in models], most=6) or "none"
+    fix = did_you_mean(identifier, [candidate.id for candidate in models], otherwise=f"records of {home.name}: {known}")
     raise ProjectError(problem(key, "there is no such record", got=text, fix=fix))
 
 
@@ -89,7 +89,7 @@ def located(texts: str | Sequence[str], key: str, out_dir: Path) -> list[Located
     Raises:
         ProjectError: With a sentence for every reference that means nothing.
     """
-    found: dict[Path, Located] = {}
+    locations: dict[Path, Located] = {}
     wrong: list[str] = []
     for text in [texts] if isinstance(texts, str) else texts:
         try:
@@ -97,36 +97,36 @@ def located(texts: str | Sequence[str], key: str, out_dir: Path) -> list[Located
                 those = [record(text, key, out_dir)]
             else:
                 home = project(text, key, out_dir)
-                those = [Located(home, one) for one in records.load_all(home)]
+                those = [Located(home, model) for model in records.load_all(home)]
         except ProjectError as error:
             wrong += error.problems
             continue
-        found |= {one.folder: one for one in those}
+        locations |= {location.folder: location for location in those}
     if wrong:
         raise ProjectError(wrong)
-    return list(found.values())
+    return list(locations.values())
 
 
-def check_weights(one: Located, key: str, out_dir: Path) -> None:
+def check_weights(location: Located, key: str, out_dir: Path) -> None:
     """Refuse a record whose weights are gone or are not those that it was written with.
 
     Raises:
         ProjectError: When they are.
     """
-    name = one.name(out_dir)
-    if one.record.weights is None or not one.weights.is_file():
+    name = location.name(out_dir)
+    if location.record.weights is None or not location.weights.is_file():
         fix = "choose another, or train it again with mode.store_parameters=true"
         raise ProjectError(problem(key, "the record keeps no weights", got=name, fix=fix))
-    if files.digest_file(one.weights) != one.record.weights:
-        wrong = f"{one.weights} is not the file that the record was written with"
+    if files.digest_file(location.weights) != location.record.weights:
+        wrong = f"{location.weights} is not the file that the record was written with"
         raise ProjectError(problem(key, wrong, got=name, fix="choose another record"))
 
 
-def adopt(one: Located, into: Project, *, weights: bool, predictions: bool) -> ModelRecord:
+def adopt(location: Located, into: Project, *, weights: bool, predictions: bool) -> ModelRecord:
     """Copy a record's files, the record last, with a number of its own; a record that is there already stays.
 
     Args:
-        one: The record and its project.
+        location: The record and its project.
         into: The project that it goes to.
         weights: Copy its weights; without them the new record keeps none.
         predictions: Copy its predictions.
@@ -134,23 +134,23 @@ def adopt(one: Located, into: Project, *, weights: bool, predictions: bool) -> M
     Returns:
         The record as it is in the new project.
     """
-    source, folder = one.record, into.model_dir(one.record.pivot, one.record.id)
+    source, folder = location.record, into.model_dir(location.record.pivot, location.record.id)
     if (folder / records.RECORD_FILE).is_file():
         return records.load(folder)
-    of_stages = [records.stage_weights(one.folder, stage).name for stage in records.kept_stages(one.folder)]
+    of_stages = [records.stage_weights(location.folder, stage).name for stage in records.kept_stages(location.folder)]
     names = [records.CONFIG_FILE, records.METRICS_FILE, *([records.WEIGHTS_FILE, *of_stages] if weights else [])]
     for name in names:
-        _copy(one.folder / name, folder / name)
+        _copy(location.folder / name, folder / name)
     if predictions:
         place = (source.pivot, source.id)
-        _copy(one.project.predictions_file(*place), into.predictions_file(*place))
-        of_pixels = one.project.predictions_file(*place).with_suffix(maps.SUFFIX)
+        _copy(location.project.predictions_file(*place), into.predictions_file(*place))
+        of_pixels = location.project.predictions_file(*place).with_suffix(maps.SUFFIX)
         if of_pixels.is_file():
             _copy(of_pixels, into.predictions_file(*place).with_suffix(maps.SUFFIX))
-    note = f"taken from project {one.project.name}, where it is number {source.number}"
-    kept = source.weights if weights else None
+    note = f"taken from project {location.project.name}, where it is number {source.number}"
+    digest = source.weights if weights else None
     checksums = {name: value for name, value in source.checksums.items() if weights or name not in of_stages}
-    changed = replace(source, number=0, weights=kept, notes=[*source.notes, note], checksums=checksums)
+    changed = replace(source, number=0, weights=digest, notes=[*source.notes, note], checksums=checksums)
     return records.save(into, changed)
 
 

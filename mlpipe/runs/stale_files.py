@@ -33,7 +33,7 @@ def is_dead(name: str) -> bool:
     return match is not None and match["machine"] == files.machine() and not journal.is_alive(int(match["pid"]))
 
 
-def dead(root: Path, *, deep: bool = True) -> Iterator[Path]:
+def dead_files(root: Path, *, deep: bool = True) -> Iterator[Path]:
     """Unfinished files and folders of dead processes below a folder; links are neither followed nor given.
 
     Args:
@@ -41,13 +41,13 @@ def dead(root: Path, *, deep: bool = True) -> Iterator[Path]:
         deep: Below its folders too.
     """
     for folder, folders, names in os.walk(root):
-        found = [name for name in (*folders, *names) if is_dead(name)]
+        dead_names = [name for name in (*folders, *names) if is_dead(name)]
         folders[:] = [name for name in folders if deep and not is_temporary(name)]
-        yield from (path for name in sorted(found) if not (path := Path(folder) / name).is_symlink())
+        yield from (path for name in sorted(dead_names) if not (path := Path(folder) / name).is_symlink())
 
 
 def sweep(root: Path, *, deep: bool = True) -> list[Path]:
-    """Delete what `dead` finds.
+    """Delete what `dead_files` finds.
 
     Args:
         root: The folder.
@@ -56,10 +56,10 @@ def sweep(root: Path, *, deep: bool = True) -> list[Path]:
     Returns:
         What was deleted.
     """
-    found = list(dead(root, deep=deep))
-    for path in found:
+    paths = list(dead_files(root, deep=deep))
+    for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    return found
+    return paths

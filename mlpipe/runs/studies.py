@@ -78,21 +78,21 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     where = address(project, study, storage)
     try:
-        with _telling(where):
+        with _storage_contents_errors(where):
             store = _storage(journal_file(project, study) if storage is None else storage, study)
             _read_all(store, study)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-        raise _failed(error, where) from None
+        raise _storage_error(error, where) from None
     try:
         yield store
     except MlpipeError:
         raise
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
-        raise _failed(error, where) from None
+        raise _storage_error(error, where) from None
 
 
 @contextmanager
-def _telling(where: str) -> Iterator[None]:
+def _storage_contents_errors(where: str) -> Iterator[None]:
     """Tell a person of a storage that holds what no search writes, in whatever way Optuna stumbles over it.
 
     Raises:
@@ -109,7 +109,7 @@ def _telling(where: str) -> Iterator[None]:
 
 def _read_all(store: BaseStorage, study: str) -> None:
     """Read every trial of a study once, where it is there, so that what is wrong with one is told at once."""
-    if study in [one.study_name for one in store.get_all_studies()]:
+    if study in [summary.study_name for summary in store.get_all_studies()]:
         store.get_all_trials(store.get_study_id_from_name(study), deepcopy=False)
 
 
@@ -204,13 +204,13 @@ def _files_of(where: str) -> list[Path]:
     from sqlalchemy import make_url
 
     name = make_url(where).database or ""
-    found = [Path(name)]
+    paths = [Path(name)]
     if name.startswith("file:"):
-        found.append(Path(unquote(re.sub("^file:(?://(?:localhost)?(?=/))?", "", name).partition("#")[0])))
-    return found
+        paths.append(Path(unquote(re.sub("^file:(?://(?:localhost)?(?=/))?", "", name).partition("#")[0])))
+    return paths
 
 
-def _failed(error: Exception, where: str) -> MlpipeError:
+def _storage_error(error: Exception, where: str) -> MlpipeError:
     if files.disk_is_full(error):
         return DiskFull(f"{where}: {files.why_full(error)}")
     cause = error.__cause__ or error
@@ -234,7 +234,7 @@ def _storage(where: str | Path, study: str) -> BaseStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _require_journal(path)
-            _mend(path)
+            _repair_journal(path)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=_lock(path)))
     if where.startswith("redis"):
         return optuna.storages.get_storage(where)
@@ -288,7 +288,7 @@ def _lock(path: Path) -> JournalFileSymlinkLock:
     return Lock(str(path))
 
 
-def _mend(path: Path) -> None:
+def _repair_journal(path: Path) -> None:
     """Cut off the beginning of a line that a full disk left at a journal's end; after the next one Optuna reads none of it."""
     if not _is_torn(path):
         return
@@ -317,7 +317,7 @@ def names(project: Project) -> list[str]:
 
 
 @contextmanager
-def loaded(project: Project, wanted: str, storage: str | None = None) -> Iterator[Study]:
+def loaded(project: Project, reference: str, storage: str | None = None) -> Iterator[Study]:
     """A study that is there: `NAME`, `PROJ:NAME`, a storage URL with one study, or `URL#NAME`.
 
     Raises:
@@ -325,37 +325,39 @@ def loaded(project: Project, wanted: str, storage: str | None = None) -> Iterato
     """
     import optuna
 
-    project, name, storage = _place(project, wanted, storage)
+    project, name, storage = _study_place(project, reference, storage)
     if storage is None and not journal_file(project, name).is_file():
-        raise _missing(wanted, names(project), f"project {project.name}")
+        raise _missing_study(reference, names(project), f"project {project.name}")
     with opened(project, name, storage) as store:
-        there = optuna.study.get_all_study_names(store)
-        if not name and len(there) == 1:
-            name = there[0]
-            with _telling(address(project, name, storage)):
+        study_names = optuna.study.get_all_study_names(store)
+        if not name and len(study_names) == 1:
+            name = study_names[0]
+            with _storage_contents_errors(address(project, name, storage)):
                 _read_all(store, name)
-        if name not in there:
-            raise _missing(wanted, there, address(project, name, storage))
+        if name not in study_names:
+            raise _missing_study(reference, study_names, address(project, name, storage))
         yield optuna.load_study(study_name=name, storage=store)
 
 
-def _place(project: Project, wanted: str, storage: str | None) -> tuple[Project, str, str | None]:
-    if "://" in wanted:
-        url, _, name = wanted.partition("#")
+def _study_place(project: Project, reference: str, storage: str | None) -> tuple[Project, str, str | None]:
+    if "://" in reference:
+        url, _, name = reference.partition("#")
         return project, name, url
-    if storage is None and ":" in wanted:
-        other, _, name = wanted.partition(":")
+    if storage is None and ":" in reference:
+        other, _, name = reference.partition(":")
         return Project(project.root.parent / other), name, None
-    return project, wanted, storage
+    return project, reference, storage
 
 
-def _missing(wanted: str, there: Sequence[str], where: str) -> ProjectError:
-    if not there:
+def _missing_study(reference: str, study_names: Sequence[str], where: str) -> ProjectError:
+    if not study_names:
         return ProjectError(
-            problem("study", f"{where} has no studies", got=masked(wanted), fix="make one with mml train hpo=optuna")
+            problem("study", f"{where} has no studies", got=masked(reference), fix="make one with mml train hpo=optuna")
         )
-    fix = did_you_mean(wanted, there, otherwise="choose one of them")
-    return ProjectError(problem("study", f"{where} has the studies {listing(there)}", got=masked(wanted), fix=fix))
+    fix = did_you_mean(reference, study_names, otherwise="choose one of them")
+    return ProjectError(
+        problem("study", f"{where} has the studies {listing(study_names)}", got=masked(reference), fix=fix)
+    )
 
 
 def best(study: Study, number: int | None = None) -> FrozenTrial:
@@ -364,17 +366,17 @@ def best(study: Study, number: int | None = None) -> FrozenTrial:
     Raises:
         ProjectError: When no trial is finished, or several metrics leave a front of best ones.
     """
-    done = finished(study)
+    trials = finished(study)
     if number is not None:
-        if fitting := [trial for trial in done if trial.number == number]:
+        if fitting := [trial for trial in trials if trial.number == number]:
             return fitting[0]
-        there = listing([trial.number for trial in done]) or "none"
+        numbers = listing([trial.number for trial in trials]) or "none"
         raise ProjectError(
             problem(
-                f"study {study.study_name}", "has no such finished trial", got=number, fix=f"finished ones: {there}"
+                f"study {study.study_name}", "has no such finished trial", got=number, fix=f"finished ones: {numbers}"
             )
         )
-    if not done:
+    if not trials:
         raise ProjectError(problem(f"study {study.study_name}", "has no finished trial", fix="let it run first"))
     if len(study.directions) > 1:
         front = listing([f"#{trial.number}" for trial in study.best_trials])

@@ -328,7 +328,7 @@ def test_what_python_registers_goes_by_name(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(classification.get_custom_objects(), "my_loss", squares)
     assert classification.custom_models["MyUnet"] is network
     cfg = classification.parse(config)
-    recipe = front.prepared("train", cfg._common(proteins(tmp_path))).run_config.recipe
+    recipe = front.prepared("train", cfg._common_overrides(proteins(tmp_path))).run_config.recipe
     loss = recipe.loss.build(Labels("multilabel", torch.tensor([4, 4, 4]), 8))
     logits, target = torch.randn(5, 3), torch.ones(5, 3)
     torch.testing.assert_close(loss(logits, target), (1 - logits.sigmoid()).square().sum(1).mean())

@@ -73,11 +73,11 @@ def test_pictures_in_memory_are_written_without_loss(tmp_path: Path) -> None:
     deep = GREY[0].astype(np.uint16) * 257
     Image.fromarray(colour).save(tmp_path / "kept.png")
     for place, one in enumerate([GREY[0], GREY[0][..., None], colour, deep, Image.fromarray(colour)]):
-        stored = np.asarray(Image.open(estimators._as_file(one, tmp_path, place)))
+        stored = np.asarray(Image.open(estimators._image_path(one, tmp_path, place)))
         np.testing.assert_array_equal(stored, np.squeeze(np.asarray(one)))
-    written = estimators._as_file((tmp_path / "kept.png").read_bytes(), tmp_path, 9)
+    written = estimators._image_path((tmp_path / "kept.png").read_bytes(), tmp_path, 9)
     assert written.endswith("000009.png") and Path(written).read_bytes() == (tmp_path / "kept.png").read_bytes()
-    assert estimators._as_file("x.jpg", tmp_path, 0) == str(Path("x.jpg").absolute())
+    assert estimators._image_path("x.jpg", tmp_path, 0) == str(Path("x.jpg").absolute())
 
 
 def test_pictures_of_a_camera_or_a_printer_are_what_predict_makes_of_them(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_pictures_of_a_camera_or_a_printer_are_what_predict_makes_of_them(tmp_pa
     for place, one in enumerate(
         [Image.open(out), *(Image.fromarray(colour).convert(mode) for mode in ("CMYK", "HSV"))]
     ):
-        written = images.decode(Path(estimators._as_file(one, tmp_path, place)).read_bytes(), 3)
+        written = images.decode(Path(estimators._image_path(one, tmp_path, place)).read_bytes(), 3)
         np.testing.assert_array_equal(written, np.asarray(ImageOps.exif_transpose(one).convert("RGB")))
 
 
@@ -106,7 +106,7 @@ def test_pictures_of_a_camera_or_a_printer_are_what_predict_makes_of_them(tmp_pa
 )
 def test_what_is_no_picture_in_memory_is_said(one: object, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=sentence):
-        estimators._as_file(one, tmp_path, 3)
+        estimators._image_path(one, tmp_path, 3)
 
 
 @pytest.mark.parametrize(
@@ -200,4 +200,4 @@ def test_a_mask_in_a_file_is_read_as_a_task_reads_it(tmp_path: Path) -> None:
 
 def test_what_is_no_mask_is_named_as_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"y\[3\]: is no image, got 'float64 of shape \[6, 5\]"):
-        estimators._as_file(GREY[0] / 255, tmp_path, 3, "y")
+        estimators._image_path(GREY[0] / 255, tmp_path, 3, "y")

@@ -84,7 +84,7 @@ def test_only_additions_and_heads_learn() -> None:
     }
     assert {"heads.target.weight", "heads.target.bias"} <= learning
     added = sum(4 * (layer.in_features + layer.out_features) for layer in qkv)
-    assert adapt.added(network) == added
+    assert adapt.added_parameter_count(network) == added
     assert sum(parameter.numel() for parameter in network.parameters()) == total + added
 
 
@@ -189,8 +189,8 @@ def test_a_part_without_parameters_belongs_to_what_comes_before_it() -> None:
 
 
 def test_layers_are_counted_from_the_pixels() -> None:
-    layers = adapt.layers_of(build("test_vit"), coarse=False)
+    layers = adapt.layer_numbers(build("test_vit"), coarse=False)
     assert layers is not None
     assert layers["backbone.patch_embed.proj.weight"] == 0
     assert layers["backbone.blocks.5.norm1.weight"] == layers["backbone.norm.weight"] == 6
-    assert adapt.layers_of(nn.Linear(1, 1), coarse=True) is None
+    assert adapt.layer_numbers(nn.Linear(1, 1), coarse=True) is None

@@ -78,7 +78,7 @@ def test_what_cannot_be_built_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"arch: finds objects in images, the task has no boxes"):
         network(Head(2))
     with pytest.raises(ConfigError, match="boxes are learned alone"):
-        detector.only_boxes({"a": HEAD, "b": HEAD}, "yolo")
+        detector.box_target({"a": HEAD, "b": HEAD}, "yolo")
 
 
 @pytest.mark.program

@@ -261,7 +261,7 @@ def test_a_report_does_not_change_what_is_drawn(tmp_path: Path) -> None:
     classifier.timm({"target": Head(3)}, Pixels(3, 32), name="test_resnet", pretrained=False)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    timm_body._whole.cache_clear()
+    timm_body._filter_and_network.cache_clear()
     ours("test_resnet", 3, 32, 32, file)
     assert torch.equal(torch.rand(3), expected)
 

@@ -39,7 +39,7 @@ def test_the_tags_are_those_of_timms_registry() -> None:
 def tables() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for text in names._modules():
-        for name, tag in names._tagged(text):
+        for name, tag in names._network_tag_pairs(text):
             found.setdefault(name, set()).add(tag)
     return found
 
@@ -52,7 +52,7 @@ def read_once(name: str) -> tuple[str, ...]:
 def test_renamed_networks_are_networks_and_places_are_none() -> None:
     from timm.models._registry import _deprecated_models
 
-    assert names.renamed() == _deprecated_models
+    assert names.renamed_networks() == _deprecated_models
     for name in ("resnet18", "resnet18.a1_in1k", "tv_resnet34", "tf_efficientnet_b0.ns_jft_in1k"):
         assert names.is_network(name)
     for name in ("hf-hub:timm/resnet18", "hf_hub:timm/resnet18.a1_in1k", "local-dir:x", "resnet18.", "resnet18.b", ""):

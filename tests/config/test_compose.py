@@ -9,7 +9,7 @@ import pytest
 
 from mlpipe.config import catalog, snapshot
 from mlpipe.config.compose import Facts, compose
-from mlpipe.config.overrides import expand, parse, tagged
+from mlpipe.config.overrides import expand, name_and_tags, parse
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError
 
@@ -166,7 +166,7 @@ def test_wrong_tags_are_listed_with_the_rest() -> None:
     ],
 )
 def test_a_name_apart_from_its_tags(name: str, expected: tuple[str, str]) -> None:
-    assert tagged(name, ("digits", "a+b-12")) == expected
+    assert name_and_tags(name, ("digits", "a+b-12")) == expected
 
 
 def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:

@@ -33,8 +33,8 @@ def tree(loss: Any = CE, stages: list[dict[str, Any]] | None = None, folds: int 
     ],
 )
 def test_what_makes_another_loss(one: dict[str, Any], other: dict[str, Any], differ: bool) -> None:
-    assert objectives.differ([one, other]) is differ
-    assert not objectives.differ([one]) and not objectives.differ([])
+    assert objectives.have_different_losses([one, other]) is differ
+    assert not objectives.have_different_losses([one]) and not objectives.have_different_losses([])
 
 
 def test_what_is_a_value_of_the_loss() -> None:

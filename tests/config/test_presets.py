@@ -60,5 +60,5 @@ def test_the_command_line_wins_over_the_preset_but_not_over_what_makes_a_recipe(
     [("mlpipe.arch.classifier.timm", ["arch.pool=stages"]), ("mlpipe.arch.nasnet.mobile", []), ("own.network", [])],
 )
 def test_options_of_the_network_are_taken_where_it_has_them(name: str, expected: list[str]) -> None:
-    assert presets._of_network({"arch": {"pool": "stages", "wings": 2}}, {"_target_": name}) == expected
-    assert presets._of_network({}, {"_target_": name}) == []
+    assert presets._network_overrides({"arch": {"pool": "stages", "wings": 2}}, {"_target_": name}) == expected
+    assert presets._network_overrides({}, {"_target_": name}) == []

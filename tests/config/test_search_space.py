@@ -89,6 +89,6 @@ def test_corners_hold_every_choice_and_both_ends() -> None:
 
 
 def test_what_cannot_be_searched() -> None:
-    assert "there is nothing to search" in search_space.forbidden({})[0]
-    (found,) = search_space.forbidden(space_of("hpo.trials=1,2", "optimizer.lr=1,2"))
+    assert "there is nothing to search" in search_space.fixed_key_problems({})[0]
+    (found,) = search_space.fixed_key_problems(space_of("hpo.trials=1,2", "optimizer.lr=1,2"))
     assert found.startswith("hpo.trials: cannot be searched")

@@ -31,9 +31,9 @@ def test_a_text_as_it_is_compared(text: str, same: str) -> None:
 
 
 def test_texts_that_fall_together_are_said_as_they_are_stored() -> None:
-    (sentence,) = spelling.fallen_together(["p0", "p0 ", "p1", NFC, NFD, "p0", ""], "groups")
+    (sentence,) = spelling.same_text_problems(["p0", "p0 ", "p1", NFC, NFD, "p0", ""], "groups")
     assert sentence.startswith("groups that are taken as the same: 'p0' and 'p0 ', 'caf\\xe9' and 'cafe\\u0301'; ")
-    assert spelling.fallen_together(["a", "b", " ", ""], "groups") == []
+    assert spelling.same_text_problems(["a", "b", " ", ""], "groups") == []
 
 
 def picture(path: Path, shade: int) -> None:

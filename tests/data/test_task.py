@@ -66,16 +66,16 @@ def test_saving_keeps_the_splits(saved: Path) -> None:
 def test_what_reads_the_samples_now_replaces_what_read_them_before(saved: Path) -> None:
     files.write_json(saved, {**files.read_json(saved), "splits": {"kfold": [1, 2]}, "later": 3})
     before, stored = saved.read_bytes(), task.load(saved)
-    assert not task.describe_again(stored, small_task(), saved) and saved.read_bytes() == before
+    assert not task.rewrite_source(stored, small_task(), saved) and saved.read_bytes() == before
     moved = replace(stored, source={**stored.source, "heads": ({"outputs": 2},)}, notes=("moved",))
-    assert task.describe_again(stored, moved, saved)
+    assert task.rewrite_source(stored, moved, saved)
     found = files.read_json(saved)
     assert found == {
         **json.loads(before),
         "source": {**stored.source, "heads": [{"outputs": 2}]},
         "notes": ["moved"],
     }
-    assert task.load(saved).source_hash == stored.source_hash and not task.describe_again(
+    assert task.load(saved).source_hash == stored.source_hash and not task.rewrite_source(
         task.load(saved), moved, saved
     )
 
@@ -194,4 +194,4 @@ def test_notes_over_two_lines_are_described_once(tmp_path: Path) -> None:
     path = tmp_path / "task.json"
     task.save(seen, path)
     before = path.read_bytes()
-    assert not task.describe_again(task.load(path), seen, path) and path.read_bytes() == before
+    assert not task.rewrite_source(task.load(path), seen, path) and path.read_bytes() == before

@@ -55,7 +55,7 @@ def test_a_command_of_the_page(command: str, folder: Path, capsys: pytest.Captur
 
 def test_topics_are_those_of_the_program(folder: Path) -> None:
     told = {one.strip() for row in re.findall(r"^\| ([a-z, ]+) \| ", PAGE, re.MULTILINE) for one in row.split(",")}
-    checks = {topic for topic, _ in doctor.checks(doctor.parsed([], {}), {})}
+    checks = {topic for topic, _ in doctor.checks(doctor.parse_question([], {}), {})}
     assert checks - {"python", "shared memory", "open files", "hub"} <= told
 
 

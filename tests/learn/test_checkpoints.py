@@ -55,8 +55,8 @@ def test_everything_comes_back_as_it_was(saved: Path) -> None:
 @settings(max_examples=30, deadline=None)
 @given(PLAIN)
 def test_plain_values_survive_json(value: Any) -> None:
-    text = json.dumps(checkpoints._plain(value, {}), allow_nan=False)
-    again = checkpoints._restored(json.loads(text), {})
+    text = json.dumps(checkpoints._as_json(value, {}), allow_nan=False)
+    again = checkpoints._from_json(json.loads(text), {})
     assert again == value and repr(again) == repr(value)
 
 
@@ -133,30 +133,30 @@ def flipped(path: Path, at: int) -> None:
 def test_settling_goes_back_to_the_newest_that_is_whole(saved: Path) -> None:
     io = PlainCheckpointIO()
     io.save_checkpoint({"epoch": 2, "a": torch.ones(2)}, saved)
-    assert checkpoints.settle(saved) == [] and io.load_checkpoint(saved)["epoch"] == 2
+    assert checkpoints.verify_newest_state(saved) == [] and io.load_checkpoint(saved)["epoch"] == 2
     tensors = saved / json.loads((saved / "state.json").read_text())["tensors"]
     flipped(tensors, -1)
-    (said,) = checkpoints.settle(saved)
+    (said,) = checkpoints.verify_newest_state(saved)
     assert said.startswith(f"{saved / 'state.json'}: its tensors ({tensors.name}) do not have the checksum")
     assert checkpoints.exists(saved) and torch.equal(io.load_checkpoint(saved)["a"], STATE["a"])
-    assert checkpoints.settle(saved) == []
+    assert checkpoints.verify_newest_state(saved) == []
     # Written again after that, the damaged tensors are gone, and there is one to go back to.
     io.save_checkpoint({"epoch": 2, "a": torch.ones(2)}, saved)
     assert io.load_checkpoint(saved)["epoch"] == 2
     flipped(saved / "state.json", 40)
-    assert len(checkpoints.settle(saved)) == 1 and torch.equal(io.load_checkpoint(saved)["a"], STATE["a"])
+    assert len(checkpoints.verify_newest_state(saved)) == 1 and torch.equal(io.load_checkpoint(saved)["a"], STATE["a"])
 
 
 def test_settling_where_nothing_is_whole_leaves_nothing(saved: Path, tmp_path: Path) -> None:
     PlainCheckpointIO().save_checkpoint({"epoch": 2, "a": torch.ones(2)}, saved)
     for path in saved.glob("*.json"):
         path.write_text("{")
-    assert [said.partition(":")[0] for said in checkpoints.settle(saved)] == [
+    assert [said.partition(":")[0] for said in checkpoints.verify_newest_state(saved)] == [
         str(saved / "state.json"),
         str(saved / "state.before.json"),
     ]
-    assert not checkpoints.exists(saved) and checkpoints.settle(saved) == []
-    assert checkpoints.settle(tmp_path / "nothing") == []
+    assert not checkpoints.exists(saved) and checkpoints.verify_newest_state(saved) == []
+    assert checkpoints.verify_newest_state(tmp_path / "nothing") == []
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["state.json", "tensors"]))
@@ -169,7 +169,7 @@ def test_any_flipped_bit_of_a_state_is_noticed(at: int, which: str) -> None:
         path = folder / "state.json" if which == "state.json" else next(folder.glob("*.safetensors"))
         before = path.read_bytes()
         flipped(path, at % len(before))
-        said = checkpoints.settle(folder)
+        said = checkpoints.verify_newest_state(folder)
         # White space, and the kind of an object's end, may differ without a change of what is read.
         same = path.is_file() and which == "state.json" and json.loads(path.read_text()) == json.loads(before)
         assert len(said) == (0 if same else 1)
@@ -188,5 +188,5 @@ def test_tensors_of_another_place_are_none_of_a_state(place: str, tmp_path: Path
     (tmp_path / "other.safetensors").write_bytes(b"x")
     files.write_sealed(folder / "state.json", {"tensors": place, "hash": files.digest_bytes(b"x"), "state": {}})
     (folder / "linked.tensors.safetensors").symlink_to(tmp_path / "other.safetensors")
-    assert checkpoints.settle(folder) == [f"{folder / 'state.json'}: its tensors ({place}) lie elsewhere"]
+    assert checkpoints.verify_newest_state(folder) == [f"{folder / 'state.json'}: its tensors ({place}) lie elsewhere"]
     assert not checkpoints.exists(folder)

@@ -9,7 +9,7 @@ from mlpipe.learn.heads import LearnedHead
 
 def test_pixels_of_16_bit_are_as_bright_as_those_of_8() -> None:
     head = LearnedHead("task1", "classification", 2, torch.nn.CrossEntropyLoss(), None, 255 / 65535)
-    images, target = head.augmented({"images": torch.tensor([[65535.0]]), "target": torch.tensor([1])}, [], 1)
+    images, target = head.augmented_batch({"images": torch.tensor([[65535.0]]), "target": torch.tensor([1])}, [], 1)
     assert images.tolist() == [[255.0]] and target.tolist() == [1]
 
 

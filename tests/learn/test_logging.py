@@ -97,7 +97,7 @@ def test_what_makes_no_logger_is_told(tmp_path: Path) -> None:
             return [3]
 
     with pytest.raises(ConfigError, match="logging: must make loggers of Lightning, got 'int'; return one"):
-        logging._built(Maker(), tmp_path, followed(tmp_path, 0, None))
+        logging._loggers_of(Maker(), tmp_path, followed(tmp_path, 0, None))
 
 
 def points_of_wandb(logs: Path) -> list[dict[str, str]]:

@@ -32,7 +32,7 @@ def test_what_is_watched_is_measured_in_every_epoch(tmp_path: Path) -> None:
     made = job(
         tmp_path, "lr_scheduler=plateau", "lr_scheduler.watch=val/nll", "callbacks=early", "cbs.early.watch=val/brier"
     )
-    assert monitoring.watched(made.recipe) == [
+    assert monitoring.watched_metrics(made.recipe) == [
         ("lr_scheduler.watch", "val/nll"),
         ("callbacks.early.watch", "val/brier"),
     ]

@@ -51,7 +51,7 @@ def little_memory(
 ) -> list[int]:
     """More images than that do not fit through the network from an epoch and so many calls on; returns how many were tried."""
     seen: list[int] = []
-    through = FoldModule._through
+    through = FoldModule._outputs_by_head
 
     def limited(module: FoldModule, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         network, late = module.network, module.current_epoch >= epoch
@@ -67,7 +67,7 @@ def little_memory(
         finally:
             handle.remove()
 
-    monkeypatch.setattr(FoldModule, "_through", limited)
+    monkeypatch.setattr(FoldModule, "_outputs_by_head", limited)
     return seen
 
 
@@ -257,7 +257,7 @@ def test_a_damaged_state_is_named_and_not_used(damaged: str, saves_every_epoch: 
     with pytest.raises(Interrupted):
         fit.fit(cut, Watch(*stop_in(3, 1)))
     newest = cut.files.checkpoint / checkpoints.STATE_FILE
-    tensors = cut.files.checkpoint / checkpoints._tensors_of(newest)
+    tensors = cut.files.checkpoint / checkpoints._tensors_file_name(newest)
     for path in {"state.json": [newest], "tensors": [tensors], "both": list(cut.files.checkpoint.iterdir())}[damaged]:
         content = path.read_bytes()
         middle = len(content) // 2

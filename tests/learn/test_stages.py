@@ -323,14 +323,14 @@ def test_fine_tuning_from_the_exact_head_resumes_bit_identically(saves_every_epo
 def test_a_stage_learns_from_smaller_images_and_is_validated_on_whole_ones(tmp_path: Path) -> None:
     one = job(tmp_path, "stages.list=[{epochs:1,size:[8,12]},{epochs:1,lr:1e-3}]", "augmentations=mixup")
     seen: list[tuple[bool, tuple[int, ...]]] = []
-    through = FoldModule._through
+    through = FoldModule._outputs_by_head
 
     def spy(self: FoldModule, images: torch.Tensor, *target: torch.Tensor) -> dict[str, torch.Tensor]:
         seen.append((torch.is_grad_enabled(), tuple(images.shape[2:])))
         return through(self, images, *target)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FoldModule, "_through", spy)
+        patch.setattr(FoldModule, "_outputs_by_head", spy)
         fit.fit(one, Watch())
     learned = [size for is_learned, size in seen if is_learned]
     assert learned == [(8, 12)] * (len(learned) // 2) + [(16, 16)] * (len(learned) // 2)

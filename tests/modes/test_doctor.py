@@ -26,17 +26,20 @@ FOUND = [
 
 def test_words() -> None:
     environment = {"MML_RESULTS_PATH": "/r", "MML_DATA_PATH": "/d"}
-    question = doctor.parsed([], environment)
+    question = doctor.parse_question([], environment)
     assert (question.out_dir, question.data_dir, question.run) == (Path("/r"), Path("/d"), "")
-    question = doctor.parsed(["proj=scans", "out_dir=/o", "--offline", "--json"], environment)
+    question = doctor.parse_question(["proj=scans", "out_dir=/o", "--offline", "--json"], environment)
     assert (question.out_dir, question.project, question.run) == (Path("/o"), "scans", "latest")
     assert question.offline and question.json
-    assert doctor.parsed(["86d1"], {}).run == "86d1" and doctor.parsed([], {}).out_dir == Path("results").absolute()
+    assert (
+        doctor.parse_question(["86d1"], {}).run == "86d1"
+        and doctor.parse_question([], {}).out_dir == Path("results").absolute()
+    )
 
 
 def test_wrong_words_are_all_told() -> None:
     with pytest.raises(ConfigError) as error:
-        doctor.parsed(["--ofline", "prj=x", "proj=", "a", "b"], {})
+        doctor.parse_question(["--ofline", "prj=x", "proj=", "a", "b"], {})
     assert error.value.problems == (
         "--ofline: is nothing that mml doctor takes; did you mean '--offline'?",
         "prj=x: is nothing that mml doctor takes; did you mean 'proj'?",

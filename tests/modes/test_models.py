@@ -137,7 +137,7 @@ def test_a_network_that_the_table_lacks_is_shown(
 
 def test_tags_without_weights_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all("untrained" not in one["weights"] for one in found(capsys, "*")["networks"])
-    assert models.matching(["dpn48b"])[0]["weights"] == []
+    assert models.matching_networks(["dpn48b"])[0]["weights"] == []
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -63,7 +63,7 @@ def test_a_file_may_name_the_modules_that_the_command_trusts(tmp_path: Path, mon
     config = launch.prepare(launch.Command("serve", words)).run_config
     asked = dict[str, Any]()
     monkeypatch.setattr(loaded_model, "of_file", lambda path, trust, key: asked.update(path=path, trust=trust, key=key))
-    config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))._loaded()
+    config.scheduler.build(config, RunContext(Project(config.project_dir), Display()))._load_model()
     assert asked == {"path": tmp_path / "own.zip", "trust": ["my_networks"], "key": "mode.file"}
 
 

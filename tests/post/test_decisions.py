@@ -52,7 +52,7 @@ def stored(folder: Path, options: DecisionOptions, split: str = "val") -> tuple[
 @pytest.mark.parametrize("coverage", ["marginal", "class"])
 def test_sets_at_another_prevalence(tmp_path: Path, score: str, split: str, coverage: str) -> None:
     record, path = stored(tmp_path, replace(WISHES, set_score=score, set_coverage=coverage), split)
-    decided = decisions.at_deployment(record, path, THERE)
+    decided = decisions.deployment_decisions(record, path, THERE)
     new = rows(1, 60_000, THERE)
     inside = decisions.sets_of(move_prior(new.calibrated, EVEN, THERE), decided)
     assert inside is not None
@@ -74,11 +74,11 @@ def test_sets_of_another_level_are_those_that_post_makes(
     wishes = replace(WISHES, set_score=score, set_coverage=coverage)
     record, path = stored(tmp_path, wishes)
     moved_to = THERE if is_moved else None
-    decided = decisions.at_deployment(record, path, THERE) if is_moved else record.decide
+    decided = decisions.deployment_decisions(record, path, THERE) if is_moved else record.decide
     found = decisions.at_level(record, path, 0.3, decided, moved_to)["sets"]
     (tmp_path / "again").mkdir()
     again, its_path = stored(tmp_path / "again", replace(wishes, alpha=0.3))
-    wanted = (decisions.at_deployment(again, its_path, THERE) if is_moved else again.decide)["sets"]
+    wanted = (decisions.deployment_decisions(again, its_path, THERE) if is_moved else again.decide)["sets"]
     # Stored rows have single precision.
     assert found.pop("cuts") == pytest.approx(wanted["cuts"], abs=1e-6) and found["alpha"] == 0.3
     assert found == {name: wanted[name] for name in found}
@@ -119,9 +119,9 @@ def test_intervals_of_another_level_hold_as_many_numbers_as_promised(tmp_path: P
 def test_without_the_rows_that_chose_there_is_a_sentence(tmp_path: Path) -> None:
     record, path = stored(tmp_path, WISHES, "test")
     with pytest.raises(DataError, match="ens-x does not hold the rows that set its cut-offs"):
-        decisions.at_deployment(record, path, THERE)
+        decisions.deployment_decisions(record, path, THERE)
     nothing = replace(record, decide={})
-    assert decisions.at_deployment(nothing, path, THERE) == {}
+    assert decisions.deployment_decisions(nothing, path, THERE) == {}
 
 
 def test_thresholds_decide_and_are_measured_as_they_decide(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_thresholds_decide_and_are_measured_as_they_decide(tmp_path: Path) -> No
     assert measured["by_cuts"] == pytest.approx(np.mean([(plainly == k)[chose.targets == k].mean() for k in range(3)]))
     assert measured["without"] == pytest.approx(balanced_accuracy(chose.calibrated, chose.targets))
     # Sensitivity and specificity do not depend on the prevalence: where it is another one, cuts move as probabilities do.
-    there = decisions.at_deployment(record, path, THERE)
+    there = decisions.deployment_decisions(record, path, THERE)
     new = rows(2, 5000, THERE)
     decided = decisions.classes_of(move_prior(new.calibrated, EVEN, THERE), there)
     assert decided is not None

@@ -160,7 +160,7 @@ SAID = ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll"]
 
 
 def said(logits: np.ndarray, targets: np.ndarray, names: list[str], kind: str) -> list[str]:
-    return metrics.said_of(metrics.details(logits, targets, names, kind)["classes"], SAID)
+    return metrics.class_mean_notes(metrics.details(logits, targets, names, kind)["classes"], SAID)
 
 
 def test_a_class_without_rows() -> None:
@@ -181,9 +181,9 @@ def test_labels_that_no_row_or_every_row_has() -> None:
         "balanced_accuracy, auroc: labels that can be judged are 1 of 3, not y, z",
         "macro_f1: labels that can be judged are 2 of 3, not y",
     ]
-    assert metrics.said_of([], SAID) == []
+    assert metrics.class_mean_notes([], SAID) == []
     numbers = metrics.details(np.zeros((3, 1)), np.ones((3, 1)), ["n"], "regression")["classes"]
-    assert metrics.said_of(numbers, ["rmse"]) == []
+    assert metrics.class_mean_notes(numbers, ["rmse"]) == []
 
 
 @pytest.mark.parametrize("predicted", [[0, 0, 1, 1, 1], [0, 0, 1, 1, 2], [0, 0, 3, 2, 2]])

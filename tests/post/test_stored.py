@@ -56,10 +56,13 @@ def test_none_is_called_better_where_the_test_of_the_same_difference_does_not() 
     test = paired_tests.mcnemar(first, second)
     assert test.p == pytest.approx(0.125) and "in 12 % of such comparisons (McNemar's test, p = 0.12)" in test.sentence
     apart = paired_tests.Comparison("any", 4 / 24, 0.083, 0.375, None, "The first is better by 0.17 in accuracy.")
-    told = paired_tests.agreeing(apart, test, "accuracy", 0.95, 24).sentence
+    told = paired_tests.agreeing_comparison(apart, test, "accuracy", 0.95, 24).sentence
     assert told.startswith("The rows do not tell the two apart by accuracy: the difference is 0.17 (95 % interval ")
     sure = paired_tests.mcnemar(first, np.arange(24) >= 6)
-    assert sure.p == pytest.approx(2 / 2**6) and paired_tests.agreeing(apart, sure, "accuracy", 0.95, 24) == apart
+    assert (
+        sure.p == pytest.approx(2 / 2**6)
+        and paired_tests.agreeing_comparison(apart, sure, "accuracy", 0.95, 24) == apart
+    )
 
 
 def test_a_comparison_over_folds() -> None:

@@ -360,7 +360,7 @@ def of_parts() -> Iterator[tuple[str, Callable[[], object]]]:
         lambda: (
             sums.leave_out(statistic, GROUPS, 15),
             by_metric.units_of(GROUPS, N),
-            statistic.by_unit(GROUPS, 15),
+            statistic.unit_contributions(GROUPS, 15),
         ),
     )
 

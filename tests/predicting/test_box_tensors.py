@@ -102,7 +102,7 @@ def test_boxes_are_fused_as_those_of_the_project(weights: list[float], monkeypat
     monkeypatch.setattr(importlib.import_module("torch._higher_order_ops.scan"), "scan", by_loop)
     parts = [detections(4, 12 + seed, seed) for seed in range(len(weights))]
     fused = box_tensors.Boxes().combine([torch.from_numpy(part) for part in parts], weights, "").numpy()
-    wanted = box_fusion.fused([part.reshape(4, -1) for part in parts], weights)
+    wanted = box_fusion.fused_boxes([part.reshape(4, -1) for part in parts], weights)
     wide = wanted.shape[1] // 6
     np.testing.assert_allclose(fused[:, :wide], as_outputs(wanted.reshape(4, wide, 6)).reshape(4, wide, 6), atol=1e-5)
     assert (wanted.reshape(4, wide, 6)[..., 4] > 0).sum() > 20 and not fused[:, wide:].any()

@@ -227,8 +227,8 @@ def by_project(mixture: Mixture, pixels: np.ndarray) -> np.ndarray:
             own = as_outputs(np.stack(unplaced(list(found), places))).astype(np.float64)
             plain = part.calibration
             rows.append(own if plain is None else post_kind.of("detection").PROBABILITIES.learned(plain)(own))
-        members.append(box_fusion.fused(rows, [1 / len(rows)] * len(rows)))
-    return detections_of(box_fusion.fused(members, mixture.weights))
+        members.append(box_fusion.fused_boxes(rows, [1 / len(rows)] * len(rows)))
+    return detections_of(box_fusion.fused_boxes(members, mixture.weights))
 
 
 def test_features_are_what_the_heads_are_given_and_change_nothing_else() -> None:

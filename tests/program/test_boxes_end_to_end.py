@@ -78,7 +78,7 @@ def _in_less_precision(images: list[Path], capsys: pytest.CaptureFixture[str]) -
         near = box_tensors.difference(whole, found, [80] * len(images), np.full(3, 0.5), 0.05)
         assert near.decided == 0 and near.largest > 0 and near.alone < 0.5
     model = load("default#1")
-    predictor = model._stored
+    predictor = model._torch_predictor
     judging, _ = smaller_files.rows_of(predictor, 8, 4)
     read = sources.reader(predictor.pivot, 3)
     raw = [read(row) for row in judging.rows.tolist()]

@@ -41,7 +41,7 @@ def data(tmp_path: Path) -> Path:
 def other() -> Iterator[dict[str, object]]:
     """A process that lives, as the program notes it."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]) as process:
-        yield {**journal.identity(), "pid": process.pid, "started": journal._started(process.pid)}
+        yield {**journal.identity(), "pid": process.pid, "started": journal._start_time(process.pid)}
         process.kill()
 
 

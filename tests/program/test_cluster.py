@@ -114,11 +114,11 @@ def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, "", "Unable to contact slurm controller", 1)
     assert cluster.states(["7_0"]) is None
     answering(monkeypatch, "JobId=8 JobState=FAILED Reason=NonZeroExitCode ExitCode=137:0 ")
-    assert cluster._how("7_0") == "FAILED, SIGKILL"
+    assert cluster._slurm_ending("7_0") == "FAILED, SIGKILL"
     answering(monkeypatch, "JobId=8 JobState=TIMEOUT ExitCode=0:15 ")
-    assert cluster._how("7_0") == "TIMEOUT, SIGTERM"
+    assert cluster._slurm_ending("7_0") == "TIMEOUT, SIGTERM"
     answering(monkeypatch, "", "Invalid job id specified", 1)
-    assert cluster._how("7_0") == ""
+    assert cluster._slurm_ending("7_0") == ""
 
 
 @pytest.mark.parametrize(

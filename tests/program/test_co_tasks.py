@@ -88,7 +88,7 @@ def test_grey_classes_with_numbers_of_colour_pictures(tmp_path: Path, capsys: py
 def test_no_image_that_the_pivot_holds_out_is_learned_by_a_detour(tmp_path: Path) -> None:
     config = launch.prepare(launch.Command("train", [*TOGETHER, "split.folds=4", "mode.folds=[0]"])).run_config
     pivot = tasks.pivot(config)
-    other = tasks.another(config, "digits+noise?0.1")
+    other = tasks.other_task(config, "digits+noise?0.1")
     from mlpipe.data.splits import variants
 
     view = variants.nested(pivot, tasks.split_of(config, pivot), 1)
@@ -105,7 +105,7 @@ def test_groups_that_the_pivot_holds_out_are_left_out_too(tmp_path: Path) -> Non
     import dataclasses
 
     config = launch.prepare(launch.Command("train", [*TOGETHER, "split.folds=2", "split.test_fraction=0"])).run_config
-    digits, clothes = tasks.pivot(config), tasks.another(config, "fashion_mini")
+    digits, clothes = tasks.pivot(config), tasks.other_task(config, "fashion_mini")
 
     def grouped(task: co_tasks.Task) -> co_tasks.Task:
         names = tuple(f"p{index % 40}" for index in range(len(task.samples)))

@@ -221,7 +221,7 @@ def test_a_running_run_is_not_continued_by_another(tmp_path: Path, capsys: pytes
     (run.folder / "journal.jsonl").write_text("\n".join(lines[:1]) + "\n")
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        owner = {**journal.identity(), "pid": other.pid, "started": journal._started(other.pid)}
+        owner = {**journal.identity(), "pid": other.pid, "started": journal._start_time(other.pid)}
         files.write_json(run.folder / journal.LOCK_FILE, owner)
         assert main(["train", "continue=latest"]) == 2
         assert "another process is running it" in capsys.readouterr().err

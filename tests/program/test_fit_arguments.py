@@ -55,7 +55,7 @@ def scheduler(**given: Any) -> FitScheduler:
 
 
 def trains_with(project: Path, **given: Any) -> list[str]:
-    return scheduler(**given)._training(project / "experiments" / "first" / "config.yaml", "train")
+    return scheduler(**given)._train_overrides(project / "experiments" / "first" / "config.yaml", "train")
 
 
 @pytest.fixture

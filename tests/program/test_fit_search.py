@@ -94,7 +94,7 @@ def test_an_experiment_with_hyperparameters(project: Path, capsys: pytest.Captur
     # The task ran on the folds of the best trial.
     assert (folder / "predict_holdout" / "predictions.csv").is_file()
     experiment = classification.parse(folder / "config.yaml")
-    assert {record.run for record in experiment._chosen(None)} == {best["run"]}
+    assert {record.run for record in experiment._records_of_folds(None)} == {best["run"]}
 
     capsys.readouterr()
     assert cli.main(["fit", *ON_CPU]) == 0

@@ -183,7 +183,7 @@ def test_what_is_too_slow_leaves_the_choice_to_the_others(
     of = make_task(tmp_path / "data")
     project = make_project(tmp_path, of, {"one": 0.8, "late": 0.8})
     keep(project, "late", {0})
-    monkeypatch.setattr("mlpipe.runs.costs.unmeasured", lambda *_: [])
+    monkeypatch.setattr("mlpipe.runs.costs.records_without_cost", lambda *_: [])
     monkeypatch.setattr("mlpipe.runs.costs.milliseconds", lambda _, found: 9.0 if found[0].recipe == slow else 1.0)
     assert post(tmp_path, "mode.most_ms=5") == 0
     record = only_ensemble(project)

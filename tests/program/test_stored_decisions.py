@@ -34,7 +34,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def configured(*words: str) -> RunConfig:
     config = launch.prepare(launch.Command("train", [*words, *TRAIN])).run_config
-    return tasks.as_decided(config, tasks.pivot(config))
+    return tasks.with_decisions(config, tasks.pivot(config))
 
 
 def created(*words: str) -> str:

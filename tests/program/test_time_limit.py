@@ -32,12 +32,12 @@ def with_pace(monkeypatch: pytest.MonkeyPatch, seconds: float, left: float) -> N
     def tick(self: Stopwatch, tick: object) -> None:
         if not self._is_known:
             self._is_known = True
-            self._told(tempo, tick.epochs)  # type: ignore[attr-defined]
+            self._tempo_listener(tempo, tick.epochs)  # type: ignore[attr-defined]
 
     monkeypatch.setattr(Stopwatch, "tick", tick)
     monkeypatch.setattr(Stopwatch, "tempo", lambda self: tempo)
-    monkeypatch.setattr(TimeShares, "_left", lambda self: left)
-    monkeypatch.setattr(TimeShares, "_worthwhile", lambda self, *given: self._folds)
+    monkeypatch.setattr(TimeShares, "_remaining_seconds", lambda self: left)
+    monkeypatch.setattr(TimeShares, "_training_count", lambda self, *given: self._folds)
 
 
 def test_a_training_is_planned_by_its_first_batches(
@@ -69,7 +69,7 @@ def test_a_stopped_training_goes_on_with_what_it_decided(tmp_path: Path, monkeyp
     monkeypatch.setattr(TimeShares, "learned", stopping)
     assert main([*TRAIN, *FOLDS, "time_limit=5m"]) == 75
     monkeypatch.setattr(TimeShares, "learned", learned)
-    monkeypatch.setattr(TimeShares, "_left", lambda self: 500.0)
+    monkeypatch.setattr(TimeShares, "_remaining_seconds", lambda self: 500.0)
     assert main(["train", "continue=latest"]) == 0
     assert [record.epochs for record in records.load_all(project(tmp_path))] == [2, 2]
 
@@ -87,7 +87,7 @@ def test_stages_and_batches_where_not_one_epoch_fits(
 
 def test_a_model_of_all_has_twice_the_time_of_a_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_pace(monkeypatch, 10.0, 95.0)
-    monkeypatch.setattr(TimeShares, "_worthwhile", lambda self, *given: self._folds + 1)
+    monkeypatch.setattr(TimeShares, "_training_count", lambda self, *given: self._folds + 1)
     assert main([*TRAIN, *FOLDS, "time_limit=5m", "mode.refit=true"]) == 0
     # Epochs of 10, 10 and 20 s: two of each.
     found = records.load_all(project(tmp_path))
@@ -113,7 +113,7 @@ def test_a_fold_without_time_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_pace(monkeypatch, 10.0, 65.0)
-    monkeypatch.setattr(TimeShares, "_worthwhile", lambda self, *given: 1)
+    monkeypatch.setattr(TimeShares, "_training_count", lambda self, *given: 1)
     assert (
         main([*TRAIN, *FOLDS, "time_limit=5m", "mode.subroutines=[train,predict,test]", "remove.parameters=true"]) == 0
     )

@@ -13,7 +13,7 @@ from mlpipe.reports import drawn_maps
 def test_the_brightest_place_is_that_of_the_largest_value() -> None:
     heat_map = np.zeros((6, 9), np.float32)
     heat_map[4, 7] = 1
-    seen = np.asarray(drawn_maps.under(np.full((6, 9, 3), 100, np.uint8), heat_map).convert("L"), int)
+    seen = np.asarray(drawn_maps.image_under_map(np.full((6, 9, 3), 100, np.uint8), heat_map).convert("L"), int)
     assert seen.shape == (6, 9) and np.unravel_index(seen.argmax(), seen.shape) == (4, 7)
     assert (np.delete(seen.ravel(), 43) == seen[0, 0]).all()
 

@@ -41,7 +41,7 @@ def test_the_unit_stands_behind_every_figure() -> None:
     shown: Any = SimpleNamespace(name="the ensemble", where="test")
     said = headline._sentence(shown, "psnr", 12.184, 11.5, 12.75, 120)
     assert said.endswith("ratio of 12.184 dB on 120 test images (95 % interval 11.500 to 12.750 dB).")
-    against = headline._against("grey", "psnr", 9.5, (12.184, 11.5, 12.75), 120)
+    against = headline._baseline_comparison("grey", "psnr", 9.5, (12.184, 11.5, 12.75), 120)
     assert against == "Always predicting grey would have a peak signal-to-noise ratio of 9.500 dB: this is better."
     assert headline.WORDS["psnr"].whole == "peak signal-to-noise ratio in decibels"
 
@@ -64,7 +64,7 @@ def test_the_score_of_every_kind_has_words() -> None:
 def test_a_score_against_a_constant_prediction(
     name: str, baseline: float, score: tuple[float, float | None, float | None], sentence: str
 ) -> None:
-    assert headline._against("healthy", name, baseline, score, 120) == sentence
+    assert headline._baseline_comparison("healthy", name, baseline, score, 120) == sentence
 
 
 def test_the_constant_is_of_the_images_learned_from(tmp_path: Path) -> None:

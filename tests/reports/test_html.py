@@ -275,7 +275,7 @@ def test_which_mistakes_are_shown() -> None:
 def test_prevalence_counts_images_that_a_split_took_for_the_test(tmp_path: Path) -> None:
     of = projects.make_task(tmp_path / "data", ["a", "b"], "classification", 40)
     tested = frozenset(of.samples.ids[-5:]) | {name for name in of.samples.ids if name.startswith("train0000")}
-    parts = {name: [one.value for one in values] for name, values, _ in prevalence._of_task(of, ["a", "b"], tested)}
+    parts = {name: [one.value for one in values] for name, values, _ in prevalence._part_shares(of, ["a", "b"], tested)}
     own = np.array([name.startswith("test") or name in tested for name in of.samples.ids])
     for name, rows in (("training", ~own), ("test", own)):
         assert parts[name] == pytest.approx(np.bincount(of.samples.targets[rows], minlength=2) / rows.sum())

@@ -35,7 +35,7 @@ def draw(monkeypatch: pytest.MonkeyPatch, of: DrawnSamples, peak: float) -> list
         values = (seeds.numpy() & 127) + (record.id == "two")
         return np.broadcast_to(values[:, None, None, None], (len(values), 1, 3, 5)) / 255 * peak, peak
 
-    monkeypatch.setattr(DrawnSamples, "_by", by)
+    monkeypatch.setattr(DrawnSamples, "_drawn_pixels", by)
     of._draw([made("one"), made("two")], None)
     folder = of.context.project.reports_dir() / "samples" / f"t-seed{of.seed}"
     with (folder / "samples.csv").open(newline="") as handle:

@@ -28,5 +28,7 @@ def test_a_head_is_not_compared_with_itself(
         {**row, "recipe": "ens-2", "called": "", "ensemble": "ens-2", "records": "r-0 r-1 s-0 s-1"},
     ]
     context: Any = SimpleNamespace(project=project)
-    said = leaderboard._of_head(context, board, {"where": "out-of-fold", "ensemble": final, "recipe": "", "images": 60})
+    said = leaderboard._head_sentence(
+        context, board, {"where": "out-of-fold", "ensemble": final, "recipe": "", "images": 60}
+    )
     assert said == ("A head on frozen features alone (probe) has accuracy 0.75." if is_told else "")

@@ -19,8 +19,8 @@ def seen(image: np.ndarray, **changed: Any) -> np.ndarray:
     model = object.__new__(OnnxPredictor)
     facts = {"channels": 3, "least": None, "any_size": False, "size": [12, 10], "is_dense": False, "dtype": "uint8"}
     model.facts, model.has_arrays, model._columns = {**facts, **changed}, False, tuple(changed.get("columns", ()))
-    model._before = Preprocessing("file", 3, (12, 10), "squash")
-    return model._seen(lambda channels, least: image)
+    model._preprocessing = Preprocessing("file", 3, (12, 10), "squash")
+    return model._input_pixels(lambda channels, least: image)
 
 
 def test_an_image_is_resized_to_what_the_file_takes() -> None:

@@ -18,7 +18,9 @@ from tests.test_stored import an_ensemble
 
 
 def found(where: str, tmp_path: Path, task: str | None = None, ensemble: str | None = None) -> Stored:
-    return predictor.found(where, out_dir=tmp_path / "r", data_dir=tmp_path / "d", task_name=task, ensemble=ensemble)
+    return predictor.stored_models(
+        where, out_dir=tmp_path / "r", data_dir=tmp_path / "d", task_name=task, ensemble=ensemble
+    )
 
 
 @pytest.fixture

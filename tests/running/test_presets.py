@@ -50,8 +50,11 @@ def test_sizes_are_whole_multiples(size: object, scale: float, other: object) ->
 
 @pytest.mark.parametrize(("given", "share"), [((), 0.0), (("split.test_fraction",), 0.2)])
 def test_a_test_part_is_set_aside_only_when_asked_for(given: tuple[str, ...], share: float) -> None:
-    assert presets._whole({"folds": 5, "test_fraction": 0.2}, frozenset(given)) == {"folds": 5, "test_fraction": share}
-    assert presets._whole({"rare": "refuse"}, frozenset(given)) == {"rare": "refuse"}
+    assert presets._split_without_test({"folds": 5, "test_fraction": 0.2}, frozenset(given)) == {
+        "folds": 5,
+        "test_fraction": share,
+    }
+    assert presets._split_without_test({"rare": "refuse"}, frozenset(given)) == {"rare": "refuse"}
 
 
 def test_the_end_of_a_time_stops_and_is_nobodys_wish() -> None:
@@ -108,7 +111,7 @@ def test_the_first_recipe_has_fewer_pixels_where_one_pass_takes_more_than_half_o
     scheduler._limit, scheduler._trees = 60.0, {"probe": {}, "post": {}}
     scheduler.run_config = SimpleNamespace(tree={"preset": {}})  # type: ignore[assignment]
     scheduler._times = ImageTimes(images=1000, read=0.0, evaluate=0.01, size=128, parameters=1)
-    monkeypatch.setattr(PresetScheduler, "_left", lambda self: float(left))
+    monkeypatch.setattr(PresetScheduler, "_remaining_seconds", lambda self: float(left))
     assert scheduler._scale("probe") == scale and presets._scaled(128, scale) == side
 
 
@@ -132,28 +135,28 @@ def test_so_many_folds_choose_as_hold_out_images_enough_each_as_often() -> None:
 def test_a_network_has_no_more_folds_than_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PresetScheduler, "_is_exact", lambda self, name: name == "probe")
     scheduler = planned(*[np.arange(60)] * 5)
-    scheduler._known = {"probe": {"epochs": 1, "left_out": ["fold 1", "fold 2", "fold 3", "fold 4"]}}
+    scheduler._plans = {"probe": {"epochs": 1, "left_out": ["fold 1", "fold 2", "fold 3", "fold 4"]}}
     assert scheduler._most_folds("tuned") == 5
     # What is left out of all folds is no fold.
-    scheduler._known["tuned"] = {"epochs": 3, "left_out": ["fold 4", "refit"]}
+    scheduler._plans["tuned"] = {"epochs": 3, "left_out": ["fold 4", "refit"]}
     assert scheduler._most_folds("strong") == 4
-    scheduler._known["tuned"] = {"epochs": 0, "left_out": ["fold 4"]}
+    scheduler._plans["tuned"] = {"epochs": 0, "left_out": ["fold 4"]}
     assert scheduler._most_folds("strong") == 5
 
 
 def test_a_fold_that_is_late_is_told_beside_those_that_the_plan_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler, told = planned(*[np.arange(60 * fold, 60 * fold + 60) for fold in range(5)]), list[str]()
     scheduler._limit, scheduler._slow, scheduler._trees = 60.0, 1.0, {"probe": {}, "tuned": {}, "post": {}}
-    scheduler._known = {"tuned": {"epochs": 5, "seconds": 9.0, "left_out": ["fold 4"]}}
-    scheduler._took = {"tuned": {"train fold 0": 9.0, "train fold 1": 9.0}}
+    scheduler._plans = {"tuned": {"epochs": 5, "seconds": 9.0, "left_out": ["fold 4"]}}
+    scheduler._step_seconds = {"tuned": {"train fold 0": 9.0, "train fold 1": 9.0}}
     monkeypatch.setattr(PresetScheduler, "_is_exact", lambda self, name: name == "probe")
-    monkeypatch.setattr(PresetScheduler, "_left", lambda self: 0.0)
-    monkeypatch.setattr(PresetScheduler, "_least_of_a_fold", lambda self, before: 9.0)
-    monkeypatch.setattr(PresetScheduler, "_store", lambda self, name, decided: self._known.update({name: decided}))
+    monkeypatch.setattr(PresetScheduler, "_remaining_seconds", lambda self: 0.0)
+    monkeypatch.setattr(PresetScheduler, "_least_fold_seconds", lambda self, before: 9.0)
+    monkeypatch.setattr(PresetScheduler, "_store", lambda self, name, decided: self._plans.update({name: decided}))
     monkeypatch.setattr(presets.log, "info", told.append)
     assert scheduler._is_late("tuned", "train fold 2") and scheduler._is_late("tuned", "train fold 3")
     assert told == ["tuned: fold 2 and what follows it are left out, 0 s are left"]
-    assert scheduler._known["tuned"]["left_out"] == ["fold 4", "fold 2", "fold 3"]
+    assert scheduler._plans["tuned"]["left_out"] == ["fold 4", "fold 2", "fold 3"]
 
 
 @pytest.mark.parametrize(
@@ -174,15 +177,15 @@ def test_a_recipe_for_spare_time_takes_no_epochs_from_a_network_that_is_trained_
     scheduler, told = planned(*[np.arange(60 * fold, 60 * fold + 60) for fold in range(5)]), list[str]()
     scheduler._limit, scheduler._trees = 600.0, {"probe": {}, "both": {}, "tuned": {}, "post": {}}
     scheduler.run_config = SimpleNamespace(tree={"preset": {"spare": ["both"]}})  # type: ignore[assignment]
-    scheduler._known, scheduler._took = {}, {}
+    scheduler._plans, scheduler._step_seconds = {}, {}
     scheduler._shape = replace(Shape(300, 0, 5, 0.2, 1.0, 0.0), train_second=2.0 / (240 * 1.1))
     monkeypatch.setattr(Shape, "predicting", lambda self: 0.0)
     monkeypatch.setattr(PresetScheduler, "_is_exact", lambda self, name: name != "tuned")
     monkeypatch.setattr(PresetScheduler, "_exact_heads", lambda self, name: 0)
     monkeypatch.setattr(PresetScheduler, "_fold_seconds", lambda self: 0.0)
     monkeypatch.setattr(PresetScheduler, "_most_epochs", lambda self, name: most)
-    monkeypatch.setattr(PresetScheduler, "_needed", lambda self, name, scale: 30.0)
-    monkeypatch.setattr(PresetScheduler, "_left", lambda self: left + 1e-6)
+    monkeypatch.setattr(PresetScheduler, "_needed_seconds", lambda self, name, scale: 30.0)
+    monkeypatch.setattr(PresetScheduler, "_remaining_seconds", lambda self: left + 1e-6)
     assert scheduler._loses_epochs("both", 1.0) == ("tuned" if is_left_out else None)
     monkeypatch.setattr(PresetScheduler, "_scale", lambda self, name: 1.0)
     monkeypatch.setattr(presets.log, "info", told.append)
@@ -226,8 +229,8 @@ def test_a_plan_that_is_made_anew_after_a_recovery_begins_with_nothing(
     (tmp_path / "logs" / "of another").mkdir(parents=True)
     scheduler, run = planned(np.arange(9)), Run("run", tmp_path)
     scheduler._pace, scheduler._calls = Pace(1.0, lambda seconds, done: None), {"train fold 0": train}
-    monkeypatch.setattr(PresetScheduler, "_decided", lambda self, name, run: {"epochs": 0})
-    scheduler._do_at_its_pace("tuned", "train fold 0", run)
+    monkeypatch.setattr(PresetScheduler, "_recipe_plan", lambda self, name, run: {"epochs": 0})
+    scheduler._do_with_pace("tuned", "train fold 0", run)
     assert sorted(one.relative_to(tmp_path).as_posix() for one in tmp_path.rglob("*")) == [
         "checkpoints", "logs", "logs/of another",
     ]  # fmt: skip
@@ -310,7 +313,7 @@ def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Seconds of an epoch that were measured beforehand, and that the first fold shows; None: as it is, hardly any."""
-    real = PresetScheduler._learning
+    real = PresetScheduler._measured_shape
     shapes: list[Shape] = []
 
     def measure(self: PresetScheduler, name: str) -> Shape:
@@ -325,11 +328,11 @@ def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(
         slow = shapes[0].at(max(measured, seen or 0.0))
         return slow.predicting() + 3.6 * slow.folds * slow.epoch()
 
-    monkeypatch.setattr(PresetScheduler, "_learning", measure)
-    monkeypatch.setattr(PresetScheduler, "_left", left)
+    monkeypatch.setattr(PresetScheduler, "_measured_shape", measure)
+    monkeypatch.setattr(PresetScheduler, "_remaining_seconds", left)
     monkeypatch.setattr("mlpipe.running.presets._PACE", 0.0)
     if seen is not None:
-        monkeypatch.setattr(Pace, "epoch", lambda self, position, epoch, *rest: self._told(seen, epoch + 1))
+        monkeypatch.setattr(Pace, "epoch", lambda self, position, epoch, *rest: self._pace_listener(seen, epoch + 1))
     assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=6"]) == 0
     told = capsys.readouterr().out
     assert f"tuned: {before} of 6 epochs" in told and "so that the plan is made anew" in told
@@ -381,7 +384,7 @@ def test_fewer_folds_are_tuned_where_more_epochs_of_them_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The images that the tuned fold held out choose where it gains there, else all; the others predict by all of theirs."""
-    real = PresetScheduler._learning
+    real = PresetScheduler._measured_shape
     shapes: list[Shape] = []
 
     def measure(self: PresetScheduler, name: str) -> Shape:
@@ -395,8 +398,8 @@ def test_fewer_folds_are_tuned_where_more_epochs_of_them_fit(
             return 1e6
         return shapes[0].predicting() + 2.6 * shapes[0].folds * shapes[0].epoch()
 
-    monkeypatch.setattr(PresetScheduler, "_learning", measure)
-    monkeypatch.setattr(PresetScheduler, "_left", left)
+    monkeypatch.setattr(PresetScheduler, "_measured_shape", measure)
+    monkeypatch.setattr(PresetScheduler, "_remaining_seconds", left)
     monkeypatch.setattr(PresetScheduler, "_judge", lambda *given: None)
     assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=4"]) == 0
     assert "tuned: 4 of 4 epochs of 1 of 2 folds" in capsys.readouterr().out
@@ -419,7 +422,7 @@ def test_a_recipe_that_turns_out_too_long_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The time is over after the first fold of the second recipe: it mixes with nothing, the first recipe is whole."""
-    real = PresetScheduler._left
+    real = PresetScheduler._remaining_seconds
     trained = list[int]()
     train = FoldTraining.train
 
@@ -428,7 +431,7 @@ def test_a_recipe_that_turns_out_too_long_leaves_nothing_behind(
         trained.append(fold)
 
     monkeypatch.setattr(FoldTraining, "train", count)
-    monkeypatch.setattr(PresetScheduler, "_left", lambda self: real(self) if len(trained) < 4 else -1.0)
+    monkeypatch.setattr(PresetScheduler, "_remaining_seconds", lambda self: real(self) if len(trained) < 4 else -1.0)
     assert main([*TRAIN, "preset=fast", "time_limit=20m", "trainer.max_epochs=1"]) == 0
     told = capsys.readouterr().out
     assert "larger: left out after all: 0 s are left" in told and "tuned: left out, 0 s are left" in told
@@ -443,7 +446,7 @@ def test_a_recipe_that_turns_out_too_long_leaves_nothing_behind(
 def test_the_first_recipe_goes_without_its_last_fold_where_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(PresetScheduler, "_left", lambda self: -1.0 if self._took else 1e6)
+    monkeypatch.setattr(PresetScheduler, "_remaining_seconds", lambda self: -1.0 if self._step_seconds else 1e6)
     assert main([*TRAIN, "preset=fast", "time_limit=10m"]) == 0
     told = capsys.readouterr().out
     assert "probe: fold 1 is left out, 0 s are left" in told and "larger: left out" in told

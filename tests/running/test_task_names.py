@@ -42,6 +42,6 @@ def test_a_variant_is_known_by_its_base(folder: Path) -> None:
     ],
 )
 def test_a_name_is_made_whole_where_one_task_fits(text: str, whole: str) -> None:
-    texts, notes = task_names.made_whole([text], NAMES)
+    texts, notes = task_names.with_whole_names([text], NAMES)
     assert texts == [whole]
     assert notes == (["task=pets: pets-0a1b2c3d, the only task whose name begins so"] if whole != text else [])

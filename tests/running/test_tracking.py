@@ -45,7 +45,7 @@ def test_all_loggers_are_told_once_of_what_is_made_once(tmp_path: Path, monkeypa
         raise ProjectError("no weights were kept")
 
     Server.told = []
-    monkeypatch.setattr(predictor, "found", found)
+    monkeypatch.setattr(predictor, "stored_models", found)
     monkeypatch.setattr(trackers, "_PACKAGES", ())
     for name in ("mlflow", "wandb"):
         monkeypatch.setitem(trackers._RUNS, name, lambda place, name=name: Server(name, place))

@@ -11,7 +11,7 @@ BATCHES = [BatchRow(1, 1, 0.25, 0.7028, 0.5123), BatchRow(1, 2, 1.5, 0.5, 2.0)]
 
 
 def test_the_tables_begin_with_the_epoch_and_end_with_the_accuracy() -> None:
-    assert training_log.tables("logs/out.v2.txt") == (Path("logs/out.v2_train.txt"), Path("logs/out.v2_test.txt"))
+    assert training_log.table_paths("logs/out.v2.txt") == (Path("logs/out.v2_train.txt"), Path("logs/out.v2_test.txt"))
     assert training_log.batch_table(BATCHES) == "1 1 0.250 0.702800 0.512300\n1 2 1.500 0.500000 2.000000\n"
     text = training_log.epoch_table([EpochRow(1, 0.5, 0.9, 0.75), EpochRow(2, 1.0, 0.5, 0.875)])
     # How rml_optuna.py reads it.

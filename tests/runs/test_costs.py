@@ -18,7 +18,7 @@ def test_costs_are_kept_and_summed(tmp_path: Path) -> None:
     project = Project(tmp_path / "results" / "p")
     first, second = (make_record(project, name, config="") for name in ("a", "b"))
     costs.save(project, first, Cost(1, 2, 3, 4, 5.5, 6.5, [3, 8, 8], "cpu"))
-    assert costs.unmeasured(project, [first, second]) == [second]
+    assert costs.records_without_cost(project, [first, second]) == [second]
     costs.save(project, second, Cost(1, 2, 3, 4, 1.5, 6.5, [3, 8, 8], "cpu"))
     assert costs.milliseconds(project, [first, second]) == 7.0
     path = project.model_dir("digits", "b") / costs.FILE

@@ -81,7 +81,7 @@ def test_predictions_whose_numbers_changed_never_pass(at: int, bit: int, made: t
     content[at % len(content)] ^= 1 << bit
     path.write_bytes(bytes(content))
     try:
-        if integrity.of_predictions(path, "net", "predictions").verdict == "ok":
+        if integrity.predictions_finding(path, "net", "predictions").verdict == "ok":
             try:
                 after = predictions.load(path, "digits", "val")
             except ProjectError:
@@ -103,8 +103,8 @@ def test_records_without_checksums_are_not_compared(made: tuple[Project, ModelRe
 
 def test_a_record_that_cannot_be_read_counts_for_every_run(made: tuple[Project, ModelRecord]) -> None:
     project, record = made
-    (own,), mixtures, wrong = integrity.of_run(project, record.run)
+    (own,), mixtures, wrong = integrity.records_of_run(project, record.run)
     assert (own.id, mixtures, wrong) == ("net", [], [])
     files.write_text(project.model_dir("digits", "broken") / "record.json", "{")
-    folds, _, (broken,) = integrity.of_run(project, "another")
+    folds, _, (broken,) = integrity.records_of_run(project, "another")
     assert folds == [] and (broken.of, broken.verdict) == ("broken", "damaged")

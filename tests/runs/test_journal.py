@@ -66,7 +66,7 @@ def test_a_run_is_free_after_it_ended(run: Run) -> None:
 
 def identity(pid: int, **changed: object) -> dict[str, object]:
     own = journal.identity()
-    return {**own, "pid": pid, "started": journal._started(pid), **changed}
+    return {**own, "pid": pid, "started": journal._start_time(pid), **changed}
 
 
 def test_a_live_process_keeps_its_run(run: Run) -> None:
@@ -127,7 +127,7 @@ def test_a_killed_process_holds_no_run_even_before_its_parent_noticed(run: Run) 
             pass
         other.send_signal(signal.SIGKILL)
         deadline = time.monotonic() + 10
-        while journal._started(other.pid) is not None and time.monotonic() < deadline:
+        while journal._start_time(other.pid) is not None and time.monotonic() < deadline:
             time.sleep(0.01)
         run.refuse_if_running()
     assert (run.folder / journal.LOCK_FILE).exists()
@@ -241,7 +241,7 @@ def test_without_proc_a_signal_tells(monkeypatch: pytest.MonkeyPatch) -> None:
             raise answers[pid]
 
     monkeypatch.setattr(os, "kill", kill)
-    assert [journal._started(pid) for pid in (1, 2, 3)] == ["alive", None, "other user"]
+    assert [journal._start_time(pid) for pid in (1, 2, 3)] == ["alive", None, "other user"]
     assert journal._boot() == ""
 
 

@@ -66,7 +66,7 @@ def test_rows_leave_memory_in_groups(tmp_path: Path) -> None:
     sink = predictions.PredictionsWriter(tmp_path / "p.parquet", "classification", row_group=10)
     for number in range(9):
         sink.add("t", "val", 0, [f"{number}{row}" for row in range(4)], np.zeros(4, np.int64), LOGITS[:4])
-        assert sum(table.num_rows for table in sink._held) < 10
+        assert sum(table.num_rows for table in sink._pending_tables) < 10
     sink.close()
     assert pq.ParquetFile(tmp_path / "p.parquet").num_row_groups == 3
 

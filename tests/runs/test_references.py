@@ -82,12 +82,12 @@ def test_weights_are_removed_after_the_record_says_so(out_dir: Path, monkeypatch
 
 
 def test_only_other_living_processes_use_a_folder(tmp_path: Path) -> None:
-    folder_users.mark(tmp_path)
+    folder_users.mark_in_use(tmp_path)
     (path,) = tmp_path.iterdir()
-    assert folder_users.others(tmp_path) == []
+    assert folder_users.other_users(tmp_path) == []
     stored = files.read_json(path)
     files.write_json(tmp_path / ".used-by-other-1.json", {**stored, "host": "other"})
-    assert [owner["host"] for owner in folder_users.others(tmp_path)] == ["other"]
+    assert [owner["host"] for owner in folder_users.other_users(tmp_path)] == ["other"]
     path.unlink()
 
 
@@ -130,11 +130,11 @@ def test_a_mark_is_made_once_and_dead_ones_go(tmp_path: Path, monkeypatch: pytes
     files.write_json(dead, {**folder_users.journal.identity(), "pid": 999999999})
     other = tmp_path / ".used-by-there-1.json"
     files.write_json(other, {**folder_users.journal.identity(), "host": "there"})
-    folder_users.mark(tmp_path)
+    folder_users.mark_in_use(tmp_path)
     (own,) = (path for path in tmp_path.iterdir() if path != other)
     assert own.name == f".used-by-{files.safe_name(platform.node())}-{os.getpid()}.json"
     assert files.read_json(own)["pid"] == os.getpid() and not dead.exists()
-    folder_users.mark(tmp_path)
+    folder_users.mark_in_use(tmp_path)
     ((remove,), more) = gone[0]
     remove(**more)
     assert len(gone) == 1 and not own.exists()

@@ -97,7 +97,7 @@ FILES = [
     Stored(
         "batches.jsonl",
         json.dumps(LINE) + "\n",
-        lambda at: len(training_log.TrainingLog(at / "batches.jsonl").until(1)[0]),
+        lambda at: len(training_log.TrainingLog(at / "batches.jsonl").rows_until(1)[0]),
         1,
     ),
     Stored(
@@ -109,14 +109,14 @@ FILES = [
     Stored(
         "task.json",
         DECIDED,
-        lambda at: stored_decisions._of(at / "task.json"),
+        lambda at: stored_decisions._decisions_in(at / "task.json"),
         {"max_unreadable": 3},
     ),
     Stored("hyperopt.trials", TRIALS, search_files.best_values, {"lr": 0.1}),
     Stored(
         "metrics/metrics-0.0.csv",
         "epoch,lr,val_loss\n0,0.1,2.0\n",
-        lambda at: experiment_files.best_of(at, "val_loss", "auto"),
+        lambda at: experiment_files.best_metric_values(at, "val_loss", "auto"),
         [(0, 0, 2.0, 0.1)],
     ),
     Stored(

@@ -144,20 +144,20 @@ def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: f
 
 
 def only_input(
-    graph_inputs: Mapping[str, tuple[int | None, ...] | None], takes: str, what: str
+    graph_inputs: Mapping[str, tuple[int | None, ...] | None], takes: str, sample: str
 ) -> tuple[int | None, ...] | None:
     """The shape of the one input of a network; None where the file says none.
 
     Args:
         graph_inputs: The shape of each input, as the file has it.
         takes: How a sentence about it begins.
-        what: What is to go in.
+        sample: What is to go in.
 
     Raises:
         ConfigError: When there are several.
     """
     if len(graph_inputs) != 1:
-        wrong, fix = f"{takes} {len(graph_inputs)} inputs, {what} is one", "use a network with one input"
+        wrong, fix = f"{takes} {len(graph_inputs)} inputs, {sample} is one", "use a network with one input"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     return next(iter(graph_inputs.values()))
 
@@ -181,10 +181,12 @@ def of_size(described: Description, given: tuple[int, ...], *, always_affine: bo
         return described
     other = replace(described, shapes={name: given})
     try:
-        graphs = [keras_graph.build(one, [given], always_affine=always_affine) for one in (described, other)]
+        graphs = [
+            keras_graph.build(description, [given], always_affine=always_affine) for description in (described, other)
+        ]
     except ConfigError:
         return described
-    first, second = ({name: tensor.shape for name, tensor in one.state_dict().items()} for one in graphs)
+    first, second = ({name: tensor.shape for name, tensor in graph.state_dict().items()} for graph in graphs)
     return other if first == second else described
 
 
@@ -217,15 +219,15 @@ def check_input(
             fix = f"begin with ({listing([*pixels.sides, pixels.channels])})"
         raise ConfigError(problem("arch.layers", wrong, got=shape, fix=fix))
     *sides, channels = shape
-    found = []
+    problems = []
     if channels != pixels.channels:
         wrong = f"{name} takes images of {channels} channels, the task's have {pixels.channels}"
         fix = f"set the last number of the input's shape to {pixels.channels}"
-        found.append(problem("arch.layers", wrong, got=shape, fix=fix))
+        problems.append(problem("arch.layers", wrong, got=shape, fix=fix))
     if not all(size in (None, own) for size, own in zip(sides, pixels.sides, strict=True)):
-        found.append(_size_problem(sides, pixels, name))
-    if found:
-        raise ConfigError(found)
+        problems.append(_size_problem(sides, pixels, name))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _size_problem(sides: list[int | None], pixels: Pixels, name: str) -> str:
@@ -253,14 +255,14 @@ def _end(graph: Graph, *, numbers: bool) -> End:
         fix = "end it in Flatten or global pooling, and Dense"
         raise ConfigError(problem("arch.layers", f"{step.layer} gives {shape}, no row of outputs", fix=fix))
     module, head = graph.get_submodule(step.module), None
-    is_last = type(module) is nn.Linear and step.activation is None and len(_uses(graph, step.module)) == 1
+    is_last = type(module) is nn.Linear and step.activation is None and len(_steps_of_module(graph, step.module)) == 1
     if is_last and isinstance(module, nn.Linear):
         head = module
         graph.finish([step.inputs[0]])
     return End(step.layer, shape[0], activation, head, step.module if head is not None else "")
 
 
-def only_end(graph: Graph) -> Step:
+def output_step(graph: Graph) -> Step:
     """The call that gives the one output of a graph.
 
     Raises:
@@ -269,7 +271,7 @@ def only_end(graph: Graph) -> Step:
     if len(graph.outputs) != 1:
         fix = "use a network with one output"
         raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
-    return giver_of(graph, graph.outputs[0])
+    return step_of_tensor(graph, graph.outputs[0])
 
 
 def without_activation(graph: Graph) -> tuple[Step, str]:
@@ -284,10 +286,10 @@ def without_activation(graph: Graph) -> tuple[Step, str]:
     Raises:
         ConfigError: When it has several outputs, or none of its own.
     """
-    step, activation = ending(graph)
+    step, activation = output_and_activation(graph)
     if activation and step.activation is None:
         graph.finish([step.inputs[0]])
-        step = giver_of(graph, graph.outputs[0])
+        step = step_of_tensor(graph, graph.outputs[0])
     elif activation:
         bare = replace(step, activation=None)
         graph.steps[graph.steps.index(step)] = bare
@@ -295,7 +297,7 @@ def without_activation(graph: Graph) -> tuple[Step, str]:
     return step, activation
 
 
-def ending(graph: Graph) -> tuple[Step, str]:
+def output_and_activation(graph: Graph) -> tuple[Step, str]:
     """The call that gives the output of a graph with one, and the activation that gives probabilities; empty: there is none.
 
     Args:
@@ -304,11 +306,11 @@ def ending(graph: Graph) -> tuple[Step, str]:
     Raises:
         ConfigError: When it has several outputs, or none of its own.
     """
-    step = only_end(graph)
+    step = output_step(graph)
     return step, _activation(graph, step)
 
 
-def giver_of(graph: Graph, number: int) -> Step:
+def step_of_tensor(graph: Graph, number: int) -> Step:
     """The call that gives a tensor.
 
     Raises:
@@ -337,7 +339,7 @@ def _activation(graph: Graph, step: Step) -> str:
     return name if name in _ENDS else ""
 
 
-def _uses(graph: Graph, module: str) -> list[Step]:
+def _steps_of_module(graph: Graph, module: str) -> list[Step]:
     return [step for step in graph.steps if step.module == module]
 
 

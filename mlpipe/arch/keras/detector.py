@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mlpipe.arch import boxes
 from mlpipe.arch.boxes import BOX
 from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.arch.detector import Anchors, anchors_of, answered, halved, only_boxes
-from mlpipe.arch.keras.classifier import only_end
+from mlpipe.arch.detector import Anchors, anchors_of, box_target, detector_outputs, halved
+from mlpipe.arch.keras.classifier import output_step
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.errors import ConfigError, counted, problem
 
@@ -80,7 +80,7 @@ class KerasDetector(nn.Module):
         # Of two axes the channels come first in the graph.
         values = self.backbone(images.to(self.std.dtype) / self.std).mT
         raw = boxes.rows(values, _grids(sides, len(self.anchors)), sides, self.anchors)
-        return answered(self, self._name, raw, sides, target, _MIN_SCORE, _NMS_IOU)
+        return detector_outputs(self, self._name, raw, sides, target, _MIN_SCORE, _NMS_IOU)
 
     def half(self) -> Self:
         """As of `mlpipe.arch.detector.Detector`."""
@@ -109,34 +109,34 @@ def detector(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: flo
     Raises:
         ConfigError: When it does not give the rows of such cells, or not as many numbers as the classes need.
     """
-    target, head = only_boxes(heads, "keras_json")
-    step, shape, sides = only_end(graph), graph.shapes[graph.outputs[0]], (pixels.sides[0], pixels.sides[1])
-    grids = next((many for many in range(1, 5) if len(shape) == 2 and _cells(sides, many) == shape[0]), 0)
+    target, head = box_target(heads, "keras_json")
+    step, shape, sides = output_step(graph), graph.shapes[graph.outputs[0]], (pixels.sides[0], pixels.sides[1])
+    grids = next((count for count in range(1, 5) if len(shape) == 2 and _cell_count(sides, count) == shape[0]), 0)
     if not grids:
-        cells = " or ".join(str(_cells(sides, many)) for many in (2, 3))
+        cells = " or ".join(str(_cell_count(sides, count)) for count in (2, 3))
         wrong = f"{step.layer} gives {shape}, boxes come from the cells of grids of 32, 16 and 8 pixels"
         fix = f"end it in a Reshape to [-1, numbers of a cell] of each grid, and a Concatenate of axis 1: ({cells}, numbers)"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     width = BOX + head.size
-    each, left = divmod(shape[1], width)
-    if left or not each:
+    anchor_count, left = divmod(shape[1], width)
+    if left or not anchor_count:
         wrong = (
             f"{step.layer} gives {shape[1]} numbers for a cell, the task has {counted(head.size, 'class', 'classes')}"
         )
         fix = f"give {width} for each anchor (a box, objectness, and the classes): {3 * width} for three"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
-    if isinstance(anchors, list) and len(anchors) != each * grids:
-        wrong = f"the network has {counted(each, 'anchor')} for each of {counted(grids, 'grid')}"
-        raise ConfigError(problem("arch.anchors", wrong, got=anchors, fix=f"list {each * grids}"))
-    sizes = anchors_of(anchors, each * grids, head, pixels, grids)
+    if isinstance(anchors, list) and len(anchors) != anchor_count * grids:
+        wrong = f"the network has {counted(anchor_count, 'anchor')} for each of {counted(grids, 'grid')}"
+        raise ConfigError(problem("arch.anchors", wrong, got=anchors, fix=f"list {anchor_count * grids}"))
+    sizes = anchors_of(anchors, anchor_count * grids, head, pixels, grids)
     return KerasDetector(graph, target, sizes, [pixels.peak / white] * pixels.channels)
 
 
-def _grids(sides: tuple[int, int], many: int) -> list[tuple[int, int]]:
+def _grids(sides: tuple[int, int], count: int) -> list[tuple[int, int]]:
     """Rows and columns of some grids, the coarsest first; a side that is no multiple of a cell has one more."""
-    strides = [_COARSEST >> place for place in range(many)]
+    strides = [_COARSEST >> place for place in range(count)]
     return [(-(-sides[0] // stride), -(-sides[1] // stride)) for stride in strides]
 
 
-def _cells(sides: tuple[int, int], many: int) -> int:
-    return sum(rows * columns for rows, columns in _grids(sides, many))
+def _cell_count(sides: tuple[int, int], count: int) -> int:
+    return sum(rows * columns for rows, columns in _grids(sides, count))

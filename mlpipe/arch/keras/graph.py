@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch.keras import layers
 from mlpipe.arch.keras.layers.activations import Activation
-from mlpipe.arch.keras.layers.layout import logical, stored
+from mlpipe.arch.keras.layers.layout import keras_shape, stored
 from mlpipe.arch.keras.layers.masks import Marks, joined, of_call
 from mlpipe.arch.keras.layers.norms import BatchNorm
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
@@ -101,13 +101,13 @@ class Graph(nn.Module):
         masks: dict[int, Tensor] = {}
         for step in self.steps:
             module, inputs = getattr(self, step.module), [values[number] for number in step.inputs]
-            given = module(*inputs) if not step.marks else _by_marks(step, module, inputs, masks)
-            for number, value in zip(step.outputs, given if isinstance(given, tuple) else (given,), strict=True):
+            result = module(*inputs) if not step.marks else _by_marks(step, module, inputs, masks)
+            for number, value in zip(step.outputs, result if isinstance(result, tuple) else (result,), strict=True):
                 values[number] = value if step.activation is None else step.activation(value)
             for number in step.done:
                 values[number] = None
-        found = tuple(values[number] for number in self.outputs)
-        return found if len(found) > 1 else found[0]  # type: ignore[return-value]
+        outputs = tuple(values[number] for number in self.outputs)
+        return outputs if len(outputs) > 1 else outputs[0]  # type: ignore[return-value]
 
     def train(self, mode: bool = True) -> Graph:
         """Training mode; layers that the file freezes, or calls with `training=False`, keep their statistics."""
@@ -122,13 +122,13 @@ class Graph(nn.Module):
         Args:
             outputs: Their numbers.
         """
-        self.outputs, needed, kept = tuple(outputs), set(outputs), []
+        self.outputs, needed, steps = tuple(outputs), set(outputs), []
         for step in reversed(self.steps):
             if needed & set(step.outputs):
-                done = tuple(number for number in dict.fromkeys(step.inputs) if number not in needed)
-                kept.append(replace(step, done=done))
+                last_uses = tuple(number for number in dict.fromkeys(step.inputs) if number not in needed)
+                steps.append(replace(step, done=last_uses))
                 needed |= set(step.inputs)
-        self.steps = kept[::-1]
+        self.steps = steps[::-1]
         used = {step.module for step in self.steps}
         for name in [name for name, _ in self.named_children() if name not in used]:
             delattr(self, name)
@@ -179,7 +179,7 @@ class _Builder:
 
     def built(self, shapes: Sequence[Shape | None]) -> Graph:
         for name, shape in zip(self.described.inputs, [*shapes, *[None] * len(self.described.inputs)], strict=False):
-            self._input(name, shape)
+            self._add_input(name, shape)
         waiting = [
             (spec, number, call)
             for spec in self.described.layers
@@ -187,13 +187,13 @@ class _Builder:
             for number, call in enumerate(spec.calls)
         ]
         while waiting:
-            left = [one for one in waiting if not self._called(*one)]
+            left = [entry for entry in waiting if not self._add_call(*entry)]
             if len(left) == len(waiting):
                 names = listing(dict.fromkeys(spec.name for spec, _, _ in left), most=5)
                 fix = "correct their inbound_nodes"
                 raise ConfigError(problem("arch.layers", f"what goes into {names} never comes", fix=fix))
             waiting = left
-        outputs = [self._output(ref) for ref in self.described.outputs]
+        outputs = [self._output_ref(ref) for ref in self.described.outputs]
         missing = [ref.layer for ref in outputs if ref not in self.numbers]
         if missing:
             fix = "correct output_layers"
@@ -202,7 +202,7 @@ class _Builder:
         self._freeze()
         return self.graph
 
-    def _input(self, name: str, given: Shape | None) -> None:
+    def _add_input(self, name: str, given: Shape | None) -> None:
         shape = self.described.shapes.get(name)
         if shape is None and given is None:
             fix = "add batch_input_shape to the first layer, such as [null, 28, 28, 1]"
@@ -214,12 +214,12 @@ class _Builder:
             given if given is not None and len(given) == len(shape) else [_OPEN.get(len(shape) - 1, 16)] * len(shape)
         )
         whole = tuple(own if own is not None else size for own, size in zip(shape, usual, strict=True))
-        self.numbers[Ref(name)] = self._tensor(name, whole)
+        self.numbers[Ref(name)] = self._add_tensor(name, whole)
         self.graph.layers[name] = Layer("InputLayer", "", shape=whole)
 
-    def _called(self, spec: Spec, number: int, call: Call) -> bool:
+    def _add_call(self, spec: Spec, number: int, call: Call) -> bool:
         """Add one call to the graph; False while something that it needs is not there."""
-        refs = [self._ref(ref) for ref in call.inputs]
+        refs = [self._shifted_ref(ref) for ref in call.inputs]
         if any(ref not in self.numbers for ref in refs):
             return False
         inputs = tuple(self.numbers[ref] for ref in refs)
@@ -228,7 +228,7 @@ class _Builder:
         layer = self.graph.layers[spec.name]
         shapes = self._shapes_out(spec, layer, inputs)
         layer.shape = layer.shape or shapes[0]
-        outputs = tuple(self._tensor(spec.name, shape) for shape in shapes)
+        outputs = tuple(self._add_tensor(spec.name, shape) for shape in shapes)
         for index, output in enumerate(outputs):
             self.numbers[Ref(spec.name, number, index)] = output
         marks = of_call(
@@ -244,7 +244,7 @@ class _Builder:
         activation = self._activations.get(spec.name)
         self.graph.steps.append(Step(spec.name, layer.module, inputs, outputs, activation, marks=marks))
         if call.inference:
-            if not all(one.inference for one in spec.calls):
+            if not all(other_call.inference for other_call in spec.calls):
                 wrong = "is called with training=False and without"
                 fix = "call it one way only"
                 raise ConfigError(problem(f"arch.layers: {spec.name} ({spec.kind})", wrong, fix=fix))
@@ -258,7 +258,9 @@ class _Builder:
         if spec.inside is not None:
             steps = spec.kind == layers.STEPS
             shapes = [shape[1:] for shape in shapes] if steps else shapes
-            inside = build(self._fitted(spec, spec.inside, inputs, shapes), shapes, always_affine=self.always_affine)
+            inside = build(
+                self._inner_description(spec, spec.inside, inputs, shapes), shapes, always_affine=self.always_affine
+            )
             module: nn.Module = EachStep(inside) if steps else inside
             self._activations[spec.name] = None
         else:
@@ -268,7 +270,7 @@ class _Builder:
             keys = Keys(spec.name, spec.kind, config, self.described.keras)
             self._check_size(keys, shapes)
             module, slots, self._activations[spec.name] = layers.build(keys, shapes)
-            _start(module, slots)
+            _draw_weights(module, slots)
         name = _module_name(self.graph, spec.name)
         self.graph.add_module(name, module)
         trainable = spec.config.get("trainable") is not False
@@ -286,7 +288,9 @@ class _Builder:
             wrong = f"has {_LARGEST:,} weights or more"
             raise ConfigError(problem(keys.place, wrong, fix="make it smaller"))
 
-    def _fitted(self, spec: Spec, inside: Description, inputs: tuple[int, ...], shapes: Sequence[Shape]) -> Description:
+    def _inner_description(
+        self, spec: Spec, inside: Description, inputs: tuple[int, ...], shapes: Sequence[Shape]
+    ) -> Description:
         """A network inside this one, for what goes into it here."""
         if len(inputs) != len(inside.inputs):
             wrong = f"has {len(inside.inputs)} inputs, {len(inputs)} are given"
@@ -307,48 +311,52 @@ class _Builder:
     def _shapes_out(self, spec: Spec, layer: Layer, inputs: tuple[int, ...]) -> list[Shape]:
         """Output shapes of a call, found with tensors on the meta device, which hold no values."""
         module = self.graph.get_submodule(layer.module).eval()
-        told = [f"{self.graph.names[number]} {self.graph.shapes[number]}" for number in inputs]
+        descriptions = [f"{self.graph.names[number]} {self.graph.shapes[number]}" for number in inputs]
         place = f"arch.layers: {spec.name} ({spec.kind})"
         state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         empty = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
         tensors = tuple(torch.empty(1, *stored(self.graph.shapes[number]), device="meta") for number in inputs)
         try:
             with torch.no_grad():
-                given = torch.func.functional_call(module, empty, tensors)
+                outputs = torch.func.functional_call(module, empty, tensors)
         except (RuntimeError, ValueError, IndexError) as error:
             reason = first_line(error)
             does = "cannot join" if layers.is_joining(spec.kind) else "cannot take"
             fix = "make the shapes agree"
-            raise ConfigError(problem(place, f"{does} {' and '.join(told)} ({reason})", fix=fix)) from error
-        found = [logical(tuple(one.shape[1:])) for one in (given if isinstance(given, tuple) else (given,))]
-        if any(math.prod(shape) >= _LARGEST for shape in found):
+            raise ConfigError(problem(place, f"{does} {' and '.join(descriptions)} ({reason})", fix=fix)) from error
+        output_shapes = [
+            keras_shape(tuple(output.shape[1:])) for output in (outputs if isinstance(outputs, tuple) else (outputs,))
+        ]
+        if any(math.prod(shape) >= _LARGEST for shape in output_shapes):
             wrong = f"gives {_LARGEST:,} numbers or more of one image"
-            raise ConfigError(problem(place, wrong, got=found[0], fix="make it smaller"))
-        if any(size < 1 for shape in found for size in shape):
+            raise ConfigError(problem(place, wrong, got=output_shapes[0], fix="make it smaller"))
+        if any(size < 1 for shape in output_shapes for size in shape):
             fix = "make what goes in larger"
-            raise ConfigError(problem(place, f"leaves nothing of {' and '.join(told)}", got=found[0], fix=fix))
-        return found
+            raise ConfigError(
+                problem(place, f"leaves nothing of {' and '.join(descriptions)}", got=output_shapes[0], fix=fix)
+            )
+        return output_shapes
 
-    def _tensor(self, name: str, shape: Shape) -> int:
+    def _add_tensor(self, name: str, shape: Shape) -> int:
         self.graph.names.append(name)
         self.graph.shapes.append(shape)
         return len(self.graph.names) - 1
 
-    def _ref(self, ref: Ref) -> Ref:
+    def _shifted_ref(self, ref: Ref) -> Ref:
         return replace(ref, call=ref.call - self.shift.get(ref.layer, 0))
 
-    def _output(self, ref: Ref) -> Ref:
+    def _output_ref(self, ref: Ref) -> Ref:
         """A tensor that the network gives; Keras 3 counts the calls of a Functional from 1 here, and from 0 elsewhere."""
         spec = self.specs.get(ref.layer)
         if self.described.keras == 3 and spec is not None and spec.kind in ("Functional", "Model") and ref.call:
             return replace(ref, call=ref.call - 1)
-        return self._ref(ref)
+        return self._shifted_ref(ref)
 
     def _first_call(self, spec: Spec) -> int:
         """Keras 2 counts the calls of a network inside another from 1 where it was called when it was made."""
         if self.described.keras == 3:
             return 0
-        inputs = [ref for one in self.described.layers for call in one.calls for ref in call.inputs]
+        inputs = [ref for layer in self.described.layers for call in layer.calls for ref in call.inputs]
         used = [ref.call for ref in (*inputs, *self.described.outputs) if ref.layer == spec.name]
         return 1 if used and min(used) > 0 and max(used) >= len(spec.calls) else 0
 
@@ -372,7 +380,7 @@ class _Builder:
         self.graph.train()
 
 
-def _start(module: nn.Module, slots: Mapping[str, Slot]) -> None:
+def _draw_weights(module: nn.Module, slots: Mapping[str, Slot]) -> None:
     """Draw new weights as Keras does."""
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for slot in {slot.tensor: slot for slot in slots.values()}.values():

@@ -86,14 +86,14 @@ def keras_json(
     described = parsing.describe(content)
     # What gives maps of any height may also take rows without a height.
     is_row = any(head.any_height for head in heads.values()) and takes_rows(described.shapes, pixels)
-    given = (*pixels.sides, pixels.channels)[int(is_row) :]
-    described = of_size(described, given, always_affine=always_affine)
+    input_shape = (*pixels.sides, pixels.channels)[int(is_row) :]
+    described = of_size(described, input_shape, always_affine=always_affine)
     check_input(described.shapes, pixels, name or described.name, is_row=is_row)
-    graph = keras_graph.build(described, [given], always_affine=always_affine)
+    graph = keras_graph.build(described, [input_shape], always_affine=always_affine)
     path = Path(weights).expanduser() if weights is not None else None
-    state, origin = (None, ((), ())) if path is None else before_heads(graph, path, weights_by_layer)
+    state, origin = (None, ((), ())) if path is None else load_layer_weights(graph, path, weights_by_layer)
     drawing = dot(graph)
-    network = _headed(graph, heads, pixels, white, anchors)
+    network = _network_of_task(graph, heads, pixels, white, anchors)
     network.origin, network.drawing = origin, drawing
     if path is not None and state is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(str(path), strict=not weights_by_layer))
@@ -106,7 +106,9 @@ def keras_json(
     return network
 
 
-def _headed(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float, anchors: Anchors) -> KerasNetwork:
+def _network_of_task(
+    graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float, anchors: Anchors
+) -> KerasNetwork:
     """A graph as the network of a task: by what its targets are."""
     if any(head.most for head in heads.values()):
         return detector(graph, heads, pixels, white, anchors)
@@ -116,7 +118,7 @@ def _headed(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: floa
     return (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
 
 
-def before_heads(
+def load_layer_weights(
     graph: Graph, path: Path, is_by_layer: bool
 ) -> tuple[dict[str, Any] | None, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Load weights that are named by the file's layers; those that are named as a record's come back for later.
@@ -133,7 +135,7 @@ def before_heads(
             return state, ((), ())
         match = weight_files.load(graph, state)
         if not is_by_layer:
-            weight_files.demand(match, path)
+            weight_files.require_match(match, path)
         _demand_shapes(match.misshapen, path)
         loaded, missing = (
             tuple(name.replace(".", "/", 1) for name in names) for names in (match.loaded, match.missing)
@@ -226,26 +228,26 @@ def count(graph: nn.Module) -> tuple[int, int]:
         if isinstance(module, BatchNorm):
             missing = 2 * module.num_features - sum(parameter.numel() for parameter in own)
             total += missing
-            learn += missing if module not in _frozen(graph) else 0
+            learn += missing if module not in _frozen_norms(graph) else 0
     return total, learn
 
 
 def dot(graph: Graph) -> str:
     """The network as a graph of Graphviz: a box for each call of a layer, with the shape that it gives."""
-    lines = [f"digraph {_quoted(graph.title)} {{", "  node [shape=box];"]
+    lines = [f"digraph {_graphviz_text(graph.title)} {{", "  node [shape=box];"]
     for number, name in enumerate(graph.inputs):
-        lines.append(f"  t{number} [label={_quoted(name, 'InputLayer', graph.shapes[number])}];")
+        lines.append(f"  t{number} [label={_graphviz_text(name, 'InputLayer', graph.shapes[number])}];")
     boxes = {number: f"t{number}" for number in range(len(graph.inputs))}
     for step in graph.steps:
         box = f"t{step.outputs[0]}"
         kind = graph.layers[step.layer].kind + (f" + {step.activation.name}" if step.activation else "")
-        lines.append(f"  {box} [label={_quoted(step.layer, kind, graph.shapes[step.outputs[0]])}];")
+        lines.append(f"  {box} [label={_graphviz_text(step.layer, kind, graph.shapes[step.outputs[0]])}];")
         lines += [f"  {boxes[number]} -> {box};" for number in step.inputs]
         boxes |= dict.fromkeys(step.outputs, box)
     return "\n".join([*lines, "}", ""])
 
 
-def _frozen(graph: nn.Module) -> set[nn.Module]:
+def _frozen_norms(graph: nn.Module) -> set[nn.Module]:
     """Batch normalisations that a file freezes."""
     return {
         part.get_submodule(name)
@@ -259,7 +261,7 @@ def _frozen(graph: nn.Module) -> set[nn.Module]:
     }
 
 
-def _quoted(*lines: object) -> str:
+def _graphviz_text(*lines: object) -> str:
     """Lines as a text of Graphviz; what is no letter of a name is its character's number there, so that no shell runs it."""
     text = "\\n".join(_PLAIN.sub(lambda letter: f"&#{ord(letter[0])};", str(line)) for line in lines)
     return f'"{text}"'

@@ -127,7 +127,7 @@ def describe(content: Any) -> Description:
     Raises:
         ConfigError: When it is no network, or with a sentence for each layer that is wrong in itself.
     """
-    found: list[str] = []
+    problems: list[str] = []
     keras = _version(content)
     if isinstance(content, list):
         content = {"class_name": "Sequential", "config": {"name": "Unknown", "layers": content}}
@@ -135,17 +135,17 @@ def describe(content: Any) -> Description:
         got = content.get("class_name") if isinstance(content, Mapping) else type(content).__name__
         fix = f"give a list of layers, or what model.to_json() writes ({listing(MODELS)})"
         raise ConfigError(problem("arch.layers", "is no network of Keras", got=got, fix=fix))
-    described = _network(content, keras, found)
-    if found:
-        raise ConfigError(found)
+    described = _network(content, keras, problems)
+    if problems:
+        raise ConfigError(problems)
     return described
 
 
 def _version(content: Any) -> int:
     """The major version of Keras, as the file says or as its form tells; hand-written files count as Keras 2."""
-    said = content.get("keras_version") if isinstance(content, Mapping) else None
-    if isinstance(said, str) and said[:1].isdigit():
-        return 2 if said[0] in "12" else 3
+    version = content.get("keras_version") if isinstance(content, Mapping) else None
+    if isinstance(version, str) and version[:1].isdigit():
+        return 2 if version[0] in "12" else 3
     return 3 if any(word in json.dumps(content) for word in (_TENSOR, '"registered_name"')) else 2
 
 
@@ -159,16 +159,16 @@ def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Descri
         raise ConfigError(
             problem(f"arch.layers: {name or 'the network'}", "has no list of layers", fix="add config.layers")
         )
-    if (many := len(config["layers"])) > limits.LAYERS:
+    if (count := len(config["layers"])) > limits.LAYERS:
         fix = f"at most {limits.LAYERS:,} are built"
-        raise ConfigError(problem("arch.layers", f"there are {many:,} layers", fix=fix))
-    nodes = _named(_without_marks(config["layers"]), problems)
+        raise ConfigError(problem("arch.layers", f"there are {count:,} layers", fix=fix))
+    nodes = _named_layers(_without_marks(config["layers"]), problems)
     if not nodes:
         raise ConfigError(problems)
     chain = not config.get("output_layers")
     specs = list(_specs(nodes, chain, keras, problems))
     _check_names(specs, problems)
-    inputs, outputs = _ends(config, specs, chain, problems)
+    inputs, outputs = _inputs_and_outputs(config, specs, chain, problems)
     shapes = {spec.name: _input_shape(spec.config, problems, spec.name) for spec in specs if spec.kind in INPUTS}
     if chain and not inputs:
         # The shape of what goes in sits on the first layer, or nowhere.
@@ -259,10 +259,10 @@ def _tensors_in(value: Any) -> list[Ref]:
     return [ref for one in value for ref in _tensors_in(one)] if isinstance(value, list) else []
 
 
-def _named(layers: Sequence[Any], problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
+def _named_layers(layers: Sequence[Any], problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Name, class and node of each layer; those without a name get one as Keras makes it."""
     counts: dict[str, int] = {}
-    named = []
+    nodes = []
     for number, node in enumerate(layers):
         if not isinstance(node, Mapping) or not isinstance(node.get("class_name"), str):
             fix = "write {class_name: ..., config: {...}}"
@@ -279,8 +279,8 @@ def _named(layers: Sequence[Any], problems: list[str]) -> list[tuple[str, str, M
             stem = _snake(kind)
             counts[stem] = counts.get(stem, -1) + 1
             name = stem if not counts[stem] else f"{stem}_{counts[stem]}"
-        named.append((str(name), kind.split(">")[-1], node))
-    return named
+        nodes.append((str(name), kind.split(">")[-1], node))
+    return nodes
 
 
 def _snake(kind: str) -> str:
@@ -293,30 +293,30 @@ def _specs(
     nodes: Sequence[tuple[str, str, Mapping[str, Any]]], chain: bool, keras: int, problems: list[str]
 ) -> Iterator[Spec]:
     before: str | None = None
-    for name, given, node in nodes:
-        kind = given if given in (*MODELS, *INPUTS) else keras_layers.known(given)
+    for name, class_name, node in nodes:
+        kind = class_name if class_name in (*MODELS, *INPUTS) else keras_layers.known(class_name)
         if not kind:
-            problems.append(_unknown(name, given))
-            kind = given
-        calls = _calls(node.get("inbound_nodes"), name, given, problems)
+            problems.append(_unknown(name, class_name))
+            kind = class_name
+        calls = _calls(node.get("inbound_nodes"), name, class_name, problems)
         if any(call.constants for call in calls) and (len(calls) != 1 or not keras_layers.is_joining(kind)):
             fix = "give layers tensors only"
-            problems.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "a number goes in", fix=fix))
+            problems.append(problem(f"arch.layers: {name} ({class_name}): inbound_nodes", "a number goes in", fix=fix))
         if kind in INPUTS:
             calls = (Call(()),)
         elif not calls and chain:
             calls = (Call((Ref(before),) if before is not None else ()),)
         elif not calls:
             fix = "name what goes in, or leave out all inbound_nodes, output_layers and input_layers"
-            problems.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "names nothing", fix=fix))
+            problems.append(problem(f"arch.layers: {name} ({class_name}): inbound_nodes", "names nothing", fix=fix))
         config = node.get("config", {})
-        whole = _stepped(node) if kind == keras_layers.STEPS else node if kind in MODELS else None
+        whole = _network_of_steps(node) if kind == keras_layers.STEPS else node if kind in MODELS else None
         inside = _network(whole, keras, problems) if whole is not None else None
         yield Spec(name, kind, config if isinstance(config, Mapping) else {}, calls, inside)
         before = name
 
 
-def _stepped(node: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _network_of_steps(node: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The network that is applied to each step; None where it is a single layer."""
     config = node.get("config")
     inner = config.get("layer") if isinstance(config, Mapping) else None
@@ -345,22 +345,22 @@ def _check_names(specs: Sequence[Spec], problems: list[str]) -> None:
                 problems.append(problem(place, "there is no such layer", got=ref.layer, fix=fix))
 
 
-def _ends(
+def _inputs_and_outputs(
     config: Mapping[str, Any], specs: Sequence[Spec], chain: bool, problems: list[str]
 ) -> tuple[tuple[str, ...], tuple[Ref, ...]]:
     """The names of the inputs, and what the network gives."""
-    there = [spec.name for spec in specs if spec.kind in INPUTS]
-    given = [ref.layer for ref in _refs(config.get("input_layers"))]
+    spec_inputs = [spec.name for spec in specs if spec.kind in INPUTS]
+    inputs = [ref.layer for ref in _refs(config.get("input_layers"))]
     outputs = tuple(_refs(config.get("output_layers"))) or (Ref(specs[-1].name, max(len(specs[-1].calls) - 1, 0)),)
     names = {spec.name for spec in specs}
-    for key, wanted in (("input_layers", given), ("output_layers", [ref.layer for ref in outputs])):
-        for name in wanted:
+    for key, references in (("input_layers", inputs), ("output_layers", [ref.layer for ref in outputs])):
+        for name in references:
             if name not in names:
                 fix = did_you_mean(name, names, otherwise="name a layer of the network")
                 problems.append(problem(f"arch.layers: {key}", "there is no such layer", got=name, fix=fix))
-    if not chain and not (given or there):
+    if not chain and not (inputs or spec_inputs):
         problems.append(problem("arch.layers", "the network has no input", fix="add an InputLayer"))
-    return tuple(given or there), outputs
+    return tuple(inputs or spec_inputs), outputs
 
 
 def _refs(value: Any) -> list[Ref]:
@@ -444,7 +444,7 @@ def _call(
         refs += [(arguments.index(key), ref) for ref in tensors]
         if not tensors and not (key in known and isinstance(value, bool)):
             rest[key] = value
-    inference = _kwargs(_meant(kind, rest), place, problems)
+    inference = _is_inference_call(_effective_kwargs(kind, rest), place, problems)
     flags = tuple((key, named[key]) for key in known if named.get(key) is True)
     inputs = [ref for _, ref in sorted(refs, key=lambda one: one[0])] if arguments else list(placed)
     return Call(tuple(inputs), inference, constants, flags)
@@ -470,13 +470,13 @@ def _flat(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _meant(kind: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+def _effective_kwargs(kind: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     """A call's keywords without those that Keras writes for layers of images and does not go by."""
     is_said = kwargs.get("training") is True and kind.split(">")[-1] in keras_layers.OF_IMAGES
     return {key: value for key, value in kwargs.items() if key != "training"} if is_said else kwargs
 
 
-def _kwargs(kwargs: Mapping[str, Any], place: str, problems: list[str]) -> bool:
+def _is_inference_call(kwargs: Mapping[str, Any], place: str, problems: list[str]) -> bool:
     """Whether a call says `training=False`; anything else that changes results is refused."""
     for key, value in kwargs.items():
         if value is not None and (key != "training" or value not in (False, 0)):

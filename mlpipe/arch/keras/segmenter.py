@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.arch.keras.classifier import only_end, without_activation
+from mlpipe.arch.keras.classifier import output_step, without_activation
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.errors import ConfigError, counted, problem
 
@@ -58,8 +58,8 @@ class KerasSegmenter(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (log-probabilities where the network gives them) or values, (n, classes, *spatial), by target."""
-        seen = images.to(self.std.dtype) / self.std
-        outputs: Tensor = self.backbone(seen[:, :, 0] if self._is_row else seen)
+        inputs = images.to(self.std.dtype) / self.std
+        outputs: Tensor = self.backbone(inputs[:, :, 0] if self._is_row else inputs)
         if self._from_one:
             # One sigmoid, or logit, for two classes is a softmax over 0 and the logit.
             outputs = torch.cat([torch.zeros_like(outputs), outputs], 1)
@@ -96,27 +96,27 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
     """
     if len(heads) > 1:
         raise ConfigError(problem("mode.multitask", "masks and images are learned alone", fix="leave it out"))
-    ((name, wanted),) = heads.items()
-    step, activation = (only_end(graph), "") if wanted.of_values else without_activation(graph)
+    ((name, head),) = heads.items()
+    step, activation = (output_step(graph), "") if head.of_values else without_activation(graph)
     shape = graph.shapes[graph.outputs[0]]
-    if wanted.any_height and (len(shape) != 3 or shape[1] != pixels.sides[1]):
+    if head.any_height and (len(shape) != 3 or shape[1] != pixels.sides[1]):
         fix = f"end it in a Reshape to [times, {pixels.sides[1]}, 1], or in a convolution of that width"
         wrong = f"{step.layer} gives {shape}, a solution is (times, {pixels.sides[1]}, 1)"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
-    sides = wanted.sides or (None if wanted.of_values and len(pixels.sides) == 2 else pixels.sides)
-    if not wanted.any_height and (len(shape) != len(pixels.sides) + 1 or (sides is not None and shape[:-1] != sides)):
-        what = "images" if len(pixels.sides) == 2 else "samples"
-        fix = f"end it in a convolution at the {what}' size"
-        wrong = f"{step.layer} gives {shape}, {what} are {' x '.join(map(str, pixels.sides))}"
+    sides = head.sides or (None if head.of_values and len(pixels.sides) == 2 else pixels.sides)
+    if not head.any_height and (len(shape) != len(pixels.sides) + 1 or (sides is not None and shape[:-1] != sides)):
+        noun = "images" if len(pixels.sides) == 2 else "samples"
+        fix = f"end it in a convolution at the {noun}' size"
+        wrong = f"{step.layer} gives {shape}, {noun} are {' x '.join(map(str, pixels.sides))}"
         if sides is not None and sides != pixels.sides:
             fix = "end it at the targets' size, with UpSampling2D, Conv2DTranspose or strides on the way"
             wrong += f" and targets {' x '.join(map(str, sides))}"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
-    from_one = shape[-1] == 1 and wanted.size == 2 and not wanted.of_values and activation in ("sigmoid", "")
-    if shape[-1] != wanted.size and not from_one:
-        has = counted(wanted.size, "channel") if wanted.of_values else counted(wanted.size, "class", "classes")
+    from_one = shape[-1] == 1 and head.size == 2 and not head.of_values and activation in ("sigmoid", "")
+    if shape[-1] != head.size and not from_one:
+        has = counted(head.size, "channel") if head.of_values else counted(head.size, "class", "classes")
         wrong = f"{step.layer} gives {counted(shape[-1], 'map')}, the task has {has}"
-        raise ConfigError(problem("arch.layers", wrong, fix=f"set its filters to {wanted.size}"))
+        raise ConfigError(problem("arch.layers", wrong, fix=f"set its filters to {head.size}"))
     if activation == "sigmoid" and not from_one:
         fix = "end it in a softmax"
         wrong = f"{step.layer} ends in a sigmoid for each of {shape[-1]} classes, of which a pixel has one"

@@ -34,25 +34,25 @@ def network(params: Mapping[str, Any], channels: int, sizes: tuple[int, ...]) ->
     """
     content = params["layers"]
     described = parsing.describe(parsing.decoded(content, "arch.file") if isinstance(content, str) else content)
-    given, always_affine = (*sizes, channels), bool(params.get("always_affine", False))
-    described = of_size(described, given, always_affine=always_affine)
-    _check_input(described.shapes, given)
-    graph = keras_graph.build(described, [given], always_affine=always_affine)
-    found = [graph.shapes[number] for number in graph.outputs]
-    if len(found) != 1 or found[0][:-1] != sizes:
-        shapes = listing([list(shape) for shape in found])
+    input_shape, always_affine = (*sizes, channels), bool(params.get("always_affine", False))
+    described = of_size(described, input_shape, always_affine=always_affine)
+    _check_input(described.shapes, input_shape)
+    graph = keras_graph.build(described, [input_shape], always_affine=always_affine)
+    output_shapes = [graph.shapes[number] for number in graph.outputs]
+    if len(output_shapes) != 1 or output_shapes[0][:-1] != sizes:
+        shapes = listing([list(shape) for shape in output_shapes])
         fix = "end it in one map of the slices' size, for example in a convolution with padding same"
-        wrong = f"gives {shapes} of slices of {list(given)}, where only the channels may change"
+        wrong = f"gives {shapes} of slices of {list(input_shape)}, where only the channels may change"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     weights = params.get("weights")
     if weights is None:
         return graph, ((), ())
     path = Path(weights).expanduser()
-    state, origin = keras_json.before_heads(graph, path, bool(params.get("weights_by_layer", False)))
+    state, origin = keras_json.load_layer_weights(graph, path, bool(params.get("weights_by_layer", False)))
     if state is not None:
         body = {name.removeprefix(_BODY): tensor for name, tensor in state.items() if name.startswith(_BODY)}
         match = weight_files.load(graph, body)
-        weight_files.demand(match, path)
+        weight_files.require_match(match, path)
         origin = (match.loaded, match.missing)
     return graph, origin
 

@@ -80,21 +80,21 @@ def load_weights(graph: Graph, path: Path) -> Report:
     mismatched: list[str] = []
     used: set[str] = set()
     for names, module, slots in _layers(graph):
-        found = _of_layer(stored, names)
-        if found is None and slots:
+        entry = _entry_of_layer(stored, names)
+        if entry is None and slots:
             skipped += [f"{names[-1]}/{weight}" for weight in _weights(slots)]
             continue
-        if found is None:
+        if entry is None:
             continue
-        used.add(found[0])
-        values = stored[found]
+        used.add(entry[0])
+        values = stored[entry]
         state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         for position, (weight, slot) in enumerate(_weights(slots).items()):
             label = f"{names[-1]}/{weight}"
             value = next((values[key] for key in (*_aliases(weight, slots), position) if key in values), None)
             if value is None:
                 skipped.append(label)
-            elif _plain(value.shape) != _plain(slot.shape):
+            elif _squeezed_shape(value.shape) != _squeezed_shape(slot.shape):
                 mismatched.append(f"{label}: {value.shape} in the file, {slot.shape} in the network")
             else:
                 with torch.no_grad():
@@ -122,12 +122,12 @@ def _layers(
 def _weights(slots: Mapping[str, Slot]) -> dict[str, Slot]:
     """The weights in Keras's order, each tensor once."""
     once = {slot.tensor: name for name, slot in reversed(list(slots.items()))}
-    return {name: slots[name] for name in sorted(once.values(), key=_place)}
+    return {name: slots[name] for name in sorted(once.values(), key=_sort_key)}
 
 
-def _place(name: str) -> tuple[int, int]:
+def _sort_key(name: str) -> tuple[int, int]:
     """Where a weight stands in Keras's order: those of a layer's second part behind all of its first."""
-    way = next((number for number, one in enumerate(_WAYS) if name.startswith(one)), None)
+    way = next((number for number, prefix in enumerate(_WAYS) if name.startswith(prefix)), None)
     return (way or 0, _ORDER.index(name if way is None else name.removeprefix(_WAYS[way])))
 
 
@@ -135,7 +135,7 @@ def _aliases(weight: str, slots: Mapping[str, Slot]) -> list[str]:
     return [name for name, slot in slots.items() if slot.tensor == slots[weight].tensor]
 
 
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _squeezed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape without axes of one place at its front, which Keras adds to the statistics of pixels."""
     while len(shape) > 1 and shape[0] == 1 and all(size == 1 for size in shape[:-1]):
         shape = shape[1:]
@@ -153,7 +153,7 @@ def _tensor(value: Any, slot: Slot, path: Path) -> Tensor:
 Stored = dict[tuple[str, str], dict[str | int, Any]]
 
 
-def _of_layer(stored: Stored, names: tuple[str, ...]) -> tuple[str, str] | None:
+def _entry_of_layer(stored: Stored, names: tuple[str, ...]) -> tuple[str, str] | None:
     """The entry of a layer: by its name inside the networks that it is in, whatever the file puts between them."""
     if len(names) == 1:
         return (names[0], "") if (names[0], "") in stored else None
@@ -161,7 +161,7 @@ def _of_layer(stored: Stored, names: tuple[str, ...]) -> tuple[str, str] | None:
     ends = [path for path in paths if path.endswith(f"/{names[-1]}")]
     within = [path for path in ends if all(f"/{name}/" in f"{path}/" for name in names[1:])]
     exact = [path for path in within if path == f"/{'/'.join(names[1:])}"]
-    return next(((names[0], one[0][1:]) for one in (exact, within, ends) if len(one) == 1), None)
+    return next(((names[0], matches[0][1:]) for matches in (exact, within, ends) if len(matches) == 1), None)
 
 
 def _read(path: Path) -> Stored:
@@ -173,9 +173,11 @@ def _read(path: Path) -> Stored:
             hdf5.require_whole(file)
             root = file.get("model_weights", file)
             if _names(root, "layer_names"):
-                return _old(root)
+                return _old_format_weights(root)
             if "layers" in root or "_layer_checkpoint_dependencies" in root:
-                return dict(_new(root.get("layers", root.get("_layer_checkpoint_dependencies")), (), path))
+                return dict(
+                    _new_format_weights(root.get("layers", root.get("_layer_checkpoint_dependencies")), (), path)
+                )
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         reason = first_line(error)
         raise DataError(
@@ -185,7 +187,7 @@ def _read(path: Path) -> Stored:
     raise DataError(problem(_KEY, "holds no layers of Keras", got=str(path), fix=fix))
 
 
-def _old(root: Any) -> Stored:
+def _old_format_weights(root: Any) -> Stored:
     """Keras 2, and the old format of Keras 3: groups by layers' names, which list their weights."""
     listed: dict[tuple[str, str], list[tuple[str, Any]]] = {}
     for layer in _names(root, "layer_names"):
@@ -199,16 +201,18 @@ def _old(root: Any) -> Stored:
             inner = [] if path in ("", layer) else path.split("/")
             for depth in range(len(inner) + 1):
                 listed.setdefault((layer, "/".join(inner[:depth])), []).append((name, value))
-    return {place: _apart(weights) for place, weights in listed.items()}
+    return {place: _weights_by_key(weights) for place, weights in listed.items()}
 
 
-def _apart(weights: list[tuple[str, Any]]) -> dict[str | int, Any]:
+def _weights_by_key(weights: list[tuple[str, Any]]) -> dict[str | int, Any]:
     """Weights by their names; by numbers where parts of a layer, such as both ways, have weights of the same names."""
-    named: dict[str | int, Any] = dict(weights)
-    return named if len(named) == len(weights) else dict(enumerate(value for _, value in weights))
+    entries: dict[str | int, Any] = dict(weights)
+    return entries if len(entries) == len(weights) else dict(enumerate(value for _, value in weights))
 
 
-def _new(layers: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[tuple[str, str], dict[str | int, Any]]]:
+def _new_format_weights(
+    layers: Any, above: tuple[str, ...], path: Path
+) -> Iterator[tuple[tuple[str, str], dict[str | int, Any]]]:
     """Keras 3: groups by classes; a layer's name is an attribute, its weights have numbers."""
     for group in layers.values():
         held = group.get("vars")
@@ -224,7 +228,7 @@ def _new(layers: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[tupl
         if values:
             yield (own[0], "/".join(own[1:])), values
         if "layers" in inside:
-            yield from _new(inside["layers"], own, path)
+            yield from _new_format_weights(inside["layers"], own, path)
 
 
 def _numbered(group: Any) -> list[Any]:
@@ -236,12 +240,12 @@ def _numbered(group: Any) -> list[Any]:
 
 def _names(group: Any, key: str) -> list[str]:
     """A list of names, which Keras splits where it is long."""
-    found = list(group.attrs[key]) if key in group.attrs else []
+    names = list(group.attrs[key]) if key in group.attrs else []
     number = 0
     while f"{key}{number}" in group.attrs:
-        found += list(group.attrs[f"{key}{number}"])
+        names += list(group.attrs[f"{key}{number}"])
         number += 1
-    return [_text(name) for name in found]
+    return [_text(name) for name in names]
 
 
 def _text(name: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from mlpipe.data.augment.libraries import UNFIT, origins, refuse_normalising, unfit
+from mlpipe.data.augment.libraries import UNFIT, origins, refuse_normalising, unfit_images_error
 from mlpipe.data.augment.samples import check_ranges
 from mlpipe.errors import ConfigError, DataError, is_out_of_memory, problem
 
@@ -44,7 +44,7 @@ def mixup(
 
     def mix(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
         share, order = _share(alpha), torch.randperm(len(images)).to(images.device)
-        if not _chosen(p) or epochs_left <= off_epochs:
+        if not _is_chosen(p) or epochs_left <= off_epochs:
             return images, target
         pixels = images.float()
         return pixels.lerp(pixels[order], 1 - share), _blended(target, order, share)
@@ -70,15 +70,15 @@ def cutmix(
         share, order = _share(alpha), torch.randperm(len(images)).to(images.device)
         height, width = images.shape[2:]
         middle = torch.rand(2)
-        if not _chosen(p) or epochs_left <= off_epochs:
+        if not _is_chosen(p) or epochs_left <= off_epochs:
             return images, target
         side = (1 - share) ** 0.5
         top, bottom = _interval(float(middle[0]) * height, side * height, height)
         left, right = _interval(float(middle[1]) * width, side * width, width)
         pasted = images.clone()
         pasted[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
-        kept = 1 - (bottom - top) * (right - left) / (height * width)
-        return pasted, _blended(target, order, kept)
+        area = 1 - (bottom - top) * (right - left) / (height * width)
+        return pasted, _blended(target, order, area)
 
     return mix
 
@@ -104,7 +104,7 @@ def mixup_or_cutmix(
     paste = cutmix(alpha=cutmix_alpha, p=p, off_epochs=off_epochs)
 
     def mix(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
-        return (paste if _chosen(switch) else blend)(images, target, epochs_left)
+        return (paste if _is_chosen(switch) else blend)(images, target, epochs_left)
 
     return mix
 
@@ -118,7 +118,7 @@ def resize(*, size: int | tuple[int, int]) -> DeviceStep:
     Raises:
         ConfigError: When one of them is not positive.
     """
-    height, width = (size, size) if isinstance(size, int) else (int(one) for one in size)
+    height, width = (size, size) if isinstance(size, int) else (int(side) for side in size)
     if min(height, width) < 1:
         wrong = "resize needs a height and a width of one pixel or more"
         raise ConfigError(problem(_PIPELINE, wrong, got=size, fix="use for example 96"))
@@ -168,8 +168,8 @@ def random_crop(*, padding: Annotated[float, ">= 0", "<= 1"] = 0.125) -> DeviceS
         lefts = torch.randint(2 * right + 1, (n, 1), device=images.device)
         rows = (tops + torch.arange(height, device=images.device))[:, :, None]
         columns = (lefts + torch.arange(width, device=images.device))[:, None, :]
-        each = torch.arange(n, device=images.device)[:, None, None]
-        return padded.permute(0, 2, 3, 1)[each, rows, columns].permute(0, 3, 1, 2), target
+        index = torch.arange(n, device=images.device)[:, None, None]
+        return padded.permute(0, 2, 3, 1)[index, rows, columns].permute(0, 3, 1, 2), target
 
     return crop
 
@@ -238,14 +238,14 @@ def adapt(transform: Any, peak: float = 255.0) -> DeviceStep:
 
     def change(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
         as_bytes = images.dtype == torch.uint8 and not whole_batch
-        given = images if as_bytes else images.float() / peak
+        inputs = images if as_bytes else images.float() / peak
         try:
-            changed = transform(given) if whole_batch else torch.stack([transform(image) for image in given])
+            changed = transform(inputs) if whole_batch else torch.stack([transform(image) for image in inputs])
         except UNFIT as error:
             if is_out_of_memory(error):
                 raise
-            raise unfit(name, _PIPELINE, given, error) from error
-        changed = _checked(name, given, changed)
+            raise unfit_images_error(name, _PIPELINE, inputs, error) from error
+        changed = _checked(name, inputs, changed)
         return (changed if as_bytes else changed.clamp(0, 1) * peak), target
 
     return change
@@ -278,8 +278,10 @@ def _checked(name: str, before: Tensor, after: Any) -> Tensor:
     fits = isinstance(after, Tensor) and after.ndim == 4 and after.shape[:2] == before.shape[:2]
     if isinstance(after, Tensor) and fits and after.dtype == before.dtype:
         return after
-    given = f"{after.dtype} of shape {tuple(after.shape)}" if isinstance(after, Tensor) else f"a {type(after).__name__}"
-    wrong = f"{name} gives {given} for {before.dtype} of shape {tuple(before.shape)}"
+    description = (
+        f"{after.dtype} of shape {tuple(after.shape)}" if isinstance(after, Tensor) else f"a {type(after).__name__}"
+    )
+    wrong = f"{name} gives {description} for {before.dtype} of shape {tuple(before.shape)}"
     raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
 
 
@@ -301,7 +303,7 @@ def _share(alpha: float) -> float:
     return float(torch.distributions.Beta(alpha, alpha).sample())
 
 
-def _chosen(p: float) -> bool:
+def _is_chosen(p: float) -> bool:
     return float(torch.rand(())) < p
 
 

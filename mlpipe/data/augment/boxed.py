@@ -100,7 +100,7 @@ def apply(steps: Sequence[BoxStep], images: Images, boxes: BoxList, seeds: Seeds
 
 def all_clipped(boxes: BoxList, images: Images) -> BoxList:
     """The boxes of each image, clipped to it, see `clipped`."""
-    return [clipped(one, *image.shape[:2]) for one, image in zip(boxes, images, strict=True)]
+    return [clipped(rows, *image.shape[:2]) for rows, image in zip(boxes, images, strict=True)]
 
 
 def clipped(boxes: npt.NDArray[np.float64], height: float, width: float) -> npt.NDArray[np.float64]:
@@ -156,8 +156,8 @@ class _Own:
         changed = once(self.step, images, seeds)
         if self.moves is None:
             return changed, boxes
-        each = zip(changed, boxes, self.moves(sides, seeds, **self.parameters), strict=True)
-        return changed, [clipped(moved(own, how), *image.shape[:2]) for image, own, how in each]
+        triples = zip(changed, boxes, self.moves(sides, seeds, **self.parameters), strict=True)
+        return changed, [clipped(moved(own, how), *image.shape[:2]) for image, own, how in triples]
 
 
 def _parameters(transform: Any) -> dict[str, Any]:
@@ -168,53 +168,53 @@ def _parameters(transform: Any) -> dict[str, Any]:
     return dict(step.keywords) if isinstance(step, partial) else {}
 
 
-def _still(sides: Sides) -> Moves:
+def _identity_moves(sides: Sides) -> Moves:
     return np.tile(np.eye(2, 3), (len(sides), 1, 1))
 
 
-def _shifted(sides: Sides, down: Any, across: Any) -> Moves:
-    moves = _still(sides)
+def _shift_moves(sides: Sides, down: Any, across: Any) -> Moves:
+    moves = _identity_moves(sides)
     moves[:, 0, 2], moves[:, 1, 2] = across, down
     return moves
 
 
-def _window(sides: Sides, window: Any, size: Any) -> Moves:
+def _window_moves(sides: Sides, window: Any, size: Any) -> Moves:
     """Of a window (top, left, height, width) of each image, shape (n, 4), in another size (height, width)."""
     top, left, height, width = np.asarray(window, np.float64).T
-    moves = _still(sides)
+    moves = _identity_moves(sides)
     moves[:, 0, 0], moves[:, 1, 1] = size[1] / width, size[0] / height
     moves[:, 0, 2], moves[:, 1, 2] = -left * moves[:, 0, 0], -top * moves[:, 1, 1]
     return moves
 
 
-def _flipped(sides: Sides, chosen: npt.NDArray[np.bool_], axis: int) -> Moves:
+def _mirror_moves(sides: Sides, chosen: npt.NDArray[np.bool_], axis: int) -> Moves:
     """Mirrored along y (0) or x (1)."""
-    moves, coordinate = _still(sides), 1 - axis
+    moves, coordinate = _identity_moves(sides), 1 - axis
     moves[chosen, coordinate, coordinate] = -1
     moves[chosen, coordinate, 2] = sides[chosen, axis]
     return moves
 
 
-def _flip(sides: Sides, seeds: Seeds, axis: int, p: float) -> Moves:
+def _flip_moves(sides: Sides, seeds: Seeds, axis: int, p: float) -> Moves:
     """Along one axis of a batch, whose first one is that of the images."""
-    return _flipped(sides, uniform(seeds, 0) < p, axis - 1)
+    return _mirror_moves(sides, uniform(seeds, 0) < p, axis - 1)
 
 
-def _alternating_flip(sides: Sides, seeds: Seeds) -> Moves:
-    return _flipped(sides, (seeds & np.uint64(1)).astype(bool), 1)
+def _alternating_flip_moves(sides: Sides, seeds: Seeds) -> Moves:
+    return _mirror_moves(sides, (seeds & np.uint64(1)).astype(bool), 1)
 
 
-def _random_flips(sides: Sides, seeds: Seeds, p: float, axes: list[int] | None) -> Moves:
-    moves = _still(sides)
+def _random_flip_moves(sides: Sides, seeds: Seeds, p: float, axes: list[int] | None) -> Moves:
+    moves = _identity_moves(sides)
     for axis in (0, 1) if axes is None else axes:
-        own = _flipped(sides, uniform(seeds, axis) < p, axis)
+        own = _mirror_moves(sides, uniform(seeds, axis) < p, axis)
         moves[:, 1 - axis] = own[:, 1 - axis]
     return moves
 
 
-def _quarters(sides: Sides, seeds: Seeds) -> Moves:
+def _quarter_turn_moves(sides: Sides, seeds: Seeds) -> Moves:
     """Turned against the clock by 0, 90, 180 or 270 degrees."""
-    turns, moves = (uniform(seeds, 0) * 4).astype(int), _still(sides)
+    turns, moves = (uniform(seeds, 0) * 4).astype(int), _identity_moves(sides)
     height, width = sides.T
     zeros, ones = np.zeros(len(sides)), np.ones(len(sides))
     by_turns = {
@@ -227,53 +227,53 @@ def _quarters(sides: Sides, seeds: Seeds) -> Moves:
     return moves
 
 
-def _random_crop(sides: Sides, seeds: Seeds, padding: float) -> Moves:
-    each = []
+def _random_crop_moves(sides: Sides, seeds: Seeds, padding: float) -> Moves:
+    offsets = []
     for (height, width), seed in zip(sides.astype(int).tolist(), np.split(seeds, len(seeds)), strict=True):
         down, right, tops, lefts = samples.offsets(height, width, seed, padding)
-        each.append((down - tops[0], right - lefts[0]))
-    shifts = np.array(each, np.float64).reshape(-1, 2)
-    return _shifted(sides, shifts[:, 0], shifts[:, 1])
+        offsets.append((down - tops[0], right - lefts[0]))
+    shifts = np.array(offsets, np.float64).reshape(-1, 2)
+    return _shift_moves(sides, shifts[:, 0], shifts[:, 1])
 
 
-def _resized_crop(
+def _resized_crop_moves(
     sides: Sides, seeds: Seeds, size: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> Moves:
-    return _window(sides, samples.windows(sides, seeds, scale, ratio), (size, size))
+    return _window_moves(sides, samples.windows(sides, seeds, scale, ratio), (size, size))
 
 
-def _resized(sides: Sides, seeds: Seeds, size: tuple[int, int]) -> Moves:
-    return _window(sides, np.concatenate([np.zeros_like(sides), sides], axis=1), size[::-1])
+def _resize_moves(sides: Sides, seeds: Seeds, size: tuple[int, int]) -> Moves:
+    return _window_moves(sides, np.concatenate([np.zeros_like(sides), sides], axis=1), size[::-1])
 
 
-def _middle(sides: Sides, seeds: Seeds, size: tuple[int, int]) -> Moves:
-    return _shifted(sides, -((sides[:, 0] - size[1]) // 2), -((sides[:, 1] - size[0]) // 2))
+def _center_crop_moves(sides: Sides, seeds: Seeds, size: tuple[int, int]) -> Moves:
+    return _shift_moves(sides, -((sides[:, 0] - size[1]) // 2), -((sides[:, 1] - size[0]) // 2))
 
 
-def _trimmed(sides: Sides, seeds: Seeds, most: float) -> Moves:
-    each = zip(sides.astype(int).tolist(), _draws(seeds, 4), strict=True)
-    trims = [geometry.trims(height, width, draws, most) for (height, width), draws in each]
+def _trim_moves(sides: Sides, seeds: Seeds, most: float) -> Moves:
+    pairs = zip(sides.astype(int).tolist(), _draws(seeds, 4), strict=True)
+    trims = [geometry.trims(height, width, draws, most) for (height, width), draws in pairs]
     cut = np.array(trims, np.float64).reshape(-1, 4)
-    return _shifted(sides, -cut[:, 0], -cut[:, 2])
+    return _shift_moves(sides, -cut[:, 0], -cut[:, 2])
 
 
-def _zoomed(sides: Sides, seeds: Seeds, most: float) -> Moves:
-    each = zip(sides.astype(int).tolist(), uniform(seeds, 0), strict=True)
-    cut = np.array([[geometry.share_off(draw, most, side) for side in own] for own, draw in each]).reshape(-1, 2)
-    return _window(sides, np.concatenate([cut, sides - 2 * cut], axis=1), sides.T)
+def _zoom_moves(sides: Sides, seeds: Seeds, most: float) -> Moves:
+    pairs = zip(sides.astype(int).tolist(), uniform(seeds, 0), strict=True)
+    cut = np.array([[geometry.share_off(draw, most, side) for side in own] for own, draw in pairs]).reshape(-1, 2)
+    return _window_moves(sides, np.concatenate([cut, sides - 2 * cut], axis=1), sides.T)
 
 
-def _rotated(sides: Sides, seeds: Seeds, degrees: float) -> Moves:
-    return _turned(sides, np.full(len(sides), degrees))
+def _rotate_moves(sides: Sides, seeds: Seeds, degrees: float) -> Moves:
+    return _rotation_moves(sides, np.full(len(sides), degrees))
 
 
-def _random_rotated(sides: Sides, seeds: Seeds, degrees: float) -> Moves:
-    return _turned(sides, (2 * uniform(seeds, 0) - 1) * degrees)
+def _random_rotate_moves(sides: Sides, seeds: Seeds, degrees: float) -> Moves:
+    return _rotation_moves(sides, (2 * uniform(seeds, 0) - 1) * degrees)
 
 
-def _turned(sides: Sides, degrees: npt.NDArray[np.float64]) -> Moves:
-    each = zip(sides.astype(int).tolist(), degrees.tolist(), strict=True)
-    turns = [geometry.rotation(height, width, angle) for (height, width), angle in each]
+def _rotation_moves(sides: Sides, degrees: npt.NDArray[np.float64]) -> Moves:
+    pairs = zip(sides.astype(int).tolist(), degrees.tolist(), strict=True)
+    turns = [geometry.rotation(height, width, angle) for (height, width), angle in pairs]
     moves = np.array(turns).reshape(-1, 2, 3)
     # The matrices are of places counted from the middles of pixels.
     moves[:, :, 2] += 0.5 - 0.5 * moves[:, :, :2].sum(axis=2)
@@ -285,19 +285,19 @@ def _draws(seeds: Seeds, count: int) -> npt.NDArray[np.float64]:
 
 
 _MOVES: Mapping[str, Callable[..., Moves]] = {
-    "random_crop": _random_crop,
-    "random_resized_crop": _resized_crop,
-    "horizontal_flip": _flip,
-    "vertical_flip": _flip,
-    "alternating_flip": _alternating_flip,
-    "random_flips": _random_flips,
-    "rotate90": _quarters,
-    RESIZE: _resized,
-    "center_crop": _middle,
-    "jitter_crop": _trimmed,
-    "random_zoom": _zoomed,
-    "rotate": _rotated,
-    "random_rotate": _random_rotated,
+    "random_crop": _random_crop_moves,
+    "random_resized_crop": _resized_crop_moves,
+    "horizontal_flip": _flip_moves,
+    "vertical_flip": _flip_moves,
+    "alternating_flip": _alternating_flip_moves,
+    "random_flips": _random_flip_moves,
+    "rotate90": _quarter_turn_moves,
+    RESIZE: _resize_moves,
+    "center_crop": _center_crop_moves,
+    "jitter_crop": _trim_moves,
+    "random_zoom": _zoom_moves,
+    "rotate": _rotate_moves,
+    "random_rotate": _random_rotate_moves,
 }
 
 
@@ -316,7 +316,7 @@ class _PerImage:
     def __call__(self, images: Images, boxes: BoxList, seeds: Seeds) -> tuple[Images, BoxList]:
         """The changed images and their boxes."""
         with transforms.global_draws_kept():
-            both = [self._one(*one) for one in zip(images, boxes, seeds.tolist(), strict=True)]
+            both = [self._one(*triple) for triple in zip(images, boxes, seeds.tolist(), strict=True)]
         changed = [image for image, _ in both]
         same = len({image.shape for image in changed}) == 1
         return np.stack(changed) if same else changed, [own for _, own in both]
@@ -326,15 +326,15 @@ class _PerImage:
         try:
             # Copies of its own: some transforms write into what they are given, and the cache is shared.
             after, left = self.change(np.array(image, order="C"), numbered, seed)
-        except _unfit() as error:
-            raise transforms.unfit(self.name, _PIPELINE, image, error) from error
+        except _unfit_errors() as error:
+            raise transforms.unfit_images_error(self.name, _PIPELINE, image, error) from error
         after = transforms.checked(self.name, image, after)
-        found = np.asarray(left, np.float64).reshape(-1, 5)
-        rows = np.concatenate([found[:, :4], boxes[found[:, 4].astype(int), 4:]], axis=1)
+        new_boxes = np.asarray(left, np.float64).reshape(-1, 5)
+        rows = np.concatenate([new_boxes[:, :4], boxes[new_boxes[:, 4].astype(int), 4:]], axis=1)
         return after, clipped(rows, *after.shape[:2])
 
 
-def _unfit() -> tuple[type[Exception], ...]:
+def _unfit_errors() -> tuple[type[Exception], ...]:
     import cv2
 
     return (*transforms.UNFIT, cv2.error)

@@ -63,8 +63,8 @@ def random_flips(
 
 def _flipped(images: Images, seeds: Seeds, *, p: float, axes: list[int] | None) -> Images:
     if isinstance(images, list):
-        each = [_flipped(one[np.newaxis], seeds[at : at + 1], p=p, axes=axes) for at, one in enumerate(images)]
-        return [np.asarray(one)[0] for one in each]
+        batches = [_flipped(image[np.newaxis], seeds[at : at + 1], p=p, axes=axes) for at, image in enumerate(images)]
+        return [np.asarray(batch)[0] for batch in batches]
     spatial = range(images.ndim - 2)
     if odd := [axis for axis in axes or () if axis not in spatial]:
         fix = f"count them from 0 to {len(spatial) - 1}"
@@ -87,10 +87,10 @@ def resize(*, size: tuple[int, int], on: On = "both") -> Step:
         ConfigError: When one of them is not positive.
     """
     width, height = _size("resize", size)
-    return Always(_each(partial(_in_size, size=(width, height)), 0), None if on == "both" else on)
+    return Always(_step_of_images(partial(_resized_image, size=(width, height)), 0), None if on == "both" else on)
 
 
-def _in_size(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[int, int]) -> Batch:
+def _resized_image(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[int, int]) -> Batch:
     return resized(image, *size, exact)
 
 
@@ -104,7 +104,7 @@ def center_crop(*, size: tuple[int, int]) -> Step:
         ConfigError: When one of them is not positive.
     """
     width, height = _size("center_crop", size)
-    return Always(_each(partial(_middle, size=(width, height)), 0))
+    return Always(_step_of_images(partial(_middle, size=(width, height)), 0))
 
 
 def _middle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[int, int]) -> Batch:
@@ -122,7 +122,7 @@ def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
     Args:
         most: The largest c; S is the image's width or height.
     """
-    return _each(partial(_trimmed, most=most), 4)
+    return _step_of_images(partial(_trimmed, most=most), 4)
 
 
 def _trimmed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
@@ -151,7 +151,7 @@ def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
     Args:
         most: The largest c; S is the image's width or height.
     """
-    return _each(partial(_zoomed, most=most), 1)
+    return _step_of_images(partial(_zoomed, most=most), 1)
 
 
 def _zoomed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
@@ -171,10 +171,10 @@ def rotate(*, degrees: float) -> Step:
     Args:
         degrees: By how much.
     """
-    return Always(_each(partial(_by_angle, degrees=degrees), 0))
+    return Always(_step_of_images(partial(_rotated_image, degrees=degrees), 0))
 
 
-def _by_angle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
+def _rotated_image(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
     return _turned(image, degrees, exact)
 
 
@@ -184,10 +184,10 @@ def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
     Args:
         degrees: The largest angle either way.
     """
-    return _each(partial(_by_random_angle, degrees=degrees), 1)
+    return _step_of_images(partial(_randomly_rotated_image, degrees=degrees), 1)
 
 
-def _by_random_angle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
+def _randomly_rotated_image(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
     return _turned(image, float(2 * draws[0] - 1) * degrees, exact)
 
 
@@ -208,7 +208,7 @@ def convert_color(*, code: str, on: On = "images") -> Step:
         codes = [name.removeprefix("COLOR_") for name in dir(cv2) if name.startswith("COLOR_")]
         fix = did_you_mean(code, codes, otherwise="for example RGB2GRAY")
         raise ConfigError(problem(_PIPELINE, "convert_color has no such code", got=code, fix=fix))
-    return Always(_each(partial(_converted, code=code, number=number), 0), on)
+    return Always(_step_of_images(partial(_converted, code=code, number=number), 0), on)
 
 
 def _converted(image: Batch, draws: npt.NDArray[Any], exact: bool, *, code: str, number: int) -> Batch:
@@ -237,14 +237,14 @@ def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, ">
     if std == 0:
         raise ConfigError(problem(_PIPELINE, "normalize divides by std", got=std, fix="use another number"))
     factor, offset = np.float32(1 / std), np.float32(mean * white / std)
-    return Always(_each(partial(_scaled, factor=factor, offset=offset), 0), on)
+    return Always(_step_of_images(partial(_scaled, factor=factor, offset=offset), 0), on)
 
 
 def _scaled(image: Batch, draws: npt.NDArray[Any], exact: bool, *, factor: np.float32, offset: np.float32) -> Batch:
     return image.astype(np.float32) * factor - offset
 
 
-def _each(change: Callable[[Batch, npt.NDArray[Any], bool], Batch], draws: int) -> Step:
+def _step_of_images(change: Callable[[Batch, npt.NDArray[Any], bool], Batch], draws: int) -> Step:
     """A step from a change of one image, which is given so many numbers from 0 to 1, drawn from the image's seed."""
     return partial(_image_by_image, change, draws)
 

@@ -99,7 +99,7 @@ def refuse_normalising(transform: Any, pipeline: str) -> None:
         refuse_normalising(part, pipeline)
 
 
-def unfit(name: str, pipeline: str, images: Any, error: Exception) -> DataError:
+def unfit_images_error(name: str, pipeline: str, images: Any, error: Exception) -> DataError:
     """The error for images that a transform of another library cannot take.
 
     Args:
@@ -141,7 +141,7 @@ class _PerImage:
             # A copy of its own: some transforms write into what they are given, and the cache is shared.
             return checked(self.name, image, self.change(np.array(image, order="C"), seed))
         except self.errors as error:
-            raise unfit(self.name, _PIPELINE, image, error) from error
+            raise unfit_images_error(self.name, _PIPELINE, image, error) from error
 
 
 def checked(name: str, image: Batch, after: Any) -> Batch:
@@ -156,8 +156,10 @@ def checked(name: str, image: Batch, after: Any) -> Batch:
         DataError: When it is something else.
     """
     if not isinstance(after, np.ndarray) or after.ndim != 3 or after.shape[2] != image.shape[2]:
-        given = f"an array of shape {after.shape}" if isinstance(after, np.ndarray) else f"a {type(after).__name__}"
-        wrong = f"{name} gives {given} for an image of shape {image.shape}"
+        description = (
+            f"an array of shape {after.shape}" if isinstance(after, np.ndarray) else f"a {type(after).__name__}"
+        )
+        wrong = f"{name} gives {description} for an image of shape {image.shape}"
         raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
     if after.dtype != image.dtype:
         raise DataError(problem(_PIPELINE, f"{name} turns {image.dtype} pixels into {after.dtype}", fix=_OURS))

@@ -139,18 +139,18 @@ def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
         return Always(transform)
     if isinstance(transform, Choice):
         return Chosen(transform.adapted(partial(adapt, of_images=of_images)), _stacked)
-    name, what = type(transform).__name__, "targets" if of_images else "masks"
+    name, noun = type(transform).__name__, "targets" if of_images else "masks"
     is_torchvision = any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__)
     if "albumentations" in transforms.origins(transform) or is_torchvision:
         transforms.refuse_normalising(transform, _PIPELINE)
-        change = _of_albumentations if "albumentations" in transforms.origins(transform) else _of_torchvision
+        change = _albumentations_change if "albumentations" in transforms.origins(transform) else _torchvision_change
         return _PerPair(name, change(transform, of_images), of_images)
     own = name_of(target)
-    refuse_moving_inside(target, transform, what)
+    refuse_moving_inside(target, transform, noun)
     if own not in (*MOVING, *COLOURING, *SAMPLING):
-        fix = f"use a transform of albumentations or of torchvision.transforms.v2, which move {what} too"
-        raise DataError(problem(_PIPELINE, f"does not say what happens to {what}", got=target, fix=fix))
-    step = _own(own, transform, of_images)
+        fix = f"use a transform of albumentations or of torchvision.transforms.v2, which move {noun} too"
+        raise DataError(problem(_PIPELINE, f"does not say what happens to {noun}", got=target, fix=fix))
+    step = _own_step(own, transform, of_images)
     if own == RESIZE and transform.on is not None:
         return Apart(step, transform.on)
     if isinstance(transform, AlternatingFlip):
@@ -260,12 +260,12 @@ def of_size(others: Images, images: Images, interpolation: Interpolation = "bili
         return others
     sizes = [(round(image.shape[0] * scale[0]), round(image.shape[1] * scale[1])) for image in images]
     return [
-        one if one.shape[:2] == (height, width) else resized(np.array(one), height, width, interpolation)
-        for one, (height, width) in zip(others, sizes, strict=True)
+        other if other.shape[:2] == (height, width) else resized(np.array(other), height, width, interpolation)
+        for other, (height, width) in zip(others, sizes, strict=True)
     ]
 
 
-def _own(name: str, transform: Any, of_images: bool) -> PairStep:
+def _own_step(name: str, transform: Any, of_images: bool) -> PairStep:
     """A step of mlpipe's own."""
     on = getattr(transform, "on", None)
     if not of_images and name == RESIZE and on is not None:
@@ -301,27 +301,27 @@ class _PerPair:
     def __call__(self, images: Images, others: Images, seeds: Seeds) -> tuple[Images, Images]:
         """The changed images and their partners."""
         with transforms.global_draws_kept():
-            pairs = [self._one(*pair) for pair in zip(images, others, seeds.tolist(), strict=True)]
+            pairs = [self._transform_pair(*pair) for pair in zip(images, others, seeds.tolist(), strict=True)]
         return _stacked([image for image, _ in pairs]), _stacked([other for _, other in pairs])
 
-    def _one(self, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
+    def _transform_pair(self, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
         plain = other if self.of_images else other[:, :, 0]
         try:
             # Copies of its own: some transforms write into what they are given, and the cache is shared.
             moved, partner = self.change(np.array(image, order="C"), np.array(plain, order="C"), seed)
-        except _unfit() as error:
-            raise transforms.unfit(self.name, _PIPELINE, image, error) from error
+        except _unfit_errors() as error:
+            raise transforms.unfit_images_error(self.name, _PIPELINE, image, error) from error
         moved, partner = transforms.checked(self.name, image, moved), np.asarray(partner)
         if self.of_images and partner.ndim == 2 and other.shape[2] == 1:
             partner = partner[:, :, np.newaxis]
         if partner.shape != (*moved.shape[:2], *plain.shape[2:]) or partner.dtype != other.dtype:
-            what = "target" if self.of_images else "mask"
-            wrong = f"{self.name} gives a {what} of shape {partner.shape} for an image of shape {moved.shape}"
+            noun = "target" if self.of_images else "mask"
+            wrong = f"{self.name} gives a {noun} of shape {partner.shape} for an image of shape {moved.shape}"
             raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
         return moved, partner if self.of_images else partner[:, :, np.newaxis]
 
 
-def _unfit() -> tuple[type[Exception], ...]:
+def _unfit_errors() -> tuple[type[Exception], ...]:
     import cv2
 
     return (*transforms.UNFIT, cv2.error)
@@ -331,7 +331,7 @@ def _stacked(images: list[Any]) -> Images:
     return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
-def _of_albumentations(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+def _albumentations_change(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
     """The change of a pair by a transform of albumentations, to which every partner is a mask."""
     if of_images:
         _interpolate_alike(transform)
@@ -354,7 +354,7 @@ def _by_albumentations(seeded: transforms.Seeded, image: Any, other: Any, seed: 
     return both["image"], both["mask"]
 
 
-def _of_torchvision(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+def _torchvision_change(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
     """The change of a pair by a transform of torchvision: one that moves moves both, one of colours changes images."""
     from torchvision import tv_tensors
 
@@ -375,7 +375,7 @@ def _by_torchvision(transform: Any, kind: Any, image: Any, other: Any, seed: int
     torch.default_generator.manual_seed(seed % 2**63)
     np.random.seed(seed % 2**32)
     random.seed(seed)
-    tensors = [torch.from_numpy(one if one.ndim == 2 else one.transpose(2, 0, 1)) for one in (image, other)]
+    tensors = [torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1)) for array in (image, other)]
     moved, changed = transform(tv_tensors.Image(tensors[0]), kind(tensors[1]))
     partner = changed.numpy() if other.ndim == 2 else np.ascontiguousarray(changed.permute(1, 2, 0).numpy())
     return moved.permute(1, 2, 0).numpy(), partner

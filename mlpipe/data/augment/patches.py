@@ -36,7 +36,7 @@ class RandomPatches:
         Raises:
             DataError: When an image is smaller than a patch, or targets have other channels.
         """
-        kept, taken = list[Batch](), list[Batch]()
+        inputs, patches = list[Batch](), list[Batch]()
         for place, (image, target) in enumerate(zip(images, targets, strict=True)):
             if target.shape[2] != image.shape[2]:
                 wrong = f"random_patches makes targets of {counted(image.shape[2], 'channel')}, the task's have {target.shape[2]}"
@@ -44,11 +44,11 @@ class RandomPatches:
                 raise DataError(problem(_PIPELINE, wrong, fix=fix))
             inside = self.inside(image.shape[0], image.shape[1], seeds[place : place + 1])[:, :, np.newaxis]
             nothing = np.zeros((), image.dtype)
-            kept.append(np.where(inside, nothing, image))
-            taken.append(np.where(inside, image, nothing))
+            inputs.append(np.where(inside, nothing, image))
+            patches.append(np.where(inside, image, nothing))
         if isinstance(images, np.ndarray):
-            return np.stack(kept), np.stack(taken)
-        return kept, taken
+            return np.stack(inputs), np.stack(patches)
+        return inputs, patches
 
     def inside(self, height: int, width: int, seed: Seeds) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Mask of an image's patches, shape (height, width); they may overlap.
@@ -64,12 +64,12 @@ class RandomPatches:
         if min(height, width) < self.size:
             wrong = f"random_patches of {self.size} pixels do not fit into an image of {width} x {height}"
             raise DataError(problem(_PIPELINE, wrong, fix="use a smaller size"))
-        found = np.zeros((height, width), bool)
+        mask = np.zeros((height, width), bool)
         for number in range(self.number):
             top = int(uniform(seed, 2 * number)[0] * (height - self.size + 1))
             left = int(uniform(seed, 2 * number + 1)[0] * (width - self.size + 1))
-            found[top : top + self.size, left : left + self.size] = True
-        return found
+            mask[top : top + self.size, left : left + self.size] = True
+        return mask
 
 
 def random_patches(*, number: Annotated[int, ">= 1"], size: Annotated[int, ">= 1"]) -> RandomPatches:

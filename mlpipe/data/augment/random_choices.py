@@ -59,7 +59,7 @@ def some_of(
         wrong = f"least and most must be at most {len(pipelines)} pipelines, in this order"
         raise ConfigError(problem(f"{_KEY}: some_of", wrong, got=[least, most], fix="lower them"))
     choice = SomeOf(pipelines, otherwise or [], least, most, p, shuffled)
-    return choice.adapted(_of_images)
+    return choice.adapted(_adapted_step)
 
 
 def with_drawn(
@@ -79,7 +79,7 @@ def with_drawn(
     for name, bounds in ranges.items():
         if len(bounds) != 2 or bounds[0] > bounds[1]:
             raise ConfigError(problem(f"{_KEY}: with_drawn.ranges.{name}", "must be two bounds", got=bounds))
-    return Drawn(transform, ranges, _of_images).adapted(_of_images)
+    return Drawn(transform, ranges, _adapted_step).adapted(_adapted_step)
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class SomeOf:
         Args:
             adapt: What the configuration named and what it gave, to a step.
         """
-        steps = [[adapt(*made(one)) for one in pipeline] for pipeline in self.pipelines]
-        return replace(self, steps=steps, others=[adapt(*made(one)) for one in self.otherwise])
+        steps = [[adapt(*made(node)) for node in pipeline] for pipeline in self.pipelines]
+        return replace(self, steps=steps, others=[adapt(*made(node)) for node in self.otherwise])
 
     def chosen(self, seed: int) -> Sequence[Any]:
         """The steps that an image with this seed goes through."""
@@ -194,7 +194,7 @@ class Inside:
 
 def _inside(change: Callable[..., Batch], *pipelines: Sequence[Mapping[str, Any]] | None) -> Inside:
     parts = [[made(node) for node in pipeline or ()] for pipeline in pipelines]
-    return Inside(parts, [[_of_images(*part) for part in pipeline] for pipeline in parts], change)
+    return Inside(parts, [[_adapted_step(*part) for part in pipeline] for pipeline in parts], change)
 
 
 def blended(
@@ -347,7 +347,7 @@ def _by_choice(choice: Choice, image: Batch, seed: int) -> Batch:
     return np.asarray(apply(steps, [image], np.array([seed], np.uint64))[0]) if steps else image
 
 
-def _of_images(target: str, transform: Any) -> Step:
+def _adapted_step(target: str, transform: Any) -> Step:
     return libraries.adapt(transform)
 
 
@@ -377,14 +377,14 @@ def _with_edges(image: Batch, seed: int, *, alpha: tuple[float, float], directio
     share = float(drawn.uniform(*alpha))
     kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
     if direction is not None:
-        kernel = _directed(float(drawn.uniform(*direction)))
+        kernel = _directed_kernel(float(drawn.uniform(*direction)))
     kernel = share * kernel
     kernel[1, 1] += 1 - share
     filtered = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
     return as_type(filtered.reshape(image.shape), image)
 
 
-def _directed(direction: float) -> np.ndarray[Any, Any]:
+def _directed_kernel(direction: float) -> np.ndarray[Any, Any]:
     """imgaug's kernel: each neighbour counts by how near its angle is to the direction, the middle pixel against them."""
     angle = np.deg2rad(int(direction * 360) % 360 - 90)
     towards = np.array([np.cos(angle), np.sin(angle)])
@@ -460,9 +460,9 @@ def _without_cells(
     drawn = np.random.default_rng([seed, 5])
     chance, (height, width, channels) = drawn.uniform(*p), image.shape
     rows, columns = grid(drawn, (height, width), size, cells, least)
-    kept = drawn.random((rows, columns, channels if drawn.random() < per_channel else 1)) >= chance
+    mask = drawn.random((rows, columns, channels if drawn.random() < per_channel else 1)) >= chance
     # Each pixel goes with the cell that it lies in.
-    changed: Batch = image * spread(kept, height, width)
+    changed: Batch = image * spread(mask, height, width)
     return changed
 
 
@@ -546,18 +546,18 @@ def _of_other_hue(
     of_three("hue_saturation", image)
     drawn = np.random.default_rng([seed, 8])
     if hue is None and saturation is None:
-        first, second = (_whole(drawn, value) for _ in range(2))
+        first, second = (_drawn_whole_number(drawn, value) for _ in range(2))
         more_hue, more_saturation = first, second if drawn.random() < per_channel else first
     else:
-        more_hue, more_saturation = (_whole(drawn, one or (0, 0)) for one in (hue, saturation))
+        more_hue, more_saturation = (_drawn_whole_number(drawn, bounds or (0, 0)) for bounds in (hue, saturation))
     # Hue is an angle of up to 180 steps, in which imgaug cuts fractions off.
     turn = int(more_hue / 255 * 180)
     if image.dtype == np.uint8:
         plane = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
         plane[..., 0] = (plane[..., 0] + turn) % 180
         plane[..., 1] = np.clip(plane[..., 1] + more_saturation, 0, 255)
-        found: Batch = cv2.cvtColor(plane.astype(np.uint8), cv2.COLOR_HSV2RGB)
-        return found
+        result: Batch = cv2.cvtColor(plane.astype(np.uint8), cv2.COLOR_HSV2RGB)
+        return result
     top = brightest(image)
     exact: Batch = cv2.cvtColor((image / top).astype(np.float32), cv2.COLOR_RGB2HSV)
     exact[..., 0] = (exact[..., 0] + 2 * turn) % 360
@@ -565,7 +565,7 @@ def _of_other_hue(
     return as_type(cv2.cvtColor(exact, cv2.COLOR_HSV2RGB).astype(np.float64) * top, image)
 
 
-def _whole(drawn: np.random.Generator, bounds: tuple[float, float]) -> int:
+def _drawn_whole_number(drawn: np.random.Generator, bounds: tuple[float, float]) -> int:
     return int(drawn.integers(math.ceil(bounds[0]), max(math.floor(bounds[1]), math.ceil(bounds[0])) + 1))
 
 
@@ -649,7 +649,7 @@ def _curved(
     """An image through a curve of shares of the brightest value, whose parameters are drawn for all channels or for each."""
     drawn, top = np.random.default_rng([seed, stream]), float(brightest(image))
     count = image.shape[2] if drawn.random() < per_channel else 1
-    return as_type(curve(image / top, top, *(drawn.uniform(*one, count) for one in bounds)), image)
+    return as_type(curve(image / top, top, *(drawn.uniform(*interval, count) for interval in bounds)), image)
 
 
 def made(node: Mapping[str, Any]) -> tuple[str, Any]:
@@ -664,7 +664,7 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
     import albumentations
 
     target = str(node.get("_target_"))
-    given = {key: value for key, value in node.items() if key != "_target_"}
+    params = {key: value for key, value in node.items() if key != "_target_"}
     kind = getattr(albumentations, target.removeprefix(_HOME), None) if target.startswith(_HOME) else None
     path = names.current(target)
     functions: tuple[Callable[..., Any], ...] = (
@@ -684,12 +684,12 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
         in_colours,
         *pixel_changes.FUNCTIONS,
     )
-    own = {f"{one.__module__}.{one.__name__}": one for one in functions}
+    own = {f"{function.__module__}.{function.__name__}": function for function in functions}
     try:
         if isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform):
-            return target, kind(**given)
+            return target, kind(**params)
         if path in own:
-            return path, own[path](**given)
+            return path, own[path](**params)
     except (TypeError, ValueError) as error:
         raise ConfigError(problem(f"{_KEY}: {target}", f"cannot be made ({error})", fix="correct it")) from error
     fix = "name a transform of albumentations"

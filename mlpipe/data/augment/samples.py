@@ -142,7 +142,7 @@ def vertical_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:
 
 @dataclass(frozen=True)
 class AlternatingFlip:
-    """Mirrors the images whose seed is odd: a data set lets that change with each epoch, see `by_turns`."""
+    """Mirrors the images whose seed is odd: a data set lets that change with each epoch, see `alternating_seeds`."""
 
     def __call__(self, images: Batch, seeds: Seeds) -> Batch:
         """The images, some of them mirrored."""
@@ -158,7 +158,7 @@ def alternating_flip() -> Step:
     return AlternatingFlip()
 
 
-def by_turns(seeds: Seeds, first: Seeds, epoch: int) -> Seeds:
+def alternating_seeds(seeds: Seeds, first: Seeds, epoch: int) -> Seeds:
     """Seeds that are odd in every second epoch.
 
     Args:
@@ -166,8 +166,8 @@ def by_turns(seeds: Seeds, first: Seeds, epoch: int) -> Seeds:
         first: Those of the same samples in the first epoch.
         epoch: The epoch, counted from 0.
     """
-    one = np.uint64(1)
-    return np.asarray((seeds & ~one) | ((first ^ np.uint64(epoch)) & one), np.uint64)
+    bit = np.uint64(1)
+    return np.asarray((seeds & ~bit) | ((first ^ np.uint64(epoch)) & bit), np.uint64)
 
 
 def rotate90() -> Step:
@@ -261,11 +261,11 @@ def check_ranges(name: str, pipeline: str, scale: tuple[float, float], ratio: tu
     """
     wrong = []
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-        what = f"scale of {name} must be two shares of the area, the smaller one first"
-        wrong.append(problem(pipeline, what, got=scale, fix="use for example [0.2, 1.0]"))
+        sentence = f"scale of {name} must be two shares of the area, the smaller one first"
+        wrong.append(problem(pipeline, sentence, got=scale, fix="use for example [0.2, 1.0]"))
     if len(ratio) != 2 or not 0 < ratio[0] <= ratio[1]:
-        what = f"ratio of {name} must be two positive numbers, the smaller one first"
-        wrong.append(problem(pipeline, what, got=ratio, fix="use for example [0.75, 1.333]"))
+        sentence = f"ratio of {name} must be two positive numbers, the smaller one first"
+        wrong.append(problem(pipeline, sentence, got=ratio, fix="use for example [0.75, 1.333]"))
     if wrong:
         raise ConfigError(wrong)
 
@@ -337,8 +337,8 @@ def _corners(
 def _nearest(window: Batch, size: int) -> Batch:
     """A window in the wanted size, of pixels that it has."""
     rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in window.shape[:2])
-    found: Batch = window[rows][:, columns]
-    return found
+    pixels: Batch = window[rows][:, columns]
+    return pixels
 
 
 def _resized(window: Batch, size: int) -> Batch:

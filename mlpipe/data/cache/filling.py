@@ -60,7 +60,7 @@ class Filling:
     seconds: float = 0.0
 
 
-def resumed(folder: Path, final: Path) -> Filling:
+def resumed_filling(folder: Path, final: Path) -> Filling:
     """Progress of an earlier attempt; an empty `Filling` when there is none, or none that can be trusted.
 
     Args:
@@ -182,7 +182,7 @@ def _write(
     elif result.dtype != np.dtype(task.dtype):
         raise DataError(problem(name, f"has {result.dtype} values, the task says {task.dtype}"))
     elif shape is not None and result.shape != shape:
-        raise DataError(_other_size(name, result.shape, shape))
+        raise DataError(_size_problem(name, result.shape, shape))
     if shape is None:
         state.places.append((state.size, result.shape[0], result.shape[1]))
     part.write(np.ascontiguousarray(result).data)
@@ -190,7 +190,7 @@ def _write(
     state.done += 1
 
 
-def _other_size(name: str, own: Shape, others: Shape) -> str:
+def _size_problem(name: str, own: Shape, others: Shape) -> str:
     if len(own) != 3 or len(others) != 3:
         return problem(name, f"has the shape {list(own)}, others have {list(others)}", fix="make samples of one shape")
     sizes = f"is {own[1]} x {own[0]} pixels, others are {others[1]} x {others[0]}"

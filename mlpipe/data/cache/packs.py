@@ -108,17 +108,17 @@ class Pack:
         """
         if self.places is None:
             return np.asarray(self.images[rows])
-        taken = []
+        images = []
         for start, height, width in self.places[rows].tolist():
             length = height * width * self.channels * self.dtype.itemsize
             values = self.images[start : start + length].view(self.dtype)
-            taken.append(np.asarray(values).reshape(height, width, self.channels))
-        return taken
+            images.append(np.asarray(values).reshape(height, width, self.channels))
+        return images
 
     def take_fixed(self, rows: Rows) -> npt.NDArray[Any]:
         """Some images in the size that a network sees, shape (n, height, width, channels), or features."""
-        taken = self.take(rows)
-        return np.stack([self.preprocessing.fixed(image) for image in taken]) if isinstance(taken, list) else taken
+        images = self.take(rows)
+        return np.stack([self.preprocessing.fixed(image) for image in images]) if isinstance(images, list) else images
 
     def with_images(self, values: npt.NDArray[Any]) -> Pack:
         """The same samples with other values, such as features."""
@@ -176,9 +176,9 @@ def load(folder: Path, preprocessing: Preprocessing) -> Pack:
             places = np.load(folder / PLACES_FILE, allow_pickle=False)
         else:
             values = np.load(folder / FIXED_FILE, mmap_mode="r", allow_pickle=False)
-        many = len(values if places is None else places)
-        if many != index["images"]:
-            raise ValueError(f"it has {counted(many, 'image')}, and says {index['images']}")
+        count = len(values if places is None else places)
+        if count != index["images"]:
+            raise ValueError(f"it has {counted(count, 'image')}, and says {index['images']}")
     except (OSError, ValueError, TypeError, EOFError) as error:
         if is_out_of_memory(error):
             raise
@@ -193,7 +193,7 @@ def build(
     folder: Path,
     *,
     workers: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda count, total: None,
 ) -> Pack:
     """Open the pack in `folder`, filling it first when it is missing or damaged, from where an earlier fill was stopped.
 
@@ -227,23 +227,23 @@ def check_unreadable(pack: Pack, most: int) -> None:
     """
     if len(pack.unreadable) <= most:
         return
-    named = [problem(name, reason) for name, reason in list(pack.unreadable.items())[:10]]
-    rest = len(pack.unreadable) - len(named)
+    sentences = [problem(name, reason) for name, reason in list(pack.unreadable.items())[:10]]
+    rest = len(pack.unreadable) - len(sentences)
     them = "it" if len(pack.unreadable) == 1 else "them"
-    shown = f", {rest} of them not shown" if rest else ""
+    clause = f", {rest} of them not shown" if rest else ""
     fix = f"repair or remove {them}, or leave {them} out with task.max_unreadable={len(pack.unreadable)}"
-    many = f"{counted(len(pack.unreadable), 'unreadable image')}{shown}"
-    raise DataError([*named, problem("task.max_unreadable", many, got=most, fix=fix)])
+    amount = f"{counted(len(pack.unreadable), 'unreadable image')}{clause}"
+    raise DataError([*sentences, problem("task.max_unreadable", amount, got=most, fix=fix)])
 
 
 def _fill(
     task: Task, preprocessing: Preprocessing, folder: Path, workers: int, progress: Callable[[int, int], None]
 ) -> None:
     final = folder / (RAGGED_FILE if preprocessing.is_ragged else FIXED_FILE)
-    state = filling.resumed(folder, final)
+    state = filling.resumed_filling(folder, final)
     try:
         shape = None if preprocessing.is_ragged else _image_shape(task, preprocessing)
-        _check_space(folder, _still_needed(task, preprocessing, shape, state))
+        _check_space(folder, _needed_bytes(task, preprocessing, shape, state))
         filling.append(task, preprocessing, folder, shape, state, workers, progress)
         _finish(task, preprocessing, final, state)
     except DataError:
@@ -292,7 +292,7 @@ def _image_shape(task: Task, preprocessing: Preprocessing) -> filling.Shape:
     return shape
 
 
-def _still_needed(task: Task, preprocessing: Preprocessing, shape: filling.Shape | None, state: filling.Filling) -> int:
+def _needed_bytes(task: Task, preprocessing: Preprocessing, shape: filling.Shape | None, state: filling.Filling) -> int:
     """The bytes that the file will still grow by; for images of several sizes an estimate from those that are known."""
     total, itemsize = len(task.samples), np.dtype(task.dtype).itemsize
     if shape is not None:
@@ -300,7 +300,7 @@ def _still_needed(task: Task, preprocessing: Preprocessing, shape: filling.Shape
     if state.done:
         return (total - state.done) * state.size // state.done
     probed = np.linspace(0, total - 1, min(total, _PROBED)).astype(int).tolist()
-    values = [int(np.prod(found)) for found in _shapes(task, preprocessing, probed)]
+    values = [int(np.prod(image_shape)) for image_shape in _shapes(task, preprocessing, probed)]
     return int(total * itemsize * np.mean(values)) if values else 0
 
 

@@ -48,13 +48,13 @@ class JoinedPack(Pack):
         """Some images, as `Pack.take` gives them."""
         if len(self.parts) == 1:
             return self.parts[0].take(self.row[rows])
-        wanted = [np.flatnonzero(self.part[rows] == number) for number in range(len(self.parts))]
-        taken = [part.take(self.row[rows[there]]) for part, there in zip(self.parts, wanted, strict=True)]
-        order = np.argsort(np.concatenate(wanted), kind="stable")
+        index_arrays = [np.flatnonzero(self.part[rows] == number) for number in range(len(self.parts))]
+        blocks = [part.take(self.row[rows[indices]]) for part, indices in zip(self.parts, index_arrays, strict=True)]
+        order = np.argsort(np.concatenate(index_arrays), kind="stable")
         if self.ragged:
-            images = [image for some in taken for image in some]
+            images = [image for some in blocks for image in some]
             return [images[place] for place in order]
-        return np.concatenate(taken)[order]
+        return np.concatenate(blocks)[order]
 
     def with_images(self, values: npt.NDArray[Any]) -> Pack:
         """The same samples with other values, such as features."""
@@ -81,8 +81,8 @@ def joined(task: Task, packs: Sequence[Pack]) -> JoinedPack:
     part, row = origins(task)
     reasons = {
         task.samples.ids[place]: reason
-        for place, (number, there) in enumerate(zip(part.tolist(), row.tolist(), strict=True))
-        if (reason := packs[number].unreadable.get(task.bases[number].samples.ids[there])) is not None
+        for place, (number, base_row) in enumerate(zip(part.tolist(), row.tolist(), strict=True))
+        if (reason := packs[number].unreadable.get(task.bases[number].samples.ids[base_row])) is not None
     }
     masks = [pack.masks for pack in packs if pack.masks is not None]
     of_masks = joined(task, masks) if len(masks) == len(packs) else None

@@ -135,11 +135,11 @@ def opacity_of(image: Image.Image, content: bytes) -> Pixels | None:
         greys = transparency.array_of(image.convert("L"))[:, :, np.newaxis]
         return transparency.in_strips(lambda strip: np.where(strip == key * spread, 0, 255).astype(np.uint8), greys)
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or (image.mode in ("P", "RGB") and has_key(image)):
-        return np.asarray(transparency.array_of(straight(image).getchannel("A"))[:, :, np.newaxis])
+        return np.asarray(transparency.array_of(straight_alpha_image(image).getchannel("A"))[:, :, np.newaxis])
     return None
 
 
-def straight(image: Image.Image) -> Image.Image:
+def straight_alpha_image(image: Image.Image) -> Image.Image:
     """A loaded image as red, green, blue and opacity, colours not multiplied by it."""
     return image if image.mode == "RGBA" else (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
@@ -183,7 +183,7 @@ def by_opencv(content: bytes) -> Pixels:
     return np.asarray(pixels)
 
 
-def straightened(colours: Pixels, opacity: Pixels) -> Pixels:
+def unpremultiplied_colours(colours: Pixels, opacity: Pixels) -> Pixels:
     """Colours of 16 bits that were multiplied by their opacity, without that."""
 
     def divided(strip: Pixels, seen: Pixels) -> Pixels:
@@ -233,13 +233,17 @@ def extent(values: Pixels, opacity: Pixels | None) -> tuple[float, float]:
         values: Shape (height, width, channels).
         opacity: Shape (height, width, 1); what is transparent is not seen. None: all are.
     """
-    seen = values if opacity is None else values[opacity[:, :, 0] > 0]
-    if not seen.size:
+    visible_values = values if opacity is None else values[opacity[:, :, 0] > 0]
+    if not visible_values.size:
         return 0.0, 0.0
-    return (float(seen.min()), float(seen.max())) if np.isfinite(seen).all() else (float("nan"), float("nan"))
+    return (
+        (float(visible_values.min()), float(visible_values.max()))
+        if np.isfinite(visible_values).all()
+        else (float("nan"), float("nan"))
+    )
 
 
-def ranged(values: Pixels, opacity: Pixels | None, channels: int, bits: int, how: Decoding) -> Pixels:
+def pixels_in_range(values: Pixels, opacity: Pixels | None, channels: int, bits: int, how: Decoding) -> Pixels:
     """Pixels of numbers by the range of a task: its ends become black and white.
 
     Args:
@@ -299,7 +303,7 @@ def deep_colour(file: File, channels: int, how: Decoding) -> Pixels:
     if pixels.shape[2] == 4 and (int(pixels[:, :, 3].min()) < 65535 or is_grey):
         colours, opacity = pixels[:, :, :3], pixels[:, :, 3:]
         if file.numbers is not None and file.numbers.is_premultiplied:
-            colours = straightened(colours, opacity)
+            colours = unpremultiplied_colours(colours, opacity)
         return transparency.in_channels(colours[:, :, :1] if is_grey else colours, opacity, channels, how.background)
     if channels == 1:
         return transparency.luma(pixels[:, :, :3])
@@ -310,9 +314,9 @@ def deep_colour(file: File, channels: int, how: Decoding) -> Pixels:
 
 def by_simplejpeg(file: File, channels: int, least: int | None) -> Pixels:
     """A JPEG in 1 or 3 channels, its shorter side `least` pixels or more (`reduction`)."""
-    seen = file.header
-    parts = reduction(seen.width, seen.height, least)
-    height, width = seen.height // parts, seen.width // parts
+    header = file.header
+    parts = reduction(header.width, header.height, least)
+    height, width = header.height // parts, header.width // parts
     colours = "GRAY" if channels == 1 else "RGB"
     return np.asarray(
         simplejpeg.decode_jpeg(
@@ -328,21 +332,21 @@ def plain(image: Image.Image) -> Image.Image:
 
 def stored(file: File, least: int | None) -> tuple[Pixels, Pixels | None]:
     """The numbers that a file holds, shape (height, width, 1 or 3), and its opacity, see `shares`."""
-    seen = file.header
-    if seen.open_range:
+    header = file.header
+    if header.open_range:
         return open_numbers(file.image, file.content, file.numbers)
-    if seen.decoder == "simplejpeg":
-        return by_simplejpeg(file, 1 if seen.channels == 1 else 3, least), None
+    if header.decoder == "simplejpeg":
+        return by_simplejpeg(file, 1 if header.channels == 1 else 3, least), None
     image = file.image
     assert image is not None
-    if seen.decoder == "opencv":
-        kept = deep_colour(file, 4, PLAIN)
-        return kept[:, :, : 1 if seen.channels == 1 else 3], kept[:, :, 3:]
+    if header.decoder == "opencv":
+        pixels = deep_colour(file, 4, PLAIN)
+        return pixels[:, :, : 1 if header.channels == 1 else 3], pixels[:, :, 3:]
     image.load()
     if file.is_deep_grey:
         return deep_grey(image, file.numbers)
     opacity = opacity_of(image, file.content)
-    colours = transparency.array_of(plain(image).convert("L" if seen.channels == 1 else "RGB"))
+    colours = transparency.array_of(plain(image).convert("L" if header.channels == 1 else "RGB"))
     return colours.reshape(*colours.shape[:2], -1), opacity
 
 
@@ -369,7 +373,7 @@ def mask_values(file: File) -> Pixels:
     return values if most is None else np.rint(values * (most / (255 if most <= 255 else 65535))).astype(np.int32)
 
 
-def white_of(image: Image.Image) -> int | None:
+def white_value(image: Image.Image) -> int | None:
     """The largest grey of a PGM that Pillow spreads over 8 or 16 bits; loading the image forgets it."""
     tiles = getattr(image, "tile", []) if image.format == "PPM" and image.mode in ("L", "I") else []
     options = tiles[0][3] if tiles else None

@@ -63,7 +63,7 @@ class UnreadableImageError(Exception):
     """An image that cannot be used; the message says why."""
 
 
-def _damaged() -> tuple[type[Exception], ...]:
+def _damage_errors() -> tuple[type[Exception], ...]:
     """What decoders raise for damaged files: documented errors, and those that slip through Pillow's plugins."""
     import cv2
 
@@ -125,7 +125,7 @@ def content(path: Path) -> bytes:
                 image = picture(path)
             except UnidentifiedImageError as error:
                 raise UnreadableImageError("not an image in a known format") from error
-            except _damaged() as error:
+            except _damage_errors() as error:
                 raise UnreadableImageError(first_line(error)) from error
             with image:
                 pixels = image.width * image.height * _bytes_a_pixel(image, begin)
@@ -150,8 +150,8 @@ def header(content: bytes) -> tuple[int, int, int]:
     Raises:
         UnreadableImageError: When it is no image, or is larger than `MOST_PIXELS`.
     """
-    seen = look(content)
-    return seen.width, seen.height, min(seen.channels, 3)
+    facts = look(content)
+    return facts.width, facts.height, min(facts.channels, 3)
 
 
 def decode(
@@ -183,26 +183,26 @@ def decode(
     if channels not in MODES:
         raise UnreadableImageError(f"image files have 1, 3 or 4 channels, {channels} are wanted")
     file = _opened(content)
-    seen = file.header
-    if seen.open_range and how.value_range is None:
-        wrong = f"has {seen.open_range} values, and the task does not say which of them are black and white"
+    facts = file.header
+    if facts.open_range and how.value_range is None:
+        wrong = f"has {facts.open_range} values, and the task does not say which of them are black and white"
         raise UnreadableImageError(f"{wrong} (task.value_range)")
     try:
         if how.value_range is not None:
             values, opacity = file_values.stored(file, least)
-            pixels = file_values.ranged(values, opacity, channels, bits, how)
-        elif seen.decoder == "simplejpeg" and channels in (1, 3):
+            pixels = file_values.pixels_in_range(values, opacity, channels, bits, how)
+        elif facts.decoder == "simplejpeg" and channels in (1, 3):
             pixels = file_values.by_simplejpeg(file, channels, least)
-        elif seen.decoder == "opencv" and (bits == 16 or file_values.needs_opencv(file)):
+        elif facts.decoder == "opencv" and (bits == 16 or file_values.needs_opencv(file)):
             pixels = file_values.deep_colour(file, channels, how)
             pixels = pixels if bits == 16 else file_values.eight_bit(pixels)
         else:
             pixels = _by_pillow(file, channels, bits, how)
-    except _damaged() as error:
+    except _damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
     if bits == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
-    return _upright(pixels.reshape(*pixels.shape[:2], -1), seen.orientation)
+    return _upright(pixels.reshape(*pixels.shape[:2], -1), facts.orientation)
 
 
 def stored_values(content: bytes) -> Pixels:
@@ -220,7 +220,7 @@ def stored_values(content: bytes) -> Pixels:
     file = _opened(content)
     try:
         values = file_values.mask_values(file)
-    except _damaged() as error:
+    except _damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or (values % 1).any():
@@ -241,7 +241,7 @@ def extent(content: bytes) -> tuple[float, float]:
     file = _opened(content)
     try:
         return file_values.extent(*file_values.stored(file, None))
-    except _damaged() as error:
+    except _damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
 
 
@@ -256,7 +256,7 @@ def is_transparent(content: bytes) -> bool:
         return False
     try:
         _, opacity = file_values.stored(file, None)
-    except _damaged() as error:
+    except _damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
     if opacity is None:
         return False
@@ -310,7 +310,7 @@ def _by_pillow(file: File, channels: int, bits: int, how: Decoding) -> Pixels:
         kept = 1 if file.header.channels == 1 else 3
         return transparency.in_strips(
             lambda strip, seen: transparency.in_channels(strip[:, :, :kept], seen, channels, how.background),
-            file_values.straight(image),
+            file_values.straight_alpha_image(image),
             opacity,
         )
     whole, wanted = file_values.plain(image), MODES[channels]
@@ -340,11 +340,11 @@ def _opened(content: bytes) -> File:
         header = _header(image, content, numbers)
     except UnidentifiedImageError as error:
         return _opened_by_opencv(content, error)
-    except _damaged() as error:
+    except _damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
     if image.info.get("progressive"):
         _check_scans(content, header)
-    return File(content, image, header, numbers, file_values.white_of(image))
+    return File(content, image, header, numbers, file_values.white_value(image))
 
 
 def _opened_by_opencv(content: bytes, error: Exception) -> File:
@@ -380,17 +380,17 @@ def _check_size(width: int, height: int, bytes_a_pixel: int, content: bytes) -> 
 def _bytes_a_pixel(image: Image.Image, content: bytes) -> int:
     is_deep_png = image.format == "PNG" and file_values.png_kind(content)[0] == 16
     is_deep = image.mode.startswith("I;16") or is_deep_png
-    each = 4 if image.mode in ("I", "F") else 2 if is_deep else 1
+    byte_count = 4 if image.mode in ("I", "F") else 2 if is_deep else 1
     bands = len(image.getbands())
-    return bands * each * _TIMES.get(image.format or "", _TIMES_OF_MANY if bands * each > 3 else 1)
+    return bands * byte_count * _TIMES.get(image.format or "", _TIMES_OF_MANY if bands * byte_count > 3 else 1)
 
 
 def _check_scans(content: bytes, header: Header) -> None:
     """Refuse a progressive JPEG that goes over all its pixels again and again; inside data, `ff` is never before `da`."""
-    many = content.count(b"\xff\xda")
-    if many > limits.SCANS or many * header.width * header.height > limits.SCANNED_IMAGES * MOST_PIXELS:
+    scan_count = content.count(b"\xff\xda")
+    if scan_count > limits.SCANS or scan_count * header.width * header.height > limits.SCANNED_IMAGES * MOST_PIXELS:
         size = f"{header.width} x {header.height} pixels"
-        raise UnreadableImageError(f"{many:,} scans of {size} are more than a progressive JPEG has")
+        raise UnreadableImageError(f"{scan_count:,} scans of {size} are more than a progressive JPEG has")
 
 
 def _eight_bit(grey: Pixels) -> Image.Image:

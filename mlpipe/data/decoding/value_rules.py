@@ -30,11 +30,11 @@ class Decoding:
     @classmethod
     def of(cls, source: Mapping[str, Any]) -> Decoding:
         """The rule that the source of a stored task says; one without any leaves nothing open."""
-        given = source.get("decoding")
-        if not given:
+        rule = source.get("decoding")
+        if not rule:
             return PLAIN
-        low_high = given.get("range")
-        background: Background = "black" if given.get("background") == "black" else "white"
+        low_high = rule.get("range")
+        background: Background = "black" if rule.get("background") == "black" else "white"
         return cls(None if low_high is None else (float(low_high[0]), float(low_high[1])), background, True)
 
     def as_plain(self) -> dict[str, Any]:

@@ -59,9 +59,9 @@ class ConnectedModel:
 def _marking(mark: str) -> Callable[..., Any]:
     """A decorator with or without arguments that leaves its function as it is, but for a mark."""
 
-    def decorator(*given: Any, **named: Any) -> Any:
-        if len(given) == 1 and callable(given[0]) and not named:
-            return marked(given[0])
+    def decorator(*arguments: Any, **keywords: Any) -> Any:
+        if len(arguments) == 1 and callable(arguments[0]) and not keywords:
+            return marked(arguments[0])
         return marked
 
     def marked(function: Function) -> Function:
@@ -125,34 +125,34 @@ def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:
     Raises:
         DataError: When it is no such image, or several ones differ in size or type.
     """
-    given = getattr(item, "x", None)
-    if not _is_several(given):
-        return _image(given, where)
-    parts = [_image(one, where) for one in given]
-    if len({(*one.shape[:2], str(one.dtype)) for one in parts}) > 1:
-        shown = listing([f"{one.shape[0]} x {one.shape[1]} of {one.dtype}" for one in parts])
+    x = getattr(item, "x", None)
+    if not _is_image_list(x):
+        return _image(x, where)
+    parts = [_image(image, where) for image in x]
+    if len({(*part.shape[:2], str(part.dtype)) for part in parts}) > 1:
+        shapes = listing([f"{part.shape[0]} x {part.shape[1]} of {part.dtype}" for part in parts])
         fix = "give them one size and type"
-        raise DataError(problem(where, f"its x has images that differ ({shown})", fix=fix))
+        raise DataError(problem(where, f"its x has images that differ ({shapes})", fix=fix))
     return np.concatenate(parts, axis=2)
 
 
 def inputs_of(item: Any) -> list[int]:
     """The number of channels of each image of an item with several, a list as x; empty: it has one."""
-    given = getattr(item, "x", None)
-    return [1 if np.ndim(one) == 2 else int(np.shape(one)[2]) for one in given] if _is_several(given) else []
+    x = getattr(item, "x", None)
+    return [1 if np.ndim(image) == 2 else int(np.shape(image)[2]) for image in x] if _is_image_list(x) else []
 
 
-def _is_several(given: Any) -> TypeGuard[Sequence[np.ndarray[Any, Any]]]:
+def _is_image_list(x: Any) -> TypeGuard[Sequence[np.ndarray[Any, Any]]]:
     """Whether x is a list of images: rows of numbers in lists are one image."""
     return (
-        isinstance(given, list | tuple)
-        and bool(given)
-        and all(isinstance(one, np.ndarray) and one.ndim in (2, 3) for one in given)
+        isinstance(x, list | tuple)
+        and bool(x)
+        and all(isinstance(image, np.ndarray) and image.ndim in (2, 3) for image in x)
     )
 
 
-def _image(given: Any, where: str) -> np.ndarray[Any, Any]:
-    pixels = np.asarray(given)
+def _image(x: Any, where: str) -> np.ndarray[Any, Any]:
+    pixels = np.asarray(x)
     if pixels.ndim == 2:
         pixels = pixels[:, :, np.newaxis]
     if pixels.ndim != 3 or pixels.dtype == object:
@@ -175,13 +175,13 @@ def target_of(item: Any, where: str) -> np.ndarray[Any, Any]:
     Raises:
         DataError: When it is not numeric.
     """
-    given = getattr(item, "y", None)
-    parts = given if isinstance(given, list | tuple) and given and np.ndim(given[0]) else [given]
+    y = getattr(item, "y", None)
+    parts = y if isinstance(y, list | tuple) and y and np.ndim(y[0]) else [y]
     try:
         return np.concatenate([np.atleast_1d(np.asarray(part, np.float64)).ravel() for part in parts])
     except (TypeError, ValueError) as error:
         fix = "give y one number for each output"
-        raise DataError(problem(where, "its y is no array of numbers", got=given, fix=fix)) from error
+        raise DataError(problem(where, "its y is no array of numbers", got=y, fix=fix)) from error
 
 
 def mask_of(item: Any, where: str) -> tuple[np.ndarray[Any, Any], int]:
@@ -200,20 +200,20 @@ def mask_of(item: Any, where: str) -> tuple[np.ndarray[Any, Any], int]:
     Raises:
         DataError: When it is no mask, has another size than the image, or has maps that are not one-hot.
     """
-    given = np.asarray(getattr(item, "y", None))
-    if given.ndim < 2 and given.dtype.kind in "buif":
+    y = np.asarray(getattr(item, "y", None))
+    if y.ndim < 2 and y.dtype.kind in "buif":
         fix = "give y the shape (height, width), or use a network for classes"
-        raise DataError(problem(where, "its y is a target of the whole image, no mask", got=given.tolist(), fix=fix))
-    if given.ndim not in (2, 3) or given.dtype.kind not in "buif" or 0 in given.shape:
+        raise DataError(problem(where, "its y is a target of the whole image, no mask", got=y.tolist(), fix=fix))
+    if y.ndim not in (2, 3) or y.dtype.kind not in "buif" or 0 in y.shape:
         fix = "give y the shape (height, width), with a class number for every pixel"
-        raise DataError(problem(where, "its y is no mask", got=list(given.shape), fix=fix))
+        raise DataError(problem(where, "its y is no mask", got=list(y.shape), fix=fix))
     size = np.shape(item.x)[:2]
-    if given.shape[:2] != size:
-        wrong = f"its mask is {given.shape[0]} x {given.shape[1]}, its image {size[0]} x {size[1]}"
+    if y.shape[:2] != size:
+        wrong = f"its mask is {y.shape[0]} x {y.shape[1]}, its image {size[0]} x {size[1]}"
         raise DataError(problem(where, wrong, fix="let both have one size"))
-    if given.ndim == 3 and given.shape[2] > 1:
-        return _one_hot(given, where), given.shape[2]
-    values = given.reshape(size)
+    if y.ndim == 3 and y.shape[2] > 1:
+        return _one_hot(y, where), y.shape[2]
+    values = y.reshape(size)
     if not np.isfinite(values).all() or (values % 1).any() or values.min() < 0:
         wrong = f"its mask has values that are no class numbers ({float(values.min()):g} to {float(values.max()):g})"
         raise DataError(problem(where, wrong, fix="give whole numbers, or round them to 0 and 1"))
@@ -225,13 +225,15 @@ def _one_hot(maps: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
     if not np.isin(maps, (0, 1)).all() and not np.isin(maps, (0, 255)).all():
         fix = "give whole numbers, 1 for the class of a pixel and 0 for the others"
         raise DataError(problem(where, "its maps hold other values than 0 and 1", fix=fix))
-    there = np.count_nonzero(maps, axis=2)
-    if (there != 1).any():
-        many, none = int((there > 1).sum()), int((there == 0).sum())
-        found = [
-            f"{count} pixels are of {what}" for count, what in ((many, "several classes"), (none, "none")) if count
+    class_counts = np.count_nonzero(maps, axis=2)
+    if (class_counts != 1).any():
+        overlap_count, none = int((class_counts > 1).sum()), int((class_counts == 0).sum())
+        clauses = [
+            f"{count} pixels are of {phrase}"
+            for count, phrase in ((overlap_count, "several classes"), (none, "none"))
+            if count
         ]
         fix = "let every pixel have one class, the background being one"
-        raise DataError(problem(where, f"its maps are not one-hot: {' and '.join(found)}", fix=fix))
+        raise DataError(problem(where, f"its maps are not one-hot: {' and '.join(clauses)}", fix=fix))
     numbers: np.ndarray[Any, Any] = maps.argmax(axis=2)
     return numbers

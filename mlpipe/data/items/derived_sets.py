@@ -31,13 +31,13 @@ class Derived:
         if not 0 <= item < len(self):
             raise IndexError(item)
         of, number = self.place(item)
-        found: PredictionItem = of[number]
-        return found
+        result: PredictionItem = of[number]
+        return result
 
     def __getattr__(self, name: str) -> Any:
         """Attribute of the sets: of an item, from the set that it is in; of the sets themselves, where they agree."""
         if name in ("isPositive", "sample_weight", "get_target", "get_stratify_class"):
-            if all(callable(getattr(one, name, None)) for one in self.sets()):
+            if all(callable(getattr(data_set, name, None)) for data_set in self.sets()):
                 return lambda item: getattr(self.place(item)[0], name)(self.place(item)[1])
         elif name == "classes":
             return self.sets()[0].classes
@@ -76,7 +76,7 @@ class CompositeDataSet(Derived):
 
     def __init__(self, components: Sequence[Any]) -> None:
         self._sets = list(components)
-        self._places = [(one, row) for one in components for row in range(len(one))]
+        self._places = [(component, row) for component in components for row in range(len(component))]
 
     def __len__(self) -> int:
         return len(self._places)

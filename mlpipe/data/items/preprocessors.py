@@ -54,69 +54,73 @@ class Chain:
         """
         self.source = data_set if self.source is None else self.source
         for entry in entries:
-            data_set = self._one(str(entry["call"]), entry.get("arguments") or {}, data_set)
+            data_set = self._set_after_step(str(entry["call"]), entry.get("arguments") or {}, data_set)
             self.done.append(dict(entry))
         return data_set
 
-    def _one(self, name: str, given: Any, data_set: Any) -> Any:
+    def _set_after_step(self, name: str, arguments: Any, data_set: Any) -> Any:
         if name in _BRANCHES or name == "transform-preprocessor":
-            return self._branches(name, given, data_set)
+            return self._branches(name, arguments, data_set)
         if name == "seq-preprocessor":
-            return self._inner(given, data_set)
+            return self._inner(arguments, data_set)
         if name == "pass":
             return data_set
         if name in ("cache", "disk-cache"):
-            named = given if isinstance(given, Mapping) else {}
-            data_set = self._inputs(named.get("inputs"), data_set)
-            made: Any = _Cached(data_set)
+            keywords = arguments if isinstance(arguments, Mapping) else {}
+            data_set = self._input_set(keywords.get("inputs"), data_set)
+            result: Any = _Cached(data_set)
             if name == "disk-cache" and self.folder is not None:
-                made = _OnDisk(
-                    data_set, self.folder, [*self.done, {"inputs": named.get("inputs")}], self.code, self.source
+                result = _OnDisk(
+                    data_set, self.folder, [*self.done, {"inputs": keywords.get("inputs")}], self.code, self.source
                 )
-            if "name" in named:
-                self.named[str(named["name"])] = made
-            return made
+            if "name" in keywords:
+                self.named[str(keywords["name"])] = result
+            return result
         function = user_code.chosen(name, dict(self.functions), _KEY)
-        listed, named = (given, {}) if isinstance(given, list) else ([], dict(given))
+        listed, keywords = (arguments, {}) if isinstance(arguments, list) else ([], dict(arguments))
         # Every step may have a name, and may go on with what named ones made, unless its function means something else.
-        own = {key: named.pop(key) for key in ("name", "inputs") if key in named and not _has_parameter(function, key)}
-        made = self._made(name, function, self._inputs(own.get("inputs"), data_set), listed, named)
+        own = {
+            key: keywords.pop(key)
+            for key in ("name", "inputs")
+            if key in keywords and not _has_parameter(function, key)
+        }
+        result = self._set_of_function(name, function, self._input_set(own.get("inputs"), data_set), listed, keywords)
         if "name" in own:
-            self.named[str(own["name"])] = made
-        return made
+            self.named[str(own["name"])] = result
+        return result
 
     @staticmethod
-    def _made(name: str, function: Any, data_set: Any, listed: list[Any], named: dict[str, Any]) -> Any:
+    def _set_of_function(name: str, function: Any, data_set: Any, listed: list[Any], keywords: dict[str, Any]) -> Any:
         """The set that a function of the user's own makes of another one."""
         if is_marked(function, "dataset_transformer"):
-            return called(_KEY, name, function, data_set, *listed, **named)
+            return called(_KEY, name, function, data_set, *listed, **keywords)
         if inspect.isclass(function):
-            return _Mapped(data_set, name, called(_KEY, name, function, *listed, **named), [], {})
-        return _Mapped(data_set, name, function, listed, named)
+            return _Mapped(data_set, name, called(_KEY, name, function, *listed, **keywords), [], {})
+        return _Mapped(data_set, name, function, listed, keywords)
 
     def _inner(self, entries: Any, data_set: Any, part: int | None = None) -> Any:
-        done = [*self.done, *([{"part": part}] if part is not None else [])]
-        inner = Chain(self.functions, self.code, self.folder, done, self.named, self.source)
+        steps = [*self.done, *([{"part": part}] if part is not None else [])]
+        inner = Chain(self.functions, self.code, self.folder, steps, self.named, self.source)
         return inner.applied(entries, data_set)
 
-    def _branches(self, name: str, given: Any, data_set: Any) -> Any:
+    def _branches(self, name: str, branches: Any, data_set: Any) -> Any:
         if name == "transform-preprocessor":
-            parts = [self._inner(branch, _Part(data_set, number), number) for number, branch in enumerate(given)]
+            parts = [self._inner(branch, _Part(data_set, number), number) for number, branch in enumerate(branches)]
             return _Each(data_set, parts)
         joined = name == "split-concat-preprocessor"
-        return _Each(data_set, [self._inner(branch, data_set) for branch in given], joined=joined)
+        return _Each(data_set, [self._inner(branch, data_set) for branch in branches], joined=joined)
 
-    def _inputs(self, names: Any, data_set: Any) -> Any:
+    def _input_set(self, names: Any, data_set: Any) -> Any:
         if not names:
             return data_set
-        wanted = [str(one) for one in (names if isinstance(names, list) else [names])]
-        for one in wanted:
-            if one not in self.named:
+        step_names = [str(entry) for entry in (names if isinstance(names, list) else [names])]
+        for name in step_names:
+            if name not in self.named:
                 known = listing(self.named) if self.named else "none: give one of them name: NAME"
-                fix = did_you_mean(one, self.named, otherwise=f"named steps before it are {known}")
-                raise DataError(problem(f"{_KEY}: inputs", "no step before it has this name", got=one, fix=fix))
-        found = [self.named[one] for one in wanted]
-        return found[0] if len(found) == 1 else _Each(found[0], found)
+                fix = did_you_mean(name, self.named, otherwise=f"named steps before it are {known}")
+                raise DataError(problem(f"{_KEY}: inputs", "no step before it has this name", got=name, fix=fix))
+        data_sets = [self.named[step_name] for step_name in step_names]
+        return data_sets[0] if len(data_sets) == 1 else _Each(data_sets[0], data_sets)
 
 
 def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
@@ -161,20 +165,25 @@ class _Mapped(_Over):
     """Items that a function changes: their x, or the whole item where its parameter is annotated with PredictionItem."""
 
     def __init__(
-        self, inner: Any, name: str, function: Callable[..., Any], listed: list[Any], named: dict[str, Any]
+        self, inner: Any, name: str, function: Callable[..., Any], listed: list[Any], keywords: dict[str, Any]
     ) -> None:
         super().__init__(inner)
-        self._name, self._function, self._listed, self._named = name, function, listed, named
-        self._whole = _takes_items(function)
+        self._name, self._function, self._arguments, self._keywords = name, function, listed, keywords
+        self._takes_whole_item = _takes_items(function)
 
     def __getitem__(self, item: int) -> PredictionItem:
         before = self._inner[item]
-        made = called(
-            _KEY, self._name, self._function, before if self._whole else before.x, *self._listed, **self._named
+        result = called(
+            _KEY,
+            self._name,
+            self._function,
+            before if self._takes_whole_item else before.x,
+            *self._arguments,
+            **self._keywords,
         )
-        if not self._whole:
-            made = PredictionItem(before.id, made, before.y)
-        return _after(made, before)
+        if not self._takes_whole_item:
+            result = PredictionItem(before.id, result, before.y)
+        return _derived_item(result, before)
 
 
 class _Part(_Over):
@@ -186,7 +195,7 @@ class _Part(_Over):
 
     def __getitem__(self, item: int) -> PredictionItem:
         before = self._inner[item]
-        return _after(PredictionItem(before.id, before.x[self._number], before.y), before)
+        return _derived_item(PredictionItem(before.id, before.x[self._number], before.y), before)
 
 
 class _Each(_Over):
@@ -197,10 +206,10 @@ class _Each(_Over):
         self._branches, self._joined = branches, joined
 
     def __getitem__(self, item: int) -> PredictionItem:
-        found = [branch[item] for branch in self._branches]
-        parts = [one.x for one in found]
+        items = [branch[item] for branch in self._branches]
+        parts = [entry.x for entry in items]
         x = called(_KEY, "split-concat-preprocessor", np.concatenate, parts, axis=-1) if self._joined else parts
-        return _after(PredictionItem(found[0].id, x, found[0].y), found[0])
+        return _derived_item(PredictionItem(items[0].id, x, items[0].y), items[0])
 
 
 class _Cached(_Over):
@@ -208,12 +217,12 @@ class _Cached(_Over):
 
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)
-        self._known: dict[int, PredictionItem] = {}
+        self._cached_items: dict[int, PredictionItem] = {}
 
     def __getitem__(self, item: int) -> PredictionItem:
-        if item not in self._known:
-            self._known[item] = self._inner[item]
-        return self._known[item]
+        if item not in self._cached_items:
+            self._cached_items[item] = self._inner[item]
+        return self._cached_items[item]
 
 
 class _OnDisk(_Over):
@@ -231,9 +240,9 @@ class _OnDisk(_Over):
         path = self._folder / f"{item}.npz"
         if path.is_file():
             return _read(path)
-        made: PredictionItem = self._inner[item]
-        _write(path, made)
-        return made
+        result: PredictionItem = self._inner[item]
+        _write(path, result)
+        return result
 
 
 def _has_parameter(function: Callable[..., Any], name: str) -> bool:
@@ -252,14 +261,14 @@ def _takes_items(function: Callable[..., Any]) -> bool:
     return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).rpartition(".")[2] == "PredictionItem"
 
 
-def _after(made: Any, before: Any) -> PredictionItem:
+def _derived_item(item: Any, before: Any) -> PredictionItem:
     """An item that knows what it was made of."""
-    if not all(hasattr(made, name) for name in ("id", "x", "y")):
+    if not all(hasattr(item, name) for name in ("id", "x", "y")):
         fix = "return an item, or annotate the parameter otherwise to be given x"
-        raise DataError(problem(_KEY, "a function gives no item", got=type(made).__name__, fix=fix))
-    made.before = before
-    found: PredictionItem = made
-    return found
+        raise DataError(problem(_KEY, "a function gives no item", got=type(item).__name__, fix=fix))
+    item.before = before
+    result: PredictionItem = item
+    return result
 
 
 def _digest(data_set: Any) -> str:
@@ -269,13 +278,13 @@ def _digest(data_set: Any) -> str:
         item = data_set[index]
         parts += [
             str(item.id),
-            *(f"{one.dtype}{one.shape}{files.digest_bytes(one.tobytes())}" for one in _arrays(item)),
+            *(f"{array.dtype}{array.shape}{files.digest_bytes(array.tobytes())}" for array in _arrays(item)),
         ]
     return files.digest(parts)
 
 
 def _arrays(item: Any) -> list[np.ndarray[Any, Any]]:
-    values = [one for part in (item.x, item.y) for one in (part if isinstance(part, list | tuple) else [part])]
+    values = [array for part in (item.x, item.y) for array in (part if isinstance(part, list | tuple) else [part])]
     return [np.ascontiguousarray(value) for value in values]
 
 
@@ -285,8 +294,8 @@ def _write(path: Path, item: Any) -> None:
     for key, part in (("x", item.x), ("y", item.y)):
         several = isinstance(part, list | tuple)
         shape[key] = len(part) if several else None
-        arrays |= {f"{key}{number}": np.asarray(one) for number, one in enumerate(part if several else [part])}
-    if any(one.dtype == object for one in arrays.values()):
+        arrays |= {f"{key}{number}": np.asarray(value) for number, value in enumerate(part if several else [part])}
+    if any(array.dtype == object for array in arrays.values()):
         fix = "leave disk-cache out, or give arrays of numbers"
         raise DataError(problem(_KEY, f"item {item.id} cannot be kept on disk", fix=fix))
     with files.durable(path) as temporary, temporary.open("wb") as handle:

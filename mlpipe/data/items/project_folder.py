@@ -41,7 +41,7 @@ def get_current_project_data_path() -> str:
     return os.path.join(get_current_project_path(), "data")  # noqa: PTH118
 
 
-def in_data(path: str) -> str:
+def project_data_path(path: str) -> str:
     """A relative path below the data folder of the project whose code asks, where it lies there; else as it is."""
     project = project_folder()
     inside = project / "data" / path if project is not None else None

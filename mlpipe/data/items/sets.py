@@ -18,7 +18,7 @@ from mlpipe import limits
 from mlpipe.data import spelling, visible_files
 from mlpipe.data.decoding import images
 from mlpipe.data.items import PredictionItem
-from mlpipe.data.items.project_folder import in_data
+from mlpipe.data.items.project_folder import project_data_path
 from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 __all__ = [
@@ -74,9 +74,9 @@ class _Table(Images):
     """Rows of a table: a column of images and one of classes."""
 
     def __init__(self, image_path: str | list[str], csv_path: str, column: str, targets: str) -> None:
-        named = image_path if isinstance(image_path, list) else [image_path]
-        folders = [Path(in_data(str(one))) for one in named]
-        rows = _with_parts(_rows(Path(in_data(str(csv_path)))))
+        folder_names = image_path if isinstance(image_path, list) else [image_path]
+        folders = [Path(project_data_path(str(folder_name))) for folder_name in folder_names]
+        rows = _with_name_parts(_rows(Path(project_data_path(str(csv_path)))))
         for name in (column, *targets.split("|")):
             if rows and name not in rows[0]:
                 fix = did_you_mean(name, rows[0], otherwise=f"the columns are {listing(rows[0])}")
@@ -109,9 +109,9 @@ class BinaryClassificationDataSet(_Table):
     ) -> None:
         super().__init__(imagePath, csvPath, imColumn, clazzColumn)
         self._most = len
-        self.classes, self._column = [self._second(csvPath, clazzColumn)], clazzColumn
+        self.classes, self._column = [self._second_class(csvPath, clazzColumn)], clazzColumn
 
-    def _second(self, path: str, column: str) -> str:
+    def _second_class(self, path: str, column: str) -> str:
         """The second of two classes."""
         names = sorted({row[column] for row in self._values})
         if len(names) != 2:
@@ -158,7 +158,7 @@ class MultiClassClassificationDataSet(_Table):
     def __init__(self, imagePath: Any, csvPath: str, imColumn: str, clazzColumn: str) -> None:  # noqa: N803
         super().__init__(imagePath, csvPath, imColumn, clazzColumn)
         texts = [value for row in self._values for value in row.values()]
-        separator = next((one for one in _SEPARATORS if any(one in text for text in texts)), " ")
+        separator = next((candidate for candidate in _SEPARATORS if any(candidate in text for text in texts)), " ")
         by_id: dict[str, set[str]] = {}
         files = dict(zip(self._ids, self._files, strict=True))
         for name, row in zip(self._ids, self._values, strict=True):
@@ -187,24 +187,24 @@ class MultiOutputClassClassificationDataSet(_Table):
     def __init__(self, imagePath: Any, csvPath: str, imColumn: str, clazzColumns: list[str]) -> None:  # noqa: N803
         super().__init__(imagePath, csvPath, imColumn, "|".join(clazzColumns))
         self._columns = list(clazzColumns)
-        self._known = [sorted({row[name] for row in self._values} - {""}) for name in self._columns]
+        self._class_names = [sorted({row[name] for row in self._values} - {""}) for name in self._columns]
         self.classes = [
-            f"{name} {one}" for name, known in zip(self._columns, self._known, strict=True) for one in known
+            f"{name} {value}" for name, known in zip(self._columns, self._class_names, strict=True) for value in known
         ]
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
         """The one-hot arrays, joined."""
-        return np.concatenate(self._each(item))
+        return np.concatenate(self._one_hot_outputs(item))
 
     def __getitem__(self, item: int) -> PredictionItem:
         """The item with this number."""
-        found = super().__getitem__(item)
-        return PredictionItem(found.id, found.x, self._each(item))
+        plain_item = super().__getitem__(item)
+        return PredictionItem(plain_item.id, plain_item.x, self._one_hot_outputs(item))
 
-    def _each(self, item: int) -> list[np.ndarray[Any, Any]]:
+    def _one_hot_outputs(self, item: int) -> list[np.ndarray[Any, Any]]:
         row = self._values[item]
-        pairs = zip(self._columns, self._known, strict=True)
-        return [np.array([float(one == row[name]) for one in known]) for name, known in pairs]
+        pairs = zip(self._columns, self._class_names, strict=True)
+        return [np.array([float(value == row[name]) for value in known]) for name, known in pairs]
 
 
 class DirectoryDataSet(Noted):
@@ -215,7 +215,7 @@ class DirectoryDataSet(Noted):
     """
 
     def __init__(self, path: Any) -> None:
-        base = Path(in_data(str(path)))
+        base = Path(project_data_path(str(path)))
         if not base.is_dir():
             raise DataError(problem("path", "there is no such folder", got=str(path), fix="name a folder of images"))
         self._files = [file for file in visible_files.entries(base) if file.suffix.lower() in _SUFFIXES]
@@ -237,14 +237,19 @@ class FolderClassificationDataSet(Images):
     """
 
     def __init__(self, imagePath: str) -> None:  # noqa: N803
-        base = Path(in_data(str(imagePath)))
+        base = Path(project_data_path(str(imagePath)))
         if not base.is_dir():
             raise DataError(problem("task.train", "there is no such folder", got=imagePath, fix="name a folder"))
         folders = visible_files.folders(base)
-        files = [file for one in folders for file in visible_files.entries(one) if file.suffix.lower() in _SUFFIXES]
+        files = [
+            file
+            for class_folder in folders
+            for file in visible_files.entries(class_folder)
+            if file.suffix.lower() in _SUFFIXES
+        ]
         classes = sorted({spelling.plain(file.parent.name) for file in files})
         super().__init__(files, [file.relative_to(base).as_posix() for file in files], classes)
-        together = spelling.fallen_together([folder.name for folder in folders], "folders of classes")
+        together = spelling.same_text_problems([folder.name for folder in folders], "folders of classes")
         self.notes = [*together, *visible_files.notes([base])]
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
@@ -304,19 +309,19 @@ class _RunLengths(_Table):
     def _ends(self, text: str, item: int, pixels: int) -> list[tuple[int, int]]:
         """First and last place of each run, the last one not in it."""
         try:
-            numbers = [int(one) for one in text.split()]
+            numbers = [int(word) for word in text.split()]
         except ValueError:
             numbers = [-1]
-        found, place = [], 0
+        runs, place = [], 0
         for start, length in zip(numbers[::2], numbers[1::2], strict=False):
             begin = place + start if self._relative else start - 1
             place = begin + length
-            found.append((begin, place))
-        inside = all(0 <= begin <= end <= pixels for begin, end in found)
-        if len(numbers) % 2 or not found or not inside:
+            runs.append((begin, place))
+        inside = all(0 <= begin <= end <= pixels for begin, end in runs)
+        if len(numbers) % 2 or not runs or not inside:
             fix = "write START LENGTH START LENGTH ..., within the image"
             raise DataError(problem(f"image {self._ids[item]}", "has no such run lengths", got=text[:80], fix=fix))
-        return found
+        return runs
 
 
 class BinarySegmentationDataSet(_RunLengths):
@@ -392,7 +397,7 @@ class MultiClassSegmentationDataSet(_RunLengths):
         texts: dict[str, list[str]] = {}
         for text, row in self._runs[item]:
             texts.setdefault(self._class_of(row), []).append(text)
-        return np.stack([self._plane(item, texts.get(one, [])) for one in self.classes], axis=2)
+        return np.stack([self._plane(item, texts.get(label, [])) for label in self.classes], axis=2)
 
     def _class_of(self, row: dict[str, str]) -> str:
         text = row[self._column]
@@ -420,11 +425,13 @@ class SimplePNGMaskDataSet(Images):
         out_ext: str = "png",
         generate: bool = False,
     ) -> None:
-        folders = [Path(in_data(str(one))) for one in (path, mask)]
-        for given, folder in zip((path, mask), folders, strict=True):
+        folders = [Path(project_data_path(str(argument))) for argument in (path, mask)]
+        for name, folder in zip((path, mask), folders, strict=True):
             if not folder.is_dir():
-                raise DataError(problem("task.train", "there is no such folder", got=given, fix="name a folder"))
-        listed = [[file for file in visible_files.entries(one) if file.suffix.lower() in _SUFFIXES] for one in folders]
+                raise DataError(problem("task.train", "there is no such folder", got=name, fix="name a folder"))
+        listed = [
+            [file for file in visible_files.entries(place) if file.suffix.lower() in _SUFFIXES] for place in folders
+        ]
         masks = {spelling.plain(file.stem): file for file in listed[1]}
         lacking = [file.name for file in listed[0] if spelling.plain(file.stem) not in masks]
         if lacking and not generate:
@@ -461,19 +468,19 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="name a table (.csv)")) from error
 
 
-def _with_parts(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+def _with_name_parts(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """Rows whose columns with `_` in their names, such as `ImageId_ClassId`, have their parts as columns, too.
 
     The parts of a value are what `_` parts in it; a column whose values have fewer parts gives none.
     """
-    found = [dict(row) for row in rows]
+    wide_rows = [dict(row) for row in rows]
     for name in rows[0] if rows else ():
         for place, part in enumerate(name.split("_") if "_" in name else ()):
             values = [(row[name] or "").split("_") for row in rows]
-            if part and part not in found[0] and all(len(one) > place for one in values):
-                for row, one in zip(found, values, strict=True):
-                    row[part] = one[place]
-    return found
+            if part and part not in wide_rows[0] and all(len(pieces) > place for pieces in values):
+                for row, texts in zip(wide_rows, values, strict=True):
+                    row[part] = texts[place]
+    return wide_rows
 
 
 def _finder(folders: list[Path]) -> Callable[[str], Path]:

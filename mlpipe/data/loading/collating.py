@@ -86,7 +86,7 @@ class Collating:
             raise DataError(problem(key, "its transforms give images of several sizes", fix=fix))
         # Originals may happen to have one size, which need not be the network's.
         if isinstance(images, list) or self._pack.ragged:
-            images = _of_one_size(images, self._pack)
+            images = _images_of_one_size(images, self._pack)
         if images.dtype == np.uint16:
             images = images.astype(np.float32)
         tensor = torch.from_numpy(np.ascontiguousarray(images))
@@ -142,7 +142,7 @@ class Masks(Collating):
         if others is not None:
             # A step may have given targets a size of their own.
             is_whole = isinstance(targets, np.ndarray) and (self._are_resized or not others.ragged)
-            values = self._tensor(targets if is_whole else _of_one_size(targets, others), others.peak)
+            values = self._tensor(targets if is_whole else _images_of_one_size(targets, others), others.peak)
             values[torch.from_numpy(~self._has_target[rows])] = torch.nan if self.of_images else IGNORED
             batch["target"] = values
         return batch
@@ -311,7 +311,7 @@ def collating_of(task: Task, pack: Pack) -> type[Collating]:
     return Collating if source.layout is None else VariedRows
 
 
-def _of_one_size(images: Images, pack: Pack) -> npt.NDArray[Any]:
+def _images_of_one_size(images: Images, pack: Pack) -> npt.NDArray[Any]:
     """Images, masks or targets of any sizes as the network gets them."""
     change = pack.preprocessing.fixed if pack.ragged else pack.preprocessing.sized
     return np.stack([change(image) for image in images])

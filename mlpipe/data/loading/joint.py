@@ -37,12 +37,12 @@ class JointBatches(Sized):
 
     def __iter__(self) -> Iterator[Requests]:
         first = self._epoch * len(self)
-        streams = [_endless(sampler, first) for sampler in self._samplers]
+        streams = [_endless_batches(sampler, first) for sampler in self._samplers]
         for _ in range(len(self)):
             yield tuple(next(stream) for stream in streams)
 
 
-def _endless(sampler: EpochBatches, first: int) -> Iterator[Request]:
+def _endless_batches(sampler: EpochBatches, first: int) -> Iterator[Request]:
     """A task's batches through all its epochs, from the batch of a number on."""
     epoch, skipped = divmod(first, len(sampler))
     while True:
@@ -90,10 +90,10 @@ class JointData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Training batches of every task, in a new order each epoch."""
-        sampler = JointBatches([one.train_sampler() for one in self._tasks])
+        sampler = JointBatches([data.train_sampler() for data in self._tasks])
         # As in `FoldData`: loader processes ask before Lightning sets the epoch.
         sampler.set_epoch(self._first_epoch)
-        return batch_loader(sampler, JointDataset([one.train_dataset() for one in self._tasks]), self._num_workers)
+        return batch_loader(sampler, JointDataset([data.train_dataset() for data in self._tasks]), self._num_workers)
 
     def val_dataloader(self) -> Loader:
         """The pivot's validation samples in their order."""
@@ -101,6 +101,6 @@ class JointData(pl.LightningDataModule):
 
     def batch_sizes(self, epoch: int) -> list[list[int]]:
         """The number of samples of each task in each step of an epoch."""
-        each = [one.train_sampler().sizes() for one in self._tasks]
-        steps = max(len(sizes) for sizes in each)
-        return [[sizes[(epoch * steps + step) % len(sizes)] for step in range(steps)] for sizes in each]
+        size_lists = [data.train_sampler().sizes() for data in self._tasks]
+        steps = max(len(sizes) for sizes in size_lists)
+        return [[sizes[(epoch * steps + step) % len(sizes)] for step in range(steps)] for sizes in size_lists]

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mlpipe.data.augment.paired import Alternating
-from mlpipe.data.augment.samples import AlternatingFlip, by_turns
+from mlpipe.data.augment.samples import AlternatingFlip, alternating_seeds
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading import processes
 from mlpipe.data.loading.collating import Batch, collating_of
@@ -78,7 +78,7 @@ class PackDataset(Dataset[Batch]):
         seeds, draw = self._seeds[rows], self._draw
         drawn = epoch_seeds(seeds, draw.seed, draw.fold, epoch)
         if self._alternates:
-            drawn = by_turns(drawn, epoch_seeds(seeds, draw.seed, draw.fold, 0), epoch)
+            drawn = alternating_seeds(drawn, epoch_seeds(seeds, draw.seed, draw.fold, 0), epoch)
         return self._collate(rows, drawn)
 
 

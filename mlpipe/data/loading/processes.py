@@ -129,7 +129,7 @@ def begin(worker: int) -> None:
     if sys.platform != "linux" or parent is None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    threading.Thread(target=_end_when_told, args=(parent.pid,), daemon=True).start()
+    threading.Thread(target=_end_at_sigterm, args=(parent.pid,), daemon=True).start()
     if multiprocessing.get_start_method() == "forkserver":
         # The server is the parent of this process, and outlives the one that it works for.
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -146,7 +146,7 @@ def _end_with(sentinel: int) -> None:
     os._exit(0)
 
 
-def _end_when_told(parent: int | None) -> None:
+def _end_at_sigterm(parent: int | None) -> None:
     """End at a SIGTERM of the parent; only a thread that waits for a signal learns who sent it."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
         pass

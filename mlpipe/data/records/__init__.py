@@ -56,9 +56,9 @@ class RecordLoader(ABC):
         TypeError: When the mode is no `RecordMode`.
     """
 
-    def __init__(self, mode: RecordMode, *given: Mapping[str, Any], **params: Any) -> None:
+    def __init__(self, mode: RecordMode, *mappings: Mapping[str, Any], **params: Any) -> None:
         self.mode = _checked(mode)
-        self.params = {**(given[0] if given else {}), **params}
+        self.params = {**(mappings[0] if mappings else {}), **params}
 
     def __call__(self, record: Record) -> DataRecord:
         """The arrays that `load` makes of a row."""
@@ -96,8 +96,8 @@ class KeySelector(RecordLoader):
         sample_weights: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(mode)
-        given = {"inputs": inputs, "outputs": outputs, "sample_weights": sample_weights}
-        for name, value in given.items():
+        mappings = {"inputs": inputs, "outputs": outputs, "sample_weights": sample_weights}
+        for name, value in mappings.items():
             if not isinstance(value, Mapping) and not (name == "sample_weights" and value is None):
                 raise TypeError(f"{name} must be a dict")
         self.inputs, self.outputs, self.sample_weights = inputs, outputs, sample_weights
@@ -107,7 +107,7 @@ class KeySelector(RecordLoader):
         chosen = [self.inputs]
         if self.mode is not RecordMode.SCORE:
             chosen += [self.outputs] + ([self.sample_weights] if self.sample_weights else [])
-        return tuple({name: _taken(record, keys) for name, keys in part.items()} for part in chosen)
+        return tuple({name: _values_of_keys(record, keys) for name, keys in part.items()} for part in chosen)
 
 
 class RecordTransformer(ABC):
@@ -129,8 +129,8 @@ class RecordTransformer(ABC):
         TypeError: When the mode is no `RecordMode`.
     """
 
-    def __init__(self, mode: RecordMode, loader: RecordLoader, *given: Mapping[str, Any], **params: Any) -> None:
-        self.mode, self.loader, self.params = _checked(mode), loader, {**(given[0] if given else {}), **params}
+    def __init__(self, mode: RecordMode, loader: RecordLoader, *mappings: Mapping[str, Any], **params: Any) -> None:
+        self.mode, self.loader, self.params = _checked(mode), loader, {**(mappings[0] if mappings else {}), **params}
         self._network_params: dict[str, Any] = {}
 
     @property
@@ -311,18 +311,18 @@ def as_records(rows: Any) -> list[Record]:
     Raises:
         TypeError: When it is neither.
     """
-    if isinstance(rows, list) and all(isinstance(one, dict) for one in rows):
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         return rows
     if hasattr(rows, "to_dict") and hasattr(rows, "reset_index"):
-        found: list[Record] = rows.reset_index().to_dict("records")
-        return found
+        records: list[Record] = rows.reset_index().to_dict("records")
+        return records
     raise TypeError("record must be a list of dicts or pandas DataFrame")
 
 
 def batchify(data_records: Sequence[DataRecord]) -> BatchDataRecords:
     """Data records as one, arrays stacked along a new first axis."""
     parts = zip(*data_records, strict=True)
-    return tuple({name: np.array([one[name] for one in part]) for name in part[0]} for part in parts)
+    return tuple({name: np.array([mapping[name] for mapping in part]) for name in part[0]} for part in parts)
 
 
 def batchify_network_output(network_output: Any, output_names: Sequence[str]) -> list[RecordScore]:
@@ -345,5 +345,5 @@ def _checked(mode: RecordMode) -> RecordMode:
     return mode
 
 
-def _taken(record: Record, keys: Any) -> np.ndarray[Any, Any]:
+def _values_of_keys(record: Record, keys: Any) -> np.ndarray[Any, Any]:
     return np.array([record[key] for key in keys]) if isinstance(keys, list) else np.array(record[keys])

@@ -50,11 +50,11 @@ class Output:
         Raises:
             DataError: When it is not what the kind needs.
         """
-        given = _numbers(y[self.name], f"{where}: y")
-        if given.shape != self.shape:
-            wrong = f"its y has the shape {list(given.shape)}, others {list(self.shape)}"
+        numbers = _numbers(y[self.name], f"{where}: y")
+        if numbers.shape != self.shape:
+            wrong = f"its y has the shape {list(numbers.shape)}, others {list(self.shape)}"
             raise DataError(problem(where, wrong, fix="give all the same"))
-        flat = np.asarray(given.ravel().astype(np.float64))
+        flat = np.asarray(numbers.ravel().astype(np.float64))
         if not np.isfinite(flat).all():
             fix = "fill what is missing, or leave the record out"
             raise DataError(problem(where, "its y is no finite number", got=flat.tolist(), fix=fix))
@@ -159,8 +159,8 @@ class Layout:
         """
         x = _parts(data_record, where, least=1)[0]
         if set(x) != {name for name, _ in self.inputs}:
-            wanted = listing(name for name, _ in self.inputs)
-            raise DataError(problem(where, f"has the inputs {listing(x)}, others {wanted}", fix="give all the same"))
+            names = listing(name for name, _ in self.inputs)
+            raise DataError(problem(where, f"has the inputs {listing(x)}, others {names}", fix="give all the same"))
         parts = []
         for name, shape in self.inputs:
             values = _numbers(x[name], f"{where}: input {name}")
@@ -183,9 +183,9 @@ class Layout:
         """
         y = _parts(data_record, where, least=2)[1]
         if set(y) != {output.name for output in self.outputs}:
-            wanted = listing(output.name for output in self.outputs)
+            names = listing(output.name for output in self.outputs)
             raise DataError(
-                problem(where, f"its y has the outputs {listing(y)}, others {wanted}", fix="give all the same")
+                problem(where, f"its y has the outputs {listing(y)}, others {names}", fix="give all the same")
             )
         return y
 
@@ -196,21 +196,23 @@ class Layout:
             DataError: When it is not what the kinds need.
         """
         y = self.y(data_record, where)
-        found = [output.values(y, where) for output in self.outputs]
+        vectors = [output.values(y, where) for output in self.outputs]
         if self.is_single and kind_data.of(self.outputs[0].kind).IS_CLASS_NUMBER:
             output = self.outputs[0]
-            return int(found[0].argmax()) if output.form == "one_hot" else output.place(int(found[0][0]), where)
-        pairs = zip(self.outputs, found, strict=True)
+            return int(vectors[0].argmax()) if output.form == "one_hot" else output.place(int(vectors[0][0]), where)
+        pairs = zip(self.outputs, vectors, strict=True)
         return tuple(np.concatenate([output.target(values, where) for output, values in pairs]).tolist())
 
     def with_classes(self, classes: Mapping[str, int]) -> Layout:
         """The layout where outputs of several, by name, whose y are class numbers have so many classes."""
-        return replace(self, outputs=tuple(replace(one, classes=classes.get(one.name)) for one in self.outputs))
+        return replace(
+            self, outputs=tuple(replace(output, classes=classes.get(output.name)) for output in self.outputs)
+        )
 
     @property
     def of_class_numbers(self) -> list[str]:
         """The outputs of several whose y are class numbers, so that records must say how many classes there are."""
-        return [] if self.is_single else [one.name for one in self.outputs if one.form == "number"]
+        return [] if self.is_single else [output.name for output in self.outputs if output.form == "number"]
 
     def counted(self, numbers: Sequence[int]) -> Layout:
         """The layout where these class numbers, in this order, are the classes."""
@@ -251,7 +253,11 @@ class Layout:
         if not self.weighted:
             return (x, y)
         weights = vector[start:] if self.tail else [weight]
-        return (x, y, {one.name: np.array(value) for one, value in zip(self.outputs, weights, strict=True)})
+        return (
+            x,
+            y,
+            {target_output.name: np.array(value) for target_output, value in zip(self.outputs, weights, strict=True)},
+        )
 
     def as_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -275,14 +281,14 @@ class Layout:
         inputs = tuple((str(name), _sizes(shape)) for name, shape in plain["inputs"])
         outputs = tuple(
             Output(
-                str(one["name"]),
-                _sizes(one["shape"]),
-                one["form"],
-                one["kind"],
-                _sizes(one.get("numbers", ())),
-                one.get("classes"),
+                str(entry["name"]),
+                _sizes(entry["shape"]),
+                entry["form"],
+                entry["kind"],
+                _sizes(entry.get("numbers", ())),
+                entry.get("classes"),
             )
-            for one in plain["outputs"]
+            for entry in plain["outputs"]
         )
         return Layout(inputs, outputs, bool(plain["weighted"]))
 
@@ -307,14 +313,14 @@ def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) 
         wrong = f"its y has the outputs {listing(parts[1])}, the network {listing(names)}"
         raise DataError(problem(where, wrong, fix=fix))
     inputs = tuple((str(name), _numbers(value, f"{where}: input {name}").shape) for name, value in parts[0].items())
-    made = []
+    entries = []
     for name, kind in outputs:
         shape = _numbers(parts[1][name], f"{where}: y").shape
         form: Form = "values"
         if kind_data.of(kind).IS_CLASS_NUMBER:
             form = "one_hot" if math.prod(shape) > 1 else "number"
-        made.append(Output(name, shape, form, kind))
-    return Layout(inputs, tuple(made), len(parts) == 3)
+        entries.append(Output(name, shape, form, kind))
+    return Layout(inputs, tuple(entries), len(parts) == 3)
 
 
 def _parts(data_record: Any, where: str, *, least: int) -> DataRecord:

@@ -36,8 +36,8 @@ def name_of(source: Mapping[str, Any]) -> str | None:
     Args:
         source: The task's `source`.
     """
-    found: str | None = source.get(_KEY)
-    return found
+    name: str | None = source.get(_KEY)
+    return name
 
 
 def of(task: Task, name: str) -> Task:
@@ -53,11 +53,11 @@ def of(task: Task, name: str) -> Task:
     known = names(task.source)
     if name not in known:
         near = did_you_mean(name, known, otherwise=f"it has {listing(known)}") if known else "leave the tag out"
-        what = "has no such output" if known else "is no task of records with several outputs"
-        raise DataError(problem("task", f"{task.name} {what}", got=f"+head?{name}", fix=near))
+        fault = "has no such output" if known else "is no task of records with several outputs"
+        raise DataError(problem("task", f"{task.name} {fault}", got=f"+head?{name}", fix=near))
     outputs = Layout.from_plain(task.source["layout"]).outputs
     place = known.index(name)
-    start, output = sum(one.width for one in outputs[:place]), outputs[place]
+    start, output = sum(other.width for other in outputs[:place]), outputs[place]
     targets = task.samples.targets[:, start : start + output.width]
     classes = [str(number) for number in range(output.width)]
     is_class_number = kind.of(output.kind).IS_CLASS_NUMBER

@@ -73,15 +73,15 @@ def arrays(
     parts: dict[Part, tuple[Array, Array | None]] = {}
     for part, (images_key, targets_key) in keys.items():
         pixels = _images(path, images_key, stored[images_key])
-        wanted = _targets(path, stored, targets_key)
-        if wanted is not None and len(wanted) != len(pixels):
-            wrong = f"{images_key} has {counted(len(pixels), 'row')}, {targets_key} has {len(wanted)}"
+        part_targets = _targets(path, stored, targets_key)
+        if part_targets is not None and len(part_targets) != len(pixels):
+            wrong = f"{images_key} has {counted(len(pixels), 'row')}, {targets_key} has {len(part_targets)}"
             raise DataError(problem(path.name, wrong, fix="give every image one target"))
         source["images"][part] = images_key
-        parts[part] = (pixels, wanted)
+        parts[part] = (pixels, part_targets)
     source["layout"] = layout or _layout(path, [pixels for pixels, _ in parts.values()])
     dtype = _dtype(path, parts, value_range)
-    targets_of = {str(part): wanted for part, (_, wanted) in parts.items() if wanted is not None}
+    targets_of = {str(part): values for part, (_, values) in parts.items() if values is not None}
     names = classes or ([array_labels.text_of(name) for name in stored["classes"]] if "classes" in stored else None)
     decided = kind or array_labels.kind_of(path, list(targets_of.values()))
     labels = array_labels.labels_of(path, targets_of, decided, names, Missing(missing))
@@ -93,10 +93,10 @@ def arrays(
     ]
     shape = _oriented(next(iter(parts.values()))[0][:1], source["layout"]).shape
     notes = [*labels.notes, *of_groups]
-    made = task.make(
+    new_task = task.make(
         name or path.stem, labels.names, rows, kind=decided, channels=shape[3], dtype=dtype, source=source, notes=notes
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)
 
 
 class Arrays(ByName):
@@ -188,11 +188,11 @@ def _keys(path: Path, stored: _Arrays, images: str | None, targets: str | None) 
                 by_part[part] = (key, known)
         if "train" in by_part:
             return by_part
-    found = images or next((name for name in (*IMAGES, path.stem) if name in stored), None)
-    if found is None or found not in stored:
+    images_key = images or next((name for name in (*IMAGES, path.stem) if name in stored), None)
+    if images_key is None or images_key not in stored:
         fix = did_you_mean(str(images), list(stored), otherwise=f"the file has {listing(list(stored))}")
         raise DataError(problem("task.images", f"{path.name} has no such array", got=images, fix=fix))
-    return {"train": (found, targets or next((name for name in TARGETS if name in stored), None))}
+    return {"train": (images_key, targets or next((name for name in TARGETS if name in stored), None))}
 
 
 def _images(path: Path, key: str, pixels: Array) -> Array:
@@ -252,17 +252,17 @@ def _dtype(path: Path, parts: Mapping[Part, tuple[Array, Any]], value_range: tup
     ranges = {part: (float(pixels.min()), float(pixels.max())) for part, (pixels, _) in parts.items()}
     known = [end for ends in ranges.values() for end in ends if end == end] or [0.0, 1.0]
     # To the last digit: what lies outside by less than is shown is refused, too.
-    named = f"task.value_range=[{','.join(repr(end).removesuffix('.0') for end in (min(known), max(known)))}]"
+    override = f"task.value_range=[{','.join(repr(end).removesuffix('.0') for end in (min(known), max(known)))}]"
     if value_range is None and not all(kind.kind == "f" for kind in kinds):
-        wrong, told = "has images of another type", listing(map(str, kinds))
-        fix = f"say which values are black and white, {named}, or save uint8 or uint16"
-        raise DataError(problem(path.name, wrong, got=told, fix=fix))
+        wrong, types = "has images of another type", listing(map(str, kinds))
+        fix = f"say which values are black and white, {override}, or save uint8 or uint16"
+        raise DataError(problem(path.name, wrong, got=types, fix=fix))
     low, high = value_range or (0.0, 1.0)
     if not low < high:
         raise DataError(problem("task.value_range", "must grow", got=value_range, fix="for example [0.0,255.0]"))
     for part, (least, most) in ranges.items():
         if not (low <= least and most <= high):
-            fix = f"add {named}" if least == least else "replace the values that are NaN"
+            fix = f"add {override}" if least == least else "replace the values that are NaN"
             wrong = f"the {part} images have values from {least:g} to {most:g}, outside {low:g} to {high:g}"
             raise DataError(problem(path.name, wrong, fix=fix))
     return "float32"
@@ -281,19 +281,19 @@ def _groups(
         wrong = f"has the shape {list(stored[key].shape)}, there are {len(parts['train'][0])} training images"
         raise DataError(problem(f"{path.name}: {key}", wrong, fix="give every training image its group"))
     texts = ["" if value != value else array_labels.text_of(value) for value in stored[key]]
-    return [spelling.plain(text) for text in texts], spelling.fallen_together(texts, f"groups in {path.name}")
+    return [spelling.plain(text) for text in texts], spelling.same_text_problems(texts, f"groups in {path.name}")
 
 
 def _rows(part: Part, pixels: Array, targets: Array | None, labels: Labels, groups: list[str] | None) -> list[Row]:
-    found: list[Row] = []
+    rows: list[Row] = []
     for index in range(len(pixels)):
         digest = files.digest_bytes(np.ascontiguousarray(pixels[index]).tobytes())
         group = groups[index] if groups is not None and part == "train" else ""
         own, target = part, _target(targets, index, labels)
         if targets is not None and target == NO_TARGET:
             own = "unlabelled"
-        found.append(Row(f"{part}/{index:07d}", own, target, digest, group))
-    return found
+        rows.append(Row(f"{part}/{index:07d}", own, target, digest, group))
+    return rows
 
 
 def _target(targets: Array | None, index: int, labels: Labels) -> int | tuple[float, ...]:

@@ -78,7 +78,7 @@ def boxes(
     """
     files = {"file": _file(file, "task.file"), "val_file": _file(val_file, "task.val_file")}
     files["test_file"] = _file(test_file, "task.test_file")
-    first = next((one for one in files.values() if one is not None), None)
+    first = next((source_file for source_file in files.values() if source_file is not None), None)
     titled = first or Path(root or "").expanduser().absolute()
     if root is not None:
         base = opened(root, data_dir, "task.root")
@@ -89,15 +89,15 @@ def boxes(
         raise DataError(problem("task.root", "a folder of images or a file is needed", fix=fix))
     is_table = first is not None and first.suffix.lower() in _TABLES
     if is_table and first is not None:
-        _refuse_others(val_file, test_file, test_root)
-        found = box_files.table(first, base, Columns(path, corners, target), Missing(missing))
+        _refuse_json_keys(val_file, test_file, test_root)
+        images = box_files.table(first, base, Columns(path, corners, target), Missing(missing))
     else:
         test = _test_base(test_root, files["test_file"]) or base
-        found = _of_json(base, files, test) or box_labels.labelled(base, without_file)
+        images = _images_of_json(base, files, test) or box_labels.labelled(base, without_file)
         # Ids are paths from the folder that both lie in.
         base = Path(os.path.commonpath([base, test]))
-    made = boxed_images.task_of(
-        found,
+    new_task = boxed_images.task_of(
+        images,
         base,
         name or titled.name.split(".")[0],
         # What a file lists is not searched for; only a table's images may lie anywhere.
@@ -107,7 +107,7 @@ def boxes(
         group=group,
         data_dir=data_dir,
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)
 
 
 def _file(text: str | None, key: str) -> Path | None:
@@ -122,11 +122,11 @@ def _file(text: str | None, key: str) -> Path | None:
     return path
 
 
-def _refuse_others(val_file: str | None, test_file: str | None, test_root: str | None) -> None:
+def _refuse_json_keys(val_file: str | None, test_file: str | None, test_root: str | None) -> None:
     wrong = [
-        problem(f"task.{key}", "goes with a COCO JSON file", got=given, fix="give the table a column split")
-        for key, given in (("val_file", val_file), ("test_file", test_file), ("test_root", test_root))
-        if given is not None
+        problem(f"task.{key}", "goes with a COCO JSON file", got=value, fix="give the table a column split")
+        for key, value in (("val_file", val_file), ("test_file", test_file), ("test_root", test_root))
+        if value is not None
     ]
     if wrong:
         raise DataError(wrong)
@@ -147,7 +147,7 @@ def _test_base(test_root: str | None, test_file: Path | None) -> Path | None:
     return path
 
 
-def _of_json(base: Path, files: dict[str, Path | None], test: Path) -> BoxedImages | None:
+def _images_of_json(base: Path, files: dict[str, Path | None], test: Path) -> BoxedImages | None:
     """The images of COCO JSON files: those that are named, else one in each folder of a part; None: there is none.
 
     Args:
@@ -157,16 +157,16 @@ def _of_json(base: Path, files: dict[str, Path | None], test: Path) -> BoxedImag
     """
     parts: dict[str, Part] = {"file": "train", "val_file": "val", "test_file": "test"}
     bases = {"test_file": test}
-    named = [
-        box_files.coco(one, bases.get(key, base), parts[key], f"task.{key}")
-        for key, one in files.items()
-        if one is not None
+    images = [
+        box_files.coco(file, bases.get(key, base), parts[key], f"task.{key}")
+        for key, file in files.items()
+        if file is not None
     ]
-    if named:
-        return box_files.joined(named)
-    found = []
+    if images:
+        return box_files.joined(images)
+    folder_images = []
     for folder in visible_files.folders(base):
-        part, there = PART_FOLDERS.get(folder.name.lower()), sorted(folder.glob("*.json"))
-        if part is not None and len(there) == 1:
-            found.append(box_files.coco(there[0], folder, part, "task.root"))
-    return box_files.joined(found) if found else None
+        part, json_files = PART_FOLDERS.get(folder.name.lower()), sorted(folder.glob("*.json"))
+        if part is not None and len(json_files) == 1:
+            folder_images.append(box_files.coco(json_files[0], folder, part, "task.root"))
+    return box_files.joined(folder_images) if folder_images else None

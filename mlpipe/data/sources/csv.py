@@ -89,30 +89,32 @@ def csv(
         table, path, {"split": split, "fold": fold, "group": group, "weight": weight, "order": order}, faults
     )
     paths = _paths(table, columns.path, suffix, base, faults)
-    said = other_columns(table, columns.optional, absent, faults)
+    extras = other_columns(table, columns.optional, absent, faults)
     targets = faults.of(
-        lambda: find_targets(table, target, kind, separator, classes, said.parts, absent),
+        lambda: find_targets(table, target, kind, separator, classes, extras.parts, absent),
         Targets("classification", [], [], [], []),
     )
     faults.tell()
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, where))
     pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))
-    taken = [columns.path or "", *([target] if isinstance(target, str) else target or TARGETS)]
-    hint = group_hint(table, taken, _KEEP_GROUPS) if group is not None and columns.optional["group"] is None else []
+    own_columns = [columns.path or "", *([target] if isinstance(target, str) else target or TARGETS)]
+    hint = (
+        group_hint(table, own_columns, _KEEP_GROUPS) if group is not None and columns.optional["group"] is None else []
+    )
     rows = [
         Row(
             relative(paths[index], base),
-            _part(said.parts[index], targets, index, absent),
+            _part(extras.parts[index], targets, index, absent),
             targets.values[index],
             looks[index].digest,
-            said.groups[index],
-            said.weight(index),
-            said.fold(index),
-            order=said.orders[index],
+            extras.groups[index],
+            extras.weight(index),
+            extras.fold(index),
+            order=extras.orders[index],
         )
         for index in range(len(table))
     ]
-    made = task.make(
+    new_task = task.make(
         name or where.stem,
         targets.classes,
         rows,
@@ -120,9 +122,9 @@ def csv(
         channels=pixels.channels,
         dtype=pixels.dtype,
         source={"type": "csv", "root": str(base), "file": str(where), **pixels.source},
-        notes=[*targets.notes, *columns.notes(), *said.notes, *hint, *pixels.notes],
+        notes=[*targets.notes, *columns.notes(), *extras.notes, *hint, *pixels.notes],
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)
 
 
 def _paths(table: Table, column: str | None, suffix: str, base: Path, faults: Faults) -> list[Path]:
@@ -139,16 +141,16 @@ def _paths(table: Table, column: str | None, suffix: str, base: Path, faults: Fa
 class _Columns:
     """Columns by their roles; a column under its default name is used when it is there, a named one must be there."""
 
-    def __init__(self, table: Table, path: str | None, named: dict[str, str | None], faults: Faults) -> None:
+    def __init__(self, table: Table, path: str | None, choices: dict[str, str | None], faults: Faults) -> None:
         if path is not None:
             faults.of(lambda: table.require(path, "task.path"), None)
-        found = path or next((column for column in PATHS if column in table.names), None)
-        if found is None:
+        path_column = path or next((column for column in PATHS if column in table.names), None)
+        if path_column is None:
             fix = f"name the column with task.path=COLUMN; {table.there}"
             faults.add([problem(str(table.path), "has no column of paths", fix=fix)])
-        self.path = found if table.has(found) else None
+        self.path = path_column if table.has(path_column) else None
         self.optional: dict[str, str | None] = {}
-        for key, column in named.items():
+        for key, column in choices.items():
             if column not in (None, key):
                 faults.of(partial(table.require, str(column), f"task.{key}"), None)
             self.optional[key] = spelling.plain(str(column)) if table.has(column) else None

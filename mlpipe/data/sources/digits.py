@@ -51,8 +51,8 @@ def _table() -> np.ndarray:
 
     Read without the library, whose import takes longer than many a command.
     """
-    found = importlib.util.find_spec("sklearn")
-    for place in (found.submodule_search_locations or ()) if found is not None else ():
+    spec = importlib.util.find_spec("sklearn")
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
         file = Path(place) / "datasets" / "data" / "digits.csv.gz"
         if file.is_file():
             with gzip.open(file, "rt", encoding="utf-8") as table:

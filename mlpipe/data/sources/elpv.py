@@ -47,19 +47,19 @@ def elpv(
         cells = [(name, float(probability), kind) for name, probability, kind in lines]
     except (OSError, ValueError) as error:
         raise DataError(problem(str(labels), f"cannot be read ({error})", fix="install elpv-dataset again")) from error
-    kind, classes = _described(variant)
+    kind, classes = _kind_and_classes(variant)
     looks = file_headers.look([base / name for name, _, _ in cells], file_headers.memory_file(data_dir, base))
     rows = [
-        Row(name, "train", _target(variant, probability, crystal), seen.digest)
-        for (name, probability, crystal), seen in zip(cells, looks, strict=True)
+        Row(name, "train", _target(variant, probability, crystal), look.digest)
+        for (name, probability, crystal), look in zip(cells, looks, strict=True)
     ]
     source = {"type": "elpv", "root": str(base), "variant": variant}
     name = "elpv" if variant == "binary" else f"elpv_{variant}"
-    made = task.make(name, classes, rows, kind=kind, channels=1, source=source)
-    return finished(made, allow_overlap=True)
+    new_task = task.make(name, classes, rows, kind=kind, channels=1, source=source)
+    return finished(new_task, allow_overlap=True)
 
 
-def _described(variant: str) -> tuple[str, tuple[str, ...]]:
+def _kind_and_classes(variant: str) -> tuple[str, tuple[str, ...]]:
     if variant == "regression":
         return "regression", ("defect_probability",)
     if variant == "multilabel":

@@ -25,11 +25,11 @@ class ManyFaults(DataError):
     def __init__(self, kinds: Sequence[Sequence[str]]) -> None:
         self.kinds = [list(kind) for kind in kinds if kind]
         most = _OF_ONE_KIND if len(self.kinds) == 1 else _OF_EACH
-        shown: list[str] = []
+        sentences: list[str] = []
         for kind in self.kinds:
             more = len(kind) - most
-            shown += [*kind[:most], *([f"and {more} more like these"] if more > 0 else [])]
-        super().__init__(shown)
+            sentences += [*kind[:most], *([f"and {more} more like these"] if more > 0 else [])]
+        super().__init__(sentences)
 
 
 class Faults:

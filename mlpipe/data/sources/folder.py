@@ -55,10 +55,10 @@ def folder(
         DataError: With a sentence for everything wrong with the folder.
     """
     base = opened(root, data_dir, "task.root")
-    found = labelled_files(base)
-    classes = sorted({label for part, label, _ in found if part == "train"})
-    raise_some(class_problems(base, found, classes))
-    paths, parts = [file for _, _, file in found], [part for part, _, _ in found]
+    entries = labelled_files(base)
+    classes = sorted({label for part, label, _ in entries if part == "train"})
+    raise_some(class_problems(base, entries, classes))
+    paths, parts = [file for _, _, file in entries], [part for part, _, _ in entries]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, base))
     pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))
     number = {label: index for index, label in enumerate(classes)}
@@ -68,12 +68,12 @@ def folder(
             file.relative_to(base).as_posix(),
             part,
             number.get(label, NO_TARGET) if part != "unlabelled" else NO_TARGET,
-            seen.digest,
+            look.digest,
             own_group,
         )
-        for (part, label, file), seen, own_group in zip(found, looks, groups, strict=True)
+        for (part, label, file), look, own_group in zip(entries, looks, groups, strict=True)
     ]
-    made = task.make(
+    new_task = task.make(
         name or _stem(root),
         classes,
         rows,
@@ -82,7 +82,7 @@ def folder(
         source={"type": "folder", "root": str(base), **pixels.source},
         notes=[*_notes(rows), *folder_notes(base), *class_notes(classes), *of_groups, *pixels.notes],
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
@@ -92,8 +92,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
             labels.setdefault(row.digest, set()).add(row.target)
     torn = sum(len(targets) > 1 for targets in labels.values())
     copies = len(rows) - len({row.digest for row in rows})
-    told = counted(copies, "image is a byte for byte copy of another", "images are byte for byte copies of others")
-    notes = [f"{told}; copies stay in one fold"] if copies else []
+    clause = counted(copies, "image is a byte for byte copy of another", "images are byte for byte copies of others")
+    notes = [f"{clause}; copies stay in one fold"] if copies else []
     return notes + ([f"{counted(torn, 'image occurs', 'images occur')} under more than one class"] if torn else [])
 
 

@@ -12,7 +12,7 @@ from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.class_folders import class_notes, class_of, images_in, is_below, unshared_classes
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.source import finished
-from mlpipe.data.spelling import fallen_together, plain, plain_all
+from mlpipe.data.spelling import plain, plain_all, same_text_problems
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, counted, problem
 
@@ -58,13 +58,13 @@ def folders(
     Raises:
         DataError: When both folders are missing, one has no image, or their classes differ.
     """
-    given = [(part, root, tag) for part, root, tag in (("train", train, train_tag), ("test", test, test_tag)) if root]
-    if not given:
+    parts = [(part, root, tag) for part, root, tag in (("train", train, train_tag), ("test", test, test_tag)) if root]
+    if not parts:
         raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
     source: dict[str, Any] = {"type": "folders"}
-    found: list[tuple[Part, str, Path]] = []
+    entries: list[tuple[Part, str, Path]] = []
     passed: list[str] = []
-    for part, root, tag in given:
+    for part, root, tag in parts:
         base = opened(root, data_dir, f"task.{part}")
         source[part] = str(base)
         own: Part = "train" if part == "train" else "test"
@@ -72,13 +72,13 @@ def folders(
         below = [file for file in files if tag is None or not labelled or is_below(file, tag)]
         if other := len(files) - len(below):
             passed.append(f"{counted(other, 'image')} of {base} in no folder below {tag!r} left out of the {own} part")
-        found += [
+        entries += [
             (own, plain(class_of(file, tag, f"task.{part}_tag")) if labelled else "", file) for file in below or files
         ]
-    names = plain_all(classes) or sorted({label for part, label, _ in found if part == given[0][0]} - {""})
-    raise_some(unshared_classes(found, names) if labelled else [])
-    paths = [file for _, _, file in found]
-    looks = file_headers.look(paths, file_headers.memory_file(data_dir, Path(source[given[0][0]])))
+    names = plain_all(classes) or sorted({label for part, label, _ in entries if part == parts[0][0]} - {""})
+    raise_some(unshared_classes(entries, names) if labelled else [])
+    paths = [file for _, _, file in entries]
+    looks = file_headers.look(paths, file_headers.memory_file(data_dir, Path(source[parts[0][0]])))
     pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))
     number = {label: index for index, label in enumerate(names)}
     rows = [
@@ -86,23 +86,23 @@ def folders(
             f"{part}/{file.relative_to(source[part]).as_posix()}",
             part if labelled else "unlabelled",
             number.get(label, NO_TARGET),
-            seen.digest,
+            look.digest,
         )
-        for (part, label, file), seen in zip(found, looks, strict=True)
+        for (part, label, file), look in zip(entries, looks, strict=True)
     ]
-    made = task.make(
-        name or Path(source[given[0][0]]).name,
+    new_task = task.make(
+        name or Path(source[parts[0][0]]).name,
         names,
         rows,
         channels=pixels.channels,
         dtype=pixels.dtype,
         source={**source, **pixels.source},
         notes=[
-            *(fallen_together([path.parent.name for path in paths], "folders of classes") if labelled else []),
+            *(same_text_problems([path.parent.name for path in paths], "folders of classes") if labelled else []),
             *(class_notes(names) if labelled else []),
-            *visible_files.notes([Path(source[part]) for part, _, _ in given]),
+            *visible_files.notes([Path(source[part]) for part, _, _ in parts]),
             *passed,
             *pixels.notes,
         ],
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)

@@ -11,7 +11,7 @@ from mlpipe.data import task
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.file_headers import Look
-from mlpipe.data.sources.listings.image_pairs import InParts, Names, Pair, in_parts, size_problem
+from mlpipe.data.sources.listings.image_pairs import InParts, Names, Pair, pairs_in_parts, size_problem
 from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.table_rows import relative
@@ -77,7 +77,7 @@ def image_folders(
     if train is not None and train_targets is None and labelled and not own:
         fix = "add task.train_targets=DIR, or leave task.test_targets out: each image is its own target then"
         raise DataError(problem("task.train_targets", "a folder is needed", fix=fix))
-    parts = in_parts(
+    parts = pairs_in_parts(
         {"train": train, "test": test},
         {"train": train_targets if labelled else None, "test": test_targets if labelled else None},
         Names(target_suffix, pairing, "target"),
@@ -85,13 +85,13 @@ def image_folders(
         data_dir=data_dir,
         alone=None if own else "unlabelled",
     )
-    wanted = PixelSettings(channels, bits, value_range, background)
+    settings = PixelSettings(channels, bits, value_range, background)
     of_targets = PixelSettings(target_channels, bits, target_value_range, background, "task.target_value_range")
-    made = _made(parts, wanted, of_targets, name or parts.first.name, group, data_dir)
-    return finished(made, allow_overlap)
+    new_task = _unnamed_task(parts, settings, of_targets, name or parts.first.name, group, data_dir)
+    return finished(new_task, allow_overlap)
 
 
-def _made(
+def _unnamed_task(
     parts: InParts,
     settings: PixelSettings,
     of_targets: PixelSettings,
@@ -102,18 +102,20 @@ def _made(
     """The task before it has its final name."""
     pairs, paths = parts.pairs, [pair.image for pair in parts.pairs]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, parts.first))
-    there = [pair.mask for pair in pairs if pair.mask is not None]
-    root = Path(os.path.commonpath(parts.roots)) if there else None
+    target_paths = [pair.mask for pair in pairs if pair.mask is not None]
+    root = Path(os.path.commonpath(parts.roots)) if target_paths else None
     memory = file_headers.memory_file(data_dir, root, "targets") if root is not None else None
-    seen = dict(zip(there, file_headers.look(there, memory), strict=True))
-    both = _known_sizes(pairs, looks, seen)
+    target_looks = dict(zip(target_paths, file_headers.look(target_paths, memory), strict=True))
+    both = _known_sizes(pairs, looks, target_looks)
     scale = target_files.common_scale([sizes for _, _, sizes in both])
     raise_some(_size_problems(both, scale))
     pixels = pixel_rules.format_of(paths, looks, settings)
-    if there:
-        kept = pixel_rules.format_of(list(seen), list(seen.values()), of_targets)
-        outputs = kept.channels
-        targets = target_files.described(root, outputs, kept.dtype, scale=scale, decoding=kept.decoding)
+    if target_paths:
+        target_pixels = pixel_rules.format_of(list(target_looks), list(target_looks.values()), of_targets)
+        outputs = target_pixels.channels
+        targets = target_files.described(
+            root, outputs, target_pixels.dtype, scale=scale, decoding=target_pixels.decoding
+        )
     else:
         none = not any(pair.part != "unlabelled" for pair in pairs)
         outputs = (of_targets.channels if none else None) or pixels.channels
@@ -122,7 +124,9 @@ def _made(
     rows = []
     for place, (pair, look) in enumerate(zip(pairs, looks, strict=True)):
         value = float("nan") if pair.part == "unlabelled" else 1.0
-        mask = (relative(pair.mask, root), seen[pair.mask].digest) if pair.mask is not None and root else ("", "")
+        mask = (
+            (relative(pair.mask, root), target_looks[pair.mask].digest) if pair.mask is not None and root else ("", "")
+        )
         rows.append(Row(parts.ids[place], pair.part, (value,) * outputs, look.digest, groups[place], mask=mask))
     return task.make(
         title,
@@ -137,17 +141,17 @@ def _made(
 
 
 def _known_sizes(
-    pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Look]
+    pairs: Sequence[Pair], looks: Sequence[Look], target_looks: dict[Path, Look]
 ) -> list[tuple[Pair, Look, tuple[tuple[int, int], tuple[int, int]]]]:
     """Each pair with the height and width of the target, and of the image."""
-    found = []
+    entries = []
     for pair, look in zip(pairs, looks, strict=True):
-        target = seen.get(pair.mask) if pair.mask is not None else None
+        target = target_looks.get(pair.mask) if pair.mask is not None else None
         # What cannot be read is listed when it is decoded.
         if target is None or not (look.channels and target.channels):
             continue
-        found.append((pair, look, ((target.height, target.width), (look.height, look.width))))
-    return found
+        entries.append((pair, look, ((target.height, target.width), (look.height, look.width))))
+    return entries
 
 
 def _size_problems(

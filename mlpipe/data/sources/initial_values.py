@@ -70,8 +70,8 @@ def initial_values(
     }
     classes = target_files.names_of(1, of_files=False)
     title = name or f"initial_values_{size}"
-    made = task.make(title, classes, rows, kind="images", channels=1, dtype="float32", source=source)
-    return finished(made, allow_overlap)
+    new_task = task.make(title, classes, rows, kind="images", channels=1, dtype="float32", source=source)
+    return finished(new_task, allow_overlap)
 
 
 class Waves(ByName):
@@ -89,17 +89,19 @@ class Waves(ByName):
 
 
 def _check(counts: Mapping[str, int], frequency: list[float], sampling: str, waves: int) -> None:
-    found = []
+    problems = []
     if not any(counts.values()):
-        found.append(problem("task.examples", "there is no sample", fix="add task.examples=64, or task.test_examples"))
+        problems.append(
+            problem("task.examples", "there is no sample", fix="add task.examples=64, or task.test_examples")
+        )
     if len(frequency) != 2 or frequency[0] > frequency[1]:
         fix = "for example task.frequency=[1,4]"
-        found.append(problem("task.frequency", "must be the least and the largest", got=frequency, fix=fix))
+        problems.append(problem("task.frequency", "must be the least and the largest", got=frequency, fix=fix))
     if waves > 1 and sampling == "uniform":
         fix = "use task.sampling=random, or one wave"
-        found.append(problem("task.waves", "several are for random frequencies", got=waves, fix=fix))
-    if found:
-        raise DataError(found)
+        problems.append(problem("task.waves", "several are for random frequencies", got=waves, fix=fix))
+    if problems:
+        raise DataError(problems)
 
 
 def _frequencies(

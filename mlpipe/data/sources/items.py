@@ -105,23 +105,23 @@ def items(
     }
     if heads:
         item_targets.check_heads(heads, kind)
-        outputs = sum(one["outputs"] for one in heads)
+        outputs = sum(head["outputs"] for head in heads)
     if ignore_index is not None and kind != "segmentation":
         raise DataError(problem("task.ignore_index", "is for task.kind=segmentation", got=kind, fix="leave it out"))
     sets, of_sets = opened_parts(source)
-    words = {id(one): set_attributes.of(one) for _, one in sets}
+    words = {id(data_set): set_attributes.of(data_set) for _, data_set in sets}
     rows, masks, (channels, dtype, inputs) = _rows(sets, words, kind, outputs, _strata(source, strata, sets))
     source |= {"inputs": list(inputs)} if inputs else {}
     groups, of_groups = groups_of([row.id.partition(":")[2] for row in rows], group, [row.part for row in rows])
-    rows = [row._replace(group=one) for row, one in zip(rows, groups, strict=True)]
+    rows = [row._replace(group=row_group) for row, row_group in zip(rows, groups, strict=True)]
     own = list(words[id(sets[0][1])].classes)
     if kind == "segmentation":
         rows, values = item_masks.masked(rows, masks, own, outputs, ignore_index)
         names, source = list(values.names), {**source, "masks": item_masks.described(values)}
     else:
-        rows, own = item_targets.from_zero(rows, own, kind, outputs)
+        rows, own = item_targets.renumbered_from_zero(rows, own, kind, outputs)
         names = item_targets.names_of(own, item_targets.width_of(rows, kind, outputs), outputs)
-    made = task.make(
+    new_task = task.make(
         name or str(train[0]["call"]),
         names,
         rows,
@@ -131,13 +131,13 @@ def items(
         source=source,
         notes=[*of_sets, *of_groups],
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)
 
 
 def _strata(
     source: Mapping[str, Any], entry: Mapping[str, Any] | None, sets: Sequence[tuple[Part, Any]]
 ) -> Callable[[Any, int], str]:
-    learned = [one for part, one in sets if part in ("train", "val")]
+    learned = [data_set for part, data_set in sets if part in ("train", "val")]
     return set_changes.strata(entry, learned, functions_of(source) if entry else {})
 
 
@@ -153,30 +153,30 @@ def _rows(
     Raises:
         DataError: When there is no item, or images are of several kinds.
     """
-    described = [(part, one, index) for part, one in sets for index in range(len(one))]
+    described = [(part, item_set, index) for part, item_set in sets for index in range(len(item_set))]
     if not described:
         raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
     shapes: set[tuple[int, str, tuple[int, ...]]] = set()
     rows, masks = list[Row](), list[tuple[Mask, int]]()
-    for number, (part, one, index) in enumerate(described):
-        row = _row(number, part, one, index, kind, outputs, shapes, masks, words[id(one)])
-        rows.append(row._replace(stratum=stratum(one, index)) if part in ("train", "val") else row)
+    for number, (part, data_set, index) in enumerate(described):
+        row = _row(number, part, data_set, index, kind, outputs, shapes, masks, words[id(data_set)])
+        rows.append(row._replace(stratum=stratum(data_set, index)) if part in ("train", "val") else row)
     if len(shapes) > 1:
-        shown = listing(
-            [f"{channels} channels{_in_parts(parts)} of {dtype}" for channels, dtype, parts in sorted(shapes)]
+        kinds = listing(
+            [f"{channels} channels{_channels_text(parts)} of {dtype}" for channels, dtype, parts in sorted(shapes)]
         )
-        raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
+        raise DataError(problem("task.train", f"items have images of several kinds ({kinds})", fix="convert them"))
     return rows, masks, next(iter(shapes))
 
 
-def _in_parts(inputs: Sequence[int]) -> str:
+def _channels_text(inputs: Sequence[int]) -> str:
     return f" ({' + '.join(map(str, inputs))})" if inputs else ""
 
 
 def _row(
     number: int,
     part: Part,
-    one: Any,
+    data_set: Any,
     index: int,
     kind: str,
     outputs: int | None,
@@ -185,8 +185,8 @@ def _row(
     words: set_attributes.Words,
 ) -> Row:
     """The row of an item; `shapes` and `masks` are told of its image and its mask."""
-    item = protocol.item_of(one, index)
-    where = f"item {index} of {type(one).__name__}"
+    item = protocol.item_of(data_set, index)
+    where = f"item {index} of {type(data_set).__name__}"
     pixels = protocol.image_of(item, where)
     shapes.add((pixels.shape[2], str(pixels.dtype), tuple(protocol.inputs_of(item))))
     if kind == "segmentation":
@@ -197,7 +197,7 @@ def _row(
         target = item_targets.target_of(item, kind, outputs, where)
     if part == "train" and index in words.holdout:
         part = "test"
-    weight = set_attributes.asked(one, "sample_weight", index, float)
+    weight = set_attributes.asked(data_set, "sample_weight", index, float)
     return Row(
         f"{number:07d}:{getattr(item, 'id', index)}",
         part,
@@ -205,5 +205,5 @@ def _row(
         files.digest_bytes(np.ascontiguousarray(pixels).tobytes()),
         weight=1.0 if weight is None else weight,
         fold=words.folds.get(index, -1) if part == "train" else -1,
-        positive=set_attributes.asked(one, "isPositive", index, bool),
+        positive=set_attributes.asked(data_set, "isPositive", index, bool),
     )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data.sources.listings.image_pairs import Names, in_parts
+from mlpipe.data.sources.listings.image_pairs import Names, pairs_in_parts
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets.masked_pairs import MaskedImages, Reading, of_pairs
@@ -61,22 +61,22 @@ def mask_folders(
         DataError: When folders are missing, and with a sentence for each image without mask, mask without image, unequal
             size and unknown value.
     """
-    parts = in_parts(
+    parts = pairs_in_parts(
         {"train": train, "test": test},
         {"train": train_masks, "test": test_masks},
         Names(mask_suffix, pairing),
         strict=strict,
         data_dir=data_dir,
     )
-    _demand(parts.source, train_masks, classes, bool(parts.roots))
+    _require_masks(parts.source, train_masks, classes, bool(parts.roots))
     root = Path(os.path.commonpath(parts.roots)) if parts.roots else parts.first
     reading = Reading(classes, values, ignore_index, PixelSettings(channels, bits, value_range, background))
-    found = MaskedImages(parts.first, root, parts.pairs, parts.notes())
-    made = of_pairs(found, parts.ids, name or parts.first.name, parts.source, reading, data_dir=data_dir)
-    return finished(made, allow_overlap)
+    images = MaskedImages(parts.first, root, parts.pairs, parts.notes())
+    new_task = of_pairs(images, parts.ids, name or parts.first.name, parts.source, reading, data_dir=data_dir)
+    return finished(new_task, allow_overlap)
 
 
-def _demand(source: dict[str, Any], train_masks: str | None, classes: list[str] | None, has_masks: bool) -> None:
+def _require_masks(source: dict[str, Any], train_masks: str | None, classes: list[str] | None, has_masks: bool) -> None:
     """Demand masks of images that are learned, and classes.
 
     Raises:

@@ -78,21 +78,21 @@ def masks(
     Raises:
         DataError: With a sentence for each image without mask, mask without image, unequal size and unknown value.
     """
-    found = (
+    masked_images = (
         _of_table(file, root, images, masks, Missing(missing), data_dir)
         if file
         else _of_folders(root, images, masks, Names(mask_suffix, pairing), data_dir)
     )
-    made = of_pairs(
-        found,
-        [relative(pair.image, found.images) for pair in found.pairs],
+    new_task = of_pairs(
+        masked_images,
+        [relative(pair.image, masked_images.images) for pair in masked_images.pairs],
         name or Path(file or root or images).expanduser().absolute().name.split(".")[0],
-        {"type": "mask_table" if file else "masks", "root": str(found.images)},
+        {"type": "mask_table" if file else "masks", "root": str(masked_images.images)},
         Reading(classes, values, ignore_index, PixelSettings(channels, bits, value_range, background)),
         group=group,
         data_dir=data_dir,
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)
 
 
 def _of_folders(root: str | None, images: str, masks: str, names: Names, data_dir: str | None) -> MaskedImages:
@@ -103,7 +103,10 @@ def _of_folders(root: str | None, images: str, masks: str, names: Names, data_di
             pair for part, folder in parts.items() for pair in paired(folder / images, folder / masks, names, part)
         ]
         return MaskedImages(
-            base, base, pairs, visible_files.notes([folder / one for folder in parts.values() for one in both])
+            base,
+            base,
+            pairs,
+            visible_files.notes([folder / subfolder for folder in parts.values() for subfolder in both]),
         )
     for key, folder in (("task.images", images), ("task.masks", masks)):
         if not (base / Path(folder).expanduser()).is_dir():
@@ -117,12 +120,12 @@ def _of_folders(root: str | None, images: str, masks: str, names: Names, data_di
 
 def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
     """The folders train, val, ... that hold folders of images and masks; empty where there are none."""
-    found = {
+    parts = {
         PART_FOLDERS[entry.name.lower()]: entry
         for entry in sorted(base.iterdir())
         if entry.is_dir() and entry.name.lower() in PART_FOLDERS and (entry / images).is_dir()
     }
-    return found if "train" in found and not (base / images).is_dir() else {}
+    return parts if "train" in parts and not (base / images).is_dir() else {}
 
 
 def _of_table(
@@ -140,26 +143,26 @@ def _of_table(
     paths = [find(base, text) for text in table.stored(image)]
     of_masks = [None if missing.means(spelling.plain(text)) else find(base, text) for text in table.stored(mask)]
     faults.of(lambda: check_paths(table, image, paths, base), None)
-    faults.add(_lost_masks(table, mask, of_masks, base))
-    there = {key: key if key in table.names else None for key in _OPTIONAL}
-    said = other_columns(table, there, missing, faults)
+    faults.add(_missing_mask_problems(table, mask, of_masks, base))
+    columns = {key: key if key in table.names else None for key in _OPTIONAL}
+    extras = other_columns(table, columns, missing, faults)
     faults.tell()
     pairs = [
         Pair(
             path,
             of_masks[index],
-            said.parts[index] or "train",
-            said.groups[index],
-            said.weight(index),
-            said.fold(index),
+            extras.parts[index] or "train",
+            extras.groups[index],
+            extras.weight(index),
+            extras.fold(index),
         )
         for index, path in enumerate(paths)
     ]
-    hint = [] if there["group"] else group_hint(table, (image, mask), "renaming it to group keeps them together")
-    return MaskedImages(base, base, pairs, [*said.notes, *hint])
+    hint = [] if columns["group"] else group_hint(table, (image, mask), "renaming it to group keeps them together")
+    return MaskedImages(base, base, pairs, [*extras.notes, *hint])
 
 
-def _lost_masks(table: Table, column: str, of_masks: Sequence[Path | None], base: Path) -> list[str]:
+def _missing_mask_problems(table: Table, column: str, of_masks: Sequence[Path | None], base: Path) -> list[str]:
     fix = f"correct the path (taken from {base})"
     return [
         problem(table.where(index, column), "there is no such file", got=str(path), fix=fix)

@@ -60,15 +60,15 @@ def mnist(
     source: dict[str, Any] = {"type": "mnist", "files": {}}
     rows: list[tuple[Part, Array, Array | None]] = []
     for part, folder, key in (("train", root, "task.root"), ("test", test_root or root, "task.test_root")):
-        if folder is None or (part == "test" and test_root is None and not _there(folder, FILES["test"][0])):
+        if folder is None or (part == "test" and test_root is None and not _existing_file(folder, FILES["test"][0])):
             continue
         own: Part = "train" if part == "train" else "test"
-        paths = [_file(folder, wanted, key) for wanted in FILES[part][: 2 if labelled else 1]]
+        paths = [_file(folder, file_name, key) for file_name in FILES[part][: 2 if labelled else 1]]
         pixels = _read(paths[0], 3)
         numbers = _read(paths[1], 1) if labelled else None
         if numbers is not None and len(numbers) != len(pixels):
-            many = counted(len(pixels), "image"), counted(len(numbers), "class number")
-            wrong = f"{paths[0].name} has {many[0]}, {paths[1].name} {many[1]}"
+            counts = counted(len(pixels), "image"), counted(len(numbers), "class number")
+            wrong = f"{paths[0].name} has {counts[0]}, {paths[1].name} {counts[1]}"
             raise DataError(problem(key, wrong, got=folder, fix="use the files of one set"))
         source["files"][part] = str(paths[0])
         rows.append((own, pixels, numbers))
@@ -76,8 +76,8 @@ def mnist(
         raise DataError(problem("task.root", "a folder is needed", fix="add task.root=DIR"))
     title = name or Path(root or test_root or "mnist").expanduser().absolute().name
     parts = {str(part): numbers for part, _, numbers in rows if numbers is not None and len(numbers)}
-    known = class_numbers.numbered(parts, classes, title, missing=False) if parts else None
-    made = task.make(
+    known = class_numbers.class_numbering(parts, classes, title, missing=False) if parts else None
+    new_task = task.make(
         title,
         known.names if known is not None else classes or [],
         [
@@ -93,7 +93,7 @@ def mnist(
         channels=1,
         source=source,
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)
 
 
 class IdxFiles(ByName):
@@ -114,16 +114,16 @@ class IdxFiles(ByName):
         return read
 
 
-def _there(folder: str, name: str) -> Path | None:
+def _existing_file(folder: str, name: str) -> Path | None:
     base = Path(folder).expanduser().absolute()
     forms = [f"{form}{end}" for form in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
     return next((base / form for form in forms if (base / form).is_file()), None)
 
 
 def _file(folder: str, name: str, key: str) -> Path:
-    found = _there(folder, name)
-    if found is not None:
-        return found
+    path = _existing_file(folder, name)
+    if path is not None:
+        return path
     base = Path(folder).expanduser().absolute()
     inside = sorted(entry.name for entry in base.iterdir()) if base.is_dir() else []
     if not base.is_dir():
@@ -137,13 +137,13 @@ def _unpacked(path: Path) -> bytes:
     if path.suffix != ".gz":
         return path.read_bytes()
     most = max(limits.UNPACKED, limits.GROWTH * stored)
-    found = io.BytesIO()
+    buffer = io.BytesIO()
     with gzip.open(path) as file:
         while piece := file.read(_PIECE):
-            found.write(piece)
-            if found.tell() > most:
+            buffer.write(piece)
+            if buffer.tell() > most:
                 raise ValueError(f"it unpacks to more than {most:,} bytes, of which {stored:,} are stored")
-    return found.getvalue()
+    return buffer.getvalue()
 
 
 @lru_cache(maxsize=4)

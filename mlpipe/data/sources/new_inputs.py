@@ -39,26 +39,26 @@ def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
         raise DataError(problem("mode.source", f"{like.name} is made of arrays, not of image files", got=root, fix=fix))
     path = Path(root).expanduser().absolute()
     if path.is_file() and path.suffix.lower() in images.EXTENSIONS:
-        base, found, notes = path.parent, [path], list[str]()
+        base, image_files, notes = path.parent, [path], list[str]()
     elif path.is_file() and not archives.is_archive(path):
         wrong, fix = "is neither an image nor an archive", "name a folder of images, a zip or tar archive, or one image"
         raise DataError(problem("mode.source", wrong, got=root, fix=fix))
     else:
         base = opened(root, data_dir, "mode.source")
-        found, notes = visible_files.images_below(base), visible_files.notes([base])
-    if not found:
+        image_files, notes = visible_files.images_below(base), visible_files.notes([base])
+    if not image_files:
         kinds = ", ".join(sorted(images.EXTENSIONS))
         raise DataError(problem("mode.source", "holds no image", got=root, fix=f"images end in {kinds}"))
-    looks = file_headers.look(found, file_headers.memory_file(data_dir, base))
+    looks = file_headers.look(image_files, file_headers.memory_file(data_dir, base))
     rule = Decoding.of((like.bases or (like,))[0].source)
     if any(look.is_respread or (look.is_transparent and like.channels != 4) for look in looks):
         rule = replace(rule, is_needed=True)
     target = kind.of(like.kind).unknown(len(like.classes))
     rows = [
-        Row(file.relative_to(base).as_posix(), "unlabelled", target, seen.digest)
-        for file, seen in zip(found, looks, strict=True)
+        Row(file.relative_to(base).as_posix(), "unlabelled", target, facts.digest)
+        for file, facts in zip(image_files, looks, strict=True)
     ]
-    return _of(like, path, rows, {"type": "folder", "root": str(base), **rule.as_plain()}, notes)
+    return _unlabelled_task(like, path, rows, {"type": "folder", "root": str(base), **rule.as_plain()}, notes)
 
 
 def new_arrays(*, root: str, like: Task) -> Task:
@@ -83,13 +83,13 @@ def new_arrays(*, root: str, like: Task) -> Task:
         rows.append(Row(f"test/{name}", "unlabelled", target, pixel_digest(value)))
     raise_some(wrong)
     notes = visible_files.notes([base], array_files.ENDS) if base.is_dir() else []
-    return _of(
+    return _unlabelled_task(
         like, base, rows, {"type": "samples", "layout": form.layout, "axes": form.axes, "test": str(base)}, notes
     )
 
 
-def _of(like: Task, path: Path, rows: list[Row], source: dict[str, Any], notes: list[str]) -> Task:
-    made = task.make(
+def _unlabelled_task(like: Task, path: Path, rows: list[Row], source: dict[str, Any], notes: list[str]) -> Task:
+    new_task = task.make(
         f"new-{path.stem if path.is_file() else path.name}",
         like.classes,
         rows,
@@ -100,4 +100,4 @@ def _of(like: Task, path: Path, rows: list[Row], source: dict[str, Any], notes: 
         notes=notes,
         has_new_classes=False,
     )
-    return finished(made, allow_overlap=True)
+    return finished(new_task, allow_overlap=True)

@@ -17,7 +17,7 @@ from mlpipe.data.records import (
 )
 from mlpipe.data.records import layout as record_layout
 from mlpipe.data.records.layout import Layout
-from mlpipe.data.sources.listings.record_files import IDENTITY, PARTS, allow, called, is_held, place, sets_of
+from mlpipe.data.sources.listings.record_files import IDENTITY, PARTS, called, is_held, place, require_allowed, sets_of
 from mlpipe.data.sources.source import finished
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
@@ -77,18 +77,18 @@ def records_of(
         "seed": seed or 0,
         "output": output,
     }
-    allow(source, trust or [])
+    require_allowed(source, trust or [])
     sets = sets_of(source)
     layout: Layout | None = None
     rows: list[Row] = []
-    for part, found in zip(PARTS, sets, strict=True):
-        for index in range(len(found)):
+    for part, record_set in zip(PARTS, sets, strict=True):
+        for index in range(len(record_set)):
             where = f"record {index} of task.{part[0]}"
-            data_record = called(where, found.plain, index)
+            data_record = called(where, record_set.plain, index)
             if layout is None:
                 layout = _with_classes(record_layout.of(data_record, heads, where), sets, outputs)
             rows += _rows(
-                part[1], index, data_record, layout, where, found, sample_count if part[0] == "train" else None
+                part[1], index, data_record, layout, where, record_set, sample_count if part[0] == "train" else None
             )
     if layout is None:
         raise DataError(problem("task.train", "has no records", got=train, fix="give a file with records"))
@@ -106,24 +106,24 @@ def records_of(
     source |= {"layout": layout.as_plain(), "network_params": _network_params(sets[0])}
     title = name or ("records" if is_held(train) else Path(train).stem)
     labels = _labels(layout, width) if not layout.outputs[0].numbers else [str(number) for number in numbers]
-    made = task.make(title, labels, rows, kind=kind, channels=1, dtype="float32", source=source)
-    return finished(made, allow_overlap)
+    new_task = task.make(title, labels, rows, kind=kind, channels=1, dtype="float32", source=source)
+    return finished(new_task, allow_overlap)
 
 
 def _with_classes(layout: Layout, sets: Sequence[RecordSet], outputs: int | None) -> Layout:
     """The layout with as many classes as the class numbers of several outputs need, or as `task.outputs` leaves for one."""
     names = layout.of_class_numbers
     highest = dict.fromkeys(names, 0)
-    for part, found in zip(PARTS, sets, strict=True) if names else ():
-        for index in range(len(found)):
+    for part, record_set in zip(PARTS, sets, strict=True) if names else ():
+        for index in range(len(record_set)):
             where = f"record {index} of task.{part[0]}"
-            y = layout.y(called(where, found.plain, index), where)
-            for one in layout.outputs:
-                if one.name in names:
-                    highest[one.name] = max(highest[one.name], int(one.values(y, where)[0]))
+            y = layout.y(called(where, record_set.plain, index), where)
+            for output in layout.outputs:
+                if output.name in names:
+                    highest[output.name] = max(highest[output.name], int(output.values(y, where)[0]))
     classes = {name: number + 1 for name, number in highest.items()}
     if outputs is not None and len(names) == 1:
-        others = sum(one.width for one in layout.outputs if one.name not in names)
+        others = sum(other.width for other in layout.outputs if other.name not in names)
         classes[names[0]] = max(classes[names[0]], outputs - others)
     return layout.with_classes(classes) if names else layout
 
@@ -149,13 +149,13 @@ def _rows(
 def _heads(output: str | list[str], kind: str, kinds: list[str] | None) -> list[tuple[str, str]]:
     """Name and kind of each output."""
     names = [output] if isinstance(output, str) else output
-    given = [kind] if len(names) == 1 else list(kinds or [])
-    if len(given) != len(names) or len(set(names)) != len(names) or not set(given) <= set(kind_data.names()):
+    own_kinds = [kind] if len(names) == 1 else list(kinds or [])
+    if len(own_kinds) != len(names) or len(set(names)) != len(names) or not set(own_kinds) <= set(kind_data.names()):
         fix = f"give one of {listing(kind_data.names())} for each output"
         raise DataError(problem("task.kinds", "do not fit the outputs", got=kinds, fix=fix))
     if len(names) > 1 and kind != "regression":
         raise DataError(problem("task.kind", "must be regression for several outputs", got=kind, fix="set it"))
-    return list(zip(names, given, strict=True))
+    return list(zip(names, own_kinds, strict=True))
 
 
 def _labels(layout: Layout, width: int) -> list[str]:

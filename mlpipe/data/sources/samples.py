@@ -83,32 +83,34 @@ def samples(
     if labels == "images":
         _refuse_classes(values=values, ignore_index=ignore_index)
         targets_of = {"train": train_targets, "test": test_targets} if labelled else {}
-        made = array_targets.imaged({"train": train, "test": test}, targets_of, source, name, classes, labelled)
-        return finished(made, allow_overlap)
-    found: list[_Sample] = []
+        new_task = array_targets.array_target_task(
+            {"train": train, "test": test}, targets_of, source, name, classes, labelled
+        )
+        return finished(new_task, allow_overlap)
+    entries: list[_Sample] = []
     for part, inputs, targets in (("train", train, train_targets), ("test", test, test_targets)):
         if inputs is None:
             continue
         base = Path(inputs).expanduser().absolute()
         own: Part = "train" if part == "train" else "test"
         source[part] = str(base)
-        taken = [(f"{part}/{key}", value) for key, value in arrays_below(base, f"task.{part}", form)]
-        wanted = _labels(part, labels, targets, [key for key, _ in taken], base)
-        found += [(own, key, value, label) for (key, value), label in zip(taken, wanted, strict=True)]
-    if not found:
+        part_arrays = [(f"{part}/{key}", value) for key, value in arrays_below(base, f"task.{part}", form)]
+        part_labels = _labels(part, labels, targets, [key for key, _ in part_arrays], base)
+        entries += [(own, key, value, label) for (key, value), label in zip(part_arrays, part_labels, strict=True)]
+    if not entries:
         raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
-    require_numbers((key, value) for _, key, value, _ in found)
-    of_labels = _understood(found, classes, Path(str(train or test)).name, missing)
-    channels = channels_of([value for _, _, value, _ in found], form)
+    require_numbers((key, value) for _, key, value, _ in entries)
+    of_labels = _understood(entries, classes, Path(str(train or test)).name, missing)
+    channels = channels_of([value for _, _, value, _ in entries], form)
     rows = [
         Row(key, part if place != NO_TARGET else "unlabelled", place, pixel_digest(value))
-        for (part, key, value, _), place in zip(found, of_labels.places, strict=True)
+        for (part, key, value, _), place in zip(entries, of_labels.places, strict=True)
     ]
     bases = [Path(source[part]) for part in ("train", "test") if part in source]
     notes = [*of_labels.notes, *visible_files.notes([base for base in bases if base.is_dir()], ENDS)]
     title = name or Path(str(train or test)).expanduser().absolute().stem
-    made = task.make(title, of_labels.names, rows, channels=channels, dtype="float32", source=source, notes=notes)
-    return finished(made, allow_overlap)
+    new_task = task.make(title, of_labels.names, rows, channels=channels, dtype="float32", source=source, notes=notes)
+    return finished(new_task, allow_overlap)
 
 
 class ArraySamples(ByName):
@@ -145,8 +147,8 @@ def _places(source: Mapping[str, Any]) -> Places:
     return Places(bases, end=":")
 
 
-def _refuse_classes(**given: object) -> None:
-    wrong = [name for name, value in given.items() if value is not None]
+def _refuse_classes(**settings: object) -> None:
+    wrong = [name for name, value in settings.items() if value is not None]
     if wrong:
         raise DataError(
             [problem(f"task.{name}", "is for classes, not for images", fix="leave it out") for name in wrong]
@@ -155,7 +157,7 @@ def _refuse_classes(**given: object) -> None:
 
 def _axes_of(paths: Mapping[str, str | None]) -> int:
     """The number of axes of samples without a setting for it, by the first of them."""
-    for part, path in array_targets.absolute(paths).items():
+    for part, path in array_targets.absolute_paths(paths).items():
         for _, value in arrays(path, f"task.{part}"):
             return 3 if value.ndim == 4 else 2
     return 2
@@ -169,16 +171,16 @@ def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: 
         return [""] * len(keys)
     if targets is None:
         raise DataError(problem(f"task.{part}_targets", "is needed", fix="name the file or folder of class numbers"))
-    key, found = f"task.{part}_targets", list(arrays(Path(targets).expanduser().absolute(), f"task.{part}_targets"))
-    if len(found) != len(keys):
+    key, entries = f"task.{part}_targets", list(arrays(Path(targets).expanduser().absolute(), f"task.{part}_targets"))
+    if len(entries) != len(keys):
         fix = "give every sample one target, in the same order of names"
-        wrong = f"has {counted(len(found), 'target')} for {counted(len(keys), 'sample')}"
+        wrong = f"has {counted(len(entries), 'target')} for {counted(len(keys), 'sample')}"
         raise DataError(problem(key, wrong, got=targets, fix=fix))
-    odd = [name for name, value in found if value.size != 1 or value.dtype.kind not in "buif"]
+    odd = [name for name, value in entries if value.size != 1 or value.dtype.kind not in "buif"]
     if odd:
         wrong = f"holds targets that are no class numbers: {listing(odd, most=3)}"
         raise DataError(problem(key, wrong, got=targets, fix="save one whole number for each sample"))
-    return [float(value.ravel()[0]) for _, value in found]
+    return [float(value.ravel()[0]) for _, value in entries]
 
 
 @dataclass(frozen=True)
@@ -191,27 +193,27 @@ class _Understood:
 
 
 def _understood(
-    found: Sequence[_Sample], classes: list[str] | None, where: str, missing: bool | list[Any] | None
+    entries: Sequence[_Sample], classes: list[str] | None, where: str, missing: bool | list[Any] | None
 ) -> _Understood:
     """Labels of samples: classes, or other targets.
 
     Raises:
         DataError: When they do not fit the classes.
     """
-    numbers = [(part, label) for part, _, _, label in found if isinstance(label, float)]
+    numbers = [(part, label) for part, _, _, label in entries if isinstance(label, float)]
     if not numbers:
-        return _of_folders(found, classes)
+        return _labels_of_folders(entries, classes)
     parts = {
         str(part): np.array([label for own, label in numbers if own == part])
         for part in dict.fromkeys(part for part, _ in numbers)
     }
-    samples = [(key, label) for _, key, _, label in found if isinstance(label, float)]
-    known = class_numbers.numbered(parts, classes, where, missing, samples)
-    every = np.array([label if isinstance(label, float) else np.nan for _, _, _, label in found])
+    samples = [(key, label) for _, key, _, label in entries if isinstance(label, float)]
+    known = class_numbers.class_numbering(parts, classes, where, missing, samples)
+    every = np.array([label if isinstance(label, float) else np.nan for _, _, _, label in entries])
     return _Understood(known.names, known.classes(every).tolist(), class_numbers.none_notes(known, parts, where))
 
 
-def _of_folders(samples: Sequence[_Sample], classes: list[str] | None) -> _Understood:
+def _labels_of_folders(samples: Sequence[_Sample], classes: list[str] | None) -> _Understood:
     labels = [str(label) for _, _, _, label in samples]
     names = spelling.plain_all(classes) or sorted(set(labels) - {""})
     wrong = [

@@ -73,25 +73,33 @@ def slices(
     _require_one_size(sets)
     parts = _opened({"train": train, "test": test}, {"train": train_targets, "test": test_targets}, sets,
                     dataset, target_dataset)  # fmt: skip
-    masks: dict[str, list[Mask]] = {one.part: one.masks(slices, data_dir) for one in parts}
-    found = mask_files.values_of([mask for listed in masks.values() for mask in listed], classes, values, ignore_index)
-    _require_known(parts, masks, found)
-    rows = [row for one in parts for row in _rows(one, masks[one.part], found, blocks, slices, data_dir)]
-    places: dict[str, _Part] = {one.part: one for one in parts}
-    described = mask_files.described(parts[0].volume.file, found) | {"dataset": target_dataset}
-    described |= {part: str(one.targets.file) for part, one in places.items() if one.targets is not None}
+    masks: dict[str, list[Mask]] = {volume_part.part: volume_part.masks(slices, data_dir) for volume_part in parts}
+    class_values = mask_files.values_of(
+        [mask for listed in masks.values() for mask in listed], classes, values, ignore_index
+    )
+    _require_known(parts, masks, class_values)
+    rows = [
+        row
+        for volume_part in parts
+        for row in _rows(volume_part, masks[volume_part.part], class_values, blocks, slices, data_dir)
+    ]
+    places: dict[str, _Part] = {volume_part.part: volume_part for volume_part in parts}
+    described = mask_files.described(parts[0].volume.file, class_values) | {"dataset": target_dataset}
+    described |= {
+        part: str(volume_part.targets.file) for part, volume_part in places.items() if volume_part.targets is not None
+    }
     source: dict[str, Any] = {
         "type": "slices",
         "axes": sets[0].rank,
-        "slices": [dict(one) for one in slices],
+        "slices": [dict(slice_set) for slice_set in slices],
         "dataset": dataset,
-        "shapes": {part: list(one.cuts.shape) for part, one in places.items()},
-        **{part: str(one.volume.file) for part, one in places.items()},
+        "shapes": {part: list(volume_part.cuts.shape) for part, volume_part in places.items()},
+        **{part: str(volume_part.volume.file) for part, volume_part in places.items()},
         "masks": described,
     }
-    made = task.make(
+    new_task = task.make(
         name or parts[0].volume.file.stem,
-        found.names,
+        class_values.names,
         rows,
         kind="segmentation",
         channels=parts[0].channels,
@@ -99,7 +107,7 @@ def slices(
         source=source,
         notes=_notes(parts[0].cuts, blocks),
     )
-    return finished(made, allow_overlap)
+    return finished(new_task, allow_overlap)
 
 
 @dataclass(frozen=True)
@@ -131,8 +139,8 @@ class _Part:
         return sliced_volumes.masks_of(self.targets, self.cuts, self._memory(self.targets, sets, data_dir))
 
     def _memory(self, place: Place, sets: Sequence[Mapping[str, Any]], data_dir: str | None) -> Path | None:
-        what = files.digest([place.key, place.dataset, self.cuts.shape, [dict(one) for one in sets]])
-        return file_headers.memory_file(data_dir, place.file, what)
+        digest = files.digest([place.key, place.dataset, self.cuts.shape, [dict(slice_set) for slice_set in sets]])
+        return file_headers.memory_file(data_dir, place.file, digest)
 
 
 def _require_one_size(sets: Sequence[SliceSet]) -> None:
@@ -141,19 +149,19 @@ def _require_one_size(sets: Sequence[SliceSet]) -> None:
     Raises:
         ConfigError: When they have more than three axes, or not one size.
     """
-    found = []
-    for number, one in enumerate(sets):
+    problems = []
+    for number, slice_set in enumerate(sets):
         place = f"{_KEY}[{number}].sizes"
-        if one.rank > _MOST_AXES:
-            wrong = f"gives slices of {one.rank} axes, networks take {_MOST_AXES} at most"
+        if slice_set.rank > _MOST_AXES:
+            wrong = f"gives slices of {slice_set.rank} axes, networks take {_MOST_AXES} at most"
             fix = "set sizes to 1 along the others"
-            found.append(problem(place, wrong, got=list(one.sizes), fix=fix))
-        elif one.seen != sets[0].seen:
-            wrong = f"gives {list(one.seen)} with what is put around, {_KEY}[0] gives {list(sets[0].seen)}"
+            problems.append(problem(place, wrong, got=list(slice_set.sizes), fix=fix))
+        elif slice_set.seen != sets[0].seen:
+            wrong = f"gives {list(slice_set.seen)} with what is put around, {_KEY}[0] gives {list(sets[0].seen)}"
             fix = "training takes slices of one size: give padded_sizes that agree"
-            found.append(problem(place, wrong, got=list(one.sizes), fix=fix))
-    if found:
-        raise ConfigError(found)
+            problems.append(problem(place, wrong, got=list(slice_set.sizes), fix=fix))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _opened(
@@ -168,30 +176,30 @@ def _opened(
     Raises:
         DataError: With a sentence for everything that is wrong.
     """
-    if all(one is None for one in inputs.values()):
+    if all(path is None for path in inputs.values()):
         raise DataError(problem("task.train", "a file is needed", fix="add task.train=volume.npy"))
     wrong = [
         problem(f"task.{part}_targets", "is of a volume that is not there", fix=f"add task.{part}=volume.npy")
-        for part, one in targets.items()
-        if one is not None and inputs[part] is None
+        for part, path in targets.items()
+        if path is not None and inputs[part] is None
     ]
     if inputs["train"] is not None and targets["train"] is None:
         fix = "name the file of class numbers"
         wrong.append(problem("task.train_targets", "is needed", fix=fix))
-    found = list[_Part]()
-    for part, given in inputs.items():
-        if given is None:
+    parts = list[_Part]()
+    for part, input_path in inputs.items():
+        if input_path is None:
             continue
         try:
-            found.append(_part(part, given, targets[part], sets, (dataset, target_dataset)))
+            parts.append(_part(part, input_path, targets[part], sets, (dataset, target_dataset)))
         except DataError as error:
             wrong += error.problems
-    if len({one.channels for one in found}) > 1:
-        counts = listing([one.channels for one in found])
+    if len({volume_part.channels for volume_part in parts}) > 1:
+        counts = listing([volume_part.channels for volume_part in parts])
         wrong.append(problem("task.test", f"volumes have {counts} channels", fix="give both as many"))
     if wrong:
         raise DataError(wrong)
-    return found
+    return parts
 
 
 def _part(
@@ -208,7 +216,7 @@ def _part(
     volume = place.open()
     if wrong := sliced_volumes.shape_problems(volume, axes, place.key):
         raise DataError(wrong)
-    shape = sliced_volumes.spatial(volume, axes)
+    shape = sliced_volumes.spatial_shape(volume, axes)
     cuts = Cuts(part, sets, shape)
     for number, grid in enumerate(cuts.grids):
         cutting.require_cuttable(grid, f"{_KEY}[{number}]", joined=False)
@@ -233,12 +241,12 @@ def _require_known(parts: Sequence[_Part], masks: Mapping[str, Sequence[Mask]], 
         DataError: With a sentence for each volume where one is not.
     """
     wrong = []
-    for one in parts:
-        unknown = sorted({value for mask in masks[one.part] for value in values.unknown(mask)})
+    for part in parts:
+        unknown = sorted({value for mask in masks[part.part] for value in values.unknown(mask)})
         if unknown:
-            what = f"holds values that are no class ({listing(unknown, most=5)})"
+            fault = f"holds values that are no class ({listing(unknown, most=5)})"
             fix = "name them with task.values and task.classes, or task.ignore_index"
-            wrong.append(problem(f"task.{one.part}_targets", what, fix=fix))
+            wrong.append(problem(f"task.{part.part}_targets", fault, fix=fix))
     if wrong:
         raise DataError(wrong)
 
@@ -281,15 +289,15 @@ def _notes(cuts: Cuts, blocks: int) -> list[str]:
     if not blocks:
         return ["neighbouring slices may come in different folds (task.blocks=0), which flatters scores of validation"]
     axes = sorted({_axis(grid) for grid in cuts.grids})
-    found = []
+    notes = []
     if len(axes) > 1:
         wrong = f"slice sets follow the axes {listing(axes)}"
-        found.append(f"{wrong}: slices of one lie across those of another, in other folds too; judge by a test volume")
+        notes.append(f"{wrong}: slices of one lie across those of another, in other folds too; judge by a test volume")
     if any(grid.coverage[_axis(grid)].max() > 1 for grid in cuts.grids):
-        found.append("slices overlap: those at the border of a block share places with the next block")
+        notes.append("slices overlap: those at the border of a block share places with the next block")
     # Slices that have a length along that axis lie side by side, and are not nearly the same.
     counts = [grid.counts[_axis(grid)] for grid in cuts.grids if _axis(grid) in grid.cut.flat]
     if few := [count for count in counts if blocks >= count > 1]:
         fix = f"give at most task.blocks={max(2, min(few) // 4)}"
-        found.append(f"a block holds a single slice, so neighbours may come in different folds: {fix}")
-    return found
+        notes.append(f"a block holds a single slice, so neighbours may come in different folds: {fix}")
+    return notes

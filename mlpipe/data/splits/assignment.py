@@ -65,8 +65,8 @@ def grouped(samples: Samples, rows: Ints) -> list[str]:
     for row in rows:
         own = f"group {samples.groups[row]}" if samples.groups[row] else f"image {samples.digests[row]}"
         keys.append(own)
-        one, other = find(own), find(f"image {samples.digests[row]}")
-        parent[max(one, other)] = min(one, other)
+        root, other = find(own), find(f"image {samples.digests[row]}")
+        parent[max(root, other)] = min(root, other)
     return [find(key) for key in keys]
 
 
@@ -89,20 +89,20 @@ def deal_labels(
         Fold numbers, shape (samples,).
     """
     units = units_of(names, groups, seed)
-    # A unit is a whole group. `wanted` and `room` are what each fold still lacks of every label and of samples; a group
+    # A unit is a whole group. `demand` and `room` are what each fold still lacks of every label and of samples; a group
     # larger than that makes them negative, so that the fold comes last from then on.
     counts = np.array([labels[unit].sum(axis=0) for unit in units], np.float64).reshape(len(units), labels.shape[1])
     sizes = np.array([len(unit) for unit in units], np.float64)
-    wanted, room = np.tile(counts.sum(axis=0) / n, (n, 1)), np.full(n, sizes.sum() / n)
+    demand, room = np.tile(counts.sum(axis=0) / n, (n, 1)), np.full(n, sizes.sum() / n)
     drawn = np.random.Generator(np.random.Philox(key=[seed, 1])).permutation(n)
     fold, left = np.full(len(names), -1, np.int64), np.ones(len(units), bool)
 
     def give(index: int, label: int | None) -> None:
-        urgency = wanted[:, label] if label is not None else room
+        urgency = demand[:, label] if label is not None else room
         # Rounded, since subtraction leaves errors in the last bits, and a tie is for the drawn order to decide.
         chosen = int(np.lexsort((drawn, -room.round(9), -urgency.round(9)))[0])
         fold[units[index]] = chosen
-        wanted[chosen] -= counts[index]
+        demand[chosen] -= counts[index]
         room[chosen] -= sizes[index]
         left[index] = False
 

@@ -38,24 +38,24 @@ def size_problems(kind: str, samples: Samples, split: Split, classes: Sequence[s
     pool = split.fold >= 0
     targets, is_single = samples.targets[pool], len(split.validated) == 1
     if split.is_given or split.dealing == "group":
-        return _unlearned(kind, samples, split, classes)
+        return _unlearned_problems(kind, samples, split, classes)
     if is_lenient(split, samples):
-        there = _counts(targets, len(classes)) if of_kind.IS_CLASS_NUMBER else np.ones(len(classes))
-        absent = [name for name, count in zip(classes, there.tolist(), strict=True) if not count]
+        counts = _counts(targets, len(classes)) if of_kind.IS_CLASS_NUMBER else np.ones(len(classes))
+        absent = [name for name, count in zip(classes, counts.tolist(), strict=True) if not count]
         return [problem(f"class {name!r}", "no training image has it", fix=_ALLOWED) for name in absent]
     if of_kind.IS_CLASS_NUMBER:
-        found = class_size_problems(targets, classes, split.n_folds, nested=nested, is_single=is_single)
-        return found or missing_classes(samples, split, classes)
-    into = _parts(split.n_folds, nested=False, is_single=is_single)
-    fix = f"{_fewer(nested=False, is_single=is_single)}add images, or {_ALLOWED}"
+        problems = class_size_problems(targets, classes, split.n_folds, nested=nested, is_single=is_single)
+        return problems or missing_classes(samples, split, classes)
+    into = _parts_text(split.n_folds, nested=False, is_single=is_single)
+    fix = f"{_fewer_folds_advice(nested=False, is_single=is_single)}add images, or {_ALLOWED}"
     few = [
         problem(
             f"label {name!r}",
-            f"{_trained(count, f' {what}')} too few for {into}",
+            f"{_training_images_text(count, f' {phrase}')} too few for {into}",
             fix=fix,
         )
         for column, name in enumerate(classes)
-        for value, what in ((1, "with it"), (0, "without it"))
+        for value, phrase in ((1, "with it"), (0, "without it"))
         if (count := int((targets[:, column] == value).sum())) < split.n_folds
     ]
     return few or missing_classes(samples, split, classes)
@@ -63,12 +63,12 @@ def size_problems(kind: str, samples: Samples, split: Split, classes: Sequence[s
 
 def of_repeats(kind: str, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
     """`size_problems` of each repeat of a split, every sentence once."""
-    found = [size_problems(kind, samples, one, classes, nested=nested) for one in split.each()]
-    return list(dict.fromkeys(sentence for sentences in found for sentence in sentences))
+    sentence_lists = [size_problems(kind, samples, repeat, classes, nested=nested) for repeat in split.each()]
+    return list(dict.fromkeys(sentence for sentences in sentence_lists for sentence in sentences))
 
 
-def _trained(count: int, what: str = "") -> str:
-    return counted(count, f"training image{what} is", f"training images{what} are")
+def _training_images_text(count: int, phrase: str = "") -> str:
+    return counted(count, f"training image{phrase} is", f"training images{phrase} are")
 
 
 def class_size_problems(
@@ -87,10 +87,10 @@ def class_size_problems(
     """
     counts = _counts(targets, len(classes))
     remaining = counts - np.ceil(counts / n_folds).astype(np.int64) if nested else counts
-    into = _parts(n_folds, nested=nested, is_single=is_single)
-    fix = f"{_fewer(nested=nested, is_single=is_single)}add images, or {_ALLOWED}"
+    into = _parts_text(n_folds, nested=nested, is_single=is_single)
+    fix = f"{_fewer_folds_advice(nested=nested, is_single=is_single)}add images, or {_ALLOWED}"
     return [
-        problem(f"class {name!r}", f"{_trained(count)} too few for {into}", fix=fix)
+        problem(f"class {name!r}", f"{_training_images_text(count)} too few for {into}", fix=fix)
         for name, count, left in zip(classes, counts.tolist(), remaining.tolist(), strict=True)
         if left < n_folds
     ]
@@ -107,7 +107,7 @@ def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> l
         classes: The names of classes or labels.
     """
     pool, is_class = split.fold >= 0, samples.targets.ndim == 1
-    own = np.stack([pool & _having(samples, number) for number in range(len(classes))], axis=1)
+    own = np.stack([pool & _class_mask(samples, number) for number in range(len(classes))], axis=1)
     counts = np.array([own[split.fold == fold].sum(axis=0) for fold in split.validated])
     # A fold without any image is one that nothing is judged on.
     is_there = np.array([[bool((split.fold == fold).any())] for fold in split.validated])
@@ -115,8 +115,8 @@ def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> l
         "to validate on": is_there & (counts == 0) & is_class,
         "to train on": is_there & (counts == own.sum(axis=0)),
     }
-    what, image = ("class", "image of it") if is_class else ("label", "image with it")
-    found = []
+    noun, image = ("class", "image of it") if is_class else ("label", "image with it")
+    problems = []
     for number in np.flatnonzero(np.any([*lost.values()], axis=(0, 1))).tolist():
         held = len(set(grouped(samples, np.flatnonzero(own[:, number]))))
         folds = {to: at[:, number] for to, at in lost.items()}
@@ -124,11 +124,11 @@ def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> l
         why = ", because groups and given folds stay as they are" if samples.groups else ""
         held_by = f"it is of {counted(held, _unit(samples))}"
         wrong = f"no {image} is left {' and '.join(where)}{why}: {held_by}"
-        found.append(problem(f"{what} {classes[number]!r}", wrong, fix=_ways_out(samples, split, held)))
-    return found
+        problems.append(problem(f"{noun} {classes[number]!r}", wrong, fix=_missing_class_advice(samples, split, held)))
+    return problems
 
 
-def _having(samples: Samples, number: int) -> npt.NDArray[np.bool_]:
+def _class_mask(samples: Samples, number: int) -> npt.NDArray[np.bool_]:
     """Mask of the samples that are of a class, or have a label."""
     if samples.targets.ndim == 1:
         return np.asarray(samples.targets == number)
@@ -146,16 +146,16 @@ def torn_groups(samples: Samples, split: Split) -> list[str]:
     for group, fold in zip(samples.groups, split.fold.tolist(), strict=False):
         if group and fold >= 0:
             folds.setdefault(group, set()).add(fold)
-    torn = [group for group, found in folds.items() if len(found) > 1]
+    torn = [group for group, numbers in folds.items() if len(numbers) > 1]
     if not torn:
         return []
-    many = counted(len(torn), "group is", "groups are")
+    amount = counted(len(torn), "group is", "groups are")
     why = ", as the folds came with the task" if split.is_given else ""
-    told = "what is learned from a group is judged on the same group"
-    return [f"{many} in several folds ({listing(torn, most=3)}){why}: {told}"]
+    clause = "what is learned from a group is judged on the same group"
+    return [f"{amount} in several folds ({listing(torn, most=3)}){why}: {clause}"]
 
 
-def _ways_out(samples: Samples, split: Split, held: int) -> str:
+def _missing_class_advice(samples: Samples, split: Split, held: int) -> str:
     """Advice for a missing class: it is of `held` groups, or of images that are not identical."""
     is_single = len(split.validated) == 1
     ways = []
@@ -193,12 +193,12 @@ def lacking(task: Task, views: Sequence[View]) -> list[str]:
         task: The task.
         views: The rows of the folds that will be trained.
     """
-    found: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
+    absences: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
 
     def note(view: View, part: str, what: str, counts: npt.NDArray[Any]) -> None:
         absent = tuple(name for name, count in zip(task.classes, counts.tolist(), strict=True) if not count)
         if absent:
-            found.setdefault((part, what, absent), []).append(view.fold)
+            absences.setdefault((part, what, absent), []).append(view.fold)
 
     for view in views:
         for part, rows in (("training", view.train), ("validation", view.val), ("test", view.test)):
@@ -207,40 +207,40 @@ def lacking(task: Task, views: Sequence[View]) -> list[str]:
                 if kind_data.of(task.kind).IS_LABELS:
                     note(view, part, "image without", (task.samples.targets[rows] == 0).sum(axis=0))
     return [
-        f"no {part} {what} {listing(names, most=10)}{_in_folds(folds, len(views))}"
-        for (part, what, names), folds in found.items()
+        f"no {part} {phrase} {listing(names, most=10)}{_folds_text(folds, len(views))}"
+        for (part, phrase, names), folds in absences.items()
     ]
 
 
-def _in_folds(folds: Sequence[int], of: int) -> str:
+def _folds_text(folds: Sequence[int], of: int) -> str:
     """The folds that a sentence is about; none where there is one, or all."""
     if len(folds) == of:
         return " in any fold" if of > 1 else ""
     return f" in fold{'s' * (len(folds) > 1)} {listing(folds)}"
 
 
-def _unlearned(kind: str, samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
+def _unlearned_problems(kind: str, samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
     """A sentence for every class or label that folds which came with the task leave without a training image."""
-    what = kinds.of(kind).words.OUTPUT
-    found = []
+    noun = kinds.of(kind).words.OUTPUT
+    problems = []
     for number, name in enumerate(classes):
-        own = (split.fold >= 0) & _having(samples, number)
+        own = (split.fold >= 0) & _class_mask(samples, number)
         folds = [fold for fold in split.validated if not own[split.fold != fold].any()]
         if folds:
             fix = f"give it other {'folds' if split.is_given else 'groups'}, or {_ALLOWED}"
             why = "as the folds came with the task" if split.is_given else "as all its images are of one group"
             wrong = f"no training image has it in fold {listing(folds)}, {why}"
-            found.append(problem(f"{what} {name!r}", wrong, fix=fix))
-    return found
+            problems.append(problem(f"{noun} {name!r}", wrong, fix=fix))
+    return problems
 
 
-def _parts(n_folds: int, *, nested: bool, is_single: bool) -> str:
+def _parts_text(n_folds: int, *, nested: bool, is_single: bool) -> str:
     if is_single:
         return "a training and a validation part"
     return f"nested {n_folds} x {n_folds} folds" if nested else f"{n_folds} folds"
 
 
-def _fewer(*, nested: bool, is_single: bool) -> str:
+def _fewer_folds_advice(*, nested: bool, is_single: bool) -> str:
     """Advice for a class with too few samples for so many parts."""
     if is_single:
         return ""
@@ -263,9 +263,9 @@ def overlap(samples: Samples) -> list[tuple[str, str]]:
 
 def overlap_problem(pairs: Sequence[tuple[str, str]]) -> str:
     """The sentence for images that are in the training part and in another one."""
-    shown = listing([f"{one} = {other}" for one, other in pairs], most=3)
+    examples = listing([f"{name} = {other}" for name, other in pairs], most=3)
     fix = "remove them, or accept them with task.allow_overlap=true"
-    return problem("task", f"{len(pairs)} validation or test images are in the training part too ({shown})", fix=fix)
+    return problem("task", f"{len(pairs)} validation or test images are in the training part too ({examples})", fix=fix)
 
 
 def group_overlap_problems(samples: Samples) -> list[str]:

@@ -94,7 +94,7 @@ class Split:
         fold = np.array(plain["fold"], np.int64)
         dealing, is_given = plain.get("dealing", "even"), plain.get("is_given", False)
         validated = tuple(plain["validated"])
-        repeats = tuple(np.array(one, np.int64) for one in plain.get("repeats", ()))
+        repeats = tuple(np.array(repeat, np.int64) for repeat in plain.get("repeats", ()))
         return Split(
             fold, plain["n_folds"], validated, plain["stratify"], plain["seed"], dealing, is_given, repeats=repeats
         )
@@ -255,12 +255,12 @@ def shuffled(
     fold, pool = with_test(samples, 0.0, stratify, test_seed)
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds, rare)
-    wanted = shuffled_split.read_rows(Path(test_file), "split.test_file") if test_file else None
-    if wanted is not None or test_fraction > 0:
+    file_rows = shuffled_split.read_rows(Path(test_file), "split.test_file") if test_file else None
+    if file_rows is not None or test_fraction > 0:
         if samples.in_part("test").any():
             fix = "leave split.test_fraction and split.test_file out"
             raise DataError(problem("split.test_fraction", "the task has a test part already", fix=fix))
-        pool = _shuffled_test(samples, fold, pool, wanted, test_fraction, test_seed, stratify)
+        pool = _shuffled_test(samples, fold, pool, file_rows, test_fraction, test_seed, stratify)
     if folds_file:
         parts = [part[1] for part in shuffled_split.read_rows(Path(folds_file), "split.folds_file")]
     else:
@@ -270,7 +270,7 @@ def shuffled(
             parts = shuffled_split.validation_parts(len(pool), folds, val_fraction, seed, strata)
         except ValueError as error:
             if folds == 1:
-                raise _undrawn("split.val_fraction", val_fraction, stratify, error) from error
+                raise _draw_error("split.val_fraction", val_fraction, stratify, error) from error
             raise DataError(problem("split.folds", f"cannot be made ({error})", got=folds, fix="use fewer")) from error
     if len({int(row) for part in parts for row in part}) != sum(map(len, parts)) or max(map(max, parts)) >= len(pool):
         raise DataError(problem("split.folds_file", f"does not fit the {counted(len(pool), 'image')}", fix="remove it"))
@@ -282,7 +282,7 @@ def shuffled(
     return Split(fold, int(fold.max()) + 1, tuple(range(len(parts))), stratify, seed, rare=rare)
 
 
-def _undrawn(key: str, fraction: float, stratify: bool, error: ValueError) -> DataError:
+def _draw_error(key: str, fraction: float, stratify: bool, error: ValueError) -> DataError:
     """The error for a share that scikit-learn does not draw."""
     fix = (
         "use a larger share, add images of the rarest class, or use split.stratify=false" if stratify else "add images"
@@ -304,7 +304,7 @@ def _shuffled_test(
         try:
             stay, test = shuffled_split.test_rows(len(pool), fraction, seed, strata)
         except ValueError as error:
-            raise _undrawn("split.test_fraction", fraction, stratify, error) from error
+            raise _draw_error("split.test_fraction", fraction, stratify, error) from error
     else:
         stay, test = (np.asarray(part, np.int64) for part in rows[:2])
     if sorted([*stay.tolist(), *test.tolist()]) != list(range(len(pool))):
@@ -323,7 +323,7 @@ def with_extra(samples: Samples, split: Split) -> Split:
     extra = samples.in_part("extra") & samples.labelled
     if not extra.any():
         return split
-    again = tuple(np.where(extra, split.n_folds, one) for one in split.repeats)
+    again = tuple(np.where(extra, split.n_folds, repeat) for repeat in split.repeats)
     return replace(split, fold=np.where(extra, split.n_folds, split.fold), repeats=again)
 
 
@@ -423,8 +423,8 @@ def _given_folds(samples: Samples, fold: Ints, folds: Ints, rare: Rare) -> Split
     pool = fold >= 0
     without = [samples.ids[row] for row in np.flatnonzero(pool & (folds < 0))]
     if without:
-        shown = listing(without, most=3)
-        wrong = f"{counted(len(without), 'training image has', 'training images have')} no fold ({shown})"
+        names = listing(without, most=3)
+        wrong = f"{counted(len(without), 'training image has', 'training images have')} no fold ({names})"
         raise DataError(problem("split=given", wrong, fix="give every training row a fold"))
     fold[pool] = folds[pool]
     n = int(folds[pool].max()) + 1

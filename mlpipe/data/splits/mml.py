@@ -24,7 +24,7 @@ def fold_numbers(targets: npt.NDArray[Any], n: int, seed: int, *, stratify: bool
         seed: The seed, 42 in mml-core.
         stratify: Split each class by itself.
     """
-    return _numbers(ordered_folds(targets, n, seed, stratify=stratify), len(targets))
+    return _fold_by_row(ordered_folds(targets, n, seed, stratify=stratify), len(targets))
 
 
 def nested_fold_numbers(targets: npt.NDArray[Any], n: int, seed: int, fold: int, *, stratify: bool) -> Ints:
@@ -40,7 +40,7 @@ def nested_fold_numbers(targets: npt.NDArray[Any], n: int, seed: int, fold: int,
     outer = ordered_folds(targets, n, seed, stratify=stratify)
     pool = np.concatenate([rows for number, rows in enumerate(outer) if number != fold])
     inner = [pool[places] for places in ordered_folds(targets[pool], n, seed, stratify=stratify)]
-    return _numbers(inner, len(targets))
+    return _fold_by_row(inner, len(targets))
 
 
 def ordered_folds(targets: npt.NDArray[Any], n: int, seed: int, *, stratify: bool) -> list[Ints]:
@@ -67,7 +67,7 @@ def ordered_folds(targets: npt.NDArray[Any], n: int, seed: int, *, stratify: boo
     return folds
 
 
-def _numbers(folds: list[Ints], n_samples: int) -> Ints:
+def _fold_by_row(folds: list[Ints], n_samples: int) -> Ints:
     numbers = np.full(n_samples, -1, np.int64)
     for number, rows in enumerate(folds):
         numbers[rows] = number

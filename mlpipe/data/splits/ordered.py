@@ -66,9 +66,9 @@ def _blocks(orders: np.ndarray, shares: np.ndarray) -> Ints:
     times, counts = np.unique(orders, return_counts=True)
     ends = np.cumsum(counts)
     cuts: list[int] = []
-    for number, wanted in enumerate(np.cumsum(shares)[:-1] * len(orders), start=1):
+    for number, target in enumerate(np.cumsum(shares)[:-1] * len(orders), start=1):
         least, most = (cuts[-1] if cuts else 0) + 1, len(times) - (len(shares) - number)
-        nearest = int(np.abs(ends[:-1] - wanted).argmin()) + 1 if len(times) > 1 else 1
+        nearest = int(np.abs(ends[:-1] - target).argmin()) + 1 if len(times) > 1 else 1
         cuts.append(min(max(nearest, least), max(most, least)))
     return np.searchsorted(np.array(cuts), np.searchsorted(times, orders), side="right").astype(np.int64)
 

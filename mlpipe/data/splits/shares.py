@@ -48,10 +48,10 @@ class Units:
     totals: Ints
     holders: Ints
 
-    def taken_of(self, taken: Bools) -> Ints:
+    def level_counts(self, choice: Bools) -> Ints:
         """The number of samples of each level that a choice of units takes, shape (levels,)."""
         unit = np.repeat(np.arange(len(self.rows)), np.diff(self.starts))
-        chosen = taken[unit]
+        chosen = choice[unit]
         return np.bincount(self.levels[chosen], self.counts[chosen], len(self.totals)).astype(np.int64)
 
     def as_table(self) -> Floats:
@@ -77,18 +77,18 @@ class Goal:
     everywhere: Bools
     left: int
 
-    def reaches(self, units: Units, taken: Bools, rounding: float) -> bool:
+    def reaches(self, units: Units, choice: Bools, rounding: float) -> bool:
         """Whether a choice has every level that it is to have, and about as many samples as it is to have.
 
         Args:
             units: The units.
-            taken: The choice.
+            choice: The choice.
             rounding: By how many samples what was rounded in making it may be off; two, or an eighth of a part at most.
         """
-        size, whole, found = int(units.sizes[taken].sum()), int(units.sizes.sum()), units.taken_of(taken)
+        size, whole, counts = int(units.sizes[choice].sum()), int(units.sizes.sum()), units.level_counts(choice)
         rounding = min(rounding, max(2, min(self.samples, whole - self.samples) / 8))
         near = abs(size - self.samples) <= max(units.sizes.max() / 2, rounding)
-        lacking = self.everywhere & ((found == 0) | (found == units.totals))
+        lacking = self.everywhere & ((counts == 0) | (counts == units.totals))
         return near and 0 < size < whole and not lacking.any()
 
 
@@ -119,22 +119,22 @@ def of_samples(
     if levels.ndim == 2:
         # A label is to be known as absent in both parts, too.
         levels = np.hstack([levels, samples.targets[pool] == 0])
-    found = units(names, groups, levels, seed)
-    if len(found.rows) < 2:
+    pool_units = units(names, groups, levels, seed)
+    if len(pool_units.rows) < 2:
         of = f"the {len(pool)} images are of one group" if len(pool) > 1 else f"there is {len(pool)} image"
         raise DataError(problem(key, f"leaves a part empty: {of}, which is not split", got=fraction))
-    wanted = goal(found, fraction, others)
+    target = goal(pool_units, fraction, others)
     unit_of = np.empty(len(pool), np.int64)
-    for number, rows in enumerate(found.rows):
+    for number, rows in enumerate(pool_units.rows):
         unit_of[rows] = number
     if not samples.groups:
         by_class = samples.targets.ndim == 1
         rows = (_share_of_classes if by_class else _share_of_folds)(samples, pool, fraction, stratify, seed)
-        taken = np.zeros(len(found.rows), bool)
-        taken[unit_of[np.searchsorted(pool, rows)]] = True
-        if wanted.reaches(found, taken, len(found.totals) / 2 if by_class else np.inf):
+        choice = np.zeros(len(pool_units.rows), bool)
+        choice[unit_of[np.searchsorted(pool, rows)]] = True
+        if target.reaches(pool_units, choice, len(pool_units.totals) / 2 if by_class else np.inf):
             return rows
-    return np.asarray(pool[take(found, wanted, seed)[unit_of]], np.int64)
+    return np.asarray(pool[take(pool_units, target, seed)[unit_of]], np.int64)
 
 
 def _share_of_classes(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
@@ -142,14 +142,14 @@ def _share_of_classes(samples: Samples, pool: Ints, fraction: float, stratify: b
     strata = samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)
     names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
     chosen: list[int] = []
-    seen: dict[str, bool] = {}
+    decisions: dict[str, bool] = {}
     for level in np.unique(strata):
         rows = [index for index in sorted(range(len(pool)), key=names.__getitem__) if strata[index] == level]
         drawn = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
-        wanted = round(len(rows) * fraction)
+        quota = round(len(rows) * fraction)
         for index in drawn:
-            take = seen.setdefault(groups[index], wanted > 0)
-            wanted -= take
+            take = decisions.setdefault(groups[index], quota > 0)
+            quota -= take
             if take:
                 chosen.append(int(pool[index]))
     return np.array(sorted(chosen), np.int64)
@@ -177,21 +177,21 @@ def units(names: Sequence[str], groups: Sequence[str], levels: npt.NDArray[np.ge
         unit[members] = number
     if levels.ndim == 1:
         numbers = np.unique(levels, return_inverse=True)[1].reshape(-1).astype(np.int64)
-        sample, many = np.arange(len(names)), int(numbers.max(initial=-1)) + 1
+        sample, level_count = np.arange(len(names)), int(numbers.max(initial=-1)) + 1
     else:
-        there = np.flatnonzero(levels.any(axis=0))
-        sample, numbers = np.nonzero(levels[:, there])
-        many = len(there)
-    pairs, counts = np.unique(unit[sample] * max(many, 1) + numbers, return_counts=True)
-    owners, found = pairs // max(many, 1), pairs % max(many, 1)
+        columns = np.flatnonzero(levels.any(axis=0))
+        sample, numbers = np.nonzero(levels[:, columns])
+        level_count = len(columns)
+    pairs, counts = np.unique(unit[sample] * max(level_count, 1) + numbers, return_counts=True)
+    owners, unit_levels = pairs // max(level_count, 1), pairs % max(level_count, 1)
     return Units(
         rows,
         np.array([len(members) for members in rows], np.int64),
         np.searchsorted(owners, np.arange(len(rows) + 1)).astype(np.int64),
-        found,
+        unit_levels,
         counts.astype(np.int64),
-        np.bincount(numbers, minlength=many).astype(np.int64),
-        np.bincount(found, minlength=many).astype(np.int64),
+        np.bincount(numbers, minlength=level_count).astype(np.int64),
+        np.bincount(unit_levels, minlength=level_count).astype(np.int64),
     )
 
 
@@ -225,26 +225,26 @@ def take(units: Units, goal: Goal, seed: int) -> Bools:
     # Three steps, each repairing what the one before may have left: counts of all levels are near their shares; no part
     # lacks a level that it is to have; the number of samples is near enough, which goes before both.
     drawn = np.random.Generator(np.random.Philox(key=[seed, 3]))
-    dealt = _with_size(units, goal, _with_levels(units, goal, _dealt(units, goal)))
+    dealt = _with_size(units, goal, _with_levels(units, goal, _dealt_units(units, goal)))
     if len(units.rows) * max(len(units.totals), 1) > _LARGEST:
         return dealt
     # Dealing never takes back: exchanges do, and other starts find what exchanges from this one do not reach.
     search = _Search(units, goal, units.as_table(), drawn)
-    starts = [dealt, *(_first(units, goal, drawn.permutation(len(units.rows))) for _ in range(search.restarts))]
-    found = [search.improved(start) for start in starts]
+    starts = [dealt, *(_first_units(units, goal, drawn.permutation(len(units.rows))) for _ in range(search.restarts))]
+    choices = [search.improved_choice(start) for start in starts]
     # Rounded: of choices that are equally near, the first start's counts on every machine.
-    return min(found, key=lambda one: round(search.cost(one), 12))
+    return min(choices, key=lambda choice: round(search.cost(choice), 12))
 
 
-def _first(units: Units, goal: Goal, order: Ints) -> Bools:
+def _first_units(units: Units, goal: Goal, order: Ints) -> Bools:
     """The first units of an order, as many as come nearest to the share, neither none nor all."""
     sums = np.cumsum(units.sizes[order])[:-1]
-    taken = np.zeros(len(units.rows), bool)
-    taken[order[: int(np.abs(sums - goal.samples).argmin()) + 1]] = True
-    return taken
+    choice = np.zeros(len(units.rows), bool)
+    choice[order[: int(np.abs(sums - goal.samples).argmin()) + 1]] = True
+    return choice
 
 
-def _dealt(units: Units, goal: Goal) -> Bools:
+def _dealt_units(units: Units, goal: Goal) -> Bools:
     """Give each unit in turn to the part that has too little of what it holds."""
     rare = ceil(2 / min(goal.fraction, 1 - goal.fraction))
     least = [
@@ -255,57 +255,57 @@ def _dealt(units: Units, goal: Goal) -> Bools:
     weights = (1 - goal.fraction, goal.fraction)
     levels, counts, starts = units.levels.tolist(), units.counts.tolist(), units.starts.tolist()
     totals, sizes, whole = units.totals.tolist(), units.sizes.tolist(), float(units.sizes.sum())
-    there, filled = ([0] * len(totals), [0] * len(totals)), [0, 0]
-    taken = np.zeros(len(units.rows), bool)
+    tallies, filled = ([0] * len(totals), [0] * len(totals)), [0, 0]
+    choice = np.zeros(len(units.rows), bool)
     for unit in order:
         entries = range(starts[unit], starts[unit + 1])
         costs = []
         for part in (0, 1):
-            own = there[part]
+            own = tallies[part]
             # (a + s)^2 - a^2 = (2 a + s) s: the growth of a sum of squares is least where a part has too little.
             cost = (2 * filled[part] + sizes[unit]) * sizes[unit] / whole
             cost += sum((2 * own[levels[at]] + counts[at]) * counts[at] / totals[levels[at]] for at in entries)
             costs.append(cost / weights[part])
         part = int(costs[1] < costs[0])
-        taken[unit] = part == 1
+        choice[unit] = part == 1
         filled[part] += sizes[unit]
         for at in entries:
-            there[part][levels[at]] += counts[at]
-    return taken
+            tallies[part][levels[at]] += counts[at]
+    return choice
 
 
-def _with_levels(units: Units, goal: Goal, taken: Bools) -> Bools:
+def _with_levels(units: Units, goal: Goal, choice: Bools) -> Bools:
     """The choice with the smallest unit of the other part for every level that a part lacks and is to have."""
-    taken = taken.copy()
+    choice = choice.copy()
     unit = np.repeat(np.arange(len(units.rows)), np.diff(units.starts))
-    found = units.taken_of(taken)
-    for level in np.flatnonzero(goal.everywhere & ((found == 0) | (found == units.totals))).tolist():
-        now = units.taken_of(taken)[level]
+    counts = units.level_counts(choice)
+    for level in np.flatnonzero(goal.everywhere & ((counts == 0) | (counts == units.totals))).tolist():
+        now = units.level_counts(choice)[level]
         if 0 < now < units.totals[level]:
             continue
         holders = unit[units.levels == level]
         moved = holders[int(units.sizes[holders].argmin())]
-        taken[moved] = ~taken[moved]
-    return taken
+        choice[moved] = ~choice[moved]
+    return choice
 
 
-def _with_size(units: Units, goal: Goal, taken: Bools) -> Bools:
+def _with_size(units: Units, goal: Goal, choice: Bools) -> Bools:
     """The choice with units moved to the other part until the number of samples is near enough and no part empty."""
-    taken, allowed = taken.copy(), units.sizes.max() / 2
-    size, whole = int(units.sizes[taken].sum()), int(units.sizes.sum())
+    choice, allowed = choice.copy(), units.sizes.max() / 2
+    size, whole = int(units.sizes[choice].sum()), int(units.sizes.sum())
     # Each turn moves the unit that comes nearest to the goal. It ends by itself where none comes nearer, but not with a part
     # empty: then even a unit that leads away from the goal moves.
     while abs(off := size - goal.samples) > allowed or size in (0, whole):
-        side = taken if off > 0 else ~taken
+        side = choice if off > 0 else ~choice
         moves = np.flatnonzero(side)
         after = np.abs(abs(off) - units.sizes[moves])
         emptied = units.sizes[moves] == (size if off > 0 else whole - size)
         best = int(np.where(emptied, np.inf, after).argmin())
         if emptied[best] or (after[best] >= abs(off) and 0 < size < whole):
             break
-        taken[moves[best]] = ~taken[moves[best]]
+        choice[moves[best]] = ~choice[moves[best]]
         size += int(units.sizes[moves[best]]) * (-1 if off > 0 else 1)
-    return taken
+    return choice
 
 
 class _Search:
@@ -319,60 +319,60 @@ class _Search:
     """
 
     def __init__(self, units: Units, goal: Goal, table: Floats, drawn: np.random.Generator) -> None:
-        self._of, self._wanted, self._table, self._drawn = units, goal, table, drawn
-        self._sizes, self._whole = units.sizes.astype(np.float64), float(units.sizes.sum())
+        self._units, self._goal, self._table, self._generator = units, goal, table, drawn
+        self._sizes, self._total_size = units.sizes.astype(np.float64), float(units.sizes.sum())
         self._totals = np.maximum(units.totals, 1).astype(np.float64)
-        self._allowed = units.sizes.max() / 2
+        self._size_tolerance = units.sizes.max() / 2
         self.restarts = 20 if len(units.rows) <= 30 else 6 if len(units.rows) <= 200 else 1
 
-    def cost(self, taken: Bools) -> float:
+    def cost(self, choice: Bools) -> float:
         """The distance of a choice from the share."""
-        chosen = taken[None]
+        chosen = choice[None]
         left = (~chosen).sum(axis=1).astype(np.float64)
         return float(self._costs(chosen @ self._table, chosen @ self._sizes, left)[0])
 
-    def improved(self, taken: Bools) -> Bools:
+    def improved_choice(self, choice: Bools) -> Bools:
         """The choice after the best exchange of one unit, or of two, again and again until none comes nearer."""
-        taken = taken.copy()
-        now = self.cost(taken)
+        choice = choice.copy()
+        now = self.cost(choice)
         for _ in range(_MOST_STEPS):
-            moved, least = self._best_move(taken)
+            moved, least = self._best_move(choice)
             if least >= now - 1e-12:
-                moved, least = self._best_exchange(taken)
+                moved, least = self._best_exchange(choice)
             if least >= now - 1e-12:
                 break
-            taken[moved] = ~taken[moved]
+            choice[moved] = ~choice[moved]
             now = least
-        return taken
+        return choice
 
-    def _best_move(self, taken: Bools) -> tuple[list[int], float]:
-        sign = np.where(taken, -1.0, 1.0)
-        counts = self._table[taken].sum(axis=0) + sign[:, None] * self._table
-        costs = self._costs(counts, self._sizes[taken].sum() + sign * self._sizes, (~taken).sum() - sign)
+    def _best_move(self, choice: Bools) -> tuple[list[int], float]:
+        sign = np.where(choice, -1.0, 1.0)
+        counts = self._table[choice].sum(axis=0) + sign[:, None] * self._table
+        costs = self._costs(counts, self._sizes[choice].sum() + sign * self._sizes, (~choice).sum() - sign)
         best = int(costs.argmin())
         return [best], float(costs[best])
 
-    def _best_exchange(self, taken: Bools) -> tuple[list[int], float]:
-        out, into = np.flatnonzero(taken), np.flatnonzero(~taken)
+    def _best_exchange(self, choice: Bools) -> tuple[list[int], float]:
+        out, into = np.flatnonzero(choice), np.flatnonzero(~choice)
         most = max(2, int((_LARGEST_STEP / max(1, self._table.shape[1])) ** 0.5))
         if len(out) * len(into) > most**2:
-            out = self._drawn.permutation(out)[: max(most, most**2 // len(into))]
-            into = self._drawn.permutation(into)[: max(most, most**2 // len(out))]
-        counts = self._table[taken].sum(axis=0) - self._table[out][:, None] + self._table[into][None]
-        size = self._sizes[taken].sum() - self._sizes[out][:, None] + self._sizes[into][None]
-        costs = self._costs(counts, size, np.full(size.shape, float((~taken).sum())))
+            out = self._generator.permutation(out)[: max(most, most**2 // len(into))]
+            into = self._generator.permutation(into)[: max(most, most**2 // len(out))]
+        counts = self._table[choice].sum(axis=0) - self._table[out][:, None] + self._table[into][None]
+        size = self._sizes[choice].sum() - self._sizes[out][:, None] + self._sizes[into][None]
+        costs = self._costs(counts, size, np.full(size.shape, float((~choice).sum())))
         first, second = np.unravel_index(int(costs.argmin()), costs.shape)
         return [int(out[first]), int(into[second])], float(costs[first, second])
 
     def _costs(self, counts: Floats, size: Floats, left: Floats) -> Floats:
         """The costs of choices with these counts, shape (..., levels), sizes and units that are left, shape (...)."""
-        wanted, whole = self._wanted, self._whole
-        far = ((counts - wanted.fraction * self._totals) ** 2 / self._totals).sum(axis=-1) / whole
-        far = far + (size - wanted.samples) ** 2 / whole**2
+        target, whole = self._goal, self._total_size
+        far = ((counts - target.fraction * self._totals) ** 2 / self._totals).sum(axis=-1) / whole
+        far = far + (size - target.samples) ** 2 / whole**2
         lacking = (counts < 0.5) | (counts > self._totals - 0.5)
-        missing = lacking[..., wanted.everywhere].sum(axis=-1)
-        beyond = np.maximum(np.abs(size - wanted.samples) - self._allowed, 0) / whole
+        missing = lacking[..., target.everywhere].sum(axis=-1)
+        beyond = np.maximum(np.abs(size - target.samples) - self._size_tolerance, 0) / whole
         empty = (size < 0.5) | (size > whole - 0.5)
         wrong = np.where(beyond > 1e-12, 1 + beyond, 0) + 10 * empty
-        few = np.maximum(wanted.left - left, 0)
+        few = np.maximum(target.left - left, 0)
         return np.asarray(far + _LEVEL_MISSING * missing + _TOO_FEW_LEFT * few + _SIZE_WRONG * wrong)

@@ -72,8 +72,10 @@ def strata_of(targets: npt.NDArray[Any], seldom: int) -> Ints:
         return targets.astype(np.int64)
     names = ["".join("1" if value == 1 else "0" for value in row) for row in targets]
     count = Counter(names)
-    kept = sorted(name for name in count if count[name] >= seldom)
-    return np.array([kept.index(name) if name in kept else len(kept) for name in names], np.int64)
+    common_names = sorted(name for name in count if count[name] >= seldom)
+    return np.array(
+        [common_names.index(name) if name in common_names else len(common_names) for name in names], np.int64
+    )
 
 
 def read_rows(path: Path, key: str) -> list[Any]:
@@ -87,11 +89,11 @@ def read_rows(path: Path, key: str) -> list[Any]:
         DataError: When it cannot be read or holds no lists.
     """
     try:
-        found = files.read_yaml(path)
+        lists = files.read_yaml(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         fix = "remove it to split anew"
         raise DataError(problem(key, f"cannot be read ({reason})", got=str(path), fix=fix)) from error
-    if not isinstance(found, list) or not found or not all(isinstance(part, list) for part in found):
+    if not isinstance(lists, list) or not lists or not all(isinstance(part, list) for part in lists):
         raise DataError(problem(key, "must hold lists of row numbers", got=str(path), fix="remove it to split anew"))
-    return found
+    return lists

@@ -79,11 +79,11 @@ def file_of(path: Path, key: str) -> Path:
         return path
     if not path.is_dir():
         raise DataError(no_such_file(key, path))
-    found = [one for one in visible_files.entries(path) if one.suffix.lower() in ENDS]
-    if len(found) != 1:
-        wrong = f"holds {len(found)} arrays, slices are cut from one"
+    array_files = [file for file in visible_files.entries(path) if file.suffix.lower() in ENDS]
+    if len(array_files) != 1:
+        wrong = f"holds {len(array_files)} arrays, slices are cut from one"
         raise DataError(problem(key, wrong, got=str(path), fix=f"name a file in {listing(ENDS)}"))
-    return found[0]
+    return array_files[0]
 
 
 @contextmanager
@@ -147,15 +147,17 @@ def _volume(stack: ExitStack, path: Path, place: str, dataset: str | None, scrat
             return Volume(_mapped(stack.enter_context(path.open("rb"))), "")
         case ".npz":
             archive = stack.enter_context(zipfile.ZipFile(path))
-            name = _named([one[:-4] for one in archive.namelist() if one.endswith(".npy")], dataset, path, place)
+            name = _array_name(
+                [member[:-4] for member in archive.namelist() if member.endswith(".npy")], dataset, path, place
+            )
             return Volume(_unpacked(archive, f"{name}.npy", stack, scratch), name)
         case _:
             file = stack.enter_context(h5py.File(path, "r"))
-            name = _named(_datasets(file), dataset, path, place)
-            return Volume(_of_hdf5(path, file[name]), name)
+            name = _array_name(_datasets(file), dataset, path, place)
+            return Volume(_hdf5_array(path, file[name]), name)
 
 
-def _named(names: list[str], name: str | None, path: Path, place: str) -> str:
+def _array_name(names: list[str], name: str | None, path: Path, place: str) -> str:
     """The array that is asked for, or the only one.
 
     Raises:
@@ -194,11 +196,11 @@ def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: 
         OSError: When there is no disk space for it.
     """
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
-    told = archive.getinfo(member)
-    size, free = told.file_size, shutil.disk_usage(folder).free
+    info = archive.getinfo(member)
+    size, free = info.file_size, shutil.disk_usage(folder).free
     # A volume of class numbers is packed a thousandfold; where it would take much of the disk it is none.
     most = limits.DEFLATED if size <= free * _SMALL_SHARE else limits.GROWTH
-    limits.require_growth(told.compress_size, size, member, most)
+    limits.require_growth(info.compress_size, size, member, most)
     if size > free:
         raise OSError(errno.ENOSPC, f"{size:,} bytes are to be unpacked in {folder}, {free:,} are free")
     unpacked = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
@@ -211,11 +213,11 @@ def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: 
 def _datasets(file: Any) -> list[str]:
     """The names of all datasets; links to other places are not followed."""
     names: list[str] = []
-    file.visititems(lambda name, one: names.append(name) if isinstance(one, h5py.Dataset) else None)
+    file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
     return names
 
 
-def _of_hdf5(path: Path, dataset: Any) -> Any:
+def _hdf5_array(path: Path, dataset: Any) -> Any:
     """A dataset as a memory map where it lies in one piece, else as it is.
 
     Raises:

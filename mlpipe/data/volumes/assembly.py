@@ -53,9 +53,9 @@ def assembled(
         OSError: When there is no disk space for the file.
     """
     with files.durable(path) as temporary, ExitStack() as stack:
-        made = Assembly(temporary, grids, precision, layout, stack)
-        yield made
-        made.finish()
+        assembly = Assembly(temporary, grids, precision, layout, stack)
+        yield assembly
+        assembly.finish()
 
 
 class Assembly:
@@ -77,7 +77,7 @@ class Assembly:
     ) -> None:
         self._path, self._grids, self._stack = path, grids, stack
         self._dtype = np.dtype(np.float16 if precision == "half" else np.float32)
-        self._layout, self._written = layout, 0
+        self._layout, self._unreleased_bytes = layout, 0
         # How many predicted values are NaN or infinite, as far as they are written.
         self.odd = 0
         self._missing = [len(grid) for grid in grids]
@@ -113,8 +113,8 @@ class Assembly:
         Raises:
             DataError: When predictions are missing, or too large for half precision.
         """
-        for one in self._waiting:
-            one.result()
+        for future in self._waiting:
+            future.result()
         if any(self._missing):
             raise DataError(problem(self._path.name, f"{sum(self._missing)} predictions are missing"))
         for stored, sums in zip(self._stored, self._sums, strict=True):
@@ -159,9 +159,9 @@ class Assembly:
                 slices.put(joined, grid, first + number, prediction)
             except FloatingPointError:
                 raise _too_large(prediction) from None
-        self._written += predictions.nbytes
-        if self._written >= _RELEASE_AFTER:
-            self._written = 0
+        self._unreleased_bytes += predictions.nbytes
+        if self._unreleased_bytes >= _RELEASE_AFTER:
+            self._unreleased_bytes = 0
             release(sums)
 
     def _convert(self, stored: Floats, sums: Floats) -> None:
@@ -178,8 +178,8 @@ def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any])
     how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     space = h5py.h5s.create_simple(shape)
-    made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(dtype), space, how)
-    return int(made.get_offset())
+    dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(dtype), space, how)
+    return int(dataset.get_offset())
 
 
 def _reserve(opened: IO[bytes], size: int) -> None:

@@ -72,9 +72,9 @@ class SliceSet:
         shape = tuple(size for axis, size in enumerate(self.padded) if axis not in self.flat)
         return shape[::-1] if self.transpose else shape
 
-    def inside(self, seen: Floats) -> Floats:
+    def inside(self, array: Floats) -> Floats:
         """A view of what the network sees, shape (channels, *seen), in the axes of the volume, (channels, *padded)."""
-        turned = seen.swapaxes(-1, -2) if self.transpose else seen
+        turned = array.swapaxes(-1, -2) if self.transpose else array
         return np.expand_dims(turned, tuple(axis + 1 for axis in self.flat))
 
 
@@ -108,30 +108,32 @@ def slice_set(
     Raises:
         ConfigError: With a sentence for everything that is wrong.
     """
-    axes, found = len(sizes), list[str]()
+    axes, problems = len(sizes), list[str]()
     for key, values in (("padding", padding), ("padded_sizes", padded_sizes), ("strides", strides)):
         if values is not None and len(values) != axes:
             wrong = f"needs a number for each of the {axes} axes of sizes"
-            found.append(problem(f"{place}.{key}", wrong, got=values, fix="give it as many"))
+            problems.append(problem(f"{place}.{key}", wrong, got=values, fix="give it as many"))
     if padding is not None and padded_sizes is not None:
         fix = "leave one of the two out"
-        found.append(problem(f"{place}.padding", "says the same as padded_sizes", got=padding, fix=fix))
+        problems.append(problem(f"{place}.padding", "says the same as padded_sizes", got=padding, fix=fix))
     if not sizes or all(size == 1 for size in sizes):
-        found.append(problem(f"{place}.sizes", "leaves the network no axis", got=sizes, fix="make one larger than 1"))
+        problems.append(
+            problem(f"{place}.sizes", "leaves the network no axis", got=sizes, fix="make one larger than 1")
+        )
     if transpose and sum(size > 1 for size in sizes) != 2:
         fix = "leave it out, or set the other sizes to 1"
-        found.append(problem(f"{place}.transpose", "is for slices of two axes", got=sizes, fix=fix))
+        problems.append(problem(f"{place}.transpose", "is for slices of two axes", got=sizes, fix=fix))
     title = f"slice_set_{number}" if name is None else name
     if not title or "/" in title or title in (".", ".."):
-        found.append(problem(f"{place}.name", "cannot name a dataset", got=name, fix="use a word without /"))
-    if found:
-        raise ConfigError(found)
-    before, after = _around(place, sizes, padding, padded_sizes)
+        problems.append(problem(f"{place}.name", "cannot name a dataset", got=name, fix="use a word without /"))
+    if problems:
+        raise ConfigError(problems)
+    before, after = _paddings(place, sizes, padding, padded_sizes)
     apart = tuple(sizes if strides is None else strides)
     return SliceSet(title, tuple(sizes), before, after, apart, discard_remainders, transpose, margin)
 
 
-def _around(
+def _paddings(
     place: str, sizes: Sequence[int], padding: Sequence[int] | None, padded_sizes: Sequence[int] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Padding in front and behind along each axis.
@@ -140,17 +142,19 @@ def _around(
         ConfigError: When padded sizes are smaller than sizes, or an axis of size 1 is padded.
     """
     key = "padding" if padded_sizes is None else "padded_sizes"
-    given = padding if padded_sizes is None else padded_sizes
-    rest = [2 * one for one in padding or [0] * len(sizes)]
+    amounts = padding if padded_sizes is None else padded_sizes
+    rest = [2 * amount for amount in padding or [0] * len(sizes)]
     if padded_sizes is not None:
         rest = [padded - size for padded, size in zip(padded_sizes, sizes, strict=True)]
-    if any(one < 0 for one in rest):
+    if any(amount < 0 for amount in rest):
         fix = f"give no number below those of sizes, {list(sizes)}"
-        raise ConfigError(problem(f"{place}.{key}", "is smaller than sizes", got=given, fix=fix))
-    if any(one and size == 1 for one, size in zip(rest, sizes, strict=True)):
+        raise ConfigError(problem(f"{place}.{key}", "is smaller than sizes", got=amounts, fix=fix))
+    if any(amount and size == 1 for amount, size in zip(rest, sizes, strict=True)):
         fix = "pad the other axes only"
-        raise ConfigError(problem(f"{place}.{key}", "pads an axis of size 1, which is taken away", got=given, fix=fix))
-    return tuple(one // 2 for one in rest), tuple(one - one // 2 for one in rest)
+        raise ConfigError(
+            problem(f"{place}.{key}", "pads an axis of size 1, which is taken away", got=amounts, fix=fix)
+        )
+    return tuple(amount // 2 for amount in rest), tuple(amount - amount // 2 for amount in rest)
 
 
 def slice_sets(
@@ -168,43 +172,43 @@ def slice_sets(
     Raises:
         ConfigError: With a sentence for every problem of any of them.
     """
-    sets, found = list[SliceSet](), list[str]()
+    sets, problems = list[SliceSet](), list[str]()
     for number, node in enumerate(sections):
         own = f"{place}[{number}]"
         if wrong := check(own, node):
-            found += wrong
+            problems += wrong
             continue
         try:
             sets.append(slice_set(own, number + 1, **node))
         except ConfigError as error:
-            found += error.problems
+            problems += error.problems
     if not sections:
-        found.append(problem(place, "is empty", fix="write it as [{sizes:[64,64,64]}]"))
-    if found:
-        raise ConfigError(found)
-    require_together(sets, place)
+        problems.append(problem(place, "is empty", fix="write it as [{sizes:[64,64,64]}]"))
+    if problems:
+        raise ConfigError(problems)
+    require_compatible(sets, place)
     return sets
 
 
-def require_together(sets: Sequence[SliceSet], place: str) -> None:
+def require_compatible(sets: Sequence[SliceSet], place: str) -> None:
     """Demand that slice sets can be of one volume and for one network.
 
     Raises:
         ConfigError: With a sentence for everything that is wrong.
     """
-    found, names = list[str](), [one.name for one in sets]
-    for index, one in enumerate(sets):
-        if len(one.sizes) != len(sets[0].sizes):
+    problems, names = list[str](), [entry.name for entry in sets]
+    for index, member in enumerate(sets):
+        if len(member.sizes) != len(sets[0].sizes):
             fix = f"give {len(sets[0].sizes)} numbers, as {place}[0] does"
-            found.append(problem(f"{place}[{index}].sizes", "has other axes", got=list(one.sizes), fix=fix))
-        elif one.rank != sets[0].rank:
-            wrong = f"gives slices of {one.rank} axes, those of {place}[0] have {sets[0].rank}"
+            problems.append(problem(f"{place}[{index}].sizes", "has other axes", got=list(member.sizes), fix=fix))
+        elif member.rank != sets[0].rank:
+            wrong = f"gives slices of {member.rank} axes, those of {place}[0] have {sets[0].rank}"
             fix = "one network takes slices of one kind"
-            found.append(problem(f"{place}[{index}].sizes", wrong, got=list(one.sizes), fix=fix))
-        if one.name in names[:index]:
-            found.append(problem(f"{place}[{index}].name", "is taken", got=one.name, fix="choose another"))
-    if found:
-        raise ConfigError(found)
+            problems.append(problem(f"{place}[{index}].sizes", wrong, got=list(member.sizes), fix=fix))
+        if member.name in names[:index]:
+            problems.append(problem(f"{place}[{index}].name", "is taken", got=member.name, fix="choose another"))
+    if problems:
+        raise ConfigError(problems)
 
 
 @dataclass(frozen=True)
@@ -222,11 +226,11 @@ class Grid:
     @cached_property
     def counts(self) -> tuple[int, ...]:
         """The number of slices along each axis."""
-        found = []
+        counts = []
         for length, size, stride in zip(self.shape, self.cut.sizes, self.cut.strides, strict=True):
             rest = (length - size) / stride
-            found.append(math.floor(rest) + 1 if self.cut.discard_remainders else max(math.ceil(rest), 0) + 1)
-        return tuple(max(count, 0) for count in found)
+            counts.append(math.floor(rest) + 1 if self.cut.discard_remainders else max(math.ceil(rest), 0) + 1)
+        return tuple(max(count, 0) for count in counts)
 
     def __len__(self) -> int:
         return math.prod(self.counts)
@@ -242,14 +246,14 @@ class Grid:
     @cached_property
     def coverage(self) -> tuple[npt.NDArray[np.int64], ...]:
         """For each axis of the extent how many slices lie over each of its places; over a point lie their product."""
-        found = []
+        axis_counts = []
         for count, stride, size, length in zip(self.counts, self.cut.strides, self.cut.sizes, self.extent, strict=True):
             edges = np.zeros(length + 1, np.int64)
             starts = np.arange(count) * stride
             np.add.at(edges, np.minimum(starts, length), 1)
             np.add.at(edges, np.minimum(starts + size, length), -1)
-            found.append(np.cumsum(edges[:-1]))
-        return tuple(found)
+            axis_counts.append(np.cumsum(edges[:-1]))
+        return tuple(axis_counts)
 
     @cached_property
     def overlaps(self) -> bool:
@@ -263,11 +267,11 @@ class Grid:
 
     def start(self, index: int) -> tuple[int, ...]:
         """Start, in the volume, of the part of a slice that counts."""
-        found = []
+        starts = []
         for count, stride in zip(reversed(self.counts), reversed(self.cut.strides), strict=True):
             index, place = divmod(index, count)
-            found.append(place * stride)
-        return tuple(reversed(found))
+            starts.append(place * stride)
+        return tuple(reversed(starts))
 
     def region(self, index: int) -> Region:
         """The part of the extent that a slice's prediction is of."""
@@ -289,12 +293,12 @@ class Grid:
 
     def shares(self, region: Region) -> list[Floats]:
         """Weights of each prediction in a region: factors to multiply, one for each axis along which slices overlap."""
-        found = []
+        factors = []
         for axis, (over, part) in enumerate(zip(self.coverage, region, strict=True)):
             if (over[part] > 1).any():
                 shape = [-1 if axis == other else 1 for other in range(len(region))]
-                found.append((1.0 / over[part]).astype(np.float32).reshape(shape))
-        return found
+                factors.append((1.0 / over[part]).astype(np.float32).reshape(shape))
+        return factors
 
 
 def require_cuttable(grid: Grid, place: str, *, joined: bool = True) -> None:
@@ -420,16 +424,16 @@ class Cuts:
     @cached_property
     def grids(self) -> list[Grid]:
         """The slices of each set."""
-        return [Grid(one, self.shape) for one in self.sets]
+        return [Grid(member, self.shape) for member in self.sets]
 
     @cached_property
     def places(self) -> dict[str, tuple[Grid, int]]:
         """The set and the number of every sample by its id, such as `train/yz/00017`."""
-        found = dict[str, tuple[Grid, int]]()
+        places = dict[str, tuple[Grid, int]]()
         for grid in self.grids:
             digits = max(5, len(str(len(grid) - 1)))
-            found |= {f"{self.part}/{grid.cut.name}/{at:0{digits}}": (grid, at) for at in range(len(grid))}
-        return found
+            places |= {f"{self.part}/{grid.cut.name}/{at:0{digits}}": (grid, at) for at in range(len(grid))}
+        return places
 
 
 def assemble(grid: Grid, predictions: Iterable[Floats]) -> npt.NDArray[np.float32]:

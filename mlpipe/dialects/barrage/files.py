@@ -87,8 +87,8 @@ class Artifacts:
         """The best epoch's weights, or those of an epoch counted from 1; -1: the last."""
         if epoch is None:
             return self.folder / BEST_FILE
-        found = sorted((self.folder / EPOCHS_DIR).glob("model_epoch_*.safetensors"))
-        return found[-1] if epoch == -1 and found else self.folder / EPOCHS_DIR / f"model_epoch_{epoch:04d}.safetensors"
+        paths = sorted((self.folder / EPOCHS_DIR).glob("model_epoch_*.safetensors"))
+        return paths[-1] if epoch == -1 and paths else self.folder / EPOCHS_DIR / f"model_epoch_{epoch:04d}.safetensors"
 
 
 def load(folder: Path) -> Artifacts:
@@ -106,10 +106,12 @@ def load(folder: Path) -> Artifacts:
         task, arch = stored.checked(_Task, tree["task"]), stored.checked(_Network, tree["arch"])
         sizes = stored.checked(layout.Plain, files.read_json(folder / LAYOUT_FILE))
         params = stored.of(dict[str, Any], files.read_json(folder / PARAMS_FILE))
-        found = Artifacts(folder, task["loader"], task["transformer"], arch["network"], arch["gives"], sizes, params)
+        artifacts = Artifacts(
+            folder, task["loader"], task["transformer"], arch["network"], arch["gives"], sizes, params
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ProjectError(problem(str(folder), f"cannot be read as artifacts ({error})", fix=fix)) from error
-    return found
+    return artifacts
 
 
 class ArtifactFolder:
@@ -135,17 +137,19 @@ class ArtifactFolder:
             folds: The folds that are trained.
             stored: Whether weights are stored.
         """
-        folder, found = self._folder, list[str]()
+        folder, problems = self._folder, list[str]()
         if sources.open(task).layout is None:
-            found.append(problem(_KEY, "is for records (task=records)", got=str(folder), fix="leave it out"))
+            problems.append(problem(_KEY, "is for records (task=records)", got=str(folder), fix="leave it out"))
         if len(folds) != 1 or not stored:
             fix = "use split=given and mode.store_parameters=true"
-            found.append(problem(_KEY, "holds the weights of one fold", got=str(folder), fix=fix))
+            problems.append(problem(_KEY, "holds the weights of one fold", got=str(folder), fix=fix))
         if not self._goes_on and folder.exists():
-            found.append(problem(_KEY, "is there already", got=str(folder), fix="choose another folder, or remove it"))
+            problems.append(
+                problem(_KEY, "is there already", got=str(folder), fix="choose another folder, or remove it")
+            )
         elif not folder.parent.is_dir():
-            found.append(problem(_KEY, "its parent folder is not there", got=str(folder), fix="make it first"))
-        return found
+            problems.append(problem(_KEY, "its parent folder is not there", got=str(folder), fix="make it first"))
+        return problems
 
     def write(self, context: RunContext, task: Task, record: ModelRecord, run: Run) -> None:
         """Fill the folder; the weights of single epochs are in it already.

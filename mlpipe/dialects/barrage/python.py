@@ -93,10 +93,12 @@ class BarrageModel:
                 *(text for text in self.overrides if not text.startswith("trust=")),
             ]
             # A program's own words name the code of its folder, as a file in that folder would.
-            named = [
-                one for one in current_folder.code_named(dict(cfg)) if current_folder.module_place(one) is not None
+            own_modules = [
+                module_name
+                for module_name in current_folder.named_code(dict(cfg))
+                if current_folder.module_place(module_name) is not None
             ]
-            if trust := [*self._trust(), *named]:
+            if trust := [*self._trust(), *own_modules]:
                 overrides.append(f"trust={json.dumps(list(dict.fromkeys(trust)))}")
             with sentences.of_file(overrides):
                 launch.execute(front.prepared("train", overrides))
@@ -111,8 +113,8 @@ class BarrageModel:
         """
         from mlpipe.dialects.barrage import scoring
 
-        found = artifact_folder.load(self._folder)
-        self._loaded = found, scoring.network(found, self._trust())
+        artifacts = artifact_folder.load(self._folder)
+        self._loaded = artifacts, scoring.network(artifacts, self._trust())
         return self
 
     def predict(self, records_score: Any) -> list[RecordScore]:
@@ -128,11 +130,11 @@ class BarrageModel:
         """
         from mlpipe.dialects.barrage import scoring
 
-        given = records.as_records(records_score)
+        rows = records.as_records(records_score)
         if self._loaded is None:
             self.load()
         assert self._loaded is not None
-        return scoring.scores(*self._loaded, given, self._trust())
+        return scoring.scores(*self._loaded, rows, self._trust())
 
     def _trust(self) -> list[str]:
         """Modules outside the current folder that the overrides name."""

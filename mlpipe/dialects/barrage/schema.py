@@ -97,8 +97,8 @@ def prepared(source: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: With a sentence for every problem that Barrage's schema or its further checks see.
     """
     merged = with_defaults(source)
-    if found := problems(merged):
-        raise ConfigError(found)
+    if sentences := problems(merged):
+        raise ConfigError(sentences)
     return merged
 
 
@@ -106,30 +106,30 @@ def with_defaults(source: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with the defaults; sections that are no mappings stay for `problems` to name."""
     merged = copy.deepcopy(dict(source))
     for section, defaults in DEFAULTS.items():
-        given = merged.get(section, {})
-        if isinstance(given, Mapping):
-            merged[section] = {**copy.deepcopy(defaults), **given}
+        block = merged.get(section, {})
+        if isinstance(block, Mapping):
+            merged[section] = {**copy.deepcopy(defaults), **block}
     return merged
 
 
 def problems(merged: Mapping[str, Any]) -> list[str]:
     """A sentence for everything that is wrong with a configuration that has its defaults."""
-    return _ROOT("", merged) + _between_outputs(merged)
+    return _ROOT("", merged) + _output_problems(merged)
 
 
-def _between_outputs(merged: Mapping[str, Any]) -> list[str]:
+def _output_problems(merged: Mapping[str, Any]) -> list[str]:
     """Problems that span several values: names that come twice, weights that several outputs need."""
     model = merged.get("model")
     outputs = model.get("outputs") if isinstance(model, Mapping) else None
-    if not isinstance(outputs, list) or not all(isinstance(one, Mapping) for one in outputs):
+    if not isinstance(outputs, list) or not all(isinstance(entry, Mapping) for entry in outputs):
         return []
-    counted = Counter(one["name"] for one in outputs if isinstance(one.get("name"), str))
-    found = []
+    counted = Counter(entry["name"] for entry in outputs if isinstance(entry.get("name"), str))
+    sentences = []
     if twice := [name for name, count in counted.items() if count > 1]:
         fix = "give each output its own name"
-        found.append(problem("model.outputs", f"the names of outputs are not unique ({listing(twice)})", fix=fix))
-    for index, one in enumerate(outputs if len(outputs) > 1 else []):
-        if "loss_weight" not in one:
+        sentences.append(problem("model.outputs", f"the names of outputs are not unique ({listing(twice)})", fix=fix))
+    for index, output in enumerate(outputs if len(outputs) > 1 else []):
+        if "loss_weight" not in output:
             fix = "add it: where there are several outputs each one needs a weight"
-            found.append(problem(f"model.outputs[{index}].loss_weight", "is needed", fix=fix))
-    return found
+            sentences.append(problem(f"model.outputs[{index}].loss_weight", "is needed", fix=fix))
+    return sentences

@@ -36,18 +36,18 @@ def network(artifacts: Artifacts, trust: Sequence[str] = (), epoch: int | None =
     module = row_network.built(artifacts.network, artifacts.network_params, trust)
     names = [output.name for output in layout.outputs]
     gives = [artifacts.gives] if isinstance(artifacts.gives, str) else artifacts.gives
-    made = RecordNetwork(module, layout.inputs, names, "target", gives)  # type: ignore[arg-type]
-    match = weight_files.load(made, weight_files.read(path))
-    if [name for name in made.state_dict() if name not in match.loaded]:
+    model = RecordNetwork(module, layout.inputs, names, "target", gives)  # type: ignore[arg-type]
+    match = weight_files.load(model, weight_files.read(path))
+    if [name for name in model.state_dict() if name not in match.loaded]:
         fix = "use the code that it was trained with"
         raise ProjectError(problem(str(path), f"does not fit the network ({match.sentence()})", fix=fix))
-    return made.eval()
+    return model.eval()
 
 
 def scores(
     artifacts: Artifacts,
     network: RecordNetwork,
-    given: Sequence[Record],
+    source_rows: Sequence[Record],
     trust: Sequence[str] = (),
     batch_size: int = _BATCH,
 ) -> list[RecordScore]:
@@ -56,7 +56,7 @@ def scores(
     Args:
         artifacts: The folder.
         network: Its network.
-        given: The rows.
+        source_rows: The rows.
         trust: Modules outside the current folder that the user named.
         batch_size: Rows at a time.
 
@@ -65,7 +65,7 @@ def scores(
     """
     source = {"loader": artifacts.loader, "transformer": artifacts.transformer}
     layout = Layout.from_plain(artifacts.layout)
-    records = record_files.scoring(source, given, artifacts.dataset, trust)
+    records = record_files.record_set_to_score(source, source_rows, artifacts.dataset, trust)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     collected: list[RecordScore] = []
     for start in range(0, len(records), batch_size):
@@ -74,8 +74,8 @@ def scores(
         with torch.no_grad():
             raw = network.raw(torch.from_numpy(vectors).to(device))
         arrays = [output.cpu().numpy() for output in raw.values()]
-        for row, one in zip(rows, batchify_network_output(arrays, list(raw)), strict=True):
-            score = record_files.called(f"record {row}: postprocess", records.transformer.postprocess, one)
+        for row, prediction in zip(rows, batchify_network_output(arrays, list(raw)), strict=True):
+            score = record_files.called(f"record {row}: postprocess", records.transformer.postprocess, prediction)
             collected.append(score)
     return collected
 

@@ -31,15 +31,17 @@ class State(translation.State):
     def say(self, key: str, fate: translation.Fate, place: str = "", note: str = "") -> None:
         """Add a line to the report; it says of defaults that they are."""
         plain = key.partition("[")[0]
-        is_default = fate != "lint" and not any(one == plain or one.startswith(f"{plain}.") for one in self.given)
+        is_default = fate != "lint" and not any(
+            given_key == plain or given_key.startswith(f"{plain}.") for given_key in self.given
+        )
         default = "Barrage's default" if is_default else ""
         super().say(key, fate, place, "; ".join(part for part in (default, note) if part))
 
     def fits(self, key: str, value: Any, rule: Rule) -> bool:
         """Whether a value fits a rule; what is wrong with it is noted."""
-        found = rule(key, value)
-        self.wrong += found
-        return not found
+        problems = rule(key, value)
+        self.wrong += problems
+        return not problems
 
     def unknown_keys(self, key: str, section: Mapping[str, Any], known: Iterable[str]) -> None:
         """Note keys that are none of the known ones."""

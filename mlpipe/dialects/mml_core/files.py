@@ -125,7 +125,7 @@ def project(root: Path) -> ForeignProject:
     reasons = {"ENSEMBLES": "mml post makes them anew", "runs": "logs of runs", "hpo": "logs of sweeps"}
     others = [path for path in sorted(root.iterdir()) if path.name not in known]
     left += [(path.name, reasons.get(path.name, "it has no counterpart here")) for path in others]
-    return ForeignProject(root, tuple(sorted(models, key=lambda one: one.created)), blueprints, tuple(left))
+    return ForeignProject(root, tuple(sorted(models, key=lambda model: model.created)), blueprints, tuple(left))
 
 
 def descriptions(data: Path) -> dict[str, Path]:
@@ -137,12 +137,12 @@ def descriptions(data: Path) -> dict[str, Path]:
     if not (data / DATA).is_dir():
         fix = "name the folder that mml-core has as MML_DATA_PATH"
         raise ProjectError(problem("mode.source_data", f"holds no folder {DATA}", got=str(data), fix=fix))
-    found = {}
+    paths = {}
     for path in sorted((data / DATA).glob("*/TASK_*.json")):
         stored = _json(path)
         if isinstance(stored.get("name"), str):
-            found[str(stored["name"])] = path
-    return found
+            paths[str(stored["name"])] = path
+    return paths
 
 
 def description(path: Path) -> Description:
@@ -162,7 +162,7 @@ def description(path: Path) -> Description:
         by_number = {int(number): str(name) for number, name in (stored.get("idx_to_class") or {}).items()}
         classes = tuple(by_number[number] for number in range(len(by_number)))
         rows = [
-            (str(name), _inside(str(sample["image"])), part, fold_of.get(name, -1), _target(kind, sample))
+            (str(name), _require_inside(str(sample["image"])), part, fold_of.get(name, -1), _target(kind, sample))
             for group, part in _PARTS.items()
             for name, sample in stored.get(group, {}).items()
         ]
@@ -187,18 +187,18 @@ def _model(root: Path, path: Path) -> Model:
         seconds=float(stored["training_time"]),
         score=float(stored["performance"]),
         history=tuple(row for row in stored["metrics"] if isinstance(row, Mapping)),
-        pipeline=_place(root, stored["pipeline"]),
-        parameters=_place(root, stored["parameters"]),
-        predictions={str(task): _place(root, place) for task, place in stored["predictions"].items()},
+        pipeline=_project_file(root, stored["pipeline"]),
+        parameters=_project_file(root, stored["parameters"]),
+        predictions={str(task): _project_file(root, place) for task, place in stored["predictions"].items()},
     )
 
 
-def _place(root: Path, text: Any) -> Path:
+def _project_file(root: Path, text: Any) -> Path:
     """A file of the project; its first part is the project's name, which may have changed."""
-    return root / PurePosixPath(*PurePosixPath(_inside(str(text))).parts[1:])
+    return root / PurePosixPath(*PurePosixPath(_require_inside(str(text))).parts[1:])
 
 
-def _inside(text: str) -> str:
+def _require_inside(text: str) -> str:
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"it names {text}, which lies outside of its folder")

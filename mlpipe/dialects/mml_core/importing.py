@@ -49,11 +49,11 @@ class Import:
     def __init__(self, config: RunConfig, context: RunContext, source: Path, data: Path | None) -> None:
         self._config, self._world = config, context
         self.found: ForeignProject = mml_core.project(source)
-        self._described = mml_core.descriptions(data) if data is not None else {}
+        self._description_files = mml_core.descriptions(data) if data is not None else {}
         self._read: dict[str, Description] = {}
-        self._made: dict[str, Task] = {}
+        self._imported_tasks: dict[str, Task] = {}
         self._names: dict[str, dict[str, str]] = {}
-        missing = [name for name in self._tasks() if name not in self._described]
+        missing = [name for name in self._tasks() if name not in self._description_files]
         if missing:
             fix = "name the folder that mml-core has as MML_DATA_PATH by mode.source_data=DIR"
             raise ProjectError(problem("mode.source_data", f"tasks {listing(missing)} are not described", fix=fix))
@@ -64,15 +64,15 @@ class Import:
 
     def steps(self) -> list[Step]:
         """A step for each task, each model, and the blueprints."""
-        found = [Step(f"describe {name}", partial(self._describe, name)) for name in self._tasks()]
+        steps = [Step(f"describe {name}", partial(self._describe, name)) for name in self._tasks()]
         for model in self.found.models:
             name = f"{model.file.relative_to(self.found.root)}: {model.view} fold {model.fold}"
-            found.append(Step(name, partial(self._record, model)))
+            steps.append(Step(name, partial(self._record, model)))
         if self.found.blueprints:
-            found.append(Step("blueprints", self._blueprints))
+            steps.append(Step("blueprints", self._blueprints))
         for name, why in self.found.left:
             log.info(f"left: {name} ({why})")
-        return found
+        return steps
 
     def _describe(self, name: str, run: Run | None) -> None:
         of = self._task(name)
@@ -80,12 +80,12 @@ class Import:
 
     def _task(self, name: str) -> Task:
         """A task of mml-core as it is described here, under a name that ends in the hash of its images."""
-        if name not in self._made:
+        if name not in self._imported_tasks:
             of = self._description(name)
             table = self._world.project.root / "imported" / f"{files.safe_name(name)}.csv"
             files.write_text(table, _table(of))
             text = recipe_file.as_text
-            given = [
+            overrides = [
                 "task=csv",
                 f"task.file={text(str(table))}",
                 f"task.root={text(str(of.root.resolve()))}",
@@ -95,20 +95,20 @@ class Import:
                 *([f"task.classes={text(list(of.classes))}"] if of.classes else []),
                 *(["task.separator='|'"] if of.kind == "multilabel" else []),
             ]
-            self._made[name] = tasks.pivot(self._prepared("create", given))
-        return self._made[name]
+            self._imported_tasks[name] = tasks.pivot(self._prepared("create", overrides))
+        return self._imported_tasks[name]
 
     def _description(self, name: str) -> Description:
         """mml-core's description of a task; its file is read once."""
         if name not in self._read:
-            self._read[name] = mml_core.description(self._described[name])
+            self._read[name] = mml_core.description(self._description_files[name])
         return self._read[name]
 
     def _record(self, model: Model, run: Run | None) -> None:
         assert run is not None
         of = self._task(model.task)
         config, notes = self._recipe_of(model, of)
-        record = self._begun(model, of, config, run)
+        record = self._begun_record(model, of, config, run)
         folder = self._world.project.model_dir(of.name, record.id)
         if (folder / records.RECORD_FILE).is_file():
             log.info(f"{record.id} is here already")
@@ -129,7 +129,10 @@ class Import:
             weights=weights,
             notes=[*record.notes, *notes],
             details=details,
-            checksums={one: files.digest_file(folder / one) for one in (records.METRICS_FILE, records.CONFIG_FILE)},
+            checksums={
+                file_name: files.digest_file(folder / file_name)
+                for file_name in (records.METRICS_FILE, records.CONFIG_FILE)
+            },
         )
         record = records.save(self._world.project, record)
         self._world.facts["imported"].append(record.id)
@@ -137,7 +140,7 @@ class Import:
         for sentence in notes:
             log.info(f"  {sentence}")
 
-    def _begun(self, model: Model, task: Task, config: RunConfig, run: Run) -> ModelRecord:
+    def _begun_record(self, model: Model, task: Task, config: RunConfig, run: Run) -> ModelRecord:
         """The record of a model, begun from the model's own file."""
         place = str(model.file.relative_to(self.found.root))
         arch = str(config.recipe.arch.params["name"])
@@ -159,7 +162,7 @@ class Import:
             counts={},
             kind=task.kind,
             scores={"val": {"loss": model.score}},
-            best_epoch=_best(model),
+            best_epoch=_best_epoch(model),
             epochs=sum(any(str(key).startswith("train/") for key in row) for row in model.history),
             monitor="val/loss (min)",
             val_used_for=["the epoch that is kept"],
@@ -171,17 +174,17 @@ class Import:
 
     def _recipe_of(self, model: Model, task: Task) -> tuple[RunConfig, list[str]]:
         """The recipe of a model, as this program would train it, and where it differs."""
-        found = mml_core.translate(_pipeline(model.pipeline))
-        native = {key: value for key, value in found.native.items() if key != "mode"}
-        given = [
+        translation = mml_core.translate(_pipeline(model.pipeline))
+        native = {key: value for key, value in translation.native.items() if key != "mode"}
+        overrides = [
             f"task={recipe_file.as_text(task.name)}",
             *recipe_file.as_overrides(native, set()),
             f"mode.nested={str(model.nested).lower()}",
         ]
-        differs = [f"{line.key}: {line.note}" for line in found.of_fate("differs")]
-        return self._prepared("train", given), [f"its recipe here differs: {one}" for one in differs]
+        differs = [f"{line.key}: {line.note}" for line in translation.of_fate("differs")]
+        return self._prepared("train", overrides), [f"its recipe here differs: {sentence}" for sentence in differs]
 
-    def _prepared(self, mode: str, given: Sequence[str]) -> RunConfig:
+    def _prepared(self, mode: str, overrides: Sequence[str]) -> RunConfig:
         config = self._config
         folders = [
             f"{key}={recipe_file.as_text(value)}"
@@ -191,25 +194,25 @@ class Import:
                 ("proj", config.proj),
             )
         ]
-        return launch.prepare(launch.Command(mode, [*given, *folders])).run_config
+        return launch.prepare(launch.Command(mode, [*overrides, *folders])).run_config
 
     def _rows(self, model: Model, task: Task, view: str) -> tuple[dict[tuple[str, str], Any], list[str]]:
         """The predictions of a model by (task, split): sample ids, targets, logits; and what could not be taken."""
         rows: dict[tuple[str, str], Any] = {}
         wrong = []
-        here = {model.task: task.name, model.view: view}
-        for there, path in model.predictions.items():
-            if (name := here.get(there)) is None:
-                wrong.append(f"predictions on {there} were left")
+        own_names = {model.task: task.name, model.view: view}
+        for foreign_name, path in model.predictions.items():
+            if (name := own_names.get(foreign_name)) is None:
+                wrong.append(f"predictions on {foreign_name} were left")
                 continue
             try:
-                found = self._predicted(path, model.task, task)
+                parts = self._predicted(path, model.task, task)
             except (MlpipeError, KeyError, TypeError, ValueError) as error:
                 wrong.append(f"{path.name} was left: {error if isinstance(error, MlpipeError) else in_short(error)}")
                 continue
             # The outer task's validation rows are those of its fold 0, which a nested model may have learned.
             ours = set(_SPLITS.values()) - ({"val"} if model.nested and name == task.name else set())
-            rows |= {(name, split): part for split, part in found.items() if split in ours}
+            rows |= {(name, split): part for split, part in parts.items() if split in ours}
         return rows, wrong
 
     def _predicted(self, path: Path, task: str, of: Task) -> Rows:
@@ -227,7 +230,7 @@ class Import:
     def _split(
         self, items: list[Any], task: str, of: Task
     ) -> tuple[list[str], npt.NDArray[Any], npt.NDArray[np.float32]]:
-        place_of = self._places(task)
+        place_of = self._paths_by_name(task)
         row_of = {name: row for row, name in enumerate(of.samples.ids)}
         ids = [place_of[str(item["sample_id"])] for item in items]
         logits = np.stack([item["logits"].float().numpy().reshape(-1) for item in items])
@@ -235,7 +238,7 @@ class Import:
             raise ValueError(f"it has {logits.shape[1]} outputs, the task {len(of.classes)}")
         return ids, of.samples.targets[[row_of[name] for name in ids]], logits
 
-    def _places(self, task: str) -> dict[str, str]:
+    def _paths_by_name(self, task: str) -> dict[str, str]:
         """The path of each sample, which is its name here, by its name there."""
         if task not in self._names:
             self._names[task] = {name: place for name, place, *_ in self._description(task).rows}
@@ -251,25 +254,25 @@ class Import:
         for path in self.found.blueprints:
             place = self._world.project.root / "blueprints" / path.parent.name / path.name
             try:
-                found = mml_core.translate(_pipeline(path))
+                translation = mml_core.translate(_pipeline(path))
             except MlpipeError as error:
                 log.info(f"left: {path.relative_to(self.found.root)} ({error})")
                 continue
-            files.write_text(place, found.text())
+            files.write_text(place, translation.text())
             log.info(f"blueprint {path.parent.name}/{path.name}: train with it by recipe={place}")
 
 
 def _table(task: Description) -> str:
     """A task as a table of paths, targets, splits and folds."""
     rows = [
-        {"path": place, "target": _told(task, target), "split": part, **({"fold": fold} if fold >= 0 else {})}
+        {"path": place, "target": _target_text(task, target), "split": part, **({"fold": fold} if fold >= 0 else {})}
         for _, place, part, fold, target in task.rows
     ]
     columns = ["path", "target", "split", "fold"]
     return files.csv_text(rows, columns if any("fold" in row for row in rows) else columns[:-1])
 
 
-def _told(task: Description, target: Any) -> str:
+def _target_text(task: Description, target: Any) -> str:
     if target is None:
         return ""
     if task.kind == "classification":
@@ -297,7 +300,7 @@ def _scores(record: ModelRecord, rows: Mapping[tuple[str, str], Any]) -> tuple[d
     return scores, details
 
 
-def _best(model: Model) -> int:
+def _best_epoch(model: Model) -> int:
     """The epoch with the least validation loss; 0 where the history has none."""
     losses = [row[key] for row in model.history if (key := f"val/{model.view}/loss") in row]
     return int(np.argmin(losses)) if losses else 0
@@ -314,11 +317,11 @@ def _weights(model: Model, task: Task, config: RunConfig, folder: Path) -> tuple
     try:
         name = str(config.recipe.arch.params["name"])
         outputs, numbers = max(len(task.classes), 1), task.kind == "regression"
-        found = weights.from_mml_core(model.parameters, name, model.view, outputs, head=TARGET, numbers=numbers)
+        tensors = weights.from_mml_core(model.parameters, name, model.view, outputs, head=TARGET, numbers=numbers)
     except MlpipeError as error:
         return None, 0, f"its weights were left: {error}"
-    count = sum(value.numel() for key, value in found.items() if "running_" not in key and "num_batches" not in key)
-    return weight_files.save(found, folder / records.WEIGHTS_FILE), count, ""
+    count = sum(value.numel() for key, value in tensors.items() if "running_" not in key and "num_batches" not in key)
+    return weight_files.save(tensors, folder / records.WEIGHTS_FILE), count, ""
 
 
 def _pipeline(path: Path) -> Mapping[str, Any]:

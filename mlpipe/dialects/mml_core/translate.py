@@ -97,7 +97,7 @@ def _arch(state: State, arch: Mapping[str, Any]) -> None:
             state.same(f"arch.{key}", f"arch.{key}", arch[key])
     state.set("arch.in_chans", 3)
     state.say("arch", "same", "arch.in_chans=3", "grey images are given to three channels, as there")
-    _rest(state, "arch", arch, ("_target_", "name", "pretrained", "drop_rate"))
+    _note_rest(state, "arch", arch, ("_target_", "name", "pretrained", "drop_rate"))
 
 
 def _optimizer(state: State, optimizer: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ def _optimizer(state: State, optimizer: Mapping[str, Any]) -> None:
     for key, neutral in _NEUTRAL.items():
         if key in optimizer and optimizer[key] != neutral:
             state.missing(f"optimizer.{key}", f"{key}={optimizer[key]}", f"leave it at {neutral}")
-    _rest(state, "optimizer", optimizer, ("_target_", "_convert_", *keys, *_NEUTRAL))
+    _note_rest(state, "optimizer", optimizer, ("_target_", "_convert_", *keys, *_NEUTRAL))
 
 
 def _schedule(state: State, schedule: Mapping[str, Any]) -> None:
@@ -145,7 +145,7 @@ def _schedule(state: State, schedule: Mapping[str, Any]) -> None:
     for theirs, ours in keys.items():
         if theirs in schedule:
             state.same(f"lr_scheduler.{theirs}", f"lr_scheduler.{ours}", schedule[theirs])
-    _rest(state, "lr_scheduler", schedule, ("_target_", "mode", "T_max", "max_lr", "epochs", *keys))
+    _note_rest(state, "lr_scheduler", schedule, ("_target_", "mode", "T_max", "max_lr", "epochs", *keys))
 
 
 def _loss(state: State, loss: Mapping[str, Any]) -> None:
@@ -170,7 +170,7 @@ def _loss(state: State, loss: Mapping[str, Any]) -> None:
     if "auto_activate_weighing" in loss:
         note = "classes are weighed by loss.class_weights=balanced only"
         state.say("loss.auto_activate_weighing", "ignored", note=note)
-    _rest(state, "loss", loss, (*plain, "reg", "seg", "class_weights", "auto_activate_weighing"))
+    _note_rest(state, "loss", loss, (*plain, "reg", "seg", "class_weights", "auto_activate_weighing"))
 
 
 def _preprocessing(state: State, preprocessing: Mapping[str, Any]) -> None:
@@ -203,10 +203,10 @@ def _augmentations(state: State, augmentations: Mapping[str, Any]) -> None:
         if steps and library is None:
             state.missing(f"augmentations.{theirs}.backend", f"the library {section.get('backend')}")
             continue
-        made = [_step(state, f"augmentations.{theirs}", step, str(library)) for step in steps]
-        made = [step for step in made if step is not None]
-        state.set(f"augmentations.{ours}.pipeline", made)
-    _rest(state, "augmentations", augmentations, ("normalization", "cpu", "gpu"))
+        transforms = [_step(state, f"augmentations.{theirs}", step, str(library)) for step in steps]
+        transforms = [step for step in transforms if step is not None]
+        state.set(f"augmentations.{ours}.pipeline", transforms)
+    _note_rest(state, "augmentations", augmentations, ("normalization", "cpu", "gpu"))
 
 
 def _step(state: State, where: str, step: Mapping[str, Any], library: str) -> dict[str, Any] | None:
@@ -256,8 +256,8 @@ def _sampling(state: State, sampling: Mapping[str, Any]) -> None:
     for key in ("enable_caching", "cache_max_size"):
         if key in sampling:
             state.say(f"sampling.{key}", "ignored", note="images are always cached, decoded")
-    named = ("sample_num", "balanced", "batch_size", "drop_last", "enable_caching", "cache_max_size")
-    _rest(state, "sampling", sampling, named)
+    known_keys = ("sample_num", "balanced", "batch_size", "drop_last", "enable_caching", "cache_max_size")
+    _note_rest(state, "sampling", sampling, known_keys)
 
 
 def _trainer(state: State, trainer: Mapping[str, Any]) -> None:
@@ -268,7 +268,7 @@ def _trainer(state: State, trainer: Mapping[str, Any]) -> None:
             state.say("trainer.precision", "differs", "trainer.precision=auto", note)
         elif trainer.get(key) is not None:
             state.same(f"trainer.{key}", f"trainer.{key}", trainer[key])
-    _rest(state, "trainer", trainer, ("_target_", *_TRAINER))
+    _note_rest(state, "trainer", trainer, ("_target_", *_TRAINER))
 
 
 def _callbacks(state: State, callbacks: Mapping[str, Any]) -> None:
@@ -328,9 +328,9 @@ def _class_of(section: Mapping[str, Any], package: str) -> str:
     return target.removeprefix(package) if target.startswith(package) else ""
 
 
-def _rest(state: State, where: str, section: Mapping[str, Any], named: Sequence[str]) -> None:
+def _note_rest(state: State, where: str, section: Mapping[str, Any], known_keys: Sequence[str]) -> None:
     for key in section:
-        if key not in named:
+        if key not in known_keys:
             state.say(f"{where}.{key}", "ignored", note="it has no counterpart")
 
 

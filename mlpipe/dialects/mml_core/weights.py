@@ -34,14 +34,14 @@ def from_mml_core(
     Raises:
         DataError: When the file is damaged or does not fit the network.
     """
-    there = weight_files.read_despite_classes(path)
+    source_state = weight_files.read_despite_classes(path)
     scale = ((0.0,) * outputs, (1.0,) * outputs) if numbers else (None, None)
     heads = {head: classifier.Head(outputs, *scale)}
     network = classifier.timm(heads, classifier.Pixels(3, 224), name=name, pretrained=False)
     own = network.state_dict()
     names = {f"{_BODY}{key}": f"backbone.{key}" for key in network.backbone.state_dict()}
     names |= {f"model.heads.{task}.linear.{part}": f"heads.{head}.{part}" for part in ("weight", "bias")}
-    state = {ours: there[theirs] for theirs, ours in names.items() if theirs in there}
+    state = {ours: source_state[theirs] for theirs, ours in names.items() if theirs in source_state}
     match = weight_files.load(network, state)
     if len(match.loaded) < len(names):
         wrong = (

@@ -36,7 +36,7 @@ class Experiment:
     best: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
 
 
-def collected(folder: Path) -> list[Experiment]:
+def collected_experiments(folder: Path) -> list[Experiment]:
     """All experiments below a folder that have metrics; those of several seeds are one.
 
     Args:
@@ -45,45 +45,47 @@ def collected(folder: Path) -> list[Experiment]:
     Raises:
         DataError: When there is none, or a file cannot be read.
     """
-    found = []
+    experiments = []
     for path in sorted(folder.glob("**/*config.yaml")):
-        said = _yaml(path)
-        homes = _homes(path.parent, said)
-        experiment = Experiment(path, flat(said))
+        content = _yaml(path)
+        homes = _metric_folders(path.parent, content)
+        experiment = Experiment(path, flat(content))
         for home in homes:
             for file in sorted((home / "metrics").glob("metrics-*.csv")):
                 match = _FILE.fullmatch(file.name)
                 if match:
-                    _take(experiment, file, (home.name if home != path.parent else "", int(match[1])), int(match[2]))
+                    _take_metrics(
+                        experiment, file, (home.name if home != path.parent else "", int(match[1])), int(match[2])
+                    )
         if experiment.best:
-            found.append(experiment)
-    if not found:
+            experiments.append(experiment)
+    if not experiments:
         fix = "name a folder with experiments that were trained (mml fit)"
         raise DataError(problem("mode.inputFolder", "has no experiment with metrics", got=str(folder), fix=fix))
-    return found
+    return experiments
 
 
-def _homes(folder: Path, said: Any) -> list[Path]:
+def _metric_folders(folder: Path, content: Any) -> list[Path]:
     """Folders with an experiment's metrics: those of seeds that it does not ask for now are of a former training."""
-    count = said.get("num_seeds") if isinstance(said, dict) else None
+    count = content.get("num_seeds") if isinstance(content, dict) else None
     if isinstance(count, int):
         seeds = [folder / str(seed) for seed in range(count)]
-        return [one for one in seeds if (one / "config_concrete.yaml").is_file()] or [folder]
-    return [folder, *(one.parent for one in sorted(folder.glob("*/config_concrete.yaml")))]
+        return [path for path in seeds if (path / "config_concrete.yaml").is_file()] or [folder]
+    return [folder, *(path.parent for path in sorted(folder.glob("*/config_concrete.yaml")))]
 
 
 def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val_loss") -> str:
     """The experiments as CSV: path, what differs, and metrics, the best first.
 
     Args:
-        experiments: What `collected` gave.
+        experiments: What `collected_experiments` gave.
         only: The one metric to show; empty: all.
         sort_by: The metric that orders the rows.
 
     Raises:
         DataError: When no experiment has a metric that is named.
     """
-    measured = sorted({name for one in experiments for name in one.best})
+    measured = sorted({name for entry in experiments for name in entry.best})
     for key, name in (("mode.onlyMetric", only), ("mode.sortBy", sort_by)):
         # The default order need not be there.
         if name and name not in measured and (key, name) != ("mode.sortBy", "val_loss"):
@@ -91,15 +93,15 @@ def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val
             raise DataError(problem(key, "no experiment has this metric", got=name, fix=fix))
     plain = [name for name in measured if not name.startswith("val_")]
     columns = [only] if only else [*plain, *(name for name in measured if name.startswith("val_"))]
-    different = _different([one.config for one in experiments])
+    different = _differing_keys([entry.config for entry in experiments])
     renamed = {key: "loss_function" if key == "loss" else key for key in different}
-    ordered = sorted(experiments, key=lambda one: _order(one, sort_by))
+    ordered = sorted(experiments, key=lambda entry: _sort_key(entry, sort_by))
     lines: list[list[Any]] = [["path", "fold_count", *renamed.values(), *columns]]
-    for one in ordered:
-        folds = len({fold for values in one.best.values() for fold in values})
-        means = [_mean(one, name) for name in columns]
+    for experiment in ordered:
+        folds = len({fold for values in experiment.best.values() for fold in values})
+        means = [_mean(experiment, name) for name in columns]
         cells = ["" if mean is None else f"{mean:.6g}" for mean in means]
-        lines.append([str(one.path), folds, *(one.config.get(key, "") for key in different), *cells])
+        lines.append([str(experiment.path), folds, *(experiment.config.get(key, "") for key in different), *cells])
     return files.csv_table(lines)
 
 
@@ -107,10 +109,10 @@ def notes(experiments: Sequence[Experiment], sort_by: str) -> list[str]:
     """Notes about the order of the table.
 
     Args:
-        experiments: What `collected` gave.
+        experiments: What `collected_experiments` gave.
         sort_by: The metric that orders the rows.
     """
-    different = _different([one.config for one in experiments if sort_by in one.best])
+    different = _differing_keys([experiment.config for experiment in experiments if sort_by in experiment.best])
     keys = [key for key in different if key.split(".")[0] == "loss" or (key.startswith("stages") and "loss" in key)]
     if sort_by not in ("loss", "val_loss") or not keys:
         return []
@@ -134,24 +136,28 @@ def flat(value: Any, key: str = "") -> dict[str, Any]:
         key: Where it stands.
     """
     if isinstance(value, Mapping):
-        return {place: item for part, inner in value.items() for place, item in flat(inner, _joined(key, part)).items()}
+        return {
+            place: item for part, inner in value.items() for place, item in flat(inner, _dotted_key(key, part)).items()
+        }
     if isinstance(value, list):
         if not any(isinstance(item, Mapping | list) for item in value):
             return {key: str(value)}
-        return {place: item for n, inner in enumerate(value) for place, item in flat(inner, _joined(key, n)).items()}
+        return {
+            place: item for n, inner in enumerate(value) for place, item in flat(inner, _dotted_key(key, n)).items()
+        }
     return {key: value}
 
 
-def _joined(key: str, part: object) -> str:
+def _dotted_key(key: str, part: object) -> str:
     return f"{key}.{part}" if key else str(part)
 
 
-def _different(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if len({str(config.get(key, "")) for config in configs}) > 1]
 
 
-def _take(experiment: Experiment, file: Path, fold: tuple[str, int], stage: int) -> None:
+def _take_metrics(experiment: Experiment, file: Path, fold: tuple[str, int], stage: int) -> None:
     try:
         rows = list(csv.DictReader(io.StringIO(limits.text(file, limits.STORED), newline="")))
         for row in rows:
@@ -169,7 +175,7 @@ def _mean(experiment: Experiment, name: str) -> float | None:
     return sum(values.values()) / len(values) if values else None
 
 
-def _order(experiment: Experiment, name: str) -> tuple[bool, float]:
+def _sort_key(experiment: Experiment, name: str) -> tuple[bool, float]:
     mean = _mean(experiment, name)
     if mean is None:
         return True, 0.0

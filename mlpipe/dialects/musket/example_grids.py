@@ -85,20 +85,22 @@ def _grid(
     if outputs.shape != (len(pixels), len(record.classes)):
         raise ValueError(f"outputs of shape {list(outputs.shape)}")
     true = names_of(targets, record.classes, record.kind)
-    said = names_of(_decided(outputs, record.kind), record.classes, record.kind)
-    return list(pixels), [f"{one} > {other}" for one, other in zip(true, said, strict=True)]
+    predictions = names_of(_decisions(outputs, record.kind), record.classes, record.kind)
+    return list(pixels), [f"{truth} > {other}" for truth, other in zip(true, predictions, strict=True)]
 
 
 def _masks(
-    pixels: npt.NDArray[Any], true: npt.NDArray[Any], said: npt.NDArray[Any], classes: int
+    pixels: npt.NDArray[Any], true: npt.NDArray[Any], predictions: npt.NDArray[Any], classes: int
 ) -> tuple[list[npt.NDArray[Any]], list[str]]:
     """Each image with its true and its predicted mask, and what stands under them."""
-    counts = [maps.counts(mask, wanted, classes) for mask, wanted in zip(said, true, strict=True)]
-    dice = mask_metrics.of_images(np.stack([one for one, _ in counts]), np.stack([one for _, one in counts]))
+    counts = [maps.counts(mask, true_mask, classes) for mask, true_mask in zip(predictions, true, strict=True)]
+    dice = mask_metrics.of_images(
+        np.stack([output_counts for output_counts, _ in counts]), np.stack([true_counts for _, true_counts in counts])
+    )
     pictures: list[npt.NDArray[Any]] = []
     captions: list[str] = []
-    for number, (image, wanted, mask) in enumerate(zip(pixels, true, said, strict=True)):
-        pictures += [image, coloured(wanted), coloured(mask)]
+    for number, (image, target, mask) in enumerate(zip(pixels, true, predictions, strict=True)):
+        pictures += [image, coloured(target), coloured(mask)]
         captions += [f"image {number}", "true", f"predicted {dice[number]:.3f}"]
     return pictures, captions
 
@@ -112,16 +114,16 @@ def names_of(targets: npt.NDArray[Any], classes: Sequence[str], kind: str) -> li
         kind: What is predicted.
     """
     if kind == "classification":
-        found = [classes[int(one)] if one >= 0 else "?" for one in targets]
+        texts = [classes[int(number)] if number >= 0 else "?" for number in targets]
     elif kind == "multilabel":
         labels = [[name for name, value in zip(classes, row, strict=True) if value > 0.5] for row in targets]
-        found = ["+".join(one) or "-" for one in labels]
+        texts = ["+".join(words) or "-" for words in labels]
     else:
-        found = [" ".join(f"{value:.3g}" for value in row) for row in targets]
-    return [text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1] + "…" for text in found]
+        texts = [" ".join(f"{value:.3g}" for value in row) for row in targets]
+    return [text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1] + "…" for text in texts]
 
 
-def _decided(outputs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[Any]:
+def _decisions(outputs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[Any]:
     if kind == "classification":
         return np.asarray(outputs.argmax(axis=1))
     return (outputs > 0).astype(np.float64) if kind == "multilabel" else outputs

@@ -79,7 +79,7 @@ class Experiment:
         stages = len(self._source.get("stages") or [None])
         one_class = self._source.get("classes") == 1
         self._networks = Networks(
-            self._project, lambda one: [f"recipe={self.path}", *self._places(one)], stages, one_class
+            self._project, lambda record: [f"recipe={self.path}", *self._record_overrides(record)], stages, one_class
         )
 
     def fit(
@@ -117,18 +117,18 @@ class Experiment:
             )
         if not 0 < subsample <= 1:
             raise DataError(problem("subsample", "must be above 0 and at most 1", got=subsample))
-        dataset = self._to_train_on(dataset)
+        dataset = self._training_set(dataset)
         chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else foldsToExecute
         folds = [f"mode.folds=[{','.join(map(str, chosen))}]"] if chosen is not None else []
-        overrides = [*self._common(dataset), "mode.subroutines=[train,predict]", *folds, *self.overrides]
+        overrides = [*self._common_overrides(dataset), "mode.subroutines=[train,predict]", *folds, *self.overrides]
         searched = experiment_files.is_searched(path)
         if subsample < 1:
-            overrides += self._shorter(dataset, subsample)
+            overrides += self._subsample_overrides(dataset, subsample)
         if searched:
             return experiment_search.run(path, self._project, overrides)
         prepared = front.prepared("train", overrides)
         unfinished = experiment_files.unfinished(self._project) if self._resumes else None
-        if unfinished is not None and experiment_files.goes_on_as(unfinished, prepared.run_config):
+        if unfinished is not None and experiment_files.is_resumable_as(unfinished, prepared.run_config):
             words = launch.words_to_continue(prepared.run_config, unfinished.name)
             prepared = launch.prepare(launch.Command("train", words))
         with sentences.of_file(overrides):
@@ -143,7 +143,7 @@ class Experiment:
         """
         self._resumes = allow
 
-    def _shorter(self, dataset: Any, subsample: float) -> list[str]:
+    def _subsample_overrides(self, dataset: Any, subsample: float) -> list[str]:
         """Epochs of a share of the training images, in whole batches."""
         size, batch = self._train_size(dataset), int(self._source.get("batch", 8))
         count = max(1, int(size * subsample) // batch) * batch
@@ -171,12 +171,12 @@ class Experiment:
         home = experiment_files.home_of(Path(self.path))
         part = _PART.fullmatch(name)
         if part is None or name in (self._source.get("datasets") or {}):
-            given = musket.data_of(self._source, home, None if name == "dataset" else name)
+            arguments = musket.data_of(self._source, home, None if name == "dataset" else name)
             self._trust = list(trust) or self._trust
             is_whole = name == "dataset"
-            holds_out = is_whole and bool(_HELD_OUT & set(given))
-            note = _Note(self.path, _CHANGES & set(given), is_whole, holds_out)
-            return self._noted(CompositeDataSet(python_sets.opened(trust=trust, **given)), note)
+            holds_out = is_whole and bool(_HELD_OUT & set(arguments))
+            note = _Note(self.path, _CHANGES & set(arguments), is_whole, holds_out)
+            return self._with_note(CompositeDataSet(python_sets.opened(trust=trust, **arguments)), note)
         whole = self.get_dataset("dataset", trust)
         record = self._record(int(part["fold"] or 0))
         rows = self._rows(record, "val" if part["part"] == "validation" else "test")
@@ -184,9 +184,9 @@ class Experiment:
             rows = sorted(set(range(len(whole))) - set(rows))
         if not rows:
             raise ProjectError(problem("holdout", "this configuration does not have one", fix="add testSplit: 0.2"))
-        return self._noted(SubDataSet(whole, rows), _Note(self.path, self._done_to(whole)))
+        return self._with_note(SubDataSet(whole, rows), _Note(self.path, self._applied_additions(whole)))
 
-    def _noted(self, dataset: Any, note: _Note) -> Any:
+    def _with_note(self, dataset: Any, note: _Note) -> Any:
         """A data set that says what this configuration did to it already, so that nothing is done twice."""
         dataset.note = note
         return dataset
@@ -195,24 +195,24 @@ class Experiment:
         """What this configuration noted of a data set, or else of the sets that it is made of."""
         note = vars(dataset).get("note") if isinstance(dataset, Derived) else None
         if note is None:
-            return [found for one in _made_of(dataset) for found in self._notes(one)]
+            return [inner_note for part in _inner_sets(dataset) for inner_note in self._notes(part)]
         return [note] if note.path == self.path else []
 
-    def _done_to(self, dataset: Any) -> frozenset[str]:
+    def _applied_additions(self, dataset: Any) -> frozenset[str]:
         """What this configuration did to a data set already: keys of `additions_of`.
 
         Raises:
             DataError: When some of its items went through `preprocessing`, and others did not.
         """
         if isinstance(dataset, Derived) and "note" not in vars(dataset):
-            each = [self._done_to(one) for one in dataset.sets()]
-            if len({"preprocessing" in one for one in each}) > 1:
+            key_sets = [self._applied_additions(part) for part in dataset.sets()]
+            if len({"preprocessing" in keys for keys in key_sets}) > 1:
                 fix = "join sets of get_dataset alone, or none of them"
                 raise DataError(problem("dataset", "only some of its items went through preprocessing", fix=fix))
-            return frozenset().union(*each)
+            return frozenset().union(*key_sets)
         return frozenset().union(*(note.done for note in self._notes(dataset)))
 
-    def _to_train_on(self, dataset: Any) -> Any:
+    def _training_set(self, dataset: Any) -> Any:
         """The data set that a training is given; None: the configuration's own, whose parts it knows.
 
         Raises:
@@ -252,10 +252,10 @@ class Experiment:
 
     def task_arguments(self, name: str) -> dict[str, Any]:
         """Arguments of a task by name, from the configuration's `tasks`."""
-        said = self._source.get("tasks") or {}
-        entries = said if isinstance(said, list) else [{key: value} for key, value in said.items()]
-        found = next((one[name] for one in entries if isinstance(one, dict) and name in one), None)
-        return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+        section = self._source.get("tasks") or {}
+        entries = section if isinstance(section, list) else [{key: value} for key, value in section.items()]
+        arguments = next((entry[name] for entry in entries if isinstance(entry, dict) and name in entry), None)
+        return {str(key): value for key, value in arguments.items()} if isinstance(arguments, dict) else {}
 
     def _rows(self, record: ModelRecord, split: str) -> list[int]:
         """The items that a record predicted, by their numbers."""
@@ -288,14 +288,14 @@ class Experiment:
         """
         if stage:
             raise DataError(problem("stage", "a range test is of the first stage", got=stage, fix="use 0"))
-        ds = self._to_train_on(ds)
+        ds = self._training_set(ds)
         chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else list(foldsToExecute or [0])
         batches = math.ceil(self._train_size(ds) * subsample / int(self._source.get("batch", 8)))
         steps = max(3, batches * epochs)
         # The rate is multiplied by the n-th root of the whole range at each of n steps, so that the last one begins there.
         last = start_lr * (end_lr / start_lr) ** ((steps - 1) / steps)
         keys = [f"mode.start={start_lr!r}", f"mode.end={last!r}", f"mode.steps={steps}", f"mode.fold={chosen[0]}"]
-        overrides = [*self._common(ds), *keys, *self.overrides]
+        overrides = [*self._common_overrides(ds), *keys, *self.overrides]
         with sentences.of_file(overrides):
             facts = launch.execute(front.prepared("lr_find", overrides))
         with Path(facts["file"]).open(newline="", encoding="utf-8") as file:
@@ -360,9 +360,9 @@ class Experiment:
             batch_size: Items in a batch.
             ttflips: Views of each.
         """
-        found, members = self._items(dataset, limit), self._members(fold, stage)
-        for start in range(0, len(found), batch_size):
-            part = found[start : start + batch_size]
+        items, members = self._items(dataset, limit), self._members(fold, stage)
+        for start in range(0, len(items), batch_size):
+            part = items[start : start + batch_size]
             truth = self._networks.truth(members[0][0], part)
             yield batch_of(part, self._mean(members, part, batch_size, ttflips), truth)
 
@@ -389,7 +389,9 @@ class Experiment:
             more: `ttflips` and `batchSize`.
         """
         batches = list(self.evaluateAll(ds, fold, stage, **more))
-        return np.concatenate([one.results for one in batches]), np.concatenate([one.ground_truth for one in batches])
+        return np.concatenate([batch.results for batch in batches]), np.concatenate(
+            [batch.ground_truth for batch in batches]
+        )
 
     def find_treshold(self, ds: Any, fold: int, func: Callable[[Array, Array], float], stage: int = -1) -> float:
         """The threshold out of 0, 0.01, ... 0.99 at which a function is largest on a fold's validation items.
@@ -413,7 +415,7 @@ class Experiment:
         primary = str(self._source.get("primary_metric", "val_binary_accuracy"))
         name = metric or primary
         mode = str(self._source.get("primary_metric_mode", "auto")) if name == primary else "auto"
-        return experiment_files.best_of(Path(self.path).parent, name, mode)
+        return experiment_files.best_metric_values(Path(self.path).parent, name, mode)
 
     def evaluateAll(  # noqa: N802
         self,
@@ -434,11 +436,11 @@ class Experiment:
         """
         record = self._record(fold)
         ds = self.get_dataset(ds) if isinstance(ds, str) else ds
-        numbers, seen = self._rows(record, "val"), self._prepared(ds)
+        numbers, prepared_set = self._rows(record, "val"), self._prepared(ds)
         for start in range(0, len(numbers), batchSize):
-            found = [seen[number] for number in numbers[start : start + batchSize]]
-            predicted = self._networks.predicted(record, stage, found, batchSize, ttflips)
-            yield batch_of(found, predicted, self._networks.truth(record, found))
+            items = [prepared_set[number] for number in numbers[start : start + batchSize]]
+            predicted = self._networks.predicted(record, stage, items, batchSize, ttflips)
+            yield batch_of(items, predicted, self._networks.truth(record, items))
 
     def _items(self, dataset: Any, limit: int) -> list[Any]:
         dataset = (
@@ -452,7 +454,7 @@ class Experiment:
         self, members: Sequence[tuple[ModelRecord, int]], arrays: Sequence[Any], batch_size: int, ttflips: bool | str
     ) -> Array:
         """The mean prediction of some records' stages for items, of the shape of each."""
-        predicted = [self._networks.predicted(*one, arrays, batch_size, ttflips) for one in members]
+        predicted = [self._networks.predicted(*member, arrays, batch_size, ttflips) for member in members]
         mean: Array = np.mean(predicted, axis=0)
         return mean
 
@@ -460,9 +462,11 @@ class Experiment:
         self, folds: int | Sequence[int] | None, stages: int | Sequence[int] | None
     ) -> list[tuple[ModelRecord, int]]:
         """Each record with each stage that is asked for."""
-        return [(record, number) for record in self._chosen(folds) for number in self._stages_of(record, stages)]
+        return [
+            (record, number) for record in self._records_of_folds(folds) for number in self._stages_of(record, stages)
+        ]
 
-    def _chosen(self, folds: int | Sequence[int] | None) -> list[ModelRecord]:
+    def _records_of_folds(self, folds: int | Sequence[int] | None) -> list[ModelRecord]:
         if folds is None:
             return experiment_files.trained(Path(self.path), self._project) or [self._record(0)]
         return [self._record(fold) for fold in ([folds] if isinstance(folds, int) else folds)]
@@ -472,7 +476,7 @@ class Experiment:
             return self._networks.stages_of(record)
         return [stages] if isinstance(stages, int) else list(stages)
 
-    def _common(self, dataset: Any) -> list[str]:
+    def _common_overrides(self, dataset: Any) -> list[str]:
         texts = [
             f"recipe={self.path}",
             f"out_dir={as_text(str(self._project.root.parent))}",
@@ -480,15 +484,15 @@ class Experiment:
             f"data_dir={as_text(str(self._data_dir))}",
             *experiment_search.values_of(Path(self.path)),
         ]
-        if self._trust and not any(one.startswith("trust=") for one in self.overrides):
+        if self._trust and not any(override.startswith("trust=") for override in self.overrides):
             texts.append(f"trust={as_text(self._trust)}")
         if dataset is None:
             return texts
         targets = [f"task.{key}={as_text(value)}" for key, value in musket.targets_of(self._source).items()]
         call = f"task.train=[{{call:{user_code.hold(dataset)}}}]"
         name = f"task.name={as_text(self._project.name)}"
-        done = self._done_to(dataset)
-        added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items() if key not in done]
+        done_keys = self._applied_additions(dataset)
+        added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items() if key not in done_keys]
         return [*texts, "task=items", call, *targets, name, *added, "task.allow_overlap=true"]
 
     def _additions(self) -> dict[str, Any]:
@@ -496,38 +500,38 @@ class Experiment:
 
     def _prepared(self, dataset: Any, *leaving: str) -> Any:
         """A data set of the user's own after what the configuration does to data sets, but for some of it."""
-        left_out = {"extra", "strata", *leaving, *self._done_to(dataset)}
+        left_out = {"extra", "strata", *leaving, *self._applied_additions(dataset)}
         added = {key: value for key, value in self._additions().items() if key not in left_out}
         if not {"preprocessing", "augmenter", "after_holdout"} & set(added):
             return dataset
         return CompositeDataSet(python_sets.opened([{"call": user_code.hold(dataset)}], **added))
 
     def _record(self, fold: int) -> ModelRecord:
-        found = experiment_files.trained(Path(self.path), self._project)
-        record = next((one for one in found if one.fold == fold), None)
+        records = experiment_files.trained(Path(self.path), self._project)
+        record = next((entry for entry in records if entry.fold == fold), None)
         if record is None:
-            fix = f"trained are {listing(one.fold for one in found)}" if found else "call fit first"
+            fix = f"trained are {listing(entry.fold for entry in records)}" if records else "call fit first"
             raise ProjectError(problem("fold", "was not trained", got=fold, fix=fix))
         return record
 
-    def _places(self, record: ModelRecord) -> list[str]:
-        return [*self._common(None)[1:], f"task={as_text(record.pivot)}", *self.overrides]
+    def _record_overrides(self, record: ModelRecord) -> list[str]:
+        return [*self._common_overrides(None)[1:], f"task={as_text(record.pivot)}", *self.overrides]
 
 
-def _made_of(dataset: Any) -> list[Any]:
+def _inner_sets(dataset: Any) -> list[Any]:
     """The sets that a derived one is of; those that one of the user's own holds, however deep."""
     if isinstance(dataset, Derived):
         return list(dataset.sets())
-    found, waiting, seen = list[Any](), [dataset], set[int]()
+    sets, waiting, ids = list[Any](), [dataset], set[int]()
     while waiting:
-        one = waiting.pop()
-        if id(one) in seen:
+        holder = waiting.pop()
+        if id(holder) in ids:
             continue
-        seen.add(id(one))
-        for value in getattr(one, "__dict__", {}).values():
+        ids.add(id(holder))
+        for value in getattr(holder, "__dict__", {}).values():
             for part in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(part, Derived):
-                    found.append(part)
+                    sets.append(part)
                 elif hasattr(type(part), "__getitem__") and hasattr(part, "__dict__"):
                     waiting.append(part)
-    return found
+    return sets

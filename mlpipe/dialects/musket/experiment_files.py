@@ -31,23 +31,23 @@ from mlpipe.runs.records import ModelRecord
 CONFIG, CONCRETE, SUMMARY = "config.yaml", "config_concrete.yaml", "summary.yaml"
 
 
-def project_root(given: str | None) -> Path:
+def project_root(folder: str | None) -> Path:
     """The project's folder: the given one, else the current one or the one that it lies in."""
-    return Path(given).expanduser().absolute() if given else project_here()
+    return Path(folder).expanduser().absolute() if folder else current_project()
 
 
-def names_or_here(name: str, project: str | None) -> list[str]:
+def experiment_names(name: str, project: str | None) -> list[str]:
     """Names that are separated by commas; none are given in an experiment's folder: that one.
 
     Args:
         name: The names.
         project: The project as a command names it; None: it is found.
     """
-    here = Path.cwd()
-    base = project_here() / "experiments"
-    if name or project or base not in here.parents or not (here / CONFIG).is_file():
+    cwd = Path.cwd()
+    base = current_project() / "experiments"
+    if name or project or base not in cwd.parents or not (cwd / CONFIG).is_file():
         return listed(name)
-    return [here.relative_to(base).as_posix()]
+    return [cwd.relative_to(base).as_posix()]
 
 
 def listed(text: str) -> list[str]:
@@ -91,14 +91,14 @@ def keys_of_recipes(run_config: RunConfig, mode: str) -> list[str]:
         mode: The mode's name.
     """
     learned = {*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages", "trainer", "task", "seed", "sys", "logging", "healing"}
-    named = sorted(key for key in run_config.given or () if key.partition(".")[0] in learned)
+    keys = sorted(key for key in run_config.given or () if key.partition(".")[0] in learned)
     fix = f'write mml {mode} --overrides "KEY=VALUE"'
-    return [problem(key, f"is not for mml {mode}, which goes by the experiments' files", fix=fix) for key in named]
+    return [problem(key, f"is not for mml {mode}, which goes by the experiments' files", fix=fix) for key in keys]
 
 
 def home_of(config: Path) -> musket.Home:
     """The folder of an experiment, with the functions that a program in Python registered."""
-    return musket.Home.of(config, frozenset(user_code.custom()))
+    return musket.Home.of(config, frozenset(user_code.custom_objects()))
 
 
 def results_of(config: Path) -> Project:
@@ -109,11 +109,11 @@ def results_of(config: Path) -> Project:
 
 def unfinished(project: Project) -> Run | None:
     """The newest run that was interrupted; None: there is none."""
-    found = [one for one in journal.all_runs(project) if not one.is_finished()]
-    return found[-1] if found else None
+    runs = [run for run in journal.all_runs(project) if not run.is_finished()]
+    return runs[-1] if runs else None
 
 
-def goes_on_as(run: Run, now: RunConfig) -> bool:
+def is_resumable_as(run: Run, now: RunConfig) -> bool:
     """Whether a run that was interrupted learns what a configuration says now, so that it can go on.
 
     Args:
@@ -137,11 +137,11 @@ def seeds_of(folder: Path) -> list[Path]:
         ConfigError: When its configuration cannot be read.
     """
     count = source_of(folder / CONFIG).get("num_seeds")
-    wanted = range(count if isinstance(count, int) and not isinstance(count, bool) else 0)
-    return [path for seed in wanted if (path := folder / str(seed) / CONCRETE).is_file()]
+    seeds = range(count if isinstance(count, int) and not isinstance(count, bool) else 0)
+    return [path for seed in seeds if (path := folder / str(seed) / CONCRETE).is_file()]
 
 
-def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float, float]]:
+def best_metric_values(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float, float]]:
     """Fold, stage, best value and smallest learning rate of each of an experiment's metrics files.
 
     Args:
@@ -152,7 +152,7 @@ def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float,
     Raises:
         ProjectError: When there are no such files, or they have no such column.
     """
-    found = []
+    results = []
     for path in sorted((folder / "metrics").glob("metrics-*.csv")):
         if path.stem.endswith(".csvall"):
             # Of batches.
@@ -167,13 +167,13 @@ def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float,
                 fix = f"there are {listing(rows[0])}"
                 raise ProjectError(problem("metric", "was not measured", got=metric, fix=fix))
             values = [float(row[metric]) for row in rows if row[metric]]
-            found.append((fold, stage, (min if less else max)(values), min(float(row["lr"]) for row in rows)))
+            results.append((fold, stage, (min if less else max)(values), min(float(row["lr"]) for row in rows)))
         except (OSError, ValueError, KeyError) as error:
             fix = "train it again, or remove it"
             raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error
-    if not found:
+    if not results:
         raise ProjectError(problem(str(folder), "nothing was trained yet", fix="call fit first"))
-    return found
+    return results
 
 
 def trained(config: Path, project: Project) -> list[ModelRecord]:
@@ -184,7 +184,7 @@ def trained(config: Path, project: Project) -> list[ModelRecord]:
         project: Where its records are.
     """
     stored, run = records.load_all(project), search_files.best_run(config.parent)
-    return _cross_validation(project, [one for one in stored if run is None or one.run == run])
+    return _cross_validation(project, [record for record in stored if run is None or record.run == run])
 
 
 def _cross_validation(project: Project, stored: Sequence[ModelRecord]) -> list[ModelRecord]:
@@ -194,12 +194,12 @@ def _cross_validation(project: Project, stored: Sequence[ModelRecord]) -> list[M
     """
     if not stored:
         return []
-    newest = max(stored, key=lambda one: one.number)
+    newest = max(stored, key=lambda record: record.number)
     alike = [
-        one
-        for one in stored
-        if one.recipe == newest.recipe
-        or (one.task == newest.task and _recipe_of(project, one) == _recipe_of(project, newest))
+        record
+        for record in stored
+        if record.recipe == newest.recipe
+        or (record.task == newest.task and _recipe_of(project, record) == _recipe_of(project, newest))
     ]
     return records.newest_folds(alike)
 
@@ -207,9 +207,9 @@ def _cross_validation(project: Project, stored: Sequence[ModelRecord]) -> list[M
 def _recipe_of(project: Project, record: ModelRecord) -> dict[str, Any]:
     """What decides what a record learned, whether its split was drawn or read from the files that were written of it."""
     tree = files.read_yaml(project.model_dir(record.pivot, record.id) / records.CONFIG_FILE)
-    found = {key: tree.get(key) for key in (*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages", "seed", "healing")}
-    split = {key: value for key, value in (found["split"] or {}).items() if key not in ("folds_file", "test_file")}
-    return {**found, "split": split}
+    sections = {key: tree.get(key) for key in (*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages", "seed", "healing")}
+    split = {key: value for key, value in (sections["split"] or {}).items() if key not in ("folds_file", "test_file")}
+    return {**sections, "split": split}
 
 
 def report(
@@ -271,8 +271,8 @@ def follower(config: Path, project: Project) -> Follower:
 
 def _named_for_training(source: Mapping[str, Any], names: Mapping[str, str]) -> frozenset[str]:
     """The metrics that `metrics` lists, which are measured of training images too; also each head's own."""
-    given = source.get("metrics") or []
-    listed = {str(name).removeprefix("val_") for name in (given if isinstance(given, list) else [given])}
+    metrics = source.get("metrics") or []
+    listed = {str(name).removeprefix("val_") for name in (metrics if isinstance(metrics, list) else [metrics])}
     return frozenset(name for name in names.values() if {name, re.sub(r"^out\d+_", "", name)} & listed)
 
 
@@ -293,22 +293,22 @@ def _images(config_of_run: RunConfig, record: ModelRecord, rows: list[int]) -> t
     return pixels, task.samples.targets[rows]
 
 
-def seed_written(path: Path) -> dict[str, Any]:
+def seed_config(path: Path) -> dict[str, Any]:
     """The configuration of one seed as its file has it; empty where there is none, or none that can be read."""
     try:
-        found = files.read_yaml(path)
+        content = files.read_yaml(path)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def project_here() -> Path:
+def current_project() -> Path:
     """The current folder, or the project that it lies in."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    cwd = Path.cwd()
+    for folder in (cwd, *cwd.parents):
         if (folder / "experiments").is_dir():
             return folder
-    return here
+    return cwd
 
 
 def source_of(config: Path) -> Mapping[str, Any]:

@@ -74,7 +74,7 @@ class Networks:
         self, project: Project, overrides: Callable[[ModelRecord], list[str]], stages: int, one_class: bool = False
     ) -> None:
         self._project, self._overrides, self._stages = project, overrides, stages
-        self._first = 1 if one_class else 0
+        self._first_class = 1 if one_class else 0
         self._networks: dict[Path, tuple[nn.Module, Any, Any]] = {}
         self._tasks: dict[str, Task] = {}
 
@@ -85,13 +85,13 @@ class Networks:
     def _weights(self, record: ModelRecord, stage: int) -> Path:
         """The file of the best weights of a stage."""
         folder = self._project.model_dir(record.pivot, record.id)
-        kept = records.kept_stages(folder)
-        last = kept[-1] if kept else self._stages - 1
+        stages = records.kept_stages(folder)
+        last = stages[-1] if stages else self._stages - 1
         number = last if stage == -1 else stage
-        if number != last and number not in kept:
-            fix = f"use -1 or {listing(kept or [last])}"
+        if number != last and number not in stages:
+            fix = f"use -1 or {listing(stages or [last])}"
             raise DataError(problem("stage", "there are no weights of it", got=stage, fix=fix))
-        return records.stage_weights(folder, number) if kept else folder / records.WEIGHTS_FILE
+        return records.stage_weights(folder, number) if stages else folder / records.WEIGHTS_FILE
 
     def loaded(self, record: ModelRecord, stage: int) -> tuple[nn.Module, Any, Any]:
         """The network of a record with the weights of a stage, its recipe, and the pack of its images; loaded once.
@@ -123,14 +123,14 @@ class Networks:
         return network.eval(), config.recipe, pack
 
     def predicted(
-        self, record: ModelRecord, stage: int, found: Sequence[Any], batch_size: int, ttflips: bool | str
+        self, record: ModelRecord, stage: int, samples: Sequence[Any], batch_size: int, ttflips: bool | str
     ) -> Array:
         """Probabilities (numbers for regression) of items, shape (n, outputs), of masks (n, height, width, classes).
 
         Args:
             record: Of the fold.
             stage: The stage; -1: the last one.
-            found: The items.
+            samples: The items.
             batch_size: Images at a time.
             ttflips: The views of each, see `views_of`; False: those of the recipe.
         """
@@ -141,7 +141,7 @@ class Networks:
         from mlpipe.learn.tta import mean_of
         from mlpipe.predicting.batches import Batch as Samples
         from mlpipe.predicting.model import Inputs, Model
-        from mlpipe.predicting.through import as_they_are, through
+        from mlpipe.predicting.through import keep_outputs, through
 
         network, recipe, pack = self.loaded(record, stage)
         views = (views_of(ttflips, is_square=pack.shape[0] == pack.shape[1]) or recipe.tta).build(pack.peak)
@@ -149,38 +149,38 @@ class Networks:
         model = Model.of_network(network, {TARGET: record.kind}, {TARGET: record.classes}, inputs)
 
         def batches() -> Iterator[Samples]:
-            for start in range(0, len(found), batch_size):
-                some = found[start : start + batch_size]
+            for start in range(0, len(samples), batch_size):
+                some = samples[start : start + batch_size]
                 pixels = [pack.preprocessing.fixed(items.image_of(item, str(item.id))) for item in some]
                 images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
                 yield Samples([str(item.id) for item in some], images)
 
         def keep(outputs: Tensor, batch: Samples) -> Predicted:
-            return as_they_are(outputs if views is not None else mean_of([outputs], record.kind), batch)
+            return keep_outputs(outputs if views is not None else mean_of([outputs], record.kind), batch)
 
-        each = through(model, batches(), views=views, keep=keep, most=batch_size, where="items")
-        parts = [torch.from_numpy(one.outputs if one.arrays is None else one.arrays) for one in each]
+        results = through(model, batches(), views=views, keep=keep, most=batch_size, where="items")
+        parts = [torch.from_numpy(result.outputs if result.arrays is None else result.arrays) for result in results]
         chances: Array = probabilities(torch.cat(parts), record.kind).numpy()
-        return np.moveaxis(chances, 1, 3)[..., self._first :] if record.kind == "segmentation" else chances
+        return np.moveaxis(chances, 1, 3)[..., self._first_class :] if record.kind == "segmentation" else chances
 
-    def truth(self, record: ModelRecord, found: Sequence[Any]) -> Array | None:
+    def truth(self, record: ModelRecord, samples: Sequence[Any]) -> Array | None:
         """The masks of items as the network would see them, one-hot, shape (n, height, width, classes); zeros where a pixel
         does not count. None where a record predicts no masks, or an item has none.
 
         Args:
             record: Of the fold.
-            found: The items.
+            samples: The items.
         """
-        if record.kind != "segmentation" or any(getattr(item, "y", None) is None for item in found):
+        if record.kind != "segmentation" or any(getattr(item, "y", None) is None for item in samples):
             return None
         _, _, pack = self.loaded(record, -1)
         values = mask_files.stored_values(self._tasks[record.pivot].source["masks"])
         alike = mask_files.preprocessing_of(pack.preprocessing)
         masks = [
             alike.fixed(values.classes(items.mask_of(item, str(item.id))[0])[:, :, np.newaxis])[:, :, 0]
-            for item in found
+            for item in samples
         ]
-        classes = np.arange(self._first, len(values.names))
+        classes = np.arange(self._first_class, len(values.names))
         one_hot: Array = (np.stack(masks)[..., np.newaxis] == classes).astype(np.float32)
         return one_hot
 
@@ -197,30 +197,30 @@ def views_of(ttflips: bool | str, *, is_square: bool = True) -> Component | None
     """
     if not ttflips:
         return None
-    named = {"horizontal": False, "horizontal_and_vertical": True, **({} if is_square else {"true": True})}
+    options = {"horizontal": False, "horizontal_and_vertical": True, **({} if is_square else {"true": True})}
     name = str(ttflips).lower()
-    if name in named:
-        return Component("tta", path_of("tta", "flips"), {"vertical": named[name]})
+    if name in options:
+        return Component("tta", path_of("tta", "flips"), {"vertical": options[name]})
     if name != "true":
         fix = "use True, Horizontal or Horizontal_and_vertical"
         raise DataError(problem("ttflips", "unknown test-time augmentation", got=ttflips, fix=fix))
     return Component("tta", path_of("tta", "d4"), {})
 
 
-def batch_of(found: Sequence[Any], results: Array, truth: Array | None = None) -> Batch:
+def batch_of(samples: Sequence[Any], results: Array, truth: Array | None = None) -> Batch:
     """Items with what was predicted for them.
 
     Args:
-        found: The items; where one has no target, the batch has no truth.
+        samples: The items; where one has no target, the batch has no truth.
         results: Shape (n, outputs), or (n, height, width, classes).
         truth: Their targets; None: they are the items' own, where these are numbers.
     """
-    if truth is None and results.ndim == 2 and all(getattr(item, "y", None) is not None for item in found):
-        truth = np.stack([items.target_of(item, str(item.id)) for item in found])
+    if truth is None and results.ndim == 2 and all(getattr(item, "y", None) is not None for item in samples):
+        truth = np.stack([items.target_of(item, str(item.id)) for item in samples])
     return Batch(
-        [items.image_of(item, str(item.id)) if items.inputs_of(item) else np.asarray(item.x) for item in found],
-        [item.id for item in found],
+        [items.image_of(item, str(item.id)) if items.inputs_of(item) else np.asarray(item.x) for item in samples],
+        [item.id for item in samples],
         results,
-        np.empty((len(found), 0)) if truth is None else truth,
+        np.empty((len(samples), 0)) if truth is None else truth,
         [Map(row.reshape(1, 1, -1) if row.ndim == 1 else row) for row in results],
     )

@@ -33,8 +33,8 @@ def values_of(config: Path) -> list[str]:
     Args:
         config: The experiment's configuration file.
     """
-    found = search_files.best_values(config.parent)
-    return [f"given.{name}={as_text(value)}" for name, value in found.items()]
+    values = search_files.best_values(config.parent)
+    return [f"given.{name}={as_text(value)}" for name, value in values.items()]
 
 
 def run(
@@ -61,7 +61,7 @@ def run(
     with sentences.of_file(own):
         prepared = search.prepare(Command("train", own), front=front)
         facts = trials.execute(prepared, display=display, stop=stop)
-    return _write(config, project, prepared, facts)
+    return _write_search(config, project, prepared, facts)
 
 
 def report(config: Path, project: Project, overrides: Sequence[str]) -> dict[str, Any]:
@@ -78,26 +78,26 @@ def report(config: Path, project: Project, overrides: Sequence[str]) -> dict[str
     prepared = search.prepare(Command("train", overrides), front=front)
     with studies.loaded(project, prepared.study, prepared.hpo.storage) as study:
         facts = report_of_studies.facts(study, prepared.address)
-    return _write(config, project, prepared, facts)
+    return _write_search(config, project, prepared, facts)
 
 
-def _write(config: Path, project: Project, prepared: Search, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _write_search(config: Path, project: Project, prepared: Search, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The files of the search, a folder for each finished trial, and last the summary."""
     folder, best = config.parent, facts["best"]
     if not best:
         fix = f"mml fit --name {folder.name}"
         raise ProjectError(problem(str(folder), "no trial is finished yet", fix=fix))
-    found = [_trial(row, best[0]["trial"]) for row in facts["trials"]]
+    all_trials = [_trial(row, best[0]["trial"]) for row in facts["trials"]]
     results = {}
-    for one in found:
-        if one.state == "complete" and one.run is not None:
-            results[one.trial] = _write_trial(config, project, prepared, one)
-    search_files.write(folder, found)
-    chosen = next(one for one in found if one.best)
+    for trial in all_trials:
+        if trial.state == "complete" and trial.run is not None:
+            results[trial.trial] = _write_trial(config, project, prepared, trial)
+    search_files.write(folder, all_trials)
+    chosen = next(candidate for candidate in all_trials if candidate.best)
     summary = {
         "completed": True,
         "cfgName": config.name,
-        "trials": len(found),
+        "trials": len(all_trials),
         "best": {
             "trial": chosen.trial,
             "values": dict(chosen.values),
@@ -124,15 +124,15 @@ def _plain(value: Any) -> Any:
 def _write_trial(config: Path, project: Project, prepared: Search, trial: Trial) -> float:
     """The folder of a trial: the file with its values, weights, metrics and summary; returns its result."""
     path = search_files.trial_folder(config.parent, trial.trial) / CONFIG
-    content = _HEADER + files.yaml_text(_of_trial(config, trial.values))
+    content = _HEADER + files.yaml_text(_trial_config(config, trial.values))
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, content)
     words = launch.words_to_continue(prepared.base, str(trial.run))
     config_of_run = launch.prepare(launch.Command(prepared.base.mode, words)).run_config
-    found = [one for one in records.load_all(project) if one.run == trial.run]
-    return experiment_files.report(path, project, config_of_run, found=records.newest_folds(found))[1]
+    own_records = [record for record in records.load_all(project) if record.run == trial.run]
+    return experiment_files.report(path, project, config_of_run, found=records.newest_folds(own_records))[1]
 
 
-def _of_trial(config: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+def _trial_config(config: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment's configuration with the values of a trial, its data as before."""
     return musket.filled(experiment_files.written(config), values)

@@ -135,13 +135,13 @@ def _write_metrics(
     folder: Path, fold: int, rows: Sequence[Row], names: Mapping[str, str], train: Collection[str]
 ) -> None:
     for stage in range(_stages(rows)):
-        text = _csv(_of_stage(rows, stage), names, train)
+        text = _csv(_rows_of_stage(rows, stage), names, train)
         files.write_text(folder / f"metrics/metrics-{fold}.{stage}.csv", text)
 
 
-def _write_batches(folder: Path, fold: int, kept: Path) -> None:
+def _write_batches(folder: Path, fold: int, batches_file: Path) -> None:
     """A table of the batches of each stage that keeps them; epochs count from the stage's first."""
-    rows = _rows(kept) if kept.is_file() else []
+    rows = _rows(batches_file) if batches_file.is_file() else []
     for stage in sorted({int(row["stage"]) for row in rows}):
         own = [row for row in rows if row["stage"] == stage]
         first = min(row["epoch"] for row in own)
@@ -180,10 +180,10 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
             example_grids.draw(folder / "examples", record, home / records.EXAMPLES_FILE, trained.images)
     if trained.split is not None:
         _write_splits(folder, config, trained.split)
-        _put_away(folder, len(trained.split.folds), max(stages, default=0))
-    found = summary(config, trained)
-    files.write_text(folder / "summary.yaml", files.yaml_text(found))
-    return found
+        _move_outdated(folder, len(trained.split.folds), max(stages, default=0))
+    content = summary(config, trained)
+    files.write_text(folder / "summary.yaml", files.yaml_text(content))
+    return content
 
 
 def summary(config: str, trained: Trained) -> dict[str, Any]:
@@ -193,21 +193,27 @@ def summary(config: str, trained: Trained) -> dict[str, Any]:
         config: The configuration file's name.
         trained: The cross-validation.
     """
-    histories = [_rows(trained.project.model_dir(one.pivot, one.id) / records.METRICS_FILE) for one in trained.found]
+    histories = [
+        _rows(trained.project.model_dir(record.pivot, record.id) / records.METRICS_FILE) for record in trained.found
+    ]
     count = max(map(_stages, histories), default=0)
-    kept = [set(records.kept_stages(trained.project.model_dir(one.pivot, one.id))) for one in trained.found]
-    known = set[int].intersection(*kept) if kept else set()
+    stage_sets = [
+        set(records.kept_stages(trained.project.model_dir(record.pivot, record.id))) for record in trained.found
+    ]
+    known = set[int].intersection(*stage_sets) if stage_sets else set()
     if count > 1 and known == set(range(count)):
-        stages = [_measured(trained, [stage]) for stage in range(count)]
-        together = _measured(trained, list(range(count)))
+        stages = [_mean_metrics(trained, [stage]) for stage in range(count)]
+        together = _mean_metrics(trained, list(range(count)))
     else:
-        together = _measured(trained, [None])
-        stages = [together] if count == 1 else [_of_epochs(trained, histories, stage) for stage in range(count)]
+        together = _mean_metrics(trained, [None])
+        stages = (
+            [together] if count == 1 else [_best_epoch_metrics(trained, histories, stage) for stage in range(count)]
+        )
     return {
         "completed": True,
         "cfgName": config,
         "subsample": trained.subsample,
-        "folds": [one.fold for one in trained.found],
+        "folds": [record.fold for record in trained.found],
         "stages": stages,
         # A copy: what stands twice in YAML as one would be written with an anchor, which simple readers do not know.
         "allStages": copy.deepcopy(together),
@@ -223,29 +229,29 @@ def result(metrics: Mapping[str, Any], trained: Trained) -> float:
         return float(of_all[f"{name}_holdout"])
     if name in of_all:
         return float(of_all[name]["mean"])
-    return float(np.mean([one.scores["val"].get(monitor) or float("nan") for one in trained.found]))
+    return float(np.mean([record.scores["val"].get(monitor) or float("nan") for record in trained.found]))
 
 
 def _weights(home: Path, record: ModelRecord, rows: Sequence[Row]) -> dict[int, Path]:
     """The file of the best weights of each stage that there is one of."""
     if record.weights is None:
         return {}
-    if kept := records.kept_stages(home):
-        return {stage: records.stage_weights(home, stage) for stage in kept}
+    if stages := records.kept_stages(home):
+        return {stage: records.stage_weights(home, stage) for stage in stages}
     return {int(rows[record.best_epoch].get("stage", 0)) if rows else 0: home / records.WEIGHTS_FILE}
 
 
-def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
+def _mean_metrics(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
     """Metrics of the mean prediction of some stages over the folds, and of the mean of all folds on the holdout.
 
     Args:
         trained: The cross-validation.
         stages: Their numbers; None: the weights of the record itself.
     """
-    found: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     kind = trained.found[0].kind
-    validated = [together(trained, [(one, stage) for stage in stages], "val") for one in trained.found]
-    held = together(trained, [(one, stage) for one in trained.found for stage in stages], "test")
+    validated = [together(trained, [(record, stage) for stage in stages], "val") for record in trained.found]
+    held = together(trained, [(record, stage) for record in trained.found for stage in stages], "test")
     known = {**post_kind.of(kind).METRICS, **trained.own}
     for native, name in trained.names.items():
         measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
@@ -255,53 +261,55 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
 
         def values(part: Part, measured: str = measured, name: str = name) -> dict[str, float]:
             """The metric, or each number of one that gives several, by what Musket calls it."""
-            given = metrics.compute([measured], *part, kind, trained.own)
-            return {name if key == measured else trained.names.get(key, key): value for key, value in given.items()}
+            results = metrics.compute([measured], *part, kind, trained.own)
+            return {name if key == measured else trained.names.get(key, key): value for key, value in results.items()}
 
         if all(part is not None for part in validated):
             rows = [values(part) for part in validated if part is not None]
-            found |= {key: spread([row.get(key, float("nan")) for row in rows]) for key in rows[0]}
+            scores |= {key: spread([row.get(key, float("nan")) for row in rows]) for key in rows[0]}
         if held is not None and len(held[1]):
-            found |= {f"{key}_holdout": value for key, value in values(held).items()}
-    return found
+            scores |= {f"{key}_holdout": value for key, value in values(held).items()}
+    return scores
 
 
 def together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]], split: str) -> Part | None:
     """The mean prediction of some records' stages for the same images, and the targets; None where one is missing."""
-    parts = [predicted(trained, one, split, stage) for one, stage in members]
+    parts = [predicted(trained, record, split, stage) for record, stage in members]
     if trained.found[0].kind != "segmentation" or len(parts) < 2 or None in parts:
-        return _mixed(parts, trained.found[0].kind)
+        return _mean_prediction(parts, trained.found[0].kind)
     assert parts[0] is not None
     # Counts of pixels have no mean: it is that of the probabilities that they were counted from.
     with ExitStack() as stack:
-        files_of = [_path(trained, one, stage).with_suffix(maps.SUFFIX) for one, stage in members]
+        files_of = [_path(trained, record, stage).with_suffix(maps.SUFFIX) for record, stage in members]
         opened = [stack.enter_context(maps.Maps(path)) for path in files_of]
-        names = [one.task for one, _ in members]
+        names = [record.task for record, _ in members]
         counted = []
         for sample in parts[0].sample_ids:
-            given = [one.chances(name, split, sample) for one, name in zip(opened, names, strict=True)]
-            mean = maps.mean(given)
+            chances = [reader.chances(name, split, sample) for reader, name in zip(opened, names, strict=True)]
+            mean = maps.mean(chances)
             counted.append(maps.counts(mean.argmax(axis=0), opened[0].true(names[0], split, sample), len(mean)))
     if not counted:
         return parts[0].logits, parts[0].targets
-    return np.stack([one for one, _ in counted]), np.stack([one for _, one in counted])
+    return np.stack([output_counts for output_counts, _ in counted]), np.stack(
+        [true_counts for _, true_counts in counted]
+    )
 
 
-def _mixed(parts: Sequence[predictions.Predictions | None], kind: str) -> Part | None:
+def _mean_prediction(parts: Sequence[predictions.Predictions | None], kind: str) -> Part | None:
     """The mean prediction of several models for the same images, and the targets; None where one is missing."""
-    there = [one for one in parts if one is not None]
-    if not there or len(there) < len(parts):
+    known_parts = [part for part in parts if part is not None]
+    if not known_parts or len(known_parts) < len(parts):
         return None
-    if len(there) == 1:
-        return there[0].logits, there[0].targets
+    if len(known_parts) == 1:
+        return known_parts[0].logits, known_parts[0].targets
     mixing = "logits" if kind == "regression" else "probabilities"
-    logits = [one.logits.astype(np.float64) for one in there]
-    return combine(logits, [1 / len(there)] * len(there), kind, mixing), there[0].targets
+    logits = [part.logits.astype(np.float64) for part in known_parts]
+    return combine(logits, [1 / len(known_parts)] * len(known_parts), kind, mixing), known_parts[0].targets
 
 
-def _of_epochs(trained: Trained, histories: Sequence[list[Row]], stage: int) -> dict[str, Any]:
+def _best_epoch_metrics(trained: Trained, histories: Sequence[list[Row]], stage: int) -> dict[str, Any]:
     """The metrics of a stage's best epochs, for records that keep the best weights of all stages only."""
-    best = [_best(_of_stage(rows, stage), one) for rows, one in zip(histories, trained.found, strict=True)]
+    best = [_best(_rows_of_stage(rows, stage), record) for rows, record in zip(histories, trained.found, strict=True)]
     logged = [key.removeprefix("val/") for key in best[0] if key.startswith("val/")]
     return {
         trained.names[name]: spread([row[f"val/{name}"] for row in best]) for name in logged if name in trained.names
@@ -332,7 +340,7 @@ def _write_splits(folder: Path, config: str, split: Split) -> None:
     _write_once(folder / f"{config}.folds_split", [[list(part) for part in fold] for fold in split.folds])
 
 
-def _put_away(folder: Path, folds: int, stages: int) -> None:
+def _move_outdated(folder: Path, folds: int, stages: int) -> None:
     """Move the files of folds and stages that the experiment has no more out of the way of those who average them."""
     for path in sorted([*folder.glob("metrics/metrics-*.csv"), *folder.glob("weights/best-*.weights")]):
         fold, _, rest = path.stem.partition("-")[2].partition(".")
@@ -363,7 +371,7 @@ def _stages(rows: Sequence[Row]) -> int:
     return int(max((row.get("stage", 0.0) for row in rows), default=-1)) + 1
 
 
-def _of_stage(rows: Sequence[Row], stage: int) -> list[Row]:
+def _rows_of_stage(rows: Sequence[Row], stage: int) -> list[Row]:
     return [row for row in rows if int(row.get("stage", 0)) == stage]
 
 

@@ -26,17 +26,26 @@ def write(folder: Path, trained: Trained) -> None:
         folder: The experiment's folder.
         trained: The cross-validation.
     """
-    kept = [records.kept_stages(trained.project.model_dir(one.pivot, one.id)) for one in trained.found]
-    stages: list[int | None] = [*sorted(set.intersection(*map(set, kept)))]
+    stage_sets = [
+        records.kept_stages(trained.project.model_dir(fold_record.pivot, fold_record.id))
+        for fold_record in trained.found
+    ]
+    stages: list[int | None] = [*sorted(set.intersection(*map(set, stage_sets)))]
     for stage in stages or [None]:
         number = stage or 0
         for record in trained.found:
-            _pair(folder, trained, [(record, stage)], "val", f"validation{record.fold}.{number}")
+            _write_pair(folder, trained, [(record, stage)], "val", f"validation{record.fold}.{number}")
         folds = "_".join(str(record.fold) for record in trained.found)
-        _pair(folder, trained, [(one, stage) for one in trained.found], "test", f"holdout-{folds}.{number}")
+        _write_pair(
+            folder,
+            trained,
+            [(fold_record, stage) for fold_record in trained.found],
+            "test",
+            f"holdout-{folds}.{number}",
+        )
 
 
-def _pair(folder: Path, trained: Trained, members: list[Any], split: str, name: str) -> None:
+def _write_pair(folder: Path, trained: Trained, members: list[Any], split: str, name: str) -> None:
     """The two tables of the mean prediction of some records' stages; none where one of them predicted nothing."""
     mean, first = together(trained, members, split), predicted(trained, members[0][0], split, members[0][1])
     if mean is None or first is None or not len(first.sample_ids):
@@ -46,9 +55,9 @@ def _pair(folder: Path, trained: Trained, members: list[Any], split: str, name: 
     columns = list(record.classes) if len(record.classes) == tables[0].shape[1] else range(tables[0].shape[1])
     for kind, table in zip(("gt", "pt"), tables, strict=True):
         rows = [
-            {"id": one.partition(":")[2] or one}
+            {"id": sample_id.partition(":")[2] or sample_id}
             | {str(column): "" if np.isnan(value) else f"{value:g}" for column, value in zip(columns, row, strict=True)}
-            for one, row in zip(first.sample_ids, table, strict=True)
+            for sample_id, row in zip(first.sample_ids, table, strict=True)
         ]
         files.write_text(folder / FOLDER / f"{name}-{kind}.csv", files.csv_text(rows))
 

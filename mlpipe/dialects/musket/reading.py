@@ -78,7 +78,7 @@ class Home:
     def functions(self) -> frozenset[str]:
         """The names of the functions and classes in the project's modules, read without running them."""
         return self.also | (
-            frozenset(name for file in sorted(self.modules.glob("*.py")) for name in _defined(file))
+            frozenset(name for file in sorted(self.modules.glob("*.py")) for name in _public_names(file))
             if self.modules
             else frozenset()
         )
@@ -86,7 +86,7 @@ class Home:
     def makes_names(self) -> bool:
         """Whether the project's modules give names as they run, so that not all of them can be read."""
         files = sorted(self.modules.glob("*.py")) if self.modules else []
-        return any(re.search(r"\b(globals|exec|setattr)\(|import \*|custom", _text(file)) for file in files)
+        return any(re.search(r"\b(globals|exec|setattr)\(|import \*|custom", _file_text(file)) for file in files)
 
     def assigned(self) -> frozenset[str]:
         """The names that the project's modules give values to."""
@@ -107,12 +107,12 @@ class Home:
 
         Where several files define the name it is the last one's, as when they are run.
         """
-        found = None
+        definition = None
         for file in sorted(self.modules.glob("*.py")) if self.modules else []:
             for node in _tree(file).body:
                 if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-                    found = node
-        return None if found is None else _signature(found)
+                    definition = node
+        return None if definition is None else _signature(definition)
 
     def is_class(self, name: str) -> bool:
         """Whether the modules define a class with this name."""
@@ -129,32 +129,38 @@ class Home:
         if not path.is_file():
             return {}
         try:
-            found = files.read_yaml(path) or {}
+            content = files.read_yaml(path) or {}
         except (OSError, ValueError) as error:
             raise ConfigError(problem(str(path), f"cannot be read ({' '.join(str(error).split())})")) from error
-        if not isinstance(found, dict):
-            raise ConfigError(problem(str(path), "must be a mapping", got=found))
-        return found
+        if not isinstance(content, dict):
+            raise ConfigError(problem(str(path), "must be a mapping", got=content))
+        return content
 
 
 def built_in(name: str) -> inspect.Signature | None:
     """How a built-in data set is called, read without importing it; None: there is none of this name."""
     body = _tree(_SETS).body
     classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
-    for one in body:
+    for statement in body:
         # Another name of a class.
-        if isinstance(one, ast.Assign) and isinstance(one.value, ast.Name) and one.value.id in classes:
-            classes |= {target.id: classes[one.value.id] for target in one.targets if isinstance(target, ast.Name)}
+        if (
+            isinstance(statement, ast.Assign)
+            and isinstance(statement.value, ast.Name)
+            and statement.value.id in classes
+        ):
+            classes |= {
+                target.id: classes[statement.value.id] for target in statement.targets if isinstance(target, ast.Name)
+            }
     node = classes.get(name) if name.endswith("DataSet") else None
     while node is not None and not any(
-        isinstance(one, ast.FunctionDef) and one.name == "__init__" for one in node.body
+        isinstance(child, ast.FunctionDef) and child.name == "__init__" for child in node.body
     ):
         base = node.bases[0] if node.bases else None
         node = classes.get(base.id) if isinstance(base, ast.Name) else None
     return None if node is None else _signature(node)
 
 
-def _text(file: Path) -> str:
+def _file_text(file: Path) -> str:
     try:
         return limits.text(file)
     except (OSError, UnicodeDecodeError):
@@ -169,46 +175,54 @@ def _tree(file: Path) -> ast.Module:
         return ast.Module([], [])
 
 
-def _defined(file: Path) -> list[str]:
+def _public_names(file: Path) -> list[str]:
     nodes = [node for node in _tree(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     return [node.name for node in nodes if not node.name.startswith("_")]
 
 
 def _parameters(node: ast.FunctionDef | ast.ClassDef) -> tuple[frozenset[str], bool] | None:
     if isinstance(node, ast.ClassDef):
-        begin = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+        begin = next(
+            (child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"), None
+        )
         return None if begin is None else _parameters(begin)
-    given = node.args
-    names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
-    return frozenset(names), given.kwarg is not None
+    arguments = node.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return frozenset(names), arguments.kwarg is not None
 
 
 def _signature(node: ast.FunctionDef | ast.ClassDef) -> inspect.Signature | None:
     # Whatever decorates may change what is to be given; those of the stand-ins change nothing.
-    if any(ast.unparse(one).partition("(")[0].rpartition(".")[2] not in _NOTES for one in node.decorator_list):
+    if any(
+        ast.unparse(decorator).partition("(")[0].rpartition(".")[2] not in _NOTES for decorator in node.decorator_list
+    ):
         return None
     if isinstance(node, ast.ClassDef):
-        begin = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+        begin = next(
+            (child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"), None
+        )
         if begin is None or node.decorator_list or begin.decorator_list:
             return None if node.bases or node.keywords or begin else inspect.Signature()
         whole = _signature(begin)
         return None if whole is None else whole.replace(parameters=list(whole.parameters.values())[1:])
-    given, kinds = node.args, inspect.Parameter
-    listed = [*given.posonlyargs, *given.args]
-    defaults: list[Any] = [kinds.empty] * (len(listed) - len(given.defaults)) + [None] * len(given.defaults)
-    found = [
+    arguments, kinds = node.args, inspect.Parameter
+    listed = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[Any] = [kinds.empty] * (len(listed) - len(arguments.defaults)) + [None] * len(arguments.defaults)
+    parameters = [
         kinds(
-            one.arg, kinds.POSITIONAL_ONLY if one in given.posonlyargs else kinds.POSITIONAL_OR_KEYWORD, default=default
+            argument.arg,
+            kinds.POSITIONAL_ONLY if argument in arguments.posonlyargs else kinds.POSITIONAL_OR_KEYWORD,
+            default=default,
         )
-        for one, default in zip(listed, defaults, strict=True)
+        for argument, default in zip(listed, defaults, strict=True)
     ]
-    found += [kinds(given.vararg.arg, kinds.VAR_POSITIONAL)] if given.vararg else []
-    found += [
-        kinds(one.arg, kinds.KEYWORD_ONLY, default=kinds.empty if default is None else None)
-        for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    parameters += [kinds(arguments.vararg.arg, kinds.VAR_POSITIONAL)] if arguments.vararg else []
+    parameters += [
+        kinds(argument.arg, kinds.KEYWORD_ONLY, default=kinds.empty if default is None else None)
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     ]
-    found += [kinds(given.kwarg.arg, kinds.VAR_KEYWORD)] if given.kwarg else []
-    return inspect.Signature(found)
+    parameters += [kinds(arguments.kwarg.arg, kinds.VAR_KEYWORD)] if arguments.kwarg else []
+    return inspect.Signature(parameters)
 
 
 def header(text: str) -> str | None:
@@ -226,7 +240,7 @@ def check_header(text: str) -> None:
     schema = header(text)
     if schema is None or schema in _SCHEMAS:
         return
-    fix = did_you_mean(schema.capitalize(), [one.capitalize() for one in _SCHEMAS], otherwise=_FOR_OTHERS)
+    fix = did_you_mean(schema.capitalize(), [choice.capitalize() for choice in _SCHEMAS], otherwise=_FOR_OTHERS)
     raise ConfigError(problem(f"first line: {_HEADER}{schema.capitalize()}", "cannot be trained here", fix=fix))
 
 
@@ -263,7 +277,7 @@ def is_of_common(key: str, own: Mapping[str, Any], common: Mapping[str, Any]) ->
     parts = own[root], common[root]
     return (
         root in _UNITED
-        and all(isinstance(one, Mapping) for one in parts)
+        and all(isinstance(part, Mapping) for part in parts)
         and entry in parts[1]
         and entry not in parts[0]
     )

@@ -33,18 +33,22 @@ def read(source: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         source: The experiment's configuration, common.yaml merged in, texts that are numbers as numbers.
     """
     wrong = _ROOT("", source)
-    kept: dict[str, Any] = _without({key_of(sentence) for sentence in wrong}, "", source)
+    configuration: dict[str, Any] = _without_keys({key_of(sentence) for sentence in wrong}, "", source)
     # In place of some that is left out stands one that fits, so that what depends on it is not wrong, too.
-    if "architecture" in source and "architecture" not in kept:
-        kept["architecture"] = "Unet" if "backbone" in kept else "MobileNet"
-    if "classes" in source and "classes" not in kept:
-        kept["classes"] = [2] * len(kept["activation"]) if isinstance(kept.get("activation"), list) else 2
-    if "activation" in source and "activation" not in kept:
-        sizes = kept.get("classes")
-        kept["activation"] = (
+    if "architecture" in source and "architecture" not in configuration:
+        configuration["architecture"] = "Unet" if "backbone" in configuration else "MobileNet"
+    if "classes" in source and "classes" not in configuration:
+        configuration["classes"] = (
+            [2] * len(configuration["activation"]) if isinstance(configuration.get("activation"), list) else 2
+        )
+    if "activation" in source and "activation" not in configuration:
+        sizes = configuration.get("classes")
+        configuration["activation"] = (
             ["softmax"] * len(sizes) if isinstance(sizes, list) else "sigmoid" if sizes == 1 else "softmax"
         )
-    return {name: [one] if name in _LISTED and isinstance(one, str) else one for name, one in kept.items()}, wrong
+    return {
+        name: [value] if name in _LISTED and isinstance(value, str) else value for name, value in configuration.items()
+    }, wrong
 
 
 def key_of(sentence: str) -> str:
@@ -60,10 +64,10 @@ def together(broken: list[str], ill_typed: list[str]) -> list[str]:
         ill_typed: What `read` found.
     """
     keys = set(map(key_of, broken))
-    return [*broken, *(one for one in ill_typed if key_of(one) not in keys)]
+    return [*broken, *(sentence for sentence in ill_typed if key_of(sentence) not in keys)]
 
 
-def _without(gone: Collection[str], key: str, value: Any) -> Any:
+def _without_keys(gone: Collection[str], key: str, value: Any) -> Any:
     """A value without what stands at some keys, as sentences name them; names are texts."""
 
     def is_gone(inner: str) -> bool:
@@ -73,8 +77,8 @@ def _without(gone: Collection[str], key: str, value: Any) -> Any:
         dotted = {name: f"{key}.{name}" if key else str(name) for name in value}
         # A callback without its parameters stays, so that what is watched and turned is not known to be missing.
         return {
-            str(name): None if is_gone(dotted[name]) else _without(gone, dotted[name], one)
-            for name, one in value.items()
+            str(name): None if is_gone(dotted[name]) else _without_keys(gone, dotted[name], item)
+            for name, item in value.items()
             if not is_gone(dotted[name]) or (_OF_CALLBACKS.search(key) and str(name).lower() in _BY_NAME)
         }
     if not isinstance(value, list):
@@ -83,28 +87,29 @@ def _without(gone: Collection[str], key: str, value: Any) -> Any:
     # The number of a stage counts.
     if key == "stages":
         return [
-            {"epochs": 1} if is_gone(at) else _without(gone, at, one) for at, one in zip(places, value, strict=True)
+            {"epochs": 1} if is_gone(at) else _without_keys(gone, at, item)
+            for at, item in zip(places, value, strict=True)
         ]
-    return [_without(gone, at, one) for at, one in zip(places, value, strict=True) if not is_gone(at)]
+    return [_without_keys(gone, at, item) for at, item in zip(places, value, strict=True) if not is_gone(at)]
 
 
-def follow_from(sentences: list[str], problems: list[str]) -> list[str]:
+def without_consequences(sentences: list[str], problems: list[str]) -> list[str]:
     """The problems of a translation without those that only follow from what was left out.
 
     Args:
         sentences: The problems.
         problems: What `read` found.
     """
-    gone = [key_of(one) for one in problems]
-    lost = [what for key, what in _NAMED_IN.items() if any(re.split(r"[.\[]", one)[0] == key for one in gone)]
+    gone = [key_of(problem) for problem in problems]
+    lost = [subject for key, subject in _NAMED_IN.items() if any(re.split(r"[.\[]", place)[0] == key for place in gone)]
 
     def follows(sentence: str) -> bool:
         key, _, rest = sentence.partition(": ")
-        return any(one == key or one.startswith((f"{key}.", f"{key}[")) for one in gone) or any(
-            rest.startswith(what) for what in lost
+        return any(place == key or place.startswith((f"{key}.", f"{key}[")) for place in gone) or any(
+            rest.startswith(subject) for subject in lost
         )
 
-    return [one for one in sentences if not follows(one)]
+    return [problem for problem in sentences if not follows(problem)]
 
 
 def _count(least: int, most: int | None = None) -> Rule:
@@ -145,7 +150,7 @@ _CURVES = ("linear", "const", "sin", "sin+", "sin-", "cos", "cos+", "cos-")
 _STYLE = either(f"{', '.join(_CURVES)} or a number > 0", one_of(*_CURVES), number(above=0))
 
 
-def _then(key: str, value: Any) -> list[str]:
+def _next_callback(key: str, value: Any) -> list[str]:
     """The callback that follows a ramp: by its name, or the parameters of another ramp."""
     if isinstance(value, Mapping) and len(value) == 1 and str(next(iter(value))).lower() in _BY_NAME:
         return _callback_map(key, value)
@@ -177,7 +182,7 @@ _CALLBACKS: dict[str, dict[str, Rule]] = {
         "relSize": maybe(number(above=0)),
         "periodEpochs": maybe(number(above=0)),
         "periodSteps": maybe(_count(1)),
-        "then": maybe(_then),
+        "then": maybe(_next_callback),
     },
     "TensorBoard": {
         "log_dir": text,
@@ -195,12 +200,12 @@ _BY_NAME = {name.lower(): name for name in _CALLBACKS}
 
 
 def _callback_map(key: str, value: Mapping[str, Any]) -> list[str]:
-    found = []
+    problems = []
     for name, parameters in value.items():
         if known := _BY_NAME.get(str(name).lower()):
             rule = Block(optional=_CALLBACKS[known], is_open=True, expected="a map of its parameters")
-            found += maybe(rule)(f"{key}.{name}", parameters)
-    return found
+            problems += maybe(rule)(f"{key}.{name}", parameters)
+    return problems
 
 
 def _callbacks(key: str, value: Any) -> list[str]:
@@ -209,7 +214,7 @@ def _callbacks(key: str, value: Any) -> list[str]:
     def entry(key: str, value: Any) -> list[str]:
         if isinstance(value, Mapping):
             return _callback_map(key, value)
-        return fitting("a callback with its parameters", lambda one: isinstance(one, str))(key, value)
+        return fitting("a callback with its parameters", lambda item: isinstance(item, str))(key, value)
 
     if isinstance(value, Mapping):
         return _callback_map(key, value)

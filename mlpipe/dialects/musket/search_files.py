@@ -45,10 +45,10 @@ def write(folder: Path, trials: Sequence[Trial]) -> None:
         folder: The experiment's folder.
         trials: Its trials, one of them the best.
     """
-    rows = [{**asdict(one), "values": dict(one.values)} for one in trials]
+    rows = [{**asdict(trial), "values": dict(trial.values)} for trial in trials]
     files.write_text(folder / TRIALS, files.yaml_text(rows))
-    files.write_text(folder / SCORES, files.yaml_text([one.score for one in trials]))
-    best = next(one for one in trials if one.best)
+    files.write_text(folder / SCORES, files.yaml_text([trial.score for trial in trials]))
+    best = next(trial for trial in trials if trial.best)
     files.write_text(folder / BEST, files.yaml_text(dict(best.values)))
 
 

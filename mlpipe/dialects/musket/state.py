@@ -27,7 +27,7 @@ ACTIVATIONS = (
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def _meant(activation: str) -> str:
+def _intended_activation(activation: str) -> str:
     """The activation that a misspelt one is taken for, so that one mistake is not many."""
     near = difflib.get_close_matches(activation, ACTIVATIONS, 1)
     return activation if activation in ACTIVATIONS or not near else near[0]
@@ -93,22 +93,28 @@ class State(translation.State):
         signature = self.home.signature(name) if self.is_own(name) else built_in(name)
         if signature is None:
             return
-        listed, named = (arguments, {}) if isinstance(arguments, list) else ([], dict(arguments or {}))
+        listed, keywords = (arguments, {}) if isinstance(arguments, list) else ([], dict(arguments or {}))
         parameters = list(signature.parameters.values())
-        taken = [one.name for one in parameters if one.kind in _NAMED][0 if flexible else before :]
-        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-            unknown = [str(one) for one in named if one not in taken]
-            for one in unknown:
-                fix = did_you_mean(one, taken, otherwise=f"it takes {listing(taken)}" if taken else "it takes none")
-                self.refuse(f"{key}.{name}", f"{name} has no such parameter", got=one, fix=fix)
+        parameter_names = [parameter.name for parameter in parameters if parameter.kind in _NAMED][
+            0 if flexible else before :
+        ]
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            unknown = [str(keyword) for keyword in keywords if keyword not in parameter_names]
+            for unknown_name in unknown:
+                fix = did_you_mean(
+                    unknown_name,
+                    parameter_names,
+                    otherwise=f"it takes {listing(parameter_names)}" if parameter_names else "it takes none",
+                )
+                self.refuse(f"{key}.{name}", f"{name} has no such parameter", got=unknown_name, fix=fix)
             if unknown or flexible:
                 return
         elif flexible:
             return
         try:
-            signature.bind(*[None] * before, *listed, **{str(one): value for one, value in named.items()})
+            signature.bind(*[None] * before, *listed, **{str(keyword): value for keyword, value in keywords.items()})
         except TypeError as error:
-            fix = f"it takes {listing(taken)}" if taken else "it takes none"
+            fix = f"it takes {listing(parameter_names)}" if parameter_names else "it takes none"
             self.refuse(f"{key}.{name}", f"{name} cannot be given these ({error})", got=arguments, fix=fix)
 
     @property
@@ -118,8 +124,8 @@ class State(translation.State):
 
     def imports_elsewhere(self) -> list[str]:
         """The modules that `imports` names and that are no files of the project's."""
-        folder, given = self.home.modules, self.source.get("imports") or []
-        names = [str(name) for name in given] if isinstance(given, list) else [str(given)]
+        folder, imports = self.home.modules, self.source.get("imports") or []
+        names = [str(name) for name in imports] if isinstance(imports, list) else [str(imports)]
         return [name for name in names if folder is None or not (folder / f"{name}.py").is_file()]
 
     def code(self) -> dict[str, Any]:
@@ -134,11 +140,13 @@ class State(translation.State):
     @property
     def heads(self) -> list[tuple[str, int]]:
         """The activation of each head, and how many numbers it has; one activation is that of all."""
-        given, classes = self.source.get("activation"), self.source.get("classes")
+        activation, classes = self.source.get("activation"), self.source.get("classes")
         sizes = classes if isinstance(classes, list) else [classes]
-        named = given if isinstance(given, list) else [given]
-        meant = ["linear" if one in (None, "none") else _meant(str(one).lower()) for one in named]
-        pairs = zip(meant * len(sizes) if len(meant) == 1 else meant, sizes, strict=False)
+        activations = activation if isinstance(activation, list) else [activation]
+        native_names = [
+            "linear" if entry in (None, "none") else _intended_activation(str(entry).lower()) for entry in activations
+        ]
+        pairs = zip(native_names * len(sizes) if len(native_names) == 1 else native_names, sizes, strict=False)
         return [(name, size if isinstance(size, int) and not isinstance(size, bool) else 0) for name, size in pairs]
 
     @property
@@ -151,10 +159,10 @@ class State(translation.State):
         """The native kind of task that the activations mean."""
         if self.is_of_masks:
             return "segmentation"
-        named = {name for name, _ in self.heads}
-        if named == {"softmax"} and len(self.heads) == 1:
+        activations = {name for name, _ in self.heads}
+        if activations == {"softmax"} and len(self.heads) == 1:
             return "classification"
-        return "multilabel" if named == {"sigmoid"} else "regression"
+        return "multilabel" if activations == {"sigmoid"} else "regression"
 
     @property
     def is_of_masks(self) -> bool:
@@ -168,7 +176,7 @@ class State(translation.State):
         loss = self.source.get("loss") or "binary_crossentropy"
         losses = set(map(str, loss if isinstance(loss, list) else [loss]))
         stages = self.source.get("stages")
-        changed = any(isinstance(one, Mapping) and one.get("loss") is not None for one in stages or [])
+        changed = any(isinstance(stage, Mapping) and stage.get("loss") is not None for stage in stages or [])
         alike = (
             len(set(self.heads)) == 1 and self.kind == "multilabel" and losses <= {"binary_crossentropy", "log_loss"}
         )
@@ -177,8 +185,8 @@ class State(translation.State):
     @property
     def _has_metrics_of_heads(self) -> bool:
         """Whether a metric of the file looks for the largest output, which is each head's own."""
-        given = [self.source.get(key) for key in ("metrics", "final_metrics", "primary_metric", "experiment_result")]
-        return "categorical_accuracy" in str(given)
+        values = [self.source.get(key) for key in ("metrics", "final_metrics", "primary_metric", "experiment_result")]
+        return "categorical_accuracy" in str(values)
 
     @property
     def has_parts(self) -> bool:
@@ -193,11 +201,11 @@ class State(translation.State):
     def _learns_units(self) -> bool:
         """Whether numbers are learned by a loss that means something in their own unit only."""
         stages = self.source.get("stages")
-        listed = [one for one in stages if isinstance(one, Mapping)] if isinstance(stages, list) else []
+        listed = [stage for stage in stages if isinstance(stage, Mapping)] if isinstance(stages, list) else []
         words = {
             word.strip()
-            for one in (self.source, *listed)
-            for word in re.split(r"[+*,\[\]']", str(one.get("loss") or ""))
+            for section in (self.source, *listed)
+            for word in re.split(r"[+*,\[\]']", str(section.get("loss") or ""))
         }
         terms = {names.LOSSES.get(word.lower()) for word in words if not self.is_own(word)}
         return self.activation == "linear" and bool(terms & names.OF_UNITS)

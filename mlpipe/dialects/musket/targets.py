@@ -22,8 +22,8 @@ def targets_of(source: Mapping[str, Any]) -> dict[str, Any]:
         source: The experiment's configuration, common.yaml merged in.
     """
     state = State(source, Home(Path("config.yaml"), Path()), lenient=True)
-    found = {"kind": state.kind, "outputs": outputs_of(state), **task_keys(state)}
-    return {key: value for key, value in found.items() if value is not None}
+    task = {"kind": state.kind, "outputs": outputs_of(state), **task_keys(state)}
+    return {key: value for key, value in task.items() if value is not None}
 
 
 def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> dict[str, Any]:
@@ -38,12 +38,12 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
         ConfigError: When there is no such data set.
     """
     state = State(source, home, lenient=True)
-    found = parts_of(state) if name is None else {"train": calls(state, "datasets", name)}
+    parts = parts_of(state) if name is None else {"train": calls(state, "datasets", name)}
     added = additions(state)
     state.require_none_wrong()
-    kept = ("preprocessing", "steps_dir", *(("augmenter", "holdout", "after_holdout") if name is None else ()))
-    also = {key: value for key, value in {**found, **added}.items() if key in ("validation", "test", *kept)}
-    return {"calls": found.get("train", []), **also, **state.code(), "root": str(home.project / "data")}
+    keys = ("preprocessing", "steps_dir", *(("augmenter", "holdout", "after_holdout") if name is None else ()))
+    also = {key: value for key, value in {**parts, **added}.items() if key in ("validation", "test", *keys)}
+    return {"calls": parts.get("train", []), **also, **state.code(), "root": str(home.project / "data")}
 
 
 def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     searched, wrong = hyperparameters.read(with_numbers(source))
     if wrong:
         raise ConfigError(wrong)
-    given = {name: values.get(name, one.first) for name, one in searched.items()}
-    whole = hyperparameters.filled(source, given, wrong)
+    settings = {name: values.get(name, parameter.first) for name, parameter in searched.items()}
+    whole = hyperparameters.filled(source, settings, wrong)
     if wrong:
         raise ConfigError(wrong)
     return schema.read(with_numbers(whole))[0]

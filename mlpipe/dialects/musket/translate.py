@@ -62,12 +62,12 @@ def translate(
     # notes what is wrong with it and goes on, so that all is told at once.
     texts: list[str] = []
     common = home.common()
-    written, values = with_numbers(united(source, common), found=texts), values or {}
-    searched, wrong = hyperparameters.read(written)
-    first = {f"given.{name}": one.first for name, one in searched.items() if name not in values}
+    configuration, values = with_numbers(united(source, common), found=texts), values or {}
+    searched, wrong = hyperparameters.read(configuration)
+    first = {f"given.{name}": parameter.first for name, parameter in searched.items() if name not in values}
     broken: list[str] = []
-    given = {name: values.get(name, one.first) for name, one in searched.items()}
-    typed, ill_typed = schema.read(hyperparameters.filled(written, given, broken))
+    settings = {name: values.get(name, parameter.first) for name, parameter in searched.items()}
+    typed, ill_typed = schema.read(hyperparameters.filled(configuration, settings, broken))
     ill_typed = schema.together(broken, ill_typed)
     state = State(typed, home, lenient)
     state.wrong += wrong
@@ -83,7 +83,9 @@ def translate(
             state.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
         elif key not in _ELSEWHERE and not _is_of_network(state, key):
             of_network = (
-                ["backbone", *masks.decoder_keys(state)] if state.is_of_masks else sorted(_of_own_network(state)[0])
+                ["backbone", *masks.decoder_keys(state)]
+                if state.is_of_masks
+                else sorted(_own_network_parameters(state)[0])
             )
             state.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *of_network))
     for key in ("architecture", "shape"):
@@ -99,9 +101,12 @@ def translate(
     if "bgr" in state.source:
         _bgr(state, "bgr", state.source["bgr"])
     _defaults(state)
-    hyperparameters.translate(state, searched, values, written)
-    wrong = [*ill_typed, *schema.follow_from(state.wrong, ill_typed)]
-    state.wrong = [f"{one} (in {COMMON})" if is_of_common(schema.key_of(one), source, common) else one for one in wrong]
+    hyperparameters.translate(state, searched, values, configuration)
+    wrong = [*ill_typed, *schema.without_consequences(state.wrong, ill_typed)]
+    state.wrong = [
+        f"{sentence} (in {COMMON})" if is_of_common(schema.key_of(sentence), source, common) else sentence
+        for sentence in wrong
+    ]
     state.require_none_wrong()
     needed = {key: as_text(value) for key, value in first.items()}
     return Translation("musket", state.whole(), tuple(state.lines), needed)
@@ -131,7 +136,7 @@ def _architecture(state: State, key: str, value: Any) -> None:
         fix = near or f"known: {listing(names.BACKBONES, most=30)}"
         state.refuse(key, "unknown architecture", got=value, fix=fix)
         return
-    network, tag = _of_width(state, name) if name in names.WIDTHS else names.BACKBONES[name]
+    network, tag = _network_of_width(state, name) if name in names.WIDTHS else names.BACKBONES[name]
     wants = (state.source.get("weights") or state.source.get("encoder_weights")) is not None
     if wants and not tag:
         state.refuse("weights", f"there are none for {value}", fix="use weights: null")
@@ -144,13 +149,13 @@ def _architecture(state: State, key: str, value: Any) -> None:
 
 
 def _is_of_network(state: State, key: str) -> bool:
-    """Whether a key is an argument of Keras's network, which `_of_width` or `masks.architecture` sees to."""
+    """Whether a key is an argument of Keras's network, which `_network_of_width` or `masks.architecture` sees to."""
     if state.is_of_masks:
         return key in ("backbone", *masks.decoder_keys(state))
     return key in ("alpha", "depth_multiplier") and str(state.source.get("architecture")).lower() in names.WIDTHS
 
 
-def _of_width(state: State, name: str) -> tuple[str, str]:
+def _network_of_width(state: State, name: str) -> tuple[str, str]:
     """timm's network of the width that `alpha` asks for, and the tag of its weights."""
     widths, alpha = names.WIDTHS[name], state.source.get("alpha", 1.0)
     if (depth := state.source.get("depth_multiplier", 1)) != 1:
@@ -171,7 +176,7 @@ def _own_network(state: State, key: str, name: str) -> None:
     state.set("arch.name", name)
     for place, value in state.code().items():
         state.set(f"arch.{place}", value)
-    extra = {given: value for given, value in state.source.items() if _is_of_own_network(state, given)}
+    extra = {argument: value for argument, value in state.source.items() if _is_of_own_network(state, argument)}
     if extra:
         state.set("arch.arguments", extra)
     state.say(key, "differs", "arch.name", "it returns a torch module that gives features; pooling and head follow")
@@ -185,11 +190,11 @@ def _is_of_own_network(state: State, key: str) -> bool:
     known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
     if key in known:
         return False
-    names_of_it, takes_any = _of_own_network(state)
+    names_of_it, takes_any = _own_network_parameters(state)
     return key in names_of_it or (takes_any and not difflib.get_close_matches(key, known, 1, 0.8))
 
 
-def _of_own_network(state: State) -> tuple[frozenset[str], bool]:
+def _own_network_parameters(state: State) -> tuple[frozenset[str], bool]:
     """The parameters of the project's function that `architecture` names, and whether it takes any others; none: it is none."""
     name = str(state.source.get("architecture"))
     own = next((word for word in (name, name.lower()) if state.is_own(word)), None)
@@ -259,8 +264,8 @@ def _tta(state: State, key: str, value: Any) -> None:
         state.say(key, "same", "tta")
     elif value and state.is_own(value):
         state.options["tta"] = "own"
-        for place, given in {"function": value, **state.code()}.items():
-            state.set(f"tta.{place}", given)
+        for place, setting in {"function": value, **state.code()}.items():
+            state.set(f"tta.{place}", setting)
         state.say(key, "same", "tta.function")
     elif value:
         fix = "use Horizontal, Horizontal_and_vertical, true or a function of the project's modules"
@@ -282,7 +287,7 @@ def _bgr(state: State, key: str, value: Any) -> None:
         state.say(key, "same", "augmentations.cpu.pipeline", "in training and in prediction")
 
 
-def _number(place: str, note: str = "") -> Callable[[State, str, Any], None]:
+def _value_handler(place: str, note: str = "") -> Callable[[State, str, Any], None]:
     def handle(state: State, key: str, value: Any) -> None:
         state.say(key, "differs" if note else "same", state.set(place, value), note)
 
@@ -341,11 +346,11 @@ def _optimizer(state: State) -> None:
             if key in state.source:
                 state.say(key, "ignored", note="nothing is learned")
         return
-    given = state.source.get("optimizer")
-    rule = names.OPTIMIZERS.get(str(given).lower())
+    optimizer = state.source.get("optimizer")
+    rule = names.OPTIMIZERS.get(str(optimizer).lower())
     if rule is None:
-        fix = did_you_mean(str(given), names.OPTIMIZERS, otherwise=f"known: {listing(names.OPTIMIZERS)}")
-        state.refuse("optimizer", "is missing" if given is None else "unknown optimizer", got=given, fix=fix)
+        fix = did_you_mean(str(optimizer), names.OPTIMIZERS, otherwise=f"known: {listing(names.OPTIMIZERS)}")
+        state.refuse("optimizer", "is missing" if optimizer is None else "unknown optimizer", got=optimizer, fix=fix)
         return
     state.options["optimizer"] = rule.option
     for key, value in rule.keys.items():
@@ -387,18 +392,20 @@ def _own_metrics(state: State) -> None:
         for place, value in {"functions": state.own_metrics, **state.code()}.items():
             state.set(f"metrics.{place}", value)
         if len(state.heads) > 1:
-            named = [
+            metric_heads = [
                 {"name": f"out{number}", "outputs": size, "activation": activation}
                 for number, (activation, size) in enumerate(state.heads)
             ]
-            state.set("metrics.heads", named)
+            state.set("metrics.heads", metric_heads)
 
 
 def _tasks(state: State) -> None:
     """See that `tasks` names functions of the modules, each with a map of its parameters."""
-    given, home = state.source.get("tasks") or {}, state.home
+    tasks, home = state.source.get("tasks") or {}, state.home
     can_tell = state.is_whole and not home.makes_names() and not state.imports_elsewhere()
-    entries = [given] if isinstance(given, Mapping) else [{one: None} if isinstance(one, str) else one for one in given]
+    entries = (
+        [tasks] if isinstance(tasks, Mapping) else [{task: None} if isinstance(task, str) else task for task in tasks]
+    )
     for entry in entries:
         for name, parameters in entry.items() if isinstance(entry, Mapping) else ():
             if not isinstance(parameters, Mapping | None):
@@ -453,11 +460,11 @@ _KEYS: dict[str, Callable[[State, str, Any], None]] = {
     "maxEpochSize": _max_epoch_size,
     "crops": _crops,
     "copyWeights": _copy_weights,
-    "dropout": _number("arch.drop_rate"),
+    "dropout": _value_handler("arch.drop_rate"),
     "batch": _batch,
-    "inference_batch": _number("sampling.eval_batch_size"),
-    "clipnorm": _number("optimizer.clip_norm"),
-    "clipvalue": _number("optimizer.clip_value"),
+    "inference_batch": _value_handler("sampling.eval_batch_size"),
+    "clipnorm": _value_handler("optimizer.clip_norm"),
+    "clipvalue": _value_handler("optimizer.clip_value"),
     "imgaug_lists": _lists,
     "encoder_weights": _weights,
 }

@@ -62,12 +62,14 @@ class Lines:
 
         recipe = self._config.recipe
         batch, test_batch = (recipe.sampling.params.get(key) for key in ("batch_size", "eval_batch_size"))
-        many = hardware.device_count(recipe.trainer) if counts.get("train") else 1
-        lines = [f"RocketML : {many} MPI process{'es' if many > 1 else ''} (mlpipe {mlpipe.__version__})"]
+        process_count = hardware.device_count(recipe.trainer) if counts.get("train") else 1
+        lines = [
+            f"RocketML : {process_count} MPI process{'es' if process_count > 1 else ''} (mlpipe {mlpipe.__version__})"
+        ]
         lines += block("Device(s)", {"Name": description.device(recipe)})
-        if many > 1:
+        if process_count > 1:
             lines += block("Gradient reducer", description.reducer(recipe))
-        lines += self._of_network(network, getattr(network, "origin", ((), ())))
+        lines += self._network_lines(network, getattr(network, "origin", ((), ())))
         if counts.get("train"):
             params = {key: value for key, value in recipe.optimizer.params.items() if value is not None}
             lines += block("Optimizer", {"Type": recipe.optimizer.target.rpartition(".")[2], **params})
@@ -79,8 +81,11 @@ class Lines:
         lines += of_task(task)
         if not kinds.of(task.kind).is_dense:
             lines.append(f"Number of class labels: {len(task.classes)}")
-        shown = {"Number of training samples": counts.get("train", 0), "Number of test samples": counts.get("test", 0)}
-        lines += block("Dataset", {**shown, "Batch size": batch, "Test batch size": test_batch})
+        sample_counts = {
+            "Number of training samples": counts.get("train", 0),
+            "Number of test samples": counts.get("test", 0),
+        }
+        lines += block("Dataset", {**sample_counts, "Batch size": batch, "Test batch size": test_batch})
         log.info("\n".join(lines))
 
     def introduce_volume(self, name: str, file: Path, grids: Sequence[Grid], network: Any, origin: Any) -> None:
@@ -88,8 +93,8 @@ class Lines:
         from mlpipe.learn.machine import description
 
         lines = block("Device(s)", {"Name": description.device(self._config.recipe)})
-        lines += self._of_network(network, origin)
-        lines += of_volume(name, file, grids)
+        lines += self._network_lines(network, origin)
+        lines += volume_lines(name, file, grids)
         log.info("\n".join(lines))
 
     def batch(self, row: BatchRow, tick: Any) -> None:
@@ -103,7 +108,7 @@ class Lines:
         """Print the line of an evaluation."""
         log.info(eval_line(row, epochs, batches))
 
-    def _of_network(self, network: Any, origin: tuple[Sequence[str], Sequence[str]]) -> list[str]:
+    def _network_lines(self, network: Any, origin: tuple[Sequence[str], Sequence[str]]) -> list[str]:
         from mlpipe.learn.machine import description
 
         arch = self._config.recipe.arch.params
@@ -134,8 +139,8 @@ def train_line(row: BatchRow, epochs: int, batches: int, waited: float, exchange
     at = f"Train Epoch [{row.epoch:3d}/{epochs:3d}] : Batch [{row.batch:5d}/{batches:5d}]"
     data = round(100 * waited)
     others = min(round(100 * (exchanged or 0)), 100 - data)
-    told = "" if exchanged is None else f"; Grad/Comm: {others}%"
-    shares = f"Data: {data}%; Compute: {100 - data - others}%{told}"
+    suffix = "" if exchanged is None else f"; Grad/Comm: {others}%"
+    shares = f"Data: {data}%; Compute: {100 - data - others}%{suffix}"
     return f"{at} (Loss = {row.loss:.4f}; |g| = {row.norm:.4f}) [{shares}]"
 
 
@@ -168,9 +173,9 @@ def loading_lines(file: str, loaded: Sequence[str], left: Sequence[str]) -> list
         left: Names of those that the file lacks.
     """
     kind = "HDF5 file" if Path(file).suffix in (".h5", ".hdf5") else "file"
-    there = {name.partition("/")[0] for name in loaded}
-    whole = dict.fromkeys(layer for name in left if (layer := name.partition("/")[0]) not in there)
-    parts = [name.replace("/", ".") for name in left if name.partition("/")[0] in there]
+    layers = {name.partition("/")[0] for name in loaded}
+    whole = dict.fromkeys(layer for name in left if (layer := name.partition("/")[0]) not in layers)
+    parts = [name.replace("/", ".") for name in left if name.partition("/")[0] in layers]
     return [
         f"Loading model checkpoint from {kind}: {file}",
         *(f"   Skipping layer {layer}: not found in model" for layer in whole),
@@ -178,7 +183,7 @@ def loading_lines(file: str, loaded: Sequence[str], left: Sequence[str]) -> list
     ]
 
 
-def of_volume(name: str, file: Path, grids: Iterable[Grid]) -> list[str]:
+def volume_lines(name: str, file: Path, grids: Iterable[Grid]) -> list[str]:
     """The lines of one volume.
 
     Args:
@@ -201,5 +206,5 @@ def of_task(task: Task) -> list[str]:
     source = base.source
     for part, cuts in sources.open(base).cuts().items():
         place = sliced_volumes.place_of(Path(source[part]), part, source["dataset"], targets=False)
-        lines += of_volume(place.open().name, place.file, cuts.grids)
+        lines += volume_lines(place.open().name, place.file, cuts.grids)
     return lines

@@ -59,8 +59,8 @@ def look(layers: Any) -> Network:
     content = content_of(layers)
     config = content.get("config") if isinstance(content, Mapping) else None
     name = str(config.get("name") or "") if isinstance(config, Mapping) else ""
-    every = list(_every(content))
-    plain = [one for layer in every for one in _unwrapped(layer)]
+    every = list(_all_layers(content))
+    plain = [part for layer in every for part in _unwrapped(layer)]
     drops = any(_is_random(layer) for layer in plain)
     gives = _Graph(content).gives()
     regularized = sum(_is_regularized(layer) for layer in plain)
@@ -128,91 +128,93 @@ class _Graph:
     """
 
     def __init__(self, content: Any) -> None:
-        self._layers = _listed(content)
-        self._known: dict[int, _Values] = {}
+        self._layers = _layer_list(content)
+        self._value_cache: dict[int, _Values] = {}
         self._by_name = {_name(layer): layer for layer in self._layers}
         config = content.get("config") if isinstance(content, Mapping) else None
         ends = config.get("output_layers") if isinstance(config, Mapping) else None
         text = json.dumps(ends) if ends else ""
-        named = (layer for layer in reversed(self._layers) if not ends or f'"{_name(layer)}"' in text)
-        self._last = next(named, None)
+        outputs = (layer for layer in reversed(self._layers) if not ends or f'"{_name(layer)}"' in text)
+        self._last = next(outputs, None)
 
     def gives(self) -> _Values:
         """What its last layer gives."""
-        return self._of(self._last, _FAR) if self._last is not None else _Values()
+        return self._values_of(self._last, _FAR) if self._last is not None else _Values()
 
-    def _of(self, layer: Mapping[str, Any], far: int) -> _Values:
+    def _values_of(self, layer: Mapping[str, Any], far: int) -> _Values:
         """What a layer gives, as far as the layers before it tell; nothing beyond `far` of them."""
         # A layer that leads back to itself gives nothing, and one that feeds several is looked at once.
-        if id(layer) not in self._known:
-            self._known[id(layer)] = _Values()
-            self._known[id(layer)] = self._looked_at(layer, far - 1) if far else _Values()
-        return self._known[id(layer)]
+        if id(layer) not in self._value_cache:
+            self._value_cache[id(layer)] = _Values()
+            self._value_cache[id(layer)] = self._layer_values(layer, far - 1) if far else _Values()
+        return self._value_cache[id(layer)]
 
-    def _looked_at(self, layer: Mapping[str, Any], far: int) -> _Values:
+    def _layer_values(self, layer: Mapping[str, Any], far: int) -> _Values:
         kind, own = _kind(layer), _config(layer)
         plain = kind.rstrip("D123").removeprefix("Global")
         if isinstance(own.get("layers"), list):
             return _Graph(layer).gives()
         if kind.startswith("Input"):
             shape = _input_shape(layer) or []
-            return _Values(_whole(shape[-1]) if shape else None, len(shape) > 2)
+            return _Values(_positive_integer(shape[-1]) if shape else None, len(shape) > 2)
         if "Conv" in plain and plain != "DepthwiseConv":
-            return _Values(_whole(own.get("filters")), True, _end_of(own))
-        fed = [self._of(one, far) for one in self._before(layer)]
+            return _Values(_positive_integer(own.get("filters")), True, _end_activation(own))
+        fed = [self._values_of(source, far) for source in self._feeding_layers(layer)]
         first = fed[0] if fed else _Values()
         if plain == "Dense":
-            return _Values(_whole(own.get("units")), first.maps, _end_of(own))
+            return _Values(_positive_integer(own.get("units")), first.maps, _end_activation(own))
         if plain in _RECURRENT:
-            return _Values(_whole(own.get("units")), own.get("return_sequences") is True)
+            return _Values(_positive_integer(own.get("units")), own.get("return_sequences") is True)
         if plain in ("Bidirectional", "TimeDistributed"):
-            return self._around(plain, own, first)
+            return self._wrapper_values(plain, own, first)
         if plain == "Embedding":
-            return _Values(_whole(own.get("output_dim")), True)
+            return _Values(_positive_integer(own.get("output_dim")), True)
         if plain == "RepeatVector":
             return _Values(first.units, True, first.end)
         if plain == "Dot":
             return _Values()
         if plain == "DepthwiseConv":
-            times = _whole(own.get("depth_multiplier", 1))
-            return _Values(first.units * times if first.units and times else None, True, _end_of(own))
+            times = _positive_integer(own.get("depth_multiplier", 1))
+            return _Values(first.units * times if first.units and times else None, True, _end_activation(own))
         if plain == "Reshape":
             # Without the axis of samples that an input's shape has.
             target = own.get("target_shape")
             sides = target if isinstance(target, list) else []
-            return _Values(_whole(sides[-1]) if sides else None, len(sides) > 1, first.end)
+            return _Values(_positive_integer(sides[-1]) if sides else None, len(sides) > 1, first.end)
         if plain in _MERGES or plain == "Concatenate":
             return _merged(plain, fed)
         if plain in _PASSING or plain in _CHANGING:
             maps = first.maps and plain != "Flatten" and not kind.startswith("Global")
             return _Values(first.units, maps, first.end if plain in _PASSING else "linear")
-        if (said := _activation(kind, own)) is not None:
-            return _Values(first.units, first.maps, first.end if said == "linear" else _ENDS.get(said, "linear"))
+        if (activation := _activation(kind, own)) is not None:
+            return _Values(
+                first.units, first.maps, first.end if activation == "linear" else _ENDS.get(activation, "linear")
+            )
         return _Values()
 
-    def _around(self, plain: str, own: Mapping[str, Any], first: _Values) -> _Values:
+    def _wrapper_values(self, plain: str, own: Mapping[str, Any], first: _Values) -> _Values:
         """What a layer around another one gives."""
         inner = own.get("layer")
-        given = _Graph([inner]).gives() if isinstance(inner, Mapping) else _Values()
+        values = _Graph([inner]).gives() if isinstance(inner, Mapping) else _Values()
         if plain == "TimeDistributed":
-            return _Values(given.units or first.units, True, given.end)
+            return _Values(values.units or first.units, True, values.end)
         is_joined = str(own.get("merge_mode") or "concat") == "concat"
-        return _Values(given.units * 2 if given.units and is_joined else given.units, given.maps)
+        return _Values(values.units * 2 if values.units and is_joined else values.units, values.maps)
 
-    def _before(self, layer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def _feeding_layers(self, layer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The layers that feed one: those that it names, else the one above it."""
         inbound = json.dumps(layer.get("inbound_nodes") or [])
         quoted = dict.fromkeys(re.findall(r'"([^"]+)"', inbound))
-        named = [one for name in quoted if (one := self._by_name.get(name)) is not None and one is not layer]
-        place = next(index for index, one in enumerate(self._layers) if one is layer)
-        return named or self._layers[max(place - 1, 0) : place]
+        sources = [source for name in quoted if (source := self._by_name.get(name)) is not None and source is not layer]
+        place = next(index for index, candidate in enumerate(self._layers) if candidate is layer)
+        return sources or self._layers[max(place - 1, 0) : place]
 
 
 def _merged(kind: str, fed: Sequence[_Values]) -> _Values:
     """What layers of several inputs give."""
-    units = [one.units for one in fed if one.units is not None]
-    ends = {one.end for one in fed}
-    maps = any(one.maps for one in fed)
+    units = [source.units for source in fed if source.units is not None]
+    ends = {source.end for source in fed}
+    maps = any(source.maps for source in fed)
     if kind == "Concatenate":
         # Several sigmoids side by side are sigmoids; shares of several softmaxes have no sum of 1.
         return _Values(
@@ -223,39 +225,39 @@ def _merged(kind: str, fed: Sequence[_Values]) -> _Values:
 
 def _activation(kind: str, own: Mapping[str, Any]) -> str | None:
     """The activation that a layer is, in lower case and without underscores; None: it is none."""
-    said = str(own.get("activation") or "linear") if kind == "Activation" else kind
-    plain = said.split(">")[-1].replace("_", "").lower()
+    text = str(own.get("activation") or "linear") if kind == "Activation" else kind
+    plain = text.split(">")[-1].replace("_", "").lower()
     return plain if kind == "Activation" or plain in _ACTIVATIONS else None
 
 
-def _every(content: Any) -> Iterator[Mapping[str, Any]]:
+def _all_layers(content: Any) -> Iterator[Mapping[str, Any]]:
     """All layers, those of networks inside too."""
-    for layer in _listed(content):
+    for layer in _layer_list(content):
         if isinstance(_config(layer).get("layers"), list):
-            yield from _every(layer)
+            yield from _all_layers(layer)
         else:
             yield layer
 
 
 def _unwrapped(layer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """A layer; of one around others these: a layer at each step, or one for each way."""
-    parts = [one for key in ("layer", "backward_layer") if isinstance(one := _config(layer).get(key), Mapping)]
+    parts = [child for key in ("layer", "backward_layer") if isinstance(child := _config(layer).get(key), Mapping)]
     if not parts:
         yield layer
     for part in parts:
-        for inner in _every([part]):
+        for inner in _all_layers([part]):
             yield from _unwrapped(inner)
 
 
-def _listed(content: Any) -> list[Mapping[str, Any]]:
+def _layer_list(content: Any) -> list[Mapping[str, Any]]:
     config = content.get("config") if isinstance(content, Mapping) else None
     listed = content if isinstance(content, list) else config.get("layers") if isinstance(config, Mapping) else config
     return [layer for layer in listed if isinstance(layer, Mapping)] if isinstance(listed, list) else []
 
 
 def _config(layer: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = layer.get("config")
-    return found if isinstance(found, Mapping) else {}
+    config = layer.get("config")
+    return config if isinstance(config, Mapping) else {}
 
 
 def _kind(layer: Mapping[str, Any]) -> str:
@@ -267,7 +269,7 @@ def _input_shape(layer: Mapping[str, Any]) -> list[Any] | None:
     return shape if isinstance(shape, list) else None
 
 
-def _whole(value: Any) -> int | None:
+def _positive_integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
@@ -300,6 +302,6 @@ def _name(layer: Mapping[str, Any]) -> str:
     return str(layer.get("name") or (config.get("name") if isinstance(config, Mapping) else "") or "")
 
 
-def _end_of(config: Mapping[str, Any]) -> str:
-    said = str(config.get("activation") or "linear")
-    return _ENDS.get(said.lower().replace("_", ""), "linear")
+def _end_activation(config: Mapping[str, Any]) -> str:
+    text = str(config.get("activation") or "linear")
+    return _ENDS.get(text.lower().replace("_", ""), "linear")

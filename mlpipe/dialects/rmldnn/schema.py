@@ -45,11 +45,11 @@ SCHEDULES: dict[str, Block] = {
 
 def _weights(key: str, value: Any) -> list[str]:
     """A weight for each class, of which one at least is not 0."""
-    found = many(_SHARE, least=1)(key, value)
-    if not found and not any(value):
+    sentences = many(_SHARE, least=1)(key, value)
+    if not sentences and not any(value):
         fix = "give one of them a number > 0"
-        found.append(problem(key, "no class has a weight", got=value, fix=fix))
-    return found
+        sentences.append(problem(key, "no class has a weight", got=value, fix=fix))
+    return sentences
 
 
 def _alpha(key: str, value: Any) -> list[str]:
@@ -94,14 +94,14 @@ def transforms(key: str, value: Any) -> list[str]:
     """A list of mappings of one transform each."""
     if not isinstance(value, list):
         return [problem(key, "must be a list", got=value, fix='write it as [{"resize": [64, 64]}, ...]')]
-    found = []
+    sentences = []
     for index, item in enumerate(value):
         place = f"{key}[{index}]"
         if not isinstance(item, Mapping) or len(item) != 1:
-            found.append(problem(place, "must be one transform", got=item, fix='for example {"rotate": 90}'))
+            sentences.append(problem(place, "must be one transform", got=item, fix='for example {"rotate": 90}'))
         else:
-            found += Block({}, TRANSFORMS)(place, item)
-    return found
+            sentences += Block({}, TRANSFORMS)(place, item)
+    return sentences
 
 
 _SLICER = Block(
@@ -133,7 +133,7 @@ _DATA = Block(
 _CHECKPOINTS = Block({}, {"save": text, "interval": whole(1), "load": text})
 
 
-def _of_type(kinds: Mapping[str, Mapping[str, Rule]], key: str, common: Mapping[str, Rule]) -> Rule:
+def _block_of_type(kinds: Mapping[str, Mapping[str, Rule]], key: str, common: Mapping[str, Rule]) -> Rule:
     """A block whose other keys depend on one of them."""
 
     def block(value: Any) -> Block:
@@ -151,7 +151,7 @@ def named(value: str, options: Mapping[str, Any]) -> str:
 def _layers(key: str, value: Any) -> list[str]:
     """A file, the layers themselves, or the whole of what Keras writes."""
     if isinstance(value, str | Mapping) or (
-        isinstance(value, list) and any(isinstance(one, str | list) for one in value)
+        isinstance(value, list) and any(isinstance(item, str | list) for item in value)
     ):
         # Lists of files, or of lists, are several networks, which the loss must know.
         return []
@@ -173,10 +173,10 @@ ROOT = Block(
                 "debug": flag,
                 "debug_interval": whole(1),
                 "checkpoints": _CHECKPOINTS,
-                "optimizer": _of_type(
+                "optimizer": _block_of_type(
                     OPTIMIZERS, "type", {"learning_rate": _POSITIVE, "lr_scheduler": Chosen(_schedule)}
                 ),
-                "loss": _of_type(LOSSES, "function", {}),
+                "loss": _block_of_type(LOSSES, "function", {}),
             },
         )
     },
@@ -191,8 +191,8 @@ def problems(source: Mapping[str, Any], *, lenient: bool) -> tuple[list[str], li
         source: What the file holds.
         lenient: Let unknown keys pass.
     """
-    found = ROOT("", source)
+    sentences = ROOT("", source)
     if not lenient:
-        return found, []
+        return sentences, []
     passed = ROOT.strangers("", source)
-    return [sentence for sentence in found if sentence not in passed], passed
+    return [sentence for sentence in sentences if sentence not in passed], passed

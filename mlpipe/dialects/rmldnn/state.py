@@ -32,9 +32,9 @@ class State(translation.State):
 
     def section(self, name: str) -> Mapping[str, Any]:
         """One of the objects inside; empty where it is not there."""
-        found = self.source.get(name) or {}
-        assert isinstance(found, Mapping)
-        return found
+        section = self.source.get(name) or {}
+        assert isinstance(section, Mapping)
+        return section
 
     @property
     def trains(self) -> bool:

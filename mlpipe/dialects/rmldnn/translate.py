@@ -37,9 +37,9 @@ def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translatio
         fix = "add layers, what model.to_json() writes, and load weights that model.save_weights('weights.h5') writes"
         wrong = "a SavedModel of TensorFlow, which has its own network, cannot be read"
         raise ConfigError(problem("neural_network.checkpoints.load", wrong, got=saved["load"], fix=fix))
-    found, passed = schema.problems(source, lenient=lenient)
-    if found:
-        raise ConfigError(found)
+    sentences, passed = schema.problems(source, lenient=lenient)
+    if sentences:
+        raise ConfigError(sentences)
     content = source["neural_network"]
     both = drawn.pair(content["layers"])
     state = State(content, network.look(content["layers"] if both is None else both[0]))
@@ -53,21 +53,21 @@ def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translatio
     else:
         _evaluation(state)
     _files(state)
-    _unused(state)
+    _note_unused_keys(state)
     state.require_none_wrong()
     return Translation("rmldnn", state.whole(), tuple(state.lines), mode="" if state.trains else "evaluate")
 
 
-def _unused(state: State) -> None:
+def _note_unused_keys(state: State) -> None:
     """Say of every key that nothing was said of that it is not used."""
-    said = {re.sub(r"\[\d+\]", "", line.key) for line in state.lines}
+    noted_keys = {re.sub(r"\[\d+\]", "", line.key) for line in state.lines}
     # Of a section that is not used itself no more is said; else notes on a section say nothing of its keys.
     unused = {line.key for line in state.lines if line.fate == "ignored"}
     for section, inside in state.source.items():
         is_section = isinstance(inside, Mapping) and section != "layers"
         keys = [f"{section}.{name}" for name in inside] if is_section else [section]
         for key in keys if section not in unused else []:
-            if not any(one == key or one.startswith(f"{key}.") for one in said):
+            if not any(noted_key == key or noted_key.startswith(f"{key}.") for noted_key in noted_keys):
                 note = "nothing is trained" if key == "num_epochs" else "nothing here uses it"
                 state.say(key, "ignored", note=note)
 
@@ -90,10 +90,8 @@ def _network(state: State) -> None:
         state.set("arch.name", state.network.name or "Unknown")
     state.set("arch.always_affine", True)
     if state.network.regularized:
-        many = counted(state.network.regularized, "layer has a regularizer", "layers have a regularizer")
-        note = (
-            f"{many}, which adds nothing to the loss here; an optimizer's weight_decay of twice an L2 has its gradient"
-        )
+        subject = counted(state.network.regularized, "layer has a regularizer", "layers have a regularizer")
+        note = f"{subject}, which adds nothing to the loss here; an optimizer's weight_decay of twice an L2 has its gradient"
         state.say("layers", "lint", note=note)
     load = state.section("checkpoints").get("load")
     if load is not None:

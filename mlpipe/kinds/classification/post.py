@@ -21,7 +21,7 @@ from mlpipe.post.kind import Bools, Loss, Outputs, StoredTargets, Targets
 from mlpipe.post.measures import class_metrics
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers
-from mlpipe.post.sums import AGREEMENT, COUNTS, Statistic, cells, ranked, ratio
+from mlpipe.post.sums import AGREEMENT, COUNTS, Statistic, cells, rank_metric, ratio
 
 METRICS = class_metrics.METRICS | class_metrics.ELEMENTWISE
 WITHOUT_INTERVAL = class_metrics.ELEMENTWISE
@@ -82,7 +82,7 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     rows, classes, true = np.arange(len(outputs)), outputs.shape[1], targets.astype(np.int64)
     if name in ("auroc", "average_precision"):
         is_true = true[:, None] == np.arange(classes)
-        return Statistic(None, ranked(name, np.exp(log_softmax(outputs)), is_true, np.ones_like(is_true)))
+        return Statistic(None, rank_metric(name, np.exp(log_softmax(outputs)), is_true, np.ones_like(is_true)))
     if name in ("nll", "brier"):
         values = log_softmax(outputs)
         loss = -np.maximum(values[rows, true], np.log(1e-12))
@@ -97,7 +97,7 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     return Statistic(cells(guess, true, classes), lambda sums: COUNTS[name](*np.split(sums, 3, axis=1)))
 
 
-def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """By the form of the metric: a share, a mean of shares, agreement, an area or a loss."""
     true, classes = known.targets.astype(np.int64), known.logits.shape[1]
     guess, counts = known.logits.argmax(axis=1), np.bincount(true, minlength=classes)
@@ -108,14 +108,14 @@ def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
         return forms.of_mean(shares, known, counts)
     if name == "macro_f1":
         overlaps = [forms.overlap(true == k, guess == k, known) for k in range(classes)]
-        return forms.of_mean(overlaps, known, counts, forms.doubled)
+        return forms.of_mean(overlaps, known, counts, forms.f1_of_share)
     if name in AGREEMENT:
-        return forms.of_agreement(name, one, true, guess, classes, known)
+        return forms.of_agreement(name, measure, true, guess, classes, known)
     if name in ("auroc", "average_precision"):
         scores, truth = PROBABILITIES.questions(known.logits, known.targets)
         # Two classes have one and the same area under the ROC curve.
         columns = slice(1, None) if name == "auroc" and classes == 2 else slice(None)
-        return forms.of_areas(name, value, one, scores[:, columns], truth[:, columns], known)
+        return forms.of_areas(name, value, measure, scores[:, columns], truth[:, columns], known)
     return forms.of_loss(name, known)
 
 
@@ -128,18 +128,18 @@ class _Ensembling:
         if mixing == "logits":
             return log_softmax(losses.mixed(parts, weights))
         shares = losses.log_shares(weights)
-        own = [log_softmax(one) + share for one, share in zip(parts, shares, strict=True)]
+        own = [log_softmax(logits) + share for logits, share in zip(parts, shares, strict=True)]
         return np.asarray(np.logaddexp.reduce(own, axis=0))
 
     def plain_mean(self, parts: Sequence[Floats]) -> Floats:
-        mean = np.mean([np.exp(log_softmax(one)) for one in parts], axis=0)
+        mean = np.mean([np.exp(log_softmax(logits)) for logits in parts], axis=0)
         return np.asarray(np.log(np.maximum(mean, 1e-12)))
 
     def loss(self, outputs: Floats, targets: Targets) -> float:
         return losses.cross_entropy(outputs, targets)
 
     def searched(self, parts: Sequence[Floats]) -> tuple[list[Floats], Loss]:
-        return [np.ascontiguousarray(one.T) for one in parts], losses.column_cross_entropy
+        return [np.ascontiguousarray(logits.T) for logits in parts], losses.column_cross_entropy
 
     def averaged(self, outputs: Floats) -> Floats:
         return np.asarray(np.exp(log_softmax(outputs)))
@@ -159,21 +159,21 @@ class _Ensembling:
     ) -> dict[str, Any]:
         plain, own = dict[str, Any](), at_own_prevalence(rows, prior)
         if options.threshold is not None:
-            meant = own_shares(rows.targets, len(classes)) if prior is None else prior
+            class_shares = own_shares(rows.targets, len(classes)) if prior is None else prior
             measured_on = rows if estimate is None else estimate
-            plain["thresholds"] = decisions.thresholds(rows, measured_on, options, classes, meant, prior)
-        shown = estimate if estimate is not None else own
-        known = shown.targets >= 0
+            plain["thresholds"] = decisions.thresholds(rows, measured_on, options, classes, class_shares, prior)
+        evaluation = estimate if estimate is not None else own
+        known = evaluation.targets >= 0
         if known.any():
-            raw, calibrated, targets = shown.raw[known], shown.calibrated[known], shown.targets[known]
+            raw, calibrated, targets = evaluation.raw[known], evaluation.calibrated[known], evaluation.targets[known]
             errors = {name: [of(raw, targets), of(calibrated, targets)] for name, of in _CALIBRATION_ERRORS.items()}
             before, after = next(iter(errors.values()))
             plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
             if options.costs is not None:
                 plain["costs"] = _costs(calibrated, targets, options.costs)
-        plain["sets"] = _sets(rows, shown, prior, options, seed)
+        plain["sets"] = _prediction_sets(rows, evaluation, prior, options, seed)
         if options.deploy_prior is not None:
-            plain["at_deploy_prior"] = _elsewhere(own, options.deploy_prior, len(classes))
+            plain["at_deploy_prior"] = _performance_at_prior(own, options.deploy_prior, len(classes))
         return plain
 
 
@@ -189,8 +189,8 @@ class _Probabilities:
         return Calibration.from_plain(plain).apply
 
     def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
-        there = np.flatnonzero(targets >= 0)
-        return -log_softmax(logits[there])[np.arange(len(there)), targets[there]], there
+        indices = np.flatnonzero(targets >= 0)
+        return -log_softmax(logits[indices])[np.arange(len(indices)), targets[indices]], indices
 
     def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
         return log_softmax(logits)[np.arange(len(targets)), targets.astype(np.int64)]
@@ -203,20 +203,22 @@ class _Probabilities:
 ENSEMBLING, PROBABILITIES = _Ensembling(), _Probabilities()
 
 
-def _sets(rows: Rows, shown: Rows, prior: Floats | None, options: DecisionOptions, seed: int) -> dict[str, Any]:
+def _prediction_sets(
+    rows: Rows, evaluation: Rows, prior: Floats | None, options: DecisionOptions, seed: int
+) -> dict[str, Any]:
     """Prediction sets learned from rows, and what they hold of others."""
     # A promise to each class by itself holds at any prevalence.
     arguments: dict[str, Any] = {"class_conditional": True} if options.set_coverage == "class" else {"prior": prior}
     sets = conformal.conformal(
         rows.calibrated, rows.targets, alpha=options.alpha, score=options.set_score, seed=seed, **arguments
     )
-    plain, known = sets.as_plain(), shown.targets >= 0
+    plain, known = sets.as_plain(), evaluation.targets >= 0
     if prior is not None and not sets.by_class:
         plain["prior"] = np.asarray(prior).tolist()
     if not known.any():
         return plain
-    targets = shown.targets[known]
-    inside = sets.sets(shown.calibrated[known], seed=seed)
+    targets = evaluation.targets[known]
+    inside = sets.sets(evaluation.calibrated[known], seed=seed)
     hits = inside[np.arange(len(targets)), targets]
     classes = range(inside.shape[1])
     by_class = [float(hits[targets == number].mean()) if (targets == number).any() else None for number in classes]
@@ -227,15 +229,15 @@ def _sets(rows: Rows, shown: Rows, prior: Floats | None, options: DecisionOption
 def _costs(log_probabilities: Array, targets: Array, costs: list[list[float]]) -> dict[str, Any]:
     """What decisions cost on rows: those that cost least, and those for the most probable class."""
     table = np.asarray(costs, np.float64)
-    each = threshold.expected_cost(log_probabilities, targets, table)
+    cost = threshold.expected_cost(log_probabilities, targets, table)
     constant = float((own_shares(targets, len(table)) @ table).min())
     plainly = float(table[targets, log_probabilities.argmax(axis=1)].mean())
-    normalised = each / constant if constant > 0 else None
-    return {"table": costs, "each": each, "most_probable": plainly, "normalised": normalised}
+    normalised = cost / constant if constant > 0 else None
+    return {"table": costs, "each": cost, "most_probable": plainly, "normalised": normalised}
 
 
-def _elsewhere(own: Rows, there: list[float], classes: int) -> dict[str, Any]:
+def _performance_at_prior(own: Rows, deploy_prior: list[float], classes: int) -> dict[str, Any]:
     """The performance to expect at another prevalence, with probabilities moved to it."""
-    shares = np.maximum(there, prior.LEAST_SHARE)
+    shares = np.maximum(deploy_prior, prior.LEAST_SHARE)
     moved = prior.move_prior(own.calibrated, own_shares(own.targets, classes), shares)
-    return {"prior": there, **prior.expected_performance(moved, own.targets, there)}
+    return {"prior": deploy_prior, **prior.expected_performance(moved, own.targets, deploy_prior)}

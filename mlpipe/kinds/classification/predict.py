@@ -44,30 +44,30 @@ def write_new(new: NewSamples) -> dict[str, Any]:
 
 def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) -> list[tables.Cells]:
     inside, chosen, table = decisions.sets_of(values, decided), decisions.classes_of(values, decided), []
-    for number, chance in enumerate(_chances(values)):
+    for number, chance in enumerate(_probabilities(values)):
         best = int(chance.argmax())
         cells: tables.Cells = {"prediction": classes[best], "probability": float(chance[best])}
         if chosen is not None:
             cells["decision"] = classes[int(chosen[number])]
         if inside is not None:
-            named = [name for name, is_in in zip(classes, inside[number], strict=True) if is_in]
-            cells["set"] = " | ".join(named)
-        shown = zip(classes, chance.tolist(), strict=True)
-        table.append(cells | {f"p({name})": value for name, value in shown})
+            labels = [name for name, is_in in zip(classes, inside[number], strict=True) if is_in]
+            cells["set"] = " | ".join(labels)
+        pairs = zip(classes, chance.tolist(), strict=True)
+        table.append(cells | {f"p({name})": value for name, value in pairs})
     return table
 
 
-def _chances(values: Array) -> Array:
+def _probabilities(values: Array) -> Array:
     """Probabilities of classes."""
     return np.asarray(np.exp(log_softmax(values)))
 
 
 def _summary(rows: Sequence[tables.Cells]) -> str:
     """How many samples there are of each class."""
-    what = "decision" if any("decision" in row for row in rows) else "prediction"
-    counted = Counter(str(row[what]) for row in rows)
-    told = f" ({what}s): " * (what == "decision") or ": "
-    return told + ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
+    column = "decision" if any("decision" in row for row in rows) else "prediction"
+    counted = Counter(str(row[column]) for row in rows)
+    heading = f" ({column}s): " * (column == "decision") or ": "
+    return heading + ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
 
 
-TABLE = tables.Table(_columns, _chances, _summary, of_classes=True)
+TABLE = tables.Table(_columns, _probabilities, _summary, of_classes=True)

@@ -36,7 +36,9 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     predicted, own = probabilities.argmax(axis=1), probabilities[places, rows.targets]
     is_wrong = predicted != rows.targets
     sure = probabilities[places, predicted]
-    worst = _of_every_pair(np.flatnonzero(is_wrong)[np.argsort(-sure[is_wrong], kind="stable")], rows, predicted)[:most]
+    worst = _mistakes_by_pair(np.flatnonzero(is_wrong)[np.argsort(-sure[is_wrong], kind="stable")], rows, predicted)[
+        :most
+    ]
     others = probabilities.copy()
     others[places, rows.targets] = -1
     second = others.argmax(axis=1)
@@ -60,13 +62,13 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     return wrong, examples(rows, close, near)
 
 
-def _of_every_pair(worst: npt.NDArray[Any], rows: Rows, predicted: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _mistakes_by_pair(worst: npt.NDArray[Any], rows: Rows, predicted: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Mistakes in their order, but some of every confused pair before those of which there are many."""
-    seen, first, later = dict[tuple[int, int], int](), list[int](), list[int]()
+    pair_counts, first, later = dict[tuple[int, int], int](), list[int](), list[int]()
     for row in worst.tolist():
         pair = int(rows.targets[row]), int(predicted[row])
-        seen[pair] = seen.get(pair, 0) + 1
-        (first if seen[pair] <= _OF_EACH_PAIR or len(first) + len(later) < _SUREST else later).append(row)
+        pair_counts[pair] = pair_counts.get(pair, 0) + 1
+        (first if pair_counts[pair] <= _OF_EACH_PAIR or len(first) + len(later) < _SUREST else later).append(row)
     return np.array(first + later, np.int64)
 
 
@@ -75,27 +77,27 @@ def _against_rest(rows: Rows) -> classes.Question:
     return lambda place: (scores[:, place], rows.targets == place)
 
 
-def _one_against_rest(shown: Shown, rows: Rows, place: int) -> Asked:
+def _one_against_rest(subject: Shown, rows: Rows, place: int) -> Asked:
     """Whether an image is of a class, as the most probable class or what was decided by says."""
     logs = log_softmax(rows.calibrated)
     others = np.delete(logs, place, axis=1)
-    decided = decisions.classes_of(logs, shown.ensemble.decide) if shown.ensemble else None
-    taken = logs.argmax(axis=1) if decided is None else decided
+    decided = decisions.classes_of(logs, subject.ensemble.decide) if subject.ensemble else None
+    predictions = logs.argmax(axis=1) if decided is None else decided
     odds = logs[:, place] - np.logaddexp.reduce(others, axis=1)
-    return Asked(odds, rows.targets == place, taken == place, rows.ids)
+    return Asked(odds, rows.targets == place, predictions == place, rows.ids)
 
 
-def _certain(rows: Rows) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _confidences_and_errors(rows: Rows) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     sure, right = confidences(rows.calibrated, rows.targets)
     return sure, 1 - right
 
 
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
-    classes.confused,
+    classes.confusion_section,
     partial(classes.tables_of_classes, by_group="accuracy", is_share=True),
     partial(trust.reliability, confidences=confidences, what="the predicted class"),
     partial(classes.ranking, questions=_against_rest, whose="one class against the rest", is_pair_alike=True),
-    partial(diagnosis.certainty, certain=_certain),
+    partial(diagnosis.certainty, certain=_confidences_and_errors),
     partial(diagnosis.diagnosis, question=_one_against_rest),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
     breakdown.breakdown,

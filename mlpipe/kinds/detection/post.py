@@ -19,7 +19,7 @@ from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.kind import Bools, Loss, Outputs, StoredTargets, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import box_metrics
-from mlpipe.post.measures.box_metrics import LEAST_SCORE, METRICS, OVERLAPS, Matches, as_outputs, boxes_of, matched
+from mlpipe.post.measures.box_metrics import LEAST_SCORE, METRICS, OVERLAPS, Matches, as_outputs, boxes_of, match_boxes
 from mlpipe.post.metrics import labelled
 from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import Statistic, ratio
@@ -96,14 +96,14 @@ def sides(targets: Targets) -> list[Bools]:
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     """From the matches of all detections, each with the weight of its image."""
     if name == "score_loss":
-        lost, many = box_metrics.score_losses(outputs, targets)
-        return Statistic(np.column_stack([many, lost]).astype(np.float64), ratio)
+        lost, counts = box_metrics.score_losses(outputs, targets)
+        return Statistic(np.column_stack([counts, lost]).astype(np.float64), ratio)
     return Statistic(None, box_metrics.weighted(name, outputs, targets))
 
 
-def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """By draws of images with replacement."""
-    return forms.of_draws(one, value, known, most=None if name == "score_loss" else 1.0)
+    return forms.of_draws(measure, value, known, most=None if name == "score_loss" else 1.0)
 
 
 class _Ensembling:
@@ -112,10 +112,10 @@ class _Ensembling:
     MIXES_COLUMNS = False
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
-        return box_fusion.fused(parts, weights)
+        return box_fusion.fused_boxes(parts, weights)
 
     def plain_mean(self, parts: Sequence[Floats]) -> Floats:
-        return box_fusion.fused(parts, [1 / len(parts)] * len(parts))
+        return box_fusion.fused_boxes(parts, [1 / len(parts)] * len(parts))
 
     def loss(self, outputs: Floats, targets: Targets) -> float:
         return float(PROBABILITIES.each_loss(outputs, targets)[0].mean())
@@ -138,12 +138,15 @@ class _Ensembling:
         classes: Sequence[str],
         seed: int,
     ) -> dict[str, Any]:
-        shown = rows if estimate is None else estimate
-        plain: dict[str, Any] = {"thresholds": _thresholds(rows, shown, options, classes)}
-        known = labelled(shown.targets)
-        both = [confidences(one[known], shown.targets[known]) for one in (shown.raw, shown.calibrated)]
+        evaluation = rows if estimate is None else estimate
+        plain: dict[str, Any] = {"thresholds": _thresholds(rows, evaluation, options, classes)}
+        known = labelled(evaluation.targets)
+        both = [
+            confidences(outputs[known], evaluation.targets[known])
+            for outputs in (evaluation.raw, evaluation.calibrated)
+        ]
         if len(both[0][0]):
-            before, after = (calibration_errors.binned_error(*one) for one in both)
+            before, after = (calibration_errors.binned_error(*pair) for pair in both)
             plain["calibration_error"] = {"before": before, "after": after}
         return plain
 
@@ -155,24 +158,24 @@ class _Probabilities:
         self, logits: Floats, targets: Targets, prior: Any, names: Sequence[str] | None, **how: Any
     ) -> dict[str, Any]:
         known = labelled(targets)
-        found = matched(logits[known], targets[known], least=OVERLAPS[:1])
-        classes = max(int(max(found.label.max(initial=0), found.classes.max(initial=0))) + 1, len(names or ()))
-        odds, answers = np.zeros((len(found.score), classes)), np.full((len(found.score), classes), np.nan)
-        if not any(len(np.unique(found.hit[found.label == number, 0])) > 1 for number in range(classes)):
+        matches = match_boxes(logits[known], targets[known], least=OVERLAPS[:1])
+        classes = max(int(max(matches.label.max(initial=0), matches.classes.max(initial=0))) + 1, len(names or ()))
+        odds, answers = np.zeros((len(matches.score), classes)), np.full((len(matches.score), classes), np.nan)
+        if not any(len(np.unique(matches.hit[matches.label == number, 0])) > 1 for number in range(classes)):
             wrong = "no class has boxes that are right and boxes that are wrong"
             raise DataError(problem("calibration", wrong, fix="train longer, or with more images"))
-        place = np.arange(len(found.score))
-        odds[place, found.label] = _log_odds(found.score)
-        answers[place, found.label] = found.hit[:, 0]
+        place = np.arange(len(matches.score))
+        odds[place, matches.label] = _log_odds(matches.score)
+        answers[place, matches.label] = matches.hit[:, 0]
         return calibrate_labels(odds, answers, None, names=names, **{**how, "base": None}).as_plain()
 
     def learned(self, plain: Mapping[str, Any]) -> Callable[[Floats], Floats]:
         return partial(_rescored, LabelCalibration.from_plain(plain))
 
     def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
-        there = np.flatnonzero(labelled(targets))
-        lost, _ = box_metrics.score_losses(logits[there], targets[there])
-        return lost - np.log(_MISSED) * _missed(logits[there], targets[there]), there
+        indices = np.flatnonzero(labelled(targets))
+        lost, _ = box_metrics.score_losses(logits[indices], targets[indices])
+        return lost - np.log(_MISSED) * _missed_counts(logits[indices], targets[indices]), indices
 
     def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
         return -self.each_loss(logits, targets)[0]
@@ -192,8 +195,8 @@ def confidences(outputs: Outputs, targets: Targets) -> tuple[Floats, Floats]:
         outputs: Shape (n, K * 6).
         targets: Shape (n, 1 + B * 5).
     """
-    found = matched(outputs, targets, least=OVERLAPS[:1])
-    return found.score, found.hit[:, 0].astype(np.float64)
+    matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
+    return matches.score, matches.hit[:, 0].astype(np.float64)
 
 
 def _log_odds(score: Floats) -> Floats:
@@ -203,58 +206,58 @@ def _log_odds(score: Floats) -> Floats:
 
 def _rescored(calibration: LabelCalibration, outputs: Floats) -> Floats:
     """Rows whose scores went through the calibration of their class; classes that it does not know stay as they are."""
-    found = box_metrics.detections_of(outputs).copy()
-    there = found[..., 4] > 0
-    for number, one in enumerate(calibration.labels):
-        own = there & (found[..., 5] == number)
-        if one is None or not own.any():
+    detections = box_metrics.detections_of(outputs).copy()
+    mask = detections[..., 4] > 0
+    for number, label_calibration in enumerate(calibration.labels):
+        own = mask & (detections[..., 5] == number)
+        if label_calibration is None or not own.any():
             continue
-        logs = one.apply(two_classes(_log_odds(found[own, 4])))
+        logs = label_calibration.apply(two_classes(_log_odds(detections[own, 4])))
         # A score of 0 would be no detection any more.
-        found[own, 4] = np.clip(np.exp(logs[:, 1]), LEAST_SCORE, 1)
-    return as_outputs(found).astype(np.float64)
+        detections[own, 4] = np.clip(np.exp(logs[:, 1]), LEAST_SCORE, 1)
+    return as_outputs(detections).astype(np.float64)
 
 
-def _missed(outputs: Outputs, targets: Targets) -> Floats:
+def _missed_counts(outputs: Outputs, targets: Targets) -> Floats:
     """How many true boxes of each image no detection finds, shape (n,)."""
-    found = matched(outputs, targets, least=OVERLAPS[:1])
-    return np.asarray(targets[:, 0] - np.bincount(found.image[found.hit[:, 0]], minlength=len(outputs)), np.float64)
+    matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
+    return np.asarray(targets[:, 0] - np.bincount(matches.image[matches.hit[:, 0]], minlength=len(outputs)), np.float64)
 
 
-def _thresholds(rows: Rows, shown: Rows, options: DecisionOptions, classes: Sequence[str]) -> dict[str, Any]:
+def _thresholds(rows: Rows, evaluation: Rows, options: DecisionOptions, classes: Sequence[str]) -> dict[str, Any]:
     """The least score of each class, chosen on some rows and measured on others."""
     by_cost = options.threshold == "cost"
     costs = (options.costs[0][1], options.costs[1][0]) if by_cost and options.costs is not None else None
     known = labelled(rows.targets)
-    found = matched(rows.calibrated[known], rows.targets[known], least=OVERLAPS[:1])
+    matches = match_boxes(rows.calibrated[known], rows.targets[known], least=OVERLAPS[:1])
     cuts: dict[str, float | None] = {}
     for number, name in enumerate(classes):
-        curve = box_metrics.curve(found, number)
+        curve = box_metrics.curve(matches, number)
         best = None if curve is None else box_metrics.best_score(curve, costs)
         # From a score above 1 on there is no detection.
         cuts[name] = None if best is None else min(best[0], 1.1)
     plain: dict[str, Any] = {"criterion": "cost" if by_cost else "f1", "cuts": cuts}
-    known = labelled(shown.targets)
+    known = labelled(evaluation.targets)
     if not known.any():
         return plain
-    found = matched(shown.calibrated[known], shown.targets[known], least=OVERLAPS[:1])
+    matches = match_boxes(evaluation.calibrated[known], evaluation.targets[known], least=OVERLAPS[:1])
     least = [0.5 if cut is None else cut for cut in cuts.values()]
     of = partial(_mean_cost, costs, int(known.sum())) if costs is not None else _macro_f1
-    values = {"by_cuts": of(found, least), "without": of(found, [0.5] * len(classes))}
+    values = {"by_cuts": of(matches, least), "without": of(matches, [0.5] * len(classes))}
     return {**plain, "measured": {"measure": "cost" if by_cost else "macro_f1", **values}}
 
 
-def _macro_f1(found: Matches, least: Sequence[float]) -> float:
+def _macro_f1(matches: Matches, least: Sequence[float]) -> float:
     """The mean F1 of the classes that have true boxes."""
     values = []
-    for place, number in enumerate(found.classes.tolist()):
-        said = (found.label == number) & (found.score >= least[number])
-        values.append(2 * found.hit[said, 0].sum() / (said.sum() + found.true[:, place].sum()))
+    for place, number in enumerate(matches.classes.tolist()):
+        alarms = (matches.label == number) & (matches.score >= least[number])
+        values.append(2 * matches.hit[alarms, 0].sum() / (alarms.sum() + matches.true[:, place].sum()))
     return float(np.mean(values)) if values else float("nan")
 
 
-def _mean_cost(costs: tuple[float, float], images: int, found: Matches, least: Sequence[float]) -> float:
+def _mean_cost(costs: tuple[float, float], images: int, matches: Matches, least: Sequence[float]) -> float:
     """What false alarms and missed boxes of an image cost."""
-    said = found.score >= np.asarray(least)[found.label]
-    hits = found.hit[said, 0].sum()
-    return float((costs[0] * (said.sum() - hits) + costs[1] * (found.true.sum() - hits)) / images)
+    alarms = matches.score >= np.asarray(least)[matches.label]
+    hits = matches.hit[alarms, 0].sum()
+    return float((costs[0] * (alarms.sum() - hits) + costs[1] * (matches.true.sum() - hits)) / images)

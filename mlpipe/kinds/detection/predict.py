@@ -18,7 +18,7 @@ from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.targets import boxes
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, counted, problem
-from mlpipe.post.ensembling.box_fusion import fused
+from mlpipe.post.ensembling.box_fusion import fused_boxes
 from mlpipe.post.ensembling.member_rows import Rows as MixedRows
 from mlpipe.post.measures.box_metrics import as_outputs, as_targets, detections_of
 from mlpipe.predicting import box_tensors
@@ -82,15 +82,15 @@ def places(task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
     """Detections and true boxes, both in pixels of the files."""
-    found = outputs.float().cpu().numpy()
-    true = np.full((len(found), 1, 5), np.nan, np.float32)
+    detections = outputs.float().cpu().numpy()
+    true = np.full((len(detections), 1, 5), np.nan, np.float32)
     true[:, 0, 4] = boxes.UNKNOWN
     # Where no sample has boxes, targets are numbers that are not known.
     if batch.target is not None and batch.target.ndim == 3:
         true = batch.target.float().cpu().numpy()
     if batch.places is not None:
-        found, true = (np.stack(boxes.unplaced(list(part), batch.places)) for part in (found, true))
-    return Predicted(batch.ids, as_outputs(found), as_targets(true))
+        detections, true = (np.stack(boxes.unplaced(list(part), batch.places)) for part in (detections, true))
+    return Predicted(batch.ids, as_outputs(detections), as_targets(true))
 
 
 def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,21 +101,21 @@ def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, 
 
 def mean(parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
     """Fused boxes, zeros where there is none."""
-    rows = fused([as_outputs(part.float().cpu().numpy()).astype(np.float64) for part in parts], weights)
+    rows = fused_boxes([as_outputs(part.float().cpu().numpy()).astype(np.float64) for part in parts], weights)
     return torch.from_numpy(rows.astype(np.float32).reshape(len(rows), -1, 6)).to(parts[0].device)
 
 
 def shown(new: InHand) -> Shown:
     """A row for each box in pixels of its sample, with its score, and whether that is high enough to keep it."""
-    rows, least = _mixed(new)
+    rows, least = _fused_boxes(new)
     cells, values = list[list[dict[str, Any]]](), list[npt.NDArray[np.float64]]()
-    for found, size in zip(detections_of(rows.calibrated), new.sizes, strict=True):
-        own, is_kept = _inside(found, size, least)
+    for detections, size in zip(detections_of(rows.calibrated), new.sizes, strict=True):
+        own, is_kept = _clipped_detections(detections, size, least)
         values.append(own)
         cells.append(
             [
-                {**dict(zip(NUMBERS, box, strict=False)), "class": new.pivot.classes[int(box[5])], "kept": kept}
-                for box, kept in zip(own.tolist(), is_kept.tolist(), strict=True)
+                {**dict(zip(NUMBERS, box, strict=False)), "class": new.pivot.classes[int(box[5])], "kept": flag}
+                for box, flag in zip(own.tolist(), is_kept.tolist(), strict=True)
             ]
         )
     return Shown(cells, values)
@@ -123,30 +123,30 @@ def shown(new: InHand) -> Shown:
 
 def write_new(new: NewSamples) -> dict[str, Any]:
     """A table of boxes as CSV and Parquet, COCO JSON, and a picture of each image with its boxes."""
-    rows, least = _mixed(new)
+    rows, least = _fused_boxes(new)
     new.rows.store(rows)
     classes = list(new.pivot.classes)
-    found = dict(zip(rows.ids, detections_of(rows.calibrated), strict=True))
+    detections = dict(zip(rows.ids, detections_of(rows.calibrated), strict=True))
     read, sink = sources.reader(new.task, new.task.channels), BoxFiles(new.folder, new.table, classes)
     for number, name in enumerate(new.task.samples.ids):
         new.after(number + 1)
-        title = new.titled(name)
+        title = new.sample_title(name)
         if name in new.unreadable:
             sink.add_unreadable(title, new.unreadable[name])
             continue
         pixels = read(number)
-        own, is_kept = _inside(found[name], pixels.shape, least)
+        own, is_kept = _clipped_detections(detections[name], pixels.shape, least)
         drawing = gallery.picture(pixels)
-        drawn_boxes.draw(drawing, own[is_kept], [drawn_boxes.named(one, classes) for one in own[is_kept]])
+        drawn_boxes.draw(drawing, own[is_kept], [drawn_boxes.named(box, classes) for box in own[is_kept]])
         sink.add(Found(title, pixels.shape[1], pixels.shape[0], own, is_kept), drawing)
     facts = sink.close()
     readable = len(new.task.samples.ids) - len(new.unreadable)
     failed = f"; {len(new.unreadable)} unreadable" if new.unreadable else ""
-    told = (
+    summary = (
         f"{counted(sink.kept, 'box', 'boxes')} in {counted(readable, 'image')} by {counted(len(new.models), 'model')}"
     )
     cuts = ", ".join(f"{name} {value:.3f}" for name, value in zip(classes, least.tolist(), strict=True))
-    log.info(f"{told}{failed}; drawn, and `kept` in the tables, are scores from {cuts} on")
+    log.info(f"{summary}{failed}; drawn, and `kept` in the tables, are scores from {cuts} on")
     log.info(f"look at: {new.folder} and {new.table}")
     about = {
         "source": new.source,
@@ -166,10 +166,10 @@ def _sizes(task: Task) -> npt.NDArray[np.int64]:
         pixels = sources.reader(task, task.channels)
         return np.array([pixels(row).shape[1::-1] for row in range(len(task.samples))], np.int64).reshape(-1, 2)
     looks = file_headers.look([base / name for name in task.samples.ids])
-    return np.array([(one.width, one.height) for one in looks], np.int64).reshape(-1, 2)
+    return np.array([(header.width, header.height) for header in looks], np.int64).reshape(-1, 2)
 
 
-def _mixed(new: NewSamples | InHand) -> tuple[MixedRows, npt.NDArray[np.float64]]:
+def _fused_boxes(new: NewSamples | InHand) -> tuple[MixedRows, npt.NDArray[np.float64]]:
     """Fused boxes, and the least score of each class that is kept."""
     if new.deploy_prior is not None:
         raise ConfigError(problem("deploy_prior", "is for classes, not for boxes", fix="leave it out"))
@@ -178,7 +178,7 @@ def _mixed(new: NewSamples | InHand) -> tuple[MixedRows, npt.NDArray[np.float64]
     return new.rows.mixed(), np.array(least)
 
 
-def _inside(
+def _clipped_detections(
     detections: npt.NDArray[np.float64], shape: tuple[int, ...], least: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Detections cut to their image, without those that lie outside of it, and which of them are kept."""

@@ -31,4 +31,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     boxes.pictures,
 )
 MISTAKES = None
-DRAW = drawn_boxes.on_pixels
+DRAW = drawn_boxes.image_with_boxes

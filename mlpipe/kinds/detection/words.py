@@ -20,5 +20,5 @@ def told(target: Any, classes: Sequence[str]) -> str | None:
     """A sample's target in few words, such as `2 x cat, 1 x dog`; None where there is nothing to tell."""
     if any(math.isnan(value) for value in target):
         return None
-    there = [f"{value:.0f} x {name}" for name, value in zip(classes, target, strict=True) if value > 0]
-    return ", ".join(there) or "no object"
+    objects = [f"{value:.0f} x {name}" for name, value in zip(classes, target, strict=True) if value > 0]
+    return ", ".join(objects) or "no object"

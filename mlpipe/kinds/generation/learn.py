@@ -50,7 +50,7 @@ def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tens
         "slicing": not recipe.slicing.is_none,
     }
     wrong = "is not for a generator and a critic, which learn in turns"
-    problems = [problem(key, wrong, fix="leave it out") for key, given in refused.items() if given]
+    problems = [problem(key, wrong, fix="leave it out") for key, is_used in refused.items() if is_used]
     devices = recipe.trainer.get("devices", 1)
     if devices not in (1, "auto"):
         problems.append(problem("trainer.devices", wrong, got=devices, fix="use trainer.devices=1"))

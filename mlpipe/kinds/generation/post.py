@@ -44,10 +44,10 @@ def errors(outputs: Outputs, targets: Targets) -> Floats:
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     """The mean of the critic's gaps."""
-    each = outputs[:, 0] - outputs[:, 1]
-    return Statistic(np.column_stack([np.ones_like(each), each]), ratio)
+    gaps = outputs[:, 0] - outputs[:, 1]
+    return Statistic(np.column_stack([np.ones_like(gaps), gaps]), ratio)
 
 
-def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """By the values without each image."""
-    return forms.of_numbers(one, value, scaled.PLAIN, known)
+    return forms.of_numbers(measure, value, scaled.PLAIN, known)

@@ -36,8 +36,8 @@ def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
 
 def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     """Scores and features, and the distance of all of them."""
-    given, ones = rows(loss, outputs, target)
-    return given, ones, validated(loss, given, ones)[0]
+    scores, ones = rows(loss, outputs, target)
+    return scores, ones, validated(loss, scores, ones)[0]
 
 
 def shown(new: InHand) -> Shown:

@@ -41,7 +41,7 @@ def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tens
         wrong = f"gives targets of {list(target.shape[1:])}, the network's outputs are {list(outputs.shape[1:])}"
         fix = "leave steps out that change the size or the channels of targets"
         raise ConfigError(problem("augmentations.cpu.pipeline", wrong, fix=fix))
-    if not isinstance(loss, nn.Module) or not any(isinstance(one, Between) for one in loss.modules()):
+    if not isinstance(loss, nn.Module) or not any(isinstance(module, Between) for module in loss.modules()):
         return
     for name, values in (("targets", target), ("the network's outputs", outputs)):
         low, high = float(values.min()), float(values.max())

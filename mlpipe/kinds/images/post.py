@@ -70,8 +70,8 @@ def errors(outputs: Outputs, targets: Targets) -> Floats:
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     """From sums of errors."""
     if name == "image_psnr":
-        each = image_metrics.decibels(image_metrics.of_images(outputs, targets))
-        return Statistic(np.column_stack([np.ones_like(each), each]), ratio)
+        decibels = image_metrics.decibels(image_metrics.of_images(outputs, targets))
+        return Statistic(np.column_stack([np.ones_like(decibels), decibels]), ratio)
     squared, absolute = np.split(outputs, 2, axis=1)
     errors = (absolute if name == "mae" else squared).sum(axis=1)
     contributions = np.column_stack([targets.astype(np.float64).sum(axis=1), errors])
@@ -80,6 +80,6 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     return Statistic(contributions, ratio)
 
 
-def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """By the values without each image, on the metric's own scale."""
-    return forms.of_numbers(one, value, _SCALES[name], known)
+    return forms.of_numbers(measure, value, _SCALES[name], known)

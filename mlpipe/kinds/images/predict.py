@@ -41,8 +41,8 @@ def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
     values, target = outputs.cpu().numpy(), batch.target
     # Where no sample has a target image, there are rows of numbers that are not known.
     true = target.cpu().numpy() if target is not None and target.ndim > 2 else None
-    each = [maps.errors(one, None if true is None else true[place]) for place, one in enumerate(values)]
-    sums = np.stack([one for one, _ in each]), np.stack([one for _, one in each])
+    errors = [maps.errors(output, None if true is None else true[place]) for place, output in enumerate(values)]
+    sums = np.stack([squared for squared, _ in errors]), np.stack([absolute for _, absolute in errors])
     # Half precision keeps values of 0 to 1 better than 8 bit would; arrays may have any values.
     dtype: type[np.floating[Any]] = np.float16 if batch.inputs.dtype == torch.uint8 else np.float32
     kept_true: npt.NDArray[Any] | None = None if true is None else true.astype(dtype)

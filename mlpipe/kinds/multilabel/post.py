@@ -18,7 +18,7 @@ from mlpipe.post.kind import Bools, Loss, Outputs, StoredTargets, Targets
 from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import label_metrics
 from mlpipe.post.rows import Floats, Integers
-from mlpipe.post.sums import COUNTS, Statistic, ranked, ratio
+from mlpipe.post.sums import COUNTS, Statistic, rank_metric, ratio
 
 __all__ = ["right"]
 
@@ -64,7 +64,7 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     targets = targets.astype(np.float64)
     known, true, guess = ~np.isnan(targets), targets == 1, outputs > 0
     if name in ("auroc", "average_precision"):
-        return Statistic(None, ranked(name, outputs, true, known))
+        return Statistic(None, rank_metric(name, outputs, true, known))
     if name in ("macro_f1", "micro_f1"):
         contributions = np.hstack([guess & true, guess & known, true]).astype(np.float64)
         return Statistic(contributions, lambda sums: COUNTS[name](*np.split(sums, 3, axis=1)))
@@ -73,33 +73,33 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
         right = whole & (guess == true).all(axis=1)
         return Statistic(np.column_stack([whole, right]).astype(np.float64), ratio)
     if name == "accuracy":
-        each = (guess == true).astype(np.float64)
+        values = (guess == true).astype(np.float64)
     elif name == "nll":
-        each = np.logaddexp(0, outputs) - outputs * true
+        values = np.logaddexp(0, outputs) - outputs * true
     else:
-        each = (0.5 * (1 + np.tanh(outputs / 2)) - true) ** 2
-    return Statistic(np.column_stack([known.sum(axis=1), np.where(known, each, 0).sum(axis=1)]), ratio)
+        values = (0.5 * (1 + np.tanh(outputs / 2)) - true) ** 2
+    return Statistic(np.column_stack([known.sum(axis=1), np.where(known, values, 0).sum(axis=1)]), ratio)
 
 
-def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """By the form of the metric: a share, a mean of shares, an area or a loss."""
     targets, logits = known.targets.astype(np.float64), known.logits
-    there, true, guess = ~np.isnan(targets), targets == 1, logits > 0
-    guess = guess & there
-    right = there & (guess == true)
+    mask, true, guess = ~np.isnan(targets), targets == 1, logits > 0
+    guess = guess & mask
+    right = mask & (guess == true)
     if name == "accuracy":
-        return forms.of_share(known.ratio(right.sum(axis=1), there.sum(axis=1)), known)
+        return forms.of_share(known.ratio(right.sum(axis=1), mask.sum(axis=1)), known)
     if name == "exact_match":
-        whole = there.all(axis=1)
+        whole = mask.all(axis=1)
         return forms.of_share(known.ratio(np.asarray(whole & right.all(axis=1)), np.asarray(whole)), known)
     if name == "micro_f1":
         both = known.ratio((true & guess).sum(axis=1), (true | guess).sum(axis=1))
-        return forms.of_share(both, known, forms.doubled)
+        return forms.of_share(both, known, forms.f1_of_share)
     if name == "macro_f1":
         overlaps = [forms.overlap(true[:, k], guess[:, k], known) for k in range(targets.shape[1])]
-        return forms.of_mean(overlaps, known, true.sum(axis=0), forms.doubled)
+        return forms.of_mean(overlaps, known, true.sum(axis=0), forms.f1_of_share)
     if name in ("auroc", "average_precision"):
-        return forms.of_areas(name, value, one, logits, targets, known)
+        return forms.of_areas(name, value, measure, logits, targets, known)
     return forms.of_loss(name, known)
 
 
@@ -113,15 +113,15 @@ class _Ensembling:
             return losses.mixed(parts, weights)
         shares = losses.log_shares(weights)
         yes = np.logaddexp.reduce(
-            [-np.logaddexp(0, -one) + share for one, share in zip(parts, shares, strict=True)], axis=0
+            [-np.logaddexp(0, -logits) + share for logits, share in zip(parts, shares, strict=True)], axis=0
         )
         no = np.logaddexp.reduce(
-            [-np.logaddexp(0, one) + share for one, share in zip(parts, shares, strict=True)], axis=0
+            [-np.logaddexp(0, logits) + share for logits, share in zip(parts, shares, strict=True)], axis=0
         )
         return np.asarray(yes - no)
 
     def plain_mean(self, parts: Sequence[Floats]) -> Floats:
-        mean = np.clip(np.mean([0.5 * (1 + np.tanh(one / 2)) for one in parts], axis=0), 1e-12, 1 - 1e-12)
+        mean = np.clip(np.mean([0.5 * (1 + np.tanh(logits / 2)) for logits in parts], axis=0), 1e-12, 1 - 1e-12)
         return np.asarray(np.log(mean / (1 - mean)))
 
     def loss(self, outputs: Floats, targets: Targets) -> float:
@@ -166,8 +166,8 @@ class _Probabilities:
 
     def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
         known = ~np.isnan(targets)
-        each = np.logaddexp(0, logits) - logits * np.where(known, targets, 0)
-        return np.asarray(each[known]), np.nonzero(known)[0]
+        cross_entropy = np.logaddexp(0, logits) - logits * np.where(known, targets, 0)
+        return np.asarray(cross_entropy[known]), np.nonzero(known)[0]
 
     def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
         known = ~np.isnan(targets)

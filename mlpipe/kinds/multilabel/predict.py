@@ -43,16 +43,16 @@ def write_new(new: NewSamples) -> dict[str, Any]:
 def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) -> list[tables.Cells]:
     cuts, table = decided.get("thresholds", {}).get("cuts", {}), []
     least = [_DECIDED_AT if cuts.get(name) is None else cuts[name] for name in classes]
-    for chance in _chances(values):
+    for chance in _probabilities(values):
         holds = [name for name, value, cut in zip(classes, chance, least, strict=True) if value > cut]
-        shown = zip(classes, chance.tolist(), strict=True)
-        table.append({"labels": " | ".join(holds), **{f"p({name})": value for name, value in shown}})
+        pairs = zip(classes, chance.tolist(), strict=True)
+        table.append({"labels": " | ".join(holds), **{f"p({name})": value for name, value in pairs}})
     return table
 
 
-def _chances(values: Array) -> Array:
+def _probabilities(values: Array) -> Array:
     """Probabilities of labels."""
     return np.asarray(0.5 * (1 + np.tanh(values / 2)))
 
 
-TABLE = tables.Table(_columns, _chances)
+TABLE = tables.Table(_columns, _probabilities)

@@ -44,7 +44,7 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
     return examples(rows, wrong, of_wrong), examples(rows, near, of_near)
 
 
-def _of_labels(rows: Rows) -> classes.Question:
+def _label_question(rows: Rows) -> classes.Question:
     def of_label(place: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         known = ~np.isnan(rows.targets[:, place])
         return rows.calibrated[known, place], rows.targets[known, place] == 1
@@ -57,20 +57,20 @@ def _confidences(outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> tuple[
     return 0.5 * (1 + np.tanh(outputs[known] / 2)), targets[known].astype(np.float64)
 
 
-def _label(shown: Shown, rows: Rows, place: int) -> Asked:
+def _label(subject: Shown, rows: Rows, place: int) -> Asked:
     """Whether an image has a label, by its threshold where there is one."""
-    odds, positive = _of_labels(rows)(place)
+    odds, positive = _label_question(rows)(place)
     known = ~np.isnan(rows.targets[:, place])
-    cuts = list((shown.ensemble.decide if shown.ensemble else {}).get("thresholds", {}).get("cuts", {}).values())
+    cuts = list((subject.ensemble.decide if subject.ensemble else {}).get("thresholds", {}).get("cuts", {}).values())
     cut = cuts[place] if place < len(cuts) and cuts[place] is not None else 0.5
-    said = 0.5 * (1 + np.tanh(odds / 2)) >= cut
-    return Asked(odds, positive, said, [rows.ids[row] for row in np.flatnonzero(known)])
+    predictions = 0.5 * (1 + np.tanh(odds / 2)) >= cut
+    return Asked(odds, positive, predictions, [rows.ids[row] for row in np.flatnonzero(known)])
 
 
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.tables_of_classes, by_group="accuracy"),
     partial(trust.reliability, confidences=_confidences, what="a label"),
-    partial(classes.ranking, questions=_of_labels, whose="label by label"),
+    partial(classes.ranking, questions=_label_question, whose="label by label"),
     partial(diagnosis.diagnosis, question=_label),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
     breakdown.breakdown,

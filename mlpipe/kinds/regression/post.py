@@ -18,7 +18,7 @@ from mlpipe.post.kind import all_alike as sides
 from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import number_metrics
 from mlpipe.post.rows import Floats
-from mlpipe.post.sums import Statistic, divided
+from mlpipe.post.sums import Statistic, quotient_or_nan
 
 __all__ = ["right", "sides"]
 
@@ -66,7 +66,7 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     predicted, targets = outputs, targets.astype(np.float64)
     known = ~np.isnan(targets)
     if name == "spearman":
-        return Statistic(None, lambda weights: _repeated(METRICS[name], predicted, targets, weights))
+        return Statistic(None, lambda weights: _metric_by_repetition(METRICS[name], predicted, targets, weights))
     counts = np.maximum(known.sum(axis=0), 1)
     # Sums of squares of values far from zero would lose digits.
     truth = np.where(known, targets, 0)
@@ -78,9 +78,9 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     return Statistic(contributions, lambda sums: _mean_of_outputs(_MOMENTS[name](*np.split(sums, 8, axis=1))))
 
 
-def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """By the values without each row, on the metric's own scale."""
-    return forms.of_numbers(one, value, _SCALES[name], known)
+    return forms.of_numbers(measure, value, _SCALES[name], known)
 
 
 class _Ensembling:
@@ -128,33 +128,35 @@ def _mean_of_outputs(values: Floats) -> Floats:
 
 
 def _rmse(n: Floats, off: Floats, square: Floats, *rest: Floats) -> Floats:
-    return np.sqrt(divided(square, n))
+    return np.sqrt(quotient_or_nan(square, n))
 
 
 def _mse(n: Floats, off: Floats, square: Floats, *rest: Floats) -> Floats:
-    return divided(square, n)
+    return quotient_or_nan(square, n)
 
 
 def _mae(n: Floats, off: Floats, square: Floats, *rest: Floats) -> Floats:
-    return divided(off, n)
+    return quotient_or_nan(off, n)
 
 
 def _r2(n: Floats, off: Floats, square: Floats, true: Floats, true2: Floats, *rest: Floats) -> Floats:
-    return 1 - divided(square, true2 - divided(true**2, n))
+    return 1 - quotient_or_nan(square, true2 - quotient_or_nan(true**2, n))
 
 
 def _pearson(
     n: Floats, off: Floats, square: Floats, true: Floats, true2: Floats, one: Floats, one2: Floats, both: Floats
 ) -> Floats:
-    spread = (true2 - divided(true**2, n)) * (one2 - divided(one**2, n))
-    return divided(both - divided(true * one, n), np.sqrt(np.maximum(spread, 0)))
+    spread = (true2 - quotient_or_nan(true**2, n)) * (one2 - quotient_or_nan(one**2, n))
+    return quotient_or_nan(both - quotient_or_nan(true * one, n), np.sqrt(np.maximum(spread, 0)))
 
 
 _MOMENTS: dict[str, Callable[..., Floats]] = {"rmse": _rmse, "mse": _mse, "mae": _mae, "r2": _r2, "pearson": _pearson}
 
 
-def _repeated(measure: Callable[[Any, Any], float], outputs: Floats, targets: Floats, weights: Floats) -> Floats:
+def _metric_by_repetition(
+    measure: Callable[[Any, Any], float], outputs: Floats, targets: Floats, weights: Floats
+) -> Floats:
     """Any metric, by repeating rows."""
     rows = np.arange(len(outputs))
-    taken = (np.repeat(rows, one.astype(np.int64)) for one in weights)
-    return np.array([measure(outputs[some], targets[some]) for some in taken])
+    samples = (np.repeat(rows, row_weights.astype(np.int64)) for row_weights in weights)
+    return np.array([measure(outputs[some], targets[some]) for some in samples])

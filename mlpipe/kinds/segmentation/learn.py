@@ -81,8 +81,8 @@ def counted(predicted: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Te
     first = torch.arange(len(target), device=target.device).view(-1, *[1] * (target.ndim - 1)) * classes
 
     def count(numbers: Tensor, where: Tensor) -> Tensor:
-        found = torch.bincount((numbers + first)[where], minlength=len(target) * classes)
-        return found.view(len(target), classes).double()
+        counts = torch.bincount((numbers + first)[where], minlength=len(target) * classes)
+        return counts.view(len(target), classes).double()
 
     hits = known & (predicted == target)
     return torch.cat([count(predicted, known), count(predicted, hits)], 1), count(target, known)

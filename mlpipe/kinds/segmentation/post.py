@@ -14,7 +14,7 @@ from mlpipe.post.kind import neither_right_nor_wrong as right
 from mlpipe.post.measures import mask_metrics
 from mlpipe.post.measures.mask_metrics import dice_of, iou_of
 from mlpipe.post.rows import Floats
-from mlpipe.post.sums import Statistic, accuracy, mean_there, ratio
+from mlpipe.post.sums import Statistic, accuracy, mean_of_defined, ratio
 
 __all__ = ["right"]
 
@@ -30,10 +30,10 @@ CRITERIA: tuple[str, ...] = ()
 
 _PIXELS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
     "pixel_accuracy": accuracy,
-    "dice": lambda *counts: mean_there(dice_of(*counts)),
-    "iou": lambda *counts: mean_there(iou_of(*counts)),
-    "foreground_dice": lambda *counts: mean_there(dice_of(*counts)[:, 1:]),
-    "foreground_iou": lambda *counts: mean_there(iou_of(*counts)[:, 1:]),
+    "dice": lambda *counts: mean_of_defined(dice_of(*counts)),
+    "iou": lambda *counts: mean_of_defined(iou_of(*counts)),
+    "foreground_dice": lambda *counts: mean_of_defined(dice_of(*counts)[:, 1:]),
+    "foreground_iou": lambda *counts: mean_of_defined(iou_of(*counts)[:, 1:]),
 }
 
 
@@ -67,25 +67,25 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     """From counts of pixels."""
     targets = targets.astype(np.float64)
     if name == "image_dice":
-        each = mask_metrics.of_images(outputs, targets)
-        there = ~np.isnan(each)
-        return Statistic(np.column_stack([there, np.where(there, each, 0)]).astype(np.float64), ratio)
+        dice = mask_metrics.of_images(outputs, targets)
+        mask = ~np.isnan(dice)
+        return Statistic(np.column_stack([mask, np.where(mask, dice, 0)]).astype(np.float64), ratio)
     predicted, hits = np.split(outputs, 2, axis=1)
     contributions = np.hstack([hits, predicted, targets])
     return Statistic(contributions, lambda sums: _PIXELS[name](*np.split(sums, 3, axis=1)))
 
 
-def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """Shares of pixels, in images that count as units."""
     targets = known.targets.astype(np.float64)
     if name == "image_dice":
-        each = mask_metrics.of_images(known.logits, targets)
-        there = ~np.isnan(each)
-        return forms.of_share(known.ratio(np.where(there, each, 0), there), known)
+        dice = mask_metrics.of_images(known.logits, targets)
+        mask = ~np.isnan(dice)
+        return forms.of_share(known.ratio(np.where(mask, dice, 0), mask), known)
     predicted, hits = np.split(known.logits, 2, axis=1)
     if name == "pixel_accuracy":
         return forms.of_share(known.ratio(hits.sum(axis=1), targets.sum(axis=1)), known)
     first = int(name.startswith("foreground"))
     union = predicted + targets - hits
-    found = [known.ratio(hits[:, k], union[:, k]) for k in range(first, hits.shape[1])]
-    return forms.of_mean(found, known, None, forms.doubled if name.endswith("dice") else float)
+    ratios = [known.ratio(hits[:, k], union[:, k]) for k in range(first, hits.shape[1])]
+    return forms.of_mean(ratios, known, None, forms.f1_of_share if name.endswith("dice") else float)

@@ -43,12 +43,18 @@ def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
     target = batch.target
     # Where no sample has a mask, targets are shares of classes that are not known.
     true = target.cpu().numpy() if target is not None and target.dtype == torch.uint8 else None
-    each = [
-        maps.counts(one, None if true is None else true[place], chances.shape[1])
-        for place, one in enumerate(chances.argmax(1))
+    counts = [
+        maps.counts(mask, None if true is None else true[place], chances.shape[1])
+        for place, mask in enumerate(chances.argmax(1))
     ]
-    quantised = np.stack([maps.quantised(one) for one in chances])
-    return Predicted(batch.ids, np.stack([one for one, _ in each]), np.stack([one for _, one in each]), quantised, true)
+    quantised = np.stack([maps.quantised(chance) for chance in chances])
+    return Predicted(
+        batch.ids,
+        np.stack([prediction for prediction, _ in counts]),
+        np.stack([truth for _, truth in counts]),
+        quantised,
+        true,
+    )
 
 
 def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,13 +63,13 @@ def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, 
     return *counted(outputs.argmax(1), target, outputs.shape[1]), loss(outputs, target)
 
 
-def score(outputs: Tensor, asked: Tensor) -> Tensor:
+def score(outputs: Tensor, classes: Tensor) -> Tensor:
     """The mean logit of the class asked for over the pixels that are predicted as it, of an image without any over all of them.
 
     From Vinogradova, Dibrov & Myers 2020 (Seg-Grad-CAM).
     """
-    own = outputs[torch.arange(len(outputs), device=outputs.device), asked].flatten(1)
-    inside = (outputs.detach().argmax(1).flatten(1) == asked[:, None]).float()
+    own = outputs[torch.arange(len(outputs), device=outputs.device), classes].flatten(1)
+    inside = (outputs.detach().argmax(1).flatten(1) == classes[:, None]).float()
     inside = torch.where(inside.sum(1, keepdim=True) > 0, inside, torch.ones_like(inside))
     return (own * inside).sum(1) / inside.sum(1)
 
@@ -92,11 +98,11 @@ def _drawing(pivot: Task) -> Drawing:
         "mask",
         columns,
         ending,
-        _chances,
-        partial(_drawn, values),
+        _probabilities,
+        partial(_mask_and_shares, values),
         encode,
         meant=_softmax,
-        plain=partial(mask_files.valued, values=values),
+        plain=partial(mask_files.pixel_values, values=values),
     )
 
 
@@ -108,8 +114,8 @@ def _values_of(pivot: Task) -> mask_files.Values:
     return mask_files.Values(pivot.classes, tuple(range(len(pivot.classes))), None)
 
 
-def _chances(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
-    return np.ascontiguousarray(np.moveaxis(found.chances(task, split, sample).astype(np.float32) / 255, 0, -1))
+def _probabilities(predictions: maps.Maps, task: str, split: str, sample: str) -> Floats:
+    return np.ascontiguousarray(np.moveaxis(predictions.chances(task, split, sample).astype(np.float32) / 255, 0, -1))
 
 
 def _softmax(logits: Floats) -> Floats:
@@ -118,14 +124,14 @@ def _softmax(logits: Floats) -> Floats:
     return np.ascontiguousarray(np.moveaxis(exps / exps.sum(axis=0), 0, -1), np.float32)
 
 
-def _drawn(values: mask_files.Values, mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+def _mask_and_shares(values: mask_files.Values, mean: Floats, mask: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Class numbers, and what share of the sample each class has."""
     chosen = mean.argmax(axis=-1).astype(np.uint8)
-    counts = np.bincount(chosen[seen], minlength=len(values.names)) / seen.sum()
-    chosen[~seen] = IGNORED
-    confidence = round(float(mean.max(axis=-1)[seen].mean()), 6)
+    counts = np.bincount(chosen[mask], minlength=len(values.names)) / mask.sum()
+    chosen[~mask] = IGNORED
+    confidence = round(float(mean.max(axis=-1)[mask].mean()), 6)
     shares = {f"share({name})": round(float(share), 6) for name, share in zip(values.names, counts, strict=True)}
-    return chosen, {"confidence": confidence, **shares, "unseen": round(1 - float(seen.mean()), 6)}
+    return chosen, {"confidence": confidence, **shares, "unseen": round(1 - float(mask.mean()), 6)}
 
 
 def _png(values: mask_files.Values, chosen: npt.NDArray[np.uint8]) -> bytes:
@@ -135,4 +141,4 @@ def _png(values: mask_files.Values, chosen: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _npy(values: mask_files.Values, chosen: npt.NDArray[np.uint8]) -> bytes:
-    return as_npy(mask_files.valued(chosen, values))
+    return as_npy(mask_files.pixel_values(chosen, values))

@@ -22,9 +22,9 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
         classes: The names of the classes.
         most: How many at most.
     """
-    each = mask_metrics.of_images(rows.calibrated, rows.targets)
-    worst = np.argsort(each, kind="stable")[:most]
-    return examples(rows, worst, [f"Dice {each[row]:.2f}" for row in worst]), []
+    dice = mask_metrics.of_images(rows.calibrated, rows.targets)
+    worst = np.argsort(dice, kind="stable")[:most]
+    return examples(rows, worst, [f"Dice {dice[row]:.2f}" for row in worst]), []
 
 
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (

@@ -67,11 +67,11 @@ def scored(loss: Loss, values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """
     assert isinstance(loss, Equation)
     known = ~target.flatten(1).isnan().all(1)
-    each = torch.zeros(len(values), dtype=torch.float64, device=values.device)
-    each[known] = loss.of_samples(values[known], target[known]).double()
-    ones = torch.ones_like(each)
+    losses = torch.zeros(len(values), dtype=torch.float64, device=values.device)
+    losses[known] = loss.of_samples(values[known], target[known]).double()
+    ones = torch.ones_like(losses)
     ones[~known] = torch.nan
-    return each[:, None], ones[:, None]
+    return losses[:, None], ones[:, None]
 
 
 def _check_diffusivity(target: Tensor, outputs: Tensor) -> None:

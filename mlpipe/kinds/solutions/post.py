@@ -45,6 +45,6 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     return Statistic(np.hstack([targets.astype(np.float64), outputs]), ratio)
 
 
-def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """By the values without each sample."""
-    return forms.of_numbers(one, value, scaled.LOG, known)
+    return forms.of_numbers(measure, value, scaled.LOG, known)

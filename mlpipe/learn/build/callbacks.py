@@ -23,13 +23,13 @@ def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
     Raises:
         ConfigError: When one is no callback of Lightning, or two of them cannot be told apart in a saved state.
     """
-    built = {name: one.build(recipe.metrics.monitor, direction) for name, one in recipe.callbacks.items()}
+    built = {name: component.build(recipe.metrics.monitor, direction) for name, component in recipe.callbacks.items()}
     for name, callback in built.items():
         if not hasattr(callback, "on_train_epoch_end") or not hasattr(callback, "state_key"):
             fix = "name a class derived from pytorch_lightning.Callback, or a function that gives its instance"
             wrong = f"{recipe.callbacks[name].target} gives no callback"
             raise ConfigError(problem(f"callbacks.{name}", wrong, got=type(callback).__name__, fix=fix))
-    misfits = [one for name, callback in built.items() for one in misfitting(name, callback)]
+    misfits = [sentence for name, callback in built.items() for sentence in misfitting(name, callback)]
     if misfits := [*misfits, *_alike(built)]:
         raise ConfigError(misfits)
     return list(built.values())
@@ -67,9 +67,9 @@ def misfitting(name: str, callback: Any) -> list[str]:
         # Without the instance.
         expected = list(inspect.signature(theirs).parameters.values())[1:]
         try:
-            inspect.signature(own).bind(*(one for one in expected if one.default is one.empty))
+            inspect.signature(own).bind(*(parameter for parameter in expected if parameter.default is parameter.empty))
         except TypeError as error:
-            takes = ", ".join(["self", *(one.name for one in expected)])
+            takes = ", ".join(["self", *(parameter.name for parameter in expected)])
             cannot = f"{type(callback).__name__}.{hook} cannot be called ({error})"
             problems.append(problem(f"callbacks.{name}", cannot, fix=f"begin it with def {hook}({takes})"))
     return problems

@@ -100,7 +100,7 @@ def stage_parts(
     """
     view = stages.view_of(job.view, job.task, stage)
     data = _loaders(job, recipe, view, inputs_of(job, network, watch, recipe))
-    take_up = partial(memory.into, rates=stage.lr is None) if memory is not None and stage.carry else None
+    take_up = partial(memory.load_into, rates=stage.lr is None) if memory is not None and stage.carry else None
     optimizers = _optimizers(recipe, data, take_up)
     return _module(job, recipe, network, numerics, data, optimizers, view.train, number), data
 
@@ -122,7 +122,7 @@ def inputs_of(job: FoldJob, network: nn.Module, watch: Watch, recipe: Recipe | N
     return features.inputs(recipe, network.to(device), job.pack, rows, watch.stop_if_asked)
 
 
-def bounded(recipe: Recipe, data: FoldData | JointData) -> Recipe:
+def with_epoch_bound(recipe: Recipe, data: FoldData | JointData) -> Recipe:
     """A stage's recipe whose `max_epochs` is the number of epochs that it begins at most where `max_steps` bounds it.
 
     Args:

@@ -15,7 +15,7 @@ from mlpipe.arch.gan import ClassFeatures, ConvCritic, ConvGenerator, Gan, Pixel
 from mlpipe.arch.keras import graph as keras_graph
 from mlpipe.arch.keras import parsing
 from mlpipe.errors import ConfigError, DataError, first_line, problem
-from mlpipe.learn.own_parts.own_code import Code, called, taken
+from mlpipe.learn.own_parts.own_code import Code, accepted_arguments, called
 
 _NOISE = 64
 Network = str | list[Any] | dict[str, Any] | None
@@ -67,8 +67,8 @@ def gan(
     """
     target, head = _only(heads, pixels)
     shape = (pixels.channels, *pixels.sides)
-    code, told = Code(modules, imports or (), (), trust or ()), {"shape": shape, "width": width, "values": values}
-    parts = _Parts(shape, width, values == "signed", code, told)
+    code, facts = Code(modules, imports or (), (), trust or ()), {"shape": shape, "width": width, "values": values}
+    parts = _Parts(shape, width, values == "signed", code, facts)
     drawing, numbers = parts.generator(generator, noise)
     network = Gan(
         drawing,
@@ -114,11 +114,11 @@ class _Parts:
         width: Channels of the largest maps.
         signed: Whether values are -1 to 1.
         code: The user's functions.
-        told: What such a function may be given.
+        facts: What such a function may be given.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: int, signed: bool, code: Code, told: dict[str, Any]) -> None:
-        self._shape, self._width, self._signed, self._code, self._told = shape, width, signed, code, told
+    def __init__(self, shape: tuple[int, ...], width: int, signed: bool, code: Code, facts: dict[str, Any]) -> None:
+        self._shape, self._width, self._signed, self._code, self._known_arguments = shape, width, signed, code, facts
 
     def generator(self, given: Network, noise: int | None) -> tuple[nn.Module, int]:
         """The generator, and how many numbers it takes."""
@@ -128,7 +128,7 @@ class _Parts:
             return ConvGenerator(count, self._shape, self._width, signed=self._signed), count
         if not _is_keras(given):
             count = noise or _NOISE
-            return self._own("generator", str(given), noise=count), count
+            return self._own_module("generator", str(given), noise=count), count
         module, takes = _keras("generator", given, None if noise is None else (noise,))
         count = math.prod(takes)
         if noise is not None and noise != count:
@@ -142,17 +142,19 @@ class _Parts:
             self._demand_planes("critic")
             return ConvCritic(self._shape, self._width)
         if not _is_keras(given):
-            return self._own("critic", str(given))
+            return self._own_module("critic", str(given))
         own = (*self._shape[1:], self._shape[0])
         module, takes = _keras("critic", given, own)
         if takes != own:
-            wrong = f"takes images of {_sized(takes)}, the task's are {_sized(own)}"
+            wrong = f"takes images of {_size_text(takes)}, the task's are {_size_text(own)}"
             raise ConfigError(problem("arch.critic", wrong, fix="change its input, or preprocessing.size"))
         return module
 
-    def _own(self, key: str, name: str, **more: Any) -> nn.Module:
+    def _own_module(self, key: str, name: str, **more: Any) -> nn.Module:
         function = self._code.function(f"arch.{key}", name)
-        module = called(f"arch.{key}", name, function, **taken(function, {**self._told, **more}))
+        module = called(
+            f"arch.{key}", name, function, **accepted_arguments(function, {**self._known_arguments, **more})
+        )
         if not isinstance(module, nn.Module):
             fix = "return a torch.nn.Module"
             raise ConfigError(problem(f"arch.{key}", f"{name} gives no network", got=type(module).__name__, fix=fix))
@@ -160,7 +162,7 @@ class _Parts:
 
     def _demand_planes(self, key: str) -> None:
         if len(self._shape) != 3:
-            wrong = f"convolutions of images draw no samples of {_sized(self._shape[1:])}"
+            wrong = f"convolutions of images draw no samples of {_size_text(self._shape[1:])}"
             raise DataError(problem(f"arch.{key}", wrong, fix="name a network of Keras, or a function of your own"))
 
 
@@ -173,8 +175,8 @@ class _Reshaped(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """What the network gives for noise of shape (n, noise)."""
-        given: Tensor = self.network(noise.view(-1, *self._shape))
-        return given
+        images: Tensor = self.network(noise.view(-1, *self._shape))
+        return images
 
 
 def _is_keras(given: Network) -> bool:
@@ -197,7 +199,7 @@ def _keras(key: str, given: Network, otherwise: tuple[int, ...] | None) -> tuple
         module = keras_graph.build(described, [takes])
     except ConfigError as error:
         # The file's sentences speak of the only network that another arch has.
-        raise ConfigError([one.replace("arch.layers", f"arch.{key}", 1) for one in error.problems]) from error
+        raise ConfigError([sentence.replace("arch.layers", f"arch.{key}", 1) for sentence in error.problems]) from error
     return module, takes
 
 
@@ -217,16 +219,19 @@ def _features(name: str | None, file: str | None, pretrained: bool, head: Head, 
         return ClassFeatures(pixels.channels, head.classes, pixels.peak)
     weights = file if pretrained else None
     try:
-        named = classifier.timm(
+        network = classifier.timm(
             {"features": Head(1)}, pixels, name=name, pretrained=pretrained and file is None, weights=weights
         )
     except (ConfigError, DataError) as error:
         named_keys = {"arch.weights": "arch.features_weights", "arch.pretrained": "arch.features"}
-        told = [
-            one.replace(key, new, 1) for one in error.problems for key, new in named_keys.items() if one.startswith(key)
+        sentences = [
+            sentence.replace(key, new, 1)
+            for sentence in error.problems
+            for key, new in named_keys.items()
+            if sentence.startswith(key)
         ]
-        raise type(error)(told or error.problems) from error
-    return _TimmFeatures(named)
+        raise type(error)(sentences or error.problems) from error
+    return _TimmFeatures(network)
 
 
 class _TimmFeatures(nn.Module):
@@ -254,11 +259,11 @@ def _check(network: Gan) -> None:
         noise = torch.zeros(2, network.noise)
         drawn = _tried("generator", network.generator, noise, f"{network.noise} numbers")
         if drawn.shape[1:] != shape:
-            wrong = f"draws images of {_sized(drawn.shape[2:], drawn.shape[1:2])}"
+            wrong = f"draws images of {_size_text(drawn.shape[2:], drawn.shape[1:2])}"
             fix = "change its last layers, or preprocessing.size"
-            there = _sized(shape[1:], shape[:1])
-            raise ConfigError(problem("arch.generator", f"{wrong}, the critic takes the task's, {there}", fix=fix))
-        scores = _tried("critic", network.critic, drawn, f"images of {_sized(shape[1:], shape[:1])}")
+            size = _size_text(shape[1:], shape[:1])
+            raise ConfigError(problem("arch.generator", f"{wrong}, the critic takes the task's, {size}", fix=fix))
+        scores = _tried("critic", network.critic, drawn, f"images of {_size_text(shape[1:], shape[:1])}")
     if scores.shape != (2, 1):
         fix = "end it in one number without an activation, such as a Dense layer of one unit"
         raise ConfigError(problem("arch.critic", "gives one score for an image", got=list(scores.shape[1:]), fix=fix))
@@ -266,19 +271,19 @@ def _check(network: Gan) -> None:
         module.training = modes[name]
 
 
-def _tried(key: str, module: Callable[[Tensor], Any], given: Tensor, what: str) -> Tensor:
+def _tried(key: str, module: Callable[[Tensor], Any], given: Tensor, description: str) -> Tensor:
     try:
-        found = module(given)
+        output = module(given)
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
-        wrong = f"cannot take {what} ({first_line(error)})"
+        wrong = f"cannot take {description} ({first_line(error)})"
         fix = "use arch.noise, or change its first layers" if key == "generator" else "change its first layers"
         raise ConfigError(problem(f"arch.{key}", wrong, fix=fix)) from error
-    if not isinstance(found, Tensor):
+    if not isinstance(output, Tensor):
         wrong = "gives one tensor"
-        raise ConfigError(problem(f"arch.{key}", wrong, got=type(found).__name__, fix="give a network one output"))
-    return found
+        raise ConfigError(problem(f"arch.{key}", wrong, got=type(output).__name__, fix="give a network one output"))
+    return output
 
 
-def _sized(sides: tuple[int, ...] | torch.Size, channels: tuple[int, ...] | torch.Size = ()) -> str:
+def _size_text(sides: tuple[int, ...] | torch.Size, channels: tuple[int, ...] | torch.Size = ()) -> str:
     size = " x ".join(map(str, sides)) or "no sides"
     return f"{size} with {channels[0]} {'channel' if channels[0] == 1 else 'channels'}" if channels else size

@@ -36,8 +36,8 @@ def fold_data(
     collating = collating_of(task, pack)
     collating.check(task, built)
     steps: list[Any] = [
-        _sendable(one, collating.adapt, collating.adapt(*step))
-        for one, step in zip(recipe.augmentations.cpu, built, strict=True)
+        _sendable(component, collating.adapt, collating.adapt(*step))
+        for component, step in zip(recipe.augmentations.cpu, built, strict=True)
     ]
     draw = Draw(recipe.seed, view.draws + 1000 * number)
     sampling = build_sampling(recipe)

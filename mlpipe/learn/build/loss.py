@@ -110,8 +110,8 @@ def built(loss: Component, labels: Labels) -> Any:
     if _is_loss_itself(function, loss):
         takes_weight = "weight" in inspect.signature(function).parameters
         return (OwnWeighedFunction if takes_weight else OwnFunction)(partial(function, **loss.params))
-    made = loss.build(labels, class_counts=labels.counts)
-    return OwnFunction(made) if inspect.isfunction(made) else made
+    result = loss.build(labels, class_counts=labels.counts)
+    return OwnFunction(result) if inspect.isfunction(result) else result
 
 
 def _is_loss_itself(function: Any, loss: Component) -> bool:
@@ -119,7 +119,11 @@ def _is_loss_itself(function: Any, loss: Component) -> bool:
     if isinstance(function, type):
         return False
     parameters = calling.parameters_of(inspect.signature(function))
-    needed = [one.name for one in parameters if one.required and one.by_position and one.name not in loss.params]
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.required and parameter.by_position and parameter.name not in loss.params
+    ]
     return len(needed) >= 2 and needed[0] not in (*SLOTS["loss"].names, *ALSO_KNOWN["loss"])
 
 
@@ -131,15 +135,15 @@ def balances(recipe: Recipe, task: Task, rows: Rows) -> dict[str, Balance]:
         task: The task.
         rows: The training rows of a fold.
     """
-    labels, found = labels_of(task, rows), dict[str, Balance]()
+    labels, weights = labels_of(task, rows), dict[str, Balance]()
     of_stages = {f"stages.list[{number}].loss": stage.loss for number, stage in enumerate(recipe.stages) if stage.loss}
     for section, loss in {"loss": recipe.loss, **of_stages}.items():
         if loss.params.get("class_weights") == BALANCED:
             smoothing = float(loss.params.get("label_smoothing") or 0.0)
-            found[f"{section}.class_weights"] = class_weights.of_classes(labels.counts, smoothing)
+            weights[f"{section}.class_weights"] = class_weights.of_classes(labels.counts, smoothing)
         if loss.params.get("pos_weight") == BALANCED:
-            found[f"{section}.pos_weight"] = class_weights.of_positives(labels.counts, labels.known_counts)
-    return found
+            weights[f"{section}.pos_weight"] = class_weights.of_positives(labels.counts, labels.known_counts)
+    return weights
 
 
 def labels_of(task: Task, rows: Rows) -> Labels:
@@ -171,5 +175,5 @@ def _widths(task: Task) -> tuple[int, ...]:
 
 def heads_of(task: Task) -> tuple[tuple[str, int], ...]:
     """Activation and size of each output of a task; empty for a task that names no outputs."""
-    given = (task.bases or (task,))[0].source.get("heads") or ()
-    return tuple((str(one["activation"]), int(one["outputs"])) for one in given)
+    entries = (task.bases or (task,))[0].source.get("heads") or ()
+    return tuple((str(entry["activation"]), int(entry["outputs"])) for entry in entries)

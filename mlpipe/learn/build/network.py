@@ -62,7 +62,7 @@ def build_network(
         bare: Leave low-rank additions out all the same.
         others: Further heads by name, for tasks that are learned together with this one.
     """
-    task = _as_learned(task, recipe)
+    task = _with_recipe_heads(task, recipe)
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
     cells: slicing.Cells | None = recipe.slicing.build()
@@ -99,7 +99,7 @@ def _pixels(recipe: Recipe, task: Task, pack: Pack, cells: slicing.Cells | None)
         sides[0],
         pack.peak,
         recipe.augmentations.normalization,
-        *_of_records(task),
+        *_record_inputs(task),
         width=sides[-1],
         output=outputs.name_of(task.source),
         shape=() if len(sides) == 2 else tuple(sides),
@@ -118,19 +118,19 @@ def _own_head(recipe: Recipe, task: Task, pack: Pack, rows: Rows | None) -> Head
     return own if rows is None else replace(own, targets=partial(seen_targets, recipe, task, pack, rows))
 
 
-def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
+def _record_inputs(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
     """Inputs and network parameters of a task of records; nothing for images."""
     layout = sources.open(task).layout
     return ((), {}) if layout is None else (layout.inputs, task.source["network_params"])
 
 
-def _as_learned(task: Task, recipe: Recipe) -> Task:
+def _with_recipe_heads(task: Task, recipe: Recipe) -> Task:
     """The task with the heads of a recipe: what describes its samples may have been written for another one since."""
     if recipe.heads is None:
         return task
     base = (task.bases or (task,))[0]
-    told = replace(base, source={**base.source, "heads": list(recipe.heads)})
-    return replace(task, bases=(told, *task.bases[1:])) if task.bases else told
+    own_base = replace(base, source={**base.source, "heads": list(recipe.heads)})
+    return replace(task, bases=(own_base, *task.bases[1:])) if task.bases else own_base
 
 
 def without_weights(arch: Component) -> Component:
@@ -209,7 +209,7 @@ def scale_of(task: Task, rows: Rows, predicted: str) -> Scale | None:
 def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, ...]:
     """Spatial shape and channels of what the network is given, after the steps that every image goes through."""
     built = [step.build() for step in recipe.augmentations.cpu]
-    steps = geometry.always([libraries.adapt(one) for one in built if libraries.changes_images(one)])
+    steps = geometry.always([libraries.adapt(transform) for transform in built if libraries.changes_images(transform)])
     if not steps:
         return (*pack.shape, pack.channels)
     (changed,) = samples.apply(steps, pack.take(np.zeros(1, np.int64)), np.zeros(1, np.uint64))

@@ -39,14 +39,14 @@ def build_optimizers(
         if take_up is not None:
             take_up(network, optimizer)
         schedule = component.build(optimizer, clock)
-        _must_be(LRScheduler, "lr_scheduler", recipe.lr_scheduler, schedule)
-        told = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
+        _require_kind(LRScheduler, "lr_scheduler", recipe.lr_scheduler, schedule)
+        description = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
         if plateau.watches(schedule):
             params = recipe.lr_scheduler.params
             # The module lets it look, at any number of the epoch's row; Lightning would ask for one that was logged.
-            told["reduce_on_plateau"] = False
-            told["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
-        return optimizer, told
+            description["reduce_on_plateau"] = False
+            description["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
+        return optimizer, description
 
     return build
 
@@ -79,7 +79,7 @@ def shortened(schedule: Component, share: float) -> Component:
 def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
     """The recipe's optimizer, each layer with its rate."""
     optimizer: Optimizer = recipe.optimizer.build(parameter_groups(network, recipe.layer_decay))
-    _must_be(Optimizer, "optimizer", recipe.optimizer, optimizer)
+    _require_kind(Optimizer, "optimizer", recipe.optimizer, optimizer)
     scale_rates(optimizer)
     return optimizer
 
@@ -90,7 +90,7 @@ def with_rate(recipe: Recipe, lr: float) -> Recipe:
     return replace(recipe, optimizer=Component(optimizer.slot, optimizer.target, {**optimizer.params, "lr": lr}))
 
 
-def _must_be(kind: type, section: str, component: Component, built: Any) -> None:
+def _require_kind(kind: type, section: str, component: Component, built: Any) -> None:
     """Refuse what code of the user's own made, where it is something else."""
     if not isinstance(built, kind):
         wrong, fix = f"{component.target} must give a {kind.__name__} of torch", "return one"

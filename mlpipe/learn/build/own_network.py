@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch.classifier import Classifier, Head, Pixels, statistics
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.own_parts.own_code import Code, called, taken
+from mlpipe.learn.own_parts.own_code import Code, accepted_arguments, called
 
 # What most ImageNet weights were trained with.
 _STATISTICS = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
@@ -36,10 +36,10 @@ class Body(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, shape (n, features)."""
-        found: Tensor = self.module(list(torch.split(images, self._parts, 1)) if self._parts else images)
-        if found.ndim == 4:
-            found = self.pool(found)
-        dropped: Tensor = self.dropout(found)
+        features: Tensor = self.module(list(torch.split(images, self._parts, 1)) if self._parts else images)
+        if features.ndim == 4:
+            features = self.pool(features)
+        dropped: Tensor = self.dropout(features)
         return dropped
 
 
@@ -94,7 +94,7 @@ def own(
     if sum(parts) not in (0, channels):
         fix = "leave it out"
         raise ConfigError(problem("arch.in_chans", f"inputs have {sum(parts)} channels in all", got=in_chans, fix=fix))
-    told = {
+    facts = {
         "input_shape": [(*pixels.sides, part) for part in parts] or (*pixels.sides, channels),
         "in_chans": list(parts) or channels,
         "classes": sum(head.size for head in heads.values()),
@@ -103,7 +103,7 @@ def own(
         "weights": "imagenet" if pretrained else None,
     }
     extra = dict(arguments or {})
-    module = called("arch", name, function, **{**taken(function, told), **extra})
+    module = called("arch", name, function, **{**accepted_arguments(function, facts), **extra})
     if not isinstance(module, nn.Module):
         fix = "return a torch.nn.Module"
         raise ConfigError(problem("arch", f"{name} gives no network", got=type(module).__name__, fix=fix))

@@ -69,13 +69,16 @@ class RecordNetwork(nn.Module):
             images: The vectors, shape (n, 1, length, 1).
         """
         raw = self.raw(images.reshape(len(images), -1))
-        found = {name: one.reshape(len(one), -1).float() for name, one in raw.items()}
+        outputs = {name: tensor.reshape(len(tensor), -1).float() for name, tensor in raw.items()}
         gives = dict(zip(self._outputs, self._gives, strict=True))
-        if self._chosen is None and len(found) > 1:
-            plain = [_OF_LOGITS[gives[name]](one) if gives[name] in _OF_LOGITS else one for name, one in found.items()]
+        if self._chosen is None and len(outputs) > 1:
+            plain = [
+                _OF_LOGITS[gives[name]](tensor) if gives[name] in _OF_LOGITS else tensor
+                for name, tensor in outputs.items()
+            ]
             return {self._head: torch.cat(plain, 1)}
         name = self._chosen or self._outputs[0]
-        return {self._head: as_logits(found[name], _KINDS.get(gives[name], "regression"))}
+        return {self._head: as_logits(outputs[name], _KINDS.get(gives[name], "regression"))}
 
     def raw(self, vectors: Tensor) -> dict[str, Tensor]:
         """The module's own outputs for vectors of shape (n, length), in the shapes that it has."""
@@ -84,12 +87,12 @@ class RecordNetwork(nn.Module):
             size = math.prod(shape)
             parts[name] = vectors[:, start : start + size].reshape(len(vectors), *shape)
             start += size
-        found = self.module(**parts) if self._by_name else self.module(*parts.values())
-        if isinstance(found, Mapping):
-            return {name: found[name] for name in self._outputs}
-        several = found if isinstance(found, list | tuple) else (found,)
-        named = dict(zip(getattr(self.module, "output_names", None) or self._outputs, several, strict=True))
-        return {name: named[name] for name in self._outputs}
+        outputs = self.module(**parts) if self._by_name else self.module(*parts.values())
+        if isinstance(outputs, Mapping):
+            return {name: outputs[name] for name in self._outputs}
+        several = outputs if isinstance(outputs, list | tuple) else (outputs,)
+        tensors = dict(zip(getattr(self.module, "output_names", None) or self._outputs, several, strict=True))
+        return {name: tensors[name] for name in self._outputs}
 
 
 def records(
@@ -131,16 +134,16 @@ def records(
     if len(heads) > 1:
         raise ConfigError(problem("mode.multitask", "is not available for records", fix="leave it out"))
     module = built(network, pixels.parameters, trust or ())
-    ((head, wanted),) = heads.items()
-    names, given = ([one] if isinstance(one, str) else one for one in (output, gives))
-    made = RecordNetwork(module, pixels.inputs, names, head, cast("list[Gives]", given), pixels.output)
-    _check(made, network["import"], pixels.inputs, names, wanted.size)
+    ((head, target_head),) = heads.items()
+    names, output_kinds = ([value] if isinstance(value, str) else value for value in (output, gives))
+    record_network = RecordNetwork(module, pixels.inputs, names, head, cast("list[Gives]", output_kinds), pixels.output)
+    _check(record_network, network["import"], pixels.inputs, names, target_head.size)
     if weights is not None:
-        match = weight_files.load(made, weight_files.read(Path(weights).expanduser()))
-        if lost := [name for name in made.state_dict() if name not in match.loaded]:
+        match = weight_files.load(record_network, weight_files.read(Path(weights).expanduser()))
+        if lost := [name for name in record_network.state_dict() if name not in match.loaded]:
             wrong = f"lacks {listing(lost, most=3)} of the network"
             raise DataError(problem("arch.weights", wrong, got=weights, fix="choose the arch that it was saved from"))
-    return made
+    return record_network
 
 
 def built(network: Mapping[str, Any], more: Mapping[str, Any], trust: Sequence[str]) -> nn.Module:
@@ -169,34 +172,36 @@ def built(network: Mapping[str, Any], more: Mapping[str, Any], trust: Sequence[s
     return module
 
 
-def _check(made: RecordNetwork, path: str, inputs: Inputs, outputs: Sequence[str], size: int) -> None:
+def _check(network: RecordNetwork, path: str, inputs: Inputs, outputs: Sequence[str], size: int) -> None:
     """Try the network once, so that what does not fit is known with its reason."""
     names = [name for name, _ in inputs]
-    accepted = inspect.signature(made.module.forward).parameters
+    accepted = inspect.signature(network.module.forward).parameters
     if len(names) > 1 and not set(names) <= set(accepted):
         wrong = f"the forward of {path} takes {listing(accepted)}, the records have {listing(names)}"
         raise ConfigError(problem("arch.network", wrong, fix="name its parameters like the inputs"))
-    was_training = made.training
-    made.eval()
+    was_training = network.training
+    network.eval()
     with torch.no_grad():
         vectors = torch.zeros(2, sum(math.prod(shape) for _, shape in inputs))
-        found = called("arch.network", f"{path} with inputs {_shown(inputs)}", _tried, made, vectors, outputs)
-    made.train(was_training)
-    fits = all(one.ndim > 0 and len(one) == 2 for one in found)
-    asked = found if made.chosen is None else [found[outputs.index(made.chosen)]]
-    if not fits or sum(math.prod(one.shape[1:]) for one in asked) != size:
-        shapes = " and ".join(str(list(one.shape[1:])) for one in found)
+        tensors = called(
+            "arch.network", f"{path} with inputs {_inputs_text(inputs)}", _tried, network, vectors, outputs
+        )
+    network.train(was_training)
+    fits = all(tensor.ndim > 0 and len(tensor) == 2 for tensor in tensors)
+    used_tensors = tensors if network.chosen is None else [tensors[outputs.index(network.chosen)]]
+    if not fits or sum(math.prod(tensor.shape[1:]) for tensor in used_tensors) != size:
+        shapes = " and ".join(str(list(tensor.shape[1:])) for tensor in tensors)
         wrong = f"{path} gives {shapes} for a record, the targets have {size}"
         raise ConfigError(problem("arch.network", wrong, fix="let its last layer, or task.outputs, fit"))
 
 
-def _tried(made: RecordNetwork, vectors: Tensor, outputs: Sequence[str]) -> list[Tensor]:
-    names = set(getattr(made.module, "output_names", None) or outputs)
+def _tried(network: RecordNetwork, vectors: Tensor, outputs: Sequence[str]) -> list[Tensor]:
+    names = set(getattr(network.module, "output_names", None) or outputs)
     if names != set(outputs):
         wrong = f"the network has the outputs {listing(sorted(names))}"
         raise ConfigError(problem("task.output", wrong, got=listing(outputs), fix="let both have the same names"))
-    return list(made.raw(vectors).values())
+    return list(network.raw(vectors).values())
 
 
-def _shown(inputs: Inputs) -> str:
+def _inputs_text(inputs: Inputs) -> str:
     return ", ".join(f"{name} {list(shape)}" for name, shape in inputs)

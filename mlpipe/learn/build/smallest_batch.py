@@ -54,7 +54,7 @@ def check(
 def _refusal(network: nn.Module, image: Tensor, count: int) -> str:
     """Why the network cannot learn from so many images at a time; empty where it can."""
     modes = {name: module.training for name, module in network.named_modules()}
-    kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         network.train()
         adapt.keep_frozen_in_eval(network)
@@ -66,5 +66,5 @@ def _refusal(network: nn.Module, image: Tensor, count: int) -> str:
             for name, module in network.named_modules():
                 module.training = modes[name]
             for name, buffer in network.named_buffers():
-                buffer.copy_(kept[name])
+                buffer.copy_(buffers[name])
     return ""

@@ -69,7 +69,7 @@ def try_recipe(
     part = kind.of(predicted)
     if part.CHECKS_OUTPUTS or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
-        part.check(recipe, task, batch, _learned(network, batch), loss)
+        part.check(recipe, task, batch, _loss_inputs(network, batch), loss)
     if not recipe.stages and not exact_heads.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
         smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), recipe.arch.title)
@@ -103,22 +103,24 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
         return
     # A solution's times are as many as the network gives.
     solves = equations.is_over_time(task.kind, recipe.loss) and outputs.ndim == 4
-    given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
-    aim = given if solves else target_sides(recipe, task, pack) or given
-    wanted = (1, *kind.of(task.kind).answer_shape(len(task.classes), aim))
-    if outputs.shape[2:] != wanted[2:] and aim != given:
-        wrong = f"{arch} gives maps of {list(outputs.shape[2:])} for images of {list(given)}, targets are {list(aim)}"
+    image_sides = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
+    aim = image_sides if solves else target_sides(recipe, task, pack) or image_sides
+    target_shape = (1, *kind.of(task.kind).answer_shape(len(task.classes), aim))
+    if outputs.shape[2:] != target_shape[2:] and aim != image_sides:
+        wrong = (
+            f"{arch} gives maps of {list(outputs.shape[2:])} for images of {list(image_sides)}, targets are {list(aim)}"
+        )
         fix = "use arch=keras_json with a network that ends at their size, or targets of the images' size"
         raise ConfigError(problem("arch", wrong, fix=fix))
-    if outputs.shape != wanted:
-        wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
+    if outputs.shape != target_shape:
+        wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(target_shape[1:])}"
         fix = "give each head as many as its `size`"
-        if outputs.shape[:2] == wanted[:2]:
+        if outputs.shape[:2] == target_shape[:2]:
             fix = "use another arch.encoder, since this one does not halve images evenly, or another size"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix=fix))
 
 
-def _learned(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+def _loss_inputs(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """What a loss is given of a batch, its network in evaluation."""
     images = batch["images"].float()
     if not getattr(network, "takes_targets", False):

@@ -57,7 +57,7 @@ class Averaging(Callback):
     The state that is saved at the end of an epoch holds both, so that a resumed training goes on exactly.
 
     The mean of weights that lie far apart is a network that none of the averaged batch statistics belong to. With it the
-    statistics are computed anew from the epoch's training batches (`renew`); an exponential
+    statistics are computed anew from the epoch's training batches (`renew_statistics`); an exponential
     average stays near the weights that move, and its statistics are averaged as they are.
 
     Args:
@@ -81,7 +81,7 @@ class Averaging(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the optimizer's own weights back."""
-        _put(pl_module, self._raw)
+        _copy_weights(pl_module, self._raw)
         self._raw = {}
 
     def on_train_batch_end(
@@ -98,14 +98,14 @@ class Averaging(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average in place."""
         if trainer.state.fn == TrainerFn.FITTING:
-            self._take_place(trainer, pl_module)
+            self._swap_in_average(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average in place where nothing is validated."""
         if not self._raw:
-            self._take_place(trainer, pl_module)
+            self._swap_in_average(trainer, pl_module)
 
-    def _take_place(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _swap_in_average(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._has_begun(trainer):
             return
         if self._decay is None:
@@ -113,9 +113,9 @@ class Averaging(Callback):
             self._mix(pl_module, 1 / self._count)
         if self._average:
             self._raw = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
-            _put(pl_module, self._average)
+            _copy_weights(pl_module, self._average)
             if self._decay is None:
-                renew(trainer, pl_module)
+                renew_statistics(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and the optimizer's weights while the average is in place."""
@@ -143,17 +143,17 @@ class Averaging(Callback):
             if name not in self._average or not tensor.is_floating_point():
                 self._average[name] = tensor.detach().clone()
             else:
-                kept = self._average[name] = self._average[name].to(tensor.device)
-                kept.lerp_(tensor.detach(), share)
+                average = self._average[name] = self._average[name].to(tensor.device)
+                average.lerp_(tensor.detach(), share)
 
 
-def _put(module: pl.LightningModule, weights: dict[str, Tensor]) -> None:
+def _copy_weights(module: pl.LightningModule, weights: dict[str, Tensor]) -> None:
     own = module.state_dict()
     for name, tensor in weights.items():
         own[name].copy_(tensor)
 
 
-def renew(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+def renew_statistics(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     """Compute batch statistics anew, for weights that no step has led to.
 
     The running mean and variance of each layer become the means over the epoch's training batches, as
@@ -169,11 +169,11 @@ def renew(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     modes = [(part, part.training) for part in network.modules()]
     network.train()
     adapt.keep_frozen_in_eval(network)
-    layers = [part for part in network.modules() if isinstance(part, _BatchNorm) and _counts(part)]
+    layers = [part for part in network.modules() if isinstance(part, _BatchNorm) and _keeps_statistics(part)]
     if layers:
         with from_batches(layers):
-            _pass(trainer, module)
-        _share(trainer, layers)
+            _pass_batches(trainer, module)
+        _average_over_processes(trainer, layers)
     for part, was_training in modes:
         part.training = was_training
 
@@ -197,11 +197,11 @@ def from_batches(layers: Sequence[_BatchNorm]) -> Iterator[None]:
             layer.momentum = momentum
 
 
-def _counts(layer: _BatchNorm) -> bool:
+def _keeps_statistics(layer: _BatchNorm) -> bool:
     return layer.training and layer.running_mean is not None
 
 
-def _pass(trainer: pl.Trainer, module: Any) -> None:
+def _pass_batches(trainer: pl.Trainer, module: Any) -> None:
     """The epoch's training batches through the network, without gradients; the global draws stay as they were."""
     # Of its own: the training's loader may be asked again while it is still read from.
     loader: Any = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
@@ -212,7 +212,7 @@ def _pass(trainer: pl.Trainer, module: Any) -> None:
             module.pass_through(trainer.strategy.batch_to_device(batch), number)
 
 
-def _share(trainer: pl.Trainer, layers: list[_BatchNorm]) -> None:
+def _average_over_processes(trainer: pl.Trainer, layers: list[_BatchNorm]) -> None:
     """The mean over processes that learn the fold together, each of which saw its part of every batch."""
     if trainer.world_size == 1:
         return

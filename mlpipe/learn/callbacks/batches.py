@@ -12,12 +12,12 @@ class Batches(Callback):
     """Keeps the loss and the rate of every batch as it is learned; they are saved with the state.
 
     Args:
-        kept: Where they are added: `epoch`, `stage`, `batch` (from 0), `loss` (its mean over the batch's images), `lr`.
+        batches: Where they are added: `epoch`, `stage`, `batch` (from 0), `loss` (its mean over the batch's images), `lr`.
         stage: The stage's number.
     """
 
-    def __init__(self, kept: list[dict[str, Any]], stage: int) -> None:
-        self._kept, self._stage = kept, stage
+    def __init__(self, batches: list[dict[str, Any]], stage: int) -> None:
+        self._kept, self._stage = batches, stage
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

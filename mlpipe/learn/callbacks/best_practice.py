@@ -85,8 +85,8 @@ class EveryEpoch(Callback):
             return
         folder = self._folder
         if folder is None:
-            kept = next(one.folder for one in trainer.checkpoint_callbacks if isinstance(one, Keeper))
-            folder = kept.parent.parent / "epochs" / kept.name
+            keeper_folder = next(keeper.folder for keeper in trainer.checkpoint_callbacks if isinstance(keeper, Keeper))
+            folder = keeper_folder.parent.parent / "epochs" / keeper_folder.name
         name = f"model_epoch_{trainer.current_epoch + 1:04d}.safetensors"
         weight_files.save(adapt.merged_state(pl_module.network), folder / FOLDER / name)  # type: ignore[arg-type]
 

@@ -20,15 +20,15 @@ class Examples(Callback):
     """Keeps the outputs of the first validation images after every epoch; they are saved with the state.
 
     Args:
-        kept: Where they are added: `epoch`, `stage`, `rows` of the task, `outputs` of shape (rows, outputs); for masks
+        examples: Where they are added: `epoch`, `stage`, `rows` of the task, `outputs` of shape (rows, outputs); for masks
             `masks` in place of these, class numbers of shape (rows, height, width) as `mlpipe.runs.maps.as_text` has them.
         stage: The stage's number.
         rows: The validation rows of the stage, in their order.
         count: How many of them.
     """
 
-    def __init__(self, kept: list[dict[str, Any]], stage: int, rows: Sequence[int], count: int) -> None:
-        self._kept, self._stage, self._rows = kept, stage, [int(row) for row in rows[:count]]
+    def __init__(self, examples: list[dict[str, Any]], stage: int, rows: Sequence[int], count: int) -> None:
+        self._entries, self._stage, self._rows = examples, stage, [int(row) for row in rows[:count]]
         self._masks: list[Any] = []
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -39,27 +39,27 @@ class Examples(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Keep predicted masks, of which the module itself keeps counts only."""
-        wanted = len(self._rows) - len(self._masks)
-        if _has_masks(pl_module) and wanted > 0:
-            self._masks += list(outputs[:wanted].argmax(1).cpu().numpy().astype(np.uint8))
+        missing_count = len(self._rows) - len(self._masks)
+        if _has_masks(pl_module) and missing_count > 0:
+            self._masks += list(outputs[:missing_count].argmax(1).cpu().numpy().astype(np.uint8))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's."""
         assert isinstance(pl_module, FoldModule)
         entry = {"epoch": int(trainer.current_epoch), "stage": self._stage, "rows": self._rows}
         if _has_masks(pl_module):
-            self._kept.append({**entry, "masks": maps.as_text(np.stack(self._masks))})
+            self._entries.append({**entry, "masks": maps.as_text(np.stack(self._masks))})
             return
         outputs = pl_module.val_logits[: len(self._rows)].astype(np.float64).round(_DIGITS)
-        self._kept.append({**entry, "outputs": outputs.tolist()})
+        self._entries.append({**entry, "outputs": outputs.tolist()})
 
     def state_dict(self) -> dict[str, Any]:
         """All that was kept so far."""
-        return {"kept": self._kept}
+        return {"kept": self._entries}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up."""
-        self._kept[:] = state_dict["kept"]
+        self._entries[:] = state_dict["kept"]
 
 
 def _has_masks(module: pl.LightningModule) -> bool:

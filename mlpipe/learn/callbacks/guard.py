@@ -27,7 +27,7 @@ class Guard(Callback):
     def __init__(self, should_stop: Callable[[], bool], where: str, stage: int = 0) -> None:
         self._should_stop, self._where, self._stage = should_stop, where, stage
         self._gradients: Tensor | None = None
-        self._last: Tensor | None = None
+        self._last_norm: Tensor | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the gradients of the last epoch."""
@@ -36,7 +36,9 @@ class Guard(Callback):
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Look at the loss before anything is done with it."""
         if loss.device.type == "cpu" and not torch.isfinite(loss):
-            raise self._trouble(trainer, pl_module, f"the loss is {float(loss.detach())}", trainer.fit_loop.batch_idx)
+            raise self._not_finite_error(
+                trainer, pl_module, f"the loss is {float(loss.detach())}", trainer.fit_loop.batch_idx
+            )
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -45,7 +47,7 @@ class Guard(Callback):
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             return
         norm = _norm(parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None)
-        self._last = norm
+        self._last_norm = norm
         if norm is None:
             return
         # What is on a GPU is looked at with the loss, so that it need not wait for every step.
@@ -59,7 +61,9 @@ class Guard(Callback):
             return
         norm = _norm(tensor for tensor in pl_module.state_dict().values() if tensor.is_floating_point())
         if norm is not None and not torch.isfinite(norm):
-            raise self._trouble(trainer, pl_module, "the weights are no longer finite", trainer.fit_loop.batch_idx)
+            raise self._not_finite_error(
+                trainer, pl_module, "the weights are no longer finite", trainer.fit_loop.batch_idx
+            )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -68,7 +72,7 @@ class Guard(Callback):
         loss = outputs["loss"]
         cheap = loss.device.type == "cpu" or batch_idx % 20 == 0 or batch_idx + 1 == trainer.num_training_batches
         if cheap and not torch.isfinite(loss):
-            raise self._trouble(trainer, pl_module, f"the loss is {float(loss)}", batch_idx)
+            raise self._not_finite_error(trainer, pl_module, f"the loss is {float(loss)}", batch_idx)
         if cheap:
             self._check_gradients(trainer, pl_module, batch_idx)
         self._stop_if_asked()
@@ -83,7 +87,7 @@ class Guard(Callback):
 
     def last_norm(self) -> Tensor | None:
         """The norm of the last step's gradients before they were bounded; None where it was not computed."""
-        return self._last
+        return self._last_norm
 
     def _stop_if_asked(self) -> None:
         if self._should_stop():
@@ -91,12 +95,12 @@ class Guard(Callback):
 
     def _check_gradients(self, trainer: pl.Trainer, module: pl.LightningModule, batch: int) -> None:
         if self._gradients is not None and not torch.isfinite(self._gradients):
-            raise self._trouble(trainer, module, "the gradients are not finite", batch)
+            raise self._not_finite_error(trainer, module, "the gradients are not finite", batch)
 
-    def _trouble(self, trainer: pl.Trainer, module: pl.LightningModule, found: str, batch: int) -> NotFinite:
+    def _not_finite_error(self, trainer: pl.Trainer, module: pl.LightningModule, symptom: str, batch: int) -> NotFinite:
         broken = [name for name, tensor in module.named_parameters() if not torch.isfinite(tensor).all()]
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        at = f"{self._where}: {found} in epoch {trainer.current_epoch + 1}, batch {batch + 1}"
+        at = f"{self._where}: {symptom} in epoch {trainer.current_epoch + 1}, batch {batch + 1}"
         if broken:
             cause = f"{counted(len(broken), 'parameter is', 'parameters are')} no longer finite, {broken[0]} first"
         else:
@@ -105,10 +109,10 @@ class Guard(Callback):
             f"{at} (learning rate {rate:.3g}): {cause}; lower optimizer.lr, "
             "set optimizer.clip_norm=1 or use trainer.precision=32-true"
         )
-        return NotFinite(sentence, trainer.current_epoch, self._stage, found)
+        return NotFinite(sentence, trainer.current_epoch, self._stage, symptom)
 
 
 def _norm(tensors: Iterable[Tensor]) -> Tensor | None:
     """The norm of all tensors together, which is not finite when one of them is not; None where there is none."""
-    found = list(tensors)
-    return torch.nn.utils.get_total_norm(found) if found else None
+    tensor_list = list(tensors)
+    return torch.nn.utils.get_total_norm(tensor_list) if tensor_list else None

@@ -64,17 +64,17 @@ class Keeper(Checkpoint):
         started = time.perf_counter()
         # A state saved after the last epoch would be continued by one epoch more when an early stop chose that epoch.
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if not last and device_group.agreed(trainer, started - self._saved_at >= _SAVING_SHARE * self._cost):
+        if not last and device_group.shared_decision(trainer, started - self._saved_at >= _SAVING_SHARE * self._cost):
             trainer.save_checkpoint(self._folder)
             self._saved_at = time.perf_counter()
             self._cost = self._saved_at - started
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept, for the saved state."""
-        found: dict[str, Any] = {"score": self.best_score, "epoch": self.best_epoch, "state": self.best_state}
-        found |= {"missing": self.missing} if self.missing else {}
+        state: dict[str, Any] = {"score": self.best_score, "epoch": self.best_epoch, "state": self.best_state}
+        state |= {"missing": self.missing} if self.missing else {}
         # What nobody asked for leaves the state as it is without stages.
-        return found | ({"stages": self.of_stages, "stage_score": self._stage_score} if self.of_stages else {})
+        return state | ({"stages": self.of_stages, "stage_score": self._stage_score} if self.of_stages else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was kept."""

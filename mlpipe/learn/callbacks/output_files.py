@@ -68,7 +68,7 @@ def as_in_file(network: nn.Module, predicted: Predicted) -> Predicted:
     return replace(predicted, arrays=ended(predicted.arrays))
 
 
-def drawn(network: Gan, count: int, device: torch.device) -> Predicted:
+def images_from_noise(network: Gan, count: int, device: torch.device) -> Predicted:
     """Images from the same noise in every epoch, as the generator gives them, named by their numbers.
 
     Args:
@@ -92,7 +92,7 @@ class OutputFiles(Callback):
 
     def __init__(self, folder: Path, precision: Precision = "single") -> None:
         self._folder, self._precision = folder, precision
-        self._open, self._done = ExitStack(), 0
+        self._open, self._written_count = ExitStack(), 0
         self._sink: Sink | None = None
         self._rounds: device_group.Rounds | None = None
 
@@ -101,7 +101,7 @@ class OutputFiles(Callback):
         is_dense = isinstance(pl_module, FoldModule) and pl_module.facts.is_dense
         if trainer.state.fn != TrainerFn.FITTING or not is_dense:
             return
-        self._rounds, self._done = device_group.rounds(trainer), 0
+        self._rounds, self._written_count = device_group.rounds(trainer), 0
         if trainer.is_global_zero:
             self._sink = self._open.enter_context(opened(self._folder, trainer.current_epoch + 1, self._precision))
 
@@ -116,7 +116,7 @@ class OutputFiles(Callback):
     ) -> None:
         """Write the maps of a batch of every process."""
         if self._rounds is not None:
-            self._write(trainer, pl_module, self._rounds.handed(outputs.float().cpu().numpy()))
+            self._write(trainer, pl_module, self._rounds.gathered_values(outputs.float().cpu().numpy()))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what other processes still have."""
@@ -128,10 +128,10 @@ class OutputFiles(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         for maps in batches:
-            ids = data.val_ids[self._done : self._done + len(maps)]
-            given = Predicted(ids, np.empty((len(maps), 0), np.float32), arrays=maps)
-            self._sink.add(as_in_file(_network(pl_module), given))
-            self._done += len(maps)
+            ids = data.val_ids[self._written_count : self._written_count + len(maps)]
+            predictions = Predicted(ids, np.empty((len(maps), 0), np.float32), arrays=maps)
+            self._sink.add(as_in_file(_network(pl_module), predictions))
+            self._written_count += len(maps)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write."""
@@ -144,11 +144,11 @@ class OutputFiles(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         network = _network(pl_module)
         if isinstance(network, Gan):
-            given = drawn(network, len(data.val_ids), pl_module.device)
+            predictions = images_from_noise(network, len(data.val_ids), pl_module.device)
         else:
-            given = Predicted(data.val_ids, pl_module.val_logits)  # type: ignore[arg-type]
+            predictions = Predicted(data.val_ids, pl_module.val_logits)  # type: ignore[arg-type]
         with opened(self._folder, trainer.current_epoch + 1, self._precision) as sink:
-            sink.add(as_in_file(network, given))
+            sink.add(as_in_file(network, predictions))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave no half of a file."""

@@ -27,7 +27,7 @@ def boards(logging: Component) -> list[Board]:
     Args:
         logging: What writes the training's curves.
     """
-    parts = [one for one in logging.params.get("loggers", {}).values() if "histograms" in one.params]
+    parts = [logger for logger in logging.params.get("loggers", {}).values() if "histograms" in logger.params]
     logging = parts[0] if parts else logging
     keys = {"histograms": 0, "gradients": False, "filters": False, "graph": False, "embeddings": 0}
     options: dict[str, Any] = {key: logging.params.get(key, default) for key, default in keys.items()}
@@ -61,7 +61,7 @@ class Board(Callback):
         embedded_layers: list[str] | None = None,
         embedded_labels: str | None = None,
     ) -> None:
-        self._every, self._gradients, self._filters = histograms, gradients, filters
+        self._histogram_interval, self._gradients, self._filters = histograms, gradients, filters
         self._graph, self._embeddings = graph, embeddings
         self._samples, self._layers, self._labels = samples, embedded_layers, embedded_labels
         self._batch: dict[str, Tensor] | None = None
@@ -71,10 +71,17 @@ class Board(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Keep the gradients of an epoch's last step where they are due: they are gone when the epoch ends."""
-        if self._gradients and self._every and trainer.is_last_batch and trainer.current_epoch % self._every == 0:
+        if (
+            self._gradients
+            and self._histogram_interval
+            and trainer.is_last_batch
+            and trainer.current_epoch % self._histogram_interval == 0
+        ):
             network: Any = pl_module.network
             parameters = network.named_parameters()
-            self._slopes = {name: one.grad.detach().clone() for name, one in parameters if one.grad is not None}
+            self._slopes = {
+                name: parameter.grad.detach().clone() for name, parameter in parameters if parameter.grad is not None
+            }
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -84,13 +91,15 @@ class Board(Callback):
         if batch_idx == 0 or self._batch is None:
             self._batch = {key: batch[key] for key in ("images", "target")}
         elif most is not None and len(self._batch["images"]) < most:
-            self._batch = {key: torch.cat([one, batch[key]]) for key, one in self._batch.items()}
+            self._batch = {key: torch.cat([tensor, batch[key]]) for key, tensor in self._batch.items()}
         if most is not None:
-            self._batch = {key: one[:most] for key, one in self._batch.items()}
+            self._batch = {key: tensor[:most] for key, tensor in self._batch.items()}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what is due."""
-        boards = [one for one in trainer.loggers if isinstance(getattr(one, "inner", one), TensorBoardLogger)]
+        boards = [
+            logger for logger in trainer.loggers if isinstance(getattr(logger, "inner", logger), TensorBoardLogger)
+        ]
         if not boards or self._batch is None:
             return
         board: Any = boards[0]
@@ -108,7 +117,7 @@ class Board(Callback):
 
     def _write(self, board: Any, network: Any, images: Tensor, epoch: int) -> None:
         with torch.no_grad():
-            if self._every and epoch % self._every == 0:
+            if self._histogram_interval and epoch % self._histogram_interval == 0:
                 self._write_histograms(board, network, images, epoch)
             if self._graph and images.ndim == 4:
                 # In evaluation mode itself: the tracer gives all parts back the mode that it finds here, and in training
@@ -121,15 +130,15 @@ class Board(Callback):
     def _embed(self, board: Any, network: Any, images: Tensor, epoch: int) -> None:
         """Write features of the kept images, each with its label."""
         assert self._batch is not None
-        labels = [str(one) for one in self._batch["target"].tolist()]
+        labels = [str(target) for target in self._batch["target"].tolist()]
         if self._labels is not None:
             labels = _lines(self._labels, len(images))
-        found: dict[str, Tensor] = {}
+        embeddings: dict[str, Tensor] = {}
         if self._layers is None:
-            found = {"features": network.features(images)} if hasattr(network, "features") else {}
+            embeddings = {"features": network.features(images)} if hasattr(network, "features") else {}
         else:
-            found = _activations(network, images, self._layers)
-        for name, values in found.items():
+            embeddings = _activations(network, images, self._layers)
+        for name, values in embeddings.items():
             board.add_embedding(values.flatten(1), metadata=labels, global_step=epoch, tag=name.replace("/", "_"))
 
     def _write_histograms(self, board: Any, network: nn.Module, images: Tensor, epoch: int) -> None:
@@ -138,9 +147,9 @@ class Board(Callback):
             if name in self._slopes:
                 board.add_histogram(f"gradients/{name}", self._slopes[name], epoch)
             if self._filters and parameter.ndim == 4 and parameter.shape[1] in (1, 3):
-                shown = parameter.detach()[:_MOST_FILTERS]
-                low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
-                board.add_images(f"filters/{name}", (shown - low) / (high - low).clamp(min=1e-12), epoch)
+                filters = parameter.detach()[:_MOST_FILTERS]
+                low, high = filters.amin((1, 2, 3), keepdim=True), filters.amax((1, 2, 3), keepdim=True)
+                board.add_images(f"filters/{name}", (filters - low) / (high - low).clamp(min=1e-12), epoch)
         for name, values in _activations(network, images).items():
             board.add_histogram(f"activations/{name}", values, epoch)
 
@@ -176,8 +185,8 @@ def _lines(file: str, count: int) -> list[str]:
 
 def _part_named(name: str, parts: Mapping[str, nn.Module]) -> str:
     """A part with this name, or, of those whose names end with it, the one nearest to the network itself; empty: none."""
-    ending = [one for one in parts if one.endswith(f".{name}")]
-    return name if name in parts else min(ending, key=lambda one: one.count("."), default="")
+    ending = [part for part in parts if part.endswith(f".{name}")]
+    return name if name in parts else min(ending, key=lambda part: part.count("."), default="")
 
 
 def _activations(network: nn.Module, images: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -186,30 +195,30 @@ def _activations(network: nn.Module, images: Tensor, names: Sequence[str] | None
     Raises:
         ConfigError: When it has no part of a name.
     """
-    found: dict[str, Tensor] = {}
+    activations: dict[str, Tensor] = {}
     handles = []
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, given: Any, output: Any) -> None:
             if isinstance(output, Tensor):
-                found[name] = output.detach()
+                activations[name] = output.detach()
 
         return hook
 
     parts = {name: module for name, module in network.named_modules() if name}
-    wanted = {one: _part_named(one, parts) for one in names or ()}
-    for one, there in wanted.items():
-        if not there:
-            fix = did_you_mean(one, parts, otherwise=f"there are {listing(parts, most=20)}")
+    part_names = {layer: _part_named(layer, parts) for layer in names or ()}
+    for layer_name, part_name in part_names.items():
+        if not part_name:
+            fix = did_you_mean(layer_name, parts, otherwise=f"there are {listing(parts, most=20)}")
             raise ConfigError(
-                problem("logging.embedded_layers", "no part of the network has this name", got=one, fix=fix)
+                problem("logging.embedded_layers", "no part of the network has this name", got=layer_name, fix=fix)
             )
     for name, module in parts.items():
-        if name in wanted.values() if names is not None else 0 < name.count(".") <= 1:
+        if name in part_names.values() if names is not None else 0 < name.count(".") <= 1:
             handles.append(module.register_forward_hook(keep(name)))
     try:
         network(images)
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return activations

@@ -29,27 +29,27 @@ class TimeLimit(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Stop within an epoch when the time is over; processes that learn together end with it."""
-        if trainer.world_size == 1 and self._taken() > self._seconds:
+        if trainer.world_size == 1 and self._elapsed() > self._seconds:
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop where the mean epoch so far does not fit any more."""
         self._epochs += 1
-        taken = self._taken()
-        if device_group.agreed(
-            trainer, taken + (taken - self._setup) / self._epochs > self._seconds
+        seconds = self._elapsed()
+        if device_group.shared_decision(
+            trainer, seconds + (seconds - self._setup) / self._epochs > self._seconds
         ) and self._epochs < (trainer.max_epochs or 0):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds and epochs so far, which Lightning saves."""
-        return {"taken": self._taken(), "epochs": self._epochs}
+        return {"taken": self._elapsed(), "epochs": self._epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take them up."""
         self._before, self._epochs = state_dict["taken"], state_dict["epochs"]
 
-    def _taken(self) -> float:
+    def _elapsed(self) -> float:
         return self._before + time.monotonic() - self._started
 
 
@@ -62,7 +62,7 @@ class FoldLimit(TimeLimit):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note what was set up so far."""
         if self._epochs == 0:
-            self._setup = self._taken()
+            self._setup = self._elapsed()
 
 
 class EpochLimit(Callback):

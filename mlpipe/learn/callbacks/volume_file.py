@@ -37,8 +37,8 @@ class VolumeFile(Callback):
 
     def __init__(self, outfile: Path, precision: Precision, layout: Layout) -> None:
         self._outfile, self._precision, self._layout = outfile, precision, layout
-        self._open, self._done = ExitStack(), 0
-        self._joined: Assembly | None = None
+        self._open, self._slice_count = ExitStack(), 0
+        self._assembly: Assembly | None = None
         self._rounds: device_group.Rounds | None = None
         self._cuts: Cuts | None = None
 
@@ -55,13 +55,13 @@ class VolumeFile(Callback):
         """Begin a file, which is there when it is whole; the first process writes it."""
         if trainer.state.fn != TrainerFn.FITTING or self._cuts is None:
             return
-        self._rounds, self._done = device_group.rounds(trainer), 0
+        self._rounds, self._slice_count = device_group.rounds(trainer), 0
         if not trainer.is_global_zero:
             return
         self._outfile.parent.mkdir(parents=True, exist_ok=True)
         how = {"precision": self._precision, "layout": self._layout}
-        made: Any = assembly.assembled(self._outfile, self._cuts.grids, **how)  # type: ignore[arg-type]
-        self._joined = self._open.enter_context(made)
+        writer: Any = assembly.assembled(self._outfile, self._cuts.grids, **how)  # type: ignore[arg-type]
+        self._assembly = self._open.enter_context(writer)
 
     def on_validation_batch_end(
         self,
@@ -78,7 +78,7 @@ class VolumeFile(Callback):
             ConfigError: When their size has changed on the way to the network.
         """
         if self._rounds is not None:
-            self._put(trainer, self._rounds.handed(_in_file(pl_module.network, outputs)))
+            self._put(trainer, self._rounds.gathered_values(_file_values(pl_module.network, outputs)))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put what other processes still have.
@@ -91,28 +91,30 @@ class VolumeFile(Callback):
 
     def _put(self, trainer: pl.Trainer, batches: list[npt.NDArray[Any]]) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if self._joined is None or self._cuts is None:
+        if self._assembly is None or self._cuts is None:
             return
-        for given in batches:
-            for name, one in zip(data.val_ids[self._done : self._done + len(given)], given, strict=True):
+        for batch in batches:
+            for name, prediction in zip(
+                data.val_ids[self._slice_count : self._slice_count + len(batch)], batch, strict=True
+            ):
                 grid, index = self._cuts.places[name]
-                if one.shape[1:] != grid.cut.seen:
-                    wrong = f"joins slices of {list(grid.cut.seen)}, predictions are of {list(one.shape[1:])}"
+                if prediction.shape[1:] != grid.cut.seen:
+                    wrong = f"joins slices of {list(grid.cut.seen)}, predictions are of {list(prediction.shape[1:])}"
                     raise ConfigError(problem(_KEY, wrong, fix="use preprocessing=none, and no steps that resize"))
-                self._joined.put(self._cuts.grids.index(grid), index, one[np.newaxis])
-            self._done += len(given)
+                self._assembly.put(self._cuts.grids.index(grid), index, prediction[np.newaxis])
+            self._slice_count += len(batch)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Finish the file."""
         self._rounds = None
-        if self._joined is not None:
-            self._joined = None
+        if self._assembly is not None:
+            self._assembly = None
             self._open.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave no half of a file."""
-        if self._joined is not None:
-            self._joined = None
+        if self._assembly is not None:
+            self._assembly = None
             with suppress(type(exception)):
                 self._open.__exit__(type(exception), exception, exception.__traceback__)
 
@@ -140,11 +142,11 @@ def whole_volume(task: Task, names: list[str]) -> Cuts:
     raise ConfigError(problem(_KEY, wrong, fix=fix))
 
 
-def _in_file(network: Any, logits: Tensor) -> np.ndarray[Any, Any]:
+def _file_values(network: Any, logits: Tensor) -> np.ndarray[Any, Any]:
     """What a Keras network's file ends in; of any other network probabilities."""
     logits = logits.detach().float().cpu()
-    found = network.as_in_file(logits) if isinstance(network, KerasSegmenter) else logits.softmax(1)
-    return np.asarray(found.numpy())
+    values = network.as_in_file(logits) if isinstance(network, KerasSegmenter) else logits.softmax(1)
+    return np.asarray(values.numpy())
 
 
 def every_epoch(

@@ -22,7 +22,7 @@ def share(sizes: Sequence[int], number: int, group: int) -> float:
     return group * sizes[number] / sum(sizes[first : first + group])
 
 
-def fullness(batches: int, number: int, group: int) -> float:
+def step_factor(batches: int, number: int, group: int) -> float:
     """The factor, in each batch, of a term that every step has once, before it is divided by `group`.
 
     Args:

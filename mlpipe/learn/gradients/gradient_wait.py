@@ -20,7 +20,7 @@ class Exchange(Callback):
 
     def __init__(self) -> None:
         self._hooks: list[RemovableHandle] = []
-        self._last = self._spent = 0.0
+        self._last_time = self._spent = 0.0
         self._started = 0.0
 
     def share(self) -> float | None:
@@ -33,7 +33,7 @@ class Exchange(Callback):
             return
         learned = [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
         register: Any = Tensor.register_post_accumulate_grad_hook
-        self._hooks = [register(parameter, self._there) for parameter in learned]
+        self._hooks = [register(parameter, self._note_gradient) for parameter in learned]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -42,7 +42,7 @@ class Exchange(Callback):
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count what has passed since the last gradient."""
         if self._hooks:
-            self._spent += time.perf_counter() - self._last
+            self._spent += time.perf_counter() - self._last_time
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the network as it was."""
@@ -50,5 +50,5 @@ class Exchange(Callback):
             hook.remove()
         self._hooks = []
 
-    def _there(self, gradient: Any) -> None:
-        self._last = time.perf_counter()
+    def _note_gradient(self, gradient: Any) -> None:
+        self._last_time = time.perf_counter()

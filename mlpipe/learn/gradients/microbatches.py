@@ -30,21 +30,21 @@ def forward(network: Callable[..., Outputs], images: Tensor, most: int | None, t
     Returns:
         Outputs by head, each of shape (n, ...).
     """
-    given = [images] if target is None else [images, target]
+    inputs = [images] if target is None else [images, target]
     if most is None or len(images) <= most:
-        return network(*given)
-    pieces = count(len(images), most, smallest(network))
-    parts = list(zip(*(one.tensor_split(pieces) for one in given), strict=True))
+        return network(*inputs)
+    pieces = count(len(images), most, smallest_batch_size(network))
+    parts = list(zip(*(tensor.tensor_split(pieces) for tensor in inputs), strict=True))
     if torch.is_grad_enabled():
         outputs: list[Outputs] = [
             checkpoint(network, *part, use_reentrant=False, context_fn=lambda: _contexts(network)) for part in parts
         ]
     else:
         outputs = [network(*part) for part in parts]
-    return {head: torch.cat([one[head] for one in outputs]) for head in outputs[0]}
+    return {head: torch.cat([output[head] for output in outputs]) for head in outputs[0]}
 
 
-def smallest(network: object) -> int:
+def smallest_batch_size(network: object) -> int:
     """The fewest images that can be learned from at a time: two where a batch's own statistics are needed."""
     return 2 if isinstance(network, nn.Module) and has_batch_statistics(network) else 1
 
@@ -69,11 +69,11 @@ class _RunningStatisticsKept(AbstractContextManager[None]):
     """Entered as often as a part is computed again: twice where a loss looks at gradients."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._network, self._kept = network, dict[str, Tensor]()
+        self._network, self._saved_buffers = network, dict[str, Tensor]()
 
     def __enter__(self) -> None:
-        self._kept = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
+        self._saved_buffers = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
 
     def __exit__(self, *error: object) -> None:
         for name, buffer in self._network.named_buffers():
-            buffer.copy_(self._kept[name])
+            buffer.copy_(self._saved_buffers[name])

@@ -33,10 +33,10 @@ def auto(
     """
     build = kind.of(labels.kind).USUAL_LOSS
     assert build is not None, labels.kind
-    given: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights}
+    options: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights}
     if labels.facts.excludes:
-        return build(labels, **given)
-    if wrong := [name for name, value in given.items() if value]:
+        return build(labels, **options)
+    if wrong := [name for name, value in options.items() if value]:
         fix = "leave it out" + (", or use loss.pos_weight with loss=bce" if labels.facts.of_labels else "")
         raise ConfigError([problem(f"loss.{name}", "is for classification tasks", fix=fix) for name in wrong])
     return build(labels)

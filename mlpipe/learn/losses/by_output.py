@@ -56,35 +56,35 @@ def elementwise(
 class _Elementwise(nn.Module):
     def __init__(self, of: str, outputs: str, gamma: float) -> None:
         super().__init__()
-        self._of, self._outputs, self._gamma = of, outputs, gamma
+        self._measure, self._outputs, self._gamma = of, outputs, gamma
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         if outputs.ndim > 2 and target.ndim == outputs.ndim - 1:
-            return self._of_pixels(outputs.float(), target, weight)
-        wanted = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
-        values = self._values(outputs, wanted).mean(1)
+            return self._pixel_mean(outputs.float(), target, weight)
+        truth = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
+        values = self._values(outputs, truth).mean(1)
         return mean_of_rows(values, weight)
 
-    def _of_pixels(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    def _pixel_mean(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """The mean over the pixels of masks, of class numbers (n, ...), that count; zero where none does."""
         known = target != IGNORED
-        wanted = F.one_hot(torch.where(known, target, 0), outputs.shape[1]).movedim(-1, 1).to(outputs.dtype)
-        values, counts = self._values(outputs, wanted).mean(1), known.float()
+        one_hot = F.one_hot(torch.where(known, target, 0), outputs.shape[1]).movedim(-1, 1).to(outputs.dtype)
+        values, counts = self._values(outputs, one_hot).mean(1), known.float()
         if weight is not None:
             counts = counts * weight.reshape(-1, *[1] * (target.ndim - 1))
         return weighted_mean((values * counts).sum(), counts.sum())
 
-    def _values(self, outputs: Tensor, wanted: Tensor) -> Tensor:
-        if self._of == "squared_error":
-            return (self._probabilities(outputs) - wanted) ** 2
+    def _values(self, outputs: Tensor, truth: Tensor) -> Tensor:
+        if self._measure == "squared_error":
+            return (self._probabilities(outputs) - truth) ** 2
         if self._outputs == "sigmoid":
-            values = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
+            values = F.binary_cross_entropy_with_logits(outputs, truth, reduction="none")
         else:
-            values = F.binary_cross_entropy(outputs.softmax(1), wanted, reduction="none")
-        if self._of == "bce":
+            values = F.binary_cross_entropy(outputs.softmax(1), truth, reduction="none")
+        if self._measure == "bce":
             return values
         p = self._probabilities(outputs)
-        return values * (1 - (p * wanted + (1 - p) * (1 - wanted))) ** self._gamma
+        return values * (1 - (p * truth + (1 - p) * (1 - truth))) ** self._gamma
 
     def _probabilities(self, outputs: Tensor) -> Tensor:
         match self._outputs:
@@ -144,11 +144,11 @@ def heads(
     if labels.facts.excludes or labels.facts.is_dense:
         fix = "say task.heads with task.kind=regression"
         raise ConfigError(problem("loss", "heads is for several outputs", got=labels.kind, fix=fix))
-    found = [_part(number, part, labels, code) for number, part in enumerate(parts)]
-    if sum(part.width for part in found) != len(labels.counts):
-        wrong = f"its parts have {sum(part.width for part in found)} numbers, the task has {len(labels.counts)}"
+    loss_parts = [_part(number, part, labels, code) for number, part in enumerate(parts)]
+    if sum(part.width for part in loss_parts) != len(labels.counts):
+        wrong = f"its parts have {sum(part.width for part in loss_parts)} numbers, the task has {len(labels.counts)}"
         raise ConfigError(problem("loss.parts", wrong, fix="give each output as many as it has"))
-    return _Heads(found, given_logits=labels.facts.of_labels)
+    return _Heads(loss_parts, given_logits=labels.facts.of_labels)
 
 
 def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[str, Any]) -> _Part:
@@ -159,14 +159,14 @@ def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[s
     width, activation = given.get("outputs"), str(given.get("activation"))
     if not isinstance(width, int) or isinstance(width, bool) or width < 1:
         raise ConfigError(problem(f"{key}.outputs", "must be a whole number >= 1", got=width))
-    kind = kind_after(activation)
+    kind = kind_of_activation(activation)
     if labels.facts.of_labels and not facts(kind).of_labels:
         fix = "use task.kind=regression with task.heads"
         raise ConfigError(problem(f"{key}.activation", "labels are sigmoids", got=activation, fix=fix))
     of_part = Labels(kind, torch.zeros(width, dtype=torch.int64), labels.total, in_units=True)
     expression = str(given.get("expression", "auto"))
     loss = own.own(of_part, expression=expression, **code)
-    table, measures = {**post_kind.of(kind).METRICS, **own_metrics.of_losses(kind)}, list(given.get("metrics") or [])
+    table, measures = {**post_kind.of(kind).METRICS, **own_metrics.loss_metrics(kind)}, list(given.get("metrics") or [])
     if wrong := [name for name in measures if name not in table]:
         fix = f"metrics of {kind}: {listing(post_kind.of(kind).METRICS, most=20)}"
         raise ConfigError(problem(f"{key}.metrics", "there is none", got=wrong, fix=fix))
@@ -188,7 +188,7 @@ def measures_of(loss: Component, kind: str, outputs: int) -> dict[str, metrics.M
     return {"heads": lambda logits, targets: built.measured(torch.tensor(logits), torch.tensor(targets))}
 
 
-def kind_after(activation: str) -> str:
+def kind_of_activation(activation: str) -> str:
     """The kind of numbers after an activation of Keras: classes, labels or plain numbers."""
     kinds: dict[str, str] = {"softmax": "classification", "sigmoid": "multilabel", "hard_sigmoid": "multilabel"}
     return kinds.get(activation, "regression")
@@ -203,37 +203,37 @@ def shared(measures: Sequence[Sequence[str]]) -> list[str]:
 class _Heads(nn.Module):
     def __init__(self, parts: Sequence[_Part], *, given_logits: bool) -> None:
         super().__init__()
-        self._plain, self._given_logits = list(parts), given_logits
+        self._head_parts, self._given_logits = list(parts), given_logits
         self.losses = nn.ModuleList([part.loss for part in parts])
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         total = outputs.new_zeros(())
-        for part, values, wanted in self._parts(outputs, target):
-            loss = part.loss(values, wanted) if weight is None else part.loss(values, wanted, weight)
+        for part, values, truth in self._parts(outputs, target):
+            loss = part.loss(values, truth) if weight is None else part.loss(values, truth, weight)
             total = total + part.weight * loss
         return total
 
     def measured(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
         """`OUTPUT_loss` and `OUTPUT_METRIC` of each output, and the mean of each metric that all have; METRIC of a single one."""
-        found: dict[str, float] = {}
-        for part, values, wanted in self._parts(outputs.float(), target.float()):
-            plain = wanted.argmax(1) if facts(part.kind).excludes else wanted
+        results: dict[str, float] = {}
+        for part, values, truth in self._parts(outputs.float(), target.float()):
+            plain = truth.argmax(1) if facts(part.kind).excludes else truth
             arrays = values.cpu().numpy(), plain.cpu().numpy()
             scores = metrics.compute(part.measures, *arrays, part.kind, part.measures)
-            if len(self._plain) == 1:
+            if len(self._head_parts) == 1:
                 return scores
-            loss = part.loss(values, wanted) if weight is None else part.loss(values, wanted, weight)
-            found[f"{part.name}_loss"] = float(loss)
-            found |= {f"{part.name}_{name}": value for name, value in scores.items()}
-        for name in shared([list(part.measures) for part in self._plain]):
-            values_of = [found.get(f"{part.name}_{name}", float("nan")) for part in self._plain]
-            found[name] = float(np.mean(values_of))
-        return found
+            loss = part.loss(values, truth) if weight is None else part.loss(values, truth, weight)
+            results[f"{part.name}_loss"] = float(loss)
+            results |= {f"{part.name}_{name}": value for name, value in scores.items()}
+        for name in shared([list(part.measures) for part in self._head_parts]):
+            values_of = [results.get(f"{part.name}_{name}", float("nan")) for part in self._head_parts]
+            results[name] = float(np.mean(values_of))
+        return results
 
     def _parts(self, outputs: Tensor, target: Tensor) -> Iterator[tuple[_Part, Tensor, Tensor]]:
         """Each output with its logits (or numbers) and targets."""
-        widths = [part.width for part in self._plain]
-        for part, values, wanted in zip(
-            self._plain, torch.split(outputs, widths, 1), torch.split(target, widths, 1), strict=True
+        widths = [part.width for part in self._head_parts]
+        for part, values, truth in zip(
+            self._head_parts, torch.split(outputs, widths, 1), torch.split(target, widths, 1), strict=True
         ):
-            yield part, values if self._given_logits else as_logits(values, part.kind), wanted
+            yield part, values if self._given_logits else as_logits(values, part.kind), truth

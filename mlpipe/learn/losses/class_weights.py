@@ -77,43 +77,43 @@ def of_positives(counts: Tensor, known: Tensor) -> Balance:
     return Balance(values, _numbers(~present), _numbers(present & (values != raw)), MOST)
 
 
-def weights(labels: Labels, wanted: ClassWeights, label_smoothing: float = 0.0) -> Tensor | None:
+def weights(labels: Labels, class_weights: ClassWeights, label_smoothing: float = 0.0) -> Tensor | None:
     """The weight of each class, shape (classes,).
 
     Args:
         labels: What is known of the training images.
-        wanted: `balanced` (see `of_classes`), a number for each class, or None.
+        class_weights: `balanced` (see `of_classes`), a number for each class, or None.
         label_smoothing: Of a loss in which each class's share of the smoothed target counts with its own weight.
 
     Raises:
         ConfigError: When a list has another length than there are classes, or is not positive.
     """
-    if wanted == "balanced":
+    if class_weights == "balanced":
         return of_classes(labels.counts, label_smoothing).values if labels.counts.any() else None
-    return listed("class_weights", labels, wanted)
+    return listed("class_weights", labels, class_weights)
 
 
-def listed(key: str, labels: Labels, wanted: ClassWeights) -> Tensor | None:
+def listed(key: str, labels: Labels, numbers: ClassWeights) -> Tensor | None:
     """Weights that were given, a number for each class; None where there are none.
 
     Args:
         key: The loss's key.
         labels: What is known of the training images.
-        wanted: The numbers.
+        numbers: The numbers.
 
     Raises:
         ConfigError: When they do not fit.
     """
-    if wanted is None:
+    if numbers is None:
         return None
-    if isinstance(wanted, str):
-        fix = did_you_mean(wanted, ["balanced"], otherwise="use balanced, or a list")
-        raise ConfigError(problem(f"loss.{key}", "is neither balanced nor a list", got=wanted, fix=fix))
+    if isinstance(numbers, str):
+        fix = did_you_mean(numbers, ["balanced"], otherwise="use balanced, or a list")
+        raise ConfigError(problem(f"loss.{key}", "is neither balanced nor a list", got=numbers, fix=fix))
     n = len(labels.counts)
-    if len(wanted) != n or min(float(value) for value in wanted) < 0 or max(float(value) for value in wanted) == 0:
+    if len(numbers) != n or min(float(value) for value in numbers) < 0 or max(float(value) for value in numbers) == 0:
         fix = f"give {n} numbers >= 0, or balanced"
-        raise ConfigError(problem(f"loss.{key}", "does not fit the classes", got=wanted, fix=fix))
-    return torch.tensor([float(value) for value in wanted])
+        raise ConfigError(problem(f"loss.{key}", "does not fit the classes", got=numbers, fix=fix))
+    return torch.tensor([float(value) for value in numbers])
 
 
 def sentence(key: str, balance: Balance, classes: Sequence[str]) -> str:
@@ -125,26 +125,26 @@ def sentence(key: str, balance: Balance, classes: Sequence[str]) -> str:
         classes: The classes' names.
     """
     values = balance.values.tolist()
-    named = [f"{name} {value:.3g}" for name, value in zip(classes, values, strict=True)]
-    if len(named) > _NAMED:
+    clauses = [f"{name} {value:.3g}" for name, value in zip(classes, values, strict=True)]
+    if len(clauses) > _NAMED:
         order = sorted((number for number in range(len(values)) if values[number] > 0), key=values.__getitem__)
-        named = [f"from {named[order[0]]} to {named[order[-1]]}"] if order else ["all 0"]
-    return "; ".join([f"{key}=balanced: {', '.join(named)}", *special(balance, classes)])
+        clauses = [f"from {clauses[order[0]]} to {clauses[order[-1]]}"] if order else ["all 0"]
+    return "; ".join([f"{key}=balanced: {', '.join(clauses)}", *balance_notes(balance, classes)])
 
 
-def special(balance: Balance, classes: Sequence[str]) -> list[str]:
+def balance_notes(balance: Balance, classes: Sequence[str]) -> list[str]:
     """Which classes do not come in the training part, and which are bounded, each in a clause.
 
     Args:
         balance: The weights.
         classes: The classes' names.
     """
-    found = []
+    clauses = []
     if balance.absent:
-        found.append(f"the training part has nothing of {_names(balance.absent, classes)}: weight 0")
+        clauses.append(f"the training part has nothing of {_names(balance.absent, classes)}: weight 0")
     if balance.bounded:
-        found.append(f"{_names(balance.bounded, classes)} bounded at {balance.bound:.4g} times the smallest weight")
-    return found
+        clauses.append(f"{_names(balance.bounded, classes)} bounded at {balance.bound:.4g} times the smallest weight")
+    return clauses
 
 
 def _names(numbers: Sequence[int], classes: Sequence[str]) -> str:

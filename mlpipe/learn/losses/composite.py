@@ -1,6 +1,6 @@
 """A weighted sum of losses such as `ce+0.1*dice`: a small grammar, nothing is evaluated.
 
-What a name means depends on what is predicted, see `_meanings`.
+What a name means depends on what is predicted, see `_loss_builders`.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ def summed(labels: Labels, expression: str, functions: Mapping[str, Build]) -> n
         ConfigError: As for `composite`.
     """
     terms, own = formulas.terms(expression), {} if labels.facts.is_dense else functions
-    named = [name for _, name in terms if name not in own]
-    meanings = _meanings(labels)
-    if wrong := _unfit(labels, named, [*own, *meanings]):
+    loss_names = [name for _, name in terms if name not in own]
+    meanings = _loss_builders(labels)
+    if wrong := _fit_problems(labels, loss_names, [*own, *meanings]):
         raise ConfigError(wrong)
     shares, parts = [weight for weight, _ in terms], [{**meanings, **own}[name]() for _, name in terms]
     # A function of the user's own refuses weights by itself where it has to.
-    together = [name for name in named if name in _together(labels)]
+    together = [name for name in loss_names if name in _batch_losses(labels)]
     return BatchSum(shares, parts, list(dict.fromkeys(together))) if together else Sum(shares, parts)
 
 
-def _meanings(labels: Labels) -> dict[str, Build]:
+def _loss_builders(labels: Labels) -> dict[str, Build]:
     """The losses that an expression may name, in the order of refusals.
 
     `dice`, `jaccard` and `lovasz` are those of `loss=NAME` for masks, over pixels; for classes and labels they are formulas
@@ -75,7 +75,7 @@ def _meanings(labels: Labels) -> dict[str, Build]:
     """
 
     def built(losses: Sequence[Callable[[Labels], nn.Module]]) -> dict[str, Build]:
-        return {one.__name__: partial(one, labels) for one in losses}
+        return {loss.__name__: partial(loss, labels) for loss in losses}
 
     if labels.facts.is_dense:
         return built(_OF_MASKS if labels.facts.excludes else _OF_IMAGES)
@@ -85,20 +85,20 @@ def _meanings(labels: Labels) -> dict[str, Build]:
     }
 
 
-def _together(labels: Labels) -> Sequence[str]:
+def _batch_losses(labels: Labels) -> Sequence[str]:
     """Those that are one number of a whole batch and cannot weigh images."""
     if labels.facts.is_dense:
-        return [one.__name__ for one in (dice, jaccard, lovasz)] if labels.facts.excludes else []
+        return [loss.__name__ for loss in (dice, jaccard, lovasz)] if labels.facts.excludes else []
     return list(probability_losses.TOGETHER)
 
 
-def _unfit(labels: Labels, names: Sequence[str], known: Sequence[str]) -> list[str]:
+def _fit_problems(labels: Labels, names: Sequence[str], known: Sequence[str]) -> list[str]:
     """A sentence for each name that means nothing, or nothing for numbers."""
     if labels.facts.is_dense:
-        what, fix = "masks" if labels.facts.excludes else "target images", f"use {listing(known, most=10)}"
+        noun, fix = "masks" if labels.facts.excludes else "target images", f"use {listing(known, most=10)}"
         wrong = sorted(set(names) - set(known))
-        return [problem("loss.expression", f"is no loss of {what}", got=name, fix=fix) for name in wrong]
-    found = [
+        return [problem("loss.expression", f"is no loss of {noun}", got=name, fix=fix) for name in wrong]
+    problems = [
         problem(
             "loss.expression",
             "unknown loss",
@@ -110,7 +110,7 @@ def _unfit(labels: Labels, names: Sequence[str], known: Sequence[str]) -> list[s
     ]
     of_numbers = probability_losses.OF_NUMBERS | (probability_losses.OF_UNITS if labels.in_units else set())
     unfit = [name for name in names if name in probability_losses.ALL and name not in of_numbers]
-    return found + [_unfit_for_numbers(name) for name in (unfit if labels.facts.of_numbers else ())]
+    return problems + [_unfit_for_numbers(name) for name in (unfit if labels.facts.of_numbers else ())]
 
 
 def _unfit_for_numbers(name: str) -> str:
@@ -140,10 +140,10 @@ class OnProbabilities(nn.Module):
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean over images, each with its weight; or the batch's one number."""
         is_hard = target.ndim == 1 and facts(self._kind).excludes
-        wanted = (F.one_hot(target, outputs.shape[1]) if is_hard else target).to(outputs.dtype)
-        known = (~wanted.isnan()).to(outputs.dtype)
-        said = outputs if self._on_logits else probabilities(outputs, self._kind)
-        values = self._loss(wanted.nan_to_num(0.0), said, known)
+        truth = (F.one_hot(target, outputs.shape[1]) if is_hard else target).to(outputs.dtype)
+        known = (~truth.isnan()).to(outputs.dtype)
+        prediction = outputs if self._on_logits else probabilities(outputs, self._kind)
+        values = self._loss(truth.nan_to_num(0.0), prediction, known)
         if not self.weighs:
             return values
         some = (known.sum(1) > 0).to(values.dtype) * (1.0 if weight is None else weight.to(values.dtype))

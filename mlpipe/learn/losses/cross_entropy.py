@@ -45,12 +45,12 @@ def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
     refuse_unless(_has_classes, "nll", labels)
     if labels.facts.is_dense:
         return PixelCrossEntropy(weights(labels, class_weights), of_logs=True)
-    return OverClasses(_taken_logs, weights(labels, class_weights), 0.0)
+    return OverClasses(_log_losses, weights(labels, class_weights), 0.0)
 
 
-def _taken_logs(logs: Tensor, wanted: Tensor) -> Tensor:
+def _log_losses(logs: Tensor, shares: Tensor) -> Tensor:
     # A class that a network gives no chance at all has an infinite log-probability, which counts only where it is true.
-    return torch.where(wanted > 0, -wanted * logs, torch.zeros_like(logs))
+    return torch.where(shares > 0, -shares * logs, torch.zeros_like(logs))
 
 
 def bce(
@@ -71,7 +71,7 @@ def bce(
         pos_weight: The weight of positives, for each output; `balanced`: negatives over positives in the training images
             for which the label is known, bounded alike.
     """
-    refuse_unless(_may_be_yes_or_no, "bce", labels)
+    refuse_unless(_is_binary, "bce", labels)
     if labels.facts.is_dense:
         refuse_keys("images", label_smoothing=label_smoothing, class_weights=class_weights, pos_weight=pos_weight)
         return Between(cross_entropy_of_values)
@@ -86,35 +86,37 @@ def _has_classes(its: Facts) -> bool:
     return its.excludes
 
 
-def _may_be_yes_or_no(its: Facts) -> bool:
+def _is_binary(its: Facts) -> bool:
     """Of a class against the rest, of a label, or of a value from 0 to 1."""
     return its.of_labels or (its.excludes and not its.is_dense) or (its.of_numbers and its.is_dense)
 
 
 class OverClasses(nn.Module):
-    """Losses over a distribution of classes: the sum over classes of `each`, which holds the target as a factor.
+    """Losses over a distribution of classes: the sum over classes of `formula`, which holds the target as a factor.
 
     Args:
-        each: Logits and wanted shares of classes, both (n, classes), to values alike.
+        formula: Logits and wanted shares of classes, both (n, classes), to values alike.
         weight: The weight of each class, shape (classes,); None: all the same.
         label_smoothing: Share of the target spread evenly over all classes.
     """
 
-    def __init__(self, each: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None, label_smoothing: float) -> None:
+    def __init__(
+        self, formula: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None, label_smoothing: float
+    ) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.weight: Tensor | None
-        self._each, self._smoothing = each, label_smoothing
+        self._class_losses, self._smoothing = formula, label_smoothing
         self._can_vanish = weight is not None and bool((weight == 0).any())
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss of the rows whose target is known."""
         classes = logits.shape[1]
         hard = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target.nan_to_num(0.0)
-        wanted = hard * (1 - self._smoothing) + self._smoothing / classes
+        soft_target = hard * (1 - self._smoothing) + self._smoothing / classes
         share = hard.new_ones(len(hard)) if target.ndim == 1 else (~target.isnan().any(1)).to(hard.dtype)
         share = share if weight is None else share * weight.to(hard.dtype)
-        values = self._each(logits, wanted)
+        values = self._class_losses(logits, soft_target)
         if self.weight is None:
             return weighted_mean((values.sum(dim=1) * share).sum(), share.sum())
         return weighted_mean(((values * self.weight).sum(dim=1) * share).sum(), ((hard @ self.weight) * share).sum())
@@ -134,14 +136,14 @@ class CrossEntropy(OverClasses):
         return self._can_vanish and self.weight is not None and not bool(self.weight[target].any())
 
 
-def cross_entropies(logits: Tensor, wanted: Tensor) -> Tensor:
+def cross_entropies(logits: Tensor, shares: Tensor) -> Tensor:
     """-wanted log p of each class, shape (n, classes).
 
     Args:
         logits: Shape (n, classes).
-        wanted: The share that each class should have, alike.
+        shares: The share that each class should have, alike.
     """
-    return -wanted * logits.log_softmax(dim=1)
+    return -shares * logits.log_softmax(dim=1)
 
 
 class EachLabel(nn.Module):
@@ -164,11 +166,11 @@ class EachLabel(nn.Module):
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss."""
         outputs = logits.shape[1]
-        wanted = F.one_hot(target, outputs).to(logits.dtype) if target.ndim == 1 else target
-        known = ~wanted.isnan()
-        wanted = wanted.nan_to_num(0.0) * (1 - self._smoothing) + self._smoothing / outputs
+        truth = F.one_hot(target, outputs).to(logits.dtype) if target.ndim == 1 else target
+        known = ~truth.isnan()
+        truth = truth.nan_to_num(0.0) * (1 - self._smoothing) + self._smoothing / outputs
         values = F.binary_cross_entropy_with_logits(
-            logits, wanted, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
+            logits, truth, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
         )
         return mean_of_known(values, known, weight)
 
@@ -177,17 +179,17 @@ class Between(nn.Module):
     """The mean of a function of outputs and targets, of the numbers that are known.
 
     Args:
-        each: Outputs and targets to values of the same shape.
+        formula: Outputs and targets to values of the same shape.
     """
 
-    def __init__(self, each: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, formula: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self._each = each
+        self._elementwise_loss = formula
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss."""
         known = ~target.isnan()
-        return mean_of_known(self._each(outputs, target.nan_to_num(0.0)), known, weight)
+        return mean_of_known(self._elementwise_loss(outputs, target.nan_to_num(0.0)), known, weight)
 
 
 def cross_entropy_of_values(outputs: Tensor, target: Tensor) -> Tensor:
@@ -227,17 +229,17 @@ class PixelCrossEntropy(nn.Module):
         """The mean over the pixels that count; zero without any."""
         known = target != IGNORED
         if self._of_logs:
-            each = F.nll_loss(logits, target, self.weight, ignore_index=IGNORED, reduction="none")
+            values = F.nll_loss(logits, target, self.weight, ignore_index=IGNORED, reduction="none")
         else:
-            each = F.cross_entropy(
+            values = F.cross_entropy(
                 logits, target, self.weight, ignore_index=IGNORED, reduction="none", label_smoothing=self._smoothing
             )
         safe = torch.where(known, target, 0)
         if self._gamma:
             chance = logits.softmax(1).gather(1, safe[:, None])[:, 0]
-            each = each * (1 - chance) ** self._gamma
-        share = known.to(each.dtype) if self.weight is None else self.weight[safe] * known
+            values = values * (1 - chance) ** self._gamma
+        share = known.to(values.dtype) if self.weight is None else self.weight[safe] * known
         if weight is not None:
-            own = weight.view(-1, *[1] * (each.ndim - 1))
-            share, each = share * own, each * own
-        return weighted_mean(each.sum(), share.sum())
+            own = weight.view(-1, *[1] * (values.ndim - 1))
+            share, values = share * own, values * own
+        return weighted_mean(values.sum(), share.sum())

@@ -29,8 +29,8 @@ class Distilled(nn.Module):
         super().__init__()
         self.hard, self._facts = hard, facts(kind)
         self._temperature, self._hard_weight = teaching.temperature, teaching.hard_weight
-        given = torch.from_numpy(np.ascontiguousarray(teaching.outputs, np.float32))
-        soft = given if self._facts.of_numbers else probabilities(given / self._temperature, kind)
+        outputs = torch.from_numpy(np.ascontiguousarray(teaching.outputs, np.float32))
+        soft = outputs if self._facts.of_numbers else probabilities(outputs / self._temperature, kind)
         # A saved state needs none of it: it is made of stored predictions.
         self.register_buffer("soft", soft, persistent=False)
         self.soft: Tensor
@@ -58,25 +58,25 @@ class Distilled(nn.Module):
         """
         width = outputs.shape[1]
         if target.ndim != 2 or target.shape[1] != 2 * width:
-            return self._of_targets(outputs, target, weight)
-        taught = self._of_teacher(outputs, target[:, width:], weight)
+            return self._target_loss(outputs, target, weight)
+        taught = self._teacher_loss(outputs, target[:, width:], weight)
         if self._hard_weight == 0:
             return taught
-        learned = self._of_targets(outputs, target[:, :width], weight)
+        learned = self._target_loss(outputs, target[:, :width], weight)
         return self._hard_weight * learned + (1 - self._hard_weight) * taught
 
-    def _of_targets(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    def _target_loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         loss: Tensor = self.hard(outputs, target) if weight is None else self.hard(outputs, target, weight)
         return loss
 
-    def _of_teacher(self, outputs: Tensor, soft: Tensor, weight: Tensor | None) -> Tensor:
+    def _teacher_loss(self, outputs: Tensor, soft: Tensor, weight: Tensor | None) -> Tensor:
         if self._facts.of_numbers:
-            return self._of_targets(outputs, soft, weight)
-        known, wanted, softened = ~soft.isnan(), soft.nan_to_num(0.0), outputs / self._temperature
+            return self._target_loss(outputs, soft, weight)
+        known, truth, softened = ~soft.isnan(), soft.nan_to_num(0.0), outputs / self._temperature
         if self._facts.of_labels:
-            each = F.binary_cross_entropy_with_logits(softened, wanted, reduction="none")
-            return self._temperature**2 * mean_of_known(each, known, weight)
+            values = F.binary_cross_entropy_with_logits(softened, truth, reduction="none")
+            return self._temperature**2 * mean_of_known(values, known, weight)
         share = known.all(dim=1).to(outputs.dtype)
         share = share if weight is None else share * weight.to(outputs.dtype)
-        each = cross_entropies(softened, wanted).sum(dim=1)
-        return self._temperature**2 * weighted_mean((each * share).sum(), share.sum())
+        values = cross_entropies(softened, truth).sum(dim=1)
+        return self._temperature**2 * weighted_mean((values * share).sum(), share.sum())

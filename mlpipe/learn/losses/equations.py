@@ -34,8 +34,8 @@ class Equation(nn.Module):
         Raises:
             ValueError: When the shapes do not fit.
         """
-        each = self.of_samples(outputs, target)
-        return mean_of_rows(each, None if weight is None else weight.to(each.dtype))
+        values = self.of_samples(outputs, target)
+        return mean_of_rows(values, None if weight is None else weight.to(values.dtype))
 
     def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The loss of each sample by the equation, shape (n,); less is better.

@@ -43,9 +43,9 @@ def focal(
     if labels.facts.is_dense:
         return PixelCrossEntropy(weights(labels, class_weights, label_smoothing), label_smoothing, gamma)
 
-    def each(logits: Tensor, wanted: Tensor) -> Tensor:
+    def each(logits: Tensor, shares: Tensor) -> Tensor:
         logs = logits.log_softmax(dim=1)
-        return -wanted * (1 - logs.exp()) ** gamma * logs
+        return -shares * (1 - logs.exp()) ** gamma * logs
 
     return OverClasses(each, weights(labels, class_weights, label_smoothing), label_smoothing)
 
@@ -67,9 +67,9 @@ def poly1(
     """
     refuse_unless(lambda its: its.excludes and not its.is_dense, "poly1", labels)
 
-    def each(logits: Tensor, wanted: Tensor) -> Tensor:
+    def each(logits: Tensor, shares: Tensor) -> Tensor:
         logs = logits.log_softmax(dim=1)
-        return wanted * (epsilon * (1 - logs.exp()) - logs)
+        return shares * (epsilon * (1 - logs.exp()) - logs)
 
     return OverClasses(each, weights(labels, class_weights, label_smoothing), label_smoothing)
 
@@ -108,13 +108,13 @@ class FocalLabels(nn.Module):
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss."""
         known = ~target.isnan()
-        wanted = target.nan_to_num(0.0)
-        each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        truth = target.nan_to_num(0.0)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         probability = logits.sigmoid()
-        right = probability * wanted + (1 - probability) * (1 - wanted)
-        values = each * (1 - right) ** self._gamma
+        right = probability * truth + (1 - probability) * (1 - truth)
+        values = cross_entropy * (1 - right) ** self._gamma
         if self._alpha is not None:
-            values = values * (self._alpha * wanted + (1 - self._alpha) * (1 - wanted))
+            values = values * (self._alpha * truth + (1 - self._alpha) * (1 - truth))
         return mean_of_known(values, known, weight)
 
 
@@ -134,10 +134,10 @@ class AsymmetricLabels(nn.Module):
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss."""
         known = ~target.isnan()
-        wanted = target.nan_to_num(0.0)
+        truth = target.nan_to_num(0.0)
         positive = logits.sigmoid()
         negative = (1 - positive + self._clip).clamp(max=1)
         log_positive, log_negative = F.logsigmoid(logits), negative.clamp(min=1e-8).log()
-        values = -wanted * (1 - positive) ** self._gamma_pos * log_positive
-        values = values - (1 - wanted) * (1 - negative) ** self._gamma_neg * log_negative
+        values = -truth * (1 - positive) ** self._gamma_pos * log_positive
+        values = values - (1 - truth) * (1 - negative) ** self._gamma_neg * log_negative
         return mean_of_known(values, known, weight)

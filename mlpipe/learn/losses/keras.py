@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.learn.losses import probabilities
-from mlpipe.learn.losses.labels import Labels, facts, kinds_that
+from mlpipe.learn.losses.labels import Labels, facts, fitting_kinds
 from mlpipe.learn.losses.means import mean_of_each, weighted_mean
 from mlpipe.learn.losses.own import OwnLoss
 from mlpipe.learn.own_parts import own_classes
@@ -43,15 +43,15 @@ ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy", "bin
 _TINY = 1e-7
 
 
-def _own(
+def _own_loss(
     path: str, params: Mapping[str, Any] | None, labels: Labels, trust: Sequence[str] | None, scale: float
 ) -> OwnLoss:
     """An instance of a class of the user's own, or its method `call`, weighed as Keras weighs."""
-    made = own_classes.instance("loss", path, params, trust)
-    function = getattr(made, "call", made)
+    loss = own_classes.instance("loss", path, params, trust)
+    function = getattr(loss, "call", loss)
     if not callable(function):
         fix = "give its class a method call(y_true, y_pred)"
-        raise ConfigError(problem("loss", f"{path} cannot be called", got=type(made).__name__, fix=fix))
+        raise ConfigError(problem("loss", f"{path} cannot be called", got=type(loss).__name__, fix=fix))
 
     def mean(values: Tensor, weight: Tensor | None) -> Tensor:
         # Divided by the number of samples, whatever they weigh.
@@ -87,26 +87,28 @@ class KerasLoss(nn.Module):
             weight: Shape (n,).
         """
         known = torch.ones_like(outputs, dtype=torch.bool) if target.ndim == 1 else ~target.isnan()
-        values = self._each(outputs, target if target.ndim == 1 else target.nan_to_num(0.0), known.to(outputs.dtype))
+        values = self._sample_losses(
+            outputs, target if target.ndim == 1 else target.nan_to_num(0.0), known.to(outputs.dtype)
+        )
         some = known.any(1).to(values.dtype)
         # Keras divides by the number of samples, whatever they weigh.
         share = some if weight is None else some * weight.to(values.dtype)
         return self._scale * weighted_mean((values * share).sum(), some.sum())
 
-    def _each(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    def _sample_losses(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
         """The loss of each sample, shape (n,), over what is known of it."""
         if facts(self.kind).excludes:
             classes = outputs.shape[1]
-            wanted = F.one_hot(target, classes) if target.ndim == 1 else target
-            smooth = wanted.to(outputs.dtype) * (1 - self._smoothing) + self._smoothing / classes
+            truth = F.one_hot(target, classes) if target.ndim == 1 else target
+            smooth = truth.to(outputs.dtype) * (1 - self._smoothing) + self._smoothing / classes
             return -(smooth * outputs.log_softmax(1)).sum(1)
         if facts(self.kind).of_labels:
             smooth = target.to(outputs.dtype) * (1 - self._smoothing) + 0.5 * self._smoothing
             return mean_of_each(F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none"), known)
-        wanted = target.to(outputs.dtype)
+        truth = target.to(outputs.dtype)
         if self._name == "huber":
-            return mean_of_each(F.huber_loss(outputs, wanted, reduction="none", delta=self._delta), known)
-        return probabilities.EACH[NAMES[self._name]](wanted, outputs, known)
+            return mean_of_each(F.huber_loss(outputs, truth, reduction="none", delta=self._delta), known)
+        return probabilities.EACH[NAMES[self._name]](truth, outputs, known)
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,9 @@ class Together(nn.Module):
             weight: Shape (n, outputs).
         """
         total = outputs.new_zeros(())
-        for number, (values, wanted) in enumerate(self._parts(outputs, target)):
+        for number, (values, truth) in enumerate(self._parts(outputs, target)):
             own = None if weight is None else weight[:, number]
-            total = total + self._weights[number] * self.losses[number](values, wanted, own)
+            total = total + self._weights[number] * self.losses[number](values, truth, own)
         return total
 
     def measured(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
@@ -157,22 +159,22 @@ class Together(nn.Module):
             target: As for `forward`.
             weight: As for `forward`.
         """
-        found = {}
-        for number, (values, wanted) in enumerate(self._parts(outputs, target)):
+        results = {}
+        for number, (values, truth) in enumerate(self._parts(outputs, target)):
             loss, name = cast(KerasLoss, self.losses[number]), self._names[number]
             own = None if weight is None else weight[:, number]
-            found[f"{name}_loss"] = float(loss(values, wanted, own))
-            plain = wanted.argmax(1) if facts(loss.kind).excludes else wanted
+            results[f"{name}_loss"] = float(loss(values, truth, own))
+            plain = truth.argmax(1) if facts(loss.kind).excludes else truth
             arrays = values.cpu().numpy(), plain.cpu().numpy()
             scores = metrics.compute(self._metrics[number], *arrays, loss.kind, self._own[number])
-            found |= {f"{name}_{metric}": value for metric, value in scores.items()}
-        return found
+            results |= {f"{name}_{metric}": value for metric, value in scores.items()}
+        return results
 
     def _parts(self, outputs: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits (or numbers) and targets of each output."""
         pairs = zip(torch.split(outputs, self._widths, 1), torch.split(target, self._widths, 1), strict=True)
-        for loss, (values, wanted) in zip(self.losses, pairs, strict=True):
-            yield as_logits(values, cast(KerasLoss, loss).kind), wanted
+        for loss, (values, truth) in zip(self.losses, pairs, strict=True):
+            yield as_logits(values, cast(KerasLoss, loss).kind), truth
 
 
 def as_logits(values: Tensor, kind: str) -> Tensor:
@@ -204,10 +206,10 @@ def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]], trust: list[st
     if len(labels.widths) != len(parts):
         wrong = f"has {len(parts)} parts, the records have {len(labels.widths) or 1} outputs"
         raise ConfigError(problem("loss.parts", wrong, fix="give one for each, or use loss=keras for one output"))
-    found = []
+    loss_parts = []
     for number, (part, width) in enumerate(zip(parts, labels.widths, strict=True)):
-        found.append(_part(labels, part, f"loss.parts[{number}]", width, trust))
-    return Together(found)
+        loss_parts.append(_part(labels, part, f"loss.parts[{number}]", width, trust))
+    return Together(loss_parts)
 
 
 def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: list[str] | None) -> _Part:
@@ -216,22 +218,28 @@ def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: lis
         raise ConfigError(problem(f"{key}.{unknown[0]}", "unknown key", fix="leave it out"))
     name = str(part.get("loss"))
     kind = part.get("kind") if "." in name else kind_of(name)
-    plain = kinds_that(lambda its: not its.is_dense)
+    plain = fitting_kinds(lambda its: not its.is_dense)
     if kind not in plain or part.get("kind", kind) != kind:
         fix = f"use {', '.join(plain[:-1])} or {plain[-1]}, what the loss is for"
         raise ConfigError(problem(f"{key}.kind", "is not what is predicted", got=part.get("kind"), fix=fix))
-    params = {one: part[one] for one in ("label_smoothing", "delta", "params") if one in part}
+    params = {option: part[option] for option in ("label_smoothing", "delta", "params") if option in part}
     counts = labels.counts.new_zeros(width)
     loss = keras(Labels(kind, counts, labels.total), name=name, trust=trust, **params)
-    given = part.get("metrics", [])
-    blocks = {own_classes.names([one])[0]: one for one in given if isinstance(one, Mapping)}
-    own = {one: own_classes.measure(f"{key}.metrics", block, kind, trust) for one, block in blocks.items()}
-    measures = own_classes.names(given)
-    if wrong_ones := [one for one in measures if one not in post_kind.of(kind).METRICS and one not in own]:
+    entries = part.get("metrics", [])
+    blocks = {own_classes.names([entry])[0]: entry for entry in entries if isinstance(entry, Mapping)}
+    own = {
+        metric_name: own_classes.measure(f"{key}.metrics", block, kind, trust) for metric_name, block in blocks.items()
+    }
+    measures = own_classes.names(entries)
+    if wrong_ones := [
+        metric_name
+        for metric_name in measures
+        if metric_name not in post_kind.of(kind).METRICS and metric_name not in own
+    ]:
         fix = f"metrics of {kind}: {listing(post_kind.of(kind).METRICS, most=20)}"
         raise ConfigError(problem(f"{key}.metrics", "there is none", got=wrong_ones, fix=fix))
-    made = cast("KerasLoss | OwnLoss", loss)
-    return _Part(str(part.get("name")), made, float(part.get("weight", 1.0)), measures, own, width)
+    part_loss = cast("KerasLoss | OwnLoss", loss)
+    return _Part(str(part.get("name")), part_loss, float(part.get("weight", 1.0)), measures, own, width)
 
 
 def kind_of(name: str) -> str:
@@ -269,7 +277,7 @@ def keras(
     if "." in name:
         if label_smoothing:
             raise ConfigError(problem("loss.label_smoothing", f"is not for {name}", got=label_smoothing, fix="use 0"))
-        return _own(name, params, labels, trust, weight)
+        return _own_loss(name, params, labels, trust, weight)
     if params:
         raise ConfigError(problem("loss.params", "are for a class of your own", got=params, fix="leave them out"))
     if name not in known:

@@ -54,7 +54,7 @@ def facts(kind: str) -> Facts:
     )
 
 
-def kinds_that(fit: Callable[[Facts], bool]) -> list[str]:
+def fitting_kinds(fit: Callable[[Facts], bool]) -> list[str]:
     """The kinds of tasks of which something holds, those that are dense last."""
     return sorted((kind for kind in target_kind.names() if fit(facts(kind))), key=lambda kind: facts(kind).is_dense)
 
@@ -103,7 +103,7 @@ def refuse_unless(fit: Callable[[Facts], bool], name: str, labels: Labels) -> No
         ConfigError: Naming losses that fit.
     """
     if not fit(labels.facts):
-        wrong = f"{name} is for {' or '.join(kinds_that(fit))} tasks, this task is {labels.kind}"
+        wrong = f"{name} is for {' or '.join(fitting_kinds(fit))} tasks, this task is {labels.kind}"
         raise ConfigError(problem("loss", wrong, fix=f"use {labels.facts.fitting}"))
 
 

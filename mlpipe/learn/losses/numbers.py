@@ -19,7 +19,7 @@ def mse(labels: Labels) -> nn.Module:
     Args:
         labels: What is known of the training images.
     """
-    return _numbers("mse", labels, lambda error: error**2)
+    return _number_loss("mse", labels, lambda error: error**2)
 
 
 def mae(labels: Labels) -> nn.Module:
@@ -28,7 +28,7 @@ def mae(labels: Labels) -> nn.Module:
     Args:
         labels: What is known of the training images.
     """
-    return _numbers("mae", labels, torch.abs)
+    return _number_loss("mae", labels, torch.abs)
 
 
 def huber(labels: Labels, *, delta: Annotated[float, "> 0"] = 1.0) -> nn.Module:
@@ -38,7 +38,7 @@ def huber(labels: Labels, *, delta: Annotated[float, "> 0"] = 1.0) -> nn.Module:
         labels: What is known of the training images.
         delta: Where it turns linear, in standard deviations of the target.
     """
-    return _numbers("huber", labels, lambda error: F.huber_loss(error, error * 0, reduction="none", delta=delta))
+    return _number_loss("huber", labels, lambda error: F.huber_loss(error, error * 0, reduction="none", delta=delta))
 
 
 def smooth_l1(labels: Labels, *, beta: Annotated[float, "> 0"] = 1.0) -> nn.Module:
@@ -48,26 +48,28 @@ def smooth_l1(labels: Labels, *, beta: Annotated[float, "> 0"] = 1.0) -> nn.Modu
         labels: What is known of the training images.
         beta: Where it turns linear, in standard deviations of the target.
     """
-    return _numbers("smooth_l1", labels, lambda error: F.smooth_l1_loss(error, error * 0, reduction="none", beta=beta))
+    return _number_loss(
+        "smooth_l1", labels, lambda error: F.smooth_l1_loss(error, error * 0, reduction="none", beta=beta)
+    )
 
 
-def _numbers(name: str, labels: Labels, each: Callable[[Tensor], Tensor]) -> nn.Module:
+def _number_loss(name: str, labels: Labels, formula: Callable[[Tensor], Tensor]) -> nn.Module:
     refuse_unless(lambda its: its.of_numbers, name, labels)
-    return Errors(each)
+    return Errors(formula)
 
 
 class Errors(nn.Module):
     """The mean of a function of errors, of the numbers that are known.
 
     Args:
-        each: Errors to values of the same shape.
+        formula: Errors to values of the same shape.
     """
 
-    def __init__(self, each: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, formula: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self._each = each
+        self._error_loss = formula
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss."""
         known = ~target.isnan()
-        return mean_of_known(self._each(outputs - target.nan_to_num(0.0)), known, weight)
+        return mean_of_known(self._error_loss(outputs - target.nan_to_num(0.0)), known, weight)

@@ -207,10 +207,10 @@ class PixelOverlap(nn.Module):
         spatial = tuple(range(2, logits.ndim))
         axes = spatial if self._per_image else (0, *spatial)
         shared, pixels = (chance * true).sum(axes), true.sum(axes)
-        taken = (chance**2 if self._square else chance).sum(axes)
+        predicted_pixels = (chance**2 if self._square else chance).sum(axes)
         formula = dice_of if self._name == "dice" else jaccard_of
         more = self._eps if self._adds_eps else 0.0
-        overlap = formula(shared, taken + pixels + more, self._smooth, self._eps)
+        overlap = formula(shared, predicted_pixels + pixels + more, self._smooth, self._eps)
         counted = (pixels > 0).float() if self._over == "present" else torch.ones_like(overlap)
         counted = counted * known.any().float()
         if self.weight is not None:

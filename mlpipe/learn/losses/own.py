@@ -46,7 +46,9 @@ def own(
     functions = Code(modules, imports or (), stand_ins or (), trust or ()).functions("loss")
     outputs = len(labels.counts)
     return summed(
-        labels, expression, {name: partial(OwnLoss, name, one, labels.kind, outputs) for name, one in functions.items()}
+        labels,
+        expression,
+        {name: partial(OwnLoss, name, function, labels.kind, outputs) for name, function in functions.items()},
     )
 
 
@@ -99,11 +101,11 @@ class OwnLoss(nn.Module):
             ConfigError: When the function fails, gives no tensor, or one number where images have weights.
         """
         is_hard = target.ndim == 1 and facts(self.kind).excludes
-        wanted = (F.one_hot(target, outputs.shape[1]) if is_hard else target).to(outputs.dtype)
-        known = ~wanted.isnan().any(1)
+        truth = (F.one_hot(target, outputs.shape[1]) if is_hard else target).to(outputs.dtype)
+        known = ~truth.isnan().any(1)
         if not known.any():
             return outputs.sum() * 0
-        values = called("loss", self._name, self._function, wanted[known], probabilities(outputs[known], self.kind))
+        values = called("loss", self._name, self._function, truth[known], probabilities(outputs[known], self.kind))
         if not isinstance(values, Tensor) or (values.ndim and len(values) != int(known.sum())):
             got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
             fix = f"return one number, or one for each {self._sample}, as a tensor"

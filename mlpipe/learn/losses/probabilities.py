@@ -85,12 +85,12 @@ def huber_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 def hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean of max(0, 1 - tp), t of 0 and 1 taken as -1 and 1."""
-    return _below_one(_signed(t) * p, known)
+    return _hinge_mean(_signed(t) * p, known)
 
 
 def squared_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean of max(0, 1 - tp)^2, t of 0 and 1 taken as -1 and 1."""
-    return _below_one(_signed(t) * p, known, power=2)
+    return _hinge_mean(_signed(t) * p, known, power=2)
 
 
 def _signed(t: Tensor) -> Tensor:
@@ -98,13 +98,13 @@ def _signed(t: Tensor) -> Tensor:
     return torch.where(((t == 0) | (t == 1)).all(), 2 * t - 1, t)
 
 
-def _below_one(margins: Tensor, known: Tensor, *, power: int = 1) -> Tensor:
+def _hinge_mean(margins: Tensor, known: Tensor, *, power: int = 1) -> Tensor:
     return mean_of_each((1 - margins).clamp(min=0) ** power, known)
 
 
 def _hinge_of_shares(t: Tensor, p: Tensor, known: Tensor, *, power: int = 1) -> Tensor:
     """`hinge` of targets from 0 to 1 in whatever batch: those of blended images are no numbers of a side."""
-    return _below_one((2 * t - 1) * p, known, power=power)
+    return _hinge_mean((2 * t - 1) * p, known, power=power)
 
 
 def categorical_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:

@@ -76,8 +76,8 @@ class Wasserstein(Adversarial):
         gap, steepness, count = torch.stack(self._sums).double().sum(0).tolist()
         self._sums = []
         gap, steepness = gap / count, steepness / count
-        found = {"loss": self._penalty * steepness - gap, "critic_gap": gap}
-        return found | ({"penalty": steepness} if self._penalty else {})
+        values = {"loss": self._penalty * steepness - gap, "critic_gap": gap}
+        return values | ({"penalty": steepness} if self._penalty else {})
 
 
 def wasserstein(

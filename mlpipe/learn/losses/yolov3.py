@@ -69,10 +69,10 @@ class Yolov3(nn.Module):
             weight: Of images, shape (n,).
         """
         terms = self.terms(outputs, target)
-        each = (terms * terms.new_tensor(self._weights)).sum(1)
-        known = (target[:, 0, 4] != -1).to(each.dtype)
-        shares = known if weight is None else known * weight.to(each.dtype)
-        return (each * shares).sum() / shares.sum().clamp(min=torch.finfo(each.dtype).tiny)
+        losses = (terms * terms.new_tensor(self._weights)).sum(1)
+        known = (target[:, 0, 4] != -1).to(losses.dtype)
+        shares = known if weight is None else known * weight.to(losses.dtype)
+        return (losses * shares).sum() / shares.sum().clamp(min=torch.finfo(losses.dtype).tiny)
 
     def terms(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The terms of boxes, objectness and classes of each image, shape (n, 3), without their weights."""
@@ -82,22 +82,22 @@ class Yolov3(nn.Module):
         image, row, which = claimed
         objects = torch.zeros_like(outputs[..., 4])
         objects[image, row] = 1
-        counted = (objects > 0) | ~self._overlapping(outputs.detach(), place, truth)
+        counted = (objects > 0) | ~self._overlap_mask(outputs.detach(), place, truth)
         unsure = F.binary_cross_entropy_with_logits(outputs[..., 4], objects, reduction="none")
-        chosen, wanted = outputs[image, row], truth[which]
-        classes = F.one_hot(wanted[:, 4].long(), outputs.shape[2] - BOX - PLACES).to(outputs.dtype)
+        chosen, true_boxes = outputs[image, row], truth[which]
+        classes = F.one_hot(true_boxes[:, 4].long(), outputs.shape[2] - BOX - PLACES).to(outputs.dtype)
         wrong = F.binary_cross_entropy_with_logits(chosen[:, BOX:-PLACES], classes, reduction="none").sum(1)
         empty = outputs.new_zeros(len(outputs))
         return torch.stack(
             [
-                empty.index_add(0, image, _apart(self._box, chosen, wanted)),
+                empty.index_add(0, image, _box_distances(self._box, chosen, true_boxes)),
                 (unsure * counted).sum(1),
                 empty.index_add(0, image, wrong),
             ],
             1,
         )
 
-    def _overlapping(self, outputs: Tensor, place: Tensor, truth: Tensor) -> Tensor:
+    def _overlap_mask(self, outputs: Tensor, place: Tensor, truth: Tensor) -> Tensor:
         """The rows whose box overlaps one of the image's by more than `ignore_iou`, shape (n, rows)."""
         first, second = box_rows.decoded(outputs)[place], truth[:, None, :4]
         common = (
@@ -118,7 +118,7 @@ class OfNetwork(nn.Module):
 
     def __init__(self, otherwise: nn.Module) -> None:
         super().__init__()
-        self._otherwise = otherwise
+        self._usual_loss = otherwise
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss of a batch.
@@ -130,7 +130,7 @@ class OfNetwork(nn.Module):
         """
         if outputs.ndim == 2:
             return outputs.sum(1).mean()
-        loss: Tensor = self._otherwise(outputs, target, weight)
+        loss: Tensor = self._usual_loss(outputs, target, weight)
         return loss
 
 
@@ -171,7 +171,7 @@ def matches(outputs: Tensor, place: Tensor, truth: Tensor, match_iou: float | No
     return place[which[winners]], row[winners], which[winners]
 
 
-def _apart(form: Form, rows: Tensor, truth: Tensor) -> Tensor:
+def _box_distances(form: Form, rows: Tensor, truth: Tensor) -> Tensor:
     """How far the boxes of rows are from true ones, one number for each, shape (objects,)."""
     if form != "squared":
         measure = complete_box_iou_loss if form == "ciou" else generalized_box_iou_loss

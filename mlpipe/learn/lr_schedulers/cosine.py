@@ -31,8 +31,8 @@ def cosine(
     length = max(clock.epochs - warmup_epochs, 1 / clock.steps_per_epoch)
 
     def factor(epoch: float) -> float:
-        done = min(max((epoch - warmup_epochs) / length, 0.0), 1.0)
-        return min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * done)) / 2
+        progress = min(max((epoch - warmup_epochs) / length, 0.0), 1.0)
+        return min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * progress)) / 2
 
     return closed_form(optimizer, clock, interval, warmup_epochs, factor)
 
@@ -94,10 +94,10 @@ def cosine_decay(
 
     def factor(epoch: float) -> float:
         # A whole number of steps that was divided by steps per epoch is one again.
-        done, height, length = max(epoch - warmup_epochs, 0.0) * clock.steps_per_epoch / decay_steps, 1.0, 1.0
-        while period_factor is not None and done >= length - 1e-9:
-            done, length, height = done - length, length * period_factor, height * peak_factor
-        half = height * (1 + math.cos(math.pi * min(max(done, 0.0) / length, 1.0))) / 2
+        progress, height, length = max(epoch - warmup_epochs, 0.0) * clock.steps_per_epoch / decay_steps, 1.0, 1.0
+        while period_factor is not None and progress >= length - 1e-9:
+            progress, length, height = progress - length, length * period_factor, height * peak_factor
+        half = height * (1 + math.cos(math.pi * min(max(progress, 0.0) / length, 1.0))) / 2
         return min_ratio + (1 - min_ratio) * half
 
     return closed_form(optimizer, clock, interval, warmup_epochs, factor)
@@ -128,7 +128,7 @@ def linear_cosine(
     """
 
     def factor(epoch: float) -> float:
-        done = min(epoch * clock.steps_per_epoch / decay_steps, 1.0)
-        return (alpha + 1 - done) * (1 + math.cos(math.pi * half_waves * done)) / 2 + beta
+        progress = min(epoch * clock.steps_per_epoch / decay_steps, 1.0)
+        return (alpha + 1 - progress) * (1 + math.cos(math.pi * half_waves * progress)) / 2 + beta
 
     return closed_form(optimizer, clock, interval, 0.0, factor)

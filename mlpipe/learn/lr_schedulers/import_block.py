@@ -37,8 +37,8 @@ def schedule(
         ConfigError: When it fails, or gives no rate.
         DataError: When it is not the user's own code.
     """
-    made = instance("lr_scheduler", name, params, trust)
-    rate = getattr(made, "call", made)
+    own_schedule = instance("lr_scheduler", name, params, trust)
+    rate = getattr(own_schedule, "call", own_schedule)
 
     def at(step: int) -> float:
         value = called("lr_scheduler", name, lambda: float(rate(step)))

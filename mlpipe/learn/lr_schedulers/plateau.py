@@ -101,14 +101,14 @@ class RampsAndPlateau(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """How far both are."""
         own = ("optimizer", "lowered", "_rate", "_is_over")
-        kept = {name: value for name, value in self.__dict__.items() if name not in own}
-        return {**kept, "lowered": self.lowered.state_dict()}
+        state = {name: value for name, value in self.__dict__.items() if name not in own}
+        return {**state, "lowered": self.lowered.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        kept = dict(state_dict)
-        self.lowered.load_state_dict(kept.pop("lowered"))
-        self.__dict__.update(kept)
+        state = dict(state_dict)
+        self.lowered.load_state_dict(state.pop("lowered"))
+        self.__dict__.update(state)
 
 
 def watches(schedule: object) -> bool:

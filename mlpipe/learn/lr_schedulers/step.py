@@ -84,7 +84,9 @@ def piecewise(
     Raises:
         ConfigError: When the numbers of boundaries and ratios do not fit, or boundaries do not grow.
     """
-    if len(ratios) != len(boundaries) + 1 or any(one >= other for one, other in itertools.pairwise(boundaries)):
+    if len(ratios) != len(boundaries) + 1 or any(
+        boundary >= other for boundary, other in itertools.pairwise(boundaries)
+    ):
         fix = f"give growing boundaries, and {len(boundaries) + 1} ratios for {len(boundaries)} boundaries"
         raise ConfigError(problem("lr_scheduler.ratios", "do not fit the boundaries", got=ratios, fix=fix))
     ends = [at / clock.steps_per_epoch for at in boundaries] if unit == "step" else boundaries

@@ -104,19 +104,19 @@ def variator(
     Raises:
         ConfigError: When a length is given in steps and in epochs.
     """
-    given: dict[str, Any] = {"to_lr": to_lr, "from_lr": from_lr, "style": style, "steps": steps, "epochs": epochs}
-    given |= {"period_steps": period_steps, "period_epochs": period_epochs, "then": then}
+    options: dict[str, Any] = {"to_lr": to_lr, "from_lr": from_lr, "style": style, "steps": steps, "epochs": epochs}
+    options |= {"period_steps": period_steps, "period_epochs": period_epochs, "then": then}
     base = float(optimizer.param_groups[0]["lr"])
     total = clock.steps
     if plateau is None:
-        rate = rates(given, base, clock.steps_per_epoch, total)
+        rate = rates(options, base, clock.steps_per_epoch, total)
         return LambdaLR(optimizer, lambda tick: rate(tick) / base)
-    ramps = _ramps(given, base, clock.steps_per_epoch, total)
+    ramps = _ramps(options, base, clock.steps_per_epoch, total)
     last = ramps[-1]
 
     def share(step: int) -> float | None:
-        found = _set_after(ramps, step)
-        return None if found is None else found / base
+        new_rate = _next_rate(ramps, step)
+        return None if new_rate is None else new_rate / base
 
     def is_over(step: int) -> bool:
         place = step % last.period if last.period else step
@@ -157,18 +157,18 @@ def rates(given: Mapping[str, Any], base: float, steps_per_epoch: int, total: in
     Raises:
         ConfigError: When a key is wrong.
     """
-    ramps, found = _ramps(given, base, steps_per_epoch, total), [base]
+    ramps, known_rates = _ramps(given, base, steps_per_epoch, total), [base]
 
     def rate(tick: int) -> float:
-        while len(found) <= tick:
-            after = _set_after(ramps, len(found) - 1)
-            found.append(found[-1] if after is None else after)
-        return found[tick]
+        while len(known_rates) <= tick:
+            after = _next_rate(ramps, len(known_rates) - 1)
+            known_rates.append(known_rates[-1] if after is None else after)
+        return known_rates[tick]
 
     return rate
 
 
-def _set_after(ramps: list[_Ramp], step: int) -> float | None:
+def _next_rate(ramps: list[_Ramp], step: int) -> float | None:
     """The rate that a ramp sets after a step, for the next one; None where none runs."""
     for ramp in ramps:
         place = ramp.position(step)
@@ -193,10 +193,10 @@ def _ramps(given: Mapping[str, Any], base: float, steps_per_epoch: int, total: i
 def _ramp(
     given: Mapping[str, Any], start: int, period: int | None, at: float, steps_per_epoch: int, total: int
 ) -> _Ramp:
-    for one, other in (("steps", "epochs"), ("period_steps", "period_epochs")):
-        if given.get(one) is not None and given.get(other) is not None:
+    for key, other in (("steps", "epochs"), ("period_steps", "period_epochs")):
+        if given.get(key) is not None and given.get(other) is not None:
             wrong = f"lr_scheduler.{other} says how long it is too"
-            raise ConfigError(problem(f"lr_scheduler.{one}", wrong, fix="leave one of the two out"))
+            raise ConfigError(problem(f"lr_scheduler.{key}", wrong, fix="leave one of the two out"))
     length = given.get("steps")
     if length is None:
         epochs = given.get("epochs")

@@ -44,7 +44,7 @@ class DeviceGroup:
         """Whether there is one process only."""
         return self.shard.ranks == 1
 
-    def gathered(self, batches: list[Batch]) -> list[Batch]:
+    def all_batches(self, batches: list[Batch]) -> list[Batch]:
         """Every process's evaluation batches, in the order in which one process has them.
 
         Args:
@@ -93,7 +93,7 @@ class Rounds:
     def __init__(self, shard: Shard, batches: int) -> None:
         self._shard, self._batches, self._done = shard, batches, 0
 
-    def handed(self, values: npt.NDArray[Any] | None) -> list[npt.NDArray[Any]]:
+    def gathered_values(self, values: npt.NDArray[Any] | None) -> list[npt.NDArray[Any]]:
         """The values of a round in the first process, none in the others.
 
         Args:
@@ -105,13 +105,13 @@ class Rounds:
         distributed.gather_object(values, everyone)
         first, self._done = self._done * self._shard.ranks, self._done + 1
         # A process without any batch has computed the first one too.
-        return [np.asarray(one) for one in (everyone or [])[: self._batches - first]]
+        return [np.asarray(part) for part in (everyone or [])[: self._batches - first]]
 
     def rest(self) -> list[npt.NDArray[Any]]:
         """The values of the last round, where this process had no batch left for it."""
         if self._shard.ranks == 1 or self._done >= math.ceil(self._batches / self._shard.ranks):
             return []
-        return self.handed(None)
+        return self.gathered_values(None)
 
 
 def rounds(trainer: pl.Trainer) -> Rounds:
@@ -126,9 +126,9 @@ def mean(value: Tensor) -> Tensor:
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return value
     # A copy: all_reduce writes in place, and the closure's own loss is still needed for its gradients.
-    found = value.detach().clone()
-    distributed.all_reduce(found)
-    return found / distributed.get_world_size()
+    total = value.detach().clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
 
 
 def trainer_arguments(given: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def trainer_arguments(given: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
     return {**rest, "devices": shard.ranks, "strategy": strategy}
 
 
-def agreed(trainer: pl.Trainer, wish: bool) -> bool:
+def shared_decision(trainer: pl.Trainer, wish: bool) -> bool:
     """The first process's decision, where processes could decide differently because their clocks do."""
     return wish if trainer.world_size == 1 else bool(trainer.strategy.broadcast(wish))
 

@@ -50,11 +50,11 @@ def of(job: FoldJob, network: nn.Module) -> SpaceNeeded:
     size, recipe = _bytes(network.state_dict().values()), job.recipe
     learned = _bytes(parameter for parameter in network.parameters() if parameter.requires_grad)
     plan = stages.of(recipe)
-    kept = sum(stage.keep for stage in plan)
-    weights = size * (1 + kept) if job.files.store_parameters else 0
+    kept_count = sum(stage.keep for stage in plan)
+    weights = size * (1 + kept_count) if job.files.store_parameters else 0
     # The last epoch of a stage saves nothing.
     saves = not exact_heads.applies(recipe) and any(stage.epochs > 1 for stage in plan)
-    state = size * (1 + job.files.store_best + kept) + int(learned * _share(recipe)) if saves else 0
+    state = size * (1 + job.files.store_best + kept_count) + int(learned * _optimizer_share(recipe)) if saves else 0
     record = weights * job.files.folds_left
     return SpaceNeeded(weights, state, record + state, record + _STATES * state)
 
@@ -70,35 +70,35 @@ def check(job: FoldJob, network: nn.Module) -> None:
         DiskFull: With what is needed and what is free.
     """
     needed, folder = of(job, network), job.files.checkpoint
-    there = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
-    free = shutil.disk_usage(_existing(folder)).free + there
-    facts = f"{_shown(free)} are free"
+    state_size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    free = shutil.disk_usage(_existing(folder)).free + state_size
+    facts = f"{_size_text(free)} are free"
     if needed.sure > free:
         need = counted(job.files.folds_left, "fold needs", "folds need")
-        wrong = f"{need} {_shown(needed.sure)} at least for weights and a state to go on from, {facts}"
+        wrong = f"{need} {_size_text(needed.sure)} at least for weights and a state to go on from, {facts}"
         raise DiskFull(problem(str(job.files.project.root), wrong))
     if needed.likely > free:
-        what = f"weights and states to go on from may take {_shown(needed.likely)}, {facts}"
-        log.warning(f"{job.title}: {what}")
+        forecast = f"weights and states to go on from may take {_size_text(needed.likely)}, {facts}"
+        log.warning(f"{job.title}: {forecast}")
 
 
-def _share(recipe: Recipe) -> float:
+def _optimizer_share(recipe: Recipe) -> float:
     """Bytes that an optimizer keeps for each byte that it learns, from one step of a small matrix."""
-    one = nn.Parameter(torch.ones(8, 8))
+    parameter = nn.Parameter(torch.ones(8, 8))
     holder = nn.Module()
-    holder.register_parameter("one", one)
+    holder.register_parameter("one", parameter)
     optimizer = recipe.optimizer.build(parameter_groups(holder))
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = one.square().sum()
+        value = parameter.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     loss()
     optimizer.step(loss)
-    kept = (value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor))
-    return _bytes(value for value in kept if value.numel() >= one.numel()) / _bytes([one])
+    tensors = (value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor))
+    return _bytes(value for value in tensors if value.numel() >= parameter.numel()) / _bytes([parameter])
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
@@ -109,5 +109,5 @@ def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-def _shown(size: int) -> str:
+def _size_text(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

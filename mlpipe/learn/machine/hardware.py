@@ -68,20 +68,20 @@ def numerics(setting: Any, size: int, accelerator: str = "auto") -> Numerics:
 
 def accelerator(trainer: Mapping[str, Any]) -> str:
     """The device of a `trainer` section here: `cuda`, `mps` or `cpu`, else its own word."""
-    wanted = str(trainer.get("accelerator", "auto"))
-    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    setting = str(trainer.get("accelerator", "auto"))
+    if setting in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "cuda"
-    if wanted in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+    if setting in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return "mps"
-    return "cpu" if wanted == "auto" else wanted
+    return "cpu" if setting == "auto" else setting
 
 
 def device_count(trainer: Mapping[str, Any]) -> int:
     """How many devices learn one fold together; `trainer.devices=auto` is every GPU, one device where there is none."""
-    wanted = trainer.get("devices", 1)
-    if wanted == "auto":
+    setting = trainer.get("devices", 1)
+    if setting == "auto":
         return torch.cuda.device_count() if accelerator(trainer) == "cuda" else 1
-    return int(wanted)
+    return int(setting)
 
 
 def backend(trainer: Mapping[str, Any]) -> str:
@@ -92,8 +92,8 @@ def backend(trainer: Mapping[str, Any]) -> str:
 def device_problems(trainer: Mapping[str, Any]) -> list[str]:
     """A sentence for everything that a `trainer` section asks for and this machine does not have."""
     kind, devices = accelerator(trainer), device_count(trainer)
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "gpu": False}
-    if not there.get(kind, True):
+    availability = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "gpu": False}
+    if not availability.get(kind, True):
         wrong = "this machine has no such device that torch can use"
         return [problem("trainer.accelerator", wrong, got=kind, fix="use trainer.accelerator=auto or cpu")]
     if kind == "cuda" and devices > torch.cuda.device_count():

@@ -88,27 +88,27 @@ def speed(
         with torch.no_grad(), autocast:
             network(images)
 
-    train = usual(learn, device, most_seconds) / batch_size if learns else 0.0
+    train = usual_seconds(learn, device, most_seconds) / batch_size if learns else 0.0
     network.eval()
-    evaluate = usual(look, device, most_seconds) / batch_size
+    evaluate = usual_seconds(look, device, most_seconds) / batch_size
     train = train if learns else _TRAINING * evaluate
     parameters = sum(parameter.numel() for parameter in network.parameters())
     head = network.heads[TARGET] if isinstance(network, Classifier) else None
     return Speed(train, evaluate, parameters, int(getattr(head, "in_features", 0)))
 
 
-def usual(call: Callable[[], None], device: str, most_seconds: float) -> float:
+def usual_seconds(call: Callable[[], None], device: str, most_seconds: float) -> float:
     """Seconds of one call when nothing disturbs it: the lower quartile of a few after a first one, fewer where each takes long.
 
     Other programs and the first steps of a process only make calls longer, so that the median would be too much.
     """
-    taken: list[float] = []
+    durations: list[float] = []
     started = time.perf_counter()
-    while len(taken) < 1 + _STEPS and (len(taken) < 2 or time.perf_counter() - started < most_seconds):
+    while len(durations) < 1 + _STEPS and (len(durations) < 2 or time.perf_counter() - started < most_seconds):
         before = time.perf_counter()
         call()
         if device == "cuda":
             torch.cuda.synchronize()
-        taken.append(time.perf_counter() - before)
-    later = sorted(taken[1:])
+        durations.append(time.perf_counter() - before)
+    later = sorted(durations[1:])
     return later[len(later) // 4]

@@ -31,8 +31,8 @@ def optimizer(
         ConfigError: When it is no such class, or fails.
         DataError: When it is not the user's own code.
     """
-    made = instance("optimizer", name, {"lr": lr, **(params or {})}, trust, groups)
-    if not isinstance(made, Optimizer):
+    own_optimizer = instance("optimizer", name, {"lr": lr, **(params or {})}, trust, groups)
+    if not isinstance(own_optimizer, Optimizer):
         fix = "derive it from torch.optim.Optimizer"
-        raise ConfigError(problem("optimizer", f"{name} is no optimizer", got=type(made).__name__, fix=fix))
-    return made
+        raise ConfigError(problem("optimizer", f"{name} is no optimizer", got=type(own_optimizer).__name__, fix=fix))
+    return own_optimizer

@@ -41,15 +41,15 @@ class Bounds:
     def __post_init__(self) -> None:
         if self.clipnorm is not None and self.global_clipnorm is not None:
             wrong = "bounds the norm of each gradient and that of all"
-            given = {"clipnorm": self.clipnorm, "global_clipnorm": self.global_clipnorm}
-            raise ConfigError(problem("optimizer.clipnorm", wrong, got=given, fix="keep one"))
+            bounds = {"clipnorm": self.clipnorm, "global_clipnorm": self.global_clipnorm}
+            raise ConfigError(problem("optimizer.clipnorm", wrong, got=bounds, fix="keep one"))
 
     def apply(self, gradients: list[Tensor]) -> None:
         """Bound them in place."""
         if self.clipvalue is not None:
             for gradient in gradients:
                 gradient.clamp_(-self.clipvalue, self.clipvalue)
-        for several in [[one] for one in gradients] if self.clipnorm is not None else [gradients]:
+        for several in [[tensor] for tensor in gradients] if self.clipnorm is not None else [gradients]:
             most = self.clipnorm if self.clipnorm is not None else self.global_clipnorm
             if most is not None and several:
                 norm = torch.nn.utils.get_total_norm(several)
@@ -78,9 +78,14 @@ class KerasOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        found = [(one, group["lr"]) for group in self.param_groups for one in group["params"] if one.grad is not None]
-        self._bounds.apply([one.grad for one, _ in found])
-        for parameter, lr in found:
+        pairs = [
+            (tensor, group["lr"])
+            for group in self.param_groups
+            for tensor in group["params"]
+            if tensor.grad is not None
+        ]
+        self._bounds.apply([tensor.grad for tensor, _ in pairs])
+        for parameter, lr in pairs:
             state = self.state[parameter]
             state["step"] = int(state.get("step", 0)) + 1
             self._update(parameter, parameter.grad, float(lr), state, state["step"])
@@ -372,8 +377,8 @@ def ftrl(
         after = total.pow(-learning_rate_power)
         shrinking = gradient + 2 * l2_shrinkage_regularization_strength * parameter
         linear.add_(shrinking - (after - before) / rate * parameter)
-        kept = linear.clamp(-l1_regularization_strength, l1_regularization_strength) - linear
-        parameter.copy_(kept / (after / rate + 2 * l2))
+        remainder = linear.clamp(-l1_regularization_strength, l1_regularization_strength) - linear
+        parameter.copy_(remainder / (after / rate + 2 * l2))
 
     return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
 

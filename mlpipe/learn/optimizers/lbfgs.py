@@ -77,24 +77,29 @@ class Lbfgs(torch.optim.LBFGS):
             closure: Computes the loss and its gradients anew.
         """
         iterations, evaluations, tolerance, relative = self._limits
-        seen: list[tuple[float, float]] = []
+        history: list[tuple[float, float]] = []
 
         def counted() -> Any:
             loss = closure()
-            gradients = [one.grad for group in self.param_groups for one in group["params"] if one.grad is not None]
-            seen.append((float(torch.as_tensor(loss).detach()), float(torch.nn.utils.get_total_norm(gradients))))
+            gradients = [
+                parameter.grad
+                for group in self.param_groups
+                for parameter in group["params"]
+                if parameter.grad is not None
+            ]
+            history.append((float(torch.as_tensor(loss).detach()), float(torch.nn.utils.get_total_norm(gradients))))
             return loss
 
         first: Any = None
         before = math.inf
         for _ in range(iterations):
-            start = len(seen)
+            start = len(history)
             loss = super().step(counted)  # type: ignore[no-untyped-call]
             first = loss if first is None else first
             # The first evaluation of an iteration is at the weights that the one before arrived at.
-            value, norm = seen[start]
+            value, norm = history[start]
             is_flat = norm <= tolerance or norm <= relative * abs(value)
-            if is_flat or value >= before or len(seen) >= evaluations:
+            if is_flat or value >= before or len(history) >= evaluations:
                 break
             before = value
         return first

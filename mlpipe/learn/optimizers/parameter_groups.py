@@ -55,7 +55,7 @@ def decaying(groups: Groups, decay_all: bool) -> Groups:
 
 
 def _layered_groups(network: nn.Module, layer_decay: float) -> Groups:
-    layers = adapt.layers_of(network, coarse=False)
+    layers = adapt.layer_numbers(network, coarse=False)
     if layers is None:
         wrong = "needs a timm network whose layers are known"
         raise ConfigError(problem("optimizer.layer_decay", wrong, fix="leave it out, or use another arch"))
@@ -79,13 +79,15 @@ def undecayed(network: nn.Module) -> set[str]:
         network: The network.
     """
     names = [name for name, _ in network.named_parameters()]
-    found = {name for name, parameter in network.named_parameters() if parameter.ndim <= 1 or name.endswith(".bias")}
+    exempt_names = {
+        name for name, parameter in network.named_parameters() if parameter.ndim <= 1 or name.endswith(".bias")
+    }
     for prefix, part in _listing(network, ""):
         for pattern in part.no_weight_decay():
             # Few of them are patterns, and a network may list thousands of names.
             is_pattern = any(sign in pattern for sign in "*?[")
-            found |= set(fnmatch.filter(names, f"{prefix}{pattern}")) if is_pattern else {f"{prefix}{pattern}"}
-    return found & set(names)
+            exempt_names |= set(fnmatch.filter(names, f"{prefix}{pattern}")) if is_pattern else {f"{prefix}{pattern}"}
+    return exempt_names & set(names)
 
 
 def _listing(part: nn.Module, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -31,11 +31,11 @@ def instance(key: str, path: str, params: Mapping[str, Any] | None, trust: Seque
         ConfigError: When it is no class, or fails.
         DataError: When it is not the user's own code, or not there.
     """
-    found = imports.resolve(key, path, {}, trust or ())
-    if not isinstance(found, type):
-        got = type(found).__name__
+    own_class = imports.resolve(key, path, {}, trust or ())
+    if not isinstance(own_class, type):
+        got = type(own_class).__name__
         raise ConfigError(problem(key, f"{path} is no class", got=got, fix="name a class, whose instances are used"))
-    return called(key, path, found, *given, **(params or {}))
+    return called(key, path, own_class, *given, **(params or {}))
 
 
 def names(blocks: Iterable[Any] | None) -> list[str]:
@@ -44,7 +44,7 @@ def names(blocks: Iterable[Any] | None) -> list[str]:
     Args:
         blocks: The metrics.
     """
-    return [str(one["name"]) if isinstance(one, Mapping) else str(one) for one in blocks or ()]
+    return [str(block["name"]) if isinstance(block, Mapping) else str(block) for block in blocks or ()]
 
 
 def measure(key: str, block: Any, kind: str, trust: Sequence[str] | None) -> Callable[[Any, Any], float]:
@@ -71,42 +71,42 @@ def measure(key: str, block: Any, kind: str, trust: Sequence[str] | None) -> Cal
         name, params = str(block["import"]), dict(block.get("params") or {})
         if problems := keras_metrics.problems(key, name, params):
             raise ConfigError(problems)
-        return partial(_of_keras, key, name, params, kind)
+        return partial(_keras_metric, key, name, params, kind)
     make = partial(instance, key, str(block["import"]), block.get("params"), trust)
     make()
-    return partial(_measured, key, str(block["import"]), make, kind)
+    return partial(_own_metric, key, str(block["import"]), make, kind)
 
 
-def _of_keras(key: str, name: str, params: Mapping[str, Any], kind: str, logits: Any, targets: Any) -> float:
-    wanted = np.eye(logits.shape[1])[targets] if targets.ndim == 1 else targets.astype(np.float64)
-    known = ~np.isnan(wanted).any(axis=1)
-    said = probabilities(torch.from_numpy(np.asarray(logits, np.float64)), kind).numpy()
+def _keras_metric(key: str, name: str, params: Mapping[str, Any], kind: str, logits: Any, targets: Any) -> float:
+    truth = np.eye(logits.shape[1])[targets] if targets.ndim == 1 else targets.astype(np.float64)
+    known = ~np.isnan(truth).any(axis=1)
+    predictions = probabilities(torch.from_numpy(np.asarray(logits, np.float64)), kind).numpy()
     if not known.any():
         return float("nan")
     try:
-        return keras_metrics.METRICS[name](said[known], wanted[known], **params)
+        return keras_metrics.METRICS[name](predictions[known], truth[known], **params)
     except (ValueError, IndexError) as error:
-        fix = f"the outputs have {counted(said.shape[1], 'column')}"
+        fix = f"the outputs have {counted(predictions.shape[1], 'column')}"
         raise ConfigError(
             problem(f"{key}.params", f"{name} cannot be computed ({error})", got=dict(params), fix=fix)
         ) from error
 
 
-def _measured(key: str, path: str, make: Callable[[], Any], kind: str, logits: Any, targets: Any) -> float:
-    wanted = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
-    true, said = torch.from_numpy(wanted), probabilities(torch.from_numpy(np.asarray(logits, np.float32)), kind)
-    made = make()
+def _own_metric(key: str, path: str, make: Callable[[], Any], kind: str, logits: Any, targets: Any) -> float:
+    truth = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
+    true, predictions = torch.from_numpy(truth), probabilities(torch.from_numpy(np.asarray(logits, np.float32)), kind)
+    metric = make()
     with torch.no_grad():
-        if hasattr(made, "update_state"):
-            called(key, path, made.update_state, true, said)
-            values = called(key, path, made.result)
+        if hasattr(metric, "update_state"):
+            called(key, path, metric.update_state, true, predictions)
+            values = called(key, path, metric.result)
         else:
-            values = called(key, path, getattr(made, "call", made), true, said)
+            values = called(key, path, getattr(metric, "call", metric), true, predictions)
     try:
-        found = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64)
+        numbers = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64)
     except (TypeError, ValueError):
-        found = np.empty(0)
-    if not found.size:
+        numbers = np.empty(0)
+    if not numbers.size:
         fix = "return one number, or one for each sample"
         raise ConfigError(problem(key, f"{path} gives no number", got=type(values).__name__, fix=fix))
-    return float(found.mean())
+    return float(numbers.mean())

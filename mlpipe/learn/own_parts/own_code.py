@@ -43,9 +43,13 @@ class Code:
         if folder is not None:
             user_code.check_trusted(folder, self.trust, f"{key}.modules")
         user_code.check_imports(self.imports, folder, self.trust, f"{key}.imports")
-        found = user_code.functions(folder, self.imports, self.stand_ins)
+        functions = user_code.functions(folder, self.imports, self.stand_ins)
         built_in = set(sets.__all__)
-        return {name: one for name, one in found.items() if name not in built_in or one is not getattr(sets, name)}
+        return {
+            name: function
+            for name, function in functions.items()
+            if name not in built_in or function is not getattr(sets, name)
+        }
 
     def function(self, key: str, name: str) -> Any:
         """The function or class with a name.
@@ -77,7 +81,7 @@ def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **
         return function(*given, **named)
 
 
-def taken(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def accepted_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments out of some that a function has parameters for."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):

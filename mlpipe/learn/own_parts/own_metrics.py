@@ -37,7 +37,7 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
     Of several heads (`metrics.heads`) `y` and `prediction` of an item are lists with an array for each head. A function of
     tensors is given those of each head by itself: `NAME` is the mean over heads, `HEAD_NAME` that of one.
 
-    Losses that `train`, `final` or `monitor` name (`loss_dice`) are among them, see `of_losses`.
+    Losses that `train`, `final` or `monitor` name (`loss_dice`) are among them, see `loss_metrics`.
 
     Args:
         section: The configuration's section.
@@ -48,8 +48,8 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
         ConfigError: When a function fails, or gives no number; when heads do not fit; for masks and target images.
         DataError: When the code is not trusted, cannot be imported, or has no such function.
     """
-    named = {*_named(section.train), *_named(section.final), section.monitor.removeprefix("val/")}
-    losses = {name: measure for name, measure in of_losses(kind).items() if name in named}
+    metric_names = {*_name_list(section.train), *_name_list(section.final), section.monitor.removeprefix("val/")}
+    losses = {name: measure for name, measure in loss_metrics(kind).items() if name in metric_names}
     if not section.functions and not section.blocks:
         return losses
     if kinds.of(kind).is_dense:
@@ -58,7 +58,7 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
     code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
     heads, measures_by_name = _heads(section, outputs), dict[str, Measure]()
     for name in section.functions or ():
-        measures_by_name |= _of_function(name, code.function("metrics", name), kind, heads)
+        measures_by_name |= _function_metrics(name, code.function("metrics", name), kind, heads)
     for block in section.blocks or ():
         measure = own_classes.measure("metrics.blocks", block, kind, section.trust)
         measures_by_name[str(block["name"])] = measure
@@ -78,7 +78,7 @@ def names_of(section: Metrics, *, of_heads: bool = True) -> list[str]:
     return [*functions, *of_one, *own_classes.names(section.blocks)]
 
 
-def of_losses(kind: str) -> dict[str, Measure]:
+def loss_metrics(kind: str) -> dict[str, Measure]:
     """The losses of `mlpipe.learn.losses.probabilities` as metrics: `loss_dice`, `loss_focal_sum` and so on.
 
     Args:
@@ -89,15 +89,15 @@ def of_losses(kind: str) -> dict[str, Measure]:
     names = probabilities.ALL
     of_numbers = probabilities.OF_NUMBERS | probabilities.OF_UNITS
     fit = [name for name in names if kinds.of(kind).has_probabilities or name in of_numbers]
-    return {f"{metrics.OF_LOSS}{name}": partial(_lost, OnProbabilities(name, kind)) for name in fit}
+    return {f"{metrics.OF_LOSS}{name}": partial(_loss_value, OnProbabilities(name, kind)) for name in fit}
 
 
-def _lost(loss: OnProbabilities, logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
+def _loss_value(loss: OnProbabilities, logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
     with torch.no_grad():
         return float(loss(torch.from_numpy(np.asarray(logits)).float(), torch.from_numpy(np.asarray(targets))))
 
 
-def _named(given: Any) -> list[str]:
+def _name_list(given: Any) -> list[str]:
     return list(given) if isinstance(given, list) else []
 
 
@@ -116,7 +116,7 @@ def _name_of(number: int, head: Any) -> str:
 
 def _heads(section: Metrics, outputs: int) -> list[_Head]:
     """The heads that a section names; none: all outputs are one."""
-    found = []
+    heads = []
     for number, head in enumerate(section.heads or ()):
         key, width = f"metrics.heads[{number}]", head.get("outputs")
         if unknown := sorted(set(head) - {"name", "outputs", "activation"}):
@@ -124,33 +124,33 @@ def _heads(section: Metrics, outputs: int) -> list[_Head]:
             raise ConfigError(problem(f"{key}.{unknown[0]}", "unknown key", fix=fix))
         if not isinstance(width, int) or isinstance(width, bool) or width < 1:
             raise ConfigError(problem(f"{key}.outputs", "must be a whole number >= 1", got=width))
-        found.append(_Head(_name_of(number, head), width, str(head.get("activation", "linear"))))
-    if found and sum(head.outputs for head in found) != outputs:
-        wrong = f"have {sum(head.outputs for head in found)} outputs, the task has {outputs}"
+        heads.append(_Head(_name_of(number, head), width, str(head.get("activation", "linear"))))
+    if heads and sum(head.outputs for head in heads) != outputs:
+        wrong = f"have {sum(head.outputs for head in heads)} outputs, the task has {outputs}"
         raise ConfigError(problem("metrics.heads", wrong, fix="give each head as many as it has"))
-    return found
+    return heads
 
 
-def _of_function(name: str, function: Callable[..., Any], kind: str, heads: Sequence[_Head]) -> dict[str, Measure]:
+def _function_metrics(name: str, function: Callable[..., Any], kind: str, heads: Sequence[_Head]) -> dict[str, Measure]:
     """A function's metric, and where there are several heads that of each."""
-    measure = partial(_measured, name, function, kind, heads)
-    of_one = {f"{head.name}_{name}": partial(_of_one, measure, f"{head.name}_{name}") for head in heads}
+    measure = partial(_function_value, name, function, kind, heads)
+    of_one = {f"{head.name}_{name}": partial(_head_metric, measure, f"{head.name}_{name}") for head in heads}
     return {name: measure, **of_one}
 
 
-def _of_one(measure: Measure, name: str, logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
+def _head_metric(measure: Measure, name: str, logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
     """One number out of those that a function gives for several heads."""
-    given = measure(logits, targets)
-    if isinstance(given, Mapping) and name in given:
-        return float(given[name])
-    if not isinstance(given, Mapping) and np.isnan(given):
-        return float(given)
+    result = measure(logits, targets)
+    if isinstance(result, Mapping) and name in result:
+        return float(result[name])
+    if not isinstance(result, Mapping) and np.isnan(result):
+        return float(result)
     raise ConfigError(
         problem("metrics", f"there is no {name}: it is measured of all heads together", fix="leave it out")
     )
 
 
-def _measured(
+def _function_value(
     name: str,
     function: Callable[..., Any],
     kind: str,
@@ -159,25 +159,25 @@ def _measured(
     targets: npt.NDArray[Any],
 ) -> float | dict[str, float]:
     """What a user's function gives for logits and targets; NaN where no image has a known target."""
-    wanted = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
-    known = ~np.isnan(wanted).any(axis=1)
+    truth = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
+    known = ~np.isnan(truth).any(axis=1)
     if not known.any():
         return float("nan")
-    true, said = wanted[known], _probabilities(logits[known], kind)
+    true, predictions = truth[known], _probabilities(logits[known], kind)
     if is_marked(function, "final_metric"):
-        parts = zip(_rows(true, heads), _rows(said, heads), strict=True)
+        parts = zip(_rows(true, heads), _rows(predictions, heads), strict=True)
         listed = [PredictionItem(row, None, y, p) for row, (y, p) in enumerate(parts)]
         return _numbers(name, called("metrics", name, function, None, listed), len(true))
     if not heads:
-        return _numbers(name, _of_tensors(name, function, true, said), len(true))
-    found: dict[str, list[float]] = {}
-    each: dict[str, float] = {}
-    for head, y, p in zip(heads, _split(true, heads), _split(said, heads), strict=True):
-        given = _numbers(name, _of_tensors(name, function, y, p), len(true))
-        for key, value in (given if isinstance(given, dict) else {name: given}).items():
-            found.setdefault(key, []).append(value)
-            each[f"{head.name}_{key}"] = value
-    return {**{key: float(np.mean(values)) for key, values in found.items()}, **each}
+        return _numbers(name, _call_on_tensors(name, function, true, predictions), len(true))
+    values_by_name: dict[str, list[float]] = {}
+    values_by_head: dict[str, float] = {}
+    for head, y, p in zip(heads, _split(true, heads), _split(predictions, heads), strict=True):
+        result = _numbers(name, _call_on_tensors(name, function, y, p), len(true))
+        for key, value in (result if isinstance(result, dict) else {name: result}).items():
+            values_by_name.setdefault(key, []).append(value)
+            values_by_head[f"{head.name}_{key}"] = value
+    return {**{key: float(np.mean(values)) for key, values in values_by_name.items()}, **values_by_head}
 
 
 def _split(rows: npt.NDArray[Any], heads: Sequence[_Head]) -> list[npt.NDArray[Any]]:
@@ -190,9 +190,9 @@ def _rows(rows: npt.NDArray[Any], heads: Sequence[_Head]) -> list[Any]:
     return [list(parts) for parts in zip(*_split(rows, heads), strict=True)] if heads else list(rows)
 
 
-def _of_tensors(name: str, function: Callable[..., Any], true: Floats, said: Floats) -> Any:
+def _call_on_tensors(name: str, function: Callable[..., Any], true: Floats, predictions: Floats) -> Any:
     with torch.no_grad():
-        return called("metrics", name, function, torch.from_numpy(true), torch.from_numpy(said))
+        return called("metrics", name, function, torch.from_numpy(true), torch.from_numpy(predictions))
 
 
 def _numbers(name: str, given: Any, images: int) -> float | dict[str, float]:
@@ -209,11 +209,11 @@ def _number(name: str, given: Any, images: int) -> float:
         values = np.empty((0, 0))
     if values.ndim > 1 or values.size == 0 or (values.ndim and len(values) != images):
         fix = "return one number, or one for each image"
-        raise ConfigError(problem("metrics", f"{name} gives no number", got=_shown(given), fix=fix))
+        raise ConfigError(problem("metrics", f"{name} gives no number", got=_shape_or_type(given), fix=fix))
     return float(values.mean())
 
 
-def _shown(given: Any) -> Any:
+def _shape_or_type(given: Any) -> Any:
     return list(given.shape) if hasattr(given, "shape") else type(given).__name__
 
 
@@ -231,16 +231,18 @@ def _try(measures: Sequence[Measure], kind: str, outputs: int, heads: Sequence[_
     logits = drawn.normal(size=(8, outputs))
     targets: npt.NDArray[Any] = np.arange(8) % max(outputs, 1)
     if heads:
-        parts = [_drawn(drawn, head) for head in heads]
+        parts = [_random_examples(drawn, head) for head in heads]
         targets = np.concatenate([true for true, _ in parts], axis=1)
-        logits = np.concatenate([said for _, said in parts], axis=1) if not facts.has_probabilities else logits
+        logits = (
+            np.concatenate([prediction for _, prediction in parts], axis=1) if not facts.has_probabilities else logits
+        )
     elif not facts.has_classes:
         targets = drawn.integers(0, 2, (8, outputs)).astype(np.float32)
     for measure in measures:
         measure(logits, targets)
 
 
-def _drawn(drawn: np.random.Generator, head: _Head) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _random_examples(drawn: np.random.Generator, head: _Head) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Targets and predictions of 8 images as a head may have them."""
     values = drawn.normal(size=(8, head.outputs))
     if head.activation == "softmax":

@@ -111,16 +111,16 @@ def largest_that_fits(fits: Callable[[int], bool], most: int) -> int:
     Raises:
         TrainingError: When the first does not fit.
     """
-    size, found = min(2, most), 0
+    size, largest = min(2, most), 0
     while fits(size):
-        found = size
+        largest = size
         if size == most:
-            return found
+            return largest
         size = min(2 * size, most)
-    if found == 0:
+    if largest == 0:
         wrong = f"not even {counted(size, 'image fits', 'images fit')} into memory"
         raise TrainingError(problem("tune=batch_size", wrong, fix="choose a smaller arch or preprocessing.size"))
-    return found
+    return largest
 
 
 def part_of_batch(batch: int, fitting: int) -> int:

@@ -103,13 +103,13 @@ class RangeTest:
                 job.recipe, numerics, self.steps, ramp, job.recipe.trainer.get("accumulate_grad_batches")
             ).fit(module, datamodule=data)
         smooth = smoothed(ramp.losses, self.smoothing)
-        found = suggestions(ramp.rates, smooth, self.steps)
+        rates = suggestions(ramp.rates, smooth, self.steps)
         table = [
             {"step": step, "lr": rate, "loss": loss, "smoothed": mean}
             for step, (rate, loss, mean) in enumerate(zip(ramp.rates, ramp.losses, smooth, strict=True))
         ]
-        lr = found[self.suggest]
-        facts = {"task": job.view.task, "fold": job.view.fold, **found, **asdict(self), "ended_after": len(table)}
+        lr = rates[self.suggest]
+        facts = {"task": job.view.task, "fold": job.view.fold, **rates, **asdict(self), "ended_after": len(table)}
         return Tuned("lr_find", {"lr_found": lr}, facts, table)
 
 
@@ -120,11 +120,11 @@ def smoothed(losses: Sequence[float], share: float) -> list[float]:
         losses: A loss for each step.
         share: Share of the mean that is kept at each step.
     """
-    mean, found = 0.0, []
+    mean, means = 0.0, []
     for step, loss in enumerate(losses, start=1):
         mean = share * mean + (1 - share) * loss
-        found.append(mean / (1 - share**step))
-    return found
+        means.append(mean / (1 - share**step))
+    return means
 
 
 def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> dict[str, float]:
@@ -143,8 +143,8 @@ def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> 
     Raises:
         TrainingError: When the loss never falls, or there are too few steps.
     """
-    kept = slice(steps // _SKIPPED_SHARE, len(losses) - min(_SKIPPED_LAST, steps // _LAST_SHARE))
-    x, y = np.log(np.asarray(rates[kept])), np.asarray(losses[kept])
+    window = slice(steps // _SKIPPED_SHARE, len(losses) - min(_SKIPPED_LAST, steps // _LAST_SHARE))
+    x, y = np.log(np.asarray(rates[window])), np.asarray(losses[window])
     fix = "set optimizer.lr yourself, or move tune.start and tune.end"
     if len(x) < 3:
         raise TrainingError(problem("tune=lr_find", f"the loss exploded after {counted(len(losses), 'step')}", fix=fix))

@@ -42,16 +42,16 @@ def main(words: Sequence[str]) -> int:
     if not words:
         print(str(__doc__).partition("\n\n")[2].rstrip())
         return 0
-    asked = [word for word in words if word != _CANDIDATES]
-    if len(asked) != 1 or asked[0] not in SCRIPTS:
-        near = SCRIPTS if len(asked) == 1 else ()
-        fix = did_you_mean(" ".join(asked), near, otherwise=f"one of {', '.join(SCRIPTS)}")
-        raise ConfigError(problem("completion", "names one shell", got=" ".join(asked), fix=fix))
+    shells = [word for word in words if word != _CANDIDATES]
+    if len(shells) != 1 or shells[0] not in SCRIPTS:
+        near = SCRIPTS if len(shells) == 1 else ()
+        fix = did_you_mean(" ".join(shells), near, otherwise=f"one of {', '.join(SCRIPTS)}")
+        raise ConfigError(problem("completion", "names one shell", got=" ".join(shells), fix=fix))
     if _CANDIDATES not in words:
-        print((Path(__file__).parent / SCRIPTS[asked[0]]).read_text("utf-8"), end="")
+        print((Path(__file__).parent / SCRIPTS[shells[0]]).read_text("utf-8"), end="")
         return 0
     typed = sys.stdin.buffer.read().decode("utf-8", "replace").split("\0")[:-1]
-    if lines := _reply(asked[0], typed):
+    if lines := _reply(shells[0], typed):
         print("\n".join(lines))
     return 0
 
@@ -62,11 +62,11 @@ def _reply(shell: str, typed: list[str]) -> list[str]:
 
     if shell != "bash":
         # The last word is as it was typed, perhaps with an open quote.
-        found = candidates.of(typed[:-1], line.unquoted(typed[-1] if typed else ""), os.environ)
-        return [f"{one.text}\t{one.about}" if one.about else one.text for one in found]
+        matches = candidates.of(typed[:-1], line.unquoted(typed[-1] if typed else ""), os.environ)
+        return [f"{match.text}\t{match.about}" if match.about else match.text for match in matches]
     whole, piece = [*typed, "", ""][:2]
     read = line.read(whole)
-    found = candidates.of(read.words, read.word, os.environ, with_meanings=False)
+    matches = candidates.of(read.words, read.word, os.environ, with_meanings=False)
     start = read.start_of(piece)
     # Inside of quotes the shell itself ends the word.
-    return [one.text[start:] + (" " if one.is_whole and not read.quote else "") for one in found]
+    return [match.text[start:] + (" " if match.is_whole and not read.quote else "") for match in matches]

@@ -73,12 +73,12 @@ def of(
         environment: The environment's variables.
         with_meanings: Whether to say what they mean, which takes some time.
     """
-    said = _Said(words, environment, with_meanings)
-    found = dict[str, Candidate]()
-    for one in islice(_candidates(said, word), _MOST_NAMES):
-        if one.text.startswith(word) and one.text != word and _PLAIN.fullmatch(one.text):
-            found.setdefault(one.text, one)
-    return list(found.values())
+    command = _Said(words, environment, with_meanings)
+    candidates = dict[str, Candidate]()
+    for candidate in islice(_candidates(command, word), _MOST_NAMES):
+        if candidate.text.startswith(word) and candidate.text != word and _PLAIN.fullmatch(candidate.text):
+            candidates.setdefault(candidate.text, candidate)
+    return list(candidates.values())
 
 
 class _Said:
@@ -125,7 +125,7 @@ class _Said:
         if group == "mode":
             return [self.mode]
         text = self.values.get(group, "")
-        return [one for one in re.split(r"[\[\],]", text) if one] or [keys.defaults().get(group, "")]
+        return [option for option in re.split(r"[\[\],]", text) if option] or [keys.defaults().get(group, "")]
 
 
 def _path(text: str) -> Path:
@@ -138,23 +138,25 @@ def _full(key: str) -> str:
     return catalog.ALIASES.get(head, head) + dot + rest
 
 
-def _candidates(said: _Said, word: str) -> Iterator[Candidate]:
-    if said.option or word.startswith(("--config-dir=", "--config=")):
-        yield from _option_values(said.option or word.partition("=")[0], word)
-    elif not said.mode and "=" not in word:
-        yield from map(Candidate, FLAGS) if word.startswith("-") else _modes(said)
-    elif said.mode in modes.WORDS:
-        yield from _after_a_word(said, word)
+def _candidates(command: _Said, word: str) -> Iterator[Candidate]:
+    if command.option or word.startswith(("--config-dir=", "--config=")):
+        yield from _option_values(command.option or word.partition("=")[0], word)
+    elif not command.mode and "=" not in word:
+        yield from map(Candidate, FLAGS) if word.startswith("-") else _modes(command)
+    elif command.mode in modes.WORDS:
+        yield from _word_arguments(command, word)
     elif word.startswith("-") and "=" not in word:
         yield from map(Candidate, FLAGS)
-        yield from map(Candidate, ("--config", "--app") if said.mode == "train" else ())
-        if said.mode in modes.SCRIPTS:
-            yield from (Candidate(f"--{key.leaf}", _about(said, key, said.mode)) for key in _of_mode(said))
+        yield from map(Candidate, ("--config", "--app") if command.mode == "train" else ())
+        if command.mode in modes.SCRIPTS:
+            yield from (
+                Candidate(f"--{key.leaf}", _key_meaning(command, key, command.mode)) for key in _mode_keys(command)
+            )
     elif "=" in word:
-        yield from _values(said, word)
+        yield from _values(command, word)
     else:
-        yield from _keys(said, word, "" if said.asks_help else "=")
-        if said.mode in _OF_PATHS and word:
+        yield from _keys(command, word, "" if command.asks_help else "=")
+        if command.mode in _OF_PATHS and word:
             yield from _paths("", word)
 
 
@@ -169,81 +171,85 @@ def _option_values(option: str, word: str) -> Iterator[Candidate]:
         yield from _paths(head, word[len(head) :], only_folders=option != "--config")
 
 
-def _modes(said: _Said) -> Iterator[Candidate]:
-    for name in catalog.options("mode", said.folders):
-        yield Candidate(name, _purpose(said, "mode", name))
-    yield from (Candidate(name, _short(about)) for name, about in modes.WORDS.items())
+def _modes(command: _Said) -> Iterator[Candidate]:
+    for name in catalog.options("mode", command.folders):
+        yield Candidate(name, _purpose(command, "mode", name))
+    yield from (Candidate(name, _first_clause(about)) for name, about in modes.WORDS.items())
 
 
-def _after_a_word(said: _Said, word: str) -> Iterator[Candidate]:
+def _word_arguments(command: _Said, word: str) -> Iterator[Candidate]:
     """What may follow a word that is no mode."""
     key, equals, _ = word.partition("=")
-    if said.mode == "completion":
+    if command.mode == "completion":
         yield from map(Candidate, _SHELLS)
-    elif said.mode == "models":
+    elif command.mode == "models":
         yield from map(Candidate, ("--json", *_networks(word)))
-    elif said.mode == "help":
-        yield from _values(said, word) if equals else (*_modes(said), *_keys(said, word, ""))
-    elif said.mode == "doctor":
+    elif command.mode == "help":
+        yield from _values(command, word) if equals else (*_modes(command), *_keys(command, word, ""))
+    elif command.mode == "doctor":
         if equals and key in (*_OF_FOLDERS, "proj"):
-            yield from _values(said, word)
+            yield from _values(command, word)
         else:
             yield from map(Candidate, ("proj=", "out_dir=", "data_dir=", "--offline", "--json"))
-            yield from map(Candidate, _runs(said.project))
+            yield from map(Candidate, _runs(command.project))
 
 
-def _keys(said: _Said, word: str, end: str) -> Iterator[Candidate]:
+def _keys(command: _Said, word: str, end: str) -> Iterator[Candidate]:
     """Groups, sections and keys.
 
     Args:
-        said: What was said before.
+        command: What was said before.
         word: What is there of the key.
         end: What stands behind a key: `=`, or nothing where it is only looked up.
     """
     marks = word[: len(word) - len(word.lstrip("+~"))]
     head, dot, _ = word[len(marks) :].partition(".")
     group = catalog.ALIASES.get(head, head)
-    groups = catalog.groups(said.folders)
+    groups = catalog.groups(command.folders)
     if dot and (group in groups or word.startswith("hydra.")):
-        for key in _of_section(said, "hydra/launcher" if head == "hydra" else group, word[len(marks) :]):
+        for key in _section_keys(command, "hydra/launcher" if head == "hydra" else group, word[len(marks) :]):
             name = f"{head}{key.name[len(group) :]}" if head != "hydra" else key.name
-            yield Candidate(f"{marks}{name}{end}", _about(said, key, *said.options(group)))
+            yield Candidate(f"{marks}{name}{end}", _key_meaning(command, key, *command.options(group)))
         return
     if dot:
-        yield from (Candidate(f"{marks}{key.name}{end}", _about(said, key)) for key in keys.top_keys().values())
+        yield from (
+            Candidate(f"{marks}{key.name}{end}", _key_meaning(command, key)) for key in keys.top_keys().values()
+        )
         return
     for name in sorted({*groups, *catalog.ALIASES} - {"mode"}):
-        if len(catalog.options(catalog.ALIASES.get(name, name), said.folders)) > 1 or not end:
+        if len(catalog.options(catalog.ALIASES.get(name, name), command.folders)) > 1 or not end:
             yield Candidate(f"{marks}{name}{end}")
     tops = [key for key in keys.top_keys().values() if "." not in key.name]
-    yield from (Candidate(f"{marks}{key.name}{end}", _about(said, key)) for key in tops)
+    yield from (Candidate(f"{marks}{key.name}{end}", _key_meaning(command, key)) for key in tops)
     yield from (Candidate(f"{marks}{name}{end}", about) for name, about in keys.WORDS.items())
-    yield from (Candidate(f"{marks}{name}.") for name in sorted({*groups, *catalog.ALIASES}) if _has_keys(said, name))
+    yield from (
+        Candidate(f"{marks}{name}.") for name in sorted({*groups, *catalog.ALIASES}) if _has_keys(command, name)
+    )
 
 
-def _has_keys(said: _Said, group: str) -> bool:
+def _has_keys(command: _Said, group: str) -> bool:
     """Whether a section can have keys: some groups only switch something on."""
-    return group in catalog.ALIASES or group not in ("remove", "search_space", "preset") or bool(said.folders)
+    return group in catalog.ALIASES or group not in ("remove", "search_space", "preset") or bool(command.folders)
 
 
-def _of_section(said: _Said, group: str, word: str) -> list[Key]:
+def _section_keys(command: _Said, group: str, word: str) -> list[Key]:
     """The keys of a section: those of the chosen option; of all options where none of these begins so."""
-    listed = keys.of_group(group, said.folders)
-    chosen = said.options(group)
+    listed = keys.of_group(group, command.folders)
+    chosen = command.options(group)
     # The task by default is only an example.
-    is_open = group == "task" and group not in said.values
+    is_open = group == "task" and group not in command.values
     own = [key for key in listed.values() if is_open or set(key.options) & set(chosen)]
     start = f"{group}.{word.partition('.')[2]}"
     if group == "trainer" or not any(key.name.startswith(start) for key in own):
-        own += keys.further(group).values()
+        own += keys.keys_without_file(group).values()
     return own if any(key.name.startswith(start) for key in own) else list(listed.values())
 
 
-def _of_mode(said: _Said) -> list[Key]:
-    return [key for key in keys.of_group("mode", said.folders).values() if said.mode in key.options]
+def _mode_keys(command: _Said) -> list[Key]:
+    return [key for key in keys.of_group("mode", command.folders).values() if command.mode in key.options]
 
 
-def _values(said: _Said, word: str) -> Iterator[Candidate]:
+def _values(command: _Said, word: str) -> Iterator[Candidate]:
     """Values of a key, or options of a group; behind a comma or bracket those of one item."""
     typed, _, value = word.partition("=")
     key = _full(typed)
@@ -251,34 +257,34 @@ def _values(said: _Said, word: str) -> Iterator[Candidate]:
     head = word[: len(word) - len(item)]
     is_list = value.startswith("[")
     if key in _OF_PROJECTS and "#" in item:
-        yield from _records(said, head, item)
+        yield from _records(command, head, item)
         return
-    found = list(_named_values(said, key, item))
-    taken = set(re.split(r"[\[,]", value)[:-1])
+    candidates = list(_named_values(command, key, item))
+    items = set(re.split(r"[\[,]", value)[:-1])
     if key in ("callbacks", "task_list", "mode.subroutines") and not value:
         yield Candidate(f"{head}[")
         if key != "callbacks":
             return
-    for one in found:
-        if one.text == item and is_list:
+    for candidate in candidates:
+        if candidate.text == item and is_list:
             yield from (Candidate(f"{word}]"), Candidate(f"{word},"))
-        elif one.text not in taken:
-            yield Candidate(f"{head}{one.text}", one.about)
-    if not found or key in _OF_PROJECTS:
-        yield from _paths(head, item, only_folders=key in _OF_FOLDERS) if _names_files(said, key) else ()
+        elif candidate.text not in items:
+            yield Candidate(f"{head}{candidate.text}", candidate.about)
+    if not candidates or key in _OF_PROJECTS:
+        yield from _paths(head, item, only_folders=key in _OF_FOLDERS) if _names_files(command, key) else ()
 
 
-def _named_values(said: _Said, key: str, item: str) -> Iterator[Candidate]:
+def _named_values(command: _Said, key: str, item: str) -> Iterator[Candidate]:
     """The values of a key that have names."""
-    if key in catalog.groups(said.folders) or key == "hydra/launcher":
-        yield from (Candidate(name, _purpose(said, key, name)) for name in catalog.options(key, said.folders))
+    if key in catalog.groups(command.folders) or key == "hydra/launcher":
+        yield from (Candidate(name, _purpose(command, key, name)) for name in catalog.options(key, command.folders))
     simple: dict[tuple[str, ...], Callable[[], Iterable[str]]] = {
         ("arch", "arch.name", "arch.encoder"): lambda: _networks(item),
-        ("task", *_OF_TASKS): lambda: _tasks(said.data_dir),
-        ("proj",): lambda: _projects(said.out_dir),
-        _OF_RUNS: lambda: ["latest", *_runs(said.project)],
-        _OF_STUDIES: lambda: [file.stem for file in _entries(said.project / "studies", ".log")],
-        ("mode.subroutines",): lambda: rules.SUBROUTINES.get(said.mode, ()),
+        ("task", *_OF_TASKS): lambda: _tasks(command.data_dir),
+        ("proj",): lambda: _projects(command.out_dir),
+        _OF_RUNS: lambda: ["latest", *_runs(command.project)],
+        _OF_STUDIES: lambda: [file.stem for file in _entries(command.project / "studies", ".log")],
+        ("mode.subroutines",): lambda: rules.SUBROUTINES.get(command.mode, ()),
         ("mode.ensemble",): lambda: ["latest"],
     }
     for those, values in simple.items():
@@ -287,43 +293,43 @@ def _named_values(said: _Said, key: str, item: str) -> Iterator[Candidate]:
     if key in _OF_TASKS:
         yield from map(Candidate, ("digits", "fashion_mini"))
     if key in _OF_PROJECTS:
-        yield from (text for name in _projects(said.out_dir) for text in (Candidate(name), Candidate(f"{name}#")))
-    yield from map(Candidate, _closed(said, key))
+        yield from (text for name in _projects(command.out_dir) for text in (Candidate(name), Candidate(f"{name}#")))
+    yield from map(Candidate, _enumerated_values(command, key))
 
 
-def _closed(said: _Said, key: str) -> list[str]:
+def _enumerated_values(command: _Said, key: str) -> list[str]:
     """The values of a key that has few: what an annotation lists, true and false."""
-    found = _find(said, key)
-    if found is None:
+    known_key = _find(command, key)
+    if known_key is None:
         return []
-    option = next((one for one in said.options(found.group) if one in found.options), "")
+    option = next((one for one in command.options(known_key.group) if one in known_key.options), "")
     values: list[str] = []
-    for part in found.values(option).split(" or "):
+    for part in known_key.values(option).split(" or "):
         if part in ("true", "false", "null", "auto"):
             values.append(part)
         elif part.startswith("one of "):
-            values += [one for one in part.removeprefix("one of ").split(", ") if " " not in one]
+            values += [choice for choice in part.removeprefix("one of ").split(", ") if " " not in choice]
     # What may be nothing, and else anything, has no values to choose from.
     return values if values != ["null"] else []
 
 
-def _find(said: _Said, key: str) -> Key | None:
+def _find(command: _Said, key: str) -> Key | None:
     """The key of that name; of a section only its own files are read."""
     head, dot, _ = key.partition(".")
     group = "hydra/launcher" if head == "hydra" else head
-    if not dot or group not in (*catalog.groups(said.folders), "hydra/launcher"):
+    if not dot or group not in (*catalog.groups(command.folders), "hydra/launcher"):
         return keys.top_keys().get(key)
-    return keys.of_group(group, said.folders).get(key) or keys.further(group).get(key)
+    return keys.of_group(group, command.folders).get(key) or keys.keys_without_file(group).get(key)
 
 
-def _names_files(said: _Said, key: str) -> bool:
+def _names_files(command: _Said, key: str) -> bool:
     if key in (*_OF_FOLDERS, "recipe", "reuse.parameters", "reuse.blueprint"):
         return True
-    found = _find(said, key)
-    if found is None or found.leaf in _NO_FILES:
+    known_key = _find(command, key)
+    if known_key is None or known_key.leaf in _NO_FILES:
         return False
-    option = next((one for one in said.options(found.group) if one in found.options), "")
-    return "text" in found.values(option) and bool(_OF_FILES.search(found.meaning(option)))
+    option = next((one for one in command.options(known_key.group) if one in known_key.options), "")
+    return "text" in known_key.values(option) and bool(_OF_FILES.search(known_key.meaning(option)))
 
 
 def _networks(item: str) -> Sequence[str]:
@@ -337,26 +343,29 @@ def _networks(item: str) -> Sequence[str]:
 
 
 def _projects(out_dir: Path) -> list[str]:
-    return [one.name for one in _entries(out_dir) if (one / "runs").is_dir() or (one / "tasks").is_dir()]
+    return [folder.name for folder in _entries(out_dir) if (folder / "runs").is_dir() or (folder / "tasks").is_dir()]
 
 
 def _tasks(data_dir: Path) -> list[str]:
-    return [one.name for one in _entries(data_dir) if (one / "task.json").is_file()]
+    return [folder.name for folder in _entries(data_dir) if (folder / "task.json").is_file()]
 
 
 def _runs(project: Path) -> list[str]:
     """The runs of a project, the newest first."""
     days = reversed(_entries(project / "runs"))
-    found = (
-        f"{day.name}/{one.name}" for day in days for one in reversed(_entries(day)) if (one / "plan.json").is_file()
+    run_names = (
+        f"{day.name}/{folder.name}"
+        for day in days
+        for folder in reversed(_entries(day))
+        if (folder / "plan.json").is_file()
     )
-    return list(islice(found, _MOST_NAMES))
+    return list(islice(run_names, _MOST_NAMES))
 
 
-def _records(said: _Said, head: str, item: str) -> Iterator[Candidate]:
+def _records(command: _Said, head: str, item: str) -> Iterator[Candidate]:
     """`PROJ#ID` for the records of a project."""
     name = item.partition("#")[0]
-    project = _path(name) if "/" in name else said.out_dir / name
+    project = _path(name) if "/" in name else command.out_dir / name
     for task in _entries(project / "tasks"):
         for record in _entries(task / "models"):
             if (record / "record.json").is_file():
@@ -367,15 +376,15 @@ def _entries(folder: Path, ending: str = "") -> list[Path]:
     """The folders in a folder, or its files with an ending, sorted; none where it cannot be read. Links are not followed."""
     try:
         with os.scandir(folder) as entries:
-            found = [
-                one.name
-                for one in islice(entries, _MOST_ENTRIES)
-                if (one.name.endswith(ending) if ending else one.is_dir(follow_symlinks=False))
+            entry_names = [
+                entry.name
+                for entry in islice(entries, _MOST_ENTRIES)
+                if (entry.name.endswith(ending) if ending else entry.is_dir(follow_symlinks=False))
             ]
     except OSError:
         return []
     # What a shell takes for a pattern, or for somebody's home, is no name that can be typed as it is.
-    return [folder / name for name in sorted(found) if name[:1] not in (".", "~") and not set(name) & set("[]")]
+    return [folder / name for name in sorted(entry_names) if name[:1] not in (".", "~") and not set(name) & set("[]")]
 
 
 def _paths(head: str, typed: str, *, only_folders: bool = False) -> Iterator[Candidate]:
@@ -389,33 +398,33 @@ def _paths(head: str, typed: str, *, only_folders: bool = False) -> Iterator[Can
     folder, slash, start = typed.rpartition("/")
     try:
         with os.scandir(_path(folder + slash or ".")) as entries:
-            found = sorted(
-                (one.name, one.is_dir())
-                for one in islice(entries, _MOST_ENTRIES)
-                if one.name.startswith(start) and (start or not one.name.startswith("."))
+            children = sorted(
+                (entry.name, entry.is_dir())
+                for entry in islice(entries, _MOST_ENTRIES)
+                if entry.name.startswith(start) and (start or not entry.name.startswith("."))
             )
     except (OSError, ValueError):
         return
-    for name, is_folder in found:
+    for name, is_folder in children:
         if is_folder or not only_folders:
             yield Candidate(f"{head}{folder}{slash}{name}{'/' if is_folder else ''}")
 
 
-def _purpose(said: _Said, group: str, option: str) -> str:
+def _purpose(command: _Said, group: str, option: str) -> str:
     """What an option is for; of one in a folder of the user's own nothing is said."""
-    is_ours = said.with_meanings and option in catalog.options(group)
-    return _short(catalog.purpose(group, option)) if is_ours else ""
+    is_ours = command.with_meanings and option in catalog.options(group)
+    return _first_clause(catalog.purpose(group, option)) if is_ours else ""
 
 
-def _about(said: _Said, key: Key, *options: str) -> str:
+def _key_meaning(command: _Said, key: Key, *options: str) -> str:
     """What a key means, in its first sentence."""
-    if not said.with_meanings:
+    if not command.with_meanings:
         return ""
     option = next((one for one in options if one in key.options), "")
-    return _short(key.summary(option))
+    return _first_clause(key.summary(option))
 
 
-def _short(text: str) -> str:
+def _first_clause(text: str) -> str:
     """The beginning of a sentence, without the command that uses it, in one line."""
     words = re.split(r"; |: mml ", text, maxsplit=1)[0].rstrip(".;").split()
     text = "".join(letter for letter in " ".join(words) if letter.isprintable())

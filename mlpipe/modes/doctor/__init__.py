@@ -65,15 +65,15 @@ def main(words: Sequence[str]) -> int:
         ConfigError: When the words are wrong.
         ProjectError: When there is no such project or run.
     """
-    question = parsed(words, os.environ)
+    question = parse_question(words, os.environ)
     # Not a check, and before them: a run that is not there is the user's mistake.
     compare = _comparison(question) if question.run else None
-    found = [*findings.all_of(checks(question, os.environ)), *(compare() if compare else ())]
-    print(json.dumps(facts(found), indent=1, default=str) if question.json else text(found))
-    return STEP_FAILED if any(one.level == "problem" for one in found) else 0
+    results = [*findings.run_checks(checks(question, os.environ)), *(compare() if compare else ())]
+    print(json.dumps(facts(results), indent=1, default=str) if question.json else text(results))
+    return STEP_FAILED if any(finding.level == "problem" for finding in results) else 0
 
 
-def parsed(words: Sequence[str], environment: Mapping[str, str]) -> Question:
+def parse_question(words: Sequence[str], environment: Mapping[str, str]) -> Question:
     """The question that words ask.
 
     Args:
@@ -135,14 +135,14 @@ def checks(question: Question, environment: Mapping[str, str]) -> list[tuple[str
     ]
 
 
-def _packages(what: str) -> Sequence[Finding]:
+def _packages(topic: str) -> Sequence[Finding]:
     try:
         from mlpipe.modes.doctor import packages
     except ImportError as error:
         text = problem(str(error.name), "is not installed", fix="install mlpipe with its dependencies")
-        return [Finding("packages", str(error.name), None, "problem", text)] if what == "versions" else []
-    check = {"versions": packages.versions, "conflicts": packages.conflicts, "extras": packages.extras}[what]
-    return check(packages.declared(), packages.installed())
+        return [Finding("packages", str(error.name), None, "problem", text)] if topic == "versions" else []
+    check = {"versions": packages.versions, "conflicts": packages.conflicts, "extras": packages.extras}[topic]
+    return check(packages.declared_needs(), packages.installed())
 
 
 @cache
@@ -155,7 +155,7 @@ def _torch_facts() -> dict[str, Any]:
 def _devices(environment: Mapping[str, str]) -> Sequence[Finding]:
     from mlpipe.modes.doctor import devices
 
-    return devices.of_torch(_torch_facts(), devices.hardware(), environment)
+    return devices.torch_findings(_torch_facts(), devices.hardware(), environment)
 
 
 def _comparison(question: Question) -> Check:
@@ -165,48 +165,54 @@ def _comparison(question: Question) -> Check:
 
     project = Project(question.out_dir / question.project)
     run, then = stored_environment.stored(project, question.run)
-    return lambda: stored_environment.compared(run, project, then, stored_environment.here(_torch_facts()))
+    return lambda: stored_environment.compared(run, project, then, stored_environment.machine_values(_torch_facts()))
 
 
-def facts(found: Sequence[Finding]) -> dict[str, Any]:
+def facts(results: Sequence[Finding]) -> dict[str, Any]:
     """Findings as plain data: `ok`, `problems`, `notes`, and the values by topic and name.
 
     Args:
-        found: The findings; several of one name are a list.
+        results: The findings; several of one name are a list.
     """
     topics: dict[str, dict[str, Any]] = {}
-    for one in found:
-        names = topics.setdefault(one.topic, {})
-        names[one.name] = [*_listed(names[one.name]), one.value] if one.name in names else one.value
-    said = {level: [one.advice for one in found if one.level == level] for level in ("problem", "note")}
-    return {"ok": not said["problem"], "problems": said["problem"], "notes": said["note"], "facts": topics}
+    for finding in results:
+        names = topics.setdefault(finding.topic, {})
+        names[finding.name] = (
+            [*_as_list(names[finding.name]), finding.value] if finding.name in names else finding.value
+        )
+    advice = {level: [entry.advice for entry in results if entry.level == level] for level in ("problem", "note")}
+    return {"ok": not advice["problem"], "problems": advice["problem"], "notes": advice["note"], "facts": topics}
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def text(found: Sequence[Finding]) -> str:
+def text(results: Sequence[Finding]) -> str:
     """Findings for a terminal: values by topic, then what is worth a look, then what stops a training.
 
     Args:
-        found: The findings.
+        results: The findings.
     """
     lines: list[str] = []
-    width = max((len(one.name) for one in found), default=0)
-    topics = dict.fromkeys(one.topic for one in found)
+    width = max((len(finding.name) for finding in results), default=0)
+    topics = dict.fromkeys(finding.topic for finding in results)
     for topic in topics:
         lines += ["", topic]
-        lines += [f"  {one.name:{width}}  {printable(_shown(one))}" for one in found if one.topic == topic]
+        lines += [
+            f"  {finding.name:{width}}  {printable(_value_text(finding))}"
+            for finding in results
+            if finding.topic == topic
+        ]
     for level, heading in (("note", "worth a look:"), ("problem", "this will stop a training:")):
-        said = [one.advice for one in found if one.level == level]
-        lines += ["", heading, *(f"  {sentence}" for sentence in said)] if said else []
-    if not any(one.level == "problem" for one in found):
+        advice = [finding.advice for finding in results if finding.level == level]
+        lines += ["", heading, *(f"  {sentence}" for sentence in advice)] if advice else []
+    if not any(finding.level == "problem" for finding in results):
         lines += ["", "nothing here will stop a training"]
     return "\n".join(lines[1:])
 
 
-def _shown(finding: Finding) -> str:
+def _value_text(finding: Finding) -> str:
     value = finding.value
     if isinstance(value, list):
         return listing(value, most=_MOST_NAMES) if value else "none"

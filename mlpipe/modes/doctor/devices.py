@@ -101,76 +101,76 @@ def asked(patience: float = _PATIENCE) -> dict[str, Any]:
     """
     command = [sys.executable, "-P", "-c", _ASK]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired:
         return {"error": f"its import took longer than {patience:g} s"}
-    lines = done.stdout.strip().splitlines()
-    if done.returncode == 0 and lines:
+    lines = process.stdout.strip().splitlines()
+    if process.returncode == 0 and lines:
         facts: dict[str, Any] = json.loads(lines[-1])
         return facts
-    said = done.stderr.strip().splitlines()
-    return {"error": said[-1][:200] if said else f"its process ended with {done.returncode}"}
+    error_lines = process.stderr.strip().splitlines()
+    return {"error": error_lines[-1][:200] if error_lines else f"its process ended with {process.returncode}"}
 
 
-def of_torch(facts: Mapping[str, Any], there: Hardware, environment: Mapping[str, str]) -> list[Finding]:
+def torch_findings(facts: Mapping[str, Any], devices: Hardware, environment: Mapping[str, str]) -> list[Finding]:
     """What torch's facts mean on this hardware.
 
     Args:
         facts: What `asked` gives.
-        there: The GPUs that the system shows.
+        devices: The GPUs that the system shows.
         environment: The environment's variables.
     """
     if "error" in facts:
         text = problem("torch", f"it cannot be imported with torchvision ({facts['error']})", fix=_REINSTALL)
         return [Finding("devices", "torch", None, "problem", text)]
     built = f"CUDA {facts['cuda']}" if facts["cuda"] else f"ROCm {facts['hip']}" if facts["hip"] else "CPU only"
-    found = [Finding("devices", "torch", f"{facts['torch']} ({built})")]
+    findings = [Finding("devices", "torch", f"{facts['torch']} ({built})")]
     for gpu in facts["gpus"]:
-        wrong = of_capability(gpu["name"], gpu["capability"], facts["architectures"])
+        wrong = capability_problem(gpu["name"], gpu["capability"], facts["architectures"])
         value = f"{gpu['name']}, {size(gpu['memory'])}, {size(gpu['free'])} free"
-        found.append(Finding("devices", "GPU", value, "problem" if wrong else "ok", wrong))
+        findings.append(Finding("devices", "GPU", value, "problem" if wrong else "ok", wrong))
     if facts["gpus"]:
-        found.append(Finding("devices", "bfloat16", "yes" if facts["bfloat16"] else "no"))
-    elif wrong := unused(facts, there, environment):
-        found.append(Finding("devices", "GPU", "not used", "note", wrong))
+        findings.append(Finding("devices", "bfloat16", "yes" if facts["bfloat16"] else "no"))
+    elif wrong := unused_reason(facts, devices, environment):
+        findings.append(Finding("devices", "GPU", "not used", "note", wrong))
     else:
-        found.append(Finding("devices", "GPU", "none"))
+        findings.append(Finding("devices", "GPU", "none"))
     if facts["mps"]:
-        found.append(Finding("devices", "Apple GPU", "mps"))
-    found += [
+        findings.append(Finding("devices", "Apple GPU", "mps"))
+    findings += [
         Finding("threads", "of torch here", facts["threads"]),
         Finding("threads", "OpenMP", "yes" if facts["openmp"] else "no"),
         Finding("threads", "MKL", "yes" if facts["mkl"] else "no"),
         Finding("processor", "vector units", facts["cpu"]),
     ]
-    return found
+    return findings
 
 
-def unused(facts: Mapping[str, Any], there: Hardware, environment: Mapping[str, str]) -> str:
+def unused_reason(facts: Mapping[str, Any], devices: Hardware, environment: Mapping[str, str]) -> str:
     """Why a GPU that is there is not used, as a sentence; empty where none is there.
 
     Args:
         facts: What `asked` gives.
-        there: The GPUs that the system shows.
+        devices: The GPUs that the system shows.
         environment: The environment's variables.
     """
-    if there.amd and not there.in_machine and not facts["hip"]:
+    if devices.amd and not devices.in_machine and not facts["hip"]:
         return problem("GPU", "there is one of AMD, and torch is built without ROCm", fix="install torch for ROCm")
-    if not there.in_machine:
+    if not devices.in_machine:
         return ""
     hidden = environment.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1"):
         return problem("GPU", "CUDA_VISIBLE_DEVICES hides it", got=hidden, fix="unset CUDA_VISIBLE_DEVICES")
-    if not there.nvidia:
+    if not devices.nvidia:
         return problem("GPU", "the machine has one, this container does not", fix="docker run --gpus all")
     if not facts["cuda"]:
         fix = "install torch and torchvision for CUDA (docs/installing.md)"
         return problem("GPU", "there is one of NVIDIA, and torch is built for CPUs only", got=facts["torch"], fix=fix)
     fix = "renew the driver, or install torch for an older CUDA"
-    return problem("GPU", f"torch for CUDA {facts['cuda']} cannot use driver {there.driver}", fix=fix)
+    return problem("GPU", f"torch for CUDA {facts['cuda']} cannot use driver {devices.driver}", fix=fix)
 
 
-def of_capability(name: str, capability: Sequence[int], architectures: Sequence[str]) -> str:
+def capability_problem(name: str, capability: Sequence[int], architectures: Sequence[str]) -> str:
     """Why torch has no code for a GPU, as a sentence; empty where it has.
 
     Compiled code (`sm_86`) runs on the same major version from its minor version on, what is compiled when it is first

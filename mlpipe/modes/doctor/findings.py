@@ -31,21 +31,21 @@ class Finding:
 Check = Callable[[], Sequence[Finding]]
 
 
-def all_of(checks: Sequence[tuple[str, Check]]) -> list[Finding]:
+def run_checks(checks: Sequence[tuple[str, Check]]) -> list[Finding]:
     """The findings of checks; one that fails itself is a note, and the others are made all the same.
 
     Args:
         checks: A topic and a function for each.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for topic, check in checks:
         try:
-            found += check()
+            findings += check()
         except Exception as error:
-            found.append(
+            findings.append(
                 Finding(topic, "check", None, "note", f"{topic}: this could not be found out ({in_short(error)})")
             )
-    return found
+    return findings
 
 
 def size(number: float) -> str:

@@ -50,10 +50,10 @@ def cores(root: Path = Path("/")) -> list[Finding]:
     Args:
         root: Where `proc` and `sys` lie.
     """
-    return of_cores(os.cpu_count() or 1, usable_cores(), core_quota(root))
+    return core_findings(os.cpu_count() or 1, usable_cores(), core_quota(root))
 
 
-def of_cores(present: int, usable: int, quota: float | None) -> list[Finding]:
+def core_findings(present: int, usable: int, quota: float | None) -> list[Finding]:
     """What counts of cores mean.
 
     Args:
@@ -61,16 +61,16 @@ def of_cores(present: int, usable: int, quota: float | None) -> list[Finding]:
         usable: Those that this process may run on.
         quota: Cores' worth of time that a container gets; None: no limit.
     """
-    found = [Finding("processor", "cores", present), Finding("processor", "cores for this process", usable)]
+    findings = [Finding("processor", "cores", present), Finding("processor", "cores for this process", usable)]
     if quota is None:
-        return found
+        return findings
     if quota >= usable:
-        return [*found, Finding("processor", "cores' time by the container", quota)]
+        return [*findings, Finding("processor", "cores' time by the container", quota)]
     threads = max(1, int(quota))
     wrong = f"the container gives the time of {quota:g} cores, and {usable} are seen; threads would wait for each other"
     fix = f"write sys.threads={threads}"
     return [
-        *found,
+        *findings,
         Finding("processor", "cores' time by the container", quota, "note", problem("cores", wrong, fix=fix)),
     ]
 
@@ -119,7 +119,7 @@ def threads(environment: Mapping[str, str], usable: int) -> list[Finding]:
         environment: The environment's variables.
         usable: Cores that this process may use.
     """
-    found = []
+    findings = []
     for name in _THREAD_VARIABLES:
         text = environment.get(name)
         if text is None:
@@ -130,9 +130,9 @@ def threads(environment: Mapping[str, str], usable: int) -> list[Finding]:
             wrong = problem(name, "is no number of threads", got=text, fix=f"unset {name}")
         elif number > usable:
             wrong = problem(name, f"asks for more threads than the {usable} cores", got=number, fix=f"unset {name}")
-        found.append(Finding("threads", name, text, "note" if wrong else "ok", wrong))
-    found += [Finding("threads", name, environment[name]) for name in _OTHER_VARIABLES if name in environment]
-    return found
+        findings.append(Finding("threads", name, text, "note" if wrong else "ok", wrong))
+    findings += [Finding("threads", name, environment[name]) for name in _OTHER_VARIABLES if name in environment]
+    return findings
 
 
 def memory(root: Path = Path("/")) -> list[Finding]:
@@ -143,10 +143,10 @@ def memory(root: Path = Path("/")) -> list[Finding]:
         return [Finding("memory", "of the machine", total)] if total else []
     lines = (line.split() for line in file.read_text("utf-8").splitlines())
     numbers = {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1}
-    return of_memory(numbers["MemTotal"], numbers.get("MemAvailable", numbers["MemFree"]), memory_limit(root))
+    return memory_findings(numbers["MemTotal"], numbers.get("MemAvailable", numbers["MemFree"]), memory_limit(root))
 
 
-def of_memory(total: int, available: int, limit: int | None) -> list[Finding]:
+def memory_findings(total: int, available: int, limit: int | None) -> list[Finding]:
     """What numbers of bytes mean.
 
     Args:
@@ -154,26 +154,26 @@ def of_memory(total: int, available: int, limit: int | None) -> list[Finding]:
         available: What processes can still take.
         limit: What a container allows; None: all.
     """
-    found = [Finding("memory", "of the machine", total)]
+    findings = [Finding("memory", "of the machine", total)]
     if limit is not None and limit < total:
-        found.append(Finding("memory", "by the container", limit))
+        findings.append(Finding("memory", "by the container", limit))
     usable = available if limit is None else min(available, limit)
     wrong = f"{size(usable)} can be used"
     fix = "end other programs, or use less at a time: sampling.batch_size, sys.num_workers, sys.fold_workers"
     if usable < _LEAST_MEMORY:
         wrong = f"{wrong}, libraries alone need {size(_LEAST_MEMORY)}"
-        return [*found, Finding("memory", "free", available, "problem", problem("memory", wrong, fix=fix))]
+        return [*findings, Finding("memory", "free", available, "problem", problem("memory", wrong, fix=fix))]
     if usable < _LITTLE_MEMORY:
-        return [*found, Finding("memory", "free", available, "note", problem("memory", wrong, fix=fix))]
-    return [*found, Finding("memory", "free", available)]
+        return [*findings, Finding("memory", "free", available, "note", problem("memory", wrong, fix=fix))]
+    return [*findings, Finding("memory", "free", available)]
 
 
 def shared_memory(folder: Path = Path("/dev/shm")) -> list[Finding]:
     """The memory through which processes hand over batches; empty where the system has no such folder."""
-    return of_shared_memory(shutil.disk_usage(folder).free) if folder.is_dir() else []
+    return shared_memory_findings(shutil.disk_usage(folder).free) if folder.is_dir() else []
 
 
-def of_shared_memory(free: int) -> list[Finding]:
+def shared_memory_findings(free: int) -> list[Finding]:
     """What an amount of shared memory means.
 
     Args:
@@ -188,10 +188,10 @@ def of_shared_memory(free: int) -> list[Finding]:
 
 def start_methods() -> list[Finding]:
     """How processes can be started, and whether they can have locks."""
-    return of_start_methods(multiprocessing.get_all_start_methods(), _lock_error())
+    return start_method_findings(multiprocessing.get_all_start_methods(), _lock_error())
 
 
-def of_start_methods(methods: list[str], error: str) -> list[Finding]:
+def start_method_findings(methods: list[str], error: str) -> list[Finding]:
     """What ways to start processes mean.
 
     Args:
@@ -217,10 +217,10 @@ def _lock_error() -> str:
 
 def descriptors() -> list[Finding]:
     """How many files and pipes a process may have open."""
-    return of_descriptors(*resource.getrlimit(resource.RLIMIT_NOFILE))
+    return descriptor_findings(*resource.getrlimit(resource.RLIMIT_NOFILE))
 
 
-def of_descriptors(soft: int, hard: int) -> list[Finding]:
+def descriptor_findings(soft: int, hard: int) -> list[Finding]:
     """What limits of open files mean.
 
     Args:
@@ -230,8 +230,8 @@ def of_descriptors(soft: int, hard: int) -> list[Finding]:
     unlimited = resource.RLIM_INFINITY
     if soft == unlimited or soft >= _FEW_DESCRIPTORS:
         return [Finding("processes", "open files", "unlimited" if soft == unlimited else soft)]
-    wanted = 4 * _FEW_DESCRIPTORS if hard == unlimited else min(4 * _FEW_DESCRIPTORS, hard)
-    fix = f"ulimit -n {wanted}" if wanted > soft else "ask whoever runs this machine for more"
+    higher_limit = 4 * _FEW_DESCRIPTORS if hard == unlimited else min(4 * _FEW_DESCRIPTORS, hard)
+    fix = f"ulimit -n {higher_limit}" if higher_limit > soft else "ask whoever runs this machine for more"
     wrong = problem("open files", f"a process may have {soft}, which many loader processes use up", fix=fix)
     return [Finding("processes", "open files", soft, "note", wrong)]
 
@@ -239,10 +239,10 @@ def of_descriptors(soft: int, hard: int) -> list[Finding]:
 def encodings() -> list[Finding]:
     """The encodings of file names and of what is printed."""
     printed = getattr(sys.stdout, "encoding", None) or "none"
-    return of_encodings(sys.getfilesystemencoding(), printed, locale.setlocale(locale.LC_CTYPE))
+    return encoding_findings(sys.getfilesystemencoding(), printed, locale.setlocale(locale.LC_CTYPE))
 
 
-def of_encodings(names: str, printed: str, language: str) -> list[Finding]:
+def encoding_findings(names: str, printed: str, language: str) -> list[Finding]:
     """What encodings mean.
 
     Args:
@@ -251,13 +251,13 @@ def of_encodings(names: str, printed: str, language: str) -> list[Finding]:
         language: The locale.
     """
     fix = "export LANG=C.UTF-8, and unset LC_ALL and PYTHONUTF8"
-    found = [Finding("encodings", "locale", language)]
-    for name, encoding, what in (("file names", names, "read"), ("output", printed, "printed")):
+    findings = [Finding("encodings", "locale", language)]
+    for name, encoding, verb in (("file names", names, "read"), ("output", printed, "printed")):
         is_all = encoding.lower().replace("-", "") in ("utf8", "none")
-        wrong = f"letters outside {encoding} cannot be {what}"
+        wrong = f"letters outside {encoding} cannot be {verb}"
         advice = "" if is_all else problem(name, wrong, got=encoding, fix=fix)
-        found.append(Finding("encodings", name, encoding, "note" if advice else "ok", advice))
-    return found
+        findings.append(Finding("encodings", name, encoding, "note" if advice else "ok", advice))
+    return findings
 
 
 def disks(out_dir: Path, data_dir: Path) -> list[Finding]:
@@ -271,14 +271,14 @@ def disks(out_dir: Path, data_dir: Path) -> list[Finding]:
     from mlpipe import files
 
     places = {"out_dir": out_dir, "data_dir": data_dir, "temporary files": Path(tempfile.gettempdir())}
-    found = []
+    findings = []
     for name, folder in places.items():
         usage = shutil.disk_usage(files.nearest_existing(folder))
-        found += of_disk(name, folder, usage.free, is_writable=files.is_writable(folder))
-    return found
+        findings += disk_findings(name, folder, usage.free, is_writable=files.is_writable(folder))
+    return findings
 
 
-def of_disk(name: str, folder: Path, free: int, *, is_writable: bool) -> list[Finding]:
+def disk_findings(name: str, folder: Path, free: int, *, is_writable: bool) -> list[Finding]:
     """What a folder's state means.
 
     Args:

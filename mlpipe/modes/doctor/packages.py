@@ -44,7 +44,7 @@ class Declared:
     folder: Path | None
 
 
-def declared(package: Path = _PACKAGE) -> Declared:
+def declared_needs(package: Path = _PACKAGE) -> Declared:
     """The needs of this program, from its checkout or from the metadata of its wheel.
 
     Args:
@@ -62,7 +62,7 @@ def declared(package: Path = _PACKAGE) -> Declared:
         return Declared(project["name"], [*map(Requirement, project["dependencies"])], extras, pins, package.parent)
     for entry in metadata.entry_points(group="console_scripts", name=_COMMAND):
         if _is_ours(entry.value) and entry.dist is not None:
-            return of_metadata(entry.dist.metadata["Name"], entry.dist.requires or [])
+            return needs_in_metadata(entry.dist.metadata["Name"], entry.dist.requires or [])
     raise LookupError(f"no installed package has the command {_COMMAND}")
 
 
@@ -71,7 +71,7 @@ def _is_ours(entry: str) -> bool:
     return entry.partition(".")[0] == _PACKAGE.name
 
 
-def of_metadata(name: str, texts: Sequence[str]) -> Declared:
+def needs_in_metadata(name: str, texts: Sequence[str]) -> Declared:
     """The needs that a wheel's metadata lists.
 
     Args:
@@ -82,8 +82,8 @@ def of_metadata(name: str, texts: Sequence[str]) -> Declared:
     extras: dict[str, list[Requirement]] = {}
     for text in texts:
         requirement = Requirement(text)
-        _, found, rest = str(requirement.marker or "").partition("extra == ")
-        if found:
+        _, separator, rest = str(requirement.marker or "").partition("extra == ")
+        if separator:
             requirement.marker = None
             extras.setdefault(rest.strip("\"'"), []).append(requirement)
         else:
@@ -103,42 +103,46 @@ def pins_of(text: str) -> dict[str, str]:
 
 def installed() -> dict[str, str]:
     """The versions of all packages that Python finds here, by normalised name; the first one found counts."""
-    found: dict[str, str] = {}
+    version_by_name: dict[str, str] = {}
     for distribution in metadata.distributions():
         if (name := distribution.metadata["Name"]) is not None:
-            found.setdefault(str(canonicalize_name(name)), distribution.version)
-    return found
+            version_by_name.setdefault(str(canonicalize_name(name)), distribution.version)
+    return version_by_name
 
 
-def versions(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
+def versions(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
     """The version of each package that is needed, and whether it fits.
 
     Args:
         needs: What this program declares.
-        here: Installed versions by normalised name.
+        environment: Installed versions by normalised name.
     """
-    found = [Finding("packages", "mlpipe", mlpipe.__version__)]
+    findings = [Finding("packages", "mlpipe", mlpipe.__version__)]
     for requirement in needs.needed:
         if requirement.marker is None or requirement.marker.evaluate():
-            wrong = misfit(requirement, here)
+            wrong = misfit(requirement, environment)
             name = canonicalize_name(requirement.name)
-            found.append(Finding("packages", requirement.name, here.get(name), "problem" if wrong else "ok", wrong))
-    others = [f"{name} {here[name]} ({pin})" for name, pin in needs.pins.items() if here.get(name, pin) != pin]
+            findings.append(
+                Finding("packages", requirement.name, environment.get(name), "problem" if wrong else "ok", wrong)
+            )
+    others = [
+        f"{name} {environment[name]} ({pin})" for name, pin in needs.pins.items() if environment.get(name, pin) != pin
+    ]
     if others:
         wrong = f"{len(others)} versions are not those that were tested: {listing(others, most=8)}"
         fix = "make setup installs these" if needs.folder else ""
-        found.append(Finding("packages", "tested versions", others, "note", problem("packages", wrong, fix=fix)))
-    return found
+        findings.append(Finding("packages", "tested versions", others, "note", problem("packages", wrong, fix=fix)))
+    return findings
 
 
-def misfit(requirement: Requirement, here: Mapping[str, str]) -> str:
+def misfit(requirement: Requirement, environment: Mapping[str, str]) -> str:
     """What is wrong with an installed package, as a sentence; empty where nothing is.
 
     Args:
         requirement: The package with bounds of its version.
-        here: Installed versions by normalised name.
+        environment: Installed versions by normalised name.
     """
-    version = here.get(canonicalize_name(requirement.name))
+    version = environment.get(canonicalize_name(requirement.name))
     fix = f"pip install '{requirement.name}{requirement.specifier}'"
     if version is None:
         return problem(requirement.name, "is not installed", fix=fix)
@@ -147,67 +151,71 @@ def misfit(requirement: Requirement, here: Mapping[str, str]) -> str:
     return problem(requirement.name, f"{requirement.specifier} is needed", got=version, fix=fix)
 
 
-def extras(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
+def extras(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
     """Which extras are installed, and how to install the others.
 
     Args:
         needs: What this program declares.
-        here: Installed versions by normalised name.
+        environment: Installed versions by normalised name.
     """
-    found = []
+    findings = []
     for name, requirements in needs.extras.items():
-        missing = [one for one in requirements if misfit(one, here)]
+        missing = [requirement for requirement in requirements if misfit(requirement, environment)]
         if not missing:
-            versions_here = ", ".join(f"{one.name} {here[canonicalize_name(one.name)]}" for one in requirements)
-            found.append(Finding("extras", name, versions_here))
+            versions_here = ", ".join(
+                f"{requirement.name} {environment[canonicalize_name(requirement.name)]}" for requirement in requirements
+            )
+            findings.append(Finding("extras", name, versions_here))
         else:
-            found.append(Finding("extras", name, f"not installed: {install_command(name)}"))
-    return found
+            findings.append(Finding("extras", name, f"not installed: {install_command(name)}"))
+    return findings
 
 
-def conflicts(needs: Declared, here: Mapping[str, str]) -> list[Finding]:
+def conflicts(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
     """Packages that do not go together: what they need of each other, and what hides what.
 
     Args:
         needs: What this program declares.
-        here: Installed versions by normalised name.
+        environment: Installed versions by normalised name.
     """
-    direct = {canonicalize_name(one.name) for one in needs.needed}
-    wrong = [text for text in unmet([str(name) for name in direct], here) if text]
-    found = [Finding("conflicts", "requirements", text, "problem", text) for text in wrong]
-    found += of_builds(here.get("torch"), here.get("torchvision"))
-    found += of_opencv(here)
-    found += of_copies(sys.path, _PACKAGE)
-    if canonicalize_name(needs.name) != _PACKAGE.name and _PACKAGE.name in here:
+    direct = {canonicalize_name(requirement.name) for requirement in needs.needed}
+    wrong = [text for text in unmet_needs([str(name) for name in direct], environment) if text]
+    findings = [Finding("conflicts", "requirements", text, "problem", text) for text in wrong]
+    findings += build_findings(environment.get("torch"), environment.get("torchvision"))
+    findings += opencv_findings(environment)
+    findings += copy_findings(sys.path, _PACKAGE)
+    if canonicalize_name(needs.name) != _PACKAGE.name and _PACKAGE.name in environment:
         commands = metadata.distribution(_PACKAGE.name).entry_points
-        found += of_name(needs.name, here[_PACKAGE.name], is_ours=any(_is_ours(one.value) for one in commands))
-    return found or [Finding("conflicts", "packages", "none")]
+        findings += name_findings(
+            needs.name, environment[_PACKAGE.name], is_ours=any(_is_ours(command.value) for command in commands)
+        )
+    return findings or [Finding("conflicts", "packages", "none")]
 
 
-def unmet(names: Iterable[str], here: Mapping[str, str]) -> Iterator[str]:
+def unmet_needs(names: Iterable[str], environment: Mapping[str, str]) -> Iterator[str]:
     """A sentence for everything that installed packages need of others, all the way down, and that is not so.
 
     Args:
         names: The packages to begin with, normalised.
-        here: Installed versions by normalised name.
+        environment: Installed versions by normalised name.
     """
-    waiting, seen = list(names), set(names)
+    waiting, visited_names = list(names), set(names)
     while waiting:
         name = waiting.pop()
-        for text in (metadata.requires(name) or []) if name in here else []:
+        for text in (metadata.requires(name) or []) if name in environment else []:
             requirement = Requirement(text)
             other = str(canonicalize_name(requirement.name))
             if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
                 continue
             # Packages that are needed directly are told by `versions` where they are not there.
-            if wrong := misfit(requirement, here):
+            if wrong := misfit(requirement, environment):
                 yield f"{name} needs it: {wrong}"
-            if other not in seen:
-                seen.add(other)
+            if other not in visited_names:
+                visited_names.add(other)
                 waiting.append(other)
 
 
-def of_builds(torch: str | None, torchvision: str | None) -> list[Finding]:
+def build_findings(torch: str | None, torchvision: str | None) -> list[Finding]:
     """Whether torch and torchvision are of one build, `+cpu` or `+cu130` for example.
 
     Args:
@@ -226,13 +234,13 @@ def of_builds(torch: str | None, torchvision: str | None) -> list[Finding]:
     return [Finding("conflicts", "torchvision", torchvision, "problem", text)]
 
 
-def of_opencv(here: Mapping[str, str]) -> list[Finding]:
+def opencv_findings(environment: Mapping[str, str]) -> list[Finding]:
     """Whether several packages bring OpenCV.
 
     Args:
-        here: Installed versions by normalised name.
+        environment: Installed versions by normalised name.
     """
-    present = [name for name in _OPENCV if name in here]
+    present = [name for name in _OPENCV if name in environment]
     if len(present) < 2:
         return []
     fix = f"pip uninstall {' '.join(present)}, then pip install {_OPENCV[1]}"
@@ -240,24 +248,24 @@ def of_opencv(here: Mapping[str, str]) -> list[Finding]:
     return [Finding("conflicts", "cv2", present, "note", text)]
 
 
-def of_copies(path: Sequence[str], package: Path) -> list[Finding]:
+def copy_findings(path: Sequence[str], package: Path) -> list[Finding]:
     """Whether Python finds another package of this name.
 
     Args:
         path: Where Python looks for modules.
         package: The folder of this package.
     """
-    found = []
+    findings = []
     others = {(Path(entry or ".") / package.name).resolve() for entry in path}
     for other in sorted(others - {package.resolve()}):
         if (other / "__init__.py").is_file():
             wrong = f"another one lies in {other.parent}; this is {package}"
             text = problem(package.name, wrong, fix="remove one of them")
-            found.append(Finding("conflicts", package.name, str(other), "note", text))
-    return found
+            findings.append(Finding("conflicts", package.name, str(other), "note", text))
+    return findings
 
 
-def of_name(name: str, version: str, *, is_ours: bool) -> list[Finding]:
+def name_findings(name: str, version: str, *, is_ours: bool) -> list[Finding]:
     """What a distribution means whose name is this package's, while this program's has another.
 
     Args:
@@ -266,7 +274,9 @@ def of_name(name: str, version: str, *, is_ours: bool) -> list[Finding]:
         is_ours: Whether it has this program's command: then it is an earlier version.
     """
     package = _PACKAGE.name
-    what = "an earlier version of this program" if is_ours else "another program, whose files may replace this one's"
+    explanation = (
+        "an earlier version of this program" if is_ours else "another program, whose files may replace this one's"
+    )
     fix = f"pip uninstall {package}, then install {name} again"
-    text = problem(package, f"the distribution of this name is {what}", got=version, fix=fix)
+    text = problem(package, f"the distribution of this name is {explanation}", got=version, fix=fix)
     return [Finding("conflicts", "distribution", version, "note" if is_ours else "problem", text)]

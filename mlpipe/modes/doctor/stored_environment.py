@@ -46,17 +46,17 @@ class Difference:
     meaning: str
 
 
-def here(torch_facts: Mapping[str, Any]) -> dict[str, str | None]:
+def machine_values(torch_facts: Mapping[str, Any]) -> dict[str, str | None]:
     """The values of this machine under the names that records use.
 
     Args:
         torch_facts: What torch says of itself and its devices.
     """
     gpus = torch_facts.get("gpus") or []
-    found: dict[str, str | None] = {name: _version(library) for name, library in _LIBRARIES.items()}
-    found |= {"torch": torch_facts.get("torch", found["torch"]), "mlpipe": mlpipe.__version__}
-    found |= {"python": platform.python_version(), "system": platform.system()}
-    return found | {"device": gpus[0]["name"] if gpus else platform.processor() or platform.machine()}
+    values: dict[str, str | None] = {name: _version(library) for name, library in _LIBRARIES.items()}
+    values |= {"torch": torch_facts.get("torch", values["torch"]), "mlpipe": mlpipe.__version__}
+    values |= {"python": platform.python_version(), "system": platform.system()}
+    return values | {"device": gpus[0]["name"] if gpus else platform.processor() or platform.machine()}
 
 
 def _version(library: str) -> str | None:
@@ -94,12 +94,12 @@ def stored(project: Project, wanted: str) -> tuple[Run, dict[str, Any]]:
         others = sorted(path.parent.name for path in project.root.parent.glob("*/runs")) if project.root.parent else []
         fix = f"projects there: {', '.join(others)}" if others else "name its folder with out_dir=DIR"
         raise ProjectError(problem("proj", f"there is no project {project.name} in {project.root.parent}", fix=fix))
-    found = records.load_all(project)
-    if wanted == "latest" and found:
-        wanted = found[-1].run
+    known_records = records.load_all(project)
+    if wanted == "latest" and known_records:
+        wanted = known_records[-1].run
     run = journal.find(project, wanted, "doctor")
     of_plan = {name: value for name, value in run.plan().get("versions", {}).items() if name != "git"}
-    own = [record for record in found if record.run == run.name]
+    own = [record for record in known_records if record.run == run.name]
     return run, of_plan | (own[-1].environment if own else {})
 
 
@@ -113,13 +113,14 @@ def compared(run: Run, project: Project, then: Mapping[str, Any], now: Mapping[s
         now: What is here.
     """
     topic = f"run {run.name} of project {project.name}"
-    found = differences(then, now)
-    if not found:
+    changes = differences(then, now)
+    if not changes:
         command = f"mml verify mode.run={run.name} proj={project.name}"
         value = f"versions and device are the same: it can be repeated exactly, {command} does so"
         return [Finding(topic, "environment", value)]
     rows = [
-        Finding(topic, one.name, f"{one.then} then, {one.now or 'not installed'} now: {one.meaning}") for one in found
+        Finding(topic, change.name, f"{change.then} then, {change.now or 'not installed'} now: {change.meaning}")
+        for change in changes
     ]
     exact = problem(topic, "an exact replay cannot be expected here", fix="predictions with its weights stay valid")
     return [*rows, Finding(topic, "exact replay", "not to be expected", "note", exact)]

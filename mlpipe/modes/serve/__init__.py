@@ -98,10 +98,10 @@ class ServeScheduler(Scheduler):
         """
         if any(find_spec(name) is None for name in _NEEDED):
             raise ConfigError(not_installed("mml serve", "fastapi"))
-        given = {"file": self._file, "ensemble": self._ensemble, "record": self._record}
-        first, *others = [name for name, value in given.items() if value is not None] or [""]
+        sources = {"file": self._file, "ensemble": self._ensemble, "record": self._record}
+        first, *others = [name for name, value in sources.items() if value is not None] or [""]
         wrong = f"mode.{first} says what predicts already"
-        problems = [problem(f"mode.{name}", wrong, got=given[name], fix="leave one out") for name in others]
+        problems = [problem(f"mode.{name}", wrong, got=sources[name], fix="leave one out") for name in others]
         self._token = _token(self._token_file, os.environ.get(TOKEN), problems)
         self._address = _address(self._host, self._port, problems)
         if self._token is None and self._address is not None and not _is_loopback(self._address):
@@ -109,11 +109,11 @@ class ServeScheduler(Scheduler):
             problems.append(problem("mode.token", "is needed where others reach the server", got=self._host, fix=fix))
         raise_all(problems)
         assert self._address is not None
-        self._socket = _bound(self._address, self._port)
-        self._model = self._loaded()
+        self._socket = _bound_socket(self._address, self._port)
+        self._model = self._load_model()
         return [Step("serve", self._serve, in_project=False)]
 
-    def _loaded(self) -> Model:
+    def _load_model(self) -> Model:
         from mlpipe.running import loaded_model, predictor
 
         config = self.run_config
@@ -122,7 +122,7 @@ class ServeScheduler(Scheduler):
         # Before a task is looked for, which would be made.
         project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
-        stored = predictor.found(
+        stored = predictor.stored_models(
             where,
             task_name=tasks.recorded_pivot(config, project).name if self._record is None else None,
             ensemble=self._ensemble,
@@ -190,9 +190,9 @@ class ServeScheduler(Scheduler):
             quiet.prepare_torch(self.run_config.recipe.threads)
         if self._model.has_arrays:
             return False
-        seen = self._model.card()["images"]
-        channels = seen["channels"]
-        blank = np.zeros((64, 64, channels) if channels != 1 else (64, 64), np.dtype(seen["type"]))
+        image_facts = self._model.card()["images"]
+        channels = image_facts["channels"]
+        blank = np.zeros((64, 64, channels) if channels != 1 else (64, 64), np.dtype(image_facts["type"]))
         try:
             self._model.predict(blank)
             self._model.explain(blank, output=self._model.classes[0])
@@ -228,9 +228,9 @@ class ServeScheduler(Scheduler):
             log.removeFilter(is_told)
 
 
-def _token(file: str | None, said: str | None, problems: list[str]) -> str | None:
+def _token(file: str | None, text: str | None, problems: list[str]) -> str | None:
     """The token that a file or the environment says."""
-    key, token = TOKEN, (said or "").strip()
+    key, token = TOKEN, (text or "").strip()
     if file is not None:
         key, path = "mode.token", Path(file).expanduser()
         if not path.is_file():
@@ -256,20 +256,20 @@ def _address(host: str, port: int, problems: list[str]) -> str | None:
     except (OSError, UnicodeError) as error:
         problems.append(problem("mode.host", f"is no address of this machine ({first_line(error)})", got=host))
         return None
-    return str(min(known, key=lambda one: one[0] != socket.AF_INET)[4][0])
+    return str(min(known, key=lambda entry: entry[0] != socket.AF_INET)[4][0])
 
 
-def _bound(address: str, port: int) -> socket.socket:
+def _bound_socket(address: str, port: int) -> socket.socket:
     """A socket of an address and port, on which nobody is listened to yet."""
-    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((address, port))
+        listener.bind((address, port))
     except OSError as error:
-        made.close()
+        listener.close()
         fix = "choose another mode.port; mode.port=0 takes a free one"
         raise ConfigError(problem("mode.port", f"cannot be had ({error.strerror})", got=port, fix=fix)) from error
-    return made
+    return listener
 
 
 def _is_loopback(address: str) -> bool:

@@ -141,40 +141,46 @@ class Service:
 
     async def predict(self, request: Request) -> Response:
         """Predict images: files of a form, base64 in JSON, or one file as it is."""
-        found, options = await self._question(request)
-        if not found:
+        uploads, options = await self._question(request)
+        if not uploads:
             raise Refusal(422, problem("images", "there is none", fix="send a file"))
-        self._require_few(len(found))
+        self._require_few(len(uploads))
         if not self.model.has_arrays:
-            found = await asyncio.to_thread(self._looked_at, found)
-        readable = [one.content for one in found if not one.problem]
+            uploads = await asyncio.to_thread(self._checked_images, uploads)
+        readable = [upload.content for upload in uploads if not upload.problem]
         if not readable:
-            return _json({"problems": [f"{one.name}: {one.problem}" for one in found]}, 422)
+            return _json({"problems": [f"{upload.name}: {upload.problem}" for upload in uploads]}, 422)
         plainly = Options(deploy_prior=options.deploy_prior, costs=options.costs, alpha=options.alpha)
         try:
-            told = await self._asked(readable, plainly)
+            replies = await self._model_answers(readable, plainly)
             if options.explain:
-                told = await self._explained(readable, told, options.output)
+                replies = await self._answers_with_heat_maps(readable, replies, options.output)
         except Exception as error:
             return _failed(error)
-        left = iter(told)
-        rows = [{"problem": one.problem} if one.problem else next(left) for one in found]
-        predicted = [{"image": one.name, **row} for one, row in zip(found, rows, strict=True)]
+        left = iter(replies)
+        rows = [{"problem": upload.problem} if upload.problem else next(left) for upload in uploads]
+        predicted = [{"image": upload.name, **row} for upload, row in zip(uploads, rows, strict=True)]
         return _json({"predictions": predicted})
 
-    async def _asked(self, images: Sequence[bytes], options: Options) -> Sequence[Answer]:
+    async def _model_answers(self, images: Sequence[bytes], options: Options) -> Sequence[Answer]:
         """Answers of the model."""
-        asked = batching.Request(images, options.model_dump_json(), options.deploy_prior != "estimate", options.explain)
-        self.batches.submit(asked)
-        return await asyncio.wrap_future(asked.answers)
+        request = batching.Request(
+            images, options.model_dump_json(), options.deploy_prior != "estimate", options.explain
+        )
+        self.batches.submit(request)
+        return await asyncio.wrap_future(request.answers)
 
-    async def _explained(self, images: Sequence[bytes], told: Sequence[Answer], output: str | None) -> Sequence[Answer]:
+    async def _answers_with_heat_maps(
+        self, images: Sequence[bytes], replies: Sequence[Answer], output: str | None
+    ) -> Sequence[Answer]:
         """Answers with heat maps, one by one: each is decoded in its whole size, and predictions of others come in between."""
-        found = []
-        for content, one in zip(images, told, strict=True):
-            asked = Options(explain=True, output=output or _largest(self.model, one))
-            found.append(one if one["problem"] else one | (await self._asked([content], asked))[0])
-        return found
+        explanations = []
+        for content, reply in zip(images, replies, strict=True):
+            options = Options(explain=True, output=output or _largest(self.model, reply))
+            explanations.append(
+                reply if reply["problem"] else reply | (await self._model_answers([content], options))[0]
+            )
+        return explanations
 
     async def the_card(self) -> Response:
         """What the model predicts, from what it learned, and how well."""
@@ -194,7 +200,7 @@ class Service:
         if kind == "multipart/form-data":
             return await self._form(request)
         if kind == "application/json":
-            question = _checked(Question, await request.body())
+            question = _validate(Question, await request.body())
             # Before they are decoded, during which nobody else is answered.
             self._require_few(len(question.images))
             return [_decoded(f"#{place}", text) for place, text in enumerate(question.images)], question
@@ -203,43 +209,43 @@ class Service:
         fix = "send multipart/form-data, application/json, or one file as image/*"
         raise Refusal(415, problem("Content-Type", "is not read", got=kind, fix=fix))
 
-    def _require_few(self, many: int) -> None:
-        if many > self.most_images:
+    def _require_few(self, count: int) -> None:
+        if count > self.most_images:
             wrong = f"there are more than {self.most_images}"
-            raise Refusal(413, problem("images", wrong, got=many, fix="send them in several requests"))
+            raise Refusal(413, problem("images", wrong, got=count, fix="send them in several requests"))
 
     async def _form(self, request: Request) -> tuple[list[Image], Options]:
-        found, fields = list[Image](), dict[str, Any]()
+        uploads, fields = list[Image](), dict[str, Any]()
         try:
             async with request.form(max_files=self.most_images + 1, max_fields=len(_FIELDS)) as form:
                 for key, value in form.multi_items():
                     if isinstance(value, UploadFile):
-                        found.append(Image(_name(value.filename, len(found)), await value.read()))
+                        uploads.append(Image(_name(value.filename, len(uploads)), await value.read()))
                     else:
                         fields[key] = value if value == "estimate" or key == "output" else _parsed_field(key, value)
         except HTTPException as error:
             raise Refusal(400, problem("body", error.detail)) from error
-        return found, _checked(Options, fields)
+        return uploads, _validate(Options, fields)
 
-    def _looked_at(self, found: Sequence[Image]) -> list[Image]:
+    def _checked_images(self, uploads: Sequence[Image]) -> list[Image]:
         """Images with what their headers say against them.
 
         Raises:
             Refusal: When they have too many pixels.
         """
-        seen, pixels = list[Image](), 0
-        for one in found:
-            wrong = one.problem
+        results, pixels = list[Image](), 0
+        for upload in uploads:
+            wrong = upload.problem
             try:
-                header = None if wrong else images.look(one.content)
+                header = None if wrong else images.look(upload.content)
             except UnreadableImageError as error:
                 header, wrong = None, str(error)
             pixels += header.width * header.height if header is not None else 0
-            seen.append(Image(one.name, one.content, wrong))
+            results.append(Image(upload.name, upload.content, wrong))
         if pixels > self.most_pixels:
-            told = f"have more than {self.most_pixels:,} pixels"
-            raise Refusal(413, problem("images", told, got=pixels, fix="send smaller ones, or fewer at a time"))
-        return seen
+            reason = f"have more than {self.most_pixels:,} pixels"
+            raise Refusal(413, problem("images", reason, got=pixels, fix="send smaller ones, or fewer at a time"))
+        return results
 
 
 def made(service: Service) -> FastAPI:
@@ -248,10 +254,10 @@ def made(service: Service) -> FastAPI:
     Args:
         service: What stands behind its addresses.
     """
-    told = f"{service.card['kind']}, {counted(len(service.model.classes), 'output')}"
+    summary = f"{service.card['kind']}, {counted(len(service.model.classes), 'output')}"
     app = FastAPI(
         title=f"mml serve: {service.card['task']}",
-        description=f"Predictions of images by a trained model ({told}).",
+        description=f"Predictions of images by a trained model ({summary}).",
         version=mlpipe.__version__,
         docs_url=None,
         redoc_url=None,
@@ -287,15 +293,15 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
     Raises:
         MlpipeError: When none can be predicted.
     """
-    asked = Options.model_validate_json(options)
-    with _given(model, contents) as given:
-        if asked.explain:
-            return [heat_map(model, image, asked.output) for image in given]
-        frame = model.predict(given, deploy_prior=asked.deploy_prior, costs=asked.costs, alpha=asked.alpha)
+    settings = Options.model_validate_json(options)
+    with _model_inputs(model, contents) as inputs:
+        if settings.explain:
+            return [heat_map(model, image, settings.output) for image in inputs]
+        frame = model.predict(inputs, deploy_prior=settings.deploy_prior, costs=settings.costs, alpha=settings.alpha)
         of_image: dict[str, list[Answer]] = {}
         for row in frame.to_dict("records"):
             of_image.setdefault(row["image"], []).append(_cells(row, model.classes))
-        return [_one(rows) if kinds.of(model.kind).columns else rows[0] for rows in of_image.values()]
+        return [_answer_of_rows(rows) if kinds.of(model.kind).columns else rows[0] for rows in of_image.values()]
 
 
 def _largest(model: Model, answer: Answer) -> str | None:
@@ -308,10 +314,10 @@ def _largest(model: Model, answer: Answer) -> str | None:
     return max(shares, key=shares.__getitem__) if any(shares.values()) else model.classes[0]
 
 
-def _one(rows: Sequence[Answer]) -> Answer:
+def _answer_of_rows(rows: Sequence[Answer]) -> Answer:
     """Several rows of an image in one answer; of nothing found there is a row without cells."""
-    found = [{name: value for name, value in row.items() if name != "problem"} for row in rows]
-    return {"problem": rows[0]["problem"], "rows": [one for one in found if one]}
+    entries = [{name: value for name, value in row.items() if name != "problem"} for row in rows]
+    return {"problem": rows[0]["problem"], "rows": [entry for entry in entries if entry]}
 
 
 def heat_map(model: Model, image: Any, output: str | None = None) -> Answer:
@@ -325,18 +331,18 @@ def heat_map(model: Model, image: Any, output: str | None = None) -> Answer:
     Raises:
         ConfigError: When the model has none, or no such output.
     """
-    found = model.explain([image], output=output).iloc[0]
-    picture, out = Picture.fromarray(np.rint(255 * found["heat_map"]).astype(np.uint8)), io.BytesIO()
+    row = model.explain([image], output=output).iloc[0]
+    picture, out = Picture.fromarray(np.rint(255 * row["heat_map"]).astype(np.uint8)), io.BytesIO()
     picture.thumbnail((_LARGEST_MAP, _LARGEST_MAP))
     picture.save(out, "PNG")
     return {
         "heat_map": _address(out.getvalue()),
-        "explained": found["output"],
+        "explained": row["output"],
     }
 
 
 @contextmanager
-def _given(model: Model, contents: Sequence[bytes]) -> Iterator[list[Any]]:
+def _model_inputs(model: Model, contents: Sequence[bytes]) -> Iterator[list[Any]]:
     """Images as they came; arrays as files, which are read as a task's own are.
 
     Raises:
@@ -352,17 +358,17 @@ def _given(model: Model, contents: Sequence[bytes]) -> Iterator[list[Any]]:
         try:
             yield paths
         except DataError as error:
-            raise DataError([one.replace(f"{folder}/", "#") for one in error.problems]) from error
+            raise DataError([sentence.replace(f"{folder}/", "#") for sentence in error.problems]) from error
 
 
 def plain(value: Any) -> Any:
     """Data as JSON holds it: arrays as lists, NaN and infinite numbers as null."""
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)
@@ -387,17 +393,17 @@ def _hash(text: str, tag: str) -> str:
 def _cells(row: Mapping[Any, Any], classes: Sequence[str]) -> Answer:
     """A row of the table with its probabilities by class, and without cells that are empty."""
     names = {f"p({name})": name for name in classes}
-    cells = {str(key): _shown(value) for key, value in row.items() if key not in names and key != "image"}
-    found = {key: value for key, value in cells.items() if key == "problem" or value is not None}
+    cells = {str(key): _cell_value(value) for key, value in row.items() if key not in names and key != "image"}
+    filled_cells = {key: value for key, value in cells.items() if key == "problem" or value is not None}
     chances = {names[key]: plain(value) for key, value in row.items() if key in names and pd.notna(value)}
-    return found | ({"probabilities": chances} if chances else {})
+    return filled_cells | ({"probabilities": chances} if chances else {})
 
 
-def _shown(value: Any) -> Any:
+def _cell_value(value: Any) -> Any:
     """A cell; masks and pictures as PNG."""
     if isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.name in ("uint8", "uint16"):
-        done, content = cv2.imencode(".png", value[..., ::-1] if value.ndim == 3 else value)
-        if done:
+        is_encoded, content = cv2.imencode(".png", value[..., ::-1] if value.ndim == 3 else value)
+        if is_encoded:
             return _address(content.tobytes())
     return plain(value)
 
@@ -407,12 +413,12 @@ def _address(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def _checked(kind: type[_Known], given: bytes | Mapping[str, Any]) -> _Known:
+def _validate(kind: type[_Known], content: bytes | Mapping[str, Any]) -> _Known:
     try:
-        return kind.model_validate_json(given) if isinstance(given, bytes) else kind.model_validate(given)
+        return kind.model_validate_json(content) if isinstance(content, bytes) else kind.model_validate(content)
     except ValidationError as error:
-        told = [problem(".".join(map(str, one["loc"])) or "body", one["msg"]) for one in error.errors()[:10]]
-        raise Refusal(400, "\n".join(told)) from error
+        sentences = [problem(".".join(map(str, fault["loc"])) or "body", fault["msg"]) for fault in error.errors()[:10]]
+        raise Refusal(400, "\n".join(sentences)) from error
 
 
 def _decoded(name: str, text: str) -> Image:
@@ -462,8 +468,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _unknown(request: Request, error: Exception) -> Response:
     """A path or method that is none."""
     assert isinstance(error, HTTPException)
-    told = problem(request.url.path, str(error.detail).lower(), fix="see /openapi.json")
-    return _json({"problems": [told]}, error.status_code)
+    sentence = problem(request.url.path, str(error.detail).lower(), fix="see /openapi.json")
+    return _json({"problems": [sentence]}, error.status_code)
 
 
 def _failed(error: Exception) -> Response:

@@ -85,8 +85,8 @@ class Batches:
             self._answer_all(self._batch(first, waiting, slow))
             if slow:
                 self._answer_all([slow.popleft()])
-        for one in slow:
-            self._answer_all([one])
+        for request in slow:
+            self._answer_all([request])
 
     def _batch(self, first: Request, waiting: list[Request | None], slow: deque[Request]) -> list[Request]:
         """Requests that are answered together with one; what is taken from the queue and is not of them is put to the others."""
@@ -112,24 +112,24 @@ class Batches:
 
     def _answer(self, group: Sequence[Request]) -> None:
         try:
-            answers = self._predict([image for one in group for image in one.images], group[0].options)
+            answers = self._predict([image for request in group for image in request.images], group[0].options)
         except Exception as error:
             if len(group) == 1:
                 group[0].answers.set_exception(error)
             else:
-                for one in group:
-                    self._answer([one])
+                for request in group:
+                    self._answer([request])
             return
         start = 0
-        for one in group:
-            one.answers.set_result(answers[start : start + len(one.images)])
-            start += len(one.images)
+        for request in group:
+            request.answers.set_result(answers[start : start + len(request.images)])
+            start += len(request.images)
 
 
 def _groups(batch: Sequence[Request]) -> list[list[Request]]:
     """Requests of a batch that one call answers, in the order of their first ones; without those that nobody waits for."""
     groups: dict[Hashable, list[Request]] = {}
-    for one in batch:
-        if one.answers.set_running_or_notify_cancel():
-            groups.setdefault((one.options,) if one.joins else id(one), []).append(one)
+    for request in batch:
+        if request.answers.set_running_or_notify_cancel():
+            groups.setdefault((request.options,) if request.joins else id(request), []).append(request)
     return list(groups.values())

@@ -78,7 +78,7 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
         def pause_writing(self) -> None:
             super().pause_writing()
             # Who does not take an answer would keep its memory, and one of the requests that are answered at a time.
-            self._full = self.loop.call_later(timeout, self._look, waiting(self.transport))
+            self._full = self.loop.call_later(timeout, self._look, unsent_bytes(self.transport))
 
         def resume_writing(self) -> None:
             super().resume_writing()
@@ -94,7 +94,7 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
 
         def _look(self, before: int) -> None:
             """End where too little was taken since the last look; who is slow and goes on is let."""
-            now = waiting(self.transport)
+            now = unsent_bytes(self.transport)
             if before - now < LEAST_RATE * timeout:
                 self.transport.abort()
             else:
@@ -114,7 +114,7 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
     return Connection
 
 
-def waiting(transport: asyncio.Transport) -> int:
+def unsent_bytes(transport: asyncio.Transport) -> int:
     """Bytes that the other side has not taken: those of this process, and those of the system where it tells."""
     pending = transport.get_write_buffer_size()
     own: socket.socket | None = transport.get_extra_info("socket")
@@ -186,15 +186,15 @@ class Gate:
             has_begun = True
             if message["type"] == "http.response.start":
                 own = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-                told = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in own if pair[0] not in told)]
+                header_names = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in own if pair[0] not in header_names)]
             await send(message)
 
         self._busy += 1
         try:
             self._check(scope)
             if scope["method"] == "POST":
-                receive = _again(await self._body(scope, receive), receive)
+                receive = _replay_body(await self._body(scope, receive), receive)
             await self._app(scope, receive, answer)
         except Refusal as refusal:
             assert not has_begun
@@ -208,22 +208,22 @@ class Gate:
             fix = "add its name to mode.hosts"
             raise Refusal(403, problem("Host", "is another host's", got=host, fix=fix))
         origin = headers.get("origin")
-        if origin is not None and _place(origin) != host.lower():
+        if origin is not None and _origin_host(origin) != host.lower():
             raise Refusal(403, problem("Origin", "is another site's", got=origin, fix="open this server's own page"))
         is_open = scope["path"] in OPEN
         if self._rate is not None and scope["path"] != "/health":
             client = scope.get("client")
             if wait := self._rate.wait(client[0] if client else "", time.monotonic()):
-                told = f"more than {self._limits.rate:g} requests a second"
-                raise Refusal(429, problem("rate", told, fix="wait"), {"retry-after": str(math.ceil(wait))})
+                reason = f"more than {self._limits.rate:g} requests a second"
+                raise Refusal(429, problem("rate", reason, fix="wait"), {"retry-after": str(math.ceil(wait))})
         if self._token is not None and not is_open:
-            given = headers.get("authorization", "").encode()
-            if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+            credentials = headers.get("authorization", "").encode()
+            if not hmac.compare_digest(credentials, f"Bearer {self._token}".encode()):
                 fix = "send the header 'Authorization: Bearer TOKEN'"
                 raise Refusal(401, problem("token", "is missing or wrong", fix=fix), {"www-authenticate": "Bearer"})
         if self._busy > self._limits.concurrency and not is_open:
-            told = f"{self._limits.concurrency} are being answered already"
-            raise Refusal(503, problem("concurrency", told, fix="try again"), {"retry-after": "1"})
+            reason = f"{self._limits.concurrency} are being answered already"
+            raise Refusal(503, problem("concurrency", reason, fix="try again"), {"retry-after": "1"})
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Refusal(415, problem("Content-Encoding", "is not read", fix="send images as they are"))
 
@@ -250,8 +250,8 @@ class Gate:
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
-            told = f"did not arrive in {self._limits.timeout:g} seconds"
-            raise Refusal(408, problem("body", told)) from None
+            reason = f"did not arrive in {self._limits.timeout:g} seconds"
+            raise Refusal(408, problem("body", reason)) from None
 
 
 class Rate:
@@ -305,7 +305,7 @@ def is_address(name: str) -> bool:
     return True
 
 
-def _place(origin: str) -> str:
+def _origin_host(origin: str) -> str:
     """The host and port of an `Origin` header, in small letters; empty where there is none."""
     try:
         return urlsplit(origin).netloc.lower()
@@ -323,7 +323,7 @@ def _network(address: str) -> str:
     return address
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def _replay_body(body: bytes, receive: Receive) -> Receive:
     """What gives a body that has arrived, and then what the connection gives."""
     given = False
 

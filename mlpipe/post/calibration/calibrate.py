@@ -81,16 +81,16 @@ def calibrate(
     if method not in get_args(Method):
         fix = did_you_mean(method, get_args(Method), otherwise=f"methods: {listing(get_args(Method))}")
         raise ConfigError(problem("mode.calibrator", "unknown method", got=method, fix=fix))
-    held = holding.wanted(shrinkage)
+    held = holding.fixed_strength(shrinkage)
     if method == "matrix" and (classes := np.shape(fit_logits)[-1]) > _MOST_OF_MATRIX:
         wrong = f"learns {classes * (classes + 1):,} numbers, and their second derivatives, for {classes} classes"
         raise ConfigError(problem("mode.calibrator", wrong, got=method, fix="use vector, or affine"))
     logits, targets = labelled(fit_logits, fit_targets, ids=ids)
-    given = None if prior is None else shares(prior, logits.shape[1])
+    target_prior = None if prior is None else shares(prior, logits.shape[1])
     known = None if base is None else shares(base, logits.shape[1], key="base")
-    made = _choose if method == "auto" else _fit_one
-    return made(
-        method, _Data(logits, targets, given, seed, (unit_of(logits, always=True), unit_of(logits)), known), held
+    fit_function = _choose if method == "auto" else _fit_one
+    return fit_function(
+        method, _Data(logits, targets, target_prior, seed, (unit_of(logits, always=True), unit_of(logits)), known), held
     )
 
 
@@ -156,19 +156,21 @@ def _strength(method: str, scores: Floats, data: _Data) -> Strength:
         return Strength(float("inf"), float("inf"))
     learning = (prepared(scores[own], targets[own], prior, ratios, data.base) for own, _ in parts)
     if method in SCALES:
-        loss = _together(method, scores[rows], targets[rows], fold, learning, weights)
+        loss = _joint_loss(method, scores[rows], targets[rows], fold, learning, weights)
     else:
-        loss = _one_by_one(method, scores, targets, parts, list(learning), weights[np.argsort(fold, kind="stable")])
+        loss = _fold_by_fold_loss(
+            method, scores, targets, parts, list(learning), weights[np.argsort(fold, kind="stable")]
+        )
     return holding.chosen(loss, AXES[method])
 
 
-def _together(
+def _joint_loss(
     method: str, scores: Floats, targets: Integers, fold: Integers, learning: Iterable[Prepared], weights: Floats
 ) -> Callable[[Strength], float]:
     """The loss of held-out rows at a strength, from one fit for all folds."""
     parts = (
-        Part(one.rows, np.flatnonzero(fold != number), one.offset - one.offset.mean())
-        for number, one in enumerate(learning)
+        Part(fold_data.rows, np.flatnonzero(fold != number), fold_data.offset - fold_data.offset.mean())
+        for number, fold_data in enumerate(learning)
     )
     fits, rows = Fits(np.ascontiguousarray(scores.T), parts, SCALES[method]), np.arange(len(targets))
     places: list[Place | None] = [None]
@@ -181,7 +183,7 @@ def _together(
     return loss
 
 
-def _one_by_one(
+def _fold_by_fold_loss(
     method: str,
     scores: Floats,
     targets: Integers,

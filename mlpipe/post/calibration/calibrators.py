@@ -36,7 +36,7 @@ class Prepared:
     notes: tuple[str, ...]
 
     @cached_property
-    def curved(self) -> tuple[Floats, Floats]:
+    def log_p_and_rest(self) -> tuple[Floats, Floats]:
         """log p and log(1 - p) of the classes after the move to the prior, shape (classes, n) each."""
         scores = log_softmax(self.rows.scores.T + self.offset).T if self.offset.any() else self.rows.scores
         return scores, curves.log_rest(scores)
@@ -124,7 +124,7 @@ def _softmax_method(method: str, scale: Scale, fit_bias: bool) -> Fit:
             fallen = METHODS[simpler](data)
             return replace(fallen, notes=(*fallen.notes, sentence))
         notes: tuple[str, ...] = ()
-        if scale != "fixed" and _separates(data.rows, scales, bias):
+        if scale != "fixed" and _is_separable(data.rows, scales, bias):
             notes = ("the labelled rows are predicted without an error: the scale is held by its ridge alone",)
         return _linear(method, data, scales, bias, *notes)
 
@@ -136,19 +136,21 @@ def _shrunk(method: str, scale: Scale, data: Prepared, strength: Strength) -> Ca
     fits = Fits(data.rows.scores, [Part(data.rows, np.arange(len(data.targets)), offset)], scale)
     place = fits.minimum(strength)
     scales = np.exp(place.log_scales[0])
-    made = _linear(method, data, scales if scale == "per_class" else np.asarray(scales[0]), offset + place.moved[0])
-    return _held(made, strength)
+    calibration = _linear(
+        method, data, scales if scale == "per_class" else np.asarray(scales[0]), offset + place.moved[0]
+    )
+    return _with_strength(calibration, strength)
 
 
-def _held(fitted: Calibration, strength: Strength) -> Calibration:
+def _with_strength(fitted: Calibration, strength: Strength) -> Calibration:
     """The same with what it was held by: standard deviations, because JSON has no infinity."""
     if strength == BARE:
         return fitted
-    deviations = np.array([1 / np.sqrt(one) if one else 1e9 for one in strength])
+    deviations = np.array([1 / np.sqrt(precision) if precision else 1e9 for precision in strength])
     return replace(fitted, parameters={**fitted.parameters, "deviations": deviations})
 
 
-def _separates(rows: Rows, scale: Floats, bias: Floats) -> bool:
+def _is_separable(rows: Rows, scale: Floats, bias: Floats) -> bool:
     """Whether every row is on its class's side and the likelihood has no maximum without the ridge."""
     moved = rows.scores * np.broadcast_to(scale, bias.shape)[:, None] + bias[:, None]
     right = bool((moved.argmax(axis=0) == rows.targets.argmax(axis=0)).all())
@@ -158,7 +160,7 @@ def _separates(rows: Rows, scale: Floats, bias: Floats) -> bool:
 def _matrix(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
     classes, n = len(data.prior), len(data.targets)
     if np.isinf(strength.scale):
-        return _held(_linear("matrix", data, np.eye(classes), data.offset), strength)
+        return _with_strength(_linear("matrix", data, np.eye(classes), data.offset), strength)
     if strength == BARE:
         scale, bias = fit(data.rows, "shared", data.offset, fit_bias=True)
         start = np.eye(classes) * max(float(scale), 1e-3)
@@ -175,7 +177,7 @@ def _matrix(data: Prepared, strength: Strength = BARE, near: Calibration | None 
         # What only chooses a strength starts near its end, and need not reach it to the last digit.
         start, moved = near.parameters["scale"], near.parameters["bias"] + data.offset.mean()
         options |= {"near": moved, "promise": _PROMISE_TO_CHOOSE}
-    return _held(_linear("matrix", data, *fit_matrix(data.rows, start, data.offset, **options)), strength)
+    return _with_strength(_linear("matrix", data, *fit_matrix(data.rows, start, data.offset, **options)), strength)
 
 
 def _beta(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
@@ -183,11 +185,11 @@ def _beta(data: Prepared, strength: Strength = BARE, near: Calibration | None = 
     # Held at the identity means: at probabilities that are only moved to the prior.
     if strength != BARE and data.offset.any():
         parameters["offset"] = data.offset
-    both = data.curved if strength != BARE else (rows.scores, curves.log_rest(rows.scores))
+    both = data.log_p_and_rest if strength != BARE else (rows.scores, curves.log_rest(rows.scores))
     hits, start = rows.targets / rows.weights, None if near is None else near.parameters["curves"]
     parameters["curves"] = curves.fit_beta(*both, hits, rows.weights, strength, start)
-    made = Calibration("beta", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
-    return _held(made, strength)
+    calibration = Calibration("beta", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
+    return _with_strength(calibration, strength)
 
 
 def _isotonic(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:

@@ -68,11 +68,11 @@ def fit_beta(
     for first in range(0, len(log_p), at_once):
         some = slice(first, first + at_once)
         start = None if near is None else near[some]
-        out[some] = _some_beta(log_p[some], log_rest[some], hits[some], weights, strength, start)
+        out[some] = _fit_beta_of_classes(log_p[some], log_rest[some], hits[some], weights, strength, start)
     return out
 
 
-def _some_beta(
+def _fit_beta_of_classes(
     log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats, strength: Strength, near: Floats | None
 ) -> Floats:
     """What `fit_beta` gives for some of the classes."""
@@ -85,9 +85,9 @@ def _some_beta(
     least = np.full(len(turned), np.inf)
     for free in ([0, 2], [1, 2], [2]) if len(turned) else ():
         some = np.tile(_IDENTITY, (len(turned), 1))
-        found, losses = _logistic(features[turned], hits[turned], weights, free, precisions, some, enough)
-        better = (found[:, :2].min(axis=1) >= 0) & (losses < least)
-        best[turned[better]], least[better] = found[better], losses[better]
+        coefficients, losses = _logistic(features[turned], hits[turned], weights, free, precisions, some, enough)
+        better = (coefficients[:, :2].min(axis=1) >= 0) & (losses < least)
+        best[turned[better]], least[better] = coefficients[better], losses[better]
     return best
 
 
@@ -132,7 +132,7 @@ def _logistic(
             break
     out = np.zeros((len(hits), 3))
     out[:, free] = place
-    held = [one for one in range(3) if one not in free]
+    held = [index for index in range(3) if index not in free]
     return out, value + float(precisions[held] @ _IDENTITY[held]) / (2 * rows)
 
 

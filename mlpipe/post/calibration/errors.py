@@ -84,7 +84,9 @@ def classwise_calibration_error(
     values, numbers = labelled(logits, targets)
     probabilities = np.exp(log_softmax(values))
     columns = enumerate(probabilities.T)
-    errors = [binned_error(one, (numbers == k).astype(np.float64), bins=bins, scheme=scheme) for k, one in columns]
+    errors = [
+        binned_error(column, (numbers == k).astype(np.float64), bins=bins, scheme=scheme) for k, column in columns
+    ]
     return float(np.mean(errors))
 
 
@@ -181,10 +183,10 @@ def _edges(confidence: Floats, bins: int, scheme: Scheme) -> tuple[Integers, Flo
 
 def _sums(confidence: Floats, hits: Floats, place: Integers, edges: Floats) -> tuple[Floats, Floats, Floats]:
     """Rows, summed confidence and hits of each bin."""
-    many = len(edges) - 1
-    rows = counts_of(place, many).astype(np.float64)
+    bin_count = len(edges) - 1
+    rows = counts_of(place, bin_count).astype(np.float64)
     return (
         rows,
-        np.asarray(np.bincount(place, weights=confidence, minlength=many), np.float64),
-        np.asarray(np.bincount(place, weights=hits, minlength=many), np.float64),
+        np.asarray(np.bincount(place, weights=confidence, minlength=bin_count), np.float64),
+        np.asarray(np.bincount(place, weights=hits, minlength=bin_count), np.float64),
     )

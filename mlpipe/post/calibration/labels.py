@@ -35,15 +35,15 @@ class LabelCalibration:
             fix = "apply a calibration to predictions of the same labels"
             raise DataError(problem("predictions", f"{len(self.labels)} labels needed", got=values.shape[1], fix=fix))
         out = values.copy()
-        for number, one in enumerate(self.labels):
-            if one is not None:
-                log_probabilities = one.apply(two_classes(values[:, number]))
+        for number, calibration in enumerate(self.labels):
+            if calibration is not None:
+                log_probabilities = calibration.apply(two_classes(values[:, number]))
                 out[:, number] = log_probabilities[:, 1] - log_probabilities[:, 0]
         return out
 
     def as_plain(self) -> dict[str, Any]:
         """The same as numbers, lists and dicts, ready for JSON."""
-        plain = [None if one is None else one.as_plain() for one in self.labels]
+        plain = [None if calibration is None else calibration.as_plain() for calibration in self.labels]
         return {"labels": plain, "notes": list(self.notes)}
 
     @classmethod
@@ -53,7 +53,9 @@ class LabelCalibration:
         Args:
             plain: What `as_plain` returned, possibly by way of JSON.
         """
-        labels = [None if one is None else Calibration.from_plain(one) for one in plain["labels"]]
+        labels = [
+            None if calibration is None else Calibration.from_plain(calibration) for calibration in plain["labels"]
+        ]
         return cls(tuple(labels), tuple(plain["notes"]))
 
 
@@ -99,8 +101,8 @@ def calibrate_labels(
     if logits.shape != targets.shape:
         fix = "give one target for each logit, NaN for unknown"
         raise DataError(problem("predictions", f"targets of the shape {logits.shape}", got=targets.shape, fix=fix))
-    positive = None if prior is None else _inside(prior, logits.shape[1])
-    known_base = None if base is None else _inside(base, logits.shape[1])
+    positive = None if prior is None else _label_shares(prior, logits.shape[1])
+    known_base = None if base is None else _label_shares(base, logits.shape[1])
     fitted: list[Calibration | None] = []
     notes = []
     for number in range(logits.shape[1]):
@@ -115,16 +117,16 @@ def calibrate_labels(
         options: dict[str, Any] = {"method": method, "seed": seed, "shrinkage": shrinkage}
         if known_base is not None:
             options["base"] = [1 - known_base[number], known_base[number]]
-        one = calibrate(two_classes(logits[known, number]), answers, share, **options)
-        fitted.append(one)
-        notes += [f"label {name}: {note}" for note in one.notes]
-    if all(one is None for one in fitted):
+        calibration = calibrate(two_classes(logits[known, number]), answers, share, **options)
+        fitted.append(calibration)
+        notes += [f"label {name}: {note}" for note in calibration.notes]
+    if all(entry is None for entry in fitted):
         fix = "use a split with labels"
         raise DataError(problem("calibration", "no label has both answers among the labelled rows", fix=fix))
     return LabelCalibration(tuple(fitted), tuple(notes))
 
 
-def _inside(prior: npt.ArrayLike, labels: int) -> Floats:
+def _label_shares(prior: npt.ArrayLike, labels: int) -> Floats:
     values = np.asarray(prior, np.float64)
     shares(values, labels)
     if (values >= 1).any():

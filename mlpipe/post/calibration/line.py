@@ -83,29 +83,31 @@ def _fit(
     columns: Floats, offset: Floats, answers: Floats, units: npt.NDArray[np.int64], count: int
 ) -> tuple[Floats, Floats] | None:
     """Coefficients and standard errors of a logistic regression by Newton's method; None where there is no maximum."""
-    found = np.zeros(columns.shape[1])
-    loss = _loss(columns @ found + offset, answers)
+    coefficients = np.zeros(columns.shape[1])
+    loss = _loss(columns @ coefficients + offset, answers)
     for _ in range(_STEPS):
-        chances = _expit(columns @ found + offset)
+        chances = _expit(columns @ coefficients + offset)
         gradient = columns.T @ (answers - chances)
         curvature = (columns * (chances * (1 - chances))[:, None]).T @ columns
         if np.linalg.cond(curvature) > 1e12:
             return None
         step, size = np.linalg.solve(curvature, gradient), 1.0
-        while (next_loss := _loss(columns @ (found + size * step) + offset, answers)) > loss + 1e-12 and size > 1e-6:
+        while (
+            next_loss := _loss(columns @ (coefficients + size * step) + offset, answers)
+        ) > loss + 1e-12 and size > 1e-6:
             size /= 2
-        found, loss = found + size * step, next_loss
-        if not np.isfinite(found).all() or np.abs(found).max() > _STEEPEST:
+        coefficients, loss = coefficients + size * step, next_loss
+        if not np.isfinite(coefficients).all() or np.abs(coefficients).max() > _STEEPEST:
             return None
         if np.abs(step).max() < 1e-10:
             break
-    chances = _expit(columns @ found + offset)
+    chances = _expit(columns @ coefficients + offset)
     inverse = np.linalg.inv((columns * (chances * (1 - chances))[:, None]).T @ columns)
     if count < len(answers):
         scored = np.zeros((count, columns.shape[1]))
         np.add.at(scored, units, columns * (answers - chances)[:, None])
         inverse = inverse @ (scored.T @ scored * count / max(count - 1, 1)) @ inverse
-    return found, np.sqrt(np.diag(inverse))
+    return coefficients, np.sqrt(np.diag(inverse))
 
 
 def _loss(odds: Floats, answers: Floats) -> float:

@@ -29,7 +29,7 @@ _MOST_ROWS = 1000
 _PATIENCE = 2
 
 
-def wanted(shrinkage: str | float) -> Strength | None:
+def fixed_strength(shrinkage: str | float) -> Strength | None:
     """The strength that was asked for; None where cross-validation finds it.
 
     Args:
@@ -71,22 +71,22 @@ def chosen(loss: Callable[[Strength], float], axes: Axes) -> Strength:
     """
     held = Strength(float("inf"), float("inf"))
     if axes == "together":
-        return _along([Strength(one, one) for one in _COARSE], loss)
+        return _best_of_path([Strength(precision, precision) for precision in _COARSE], loss)
     if axes in ("scale", "both"):
-        held = _along([held._replace(scale=one) for one in STRENGTHS], loss)
+        held = _best_of_path([held._replace(scale=precision) for precision in STRENGTHS], loss)
     if axes in ("bias", "both"):
-        held = _along([held._replace(bias=one) for one in STRENGTHS], loss)
+        held = _best_of_path([held._replace(bias=precision) for precision in STRENGTHS], loss)
     return held
 
 
-def _along(path: list[Strength], loss: Callable[[Strength], float]) -> Strength:
+def _best_of_path(path: list[Strength], loss: Callable[[Strength], float]) -> Strength:
     """The best of a path from strong to weak, which is left when it only gets worse."""
     best, least, worse = path[0], float("inf"), 0
-    for one in path:
-        value = loss(one)
+    for strength in path:
+        value = loss(strength)
         worse = 0 if value < least else worse + 1
         if value < least - 1e-12:
-            best, least = one, value
+            best, least = strength, value
         if worse >= _PATIENCE:
             break
     return best

@@ -103,35 +103,35 @@ class Fits:
             enough: Stop when no step promises more than this.
         """
         place, classes = start or self.start(), self.offsets.shape[1]
-        many = {"fixed": 0, "shared": 1, "per_class": classes}[self.scale] if np.isfinite(strength.scale) else 0
+        scale_count = {"fixed": 0, "shared": 1, "per_class": classes}[self.scale] if np.isfinite(strength.scale) else 0
         biased = bool(np.isfinite(strength.bias))
-        place = Place(place.log_scales * (many > 0), place.moved * biased)
-        if not many and not biased:
+        place = Place(place.log_scales * (scale_count > 0), place.moved * biased)
+        if not scale_count and not biased:
             return place
-        here = self._terms(place, strength, many, biased)
+        terms = self._terms(place, strength, scale_count, biased)
         for _ in range(_STEPS):
-            if isinstance(here.hessian, Curvature):
-                step = -conjugate_gradients(here.hessian, here.gradient)
+            if isinstance(terms.hessian, Curvature):
+                step = -conjugate_gradients(terms.hessian, terms.gradient)
             else:
-                step = np.asarray(-np.linalg.solve(here.hessian, here.gradient[:, :, None])[:, :, 0], np.float64)
-            slope = np.einsum("fp,fp->f", here.gradient, step)
+                step = np.asarray(-np.linalg.solve(terms.hessian, terms.gradient[:, :, None])[:, :, 0], np.float64)
+            slope = np.einsum("fp,fp->f", terms.gradient, step)
             open_ = -slope >= enough
             if not open_.any():
                 break
             # What is no longer asked for, as large as the scores are, is not kept while there are others.
-            here = here._replace(hessian=np.empty(0))
+            terms = terms._replace(hessian=np.empty(0))
             length = np.where(open_, 1.0, 0.0)
-            if many:
-                length *= np.minimum(1, _LONGEST / np.maximum(np.abs(step[:, :many]).max(axis=1), 1e-300))
+            if scale_count:
+                length *= np.minimum(1, _LONGEST / np.maximum(np.abs(step[:, :scale_count]).max(axis=1), 1e-300))
             for _ in range(40):
-                tried = self._moved(place, step * length[:, None], many, biased)
-                there = self._terms(tried, strength, many, biased)
-                worse = open_ & (there.value > here.value + 1e-4 * length * slope)
+                tried = self._moved(place, step * length[:, None], scale_count, biased)
+                tried_terms = self._terms(tried, strength, scale_count, biased)
+                worse = open_ & (tried_terms.value > terms.value + 1e-4 * length * slope)
                 if not worse.any():
                     break
                 # Where rounding hides every decrease the length ends as nothing.
                 length = np.where(worse, np.where(length > 1e-9, length / 2, 0.0), length)
-            place, here = tried, there
+            place, terms = tried, tried_terms
             if not (length > 0).any():
                 break
         return place
@@ -148,45 +148,49 @@ class Fits:
         moved += (self.offsets + place.moved)[fits]
         return np.asarray(moved)
 
-    def _moved(self, place: Place, step: Floats, many: int, biased: bool) -> Place:
-        scales = place.log_scales + step[:, :many] if many else place.log_scales
-        return Place(scales, place.moved + step[:, many:] if biased else place.moved)
+    def _moved(self, place: Place, step: Floats, scale_count: int, biased: bool) -> Place:
+        scales = place.log_scales + step[:, :scale_count] if scale_count else place.log_scales
+        return Place(scales, place.moved + step[:, scale_count:] if biased else place.moved)
 
-    def _penalty(self, place: Place, strength: Strength, many: int, biased: bool) -> Floats:
+    def _penalty(self, place: Place, strength: Strength, scale_count: int, biased: bool) -> Floats:
         held = np.zeros(len(self.offsets))
-        if many:
-            held += strength.scale * (place.log_scales[:, :many] ** 2).sum(axis=1)
+        if scale_count:
+            held += strength.scale * (place.log_scales[:, :scale_count] ** 2).sum(axis=1)
         if biased:
             held += strength.bias * (place.moved**2).sum(axis=1)
         return np.asarray(held / (2 * self._sizes))
 
-    def _terms(self, place: Place, held: Strength, many: int, biased: bool) -> _Terms:
+    def _terms(self, place: Place, held: Strength, scale_count: int, biased: bool) -> _Terms:
         """The values, their gradients and positive definite curvatures."""
         classes, n = self.offsets.shape[1], self._sizes[:, None]
-        size = many + (classes if biased else 0)
+        size = scale_count + (classes if biased else 0)
         if size > _MOST_WRITTEN_OUT:
-            return self._terms_of_many(place, held, many, biased)
-        value, gradient, hessian = self._sums(place, many, biased, size)
+            return self._terms_of_many(place, held, scale_count, biased)
+        value, gradient, hessian = self._sums(place, scale_count, biased, size)
         assert not isinstance(hessian, Curvature)
         diagonal = np.arange(size)
         hits = np.exp(place.log_scales) * self._hit_scores + (self.offsets + place.moved) * self._hits
-        value += self._penalty(place, held, many, biased) - hits.sum(axis=1)
-        if many:
-            scales = np.exp(place.log_scales[:, :many])
-            gradient[:, :many] -= self._hit_scores if many > 1 else self._hit_scores.sum(axis=1, keepdims=True)
-            slopes = gradient[:, :many] * scales
-            gradient[:, :many] = slopes + held.scale * place.log_scales[:, :many] / n
-            hessian[:, :many] *= scales[:, :, None]
-            hessian[:, :, :many] *= scales[:, None]
-            hessian[:, diagonal[:many], diagonal[:many]] += np.maximum(slopes, 0) + (held.scale + 1e-9) / n
+        value += self._penalty(place, held, scale_count, biased) - hits.sum(axis=1)
+        if scale_count:
+            scales = np.exp(place.log_scales[:, :scale_count])
+            gradient[:, :scale_count] -= (
+                self._hit_scores if scale_count > 1 else self._hit_scores.sum(axis=1, keepdims=True)
+            )
+            slopes = gradient[:, :scale_count] * scales
+            gradient[:, :scale_count] = slopes + held.scale * place.log_scales[:, :scale_count] / n
+            hessian[:, :scale_count] *= scales[:, :, None]
+            hessian[:, :, :scale_count] *= scales[:, None]
+            hessian[:, diagonal[:scale_count], diagonal[:scale_count]] += (
+                np.maximum(slopes, 0) + (held.scale + 1e-9) / n
+            )
         if biased:
-            hessian[:, many:, many:] += 1 / classes
-            hessian[:, diagonal[many:], diagonal[many:]] += gradient[:, many:] + held.bias / n
-            gradient[:, many:] += held.bias * place.moved / n - self._hits
+            hessian[:, scale_count:, scale_count:] += 1 / classes
+            hessian[:, diagonal[scale_count:], diagonal[scale_count:]] += gradient[:, scale_count:] + held.bias / n
+            gradient[:, scale_count:] += held.bias * place.moved / n - self._hits
         hessian[:, diagonal, diagonal] += 1e-14
         return _Terms(value, gradient, hessian)
 
-    def _terms_of_many(self, place: Place, held: Strength, many: int, biased: bool) -> _Terms:
+    def _terms_of_many(self, place: Place, held: Strength, scale_count: int, biased: bool) -> _Terms:
         """The same for many classes, whose curvatures would have as many numbers as classes squared.
 
         The chances of all rows, as many numbers as the scores have for each fit, are kept where they are not too many.
@@ -194,7 +198,7 @@ class Fits:
         fits, classes = self.offsets.shape
         n, scales = self._sizes[:, None], np.exp(place.log_scales)
         keeps = self.offsets.size * self.scores.shape[1] <= _MOST_KEPT
-        value, kept = np.zeros(fits), list[Floats]()
+        value, block_chances = np.zeros(fits), list[Floats]()
         chance, chance2, score, score2, spread = (np.zeros((fits, classes)) for _ in range(5))
         for block in self._blocks:
             scores, weights = self.scores[:, block], self.weights[:, block]
@@ -203,55 +207,55 @@ class Fits:
             weighed = chances * weights[:, None]
             chance += weighed.sum(axis=2)
             chance2 += np.einsum("fkn,fkn->fk", weighed, chances)
-            if many:
+            if scale_count:
                 weighed *= scores
                 score += weighed.sum(axis=2)
                 score2 += np.einsum("fkn,kn->fk", weighed, scores)
                 weighed *= scores
                 spread += np.einsum("fkn,fkn->fk", weighed, chances)
             if keeps:
-                kept.append(chances)
+                block_chances.append(chances)
         hits = scales * self._hit_scores + (self.offsets + place.moved) * self._hits
-        value += self._penalty(place, held, many, biased) - hits.sum(axis=1)
+        value += self._penalty(place, held, scale_count, biased) - hits.sum(axis=1)
 
-        def of_scales(each: Floats) -> Floats:
+        def of_scales(values: Floats) -> Floats:
             """What one scale of all classes, or each class's own, has of something of each class."""
-            return each.sum(axis=1, keepdims=True) if many == 1 else each
+            return values.sum(axis=1, keepdims=True) if scale_count == 1 else values
 
-        gradient, own, diagonal = (np.zeros((fits, many + classes * biased)) for _ in range(3))
-        if many:
+        gradient, own, diagonal = (np.zeros((fits, scale_count + classes * biased)) for _ in range(3))
+        if scale_count:
             slopes = of_scales(scales * (score - self._hit_scores))
-            gradient[:, :many] = slopes + held.scale * place.log_scales[:, :many] / n
-            own[:, :many] = np.maximum(slopes, 0) + (held.scale + 1e-9) / n
-            diagonal[:, :many] = of_scales(scales**2 * (score2 - spread))
+            gradient[:, :scale_count] = slopes + held.scale * place.log_scales[:, :scale_count] / n
+            own[:, :scale_count] = np.maximum(slopes, 0) + (held.scale + 1e-9) / n
+            diagonal[:, :scale_count] = of_scales(scales**2 * (score2 - spread))
         if biased:
-            gradient[:, many:] = chance + held.bias * place.moved / n - self._hits
-            own[:, many:] = held.bias / n
-            diagonal[:, many:] = chance - chance2 + 1 / classes
+            gradient[:, scale_count:] = chance + held.bias * place.moved / n - self._hits
+            own[:, scale_count:] = held.bias / n
+            diagonal[:, scale_count:] = chance - chance2 + 1 / classes
         own += 1e-14
 
         def times(step: Floats) -> Floats:
-            made = own * step
-            by_scale = scales * step[:, :many] if many else None
-            by_bias = step[:, many:] if biased else np.zeros((fits, classes))
+            product = own * step
+            by_scale = scales * step[:, :scale_count] if scale_count else None
+            by_bias = step[:, scale_count:] if biased else np.zeros((fits, classes))
             if biased:
-                made[:, many:] += chance * by_bias + by_bias.mean(axis=1, keepdims=True)
+                product[:, scale_count:] += chance * by_bias + by_bias.mean(axis=1, keepdims=True)
             if by_scale is not None:
-                made[:, :many] += of_scales(scales * (by_scale * score2 + by_bias * score))
+                product[:, :scale_count] += of_scales(scales * (by_scale * score2 + by_bias * score))
                 if biased:
-                    made[:, many:] += by_scale * score
+                    product[:, scale_count:] += by_scale * score
             for number, block in enumerate(self._blocks):
-                chances = kept[number] if keeps else self._chances(place, block)[0]
+                chances = block_chances[number] if keeps else self._chances(place, block)[0]
                 mean = np.einsum("fkn,fk->fn", chances, by_bias)
                 if by_scale is not None:
                     scored = chances * self.scores[:, block]
                     mean += np.einsum("fkn,fk->fn", scored, by_scale)
                 mean *= self.weights[:, block]
                 if by_scale is not None:
-                    made[:, :many] -= of_scales(scales * _over_rows(scored, mean))
+                    product[:, :scale_count] -= of_scales(scales * _over_rows(scored, mean))
                 if biased:
-                    made[:, many:] -= _over_rows(chances, mean)
-            return made
+                    product[:, scale_count:] -= _over_rows(chances, mean)
+            return product
 
         return _Terms(value, gradient, Curvature(times, own + np.maximum(diagonal, 0)))
 
@@ -266,7 +270,7 @@ class Fits:
         chances /= total
         return chances, (np.log(total) + top)[:, 0]
 
-    def _sums(self, place: Place, many: int, biased: bool, size: int) -> _Terms:
+    def _sums(self, place: Place, scale_count: int, biased: bool, size: int) -> _Terms:
         """Over the rows: the logarithms of the softmax's denominators, expected scores and probabilities, and their
         covariances by scales and biases, those of biases with themselves less the diagonal."""
         fits = len(self.offsets)
@@ -275,13 +279,13 @@ class Fits:
             scores, weights = self.scores[:, block], self.weights[:, block]
             chances, logs = self._chances(place, block)
             value += np.einsum("fn,fn->f", weights, logs)
-            if many:
-                by_scale = _by_one_scale if many == 1 else _by_scales
-                gradient[:, :many] += by_scale(hessian, chances, scores, weights, biased)
+            if scale_count:
+                by_scale = _by_one_scale if scale_count == 1 else _by_scales
+                gradient[:, :scale_count] += by_scale(hessian, chances, scores, weights, biased)
             if biased:
-                gradient[:, many:] += _over_rows(chances, weights)
-                hessian[:, many:, many:] -= chances @ (chances * weights[:, None]).transpose(0, 2, 1)
-        if many == 1:
+                gradient[:, scale_count:] += _over_rows(chances, weights)
+                hessian[:, scale_count:, scale_count:] -= chances @ (chances * weights[:, None]).transpose(0, 2, 1)
+        if scale_count == 1:
             hessian[:, 0, 0] = np.maximum(hessian[:, 0, 0], 0)
         return _Terms(value, gradient, hessian)
 
@@ -301,17 +305,17 @@ def _by_one_scale(hessian: Floats, chances: Floats, scores: Floats, weights: Flo
 
 def _by_scales(hessian: Floats, chances: Floats, scores: Floats, weights: Floats, biased: bool) -> Floats:
     """Expected scores of each class, shape (fits, classes); adds to the second derivatives its scale is part of."""
-    many = len(scores)
-    weighted, scaled, diagonal = chances * weights[:, None], chances * scores, np.arange(many)
+    class_count = len(scores)
+    weighted, scaled, diagonal = chances * weights[:, None], chances * scores, np.arange(class_count)
     with_scores = weighted * scores
-    hessian[:, :many, :many] -= scaled @ with_scores.transpose(0, 2, 1)
+    hessian[:, :class_count, :class_count] -= scaled @ with_scores.transpose(0, 2, 1)
     hessian[:, diagonal, diagonal] += np.einsum("fkn,kn->fk", with_scores, scores)
     by_scale = with_scores.sum(axis=2)
     if biased:
         mixed = -scaled @ weighted.transpose(0, 2, 1)
         mixed[:, diagonal, diagonal] += by_scale
-        hessian[:, :many, many:] += mixed
-        hessian[:, many:, :many] += mixed.transpose(0, 2, 1)
+        hessian[:, :class_count, class_count:] += mixed
+        hessian[:, class_count:, :class_count] += mixed.transpose(0, 2, 1)
     return np.asarray(by_scale)
 
 

@@ -289,8 +289,8 @@ def fit_matrix(
 
     start = np.asarray(np.linalg.solve(to_plain.transpose(0, 2, 1), started[:, :, None]), np.float64)
     enough = _ENOUGH_OF_MATRIX if diagonal_ridge is None else _ENOUGH_HELD
-    found = plain(minimum(penalised, start.reshape(-1), enough=enough, promise=promise))
-    return found[:, :-1], found[:, -1]
+    solution = plain(minimum(penalised, start.reshape(-1), enough=enough, promise=promise))
+    return solution[:, :-1], solution[:, -1]
 
 
 def minimum(

@@ -64,7 +64,7 @@ class Calibration:
         return {
             "method": self.method,
             "prior": list(self.prior),
-            "parameters": {name: _plain(value) for name, value in self.parameters.items()},
+            "parameters": {name: _as_lists(value) for name, value in self.parameters.items()},
             "rows": self.rows,
             "notes": list(self.notes),
             "scores": dict(self.scores),
@@ -78,7 +78,7 @@ class Calibration:
             plain: What `as_plain` returned, possibly by way of JSON.
         """
         parameters = {
-            name: [np.asarray(one, np.float64) for one in value]
+            name: [np.asarray(column, np.float64) for column in value]
             if name in ("knots", "edges", "values")
             else np.asarray(value, np.float64)
             for name, value in plain["parameters"].items()
@@ -103,11 +103,11 @@ def _normalised(
     """No share below half a row's: less cannot be told from zero."""
     probabilities = np.exp(scores)
     columns = [
-        apply(one, value, probabilities[:, number])
-        for number, (one, value) in enumerate(zip(places, values, strict=True))
+        apply(place, value, probabilities[:, number])
+        for number, (place, value) in enumerate(zip(places, values, strict=True))
     ]
     return log_softmax(np.log(np.maximum(np.column_stack(columns), 1 / (2 * rows))))
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(one) for one in value] if isinstance(value, list) else np.asarray(value).tolist()
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, list) else np.asarray(value).tolist()

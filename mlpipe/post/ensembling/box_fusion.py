@@ -20,7 +20,7 @@ LEAST_OVERLAP = 0.55
 _BLOCK = 200_000
 
 
-def fused(parts: Sequence[Floats], weights: Sequence[float], *, least: float = LEAST_OVERLAP) -> Floats:
+def fused_boxes(parts: Sequence[Floats], weights: Sequence[float], *, least: float = LEAST_OVERLAP) -> Floats:
     """One row of detections for each image from those of several models, shape (n, K * 6), K being the most of a part.
 
     A model alone, or with all of the weight, is left as it is.
@@ -44,27 +44,27 @@ def fused(parts: Sequence[Floats], weights: Sequence[float], *, least: float = L
     out = np.zeros((len(together), wide, 6))
     step = max(1, _BLOCK // max(1, most))
     for start in range(0, len(together), step):
-        made = _clusters(together[start : start + step, :most], len(used), least)
-        rows = as_outputs(made).astype(np.float64).reshape(len(made), -1, 6)[:, :wide]
+        clusters = _clusters(together[start : start + step, :most], len(used), least)
+        rows = as_outputs(clusters).astype(np.float64).reshape(len(clusters), -1, 6)[:, :wide]
         out[start : start + step, : rows.shape[1]] = rows
     return out.reshape(len(out), -1)
 
 
-def _clusters(found: Floats, models: int, least: float) -> Floats:
+def _clusters(detections: Floats, models: int, least: float) -> Floats:
     """Fused boxes in the order in which they begin, shape (n, K, 6), of score 0 where there is none.
 
     Args:
-        found: Detections with weighted scores, the highest first, shape (n, K, 6).
+        detections: Detections with weighted scores, the highest first, shape (n, K, 6).
         models: How many there are.
         least: The overlap that parts of a fused box have.
     """
-    n, most = found.shape[:2]
+    n, most = detections.shape[:2]
     sums, corners = np.zeros((n, most)), np.zeros((n, most, 4))
     label, size, begun = np.full((n, most), -1.0), np.zeros((n, most)), np.zeros(n, np.int64)
     for k in range(most):
-        rows = np.flatnonzero(found[:, k, 4] > 0)
+        rows = np.flatnonzero(detections[:, k, 4] > 0)
         wide = int(begun.max(initial=0))
-        own = found[rows, k]
+        own = detections[rows, k]
         place, joins = begun[rows], np.zeros(len(rows), bool)
         if wide:
             share = overlaps(own[:, None], corners[rows, :wide])[:, 0]

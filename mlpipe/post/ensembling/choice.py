@@ -88,71 +88,81 @@ class Chooser:
             candidates: All members, calibrated.
         """
         if post_kind.of(self.kind).PROBABILITIES is None:
-            chosen, own = self.search(candidates), self._own(candidates)
+            chosen, own = self.search(candidates), self._members_on_rows(candidates)
             return Choice(chosen, own, own, member_mixture.mixed(chosen, own, self.kind, "before"))
-        raw = [one.uncalibrated() for one in candidates]
+        raw = [member.uncalibrated() for member in candidates]
         if self.how.method == "none":
-            return self._of(self._option("none", raw), self._own(raw), {}, [])
+            return self._choice(self._option("none", raw), self._members_on_rows(raw), {}, [])
         if self.stage != "auto":
-            return self._asked_for(candidates, raw)
+            return self._choice_of_stage(candidates, raw)
         # Each member first by itself: one that calibration does not help enters raw, so that noise of one fit does not
         # spoil the mixture.
-        alone = [best_form(one, self.kind, self.groups, self.rows) for one in candidates]
-        options, notes = self._options(raw, alone if any(one.form != "raw" for one in alone) else candidates)
-        each = {
-            name: member_mixture.losses_of(one.final.chooses, one.final.prior, self.kind)
-            for name, one in options.items()
+        alone = [best_form(member, self.kind, self.groups, self.rows) for member in candidates]
+        options, notes = self._options(raw, alone if any(member.form != "raw" for member in alone) else candidates)
+        losses_by_name = {
+            name: member_mixture.losses_of(option.final.chooses, option.final.prior, self.kind)
+            for name, option in options.items()
         }
-        losses = {name: float(values.mean()) for name, (values, _) in each.items()}
-        singles = self._losses(self._own(alone))
+        losses = {name: float(values.mean()) for name, (values, _) in losses_by_name.items()}
+        singles = self._losses(self._members_on_rows(alone))
         # Members and weights chose on these rows, so that only what is not worse than each of them alone can be kept.
         most = min(float(np.nanmin(singles)), losses["none"])
         # Where no member alone may be the answer, one of them may be better than all that may.
         most = max(most, min(losses.values())) + _ROUNDING
-        able = {name: values for name, (values, _) in each.items() if losses[name] <= most}
+        able = {name: values for name, (values, _) in losses_by_name.items() if losses[name] <= most}
         # From none to both, in the order of `options`: `simplest` goes from what learns least to what learns most.
-        units = member_mixture.in_groups(each["none"][1], self.groups)
-        kept = simplest(able, groups=units)
-        return self._of(options[kept], self._own(alone), losses, [*notes, *self._said(kept, losses, alone)], singles)
+        units = member_mixture.in_groups(losses_by_name["none"][1], self.groups)
+        stage = simplest(able, groups=units)
+        return self._choice(
+            options[stage],
+            self._members_on_rows(alone),
+            losses,
+            [*notes, *self._loss_sentences(stage, losses, alone)],
+            singles,
+        )
 
-    def _asked_for(self, candidates: Sequence[Member], raw: Sequence[Member]) -> Choice:
+    def _choice_of_stage(self, candidates: Sequence[Member], raw: Sequence[Member]) -> Choice:
         members = candidates if self.stage in ("before", "both") else raw
         option = self._option("before" if members is candidates else "none", members)
         if self.stage in ("after", "both"):
             option = replace(option, final=member_mixture.recalibrated(option.final, self.stage, self.kind, self.how))
         loss = float(member_mixture.losses_of(option.final.chooses, option.final.prior, self.kind)[0].mean())
-        return self._of(option, self._own(members), {self.stage: loss}, [])
+        return self._choice(option, self._members_on_rows(members), {self.stage: loss}, [])
 
     def _options(self, raw: Sequence[Member], formed: Sequence[Member]) -> tuple[dict[str, _Option], list[str]]:
         """Every stage, each with members and weights that were chosen at it."""
         options, notes = {"none": self._option("none", raw), "before": self._option("before", formed)}, []
         for name, source in (("after", "none"), ("both", "before")):
-            one = options[source]
+            option = options[source]
             try:
-                options[name] = replace(one, final=member_mixture.recalibrated(one.final, name, self.kind, self.how))
+                options[name] = replace(
+                    option, final=member_mixture.recalibrated(option.final, name, self.kind, self.how)
+                )
             except DataError as error:
                 notes.append(f"the mixture is not calibrated itself: {error.problems[0]}")
         return options, list(dict.fromkeys(notes))
 
     def _option(self, stage: str, members: Sequence[Member]) -> _Option:
-        chosen, own = self.search(members), self._own(members)
+        chosen, own = self.search(members), self._members_on_rows(members)
         return _Option(chosen, own, member_mixture.mixed(chosen, own, self.kind, stage))
 
-    def _own(self, members: Sequence[Member]) -> list[Member]:
+    def _members_on_rows(self, members: Sequence[Member]) -> list[Member]:
         """Members with the rows that choose alone."""
         if self.rows is None:
             return list(members)
-        return [replace(one, chooses=one.chooses.only(self.rows)) for one in members]
+        return [replace(member, chooses=member.chooses.only(self.rows)) for member in members]
 
     def _losses(self, members: Sequence[Member]) -> list[float]:
-        found = []
-        for one in members:
-            usable = np.isfinite(one.chooses.calibrated).all()
-            each = member_mixture.losses_of(one.chooses, one.prior, self.kind)[0] if usable else np.array([np.nan])
-            found.append(float(each.mean()))
-        return found
+        losses = []
+        for member in members:
+            usable = np.isfinite(member.chooses.calibrated).all()
+            row_losses = (
+                member_mixture.losses_of(member.chooses, member.prior, self.kind)[0] if usable else np.array([np.nan])
+            )
+            losses.append(float(row_losses.mean()))
+        return losses
 
-    def _of(
+    def _choice(
         self,
         option: _Option,
         alone: Sequence[Member],
@@ -167,19 +177,19 @@ class Chooser:
             chosen = replace(chosen, loss=losses[final.stage])
         return Choice(chosen, option.candidates, alone, final)
 
-    def _said(self, kept: str, losses: Mapping[str, float], alone: Sequence[Member]) -> list[str]:
+    def _loss_sentences(self, stage: str, losses: Mapping[str, float], alone: Sequence[Member]) -> list[str]:
         others = {name: value for name, value in losses.items() if name != "none"}
         best = min(others, key=others.__getitem__)
-        many = len(alone[0].chooses)
-        told = f"cross-validated loss {number(losses['none'], many)} raw, {number(losses[best], many)} calibrated"
-        told += f" {_PLACES[best]}"
-        moved = any(one.prior is not None for one in alone)
-        if kept == "none":
+        row_count = len(alone[0].chooses)
+        summary = f"cross-validated loss {number(losses['none'], row_count)} raw, {number(losses[best], row_count)} calibrated"
+        summary += f" {_PLACES[best]}"
+        moved = any(member.prior is not None for member in alone)
+        if stage == "none":
             left = "only moved to the prevalence that was asked for" if moved else "left as they are"
             gains = "gains nothing" if losses[best] >= losses["none"] else "gains no more than chance explains"
-            return [f"probabilities are {left}: calibrating them {gains} ({told})"]
-        raw = [one.called for one in alone if one.form == "raw"]
-        if kept in ("before", "both") and 0 < len(raw) < len(alone):
+            return [f"probabilities are {left}: calibrating them {gains} ({summary})"]
+        raw = [member.called for member in alone if member.form == "raw"]
+        if stage in ("before", "both") and 0 < len(raw) < len(alone):
             return [f"not calibrated, because it gains no more than chance explains: {', '.join(raw)}"]
         return []
 
@@ -202,37 +212,43 @@ def best_form(
     if not np.isfinite(own.calibrated).all():
         return plain
     forms = {"raw": own.uncalibrated(), "calibrated": own}
-    each = {name: member_mixture.losses_of(one, member.prior, kind) for name, one in forms.items()}
-    units = member_mixture.in_groups(each["raw"][1], groups)
-    return plain if simplest({name: one for name, (one, _) in each.items()}, groups=units) == "raw" else member
+    losses_by_form = {
+        name: member_mixture.losses_of(form_rows, member.prior, kind) for name, form_rows in forms.items()
+    }
+    units = member_mixture.in_groups(losses_by_form["raw"][1], groups)
+    return (
+        plain
+        if simplest({name: losses for name, (losses, _) in losses_by_form.items()}, groups=units) == "raw"
+        else member
+    )
 
 
-def is_better(one: Choice, other: Choice, kind: str, groups: Mapping[str, str] | None = None) -> bool:
+def is_better(choice: Choice, other: Choice, kind: str, groups: Mapping[str, str] | None = None) -> bool:
     """Whether a choice is better by more than noise than one that more rows made, on the rows of the first.
 
     Args:
-        one: A choice by some rows.
+        choice: A choice by some rows.
         other: A choice by these and others.
         kind: The kind of the task.
         groups: The group of each sample; None: every row by itself.
     """
-    rows = one.final.chooses
+    rows = choice.final.chooses
 
     def losses(final: Final) -> tuple[Any, list[str]]:
         own = final.chooses.only(rows.ids)
         if post_kind.of(kind).PROBABILITIES is not None:
             return member_mixture.losses_of(own, final.prior, kind)
-        there = metrics.labelled(own.targets)
-        each = post_kind.of(kind).errors(own.calibrated[there], own.targets[there])
-        return each, [own.ids[place] for place in np.flatnonzero(there).tolist()]
+        mask = metrics.labelled(own.targets)
+        errors = post_kind.of(kind).errors(own.calibrated[mask], own.targets[mask])
+        return errors, [own.ids[place] for place in np.flatnonzero(mask).tolist()]
 
-    (more, names), (fewer, _) = losses(other.final), losses(one.final)
+    (more, names), (fewer, _) = losses(other.final), losses(choice.final)
     units = member_mixture.in_groups(names, groups)
     is_noise = simplest({"more": more, "fewer": fewer}, groups=units) == "more"
     return not is_noise and float((more - fewer).mean()) > _ROUNDING
 
 
-def searching(
+def member_search(
     kind: str, targets: Any, eval_frac: float | None, seed: int, options: Mapping[str, Any]
 ) -> Callable[[Sequence[Member]], Ensemble]:
     """A search for members and weights, by rows at their own prevalence.
@@ -246,7 +262,7 @@ def searching(
     """
 
     def search(members: Sequence[Member]) -> Ensemble:
-        rows = [member_mixture.at_own_prevalence(one.chooses, one.prior).calibrated for one in members]
+        rows = [member_mixture.at_own_prevalence(member.chooses, member.prior).calibrated for member in members]
         return ensemble.select(rows, targets, kind=kind, eval_frac=eval_frac, seed=seed, **options)
 
     return search
@@ -266,15 +282,15 @@ def within(
     """
 
     def quick(members: Sequence[Member]) -> Ensemble:
-        alone = [search([one]).loss for one in members]
+        alone = [search([candidate]).loss for candidate in members]
         order = sorted(range(len(members)), key=lambda place: alone[place])
-        sets = _largest([times[members[place].name] for place in order], most)
+        sets = _largest_sets([times[members[place].name] for place in order], most)
         best: Ensemble | None = None
         for chosen in sets:
             places = sorted(order[number] for number in chosen)
-            found = search([members[place] for place in places])
-            if best is None or found.loss < best.loss:
-                best = replace(found, members=tuple(places[member] for member in found.members))
+            result = search([members[place] for place in places])
+            if best is None or result.loss < best.loss:
+                best = replace(result, members=tuple(places[member] for member in result.members))
         assert best is not None
         notes = tuple(note for note in best.notes if len(members) == 1 or "one model only" not in note)
         return replace(best, single_losses=tuple(alone), notes=notes)
@@ -282,16 +298,16 @@ def within(
     return quick
 
 
-def _largest(times: Sequence[float], most: float) -> list[tuple[int, ...]]:
+def _largest_sets(times: Sequence[float], most: float) -> list[tuple[int, ...]]:
     """Sets of places whose times fit and to which no place can be added, those with the first places first, at most `_SETS`."""
-    found: list[tuple[int, ...]] = []
+    sets: list[tuple[int, ...]] = []
     looked_at = 0
 
     def grow(start: int, chosen: tuple[int, ...], total: float) -> None:
         nonlocal looked_at
         looked_at += 1
         for place in range(start, len(times)):
-            if len(found) == _SETS or looked_at > _LOOKS:
+            if len(sets) == _SETS or looked_at > _LOOKS:
                 return
             if total + times[place] <= most:
                 grow(place + 1, (*chosen, place), total + times[place])
@@ -299,8 +315,8 @@ def _largest(times: Sequence[float], most: float) -> list[tuple[int, ...]]:
                 # A set without this place has room for it, whatever follows.
                 return
         others = (times[place] for place in range(len(times)) if place not in chosen)
-        if chosen and len(found) < _SETS and all(total + one > most for one in others):
-            found.append(chosen)
+        if chosen and len(sets) < _SETS and all(total + duration > most for duration in others):
+            sets.append(chosen)
 
     grow(0, (), 0.0)
-    return found
+    return sets

@@ -19,7 +19,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.ensembling.random_search import random_search
-from mlpipe.post.ensembling.weights import certified_weights, greedy, picked
+from mlpipe.post.ensembling.weights import certified_weights, greedy, greedy_weights
 from mlpipe.post.rows import Floats
 
 Way = Literal["search", "greedy", "certified", "auto"]
@@ -101,37 +101,37 @@ def select(
         ConfigError: The way is unknown, or a number is out of its range.
         DataError: No model is usable, shapes differ, or no row has a target.
     """
-    arrays, goal = _aligned(predictions, targets)
-    usable = [place for place, one in enumerate(arrays) if np.isfinite(one).all()]
+    arrays, goal = _labelled_rows(predictions, targets)
+    usable = [place for place, array in enumerate(arrays) if np.isfinite(array).all()]
     if not usable:
         raise DataError(problem("ensemble", "no model has finite predictions for all rows", fix="predict again"))
     rng = np.random.default_rng(seed)
-    chosen, others = _divided(len(goal), eval_frac, rng)
+    chosen, others = _split_rows(len(goal), eval_frac, rng)
     parts = [arrays[place][chosen] for place in usable]
     loss = post_kind.ensembling(kind).loss
     keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
-    found = _find(parts, goal[chosen], kind, way, rng, *keys)
+    choice = _find(parts, goal[chosen], kind, way, rng, *keys)
     notes = [f"model {place} is left out: some of its predictions are not finite" for place in range(len(arrays))]
     notes = [notes[place] for place in range(len(arrays)) if place not in usable]
     if len(usable) == 1:
         notes.append("one model only: it is the ensemble")
-    members = tuple(usable[member] for member in found.members)
+    members = tuple(usable[member] for member in choice.members)
     singles = np.full(len(arrays), np.nan)
-    singles[usable] = [loss(one, goal[chosen]) for one in parts]
+    singles[usable] = [loss(part, goal[chosen]) for part in parts]
     held_out = None
     if len(others):
-        rest = combine([arrays[member][others] for member in members], found.weights, kind, found.mixing)
+        rest = combine([arrays[member][others] for member in members], choice.weights, kind, choice.mixing)
         held_out = loss(rest, goal[others])
     return Ensemble(
         members,
-        found.weights,
-        found.mixing,
-        found.way,
-        found.loss,
+        choice.weights,
+        choice.mixing,
+        choice.way,
+        choice.loss,
         tuple(singles.tolist()),
         held_out,
-        found.tried,
-        found.gap,
+        choice.tried,
+        choice.gap,
         tuple(notes),
     )
 
@@ -168,12 +168,12 @@ def _find(
         raise ConfigError(problem("mode.search", f"no such way for {kind}", got=way, fix=fix))
     if not how.MIXES_COLUMNS:
         # Each try mixes all rows anew, so that they are few.
-        weights = picked(parts, targets, kind=kind, size=max_ensemble_size)
-        return _kept(weights, parts, targets, kind, "greedy")
+        weights = greedy_weights(parts, targets, kind=kind, size=max_ensemble_size)
+        return _weighted_choice(weights, parts, targets, kind, "greedy")
     choices = []
     if way in ("search", "auto"):
         columns, loss = how.searched(parts)
-        found = random_search(
+        result = random_search(
             columns,
             targets,
             loss,
@@ -185,24 +185,24 @@ def _find(
             weights_temperature=weights_temperature,
             include_single=include_single or len(parts) == 1,
         )
-        choices.append(_Choice(found.members, found.weights, "logits", "search", found.loss, found.tried))
+        choices.append(_Choice(result.members, result.weights, "logits", "search", result.loss, result.tried))
     if way in ("greedy", "auto"):
         picks = max(1, min(10 * max_ensemble_size, budget // len(parts)))
         weights = greedy(parts, targets, kind=kind, size=picks)
-        choices.append(_kept(weights, parts, targets, kind, "greedy"))
+        choices.append(_weighted_choice(weights, parts, targets, kind, "greedy"))
     if way == "certified" or (way == "auto" and is_certain):
         weights, gap = certified_weights(parts, targets, kind=kind)
-        choices.append(_kept(weights, parts, targets, kind, "certified", gap))
-    choices = [_without_trifles(choice, parts, targets, kind) for choice in choices]
+        choices.append(_weighted_choice(weights, parts, targets, kind, "certified", gap))
+    choices = [_without_tiny_weights(choice, parts, targets, kind) for choice in choices]
     if include_single:
         # Smoothed weights may be worse on these rows than the best model alone.
-        losses = [how.loss(one, targets) for one in parts]
+        losses = [how.loss(part, targets) for part in parts]
         first, mixing = int(np.argmin(losses)), choices[-1].mixing
         choices.append(_Choice((first,), (1.0,), mixing, choices[-1].way, losses[first]))
     return min(choices, key=lambda choice: choice.loss)
 
 
-def _kept(
+def _weighted_choice(
     weights: Floats, parts: list[Floats], targets: Floats, kind: str, way: str, gap: float | None = None
 ) -> _Choice:
     """The members with a weight, and the loss of the mixture."""
@@ -215,35 +215,35 @@ def _kept(
     return _Choice(tuple(members.tolist()), shares, mixing, way, loss, 0, gap)
 
 
-def _without_trifles(found: _Choice, parts: list[Floats], targets: Floats, kind: str) -> _Choice:
+def _without_tiny_weights(choice: _Choice, parts: list[Floats], targets: Floats, kind: str) -> _Choice:
     """A choice without members whose weight changes nothing that anybody could see, but which would have to be computed."""
-    kept = [place for place, weight in enumerate(found.weights) if weight >= _LEAST_WEIGHT]
-    if len(kept) == len(found.weights):
-        return found
-    total = sum(found.weights[place] for place in kept)
-    members, shares = zip(*((found.members[place], found.weights[place] / total) for place in kept), strict=True)
-    mixed = combine([parts[member] for member in members], shares, kind, found.mixing)
+    places = [place for place, weight in enumerate(choice.weights) if weight >= _LEAST_WEIGHT]
+    if len(places) == len(choice.weights):
+        return choice
+    total = sum(choice.weights[place] for place in places)
+    members, shares = zip(*((choice.members[place], choice.weights[place] / total) for place in places), strict=True)
+    mixed = combine([parts[member] for member in members], shares, kind, choice.mixing)
     loss = post_kind.ensembling(kind).loss(mixed, targets)
     # What other weights could gain is more by what these lose.
-    gap = None if found.gap is None else found.gap + max(0.0, loss - found.loss)
-    return replace(found, members=members, weights=shares, loss=loss, gap=gap)
+    gap = None if choice.gap is None else choice.gap + max(0.0, loss - choice.loss)
+    return replace(choice, members=members, weights=shares, loss=loss, gap=gap)
 
 
-def _aligned(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike) -> tuple[list[Floats], Floats]:
+def _labelled_rows(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike) -> tuple[list[Floats], Floats]:
     """The rows with a target, of every model and of the targets."""
-    arrays = [np.asarray(one, np.float64) for one in predictions]
+    arrays = [np.asarray(prediction, np.float64) for prediction in predictions]
     goal = np.asarray(targets)
-    shapes = {one.shape for one in arrays}
+    shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or len(arrays[0]) != len(goal):
         fix = "give every model the same rows and outputs"
         raise DataError(problem("ensemble", "predictions of one shape are needed", got=sorted(shapes), fix=fix))
-    there = metrics.labelled(goal)
-    if not there.any():
+    mask = metrics.labelled(goal)
+    if not mask.any():
         raise DataError(problem("ensemble", "no row has a target", fix="use a split with labels"))
-    return [one[there] for one in arrays], goal[there]
+    return [array[mask] for array in arrays], goal[mask]
 
 
-def _divided(
+def _split_rows(
     n: int, eval_frac: float | None, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The rows that choose, and the others; the draw is the reference's."""

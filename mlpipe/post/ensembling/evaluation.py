@@ -42,7 +42,7 @@ def scores(
     for name, rows in (("chosen on", at_own_prevalence(final.chooses, final.prior)), ("test", estimate)):
         if rows is None or not len(rows):
             continue
-        units = np.array([groups.get(one, one) for one in rows.ids]) if groups is not None else None
+        units = np.array([groups.get(sample, sample) for sample in rows.ids]) if groups is not None else None
         names = [*part.FINAL, *(part.FURTHER if name == "test" else ())]
         values = by_metric.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
         by_split[name] = {key: value.as_plain() for key, value in values.items()}
@@ -78,7 +78,7 @@ def comparisons(
     form = "" if post_kind.of(kind).PROBABILITIES is None else form
     begun = f"First is the ensemble, second its best member {best.called}{form}, on {counted(len(rows), 'row')}."
     tests = comparison.paired(rows, other.only(rows.ids), kind, groups, seed)
-    return [begun, *(one.sentence for one in tests)]
+    return [begun, *(test.sentence for test in tests)]
 
 
 def decisions(
@@ -115,11 +115,11 @@ def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Seque
     if final.test is not None and (final.test.targets >= 0).any():
         by_split["test"] = own_shares(final.test.targets, len(classes)).tolist()
     if models:
-        by_split["unlabelled"] = _among_unlabelled(models, seed)
+        by_split["unlabelled"] = _unlabelled_prevalence(models, seed)
     return by_split
 
 
-def _among_unlabelled(models: Sequence[tuple[Rows, Rows]], seed: int) -> dict[str, Any]:
+def _unlabelled_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> dict[str, Any]:
     estimate = estimated_prevalence(models, seed)
     if estimate.shares is None:
         return {"note": estimate.note}
@@ -128,8 +128,11 @@ def _among_unlabelled(models: Sequence[tuple[Rows, Rows]], seed: int) -> dict[st
         val, unlabelled = models[place]
         learned = calibrate(val.raw, val.targets)
         likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
-    second, gap = np.mean([one.values for one in likely], axis=0).tolist(), max(one.gap or 0.0 for one in likely)
-    values, low, high = (one.tolist() for one in estimate.shares)
+    second, gap = (
+        np.mean([result.values for result in likely], axis=0).tolist(),
+        max(result.gap or 0.0 for result in likely),
+    )
+    values, low, high = (shares.tolist() for shares in estimate.shares)
     note = {"note": estimate.note} if estimate.note else {}
     return {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": gap, **note}
 
@@ -160,7 +163,7 @@ def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Esti
         return Estimate((), f"there are {classes:,} classes, and it is estimated of {_MOST_ESTIMATED} at most", None)
     arguments: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
     estimates = [quantify(val.raw, val.targets, rows.raw, **arguments) for val, rows in models]
-    telling = tuple(place for place, one in enumerate(estimates) if one.means_something)
+    telling = tuple(place for place, estimate in enumerate(estimates) if estimate.means_something)
     blind = len(estimates) - len(telling)
     if not telling:
         model = "the model hardly tells" if blind == 1 else f"the {blind} models hardly tell"
@@ -181,41 +184,41 @@ def sentences(decided: Mapping[str, Any], rows: int | None = None) -> list[str]:
         decided: What `decisions` returned.
         rows: How many rows they were measured on; None: it is not known.
     """
-    found = []
+    clauses = []
     if error := decided.get("calibration_error"):
         changed = abs(error["after"] - error["before"]) > 1e-9
-        told = f", after calibration {number(error['after'], rows)}" if changed else "; nothing is calibrated"
-        what = "expected calibration error (how far probabilities are from how often they come true)"
-        found.append(f"{what} {number(error['before'], rows)}{told}")
+        text = f", after calibration {number(error['after'], rows)}" if changed else "; nothing is calibrated"
+        measure = "expected calibration error (how far probabilities are from how often they come true)"
+        clauses.append(f"{measure} {number(error['before'], rows)}{text}")
     if sets := decided.get("sets"):
         by_class = ", for each class by itself" if conformal.ConformalSets.from_plain(sets).by_class else ""
-        told = "prediction sets, the classes that an image may be of "
-        told += f"(method {sets['score']}, alpha {sets['alpha']:g}{by_class}, cut-offs from the rows that chose): "
-        told += deciding.in_words(sets)
+        text = "prediction sets, the classes that an image may be of "
+        text += f"(method {sets['score']}, alpha {sets['alpha']:g}{by_class}, cut-offs from the rows that chose): "
+        text += deciding.in_words(sets)
         if "observed_coverage" in sets:
-            told += f"; it was for {percent(sets['observed_coverage'], rows)} of the rows"
-            told += f", with {sets['mean_size']:.2g} classes in a set on average"
+            text += f"; it was for {percent(sets['observed_coverage'], rows)} of the rows"
+            text += f", with {sets['mean_size']:.2g} classes in a set on average"
             shares = [share for share in sets.get("observed_by_class", []) if share is not None]
-            told += f"; of the worst class for {percent(min(shares), rows)}" if len(shares) > 1 else ""
-        found.append(told)
+            text += f"; of the worst class for {percent(min(shares), rows)}" if len(shares) > 1 else ""
+        clauses.append(text)
     if halves := decided.get("halfwidths"):
-        told = ", ".join(f"{name} ± {value:.4g}" for name, value in halves.items() if name != "alpha")
-        found.append(f"prediction intervals ({100 * (1 - halves['alpha']):g} %): {told}")
+        text = ", ".join(f"{name} ± {value:.4g}" for name, value in halves.items() if name != "alpha")
+        clauses.append(f"prediction intervals ({100 * (1 - halves['alpha']):g} %): {text}")
     if costs := decided.get("costs"):
-        told = f"{number(costs['each'], rows)} for each image, "
-        told += f"by the most probable class {number(costs['most_probable'], rows)}"
+        text = f"{number(costs['each'], rows)} for each image, "
+        text += f"by the most probable class {number(costs['most_probable'], rows)}"
         normal = "" if costs["normalised"] is None else f", {costs['normalised']:.3f} of the best constant decision's"
-        found.append(f"cost of the decisions that cost least: {told}{normal}")
+        clauses.append(f"cost of the decisions that cost least: {text}{normal}")
     if cuts := decided.get("thresholds"):
-        found.append(deciding.told_thresholds(cuts, rows))
-    if there := decided.get("at_deploy_prior"):
-        what = f"accuracy {number(there['accuracy'], rows)}, nll {number(there['nll'], rows)}"
-        found.append(f"at the prevalence {there['prior']}, with probabilities moved to it: expect {what}")
+        clauses.append(deciding.threshold_text(cuts, rows))
+    if deployment := decided.get("at_deploy_prior"):
+        measure = f"accuracy {number(deployment['accuracy'], rows)}, nll {number(deployment['nll'], rows)}"
+        clauses.append(f"at the prevalence {deployment['prior']}, with probabilities moved to it: expect {measure}")
     if among := decided.get("prevalence", {}).get("unlabelled"):
         if "values" not in among:
-            return [*found, f"the prevalence among the unlabelled images is not estimated: {among['note']}"]
+            return [*clauses, f"the prevalence among the unlabelled images is not estimated: {among['note']}"]
         ends = zip(among["values"], among["low"], among["high"], strict=True)
-        told = ", ".join(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in ends)
+        text = ", ".join(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in ends)
         note = f"; {among['note']}" if "note" in among else ""
-        found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}{note}")
-    return found
+        clauses.append(f"estimated prevalence among the unlabelled images (95 % intervals): {text}{note}")
+    return clauses

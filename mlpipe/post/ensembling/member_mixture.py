@@ -143,10 +143,14 @@ def mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str)
 
     own = mix(lambda member: member.chooses)
     assert own is not None
-    given = [one for one in (candidates[place].prior for place in chosen.members) if one is not None]
+    priors = [
+        member_prior
+        for member_prior in (candidates[place].prior for place in chosen.members)
+        if member_prior is not None
+    ]
     prior = None
-    if len(given) == len(chosen.members):
-        prior = np.asarray(np.average(given, axis=0, weights=chosen.weights))
+    if len(priors) == len(chosen.members):
+        prior = np.asarray(np.average(priors, axis=0, weights=chosen.weights))
     test, unlabelled = mix(lambda member: member.test), mix(lambda member: member.unlabelled)
     return Final(own, test, unlabelled, stage, None, prior)
 
@@ -225,8 +229,8 @@ def losses_of(rows: Rows, prior: Array | None, kind: str) -> tuple[Array, list[s
         kind: `classification` or `multilabel`.
     """
     own = at_own_prevalence(rows, prior).calibrated
-    each, places = post_kind.probabilities(kind).each_loss(own, rows.targets)
-    return each, [rows.ids[place] for place in places.tolist()]
+    losses, places = post_kind.probabilities(kind).each_loss(own, rows.targets)
+    return losses, [rows.ids[place] for place in places.tolist()]
 
 
 def in_groups(names: Sequence[str], groups: Mapping[str, str] | None) -> Array | None:

@@ -60,7 +60,9 @@ class Member:
 
     def uncalibrated(self) -> Member:
         """The same with nothing learned."""
-        test, unlabelled = (None if one is None else one.uncalibrated() for one in (self.test, self.unlabelled))
+        test, unlabelled = (
+            None if split_rows is None else split_rows.uncalibrated() for split_rows in (self.test, self.unlabelled)
+        )
         return replace(self, chooses=self.chooses.uncalibrated(), test=test, unlabelled=unlabelled, form="raw")
 
 
@@ -77,12 +79,12 @@ class Candidates:
     notes: list[str]
 
 
-def recipes(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
+def recipes(project: Project, model_records: Sequence[ModelRecord]) -> list[Candidates]:
     """Each recipe as a member: out-of-fold rows choose, other rows are its refit's, else the mean over its folds.
 
     Args:
         project: The project.
-        found: The task's records, calibrated.
+        model_records: The task's records, calibrated.
 
     Returns:
         The recipes that have the rows of the newest one. Where others hold out more rows beside these, because not all folds of
@@ -92,7 +94,7 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
         ProjectError: When there is none.
     """
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
-    for record in found:
+    for record in model_records:
         groups[record.recipe].append(record)
     names = journal.names_of_recipes(project, (group[-1] for group in groups.values()))
     members, notes = [], []
@@ -112,13 +114,13 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
         preset = names.get(recipe, "")
         members.append(Member(name, folds, held, test, unlabelled, prior, refit=refit, preset=preset))
     if not members:
-        raise _none_has(notes, found, "predictions of the images that were held out")
+        raise _missing_rows_error(notes, model_records, "predictions of the images that were held out")
     newest = _newest(members)
     having = [member for member in members if set(newest.chooses.ids) <= set(member.chooses.ids)]
     most = max(len(member.chooses) for member in having)
     with_most = [member for member in having if len(member.chooses) == most]
-    each = [newest] if newest in with_most else [newest, _newest(with_most)]
-    return [_aligned(members, notes, one) for one in each]
+    references = [newest] if newest in with_most else [newest, _newest(with_most)]
+    return [_aligned_candidates(members, notes, reference) for reference in references]
 
 
 def pooled(project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | None, split: str) -> Rows | None:
@@ -134,18 +136,18 @@ def pooled(project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | 
     return mean([rows(project, record, record.pivot, split) for record in predicting], folds[0].kind)
 
 
-def singles(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
+def singles(project: Project, model_records: Sequence[ModelRecord]) -> list[Candidates]:
     """Each record as a member, by its test rows (the reference's way): those that have the rows of the newest one.
 
     Args:
         project: The project.
-        found: The task's records, calibrated.
+        model_records: The task's records, calibrated.
 
     Raises:
         ProjectError: When no record has predictions of labelled test rows.
     """
     members, notes = [], []
-    for record in found:
+    for record in model_records:
         test = rows(project, record, record.pivot, "test")
         if test is None or not metrics.labelled(test.targets).any():
             notes.append(f"{record.id} is left out: it has no predictions of labelled test rows")
@@ -153,13 +155,13 @@ def singles(project: Project, found: Sequence[ModelRecord]) -> list[Candidates]:
         unlabelled = rows(project, record, record.pivot, "unlabelled")
         members.append(Member(record.id, [record], test, test, unlabelled, prior_of(project, [record])))
     if not members:
-        raise _none_has(notes, found, "predictions of labelled test images")
-    return [_aligned(members, notes, _newest(members))]
+        raise _missing_rows_error(notes, model_records, "predictions of labelled test images")
+    return [_aligned_candidates(members, notes, _newest(members))]
 
 
-def _none_has(notes: Sequence[str], found: Sequence[ModelRecord], needed: str) -> ProjectError:
+def _missing_rows_error(notes: Sequence[str], model_records: Sequence[ModelRecord], needed: str) -> ProjectError:
     # A training with mode.eval_on predicts other tasks in place of its own.
-    fix = f"mml predict task={found[-1].pivot} makes them for models whose weights are kept"
+    fix = f"mml predict task={model_records[-1].pivot} makes them for models whose weights are kept"
     return ProjectError([*notes, problem("mode.subroutines", f"no recipe has {needed}", fix=fix)])
 
 
@@ -167,35 +169,35 @@ def _newest(members: Sequence[Member]) -> Member:
     return max(members, key=lambda member: max(record.number for record in member.records))
 
 
-def _aligned(members: Sequence[Member], notes: Sequence[str], first: Member) -> Candidates:
+def _aligned_candidates(members: Sequence[Member], notes: Sequence[str], first: Member) -> Candidates:
     """Members that have the rows of one of them, in its order."""
-    kept, left_out = list[Member](), list(notes)
+    aligned_members, left_out = list[Member](), list(notes)
     for member in members:
         if set(first.chooses.ids) - set(member.chooses.ids):
             left_out.append(f"{member.called} is left out: it lacks rows that {first.called} has")
             continue
-        test = _same(member.test, first.test)
-        unlabelled = _same(member.unlabelled, first.unlabelled)
+        test = _rows_in_order(member.test, first.test)
+        unlabelled = _rows_in_order(member.unlabelled, first.unlabelled)
         chooses = member.chooses.only(first.chooses.ids)
-        kept.append(replace(member, chooses=chooses, test=test, unlabelled=unlabelled))
-    return Candidates(kept, left_out)
+        aligned_members.append(replace(member, chooses=chooses, test=test, unlabelled=unlabelled))
+    return Candidates(aligned_members, left_out)
 
 
-def _same(rows: Rows | None, wanted: Rows | None) -> Rows | None:
-    if rows is None or wanted is None or set(wanted.ids) - set(rows.ids):
+def _rows_in_order(rows: Rows | None, reference: Rows | None) -> Rows | None:
+    if rows is None or reference is None or set(reference.ids) - set(rows.ids):
         return None
-    return rows.only(wanted.ids)
+    return rows.only(reference.ids)
 
 
-def prior_of(project: Project, found: Sequence[ModelRecord]) -> Array | None:
+def prior_of(project: Project, model_records: Sequence[ModelRecord]) -> Array | None:
     """The mean of the priors that records were calibrated for, shape (classes,); None where it is their own rows'.
 
     Args:
         project: The project.
-        found: The records.
+        model_records: The records.
     """
     values, moved = list[list[float]](), False
-    for record in found:
+    for record in model_records:
         found_of = calibrations.load(project, record.pivot, record.id)
         stored: calibrations.Prior = found_of["prior"] if found_of else {"kind": "val", "values": []}
         if len(stored["values"]) != len(record.classes):
@@ -312,12 +314,12 @@ def out_of_fold(parts: Sequence[Rows], kind: str) -> Rows:
     Raises:
         ProjectError: When folds share rows and are no repeats.
     """
-    each = [joined(of_one) for of_one in repeats.apart(parts, [part.ids for part in parts])]
-    if len(each) == 1:
-        return each[0]
-    averaged = mean(each, kind)
+    repeat_rows = [joined(of_one) for of_one in repeats.groups_by_repeat(parts, [part.ids for part in parts])]
+    if len(repeat_rows) == 1:
+        return repeat_rows[0]
+    averaged = mean(repeat_rows, kind)
     # What has no mean, sums over pixels, is that of the first repeat.
-    return each[0] if averaged is None else averaged
+    return repeat_rows[0] if averaged is None else averaged
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -338,12 +340,12 @@ def joined(parts: Sequence[Rows]) -> Rows:
         np.concatenate([part.targets for part in parts]),
         np.concatenate([part.raw for part in parts]),
         np.concatenate([part.calibrated for part in parts]),
-        _all([part.moved for part in parts]),
+        _concatenated([part.moved for part in parts]),
     )
     return joined.only(sorted(ids))
 
 
-def _all(parts: Sequence[Array | None]) -> Array | None:
+def _concatenated(parts: Sequence[Array | None]) -> Array | None:
     """Arrays one after the other; None where one is missing."""
     filled = [part for part in parts if part is not None]
     return np.concatenate(filled) if len(filled) == len(parts) else None

@@ -18,8 +18,8 @@ def mixed(predictions: Sequence[Floats], weights: Sequence[float] | Floats) -> F
         weights: One number for each.
     """
     total = weights[0] * predictions[0]
-    for weight, one in zip(weights[1:], predictions[1:], strict=True):
-        total += weight * one
+    for weight, prediction in zip(weights[1:], predictions[1:], strict=True):
+        total += weight * prediction
     return np.asarray(total)
 
 

@@ -87,24 +87,28 @@ class NewRows:
             calibrated = learned(self.ensemble.calibration, self.kind)(source)
         return Rows(parts[0].ids, parts[0].targets, raw, calibrated)
 
-    def moved(self, rows: Rows, asked: str | list[float], found: dict[str, Any]) -> tuple[Rows, Array]:
+    def moved(self, rows: Rows, deploy_prior: str | list[float], facts: dict[str, Any]) -> tuple[Rows, Array]:
         """Rows whose probabilities are meant for another prevalence, and that prevalence.
 
         Args:
             rows: What `mixed` gives.
-            asked: A number for each class; `estimate`: by the new samples themselves.
-            found: Gets the prevalence, for machines.
+            deploy_prior: A number for each class; `estimate`: by the new samples themselves.
+            facts: Gets the prevalence, for machines.
 
         Raises:
             DataError: When it cannot be estimated, or is none.
         """
         base = self.base()
-        is_given = isinstance(asked, list)
-        there = shares(asked, len(self.classes), key="mode.deploy_prior") if is_given else self._estimated(found)
-        found["deploy_prior"] = there.tolist()
-        shown = ", ".join(f"{name} {share:.3f}" for name, share in zip(self.classes, there, strict=True))
-        log.info(f"probabilities are moved to the prevalence {shown}")
-        return Rows(rows.ids, rows.targets, rows.raw, move_prior(rows.calibrated, base, there)), there
+        is_given = isinstance(deploy_prior, list)
+        prevalence = (
+            shares(deploy_prior, len(self.classes), key="mode.deploy_prior")
+            if is_given
+            else self._estimated_shares(facts)
+        )
+        facts["deploy_prior"] = prevalence.tolist()
+        text = ", ".join(f"{name} {share:.3f}" for name, share in zip(self.classes, prevalence, strict=True))
+        log.info(f"probabilities are moved to the prevalence {text}")
+        return Rows(rows.ids, rows.targets, rows.raw, move_prior(rows.calibrated, base, prevalence)), prevalence
 
     def decided(self, moved_to: Array | None) -> dict[str, Any]:
         """Cut-offs of prediction sets for these probabilities, thresholds, half-widths of intervals.
@@ -117,13 +121,13 @@ class NewRows:
             return {}
         facts: dict[str, Any] = dict(self.ensemble.decide)
         if moved_to is not None:
-            facts = decisions.at_deployment(
+            facts = decisions.deployment_decisions(
                 self.ensemble, rows_file(self.project, self.ensemble), moved_to, seed=self.seed
             )
         if self.alpha is not None:
             path = rows_file(self.project, self.ensemble)
             facts = decisions.at_level(self.ensemble, path, self.alpha, facts, moved_to, key=ALPHA, seed=self.seed)
-        for sentence in decisions.used(facts):
+        for sentence in decisions.column_meanings(facts):
             log.info(sentence)
         return facts
 
@@ -136,11 +140,11 @@ class NewRows:
             sink.add(*pair, -1, rows.ids, rows.targets, rows.raw, rows.calibrated)
 
     def _rows(self, record: ModelRecord) -> Rows:
-        rows = self._stored(record) if self.predicted is None else self.predicted[record.id]
+        rows = self._stored_rows(record) if self.predicted is None else self.predicted[record.id]
         plain = self.calibration(record)
         return rows if plain is None else replace(rows, calibrated=learned(plain, self.kind)(rows.raw))
 
-    def _stored(self, record: ModelRecord) -> Rows:
+    def _stored_rows(self, record: ModelRecord) -> Rows:
         path = self.project.predictions_file(record.pivot, record.id)
         stored = predictions.load(path, self.task, self.split)
         raw = stored.logits.astype(np.float64)
@@ -154,15 +158,17 @@ class NewRows:
         stored = calibrations.load(self.project, record.pivot, record.id)
         if stored is None:
             mixed = [
-                one["records"] for known in ensembles.load_all(self.project, record.pivot) for one in known.members
+                member["records"]
+                for known in ensembles.load_all(self.project, record.pivot)
+                for member in known.members
             ]
             tried = any(record.id in names for names in mixed)
-            told = "mml post left them as they are" if tried else "mml post calibrates them"
-            log.warning(f"{record.id}: its probabilities are not calibrated; {told}")
+            note = "mml post left them as they are" if tried else "mml post calibrates them"
+            log.warning(f"{record.id}: its probabilities are not calibrated; {note}")
             return None
         return stored["calibration"]
 
-    def _estimated(self, found: dict[str, Any]) -> Array:
+    def _estimated_shares(self, facts: dict[str, Any]) -> Array:
         pairs = []
         for record in self.records:
             val = members.validated(self.project, record)
@@ -175,11 +181,11 @@ class NewRows:
         if estimate.shares is None:
             fix = "give the prevalence as a list, or leave it out"
             raise DataError(problem("mode.deploy_prior", estimate.note, got="estimate", fix=fix))
-        named = zip(("value", "low", "high"), estimate.shares, strict=True)
-        found["prevalence"] = {name: one.tolist() for name, one in named}
+        share_pairs = zip(("value", "low", "high"), estimate.shares, strict=True)
+        facts["prevalence"] = {name: share.tolist() for name, share in share_pairs}
         ends = zip(self.classes, *estimate.shares, strict=True)
-        shown = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends)
-        log.info(f"prevalence among the new images (95 % intervals): {shown}{estimate.note and '; '}{estimate.note}")
+        text = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends)
+        log.info(f"prevalence among the new images (95 % intervals): {text}{estimate.note and '; '}{estimate.note}")
         # A share of zero would rule a class out for ever.
         floored = np.maximum(estimate.shares[0], 1 / (2 * max(1, self.samples)))
         return np.asarray(floored / floored.sum())
@@ -217,21 +223,21 @@ def members_of(
     stored = records.load_all(project, task)
     if ensemble is None:
         latest = records.latest_cross_validation(stored)
-        chosen = [one for one in latest if folds is None or one.fold in folds]
+        chosen = [fold_record for fold_record in latest if folds is None or fold_record.fold in folds]
         if not chosen:
-            raise records.untrained(project, task)
+            raise records.untrained_error(project, task)
         refit = records.newest_refit(stored, chosen) if folds is None else None
-        return [(chosen[0].recipe, _instead(chosen, refit), 1.0)]
+        return [(chosen[0].recipe, _refit_or_folds(chosen, refit), 1.0)]
     by_id = {record.id: record for record in stored}
-    wanted = [(member["name"], member["records"], float(member["weight"])) for member in ensemble.members]
-    missing = [name for _, names, _ in wanted for name in names if name not in by_id]
+    entries = [(member["name"], member["records"], float(member["weight"])) for member in ensemble.members]
+    missing = [name for _, names, _ in entries for name in names if name not in by_id]
     if missing:
         fix = "run mml post again"
         raise ProjectError(problem(ensemble.id, f"needs records that are gone: {listing(missing)}", fix=fix))
     refits = [by_id.get(member.get("refit", "")) for member in ensemble.members]
     return [
-        (name, _instead([by_id[one] for one in names], refit), weight)
-        for (name, names, weight), refit in zip(wanted, refits, strict=True)
+        (name, _refit_or_folds([by_id[record_id] for record_id in names], refit), weight)
+        for (name, names, weight), refit in zip(entries, refits, strict=True)
     ]
 
 
@@ -297,7 +303,7 @@ def told(
     return f"{who} predicts{aside}"
 
 
-def _instead(folds: list[ModelRecord], refit: ModelRecord | None) -> list[ModelRecord]:
+def _refit_or_folds(folds: list[ModelRecord], refit: ModelRecord | None) -> list[ModelRecord]:
     """The model of all folds in place of them; the folds where it is not there, or keeps no weights."""
     return folds if refit is None or refit.weights is None else [refit]
 

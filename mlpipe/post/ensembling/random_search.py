@@ -36,10 +36,10 @@ class Combinations:
 
     def __init__(self, models: int, size: int) -> None:
         self.models, self.size = models, size
-        self._taken: list[int] = []
+        self._taken_ranks: list[int] = []
 
     def __len__(self) -> int:
-        return comb(self.models, self.size) - len(self._taken)
+        return comb(self.models, self.size) - len(self._taken_ranks)
 
     def take(self, place: int) -> tuple[int, ...]:
         """The combination at a place among those left, which is then no longer left.
@@ -53,15 +53,15 @@ class Combinations:
         if not 0 <= place < len(self):
             raise IndexError(place)
         # The rank r of the place-th one left solves r = place + number of taken ranks <= r.
-        low, high = 0, len(self._taken)
+        low, high = 0, len(self._taken_ranks)
         while low < high:
             middle = (low + high) // 2
-            if self._taken[middle] - middle <= place:
+            if self._taken_ranks[middle] - middle <= place:
                 low = middle + 1
             else:
                 high = middle
         rank = place + low
-        self._taken.insert(bisect_right(self._taken, rank), rank)
+        self._taken_ranks.insert(bisect_right(self._taken_ranks, rank), rank)
         return combination(rank, self.models, self.size)
 
 
@@ -119,7 +119,7 @@ def random_search(
         ConfigError: A number is out of its range.
     """
     _check(budget, weights_budget, max_ensemble_size, temperature, weights_temperature)
-    single = np.array([loss(one, targets) for one in predictions])
+    single = np.array([loss(prediction, targets) for prediction in predictions])
     order = np.argsort(single, kind="stable")
     best = BestCombination((int(order[0]),), (1.0,), float(single[order[0]]), 0)
     if not include_single:

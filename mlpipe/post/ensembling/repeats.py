@@ -8,43 +8,43 @@ from typing import TypeVar
 Of = TypeVar("Of")
 
 
-def of_folds(held_out: Sequence[Collection[str]]) -> list[int]:
+def repeat_numbers(held_out: Sequence[Collection[str]]) -> list[int]:
     """The repeat of each fold, counted from 0: a new one begins with the fold that holds out an image for another time.
 
     Args:
         held_out: The names of the images that each fold holds out, in the order of the folds.
     """
-    found, seen, number = list[int](), set[str](), 0
+    numbers, used_names, number = list[int](), set[str](), 0
     for names in map(set, held_out):
-        if seen & names:
-            number, seen = number + 1, set()
-        seen |= names
-        found.append(number)
-    return found
+        if used_names & names:
+            number, used_names = number + 1, set()
+        used_names |= names
+        numbers.append(number)
+    return numbers
 
 
 def are_whole(held_out: Sequence[Collection[str]]) -> bool:
     """Whether every repeat holds out the same images, each of them once; so it is of folds that share none.
 
     Args:
-        held_out: As for `of_folds`.
+        held_out: As for `repeat_numbers`.
     """
-    numbers = of_folds(held_out)
+    numbers = repeat_numbers(held_out)
     together: list[set[str]] = [set() for _ in range(max(numbers, default=-1) + 1)]
     for number, names in zip(numbers, held_out, strict=True):
         together[number] |= set(names)
     return all(names == together[0] for names in together)
 
 
-def apart(parts: Sequence[Of], held_out: Sequence[Collection[str]]) -> list[list[Of]]:
+def groups_by_repeat(parts: Sequence[Of], held_out: Sequence[Collection[str]]) -> list[list[Of]]:
     """What belongs to the folds of each repeat; all together where folds share images and are no repeats.
 
     Args:
         parts: One for each fold.
-        held_out: As for `of_folds`.
+        held_out: As for `repeat_numbers`.
     """
-    numbers = of_folds(held_out) if are_whole(held_out) else [0] * len(held_out)
-    found: dict[int, list[Of]] = {}
+    numbers = repeat_numbers(held_out) if are_whole(held_out) else [0] * len(held_out)
+    groups: dict[int, list[Of]] = {}
     for number, part in zip(numbers, parts, strict=True):
-        found.setdefault(number, []).append(part)
-    return list(found.values())
+        groups.setdefault(number, []).append(part)
+    return list(groups.values())

@@ -26,8 +26,10 @@ def standard_error(values: Floats, groups: npt.ArrayLike | None = None) -> float
     away = values - values.mean()
     if groups is not None:
         away = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], weights=away)
-    many = len(away)
-    return float(np.sqrt(many / (many - 1) * (away @ away)) / len(values)) if many > 1 else float("inf")
+    unit_count = len(away)
+    return (
+        float(np.sqrt(unit_count / (unit_count - 1) * (away @ away)) / len(values)) if unit_count > 1 else float("inf")
+    )
 
 
 def simplest(losses: Mapping[str, Floats], *, errors: float = ERRORS, groups: npt.ArrayLike | None = None) -> str:
@@ -39,11 +41,11 @@ def simplest(losses: Mapping[str, Floats], *, errors: float = ERRORS, groups: np
         groups: What rows belong together, shape (n,); None: every row by itself.
     """
     names = list(losses)
-    kept = names[0]
-    least = float(losses[kept].mean())
+    winner = names[0]
+    least = float(losses[winner].mean())
     for name in names[1:]:
-        mean, off = float(losses[name].mean()), losses[name] - losses[kept]
+        mean, off = float(losses[name].mean()), losses[name] - losses[winner]
         if mean <= least and off.mean() < -errors * standard_error(off, groups):
-            kept = name
+            winner = name
         least = min(least, mean)
-    return kept
+    return winner

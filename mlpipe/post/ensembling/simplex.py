@@ -43,7 +43,7 @@ def least_quadratic(gram: Floats, linear: Floats, *, start: Floats | None = None
         active = np.flatnonzero(shares).tolist()
     for _ in range(50 * size):
         target = np.zeros(size)
-        target[active] = _on_face(gram, linear, active)
+        target[active] = _minimum_on_face(gram, linear, active)
         if target[active].min() >= 0:
             # The face's minimum lies within it: go there, and let in the share that lowers the value fastest. Where none
             # does, no shares are better, since the problem is convex.
@@ -93,7 +93,7 @@ def _projected(point: Floats) -> Floats:
     return np.asarray(np.maximum(point - excess[np.flatnonzero(ordered > excess)[-1]], 0.0))
 
 
-def _on_face(gram: Floats, linear: Floats, active: list[int]) -> Floats:
+def _minimum_on_face(gram: Floats, linear: Floats, active: list[int]) -> Floats:
     """The minimum where only the active shares may differ from zero and may be negative."""
     size = len(active)
     system = np.ones((size + 1, size + 1))
@@ -156,12 +156,12 @@ def most_likely(
         scaled = likelihoods * (np.sqrt(masses) / mixed)[:, None]
         curvature = scaled.T @ scaled
         goal = least_quadratic(curvature, curvature @ weights + ratios, start=weights)
-        better = _along(likelihoods, masses, weights, goal, loss, float(ratios @ (goal - weights)))
+        better = _line_search(likelihoods, masses, weights, goal, loss, float(ratios @ (goal - weights)))
         weights = expected_shares(likelihoods, weights, masses) if better is None else better
         steps, stalled = steps + 1, stalled + (better is None)
 
 
-def _along(
+def _line_search(
     likelihoods: Floats, masses: Floats, weights: Floats, goal: Floats, loss: float, gain: float
 ) -> Floats | None:
     """The farthest halving towards the goal that lowers the loss enough; None when rounding hides every gain."""

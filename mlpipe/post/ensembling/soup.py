@@ -39,8 +39,8 @@ def greedy(alone: Sequence[float], loss: Loss) -> Soup:
     members, best = tried[0]
     for place in order[1:]:
         more = (*members, place)
-        found = loss(more)
-        tried.append((more, found))
-        if found <= best:
-            members, best = more, found
+        mixed_loss = loss(more)
+        tried.append((more, mixed_loss))
+        if mixed_loss <= best:
+            members, best = more, mixed_loss
     return Soup(members, best, tuple(tried))

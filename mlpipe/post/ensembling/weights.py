@@ -36,12 +36,12 @@ def greedy(
         decimals: To how many decimals losses are compared.
     """
     how = post_kind.ensembling(kind)
-    numbers = [how.averaged(one) for one in predictions]
+    numbers = [how.averaged(prediction) for prediction in predictions]
     total = np.zeros_like(numbers[0])
     picked: list[int] = []
     path: list[float] = []
     for count in range(1, size + 1):
-        losses = np.array([how.averaged_loss((total + one) / count, targets) for one in numbers])
+        losses = np.array([how.averaged_loss((total + array) / count, targets) for array in numbers])
         if picked:
             losses = losses.round(decimals)
         ties = np.flatnonzero(losses <= losses.min() + 1e-12 * abs(losses.min()))
@@ -55,7 +55,7 @@ def greedy(
     return np.bincount(picked[:length], minlength=len(numbers)) / length
 
 
-def picked(parts: Sequence[Floats], targets: Floats, *, kind: str, size: int) -> Floats:
+def greedy_weights(parts: Sequence[Floats], targets: Floats, *, kind: str, size: int) -> Floats:
     """Weights by adding the model that helps most as long as one does, each try mixed anew, shape (models,).
 
     Args:
@@ -66,8 +66,10 @@ def picked(parts: Sequence[Floats], targets: Floats, *, kind: str, size: int) ->
     """
     how, counts, best = post_kind.ensembling(kind), np.zeros(len(parts)), float("inf")
     for _ in range(size if len(parts) > 1 else 1):
-        tried = [counts + one for one in np.eye(len(parts))]
-        losses = [how.loss(how.combine(parts, (one / one.sum()).tolist(), "probabilities"), targets) for one in tried]
+        tried = [counts + unit for unit in np.eye(len(parts))]
+        losses = [
+            how.loss(how.combine(parts, (trial / trial.sum()).tolist(), "probabilities"), targets) for trial in tried
+        ]
         place = int(np.argmin(losses))
         if losses[place] >= best:
             break
@@ -99,7 +101,7 @@ def certified_weights(
         Weights of shape (models,), and the gap in nats for each row (of the smoothed loss).
     """
     of = post_kind.probabilities(kind)
-    scores = np.column_stack([of.log_likelihoods(one, targets) for one in predictions])
+    scores = np.column_stack([of.log_likelihoods(prediction, targets) for prediction in predictions])
     likelihoods = np.exp(scores - scores.max(axis=1, keepdims=True))
     if smoothing is None:
         smoothing = _smoothing(likelihoods, seed)
@@ -109,12 +111,12 @@ def certified_weights(
 def _smoothed(likelihoods: Floats, smoothing: float) -> tuple[Floats, float]:
     n, models = likelihoods.shape
     if not smoothing:
-        found = most_likely(likelihoods)
-        return found.weights, found.gap
+        solution = most_likely(likelihoods)
+        return solution.weights, solution.gap
     rows = np.vstack([likelihoods, np.eye(models)])
     masses = np.concatenate([np.ones(n), np.full(models, smoothing)])
-    found = most_likely(rows, masses)
-    return found.weights, found.gap
+    solution = most_likely(rows, masses)
+    return solution.weights, solution.gap
 
 
 def _smoothing(likelihoods: Floats, seed: int) -> float:

@@ -26,7 +26,7 @@ def area_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> li
     """
     parts = []
     for score, column in zip(scores.T, truth.T, strict=True):
-        placed, known = _placed(score, column), ~np.isnan(column)
+        placed, known = _area_of_column(score, column), ~np.isnan(column)
         if placed is not None:
             parts.append(of_ranks(*placed, column == 1, known, units, count))
     return parts
@@ -50,7 +50,7 @@ def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) 
     return parts
 
 
-def _placed(score: Floats, column: Floats) -> tuple[float, Floats] | None:
+def _area_of_column(score: Floats, column: Floats) -> tuple[float, Floats] | None:
     """One area and the components of all rows; None without rows on both sides."""
     known = ~np.isnan(column)
     positive = column[known] == 1

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mlpipe.errors import DataError, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals.exact import is_exact, share_ends, wilson_ends
-from mlpipe.post.intervals.forms import METHODS, Ends, Known, none_because
+from mlpipe.post.intervals.forms import METHODS, Ends, Known, no_interval
 from mlpipe.post.metrics import compute, labelled, statistic
 from mlpipe.post.rows import Floats, Integers
 
@@ -103,11 +103,11 @@ def metric_intervals(
 
 def _ends(name: str, value: float, known: Known) -> Ends:
     """The ends around a metric's value of all rows, as its kind finds them."""
-    one = statistic(name, known.logits, known.targets, known.kind)
+    measure = statistic(name, known.logits, known.targets, known.kind)
     if np.isnan(value):
         reason = "no class has rows on both sides" if name == "auroc" else "these rows do not determine it"
-        return none_because(METHODS.get(name, "none"), reason)
-    return post_kind.of(known.kind).ends(name, value, one, known)
+        return no_interval(METHODS.get(name, "none"), reason)
+    return post_kind.of(known.kind).ends(name, value, measure, known)
 
 
 def units_of(groups: npt.NDArray[np.generic] | None, n: int) -> tuple[Integers, int]:
@@ -137,10 +137,10 @@ def labelled_rows(
         DataError: The lengths differ.
     """
     values, truth = np.asarray(logits, np.float64), np.asarray(targets)
-    there = labelled(truth)
+    mask = labelled(truth)
     members = None if groups is None else np.asarray(groups)
-    for what, one in (("target", truth), ("group", members)):
-        if one is not None and len(one) != len(values):
-            wrong = f"{len(values)} rows need as many {what}s"
-            raise DataError(problem("predictions", wrong, got=len(one), fix=f"give one {what} for each row"))
-    return values[there], truth[there], None if members is None else members[there]
+    for noun, array in (("target", truth), ("group", members)):
+        if array is not None and len(array) != len(values):
+            wrong = f"{len(values)} rows need as many {noun}s"
+            raise DataError(problem("predictions", wrong, got=len(array), fix=f"give one {noun} for each row"))
+    return values[mask], truth[mask], None if members is None else members[mask]

@@ -69,14 +69,14 @@ def draws(units: Integers, count: int, resamples: int, seed: int) -> Iterator[Fl
     rng = np.random.default_rng(seed)
     block = max(1, _BLOCK // max(count, len(units)))
     for start in range(0, resamples, block):
-        many = min(block, resamples - start)
-        picks = rng.integers(0, count, (many, count), dtype=np.int64)
-        # Each draw counts in a range of its own, so that one bincount does the work of `many`.
-        picks += np.arange(many)[:, None] * count
-        yield np.bincount(picks.ravel(), minlength=many * count).reshape(many, count).astype(np.float64)
+        draw_count = min(block, resamples - start)
+        picks = rng.integers(0, count, (draw_count, count), dtype=np.int64)
+        # Each draw counts in a range of its own, so that one bincount does the work of all of them.
+        picks += np.arange(draw_count)[:, None] * count
+        yield np.bincount(picks.ravel(), minlength=draw_count * count).reshape(draw_count, count).astype(np.float64)
 
 
-def few(name: str, known: Known) -> bool:
+def has_few_rows(name: str, known: Known) -> bool:
     """Whether the difference of a metric needs other ends than the bootstrap's.
 
     Args:
@@ -87,10 +87,10 @@ def few(name: str, known: Known) -> bool:
         return known.count < _FEW_UNBOUNDED
     if name in ("nll", "brier") and known.count < _FEW_LOSSES:
         return True
-    return name == "accuracy" or rarest(known) < _RARE
+    return name == "accuracy" or rarest_count(known) < _RARE
 
 
-def rarest(known: Known) -> int:
+def rarest_count(known: Known) -> int:
     """How many units have the rarest class, or the rarer answer of a label, or the rarest class of pixels.
 
     Args:
@@ -114,14 +114,14 @@ def ends(
     """
     if name in UNBOUNDED:
         if first.count < scaled.LEAST_UNITS:
-            there = counted(first.count, "row or group is", "rows or groups are")
-            return None, f"{there} too few, {scaled.LEAST_UNITS} are needed"
+            subject = counted(first.count, "row or group is", "rows or groups are")
+            return None, f"{subject} too few, {scaled.LEAST_UNITS} are needed"
         return scaled.ends(value, left_out, scaled.PLAIN, first.level), "the rows do not tell how much it varies"
     options = {"level": first.level, "resamples": first.resamples, "seed": first.seed}
     if name == "accuracy" and first.targets.ndim == 1:
-        right = [(one.logits.argmax(axis=1) == one.targets).astype(np.float64) for one in (first, second)]
-        each, once = right[0] - right[1], np.ones(len(right[0]))
-        ends_of_mean = one_more_row.mean_ends(each, once, once, first.units, first.count, best=-once, **options)  # type: ignore[arg-type]
+        right = [(known.logits.argmax(axis=1) == known.targets).astype(np.float64) for known in (first, second)]
+        gaps, once = right[0] - right[1], np.ones(len(right[0]))
+        ends_of_mean = one_more_row.mean_ends(gaps, once, once, first.units, first.count, best=-once, **options)  # type: ignore[arg-type]
         return ends_of_mean, ""
     if name in ("nll", "brier"):
         (own, every, total), (other, others, _) = losses_of(name, first), losses_of(name, second)
@@ -136,7 +136,7 @@ def ends(
     )
     deviations = left_out - left_out.mean()
     variance = float((deviations**2).sum()) * (len(left_out) - 1) / len(left_out)
-    return _bounded(value, variance, rarest(first), first.level, 2.0 if name in AGREEMENT else 1.0), ""
+    return _bounded(value, variance, rarest_count(first), first.level, 2.0 if name in AGREEMENT else 1.0), ""
 
 
 def _bounded(value: float, variance: float, rare: int, level: float, most: float = 1.0) -> tuple[float, float]:

@@ -131,19 +131,19 @@ def ratio(hits: Floats, total: Floats, units: Integers, count: int) -> Part | No
     whole = bool((hits == np.round(hits)).all())
     if whole and wholes.max() <= 1:
         return Part(value, everything, influences)
-    many = int((wholes > 0).sum())
+    unit_count = int((wholes > 0).sum())
     largest = float((wholes**2).sum()) / everything**2
-    spread = float((influences**2).sum()) * many / max(many - 1, 1)
+    spread = float((influences**2).sum()) * unit_count / max(unit_count - 1, 1)
     most = everything if whole else np.inf
-    return Part(value, min(most, _worth(value, spread, largest, many)), influences)
+    return Part(value, min(most, _effective_rows(value, spread, largest, unit_count)), influences)
 
 
-def _worth(value: float, spread: float, largest: float, many: int) -> float:
+def _effective_rows(value: float, spread: float, largest: float, unit_count: int) -> float:
     """Rows whose share has this variance, drawn towards the largest there can be: (value (1 - value)) times `largest`."""
     room = value * (1 - value)
     relative = min(spread / room / largest, 1e6) if room > 1e-12 else 1.0
-    seen = many - 1
-    return 1 / (largest * (seen * relative + _ADDED) / (seen + _ADDED))
+    degrees = unit_count - 1
+    return 1 / (largest * (degrees * relative + _ADDED) / (degrees + _ADDED))
 
 
 def of_ranks(
@@ -169,15 +169,15 @@ def of_ranks(
     inverse = float((by_unit**2).sum()) / room if room > 1e-12 else 0.0
     for side in (positive, known & ~positive):
         inside = np.unique(units[side])
-        many = len(inside)
-        if not many:
+        unit_count = len(inside)
+        if not unit_count:
             continue
         own = float((summed(np.where(side, influences, 0), units, count)[inside] ** 2).sum())
-        relative = many * own / room if room > 1e-12 else 0.0
+        relative = unit_count * own / room if room > 1e-12 else 0.0
         if room <= 1e-12:
-            inverse += 1 / many
+            inverse += 1 / unit_count
         else:
-            inverse += _ADDED * max(1 - relative, 0.0) / ((many - 1 + _ADDED) * many)
+            inverse += _ADDED * max(1 - relative, 0.0) / ((unit_count - 1 + _ADDED) * unit_count)
     return Part(value, 1 / max(inverse, 1e-12), by_unit)
 
 
@@ -203,12 +203,12 @@ def mean_ends(
     low = values.mean() - np.sqrt(max(together.spread(below), 0.0)) / len(parts)
     high = values.mean() + np.sqrt(max(together.spread(above), 0.0)) / len(parts)
     if len(parts) > 2 and min(part.rows for part in parts) < _FEW:
-        other = _as_one_share(parts, values, together, level, scale)
+        other = _one_share_ends(parts, values, together, level, scale)
         low, high = min(low, other[0]), max(high, other[1])
     return max(float(low), 0.0), min(float(high), 1.0)
 
 
-def _as_one_share(
+def _one_share_ends(
     parts: Sequence[Part], values: Floats, together: _Together, level: float, scale: Callable[[float], float]
 ) -> tuple[float, float]:
     """The ends of a mean of many parts of few rows, as those of one share that has its variance.
@@ -238,21 +238,21 @@ class _Together:
     """
 
     def __init__(self, parts: Sequence[Part], unknown: float) -> None:
-        many = len(parts)
-        self._others = np.arange(many)
-        if many > _MOST_PAIRED:
-            self._others = np.sort(np.random.default_rng(0).choice(many, _MOST_PAIRED, replace=False))
+        part_count = len(parts)
+        self._others = np.arange(part_count)
+        if part_count > _MOST_PAIRED:
+            self._others = np.sort(np.random.default_rng(0).choice(part_count, _MOST_PAIRED, replace=False))
         sizes = np.array([np.sqrt(part.influences @ part.influences) for part in parts])
         second = np.stack([parts[place].influences for place in self._others.tolist()]).T
-        self._found = np.full((many, len(self._others)), unknown)
-        for start in range(0, many, _PARTS_AT_ONCE):
+        self._correlations = np.full((part_count, len(self._others)), unknown)
+        for start in range(0, part_count, _PARTS_AT_ONCE):
             some = slice(start, start + _PARTS_AT_ONCE)
             shared = np.stack([part.influences for part in parts[some]]) @ second
             whole = np.outer(sizes[some], sizes[self._others])
-            np.divide(shared, whole, out=self._found[some], where=whole > 0)
-        np.clip(self._found, 0, 1, out=self._found)
+            np.divide(shared, whole, out=self._correlations[some], where=whole > 0)
+        np.clip(self._correlations, 0, 1, out=self._correlations)
         # Each goes with itself, which no draw is to decide.
-        self._found[self._others, np.arange(len(self._others))] = 0
+        self._correlations[self._others, np.arange(len(self._others))] = 0
 
     def spread(self, widths: Floats) -> float:
         """The squared width of a sum of parts, of each one's.
@@ -261,4 +261,4 @@ class _Together:
             widths: Shape (parts,).
         """
         share = len(self._others) / len(widths)
-        return float(widths @ widths + widths @ self._found @ widths[self._others] / share)
+        return float(widths @ widths + widths @ self._correlations @ widths[self._others] / share)

@@ -73,7 +73,7 @@ class Ends:
     note: str = ""
 
 
-def none_because(method: str, reason: str) -> Ends:
+def no_interval(method: str, reason: str) -> Ends:
     """No interval.
 
     Args:
@@ -98,15 +98,15 @@ def losses_of(name: str, known: Known) -> tuple[Floats, Floats, Floats]:
         rows = np.arange(len(every))
         return every[rows, known.targets.astype(np.int64)], every, np.ones(len(every))
     targets = known.targets.astype(np.float64)
-    there = ~np.isnan(targets)
+    mask = ~np.isnan(targets)
     if name == "nll":
         either = np.stack([np.logaddexp(0, known.logits), np.logaddexp(0, -known.logits)], axis=-1)
     else:
         chances = 0.5 * (1 + np.tanh(known.logits / 2))
         either = np.stack([chances**2, (1 - chances) ** 2], axis=-1)
-    either = np.where(there[..., None], either, 0)
+    either = np.where(mask[..., None], either, 0)
     own = np.where(targets == 1, either[..., 1], either[..., 0]).sum(axis=1)
-    return own, either, there.sum(axis=1).astype(np.float64)
+    return own, either, mask.sum(axis=1).astype(np.float64)
 
 
 def _class_losses(name: str, logits: Floats) -> Floats:
@@ -126,14 +126,14 @@ def of_share(part: Part | None, known: Known, scale: Callable[[float], float] = 
         scale: From the share to the metric.
     """
     if part is None:
-        return none_because("wilson", "no row counts")
+        return no_interval("wilson", "no row counts")
     low, high = (scale(end) for end in parts.share_ends(part.value, part.rows, known.level))
     exact = parts.is_exact(part.value, part.rows)
-    return Ends(low, high, "clopper-pearson" if exact else "wilson", _as_rows(part, known))
+    return Ends(low, high, "clopper-pearson" if exact else "wilson", _effective_rows_text(part, known))
 
 
 def of_mean(
-    found: list[Part | None],
+    shares: list[Part | None],
     known: Known,
     counts: Integers | None,
     scale: Callable[[float], float] = float,
@@ -143,19 +143,19 @@ def of_mean(
     """The ends of the mean of several shares, those that are not defined left out.
 
     Args:
-        found: The shares.
+        shares: The shares.
         known: The rows.
         counts: How many rows are of each class or label, to say whether one is rare, shape (columns,); None: nothing is said.
         scale: From a share to the metric.
         unknown: How many rows more each share may have that nobody saw.
         method: What it is called.
     """
-    there = [part for part in found if part is not None]
-    if not there:
-        return none_because(method, "no class or label is defined")
+    defined_shares = [part for part in shares if part is not None]
+    if not defined_shares:
+        return no_interval(method, "no class or label is defined")
     # Classes share groups, so that what goes wrong in one may go wrong in another.
-    low, high = parts.mean_ends(there, known.level, scale=scale, unknown=1.0 if known.grouped else unknown)
-    return Ends(low, high, method, "" if counts is None else _rare(counts, known))
+    low, high = parts.mean_ends(defined_shares, known.level, scale=scale, unknown=1.0 if known.grouped else unknown)
+    return Ends(low, high, method, "" if counts is None else _rarity_text(counts, known))
 
 
 def overlap(true: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_], known: Known) -> Part | None:
@@ -169,7 +169,7 @@ def overlap(true: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_], known: Kn
     return known.ratio(true & guess, true | guess)
 
 
-def doubled(share: float) -> float:
+def f1_of_share(share: float) -> float:
     """F1 or Dice of the share of the intersection in the union.
 
     Args:
@@ -178,64 +178,66 @@ def doubled(share: float) -> float:
     return 2 * share / (1 + share)
 
 
-def of_areas(name: str, value: float, one: Statistic, scores: Floats, truth: Floats, known: Known) -> Ends:
+def of_areas(name: str, value: float, measure: Statistic, scores: Floats, truth: Floats, known: Known) -> Ends:
     """The ends of the mean over classes or labels of an area.
 
     Args:
         name: `auroc` or `average_precision`.
         value: Of all rows.
-        one: The metric of weighted rows.
+        measure: The metric of weighted rows.
         scores: Shape (n, columns).
         truth: 1 for yes, 0 for no, NaN for unknown, shape (n, columns).
         known: The rows.
     """
     of = areas.area_parts if name == "auroc" else areas.precision_parts
-    found: list[Part | None] = list(of(scores, truth, known.units, known.count))
-    made = of_mean(found, known, (truth == 1).sum(axis=0), unknown=1.0, method=METHODS[name])
+    shares: list[Part | None] = list(of(scores, truth, known.units, known.count))
+    ends = of_mean(shares, known, (truth == 1).sum(axis=0), unknown=1.0, method=METHODS[name])
     if name == "auroc":
-        return made
+        return ends
     # Few rows flatter the average precision, in every class alike; the jackknife tells by how much.
-    left_out = leave_out(one, known.units, known.count, known.seed)
+    left_out = leave_out(measure, known.units, known.count, known.seed)
     left_out = left_out[~np.isnan(left_out)]
     flattered = (len(left_out) - 1) * (float(left_out.mean()) - value) if len(left_out) else 0.0
-    return replace(made, low=max(0.0, made.low - max(flattered, 0.0)))
+    return replace(ends, low=max(0.0, ends.low - max(flattered, 0.0)))
 
 
-def of_agreement(name: str, one: Statistic, true: Integers, guess: Integers, classes: int, known: Known) -> Ends:
+def of_agreement(name: str, measure: Statistic, true: Integers, guess: Integers, classes: int, known: Known) -> Ends:
     """The ends of a measure of a confusion matrix, in which rows of one group count for less.
 
     Args:
         name: Out of `AGREEMENT`.
-        one: The metric of weighted rows.
+        measure: The metric of weighted rows.
         true: Class numbers, shape (n,).
         guess: Predicted ones, shape (n,).
         classes: How many there are.
         known: The rows.
     """
     if classes < 2:
-        return none_because(METHODS[name], "there is one class only")
+        return no_interval(METHODS[name], "there is one class only")
     # Of many classes hardly any two are taken for each other: only cells that hold rows are there.
     places, rows = np.unique(true * classes + guess, return_counts=True)
-    table = one_more_row.Table(places // classes, places % classes, rows / _together(one, known), classes)
+    table = one_more_row.Table(places // classes, places % classes, rows / _design_effect(measure, known), classes)
     options = {"level": known.level, "resamples": known.resamples, "seed": known.seed}
     low, high = one_more_row.table_ends(table, AGREEMENT[name], **options)  # type: ignore[arg-type]
-    value = float(one.of_weights(np.ones((1, known.count)), known.units)[0])
-    return Ends(min(low, value), max(high, value), METHODS[name], _rare(np.bincount(true, minlength=classes), known))
+    value = float(measure.of_weights(np.ones((1, known.count)), known.units)[0])
+    return Ends(
+        min(low, value), max(high, value), METHODS[name], _rarity_text(np.bincount(true, minlength=classes), known)
+    )
 
 
-def _together(one: Statistic, known: Known) -> float:
+def _design_effect(measure: Statistic, known: Known) -> float:
     """How many rows of a group count as one: the variance over groups by that over rows, at most a group's size."""
     if not known.grouped:
         return 1.0
     sizes = np.bincount(known.units, minlength=known.count)
     size = float((sizes**2).sum() / sizes.sum())
-    n, many = len(known.units), known.count
-    rows = leave_out(one, np.arange(n), n)
-    groups = leave_out(one, known.units, many)
+    n, unit_count = len(known.units), known.count
+    rows = leave_out(measure, np.arange(n), n)
+    groups = leave_out(measure, known.units, unit_count)
     of_rows = float(((rows - rows.mean()) ** 2).sum()) * (n - 1) / n
-    of_groups = float(((groups - groups.mean()) ** 2).sum()) * (many - 1) / many
-    seen = of_groups / of_rows if of_rows > 1e-12 else size
-    return max(1.0, ((many - 1) * seen + size) / many)
+    of_groups = float(((groups - groups.mean()) ** 2).sum()) * (unit_count - 1) / unit_count
+    ratio = of_groups / of_rows if of_rows > 1e-12 else size
+    return max(1.0, ((unit_count - 1) * ratio + size) / unit_count)
 
 
 def of_loss(name: str, known: Known) -> Ends:
@@ -254,29 +256,29 @@ def of_loss(name: str, known: Known) -> Ends:
     return Ends(low, high, "one row more" if not known.grouped else "one group more")
 
 
-def of_draws(one: Statistic, value: float, known: Known, most: float | None = 1.0) -> Ends:
+def of_draws(measure: Statistic, value: float, known: Known, most: float | None = 1.0) -> Ends:
     """The ends of a metric of ranks, by draws of units with replacement: percentiles, set apart for few units.
 
     Percentiles of a bootstrap are too near as Student's quantiles are farther than the normal ones, and as the plug-in
     variance is smaller; levels are widened by both (Hesterberg 2015, section 4.1.1).
 
     Args:
-        one: The metric of weighted rows.
+        measure: The metric of weighted rows.
         value: Of all rows.
         known: The rows.
         most: The largest value that there can be, the least being 0; None: there is none.
     """
     from scipy.special import ndtr, stdtrit
 
-    what = "groups" if known.grouped else "rows"
+    noun = "groups" if known.grouped else "rows"
     if known.count < scaled.LEAST_UNITS:
-        there = counted(known.count, f"{what[:-1]} is", f"{what} are")
-        return none_because("bootstrap", f"{there} too few, {scaled.LEAST_UNITS} are needed")
+        subject = counted(known.count, f"{noun[:-1]} is", f"{noun} are")
+        return no_interval("bootstrap", f"{subject} too few, {scaled.LEAST_UNITS} are needed")
     rng, n, draws = np.random.default_rng(known.seed), known.count, min(known.resamples, _MOST_DRAWS)
-    drawn = one.of_weights(rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64), known.units)
+    drawn = measure.of_weights(rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64), known.units)
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn) or drawn.min() == drawn.max():
-        return none_because("bootstrap", f"the {what} do not tell how much it varies")
+        return no_interval("bootstrap", f"the {noun} do not tell how much it varies")
     tail = float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - known.level) / 2)))
     # Few rows flatter a mean of areas; draws, which have fewer different rows, are flattered once more by as much.
     flattered = max(0.0, float(drawn.mean()) - value)
@@ -287,32 +289,32 @@ def of_draws(one: Statistic, value: float, known: Known, most: float | None = 1.
     )
 
 
-def of_numbers(one: Statistic, value: float, scale: scaled.Scale, known: Known) -> Ends:
+def of_numbers(measure: Statistic, value: float, scale: scaled.Scale, known: Known) -> Ends:
     """The ends of a metric without bounds, by the values without each unit.
 
     Args:
-        one: The metric of weighted rows.
+        measure: The metric of weighted rows.
         value: Of all rows.
         scale: On which its distribution is nearly normal.
         known: The rows.
     """
-    what = "groups" if known.grouped else "rows"
+    noun = "groups" if known.grouped else "rows"
     if known.count < scaled.LEAST_UNITS:
-        there = counted(known.count, f"{what[:-1]} is", f"{what} are")
-        return none_because("student", f"{there} too few, {scaled.LEAST_UNITS} are needed")
-    found = scaled.ends(value, leave_out(one, known.units, known.count, known.seed), scale, known.level)
-    if found is None:
-        return none_because("student", f"the {what} do not tell how much it varies")
-    return Ends(min(found[0], value), max(found[1], value), "student")
+        subject = counted(known.count, f"{noun[:-1]} is", f"{noun} are")
+        return no_interval("student", f"{subject} too few, {scaled.LEAST_UNITS} are needed")
+    ends = scaled.ends(value, leave_out(measure, known.units, known.count, known.seed), scale, known.level)
+    if ends is None:
+        return no_interval("student", f"the {noun} do not tell how much it varies")
+    return Ends(min(ends[0], value), max(ends[1], value), "student")
 
 
-def _as_rows(part: Part, known: Known) -> str:
+def _effective_rows_text(part: Part, known: Known) -> str:
     """How many independent rows groups are worth."""
     return f"its {len(known.units)} rows count as {part.rows:.0f} independent ones" if known.grouped else ""
 
 
-def _rare(counts: Integers, known: Known) -> str:
+def _rarity_text(counts: Integers, known: Known) -> str:
     """That a class or label has few rows."""
     least = int(counts[counts > 0].min()) if counts.any() else 0
-    what = kinds.of(known.kind).words.OUTPUT
-    return f"the rarest {what} has {counted(least, 'row')}" if 0 < least < _FEW else ""
+    noun = kinds.of(known.kind).words.OUTPUT
+    return f"the rarest {noun} has {counted(least, 'row')}" if 0 < least < _FEW else ""

@@ -112,28 +112,28 @@ def table_ends(
     from scipy.sparse import csr_array
 
     rng, classes = np.random.default_rng(seed), table.classes
-    counts, there = table.counts, np.unique(table.true)
+    counts, true_classes = table.counts, np.unique(table.true)
 
     def adding(places: Integers) -> Any:
         """A matrix that adds a number of each place to that of its class."""
         return csr_array((np.ones(len(places)), places, np.arange(len(places) + 1)), shape=(len(places), classes))
 
-    of_true, of_predicted, of_there = adding(table.true), adding(table.predicted), adding(there)
+    of_true, of_predicted, of_there = adding(table.true), adding(table.predicted), adding(true_classes)
     right = table.true == table.predicted
     of_right = adding(table.true[right])
-    block = max(1, _BLOCK // max(len(counts), len(there) * classes))
+    block = max(1, _BLOCK // max(len(counts), len(true_classes) * classes))
     values: list[list[Floats]] = [[], []]
     for start in range(0, resamples, block):
-        many = min(block, resamples - start)
-        drawn = rng.standard_gamma(counts, (many, len(counts)))
-        more = rng.standard_exponential((many, len(there)))
+        draw_count = min(block, resamples - start)
+        drawn = rng.standard_gamma(counts, (draw_count, len(counts)))
+        more = rng.standard_exponential((draw_count, len(true_classes)))
         one_more = more @ of_there
         rows = drawn @ of_true + one_more
         columns, hits = drawn @ of_predicted, drawn[:, right] @ of_right
         # The row more of each class is a miss for the low end, called another class at random, and a hit for the high one.
-        wrong = (there + rng.integers(1, classes, (many, len(there)))) % classes
+        wrong = (true_classes + rng.integers(1, classes, (draw_count, len(true_classes)))) % classes
         misses = columns.copy()
-        np.add.at(misses, (np.arange(many)[:, None], wrong), more)
+        np.add.at(misses, (np.arange(draw_count)[:, None], wrong), more)
         values[0].append(measure(hits, misses, rows))
         values[1].append(measure(hits + one_more, columns + one_more, rows))
     tails = (1 - level) / 2, (1 + level) / 2

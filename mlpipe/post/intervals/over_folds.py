@@ -52,7 +52,7 @@ def _student_share(freedom: int, angle: float) -> float:
     return float(2 / np.pi * (angle + (series * np.cos(angle) if freedom > 1 else 0.0)))
 
 
-def corrected(
+def corrected_interval(
     name: str, values: npt.ArrayLike, *, n_train: float, n_test: float, level: float = 0.95
 ) -> tuple[float, float] | None:
     """The interval of the mean that the recipe would reach over all training sets of this size, by Student's distribution.

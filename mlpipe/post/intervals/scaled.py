@@ -53,13 +53,13 @@ def ends(value: float, left_out: Floats, scale: Scale, level: float) -> tuple[fl
             return None
         skew = float((deviations**3).mean() / spread**3)
         student, wider = (float(stdtrit(freedom, (1 + level) / 2)) for freedom in (n - 1, max((n - 1) // 2, 1)))
-        factors = [student, -student, _corrected(wider, skew, n), _corrected(-wider, skew, n)]
+        factors = [student, -student, _corrected_quantile(wider, skew, n), _corrected_quantile(-wider, skew, n)]
         both = scale.back(centre - np.array([max(factors), min(factors)]) * spread / np.sqrt(n))
     low, high = sorted(both.tolist())
     return (low, high) if np.isfinite([low, high]).all() else None
 
 
-def _corrected(quantile: float, skew: float, n: int) -> float:
+def _corrected_quantile(quantile: float, skew: float, n: int) -> float:
     """The quantile of a skewed Student's ratio: the inverse of Hall's cubic transformation."""
     rate = skew / (3 * np.sqrt(n))
     if abs(rate) < 1e-9:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.post.rows import Floats, Integers
-from mlpipe.post.sums import mean_there
+from mlpipe.post.sums import mean_of_defined
 
 Rows = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
@@ -45,10 +45,10 @@ def as_outputs(detections: Rows) -> npt.NDArray[np.float32]:
     Args:
         detections: Shape (n, K, 6), NaN where there is none.
     """
-    found = np.asarray(detections, np.float32)
-    found = np.where((found[..., 4:5] > 0) & np.isfinite(found).all(axis=-1, keepdims=True), found, np.float32(0))
-    order = np.argsort(-found[..., 4], axis=1, kind="stable")
-    return np.ascontiguousarray(np.take_along_axis(found, order[..., None], axis=1)).reshape(len(found), -1)
+    boxes = np.asarray(detections, np.float32)
+    boxes = np.where((boxes[..., 4:5] > 0) & np.isfinite(boxes).all(axis=-1, keepdims=True), boxes, np.float32(0))
+    order = np.argsort(-boxes[..., 4], axis=1, kind="stable")
+    return np.ascontiguousarray(np.take_along_axis(boxes, order[..., None], axis=1)).reshape(len(boxes), -1)
 
 
 def as_targets(boxes: Rows) -> npt.NDArray[np.float32]:
@@ -57,10 +57,10 @@ def as_targets(boxes: Rows) -> npt.NDArray[np.float32]:
     Args:
         boxes: Shape (n, B, 5), NaN where there are fewer; an image of which nothing is known has class -1 in its first row.
     """
-    given = np.asarray(boxes, np.float32)
-    there = np.isfinite(given).all(axis=-1)
-    unknown = (given[:, :1, 4] < 0).any(axis=1)
-    rows = np.concatenate([there.sum(axis=1, dtype=np.float32)[:, None], given.reshape(len(given), -1)], axis=1)
+    values = np.asarray(boxes, np.float32)
+    mask = np.isfinite(values).all(axis=-1)
+    unknown = (values[:, :1, 4] < 0).any(axis=1)
+    rows = np.concatenate([mask.sum(axis=1, dtype=np.float32)[:, None], values.reshape(len(values), -1)], axis=1)
     rows[unknown] = np.nan
     return rows
 
@@ -90,11 +90,11 @@ def overlaps(first: Floats, second: Floats) -> Floats:
         first: Shape (..., k, 4 or more), of which x0, y0, x1, y1 count.
         second: Shape (..., b, 4 or more).
     """
-    one, other = first[..., :, None, :4], second[..., None, :, :4]
+    boxes, other = first[..., :, None, :4], second[..., None, :, :4]
     with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
+        low, high = np.maximum(boxes[..., :2], other[..., :2]), np.minimum(boxes[..., 2:], other[..., 2:])
         inside = np.prod(np.maximum(high - low, 0), axis=-1)
-        sizes = (np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (one, other))
+        sizes = (np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (boxes, other))
         share = inside / (sum(sizes) - inside)
     return np.asarray(np.where(np.isfinite(share), share, 0.0))
 
@@ -126,7 +126,9 @@ class Matches:
     true: Floats
 
 
-def matched(outputs: Rows, targets: Rows, *, least: Floats = OVERLAPS, size: tuple[float, float] = _EVERY) -> Matches:
+def match_boxes(
+    outputs: Rows, targets: Rows, *, least: Floats = OVERLAPS, size: tuple[float, float] = _EVERY
+) -> Matches:
     """Match detections with true boxes.
 
     Args:
@@ -135,46 +137,46 @@ def matched(outputs: Rows, targets: Rows, *, least: Floats = OVERLAPS, size: tup
         least: The overlaps that a hit must have, shape (overlaps,).
         size: The least and the largest size that counts, in square pixels.
     """
-    found, boxes = detections_of(outputs), boxes_of(targets)
-    most = int((found[..., 4] > 0).sum(axis=1).max(initial=0))
-    found = found[:, :most]
+    detections, boxes = detections_of(outputs), boxes_of(targets)
+    most = int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
+    detections = detections[:, :most]
     with np.errstate(invalid="ignore"):
         areas = np.prod(boxes[..., 2:4] - boxes[..., :2], axis=-1)
         other_size = (areas < size[0]) | (areas > size[1])
-        own = np.prod(found[..., 2:4] - found[..., :2], axis=-1)
-    took = np.full((*found.shape[:2], len(least)), -1, np.int64)
+        own = np.prod(detections[..., 2:4] - detections[..., :2], axis=-1)
+    took = np.full((*detections.shape[:2], len(least)), -1, np.int64)
     step = max(1, _BLOCK // max(1, len(least) * boxes.shape[1]))
-    for start in range(0, len(found), step):
+    for start in range(0, len(detections), step):
         some = slice(start, start + step)
-        took[some] = _taken(found[some], boxes[some], other_size[some], least)
+        took[some] = _matched_boxes(detections[some], boxes[some], other_size[some], least)
     ignored = np.zeros(took.shape, bool)
     if boxes.shape[1]:
         theirs = np.take_along_axis(other_size[:, None], np.maximum(took, 0).reshape(len(took), 1, -1), 2)
         ignored = theirs.reshape(took.shape) & (took >= 0)
     ignored |= ((own < size[0]) | (own > size[1]))[..., None] & (took < 0)
-    image, place = np.nonzero(found[..., 4] > 0)
-    order = np.argsort(-found[image, place, 4], kind="stable")
+    image, place = np.nonzero(detections[..., 4] > 0)
+    order = np.argsort(-detections[image, place, 4], kind="stable")
     image, place = image[order], place[order]
     known = ~np.isnan(boxes[..., 4])
     classes = np.unique(boxes[..., 4][known]).astype(np.int64)
     true = ((boxes[..., 4, None] == classes) & ~other_size[..., None]).sum(axis=1).astype(np.float64)
-    label, score = found[image, place, 5].astype(np.int64), found[image, place, 4]
+    label, score = detections[image, place, 5].astype(np.int64), detections[image, place, 4]
     box = took[image, place]
     return Matches(image, place, label, score, box >= 0, ~ignored[image, place], box, classes, true)
 
 
-def _taken(found: Floats, boxes: Floats, other_size: Bools, least: Floats) -> Integers:
+def _matched_boxes(detections: Floats, boxes: Floats, other_size: Bools, least: Floats) -> Integers:
     """The true box that each detection takes at each overlap, -1 for none, shape (n, K, overlaps)."""
-    n, most = found.shape[:2]
+    n, most = detections.shape[:2]
     took = np.full((n, most, len(least)), -1, np.int64)
     if not boxes.shape[1]:
         return took
     free = np.repeat(~np.isnan(boxes[..., 4])[:, None], len(least), axis=1)
     last = boxes.shape[1] - 1
     for k in range(most):
-        rows = np.flatnonzero(found[:, k, 4] > 0)
-        share = overlaps(found[rows, k : k + 1], boxes[rows])[:, 0]
-        share[found[rows, k, 5, None] != boxes[rows, :, 4]] = -1
+        rows = np.flatnonzero(detections[:, k, 4] > 0)
+        share = overlaps(detections[rows, k : k + 1], boxes[rows])[:, 0]
+        share[detections[rows, k, 5, None] != boxes[rows, :, 4]] = -1
         open_boxes = np.where(free[rows] & (share[:, None] >= least[:, None]), share[:, None], -1.0)
         # A box of another size is taken where there is none of the right one; among equals the last, as COCO does.
         right = np.where(other_size[rows][:, None], -1.0, open_boxes)
@@ -204,16 +206,16 @@ class _OfClass:
     true: Floats
 
 
-def _of_class(found: Matches, number: int) -> _OfClass:
-    own = found.label == found.classes[number]
-    hit, counts = found.hit[own] & found.counts[own], found.counts[own]
+def _class_matches(matches: Matches, number: int) -> _OfClass:
+    own = matches.label == matches.classes[number]
+    hit, counts = matches.hit[own] & matches.counts[own], matches.counts[own]
     until = int(np.flatnonzero(hit.any(axis=1)).max(initial=-1)) + 1
     columns = range(hit.shape[1])
     return _OfClass(
-        found.image[own][:until],
+        matches.image[own][:until],
         [np.flatnonzero(hit[:until, at]) for at in columns],
         [None if counts[:until, at].all() else ~counts[:until, at] for at in columns],
-        found.true[:, number],
+        matches.true[:, number],
     )
 
 
@@ -222,35 +224,35 @@ def _blocks(weights: Floats, wide: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(weights), step)]
 
 
-def average_precisions(found: Matches, weights: Floats) -> Floats:
+def average_precisions(matches: Matches, weights: Floats) -> Floats:
     """The average precision at each overlap of each class, NaN without a true box; shape (draws, classes, overlaps).
 
     Args:
-        found: What detections match.
+        matches: What detections match.
         weights: How often each image counts, shape (draws, n).
     """
-    out = np.full((len(weights), len(found.classes), found.hit.shape[1]), np.nan)
-    for number in range(len(found.classes)):
-        one = _of_class(found, number)
-        for some in _blocks(weights, len(one.image)):
-            out[some, number] = _areas(one, weights[some])
+    out = np.full((len(weights), len(matches.classes), matches.hit.shape[1]), np.nan)
+    for number in range(len(matches.classes)):
+        class_matches = _class_matches(matches, number)
+        for some in _blocks(weights, len(class_matches.image)):
+            out[some, number] = _areas(class_matches, weights[some])
     return out
 
 
-def _areas(one: _OfClass, weights: Floats) -> Floats:
+def _areas(class_matches: _OfClass, weights: Floats) -> Floats:
     """Average precisions of a class, shape (draws, overlaps)."""
-    every = weights @ one.true
+    every = weights @ class_matches.true
     # Detections first: what follows then moves whole lines of memory.
-    own = np.ascontiguousarray(weights.T)[one.image]
+    own = np.ascontiguousarray(weights.T)[class_matches.image]
     total = own.cumsum(axis=0)
-    out = np.zeros((len(weights), len(one.hits)))
-    for at, (hits, absent) in enumerate(zip(one.hits, one.absent, strict=True)):
+    out = np.zeros((len(weights), len(class_matches.hits)))
+    for at, (hits, absent) in enumerate(zip(class_matches.hits, class_matches.absent, strict=True)):
         if not len(hits):
             continue
-        said = total if absent is None else np.where(absent[:, None], 0, own).cumsum(axis=0)
+        detection_counts = total if absent is None else np.where(absent[:, None], 0, own).cumsum(axis=0)
         right = own[hits].cumsum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            precision = right / (said[hits] + np.spacing(1))
+            precision = right / (detection_counts[hits] + np.spacing(1))
             recall = right / every
         falling = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
         # Each recall is read at the first hit that reaches it.
@@ -261,19 +263,19 @@ def _areas(one: _OfClass, weights: Floats) -> Floats:
     return out
 
 
-def recalls(found: Matches, weights: Floats) -> Floats:
+def recalls(matches: Matches, weights: Floats) -> Floats:
     """The share of true boxes that is found at each overlap, of each class; shape (draws, classes, overlaps).
 
     Args:
-        found: What detections match.
+        matches: What detections match.
         weights: How often each image counts, shape (draws, n).
     """
-    out = np.full((len(weights), len(found.classes), found.hit.shape[1]), np.nan)
-    for number, label in enumerate(found.classes):
-        own = found.label == label
-        hits = np.zeros((len(found.true), found.hit.shape[1]))
-        np.add.at(hits, found.image[own], (found.hit[own] & found.counts[own]).astype(np.float64))
-        every = weights @ found.true[:, number]
+    out = np.full((len(weights), len(matches.classes), matches.hit.shape[1]), np.nan)
+    for number, label in enumerate(matches.classes):
+        own = matches.label == label
+        hits = np.zeros((len(matches.true), matches.hit.shape[1]))
+        np.add.at(hits, matches.image[own], (matches.hit[own] & matches.counts[own]).astype(np.float64))
+        every = weights @ matches.true[:, number]
         np.divide(weights @ hits, every[:, None], out=out[:, number], where=every[:, None] > 0)
     return out
 
@@ -288,15 +290,15 @@ def weighted(name: str, outputs: Rows, targets: Rows) -> Callable[[Floats], Floa
     """
     size = SIZES.get(name.removeprefix("map_"), _EVERY)
     least = OVERLAPS[_ONLY[name]] if name in _ONLY else OVERLAPS
-    found = matched(outputs, targets, least=least, size=size)
+    matches = match_boxes(outputs, targets, least=least, size=size)
     of = recalls if name == "mar100" else average_precisions
-    return lambda weights: mean_there(of(found, weights).mean(axis=2))
+    return lambda weights: mean_of_defined(of(matches, weights).mean(axis=2))
 
 
 _ONLY = {"map50": slice(HALF, HALF + 1), "map75": slice(THREE_QUARTERS, THREE_QUARTERS + 1)}
 
 
-def _of_all(name: str, outputs: Rows, targets: Rows) -> float:
+def _weighted_metric(name: str, outputs: Rows, targets: Rows) -> float:
     return float(weighted(name, outputs, targets)(np.ones((1, len(outputs))))[0])
 
 
@@ -309,23 +311,24 @@ def score_losses(outputs: Rows, targets: Rows) -> tuple[Floats, Integers]:
         outputs: Shape (n, K * 6).
         targets: Shape (n, 1 + B * 5).
     """
-    found = matched(outputs, targets, least=OVERLAPS[:1])
-    score = np.clip(found.score, LEAST_SCORE, 1 - LEAST_SCORE)
-    lost = -np.log(np.where(found.hit[:, 0], score, 1 - score))
+    matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
+    score = np.clip(matches.score, LEAST_SCORE, 1 - LEAST_SCORE)
+    lost = -np.log(np.where(matches.hit[:, 0], score, 1 - score))
     sums = np.zeros(len(outputs))
-    np.add.at(sums, found.image, lost)
-    return sums, np.bincount(found.image, minlength=len(outputs))
+    np.add.at(sums, matches.image, lost)
+    return sums, np.bincount(matches.image, minlength=len(outputs))
 
 
 def score_loss(outputs: Rows, targets: Rows) -> float:
     """The mean over detections of -log of what their score gives to being right, or wrong; NaN without any."""
-    lost, many = score_losses(outputs, targets)
-    return float(lost.sum() / many.sum()) if many.any() else float("nan")
+    lost, counts = score_losses(outputs, targets)
+    return float(lost.sum() / counts.sum()) if counts.any() else float("nan")
 
 
 METRICS: dict[str, Callable[[Rows, Rows], float]] = {
     **{
-        name: partial(_of_all, name) for name in ("map", "map50", "map75", *(f"map_{size}" for size in SIZES), "mar100")
+        name: partial(_weighted_metric, name)
+        for name in ("map", "map50", "map75", *(f"map_{size}" for size in SIZES), "mar100")
     },
     "score_loss": score_loss,
 }
@@ -339,10 +342,10 @@ def of_images(outputs: Rows, targets: Rows, least: float = 0.5) -> Floats:
         targets: Shape (n, 1 + B * 5).
         least: The score.
     """
-    found = matched(outputs, targets, least=OVERLAPS[:1])
-    said = found.score >= least
-    hits = np.bincount(found.image[said], found.hit[said, 0], len(outputs))
-    both = np.bincount(found.image[said], minlength=len(outputs)) + np.asarray(targets[:, 0], np.float64)
+    matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
+    mask = matches.score >= least
+    hits = np.bincount(matches.image[mask], matches.hit[mask, 0], len(outputs))
+    both = np.bincount(matches.image[mask], minlength=len(outputs)) + np.asarray(targets[:, 0], np.float64)
     return np.asarray(np.where(both > 0, 2 * hits / np.maximum(both, 1), 1.0))
 
 
@@ -365,42 +368,47 @@ class Curve:
     true: int
 
 
-def curve(found: Matches, label: int) -> Curve | None:
+def curve(matches: Matches, label: int) -> Curve | None:
     """Precision and recall of a class at every score; None without a true box of it.
 
     Args:
-        found: What detections match; the first overlap counts.
+        matches: What detections match; the first overlap counts.
         label: The class number.
     """
-    place = np.flatnonzero(found.classes == label)
+    place = np.flatnonzero(matches.classes == label)
     if not len(place):
         return None
-    true = int(found.true[:, place[0]].sum())
-    own = found.label == label
-    levels, which = np.unique(-found.score[own], return_inverse=True)
-    hits = np.bincount(which, found.hit[own, 0], len(levels)).cumsum()
-    said = np.bincount(which, minlength=len(levels)).cumsum()
-    return Curve(-levels, hits / np.maximum(said, 1), hits / true, said - hits, true)
+    true = int(matches.true[:, place[0]].sum())
+    own = matches.label == label
+    levels, which = np.unique(-matches.score[own], return_inverse=True)
+    hits = np.bincount(which, matches.hit[own, 0], len(levels)).cumsum()
+    detection_counts = np.bincount(which, minlength=len(levels)).cumsum()
+    return Curve(-levels, hits / np.maximum(detection_counts, 1), hits / true, detection_counts - hits, true)
 
 
-def best_score(one: Curve, costs: tuple[float, float] | None = None) -> tuple[float, int] | None:
+def best_score(class_curve: Curve, costs: tuple[float, float] | None = None) -> tuple[float, int] | None:
     """The least score with the highest F1, or with the least cost, and its place in the curve; None without a detection.
 
     Args:
-        one: The curve of a class.
+        class_curve: The curve of a class.
         costs: What a false alarm and what a missed box cost; None: F1 chooses.
     """
-    if not len(one.score):
+    if not len(class_curve.score):
         return None
     if costs is None:
-        gain = 2 * one.precision * one.recall / np.maximum(one.precision + one.recall, 1e-12)
+        gain = (
+            2
+            * class_curve.precision
+            * class_curve.recall
+            / np.maximum(class_curve.precision + class_curve.recall, 1e-12)
+        )
     else:
-        gain = -(costs[0] * one.alarms + costs[1] * one.true * (1 - one.recall))
-        if gain.max() < -costs[1] * one.true:
+        gain = -(costs[0] * class_curve.alarms + costs[1] * class_curve.true * (1 - class_curve.recall))
+        if gain.max() < -costs[1] * class_curve.true:
             # Every detection costs more than it saves.
             return float("inf"), -1
     place = int(gain.argmax())
-    return float(one.score[place]), place
+    return float(class_curve.score[place]), place
 
 
 def table(outputs: Rows, targets: Rows, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -411,13 +419,13 @@ def table(outputs: Rows, targets: Rows, classes: Sequence[str]) -> list[dict[str
         targets: Shape (n, 1 + B * 5).
         classes: Their names.
     """
-    found = matched(outputs, targets)
-    areas = average_precisions(found, np.ones((1, len(outputs))))[0]
+    matches = match_boxes(outputs, targets)
+    areas = average_precisions(matches, np.ones((1, len(outputs))))[0]
     rows = []
     for number, name in enumerate(classes):
-        place = np.flatnonzero(found.classes == number)
+        place = np.flatnonzero(matches.classes == number)
         own = areas[place[0]] if len(place) else np.full(len(OVERLAPS), np.nan)
-        true = found.true[:, place[0]] if len(place) else np.zeros(len(outputs))
+        true = matches.true[:, place[0]] if len(place) else np.zeros(len(outputs))
         row: dict[str, Any] = {
             "class": name,
             "images": int((true > 0).sum()),
@@ -426,11 +434,11 @@ def table(outputs: Rows, targets: Rows, classes: Sequence[str]) -> list[dict[str
             "ap50": float(own[HALF]),
             "ap75": float(own[THREE_QUARTERS]),
         }
-        one = curve(found, number)
-        best = None if one is None else best_score(one)
+        class_curve = curve(matches, number)
+        best = None if class_curve is None else best_score(class_curve)
         at = dict.fromkeys(("precision", "recall", "f1", "score"), float("nan"))
-        if one is not None and best is not None:
-            precision, recall = float(one.precision[best[1]]), float(one.recall[best[1]])
+        if class_curve is not None and best is not None:
+            precision, recall = float(class_curve.precision[best[1]]), float(class_curve.recall[best[1]])
             both = precision + recall
             f1 = 2 * precision * recall / both if both else 0.0
             at = {"precision": precision, "recall": recall, "f1": f1, "score": best[0]}

@@ -96,7 +96,7 @@ def brier(logits: Logits, targets: Targets) -> float:
     return float((errors**2).sum(axis=1).mean())
 
 
-def _each(measure: Callable[[Any, Any], float]) -> Callable[[Logits, Targets], float]:
+def _elementwise_metric(measure: Callable[[Any, Any], float]) -> Callable[[Logits, Targets], float]:
     """A metric of `elementwise`, of the probabilities of classes and one-hot targets."""
     return lambda logits, targets: measure(np.exp(log_softmax(logits)), np.eye(logits.shape[1])[targets])
 
@@ -113,7 +113,7 @@ def class_counts(logits: Logits, targets: Targets) -> ClassCounts:
     """What most metrics need of the confusion matrix, without its classes x classes cells."""
     classes, predicted = logits.shape[1], logits.argmax(axis=1)
     right = targets[predicted == targets]
-    return ClassCounts(*(np.bincount(one, minlength=classes) for one in (right, targets, predicted)))
+    return ClassCounts(*(np.bincount(labels, minlength=classes) for labels in (right, targets, predicted)))
 
 
 def confused_pairs(logits: Logits, targets: Targets) -> list[list[int]]:
@@ -143,13 +143,13 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
 }
 # Older programs' own, for recipes that name them; without intervals.
 ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
-    "elementwise_accuracy": _each(elementwise.accuracy),
-    "elementwise_mcc": _each(elementwise.mcc),
-    "elementwise_nll": _each(elementwise.nll),
-    "soft_macro_f1": _each(elementwise.soft_macro_f1),
-    "elementwise_dice": _each(elementwise.dice),
-    "soft_iou": _each(elementwise.soft_iou),
-    "hard_iou": _each(elementwise.hard_iou),
+    "elementwise_accuracy": _elementwise_metric(elementwise.accuracy),
+    "elementwise_mcc": _elementwise_metric(elementwise.mcc),
+    "elementwise_nll": _elementwise_metric(elementwise.nll),
+    "soft_macro_f1": _elementwise_metric(elementwise.soft_macro_f1),
+    "elementwise_dice": _elementwise_metric(elementwise.dice),
+    "soft_iou": _elementwise_metric(elementwise.soft_iou),
+    "hard_iou": _elementwise_metric(elementwise.hard_iou),
     "top5_accuracy": top5_accuracy,
     # The name that it has for outputs that stand for classes.
     "top1_accuracy": accuracy,

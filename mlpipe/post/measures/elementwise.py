@@ -22,17 +22,17 @@ def accuracy(p: Floats, t: Floats) -> float:
 def mcc(p: Floats, t: Floats) -> float:
     """Matthews' correlation (1975) of all known entries together, at one half; 0 when a side is empty."""
     known = ~np.isnan(t)
-    said, true = p[known] > 0.5, t[known] > 0.5
-    if said.all() or true.all() or not said.any() or not true.any():
+    predictions, true = p[known] > 0.5, t[known] > 0.5
+    if predictions.all() or true.all() or not predictions.any() or not true.any():
         return 0.0
-    return float(np.corrcoef(said, true)[0, 1])
+    return float(np.corrcoef(predictions, true)[0, 1])
 
 
 def nll(p: Floats, t: Floats) -> float:
     """Binary cross-entropy of all known entries, probabilities kept 1e-7 off 0 and 1."""
     known = ~np.isnan(t)
-    kept, true = np.clip(p[known], _TINY, 1 - _TINY), t[known]
-    return float(-(true * np.log(kept) + (1 - true) * np.log(1 - kept)).mean())
+    probabilities, true = np.clip(p[known], _TINY, 1 - _TINY), t[known]
+    return float(-(true * np.log(probabilities) + (1 - true) * np.log(1 - probabilities)).mean())
 
 
 def soft_macro_f1(p: Floats, t: Floats) -> float:
@@ -47,8 +47,8 @@ def soft_macro_f1(p: Floats, t: Floats) -> float:
 def dice(p: Floats, t: Floats) -> float:
     """F1 of all known entries together, at one half; 0 where nothing is said and nothing true."""
     known = ~np.isnan(t)
-    said, true = p[known] > 0.5, t[known] > 0.5
-    return float(2 * (said & true).sum() / (said.sum() + true.sum() + 1e-10))
+    predictions, true = p[known] > 0.5, t[known] > 0.5
+    return float(2 * (predictions & true).sum() / (predictions.sum() + true.sum() + 1e-10))
 
 
 def top_accuracy(p: Floats, t: Floats, count: int) -> float:

@@ -30,20 +30,20 @@ def frechet(outputs: Array, targets: Array) -> float:
     return frechet_distance(*features_of(outputs))
 
 
-def frechet_distance(one: Array, other: Array) -> float:
+def frechet_distance(sample: Array, other: Array) -> float:
     """The same of two samples.
 
     Args:
-        one: Shape (n, features).
+        sample: Shape (n, features).
         other: Shape (m, features).
     """
-    if min(len(one), len(other)) < 2:
+    if min(len(sample), len(other)) < 2:
         return float("nan")
-    first, second = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (one, other))
+    first, second = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (sample, other))
     root = _root(first)
     # The eigenvalues of S S' are those of S^(1/2) S' S^(1/2), which is symmetric.
     common = np.sqrt(np.clip(np.linalg.eigvalsh(root @ second @ root), 0, None)).sum()
-    apart = ((one.mean(axis=0) - other.mean(axis=0)) ** 2).sum()
+    apart = ((sample.mean(axis=0) - other.mean(axis=0)) ** 2).sum()
     return float(max(0.0, apart + np.trace(first) + np.trace(second) - 2 * common))
 
 

@@ -52,21 +52,21 @@ def top_k_categorical_accuracy(p: Floats, t: Floats, *, k: Annotated[int, ">= 1"
 def categorical_crossentropy(p: Floats, t: Floats, *, label_smoothing: Share = 0.0) -> float:
     """The mean of -sum t log p, p divided by its sum and kept 1e-7 off 0 and 1."""
     smooth = t * (1 - label_smoothing) + label_smoothing / t.shape[1]
-    kept = np.clip(p / p.sum(1, keepdims=True), _TINY, 1 - _TINY)
-    return float(-(smooth * np.log(kept)).sum(1).mean())
+    probabilities = np.clip(p / p.sum(1, keepdims=True), _TINY, 1 - _TINY)
+    return float(-(smooth * np.log(probabilities)).sum(1).mean())
 
 
 def sparse_categorical_crossentropy(p: Floats, t: Floats, *, ignore_class: int | None = None) -> float:
     """The same of class numbers; a class that is ignored adds nothing to the mean."""
-    kept = np.clip(p / p.sum(1, keepdims=True), _TINY, 1 - _TINY)
+    probabilities = np.clip(p / p.sum(1, keepdims=True), _TINY, 1 - _TINY)
     counts = np.ones(len(p)) if ignore_class is None else t.argmax(1) != ignore_class
-    return float(-((t * np.log(kept)).sum(1) * counts).sum() / max(float(counts.sum()), 1.0))
+    return float(-((t * np.log(probabilities)).sum(1) * counts).sum() / max(float(counts.sum()), 1.0))
 
 
 def binary_crossentropy(p: Floats, t: Floats, *, label_smoothing: Share = 0.0) -> float:
     """The mean binary cross-entropy of all entries, p kept 1e-7 off 0 and 1."""
-    smooth, kept = t * (1 - label_smoothing) + 0.5 * label_smoothing, np.clip(p, _TINY, 1 - _TINY)
-    return float(-(smooth * np.log(kept) + (1 - smooth) * np.log(1 - kept)).mean())
+    smooth, probabilities = t * (1 - label_smoothing) + 0.5 * label_smoothing, np.clip(p, _TINY, 1 - _TINY)
+    return float(-(smooth * np.log(probabilities) + (1 - smooth) * np.log(1 - probabilities)).mean())
 
 
 def crossentropy(p: Floats, t: Floats) -> float:
@@ -174,7 +174,7 @@ def r2_score(
 def pearson_correlation(p: Floats, t: Floats, *, axis: Literal[0, 1, -1] = -1) -> float:
     """The mean of Pearson's correlation over the outputs of a row, or with `axis=0` over the rows of an output."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        of_both = [(one - one.mean(axis, keepdims=True)) / one.std(axis, keepdims=True) for one in (p, t)]
+        of_both = [(values - values.mean(axis, keepdims=True)) / values.std(axis, keepdims=True) for values in (p, t)]
     return float((of_both[0] * of_both[1]).mean())
 
 
@@ -240,11 +240,13 @@ def fbeta_score(
     threshold: Annotated[float, "> 0", "<= 1"] | None = None,
 ) -> float:
     """The weighted harmonic mean of precision and recall; without a threshold a row's largest output is positive."""
-    said = p > threshold if threshold is not None else (p >= p.max(1, keepdims=True)) & (np.abs(p) > 1e-9)
+    predictions = p > threshold if threshold is not None else (p >= p.max(1, keepdims=True)) & (np.abs(p) > 1e-9)
     axis = None if average == "micro" else 0
-    hits, false_alarms, misses = ((one * other).sum(axis) for one, other in ((said, t), (said, 1 - t), (1.0 - said, t)))
-    right, found = hits / (hits + false_alarms + _TINY), hits / (hits + misses + _TINY)
-    scores = (1 + beta**2) * right * found / (beta**2 * right + found + _TINY)
+    hits, false_alarms, misses = (
+        (factor * other).sum(axis) for factor, other in ((predictions, t), (predictions, 1 - t), (1.0 - predictions, t))
+    )
+    right, sensitivity = hits / (hits + false_alarms + _TINY), hits / (hits + misses + _TINY)
+    scores = (1 + beta**2) * right * sensitivity / (beta**2 * right + sensitivity + _TINY)
     weights = t.sum(0) / (t.sum() + _TINY)
     return float((scores * weights).sum() if average == "weighted" else np.mean(scores))
 
@@ -275,7 +277,9 @@ def auc(
     """The area under a curve through the given thresholds, or `num_thresholds` of them; of labels by themselves, or of all."""
     steps = _steps(num_thresholds, thresholds)
     if multi_label:
-        areas = [_area(_Curve(one, true, steps), curve, summation_method) for one, true in zip(p.T, t.T, strict=True)]
+        areas = [
+            _area(_Curve(scores, true, steps), curve, summation_method) for scores, true in zip(p.T, t.T, strict=True)
+        ]
         return float(np.average(areas, weights=label_weights))
     weights = None if label_weights is None else np.broadcast_to(np.asarray(label_weights, np.float64), p.shape).ravel()
     return _area(_Curve(p.ravel(), t.ravel(), steps, weights), curve, summation_method)
@@ -350,13 +354,13 @@ def io_u(
     sparse_y_pred: bool = True,
 ) -> float:
     """The mean over the named classes of intersection over union; values cut to whole numbers are classes where sparse."""
-    said = p.astype(int).ravel() if sparse_y_pred else p.argmax(1)
+    predictions = p.astype(int).ravel() if sparse_y_pred else p.argmax(1)
     true = t.astype(int).ravel() if sparse_y_true else t.argmax(1)
-    if len(said) != len(true):
+    if len(predictions) != len(true):
         raise ValueError("outputs and targets are one number for each row, or one for each class: say so for both")
-    kept = (said >= 0) & (said < num_classes) & (true >= 0) & (true < num_classes)
-    kept &= true != (-1 if ignore_class is None else ignore_class)
-    return _overlap(said[kept], true[kept], target_class_ids)
+    mask = (predictions >= 0) & (predictions < num_classes) & (true >= 0) & (true < num_classes)
+    mask &= true != (-1 if ignore_class is None else ignore_class)
+    return _overlap(predictions[mask], true[mask], target_class_ids)
 
 
 def mean_io_u(
@@ -461,9 +465,9 @@ def _counts(
     least = threshold if threshold is not None else 0.5 if top_k is None else _LEAST
     if top_k is not None:
         largest = np.argsort(-p, axis=1, kind="stable")[:, :top_k]
-        kept = np.zeros(p.shape, bool)
-        np.put_along_axis(kept, largest, True, axis=1)
-        p = np.where(kept, p, _LEAST)
+        mask = np.zeros(p.shape, bool)
+        np.put_along_axis(mask, largest, True, axis=1)
+        p = np.where(mask, p, _LEAST)
     if class_id is not None:
         p, t = p[:, [class_id]], t[:, [class_id]]
     return _Counts(p > least, t != 0)
@@ -473,7 +477,7 @@ def _steps(number: int, thresholds: list[float] | None = None) -> Floats:
     """Thresholds from below 0 to above 1."""
     if number == 1 and thresholds is None:
         return np.array([0.5], np.float32)
-    inside = sorted(thresholds) if thresholds is not None else [(one + 1) / (number - 1) for one in range(number - 2)]
+    inside = sorted(thresholds) if thresholds is not None else [(step + 1) / (number - 1) for step in range(number - 2)]
     return np.array([-_TINY, *inside, 1 + _TINY], np.float32)
 
 
@@ -484,10 +488,10 @@ class _Curve:
         order = np.argsort(p, kind="stable")
         places = np.searchsorted(p[order].astype(np.float32), steps, side="right")
         true = (t != 0)[order]
-        each = np.ones(len(p)) if weights is None else weights[order]
-        below = [np.concatenate([[0.0], np.cumsum(each * of)])[places] for of in (true, ~true)]
+        row_weights = np.ones(len(p)) if weights is None else weights[order]
+        below = [np.concatenate([[0.0], np.cumsum(row_weights * of)])[places] for of in (true, ~true)]
         self.misses, self.rejections = below
-        self.hits, self.false_alarms = (each * true).sum() - below[0], (each * ~true).sum() - below[1]
+        self.hits, self.false_alarms = (row_weights * true).sum() - below[0], (row_weights * ~true).sum() - below[1]
         self.sensitivity = _ratio(self.hits, self.hits + self.misses)
         self.specificity = _ratio(self.rejections, self.rejections + self.false_alarms)
         self.precision = _ratio(self.hits, self.hits + self.false_alarms)
@@ -520,16 +524,16 @@ def _area(at: _Curve, curve: str, method: str) -> float:
 
 def _interpolated(at: _Curve) -> float:
     """The area under precision over recall, hits linear in what is said to be positive (Davis and Goadrich 2006)."""
-    said = at.hits + at.false_alarms
-    more_hits, more_said = at.hits[:-1] - at.hits[1:], said[:-1] - said[1:]
+    positives = at.hits + at.false_alarms
+    more_hits, more_said = at.hits[:-1] - at.hits[1:], positives[:-1] - positives[1:]
     slope = _ratio(more_hits, np.maximum(more_said, 0))
-    intercept = at.hits[1:] - slope * said[1:]
-    both = (said[:-1] > 0) & (said[1:] > 0)
-    ratio = np.divide(said[:-1], said[1:], out=np.ones(len(both)), where=both)
+    intercept = at.hits[1:] - slope * positives[1:]
+    both = (positives[:-1] > 0) & (positives[1:] > 0)
+    ratio = np.divide(positives[:-1], positives[1:], out=np.ones(len(both)), where=both)
     return float(_ratio(slope * (more_hits + intercept * np.log(ratio)), at.hits[1:] + at.misses[1:]).sum())
 
 
-def _overlap(said: npt.NDArray[Any], true: npt.NDArray[Any], classes: list[int]) -> float:
-    both = np.array([((said == one) & (true == one)).sum() for one in classes], np.float64)
-    either = np.array([((said == one) | (true == one)).sum() for one in classes], np.float64)
+def _overlap(predictions: npt.NDArray[Any], true: npt.NDArray[Any], classes: list[int]) -> float:
+    both = np.array([((predictions == number) & (true == number)).sum() for number in classes], np.float64)
+    either = np.array([((predictions == number) | (true == number)).sum() for number in classes], np.float64)
     return float(_ratio(both, either).sum() / max(int((either > 0).sum()), 1))

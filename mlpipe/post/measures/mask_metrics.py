@@ -66,19 +66,21 @@ def of_images(outputs: Counts, targets: Counts) -> Sums:
         targets: Shape (n, classes).
     """
     predicted, hits = np.split(outputs.astype(np.float64), 2, axis=1)
-    each = dice_of(hits, predicted, targets.astype(np.float64))
-    there = ~np.isnan(each)
-    return np.asarray(np.where(there, each, 0).sum(axis=1) / np.where(there.any(axis=1), there.sum(axis=1), np.nan))
+    scores = dice_of(hits, predicted, targets.astype(np.float64))
+    is_defined = ~np.isnan(scores)
+    return np.asarray(
+        np.where(is_defined, scores, 0).sum(axis=1) / np.where(is_defined.any(axis=1), is_defined.sum(axis=1), np.nan)
+    )
 
 
 def dice_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
     """Dice of counts, NaN where there is nothing, in the counts' shape."""
-    return _divided(2 * hits, predicted + true)
+    return _quotient(2 * hits, predicted + true)
 
 
 def iou_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
     """Intersection over union of counts, NaN where there is nothing, in the counts' shape."""
-    return _divided(hits, predicted + true - hits)
+    return _quotient(hits, predicted + true - hits)
 
 
 def table(outputs: Counts, targets: Counts, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -94,8 +96,8 @@ def table(outputs: Counts, targets: Counts, classes: Sequence[str]) -> list[dict
         "pixels": true / max(true.sum(), 1),
         "dice": dice_of(hits, predicted, true),
         "iou": iou_of(hits, predicted, true),
-        "precision": _divided(hits, predicted),
-        "recall": _divided(hits, true),
+        "precision": _quotient(hits, predicted),
+        "recall": _quotient(hits, true),
     }
     images = (targets > 0).sum(axis=0)
     return [
@@ -110,12 +112,12 @@ def _sums(outputs: Counts, targets: Counts) -> tuple[Sums, Sums, Sums]:
     return hits, predicted, targets.astype(np.float64).sum(axis=0)
 
 
-def _divided(part: Sums, whole: Sums) -> Sums:
+def _quotient(part: Sums, whole: Sums) -> Sums:
     out = np.full(np.shape(whole), np.nan)
     np.divide(part, whole, out=out, where=whole > 0)
     return out
 
 
 def _mean(values: Sums) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")
+    known_values = values[~np.isnan(values)]
+    return float(known_values.mean()) if len(known_values) else float("nan")

@@ -20,17 +20,17 @@ Column = npt.NDArray[np.float64]
 
 def rmse(predicted: Numbers, targets: Numbers) -> float:
     """Root of the mean squared error, in the target's unit."""
-    return _mean(lambda one, true: float(np.sqrt(((one - true) ** 2).mean())), predicted, targets)
+    return _mean(lambda estimates, true: float(np.sqrt(((estimates - true) ** 2).mean())), predicted, targets)
 
 
 def mse(predicted: Numbers, targets: Numbers) -> float:
     """Mean squared error, in the target's unit squared."""
-    return _mean(lambda one, true: float(((one - true) ** 2).mean()), predicted, targets)
+    return _mean(lambda estimates, true: float(((estimates - true) ** 2).mean()), predicted, targets)
 
 
 def mae(predicted: Numbers, targets: Numbers) -> float:
     """Mean absolute error, in the target's unit."""
-    return _mean(lambda one, true: float(np.abs(one - true).mean()), predicted, targets)
+    return _mean(lambda estimates, true: float(np.abs(estimates - true).mean()), predicted, targets)
 
 
 def r2(predicted: Numbers, targets: Numbers) -> float:
@@ -45,7 +45,7 @@ def pearson(predicted: Numbers, targets: Numbers) -> float:
 
 def spearman(predicted: Numbers, targets: Numbers) -> float:
     """Spearman's correlation of the ranks; NaN when either side is constant."""
-    return _mean(lambda one, true: _correlation(midranks(one), midranks(true)), predicted, targets)
+    return _mean(lambda estimates, true: _correlation(midranks(estimates), midranks(true)), predicted, targets)
 
 
 METRICS: dict[str, Callable[[Numbers, Numbers], float]] = {
@@ -67,9 +67,9 @@ def table(predicted: Numbers, targets: Numbers, outputs: Sequence[str]) -> list[
     """One row for each output: how many targets are known, and every metric."""
     rows = []
     for number, name in enumerate(outputs):
-        one, true = predicted[:, number : number + 1], targets[:, number : number + 1]
+        estimates, true = predicted[:, number : number + 1], targets[:, number : number + 1]
         known = int((~np.isnan(true)).sum())
-        values = {key: measure(one, true) if known else float("nan") for key, measure in METRICS.items()}
+        values = {key: measure(estimates, true) if known else float("nan") for key, measure in METRICS.items()}
         rows.append({"class": name, "images": known, **values})
     return rows
 
@@ -79,17 +79,17 @@ def _mean(measure: Callable[[Column, Column], float], predicted: Numbers, target
     for number in range(targets.shape[1]):
         known = ~np.isnan(targets[:, number])
         if known.any():
-            one, true = predicted[known, number], targets[known, number]
-            values.append(measure(one.astype(np.float64), true.astype(np.float64)))
+            estimates, true = predicted[known, number], targets[known, number]
+            values.append(measure(estimates.astype(np.float64), true.astype(np.float64)))
     return float(np.mean(values)) if values else float("nan")
 
 
-def _r2(one: Column, true: Column) -> float:
+def _r2(estimates: Column, true: Column) -> float:
     spread = ((true - true.mean()) ** 2).sum()
-    return float(1 - ((one - true) ** 2).sum() / spread) if spread > 0 else float("nan")
+    return float(1 - ((estimates - true) ** 2).sum() / spread) if spread > 0 else float("nan")
 
 
-def _correlation(one: Column, other: Column) -> float:
-    first, second = one - one.mean(), other - other.mean()
+def _correlation(column: Column, other: Column) -> float:
+    first, second = column - column.mean(), other - other.mean()
     spread = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return float((first * second).sum() / spread) if spread > 0 else float("nan")

@@ -31,8 +31,8 @@ def average_precision_of(scores: Scores, positive: Mask) -> float:
         return float("nan")
     levels, inverse = np.unique(-scores, return_inverse=True)
     hits = np.bincount(inverse, weights=positive, minlength=len(levels))
-    seen = np.cumsum(np.bincount(inverse, minlength=len(levels)))
-    return float((np.cumsum(hits) / seen * hits).sum() / positive.sum())
+    row_counts = np.cumsum(np.bincount(inverse, minlength=len(levels)))
+    return float((np.cumsum(hits) / row_counts * hits).sum() / positive.sum())
 
 
 def precision_influences(scores: Scores, positive: Mask) -> tuple[float, npt.NDArray[np.float64]]:
@@ -45,10 +45,12 @@ def precision_influences(scores: Scores, positive: Mask) -> tuple[float, npt.NDA
     """
     levels, place = np.unique(-scores, return_inverse=True)
     hits = np.bincount(place, weights=positive, minlength=len(levels))
-    seen = np.cumsum(np.bincount(place, minlength=len(levels))).astype(np.float64)
-    precision, many = np.cumsum(hits) / seen, hits.sum()
-    value = float((precision * hits).sum() / many)
+    row_counts = np.cumsum(np.bincount(place, minlength=len(levels))).astype(np.float64)
+    precision, positive_count = np.cumsum(hits) / row_counts, hits.sum()
+    value = float((precision * hits).sum() / positive_count)
     # A row counts in the precision at its own level and at all below.
-    as_hit, as_alarm = (np.cumsum((hits * terms / seen)[::-1])[::-1] / many for terms in (1 - precision, -precision))
-    own = np.where(positive, (precision[place] - value) / many + as_hit[place], as_alarm[place])
+    as_hit, as_alarm = (
+        np.cumsum((hits * terms / row_counts)[::-1])[::-1] / positive_count for terms in (1 - precision, -precision)
+    )
+    own = np.where(positive, (precision[place] - value) / positive_count + as_hit[place], as_alarm[place])
     return value, np.asarray(own)

@@ -27,28 +27,30 @@ def confusion_matrix(counts: npt.NDArray[Any], classes: Sequence[str]) -> Figure
         counts: Of shape (true class, predicted class).
         classes: Their names.
     """
-    many = len(classes)
-    side = max(style.WIDTH, 0.34 * many + 1.1)
+    class_count = len(classes)
+    side = max(style.WIDTH, 0.34 * class_count + 1.1)
     figure, panel = style.axes(side, side * 0.86)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 9 if many <= 6 else 7 if many <= 10 else 6.5
+    size = 9 if class_count <= 6 else 7 if class_count <= 10 else 6.5
     for true, predicted in np.ndindex(counts.shape):
         share = float(shares[true, predicted])
         colour = style.SERIES[0] if true == predicted else style.SERIES[1]
         cell = Rectangle((predicted - 0.5, true - 0.5), 1, 1, facecolor=colour, alpha=_FULL * share, edgecolor="none")
         panel.add_patch(cell)
-        said = f"{classes[true]}, predicted as {classes[predicted]}: {counts[true, predicted]} ({100 * share:.0f} %)"
-        style.tip(cell, said, pair=f"{true}-{predicted}" if counts[true, predicted] else "")
+        tip_text = (
+            f"{classes[true]}, predicted as {classes[predicted]}: {counts[true, predicted]} ({100 * share:.0f} %)"
+        )
+        style.tip(cell, tip_text, pair=f"{true}-{predicted}" if counts[true, predicted] else "")
         if counts[true, predicted]:
-            text = f"{int(counts[true, predicted])}" + (f"\n{100 * share:.0f} %" if many <= 10 else "")
+            text = f"{int(counts[true, predicted])}" + (f"\n{100 * share:.0f} %" if class_count <= 10 else "")
             panel.text(predicted, true, text, ha="center", va="center", fontsize=size, linespacing=1.1)
-    longest = 12 if many > 4 else 18
+    longest = 12 if class_count > 4 else 18
     names = style.shortened_apart(classes, longest)
-    turned = max(map(len, names)) * many > 34
-    panel.set_xticks(range(many), names, rotation=90 if turned else 0, fontsize=size)
-    panel.set_yticks(range(many), names, fontsize=size)
-    panel.set_xlim(-0.5, many - 0.5)
-    panel.set_ylim(many - 0.5, -0.5)
+    turned = max(map(len, names)) * class_count > 34
+    panel.set_xticks(range(class_count), names, rotation=90 if turned else 0, fontsize=size)
+    panel.set_yticks(range(class_count), names, fontsize=size)
+    panel.set_xlim(-0.5, class_count - 0.5)
+    panel.set_ylim(class_count - 0.5, -0.5)
     panel.set_xlabel("predicted")
     panel.set_ylabel("true")
     panel.grid(False)
@@ -68,9 +70,9 @@ def confused_pairs(pairs: Sequence[tuple[str, str, int, float]]) -> Figure:
     panel.barh(places + 0.2, [count for _, _, count, _ in pairs], color=style.SERIES[1], height=0.34)
     called = list(dict.fromkeys(name for pair in pairs for name in pair[:2]))
     names = dict(zip(called, style.shortened_apart(called, 22), strict=True))
-    for place, (true, taken, count, share) in enumerate(pairs):
+    for place, (true, predicted, count, share) in enumerate(pairs):
         # Above its bar a long name has the whole width.
-        text = panel.text(0, place - 0.03, f" {names[true]} taken for {names[taken]}", va="bottom", fontsize=8)
+        text = panel.text(0, place - 0.03, f" {names[true]} taken for {names[predicted]}", va="bottom", fontsize=8)
         # Else the bars would shrink to leave space for it.
         text.set_in_layout(False)
         panel.annotate(
@@ -99,9 +101,9 @@ def most_confused(counts: npt.NDArray[Any], most: int = 15) -> list[tuple[int, i
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    found = []
-    for true, taken in zip(*np.unravel_index(order, counts.shape), strict=True):
-        if wrong[true, taken]:
-            share = float(wrong[true, taken] / counts[true].sum())
-            found.append((int(true), int(taken), int(wrong[true, taken]), share))
-    return found
+    pairs = []
+    for true, predicted in zip(*np.unravel_index(order, counts.shape), strict=True):
+        if wrong[true, predicted]:
+            share = float(wrong[true, predicted] / counts[true].sum())
+            pairs.append((int(true), int(predicted), int(wrong[true, predicted]), share))
+    return pairs

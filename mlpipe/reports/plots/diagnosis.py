@@ -28,22 +28,27 @@ def predictive_values(
     figure, panel = style.axes()
     panel.axvline(own, color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     for number, (name, intervals) in enumerate(values):
-        there = [(share, one) for share, one in zip(shares, intervals, strict=True) if one is not None]
-        if not there:
+        points = [(share, interval) for share, interval in zip(shares, intervals, strict=True) if interval is not None]
+        if not points:
             continue
-        x, found = [share for share, _ in there], [one for _, one in there]
-        colour, heights = style.SERIES[number], [one.value for one in found]
+        x, known_intervals = [share for share, _ in points], [interval for _, interval in points]
+        colour, heights = style.SERIES[number], [interval.value for interval in known_intervals]
         band = panel.fill_between(
-            x, [one.low for one in found], [one.high for one in found], color=colour, alpha=0.15, lw=0
+            x,
+            [interval.low for interval in known_intervals],
+            [interval.high for interval in known_intervals],
+            color=colour,
+            alpha=0.15,
+            lw=0,
         )
         style.tip(band, f"{name}: 95 % interval", series=name)
         (drawn,) = panel.plot(x, heights, color=colour, linestyle=style.DASHES[number], label=name)
         style.tip(drawn, name, series=name)
-        said = [
-            f"{name} {one.value:.3f} ({one.low:.3f} to {one.high:.3f}) where {share:.1%} are positive"
-            for share, one in there
+        texts = [
+            f"{name} {interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f}) where {share:.1%} are positive"
+            for share, interval in points
         ]
-        style.tips(panel, x, heights, said, series=name)
+        style.tips(panel, x, heights, texts, series=name)
     panel.set_xscale("logit")
     panel.set_xticks([0.01, 0.03, 0.1, 0.3, 0.6, 0.9])
     panel.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
@@ -68,14 +73,14 @@ def decision_curve(curve: NetBenefit) -> Figure:
     panel.fill_between(curve.thresholds, curve.low, curve.high, color=style.SERIES[0], alpha=0.15, lw=0)
     (drawn,) = panel.plot(curve.thresholds, curve.model, color=style.SERIES[0], label="predictions")
     style.tip(drawn, "acting on predictions")
-    said = [
+    texts = [
         f"threshold {cut:.2f}: predictions {model:.4f} ({low:.4f} to {high:.4f}), everybody {everybody:.4f}"
         for cut, model, low, high, everybody in zip(
-            *(one.tolist() for one in (curve.thresholds, curve.model, curve.low, curve.high, curve.everybody)),
+            *(column.tolist() for column in (curve.thresholds, curve.model, curve.low, curve.high, curve.everybody)),
             strict=True,
         )
     ]
-    style.tips(panel, curve.thresholds.tolist(), curve.model.tolist(), said)
+    style.tips(panel, curve.thresholds.tolist(), curve.model.tolist(), texts)
     panel.set_ylim(-0.25 * top, 1.08 * top)
     panel.set_xlim(0, float(curve.thresholds[-1]))
     panel.set_xlabel("probability from which on one acts")
@@ -85,20 +90,20 @@ def decision_curve(curve: NetBenefit) -> Figure:
 
 
 @style.styled
-def risk_coverage(found: RiskCoverage) -> Figure:
+def risk_coverage(curve: RiskCoverage) -> Figure:
     """The share of wrong predictions among the surest, over the share that is answered.
 
     Args:
-        found: What was measured.
+        curve: What was measured.
     """
     figure, panel = style.axes()
-    x, y = thinned(found.coverage, found.risk)
+    x, y = thinned(curve.coverage, curve.risk)
     (drawn,) = panel.plot(x, y, color=style.SERIES[0])
     style.tip(drawn, "share of wrong predictions")
-    said = [
+    texts = [
         f"{risk:.1%} wrong where {share:.0%} are answered" for share, risk in zip(x.tolist(), y.tolist(), strict=True)
     ]
-    style.tips(panel, x.tolist(), y.tolist(), said)
+    style.tips(panel, x.tolist(), y.tolist(), texts)
     panel.set_xlim(0, 1.02)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("share of images that are answered, the surest first")

@@ -46,29 +46,29 @@ def learning_curves(histories: Sequence[History], score: str) -> Figure:
         histories: One for each fold.
         score: The score's name.
     """
-    has_score = any(one.score for one in histories)
-    has_rate = any(len(set(one.rate)) > 1 for one in histories)
+    has_score = any(curve.score for curve in histories)
+    has_rate = any(len(set(curve.rate)) > 1 for curve in histories)
     heights = [2.3, *([2.3] if has_score else []), *([1.1] if has_rate else [])]
     figure = Figure(figsize=(style.WIDTH, max(sum(heights), style.HEIGHT)))
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     if has_rate:
         _rates(panels[-1], histories)
-    for number, one in enumerate(histories):
+    for number, history in enumerate(histories):
         colour = style.SERIES[number % len(style.SERIES)]
-        if one.train:
-            (drawn,) = panels[0].plot(one.epochs, one.train, color=colour, linewidth=0.9, linestyle=(0, (2, 2)))
-            style.tip(drawn, f"fold {one.fold}, training loss", series=f"fold {one.fold}")
-        _with_choice(panels[0], one, one.val, colour, "validation loss")
-        if one.score:
-            _with_choice(panels[1], one, one.score, colour, f"validation {score}")
-    panels[0].set_title("loss (dashed: training)" if any(one.val for one in histories) else "training loss")
+        if history.train:
+            (drawn,) = panels[0].plot(history.epochs, history.train, color=colour, linewidth=0.9, linestyle=(0, (2, 2)))
+            style.tip(drawn, f"fold {history.fold}, training loss", series=f"fold {history.fold}")
+        _draw_validation_curve(panels[0], history, history.val, colour, "validation loss")
+        if history.score:
+            _draw_validation_curve(panels[1], history, history.score, colour, f"validation {score}")
+    panels[0].set_title("loss (dashed: training)" if any(curve.val for curve in histories) else "training loss")
     if has_score:
         panels[1].set_title(f"validation {score}")
     panels[-1].set_xlabel("epoch (dot: the one that was kept)")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for panel, key in zip(panels, ("val", "score") if has_score else ("val",), strict=False):
         panel.margins(x=0.06)
-        _label_ends(panel, [(f"fold {one.fold}", getattr(one, key) or one.train) for one in histories])
+        _label_ends(panel, [(f"fold {curve.fold}", getattr(curve, key) or curve.train) for curve in histories])
     return figure
 
 
@@ -112,29 +112,29 @@ def side_by_side(curves: Sequence[MeanCurve], score: str) -> Figure:
 
 def _rates(panel: Axes, histories: Sequence[History]) -> None:
     panel.set_title("learning rate")
-    for number, one in enumerate(histories):
-        if one.rate:
-            colour, fold = style.SERIES[number % len(style.SERIES)], f"fold {one.fold}"
-            (drawn,) = panel.plot(one.epochs, one.rate, color=colour, linewidth=0.9)
+    for number, history in enumerate(histories):
+        if history.rate:
+            colour, fold = style.SERIES[number % len(style.SERIES)], f"fold {history.fold}"
+            (drawn,) = panel.plot(history.epochs, history.rate, color=colour, linewidth=0.9)
             style.tip(drawn, f"{fold}, learning rate", series=fold)
-            said = [
+            texts = [
                 f"{fold}, epoch {epoch}: learning rate {rate:.3g}"
-                for epoch, rate in zip(one.epochs, one.rate, strict=True)
+                for epoch, rate in zip(history.epochs, history.rate, strict=True)
             ]
-            style.tips(panel, one.epochs, one.rate, said, series=fold)
+            style.tips(panel, history.epochs, history.rate, texts, series=fold)
     panel.ticklabel_format(axis="y", scilimits=(-2, 3))
 
 
-def _label_ends(panel: Axes, named: Sequence[tuple[str, Sequence[float]]]) -> None:
+def _label_ends(panel: Axes, curves: Sequence[tuple[str, Sequence[float]]]) -> None:
     """Names right of where curves end, moved apart where they would cover each other; of many folds none."""
-    ends = [(values[-1], name, place) for place, (name, values) in enumerate(named) if values]
+    ends = [(values[-1], name, place) for place, (name, values) in enumerate(curves) if values]
     if len(ends) > len(style.SERIES):
         return
     low, high = panel.get_ylim()
     heights: list[float] = []
     for value, _, _ in sorted(ends):
-        wanted = (value - low) / (high - low)
-        heights.append(max(wanted, heights[-1] + _GAP) if heights else wanted)
+        own_height = (value - low) / (high - low)
+        heights.append(max(own_height, heights[-1] + _GAP) if heights else own_height)
     # Pushed out at the top, they move down together.
     above = max(0.0, heights[-1] - 1) if heights else 0.0
     for height, (_, name, place) in zip(heights, sorted(ends), strict=True):
@@ -143,16 +143,18 @@ def _label_ends(panel: Axes, named: Sequence[tuple[str, Sequence[float]]]) -> No
         style.tip(text, name, series=name)
 
 
-def _with_choice(panel: Axes, one: History, values: Sequence[float], colour: str, what: str) -> None:
+def _draw_validation_curve(panel: Axes, history: History, values: Sequence[float], colour: str, quantity: str) -> None:
     if not values:
         return
-    fold = f"fold {one.fold}"
+    fold = f"fold {history.fold}"
     only = {"marker": "o", "markersize": 3} if len(values) == 1 else {}
-    (drawn,) = panel.plot(one.epochs, values, color=colour, **only)  # type: ignore[arg-type]
-    style.tip(drawn, f"{fold}, {what}", series=fold)
-    if one.chosen in one.epochs:
-        place = one.epochs.index(one.chosen)
-        (dot,) = panel.plot([one.chosen], [values[place]], "o", color=colour, markersize=6)
+    (drawn,) = panel.plot(history.epochs, values, color=colour, **only)  # type: ignore[arg-type]
+    style.tip(drawn, f"{fold}, {quantity}", series=fold)
+    if history.chosen in history.epochs:
+        place = history.epochs.index(history.chosen)
+        (dot,) = panel.plot([history.chosen], [values[place]], "o", color=colour, markersize=6)
         style.tip(dot, f"{fold}, kept", series=fold)
-    said = [f"{fold}, epoch {epoch}: {what} {value:.4g}" for epoch, value in zip(one.epochs, values, strict=True)]
-    style.tips(panel, one.epochs, values, said, series=fold)
+    texts = [
+        f"{fold}, epoch {epoch}: {quantity} {value:.4g}" for epoch, value in zip(history.epochs, values, strict=True)
+    ]
+    style.tips(panel, history.epochs, values, texts, series=fold)

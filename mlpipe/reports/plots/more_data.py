@@ -20,10 +20,10 @@ def outlook(sizes: list[float], errors: list[float], curve: LearningCurve, error
         error: What the error is.
     """
     figure, panel = style.axes()
-    shown = np.geomspace(sizes[0], 4 * sizes[-1], 80)
-    low, high = curve.band(shown)
-    panel.fill_between(shown, low, high, color=style.SERIES[0], alpha=0.18, linewidth=0)
-    panel.plot(shown, curve.predict(shown), color=style.SERIES[0], linestyle=style.DASHES[1])
+    grid = np.geomspace(sizes[0], 4 * sizes[-1], 80)
+    low, high = curve.band(grid)
+    panel.fill_between(grid, low, high, color=style.SERIES[0], alpha=0.18, linewidth=0)
+    panel.plot(grid, curve.predict(grid), color=style.SERIES[0], linestyle=style.DASHES[1])
     panel.plot(sizes, errors, "o", color=style.SERIES[1], markersize=6)
     panel.set_xscale("log")
     panel.set_ylim(bottom=0)

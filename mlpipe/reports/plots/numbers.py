@@ -35,7 +35,7 @@ def predicted_against_true(true: Floats, predicted: Floats, name: str, samples: 
     figure, panel = style.axes(style.WIDTH, 3.7)
     low, high = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
     panel.plot([low, high], [low, high], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
-    _points(panel, true, predicted, _told(true, predicted, samples))
+    _points(panel, true, predicted, _point_texts(true, predicted, samples))
     panel.set_xlabel(f"true {style.shortened(name)}")
     panel.set_ylabel("predicted")
     return figure
@@ -56,7 +56,7 @@ def residuals(true: Floats, predicted: Floats, name: str, halfwidth: float | Non
     panel.axhline(0, color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     if halfwidth is not None and np.isfinite(halfwidth):
         panel.axhspan(-halfwidth, halfwidth, color=style.SERIES[2], alpha=0.12, linewidth=0)
-    _points(panel, predicted, predicted - true, _told(true, predicted, samples))
+    _points(panel, predicted, predicted - true, _point_texts(true, predicted, samples))
     panel.set_xlabel(f"predicted {style.shortened(name)}" + (" (band: interval)" if halfwidth is not None else ""))
     panel.set_ylabel("predicted − true")
     return figure
@@ -74,17 +74,18 @@ def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
     panel.plot([0.4, 1], [0.4, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     for number, (name, points) in enumerate(zip(names, levels, strict=True)):
         colour, dashes = style.SERIES[number % len(style.SERIES)], style.DASHES[number % len(style.DASHES)]
-        for one in points:
-            panel.plot([one.confidence] * 2, [one.hits_low, one.hits_high], color=colour, linewidth=3, alpha=0.3)
-        promised, seen = [one.confidence for one in points], [one.hits for one in points]
+        for level in points:
+            panel.plot([level.confidence] * 2, [level.hits_low, level.hits_high], color=colour, linewidth=3, alpha=0.3)
+        promised, shares = [point.confidence for point in points], [point.hits for point in points]
         label = style.shortened(name, 24)
-        panel.plot(promised, seen, "o", color=colour, markersize=4, linestyle=dashes, label=label)
-        said = [
-            f"{name}: {round_percent(one.confidence)} promised, {percent(one.hits, one.rows)} of {counted(one.rows, 'image')} "
-            f"seen (95 % interval {percent(one.hits_low, one.rows)} to {percent(one.hits_high, one.rows)})"
-            for one in points
+        panel.plot(promised, shares, "o", color=colour, markersize=4, linestyle=dashes, label=label)
+        texts = [
+            f"{name}: {round_percent(point.confidence)} promised, {percent(point.hits, point.rows)} of "
+            f"{counted(point.rows, 'image')} seen "
+            f"(95 % interval {percent(point.hits_low, point.rows)} to {percent(point.hits_high, point.rows)})"
+            for point in points
         ]
-        style.tips(panel, promised, seen, said)
+        style.tips(panel, promised, shares, texts)
     if len(names) > 1:
         style.key(figure)
     panel.set_xlabel("promised share inside the interval")
@@ -92,19 +93,19 @@ def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
     return figure
 
 
-def _told(true: Floats, predicted: Floats, samples: Sequence[str]) -> list[str]:
+def _point_texts(true: Floats, predicted: Floats, samples: Sequence[str]) -> list[str]:
     """What a point says, the name of its image and both numbers."""
     return [
-        f"{sample}: true {one:.4g}, predicted {other:.4g}"
-        for sample, one, other in zip(samples, true.tolist(), predicted.tolist(), strict=True)
+        f"{sample}: true {value:.4g}, predicted {other:.4g}"
+        for sample, value, other in zip(samples, true.tolist(), predicted.tolist(), strict=True)
     ]
 
 
-def _points(panel: Axes, x: Floats, y: Floats, said: Sequence[str]) -> None:
+def _points(panel: Axes, x: Floats, y: Floats, texts: Sequence[str]) -> None:
     """Points that say what they are, or where there are many, cells as full as the number of points in them."""
     if len(x) <= _MOST_POINTS:
         drawn = panel.scatter(x, y, s=14, color=style.SERIES[0], alpha=0.55, linewidths=0)
-        style.tip_each(drawn, said)
+        style.tip_each(drawn, texts)
         return
     counts, across, up = np.histogram2d(x, y, bins=_CELLS)
     for column, row in np.argwhere(counts > 0):

@@ -42,21 +42,21 @@ def reliability(panels: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
     figure = Figure(figsize=(style.WIDTH, 2.75 * len(panels)))
     for panel, (title, bins) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         panel.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        sure, right = [one.confidence for one in bins], [one.hits for one in bins]
-        largest = max((one.rows for one in bins), default=1)
-        for one in bins:
+        sure, right = [group.confidence for group in bins], [group.hits for group in bins]
+        largest = max((group.rows for group in bins), default=1)
+        for band in bins:
             panel.plot(
-                [one.confidence] * 2, [one.hits_low, one.hits_high], color=style.SERIES[0], linewidth=3, alpha=0.3
+                [band.confidence] * 2, [band.hits_low, band.hits_high], color=style.SERIES[0], linewidth=3, alpha=0.3
             )
         panel.plot(sure, right, color=style.SERIES[0], linewidth=1.1)
-        sizes = [12 + 50 * one.rows / largest for one in bins]
+        sizes = [12 + 50 * group.rows / largest for group in bins]
         panel.scatter(sure, right, s=sizes, color=style.SERIES[0], zorder=3, linewidths=0)
-        said = [
-            f"{counted(one.rows, 'image')}: predicted {one.confidence:.3f}, came true {one.hits:.3f} "
-            f"({one.hits_low:.3f} to {one.hits_high:.3f})"
-            for one in bins
+        texts = [
+            f"{counted(group.rows, 'image')}: predicted {group.confidence:.3f}, came true {group.hits:.3f} "
+            f"({group.hits_low:.3f} to {group.hits_high:.3f})"
+            for group in bins
         ]
-        style.tips(panel, sure, right, said)
+        style.tips(panel, sure, right, texts)
         panel.set_title(title)
         panel.set_ylabel("came true")
         panel.set_xlim(-0.02, 1.02)

@@ -38,23 +38,23 @@ def scores(values: Sequence[Value], metric: str, images: int | None = None) -> F
     figure, panel = style.axes(style.WIDTH, 0.75 + 0.42 * len(values))
     # Names stand above what they are of, where they have the whole width: beside it they would be cut.
     beside, paper = panel.get_yaxis_transform(), {"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.8}
-    for place, one in enumerate(values):
-        colour = style.SERIES[1] if one.stands_out else style.SERIES[0]
-        if one.low is not None and one.high is not None:
-            panel.plot([one.low, one.high], [place] * 2, color=colour, linewidth=2.2, alpha=0.45)
-        (dot,) = panel.plot([one.value], [place], "D" if one.stands_out else "o", color=colour, markersize=6)
-        ends, shown = figures.interval(one.low, one.high, images), figures.number(one.value, images)
-        style.tip(dot, f"{one.name}: {shown} ({ends})" if ends else f"{one.name}: {shown}")
-        panel.text(0, place - 0.22, style.shortened(one.name, _NAME), transform=beside, fontsize=8, bbox=paper)
-        panel.text(1, place - 0.22, shown, transform=beside, fontsize=8, ha="right", bbox=paper)
+    for place, score in enumerate(values):
+        colour = style.SERIES[1] if score.stands_out else style.SERIES[0]
+        if score.low is not None and score.high is not None:
+            panel.plot([score.low, score.high], [place] * 2, color=colour, linewidth=2.2, alpha=0.45)
+        (dot,) = panel.plot([score.value], [place], "D" if score.stands_out else "o", color=colour, markersize=6)
+        ends, text = figures.interval(score.low, score.high, images), figures.number(score.value, images)
+        style.tip(dot, f"{score.name}: {text} ({ends})" if ends else f"{score.name}: {text}")
+        panel.text(0, place - 0.22, style.shortened(score.name, _NAME), transform=beside, fontsize=8, bbox=paper)
+        panel.text(1, place - 0.22, text, transform=beside, fontsize=8, ha="right", bbox=paper)
     panel.set_yticks([])
     panel.spines["left"].set_visible(False)
     panel.set_ylim(len(values) - 0.6, -0.75)
-    with_ends = any(one.low is not None for one in values)
+    with_ends = any(value.low is not None for value in values)
     panel.set_xlabel(f"test {metric} with 95 % interval" if with_ends else f"test {metric}")
     panel.margins(x=0.1)
     # Scores that differ by less than anybody reads are one place, not the two ends of the axis.
-    ends_of = [end for one in values for end in (one.low, one.value, one.high) if end is not None]
+    ends_of = [end for value in values for end in (value.low, value.value, value.high) if end is not None]
     middle, wide = (max(ends_of) + min(ends_of)) / 2, max(map(abs, ends_of)) or 1.0
     if max(ends_of) - min(ends_of) < 1e-3 * wide:
         panel.set_xlim(middle - 0.1 * wide, middle + 0.1 * wide)
@@ -68,18 +68,18 @@ def prevalence(parts: Sequence[tuple[str, Sequence[Value]]]) -> Figure:
     Args:
         parts: A part's name and its classes' shares.
     """
-    classes = [one.name for one in parts[0][1]]
+    classes = [share.name for share in parts[0][1]]
     figure, panel = style.axes(style.WIDTH, 1.0 + (0.14 * len(parts) + 0.16) * len(classes))
     step = 0.8 / len(parts)
     for number, (part, values) in enumerate(parts):
         colour = style.SERIES[number % len(style.SERIES)]
         places = np.arange(len(classes)) - 0.4 + step * (number + 0.5)
-        bars = panel.barh(places, [one.value for one in values], height=step * 0.9, color=colour, linewidth=0)
-        for bar, one in zip(bars, values, strict=True):
-            style.tip(bar, f"{one.name}, {part}: {one.value:.4f}", series=part)
-        for place, one in zip(places, values, strict=True):
-            if one.low is not None and one.high is not None:
-                panel.plot([one.low, one.high], [place] * 2, color=style.INK, linewidth=1.2)
+        bars = panel.barh(places, [share.value for share in values], height=step * 0.9, color=colour, linewidth=0)
+        for bar, share in zip(bars, values, strict=True):
+            style.tip(bar, f"{share.name}, {part}: {share.value:.4f}", series=part)
+        for place, share in zip(places, values, strict=True):
+            if share.low is not None and share.high is not None:
+                panel.plot([share.low, share.high], [place] * 2, color=style.INK, linewidth=1.2)
     panel.set_yticks(range(len(classes)), style.shortened_apart(classes), fontsize=8)
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)

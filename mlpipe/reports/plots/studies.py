@@ -55,7 +55,7 @@ def importance(shares: Mapping[str, float]) -> Figure:
 
 
 @style.styled
-def slice_of(pairs: Sequence[tuple[Any, float]], key: str, metric: str) -> Figure:
+def slice_plot(pairs: Sequence[tuple[Any, float]], key: str, metric: str) -> Figure:
     """The metric over one parameter: numbers on an axis, anything else by name.
 
     Args:
@@ -69,7 +69,7 @@ def slice_of(pairs: Sequence[tuple[Any, float]], key: str, metric: str) -> Figur
     x = [value if is_number else names.index(str(value)) for value, _ in pairs]
     y = [value for _, value in pairs]
     panel.scatter(x, y, s=18, color=style.SERIES[0], alpha=0.7, linewidths=0)
-    style.tips(panel, x, y, [f"{value:.4g} at {style.shortened(str(one), 40)}" for one, value in pairs])
+    style.tips(panel, x, y, [f"{value:.4g} at {style.shortened(str(setting), 40)}" for setting, value in pairs])
     if not is_number:
         panel.set_xticks(range(len(names)), style.shortened_apart(names, 14), fontsize=8)
         panel.set_xlim(-0.5, len(names) - 0.5)

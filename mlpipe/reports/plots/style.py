@@ -117,8 +117,8 @@ def axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
         width: In inches.
         height: In inches.
     """
-    made = Figure(figsize=(width, height))
-    return made, made.add_subplot()
+    drawing = Figure(figsize=(width, height))
+    return drawing, drawing.add_subplot()
 
 
 def key_columns(labels: Sequence[str]) -> int:
@@ -199,11 +199,13 @@ def tips(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[st
         texts: The name and numbers of each.
         series: The curve that they belong to.
     """
-    shown = [one for one in zip(x, y, texts, strict=True) if math.isfinite(one[1])][:: max(1, len(x) // _MOST_TIPS)]
-    if not shown:
+    points = [point for point in zip(x, y, texts, strict=True) if math.isfinite(point[1])][
+        :: max(1, len(x) // _MOST_TIPS)
+    ]
+    if not points:
         return
-    across, up, said = zip(*shown, strict=True)
-    tip_each(panel.scatter(across, up, s=90, color=INK, alpha=0.004, linewidths=0, zorder=5), said, series=series)
+    across, up, tip_texts = zip(*points, strict=True)
+    tip_each(panel.scatter(across, up, s=90, color=INK, alpha=0.004, linewidths=0, zorder=5), tip_texts, series=series)
 
 
 def tip_each(points: Artist, texts: Sequence[str], *, series: str = "") -> None:
@@ -276,7 +278,7 @@ def svg(plot: Plot) -> Markup:
         drawing = drawing.replace(colour, f"var(--{name})")
     # Every drawing of a page needs names of its own.
     prefix = f"{files.safe_name(plot.name)}-{files.digest([plot.name])[:6]}-".replace(".", "_").replace("+", "_")
-    drawing = re.sub(r'(\bid="|\bhref="#|url\(#)', lambda found: found[1] + prefix, drawing)
+    drawing = re.sub(r'(\bid="|\bhref="#|url\(#)', lambda match: match[1] + prefix, drawing)
     drawing = drawing.replace("xlink:href", "href")
     # The page has a typeface of its own.
     drawing = re.sub(r"(font: [^;\"']*?px) [^;\"]*", r"\1 sans-serif", drawing)
@@ -291,24 +293,24 @@ def svg(plot: Plot) -> Markup:
 
 
 # What stands in an identity was escaped by Matplotlib for an attribute, which is enough for text.
-def _with_title(found: re.Match[str]) -> str:
-    series, pair, text = found[2].split("|")
-    return f'<g class="tip"{_named(series, pair)}><title>{text}</title>'
+def _with_title(match: re.Match[str]) -> str:
+    series, pair, text = match[2].split("|")
+    return f'<g class="tip"{_data_attributes(series, pair)}><title>{text}</title>'
 
 
-def _with_titles(found: re.Match[str]) -> str:
-    series, _, *texts = found[2].split("|")
+def _with_titles(match: re.Match[str]) -> str:
+    series, _, *texts = match[2].split("|")
     waiting = iter(texts)
 
-    def titled(one: re.Match[str]) -> str:
+    def titled(shape_match: re.Match[str]) -> str:
         text = next(waiting, "")
-        return f'<{one[1]} class="tip"{one[2]}><title>{text}</title></{one[1]}>'
+        return f'<{shape_match[1]} class="tip"{shape_match[2]}><title>{text}</title></{shape_match[1]}>'
 
-    points = re.sub(r"<(use|path)([^>]*?)/>", titled, found[4])
-    return f"<g{_named(series, '')}>{found[3] or ''}{points}</g>"
+    points = re.sub(r"<(use|path)([^>]*?)/>", titled, match[4])
+    return f"<g{_data_attributes(series, '')}>{match[3] or ''}{points}</g>"
 
 
-def _named(series: str, pair: str) -> str:
+def _data_attributes(series: str, pair: str) -> str:
     # Matplotlib leaves quotes as they are where it writes others around them.
-    given = (("series", series.replace('"', "&quot;")), ("pair", pair))
-    return "".join(f' data-{name}="{value}"' for name, value in given if value)
+    attributes = (("series", series.replace('"', "&quot;")), ("pair", pair))
+    return "".join(f' data-{name}="{value}"' for name, value in attributes if value)

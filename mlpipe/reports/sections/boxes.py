@@ -16,7 +16,7 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.errors import DataError, counted
 from mlpipe.post.figures import number
 from mlpipe.post.measures import box_metrics
-from mlpipe.post.measures.box_metrics import OVERLAPS, Matches, boxes_of, detections_of, matched
+from mlpipe.post.measures.box_metrics import OVERLAPS, Matches, boxes_of, detections_of, match_boxes
 from mlpipe.reports import drawn_boxes, gallery
 from mlpipe.reports.facts import Rows, Shown, TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph, table
@@ -40,12 +40,15 @@ def curves(facts: TaskFacts) -> Section:
     rows = facts.shown.rows if facts.shown else None
     if rows is None or facts.shown is None:
         return Section("Precision and recall")
-    found, drawn = matched(rows.calibrated, rows.targets, least=OVERLAPS[:1]), list[probabilities.Curve]()
-    areas = box_metrics.average_precisions(found, np.ones((1, len(rows))))[0, :, 0]
-    for label, area in zip(found.classes.tolist(), areas.tolist(), strict=True):
-        one = box_metrics.curve(found, label)
-        if one is not None and len(one.score):
-            recall, precision = np.concatenate([[0], one.recall]), np.concatenate([one.precision[:1], one.precision])
+    matches, drawn = match_boxes(rows.calibrated, rows.targets, least=OVERLAPS[:1]), list[probabilities.Curve]()
+    areas = box_metrics.average_precisions(matches, np.ones((1, len(rows))))[0, :, 0]
+    for label, area in zip(matches.classes.tolist(), areas.tolist(), strict=True):
+        curve = box_metrics.curve(matches, label)
+        if curve is not None and len(curve.score):
+            recall, precision = (
+                np.concatenate([[0], curve.recall]),
+                np.concatenate([curve.precision[:1], curve.precision]),
+            )
             drawn.append(probabilities.Curve(facts.classes[label], area, *probabilities.thinned(recall, precision)))
     plots = []
     if drawn:
@@ -59,9 +62,9 @@ def curves(facts: TaskFacts) -> Section:
                 f"Precision-recall curves of {counted(len(drawn), 'class', 'classes')}: mean average precision {mean}.",
                 ["name", "area", "x", "y"],
                 [
-                    [one.name, one.area, x, y]
-                    for one in drawn
-                    for x, y in zip(one.x.tolist(), one.y.tolist(), strict=True)
+                    [class_curve.name, class_curve.area, x, y]
+                    for class_curve in drawn
+                    for x, y in zip(class_curve.x.tolist(), class_curve.y.tolist(), strict=True)
                 ],
             )
         )
@@ -70,14 +73,14 @@ def curves(facts: TaskFacts) -> Section:
 
 def _by_size(rows: Rows) -> Content | None:
     """The average precision of small, medium and large boxes."""
-    found = boxes_of(rows.targets)
-    areas = np.prod(found[..., 2:4] - found[..., :2], axis=-1)
+    boxes = boxes_of(rows.targets)
+    areas = np.prod(boxes[..., 2:4] - boxes[..., :2], axis=-1)
     cells = []
     for name, words in _SIZES.items():
         low, high = box_metrics.SIZES[name.removeprefix("map_")]
-        many = int(((areas >= low) & (areas <= high)).sum())
+        count = int(((areas >= low) & (areas <= high)).sum())
         value = box_metrics.METRICS[name](rows.calibrated, rows.targets)
-        cells.append([words, str(many), number(value, len(rows)) or "-"])
+        cells.append([words, str(count), number(value, len(rows)) or "-"])
     return table("By size, in pixels of the files", ["true boxes", "how many", "map"], cells, numbers=range(1, 3))
 
 
@@ -115,13 +118,13 @@ def pictures(facts: TaskFacts) -> Section:
     Args:
         facts: A task of boxes.
     """
-    shown = facts.shown
-    rows = shown.rows if shown else None
-    if shown is None or rows is None:
+    subject = facts.shown
+    rows = subject.rows if subject else None
+    if subject is None or rows is None:
         return Section("Boxes")
-    least = least_scores(facts, shown, rows)
-    found = matched(rows.calibrated, rows.targets, least=OVERLAPS[:1])
-    judged = [_judged(rows, found, row, least) for row in range(len(rows))]
+    least = least_scores(facts, subject, rows)
+    matches = match_boxes(rows.calibrated, rows.targets, least=OVERLAPS[:1])
+    judged = [_judged_boxes(rows, matches, row, least) for row in range(len(rows))]
     order = sorted(range(len(rows)), key=lambda row: judged[row].wrong, reverse=True)
     cuts = ", ".join(f"{name} {value:.2f}" for name, value in zip(facts.classes, least.tolist(), strict=True))
     parts: list[Content | None] = [paragraph(*_legend(), f"Drawn are scores from {cuts} on.")]
@@ -129,53 +132,57 @@ def pictures(facts: TaskFacts) -> Section:
     for title, places in masks.chosen(order).items():
         figures = list[Markup]()
         for row in places:
-            name, one = rows.ids[row], judged[row]
-            uri = _drawn(pixels, name, one, facts.classes)
+            name, judgement = rows.ids[row], judged[row]
+            uri = _picture_uri(pixels, name, judgement, facts.classes)
             if uri is None:
                 lost.append(name)
                 continue
-            figures.append(figure(image(uri, f"{name}: {one.words}"), masks.caption(one.words, name)))
+            figures.append(figure(image(uri, f"{name}: {judgement.words}"), masks.caption(judgement.words, name)))
         if figures:
             parts += [heading(4, title), element("div", joined(figures), class_="pictures large")]
     if lost:
-        parts.append(paragraph(masks.not_shown(lost)))
+        parts.append(paragraph(masks.missing_sentence(lost)))
     return Section("Boxes", parts, is_wide=True)
 
 
-def least_scores(facts: TaskFacts, shown: Shown, rows: Rows) -> npt.NDArray[np.float64]:
+def least_scores(facts: TaskFacts, subject: Shown, rows: Rows) -> npt.NDArray[np.float64]:
     """The least score of each class: as the ensemble has it, else with the best F1 on these rows; shape (classes,).
 
     Args:
         facts: The task.
-        shown: What is shown of it.
+        subject: What is shown of it.
         rows: The rows that are shown.
     """
-    stored = (shown.ensemble.decide if shown.ensemble else {}).get("thresholds", {}).get("cuts")
+    stored = (subject.ensemble.decide if subject.ensemble else {}).get("thresholds", {}).get("cuts")
     if stored is None:
-        stored = {one["class"]: one["score"] for one in box_metrics.table(rows.calibrated, rows.targets, facts.classes)}
+        stored = {
+            entry["class"]: entry["score"] for entry in box_metrics.table(rows.calibrated, rows.targets, facts.classes)
+        }
     values = np.array([np.nan if stored.get(name) is None else stored[name] for name in facts.classes], np.float64)
     return np.asarray(np.where(np.isnan(values), 0.5, values))
 
 
-def _judged(rows: Rows, found: Matches, row: int, least: npt.NDArray[np.float64]) -> _Judged:
+def _judged_boxes(rows: Rows, matches: Matches, row: int, least: npt.NDArray[np.float64]) -> _Judged:
     # Rows are of stored precision, thresholds of their means.
-    own = np.flatnonzero(found.image == row)
-    said = own[found.score[own] >= least[found.label[own]] - 1e-9]
+    own = np.flatnonzero(matches.image == row)
+    indices = own[matches.score[own] >= least[matches.label[own]] - 1e-9]
     detections, true = detections_of(rows.calibrated[row : row + 1])[0], boxes_of(rows.targets[row : row + 1])[0]
-    is_hit, there = found.hit[said, 0], ~np.isnan(true[:, 4])
-    there[found.box[said[is_hit], 0]] = False
-    return _Judged(detections[found.place[said[is_hit]]], detections[found.place[said[~is_hit]]], true[there])
+    is_hit, is_missed = matches.hit[indices, 0], ~np.isnan(true[:, 4])
+    is_missed[matches.box[indices[is_hit], 0]] = False
+    return _Judged(
+        detections[matches.place[indices[is_hit]]], detections[matches.place[indices[~is_hit]]], true[is_missed]
+    )
 
 
 def _legend() -> list[Content]:
-    named = {
+    colours = {
         "a hit": drawn_boxes.HIT,
         "a false alarm": drawn_boxes.ALARM,
         "a true box that was missed.": drawn_boxes.MISS,
     }
     boxes: list[Content] = [
         joined([element("span", "\u00a0\u00a0", style=f"background:rgb{colour};border:1px solid"), f" {name}  "])
-        for name, colour in named.items()
+        for name, colour in colours.items()
     ]
     return [*boxes, "A hit overlaps a true box of its class by half at least. "]
 
@@ -198,23 +205,23 @@ def _reader(facts: TaskFacts) -> Callable[[str], npt.NDArray[Any] | None]:
     return pixels
 
 
-def _drawn(
+def _picture_uri(
     pixels: Callable[[str], npt.NDArray[Any] | None], sample: str, judged: _Judged, classes: list[str]
 ) -> str | None:
     """A picture with boxes as a data URI; None where the image is gone."""
     values = pixels(sample)
     if values is None:
         return None
-    made = gallery.picture(values)
-    share = _SIDE / max(made.size)
-    made = made.resize((max(1, round(made.width * share)), max(1, round(made.height * share))))
+    picture = gallery.picture(values)
+    share = _SIDE / max(picture.size)
+    picture = picture.resize((max(1, round(picture.width * share)), max(1, round(picture.height * share))))
 
     def scaled(boxes: Boxes) -> Boxes:
         return np.concatenate([boxes[:, :4] * share, boxes[:, 4:]], axis=1)
 
-    drawn_boxes.draw(made, scaled(judged.missed), [classes[int(box[4])] for box in judged.missed], drawn_boxes.MISS)
+    drawn_boxes.draw(picture, scaled(judged.missed), [classes[int(box[4])] for box in judged.missed], drawn_boxes.MISS)
     for boxes, colour in ((judged.alarms, drawn_boxes.ALARM), (judged.hits, drawn_boxes.HIT)):
-        drawn_boxes.draw(made, scaled(boxes), [drawn_boxes.named(box, classes) for box in boxes], colour)
+        drawn_boxes.draw(picture, scaled(boxes), [drawn_boxes.named(box, classes) for box in boxes], colour)
     out = io.BytesIO()
-    made.save(out, format="JPEG", quality=85, optimize=True)
+    picture.save(out, format="JPEG", quality=85, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"

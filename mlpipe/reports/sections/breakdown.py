@@ -32,51 +32,59 @@ def breakdown(facts: TaskFacts) -> Section:
     Args:
         facts: A task whose images are right, wrong or off as a whole.
     """
-    shown = facts.shown
-    rows = shown.rows if shown else None
-    if shown is None or rows is None or facts.task is None or len(rows) < 3 * _LEAST:
+    subject = facts.shown
+    rows = subject.rows if subject else None
+    if subject is None or rows is None or facts.task is None or len(rows) < 3 * _LEAST:
         return Section("By image")
     row_of = {name: row for row, name in enumerate(facts.task.samples.ids)}
-    there = [place for place, name in enumerate(rows.ids) if name in row_of][:_MOST]
-    wanted = [row_of[rows.ids[place]] for place in there]
+    places = [place for place, name in enumerate(rows.ids) if name in row_of][:_MOST]
+    row_numbers = [row_of[rows.ids[place]] for place in places]
     cells = list[list[str]]()
-    for what, unit, values in (*_of_pixels(facts, wanted), *_of_files(facts.task, wanted)):
-        cells += _thirds(facts, rows, np.array(there), values, what, unit)
+    for feature, unit, values in (*_pixel_values(facts, row_numbers), *_file_values(facts.task, row_numbers)):
+        cells += _rows_of_thirds(facts, rows, np.array(places), values, feature, unit)
     if not cells:
         return Section("By image")
     name = post_kind.of(facts.kind).HEADLINE
     text = "Images are put in thirds by what they look like. A part that is worse than the others is one to look at."
     header = ["images", "from", "to", "how many", name, "95 % interval"]
-    caption = f"By image, on {len(there)} {shown.where} images"
+    caption = f"By image, on {len(places)} {subject.where} images"
     return Section("By image", [paragraph(text), table(caption, header, cells, numbers=range(1, 6))], is_wide=True)
 
 
-def _thirds(
-    facts: TaskFacts, rows: Rows, there: npt.NDArray[Any], values: Values, what: str, unit: str
+def _rows_of_thirds(
+    facts: TaskFacts, rows: Rows, places: npt.NDArray[Any], values: Values, feature: str, unit: str
 ) -> list[list[str]]:
     known = np.isfinite(values)
     if known.sum() < 3 * _LEAST or np.ptp(values[known]) <= 0:
         return []
     cuts = np.quantile(values[known], [1 / 3, 2 / 3])
     part = np.searchsorted(cuts, values, side="left")
-    name, found = post_kind.of(facts.kind).HEADLINE, []
+    name, lines = post_kind.of(facts.kind).HEADLINE, []
     for number_of_part, words in enumerate(_PARTS):
         inside = known & (part == number_of_part)
         if inside.sum() < _LEAST:
             continue
-        of = there[inside]
+        of = places[inside]
         groups = (
             np.array([facts.groups.get(rows.ids[place], rows.ids[place]) for place in of]) if facts.groups else None
         )
         outputs, targets = rows.calibrated[of], rows.targets[of]
-        one = by_metric.metric_intervals([name], outputs, targets, kind=facts.kind, groups=groups)[name]
+        estimate = by_metric.metric_intervals([name], outputs, targets, kind=facts.kind, groups=groups)[name]
         ends = [f"{value:.0f}{unit}" for value in (values[inside].min(), values[inside].max())]
-        many = len(of)
-        found.append([f"{what}, {words}", *ends, str(many), number(one.value, many), interval(one.low, one.high, many)])
-    return found if len(found) > 1 else []
+        count = len(of)
+        lines.append(
+            [
+                f"{feature}, {words}",
+                *ends,
+                str(count),
+                number(estimate.value, count),
+                interval(estimate.low, estimate.high, count),
+            ]
+        )
+    return lines if len(lines) > 1 else []
 
 
-def _of_pixels(facts: TaskFacts, wanted: list[int]) -> list[tuple[str, str, Values]]:
+def _pixel_values(facts: TaskFacts, row_numbers: list[int]) -> list[tuple[str, str, Values]]:
     """Brightness and contrast in percent, of the pack in which images were learned from."""
     assert facts.task is not None
     pack = Album(facts.task, facts.data_dir).packed()
@@ -84,7 +92,7 @@ def _of_pixels(facts: TaskFacts, wanted: list[int]) -> list[tuple[str, str, Valu
         return []
     peak = float(np.iinfo(pack.dtype).max) if pack.dtype.kind == "u" else 1.0
     axes = tuple(range(pack.ndim - 1))
-    both = np.array([_moments(np.asarray(pack[row], np.float64), axes) for row in wanted]) * 100 / peak
+    both = np.array([_moments(np.asarray(pack[row], np.float64), axes) for row in row_numbers]) * 100 / peak
     return [("brightness", " %", both[:, 0]), ("contrast", " %", both[:, 1])]
 
 
@@ -92,13 +100,13 @@ def _moments(pixels: Values, axes: tuple[int, ...]) -> tuple[float, float]:
     return float(pixels.mean()), float(pixels.std(axis=axes).mean())
 
 
-def _of_files(task: Task, wanted: list[int]) -> list[tuple[str, str, Values]]:
+def _file_values(task: Task, row_numbers: list[int]) -> list[tuple[str, str, Values]]:
     """The longer sides of image files in pixels, read off their heads."""
     root = sources.root(task)
     if root is None:
         return []
     folder = root.resolve()
-    paths = [(folder / task.samples.ids[row]).resolve() for row in wanted]
+    paths = [(folder / task.samples.ids[row]).resolve() for row in row_numbers]
     # A stored name may lead anywhere.
     sides = [_side(path) if path.is_relative_to(folder) else float("nan") for path in paths]
     return [("longer side", "", np.array(sides, np.float64))]

@@ -17,7 +17,7 @@ from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures import class_metrics
 from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
 from mlpipe.reports.facts import Rows, TaskFacts
-from mlpipe.reports.markup import Content, folded, paragraph, table
+from mlpipe.reports.markup import Content, details_block, paragraph, table
 from mlpipe.reports.plots import confusion, probabilities, style
 from mlpipe.reports.sections.parts import Section
 
@@ -33,7 +33,7 @@ _MOST_COLUMNS = 7
 _FEWEST_IMAGES = 10
 
 
-def confused(facts: TaskFacts) -> Section:
+def confusion_section(facts: TaskFacts) -> Section:
     """The confusion matrix of few classes, the most confused pairs of many.
 
     Args:
@@ -44,7 +44,9 @@ def confused(facts: TaskFacts) -> Section:
         return Section("Confusion")
     counts = class_metrics.confusion_matrix(rows.calibrated, rows.targets)
     pairs = confusion.most_confused(counts)
-    named = [(facts.classes[true], facts.classes[taken], many, share) for true, taken, many, share in pairs]
+    class_pairs = [
+        (facts.classes[true], facts.classes[predicted], count, share) for true, predicted, count, share in pairs
+    ]
     right, where = int(np.trace(counts)), counted(len(rows), f"{facts.shown.where} image")
     plots = []
     if len(facts.classes) <= confusion.MOST_CLASSES:
@@ -58,16 +60,16 @@ def confused(facts: TaskFacts) -> Section:
                 [[name, *row] for name, row in zip(facts.classes, counts.tolist(), strict=True)],
             )
         )
-    if named and len(facts.classes) > 2:
-        worst = named[0]
+    if class_pairs and len(facts.classes) > 2:
+        worst = class_pairs[0]
         plots.append(
             style.Plot(
                 f"{facts.name}_confused_pairs",
-                confusion.confused_pairs(named),
+                confusion.confused_pairs(class_pairs),
                 f"The most frequent of {counted(len(rows) - right, 'mistake')} on {where}.",
                 f"The most frequent mistake: {worst[0]} taken for {worst[1]}, {counted(worst[2], 'image')}.",
                 ["true", "predicted", "images", "share_of_true"],
-                named,
+                class_pairs,
             )
         )
     text = f"{right} of {where} {'is' if right == 1 else 'are'} right, {counted(len(rows) - right, 'is', 'are')} not."
@@ -95,13 +97,13 @@ def ranking(facts: TaskFacts, questions: Questions, whose: str, *, is_pair_alike
             area = average_precision_of(scores, positive)
             recalls.append(probabilities.precision_recall(name, scores, positive, area))
     plots = []
-    for what, found, x, y, long in (
+    for key, class_curves, x, y, long in (
         ("roc", rocs, "false positive rate", "true positive rate", "ROC curves"),
         ("precision_recall", recalls, "recall", "precision", "Precision-recall curves"),
     ):
-        if found:
-            drawing = probabilities.curves(found, x, y, chance=what == "roc")
-            plots.append(_curves_plot(facts, what, found, drawing, f"{long}, {whose}", long))
+        if class_curves:
+            drawing = probabilities.curves(class_curves, x, y, chance=key == "roc")
+            plots.append(_curves_plot(facts, key, class_curves, drawing, f"{long}, {whose}", long))
     return Section("Ranking", [], plots)
 
 
@@ -113,21 +115,21 @@ def tables_of_classes(facts: TaskFacts, by_group: str, *, is_share: bool = False
         by_group: The metric of each group.
         is_share: Whether it is the share of rows that are right, which has an interval.
     """
-    shown = facts.shown
-    rows = shown.rows if shown else None
-    if shown is None or rows is None:
+    subject = facts.shown
+    rows = subject.rows if subject else None
+    if subject is None or rows is None:
         return Section("By class")
-    found = metrics.details(rows.calibrated, rows.targets, facts.classes, facts.kind)["classes"]
-    what = kinds.of(facts.kind).words.OUTPUT
-    header = [what, *(key for key in found[0] if key != "class")]
-    cells = [[row["class"], *(_cell(row[key], len(rows)) for key in header[1:])] for row in found]
-    unseen = [row["class"] for row in found if not row["images"]]
-    made: Content | None = table(f"By {what}, on {counted(len(rows), f'{shown.where} image')}", header, cells)
-    if made is not None and len(cells) > _MOST_ROWS:
-        made = folded(f"The table of all {len(cells)} rows", made)
-    absent = f"No {shown.where} image has: {', '.join(unseen)}." if unseen else None
-    title = f"By {what}"
-    parts = [made, paragraph(absent) if absent else None, _groups(facts, rows, by_group, is_share)]
+    class_rows = metrics.details(rows.calibrated, rows.targets, facts.classes, facts.kind)["classes"]
+    noun = kinds.of(facts.kind).words.OUTPUT
+    header = [noun, *(key for key in class_rows[0] if key != "class")]
+    cells = [[row["class"], *(_cell(row[key], len(rows)) for key in header[1:])] for row in class_rows]
+    unseen = [row["class"] for row in class_rows if not row["images"]]
+    class_table: Content | None = table(f"By {noun}, on {counted(len(rows), f'{subject.where} image')}", header, cells)
+    if class_table is not None and len(cells) > _MOST_ROWS:
+        class_table = details_block(f"The table of all {len(cells)} rows", class_table)
+    absent = f"No {subject.where} image has: {', '.join(unseen)}." if unseen else None
+    title = f"By {noun}"
+    parts = [class_table, paragraph(absent) if absent else None, _groups(facts, rows, by_group, is_share)]
     # Beside other sections so many columns would have to be scrolled.
     return Section(title, parts, is_wide=len(header) > _MOST_COLUMNS)
 
@@ -145,7 +147,7 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
     if len(small) > 1 or len(small) == len(members):
         together = [place for group in small for place in members.pop(group)]
         members[f"{counted(len(small), 'group')} of fewer than {_FEWEST_IMAGES} images"] = together
-    found = []
+    entries = []
     for group, places in members.items():
         value = metrics.compute([metric], rows.calibrated[places], rows.targets[places], facts.kind)[metric]
         ends = ("", "")
@@ -160,34 +162,38 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
                 groups=units if len(np.unique(units)) > 1 else None,
             )[metric]
             ends = (number(around.low, len(places)), number(around.high, len(places)))
-        found.append((value, group, len(places), ends))
-    found.sort(key=lambda one: (one[0] if metrics.direction(metric) == "max" else -one[0], -one[2], one[1]))
+        entries.append((value, group, len(places), ends))
+    entries.sort(key=lambda entry: (entry[0] if metrics.direction(metric) == "max" else -entry[0], -entry[2], entry[1]))
     cells = [
-        [group, str(many), number(value, many), f"{ends[0]} to {ends[1]}" if ends[0] else ""]
-        for value, group, many, ends in found[:_MOST_GROUPS]
+        [group, str(count), number(value, count), f"{ends[0]} to {ends[1]}" if ends[0] else ""]
+        for value, group, count, ends in entries[:_MOST_GROUPS]
     ]
-    most = f", the worst {_MOST_GROUPS} of {len(found)}" if len(found) > _MOST_GROUPS else ""
+    most = f", the worst {_MOST_GROUPS} of {len(entries)}" if len(entries) > _MOST_GROUPS else ""
     return table(f"By group{most}", ["group", "images", metric, "95 % interval"], cells)
 
 
 def _curves_plot(
-    facts: TaskFacts, what: str, found: list[probabilities.Curve], drawing: Any, caption: str, long: str
+    facts: TaskFacts, key: str, class_curves: list[probabilities.Curve], drawing: Any, caption: str, long: str
 ) -> style.Plot:
-    areas = [one.area for one in found]
-    worst = min(found, key=lambda one: one.area)
-    named = "areas are given"
-    if len(found) > probabilities.MOST_CURVES:
-        named = f"named are the {probabilities.MOST_CURVES} of {len(found)} with the least area"
+    areas = [curve.area for curve in class_curves]
+    worst = min(class_curves, key=lambda curve: curve.area)
+    note = "areas are given"
+    if len(class_curves) > probabilities.MOST_CURVES:
+        note = f"named are the {probabilities.MOST_CURVES} of {len(class_curves)} with the least area"
     assert facts.shown is not None and facts.shown.rows is not None
-    many = len(facts.shown.rows)
-    mean = number(float(np.mean(areas)), many)
+    count = len(facts.shown.rows)
+    mean = number(float(np.mean(areas)), count)
     return style.Plot(
-        f"{facts.name}_{what}",
+        f"{facts.name}_{key}",
         drawing,
-        f"{caption}, on {facts.shown.where} images; {named}.",
-        f"{long} of {len(found)}: mean area {mean}, the least {number(worst.area, many)} of {worst.name}.",
+        f"{caption}, on {facts.shown.where} images; {note}.",
+        f"{long} of {len(class_curves)}: mean area {mean}, the least {number(worst.area, count)} of {worst.name}.",
         ["name", "area", "x", "y"],
-        [[one.name, one.area, x, y] for one in found for x, y in zip(one.x.tolist(), one.y.tolist(), strict=True)],
+        [
+            [curve.name, curve.area, x, y]
+            for curve in class_curves
+            for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True)
+        ],
     )
 
 

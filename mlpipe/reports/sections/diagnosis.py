@@ -53,26 +53,26 @@ def diagnosis(facts: TaskFacts, question: Question) -> Section:
         facts: A task of classes or labels.
         question: The positive class against the rest, from what is shown, its rows and the class's number.
     """
-    shown = facts.shown
-    rows = shown.rows if shown else None
-    if shown is None or rows is None or facts.positive not in facts.classes:
+    subject = facts.shown
+    rows = subject.rows if subject else None
+    if subject is None or rows is None or facts.positive not in facts.classes:
         return Section("Diagnosis")
-    asked = question(shown, rows, facts.classes.index(facts.positive))
-    if not asked.true.any() or asked.true.all():
+    cases = question(subject, rows, facts.classes.index(facts.positive))
+    if not cases.true.any() or cases.true.all():
         return Section("Diagnosis")
-    groups = _groups(facts, asked.ids)
-    found = answers.diagnosis(asked.said, asked.true, groups)
-    hits, alarms, cleared, missed = found.counts
+    groups = _groups(facts, cases.ids)
+    measures = answers.diagnosis(cases.said, cases.true, groups)
+    hits, alarms, cleared, missed = measures.counts
     text = (
-        f"Positive is {facts.positive}: {counted(hits + missed, 'image')} of {len(asked.true)} {shown.where} images. "
+        f"Positive is {facts.positive}: {counted(hits + missed, 'image')} of {len(cases.true)} {subject.where} images. "
         f"{hits} of them are found and {missed} missed; of the others {alarms} are taken for it and {cleared} are not."
     )
     if groups is not None:
         text += " Intervals take the images of a group together."
-    below = [_calibration(asked, groups, facts.positive)]
+    below = [_calibration(cases, groups, facts.positive)]
     title = f"Diagnosis of {facts.positive}"
-    drawn = [_values_plot(facts, found), _decision_plot(facts, asked, groups)]
-    return Section(title, [paragraph(text), _table(facts, shown, found)], drawn, below, is_wide=True)
+    drawn = [_values_plot(facts, measures), _decision_plot(facts, cases, groups)]
+    return Section(title, [paragraph(text), _table(facts, subject, measures)], drawn, below, is_wide=True)
 
 
 def certainty(facts: TaskFacts, certain: Callable[[Rows], tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Section:
@@ -88,20 +88,20 @@ def certainty(facts: TaskFacts, certain: Callable[[Rows], tuple[npt.NDArray[Any]
     sure, wrong = certain(rows)
     if not len(sure) or not np.any(wrong):
         return Section("Certainty")
-    found, many = risk_coverage(sure, wrong), len(sure)
-    cells = [[round_percent(share), percent(found.at(share), many)] for share in _COVERAGES]
+    curve, count = risk_coverage(sure, wrong), len(sure)
+    cells = [[round_percent(share), percent(curve.at(share), count)] for share in _COVERAGES]
     plot = style.Plot(
         f"{facts.name}_risk_coverage",
-        plots.risk_coverage(found),
+        plots.risk_coverage(curve),
         f"How often predictions are wrong where only the surest are answered, on {facts.shown.where} images.",
-        f"Risk-coverage curve: {percent(found.at(0.5), many)} of the surest half are wrong, {percent(found.at(1.0), many)} of "
-        f"all; area {number(found.area, many)}.",
+        f"Risk-coverage curve: {percent(curve.at(0.5), count)} of the surest half are wrong, {percent(curve.at(1.0), count)} of "
+        f"all; area {number(curve.area, count)}.",
         ["coverage", "risk"],
-        np.column_stack([found.coverage, found.risk]).tolist(),
+        np.column_stack([curve.coverage, curve.risk]).tolist(),
     )
     text = (
-        f"Leave the unsure images to a person: of the surest half {percent(found.at(0.5), many)} are wrong, of all "
-        f"{percent(found.at(1.0), many)}. The area under the curve is {number(found.area, many)} (0 is best)."
+        f"Leave the unsure images to a person: of the surest half {percent(curve.at(0.5), count)} are wrong, of all "
+        f"{percent(curve.at(1.0), count)}. The area under the curve is {number(curve.area, count)} (0 is best)."
     )
     below = table("Share of wrong predictions by coverage", ["answered", "wrong"], cells)
     return Section("Certainty", [paragraph(text)], [plot], [below])
@@ -110,73 +110,85 @@ def certainty(facts: TaskFacts, certain: Callable[[Rows], tuple[npt.NDArray[Any]
 def _groups(facts: TaskFacts, ids: list[str]) -> npt.NDArray[Any] | None:
     if not facts.groups:
         return None
-    names = np.array([facts.groups.get(one, one) for one in ids])
+    names = np.array([facts.groups.get(sample, sample) for sample in ids])
     return names if len(np.unique(names)) < len(names) else None
 
 
-def _table(facts: TaskFacts, shown: Shown, found: Diagnosis) -> Content | None:
+def _table(facts: TaskFacts, subject: Shown, measures: Diagnosis) -> Content | None:
     """The four shares, here and at every other prevalence that is known."""
-    many, elsewhere = sum(found.counts), _elsewhere(facts, shown)
-    columns = [(found.ppv, found.npv), *(answers.at_prevalence(found, *place) for _, place in elsewhere)]
-    header = ["", f"here, {percent(found.prevalence, many)} positive", *(name for name, _ in elsewhere)]
-    same = [[one] * len(columns) for one in (found.sensitivity, found.specificity)]
+    count, elsewhere = sum(measures.counts), _other_prevalences(facts, subject)
+    columns = [(measures.ppv, measures.npv), *(answers.at_prevalence(measures, *place) for _, place in elsewhere)]
+    header = ["", f"here, {percent(measures.prevalence, count)} positive", *(name for name, _ in elsewhere)]
+    same = [[share] * len(columns) for share in (measures.sensitivity, measures.specificity)]
     by_row = [*same, [pair[0] for pair in columns], [pair[1] for pair in columns]]
-    cells = [[name, *(_with_ends(one, many) for one in row)] for name, row in zip(answers.NAMES, by_row, strict=True)]
-    where = f"{counted(many, f'{shown.where} image')}, with 95 % intervals"
+    cells = [
+        [name, *(_with_ends(share, count) for share in row)] for name, row in zip(answers.NAMES, by_row, strict=True)
+    ]
+    where = f"{counted(count, f'{subject.where} image')}, with 95 % intervals"
     more = "; elsewhere sensitivity and specificity are taken to be the same" if elsewhere else ""
     return table(f"Answers on {where}{more}", header, cells)
 
 
-def _elsewhere(facts: TaskFacts, shown: Shown) -> list[tuple[str, tuple[float, float | None, float | None]]]:
+def _other_prevalences(facts: TaskFacts, subject: Shown) -> list[tuple[str, tuple[float, float | None, float | None]]]:
     """Other prevalences of the positive class: asked for by `mode.deploy_prior`, and estimated of unlabelled images."""
-    place, found = facts.classes.index(facts.positive), list[tuple[str, tuple[float, float | None, float | None]]]()
-    decided = shown.ensemble.decide if shown.ensemble else {}
-    if there := decided.get("at_deploy_prior"):
-        share = float(there["prior"][place] / sum(there["prior"]))
-        found.append((f"where {round_percent(share)} are positive", (share, None, None)))
+    place, entries = facts.classes.index(facts.positive), list[tuple[str, tuple[float, float | None, float | None]]]()
+    decided = subject.ensemble.decide if subject.ensemble else {}
+    if deployment := decided.get("at_deploy_prior"):
+        share = float(deployment["prior"][place] / sum(deployment["prior"]))
+        entries.append((f"where {round_percent(share)} are positive", (share, None, None)))
     among = decided.get("prevalence", {}).get("unlabelled", {})
     if "values" in among:
         value, low, high = (float(among[key][place]) for key in ("values", "low", "high"))
         name = f"among the unlabelled images, {percent(value)} ({percent(low)} to {percent(high)})"
-        found.append((name, (value, low, high)))
-    return [(name, (share, low, high)) for name, (share, low, high) in found if 0 < share < 1]
+        entries.append((name, (value, low, high)))
+    return [(name, (share, low, high)) for name, (share, low, high) in entries if 0 < share < 1]
 
 
-def _with_ends(one: Interval | None, many: int) -> str:
-    return "-" if one is None else f"{number(one.value, many)} ({interval(one.low, one.high, many)})"
+def _with_ends(estimate: Interval | None, count: int) -> str:
+    return (
+        "-" if estimate is None else f"{number(estimate.value, count)} ({interval(estimate.low, estimate.high, count)})"
+    )
 
 
-def _values_plot(facts: TaskFacts, found: Diagnosis) -> style.Plot:
-    pairs = [answers.at_prevalence(found, share) for share in _SHARES]
+def _values_plot(facts: TaskFacts, measures: Diagnosis) -> style.Plot:
+    pairs = [answers.at_prevalence(measures, share) for share in _SHARES]
     names = answers.NAMES[2:]
     columns = [(name, [pair[number] for pair in pairs]) for number, name in enumerate(names)]
     rows = [
-        [share, *(value for one in pair for value in (("", "", "") if one is None else (one.value, one.low, one.high)))]
+        [
+            share,
+            *(
+                value
+                for estimate in pair
+                for value in (("", "", "") if estimate is None else (estimate.value, estimate.low, estimate.high))
+            ),
+        ]
         for share, pair in zip(_SHARES, pairs, strict=True)
     ]
     return style.Plot(
         f"{facts.name}_predictive_values",
-        plots.predictive_values(_SHARES, columns, found.prevalence),
+        plots.predictive_values(_SHARES, columns, measures.prevalence),
         "What an answer is worth where another share of images is positive, with 95 % bands.",
-        f"Predictive values over the prevalence; here they are {_said(found.ppv)} (positive) and {_said(found.npv)} (negative).",
+        f"Predictive values over the prevalence; here they are {_value_text(measures.ppv)} (positive) and "
+        f"{_value_text(measures.npv)} (negative).",
         ["prevalence", "ppv", "ppv_low", "ppv_high", "npv", "npv_low", "npv_high"],
         rows,
     )
 
 
-def _said(one: Interval | None) -> str:
-    return "not defined" if one is None else number(one.value)
+def _value_text(estimate: Interval | None) -> str:
+    return "not defined" if estimate is None else number(estimate.value)
 
 
-def _decision_plot(facts: TaskFacts, asked: Asked, groups: npt.NDArray[Any] | None) -> style.Plot:
-    chances, share = 0.5 * (1 + np.tanh(asked.log_odds / 2)), float(asked.true.mean())
+def _decision_plot(facts: TaskFacts, cases: Asked, groups: npt.NDArray[Any] | None) -> style.Plot:
+    chances, share = 0.5 * (1 + np.tanh(cases.log_odds / 2)), float(cases.true.mean())
     # Beyond some odds nobody would act on anything.
     cuts = np.linspace(0.01, min(0.99, max(0.5, 2 * share)), 60)
-    curve = answers.net_benefit(chances, asked.true, cuts, groups=groups)
+    curve = answers.net_benefit(chances, cases.true, cuts, groups=groups)
     columns = [curve.thresholds, curve.model, curve.low, curve.high, curve.everybody]
     best = np.maximum(curve.everybody, 0)
     helps = cuts[curve.model > best + _LEAST]
-    told = (
+    clause = (
         f"it is above acting on all or on nobody from {helps.min():.2f} to {helps.max():.2f}"
         if len(helps)
         else "it is never above acting on all or on nobody"
@@ -186,34 +198,32 @@ def _decision_plot(facts: TaskFacts, asked: Asked, groups: npt.NDArray[Any] | No
         plots.decision_curve(curve),
         "Decision curve: true positives in an image minus false ones at the odds of the threshold (Vickers and Elkin 2006), "
         "with a 95 % band.",
-        f"Decision curve of {facts.positive}; {told}.",
+        f"Decision curve of {facts.positive}; {clause}.",
         ["threshold", "net_benefit", "low", "high", "everybody"],
         np.column_stack(columns).tolist(),
     )
 
 
-def _calibration(asked: Asked, groups: npt.NDArray[Any] | None, positive: str) -> Content | None:
+def _calibration(cases: Asked, groups: npt.NDArray[Any] | None, positive: str) -> Content | None:
     """The calibration line of the positive class, best values beside it."""
-    found, many = calibration_line.line(asked.log_odds, asked.true, groups), len(asked.true)
+    line, count = calibration_line.line(cases.log_odds, cases.true, groups), len(cases.true)
     rows: list[list[str]] = [
-        [name, number(one.value, many), interval(one.low, one.high, many), best]
-        for name, one, best in (
-            ("slope", found.slope, "1; below it predictions are too extreme, above it too timid"),
-            ("intercept", found.intercept, "0, at a slope of 1"),
+        [name, number(estimate.value, count), interval(estimate.low, estimate.high, count), best]
+        for name, estimate, best in (
+            ("slope", line.slope, "1; below it predictions are too extreme, above it too timid"),
+            ("intercept", line.intercept, "0, at a slope of 1"),
             (
                 "calibration in the large",
-                found.in_the_large,
+                line.in_the_large,
                 "0; above it there are more positive images than predicted",
             ),
         )
-        if one is not None
+        if estimate is not None
     ]
     rows += [
-        ["mean probability", number(found.expected, many), "", "the share that is positive"],
-        ["share that is positive", number(found.observed, many), "", ""],
+        ["mean probability", number(line.expected, count), "", "the share that is positive"],
+        ["share that is positive", number(line.observed, count), "", ""],
     ]
     header = ["log-odds of what came true on those predicted", "value", "95 % interval", "best"]
-    caption = f"Calibration of the probability of {positive}" + (
-        f"; no line, because {found.note}" if found.note else ""
-    )
+    caption = f"Calibration of the probability of {positive}" + (f"; no line, because {line.note}" if line.note else "")
     return table(caption, header, rows, numbers=range(1, 3))

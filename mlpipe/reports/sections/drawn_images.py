@@ -35,17 +35,17 @@ def drawn_images(facts: TaskFacts) -> Section:
     stored = grids.stored(folder)
     if not stored:
         return Section(_TITLE, [paragraph("No pictures: the grids of the epochs are gone.")])
-    shown = spread(list(stored), _MOST)
-    figures = [figure(image(_uri(stored[epoch]), f"drawn in epoch {epoch}"), f"epoch {epoch}") for epoch in shown]
+    epochs = spread(list(stored), _MOST)
+    figures = [figure(image(_uri(stored[epoch]), f"drawn in epoch {epoch}"), f"epoch {epoch}") for epoch in epochs]
     details = record.details.get("val", {})
-    told = "Each grid is drawn from the same noise; the weights are those that were validated."
+    text = "Each grid is drawn from the same noise; the weights are those that were validated."
     if details:
-        told += (
+        text += (
             f" The Fréchet distance is that of {counted(details['features'], 'feature')} of {details['images']} validation"
             " images and of as many drawn ones: with fewer images it is larger."
         )
-    parts: list[Content | None] = [paragraph(told), element("div", joined(figures), class_="pictures large")]
-    return Section(_TITLE, [*parts, _table(facts, record.id, shown)], is_wide=True)
+    parts: list[Content | None] = [paragraph(text), element("div", joined(figures), class_="pictures large")]
+    return Section(_TITLE, [*parts, _table(facts, record.id, epochs)], is_wide=True)
 
 
 def spread(epochs: list[int], most: int) -> list[int]:
@@ -55,13 +55,13 @@ def spread(epochs: list[int], most: int) -> list[int]:
     return [epochs[round(place * (len(epochs) - 1) / (most - 1))] for place in range(most)]
 
 
-def _table(facts: TaskFacts, name: str, shown: list[int]) -> Content | None:
+def _table(facts: TaskFacts, name: str, epochs: list[int]) -> Content | None:
     rows = training.rows_of(facts.project, facts.newest)
     by_epoch = {int(float(row["epoch"])) + 1: row for row in rows}
     columns = [column for column in _COLUMNS if rows and column in rows[0]]
     lines = [
         [str(epoch), *(number(float(by_epoch[epoch][column] or "nan")) for column in columns)]
-        for epoch in shown
+        for epoch in epochs
         if epoch in by_epoch
     ]
     if not lines:

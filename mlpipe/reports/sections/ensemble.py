@@ -28,8 +28,8 @@ def ensembles(facts: TaskFacts) -> Section:
         return Section("Ensemble")
     newest = facts.ensembles[-1]
     alone = newest.losses.get("members", {})
-    shown = facts.shown
-    held_out, test = (len(part) if part else None for part in (shown and shown.held_out, shown and shown.test))
+    subject = facts.shown
+    held_out, test = (len(part) if part else None for part in (subject and subject.held_out, subject and subject.test))
     rows = [
         [
             facts.called(member["name"]),
@@ -37,11 +37,11 @@ def ensembles(facts: TaskFacts) -> Section:
             number(alone.get(member["name"]), held_out),
             ", ".join([*member["records"], *([member["refit"]] if "refit" in member else [])]),
         ]
-        for member in sorted(newest.members, key=lambda one: -one["weight"])
+        for member in sorted(newest.members, key=lambda candidate: -candidate["weight"])
     ]
     chosen = {"oof": "out-of-fold images", "none": "nothing"}.get(newest.select_on, "a part of the test images")
     kind = kinds.of(newest.kind)
-    many = test if "test" in newest.scores else held_out
+    count = test if "test" in newest.scores else held_out
     # Numbers are never calibrated.
     can_be = kind.is_dense or post_kind.of(newest.kind).PROBABILITIES is not None
     stage = f"; {_STAGES.get(newest.stage, newest.stage)}" if can_be else ""
@@ -52,12 +52,12 @@ def ensembles(facts: TaskFacts) -> Section:
     scores = [
         [
             name,
-            number(one["value"], many),
-            interval(one["low"], one["high"], many) or "-",
+            number(score["value"], count),
+            interval(score["low"], score["high"], count) or "-",
             number_of(newest.scores, name, held_out),
-            f"{one['method']}; {one['note']}" if one.get("note") else one["method"],
+            f"{score['method']}; {score['note']}" if score.get("note") else score["method"],
         ]
-        for name, one in newest.scores.get("test", newest.scores.get("chosen on", {})).items()
+        for name, score in newest.scores.get("test", newest.scores.get("chosen on", {})).items()
     ]
     chose = "rows that chose it (optimistic)" if newest.is_chosen else "out-of-fold rows"
     where = "test" if "test" in newest.scores else chose

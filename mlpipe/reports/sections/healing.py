@@ -19,24 +19,24 @@ def recoveries(facts: TaskFacts) -> Section:
     rows = [
         [
             recipe,
-            "refit" if one.refit else str(one.fold),
+            "refit" if record.refit else str(record.fold),
             event["kind"],
             _epoch(event),
             event["text"].partition(": ")[2],
         ]
         for recipe, folds in facts.recipes.items()
-        for one in (*folds, *([facts.refits[recipe]] if recipe in facts.refits else []))
-        for event in one.events
+        for record in (*folds, *([facts.refits[recipe]] if recipe in facts.refits else []))
+        for event in record.events
     ]
     title = "What went wrong and was mended"
     if not rows:
         return Section(title)
-    said = paragraph(
+    text = paragraph(
         f"{counted(len(rows), 'trouble')} came up in training and did not end it. The models are those of a training that was "
         "changed from the named epoch on."
     )
     header = ["recipe", "fold", "trouble", "epoch", "what was done"]
-    return Section(title, [said, table(f"Events of {facts.name}", header, rows, numbers=range(1, 4, 2))], is_wide=True)
+    return Section(title, [text, table(f"Events of {facts.name}", header, rows, numbers=range(1, 4, 2))], is_wide=True)
 
 
 def _epoch(event: Mapping[str, object]) -> str:

@@ -68,9 +68,9 @@ def heat_maps(facts: TaskFacts) -> Section:
     """
     index = index_of(facts.project, facts.name)
     folder, cells = folder_of(facts.project, facts.name), []
-    for one in index["images"] if index else []:
-        path = folder / Path(one.get("file", "")).name
-        if "file" not in one or path.is_symlink() or not path.is_file():
+    for entry in index["images"] if index else []:
+        path = folder / Path(entry.get("file", "")).name
+        if "file" not in entry or path.is_symlink() or not path.is_file():
             continue
         try:
             content = limits.content(path, _PICTURE)
@@ -78,9 +78,9 @@ def heat_maps(facts: TaskFacts) -> Section:
             stored.tell_left_out(f"{path}: cannot be read ({error})")
             continue
         uri = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
-        words = [element("span", line) for line in one.get("words", [])]
-        cells.append(figure(image(uri, f"Image {one['image']} and its heat map"), joined(words)))
+        words = [element("span", line) for line in entry.get("words", [])]
+        cells.append(figure(image(uri, f"Image {entry['image']} and its heat map"), joined(words)))
     if not cells:
         return Section(_TITLE)
-    said = "Bright is where an image speaks for what it is explained for; below are the training images that are most like it."
-    return Section(_TITLE, [paragraph(said), element("div", joined(cells), class_="pictures")], is_wide=True)
+    text = "Bright is where an image speaks for what it is explained for; below are the training images that are most like it."
+    return Section(_TITLE, [paragraph(text), element("div", joined(cells), class_="pictures")], is_wide=True)

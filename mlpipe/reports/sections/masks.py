@@ -40,14 +40,14 @@ def masks(facts: TaskFacts) -> Section:
     Args:
         facts: A task of masks.
     """
-    shown = facts.shown
-    rows = shown.rows if shown else None
-    if shown is None or rows is None:
+    subject = facts.shown
+    rows = subject.rows if subject else None
+    if subject is None or rows is None:
         return Section("Masks")
-    each = mask_metrics.of_images(rows.calibrated, rows.targets)
-    order = np.argsort(each, kind="stable").tolist()
+    scores = mask_metrics.of_images(rows.calibrated, rows.targets)
+    order = np.argsort(scores, kind="stable").tolist()
     with ExitStack() as stack:
-        stored = stored_maps.of_shown(facts, shown, stack)
+        stored = stored_maps.of_shown(facts, subject, stack)
         if stored is None:
             return Section(
                 "Masks", [paragraph("No pictures: the maps of the predictions are gone; mml predict makes them.")]
@@ -64,19 +64,23 @@ def masks(facts: TaskFacts) -> Section:
                     lost.append(name)
                     continue
                 has_ignored = has_ignored or (both[1] is not None and bool((both[1] == IGNORED).any()))
-                drawn = {"image": picture, "true mask": _drawn(both[1]), "predicted mask": _drawn(both[0])}
-                words = f"Dice {each[place]:.2f}"
+                drawn = {
+                    "image": picture,
+                    "true mask": _mask_picture(both[1]),
+                    "predicted mask": _mask_picture(both[0]),
+                }
+                words = f"Dice {scores[place]:.2f}"
                 figures.append(figure(beside(drawn, name, whole=_WHOLE), caption(words, name)))
             if figures:
                 parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
         ignored = "Grey pixels do not count." if has_ignored else ""
-        parts.insert(0, paragraph(*_legend(facts.classes), ignored, drawn_of(facts)))
+        parts.insert(0, paragraph(*_legend(facts.classes), ignored, picture_sentence(facts)))
     if lost:
-        parts.append(paragraph(not_shown(lost)))
+        parts.append(paragraph(missing_sentence(lost)))
     return Section("Masks", parts, is_wide=True)
 
 
-def drawn_of(facts: TaskFacts) -> str:
+def picture_sentence(facts: TaskFacts) -> str:
     """A sentence on what pictures are of, where samples are no images.
 
     Args:
@@ -89,7 +93,7 @@ def drawn_of(facts: TaskFacts) -> str:
     }.get(axes, "")
 
 
-def not_shown(lost: list[str]) -> str:
+def missing_sentence(lost: list[str]) -> str:
     """A sentence on images that are gone.
 
     Args:
@@ -115,14 +119,14 @@ def chosen(order: list[int]) -> dict[str, list[int]]:
 
 
 def _legend(classes: list[str]) -> list[Content]:
-    named = classes[:_NAMED]
+    names = classes[:_NAMED]
     boxes: list[Content] = [
         joined(
             [element("span", "\u00a0\u00a0", style=f"background:rgb{colour_of(place)};border:1px solid"), f" {name}  "]
         )
-        for place, name in enumerate(named)
+        for place, name in enumerate(names)
     ]
-    more = f" and {len(classes) - len(named)} more" if len(classes) > len(named) else ""
+    more = f" and {len(classes) - len(names)} more" if len(classes) > len(names) else ""
     return [*boxes, more]
 
 
@@ -184,11 +188,13 @@ def picture_of(
     if values.dtype != np.uint8:
         peak = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
         values = np.clip(np.nan_to_num(values / peak) * 255, 0, 255).astype(np.uint8)
-    made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
-    return reduced(made.resize(gallery.plane(np.broadcast_to(0, (*shape, 1))).shape[1::-1], Image.Resampling.BILINEAR))
+    picture = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
+    return reduced(
+        picture.resize(gallery.plane(np.broadcast_to(0, (*shape, 1))).shape[1::-1], Image.Resampling.BILINEAR)
+    )
 
 
-def _drawn(mask: Bytes | None) -> Image.Image | None:
+def _mask_picture(mask: Bytes | None) -> Image.Image | None:
     if mask is None:
         return None
     flat = gallery.plane(mask[..., np.newaxis])[:, :, 0]
@@ -204,9 +210,9 @@ def beside(pictures: Mapping[str, Image.Image | None], name: str, *, whole: Coll
         whole: Titles of pictures of few colours, whose edges stay sharp.
     """
     cells = [
-        joined([element("span", title), image(_uri(one, is_whole=title in whole), f"{name}: {title}")])
-        for title, one in pictures.items()
-        if one is not None
+        joined([element("span", title), image(_uri(picture, is_whole=title in whole), f"{name}: {title}")])
+        for title, picture in pictures.items()
+        if picture is not None
     ]
     return element("div", joined(element("div", cell) for cell in cells), class_="beside")
 

@@ -20,24 +20,26 @@ def more_data(facts: TaskFacts) -> Section:
     """
     if "+" in facts.name:
         return Section("More images")
-    found, notes = measured(facts.project, facts.name)
-    said = [sentence for one in found for sentence in one.sentences()]
+    outlooks, notes = measured(facts.project, facts.name)
+    sentences = [sentence for outlook in outlooks for sentence in outlook.sentences()]
     warned = paragraph(
         "The band holds the chance in the test images; it does not know what the further images are like."
     )
     return Section(
-        "More images", [warned if found else None, bullets([*said, *notes])], [_plot(facts, one) for one in found]
+        "More images",
+        [warned if outlooks else None, bullets([*sentences, *notes])],
+        [_plot(facts, outlook) for outlook in outlooks],
     )
 
 
-def _plot(facts: TaskFacts, one: MoreData) -> style.Plot:
-    drawn = plots.outlook(one.sizes, one.errors, one.curve, post_kind.of(one.kind).ERROR)
-    rows = [[size, error, "", "", "measured"] for size, error in zip(one.sizes, one.errors, strict=True)]
+def _plot(facts: TaskFacts, outlook: MoreData) -> style.Plot:
+    drawn = plots.outlook(outlook.sizes, outlook.errors, outlook.curve, post_kind.of(outlook.kind).ERROR)
+    rows = [[size, error, "", "", "measured"] for size, error in zip(outlook.sizes, outlook.errors, strict=True)]
     return style.Plot(
-        f"{facts.name}_more_data_{one.recipe}",
+        f"{facts.name}_more_data_{outlook.recipe}",
         drawn,
-        f"{one.arch} with more and more images ({one.curve.family} curve).",
-        "; ".join(one.sentences()),
+        f"{outlook.arch} with more and more images ({outlook.curve.family} curve).",
+        "; ".join(outlook.sentences()),
         ["images", "error", "low", "high", "which"],
-        [*rows, *([*row, "expected"] for row in one.expected())],
+        [*rows, *([*row, "expected"] for row in outlook.expected())],
     )

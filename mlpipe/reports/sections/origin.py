@@ -8,7 +8,7 @@ from mlpipe import limits
 from mlpipe.errors import ProjectError
 from mlpipe.reports.differences import configuration
 from mlpipe.reports.facts import TaskFacts
-from mlpipe.reports.markup import Content, element, folded, joined, paragraph, table
+from mlpipe.reports.markup import Content, details_block, element, joined, paragraph, table
 from mlpipe.reports.sections.parts import Section
 from mlpipe.runs import journal, records
 
@@ -25,11 +25,13 @@ def origin(facts: TaskFacts) -> Section:
     text, wrong = _text(facts, newest.recipe)
     parts += [paragraph(f"{sentence}.") for sentence in (*damaged, wrong) if sentence]
     if text:
-        said = paragraph(
+        caption = paragraph(
             f"The configuration of recipe {facts.called(newest.recipe)} as it was stored with record {newest.id}."
         )
         parts.append(
-            folded(f"Configuration of recipe {facts.called(newest.recipe)}", joined([said, element("pre", text)]))
+            details_block(
+                f"Configuration of recipe {facts.called(newest.recipe)}", joined([caption, element("pre", text)])
+            )
         )
     parts.append(_versions(facts))
     return Section("Where this comes from", parts, is_wide=True)
@@ -40,15 +42,15 @@ def _runs(facts: TaskFacts) -> Content | None:
     for folds in facts.recipes.values():
         for record in folds:
             names.setdefault(record.run, []).append(record.recipe)
-    made = {one.run: one.id for one in facts.ensembles}
+    ensemble_ids = {ensemble.run: ensemble.id for ensemble in facts.ensembles}
     rows = []
-    for name in sorted({*names, *made}, reverse=True):
+    for name in sorted({*names, *ensemble_ids}, reverse=True):
         run = journal.Run(name, facts.project.run_dir(name))
-        command, git = _asked(run)
+        command, git = _command_and_commit(run)
         did = ", ".join(
             [
-                *(f"recipe {facts.called(one)}" for one in dict.fromkeys(names.get(name, ()))),
-                *([made[name]] if name in made else []),
+                *(f"recipe {facts.called(recipe)}" for recipe in dict.fromkeys(names.get(name, ()))),
+                *([ensemble_ids[name]] if name in ensemble_ids else []),
             ]
         )
         rows.append([name, element("code", command) if command else "", did, git[:12]])
@@ -56,7 +58,7 @@ def _runs(facts: TaskFacts) -> Content | None:
     return table(caption, ["run", "command", "made", "git commit"], rows, numbers=range(0))
 
 
-def _asked(run: journal.Run) -> tuple[str, str]:
+def _command_and_commit(run: journal.Run) -> tuple[str, str]:
     """The command and the commit of a run; what is wrong in place of the command where its plan cannot be read."""
     if not (run.folder / journal.PLAN_FILE).is_file():
         return "", ""
@@ -68,14 +70,14 @@ def _asked(run: journal.Run) -> tuple[str, str]:
 
 
 def _versions(facts: TaskFacts) -> Content | None:
-    seen: dict[str, set[str]] = {}
+    versions: dict[str, set[str]] = {}
     for folds in facts.recipes.values():
         for record in folds:
             for key, value in record.environment.items():
-                seen.setdefault(key, set()).add(str(value))
-    rows = [[key, ", ".join(sorted(values))] for key, values in seen.items()]
-    made = table("Of the records", ["what", "value"], rows, numbers=range(0))
-    return None if made is None else folded("Versions and hardware", made)
+                versions.setdefault(key, set()).add(str(value))
+    rows = [[key, ", ".join(sorted(values))] for key, values in versions.items()]
+    version_table = table("Of the records", ["what", "value"], rows, numbers=range(0))
+    return None if version_table is None else details_block("Versions and hardware", version_table)
 
 
 def _text(facts: TaskFacts, recipe: str) -> tuple[str, str]:

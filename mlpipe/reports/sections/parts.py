@@ -35,4 +35,4 @@ class Section:
 
     def body(self) -> Markup:
         """Everything but the heading."""
-        return joined([*self.content, grid(style.inline(one) for one in self.plots), *self.below])
+        return joined([*self.content, grid(style.inline(plot) for plot in self.plots), *self.below])

@@ -69,8 +69,8 @@ def pictures(facts: TaskFacts, choose: Choose, worst: str, nearest: str = "") ->
     wrong, near = choose(rows, facts.classes, MOST)
     near = near[:MOST_NEAR]
     if facts.task is None:
-        told = [paragraph("No pictures: the task's description cannot be read."), _as_list(wrong[:MOST_NEAR])]
-        return Section("Mistakes", told, is_wide=True)
+        content = [paragraph("No pictures: the task's description cannot be read."), _as_list(wrong[:MOST_NEAR])]
+        return Section("Mistakes", content, is_wide=True)
     album = Album(facts.task, facts.data_dir)
     parts: list[Markup | None] = []
     for title, examples, none in (
@@ -78,7 +78,7 @@ def pictures(facts: TaskFacts, choose: Choose, worst: str, nearest: str = "") ->
         (nearest, near, ""),
     ):
         if title and (examples or none):
-            parts += [heading(4, title), _shown(examples, album) if examples else paragraph(none)]
+            parts += [heading(4, title), _picture_grid(examples, album) if examples else paragraph(none)]
     if album.missing:
         parts.append(
             paragraph(
@@ -100,7 +100,7 @@ class Album:
         self._row_of = {name: row for row, name in enumerate(task.samples.ids)}
         self._task, self._folder = task, data_dir / task.name / "cache"
         self._read: Callable[[int], npt.NDArray[Any]] | None = None
-        self._packed: npt.NDArray[Any] | None = None
+        self._pack: npt.NDArray[Any] | None = None
         self.missing: dict[str, str] = {}
 
     def uri(self, sample: str) -> str | None:
@@ -135,16 +135,16 @@ class Album:
 
     def packed(self) -> npt.NDArray[Any] | None:
         """The images of the task's first pack in which all have one size; None without one."""
-        if self._packed is None and self._folder.is_dir():
+        if self._pack is None and self._folder.is_dir():
             for folder in sorted(self._folder.iterdir()):
                 path = folder / packs.FIXED_FILE
                 is_of_targets = any(part in folder.name for part in ("-masks-", "-targets-"))
                 if not is_of_targets and packs.is_complete(folder) and path.is_file():
                     stored = np.load(path, mmap_mode="r")
                     if stored.ndim > 2 and len(stored) == len(self._row_of):
-                        self._packed = stored
+                        self._pack = stored
                         break
-        return self._packed
+        return self._pack
 
 
 def uri_of(pixels: npt.NDArray[Any]) -> str:
@@ -154,51 +154,53 @@ def uri_of(pixels: npt.NDArray[Any]) -> str:
         pixels: Shape (*spatial, channels).
     """
     values = gallery.eight_bit(gallery.plane(pixels))
-    made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0])
-    is_small = max(made.size) <= _SMALL
-    made.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    picture = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0])
+    is_small = max(picture.size) <= _SMALL
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     out = io.BytesIO()
     if is_small:
-        made.save(out, format="PNG", optimize=True)
+        picture.save(out, format="PNG", optimize=True)
     else:
-        made.save(out, format="JPEG", quality=80, optimize=True)
+        picture.save(out, format="JPEG", quality=80, optimize=True)
     kind = "png" if is_small else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
 
 
-def _shown(examples: Sequence[Example], album: Album) -> Markup | None:
-    cells, taken = list[Markup](), 0
-    for one in examples:
-        uri = album.uri(one.sample) if taken < _MOST_BYTES else None
+def _picture_grid(examples: Sequence[Example], album: Album) -> Markup | None:
+    cells, byte_count = list[Markup](), 0
+    for example in examples:
+        uri = album.uri(example.sample) if byte_count < _MOST_BYTES else None
         if uri is not None:
-            taken += len(uri)
-            name = element("span", one.sample, class_="sample")
-            alt = f"Image {one.sample}: {one.words}"
-            caption = joined([element("span", one.words), name])
+            byte_count += len(uri)
+            name = element("span", example.sample, class_="sample")
+            alt = f"Image {example.sample}: {example.words}"
+            caption = joined([element("span", example.words), name])
             cells.append(
-                element("figure", joined([image(uri, alt), element("figcaption", caption)]), **_chosen_by(one))
+                element(
+                    "figure", joined([image(uri, alt), element("figcaption", caption)]), **_filter_attributes(example)
+                )
             )
     # Who chooses among few pictures has seen them all.
-    can_be_chosen = len(cells) > _FEW and all(one.true for one in examples)
+    can_be_chosen = len(cells) > _FEW and all(item.true for item in examples)
     data = {"data_filter": "mistakes", "tabindex": "0"} if can_be_chosen else {}
     return element("div", joined(cells), class_="pictures", **data) if cells else _as_list(examples[:MOST_NEAR])
 
 
-def _chosen_by(one: Example) -> dict[str, str]:
+def _filter_attributes(example: Example) -> dict[str, str]:
     """What the page filters a picture by."""
-    if one.true is None or one.taken is None:
+    if example.true is None or example.taken is None:
         return {}
     return {
-        "data_true": str(one.true[0]),
-        "data_true_name": one.true[1],
-        "data_taken": str(one.taken[0]),
-        "data_taken_name": one.taken[1],
-        "data_sure": f"{one.sure:.4f}",
+        "data_true": str(example.true[0]),
+        "data_true_name": example.true[1],
+        "data_taken": str(example.taken[0]),
+        "data_taken_name": example.taken[1],
+        "data_sure": f"{example.sure:.4f}",
     }
 
 
 def _as_list(examples: Sequence[Example]) -> Markup | None:
-    return bullets(f"{one.sample}: {one.words}" for one in examples)
+    return bullets(f"{example.sample}: {example.words}" for example in examples)
 
 
 def examples(rows: Rows, places: npt.NDArray[Any], words: Sequence[str]) -> list[Example]:
@@ -209,4 +211,4 @@ def examples(rows: Rows, places: npt.NDArray[Any], words: Sequence[str]) -> list
         places: Which of them, shape (m,).
         words: What is to say, m sentences.
     """
-    return [Example(rows.ids[row], said) for row, said in zip(places.tolist(), words, strict=True)]
+    return [Example(rows.ids[row], sentence) for row, sentence in zip(places.tolist(), words, strict=True)]

@@ -28,64 +28,65 @@ def prevalence(facts: TaskFacts) -> Section:
     """
     if post_kind.of(facts.kind).PROBABILITIES is None:
         return Section("Prevalence")
-    counted_in = [] if facts.task is None else _of_task(facts.task, facts.classes, _split_off(facts))
-    meant, said = _estimated(facts)
+    counted_in = [] if facts.task is None else _part_shares(facts.task, facts.classes, _test_ids(facts))
+    estimate, sentence = _estimated_prior(facts)
     # An estimate is of as many images as nobody counted: it has as few digits as the fewest tell.
-    fewest = min((many for _, _, many in counted_in), default=None)
-    images = [*(many for _, _, many in counted_in), *([fewest] if meant is not None else [])]
+    fewest = min((count for _, _, count in counted_in), default=None)
+    images = [*(count for _, _, count in counted_in), *([fewest] if estimate is not None else [])]
     parts = [(part, values) for part, values, _ in counted_in]
-    parts += [meant] if meant is not None else []
+    parts += [estimate] if estimate is not None else []
     if not parts:
         return Section("Prevalence")
     rows = [
-        [name, *(_with_interval(values[place], many) for (_, values), many in zip(parts, images, strict=True))]
+        [name, *(_with_interval(values[place], count) for (_, values), count in zip(parts, images, strict=True))]
         for place, name in enumerate(facts.classes)
     ]
-    what = kinds.of(facts.kind).words.OUTPUT
-    made = table(f"Share of images by {what}", [what, *(part for part, _ in parts)], rows)
+    noun = kinds.of(facts.kind).words.OUTPUT
+    share_table = table(f"Share of images by {noun}", [noun, *(part for part, _ in parts)], rows)
     plots = []
     if len(facts.classes) <= _MOST_CLASSES:
-        told = "; ".join(
-            f"{part}: " + ", ".join(f"{one.name} {percent(one.value)}" for one in values) for part, values in parts
+        summary = "; ".join(
+            f"{part}: " + ", ".join(f"{share.name} {percent(share.value)}" for share in values)
+            for part, values in parts
         )
         plots.append(
             style.Plot(
                 f"{facts.name}_prevalence",
                 shares.prevalence(parts),
-                f"Share of images of each {what}."
-                + (" Lines are 95 % intervals." if meant and meant[1][0].low else ""),
-                f"Prevalence. {told}.",
-                ["part", what, "share", "low", "high"],
-                [[part, one.name, one.value, one.low, one.high] for part, values in parts for one in values],
+                f"Share of images of each {noun}."
+                + (" Lines are 95 % intervals." if estimate and estimate[1][0].low else ""),
+                f"Prevalence. {summary}.",
+                ["part", noun, "share", "low", "high"],
+                [[part, share.name, share.value, share.low, share.high] for part, values in parts for share in values],
             )
         )
-    return Section("Prevalence", [paragraph(said) if said else None, made], plots)
+    return Section("Prevalence", [paragraph(sentence) if sentence else None, share_table], plots)
 
 
-def _split_off(facts: TaskFacts) -> frozenset[str]:
+def _test_ids(facts: TaskFacts) -> frozenset[str]:
     """The test images, which a split may have taken from those that came as training images."""
     test = facts.shown.test if facts.shown else None
     return frozenset(test.ids) if test is not None else frozenset()
 
 
-def _of_task(task: Task, classes: list[str], tested: frozenset[str]) -> list[tuple[str, list[Value], int]]:
+def _part_shares(task: Task, classes: list[str], tested: frozenset[str]) -> list[tuple[str, list[Value], int]]:
     """Each part with the share of each class, and how many images it has."""
-    found, is_test = [], np.array([name in tested for name in task.samples.ids], bool)
+    parts, is_test = [], np.array([name in tested for name in task.samples.ids], bool)
     for part, name in (("train", "training"), ("val", "validation"), ("test", "test")):
-        there = task.samples.in_part(part)  # type: ignore[arg-type]
-        there = there | is_test if part == "test" else there & ~is_test
-        rows = np.flatnonzero(there & task.samples.labelled)
+        mask = task.samples.in_part(part)  # type: ignore[arg-type]
+        mask = mask | is_test if part == "test" else mask & ~is_test
+        rows = np.flatnonzero(mask & task.samples.labelled)
         if len(rows):
             values = task.class_counts(rows) / len(rows)
-            found.append(
-                (name, [Value(one, float(share)) for one, share in zip(classes, values, strict=True)], len(rows))
+            parts.append(
+                (name, [Value(label, float(share)) for label, share in zip(classes, values, strict=True)], len(rows))
             )
-    return found
+    return parts
 
 
-def _estimated(facts: TaskFacts) -> tuple[tuple[str, list[Value]] | None, str]:
+def _estimated_prior(facts: TaskFacts) -> tuple[tuple[str, list[Value]] | None, str]:
     """What the newest calibration meant its probabilities for, where that is not simply the validation images'."""
-    newest: Mapping[str, Any] = max(facts.calibrations, key=lambda one: str(one["created"]), default={})
+    newest: Mapping[str, Any] = max(facts.calibrations, key=lambda calibration: str(calibration["created"]), default={})
     prior = newest.get("prior") or {}
     kind, values = prior.get("kind"), prior.get("values") or []
     if len(values) != len(facts.classes):
@@ -97,16 +98,16 @@ def _estimated(facts: TaskFacts) -> tuple[tuple[str, list[Value]] | None, str]:
         "quantify": "estimated, unlabelled",
         "list": "given by hand",
     }
-    told = {
+    sentences = {
         "val": "Probabilities are meant for the prevalence of the validation images.",
         "test": "Probabilities are meant for the prevalence of the test images, known from their labels.",
         "quantify": "Probabilities are meant for the prevalence estimated on the unlabelled images.",
         "list": "Probabilities are meant for a prevalence that was given.",
     }
-    shown = [Value(*one) for one in zip(facts.classes, values, low, high, strict=True)]
-    return (names.get(str(kind), str(kind)), shown), told.get(str(kind), "")
+    estimates = [Value(*entry) for entry in zip(facts.classes, values, low, high, strict=True)]
+    return (names.get(str(kind), str(kind)), estimates), sentences.get(str(kind), "")
 
 
-def _with_interval(one: Value, images: int | None) -> str:
-    ends = interval(one.low, one.high, images)
-    return number(one.value, images) + (f" ({ends})" if ends else "")
+def _with_interval(estimate: Value, images: int | None) -> str:
+    ends = interval(estimate.low, estimate.high, images)
+    return number(estimate.value, images) + (f" ({ends})" if ends else "")

@@ -12,7 +12,7 @@ from mlpipe.data import sampling
 from mlpipe.data.augment import samples as changes
 from mlpipe.data.task import Task
 from mlpipe.reports.facts import TaskFacts
-from mlpipe.reports.markup import Content, Markup, element, figure, folded, heading, image, joined, paragraph
+from mlpipe.reports.markup import Content, Markup, details_block, element, figure, heading, image, joined, paragraph
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Album, uri_of
 from mlpipe.runs import records
@@ -30,24 +30,28 @@ def samples(facts: TaskFacts) -> Section:
     if facts.task is None or not len(facts.task.samples):
         return Section("Images learned from")
     album = Album(facts.task, facts.data_dir)
-    rows = _chosen(facts.task)
+    rows = _example_rows(facts.task)
     cells = [cell for row in rows if (cell := _cell(facts.task, album, row)) is not None]
     if not cells:
         return Section("Images learned from")
     parts: list[Content | None] = [element("div", joined(cells), class_="pictures")]
     return Section(
-        "Images learned from", [*parts, *_changed(facts, album, rows[:: max(1, len(rows) // _CHANGED)])], is_wide=True
+        "Images learned from",
+        [*parts, *_augmented_images(facts, album, rows[:: max(1, len(rows) // _CHANGED)])],
+        is_wide=True,
     )
 
 
-def _chosen(task: Task) -> list[int]:
+def _example_rows(task: Task) -> list[int]:
     """The first training images of each class, of numbers and masks the first ones, places in the task."""
-    there = np.flatnonzero(task.samples.in_part("train") & task.samples.labelled)
+    candidates = np.flatnonzero(task.samples.in_part("train") & task.samples.labelled)
     targets = task.samples.targets
     if targets.ndim != 1:
-        return [int(row) for row in there[:_MOST]]
-    each = max(1, min(_EACH, _MOST // max(1, min(len(task.classes), _CLASSES))))
-    by_class = [there[targets[there] == number][:each].tolist() for number in range(min(len(task.classes), _CLASSES))]
+        return [int(row) for row in candidates[:_MOST]]
+    count = max(1, min(_EACH, _MOST // max(1, min(len(task.classes), _CLASSES))))
+    by_class = [
+        candidates[targets[candidates] == number][:count].tolist() for number in range(min(len(task.classes), _CLASSES))
+    ]
     return [row for rows in by_class for row in rows]
 
 
@@ -56,12 +60,12 @@ def _cell(task: Task, album: Album, row: int) -> Markup | None:
     uri = album.uri(name)
     if uri is None:
         return None
-    said = kinds.of(task.kind).words.told(task.samples.targets[row], task.classes) or ""
-    caption = joined([element("span", said) if said else None, element("span", name, class_="sample")])
-    return figure(image(uri, f"Image {name}: {said or 'learned from'}"), caption)
+    label = kinds.of(task.kind).words.told(task.samples.targets[row], task.classes) or ""
+    caption = joined([element("span", label) if label else None, element("span", name, class_="sample")])
+    return figure(image(uri, f"Image {name}: {label or 'learned from'}"), caption)
 
 
-def _changed(facts: TaskFacts, album: Album, rows: list[int]) -> list[Content | None]:
+def _augmented_images(facts: TaskFacts, album: Album, rows: list[int]) -> list[Content | None]:
     """Images of the pack after the random changes of several epochs."""
     record = facts.newest
     path = facts.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
@@ -73,11 +77,11 @@ def _changed(facts: TaskFacts, album: Album, rows: list[int]) -> list[Content | 
         return []
     if not pipeline or facts.task is None:
         return []
-    steps = [step for node in pipeline if (step := _step(node)) is not None]
+    steps = [step for node in pipeline if (step := _random_change(node)) is not None]
     pack = album.packed()
     if len(steps) < len(pipeline) or pack is None or pack.ndim != 4:
-        said = "Random changes are drawn by mml info mode.subroutines=[samples] mode.augmented=true."
-        return [paragraph(said, class_="muted")]
+        hint = "Random changes are drawn by mml info mode.subroutines=[samples] mode.augmented=true."
+        return [paragraph(hint, class_="muted")]
     names = [facts.task.samples.ids[row] for row in rows]
     seeds, images, cells = sampling.sample_seeds(tuple(names)), np.asarray(pack[rows]), list[Markup]()
     by_epoch = [
@@ -89,10 +93,10 @@ def _changed(facts: TaskFacts, album: Album, rows: list[int]) -> list[Content | 
             caption = element("span", f"{name}, epoch {epoch}", class_="sample")
             cells.append(figure(image(uri_of(np.asarray(drawn[place])), f"{name} as epoch {epoch} saw it"), caption))
     title = heading(4, f"After the random changes of recipe {facts.called(record.recipe)}")
-    return [folded("Random changes", joined([title, element("div", joined(cells), class_="pictures")]))]
+    return [details_block("Random changes", joined([title, element("div", joined(cells), class_="pictures")]))]
 
 
-def _step(node: Any) -> changes.Step | None:
+def _random_change(node: Any) -> changes.Step | None:
     """A random change of the package's own; None for any other, since a stored configuration may run no code."""
     component, wrong = components.check("augmentations.cpu.pipeline", "augmentations", node)
     if wrong or component is None or not component.target.startswith(_OWN):

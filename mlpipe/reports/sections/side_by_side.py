@@ -28,13 +28,17 @@ def side_by_side(facts: TaskFacts) -> Section:
     score, curves, rows = post_kind.of(facts.kind).HEADLINE, list[learning.MeanCurve](), list[list[object]]()
     for recipe in ranked[:_MOST]:
         folds = facts.recipes[recipe]
-        found = [one.score for fold in folds if (one := history(facts.project, fold, score)) is not None and one.score]
-        length = min(map(len, found), default=0)
+        score_lists = [
+            fold_history.score
+            for fold in folds
+            if (fold_history := history(facts.project, fold, score)) is not None and fold_history.score
+        ]
+        length = min(map(len, score_lists), default=0)
         if length < 2:
             continue
-        values = np.array([one[:length] for one in found])
+        values = np.array([scores[:length] for scores in score_lists])
         curve = learning.MeanCurve(
-            f"{facts.called(recipe)} {folds[0].arch}", *([one.tolist() for one in _spread(values)])
+            f"{facts.called(recipe)} {folds[0].arch}", *([line.tolist() for line in _spread(values)])
         )
         curves.append(curve)
         rows += [
@@ -52,7 +56,7 @@ def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _plot(facts: TaskFacts, curves: list[learning.MeanCurve], score: str, rows: list[list[object]]) -> style.Plot:
-    best = ", ".join(f"{one.name} {one.mean[-1]:.4g}" for one in curves)
+    best = ", ".join(f"{curve.name} {curve.mean[-1]:.4g}" for curve in curves)
     return style.Plot(
         f"{facts.name}_side_by_side",
         learning.side_by_side(curves, score),

@@ -33,65 +33,72 @@ def studies(facts: TaskFacts) -> Section:
                     str(trial.user_attrs.get(stored.RUN)) in runs for trial in trials
                 )
                 # What mattered takes long: only of a study that is shown.
-                one = told.facts(study, stored.masked(name)) if is_shown else None
+                study_facts = told.facts(study, stored.masked(name)) if is_shown else None
         except MlpipeError as error:
             parts.append(paragraph(f"The study {name} cannot be read: {first_line(error)}."))
             continue
-        if one is not None:
-            parts += [paragraph(_sentence(one)), _table(one)]
-            drawn += _plots(facts, one)
+        if study_facts is not None:
+            parts += [paragraph(_sentence(study_facts)), _table(study_facts)]
+            drawn += _plots(facts, study_facts)
     return Section("Searches", parts, drawn, is_wide=True)
 
 
-def _sentence(one: dict[str, Any]) -> str:
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(one["states"].items()))
-    best = ", ".join(f"trial {row['trial']}" for row in one["best"]) or f"none, {one['note'] or 'no trial has ended'}"
-    return f"Study {one['study']}: {counts}; best: {best}."
+def _sentence(study_facts: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(study_facts["states"].items()))
+    best = (
+        ", ".join(f"trial {row['trial']}" for row in study_facts["best"])
+        or f"none, {study_facts['note'] or 'no trial has ended'}"
+    )
+    return f"Study {study_facts['study']}: {counts}; best: {best}."
 
 
-def _done(one: dict[str, Any]) -> list[dict[str, Any]]:
+def _ended_trials(study_facts: dict[str, Any]) -> list[dict[str, Any]]:
     """The trials that ended, the best by the first metric first."""
-    done = [row for row in one["trials"] if row["state"] == "complete"]
-    return sorted(done, key=lambda row: row["values"][0], reverse=one["directions"][0] != "minimize")
+    trials = [row for row in study_facts["trials"] if row["state"] == "complete"]
+    return sorted(trials, key=lambda row: row["values"][0], reverse=study_facts["directions"][0] != "minimize")
 
 
-def _table(one: dict[str, Any]) -> Content | None:
-    done = _done(one)
-    keys = list(dict.fromkeys(key for row in done for key in row["params"]))
+def _table(study_facts: dict[str, Any]) -> Content | None:
+    trials = _ended_trials(study_facts)
+    keys = list(dict.fromkeys(key for row in trials for key in row["params"]))
     rows = [
         [
             str(row["trial"]),
             *(number(value) for value in row["values"]),
             *(setting(row["params"].get(key, "")) for key in keys),
         ]
-        for row in done[:_SHOWN]
+        for row in trials[:_SHOWN]
     ]
-    return table(f"The best trials of {one['study']}", ["trial", *one["metrics"], *keys], rows)
+    return table(f"The best trials of {study_facts['study']}", ["trial", *study_facts["metrics"], *keys], rows)
 
 
-def _plots(facts: TaskFacts, one: dict[str, Any]) -> list[style.Plot]:
-    done = sorted(_done(one), key=lambda row: row["trial"])
-    if len(done) < 2:
+def _plots(facts: TaskFacts, study_facts: dict[str, Any]) -> list[style.Plot]:
+    rows = sorted(_ended_trials(study_facts), key=lambda row: row["trial"])
+    if len(rows) < 2:
         return []
-    name, metric, is_less = f"{facts.name}_study_{one['study']}", one["metrics"][0], one["directions"][0] == "minimize"
-    values = [row["values"][0] for row in done]
+    name, metric, is_less = (
+        f"{facts.name}_study_{study_facts['study']}",
+        study_facts["metrics"][0],
+        study_facts["directions"][0] == "minimize",
+    )
+    values = [row["values"][0] for row in rows]
     better = min if is_less else max
     so_far = [better(values[: count + 1]) for count in range(len(values))]
-    trials = [row["trial"] for row in done]
-    found = [
+    trials = [row["trial"] for row in rows]
+    figures = [
         style.Plot(
             f"{name}_history",
             plots.history(trials, values, so_far, metric),
-            f"{metric} of the trials of {one['study']}; the line is the best so far.",
-            f"{len(done)} trials; the best {metric} is {number(so_far[-1])}.",
+            f"{metric} of the trials of {study_facts['study']}; the line is the best so far.",
+            f"{len(rows)} trials; the best {metric} is {number(so_far[-1])}.",
             ["trial", metric, "best_so_far"],
             [list(row) for row in zip(trials, values, so_far, strict=True)],
         )
     ]
-    importance = one["importance"]
+    importance = study_facts["importance"]
     if importance:
         most = next(iter(importance))
-        found.append(
+        figures.append(
             style.Plot(
                 f"{name}_importance",
                 plots.importance(importance),
@@ -102,18 +109,18 @@ def _plots(facts: TaskFacts, one: dict[str, Any]) -> list[style.Plot]:
             )
         )
     varied = [
-        key for key in (importance or done[0]["params"]) if len({str(row["params"].get(key)) for row in done}) > 1
+        key for key in (importance or rows[0]["params"]) if len({str(row["params"].get(key)) for row in rows}) > 1
     ]
     for key in varied[:_SLICES]:
-        pairs = [(row["params"][key], row["values"][0]) for row in done if key in row["params"]]
-        found.append(
+        pairs = [(row["params"][key], row["values"][0]) for row in rows if key in row["params"]]
+        figures.append(
             style.Plot(
                 f"{name}_slice_{key}",
-                plots.slice_of(pairs, key, metric),
+                plots.slice_plot(pairs, key, metric),
                 f"{metric} over {key}; a dot is a trial.",
                 f"{metric} of {len(pairs)} trials over {key}.",
                 [key, metric],
                 [list(pair) for pair in pairs],
             )
         )
-    return found
+    return figures

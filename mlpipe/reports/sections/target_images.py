@@ -26,14 +26,14 @@ def target_images(facts: TaskFacts) -> Section:
     Args:
         facts: A task of images with images as targets.
     """
-    shown = facts.shown
-    rows = shown.rows if shown else None
-    if shown is None or rows is None:
+    subject = facts.shown
+    rows = subject.rows if subject else None
+    if subject is None or rows is None:
         return Section(_TITLE)
-    each = image_metrics.decibels(image_metrics.of_images(rows.calibrated, rows.targets))
-    order = np.argsort(each, kind="stable").tolist()
+    decibels = image_metrics.decibels(image_metrics.of_images(rows.calibrated, rows.targets))
+    order = np.argsort(decibels, kind="stable").tolist()
     with ExitStack() as stack:
-        stored = stored_maps.of_shown(facts, shown, stack)
+        stored = stored_maps.of_shown(facts, subject, stack)
         if stored is None:
             return Section(_TITLE, [paragraph("No pictures: the predictions are gone; mml predict makes them.")])
         words = "Targets and predictions are drawn from 0 (black) to 1 (white)"
@@ -51,15 +51,15 @@ def target_images(facts: TaskFacts) -> Section:
                 low, high = _range(both)
                 is_stretched = is_stretched or (low, high) != (0.0, 1.0)
                 drawn = {"target": both[1], "prediction": both[0]}
-                sheet = {key: None if one is None else _picture(one, low, high) for key, one in drawn.items()}
-                caption = masks.caption(f"{each[place]:.1f} dB", name)
+                sheet = {key: None if values is None else _picture(values, low, high) for key, values in drawn.items()}
+                caption = masks.caption(f"{decibels[place]:.1f} dB", name)
                 figures.append(figure(masks.beside({"image": picture, **sheet}, name), caption))
             if figures:
                 parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
         more = ", or over their own range where they are not within it." if is_stretched else "."
-        parts.insert(0, paragraph(words + more + masks.drawn_of(facts)))
+        parts.insert(0, paragraph(words + more + masks.picture_sentence(facts)))
     if lost:
-        parts.append(paragraph(masks.not_shown(lost)))
+        parts.append(paragraph(masks.missing_sentence(lost)))
     return Section(_TITLE, parts, is_wide=True)
 
 
@@ -69,34 +69,34 @@ def solutions(facts: TaskFacts) -> Section:
     Args:
         facts: A task of images that an equation is solved for.
     """
-    shown = facts.shown
-    rows = shown.rows if shown else None
-    if shown is None or rows is None:
+    subject = facts.shown
+    rows = subject.rows if subject else None
+    if subject is None or rows is None:
         return Section("Solutions")
-    each, over_time = rows.calibrated[:, 0], False
+    losses, over_time = rows.calibrated[:, 0], False
     parts: list[Content | None] = []
     with ExitStack() as stack:
-        stored = stored_maps.of_shown(facts, shown, stack)
+        stored = stored_maps.of_shown(facts, subject, stack)
         if stored is None:
             return Section("Solutions", [paragraph("No pictures: the predictions are gone; mml predict makes them.")])
         words = "Each is drawn from its least value (black) to its largest (white)."
-        for title, places in masks.chosen(np.argsort(-each, kind="stable").tolist()).items():
+        for title, places in masks.chosen(np.argsort(-losses, kind="stable").tolist()).items():
             figures = list[Markup]()
             for place in places:
                 name = rows.ids[place]
                 both = stored.values(name)
                 if both is None:
                     continue
-                solution, given = both
-                over_time = over_time or (given is not None and given.shape != solution.shape)
-                is_alike = given is not None and given.shape == solution.shape
-                drawn = {"solved for": given if is_alike else None, "solution": solution}
-                sheet = {key: None if one is None else _whole_range(one) for key, one in drawn.items()}
-                words_of = masks.caption(f"loss {number(float(each[place]))}", name)
+                solution, condition = both
+                over_time = over_time or (condition is not None and condition.shape != solution.shape)
+                is_alike = condition is not None and condition.shape == solution.shape
+                drawn = {"solved for": condition if is_alike else None, "solution": solution}
+                sheet = {key: None if values is None else _whole_range(values) for key, values in drawn.items()}
+                words_of = masks.caption(f"loss {number(float(losses[place]))}", name)
                 figures.append(figure(masks.beside(sheet, name), words_of))
             parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
     more = "Places lie side by side, and time runs down. " if over_time else ""
-    return Section("Solutions", [paragraph(f"{more}{words}{masks.drawn_of(facts)}"), *parts], is_wide=True)
+    return Section("Solutions", [paragraph(f"{more}{words}{masks.picture_sentence(facts)}"), *parts], is_wide=True)
 
 
 def _whole_range(values: npt.NDArray[Any]) -> Image.Image:
@@ -116,5 +116,5 @@ def _picture(values: npt.NDArray[Any], low: float, high: float) -> Image.Image:
     """Values of shape (channels, *spatial) as a picture; of other than 3 channels the first one in grey."""
     flat = gallery.plane(np.moveaxis(values, 0, -1)).astype(np.float64)
     scaled = np.clip((flat - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
-    made = Image.fromarray(scaled[:, :, :3]) if scaled.shape[2] >= 3 else Image.fromarray(scaled[:, :, 0])
-    return masks.reduced(made.convert("RGB"))
+    picture = Image.fromarray(scaled[:, :, :3]) if scaled.shape[2] >= 3 else Image.fromarray(scaled[:, :, 0])
+    return masks.reduced(picture.convert("RGB"))

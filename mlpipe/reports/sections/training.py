@@ -15,7 +15,7 @@ from mlpipe.errors import counted, listing
 from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import number, parameters
 from mlpipe.reports.facts import TaskFacts
-from mlpipe.reports.markup import Markup, bullets, folded, paragraph, table
+from mlpipe.reports.markup import Markup, bullets, details_block, paragraph, table
 from mlpipe.reports.plots import learning, style
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.tables import images_per_s
@@ -46,12 +46,17 @@ def trained(facts: TaskFacts) -> Section:
             [
                 facts.called(recipe),
                 first.arch,
-                ", ".join(str(one.fold) for one in folds) + nested,
+                ", ".join(str(record.fold) for record in folds) + nested,
                 first.monitor,
                 parameters(first.parameters),
-                *(_range([one.counts.get(split, 0) for one in folds]) for split in _SPLITS),
-                _with(_range([one.epochs for one in folds]), _range([one.best_epoch + 1 for one in folds])),
-                _with(number_of_seconds(sum(one.timings.get("seconds", 0.0) for one in folds)), _of_an_epoch(folds)),
+                *(_range([record.counts.get(split, 0) for record in folds]) for split in _SPLITS),
+                _figure_with_more(
+                    _range([record.epochs for record in folds]), _range([record.best_epoch + 1 for record in folds])
+                ),
+                _figure_with_more(
+                    number_of_seconds(sum(record.timings.get("seconds", 0.0) for record in folds)),
+                    _epoch_seconds(folds),
+                ),
                 "" if speed is None else f"{speed:.0f}",
             ]
         )
@@ -63,17 +68,19 @@ def trained(facts: TaskFacts) -> Section:
     )
 
 
-def _with(figure: str, more: str) -> str:
+def _figure_with_more(figure: str, more: str) -> str:
     """A figure, and in brackets one that goes with it and is another."""
     return f"{figure} ({more})" if more and more != figure else figure
 
 
-def _of_an_epoch(folds: Sequence[ModelRecord]) -> str:
+def _epoch_seconds(folds: Sequence[ModelRecord]) -> str:
     """The median over folds of the seconds that an epoch of training took; empty for what has none."""
-    found = [
-        one.timings["train_seconds"] / one.epochs for one in folds if one.epochs and "train_seconds" in one.timings
+    seconds = [
+        record.timings["train_seconds"] / record.epochs
+        for record in folds
+        if record.epochs and "train_seconds" in record.timings
     ]
-    return number_of_seconds(statistics.median(found)) if found else ""
+    return number_of_seconds(statistics.median(seconds)) if seconds else ""
 
 
 def curves(facts: TaskFacts) -> Section:
@@ -87,46 +94,52 @@ def curves(facts: TaskFacts) -> Section:
     plots, missing, damaged = [], list[str](), list[str]()
     for recipe in ranked[:_MOST_RECIPES]:
         folds = facts.recipes[recipe]
-        histories = [found for one in folds if (found := history(facts.project, one, score)) is not None]
-        missing += [one.id for one in folds if not _file(facts.project, one).is_file()]
+        histories = [
+            fold_history for record in folds if (fold_history := history(facts.project, record, score)) is not None
+        ]
+        missing += [record.id for record in folds if not _file(facts.project, record).is_file()]
         damaged += [
-            one.id
-            for one in folds
-            if _file(facts.project, one).is_file() and history(facts.project, one, score) is None
+            record.id
+            for record in folds
+            if _file(facts.project, record).is_file() and history(facts.project, record, score) is None
         ]
         # Of one epoch, as of a head that is solved at once, there is no curve to draw.
-        if any(len(one.epochs) > 1 for one in histories):
+        if any(len(curve.epochs) > 1 for curve in histories):
             plots.append(_plot(facts, recipe, histories, score))
-    said = []
+    sentences = []
     if len(ranked) > _MOST_RECIPES:
-        said.append(f"Drawn are the {_MOST_RECIPES} best of {counted(len(ranked), 'recipe')}.")
+        sentences.append(f"Drawn are the {_MOST_RECIPES} best of {counted(len(ranked), 'recipe')}.")
     if missing:
-        said.append(f"{counted(len(missing), 'record')} without metrics.csv: no curve.")
+        sentences.append(f"{counted(len(missing), 'record')} without metrics.csv: no curve.")
     if damaged:
-        said.append(f"The metrics.csv of {listing(damaged)} is empty or damaged: no curve.")
-    made = _of_folds(facts, ranked[:_MOST_RECIPES], score) if plots else None
-    return Section("Learning curves", [paragraph(*said) if said else None], plots, [made])
+        sentences.append(f"The metrics.csv of {listing(damaged)} is empty or damaged: no curve.")
+    fold_table = _fold_table(facts, ranked[:_MOST_RECIPES], score) if plots else None
+    return Section("Learning curves", [paragraph(*sentences) if sentences else None], plots, [fold_table])
 
 
-def _of_folds(facts: TaskFacts, recipes: Sequence[str], score: str) -> Markup | None:
+def _fold_table(facts: TaskFacts, recipes: Sequence[str], score: str) -> Markup | None:
     """Each fold with its validation score, the epoch that was kept and its time; many are folded away."""
     rows = [
         [
-            f"fold {one.fold}",
+            f"fold {record.fold}",
             facts.called(recipe) if len(recipes) > 1 else "",
-            *(number(one.scores.get("val", {}).get(name), one.counts.get("val")) for name in (score, "loss")),
-            f"{one.best_epoch + 1} of {one.epochs}",
-            number_of_seconds(one.timings["seconds"]) if "seconds" in one.timings else "",
+            *(number(record.scores.get("val", {}).get(name), record.counts.get("val")) for name in (score, "loss")),
+            f"{record.best_epoch + 1} of {record.epochs}",
+            number_of_seconds(record.timings["seconds"]) if "seconds" in record.timings else "",
         ]
         for recipe in recipes
-        for one in facts.recipes[recipe]
+        for record in facts.recipes[recipe]
     ]
     header = ["fold", "recipe", f"validation {score}", "validation loss", "epoch kept", "seconds"]
     if all(row[2] == row[3] for row in rows):
         # The loss of validation is the score.
         header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
-    made = table("Folds and the epoch whose weights were kept", header, rows, numbers=range(2, 6))
-    return made if made is None or len(rows) <= _MOST_FOLDS else folded(f"The table of {len(rows)} folds", made)
+    fold_table = table("Folds and the epoch whose weights were kept", header, rows, numbers=range(2, 6))
+    return (
+        fold_table
+        if fold_table is None or len(rows) <= _MOST_FOLDS
+        else details_block(f"The table of {len(rows)} folds", fold_table)
+    )
 
 
 def history(project: Project, record: ModelRecord, score: str) -> learning.History | None:
@@ -149,10 +162,12 @@ def history(project: Project, record: ModelRecord, score: str) -> learning.Histo
         values = [row.get(name) for row in rows]
         return [_number(value) for value in values] if any(values) else []
 
-    kept = record.best_epoch + 1
-    rates = next((found for name in rows[0] if name.partition("-")[0] == "lr" and (found := column(name))), [])
+    chosen_epoch = record.best_epoch + 1
+    rates = next(
+        (rate_column for name in rows[0] if name.partition("-")[0] == "lr" and (rate_column := column(name))), []
+    )
     losses = column("train/loss"), column("val/loss")
-    return learning.History(record.fold, epochs, *losses, column(f"val/{score}"), kept, rates)
+    return learning.History(record.fold, epochs, *losses, column(f"val/{score}"), chosen_epoch, rates)
 
 
 def rows_of(project: Project, record: ModelRecord) -> list[dict[str, str]]:
@@ -194,54 +209,60 @@ def once(histories: Sequence[learning.History], score: str) -> list[learning.His
         score: The score's name.
     """
     # One of them may have been rounded to 32 bit.
-    if not all(one.score and np.allclose(one.score, one.val, rtol=1e-5, atol=0, equal_nan=True) for one in histories):
+    if not all(
+        curve.score and np.allclose(curve.score, curve.val, rtol=1e-5, atol=0, equal_nan=True) for curve in histories
+    ):
         return list(histories)
     is_loss = score.endswith("loss")
-    return [replace(one, score=[]) if is_loss else replace(one, val=[]) for one in histories]
+    return [replace(curve, score=[]) if is_loss else replace(curve, val=[]) for curve in histories]
 
 
 def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], score: str) -> style.Plot:
     rows = [
-        [one.fold, epoch, *(values[place] if values else "" for values in (one.train, one.val, one.score, one.rate))]
-        for one in histories
-        for place, epoch in enumerate(one.epochs)
+        [
+            curve.fold,
+            epoch,
+            *(values[place] if values else "" for values in (curve.train, curve.val, curve.score, curve.rate)),
+        ]
+        for curve in histories
+        for place, epoch in enumerate(curve.epochs)
     ]
-    kept = ", ".join(f"fold {one.fold} epoch {one.chosen}" for one in histories)
+    choices = ", ".join(f"fold {curve.fold} epoch {curve.chosen}" for curve in histories)
     arch = facts.recipes[recipe][0].arch
     return style.Plot(
         f"{facts.name}_learning_{recipe}",
         learning.learning_curves(once(histories, score), score),
         f"Learning curves of recipe {facts.called(recipe)} ({arch}).",
-        f"Losses and validation {score} of {counted(len(histories), 'fold')} of recipe {facts.called(recipe)}; kept: {kept}.",
+        f"Losses and validation {score} of {counted(len(histories), 'fold')} of recipe {facts.called(recipe)}; kept: {choices}.",
         ["fold", "epoch", "train_loss", "val_loss", f"val_{score}", "lr"],
         rows,
     )
 
 
 def _notes(facts: TaskFacts) -> list[str]:
-    found = []
+    sentences = []
     for recipe, folds in facts.recipes.items():
         name, used = facts.called(recipe), folds[0].val_used_for
         if used and folds[0].nested:
-            found.append(
+            sentences.append(
                 f"{name}: validation images chose {_words(used)}; its scores come from folds that were set aside, so "
                 "they are not affected."
             )
         elif used:
-            found.append(
+            sentences.append(
                 f"{name}: validation images also chose {_words(used)}, so its validation and out-of-fold scores are "
                 "optimistic; test scores are not affected."
             )
-        generic = {note for one in folds for note in one.notes if "val_used_for" not in note}
+        generic = {note for record in folds for note in record.notes if "val_used_for" not in note}
         if recipe in facts.refits:
             refit = facts.refits[recipe]
             generic |= {f"its refit {refit.id}: {note}" for note in refit.notes}
-        found += [f"{name}: {note}" for note in sorted(generic)]
-    return found
+        sentences += [f"{name}: {note}" for note in sorted(generic)]
+    return sentences
 
 
 def _words(used: Sequence[str]) -> str:
-    return " and ".join(one.replace("_", " ") for one in used)
+    return " and ".join(purpose.replace("_", " ") for purpose in used)
 
 
 def _range(values: Sequence[int]) -> str:

@@ -48,21 +48,21 @@ def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Sectio
     if stored is not None and rows.is_calibrated:
         # What was measured then, on the images of the estimate.
         errors = {"before calibration": stored["before"], "after calibration": stored["after"]}
-    said = ", ".join(f"{number(value, len(rows))} {title}" for title, value in errors.items())
+    text = ", ".join(f"{number(value, len(rows))} {title}" for title, value in errors.items())
     plot = style.Plot(
         f"{facts.name}_reliability",
         probabilities.reliability(panels),
         f"How often {what} came true against its predicted probability, on {facts.shown.where} images, with 95 % bands.",
-        f"Reliability diagram; expected calibration error {said}.",
+        f"Reliability diagram; expected calibration error {text}.",
         ["panel", "lower", "upper", "rows", "confidence", "hits", "hits_low", "hits_high"],
-        [[title, *one.as_plain().values()] for title, bins in panels for one in bins],
+        [[title, *group.as_plain().values()] for title, bins in panels for group in bins],
     )
     measures = (stored or {}).get("measures", {}) if rows.is_calibrated else {}
     cells = [[name, *(number(value, len(rows)) for value in values)] for name, values in measures.items()]
     header = ["calibration error", "before", "after"]
     below = table(f"On {facts.shown.where} images; 0 is best", header, cells) if cells else None
-    said = f"Expected calibration error: {said} (0 is best)."
-    return Section("Calibration", [paragraph(said)], [plot], [below])
+    text = f"Expected calibration error: {text} (0 is best)."
+    return Section("Calibration", [paragraph(text)], [plot], [below])
 
 
 def of_numbers(facts: TaskFacts) -> Section:
@@ -71,11 +71,11 @@ def of_numbers(facts: TaskFacts) -> Section:
     Args:
         facts: A task of numbers.
     """
-    shown = facts.shown
-    rows = shown.rows if shown else None
-    if rows is None or shown is None:
+    subject = facts.shown
+    rows = subject.rows if subject else None
+    if rows is None or subject is None:
         return Section("Predicted numbers")
-    halves = (shown.ensemble.decide if shown.ensemble else {}).get("halfwidths", {})
+    halves = (subject.ensemble.decide if subject.ensemble else {}).get("halfwidths", {})
     plots = []
     for place, name in enumerate(facts.classes[:_MOST_NUMBERS]):
         known = ~np.isnan(rows.targets[:, place])
@@ -83,15 +83,15 @@ def of_numbers(facts: TaskFacts) -> Section:
         if len(true):
             samples = [rows.ids[row] for row in np.flatnonzero(known)]
             plots += _number_plots(facts, name, true.astype(np.float64), predicted, halves.get(name), samples)
-    said: list[Content | None] = []
-    if shown.held_out is not None and shown.test is not None:
-        plot = _coverage(facts, shown.held_out, shown.test)
+    parts: list[Content | None] = []
+    if subject.held_out is not None and subject.test is not None:
+        plot = _coverage(facts, subject.held_out, subject.test)
         plots += [plot] if plot is not None else []
     if halves:
-        said.append(_stored_coverage(facts, rows, halves))
+        parts.append(_stored_coverage(facts, rows, halves))
     if len(facts.classes) > _MOST_NUMBERS:
-        said.append(paragraph(f"Drawn are the first {_MOST_NUMBERS} of {len(facts.classes)} numbers."))
-    return Section("Predicted numbers", said, plots, is_wide=True)
+        parts.append(paragraph(f"Drawn are the first {_MOST_NUMBERS} of {len(facts.classes)} numbers."))
+    return Section("Predicted numbers", parts, plots, is_wide=True)
 
 
 def decisions(facts: TaskFacts) -> Section:
@@ -102,37 +102,37 @@ def decisions(facts: TaskFacts) -> Section:
     """
     ensemble = facts.shown.ensemble if facts.shown else None
     decided = ensemble.decide if ensemble else {}
-    many = len(facts.shown.rows) if facts.shown and facts.shown.rows else None
-    said = []
+    count = len(facts.shown.rows) if facts.shown and facts.shown.rows else None
+    sentences = []
     if sets := decided.get("sets"):
         promised = round_percent(1 - sets["alpha"])
-        told = f"Prediction sets ({sets['score']}) are made to hold the true class of {promised} of images"
+        sentence = f"Prediction sets ({sets['score']}) are made to hold the true class of {promised} of images"
         if "observed_coverage" in sets:
-            told += f"; they hold it for {percent(sets['observed_coverage'], many)}"
-            told += f", with {sets['mean_size']:.2f} classes on average"
-        said.append(f"{told}. {_sentence(sets['guarantee'])}")
-    if there := decided.get("at_deploy_prior"):
-        shares = listing([f"{value:g}" for value in there["prior"]])
-        said.append(
-            f"Where the prevalence is {shares}: expect accuracy {number(there['accuracy'], many)}, "
-            f"nll {number(there['nll'], many)}."
+            sentence += f"; they hold it for {percent(sets['observed_coverage'], count)}"
+            sentence += f", with {sets['mean_size']:.2f} classes on average"
+        sentences.append(f"{sentence}. {_sentence(sets['guarantee'])}")
+    if estimate := decided.get("at_deploy_prior"):
+        shares = listing([f"{value:g}" for value in estimate["prior"]])
+        sentences.append(
+            f"Where the prevalence is {shares}: expect accuracy {number(estimate['accuracy'], count)}, "
+            f"nll {number(estimate['nll'], count)}."
         )
     if costs := decided.get("costs"):
         normal = (
             "" if costs["normalised"] is None else f", {percent(costs['normalised'])} of the best constant decision's"
         )
-        said.append(
-            f"Decisions that cost least cost {number(costs['each'], many)} for each image{normal}; "
-            f"deciding for the most probable class costs {number(costs['most_probable'], many)}."
+        sentences.append(
+            f"Decisions that cost least cost {number(costs['each'], count)} for each image{normal}; "
+            f"deciding for the most probable class costs {number(costs['most_probable'], count)}."
         )
     cuts = decided.get("thresholds")
-    made = None
+    cut_table = None
     if cuts is not None:
         cells = [[name, "none" if cut is None else number(cut)] for name, cut in cuts["cuts"].items()]
-        made = table(
+        cut_table = table(
             f"Thresholds by {cuts['criterion'].replace('_', ' ')}", ["name", "probability from which on"], cells
         )
-    return Section("Decisions", [bullets(said), made])
+    return Section("Decisions", [bullets(sentences), cut_table])
 
 
 def _sentence(text: str) -> str:
@@ -181,19 +181,21 @@ def _coverage(facts: TaskFacts, held_out: Rows, test: Rows) -> style.Plot | None
             points.append(calibration_errors.Bin(level, level, len(off), level, band.value, band.low, band.high))
         levels.append(points)
     rows = [
-        [name, one.confidence, one.hits, one.hits_low, one.hits_high, one.rows]
+        [name, point.confidence, point.hits, point.hits_low, point.hits_high, point.rows]
         for name, points in zip(names, levels, strict=True)
-        for one in points
+        for point in points
     ]
     if not all(levels):
         return None
-    of_most = [one for points in levels for one in points if one.confidence == 0.9]
-    told = ", ".join(f"{round_percent(one.confidence)} promised, {percent(one.hits, one.rows)} seen" for one in of_most)
+    of_most = [point for points in levels for point in points if point.confidence == 0.9]
+    summary = ", ".join(
+        f"{round_percent(point.confidence)} promised, {percent(point.hits, point.rows)} seen" for point in of_most
+    )
     return style.Plot(
         f"{facts.name}_coverage",
         numbers.coverage(names, levels),
         "How often test images are inside intervals of each promised level, learned from out-of-fold images.",
-        f"Coverage of prediction intervals: {told}.",
+        f"Coverage of prediction intervals: {summary}.",
         ["number", "promised", "observed", "low", "high", "rows"],
         rows,
     )
@@ -207,12 +209,12 @@ def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Co
         if half is None or not known.any():
             continue
         off = np.abs(rows.calibrated[known, place] - rows.targets[known, place])
-        seen = share(int((off <= half).sum()), int(known.sum()))
-        cells.append([name, f"± {number(half, int(known.sum()))}", *_observed(seen, int(known.sum()))])
+        coverage = share(int((off <= half).sum()), int(known.sum()))
+        cells.append([name, f"± {number(half, int(known.sum()))}", *_coverage_cells(coverage, int(known.sum()))])
     assert facts.shown is not None
     caption = f"Prediction intervals that promise {round_percent(1 - halves['alpha'])}, on {facts.shown.where} images"
     return table(caption, ["number", "half width", "observed inside", "95 % interval"], cells)
 
 
-def _observed(seen: Interval, rows: int) -> list[str]:
-    return [percent(seen.value, rows), f"{percent(seen.low, rows)} to {percent(seen.high, rows)}"]
+def _coverage_cells(coverage: Interval, rows: int) -> list[str]:
+    return [percent(coverage.value, rows), f"{percent(coverage.low, rows)} to {percent(coverage.high, rows)}"]

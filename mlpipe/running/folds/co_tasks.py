@@ -58,27 +58,27 @@ def chosen(run_config: RunConfig, pivot: Task, request: Request) -> list[Task]:
     if request.multitask is False:
         return []
     if isinstance(request.co_tasks, str):
-        there = [name for name in run_config.task_list if name != pivot.name]
-        if len(there) < request.multitask - 1:
-            wrong = f"names {counted(len(there), 'task')} beside {pivot.name}"
+        candidates = [name for name in run_config.task_list if name != pivot.name]
+        if len(candidates) < request.multitask - 1:
+            wrong = f"names {counted(len(candidates), 'task')} beside {pivot.name}"
             raise ConfigError(problem("task_list", wrong, fix=f"name {request.multitask - 1} at least"))
         generator = np.random.Generator(np.random.Philox(key=[run_config.seed, _DRAW]))
-        names = [there[place] for place in generator.choice(len(there), request.multitask - 1, replace=False)]
+        names = [candidates[place] for place in generator.choice(len(candidates), request.multitask - 1, replace=False)]
         log.info(f"co-tasks drawn by the seed: {listing(names)}")
     else:
         names = list(request.co_tasks)
-    found, wrong_ones = [], []
+    others, wrong_ones = [], []
     for name in names:
         try:
-            found.append(tasks.another(run_config, name))
+            others.append(tasks.other_task(run_config, name))
         except DataError as error:
             wrong_ones += [f"mode.co_tasks: {sentence}" for sentence in error.problems]
-    twice = [one.name for one in found if [pivot.name, *(other.name for other in found)].count(one.name) > 1]
+    twice = [task.name for task in others if [pivot.name, *(other.name for other in others)].count(task.name) > 1]
     if twice:
         wrong_ones.append(problem("mode.co_tasks", "is learned already", got=twice[0], fix="name other tasks"))
     if wrong_ones:
         raise ConfigError(wrong_ones)
-    return found
+    return others
 
 
 def with_channels(run_config: RunConfig, together: Sequence[Task]) -> RunConfig:
@@ -88,26 +88,26 @@ def with_channels(run_config: RunConfig, together: Sequence[Task]) -> RunConfig:
         ConfigError: When the network's section has no `in_chans`.
     """
     arch = run_config.recipe.arch
-    wanted = max(task.channels for task in together)
+    channels = max(task.channels for task in together)
     if len({task.channels for task in together}) == 1 or arch.params.get("in_chans") is not None:
         return run_config
     if "in_chans" not in arch.params:
         wrong = f"the tasks have images of {listing(sorted({task.channels for task in together}))} channels"
         raise ConfigError(problem("mode.co_tasks", wrong, fix="use arch=timm, or tasks with images alike"))
-    log.info(f"arch.in_chans={wanted}: the tasks' images have different numbers of channels")
-    changed = Component(arch.slot, arch.target, {**arch.params, "in_chans": wanted})
-    tree = {**run_config.tree, "arch": {**run_config.tree["arch"], "in_chans": wanted}}
+    log.info(f"arch.in_chans={channels}: the tasks' images have different numbers of channels")
+    changed = Component(arch.slot, arch.target, {**arch.params, "in_chans": channels})
+    tree = {**run_config.tree, "arch": {**run_config.tree["arch"], "in_chans": channels}}
     return replace(run_config, recipe=replace(run_config.recipe, arch=changed), tree=tree)
 
 
 def size_problems(run_config: RunConfig, co_tasks: Sequence[Task]) -> list[str]:
     """A sentence for every co-task that cannot be split."""
-    found = []
-    for one in co_tasks:
-        split = tasks.split_of_other(run_config, one)
-        wrong = checks.size_problems(one.kind, one.samples, split, one.classes, nested=False)
-        found += [f"co-task {one.name}: {sentence}" for sentence in wrong]
-    return found
+    sentences = []
+    for task in co_tasks:
+        split = tasks.split_of_other(run_config, task)
+        wrong = checks.size_problems(task.kind, task.samples, split, task.classes, nested=False)
+        sentences += [f"co-task {task.name}: {sentence}" for sentence in wrong]
+    return sentences
 
 
 def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tuple[Task, Pack]]) -> list[View]:
@@ -127,21 +127,21 @@ def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tup
     held = np.setdiff1d(np.arange(len(pivot.samples)), view.train)
     images = {pivot.samples.digests[row] for row in held}
     groups = {pivot.samples.groups[row] for row in held} - {""} if pivot.samples.groups else set()
-    found = []
-    for one, pack in co_tasks:
-        split = tasks.split_of_other(run_config, one)
+    task_views = []
+    for task, pack in co_tasks:
+        split = tasks.split_of_other(run_config, task)
         if view.fold == variants.REFIT:
-            own = variants.whole(one, split)
+            own = variants.whole(task, split)
         else:
-            own = variants.plain(one, split, split.validated[view.fold % len(split.validated)])
-        own = own.without(pack.unreadable_mask(one))
-        names = one.samples.groups or ("",) * len(one.samples)
-        kept = [row for row in own.train if one.samples.digests[row] not in images and names[row] not in groups]
-        own = replace(own, train=np.array(kept, np.int64))
-        is_judged, is_lenient = view.fold != variants.REFIT, checks.is_lenient(split, one.samples)
-        variants.check(one, own, is_judged=is_judged, is_lenient=is_lenient)
-        found.append(own)
-    return found
+            own = variants.plain(task, split, split.validated[view.fold % len(split.validated)])
+        own = own.without(pack.unreadable_mask(task))
+        names = task.samples.groups or ("",) * len(task.samples)
+        train_rows = [row for row in own.train if task.samples.digests[row] not in images and names[row] not in groups]
+        own = replace(own, train=np.array(train_rows, np.int64))
+        is_judged, is_lenient = view.fold != variants.REFIT, checks.is_lenient(split, task.samples)
+        variants.check(task, own, is_judged=is_judged, is_lenient=is_lenient)
+        task_views.append(own)
+    return task_views
 
 
 def joint(
@@ -155,7 +155,7 @@ def joint(
     """The tasks that are learned together with a fold of the pivot."""
     from mlpipe.learn.multitask import Joint, Partner
 
-    packed = [(one, pack_of(one)) for one in co_tasks]
+    packed = [(task, pack_of(task)) for task in co_tasks]
     rows = views(run_config, pivot, view, packed)
-    partners = tuple(Partner(one, own, pack) for (one, pack), own in zip(packed, rows, strict=True))
+    partners = tuple(Partner(task, own, pack) for (task, pack), own in zip(packed, rows, strict=True))
     return Joint(partners, request.weights)

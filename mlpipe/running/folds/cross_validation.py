@@ -25,7 +25,7 @@ from mlpipe.running.artifacts import Artifact
 from mlpipe.running.folds import co_tasks, fold_predictions, output_records, time_shares
 from mlpipe.running.folds.fold_predictions import Inference
 from mlpipe.running.folds.fold_training import FoldTraining, Storage
-from mlpipe.running.folds.folds import Folds, as_it_nests, unknown_folds
+from mlpipe.running.folds.folds import Folds, unknown_folds, with_possible_nesting
 from mlpipe.running.folds.time_shares import Rows, TimeShares
 from mlpipe.running.processes import fold_processes
 from mlpipe.running.steps import RunContext, Step, raise_all
@@ -142,9 +142,9 @@ def training(
     others = _evaluated_tasks(config, task, request.eval_on)
     output_records.refuse_training(task, request.eval_on)
     beside = co_tasks.chosen(config, task, request.joint)
-    config = co_tasks.with_channels(tasks.as_decided(config, task), [task, *beside])
+    config = co_tasks.with_channels(tasks.with_decisions(config, task), [task, *beside])
     split = tasks.split_of(config, task)
-    config = as_it_nests(config, split)
+    config = with_possible_nesting(config, split)
     request = replace(request, nested=bool(config.tree["mode"]["nested"]))
     raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
     if outputs.names(task.source):
@@ -154,11 +154,13 @@ def training(
         request = replace(request, subroutines=[*dict.fromkeys([*request.subroutines, "test"])])
     folds = Folds(config, context, task, split, request.nested, decoding=config)
     begun = reuse.start(config, task, origin)
-    recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun, request.teaching)
+    recipe_hash = reuse.recipe_hash(config, "&".join(other.name for other in (task, *beside)), begun, request.teaching)
     every = list(split.validated if request.cv else split.validated[:1])
     chosen = every if request.folds is None else list(request.folds)
     artifacts_ = artifacts.of(config)
-    wrong = [text for one in artifacts_ for text in one.problems(task, chosen, stored=request.storage.parameters)]
+    wrong = [
+        text for artifact in artifacts_ for text in artifact.problems(task, chosen, stored=request.storage.parameters)
+    ]
     raise_all(wrong + console.problems(config, len(chosen)) + _refit_problems(task, split, request, chosen))
     for sentence in same_files(config.recipe, len(chosen) + request.refit):
         log.info(f"note on {task.name}: {sentence}")
@@ -166,7 +168,7 @@ def training(
     trainer = FoldTraining(
         folds, chosen, recipe_hash, request.storage, beside, request.joint, begun, limit, request.teaching
     )
-    made = [_made_of(trainer, fold, fold) for fold in chosen]
+    outcomes = [_made_of(trainer, fold, fold) for fold in chosen]
     refit = [_made_of(trainer, REFIT, None)] if request.refit else []
     # What needs no run comes first: a download that fails, or a network that does not fit the images, leaves no trace in
     # the project. Then a fold's steps share a lane, so that folds may run side by side, and what is of all folds waits.
@@ -175,17 +177,17 @@ def training(
     if not config.recipe.tune.is_none:
         steps.append(Step("tune", trainer.tune))
     steps += [Step(f"train fold {fold}", partial(trainer.train, fold), lane=fold) for fold in chosen]
-    steps += _of_trained(request, Inference(folds, others), made)
+    steps += _steps_after_training(request, Inference(folds, others), outcomes)
     if refit:
         steps += [
             Step("train refit", partial(trainer.train, REFIT)),
-            *_of_trained(request, Inference(folds, others), refit),
+            *_steps_after_training(request, Inference(folds, others), refit),
         ]
-    steps += [Step(one.step, partial(_write, one, trainer)) for one in artifacts_]
+    steps += [Step(artifact.step, partial(_write, artifact, trainer)) for artifact in artifacts_]
     if ending is not None:
-        steps.append(Step("post", partial(_end, made, ending)))
+        steps.append(Step("post", partial(_run_ending, outcomes, ending)))
     predicts_later = request.storage.parameters and "predict" not in request.subroutines
-    last = _last_steps(folds, made + refit, predicts_later=predicts_later, has_ended=ending is not None)
+    last = _last_steps(folds, outcomes + refit, predicts_later=predicts_later, has_ended=ending is not None)
     return Plan([*steps, *last], config, recipe_hash)
 
 
@@ -224,22 +226,26 @@ def stored(config: RunConfig, context: RunContext, task: Task, request: Request)
         ProjectError: When there are no such records.
     """
     others = _evaluated_tasks(config, task, request.eval_on)
-    taken = reuse.elsewhere(config.reuse.models, "reuse.models", config, task.name)
-    chosen = _chosen_records(context.project, task, [one.record for one in taken], request.folds)
+    locations = reuse.foreign_records(config.reuse.models, "reuse.models", config, task.name)
+    chosen = _chosen_records(context.project, task, [location.record for location in locations], request.folds)
     if not fold_predictions.views_are_stored(config):
         raise_all(dimension_checks.view_problems(config.recipe.tta, task))
         config.recipe.tta.build(1.0)
-    homes = {one.record.id: one.project for one in taken}
+    homes = {location.record.id: location.project for location in locations}
     stored_config = tasks.config_of(config, chosen[0], homes.get(chosen[0].id))
     folds = Folds(config, context, task, tasks.split_of(stored_config, task), chosen[0].nested, decoding=stored_config)
     log.info(f"records of {task.name}: {listing([record.id for record in chosen])}")
     names = [record.id for record in chosen]
-    made = [_Made(record.id, partial(_as_stored_here, context.project, record)) for record in chosen]
+    outcomes = [_Made(record.id, partial(_stored_record, context.project, record)) for record in chosen]
     return [
         *_preprocessing(folds, others if request.eval_on else [task]),
-        *(Step(f"take {one.record.id}", partial(_adopt, config, one)) for one in taken if one.record.id in names),
-        *_inferences(request, Inference(folds, others, homes), made),
-        *_last_steps(folds, made),
+        *(
+            Step(f"take {location.record.id}", partial(_adopt, config, location))
+            for location in locations
+            if location.record.id in names
+        ),
+        *_inferences(request, Inference(folds, others, homes), outcomes),
+        *_last_steps(folds, outcomes),
     ]
 
 
@@ -257,7 +263,7 @@ def _time_shares(folds: Folds, chosen: Sequence[int], request: Request, after: f
         predicted = max(predicts, views) * (len(view.val) + len(view.test) + len(view.unlabelled))
         return Rows(len(view.train), len(view.val), predicted)
 
-    at_once = fold_processes.at_once(config.sys.fold_workers, config.recipe.threads, len(chosen))
+    at_once = fold_processes.lane_count(config.sys.fold_workers, config.recipe.threads, len(chosen))
     return TimeShares(
         max(1.0, limit - after),
         folds.context,
@@ -284,7 +290,7 @@ def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> lis
     others, problems = [], []
     for name in names:
         try:
-            other = tasks.another(config, name)
+            other = tasks.other_task(config, name)
         except DataError as error:
             problems += [f"mode.eval_on: {sentence}" for sentence in error.problems]
             continue
@@ -302,39 +308,39 @@ def _preprocessing(folds: Folds, of: Sequence[Task]) -> list[Step]:
     def step(one: Task, run: Run | None) -> None:
         folds.pack(one)
 
-    return [Step(f"preprocess {one.name}", partial(step, one), in_project=False) for one in of]
+    return [Step(f"preprocess {task.name}", partial(step, task), in_project=False) for task in of]
 
 
-def _of_trained(request: Request, inference: Inference, made: Sequence[_Made]) -> list[Step]:
+def _steps_after_training(request: Request, inference: Inference, outcomes: Sequence[_Made]) -> list[Step]:
     """What follows the trainings of some folds: the records of heads, predictions and tests."""
     steps = []
     if outputs.names(inference.folds.task.source):
-        steps = [one.step("heads of", partial(output_records.write, inference.folds)) for one in made]
-    return steps + _inferences(request, inference, made)
+        steps = [outcome.step("heads of", partial(output_records.write, inference.folds)) for outcome in outcomes]
+    return steps + _inferences(request, inference, outcomes)
 
 
-def _inferences(request: Request, inference: Inference, made: Sequence[_Made]) -> list[Step]:
+def _inferences(request: Request, inference: Inference, outcomes: Sequence[_Made]) -> list[Step]:
     """The predictions and tests that were asked for, of each fold's record."""
     calls = {"predict": inference.predict, "test": inference.test}
     if outputs.names(inference.folds.task.source):
         # The numbers of all outputs side by side are nobody's predictions: each head has its own, made after a training.
         calls = {} if request.trains else {"predict": partial(output_records.write, inference.folds)}
-    return [one.step(name, calls[name]) for name in calls if name in request.subroutines for one in made]
+    return [outcome.step(name, calls[name]) for name in calls if name in request.subroutines for outcome in outcomes]
 
 
-def _end(made: Sequence[_Made], ending: Ending, run: Run | None) -> None:
+def _run_ending(outcomes: Sequence[_Made], ending: Ending, run: Run | None) -> None:
     assert run is not None
-    ending([one.load(run) for one in made if not one.is_left_out(run)], run)
+    ending([outcome.load(run) for outcome in outcomes if not outcome.is_left_out(run)], run)
 
 
 def _last_steps(
-    folds: Folds, made: Sequence[_Made], *, predicts_later: bool = False, has_ended: bool = False
+    folds: Folds, outcomes: Sequence[_Made], *, predicts_later: bool = False, has_ended: bool = False
 ) -> list[Step]:
     """The leaderboard, and after everything else what `remove.parameters` deletes.
 
     Args:
         folds: The folds.
-        made: How the record of each is had.
+        outcomes: How the record of each is had.
         predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
         has_ended: Whether all was predicted and reported, so that a person is told the result.
     """
@@ -344,11 +350,11 @@ def _last_steps(
         names = output_records.task_names(folds.task)
         if has_ended:
             assert run is not None
-            kind = next(one.load(run).kind for one in made if not one.is_left_out(run))
+            kind = next(outcome.load(run).kind for outcome in outcomes if not outcome.is_left_out(run))
             command = (
-                "" if removes else next_command.of_new_images(folds.config, context.project, folds.task, kind, run)
+                "" if removes else next_command.predict_command(folds.config, context.project, folds.task, kind, run)
             )
-            leaderboard.closing(context, folds.config, names, command)
+            leaderboard.tell_result(context, folds.config, names, command)
             return
         leaderboard.show(context, *names)
         if predicts_later and not removes and not context.is_part:
@@ -363,14 +369,14 @@ def _last_steps(
             return
         records.without_weights(context.project, one.load(run), "removed after the run (remove.parameters)")
 
-    names = [f"remove the weights of {one.label.removeprefix('fold ')}" for one in made]
-    removals = [Step(name, partial(remove, one)) for name, one in zip(names, made, strict=True)]
+    names = [f"remove the weights of {outcome.label.removeprefix('fold ')}" for outcome in outcomes]
+    removals = [Step(name, partial(remove, outcome)) for name, outcome in zip(names, outcomes, strict=True)]
     return [Step("leaderboard", board), *(removals if removes else [])]
 
 
-def _write(one: Artifact, trainer: FoldTraining, run: Run | None) -> None:
+def _write(artifact: Artifact, trainer: FoldTraining, run: Run | None) -> None:
     assert run is not None
-    one.write(trainer.folds.context, trainer.folds.task, trainer.record(trainer.chosen[0], run), run)
+    artifact.write(trainer.folds.context, trainer.folds.task, trainer.record(trainer.chosen[0], run), run)
 
 
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
@@ -385,7 +391,7 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
         problems = checks.of_repeats(task.kind, task.samples, split, task.classes, nested=request.nested)
     if request.folds is not None:
         problems += unknown_folds(request.folds, list(split.validated))
-    problems += _unjudged_problems(config, split, task)
+    problems += _validation_problems(config, split, task)
     arch = config.recipe.arch
     if arch.name == "timm":
         problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
@@ -413,10 +419,10 @@ def _refit_problems(task: Task, split: Split, request: Request, chosen: Sequence
     return [problem("mode.refit", wrong, got=True, fix="leave it out, or use split=kfold")]
 
 
-def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
+def _validation_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
     """Nothing can be chosen by validation images where there are none."""
     used = rules.val_used_for(config.tree)
-    if not used or all((one.fold == fold).any() for one in split.each() for fold in one.validated):
+    if not used or all((part.fold == fold).any() for part in split.each() for fold in part.validated):
         return []
     groups = len({task.samples.groups[row] for row in np.flatnonzero(split.fold >= 0)} if task.samples.groups else ())
     if 2 <= groups < split.n_folds:
@@ -432,21 +438,21 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
 
     recipe = config.recipe.metrics
     own, kind = own_metrics.names_of(recipe), kinds.decide(task.kind, config.recipe.loss)
-    known = [*own, *post_kind.of(kind).METRICS, *own_metrics.of_losses(kind)]
+    known = [*own, *post_kind.of(kind).METRICS, *own_metrics.loss_metrics(kind)]
     problems = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"
         wrong = "nothing tells whether less or more of a function of your own is better"
         problems.append(problem("metrics.direction", wrong, got=recipe.monitor, fix=fix))
     for key in ("train", "final"):
-        wanted = getattr(recipe, key)
-        for name in wanted if wanted != AUTO else ():
+        names = getattr(recipe, key)
+        for name in names if names != AUTO else ():
             if name not in known:
-                meant = near_values.for_value("metrics.monitor", name).removeprefix("val/")
+                suggestion = near_values.for_value("metrics.monitor", name).removeprefix("val/")
                 otherwise = f"metrics of {kind}: {listing(known)}"
                 fix = (
-                    f"did you mean {meant!r}?"
-                    if meant in known
+                    f"did you mean {suggestion!r}?"
+                    if suggestion in known
                     else did_you_mean(str(name), known, otherwise=otherwise)
                 )
                 problems.append(problem(f"metrics.{key}", f"no metric of {kind} tasks", got=name, fix=fix))
@@ -457,31 +463,31 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     # A schedule may look at the rate, which its history has.
     watched = [
         (key, name)
-        for key, name in monitoring.watched(config.recipe)
+        for key, name in monitoring.watched_metrics(config.recipe)
         if not name.startswith("train/") and not (name == "lr" and "lr_scheduler" in key)
     ]
     for key, name in [("metrics.monitor", recipe.monitor), *watched]:
         if name not in monitors:
-            meant = near_values.for_value("metrics.monitor", name)
+            suggestion = near_values.for_value("metrics.monitor", name)
             fix = did_you_mean(name, monitors, otherwise=f"use one of {listing(monitors)}")
-            fix = f"write {key}={meant}" if meant in monitors else fix
+            fix = f"write {key}={suggestion}" if suggestion in monitors else fix
             problems.append(problem(key, f"no metric of {kind} tasks", got=name, fix=fix))
     return problems
 
 
 def _chosen_records(
-    project: Project, task: Task, taken: Sequence[ModelRecord], folds: Sequence[int] | None
+    project: Project, task: Task, others: Sequence[ModelRecord], folds: Sequence[int] | None
 ) -> list[ModelRecord]:
     """The folds of the latest cross-validation that were asked for, and its refit, in this project or in others."""
-    if not taken:
+    if not others:
         records.require_whole(project, task.name)
-    there = taken or records.load_all(project, task.name)
-    latest = records.latest_cross_validation(there)
+    candidates = others or records.load_all(project, task.name)
+    latest = records.latest_cross_validation(candidates)
     if not latest:
-        raise records.untrained(project, task.name)
+        raise records.untrained_error(project, task.name)
     raise_all(unknown_folds(folds or [], [record.fold for record in latest]))
     chosen = [record for record in latest if folds is None or record.fold in folds]
-    refit = records.newest_refit(there, latest)
+    refit = records.newest_refit(candidates, latest)
     # The folds come first: it is by one of them that the split is set up.
     chosen += [refit] if refit is not None and refit.weights is not None and folds is None else []
     fix = "train with mode.store_parameters=true"
@@ -490,11 +496,11 @@ def _chosen_records(
     return chosen
 
 
-def _adopt(config: RunConfig, one: Located, run: Run | None) -> None:
-    references.check_weights(one, "reuse.models", config.out_dir)
-    references.adopt(one, Project(config.project_dir), weights=True, predictions=False)
+def _adopt(config: RunConfig, location: Located, run: Run | None) -> None:
+    references.check_weights(location, "reuse.models", config.out_dir)
+    references.adopt(location, Project(config.project_dir), weights=True, predictions=False)
 
 
-def _as_stored_here(project: Project, record: ModelRecord, run: Run | None) -> ModelRecord:
+def _stored_record(project: Project, record: ModelRecord, run: Run | None) -> ModelRecord:
     """The record as it is in this project now: of one that was taken over, the copy."""
     return records.load(project.model_dir(record.pivot, record.id))

@@ -52,9 +52,9 @@ class Inference:
         requests = self._requests(record)
         display.start(f"predicting {record.id}", 1)
         try:
-            written = 0
+            count = 0
             for weights, out in self._files(record):
-                written += predict(
+                count += predict(
                     recipe,
                     weights,
                     record.fold,
@@ -68,7 +68,7 @@ class Inference:
             display.close()
         if record.environment.get("tta", "none") != tta.label(recipe.tta):
             records.with_environment(project, record, tta=tta.label(recipe.tta))
-        log.debug(f"{record.id}: {written} predictions")
+        log.debug(f"{record.id}: {count} predictions")
 
     def test(self, record: ModelRecord) -> None:
         """Write a record's scores on test images, which it predicts first where that is missing.
@@ -80,36 +80,36 @@ class Inference:
         project = self.folds.context.project
         path = project.predictions_file(record.pivot, record.id)
         names = [other.name for other in self.instead] or [record.task]
-        record = self._of_now(record)
-        there = predictions.contents(path) if path.is_file() else {}
-        if self._has_other_views(record) or any((name, "test") not in there for name in names):
+        record = self._current_record(record)
+        contents = predictions.contents(path) if path.is_file() else {}
+        if self._has_other_views(record) or any((name, "test") not in contents for name in names):
             self.predict(record)
-            record = self._of_now(record)
+            record = self._current_record(record)
         from mlpipe.learn.own_parts import own_metrics
 
         section = self.config_of(record).recipe.metrics
         own = own_metrics.measures(section, record.kind, len(record.classes))
         chosen = section.final
         final = post_kind.of(record.kind).FINAL if chosen == AUTO else list(chosen)
-        scores, details, many = {}, {}, {}
+        scores, details, counts = {}, {}, {}
         for name in names:
             rows = predictions.load(path, name, "test")
             key = "test" if name == record.task else f"test:{name}"
-            many[key] = len(rows)
+            counts[key] = len(rows)
             scores[key] = metrics.compute(final, rows.logits, rows.targets, record.kind, own) if len(rows) else {}
             details[key] = metrics.details(rows.logits, rows.targets, record.classes, record.kind) if len(rows) else {}
         records.with_scores(project, record, scores, details)
         for name, values in scores.items():
-            shown = {metric: number(value, many[name]) or "-" for metric, value in values.items()}
+            texts = {metric: number(value, counts[name]) or "-" for metric, value in values.items()}
             if self.folds.config.mode != "test":
                 # The record and the report have all of them.
                 few = (post_kind.of(record.kind).HEADLINE, "nll", "loss")
-                shown = {metric: shown[metric] for metric in few if metric in shown} or shown
-            log.info(f"{self._told(record)}: {name} {', '.join(' '.join(one) for one in shown.items())}")
-            for said in metrics.said_of(details[name].get("classes", []), values):
-                log.info(f"  {said}")
+                texts = {metric: texts[metric] for metric in few if metric in texts} or texts
+            log.info(f"{self._record_name(record)}: {name} {', '.join(' '.join(pair) for pair in texts.items())}")
+            for sentence in metrics.class_mean_notes(details[name].get("classes", []), values):
+                log.info(f"  {sentence}")
 
-    def _told(self, record: ModelRecord) -> str:
+    def _record_name(self, record: ModelRecord) -> str:
         """What a record is called: `mml test` judges stored ones, a training those that it has told of as folds."""
         return record.id if self.folds.config.mode == "test" else fold_name(record.fold)
 
@@ -121,16 +121,19 @@ class Inference:
         """Where a record's weights are, and where what they predict goes; those of stages that keep their own after them."""
         folder = self.folds.context.project.model_dir(record.pivot, record.id)
         own = folder / records.WEIGHTS_FILE, self.folds.context.project.predictions_file(record.pivot, record.id)
-        kept = [] if self.instead else records.kept_stages(folder)
-        return [own, *((records.stage_weights(folder, one), records.stage_predictions(folder, one)) for one in kept)]
+        stages = [] if self.instead else records.kept_stages(folder)
+        return [
+            own,
+            *((records.stage_weights(folder, stage), records.stage_predictions(folder, stage)) for stage in stages),
+        ]
 
-    def _of_now(self, record: ModelRecord) -> ModelRecord:
+    def _current_record(self, record: ModelRecord) -> ModelRecord:
         return records.load(self.folds.context.project.model_dir(record.pivot, record.id))
 
     def _recipe(self, record: ModelRecord) -> Recipe:
         """The recipe of a record, with this command's views of each image where it names any."""
-        recipe, asked = self.config_of(record).recipe, self.folds.config.recipe.tta
-        return recipe if views_are_stored(self.folds.config) else replace(recipe, tta=asked)
+        recipe, views = self.config_of(record).recipe, self.folds.config.recipe.tta
+        return recipe if views_are_stored(self.folds.config) else replace(recipe, tta=views)
 
     def _has_other_views(self, record: ModelRecord) -> bool:
         """Whether a record's predictions were made from other views of each image than this command asks for."""
@@ -148,7 +151,7 @@ class Inference:
         if self.instead:
             return [
                 RowsToPredict(other.name, split, other, pack, rows)
-                for other, pack in ((one, self.folds.pack(one)) for one in self.instead)
+                for other, pack in ((foreign_task, self.folds.pack(foreign_task)) for foreign_task in self.instead)
                 for split, rows in _foreign_rows(other, pack).items()
             ]
         task = self.folds.task

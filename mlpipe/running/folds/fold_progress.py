@@ -45,7 +45,7 @@ class FoldProgress:
         self._display, self._title = display, title
         self._metric, self._monitor, self._direction = metric, monitor, direction
         self._validated, self._position, self._count = validated, position, count
-        self._seen: int | None = None
+        self._row_count: int | None = None
         self._best: Mapping[str, float] | None = None
         self._scores: list[Fact] = []
         self._tick: Tick | None = None
@@ -55,11 +55,11 @@ class FoldProgress:
     def batch(self, tick: Tick) -> None:
         """A batch was learned from."""
         whole, at = tick.epochs * tick.batches, tick.epoch * tick.batches + tick.batch
-        done = self._position * whole + at
+        position = self._position * whole + at
         # A training that begins anew, with another plan, is timed anew.
         if self._tick is None or at <= self._first or tick.epochs != self._tick.epochs:
             self._began, self._first = time.perf_counter(), at
-            self._display.start(self._title, self._count * whole, done)
+            self._display.start(self._title, self._count * whole, position)
         self._tick = tick
         if self._display.is_due(is_milestone=False):
             self._show(is_milestone=False)
@@ -70,17 +70,17 @@ class FoldProgress:
         Args:
             rows: All epochs so far, as the record's table will have them; those of the first call were learned before.
         """
-        ended = [] if self._seen is None or len(rows) < self._seen else rows[self._seen :]
-        if self._seen is None or len(rows) < self._seen:
+        ended = [] if self._row_count is None or len(rows) < self._row_count else rows[self._row_count :]
+        if self._row_count is None or len(rows) < self._row_count:
             self._best = None
             for row in rows:
                 self._compare(row)
         for row in ended:
             self._compare(row)
             log.debug(self._sentence(row))
-        self._seen, self._epoch_began = len(rows), time.perf_counter()
+        self._row_count, self._epoch_began = len(rows), time.perf_counter()
         if rows:
-            self._scores = self._of_scores(rows[-1])
+            self._scores = self._score_facts(rows[-1])
         if ended and self._tick is not None and self._display.is_due():
             self._show(is_milestone=True)
 
@@ -98,8 +98,8 @@ class FoldProgress:
             Fact(f"data wait {100 * tick.wait:.0f} %", 7),
             *_memory(),
         ]
-        done = self._position * whole + at
-        self._display.update(done, self._title, facts, left=left, is_milestone=is_milestone)
+        position = self._position * whole + at
+        self._display.update(position, self._title, facts, left=left, is_milestone=is_milestone)
 
     def _compare(self, row: Mapping[str, float]) -> None:
         """Keep the best epoch by the monitor; NaN is never better than a number."""
@@ -109,7 +109,7 @@ class FoldProgress:
         if value == value and (best != best or is_better):
             self._best = row
 
-    def _shown_of(self, row: Mapping[str, float]) -> tuple[str, str]:
+    def _score_text(self, row: Mapping[str, float]) -> tuple[str, str]:
         """The score of an epoch by its name, empty where nothing was validated."""
         for key in (f"val/{self._metric}", self._monitor):
             if key in row:
@@ -118,20 +118,20 @@ class FoldProgress:
                 return name, number(row[key], self._validated) or "NaN"
         return "", ""
 
-    def _of_scores(self, row: Mapping[str, float]) -> list[Fact]:
-        name, value = self._shown_of(row)
+    def _score_facts(self, row: Mapping[str, float]) -> list[Fact]:
+        name, value = self._score_text(row)
         if not name:
             return []
-        best = [] if self._best is None else [Fact(f"best {self._shown_of(self._best)[1]}", 3)]
+        best = [] if self._best is None else [Fact(f"best {self._score_text(self._best)[1]}", 3)]
         return [Fact(f"{name} {value}", 2), *best]
 
     def _sentence(self, row: Mapping[str, float]) -> str:
         """An epoch in a line."""
-        tick, (name, value) = self._tick, self._shown_of(row)
+        tick, (name, value) = self._tick, self._score_text(row)
         epochs = "" if tick is None else f"/{tick.epochs}"
         parts = [f"{self._title} epoch {int(row['epoch']) + 1}{epochs}"]
         losses = (("loss", "train/loss"), ("validation loss", "val/loss"))
-        parts += [f"{said} {number(row[key]) or row[key]}" for said, key in losses if key in row]
+        parts += [f"{label} {number(row[key]) or row[key]}" for label, key in losses if key in row]
         if name and name != "validation loss":
             parts.append(f"{name} {value}")
         if self._best is not None:

@@ -88,10 +88,10 @@ class FoldTraining:
         views = [self.folds.checked(fold) for fold in self.chosen]
         pack, rows = self.folds.pack(task), views[0].train
         network = try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
-        shown = console.of(self.folds.config)
-        if shown.lists_batches:
+        terminal = console.of(self.folds.config)
+        if terminal.lists_batches:
             counts = {"train": len(rows), "test": len(views[0].val)}
-            shown.introduce(task, network, counts)
+            terminal.introduce(task, network, counts)
         stages.check(recipe, task, pack, rows, network)
         joints = [self._joint(view) for view in views] if self.beside else []
         if joints:
@@ -111,12 +111,12 @@ class FoldTraining:
         job, display = self._job(self.chosen[0], run, {}), self.folds.context.display
         display.start("tuning on the first fold", 1)
         try:
-            found = job.recipe.tune.build().find(job, Watch(self.folds.context.stop, log=log.debug))
+            result = job.recipe.tune.build().find(job, Watch(self.folds.context.stop, log=log.debug))
         finally:
             display.close()
-        tune.write(found, run.folder)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in found.chosen.items())
-        log.info(f"{found.name} on fold {job.view.fold}: {shown}; {run.folder / found.name}.csv has what was measured")
+        tune.write(result, run.folder)
+        text = ", ".join(f"{name} {value:.4g}" for name, value in result.chosen.items())
+        log.info(f"{result.name} on fold {job.view.fold}: {text}; {run.folder / result.name}.csv has what was measured")
 
     def train(self, fold: int, run: Run | None) -> None:
         """Train a fold, or `REFIT`, to its record, or go on with it; what a time limit leaves out is not trained."""
@@ -132,21 +132,25 @@ class FoldTraining:
         if devices > 1 and self.folds.context.shard is None:
             device_processes.run(self.folds.config, self.folds.context, run, f"train {fold_name(fold)}", devices)
             return
-        context, told = self.folds.context, partial(_healed, run, f"train {fold_name(fold)}")
+        context, recovery_log = self.folds.context, partial(_tell_recovery, run, f"train {fold_name(fold)}")
         share = None if self.time is None else self.time.of(run, self._place(fold))
         if share is not None and share.is_left_out:
             return
         job = self._job(fold, run, self._tuned(run))
-        shown = console.of(self.folds.config)
-        trace = console.trace(self.folds.config, shown, run, job.files.record_id, len(job.view.val))
-        progress, row = self._progress(job), trace.epoch if trace else _unheard
+        terminal = console.of(self.folds.config)
+        trace = console.trace(self.folds.config, terminal, run, job.files.record_id, len(job.view.val))
+        progress, row = self._progress(job), trace.epoch if trace else _ignore_epoch
         follower = self._epoch_follower(fold)
-        outside = partial(context.follower.history, fold) if context.follower and context.follower.history else _unread
+        outside = (
+            partial(context.follower.history, fold)
+            if context.follower and context.follower.history
+            else _ignore_history
+        )
 
         def report(tick: Any) -> None:
             if trace is not None:
                 trace.batch(tick)
-            if not shown.lists_batches:
+            if not terminal.lists_batches:
                 progress.batch(tick)
 
         def history(rows: Sequence[Mapping[str, float]]) -> None:
@@ -154,25 +158,34 @@ class FoldTraining:
             outside(rows)
 
         watch = Watch(
-            context.stop, report, log.debug, epoch=follower, healed=told, row=row, history=history, told=log.info
+            context.stop,
+            report,
+            log.debug,
+            epoch=follower,
+            healed=recovery_log,
+            row=row,
+            history=history,
+            told=log.info,
         )
         if job.shard.rank > 0:
-            fit.train(_within(job, share), Watch(context.stop))
+            fit.train(_job_within_share(job, share), Watch(context.stop))
             return
         where = fold_name(fold)
         for key, balance in loss.balances(job.recipe, job.task, job.view.train).items():
             log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
-        context.display.start(self._in_progress(fold), 1)
+        context.display.start(self._fold_title(fold), 1)
         try:
-            record = fit.fit(job, watch) if share is None else self._timed(job, watch, run, share)
+            record = fit.fit(job, watch) if share is None else self._train_within_time(job, watch, run, share)
         finally:
             context.display.close()
-        log.info(f"{where}: {_told(record)}")
-        for said in metrics.said_of(record.details.get("val", {}).get("classes", []), record.scores["val"]):
-            log.info(f"  {said}")
-        for one in record.co_tasks:
-            name = post_kind.of(one["kind"]).HEADLINE
-            log.info(f"  with {one['name']}: validation {name} {number(one['val'].get(name)) or '-'}")
+        log.info(f"{where}: {_record_line(record)}")
+        for sentence in metrics.class_mean_notes(
+            record.details.get("val", {}).get("classes", []), record.scores["val"]
+        ):
+            log.info(f"  {sentence}")
+        for co_task in record.co_tasks:
+            name = post_kind.of(co_task["kind"]).HEADLINE
+            log.info(f"  with {co_task['name']}: validation {name} {number(co_task['val'].get(name)) or '-'}")
 
     def is_left_out(self, fold: int, run: Run | None) -> bool:
         """Whether there was no time for a fold, so that it has no record."""
@@ -182,7 +195,7 @@ class FoldTraining:
         """The place of a fold among those that share the time; the refit is the last."""
         return len(self.chosen) if fold == REFIT else self.chosen.index(fold)
 
-    def _timed(self, job: FoldJob, watch: Watch, run: Run, share: Share) -> ModelRecord:
+    def _train_within_time(self, job: FoldJob, watch: Watch, run: Run, share: Share) -> ModelRecord:
         """Train a fold within its share of the time; where its first batches tell how many epochs fit, from the start."""
         from mlpipe.learn import fit
 
@@ -190,7 +203,7 @@ class FoldTraining:
         place = self._place(job.view.fold)
         if job.shard.ranks > 1 or job.lasting:
             # Several devices keep the recipe's epochs: all would have to begin anew at once. A refit has those of its folds.
-            return fit.fit(_within(job, share), watch)
+            return fit.fit(_job_within_share(job, share), watch)
         stopwatch = self.time.stopwatch(run, place, share, job.files.checkpoint)
 
         def report(tick: Any) -> None:
@@ -202,10 +215,10 @@ class FoldTraining:
             return watch.should_stop()
 
         try:
-            record = fit.fit(_within(job, share), replace(watch, report=report, should_stop=should_stop))
+            record = fit.fit(_job_within_share(job, share), replace(watch, report=report, should_stop=should_stop))
         except PlannedAnew:
             shutil.rmtree(job.files.logs, ignore_errors=True)
-            return self._timed(job, watch, run, self.time.of(run, place))
+            return self._train_within_time(job, watch, run, self.time.of(run, place))
         self.time.learned(run, place, stopwatch)
         return record
 
@@ -225,7 +238,7 @@ class FoldTraining:
         from mlpipe.learn import job, tune
 
         config, record_id, view = self.folds.config, self.record_id(run, fold), self.folds.checked(fold)
-        written = job.FoldFiles(
+        fold_files = job.FoldFiles(
             project=self.folds.context.project,
             record_id=record_id,
             checkpoint=run.checkpoints_dir / record_id,
@@ -233,10 +246,10 @@ class FoldTraining:
             logs=run.folder / "logs" / record_id,
             store_best=self.storage.best and fold != REFIT,
             store_parameters=self.storage.parameters,
-            folds_left=1 if fold == REFIT else sum(not self._is_trained(run, one) for one in self.chosen),
+            folds_left=1 if fold == REFIT else sum(not self._is_trained(run, other) for other in self.chosen),
         )
-        there = [one for one in self.chosen if not self.is_left_out(one, run)]
-        refit = [self.record(one, run) for one in there] if fold == REFIT else []
+        folds = [other for other in self.chosen if not self.is_left_out(other, run)]
+        refit = [self.record(other, run) for other in folds] if fold == REFIT else []
         origin = job.Origin(
             run=run.name,
             recipe_hash=self.recipe_hash,
@@ -244,18 +257,18 @@ class FoldTraining:
             nested=self.folds.nested and fold != REFIT,
             val_used_for=rules.val_used_for(config.tree) if fold != REFIT else [],
             tuned=tuned,
-            refit=[one.id for one in refit],
+            refit=[record.id for record in refit],
         )
         recipe, lasting = tune.applied(config.recipe, tuned), tuple[int, ...]()
         if refit:
             planned = recipe if self.time is None else applied(recipe, self.time.of(run, 0))
-            recipe, lasting = self._of_all(planned, refit)
+            recipe, lasting = self._refit_recipe(planned, refit)
         return job.FoldJob(
             recipe=recipe,
             task=self.folds.task,
-            view=view if self.teaching is None else self._with_taught(view),
+            view=view if self.teaching is None else self._view_with_teaching(view),
             pack=self.folds.pack(self.folds.task),
-            files=written,
+            files=fold_files,
             origin=origin,
             joint=self._joint(view) if self.beside else None,
             start=self.start,
@@ -266,7 +279,7 @@ class FoldTraining:
             teaching=self.teaching,
         )
 
-    def _with_taught(self, view: View) -> View:
+    def _view_with_teaching(self, view: View) -> View:
         """A fold that learns also from the images without a target that the teacher has predicted."""
         assert self.teaching is not None
         task = self.folds.task
@@ -274,11 +287,11 @@ class FoldTraining:
         taught &= ~self.folds.pack(task).unreadable_mask(task)
         return replace(view, train=np.concatenate([view.train, np.flatnonzero(taught)]))
 
-    def _of_all(self, recipe: Recipe, trained: Sequence[ModelRecord]) -> tuple[Recipe, tuple[int, ...]]:
+    def _refit_recipe(self, recipe: Recipe, trained: Sequence[ModelRecord]) -> tuple[Recipe, tuple[int, ...]]:
         """What is learned from all folds, and how many epochs of each stage, by what their trainings were like."""
         from mlpipe.learn import refit
 
-        folders = [self.folds.context.project.model_dir(one.pivot, one.id) for one in trained]
+        folders = [self.folds.context.project.model_dir(record.pivot, record.id) for record in trained]
         histories = [folder / records.METRICS_FILE for folder in folders]
         lasting = refit.epochs(recipe, histories, keep_best=self.storage.best)
         return refit.recipe_of(recipe, lasting), tuple(count for count in lasting if count)
@@ -298,13 +311,13 @@ class FoldTraining:
         name = section.target.rpartition(".")[2]
         return {} if section.is_none else tune.read(run.folder, name)
 
-    def _in_progress(self, fold: int) -> str:
+    def _fold_title(self, fold: int) -> str:
         """A fold by its number, as in files and keys, and its place among all of them where they are numbered from 0."""
-        there = self.folds.split.validated
+        folds = self.folds.split.validated
         if fold == REFIT:
             return f"refit of {counted(len(self.chosen), 'fold')}"
-        is_counted = len(there) > 1 and tuple(there) == tuple(range(len(there)))
-        return f"fold {fold} ({fold + 1}/{len(there)})" if is_counted else f"fold {fold}"
+        is_counted = len(folds) > 1 and tuple(folds) == tuple(range(len(folds)))
+        return f"fold {fold} ({fold + 1}/{len(folds)})" if is_counted else f"fold {fold}"
 
     def _progress(self, job: FoldJob) -> FoldProgress:
         from mlpipe.learn import monitoring
@@ -314,7 +327,7 @@ class FoldTraining:
         position, count = (0, 1) if alone else (self.chosen.index(fold), len(self.chosen))
         return FoldProgress(
             self.folds.context.display,
-            self._in_progress(fold),
+            self._fold_title(fold),
             metric=post_kind.of(job.kind).HEADLINE,
             monitor=job.recipe.metrics.monitor,
             direction=monitoring.monitor_direction(job.recipe),
@@ -336,28 +349,28 @@ class FoldTraining:
         return report
 
 
-def _within(job: FoldJob, share: Share | None) -> FoldJob:
+def _job_within_share(job: FoldJob, share: Share | None) -> FoldJob:
     """A fold's job with the epochs and seconds of its share, a refit's with the seconds; without a limit as it is."""
     if share is None:
         return job
     return replace(job, recipe=job.recipe if job.lasting else applied(job.recipe, share), seconds=share.seconds)
 
 
-def _unheard(epoch: int, values: dict[str, float]) -> None:
+def _ignore_epoch(epoch: int, values: dict[str, float]) -> None:
     """No follower of the epochs."""
 
 
-def _unread(rows: Sequence[Mapping[str, float]]) -> None:
+def _ignore_history(rows: Sequence[Mapping[str, float]]) -> None:
     """No follower of the history."""
 
 
-def _told(record: ModelRecord) -> str:
+def _record_line(record: ModelRecord) -> str:
     """A trained fold in a line."""
     scores = record.scores["val"]
     headline = post_kind.of(record.kind).HEADLINE
-    there = {name: value for name in (headline, "loss") if (value := scores.get(name)) is not None}
-    many = record.counts.get("val")
-    parts = ", ".join(f"{name} {number(value, many) or '-'}" for name, value in there.items())
+    known_scores = {name: value for name in (headline, "loss") if (value := scores.get(name)) is not None}
+    count = record.counts.get("val")
+    parts = ", ".join(f"{name} {number(value, count) or '-'}" for name, value in known_scores.items())
     how = f"{record.timings['seconds']:.0f} s"
     if "train_images_per_s" in record.timings:
         speed = f"{record.timings['train_images_per_s']:.0f} images/s"
@@ -368,7 +381,7 @@ def _told(record: ModelRecord) -> str:
     return f"validation {parts} ({how})" if scores else f"trained, not validated ({how})"
 
 
-def _healed(run: Run, step: str, event: dict[str, Any]) -> None:
+def _tell_recovery(run: Run, step: str, event: dict[str, Any]) -> None:
     """Tell a person and the journal of a trouble that a step recovered from."""
     log.warning(event["text"])
     run.note(step, "healed", **event)

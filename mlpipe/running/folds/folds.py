@@ -47,7 +47,7 @@ class Folds:
     def pack(self, of: Task) -> Pack:
         """The images of the pivot or of a task beside it, decoded when they are missing."""
         if of.name not in self._packs:
-            most = max(tasks.unreadable_allowed(one, of) for one in (self.decoding, self.config))
+            most = max(tasks.unreadable_allowed(config, of) for config in (self.decoding, self.config))
             self._packs[of.name] = tasks.pack_of(self.decoding, of, self.context, max_unreadable=most)
         return self._packs[of.name]
 
@@ -78,10 +78,10 @@ class Folds:
         return view
 
 
-def unknown_folds(wanted: Sequence[int], there: Sequence[int]) -> list[str]:
+def unknown_folds(choice: Sequence[int], folds: Sequence[int]) -> list[str]:
     """A sentence for each fold that was asked for and is not there."""
-    strange = [fold for fold in wanted if fold not in there]
-    fix = f"the folds are {listing(there)}"
+    strange = [fold for fold in choice if fold not in folds]
+    fix = f"the folds are {listing(folds)}"
     return [problem("mode.folds", "there is no such fold", got=fold, fix=fix) for fold in strange]
 
 
@@ -96,30 +96,30 @@ def tell_sizes(context: RunContext, task: Task, split: Split, views: Sequence[Vi
     """
     counts = {name: [len(view.rows()[name]) for view in views] for name in _NAMES}
     facts = {"task": task.name, "folds": [view.fold for view in views], **counts}
-    told = context.facts.setdefault("parts", [])
-    if facts in told:
+    entries = context.facts.setdefault("parts", [])
+    if facts in entries:
         return
-    told.append(facts)
+    entries.append(facts)
     log.info(f"{task.name}: {_sizes(views)}")
     for sentence in [*split_notes(task, split), *checks.lacking(task, views)]:
         log.info(f"note on {task.name}: {sentence}")
 
 
-def as_it_nests(config: RunConfig, split: Split) -> RunConfig:
+def with_possible_nesting(config: RunConfig, split: Split) -> RunConfig:
     """The configuration with `mode.nested=false` where the split has no folds to set aside and nobody asked for that.
 
     Args:
         config: The checked configuration; one that was stored with a run stays as it is.
         split: The split of its task.
     """
-    mode, given = config.tree["mode"], config.given
-    if not mode.get("nested") or split.can_nest or given is None or "mode.nested" in given:
+    mode, keys = config.tree["mode"], config.given
+    if not mode.get("nested") or split.can_nest or keys is None or "mode.nested" in keys:
         return config
     if mode.get("strict_validation"):
         # A score of images that chose nothing was asked for.
         return config
     log.info("one part validates, so that no fold is set aside for tests (mode.nested=false)")
-    return replace(assemble({**config.tree, "mode": {**mode, "nested": False}}), given=given)
+    return replace(assemble({**config.tree, "mode": {**mode, "nested": False}}), given=keys)
 
 
 def split_notes(task: Task, split: Split) -> list[str]:
@@ -134,28 +134,28 @@ def split_notes(task: Task, split: Split) -> list[str]:
 
 def _sizes(views: Sequence[View]) -> str:
     """How many samples each part has: once where all folds have the same, else fold by fold."""
-    told = []
+    phrases = []
     for name, word in _NAMES.items():
-        found = [len(view.rows()[name]) for view in views]
-        if name == "unlabelled" and not any(found):
+        counts = [len(view.rows()[name]) for view in views]
+        if name == "unlabelled" and not any(counts):
             continue
-        told.append(f"{word} {_numbers(found)}")
+        phrases.append(f"{word} {_range_text(counts)}")
     which = f" in folds {', '.join(str(view.fold) for view in views)}" if len(views) > 1 else ""
-    return ", ".join(told) + which
+    return ", ".join(phrases) + which
 
 
-def _numbers(found: Sequence[int]) -> str:
-    if len(set(found)) == 1:
-        return str(found[0])
-    is_even = max(found) - min(found) <= 1
-    return f"{min(found)} to {max(found)}" if is_even or len(found) > 10 else " / ".join(map(str, found))
+def _range_text(counts: Sequence[int]) -> str:
+    if len(set(counts)) == 1:
+        return str(counts[0])
+    is_even = max(counts) - min(counts) <= 1
+    return f"{min(counts)} to {max(counts)}" if is_even or len(counts) > 10 else " / ".join(map(str, counts))
 
 
 def num_workers(config: RunConfig) -> int:
     """`sys.num_workers`; `auto`: loader processes where a GPU would wait for them, none otherwise."""
-    wanted = config.sys.num_workers
-    if wanted != "auto":
-        return int(wanted)
+    setting = config.sys.num_workers
+    if setting != "auto":
+        return int(setting)
     import torch
 
     return min(8, max(1, cores() - 1)) if torch.cuda.is_available() else 0

@@ -58,7 +58,7 @@ def refuse_training(task: Task, eval_on: Sequence[str] | None) -> None:
         raise ConfigError(problem("mode.eval_on", "is for one output", got=list(eval_on), fix=fix))
 
 
-def require_one(task: Task) -> None:
+def require_one_head(task: Task) -> None:
     """Refuse a task with several heads where one is meant.
 
     Args:
@@ -83,15 +83,15 @@ def write(folds: Folds, record: ModelRecord) -> None:
     stored = folds.decoding
     for name in reversed(outputs.names(folds.task.source)):
         head = tasks.variant(stored, folds.task, _tag(name))
-        made = _stored(folds.context.project, _record(record, head, name))
-        made = _with_files(folds, record, made, name)
+        head_record = _with_stored_number(folds.context.project, _record(record, head, name))
+        head_record = _with_files(folds, record, head_record, name)
         split = tasks.split_of(stored, head)
         own = Folds(folds.config, folds.context, head, split, record.nested, decoding=stored)
-        Inference(own, ()).predict(made)
-        scores = _scored(folds.context.project, made, record.scores.get("val", {}).get(f"{name}_loss"))
-        shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items() if value is not None)
-        if shown:
-            log.info(f"  head {name}: validation {shown}")
+        Inference(own, ()).predict(head_record)
+        scores = _add_scores(folds.context.project, head_record, record.scores.get("val", {}).get(f"{name}_loss"))
+        text = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items() if value is not None)
+        if text:
+            log.info(f"  head {name}: validation {text}")
 
 
 def _tag(name: str) -> str:
@@ -111,7 +111,7 @@ def _record(record: ModelRecord, head: Task, name: str) -> ModelRecord:
         scores={},
         details={},
         notes=[*record.notes, f"a head of {record.id}"],
-        refit=[_head_id(one, name) for one in record.refit],
+        refit=[_head_id(record_id, name) for record_id in record.refit],
     )
 
 
@@ -119,24 +119,26 @@ def _head_id(record: str, name: str) -> str:
     return f"{record}-{files.safe_name(name)[:40]}"
 
 
-def _stored(project: Project, made: ModelRecord) -> ModelRecord:
+def _with_stored_number(project: Project, head_record: ModelRecord) -> ModelRecord:
     """The record with the number that it has already, when its step is done again."""
-    folder = project.model_dir(made.pivot, made.id)
+    folder = project.model_dir(head_record.pivot, head_record.id)
     if (folder / records.RECORD_FILE).is_file():
-        return replace(made, number=records.load(folder).number)
-    return made
+        return replace(head_record, number=records.load(folder).number)
+    return head_record
 
 
-def _with_files(folds: Folds, record: ModelRecord, made: ModelRecord, name: str) -> ModelRecord:
+def _with_files(folds: Folds, record: ModelRecord, head_record: ModelRecord, name: str) -> ModelRecord:
     """Write the head's files and its record: the fold's weights and history, and a configuration that names the head."""
     project = folds.context.project
-    source, folder = project.model_dir(record.pivot, record.id), project.model_dir(made.pivot, made.id)
+    source, folder = project.model_dir(record.pivot, record.id), project.model_dir(head_record.pivot, head_record.id)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (records.WEIGHTS_FILE, records.METRICS_FILE):
         files.write_bytes(folder / file, (source / file).read_bytes())
     files.write_text(folder / records.CONFIG_FILE, snapshot.stored(_tree(folds, record, name)))
-    kept = (records.METRICS_FILE, records.CONFIG_FILE)
-    return records.save(project, replace(made, checksums={file: files.digest_file(folder / file) for file in kept}))
+    names = (records.METRICS_FILE, records.CONFIG_FILE)
+    return records.save(
+        project, replace(head_record, checksums={file: files.digest_file(folder / file) for file in names})
+    )
 
 
 def _tree(folds: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
@@ -146,14 +148,14 @@ def _tree(folds: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
     return {**stored, "tags": _tag(name), "task": {**task, "data_dir": str(folds.config.data_dir)}}
 
 
-def _scored(project: Project, made: ModelRecord, loss: float | None) -> dict[str, float | None]:
+def _add_scores(project: Project, head_record: ModelRecord, loss: float | None) -> dict[str, float | None]:
     """Add the scores of the head's own validation rows to its record, where it has any."""
-    rows = predictions.load(project.predictions_file(made.pivot, made.id), made.task, "val")
+    rows = predictions.load(project.predictions_file(head_record.pivot, head_record.id), head_record.task, "val")
     if not len(rows):
         return {}
-    found = metrics.compute(post_kind.of(made.kind).FINAL, rows.logits, rows.targets, made.kind)
-    scores: dict[str, float | None] = {**found, **({} if loss is None else {"loss": loss})}
-    details = metrics.details(rows.logits, rows.targets, made.classes, made.kind)
-    stored = records.load(project.model_dir(made.pivot, made.id))
+    values = metrics.compute(post_kind.of(head_record.kind).FINAL, rows.logits, rows.targets, head_record.kind)
+    scores: dict[str, float | None] = {**values, **({} if loss is None else {"loss": loss})}
+    details = metrics.details(rows.logits, rows.targets, head_record.classes, head_record.kind)
+    stored = records.load(project.model_dir(head_record.pivot, head_record.id))
     records.with_scores(project, stored, {"val": scores}, {"val": details})
     return scores

@@ -115,7 +115,7 @@ class Stopwatch:
     Args:
         enough: Seconds of batches after which that is known.
         rows: The fold's images.
-        told: Is given the pace and the epochs that the recipe asks for; what it raises ends the training.
+        listener: Is given the pace and the epochs that the recipe asks for; what it raises ends the training.
         heads: Epochs before the first one with batches: heads that are fitted exactly.
 
     Attributes:
@@ -123,13 +123,13 @@ class Stopwatch:
         epochs: The epochs that the recipe asks for; 0: no batch was seen.
     """
 
-    def __init__(self, enough: float, rows: Rows, told: Callable[[Tempo, int], None], heads: int = 0) -> None:
-        self._enough, self._rows, self._told, self._heads = enough, rows, told, heads
+    def __init__(self, enough: float, rows: Rows, listener: Callable[[Tempo, int], None], heads: int = 0) -> None:
+        self._enough, self._rows, self._tempo_listener, self._heads = enough, rows, listener, heads
         self.begun, self.epochs = time.monotonic(), 0
         self._first = self._last = 0.0
         self._gaps: list[float] = []
         self._count, self._batches, self._is_whole, self._is_known = 0, 1, True, False
-        self._asked: list[float] = []
+        self._look_times: list[float] = []
 
     def tick(self, tick: Tick) -> None:
         """A batch is done; a fold that goes on from a saved state tells nothing new."""
@@ -139,20 +139,20 @@ class Stopwatch:
         elif tick.batch == 1:
             self._gaps.append(now - self._last)
         self._count, self._last, self._batches = self._count + 1, now, tick.batches
-        taken = now - self._first
-        is_enough = taken >= self._enough and (self._count > 3 or (self._count > 1 and taken >= 3 * self._enough))
+        duration = now - self._first
+        is_enough = duration >= self._enough and (self._count > 3 or (self._count > 1 and duration >= 3 * self._enough))
         if not self._is_known and is_enough and (tempo := self.tempo()) is not None:
             self._is_known = True
-            self._told(tempo, self.epochs)
+            self._tempo_listener(tempo, self.epochs)
 
     def ask(self) -> None:
         """A batch of images was looked at, by a training without batches that computes features."""
-        self._asked = [*self._asked[:1], time.monotonic()]
+        self._look_times = [*self._look_times[:1], time.monotonic()]
 
     @property
-    def looking(self) -> float:
+    def feature_seconds(self) -> float:
         """Seconds in which features were computed, which later folds find."""
-        return 0.0 if self._count or not self._asked else self._asked[-1] - self._asked[0]
+        return 0.0 if self._count or not self._look_times else self._look_times[-1] - self._look_times[0]
 
     def tempo(self) -> Tempo | None:
         """What the batches so far show; None where that is nothing."""
@@ -230,43 +230,43 @@ class TimeShares:
 
     def of(self, run: Run, place: int) -> Share:
         """The share of the fold at a place in the order of the folds; decided once, so that a continued run does the same."""
-        found = self._stored(run, place)
-        if found is not None and found.epochs is not None:
-            return found
+        share = self._stored(run, place)
+        if share is not None and share.epochs is not None:
+            return share
         first = self._stored(run, 0) if place else None
         if first is not None and first.tempo is not None:
-            return self._store(run, place, self._decided(place, first.tempo, 0, first.epochs or 1, first))
-        left = self._left()
-        if place and (needed := self._needed(run, place)) > left:
+            return self._store(run, place, self._share_of_training(place, first.tempo, 0, first.epochs or 1, first))
+        left = self._remaining_seconds()
+        if place and (needed := self._needed_seconds(run, place)) > left:
             log.info(f"left out: {clock(max(0.0, left))} are left, and {clock(needed)} are needed")
             return self._store(run, place, Share(0, 0, 0.0, self._folds))
         if left <= 0:
             passed = clock(time.monotonic() - self._context.started)
             fix = "give it more time, or decode images beforehand (mml pp)"
             log.info(f"{passed} of {clock(self._limit)} have passed: a fold learns from its first batches alone; {fix}")
-        waiting = len(self._rounds(self._ahead(place, Share(None, 0, 0.0, self._folds))))
+        waiting = len(self._rounds(self._remaining_places(place, Share(None, 0, 0.0, self._folds))))
         return self._store(run, place, Share(None, 0, max(1.0, left / waiting), self._folds))
 
-    def _needed(self, run: Run, place: int) -> float:
+    def _needed_seconds(self, run: Run, place: int) -> float:
         """Seconds of a training without batches, by those before it, and of the one of all folds, which goes before a fold."""
-        took = [share.took for one in range(place) if (share := self._stored(run, one)) is not None and share.took]
+        took = [share.took for other in range(place) if (share := self._stored(run, other)) is not None and share.took]
         if not took:
             return 0.0
         usual = statistics.median(took)
         whole = usual * self._rows(self._folds).train / max(1, self._rows(0).train) if self._refits else 0.0
         return whole if place == self._folds else usual + whole
 
-    def _ahead(self, place: int, share: Share) -> list[int]:
+    def _remaining_places(self, place: int, share: Share) -> list[int]:
         """The places of what is trained from one on."""
         folds = list(range(place, min(share.folds, self._folds)))
         return [*folds, self._folds] if self._refits and share.refits else folds
 
     def _rounds(self, places: Sequence[int]) -> list[int]:
         """Of folds that are trained side by side the one with most images, and the model of all, which is trained alone."""
-        folds = [one for one in places if one < self._folds]
+        folds = [place for place in places if place < self._folds]
         groups = [folds[at : at + self._at_once] for at in range(0, len(folds), self._at_once)]
-        largest = [max(group, key=lambda one: self._rows(one).train) for group in groups]
-        return [*largest, *(one for one in places if one == self._folds)]
+        largest = [max(group, key=lambda place: self._rows(place).train) for group in groups]
+        return [*largest, *(place for place in places if place == self._folds)]
 
     def stopwatch(self, run: Run, place: int, share: Share, state: Path) -> Stopwatch:
         """A stopwatch for a fold, which decides how long it learns where that is open.
@@ -283,11 +283,11 @@ class TimeShares:
         def told(tempo: Tempo, most: int) -> None:
             if share.epochs is not None:
                 return
-            count = self._worthwhile(tempo, place)
+            count = self._training_count(tempo, place)
             # With time for a single training there is a score, and its fold predicts.
             refits = self._refits and count > place + 1
-            kept = Share(None, 0, 0.0, min(self._folds, count - refits), refits=refits or not self._refits)
-            decided = self._decided(place, tempo, place, most, kept)
+            scope = Share(None, 0, 0.0, min(self._folds, count - refits), refits=refits or not self._refits)
+            decided = self._share_of_training(place, tempo, place, most, scope)
             # First the state, so that whoever is stopped in between begins anew as well.
             if decided.epochs != most:
                 shutil.rmtree(state, ignore_errors=True)
@@ -301,7 +301,7 @@ class TimeShares:
         """Note how fast a whole fold was, by which the others are planned."""
         share = self._stored(run, place)
         if share is not None:
-            took = round(time.monotonic() - watch.begun - watch.looking, 2)
+            took = round(time.monotonic() - watch.begun - watch.feature_seconds, 2)
             tempo = watch.tempo() or share.tempo
             # A fold that was over before its pace was known had all epochs, and so have the others.
             epochs = watch.epochs or None if share.epochs is None and tempo is not None else share.epochs
@@ -312,23 +312,23 @@ class TimeShares:
         share = self._stored(run, place)
         return share is not None and share.is_left_out
 
-    def _left(self) -> float:
+    def _remaining_seconds(self) -> float:
         """Seconds that are left for the folds and their predictions."""
         reserve = _RESERVE_SECONDS + _RESERVE * self._limit
         if self._rows(0).predicted:
             reserve += _REPORT + _RESERVE_PER_THOUSAND * self._images / 1000
         return self._limit - reserve - (time.monotonic() - self._context.started)
 
-    def _worthwhile(self, tempo: Tempo, place: int) -> int:
+    def _training_count(self, tempo: Tempo, place: int) -> int:
         """How many trainings there are: fewer where more than half of a fold's time would not be spent on learning."""
         rows = self._rows(place)
         fixed = tempo.begin + rows.val * tempo.image + tempo.end(rows) + tempo.predictions(rows)
-        rounds = max(1, math.floor(self._left() / (2 * fixed + 1e-9)))
+        rounds = max(1, math.floor(self._remaining_seconds() / (2 * fixed + 1e-9)))
         folds = rounds - self._refits
         most = self._folds + self._refits
         return min(most, place + rounds if folds < 1 else place + folds * self._at_once + self._refits)
 
-    def _decided(self, place: int, tempo: Tempo, measured: int, most: int, kept: Share) -> Share:
+    def _share_of_training(self, place: int, tempo: Tempo, measured: int, most: int, scope: Share) -> Share:
         """The share of a training.
 
         Args:
@@ -336,50 +336,51 @@ class TimeShares:
             tempo: The pace of the training at the place `measured`.
             measured: That place.
             most: The epochs that the recipe asks for.
-            kept: Which folds are trained, and whether all folds are once more.
+            scope: Which folds are trained, and whether all folds are once more.
         """
-        if place not in (ahead := self._ahead(place, kept)):
-            what = "a model of all folds" if place == self._folds else counted(kept.folds, "fold")
-            log.info(f"left out: the time is {'not ' * (place == self._folds)}enough for {what} of {self._folds}")
-            return Share(0, 0, 0.0, kept.folds, refits=kept.refits)
-        of = {one: tempo.of(self._rows(measured), self._rows(one)) for one in {0, *ahead}}
+        if place not in (ahead := self._remaining_places(place, scope)):
+            phrase = "a model of all folds" if place == self._folds else counted(scope.folds, "fold")
+            log.info(f"left out: the time is {'not ' * (place == self._folds)}enough for {phrase} of {self._folds}")
+            return Share(0, 0, 0.0, scope.folds, refits=scope.refits)
+        of = {other: tempo.of(self._rows(measured), self._rows(other)) for other in {0, *ahead}}
         # Predictions of all folds come after the last one's training, one after the other.
-        unpredicted = ahead if place == self._folds else self._ahead(0, kept)
-        left = self._left() - sum(of.get(one, tempo).predictions(self._rows(one)) for one in unpredicted)
+        unpredicted = ahead if place == self._folds else self._remaining_places(0, scope)
+        left = self._remaining_seconds() - sum(
+            of.get(other, tempo).predictions(self._rows(other)) for other in unpredicted
+        )
         # A fold that is planned by its own first batches begins anew, the next ones begin for the first time.
         rounds, own, rows = self._rounds(ahead), of[place], self._rows(place)
-        fixed = sum(of[one].begin + of[one].end(self._rows(one)) for one in rounds)
-        epochs_of = [of[one].epoch(self._rows(one)) for one in rounds]
+        fixed = sum(of[other].begin + of[other].end(self._rows(other)) for other in rounds)
+        epochs_of = [of[other].epoch(self._rows(other)) for other in rounds]
         learning = (left - fixed) * epochs_of[0] / sum(epochs_of)
         if left < 0 and place:
             log.info(f"left out: {clock(max(0.0, left))} are left")
-            return Share(0, 0, 0.0, kept.folds, tempo, refits=kept.refits)
+            return Share(0, 0, 0.0, scope.folds, tempo, refits=scope.refits)
         epochs, steps = own.fitting(learning, rows, most)
         seconds = max(1.0, own.begin + learning)
-        told = (
-            f"an epoch takes about {clock(own.epoch(rows))}, {clock(max(0.0, left))} are left for {self._rest(ahead)}"
-        )
+        ahead_text = self._trainings_text(ahead)
+        sentence = f"an epoch takes about {clock(own.epoch(rows))}, {clock(max(0.0, left))} are left for {ahead_text}"
         if epochs:
-            log.info(f"{told}: {epochs} of {counted(most, 'epoch')}")
+            log.info(f"{sentence}: {epochs} of {counted(most, 'epoch')}")
         else:
             batches = counted(own.batches, "batch", "batches")
-            log.info(f"{told}: {steps} of {batches} of one epoch; {self._whole(own, rows)}")
-        return Share(epochs, steps, round(seconds, 2), kept.folds, tempo, refits=kept.refits)
+            log.info(f"{sentence}: {steps} of {batches} of one epoch; {self._epoch_sentence(own, rows)}")
+        return Share(epochs, steps, round(seconds, 2), scope.folds, tempo, refits=scope.refits)
 
-    def _whole(self, tempo: Tempo, rows: Rows) -> str:
+    def _epoch_sentence(self, tempo: Tempo, rows: Rows) -> str:
         """What a whole epoch of each fold, or of one, would take."""
         fold = tempo.begin + tempo.epoch(rows) / _USED + tempo.end(rows) + tempo.predictions(rows)
-        before = self._limit - self._left()
+        before = self._limit - self._remaining_seconds()
         every = list(range(self._folds + self._refits))
         whole = math.ceil(before + fold * len(self._rounds(every)))
-        one = "" if self._folds == 1 else f", one fold (mode.cv=false) {math.ceil(before + fold)} s"
-        return f"a whole epoch of {self._rest(every)} takes time_limit={whole}s{one}; fewer pixels are quicker"
+        alternative = "" if self._folds == 1 else f", one fold (mode.cv=false) {math.ceil(before + fold)} s"
+        return f"a whole epoch of {self._trainings_text(every)} takes time_limit={whole}s{alternative}; fewer pixels are quicker"
 
-    def _rest(self, places: Sequence[int]) -> str:
+    def _trainings_text(self, places: Sequence[int]) -> str:
         """Trainings in words."""
-        folds = len([one for one in places if one < self._folds])
-        told = ["this fold" if folds == 1 else f"{folds} folds"] if folds else []
-        return listing([*told, *(["the refit"] if self._folds in places else [])])
+        folds = len([place for place in places if place < self._folds])
+        phrases = ["this fold" if folds == 1 else f"{folds} folds"] if folds else []
+        return listing([*phrases, *(["the refit"] if self._folds in places else [])])
 
     def _stored(self, run: Run, place: int) -> Share | None:
         path = run.folder / _FOLDER / f"{place}.json"
@@ -416,8 +417,8 @@ def applied(recipe: Recipe, share: Share) -> Recipe:
     if share.epochs is None:
         return recipe
     # A head that is fitted exactly takes no epochs of the others.
-    asked = sum(stage.epochs for stage in stages.of(recipe) if stage.head is None)
-    part = max(share.epochs, 1) / asked
+    epochs = sum(stage.epochs for stage in stages.of(recipe) if stage.head is None)
+    part = max(share.epochs, 1) / epochs
     trainer = {**recipe.trainer, "max_epochs": max(1, share.epochs)}
     if share.steps:
         # Stages have the batches of an epoch together.

@@ -93,7 +93,7 @@ class Worker:
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
 
-    def closed(self, timeout: float | None) -> None:
+    def note_close(self, timeout: float | None) -> None:
         """Note that no message follows.
 
         Args:
@@ -104,7 +104,7 @@ class Worker:
         self.messages = None
         self.process.join(timeout=timeout)
         if self.outcome is None:
-            self.outcome = Outcome("died", f"its process {_how_it_ended(self.process.exitcode)}")
+            self.outcome = Outcome("died", f"its process {_ending_text(self.process.exitcode)}")
 
 
 class Pool:
@@ -170,7 +170,7 @@ class Pool:
             try:
                 kind, *facts = pipe.recv()
             except (EOFError, OSError):
-                worker.closed(self._grace)
+                worker.note_close(self._grace)
                 continue
             if kind == "log":
                 log.log(*facts)
@@ -180,7 +180,7 @@ class Pool:
                 take(worker, kind, facts)
 
 
-def planned_again(config: RunConfig, context: RunContext) -> dict[str, Step]:
+def steps_by_name(config: RunConfig, context: RunContext) -> dict[str, Step]:
     """The steps of a run by their names, for a process that does some of them."""
     current_folder.exclude(config.out_dir, config.data_dir, *current_folder.task_folders(config.tree["task"]))
     return {step.name: step for step in config.scheduler.build(config, context).plan()}
@@ -254,7 +254,7 @@ def _outcome(call: Callable[[], None]) -> Outcome:
     return Outcome("done")
 
 
-def _how_it_ended(code: int | None) -> str:
+def _ending_text(code: int | None) -> str:
     """The end of a process that left no word, from its exit code."""
     return f"was ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
 
@@ -284,15 +284,15 @@ class Relay(Display):
 
     def __init__(self, send: Send) -> None:
         super().__init__(io.StringIO())
-        self._send, self._sent = send, 0.0
+        self._send, self._last_sent_at = send, 0.0
 
-    def start(self, what: str, total: int, done: int = 0) -> None:
+    def start(self, label: str, total: int, done: int = 0) -> None:
         """Tell what begins."""
-        self._send("start", what, total, done)
+        self._send("start", label, total, done)
 
     def is_due(self, *, is_milestone: bool = True) -> bool:
         """Whether the last message is long enough ago."""
-        return time.perf_counter() - self._sent >= _EVERY
+        return time.perf_counter() - self._last_sent_at >= _EVERY
 
     def update(
         self,
@@ -306,7 +306,7 @@ class Relay(Display):
     ) -> None:
         """Tell how far it is, if the last time is long enough ago."""
         if self.is_due():
-            self._sent = time.perf_counter()
+            self._last_sent_at = time.perf_counter()
             self._send("progress", done, what, tuple(facts), left)
 
     def close(self) -> None:

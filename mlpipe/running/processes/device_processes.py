@@ -18,7 +18,7 @@ from typing import Any
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.sampling import Shard
 from mlpipe.errors import INPUT_IS_WRONG, STOPPED_RESUMABLE, DataError, DiskFull, Interrupted, TrainingError
-from mlpipe.running.processes.child_processes import Pool, Relay, Send, Worker, planned_again
+from mlpipe.running.processes.child_processes import Pool, Relay, Send, Worker, steps_by_name
 from mlpipe.running.steps import Follower, RunContext, Stop
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -65,8 +65,8 @@ def _follow(pool: Pool, context: RunContext) -> None:
         if kind == "start":
             context.display.start(*facts)
         elif kind == "progress":
-            done, what, known, left = facts
-            context.display.update(done, what, known, left=left)
+            count, label, known, left = facts
+            context.display.update(count, label, known, left=left)
         elif kind == "epoch" and context.follower is not None:
             context.follower.epoch(*facts)
 
@@ -87,7 +87,7 @@ def _raise(group: Sequence[Worker], context: RunContext, go_on: str) -> None:
         for number, worker in enumerate(group, 1)
         if worker.outcome is not None and worker.outcome.event in ("failed", "died")
     ]
-    number, first = min(ended, key=lambda one: (not one[1].is_known, one[1].event == "failed"))
+    number, first = min(ended, key=lambda pair: (not pair[1].is_known, pair[1].event == "failed"))
     log.debug(first.traceback)
     if first.is_known:
         kinds = {INPUT_IS_WRONG: DataError, STOPPED_RESUMABLE: DiskFull}
@@ -129,4 +129,4 @@ def _learn_together(
     project = Project(config.project_dir)
     context = RunContext(project, Relay(send), stop, follower=follower, shard=shard, started=started)
     device_group.join(shard, meeting_point, hardware.backend(config.recipe.trainer))
-    planned_again(config, context)[step].call(of_run)
+    steps_by_name(config, context)[step].call(of_run)

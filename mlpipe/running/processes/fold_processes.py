@@ -28,7 +28,7 @@ from mlpipe.errors import (
     counted,
 )
 from mlpipe.reports.progress import Display, Line
-from mlpipe.running.processes.child_processes import Outcome, Pool, Relay, Send, Worker, planned_again
+from mlpipe.running.processes.child_processes import Outcome, Pool, Relay, Send, Worker, steps_by_name
 from mlpipe.running.steps import RunContext, Step, Stop
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -40,17 +40,17 @@ _DEVICES = "CUDA_VISIBLE_DEVICES"
 _NEARLY_ALL = 0.999
 
 
-def workers(wanted: int | str, threads: int, lanes: int) -> int:
+def workers(setting: int | str, threads: int, lanes: int) -> int:
     """How many lanes run at a time.
 
     Args:
-        wanted: `sys.fold_workers`; `auto`: one for each GPU, without one the cores divided by the threads.
+        setting: `sys.fold_workers`; `auto`: one for each GPU, without one the cores divided by the threads.
         threads: Threads of torch in each.
         lanes: How many there are.
     """
     from mlpipe.config.environment import cores
 
-    count = at_once(wanted, threads, lanes)
+    count = lane_count(setting, threads, lanes)
     if count > 1 and not devices() and count * threads > cores():
         fitting = cores() // count
         log.info(
@@ -64,13 +64,13 @@ def workers(wanted: int | str, threads: int, lanes: int) -> int:
     return count
 
 
-def at_once(wanted: int | str, threads: int, lanes: int) -> int:
+def lane_count(setting: int | str, threads: int, lanes: int) -> int:
     """As `workers`, without a word to a person."""
     from mlpipe.config.environment import cores
 
-    if wanted == "auto":
-        wanted = len(devices()) or max(1, cores() // threads)
-    return min(int(wanted), lanes)
+    if setting == "auto":
+        setting = len(devices()) or max(1, cores() // threads)
+    return min(int(setting), lanes)
 
 
 def devices() -> list[str]:
@@ -79,18 +79,18 @@ def devices() -> list[str]:
 
     if not torch.cuda.is_available():
         return []
-    named = [name.strip() for name in os.environ.get(_DEVICES, "").split(",") if name.strip()]
-    return named or [str(number) for number in range(torch.cuda.device_count())]
+    names = [name.strip() for name in os.environ.get(_DEVICES, "").split(",") if name.strip()]
+    return names or [str(number) for number in range(torch.cuda.device_count())]
 
 
-def free_device(gpus: Sequence[str], taken: Sequence[str | None]) -> str | None:
+def free_device(gpus: Sequence[str], lane_gpus: Sequence[str | None]) -> str | None:
     """The GPU for a lane that starts: the first of those that the fewest running lanes have; None without GPUs.
 
     Args:
         gpus: All of them.
-        taken: Those of the running lanes.
+        lane_gpus: Those of the running lanes.
     """
-    return min(gpus, key=taken.count) if gpus else None
+    return min(gpus, key=lane_gpus.count) if gpus else None
 
 
 def blocks(steps: Sequence[Step]) -> list[list[list[Step]]]:
@@ -98,21 +98,21 @@ def blocks(steps: Sequence[Step]) -> list[list[list[Step]]]:
 
     A step without a lane waits for all before it, and all after it wait for it.
     """
-    found: list[list[list[Step]]] = []
+    groups: list[list[list[Step]]] = []
     open_lanes: dict[int, list[Step]] | None = None
     for step in steps:
         if step.lane is None:
-            found.append([[step]])
+            groups.append([[step]])
             open_lanes = None
             continue
         if open_lanes is None:
             open_lanes = {}
-            found.append([])
+            groups.append([])
         if step.lane not in open_lanes:
             open_lanes[step.lane] = []
-            found[-1].append(open_lanes[step.lane])
+            groups[-1].append(open_lanes[step.lane])
         open_lanes[step.lane].append(step)
-    return found
+    return groups
 
 
 @dataclass
@@ -150,10 +150,10 @@ class _Lane:
             self.title, self.total = facts[0], max(facts[1], 1)
             self.shown = Line(self.title, self.share)
         elif kind == "progress":
-            done, what, known, left = facts
+            count, label, known, left = facts
             # What follows a training begins at 0 again.
-            self.share = max(self.share, min(done / self.total, _NEARLY_ALL))
-            self.shown = Line(what or self.title, min(done / self.total, 1.0), known, left)
+            self.share = max(self.share, min(count / self.total, _NEARLY_ALL))
+            self.shown = Line(label or self.title, min(count / self.total, 1.0), known, left)
 
     def has_ended(self, of_run: Run, *, asked: bool) -> bool:
         """Whether its process has ended and said all; what it did not finish is noted.
@@ -232,9 +232,9 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
 
 
 def _show(lanes: Sequence[_Lane], display: Display) -> None:
-    shown = [lane.shown for lane in lanes if lane.shown is not None]
-    if shown:
-        display.update(round(1000 * sum(min(lane.share, 1.0) for lane in lanes)), beside=shown)
+    lines = [lane.shown for lane in lanes if lane.shown is not None]
+    if lines:
+        display.update(round(1000 * sum(min(lane.share, 1.0) for lane in lanes)), beside=lines)
 
 
 def _raise(lanes: Sequence[_Lane], context: RunContext, mode: str, of_run: Run) -> None:
@@ -296,7 +296,7 @@ def _do_lane(
     multiprocessing.set_start_method(start_method, force=True)
     if device is not None:
         os.environ[_DEVICES] = device
-    steps = planned_again(config, RunContext(Project(config.project_dir), Relay(send), stop, started=started))
+    steps = steps_by_name(config, RunContext(Project(config.project_dir), Relay(send), stop, started=started))
     for name in names:
         stop.check()
         send("begin", name)

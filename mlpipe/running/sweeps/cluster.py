@@ -94,9 +94,9 @@ def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any
     runs = [scheduler.start(steps) for scheduler, steps in planned]
     folder = _folder(launcher)
     try:
-        given = _parameters(launcher, [job.prepared.run_config for job in jobs])
+        parameters = _parameters(launcher, [job.prepared.run_config for job in jobs])
         executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=launcher.max_num_timeout)
-        executor.update_parameters(**given)
+        executor.update_parameters(**parameters)
         words = [_words(job, run) for job, run in zip(jobs, runs, strict=True)]
         submitted = executor.map_array(Worker(), [mode] * len(jobs), words)
     except Exception as error:
@@ -108,14 +108,14 @@ def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any
         wrong = f"Slurm took no jobs ({reason[-1]})"
         raise ConfigError(problem(GROUP, wrong, fix="check the keys of hydra.launcher")) from error
     queue = [
-        _Queued(number, job, run, one)
-        for number, (job, run, one) in enumerate(zip(jobs, runs, submitted, strict=True), start=1)
+        _Queued(number, job, run, submission)
+        for number, (job, run, submission) in enumerate(zip(jobs, runs, submitted, strict=True), start=1)
     ]
-    for one in queue:
-        one.run.note("queue", "queued", job=one.submitted.job_id)
-        log.info(f"{one.label}: queued as run {one.run.name}")
+    for entry in queue:
+        entry.run.note("queue", "queued", job=entry.submitted.job_id)
+        log.info(f"{entry.label}: queued as run {entry.run.name}")
     _wait(mode, queue)
-    outcomes = [{**(one.outcome or {}), "run": one.run.name, "slurm": one.submitted.job_id} for one in queue]
+    outcomes = [{**(item.outcome or {}), "run": item.run.name, "slurm": item.submitted.job_id} for item in queue]
     log.info("\n" + combinations.table(jobs, outcomes))
     code = max(outcome["exit_code"] for outcome in outcomes)
     if code == 0:
@@ -127,18 +127,18 @@ def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any
 
 def _submitit() -> Any:
     try:
-        found = importlib.import_module("submitit")
+        module = importlib.import_module("submitit")
     except ImportError:
         raise ConfigError(not_installed(GROUP, "submitit", otherwise="leave it out")) from None
     if shutil.which("sbatch") is None:
         fix = "run it on a machine of the cluster, or leave it out"
         raise ConfigError(problem(GROUP, "this machine has no sbatch command", got="slurm", fix=fix))
-    return found
+    return module
 
 
 def _planned(mode: str, jobs: Sequence[Job]) -> list[tuple[Scheduler, list[Step]]]:
     """Every job's steps, all problems at once; nothing is written to the project."""
-    found: list[str] = []
+    problems: list[str] = []
     planned = []
     for job in jobs:
         scheduler: Scheduler = job.prepared.run_config.scheduler.build(
@@ -147,13 +147,13 @@ def _planned(mode: str, jobs: Sequence[Job]) -> list[tuple[Scheduler, list[Step]
         try:
             steps = [step for step in scheduler.plan() if step.in_project]
         except MlpipeError as error:
-            found += str(error).splitlines()
+            problems += str(error).splitlines()
             continue
         if job.prepared.resumed is not None or not steps:
-            found.append(problem(GROUP, f"mml {mode} has no run to queue here", fix="leave it out"))
+            problems.append(problem(GROUP, f"mml {mode} has no run to queue here", fix="leave it out"))
         planned.append((scheduler, steps))
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
     return planned
 
 
@@ -176,11 +176,11 @@ def _parameters(launcher: Launcher, configs: Sequence[RunConfig]) -> dict[str, A
     cores = launcher.cpus_per_task or max(_cores(config) for config in configs)
     own = ("partition", "qos", "account", "constraint", "exclude", "gres", "comment", "signal_delay_s",
            "array_parallelism")  # fmt: skip
-    given = {f"slurm_{key}": getattr(launcher, key) for key in own}
-    given |= {key: getattr(launcher, key) for key in ("name", "timeout_min", "gpus_per_node", "mem_gb")}
-    given |= {"cpus_per_task": cores, "slurm_setup": launcher.setup or None}
-    given["slurm_additional_parameters"] = launcher.additional_parameters or None
-    return {key: value for key, value in given.items() if value is not None}
+    parameters = {f"slurm_{key}": getattr(launcher, key) for key in own}
+    parameters |= {key: getattr(launcher, key) for key in ("name", "timeout_min", "gpus_per_node", "mem_gb")}
+    parameters |= {"cpus_per_task": cores, "slurm_setup": launcher.setup or None}
+    parameters["slurm_additional_parameters"] = launcher.additional_parameters or None
+    return {key: value for key, value in parameters.items() if value is not None}
 
 
 def _cores(config: RunConfig) -> int:
@@ -196,63 +196,65 @@ def _wait(mode: str, queue: Sequence[_Queued]) -> None:
     """Follow the jobs until each has an outcome."""
     stop, asked_at = Stop(), 0.0
     with stop.listening():
-        while waiting := [one for one in queue if one.outcome is None]:
+        while waiting := [item for item in queue if item.outcome is None]:
             if stop():
                 array = str(queue[0].submitted.job_id).partition("_")[0]
                 sentence = f"the jobs stay in the queue; scancel {array} ends them"
-                commands = [f"mml {mode} {shlex.join(_words(one.job, one.run))}" for one in waiting]
+                commands = [f"mml {mode} {shlex.join(_words(item.job, item.run))}" for item in waiting]
                 raise Interrupted("\n".join([sentence, "to go on with one that has been ended:", *commands]))
-            for one in waiting:
-                _take_result(one)
+            for entry in waiting:
+                _take_result(entry)
             if time.monotonic() - asked_at >= _ASK:
                 asked_at = time.monotonic()
-                _compare([one for one in waiting if one.outcome is None], mode)
+                _compare_queue([item for item in waiting if item.outcome is None], mode)
             time.sleep(_POLL)
 
 
-def _take_result(one: _Queued) -> None:
+def _take_result(entry: _Queued) -> None:
     """The outcome that a worker left, if it has."""
-    if not one.submitted.paths.result_pickle.is_file():
+    if not entry.submitted.paths.result_pickle.is_file():
         return
     try:
-        outcome = one.submitted.result()
+        outcome = entry.submitted.result()
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         outcome = {"exit_code": STEP_FAILED, "error": lines[-1].strip() if lines else type(error).__name__}
-    _end(one, outcome)
+    _note_outcome(entry, outcome)
 
 
-def _end(one: _Queued, outcome: dict[str, Any]) -> None:
-    seconds = round(time.perf_counter() - one.started, 1)
-    one.outcome = {"job": one.number, "overrides": one.job.overrides, "facts": {}, **outcome, "seconds": seconds}
+def _note_outcome(entry: _Queued, outcome: dict[str, Any]) -> None:
+    seconds = round(time.perf_counter() - entry.started, 1)
+    entry.outcome = {"job": entry.number, "overrides": entry.job.overrides, "facts": {}, **outcome, "seconds": seconds}
     if outcome["error"]:
-        log.error(f"{one.label} failed: {outcome['error']}")
+        log.error(f"{entry.label} failed: {outcome['error']}")
     else:
-        log.info(f"{one.label}: done")
+        log.info(f"{entry.label}: done")
 
 
-def _compare(waiting: Sequence[_Queued], mode: str) -> None:
+def _compare_queue(waiting: Sequence[_Queued], mode: str) -> None:
     """Report jobs that Slurm no longer has and that left no outcome; say what became of the others."""
     if not waiting:
         return
     # Slurm forgets a job soon after its end, while the file with its outcome may still be on its way through a shared disk:
     # a job is given up only when it has been missing for a while. None: Slurm did not answer, which says nothing.
-    there = states([str(one.submitted.job_id) for one in waiting])
-    for one in waiting if there is not None else ():
-        assert there is not None
-        state = there.get(str(one.submitted.job_id), "")
+    job_states = states([str(item.submitted.job_id) for item in waiting])
+    for entry in waiting if job_states is not None else ():
+        assert job_states is not None
+        state = job_states.get(str(entry.submitted.job_id), "")
         if state and state not in _ENDED:
-            if one.has_run and state == "PENDING":
-                log.info(f"{one.label}: was stopped and is queued again")
-            one.has_run = state == "RUNNING" or (one.has_run and state != "PENDING")
-            one.missing_since = None
-        elif one.missing_since is None:
-            one.missing_since = time.monotonic()
-        elif time.monotonic() - one.missing_since > _GRACE:
-            how = _how(str(one.submitted.job_id)) or state or "Slurm does not know it any more"
-            go_on = f"mml {mode} {shlex.join(_words(one.job, one.run))}"
-            one.run.note("queue", "failed", error=how)
-            _end(one, {"exit_code": STEP_FAILED, "error": f"ended without a result ({how}); to go on: {go_on}"})
+            if entry.has_run and state == "PENDING":
+                log.info(f"{entry.label}: was stopped and is queued again")
+            entry.has_run = state == "RUNNING" or (entry.has_run and state != "PENDING")
+            entry.missing_since = None
+        elif entry.missing_since is None:
+            entry.missing_since = time.monotonic()
+        elif time.monotonic() - entry.missing_since > _GRACE:
+            how = _slurm_ending(str(entry.submitted.job_id)) or state or "Slurm does not know it any more"
+            go_on = f"mml {mode} {shlex.join(_words(entry.job, entry.run))}"
+            entry.run.note("queue", "failed", error=how)
+            _note_outcome(
+                entry, {"exit_code": STEP_FAILED, "error": f"ended without a result ({how}); to go on: {go_on}"}
+            )
 
 
 def states(ids: Sequence[str]) -> dict[str, str] | None:
@@ -273,14 +275,14 @@ def states(ids: Sequence[str]) -> dict[str, str] | None:
     return {name.strip(): state.strip() for name, state in lines}
 
 
-def _how(name: str) -> str:
+def _slurm_ending(name: str) -> str:
     """How a job ended, as far as Slurm still knows."""
     command = ["scontrol", "show", "job", name, "--oneliner"]
     try:
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    state, code = re.search(r"JobState=(\w+)", shown), re.search(r"ExitCode=(\d+):(\d+)", shown)
+    state, code = re.search(r"JobState=(\w+)", output), re.search(r"ExitCode=(\d+):(\d+)", output)
     if state is None or code is None:
         return ""
     number = int(code[2]) or max(int(code[1]) - 128, 0)
@@ -352,8 +354,8 @@ def _own_state() -> str:
     own = os.environ.get("SLURM_JOB_ID", "")
     known = {own, f"{os.environ.get('SLURM_ARRAY_JOB_ID', '')}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"}
     for _ in range(_QUESTIONS):
-        if (there := states([own])) is not None:
-            return next((state for name, state in there.items() if name in known), "")
+        if (job_states := states([own])) is not None:
+            return next((state for name, state in job_states.items() if name in known), "")
         time.sleep(1)
     return ""
 

@@ -68,7 +68,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
         raise ConfigError(list(dict.fromkeys(problems)))
     shared = set.intersection(*(set(job) for job in jobs))
     return [
-        Job(job, [text for text in job if text not in shared], one) for job, one in zip(jobs, prepared, strict=True)
+        Job(job, [text for text in job if text not in shared], preparation)
+        for job, preparation in zip(jobs, prepared, strict=True)
     ]
 
 
@@ -101,20 +102,20 @@ def execute(
     with stop.listening():
         for number, job in enumerate(jobs, start=1):
             if stop():
-                raise Interrupted(_how_to_go_on("stopped", mode, jobs[number - 1 :]))
+                raise Interrupted(_continue_commands("stopped", mode, jobs[number - 1 :]))
             # The run before it is done.
             stop.go_on = Stop.go_on
-            stop.completed = partial(_left, mode, jobs, number)
+            stop.completed = partial(_continue_sentence, mode, jobs, number)
             log.info(f"job {number}/{len(jobs)}: {shlex.join(job.varied) or 'as given'}")
             started = time.perf_counter()
             outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}
             try:
                 with full_disk(AGAIN), display.within(f"job {number} of {len(jobs)}"):
-                    prepared = _with_share(job, since, len(jobs) - number + 1)
+                    prepared = _job_with_share(job, since, len(jobs) - number + 1)
                     outcome["facts"] = launch.execute(prepared, display=display, stop=stop, is_part=True)
             except MlpipeError as error:
                 if error.exit_code == STOPPED_RESUMABLE:
-                    raise Interrupted(_left(mode, jobs, number, str(error))) from None
+                    raise Interrupted(_continue_sentence(mode, jobs, number, str(error))) from None
                 outcome |= {"exit_code": 1, "error": str(error)}
             except Exception as error:
                 # Such as a full GPU: the next job may be smaller.
@@ -134,14 +135,14 @@ def _end(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> None:
     """The leaderboards that the jobs ended with, each once, and below them the jobs."""
     ended = [(job, outcome.get("facts") or {}) for job, outcome in zip(jobs, outcomes, strict=True)]
     boards = [(job.project, row["task"]) for job, facts in ended for row in facts.get("leaderboard") or ()]
-    leaderboard.of_several(boards)
+    leaderboard.print_several(boards)
     log.info("\n" + table(jobs, outcomes))
     configs = {job.project: job.prepared.run_config for job, facts in ended if facts.get("leaderboard")}
     for project, config in configs.items():
-        log.info(f"results: {project.root}\nall figures: {next_command.of_figures(config, project)}")
+        log.info(f"results: {project.root}\nall figures: {next_command.info_command(config, project)}")
 
 
-def _with_share(job: Job, begun: float, left: int) -> Prepared:
+def _job_with_share(job: Job, begun: float, left: int) -> Prepared:
     """The job with its part of the command's time limit.
 
     Args:
@@ -157,12 +158,12 @@ def _with_share(job: Job, begun: float, left: int) -> Prepared:
     return replace(job.prepared, run_config=replace(config, tree={**config.tree, "time_limit": round(share)}))
 
 
-def _left(mode: str, jobs: Sequence[Job], number: int, sentence: str) -> str:
+def _continue_sentence(mode: str, jobs: Sequence[Job], number: int, sentence: str) -> str:
     """How to go on with a sweep that is stopped in one of its jobs, of which a sentence says how to go on with it alone."""
     # A job that left no run begins anew with the others.
     begun = "continue=" in sentence
-    told = f"{sentence}{_project(jobs[number - 1])}" if begun else sentence
-    return _how_to_go_on(told, mode, jobs[number - (not begun) :])
+    text = f"{sentence}{_project(jobs[number - 1])}" if begun else sentence
+    return _continue_commands(text, mode, jobs[number - (not begun) :])
 
 
 def _project(job: Job) -> str:
@@ -171,7 +172,7 @@ def _project(job: Job) -> str:
     return "".join(f" {word}" for word in words)
 
 
-def _how_to_go_on(sentence: str, mode: str, left: Sequence[Job]) -> str:
+def _continue_commands(sentence: str, mode: str, left: Sequence[Job]) -> str:
     commands = [f"mml {mode} {shlex.join(job.overrides)}" for job in left]
     return "\n".join([sentence, *(["jobs of the sweep that did not start:"] if commands else []), *commands])
 
@@ -206,15 +207,15 @@ def _scores(job: Job, facts: dict[str, Any]) -> str:
     """The final score where the run told one, as a preset does; else the mean over its folds, where the mode made records."""
     if (final := facts.get("final")) and final["value"] is not None:
         return f"{final['where']} {final['metric']} {number(final['value'], final.get('images'))}"
-    found = [record for record in _records(job, facts) if not record.refit]
+    folds = [record for record in _records(job, facts) if not record.refit]
     parts = []
     for split in ("val", "test"):
-        name = post_kind.of(found[0].kind).HEADLINE if found else ""
-        values = [record.scores.get(split, {}).get(name) for record in found]
+        name = post_kind.of(folds[0].kind).HEADLINE if folds else ""
+        values = [record.scores.get(split, {}).get(name) for record in folds]
         numbers = [value for value in values if value is not None]
         if numbers:
             # As in the leaderboard: what folds validate is of all of their images, what they test of the same ones.
-            images = [record.counts.get(split, 0) for record in found]
-            many = sum(images) if split == "val" else max(images)
-            parts.append(f"{split} {name} {number(sum(numbers) / len(numbers), many or None)}")
+            images = [record.counts.get(split, 0) for record in folds]
+            count = sum(images) if split == "val" else max(images)
+            parts.append(f"{split} {name} {number(sum(numbers) / len(numbers), count or None)}")
     return ", ".join(parts) or "done"

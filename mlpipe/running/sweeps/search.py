@@ -131,7 +131,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     of_file, wrong = search_space.read((base.tree.get("search_space") or {}).get("params") or {})
     space = {**of_file, **space}
     names = _metric_names(base)
-    problems += wrong + search_space.forbidden(space) + _rules(base, base.hpo, space, names)
+    problems += wrong + search_space.fixed_key_problems(space) + _rules(base, base.hpo, space, names)
     directions = _directions(base, base.hpo, names, problems)
     if base.hpo.sampler == "grid" and not problems:
         search_space.points(space)
@@ -164,9 +164,9 @@ def _base(command: Command, front: Front, extra_dirs: Sequence[Path], problems: 
 def _first_values(fixed: Sequence[str], space: Mapping[str, Parameter]) -> list[str]:
     """A value for each searched name of the user's own (`given.NAME`) that has none: formulas refer to it."""
     first = (search_space.corners(space) or [{}])[0]
-    there = {key_of(text) for text in fixed}
+    keys = {key_of(text) for text in fixed}
     return search_space.overrides(
-        {key: value for key, value in first.items() if key.startswith("given.") and key not in there}
+        {key: value for key, value in first.items() if key.startswith("given.") and key not in keys}
     )
 
 
@@ -176,10 +176,10 @@ def _section(text: str) -> str:
 
 def _metric_names(base: RunConfig) -> tuple[str, ...]:
     assert base.hpo is not None
-    wanted = base.hpo.metric
-    if wanted is None:
+    metric = base.hpo.metric
+    if metric is None:
         return (base.recipe.metrics.monitor,)
-    return (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    return (metric,) if isinstance(metric, str) else tuple(metric)
 
 
 def _rules(base: RunConfig, hpo: Hpo, space: Mapping[str, Parameter], names: Sequence[str]) -> list[str]:
@@ -215,15 +215,15 @@ def _rules(base: RunConfig, hpo: Hpo, space: Mapping[str, Parameter], names: Seq
 
 
 def _directions(base: RunConfig, hpo: Hpo, names: Sequence[str], problems: list[str]) -> tuple[Direction, ...]:
-    given = [hpo.direction] * len(names) if isinstance(hpo.direction, str) else list(hpo.direction)
-    if len(given) != len(names):
+    settings = [hpo.direction] * len(names) if isinstance(hpo.direction, str) else list(hpo.direction)
+    if len(settings) != len(names):
         wrong = f"must have one entry for each of {listing(names)}"
-        problems.append(problem("hpo.direction", wrong, got=given, fix="use auto"))
+        problems.append(problem("hpo.direction", wrong, got=settings, fix="use auto"))
         return ()
     from mlpipe.post import metrics
 
     directions: list[Direction] = []
-    for name, direction in zip(names, given, strict=True):
+    for name, direction in zip(names, settings, strict=True):
         if direction not in ("auto", "minimize", "maximize"):
             problems.append(problem("hpo.direction", "must be auto, minimize or maximize", got=direction))
         if direction == "maximize" and objectives.is_by_the_loss(name, base.tree):
@@ -249,26 +249,26 @@ def _checked_corners(search: Search) -> list[str]:
             steps = steps or planned
             trees.append(trial.run_config.tree)
     if not problems:
-        problems += _unmeasured(search) or _of_different_losses(search, trees)
+        problems += _metric_problems(search) or _loss_problems(search, trees)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return steps
 
 
-def _of_different_losses(search: Search, trees: Sequence[Mapping[str, Any]]) -> list[str]:
+def _loss_problems(search: Search, trees: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence where trials would be compared by values of different losses, with what compares them."""
     # Two trials with different losses have values of `val/loss` in different units: the least of them is no best. The way
     # out is a metric that judges every trial alike, so the sentence names one that this kind of task has.
     names = [name for name in search.metrics if objectives.is_by_the_loss(name, search.base.tree)]
-    if not names or not objectives.differ(trees):
+    if not names or not objectives.have_different_losses(trees):
         return []
     from mlpipe.post import kind as post_kind
     from mlpipe.post import metrics
 
     keys = [key for key in search.space if _changes_the_loss(search, key)] or list(search.space)
-    kind, measured = _measured(search)
+    kind, measured = _kind_and_metrics(search)
     preferred = [*metrics.PROPER, post_kind.of(kind).HEADLINE, *measured]
-    other = next((one for one in preferred if one in measured and one in post_kind.of(kind).METRICS), None)
+    other = next((metric for metric in preferred if metric in measured and metric in post_kind.of(kind).METRICS), None)
     if other is None or objectives.is_by_the_loss(other):
         fix = f"leave {listing(keys)} out of the search"
     elif search.hpo.metric is None:
@@ -276,8 +276,8 @@ def _of_different_losses(search: Search, trees: Sequence[Mapping[str, Any]]) -> 
     elif len(search.metrics) == 1:
         fix = f"use hpo.metric=val/{other}"
     else:
-        kept = [f"val/{other}" if name in names else name for name in search.metrics]
-        fix = f"use hpo.metric=[{','.join(dict.fromkeys(kept))}]"
+        metric_names = [f"val/{other}" if name in names else name for name in search.metrics]
+        fix = f"use hpo.metric=[{','.join(dict.fromkeys(metric_names))}]"
     searched = f"{listing(keys)} {'is' if len(keys) == 1 else 'are'} searched"
     return [
         problem("hpo.metric", f"values of different losses cannot be compared, and {searched}", got=name, fix=fix)
@@ -295,22 +295,22 @@ def _changes_the_loss(search: Search, key: str) -> bool:
         except ConfigError:
             # Another key's value goes with it.
             continue
-    return objectives.differ(trees)
+    return objectives.have_different_losses(trees)
 
 
-def _measured(search: Search) -> tuple[str, list[str]]:
+def _kind_and_metrics(search: Search) -> tuple[str, list[str]]:
     """The kind of what trials predict, and the metrics of their records."""
     from mlpipe.post import kind as post_kind
     from mlpipe.running import tasks
 
     kind = kinds.decide(tasks.pivot(search.base).kind, search.base.recipe.loss)
-    wanted = search.base.recipe.metrics.final
-    return kind, list(post_kind.of(kind).FINAL) if wanted == AUTO else list(wanted)
+    setting = search.base.recipe.metrics.final
+    return kind, list(post_kind.of(kind).FINAL) if setting == AUTO else list(setting)
 
 
-def _unmeasured(search: Search) -> list[str]:
+def _metric_problems(search: Search) -> list[str]:
     """A sentence for every metric that records of this task do not have."""
-    _, measured = _measured(search)
+    _, measured = _kind_and_metrics(search)
     problems = []
     for name in search.metrics:
         part, _, metric = name.partition("/")

@@ -130,27 +130,27 @@ def _run_all(search: Search, study: Study, clock: Deadline, somebody: Stop, disp
         _stop_if_asked(somebody, search, study)
         if _is_too_late(clock, study):
             return ran
-        taken = _next(search, study)
-        if taken is None:
+        next_trial = _next_trial(search, study)
+        if next_trial is None:
             return ran
         try:
-            _run_trial(search, study, taken, clock, display)
+            _run_trial(search, study, next_trial, clock, display)
         except Interrupted:
             if somebody() or not clock():
                 raise
-            log.info(f"the time is over: trial {taken[0].number} is stopped; the same command goes on with it")
+            log.info(f"the time is over: trial {next_trial[0].number} is stopped; the same command goes on with it")
             return ran
         ran += 1
 
 
 def _is_too_late(clock: Deadline, study: Study) -> bool:
     """Whether the time that is left is less than a trial usually takes."""
-    taken = [
+    durations = [
         float(seconds)
-        for one in studies.finished(study)
-        if isinstance(seconds := one.user_attrs.get(studies.SECONDS), int | float)
+        for trial in studies.finished(study)
+        if isinstance(seconds := trial.user_attrs.get(studies.SECONDS), int | float)
     ]
-    usual = statistics.median(taken) if taken else 0.0
+    usual = statistics.median(durations) if durations else 0.0
     if clock.left() > usual:
         return False
     log.info(f"no further trial: {max(0.0, clock.left()):.0f} s are left, and one takes about {usual:.0f} s")
@@ -163,7 +163,7 @@ def _total(search: Search) -> int:
     return min(search.hpo.trials, len(search_space.points(search.space)))
 
 
-def _next(search: Search, study: Study) -> tuple[Trial, str | None] | None:
+def _next_trial(search: Search, study: Study) -> tuple[Trial, str | None] | None:
     """A trial that nobody runs any more, with its run, or else a new one; None when there are enough."""
     # Counting, asking and taking are one act: two processes that count at the same time would both run the last trial,
     # or take the same orphan.
@@ -199,9 +199,9 @@ def _orphan(search: Search, study: Study) -> tuple[Trial, str | None] | None:
         if not _is_orphan(search, frozen):
             continue
         run = frozen.user_attrs.get(studies.RUN)
-        there = run is None or (_is_run(search, run) and (search.project.run_dir(run) / journal.PLAN_FILE).is_file())
+        has_run = run is None or (_is_run(search, run) and (search.project.run_dir(run) / journal.PLAN_FILE).is_file())
         trial = optuna.trial.Trial(study, frozen._trial_id)
-        if there and set(trial.params) == set(search.space):
+        if has_run and set(trial.params) == set(search.space):
             _take(search, trial)
             return trial, run
         trial.set_user_attr(studies.INTERRUPTED, True)
@@ -230,22 +230,22 @@ def _is_orphan(search: Search, frozen: FrozenTrial) -> bool:
 
 def _stop_if_asked(stop: Stop, search: Search, study: Study) -> None:
     if stop():
-        raise _interrupted(search, study)
+        raise _interruption(search, study)
 
 
-def _interrupted(search: Search, study: Study) -> Interrupted:
-    done = len(studies.finished(study))
+def _interruption(search: Search, study: Study) -> Interrupted:
+    count = len(studies.finished(study))
     return Interrupted(
-        f"stopped with {done} of {_total(search)} trials of study {search.study} finished; "
+        f"stopped with {count} of {_total(search)} trials of study {search.study} finished; "
         "to go on, run the same command again"
     )
 
 
-def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], stop: Stop, display: Any) -> None:
+def _run_trial(search: Search, study: Study, next_trial: tuple[Trial, str | None], stop: Stop, display: Any) -> None:
     """One trial from its values to what Optuna is told; its errors are its own, an interruption is not."""
     from optuna.trial import TrialState
 
-    trial, run = taken
+    trial, run = next_trial
     drawn = {key: setting(value) if isinstance(value, float) else value for key, value in trial.params.items()}
     values = " ".join(search_space.overrides(drawn))
     log.info(f"trial {trial.number} ({'goes on, ' if run else ''}of {_total(search)}): {values}")
@@ -256,7 +256,7 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
     except (Interrupted, KeyboardInterrupt):
         # Not told to Optuna: the trial stays unfinished in the study, and whoever goes on takes it up with its run.
         _release(search, trial)
-        raise _interrupted(search, study) from None
+        raise _interruption(search, study) from None
     except Pruned as error:
         _clean(search, trial)
         study.tell(trial, state=TrialState.PRUNED)
@@ -264,11 +264,11 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
     except Exception as error:
         if files.disk_is_full(error):
             _release(search, trial)
-            done = (
+            progress = (
                 f"{len(studies.finished(study))} of {counted(_total(search), 'trial')} of study {search.study} finished"
             )
-            raise DiskFull(f"{files.why_full(error)}; {done}", AGAIN) from error
-        _failed(search, study, trial, error)
+            raise DiskFull(f"{files.why_full(error)}; {progress}", AGAIN) from error
+        _note_failure(search, study, trial, error)
     else:
         trial.set_user_attr(studies.SECONDS, round(time.perf_counter() - started, 3))
         study.tell(trial, reached)
@@ -288,7 +288,7 @@ def _release(search: Search, trial: Trial) -> None:
             raise
 
 
-def _failed(search: Search, study: Study, trial: Trial, error: Exception) -> None:
+def _note_failure(search: Search, study: Study, trial: Trial, error: Exception) -> None:
     from optuna.trial import TrialState
 
     text = str(error) if isinstance(error, MlpipeError) else f"{type(error).__name__}: {error}"
@@ -324,17 +324,17 @@ def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display:
     report_epoch = Reporter(trial, search.directions[0]).epoch if search.hpo.pruner != "none" else _no_report
     follower = Follower(lambda name: trial.set_user_attr(studies.RUN, name), report_epoch)
     facts = launch.execute(prepared, display=display, stop=stop, follower=follower, is_part=True)
-    found = [record for record in records.load_all(search.project) if record.run == facts["run"] and not record.refit]
-    return [_mean_over_folds(found, name) for name in search.metrics]
+    folds = [record for record in records.load_all(search.project) if record.run == facts["run"] and not record.refit]
+    return [_mean_over_folds(folds, name) for name in search.metrics]
 
 
 def _no_report(position: int, epoch: int, epochs: int, score: float) -> None:
     """What follows the epochs where nothing is pruned."""
 
 
-def _mean_over_folds(found: list[records.ModelRecord], name: str) -> float:
+def _mean_over_folds(folds: list[records.ModelRecord], name: str) -> float:
     part, _, metric = name.partition("/")
-    scores = [record.scores.get(part, {}).get(metric) for record in found]
+    scores = [record.scores.get(part, {}).get(metric) for record in folds]
     numbers = [float(score) for score in scores if score is not None and math.isfinite(score)]
     if not numbers or len(numbers) < len(scores):
         raise TrainingError(f"{name} is no number in {len(scores) - len(numbers)} of {counted(len(scores), 'fold')}")
@@ -406,11 +406,11 @@ def _require_same(search: Search, study: Study) -> None:
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         wrong = f"says nothing of how it was begun ({first_line(error)})"
         raise ConfigError(problem(f"study {search.study}", wrong, fix=fix)) from error
-    found = [problem(f"study {search.study}", f"was begun with another {key}", fix=fix) for key in changed]
+    problems = [problem(f"study {search.study}", f"was begun with another {key}", fix=fix) for key in changed]
     if studies.metrics_of(study) != list(search.metrics) or [d.name.lower() for d in study.directions] != list(
         search.directions
     ):
-        found.append(
+        problems.append(
             problem(f"study {search.study}", f"optimises {listing(studies.metrics_of(study))} otherwise", fix=fix)
         )
     now = _distributions(search.space)
@@ -418,18 +418,18 @@ def _require_same(search: Search, study: Study) -> None:
         for key, distribution in trial.distributions.items():
             try:
                 if key not in now:
-                    found.append(problem(f"study {search.study}", f"also searches {key}", fix=fix))
+                    problems.append(problem(f"study {search.study}", f"also searches {key}", fix=fix))
                 else:
                     check_distribution_compatibility(distribution, now[key])
             except ValueError:
-                found.append(problem(f"study {search.study}", f"searches another kind or list of {key}", fix=fix))
-        found += [
+                problems.append(problem(f"study {search.study}", f"searches another kind or list of {key}", fix=fix))
+        problems += [
             problem(f"study {search.study}", f"does not search {key}", fix=fix)
             for key in now
             if key not in trial.distributions and trial.distributions
         ]
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
 
 
 def _differences(old: Any, new: Any, searched: set[str], path: str = "") -> list[str]:
@@ -443,30 +443,32 @@ def _differences(old: Any, new: Any, searched: set[str], path: str = "") -> list
         return [f"{path} ({old} instead of {new})"]
     names = {key: f"{path}.{key}" if path else key for key in [*old, *new]}
     return [
-        found
+        difference
         for key, name in names.items()
         if key in old or not _is_default(name, new[key])
-        for found in _differences(old.get(key), new.get(key), searched, name)
+        for difference in _differences(old.get(key), new.get(key), searched, name)
     ]
 
 
 def _is_default(name: str, value: Any) -> bool:
-    found = keys.find(name)
-    return found is not None and any(one.default and files.plain_yaml(one.default) == value for one in found.settings)
+    key = keys.find(name)
+    return key is not None and any(one.default and files.plain_yaml(one.default) == value for one in key.settings)
 
 
 def _distributions(space: Mapping[str, search_space.Parameter]) -> dict[str, BaseDistribution]:
     from optuna import distributions as kinds
 
-    found: dict[str, BaseDistribution] = {}
-    for key, one in space.items():
-        if one.choices:
-            found[key] = kinds.CategoricalDistribution(one.choices)
-        elif one.whole:
-            found[key] = kinds.IntDistribution(int(one.low), int(one.high), one.log, int(one.step or 1))
+    distributions: dict[str, BaseDistribution] = {}
+    for key, parameter in space.items():
+        if parameter.choices:
+            distributions[key] = kinds.CategoricalDistribution(parameter.choices)
+        elif parameter.whole:
+            distributions[key] = kinds.IntDistribution(
+                int(parameter.low), int(parameter.high), parameter.log, int(parameter.step or 1)
+            )
         else:
-            found[key] = kinds.FloatDistribution(one.low, one.high, one.log, one.step)
-    return found
+            distributions[key] = kinds.FloatDistribution(parameter.low, parameter.high, parameter.log, parameter.step)
+    return distributions
 
 
 def _sampler(search: Search, study: Study) -> BaseSampler:

@@ -70,14 +70,14 @@ class BoxFiles:
         self._pictures = set[Path]()
         self.kept = 0
 
-    def add(self, found: Found, picture: Image.Image) -> None:
+    def add(self, detections: Found, picture: Image.Image) -> None:
         """Take the boxes of an image, and write its picture.
 
         Args:
-            found: The boxes.
+            detections: The boxes.
             picture: With the boxes drawn.
         """
-        place = Path(found.name).with_suffix(".png")
+        place = Path(detections.name).with_suffix(".png")
         # Two images of one name but for their endings have two pictures.
         while place in self._pictures:
             place = Path(f"{place}.png")
@@ -86,9 +86,11 @@ class BoxFiles:
         picture.save(content, format="PNG")
         files.write_bytes(self._folder / place, content.getvalue())
         number = len(self._images) + 1
-        self._images.append({"id": number, "file_name": found.name, "width": found.width, "height": found.height})
-        about = {"image": found.name, "picture": str(place)}
-        for box, is_kept in zip(found.boxes.tolist(), found.kept.tolist(), strict=True):
+        self._images.append(
+            {"id": number, "file_name": detections.name, "width": detections.width, "height": detections.height}
+        )
+        about = {"image": detections.name, "picture": str(place)}
+        for box, is_kept in zip(detections.boxes.tolist(), detections.kept.tolist(), strict=True):
             x0, y0, x1, y1 = (round(value, 2) for value in box[:4])
             score, label = round(box[4], 6), int(box[5])
             values = dict(zip(NUMBERS, (x0, y0, x1, y1, score), strict=True))
@@ -96,9 +98,9 @@ class BoxFiles:
             bbox = [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)]
             of = {"id": len(self._annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0}
             self._annotations.append({**of, "bbox": bbox, "area": round(bbox[2] * bbox[3], 2), "score": score})
-        if not len(found.boxes):
+        if not len(detections.boxes):
             self._rows.append(about)
-        self.kept += int(found.kept.sum())
+        self.kept += int(detections.kept.sum())
 
     def add_unreadable(self, name: str, reason: str) -> None:
         """Name an image that could not be read.

@@ -44,11 +44,13 @@ class Hdf5Sink:
             predicted: The samples.
         """
         values = predicted.outputs if predicted.arrays is None else predicted.arrays
-        for name, one in zip(predicted.ids, values, strict=True):
+        for name, array in zip(predicted.ids, values, strict=True):
             part, _, rest = name.partition("/")
-            self._file[rest if part in self._parts and rest else name] = self._stored(name, np.asarray(one, np.float32))
+            self._file[rest if part in self._parts and rest else name] = self._stored_values(
+                name, np.asarray(array, np.float32)
+            )
 
-    def _stored(self, name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    def _stored_values(self, name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         if not self._half:
             return values
         if (largest := float(np.abs(values[np.isfinite(values)]).max(initial=0))) > _LARGEST:

@@ -27,8 +27,8 @@ def run_of(name: str, params: Mapping[str, Any], place: Place) -> Guarded:
         place: What the run stands for.
     """
     opens = _RUNS[name]
-    given = {key: params[key] for key in inspect.signature(opens).parameters if key in params}
-    return Guarded(f"logging={name}", partial(opens, **given), place)
+    arguments = {key: params[key] for key in inspect.signature(opens).parameters if key in params}
+    return Guarded(f"logging={name}", partial(opens, **arguments), place)
 
 
 def missing(name: str) -> list[str]:

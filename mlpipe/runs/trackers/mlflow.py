@@ -83,30 +83,30 @@ class MlflowRun:
     def _id(self, place: Place, marks: Marks, tags: Mapping[str, str]) -> str:
         stored = marks.known.get("id")
         own = {"mml.project": place.project, "mml.run": place.run, "mml.record": place.record or "all"}
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in own.items())
-        there = [run.info.run_id for run in self._client.search_runs([self._experiment], wanted)]
-        if isinstance(stored, str) and stored in there:
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in own.items())
+        run_ids = [run.info.run_id for run in self._client.search_runs([self._experiment], query)]
+        if isinstance(stored, str) and stored in run_ids:
             return stored
         if place.record:
             # A training that was begun anew, of which nothing counts.
-            for one in there:
-                self._client.delete_run(one)
-        elif there:
-            marks.keep(id=there[0])
-            return str(there[0])
-        named = self._client.create_run(
+            for run_id in run_ids:
+                self._client.delete_run(run_id)
+        elif run_ids:
+            marks.keep(id=run_ids[0])
+            return str(run_ids[0])
+        new_run = self._client.create_run(
             self._experiment, tags={**self._tags, **own, **tags}, run_name=place.record or place.run
         )
-        marks.keep(id=named.info.run_id, epochs=0)
-        return str(named.info.run_id)
+        marks.keep(id=new_run.info.run_id, epochs=0)
+        return str(new_run.info.run_id)
 
     def configure(self, tree: Mapping[str, Any], text: str) -> None:
         """Keep every key as a parameter, and the configuration as a file."""
         from mlflow.entities import Param
 
         params = [Param(_name(key), str(value)[:_MOST_LETTERS]) for key, value in flat(tree)]
-        there = self._client.get_run(self.id).data.params
-        for some in _parts([one for one in params if one.key not in there], _MOST_PARAMS):
+        known_params = self._client.get_run(self.id).data.params
+        for some in _chunks([param for param in params if param.key not in known_params], _MOST_PARAMS):
             self._client.log_batch(self.id, params=some)
         self._client.log_text(self.id, text, "config.yaml")
 
@@ -115,7 +115,7 @@ class MlflowRun:
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        for some in _parts([Metric(_name(key), value, now, step) for key, value in values.items()], _MOST_POINTS):
+        for some in _chunks([Metric(_name(key), value, now, step) for key, value in values.items()], _MOST_POINTS):
             self._client.log_batch(self.id, metrics=some)
 
     def file(self, path: Path) -> None:
@@ -196,8 +196,8 @@ def require_inside(place: str, file: Path) -> None:
 def _experiment(client: MlflowClient, name: str, address: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    if (there := client.get_experiment_by_name(name)) is not None:
-        return str(there.experiment_id)
+    if (experiment := client.get_experiment_by_name(name)) is not None:
+        return str(experiment.experiment_id)
     file = _file_of(address)
     # MLflow would put files of runs into the folder that the command is given in.
     beside = None if file is None else (file.parent / _FILES / files.safe_name(name)).absolute().as_uri()
@@ -205,10 +205,10 @@ def _experiment(client: MlflowClient, name: str, address: str) -> str:
         return str(client.create_experiment(name, artifact_location=beside))
     except MlflowException:
         # Another fold was quicker.
-        there = client.get_experiment_by_name(name)
-        if there is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             raise
-        return str(there.experiment_id)
+        return str(experiment.experiment_id)
 
 
 def _name(key: str) -> str:
@@ -216,5 +216,5 @@ def _name(key: str) -> str:
     return re.sub(r"[^\w./: -]", "_", key)[:250]
 
 
-def _parts(values: Sequence[Any], most: int) -> list[list[Any]]:
+def _chunks(values: Sequence[Any], most: int) -> list[list[Any]]:
     return [list(values[start : start + most]) for start in range(0, len(values), most)]

@@ -172,17 +172,17 @@ def final(scores: Mapping[str, Any], prefix: str = "final") -> dict[str, float]:
         scores: Numbers, mappings of such, and mappings with `value`, `low` and `high`.
         prefix: What the names begin with.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for name, value in scores.items():
         if isinstance(value, Mapping):
             ends = {"": "value", "_low": "low", "_high": "high"}
             if "value" in value:
-                found |= finite({f"{prefix}/{name}{end}": value.get(key) for end, key in ends.items()})
+                values |= finite({f"{prefix}/{name}{end}": value.get(key) for end, key in ends.items()})
             else:
-                found |= final(value, f"{prefix}/{name}")
+                values |= final(value, f"{prefix}/{name}")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found |= finite({f"{prefix}/{name}": value})
-    return found
+            values |= finite({f"{prefix}/{name}": value})
+    return values
 
 
 def without_password(text: str) -> str:
@@ -191,7 +191,7 @@ def without_password(text: str) -> str:
     return re.sub(r"(?i)(password|passwd|pwd|token|api_key)=[^&\s]*", r"\1=***", text)
 
 
-def taken_apart(address: str, key: str) -> tuple[str, dict[str, str]]:
+def address_without_login(address: str, key: str) -> tuple[str, dict[str, str]]:
     """An address without its user and password, and these as MLflow's variables of the environment.
 
     Args:

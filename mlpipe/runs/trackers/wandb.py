@@ -126,9 +126,9 @@ class WandbRun:
 
     def file(self, path: Path) -> None:
         """Keep a copy of a file as an artefact."""
-        one = self._wandb.Artifact(f"{self._run.id}-{files.safe_name(path.name)}", type="file")
-        one.add_file(str(path))
-        self._run.log_artifact(one)
+        artifact = self._wandb.Artifact(f"{self._run.id}-{files.safe_name(path.name)}", type="file")
+        artifact.add_file(str(path))
+        self._run.log_artifact(artifact)
 
     def close(self, status: str) -> None:
         """End it."""
@@ -141,14 +141,14 @@ class WandbRun:
             link.unlink(missing_ok=True)
 
 
-def mode_of(wanted: str) -> Literal["online", "offline"]:
+def mode_of(setting: str) -> Literal["online", "offline"]:
     """Whether runs go to the server: as was asked for, by the environment, or where there is a key."""
-    given = os.environ.get("WANDB_MODE") if wanted == "auto" else wanted
-    if given in ("online", "offline"):
-        return "online" if given == "online" else "offline"
-    if given:
+    mode = os.environ.get("WANDB_MODE") if setting == "auto" else setting
+    if mode in ("online", "offline"):
+        return "online" if mode == "online" else "offline"
+    if mode:
         return "offline"
-    found = bool(os.environ.get("WANDB_API_KEY"))
+    has_key = bool(os.environ.get("WANDB_API_KEY"))
     with suppress(OSError, netrc.NetrcParseError):
-        found = found or netrc.netrc().authenticators(_HOST) is not None
-    return "online" if found else "offline"
+        has_key = has_key or netrc.netrc().authenticators(_HOST) is not None
+    return "online" if has_key else "offline"

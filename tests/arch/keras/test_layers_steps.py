@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mlpipe.arch.keras import keras_json
-from mlpipe.arch.keras.classifier import ending
+from mlpipe.arch.keras.classifier import output_and_activation
 from mlpipe.arch.keras.layers.recurrent import ForgetBias
 from mlpipe.errors import ConfigError
 from mlpipe.learn.optimizers.parameter_groups import undecayed
@@ -133,7 +133,7 @@ def test_a_softmax_of_each_step_is_one_at_the_end() -> None:
     dense = {"class_name": "Dense", "config": {"units": 3, "activation": "softmax"}}
     for layer in (dense, {"class_name": "Activation", "config": {"activation": "softmax"}}):
         graph = keras_json.load([{"class_name": "TimeDistributed", "config": {"layer": layer}}], input_shapes=[STEPS])
-        assert ending(graph)[1] == "softmax"
+        assert output_and_activation(graph)[1] == "softmax"
 
 
 def test_new_weights_of_an_lstm_remember() -> None:

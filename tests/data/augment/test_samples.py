@@ -111,7 +111,7 @@ def test_alternating_flips_mirror_the_odd_seeds_alone_whatever_stands_before() -
 
 
 def test_turns_change_the_lowest_bit_of_seeds_alone() -> None:
-    turned = [samples.by_turns(SEEDS, SEEDS, epoch) for epoch in range(4)]
+    turned = [samples.alternating_seeds(SEEDS, SEEDS, epoch) for epoch in range(4)]
     assert all((one >> np.uint64(1) == SEEDS >> np.uint64(1)).all() for one in turned)
     assert (turned[0] == SEEDS).all() and (turned[2] == SEEDS).all()
     assert (turned[1] ^ SEEDS == 1).all() and (turned[3] ^ SEEDS == 1).all()

@@ -232,10 +232,10 @@ def test_a_transformer_learns_once_from_unrepeated_training_records(tmp_path: Pa
     assert ROWS[0]["a"] == 0
     (tmp_path / "saved").mkdir()
     record_files.save_transformer(task.source, tmp_path / "saved")
-    found = record_files.scoring(task.source, [{"a": 7, "b": 7}], tmp_path / "saved", [])
+    found = record_files.record_set_to_score(task.source, [{"a": 7, "b": 7}], tmp_path / "saved", [])
     assert found.plain(0)[0]["x"].tolist() == [2.0, 8.0]
     with pytest.raises(DataError, match=r"dataset\.transformer: load: cannot be read \(FileNotFoundError"):
-        record_files.scoring(task.source, [], tmp_path / "nothing", [])
+        record_files.record_set_to_score(task.source, [], tmp_path / "nothing", [])
 
 
 def test_loaders_transformers_and_augmentors_may_call_their_parameters_what_they_like(tmp_path: Path) -> None:

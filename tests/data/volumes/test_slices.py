@@ -141,7 +141,7 @@ def test_what_is_refused(keys: dict[str, Any], sentence: str) -> None:
 def test_sets_must_go_together_and_cover_the_volume() -> None:
     one, other, short = (slices.slice_set("s", 1, sizes=sizes, name="a") for sizes in ([1, 4, 4], [4, 4, 4], [1, 4]))
     with pytest.raises(ConfigError) as error:
-        slices.require_together([one, other, short], "s")
+        slices.require_compatible([one, other, short], "s")
     assert [text.split(",")[0] for text in error.value.problems] == [
         "s[1].sizes: gives slices of 3 axes", "s[1].name: is taken", "s[2].sizes: has other axes", "s[2].name: is taken",
     ]  # fmt: skip

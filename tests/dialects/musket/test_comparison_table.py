@@ -41,25 +41,27 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_the_best_of_each_fold_is_averaged_and_the_best_experiment_comes_first(root: Path) -> None:
-    found = rows(comparison_table.table(comparison_table.collected(root)))
+    found = rows(comparison_table.table(comparison_table.collected_experiments(root)))
     assert [Path(row["path"]).parent.name for row in found] == ["b", "a"]
     assert found[1]["val_loss"] == "0.3" and found[1]["val_acc"] == "0.9"
     assert found[1]["fold_count"] == "2" and found[0]["val_acc"] == ""
 
 
 def test_what_differs_has_a_column(root: Path) -> None:
-    found = rows(comparison_table.table(comparison_table.collected(root)))
+    found = rows(comparison_table.table(comparison_table.collected_experiments(root)))
     assert found[1]["loss_function"] == "x" and found[1]["flag"] == "True" and found[1]["nested.deep"] == "[1, 2]"
     assert found[0]["nested.deep"] == "" and "lr" not in found[0]
 
 
 def test_one_metric_and_larger_is_better(root: Path) -> None:
     experiment(root, "c", "lr: 1\nloss: z", {"metrics-0.0.csv": "epoch,val_acc\n0,0.95\n"})
-    found = rows(comparison_table.table(comparison_table.collected(root), only="val_acc", sort_by="val_acc"))
+    found = rows(
+        comparison_table.table(comparison_table.collected_experiments(root), only="val_acc", sort_by="val_acc")
+    )
     assert [Path(row["path"]).parent.name for row in found] == ["c", "a", "b"]
     assert "val_loss" not in found[0]
     with pytest.raises(DataError, match="did you mean 'val_acc'"):
-        comparison_table.table(comparison_table.collected(root), only="val_ac")
+        comparison_table.table(comparison_table.collected_experiments(root), only="val_ac")
 
 
 @pytest.mark.parametrize(
@@ -79,11 +81,11 @@ def test_runs_of_several_seeds_are_one_row_under_their_parent(root: Path) -> Non
     for seed in (0, 1):
         experiment(root / "b", str(seed), "", {"metrics-0.0.csv": f"epoch,val_loss\n0,{seed}.3\n"})
         (root / "b" / str(seed) / "config.yaml").rename(root / "b" / str(seed) / "config_concrete.yaml")
-    found = rows(comparison_table.table(comparison_table.collected(root)))
+    found = rows(comparison_table.table(comparison_table.collected_experiments(root)))
     assert len(found) == 2
     assert next(row for row in found if "/b/" in row["path"])["val_loss"] == f"{(0.1 + 0.3 + 1.3) / 3:.6g}"
 
 
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no experiment with metrics"):
-        comparison_table.collected(tmp_path)
+        comparison_table.collected_experiments(tmp_path)

@@ -13,13 +13,13 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling import choice, ensemble, evaluation, member_mixture
-from mlpipe.post.ensembling.box_fusion import fused
+from mlpipe.post.ensembling.box_fusion import fused_boxes
 from mlpipe.post.ensembling.member_mixture import Fitting
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.members import Member
 from mlpipe.post.intervals.by_metric import metric_intervals
 from mlpipe.post.measures import box_metrics
-from mlpipe.post.measures.box_metrics import OVERLAPS, as_outputs, as_targets, matched
+from mlpipe.post.measures.box_metrics import OVERLAPS, as_outputs, as_targets, match_boxes
 from tests.post.drawing import Stored, boxes
 
 CLASSES = ["a", "b", "c"]
@@ -43,7 +43,7 @@ def test_calibrated_scores_are_those_of_a_logistic_regression() -> None:
     outputs, targets = rows(1, images=150)
     plain = PROBABILITIES.learn(outputs, targets, None, CLASSES, method="affine", seed=0, shrinkage="none", base=None)
     after = PROBABILITIES.learned(plain)(outputs)
-    before, now = matched(outputs, targets), matched(after, targets)
+    before, now = match_boxes(outputs, targets), match_boxes(after, targets)
     for number in range(3):
         own = before.label == number
         odds = np.log(before.score[own]) - np.log1p(-before.score[own])
@@ -79,7 +79,7 @@ def test_thresholds_are_the_best_of_all(threshold: str | None, costs: list[list[
     outputs, targets = rows(3)
     own = Rows([str(k) for k in range(60)], targets, outputs, outputs)
     decided = post.ENSEMBLING.decisions(own, None, None, options(threshold, costs), CLASSES, 0)
-    found, plain = matched(outputs, targets, least=OVERLAPS[:1]), decided["thresholds"]
+    found, plain = match_boxes(outputs, targets, least=OVERLAPS[:1]), decided["thresholds"]
     assert plain["criterion"] == ("cost" if costs else "f1")
     for number, name in enumerate(CLASSES):
         mine = found.label == number
@@ -122,7 +122,7 @@ def test_an_ensemble_is_no_worse_than_its_best_member(way: str) -> None:
     assert 2 not in chosen.members
     assert chosen.loss <= min(chosen.single_losses) + 1e-12
     mixed = chosen.apply(parts, "detection")
-    assert np.array_equal(mixed, fused([parts[place] for place in chosen.members], chosen.weights))
+    assert np.array_equal(mixed, fused_boxes([parts[place] for place in chosen.members], chosen.weights))
     assert chosen.loss == pytest.approx(PROBABILITIES.each_loss(mixed, targets)[0].mean())
 
 
@@ -144,7 +144,7 @@ def test_members_are_calibrated_where_that_helps() -> None:
     assert missed == 0
     ids = [f"{k:03}" for k in range(200)]
     member = Member("one", [], Rows(ids, targets, sure, crossed), None, None)
-    search = choice.searching("detection", targets, None, 0, {"way": "search"})
+    search = choice.member_search("detection", targets, None, 0, {"way": "search"})
     kept = choice.Chooser("detection", "auto", how, None, search).choose([member])
     assert kept.final.stage in ("before", "after")
     assert kept.final.losses[kept.final.stage] < kept.final.losses["none"]

@@ -76,5 +76,5 @@ def test_models_are_fused() -> None:
 
 def test_detections_are_cut_to_their_image() -> None:
     rows = as_outputs(np.array([[[-5, 2, 20, 99, 0.9, 0], [60, 60, 70, 70, 0.8, 0]]])).astype(float)
-    inside, is_kept = predict._inside(detections_of(rows)[0], (50, 40, 3), np.array([0.5]))
+    inside, is_kept = predict._clipped_detections(detections_of(rows)[0], (50, 40, 3), np.array([0.5]))
     assert inside.tolist() == [[0, 2, 20, 50, pytest.approx(0.9), 0]] and is_kept.tolist() == [True]

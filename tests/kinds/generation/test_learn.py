@@ -102,7 +102,7 @@ def test_memory_that_runs_out_is_recovered_from(
     job: Callable[..., FoldJob], tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     """Parts of a batch are computed again for their gradients, the slope's among them."""
-    one, plain, failed = job(tmp_path, "trainer.max_epochs=1"), Gan._taught, False
+    one, plain, failed = job(tmp_path, "trainer.max_epochs=1"), Gan._training_outputs, False
 
     def short(self: Gan, images: torch.Tensor) -> torch.Tensor:
         nonlocal failed
@@ -111,7 +111,7 @@ def test_memory_that_runs_out_is_recovered_from(
             raise torch.OutOfMemoryError("out of memory")
         return plain(self, images)
 
-    monkeypatch.setattr(Gan, "_taught", short)
+    monkeypatch.setattr(Gan, "_training_outputs", short)
     record = fit.fit(dataclasses.replace(one, healing=Healing()), Watch())
     assert failed and [event["kind"] for event in record.events] == ["out of memory"]
     assert np.isfinite(record.scores["val"]["frechet"])

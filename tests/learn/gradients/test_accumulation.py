@@ -123,7 +123,7 @@ def test_every_task_counts_by_its_own_images(tmp_path: Path) -> None:
 def test_what_a_step_has_once_adds_up_to_one(batches: int, group: int) -> None:
     for first in range(0, batches, group):
         numbers = range(first, min(first + group, batches))
-        assert sum(accumulation.fullness(batches, number, group) / group for number in numbers) == pytest.approx(1.0)
+        assert sum(accumulation.step_factor(batches, number, group) / group for number in numbers) == pytest.approx(1.0)
 
 
 def test_learned_weights_of_tasks_take_a_step_as_one_batch() -> None:
@@ -131,6 +131,6 @@ def test_learned_weights_of_tasks_take_a_step_as_one_batch() -> None:
     losses, s = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([0.3, -0.2])
     kinds: list[Any] = ["classification", "regression"]
     expected = task_weights.uncertainty(losses.mean(0), s, kinds)
-    once = accumulation.fullness(2, 0, 4)
+    once = accumulation.step_factor(2, 0, 4)
     parts = [task_weights.uncertainty(step * accumulation.share([8, 8], 0, 4), s, kinds, once) / 4 for step in losses]
     assert float(sum(parts)) == pytest.approx(float(expected))

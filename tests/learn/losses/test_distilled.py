@@ -28,7 +28,7 @@ def classes(given: np.ndarray, temperature: float, hard_weight: float) -> Learne
 
 def both(head: LearnedHead, target: torch.Tensor, rows: list[int]) -> torch.Tensor:
     batch = {"images": torch.zeros(len(rows), 1, 2, 2), "target": target, "row": torch.tensor(rows)}
-    return head.augmented(batch, [], 1)[1]
+    return head.augmented_batch(batch, [], 1)[1]
 
 
 @pytest.mark.parametrize(("temperature", "hard_weight"), [(1.0, 0.0), (2.5, 0.3), (4.0, 1.0)])
@@ -85,9 +85,9 @@ def test_what_mixes_images_mixes_the_teacher_and_metrics_see_targets() -> None:
     head = classes(GIVEN, 1.0, 0.5)
     batch = {"images": torch.rand(4, 1, 2, 2), "target": torch.tensor([0, 1, -1, 2]), "row": torch.tensor([0, 1, 2, 3])}
     torch.manual_seed(0)
-    mixed = head.augmented(batch, [mixup(alpha=1.0)], 1)[1]
+    mixed = head.augmented_batch(batch, [mixup(alpha=1.0)], 1)[1]
     assert mixed.shape == (4, 6) and torch.allclose(mixed[:, 3:].sum(1), torch.ones(4))
     assert not torch.allclose(mixed[:, 3:], torch.from_numpy(softmax(GIVEN[:4], axis=1)).float())
-    assert head.measured_by(head.augmented(batch, [], 1)[1]).tolist() == [0, 1, -1, 2]
+    assert head.metric_target(head.augmented_batch(batch, [], 1)[1]).tolist() == [0, 1, -1, 2]
     # Validation has no teacher.
     assert float(head.criterion(torch.zeros(2, 3), torch.tensor([0, 1]))) == pytest.approx(np.log(3))

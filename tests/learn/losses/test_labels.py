@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn.losses.labels import Labels, kinds_that
+from mlpipe.learn.losses.labels import Labels, fitting_kinds
 from tests.learn.losses.conftest import CLASSES, LABELS, NUMBERS, build
 
 
@@ -33,7 +33,7 @@ def test_a_loss_of_another_kind_is_refused(name: str, labels: Labels, sentence: 
 
 
 def test_kinds_that_a_loss_is_for_are_told_with_dense_ones_last() -> None:
-    assert kinds_that(lambda its: its.of_numbers) == ["regression", "images"]
+    assert fitting_kinds(lambda its: its.of_numbers) == ["regression", "images"]
 
 
 def test_keys_of_classes_are_refused_for_labels() -> None:

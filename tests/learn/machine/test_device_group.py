@@ -15,7 +15,7 @@ from mlpipe.learn.machine.device_group import Rounds
 
 def test_one_process_keeps_what_it_has() -> None:
     rounds = Rounds(Shard(), 0)
-    (found,) = rounds.handed(np.arange(3))
+    (found,) = rounds.gathered_values(np.arange(3))
     assert found.tolist() == [0, 1, 2] and rounds.rest() == []
     assert device_group.mean(torch.tensor(2.0)) == 2
 
@@ -41,7 +41,7 @@ def test_every_row_comes_once_and_in_its_order(rows: int, ranks: int, monkeypatc
         # The first process answers last, when the others' values are there.
         for rank in reversed(range(ranks)):
             mine = own[rank][number] if number < len(own[rank]) else None
-            found = everyone[rank].rest() if mine is None else everyone[rank].handed(mine)
+            found = everyone[rank].rest() if mine is None else everyone[rank].gathered_values(mine)
             assert rank == 0 or found == []
             received += [int(row) for one in found for row in one]
     assert received == list(range(rows)) and not given

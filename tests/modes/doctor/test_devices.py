@@ -34,7 +34,7 @@ def test_hardware(tmp_path: Path) -> None:
 
 
 def test_a_gpu_that_is_used() -> None:
-    found = devices.of_torch({**FACTS, "gpus": [GPU, GPU], "bfloat16": True}, ONE, {})
+    found = devices.torch_findings({**FACTS, "gpus": [GPU, GPU], "bfloat16": True}, ONE, {})
     assert [one.value for one in found if one.name == "GPU"] == ["NVIDIA H200, 150.0 GB, 140.0 GB free"] * 2
     assert {one.level for one in found} == {"ok"} and "yes" in [one.value for one in found if one.name == "bfloat16"]
 
@@ -54,7 +54,7 @@ def test_a_gpu_that_is_used() -> None:
 def test_a_gpu_that_is_not_used(
     facts: dict[str, Any], hardware: Hardware, environment: dict[str, str], sentence: str
 ) -> None:
-    found = [one for one in devices.of_torch({**FACTS, **facts}, hardware, environment) if one.name == "GPU"]
+    found = [one for one in devices.torch_findings({**FACTS, **facts}, hardware, environment) if one.name == "GPU"]
     assert len(found) == 1 and found[0].level == ("note" if sentence else "ok") and sentence in found[0].advice
 
 
@@ -75,11 +75,11 @@ def test_a_gpu_that_is_not_used(
     ],
 )
 def test_capabilities(capability: list[int], architectures: list[str], runs: bool) -> None:
-    assert (devices.of_capability("GPU", capability, architectures) == "") is runs
+    assert (devices.capability_problem("GPU", capability, architectures) == "") is runs
 
 
 def test_a_torch_that_cannot_be_imported_stops_a_training() -> None:
-    (found,) = devices.of_torch({"error": "undefined symbol"}, NONE, {})
+    (found,) = devices.torch_findings({"error": "undefined symbol"}, NONE, {})
     assert found.level == "problem" and "undefined symbol" in found.advice
 
 

@@ -12,7 +12,7 @@ def test_a_check_that_fails_leaves_the_others() -> None:
     def broken() -> list[Finding]:
         raise RuntimeError("no such counter")
 
-    found = findings.all_of([("first", broken), ("second", lambda: [Finding("second", "name", 1)])])
+    found = findings.run_checks([("first", broken), ("second", lambda: [Finding("second", "name", 1)])])
     assert [(one.topic, one.level) for one in found] == [("first", "note"), ("second", "ok")]
     assert found[0].advice == "first: this could not be found out (RuntimeError: no such counter)"
 

@@ -61,13 +61,13 @@ def test_a_group_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) ->
 
 
 def test_cores() -> None:
-    assert levels(machine.of_cores(64, 64, None)) == ["ok", "ok"]
-    assert levels(machine.of_cores(64, 4, 4.0)) == ["ok", "ok", "ok"]
-    assert machine.of_cores(64, 64, 2.5)[-1].advice == (
+    assert levels(machine.core_findings(64, 64, None)) == ["ok", "ok"]
+    assert levels(machine.core_findings(64, 4, 4.0)) == ["ok", "ok", "ok"]
+    assert machine.core_findings(64, 64, 2.5)[-1].advice == (
         "cores: the container gives the time of 2.5 cores, and 64 are seen; threads would wait for each other; "
         "write sys.threads=2"
     )
-    assert "sys.threads=1" in machine.of_cores(8, 8, 0.5)[-1].advice
+    assert "sys.threads=1" in machine.core_findings(8, 8, 0.5)[-1].advice
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
@@ -103,38 +103,38 @@ def test_memory(tmp_path: Path) -> None:
     [(12e9, None, "ok"), (1e9, None, "note"), (3e8, None, "problem"), (12e9, 4e8, "problem"), (12e9, 1e9, "note")],
 )
 def test_free_memory(available: float, limit: float | None, level: str) -> None:
-    last = machine.of_memory(int(16e9), int(available), int(limit) if limit else None)[-1]
+    last = machine.memory_findings(int(16e9), int(available), int(limit) if limit else None)[-1]
     assert last.level == level and last.value == available
     assert ("sampling.batch_size" in last.advice) == (level != "ok")
 
 
 def test_shared_memory(tmp_path: Path) -> None:
-    assert machine.of_shared_memory(int(8e9))[0].level == "ok"
-    (found,) = machine.of_shared_memory(64_000_000)
+    assert machine.shared_memory_findings(int(8e9))[0].level == "ok"
+    (found,) = machine.shared_memory_findings(64_000_000)
     assert found.level == "note" and "--shm-size=2g" in found.advice
     assert machine.shared_memory(tmp_path / "none") == []
 
 
 def test_start_methods() -> None:
-    assert machine.of_start_methods(["fork", "spawn", "forkserver"], "")[0].level == "ok"
-    assert "no fork server" in machine.of_start_methods(["spawn"], "")[0].advice
-    (found,) = machine.of_start_methods(["forkserver"], "Function not implemented")
+    assert machine.start_method_findings(["fork", "spawn", "forkserver"], "")[0].level == "ok"
+    assert "no fork server" in machine.start_method_findings(["spawn"], "")[0].advice
+    (found,) = machine.start_method_findings(["forkserver"], "Function not implemented")
     assert found.level == "note" and "share no lock (Function not implemented)" in found.advice
     assert machine.start_methods()[0].value
 
 
 def test_open_files() -> None:
-    assert machine.of_descriptors(1024, 4096)[0].level == "ok"
-    assert machine.of_descriptors(resource.RLIM_INFINITY, resource.RLIM_INFINITY)[0].value == "unlimited"
-    assert machine.of_descriptors(256, resource.RLIM_INFINITY)[0].advice.endswith("; ulimit -n 4096")
-    assert machine.of_descriptors(256, 512)[0].advice.endswith("; ulimit -n 512")
-    assert "ask whoever" in machine.of_descriptors(256, 256)[0].advice
+    assert machine.descriptor_findings(1024, 4096)[0].level == "ok"
+    assert machine.descriptor_findings(resource.RLIM_INFINITY, resource.RLIM_INFINITY)[0].value == "unlimited"
+    assert machine.descriptor_findings(256, resource.RLIM_INFINITY)[0].advice.endswith("; ulimit -n 4096")
+    assert machine.descriptor_findings(256, 512)[0].advice.endswith("; ulimit -n 512")
+    assert "ask whoever" in machine.descriptor_findings(256, 256)[0].advice
     assert machine.descriptors()[0].value in (resource.getrlimit(resource.RLIMIT_NOFILE)[0], "unlimited")
 
 
 def test_encodings() -> None:
-    assert levels(machine.of_encodings("utf-8", "UTF-8", "C.UTF-8")) == ["ok", "ok", "ok"]
-    found = machine.of_encodings("ascii", "ANSI_X3.4-1968", "C")
+    assert levels(machine.encoding_findings("utf-8", "UTF-8", "C.UTF-8")) == ["ok", "ok", "ok"]
+    found = machine.encoding_findings("ascii", "ANSI_X3.4-1968", "C")
     assert levels(found) == ["ok", "note", "note"]
     assert found[1].advice.startswith(
         "file names: letters outside ascii cannot be read, got 'ascii'; export LANG=C.UTF-8"
@@ -157,7 +157,7 @@ def test_disks(tmp_path: Path) -> None:
     ],
 )
 def test_a_disk(free: float, is_writable: bool, level: str, advice: str) -> None:
-    (found,) = machine.of_disk("out_dir", Path("/r"), int(free), is_writable=is_writable)
+    (found,) = machine.disk_findings("out_dir", Path("/r"), int(free), is_writable=is_writable)
     assert (found.level, found.advice) == (level, advice)
 
 

@@ -25,7 +25,7 @@ def declared(needed: list[str], pins: dict[str, str] | None = None, folder: Path
 
 
 def test_what_a_checkout_declares() -> None:
-    needs = packages.declared()
+    needs = packages.declared_needs()
     assert needs.folder == TOP and needs.name == PROJECT["name"]
     assert {one.name for one in needs.needed} == {re.split(r"[<>=]", text)[0] for text in PROJECT["dependencies"]}
     assert set(needs.extras) == set(PROJECT["optional-dependencies"])
@@ -34,7 +34,7 @@ def test_what_a_checkout_declares() -> None:
 
 def test_what_a_wheel_declares(tmp_path: Path) -> None:
     texts = ["numpy>=2.0", "colorama ; sys_platform == 'win32'", "kornia>=0.8 ; extra == 'kornia'"]
-    needs = packages.of_metadata("name-of-it", texts)
+    needs = packages.needs_in_metadata("name-of-it", texts)
     assert [one.name for one in needs.needed] == ["numpy", "colorama"] and needs.folder is None
     assert [str(one) for one in needs.extras["kornia"]] == ["kornia>=0.8"]
     # On this system nobody needs colorama.
@@ -47,9 +47,9 @@ def test_a_file_of_another_project_beside_the_package_declares_nothing(tmp_path:
     package = tmp_path / "mlpipe"
     if not any(one.value == "mlpipe.cli:main" for one in metadata.entry_points(group="console_scripts", name="mml")):
         with pytest.raises(LookupError):
-            packages.declared(package)
+            packages.declared_needs(package)
     else:
-        assert "left-pad" not in {one.name for one in packages.declared(package).needed}
+        assert "left-pad" not in {one.name for one in packages.declared_needs(package).needed}
 
 
 def test_versions() -> None:
@@ -67,7 +67,7 @@ def test_versions() -> None:
 def test_versions_of_this_installation_are_those_that_import() -> None:
     import numpy
 
-    found = {one.name: one.value for one in packages.versions(packages.declared(), packages.installed())}
+    found = {one.name: one.value for one in packages.versions(packages.declared_needs(), packages.installed())}
     assert found["numpy"] == numpy.__version__
 
 
@@ -90,13 +90,13 @@ def test_extras() -> None:
 def test_requirements_all_the_way_down(monkeypatch: pytest.MonkeyPatch) -> None:
     needs = {"vision": ["frame==2.0"], "frame": ["numbers>=3", "odd ; extra == 'odd'"], "numbers": None}
     monkeypatch.setattr(packages.metadata, "requires", needs.__getitem__)
-    assert list(packages.unmet(["vision"], {"vision": "1", "frame": "2.0", "numbers": "3.1"})) == []
-    found = list(packages.unmet(["vision"], {"vision": "1", "frame": "2.1", "numbers": "2"}))
+    assert list(packages.unmet_needs(["vision"], {"vision": "1", "frame": "2.0", "numbers": "3.1"})) == []
+    found = list(packages.unmet_needs(["vision"], {"vision": "1", "frame": "2.1", "numbers": "2"}))
     assert found == [
         f"vision needs it: frame: ==2.0 is needed, got '2.1'; {PIP} 'frame==2.0'",
         f"frame needs it: numbers: >=3 is needed, got '2'; {PIP} 'numbers>=3'",
     ]
-    assert list(packages.unmet(["absent"], {})) == []
+    assert list(packages.unmet_needs(["absent"], {})) == []
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_requirements_all_the_way_down(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_builds(torch: str, torchvision: str | None, is_wrong: bool) -> None:
-    assert [one.level for one in packages.of_builds(torch, torchvision)] == ["problem"] * is_wrong
+    assert [one.level for one in packages.build_findings(torch, torchvision)] == ["problem"] * is_wrong
 
 
 def test_opencv() -> None:
-    assert packages.of_opencv({"opencv-python-headless": "5"}) == []
-    (found,) = packages.of_opencv({"opencv-python-headless": "5", "opencv-python": "5"})
+    assert packages.opencv_findings({"opencv-python-headless": "5"}) == []
+    (found,) = packages.opencv_findings({"opencv-python-headless": "5", "opencv-python": "5"})
     assert found.level == "note" and "pip uninstall opencv-python opencv-python-headless" in found.advice
 
 
@@ -124,20 +124,20 @@ def test_another_package_of_the_name(tmp_path: Path) -> None:
         if name != "empty":
             (tmp_path / name / "mlpipe/__init__.py").touch()
     path = [str(tmp_path / name) for name in ("own", "other", "empty", "none")]
-    (found,) = packages.of_copies(path, tmp_path / "own/mlpipe")
+    (found,) = packages.copy_findings(path, tmp_path / "own/mlpipe")
     assert found.level == "note" and found.value == str(tmp_path / "other/mlpipe")
-    assert packages.of_copies(path[:1], tmp_path / "own/mlpipe") == []
+    assert packages.copy_findings(path[:1], tmp_path / "own/mlpipe") == []
 
 
 @pytest.mark.parametrize(
     ("is_ours", "level", "what"), [(False, "problem", "another program"), (True, "note", "an earlier")]
 )
 def test_a_distribution_of_the_name(is_ours: bool, level: str, what: str) -> None:
-    (found,) = packages.of_name("name-of-it", "3.1", is_ours=is_ours)
+    (found,) = packages.name_findings("name-of-it", "3.1", is_ours=is_ours)
     assert found.level == level and f"the distribution of this name is {what}" in found.advice
     assert found.advice.endswith("pip uninstall mlpipe, then install name-of-it again")
 
 
 def test_this_installation_has_no_conflict_of_requirements() -> None:
-    found = packages.conflicts(packages.declared(), packages.installed())
+    found = packages.conflicts(packages.declared_needs(), packages.installed())
     assert [one for one in found if one.name == "requirements"] == []

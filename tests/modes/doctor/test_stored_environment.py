@@ -29,10 +29,10 @@ def test_differences_come_with_their_meaning() -> None:
 def test_values_of_here() -> None:
     import numpy
 
-    found = stored_environment.here({"torch": "2.9.0+cu130", "gpus": [{"name": "NVIDIA H200"}]})
+    found = stored_environment.machine_values({"torch": "2.9.0+cu130", "gpus": [{"name": "NVIDIA H200"}]})
     assert (found["torch"], found["device"], found["numpy"]) == ("2.9.0+cu130", "NVIDIA H200", numpy.__version__)
     assert (found["mlpipe"], found["python"]) == (mlpipe.__version__, platform.python_version())
-    assert stored_environment.here({})["device"] == (platform.processor() or platform.machine())
+    assert stored_environment.machine_values({})["device"] == (platform.processor() or platform.machine())
 
 
 @pytest.fixture

@@ -316,11 +316,11 @@ def test_an_image_has_any_number_of_boxes() -> None:
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_masks_and_pictures_are_png(shape: tuple[int, ...], kind: type) -> None:
     value = np.arange(np.prod(shape)).reshape(shape).astype(kind) * (1 if kind is np.uint8 else 900)
-    head, _, text = app._shown(value).partition(",")
+    head, _, text = app._cell_value(value).partition(",")
     bits = 8 if kind is np.uint8 else 16
     got = images.decode(base64.b64decode(text), 3 if len(shape) == 3 else 1, bits)
     np.testing.assert_array_equal(got.reshape(shape), value)
-    assert head == "data:image/png;base64" and app._shown(np.array([[0.5, np.nan]])) == [[0.5, None]]
+    assert head == "data:image/png;base64" and app._cell_value(np.array([[0.5, np.nan]])) == [[0.5, None]]
 
 
 def test_card_health_and_paths_that_are_none(served: Gate) -> None:

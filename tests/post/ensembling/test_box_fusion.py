@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from mlpipe.post.ensembling import box_fusion
-from mlpipe.post.ensembling.box_fusion import fused
+from mlpipe.post.ensembling.box_fusion import fused_boxes
 from mlpipe.post.measures.box_metrics import as_outputs
 
 Array = npt.NDArray[Any]
@@ -64,7 +64,7 @@ def some(seed: int, images: int = 6, most: int = 8) -> Array:
 def test_it_is_the_published_algorithm(weights: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(box_fusion, "_BLOCK", 30)
     parts = [some(seed) for seed in range(3)]
-    rows = fused(parts, weights).reshape(6, -1, 6)
+    rows = fused_boxes(parts, weights).reshape(6, -1, 6)
     for image in range(6):
         expected = written_out([part[image].reshape(-1, 6) for part in parts], weights)[: rows.shape[1]]
         there = rows[image][rows[image, :, 4] > 0]
@@ -75,22 +75,22 @@ def test_by_hand() -> None:
     """Two models see one object, one of them a second one."""
     one = as_outputs(np.array([[[0, 0, 10, 10, 0.9, 0], [50, 50, 60, 60, 0.8, 1]]])).astype(float)
     other = as_outputs(np.array([[[0, 2, 10, 12, 0.3, 0]]])).astype(float)
-    rows = fused([one, other], [0.5, 0.5]).reshape(-1, 6)
+    rows = fused_boxes([one, other], [0.5, 0.5]).reshape(-1, 6)
     assert rows[0] == pytest.approx([0, 0.5, 10, 10.5, 0.6, 0], abs=1e-6)
     assert rows[1] == pytest.approx([50, 50, 60, 60, 0.4, 1], abs=1e-6)
 
 
 def test_a_model_alone_is_left_as_it_is() -> None:
     one, other = some(1), some(2)
-    assert np.array_equal(fused([one, other], [1.0, 0.0]), one)
-    assert np.array_equal(fused([one], [1.0]), one)
+    assert np.array_equal(fused_boxes([one, other], [1.0, 0.0]), one)
+    assert np.array_equal(fused_boxes([one], [1.0]), one)
 
 
 def test_models_that_agree_are_as_certain_as_one() -> None:
     apart = as_outputs(np.array([[[0, 0, 10, 10, 0.9, 0], [50, 50, 60, 60, 0.2, 0]]])).astype(float)
-    assert fused([apart, apart, apart], [1 / 3] * 3) == pytest.approx(apart, abs=1e-6)
+    assert fused_boxes([apart, apart, apart], [1 / 3] * 3) == pytest.approx(apart, abs=1e-6)
 
 
 def test_images_without_a_detection_stay_without() -> None:
     nothing = np.zeros((2, 12))
-    assert not fused([nothing, nothing], [0.5, 0.5]).any()
+    assert not fused_boxes([nothing, nothing], [0.5, 0.5]).any()

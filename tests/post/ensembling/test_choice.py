@@ -30,7 +30,7 @@ def member(name: str, logits: np.ndarray, calibrated: np.ndarray, targets: np.nd
 
 
 def choose(members: list[Member], stage: str = "auto", how: Fitting = HELD, **more: Any) -> choice.Choice:
-    search = choice.searching("classification", members[0].chooses.targets, None, 0, {**SEARCH, **more})
+    search = choice.member_search("classification", members[0].chooses.targets, None, 0, {**SEARCH, **more})
     return choice.Chooser("classification", stage, how, None, search).choose(members)
 
 
@@ -179,12 +179,12 @@ def test_the_largest_sets_that_fit_are_those_of_a_search_through_all(seed: int) 
         if sum(times[place] for place in one) <= most
     ]  # fmt: skip
     largest = sorted(tuple(sorted(one)) for one in fitting if not any(one < other for other in fitting))
-    assert sorted(choice._largest(times, most)) == largest
+    assert sorted(choice._largest_sets(times, most)) == largest
 
 
 def test_many_members_are_looked_through_at_once() -> None:
-    assert choice._largest([1.0] * 40, 100) == [tuple(range(40))]
-    many = choice._largest([1.0] * 40, 20)
+    assert choice._largest_sets([1.0] * 40, 100) == [tuple(range(40))]
+    many = choice._largest_sets([1.0] * 40, 20)
     assert many[0] == tuple(range(20)) and len(many) == choice._SETS
 
 
@@ -196,7 +196,7 @@ def test_an_ensemble_within_a_time_is_the_best_of_those_that_fit() -> None:
         logits = draws.normal(size=(300, 3))
         logits[np.arange(300), targets] += strength
         found.append(member(f"m{place}", logits, logits, targets))
-    search = choice.searching("classification", targets, None, 0, {"way": "certified"})
+    search = choice.member_search("classification", targets, None, 0, {"way": "certified"})
     times = {"m0": 1.0, "m1": 1.0, "m2": 2.0, "m3": 4.0}
     free = search(found)
     assert sum(times[found[place].name] for place in free.members) > 4
@@ -221,7 +221,7 @@ def test_members_with_fewer_rows_have_to_be_better_by_more_than_noise(kind: str,
         ids = [f"{row:05d}" for row in range(n)][where]
         some = Rows(ids, targets[where], shown[where], shown[where])
         found = Member("one", [], some, None, None)
-        search = choice.searching(kind, some.targets, None, 0, SEARCH)
+        search = choice.member_search(kind, some.targets, None, 0, SEARCH)
         return choice.Chooser(kind, "none", Fitting("none", "none", 0), None, search).choose([found])
 
     fewer, more = made(gain, slice(0, 80)), made(0.0, slice(None))
@@ -240,7 +240,7 @@ def test_members_with_fewer_rows_are_judged_by_the_numbers_that_are_known() -> N
     def made(noise: float) -> choice.Choice:
         shown = known + noise * rng.normal(size=known.shape)
         some = Rows([f"{row:05d}" for row in range(60)], targets, shown, shown)
-        search = choice.searching("regression", targets, None, 0, SEARCH)
+        search = choice.member_search("regression", targets, None, 0, SEARCH)
         how = Fitting("none", "none", 0)
         return choice.Chooser("regression", "none", how, None, search).choose([Member("one", [], some, None, None)])
 

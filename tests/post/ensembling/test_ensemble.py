@@ -114,14 +114,14 @@ def test_a_member_whose_weight_is_next_to_nothing_is_none(way: str) -> None:
     choice = ensemble._Choice((0, 1, 2), (0.75, 2e-12, 0.25 - 2e-12), "logits", way, 0.5, gap=1e-13)
     targets = np.array([0, 1, 1])
     parts = [np.log(np.full((3, 2), 0.5)), np.log([[0.9, 0.1]] * 3), np.log([[0.25, 0.75]] * 3)]
-    found = ensemble._without_trifles(choice, parts, targets, "classification")
+    found = ensemble._without_tiny_weights(choice, parts, targets, "classification")
     assert found.members == (0, 2) and found.weights == pytest.approx((0.75, 0.25))
     # By hand: the mean log-odds of the second class are a quarter of log 3.
     odds = 3**0.25
     assert found.loss == pytest.approx((np.log(1 + odds) + 2 * np.log(1 + 1 / odds)) / 3)
     assert found.gap == pytest.approx(1e-13 + max(0.0, found.loss - 0.5))
     whole = ensemble._Choice((0, 2), (0.75, 0.25), "logits", way, 0.5)
-    assert ensemble._without_trifles(whole, parts, targets, "classification") is whole
+    assert ensemble._without_tiny_weights(whole, parts, targets, "classification") is whole
 
 
 def test_what_is_left_without_a_next_to_nothing_is_never_worse_than_the_best_alone(

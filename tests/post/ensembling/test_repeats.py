@@ -6,9 +6,9 @@ from mlpipe.post.ensembling import repeats
 
 
 def test_a_repeat_begins_where_an_image_comes_again() -> None:
-    assert repeats.of_folds([]) == []
-    assert repeats.of_folds([["a"], ["b"], ["c"]]) == [0, 0, 0]
-    assert repeats.of_folds([["a", "b"], ["c"], ["b", "c"], ["a"]]) == [0, 0, 1, 1]
+    assert repeats.repeat_numbers([]) == []
+    assert repeats.repeat_numbers([["a"], ["b"], ["c"]]) == [0, 0, 0]
+    assert repeats.repeat_numbers([["a", "b"], ["c"], ["b", "c"], ["a"]]) == [0, 0, 1, 1]
 
 
 def test_repeats_are_whole_where_each_holds_out_the_same_images() -> None:
@@ -19,5 +19,5 @@ def test_repeats_are_whole_where_each_holds_out_the_same_images() -> None:
 
 
 def test_parts_of_each_repeat() -> None:
-    assert repeats.apart("abcd", [["1"], ["2"], ["1"], ["2"]]) == [["a", "b"], ["c", "d"]]
-    assert repeats.apart("ab", [["1", "2"], ["2", "3"]]) == [["a", "b"]]
+    assert repeats.groups_by_repeat("abcd", [["1"], ["2"], ["1"], ["2"]]) == [["a", "b"], ["c", "d"]]
+    assert repeats.groups_by_repeat("ab", [["1", "2"], ["2", "3"]]) == [["a", "b"]]

@@ -13,11 +13,13 @@ def test_five_folds_by_hand() -> None:
     # Mean 0.8, deviations -0.1, -0.05, 0, 0.05, 0.1: s^2 = 0.025 / 4. Four parts learn, one judges: 1/5 + 1/4.
     scores = [0.7, 0.75, 0.8, 0.85, 0.9]
     half = 2.7764451051977987 * (0.00625 * 0.45) ** 0.5
-    found = over_folds.corrected("accuracy", scores, n_train=80, n_test=20)
+    found = over_folds.corrected_interval("accuracy", scores, n_train=80, n_test=20)
     assert found == pytest.approx((0.8 - half, 0.8 + half), abs=1e-12)
     # Without the correction it is that of scipy's t-test of the mean.
     plain = stats.ttest_1samp(scores, 0).confidence_interval()
-    assert over_folds.corrected("accuracy", scores, n_train=1e12, n_test=1) == pytest.approx((plain.low, plain.high))
+    assert over_folds.corrected_interval("accuracy", scores, n_train=1e12, n_test=1) == pytest.approx(
+        (plain.low, plain.high)
+    )
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 10, 49, 1000])
@@ -28,22 +30,24 @@ def test_students_bound_is_scipys(freedom: int, level: float) -> None:
 
 def test_ends_keep_the_bounds_of_the_metric() -> None:
     scores = [0.1, 0.99]
-    assert over_folds.corrected("accuracy", scores, n_train=50, n_test=50) == (0.0, 1.0)
-    assert over_folds.corrected("mcc", scores, n_train=50, n_test=50) == (-1.0, 1.0)
+    assert over_folds.corrected_interval("accuracy", scores, n_train=50, n_test=50) == (0.0, 1.0)
+    assert over_folds.corrected_interval("mcc", scores, n_train=50, n_test=50) == (-1.0, 1.0)
     for name in ("rmse", "critic_gap"):
-        low, high = over_folds.corrected(name, scores, n_train=50, n_test=50) or (0.0, 0.0)
+        low, high = over_folds.corrected_interval(name, scores, n_train=50, n_test=50) or (0.0, 0.0)
         assert low < 0 and high > 1
     # Losses and distances have no upper bound: Student's quantile of one degree of freedom is that of Cauchy's distribution.
     for name in ("nll", "brier", "score_loss", "frechet"):
         half = 12.706204736174698 * (0.5 * 4 * (0.5 + 1)) ** 0.5
-        assert over_folds.corrected(name, [40.0, 42.0], n_train=50, n_test=50) == pytest.approx((41 - half, 41 + half))
-        assert (over_folds.corrected(name, [1.0, 3.0], n_train=50, n_test=50) or (1, 1))[0] == 0
+        assert over_folds.corrected_interval(name, [40.0, 42.0], n_train=50, n_test=50) == pytest.approx(
+            (41 - half, 41 + half)
+        )
+        assert (over_folds.corrected_interval(name, [1.0, 3.0], n_train=50, n_test=50) or (1, 1))[0] == 0
 
 
 @pytest.mark.parametrize("scores", [[], [0.5], [0.5, 0.5, 0.5], [0.5, float("nan")]])
 def test_what_has_no_interval(scores: list[float]) -> None:
-    assert over_folds.corrected("accuracy", scores, n_train=80, n_test=20) is None
-    assert over_folds.corrected("accuracy", [0.5, 0.6], n_train=0, n_test=20) is None
+    assert over_folds.corrected_interval("accuracy", scores, n_train=80, n_test=20) is None
+    assert over_folds.corrected_interval("accuracy", [0.5, 0.6], n_train=0, n_test=20) is None
 
 
 def accuracies(generator: np.random.Generator, n: int, folds: int) -> list[float]:
@@ -64,7 +68,7 @@ def test_it_holds_the_true_mean_as_often_as_it_says(folds: int) -> None:
     n, generator = 60, np.random.default_rng(0)
     draws = [accuracies(generator, n, folds) for _ in range(500)]
     true = float(np.mean(draws))
-    ends = [over_folds.corrected("accuracy", one, n_train=n - n // folds, n_test=n // folds) for one in draws]
-    plain = [over_folds.corrected("accuracy", one, n_train=1e12, n_test=1) for one in draws]
+    ends = [over_folds.corrected_interval("accuracy", one, n_train=n - n // folds, n_test=n // folds) for one in draws]
+    plain = [over_folds.corrected_interval("accuracy", one, n_train=1e12, n_test=1) for one in draws]
     held, bare = (np.mean([one is not None and one[0] <= true <= one[1] for one in both]) for both in (ends, plain))
     assert held >= 0.94 > bare

@@ -127,7 +127,7 @@ def test_rows_are_sorted_and_tasks_without_room_for_boxes_have_no_hits() -> None
 
 def test_the_score_of_the_least_cost_is_the_best_of_all() -> None:
     found, true = boxes(3)
-    matches = box_metrics.matched(as_outputs(found), as_targets(true), least=box_metrics.OVERLAPS[:1])
+    matches = box_metrics.match_boxes(as_outputs(found), as_targets(true), least=box_metrics.OVERLAPS[:1])
     own = matches.label == 1
     curve = box_metrics.curve(matches, 1)
     assert curve is not None

@@ -43,5 +43,5 @@ def test_sizes_are_read_within_the_folder(two_classes: TaskFacts) -> None:
     assert task is not None
     ids = ("train00000.png", "../data/t/task.json", "../../../../etc/passwd", "gone.png")
     renamed = dataclasses.replace(task, samples=dataclasses.replace(task.samples.only(np.arange(4)), ids=ids))
-    ((what, _, sides),) = breakdown._of_files(renamed, [0, 1, 2, 3])
+    ((what, _, sides),) = breakdown._file_values(renamed, [0, 1, 2, 3])
     assert what == "longer side" and sides[0] == 24 and np.isnan(sides[1:]).all()

@@ -20,7 +20,7 @@ from tests.reports import projects
 
 
 def test_out_of_fold_beside_test(two_classes: TaskFacts) -> None:
-    text = str(overview.both(two_classes).body())
+    text = str(overview.out_of_fold_and_test(two_classes).body())
     cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", text)
     shown = two_classes.shown
     assert shown is not None and shown.held_out is not None and shown.test is not None
@@ -84,20 +84,22 @@ def test_the_next_commands_take_what_the_page_is_about(two_classes: TaskFacts) -
     shown = two_classes.shown
     assert shown is not None
     of_recipe = dataclasses.replace(two_classes, shown=dataclasses.replace(shown, ensemble=None))
-    assert "mode.ensemble" not in str(overview._next(of_recipe))
+    assert "mode.ensemble" not in str(overview._next_commands(of_recipe))
     ensemble: Any = SimpleNamespace(id="ens-1")
-    told = str(overview._next(dataclasses.replace(two_classes, shown=dataclasses.replace(shown, ensemble=ensemble))))
+    told = str(
+        overview._next_commands(dataclasses.replace(two_classes, shown=dataclasses.replace(shown, ensemble=ensemble)))
+    )
     assert "mml predict proj=p mode.ensemble=latest mode.source=FOLDER" in told
     assert "mml export proj=p mode.ensemble=latest" in told
 
 
 def test_the_next_command_of_a_generator_draws(two_classes: TaskFacts) -> None:
-    assert "mml predict proj=p mode.source=FOLDER" in str(overview._next(two_classes))
-    of_drawn = str(overview._next(dataclasses.replace(two_classes, kind="generation")))
+    assert "mml predict proj=p mode.source=FOLDER" in str(overview._next_commands(two_classes))
+    of_drawn = str(overview._next_commands(dataclasses.replace(two_classes, kind="generation")))
     assert "mml predict proj=p mode.samples=64" in of_drawn
     assert "mode.source" not in of_drawn and "mml export" not in of_drawn
     # An equation's solution is of no image: `mml predict mode.source=` and `mml export` would be refused.
-    of_equation = str(overview._next(dataclasses.replace(two_classes, kind="solutions")))
+    of_equation = str(overview._next_commands(dataclasses.replace(two_classes, kind="solutions")))
     assert "mml predict" not in of_equation and "mml export" not in of_equation and "mml info" in of_equation
 
 

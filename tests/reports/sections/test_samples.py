@@ -51,7 +51,7 @@ def test_random_changes_are_those_of_training(two_classes: TaskFacts, monkeypatc
     ],
 )
 def test_a_stored_configuration_runs_no_other_code(node: object) -> None:
-    assert samples._step(node) is None
+    assert samples._random_change(node) is None
 
 
 def test_packs_of_masks_are_no_images(two_classes: TaskFacts) -> None:

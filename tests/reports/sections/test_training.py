@@ -49,11 +49,11 @@ def test_one_curve_is_not_drawn_under_two_names(name: str, score: list[float], l
 
 def test_seconds_of_an_epoch(two_classes: TaskFacts, monkeypatch: pytest.MonkeyPatch) -> None:
     folds = two_classes.recipes["recipe0"]
-    assert training._of_an_epoch(folds) == ""
+    assert training._epoch_seconds(folds) == ""
     for record, seconds in zip(folds, (30.0, 60.0), strict=True):
         monkeypatch.setitem(record.timings, "train_seconds", seconds)
     # Three epochs each.
-    assert training._of_an_epoch(folds) == "15"
+    assert training._epoch_seconds(folds) == "15"
 
 
 def test_each_fold_has_its_score_and_the_epoch_that_was_kept(two_classes: TaskFacts) -> None:

@@ -100,7 +100,7 @@ def test_a_training_that_begins_anew_is_timed_anew(now: list[float]) -> None:
 
 
 def test_without_validation_and_with_another_monitor(now: list[float]) -> None:
-    assert make(io.StringIO())._of_scores({"epoch": 0, "train/loss": 1.0}) == []
+    assert make(io.StringIO())._score_facts({"epoch": 0, "train/loss": 1.0}) == []
     progress = make(io.StringIO(), metric="auroc", monitor="val/f1", direction="max")
     progress.epochs([{"epoch": 0, "val/f1": 0.5}, {"epoch": 1, "val/f1": 0.25}])
     assert [fact.text for fact in progress._scores] == ["f1 0.250", "best 0.500"]

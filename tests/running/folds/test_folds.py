@@ -12,4 +12,4 @@ from mlpipe.running.folds import folds
     [([200, 200], "200"), ([360, 359, 360], "359 to 360"), ([10, 40, 90], "10 / 40 / 90"), ([3] * 10 + [9], "3 to 9")],
 )
 def test_even_folds_are_a_range(found: list[int], told: str) -> None:
-    assert folds._numbers(found) == told
+    assert folds._range_text(found) == told

@@ -34,7 +34,7 @@ def test_no_job_is_told_to_go_on_with_the_run_before_it(tmp_path: Path, monkeypa
 
     job: Any = SimpleNamespace(project=Project(tmp_path), varied=["seed=1"], overrides=[], prepared=None)
     monkeypatch.setattr(combinations.launch, "execute", run)
-    monkeypatch.setattr(combinations, "_with_share", lambda job, begun, left: job.prepared)
+    monkeypatch.setattr(combinations, "_job_with_share", lambda job, begun, left: job.prepared)
     combinations.execute("train", [job, job], stop=stop)
     assert told == ["run the same command again"] * 2
 
@@ -58,7 +58,7 @@ def test_a_job_is_one_line_and_the_leaderboard_stands_once_at_the_end(
         for one in (1, 2)
     ]
     monkeypatch.setattr(combinations.launch, "execute", run)
-    monkeypatch.setattr(combinations, "_with_share", lambda job, begun, left: job.prepared)
+    monkeypatch.setattr(combinations, "_job_with_share", lambda job, begun, left: job.prepared)
     monkeypatch.setattr(logging.getLogger("mlpipe"), "propagate", True)
     with caplog.at_level(logging.INFO, "mlpipe"):
         combinations.execute("train", jobs)
@@ -77,11 +77,11 @@ def test_a_job_is_one_line_and_the_leaderboard_stands_once_at_the_end(
 
 def test_who_asks_twice_is_told_of_the_jobs_that_are_left(tmp_path: Path) -> None:
     jobs: Any = [SimpleNamespace(overrides=[f"seed={one}", "proj=p"]) for one in (1, 2, 3)]
-    told = combinations._left("train", jobs, 2, "to go on: mml train continue=RUN")
+    told = combinations._continue_sentence("train", jobs, 2, "to go on: mml train continue=RUN")
     assert told.splitlines() == [
         "to go on: mml train continue=RUN proj=p",
         "jobs of the sweep that did not start:",
         "mml train seed=3 proj=p",
     ]
     # A job that left no run begins anew.
-    assert combinations._left("train", jobs, 2, Stop.go_on).splitlines()[2] == "mml train seed=2 proj=p"
+    assert combinations._continue_sentence("train", jobs, 2, Stop.go_on).splitlines()[2] == "mml train seed=2 proj=p"

@@ -101,13 +101,13 @@ def test_scores_have_flat_names_with_the_ends_of_their_intervals() -> None:
     ],
 )  # fmt: skip
 def test_an_address_is_stored_without_user_and_password(address: str, plain: str, known: dict[str, str]) -> None:
-    assert tracker.taken_apart(address, "key") == (plain, known)
+    assert tracker.address_without_login(address, "key") == (plain, known)
 
 
 @pytest.mark.parametrize("address", ["postgresql://me:s3cret@host/db", "http://host/?password=s3cret"])
 def test_a_password_that_would_be_stored_is_refused_and_not_shown(address: str) -> None:
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI") as caught:
-        tracker.taken_apart(address, "logging.tracking_uri")
+        tracker.address_without_login(address, "logging.tracking_uri")
     assert "s3cret" not in str(caught.value) and "logging.tracking_uri: " in str(caught.value)
 
 

@@ -114,7 +114,7 @@ _SEVERAL: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("Attention", "AdditiveAttention"), attention.attention),
 }
 # Around another layer.
-_AROUND: dict[str, Callable[..., Any]] = {"Bidirectional": recurrent.both_ways, STEPS: recurrent.each_step}
+_AROUND: dict[str, Callable[..., Any]] = {"Bidirectional": recurrent.bidirectional, STEPS: recurrent.time_distributed}
 # With an activation inside.
 _ACTIVATED = {"Dense", *(kind for kind in _TABLE if "Conv" in kind)}
 KINDS = (*_TABLE, *_JOINING, *_SEVERAL, *_AROUND)
@@ -162,31 +162,31 @@ def build(keys: Keys, inputs: Sequence[Shape]) -> tuple[nn.Module, dict[str, Slo
     elif keys.kind in _SEVERAL:
         module, slots = _SEVERAL[keys.kind](keys, inputs)
     elif keys.kind in ARGUMENTS:
-        module, slots = _AROUND[keys.kind](keys, inputs, partial(_inside, keys))
+        module, slots = _AROUND[keys.kind](keys, inputs, partial(_inner_layer, keys))
     else:
         if len(inputs) != 1:
             keys.wrong("inbound_nodes", "must name one input", got=len(inputs), fix="join them with a merging layer")
         if keys.kind in _AROUND:
-            made = _AROUND[keys.kind](keys, inputs[0], partial(_inside, keys))
+            result = _AROUND[keys.kind](keys, inputs[0], partial(_inner_layer, keys))
         else:
-            made = _TABLE.get(keys.kind, shapes.named_activation)(keys, inputs[0])
-        module, slots, *ending = made if isinstance(made, tuple) else (made, {})
+            result = _TABLE.get(keys.kind, shapes.named_activation)(keys, inputs[0])
+        module, slots, *ending = result if isinstance(result, tuple) else (result, {})
         follows = ending[0] if ending else None
     follows = keys.activation() if keys.kind in _ACTIVATED else follows
     keys.finish()
     return module, slots, follows
 
 
-def _inside(
+def _inner_layer(
     keys: Keys, key: str, node: Any, shape: Shape
 ) -> tuple[nn.Module, dict[str, Slot], activations.Activation | None]:
     """The layer inside another one."""
-    given = node.get("class_name") if isinstance(node, Mapping) else None
+    class_name = node.get("class_name") if isinstance(node, Mapping) else None
     config = node.get("config", {}) if isinstance(node, Mapping) else None
-    if not isinstance(given, str) or not isinstance(config, Mapping):
+    if not isinstance(class_name, str) or not isinstance(config, Mapping):
         keys.wrong(key, "is no layer", got=node, fix="write {class_name: ..., config: {...}}")
-    kind = known(given)
+    kind = known(class_name)
     if not kind or is_joining(kind):
-        near = did_you_mean(given, KINDS, otherwise="docs/from_rmldnn.md lists the layers")
-        keys.wrong(key, "unknown layer class", got=given, fix=near)
+        near = did_you_mean(class_name, KINDS, otherwise="docs/from_rmldnn.md lists the layers")
+        keys.wrong(key, "unknown layer class", got=class_name, fix=near)
     return build(Keys(f"{keys.layer}: {config.get('name') or key}", kind, config, keys.keras), [shape])

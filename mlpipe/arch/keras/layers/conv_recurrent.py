@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch.keras.layers import activations
 from mlpipe.arch.keras.layers.activations import Activation
-from mlpipe.arch.keras.layers.convolutions import Made, PaddedConv, same, turned
+from mlpipe.arch.keras.layers.convolutions import Made, PaddedConv, same, transposed_kernel
 from mlpipe.arch.keras.layers.noise import share
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 from mlpipe.arch.keras.layers.recurrent import ForgetBias, check_states
@@ -125,8 +125,8 @@ def conv_lstm(keys: Keys, shapes: Sequence[Shape], dims: int) -> Made:
     first = keys.initializer("kernel_initializer", "GlorotUniform")
     second = keys.initializer("recurrent_initializer", "Orthogonal")
     slots = {
-        "kernel": Slot("given.weight", (*kernel, channels, 4 * filters), turned, first),
-        "recurrent_kernel": Slot("recurred.weight", (*kernel, filters, 4 * filters), turned, second),
+        "kernel": Slot("given.weight", (*kernel, channels, 4 * filters), transposed_kernel, first),
+        "recurrent_kernel": Slot("recurred.weight", (*kernel, filters, 4 * filters), transposed_kernel, second),
     }
     return ConvLstm(given, recurred, options), slots | (
         {"bias": Slot("given.bias", (4 * filters,), same, start)} if bias else {}

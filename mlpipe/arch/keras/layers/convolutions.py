@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.arch.keras.layers.layout import first, last, padded, same_padding
+from mlpipe.arch.keras.layers.layout import first, padded, same_padding, with_channels_last
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 
 Made = tuple[nn.Module, dict[str, Slot]]
@@ -107,10 +107,10 @@ class DenseOfMaps(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (n, outputs, ...)."""
-        return first(super().forward(last(x)))
+        return first(super().forward(with_channels_last(x)))
 
 
-def turned(kernel: Tensor) -> Tensor:
+def transposed_kernel(kernel: Tensor) -> Tensor:
     """Keras's kernel with its last two axes first, in reverse order."""
     return kernel.movedim((-1, -2), (0, 1))
 
@@ -131,7 +131,9 @@ def dense(keys: Keys, shape: Shape) -> Made:
     units, bias = keys.count("units"), keys.flag("use_bias", True)
     module = (nn.Linear if len(shape) == 1 else DenseOfMaps)(shape[-1], units, bias=bias)
     slots = {
-        "kernel": Slot("weight", (shape[-1], units), turned, keys.initializer("kernel_initializer", "GlorotUniform"))
+        "kernel": Slot(
+            "weight", (shape[-1], units), transposed_kernel, keys.initializer("kernel_initializer", "GlorotUniform")
+        )
     }
     return module, slots | _bias(keys, units, bias)
 
@@ -145,7 +147,7 @@ def convolution(keys: Keys, shape: Shape, dims: int) -> Made:
         keys.wrong("groups", f"must divide {inputs} input channels and {filters} filters", got=groups)
     module = _conv(inputs, filters, kernel, strides, dilation, groups, bias, pads)
     start = keys.initializer("kernel_initializer", "GlorotUniform")
-    return module, {"kernel": Slot("weight", (*kernel, inputs // groups, filters), turned, start)} | _bias(
+    return module, {"kernel": Slot("weight", (*kernel, inputs // groups, filters), transposed_kernel, start)} | _bias(
         keys, filters, bias
     )
 
@@ -184,7 +186,7 @@ def separable(keys: Keys, shape: Shape, dims: int) -> Made:
     second_start = keys.initializer("pointwise_initializer", "GlorotUniform")
     slots = {
         "depthwise_kernel": Slot("depthwise.weight", (*kernel, inputs, multiplier), spread, first_start),
-        "pointwise_kernel": Slot("pointwise.weight", (*ones, middle, filters), turned, second_start),
+        "pointwise_kernel": Slot("pointwise.weight", (*ones, middle, filters), transposed_kernel, second_start),
     }
     return module, slots | _bias(keys, filters, bias, "pointwise.bias")
 
@@ -196,8 +198,8 @@ def transposed(keys: Keys, shape: Shape, dims: int) -> Made:
     strides, dilation = keys.sizes("strides", dims, 1), keys.sizes("dilation_rate", dims, 1)
     keys.channels_last()
     keys.only("groups", 1)
-    given = keys.value("output_padding", False)
-    extra = [None] * dims if given is False else list(keys.sizes("output_padding", dims, least=0))
+    output_padding = keys.value("output_padding", False)
+    extra = [None] * dims if output_padding is False else list(keys.sizes("output_padding", dims, least=0))
     padding = keys.value("padding", "valid")
     if isinstance(padding, str):
         mode = keys.choice("padding", ("valid", "same"), "valid")
@@ -205,10 +207,12 @@ def transposed(keys: Keys, shape: Shape, dims: int) -> Made:
         crops: Pads = tuple(_crops(mode, *axis) for axis in axes)
     else:
         plain, more = keys.sizes("padding", dims, least=0), [item or 0 for item in extra]
-        crops = tuple((one, one - added) for one, added in zip(plain, more, strict=True))
+        crops = tuple((amount, amount - added) for amount, added in zip(plain, more, strict=True))
     module = TransposedConv(torch.empty(inputs, filters, *kernel), filters, bias, strides, dilation, crops)
     start = keys.initializer("kernel_initializer", "GlorotUniform")
-    return module, {"kernel": Slot("weight", (*kernel, filters, inputs), turned, start)} | _bias(keys, filters, bias)
+    return module, {"kernel": Slot("weight", (*kernel, filters, inputs), transposed_kernel, start)} | _bias(
+        keys, filters, bias
+    )
 
 
 def _crops(mode: str, kernel: int, stride: int, dilation: int, extra: int | None) -> tuple[int, int]:
@@ -228,7 +232,7 @@ def _window(keys: Keys, dims: int) -> tuple[Shape, Shape, Shape, Pads | None]:
     keys.channels_last()
     if not isinstance(keys.value("padding", "valid"), str):
         plain = keys.sizes("padding", dims, least=0)
-        return kernel, strides, dilation, tuple((one, one) for one in plain)
+        return kernel, strides, dilation, tuple((amount, amount) for amount in plain)
     mode = keys.choice("padding", ("valid", "same", "causal") if dims == 1 else ("valid", "same"), "valid")
     fields = [(size - 1) * rate for size, rate in zip(kernel, dilation, strict=True)]
     if mode == "valid":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mlpipe.arch.keras.layers.convolutions import Made, same
-from mlpipe.arch.keras.layers.layout import first, last
+from mlpipe.arch.keras.layers.layout import first, with_channels_last
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 
 
@@ -18,7 +18,7 @@ class Vectors(nn.Embedding):
         Raises:
             IndexError: When a number has no vector.
         """
-        return first(super().forward(last(x).long()))
+        return first(super().forward(with_channels_last(x).long()))
 
     def no_weight_decay(self) -> set[str]:
         """Its vectors, as in networks of timm."""

@@ -66,8 +66,8 @@ class Initializer:
             case "orthogonal":
                 flat = nn.init.orthogonal_(empty.reshape(-1, shape[-1]), options["gain"])
                 return flat.reshape(shape)
-        given = (options["scale"], options["mode"], options["distribution"]) if options else _SCALED[self.name]
-        return _scaled(empty, *given)
+        scaling = (options["scale"], options["mode"], options["distribution"]) if options else _SCALED[self.name]
+        return _scaled(empty, *scaling)
 
 
 def read(value: Any, place: str) -> Initializer:

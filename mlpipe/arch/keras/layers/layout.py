@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
-def last(x: Tensor) -> Tensor:
+def with_channels_last(x: Tensor) -> Tensor:
     """A tensor with its channels last, as Keras has it."""
     return x.movedim(1, -1) if x.ndim > 2 else x
 
@@ -23,12 +23,12 @@ def stored(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[-1], *shape[:-1])
 
 
-def logical(shape: tuple[int, ...]) -> tuple[int, ...]:
+def keras_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape of torch, without the batch, as Keras has it."""
     return (*shape[1:], shape[0])
 
 
-def axis(number: int, rank: int) -> int:
+def torch_axis(number: int, rank: int) -> int:
     """The axis of a torch tensor that is one of Keras's; both count the batch.
 
     Raises:

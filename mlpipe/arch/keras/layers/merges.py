@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.arch.keras.layers.layout import axis, first, last
+from mlpipe.arch.keras.layers.layout import first, torch_axis, with_channels_last
 from mlpipe.arch.keras.layers.reading import Keys, Shape
 
 
@@ -70,9 +70,9 @@ class Dot(nn.Module):
         super().__init__()
         self.axes, self.normalize = axes, normalize
 
-    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+    def forward(self, tensor: Tensor, other: Tensor) -> Tensor:
         """The other axes of the first, then those of the second; shape (n, 1) where there are none."""
-        both = [last(one), last(other)]
+        both = [with_channels_last(tensor), with_channels_last(other)]
         if self.normalize:
             both = [F.normalize(x, dim=place) for x, place in zip(both, self.axes, strict=True)]
         # Axis 0 is the images, 1 what is summed over; each further axis has a number of its own.
@@ -80,8 +80,8 @@ class Dot(nn.Module):
         left = [0, *numbers[0][1:], *numbers[1][1:]]
         for own, place in zip(numbers, self.axes, strict=True):
             own.insert(place, 1)
-        found = torch.einsum(both[0], numbers[0], both[1], numbers[1], left)
-        return first(found) if found.ndim > 1 else found.unsqueeze(1)
+        product = torch.einsum(both[0], numbers[0], both[1], numbers[1], left)
+        return first(product) if product.ndim > 1 else product.unsqueeze(1)
 
 
 _JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -99,34 +99,34 @@ def merge(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
     constants = keys.value("constants", ())
     count = len(shapes) + len(constants)
     if not shapes or count < 2 or (keys.kind == "Subtract" and count != 2):
-        wanted = "two inputs" if keys.kind == "Subtract" else "two inputs or more"
-        keys.wrong("inbound_nodes", f"must name {wanted}", got=count)
+        demand = "two inputs" if keys.kind == "Subtract" else "two inputs or more"
+        keys.wrong("inbound_nodes", f"must name {demand}", got=count)
     return Merge(_JOINS[keys.kind], keys.kind == "Average", constants)
 
 
 def dot(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
     """Dot, over one axis of both or one of each."""
-    given = keys.value("axes")
-    listed = [given, given] if isinstance(given, int) else given
+    setting = keys.value("axes")
+    listed = [setting, setting] if isinstance(setting, int) else setting
     if len(shapes) != 2:
         keys.wrong("inbound_nodes", "must name two inputs", got=len(shapes))
-    if not isinstance(listed, list | tuple) or len(listed) != 2 or not all(type(one) is int for one in listed):
-        keys.wrong("axes", "must be a whole number or two", got=given)
-    places = [one + len(shape) + 1 if one < 0 else one for one, shape in zip(listed, shapes, strict=True)]
+    if not isinstance(listed, list | tuple) or len(listed) != 2 or not all(type(number) is int for number in listed):
+        keys.wrong("axes", "must be a whole number or two", got=setting)
+    places = [number + len(shape) + 1 if number < 0 else number for number, shape in zip(listed, shapes, strict=True)]
     fits = all(1 <= place <= len(shape) for place, shape in zip(places, shapes, strict=True))
     if not fits or shapes[0][places[0] - 1] != shapes[1][places[1] - 1]:
-        keys.wrong("axes", f"do not fit inputs of shape {shapes[0]} and {shapes[1]}", got=given)
+        keys.wrong("axes", f"do not fit inputs of shape {shapes[0]} and {shapes[1]}", got=setting)
     return Dot((places[0], places[1]), keys.flag("normalize", False))
 
 
 def concatenate(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
     """Concatenate, over Keras's axis."""
-    given = keys.value("axis", -1)
+    setting = keys.value("axis", -1)
     if not shapes:
         keys.wrong("inbound_nodes", "must name two inputs or more", got=0)
     if len({len(shape) for shape in shapes}) != 1:
         keys.wrong("inbound_nodes", "must name inputs with as many axes each", got=list(shapes))
     try:
-        return Concatenate(axis(int(given), len(shapes[0]) + 1))
+        return Concatenate(torch_axis(int(setting), len(shapes[0]) + 1))
     except (IndexError, TypeError, ValueError):
-        keys.wrong("axis", f"does not fit inputs of shape {shapes[0]}", got=given, fix="use -1")
+        keys.wrong("axis", f"does not fit inputs of shape {shapes[0]}", got=setting, fix="use -1")

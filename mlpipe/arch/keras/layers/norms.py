@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.arch.keras.layers.convolutions import Made, same
-from mlpipe.arch.keras.layers.layout import axis, first, last
+from mlpipe.arch.keras.layers.layout import first, torch_axis, with_channels_last
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 from mlpipe.errors import counted
 
@@ -58,7 +58,7 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """A tensor of the same shape."""
         # The normalised axes last, in their order; then back to where they were.
-        y = last(x)
+        y = with_channels_last(x)
         ends = tuple(range(y.ndim - len(self.axes), y.ndim))
         y = y.movedim(self.axes, ends)
         y = F.layer_norm(y, y.shape[ends[0] :], self.weight, self.bias, self.eps)
@@ -102,7 +102,7 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A tensor of the same shape."""
-        y = last(x)
+        y = with_channels_last(x)
         share = torch.rsqrt((y**2).mean(self.axes, keepdim=True) + self.eps)
         sizes = [size if place in self.axes else 1 for place, size in enumerate(y.shape)]
         return first(y * share * self.weight.view(sizes))
@@ -121,7 +121,7 @@ class UnitNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A tensor of the same shape."""
-        y = last(x)
+        y = with_channels_last(x)
         # The gradient of this length is zero where all values are, and not NaN.
         return first(y / torch.linalg.vector_norm(y, dim=self.axes, keepdim=True).clamp(min=1e-12))
 
@@ -166,10 +166,10 @@ def batch_norm(keys: Keys, shape: Shape) -> Made:
         ),
     }
     if center and not scale:
-        _fix(norm, "weight")
+        _make_constant(norm, "weight")
     if scale and not center:
-        _fix(norm, "bias")
-    return _along(norm, slots | _learned(keys, (channels,), scale, center), place)
+        _make_constant(norm, "bias")
+    return _along(norm, slots | _learned_slots(keys, (channels,), scale, center), place)
 
 
 def instance_norm(keys: Keys, shape: Shape) -> Made:
@@ -198,7 +198,7 @@ def group_norm(keys: Keys, shape: Shape) -> Made:
         keys.wrong("groups", f"must divide {counted(channels, 'channel')}, or be -1", got=groups)
     scale, center = keys.flag("scale", True), keys.flag("center", True)
     norm = GroupNorm(groups, channels, keys.number("epsilon", 1e-3), scale, center)
-    return _along(norm, _learned(keys, (channels,), scale, center), place)
+    return _along(norm, _learned_slots(keys, (channels,), scale, center), place)
 
 
 def rms_norm(keys: Keys, shape: Shape) -> Made:
@@ -218,10 +218,10 @@ def layer_norm(keys: Keys, shape: Shape) -> Made:
     axes, sizes = _axes(keys, shape)
     scale, center = keys.flag("scale", True), keys.flag("center", True)
     norm = LayerNorm(sizes, axes, keys.number("epsilon", 1e-3), scale, center)
-    return norm, _learned(keys, sizes, scale, center)
+    return norm, _learned_slots(keys, sizes, scale, center)
 
 
-def _learned(keys: Keys, sizes: Shape, scale: bool, center: bool) -> dict[str, Slot]:
+def _learned_slots(keys: Keys, sizes: Shape, scale: bool, center: bool) -> dict[str, Slot]:
     """The factor and the offset that a normalisation learns, where it does."""
     gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
     slots = {"gamma": Slot("weight", sizes, same, gamma)} if scale else {}
@@ -237,51 +237,51 @@ def _along(norm: nn.Module, slots: dict[str, Slot], place: int) -> Made:
 
 def normalization(keys: Keys, shape: Shape) -> Made:
     """Normalization, of channels: with numbers in the file, or in the file of weights."""
-    given = keys.value("axis", -1) if keys.config.get("axis", -1) is not None else None
-    listed = given if isinstance(given, list) else [given]
-    if given not in (None, []) and listed not in ([-1], [len(shape)]):
-        keys.wrong("axis", "is supported for the channels only", got=given, fix="use -1")
+    setting = keys.value("axis", -1) if keys.config.get("axis", -1) is not None else None
+    listed = setting if isinstance(setting, list) else [setting]
+    if setting not in (None, []) and listed not in ([-1], [len(shape)]):
+        keys.wrong("axis", "is supported for the channels only", got=setting, fix="use -1")
     keys.only("invert", False)
-    channels = 1 if given in (None, []) else shape[-1]
+    channels = 1 if setting in (None, []) else shape[-1]
     mean, variance = (_numbers(keys, key, channels, default) for key, default in (("mean", 0.0), ("variance", 1.0)))
     slots = {"mean": Slot("mean", (channels,), torch.flatten), "variance": Slot("variance", (channels,), torch.flatten)}
     return Normalize(mean, variance), slots if keys.config.get("mean") is None else {}
 
 
 def _numbers(keys: Keys, key: str, channels: int, default: float) -> Tensor:
-    given: Any = keys.value(key, default)
+    setting: Any = keys.value(key, default)
     try:
-        values = torch.tensor(given, dtype=torch.float32, device="cpu").flatten()
+        values = torch.tensor(setting, dtype=torch.float32, device="cpu").flatten()
     except (TypeError, ValueError):
         values = torch.zeros(0, device="cpu")
     if len(values) not in (1, channels) or not all(math.isfinite(value) for value in values.tolist()):
-        keys.wrong(key, f"must be a number, or a list of {channels}", got=given)
+        keys.wrong(key, f"must be a number, or a list of {channels}", got=setting)
     return values.repeat(channels) if len(values) == 1 else values
 
 
 def _axes(keys: Keys, shape: Shape) -> tuple[tuple[int, ...], Shape]:
     """The numbers of the axes that `axis` means, ascending, as Keras counts them, and their sizes."""
-    given = keys.value("axis", -1)
-    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    setting = keys.value("axis", -1)
+    listed = setting if isinstance(setting, Sequence) and not isinstance(setting, str) else [setting]
     if not listed or not all(isinstance(item, int) for item in listed):
-        keys.wrong("axis", "must be a whole number or a list of them", got=given)
+        keys.wrong("axis", "must be a whole number or a list of them", got=setting)
     axes = tuple(sorted({item + len(shape) + 1 if item < 0 else item for item in listed}))
     if axes[0] < 1 or axes[-1] > len(shape):
-        keys.wrong("axis", f"does not fit an input of shape {shape}", got=given)
+        keys.wrong("axis", f"does not fit an input of shape {shape}", got=setting)
     return axes, tuple(shape[item - 1] for item in axes)
 
 
 def _axis(keys: Keys, shape: Shape) -> int:
     """The axis of torch's tensor that `axis` means; Keras writes it as 3, [3] or -1."""
-    given = keys.value("axis", -1)
-    number = given[0] if isinstance(given, list) and len(given) == 1 else given
+    setting = keys.value("axis", -1)
+    number = setting[0] if isinstance(setting, list) and len(setting) == 1 else setting
     try:
-        return axis(int(number), len(shape) + 1)
+        return torch_axis(int(number), len(shape) + 1)
     except (IndexError, TypeError, ValueError):
-        keys.wrong("axis", f"does not fit an input of shape {shape}", got=given, fix="use -1")
+        keys.wrong("axis", f"does not fit an input of shape {shape}", got=setting, fix="use -1")
 
 
-def _fix(norm: nn.Module, name: str) -> None:
+def _make_constant(norm: nn.Module, name: str) -> None:
     """Turn a parameter that Keras has not into a constant of the same name."""
     value = getattr(norm, name).detach()
     delattr(norm, name)

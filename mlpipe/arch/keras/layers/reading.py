@@ -68,20 +68,20 @@ class Keys:
         """The layer, for sentences."""
         return f"arch.layers: {self.layer} ({self.kind})"
 
-    def wrong(self, key: str, what: str, *, got: object = None, fix: str = "") -> NoReturn:
+    def wrong(self, key: str, fault: str, *, got: object = None, fix: str = "") -> NoReturn:
         """Refuse a key.
 
         Raises:
             ConfigError: Always.
         """
-        raise ConfigError(problem(f"{self.place}: {key}", what, got=got, fix=fix))
+        raise ConfigError(problem(f"{self.place}: {key}", fault, got=got, fix=fix))
 
     def value(self, key: str, default: Any = _REQUIRED) -> Any:
         """A key's value as it is; null is the default, where there is one."""
         self._read.add(key)
-        found = self.config.get(key)
-        if found is not None:
-            return found
+        value = self.config.get(key)
+        if value is not None:
+            return value
         if default is _REQUIRED:
             self.wrong(key, "a value is needed", fix="add it to the layer's config")
         return default
@@ -92,47 +92,47 @@ class Keys:
 
     def number(self, key: str, default: Any = _REQUIRED) -> float:
         """A number."""
-        found = self.value(key, default)
-        if isinstance(found, Sequence) and not isinstance(found, str) and len(found) == 1:
-            found = found[0]
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            self.wrong(key, "must be a number", got=found)
-        return float(found)
+        value = self.value(key, default)
+        if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.wrong(key, "must be a number", got=value)
+        return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
-        found = self.value(key, default)
-        if not isinstance(found, bool):
-            self.wrong(key, "must be true or false", got=found)
-        return found
+        value = self.value(key, default)
+        if not isinstance(value, bool):
+            self.wrong(key, "must be true or false", got=value)
+        return value
 
     def choice(self, key: str, options: Sequence[str], default: Any = _REQUIRED) -> str:
         """One of some words, in any case."""
-        found = self.value(key, default)
-        if not isinstance(found, str) or found.lower() not in options:
-            near = did_you_mean(str(found), options, otherwise=f"use one of {listing(options)}")
-            self.wrong(key, "is not supported", got=found, fix=near)
-        return found.lower()
+        value = self.value(key, default)
+        if not isinstance(value, str) or value.lower() not in options:
+            near = did_you_mean(str(value), options, otherwise=f"use one of {listing(options)}")
+            self.wrong(key, "is not supported", got=value, fix=near)
+        return value.lower()
 
     def sizes(self, key: str, dims: int, default: Any = _REQUIRED, *, least: int = 1) -> Shape:
         """A whole number for each axis; one counts for all."""
-        found = self.value(key, default)
-        listed = [found] * dims if isinstance(found, int) else found
+        value = self.value(key, default)
+        listed = [value] * dims if isinstance(value, int) else value
         if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != dims:
-            self.wrong(key, f"must be a whole number or a list of {dims}", got=found)
+            self.wrong(key, f"must be a whole number or a list of {dims}", got=value)
         return tuple(self._whole(key, item, least) for item in listed)
 
     def pairs(self, key: str, dims: int, default: Any) -> tuple[tuple[int, int], ...]:
         """Amounts before and after, for each axis: a number, one for each axis, or a pair for each axis."""
-        found = self.value(key, default)
-        listed = [found] * dims if isinstance(found, int) else found
+        value = self.value(key, default)
+        listed = [value] * dims if isinstance(value, int) else value
         if dims == 1 and isinstance(listed, Sequence) and len(listed) == 2:
             listed = [listed]
         if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != dims:
-            self.wrong(key, f"must be a whole number, a list of {dims}, or of {dims} pairs", got=found)
+            self.wrong(key, f"must be a whole number, a list of {dims}, or of {dims} pairs", got=value)
         pairs = [[item, item] if isinstance(item, int) else item for item in listed]
         if not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in pairs):
-            self.wrong(key, f"must be a whole number, a list of {dims}, or of {dims} pairs", got=found)
+            self.wrong(key, f"must be a whole number, a list of {dims}, or of {dims} pairs", got=value)
         return tuple((self._whole(key, pair[0], 0), self._whole(key, pair[1], 0)) for pair in pairs)
 
     def only(self, key: str, *allowed: Any, fix: str = "") -> None:
@@ -155,8 +155,8 @@ class Keys:
 
     def activation(self) -> Activation | None:
         """The function that is applied to the layer's output; None: none."""
-        found = activations.named(self.value("activation", "linear"), f"{self.place}: activation", self.keras)
-        return None if found.name == "linear" else found
+        function = activations.named(self.value("activation", "linear"), f"{self.place}: activation", self.keras)
+        return None if function.name == "linear" else function
 
     def rank(self, shape: Shape, dims: int) -> int:
         """Demand so many spatial axes and channels, and give the channels.
@@ -175,20 +175,20 @@ class Keys:
         Raises:
             ConfigError: With a sentence for each key that is unknown, or that would change results.
         """
-        found = []
+        problems = []
         for key, value in self.config.items():
             if key in self._read or key in _HARMLESS or value is None or key.endswith("_regularizer"):
                 # A regularizer changes no output; `optimizer.weight_decay` is its counterpart in training.
                 continue
             if key.endswith("_constraint"):
                 fix = "set it to null; optimizer.weight_decay keeps weights small"
-                found.append(problem(f"{self.place}: {key}", "is not supported", got=value, fix=fix))
+                problems.append(problem(f"{self.place}: {key}", "is not supported", got=value, fix=fix))
             else:
                 known = listing(sorted(self._read))
                 fix = did_you_mean(key, self._read, otherwise=f"known keys: {known}" if known else "it has no keys")
-                found.append(problem(f"{self.place}: {key}", "unknown key", got=value, fix=fix))
-        if found:
-            raise ConfigError(found)
+                problems.append(problem(f"{self.place}: {key}", "unknown key", got=value, fix=fix))
+        if problems:
+            raise ConfigError(problems)
 
     def _whole(self, key: str, value: Any, least: int) -> int:
         if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 1:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch.keras.layers import activations
 from mlpipe.arch.keras.layers.activations import Activation
-from mlpipe.arch.keras.layers.convolutions import Made, same, turned
+from mlpipe.arch.keras.layers.convolutions import Made, same, transposed_kernel
 from mlpipe.arch.keras.layers.initializers import Initializer
 from mlpipe.arch.keras.layers.noise import share
 from mlpipe.arch.keras.layers.reading import Inner, Keys, Shape, Slot
@@ -112,13 +112,13 @@ class Recurrent(nn.Module):
         marks = None if mask is None else mask.T.unsqueeze(-1)
         if self.options.is_backwards:
             steps, marks = steps.flip(0), None if marks is None else marks.flip(0)
-        given = self._projected(steps)
+        gate_inputs = self._projected(steps)
         # Not `len(x)`: an exported file would take batches of one size only.
         states = states or tuple(x.new_zeros(x.shape[0], self.units) for _ in range(self.STATES))
-        dropped = self._drawn(states[0], self.options.recurrent_dropout)
+        dropped = self._dropout_masks(states[0], self.options.recurrent_dropout)
         outputs, output = [], torch.zeros_like(states[0])
-        for number, one in enumerate(given):
-            after = self._step(one, states, dropped)
+        for number, gate_input in enumerate(gate_inputs):
+            after = self._step(gate_input, states, dropped)
             if marks is None:
                 states, output = after, after[0]
             else:
@@ -132,26 +132,26 @@ class Recurrent(nn.Module):
 
     def _step(self, given: Tensor, states: tuple[Tensor, ...], dropped: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The states after a step, the output first, from what its input adds to the gates and the states before it."""
-        return (self.options.activation(given + self._recurred(states[0], dropped)),)
+        return (self.options.activation(given + self._state_terms(states[0], dropped)),)
 
     def _projected(self, steps: Tensor) -> Tensor:
         """What inputs (steps, n, channels) add to the gates of each step, (steps, n, gates x units)."""
         bias = self.bias if self.bias is None or self.bias.ndim == 1 else self.bias[0]
-        dropped = self._drawn(steps[0], self.options.dropout)
+        dropped = self._dropout_masks(steps[0], self.options.dropout)
         if len(dropped) < 2:
             return F.linear(steps * dropped[0] if dropped else steps, self.weight, bias)
         parts = zip(dropped, self.weight.chunk(self.GATES), strict=True)
         joined = torch.cat([F.linear(steps * mask, weight) for mask, weight in parts], -1)
         return joined if bias is None else joined + bias
 
-    def _drawn(self, like: Tensor, rate: float) -> Sequence[Tensor]:
+    def _dropout_masks(self, like: Tensor, rate: float) -> Sequence[Tensor]:
         """Factors of what is dropped, one for each gate or one for all; none where nothing is."""
         if not self.training or rate == 0:
             return ()
         count = self.GATES if self.options.for_each_gate else 1
         return [F.dropout(torch.ones_like(like), rate) for _ in range(count)]
 
-    def _recurred(self, state: Tensor, dropped: Sequence[Tensor], blocks: slice = slice(None)) -> Tensor:
+    def _state_terms(self, state: Tensor, dropped: Sequence[Tensor], blocks: slice = slice(None)) -> Tensor:
         """What a state adds to some of the gates."""
         weights = self.recurrent.chunk(self.GATES)[blocks]
         if not dropped:
@@ -167,7 +167,7 @@ class Lstm(Recurrent):
 
     def _step(self, given: Tensor, states: tuple[Tensor, ...], dropped: Sequence[Tensor]) -> tuple[Tensor, ...]:
         options = self.options
-        enter, forget, new, leave = (given + self._recurred(states[0], dropped)).chunk(4, 1)
+        enter, forget, new, leave = (given + self._state_terms(states[0], dropped)).chunk(4, 1)
         carried = options.gate(forget) * states[1] + options.gate(enter) * options.activation(new)
         return options.gate(leave) * options.activation(carried), carried
 
@@ -186,15 +186,15 @@ class Gru(Recurrent):
         (state,), options = states, self.options
         update, reset, new = given.chunk(3, 1)
         if options.reset_after:
-            inner = self._recurred(state, dropped)
+            inner = self._state_terms(state, dropped)
             inner = inner if self.bias is None else inner + self.bias[1]
             inner_update, inner_reset, inner_new = inner.chunk(3, 1)
             reset = options.gate(reset + inner_reset)
             inner_new = reset * inner_new
         else:
-            inner_update, inner_reset = self._recurred(state, dropped, slice(2)).chunk(2, 1)
+            inner_update, inner_reset = self._state_terms(state, dropped, slice(2)).chunk(2, 1)
             reset = options.gate(reset + inner_reset)
-            inner_new = self._recurred(reset * state, dropped, slice(2, 3))
+            inner_new = self._state_terms(reset * state, dropped, slice(2, 3))
         update = options.gate(update + inner_update)
         return (update * state + (1 - update) * options.activation(new + inner_new),)
 
@@ -238,16 +238,16 @@ class BothWays(nn.Module):
             masks: As of `Recurrent`.
         """
         half = len(states) // 2
-        there = _listed(self.forward_layer(x, *states[:half], masks=masks))
-        back = _listed(self.backward_layer(x, *states[half:], masks=masks))
+        forward_outputs = _as_tuple(self.forward_layer(x, *states[:half], masks=masks))
+        back = _as_tuple(self.backward_layer(x, *states[half:], masks=masks))
         # The outputs of the second came in the order from the last step to the first.
         second = back[0].flip(2) if self.backward_layer.options.whole else back[0]
-        found = _JOINS[self.merge](there[0], second)
-        return (found, *there[1:], *back[1:]) if len(there) > 1 else found
+        output = _JOINS[self.merge](forward_outputs[0], second)
+        return (output, *forward_outputs[1:], *back[1:]) if len(forward_outputs) > 1 else output
 
 
-def _listed(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return found if isinstance(found, tuple) else (found,)
+def _as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 class EachStep(nn.Module):
@@ -263,8 +263,8 @@ class EachStep(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (n, channels, steps, ...)."""
-        found: Tensor = self.layer(x.movedim(2, 1).flatten(0, 1))
-        return found.reshape(x.shape[0], x.shape[2], *found.shape[1:]).movedim(1, 2)
+        outputs: Tensor = self.layer(x.movedim(2, 1).flatten(0, 1))
+        return outputs.reshape(x.shape[0], x.shape[2], *outputs.shape[1:]).movedim(1, 2)
 
 
 def recurrent(keys: Keys, shapes: Sequence[Shape]) -> Made:
@@ -297,8 +297,8 @@ def recurrent(keys: Keys, shapes: Sequence[Shape]) -> Made:
         for key, default in (("kernel", "GlorotUniform"), ("recurrent", "Orthogonal"))
     )
     slots = {
-        "kernel": Slot("weight", (inputs, width), turned, first),
-        "recurrent_kernel": Slot("recurrent", (units, width), turned, second),
+        "kernel": Slot("weight", (inputs, width), transposed_kernel, first),
+        "recurrent_kernel": Slot("recurrent", (units, width), transposed_kernel, second),
     }
     start = keys.initializer("bias_initializer", "Zeros")
     if layer is Lstm and keys.flag("unit_forget_bias", True):
@@ -323,38 +323,38 @@ def check_states(keys: Keys, states: Sequence[Shape], shape: Shape, count: int) 
         keys.wrong("initial_state", wrong, got=listing(states), fix="give it what a layer of as many units returns")
 
 
-def both_ways(keys: Keys, shapes: Sequence[Shape], inner: Inner) -> Made:
+def bidirectional(keys: Keys, shapes: Sequence[Shape], inner: Inner) -> Made:
     """Bidirectional, of a recurrent layer."""
     shape = shapes[0]
     merge = keys.choice("merge_mode", tuple(_JOINS), "concat")
     if "merge_mode" in keys.config and keys.config["merge_mode"] is None:
         keys.wrong("merge_mode", "of two outputs is not supported", fix=f"use {listing(_JOINS)}")
-    given = keys.value("layer")
-    second = keys.value("backward_layer", None) or _backwards(given)
-    one, slots = _recurrent(keys, "layer", given, shape, inner)
+    node = keys.value("layer")
+    second = keys.value("backward_layer", None) or _reversed_layer(node)
+    module, slots = _recurrent(keys, "layer", node, shape, inner)
     other, other_slots = _recurrent(keys, "backward_layer", second, shape, inner)
-    if one.options.is_backwards == other.options.is_backwards:
+    if module.options.is_backwards == other.options.is_backwards:
         keys.wrong("backward_layer", "must have another go_backwards than layer", got=other.options.is_backwards)
-    if (one.options.whole, one.options.states) != (other.options.whole, other.options.states):
+    if (module.options.whole, module.options.states) != (other.options.whole, other.options.states):
         keys.wrong("backward_layer", "must have the return_sequences and return_state of layer")
     if states := shapes[1:]:
-        for number, layer in enumerate((one, other)):
+        for number, layer in enumerate((module, other)):
             half = states[number * layer.STATES : (number + 1) * layer.STATES]
             check_states(keys, half or [()], (layer.units,), layer.STATES)
-        if len(states) != one.STATES + other.STATES:
-            keys.wrong("initial_state", f"must be {counted(one.STATES + other.STATES, 'state')}", got=len(states))
-    if merge != "concat" and one.units != other.units:
-        keys.wrong("backward_layer", f"must have {counted(one.units, 'unit')}", got=other.units)
+        if len(states) != module.STATES + other.STATES:
+            keys.wrong("initial_state", f"must be {counted(module.STATES + other.STATES, 'state')}", got=len(states))
+    if merge != "concat" and module.units != other.units:
+        keys.wrong("backward_layer", f"must have {counted(module.units, 'unit')}", got=other.units)
     # Sequences of both are zeros at steps that count for nothing, whatever the layers say.
-    for layer in (one, other):
+    for layer in (module, other):
         layer.options = replace(layer.options, zeros=layer.options.whole)
-    return BothWays(one, other, merge), {
+    return BothWays(module, other, merge), {
         **{f"forward_{name}": slot.inside("forward_layer") for name, slot in slots.items()},
         **{f"backward_{name}": slot.inside("backward_layer") for name, slot in other_slots.items()},
     }
 
 
-def each_step(keys: Keys, shape: Shape, inner: Inner) -> tuple[nn.Module, dict[str, Slot], Activation | None]:
+def time_distributed(keys: Keys, shape: Shape, inner: Inner) -> tuple[nn.Module, dict[str, Slot], Activation | None]:
     """TimeDistributed, and the activation that follows it, which is the same of all steps at once.
 
     Batch normalisations see all steps together.
@@ -375,7 +375,7 @@ def _recurrent(keys: Keys, key: str, given: Any, shape: Shape, inner: Inner) -> 
     return module, slots
 
 
-def _backwards(layer: Any) -> Any:
+def _reversed_layer(layer: Any) -> Any:
     """A layer's description that goes the other way."""
     config = layer.get("config") if isinstance(layer, dict) else None
     if not isinstance(layer, dict) or not isinstance(config, dict):

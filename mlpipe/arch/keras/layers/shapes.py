@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mlpipe.arch.keras.layers import activations
 from mlpipe.arch.keras.layers.activations import Activation
 from mlpipe.arch.keras.layers.convolutions import Made
-from mlpipe.arch.keras.layers.layout import axis, first, last, padded, stored
+from mlpipe.arch.keras.layers.layout import first, padded, stored, torch_axis, with_channels_last
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 
 _DROPOUT: dict[int, type[nn.Module]] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
@@ -31,7 +31,7 @@ class Reshape(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape as asked for, channels second."""
-        return first(last(x).reshape(x.shape[0], *self.shape))
+        return first(with_channels_last(x).reshape(x.shape[0], *self.shape))
 
 
 class Flatten(nn.Module):
@@ -39,7 +39,7 @@ class Flatten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (n, numbers)."""
-        return last(x).flatten(1)
+        return with_channels_last(x).flatten(1)
 
 
 class Permute(nn.Module):
@@ -55,7 +55,7 @@ class Permute(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The axes turned."""
-        return first(last(x).permute(0, *self.order))
+        return first(with_channels_last(x).permute(0, *self.order))
 
 
 class Repeat(nn.Module):
@@ -212,8 +212,8 @@ def reshape(keys: Keys, shape: Shape) -> nn.Module:
     if not isinstance(target, list | tuple) or not target or not all(isinstance(item, int) for item in target):
         keys.wrong("target_shape", "must be a list of whole numbers", got=target)
     numbers, free = math.prod(shape), list(target).count(-1)
-    given = math.prod(item for item in target if item != -1)
-    if min(target) < -1 or free > 1 or given <= 0 or (numbers % given if free else numbers != given):
+    product = math.prod(item for item in target if item != -1)
+    if min(target) < -1 or free > 1 or product <= 0 or (numbers % product if free else numbers != product):
         keys.wrong("target_shape", f"does not fit an input of shape {shape} with {numbers} numbers", got=target)
     return Reshape(tuple(target))
 
@@ -277,13 +277,15 @@ def dropout(keys: Keys, shape: Shape) -> nn.Module:
         return nn.Dropout(_rate(keys))
     sizes = [1 if size == 1 else None for size in noise] if isinstance(noise, list) else []
     fits = len(sizes) == len(shape) + 1 and all(
-        given in (None, 1, size) for given, size in zip(noise, (None, *shape), strict=True)
+        noise_size in (None, 1, size) for noise_size, size in zip(noise, (None, *shape), strict=True)
     )
     if not fits or sizes[0] == 1:
         keys.wrong(
             "noise_shape", f"does not fit an input of shape {shape}", got=noise, fix="use null or 1 for each axis"
         )
-    return SharedDropout(_rate(keys), tuple(axis(place, len(sizes)) for place, size in enumerate(sizes) if size == 1))
+    return SharedDropout(
+        _rate(keys), tuple(torch_axis(place, len(sizes)) for place, size in enumerate(sizes) if size == 1)
+    )
 
 
 def spatial_dropout(keys: Keys, shape: Shape, dims: int) -> nn.Module:
@@ -298,13 +300,13 @@ def rescale(keys: Keys, shape: Shape) -> nn.Module:
     """Rescaling."""
     values = []
     for key, default in (("scale", 1.0), ("offset", 0.0)):
-        given = keys.value(key, default)
+        setting = keys.value(key, default)
         try:
-            numbers = torch.tensor(given, dtype=torch.float32).flatten()
+            numbers = torch.tensor(setting, dtype=torch.float32).flatten()
         except (TypeError, ValueError):
             numbers = torch.zeros(0)
         if len(numbers) not in (1, shape[-1]):
-            keys.wrong(key, f"must be a number, or a list of {shape[-1]}", got=given)
+            keys.wrong(key, f"must be a number, or a list of {shape[-1]}", got=setting)
         values.append(numbers)
     return Rescale(*values)
 
@@ -330,10 +332,10 @@ def elu(keys: Keys, shape: Shape) -> nn.Module:
 
 def prelu(keys: Keys, shape: Shape) -> Made:
     """PReLU: its slopes have the shape of the input, but 1 along `shared_axes`."""
-    given = keys.value("shared_axes", ())
-    shared = [given] if isinstance(given, int) else given
-    if not isinstance(shared, list | tuple) or not all(one in range(1, len(shape) + 1) for one in shared):
-        keys.wrong("shared_axes", f"does not fit an input of shape {shape}", got=given)
+    setting = keys.value("shared_axes", ())
+    shared = [setting] if isinstance(setting, int) else setting
+    if not isinstance(shared, list | tuple) or not all(number in range(1, len(shape) + 1) for number in shared):
+        keys.wrong("shared_axes", f"does not fit an input of shape {shape}", got=setting)
     sizes = tuple(1 if place in shared else size for place, size in enumerate(shape, start=1))
     start = keys.initializer("alpha_initializer", "Zeros")
     return PRelu(stored(sizes)), {"alpha": Slot("alpha", sizes, _channels_first, start)}
@@ -350,22 +352,22 @@ def thresholded_relu(keys: Keys, shape: Shape) -> nn.Module:
 
 def softmax(keys: Keys, shape: Shape, logarithm: bool = False) -> nn.Module:
     """Softmax and Log_Softmax, over one axis or several."""
-    given = keys.value("axis", -1)
-    listed = given if isinstance(given, list) else [given]
+    setting = keys.value("axis", -1)
+    listed = setting if isinstance(setting, list) else [setting]
     try:
-        places = tuple(axis(int(item), len(shape) + 1) for item in listed)
+        places = tuple(torch_axis(int(item), len(shape) + 1) for item in listed)
     except (IndexError, TypeError, ValueError):
-        keys.wrong("axis", f"does not fit an input of shape {shape}", got=given, fix="use -1")
+        keys.wrong("axis", f"does not fit an input of shape {shape}", got=setting, fix="use -1")
     return Softmax(places, logarithm)
 
 
 def activation(keys: Keys, shape: Shape) -> nn.Module:
     """Activation; some files give the axis of a softmax with it."""
-    found = activations.named(keys.value("activation"), f"{keys.place}: activation", keys.keras)
-    if found.name in ("softmax", "logsoftmax"):
-        return softmax(keys, shape, found.name == "logsoftmax")
+    function = activations.named(keys.value("activation"), f"{keys.place}: activation", keys.keras)
+    if function.name in ("softmax", "logsoftmax"):
+        return softmax(keys, shape, function.name == "logsoftmax")
     keys.value("axis", -1)
-    return Activate(found)
+    return Activate(function)
 
 
 def named_activation(keys: Keys, shape: Shape) -> nn.Module:

@@ -164,8 +164,8 @@ def contrast(keys: Keys, shape: Shape) -> nn.Module:
     """RandomContrast; its factor is how far below and above 1 it may be."""
     keys.rank(shape, 2)
     keys.channels_last()
-    given = keys.value("factor")
-    less, more = given if isinstance(given, list | tuple) and len(given) == 2 else (given, given)
+    factor = keys.value("factor")
+    less, more = factor if isinstance(factor, list | tuple) and len(factor) == 2 else (factor, factor)
     low, high = _pair(keys, "value_range", keys.value("value_range", (0, 255)))
     _pair(keys, "factor", (less, more))
     return RandomContrast((1 - less, 1 + more), (low, high))
@@ -183,14 +183,14 @@ def _move(keys: Keys, shape: Shape, **moves: Any) -> RandomMove:
 
 def _bounds(keys: Keys, key: str) -> Range:
     """Two bounds, or a number for the same on both sides of zero."""
-    given = keys.value(key)
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        return -abs(float(given)), abs(float(given))
-    return _pair(keys, key, given)
+    setting = keys.value(key)
+    if isinstance(setting, int | float) and not isinstance(setting, bool):
+        return -abs(float(setting)), abs(float(setting))
+    return _pair(keys, key, setting)
 
 
 def _pair(keys: Keys, key: str, given: Any) -> Range:
     listed = list(given) if isinstance(given, list | tuple) else []
-    if len(listed) != 2 or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in listed):
+    if len(listed) != 2 or not all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in listed):
         keys.wrong(key, "must be a number or two bounds", got=given)
     return float(listed[0]), float(listed[1])

@@ -43,7 +43,7 @@ def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
     for path in paths:
         place = path.relative_to(base).as_posix() if path != base else path.name
         try:
-            for name, value in _in_file(path):
+            for name, value in _arrays_in_file(path):
                 yield f"{place}:{name}" if name else place, value
                 has_some = True
         except _DAMAGED as error:
@@ -53,14 +53,14 @@ def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
         raise DataError(problem(key, "holds no array", got=str(base), fix="save arrays in it with numpy.save or h5py"))
 
 
-def _in_file(path: Path) -> Iterator[tuple[str, Array]]:
+def _arrays_in_file(path: Path) -> Iterator[tuple[str, Array]]:
     """The arrays of one file with their names in it; the only one of a .npy has none."""
     if path.suffix == ".npy":
         yield "", _array(path)
     elif path.suffix in hdf5.ENDS:
         yield from hdf5.arrays(path)
     else:
-        yield from _opened(path).items()
+        yield from _arrays_of_npz(path).items()
 
 
 def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]]:
@@ -108,21 +108,21 @@ def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:
     try:
         if path.suffix in hdf5.ENDS:
             return oriented(hdf5.array(path, key), form, rest)
-        return oriented(_opened(path)[key] if key else _array(path), form, rest)
+        return oriented(_arrays_of_npz(path)[key] if key else _array(path), form, rest)
     except (KeyError, *_DAMAGED) as error:
         raise UnreadableImageError(f"cannot be read ({first_line(error)})") from error
 
 
-def require_numbers(named: Iterable[tuple[str, Array]]) -> None:
+def require_numbers(samples: Iterable[tuple[str, Array]]) -> None:
     """Refuse samples whose values are not all numbers.
 
     Args:
-        named: Name and values of each.
+        samples: Name and values of each.
 
     Raises:
         DataError: With a sentence for each that has NaN or infinite values.
     """
-    odd = [name for name, value in named if not np.isfinite(value).all()]
+    odd = [name for name, value in samples if not np.isfinite(value).all()]
     raise_some([problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them") for name in odd])
 
 
@@ -136,15 +136,15 @@ def channels_of(values: list[Array], form: Form) -> int:
     Raises:
         DataError: When they differ.
     """
-    found = sorted({value.shape[-1] for value in values})
-    if len(found) > 1:
+    counts = sorted({value.shape[-1] for value in values})
+    if len(counts) > 1:
         fix = f"check task.layout, which is {form.layout}"
-        raise DataError(problem("task.train", f"samples have {listing(found)} channels", fix=fix))
-    return int(found[0])
+        raise DataError(problem("task.train", f"samples have {listing(counts)} channels", fix=fix))
+    return int(counts[0])
 
 
 @lru_cache(maxsize=4)
-def _opened(path: Path) -> dict[str, Array]:
+def _arrays_of_npz(path: Path) -> dict[str, Array]:
     limits.require_ordinary(path)
     with np.load(path, allow_pickle=False) as stored:
         limits.require_members(stored.zip)

@@ -46,20 +46,20 @@ def oriented(value: Array, form: Form, key: str) -> Array:
         DataError: When it has other axes, or is not of numbers.
     """
     if value.ndim not in (form.axes, form.axes + 1) or 0 in value.shape or value.dtype.kind not in "buif":
-        raise DataError(_no_sample(value, form, key))
+        raise DataError(_sample_problem(value, form, key))
     if value.ndim == form.axes:
         return np.ascontiguousarray(value[..., np.newaxis], np.float32)
     return np.ascontiguousarray(np.moveaxis(value, 0, -1) if form.layout == "chw" else value, np.float32)
 
 
-def _no_sample(value: Array, form: Form, key: str) -> str:
-    named = _NAMES[form.axes]
-    with_channels = f"channels, {named}" if form.layout == "chw" else f"{named}, channels"
-    fix = f"save arrays ({with_channels}) or ({named}) of numbers"
+def _sample_problem(value: Array, form: Form, key: str) -> str:
+    axis_names = _NAMES[form.axes]
+    with_channels = f"channels, {axis_names}" if form.layout == "chw" else f"{axis_names}, channels"
+    fix = f"save arrays ({with_channels}) or ({axis_names}) of numbers"
     if value.dtype.kind in "buif" and 0 not in value.shape:
         fix += f", all of them, or say with task.axes that they have other than {form.axes} beside the channels"
-    what = "is no image" if form.axes == 2 else f"is no sample of {form.axes} ax{'is' if form.axes == 1 else 'es'}"
-    return problem(key, f"{what}: {list(value.shape)} of {value.dtype}", fix=fix)
+    fault = "is no image" if form.axes == 2 else f"is no sample of {form.axes} ax{'is' if form.axes == 1 else 'es'}"
+    return problem(key, f"{fault}: {list(value.shape)} of {value.dtype}", fix=fix)
 
 
 def pixel_digest(pixels: np.ndarray) -> str:

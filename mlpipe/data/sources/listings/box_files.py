@@ -101,10 +101,10 @@ class Columns:
 
 def joined(parts: Sequence[BoxedImages]) -> BoxedImages:
     """The images of several files; classes in the order of the first that names them."""
-    classes = list(dict.fromkeys(name for one in parts for name in one.classes or ()))
-    has_names = any(one.classes is not None for one in parts)
-    images = [image for one in parts for image in one.images]
-    return BoxedImages(images, classes if has_names else None, [note for one in parts for note in one.notes])
+    classes = list(dict.fromkeys(name for part in parts for name in part.classes or ()))
+    has_names = any(part.classes is not None for part in parts)
+    images = [image for part in parts for image in part.images]
+    return BoxedImages(images, classes if has_names else None, [note for part in parts for note in part.notes])
 
 
 def coco(file: Path, base: Path, part: Part, key: str = "task.file") -> BoxedImages:
@@ -123,24 +123,28 @@ def coco(file: Path, base: Path, part: Part, key: str = "task.file") -> BoxedIma
     names, alike = _categories(content, file)
     listed = _coco_images(content, file)
     wrong = list[str]()
-    found: dict[Any, list[Box]] = {number: [] for number in listed}
+    boxes: dict[Any, list[Box]] = {number: [] for number in listed}
     crowds = 0
-    for place, one in enumerate(content.get("annotations") or ()):
-        where = f"{file.name} annotation {_named(one, place)}"
-        if fault := _coco_fault(one, listed, names):
-            told, got, fix = fault
-            wrong.append(problem(where, told, got=got, fix=fix))
-        elif one.get("iscrowd"):
+    for place, annotation in enumerate(content.get("annotations") or ()):
+        where = f"{file.name} annotation {_id_or_place(annotation, place)}"
+        if fault := _coco_fault(annotation, listed, names):
+            reason, got, fix = fault
+            wrong.append(problem(where, reason, got=got, fix=fix))
+        elif annotation.get("iscrowd"):
             crowds += 1
         else:
-            x, y, width, height = (float(value) for value in one["bbox"])
-            found[one["image_id"]].append(Box(names[one["category_id"]], (x, y, x + width, y + height), where))
+            x, y, width, height = (float(value) for value in annotation["bbox"])
+            boxes[annotation["image_id"]].append(
+                Box(names[annotation["category_id"]], (x, y, x + width, y + height), where)
+            )
     raise_kinds(wrong)
     folder = _folder_of(base, [name for name, _ in listed.values()], file)
     notes = [f"{file.name}: {counted(crowds, 'region')} of many objects (iscrowd) left out"] if crowds else []
     notes += [f"{file.name}: categories of one name are one class: {listing(alike)}"] if alike else []
-    made = [BoxedImage(folder / name, found[number], part, file, size=size) for number, (name, size) in listed.items()]
-    return BoxedImages(made, list(dict.fromkeys(names.values())), notes)
+    images = [
+        BoxedImage(folder / name, boxes[number], part, file, size=size) for number, (name, size) in listed.items()
+    ]
+    return BoxedImages(images, list(dict.fromkeys(names.values())), notes)
 
 
 def table(file: Path, base: Path, columns: Columns, missing: Missing) -> BoxedImages:
@@ -163,7 +167,7 @@ def table(file: Path, base: Path, columns: Columns, missing: Missing) -> BoxedIm
     faults.tell()
     faults.add(cells.torn)
     optional = {key: key if cells.has(key) else None for key in ("split", "fold", "group", "weight")}
-    said = other_columns(cells, optional, missing, faults)
+    extras = other_columns(cells, optional, missing, faults)
     rows: dict[str, list[int]] = {}
     for index, text in enumerate(cells.stored(path)):
         rows.setdefault(plain(text), []).append(index)
@@ -176,43 +180,45 @@ def table(file: Path, base: Path, columns: Columns, missing: Missing) -> BoxedIm
     find, images = spelling.finder(), []
     for indices in rows.values():
         first = indices[0]
-        part: Part = said.parts[first] or "train"
+        part: Part = extras.parts[first] or "train"
         own = [boxes[index] for index in indices]
-        there = None if part == "unlabelled" else [box for box in own if box is not None]
+        known_boxes = None if part == "unlabelled" else [box for box in own if box is not None]
         place = find(base, cells.stored(path)[first])
         images.append(
-            BoxedImage(place, there, part, file, None, said.groups[first], said.weight(first), said.fold(first))
+            BoxedImage(
+                place, known_boxes, part, file, None, extras.groups[first], extras.weight(first), extras.fold(first)
+            )
         )
     hint = (
         []
         if optional["group"]
         else group_hint(cells, (path, *sides, label), "renaming it to group keeps them together")
     )
-    return BoxedImages(images, notes=[*said.notes, *hint])
+    return BoxedImages(images, notes=[*extras.notes, *hint])
 
 
 def _columns(cells: Table, columns: Columns, faults: Faults) -> tuple[str, Sequence[str], str]:
     """The columns of paths, of the four sides, and of classes; `faults` is told of those that are not there."""
-    for key, given in (("path", columns.path), ("target", columns.label)):
-        if given is not None:
-            faults.of(partial(cells.require, given, f"task.{key}"), None)
+    for key, column in (("path", columns.path), ("target", columns.label)):
+        if column is not None:
+            faults.of(partial(cells.require, column, f"task.{key}"), None)
     if columns.sides is not None and len(columns.sides) != 4:
         faults.add([problem("task.corners", "must name four columns", got=columns.sides, fix="x0, y0, x1 and y1")])
-    for given in columns.sides or ():
-        faults.of(partial(cells.require, given, "task.corners"), None)
+    for column in columns.sides or ():
+        faults.of(partial(cells.require, column, "task.corners"), None)
     path = columns.path or next((name for name in _PATHS if name in cells.names), None)
     label = columns.label or next((name for name in _LABELS if name in cells.names), None)
     sides = columns.sides or next((four for four in _SIDES if all(name in cells.names for name in four)), None)
-    for found, what, key in ((path, "paths", "path"), (sides, "corners", "corners"), (label, "classes", "target")):
-        if found is None:
+    for choice, noun, key in ((path, "paths", "path"), (sides, "corners", "corners"), (label, "classes", "target")):
+        if choice is None:
             fix = f"name {'them' if key == 'corners' else 'it'} with task.{key}; {cells.there}"
-            faults.add([problem(str(cells.path), f"has no column of {what}", fix=fix)])
-    return plain(path or ""), [plain(one) for one in sides or ()], plain(label or "")
+            faults.add([problem(str(cells.path), f"has no column of {noun}", fix=fix)])
+    return plain(path or ""), [plain(side) for side in sides or ()], plain(label or "")
 
 
 def _table_boxes(cells: Table, sides: Sequence[str], label: str, missing: Missing, faults: Faults) -> list[Box | None]:
     """The box of each row; None where all its cells are empty, and where one is wrong, which `faults` is told."""
-    found: list[Box | None] = []
+    boxes: list[Box | None] = []
     wrong: list[str] = []
     columns = [cells.column(name) for name in sides]
     for index, name in enumerate(cells.column(label)):
@@ -222,19 +228,19 @@ def _table_boxes(cells: Table, sides: Sequence[str], label: str, missing: Missin
         is_box = has_label and None not in values
         if is_box:
             x0, y0, x1, y1 = (value or 0.0 for value in values)
-            found.append(Box(name, (x0, y0, x1, y1), cells.where(index, sides[0])))
+            boxes.append(Box(name, (x0, y0, x1, y1), cells.where(index, sides[0])))
             continue
-        found.append(None)
+        boxes.append(None)
         if has_label or not all(missing.means(text) for text in texts):
             odd = next((place for place, value in enumerate(values) if value is None), None)
             where = cells.where(index, label if odd is None else sides[odd])
-            told = "is empty, and the row has a box" if odd is None else "is no number"
+            reason = "is empty, and the row has a box" if odd is None else "is no number"
             fix = "leave all cells of box and class empty where an image has no object"
-            wrong.append(problem(where, told, got=name if odd is None else texts[odd], fix=fix))
-    if doubt := missing.problem(f"{cells.path.name}, column {label}", [box.label for box in found if box is not None]):
+            wrong.append(problem(where, reason, got=name if odd is None else texts[odd], fix=fix))
+    if doubt := missing.problem(f"{cells.path.name}, column {label}", [box.label for box in boxes if box is not None]):
         wrong.append(doubt)
     faults.add(wrong)
-    return found
+    return boxes
 
 
 def _disagreements(cells: Table, rows: Mapping[str, Sequence[int]], optional: Mapping[str, str | None]) -> list[str]:
@@ -245,8 +251,8 @@ def _disagreements(cells: Table, rows: Mapping[str, Sequence[int]], optional: Ma
         for first, *others in rows.values():
             for index in others:
                 if texts[index] != texts[first]:
-                    told = f"differs from {cells.where(first, column)}, which is of the same image"
-                    wrong.append(problem(cells.where(index, column), told, got=texts[index], fix="write the same"))
+                    reason = f"differs from {cells.where(first, column)}, which is of the same image"
+                    wrong.append(problem(cells.where(index, column), reason, got=texts[index], fix="write the same"))
     return wrong
 
 
@@ -290,17 +296,17 @@ def _json(file: Path, key: str) -> dict[str, Any]:
 def _categories(content: dict[str, Any], file: Path) -> tuple[dict[Any, str], list[str]]:
     """The name of each category by its id, in the order of ids, and the names that several have."""
     names: dict[Any, str] = {}
-    for place, one in enumerate(content.get("categories") or ()):
-        name = plain(one["name"]) if isinstance(one, dict) and isinstance(one.get("name"), str) else ""
-        if not name or not _is_id(one.get("id")):
+    for place, category in enumerate(content.get("categories") or ()):
+        name = plain(category["name"]) if isinstance(category, dict) and isinstance(category.get("name"), str) else ""
+        if not name or not _is_id(category.get("id")):
             raise DataError(problem(f"{file.name} category {place}", "has no id or no name", fix="correct it"))
-        if names.setdefault(one["id"], name) != name:
-            told = f"comes twice, as {names[one['id']]} and as {name}"
+        if names.setdefault(category["id"], name) != name:
+            reason = f"comes twice, as {names[category['id']]} and as {name}"
             fix = "give each category its own id"
-            raise DataError(problem(f"{file.name} category {one['id']}", told, fix=fix))
-    alike = [name for name, many in Counter(names.values()).items() if many > 1]
+            raise DataError(problem(f"{file.name} category {category['id']}", reason, fix=fix))
+    alike = [name for name, count in Counter(names.values()).items() if count > 1]
     # Numbers before texts, which cannot be compared with them.
-    return dict(sorted(names.items(), key=lambda one: (isinstance(one[0], str), one[0]))), alike
+    return dict(sorted(names.items(), key=lambda pair: (isinstance(pair[0], str), pair[0]))), alike
 
 
 def _coco_images(content: dict[str, Any], file: Path) -> dict[Any, tuple[str, tuple[int, int] | None]]:
@@ -309,38 +315,45 @@ def _coco_images(content: dict[str, Any], file: Path) -> dict[Any, tuple[str, tu
     Raises:
         DataError: With a sentence for each that is none; annotations of those would have nothing to belong to.
     """
-    found: dict[Any, tuple[str, tuple[int, int] | None]] = {}
+    entries: dict[Any, tuple[str, tuple[int, int] | None]] = {}
     wrong = []
-    for place, one in enumerate(content["images"]):
-        where = f"{file.name} image {_named(one, place)}"
-        if not isinstance(one, dict) or not isinstance(one.get("file_name"), str) or not _is_id(one.get("id")):
+    for place, image in enumerate(content["images"]):
+        where = f"{file.name} image {_id_or_place(image, place)}"
+        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not _is_id(image.get("id")):
             wrong.append(problem(where, "has no id or no file_name", fix="correct it"))
-        elif one["id"] in found:
+        elif image["id"] in entries:
             wrong.append(problem(where, "comes twice", fix="give each image its own id"))
-        elif one["file_name"].startswith("/") or ".." in Path(one["file_name"]).parts:
+        elif image["file_name"].startswith("/") or ".." in Path(image["file_name"]).parts:
             fix = "write paths below the folder of images (task.root)"
-            wrong.append(problem(where, "lies outside of the folder", got=one["file_name"], fix=fix))
+            wrong.append(problem(where, "lies outside of the folder", got=image["file_name"], fix=fix))
         elif odd := [
-            side for side in (one.get("width"), one.get("height")) if side is not None and not _is_number(side)
+            side for side in (image.get("width"), image.get("height")) if side is not None and not _is_number(side)
         ]:
             wrong.append(problem(where, "has a width or height that is no number", got=odd[0], fix="correct it"))
         else:
-            wide, high = one.get("width"), one.get("height")
-            found[one["id"]] = (one["file_name"], None if wide is None or high is None else (int(wide), int(high)))
+            wide, high = image.get("width"), image.get("height")
+            entries[image["id"]] = (
+                image["file_name"],
+                None if wide is None or high is None else (int(wide), int(high)),
+            )
     raise_kinds(wrong)
-    return found
+    return entries
 
 
-def _coco_fault(one: Any, listed: dict[Any, Any], names: dict[Any, str]) -> tuple[str, Any, str] | None:
+def _coco_fault(annotation: Any, listed: dict[Any, Any], names: dict[Any, str]) -> tuple[str, Any, str] | None:
     """What is wrong with an annotation, what it has, and what to do; None: nothing."""
-    if not isinstance(one, dict):
-        return "is no mapping", one, "correct it"
-    if not _is_id(one.get("image_id")) or one["image_id"] not in listed:
-        return "is of an image that is not listed", one.get("image_id"), "add the image, or remove the annotation"
-    if not _is_id(one.get("category_id")) or one["category_id"] not in names:
-        return "is of a category that is not listed", one.get("category_id"), "add the category"
-    if not _is_box(one.get("bbox")):
-        return "has no bbox of x, y, width, height", one.get("bbox"), "correct it"
+    if not isinstance(annotation, dict):
+        return "is no mapping", annotation, "correct it"
+    if not _is_id(annotation.get("image_id")) or annotation["image_id"] not in listed:
+        return (
+            "is of an image that is not listed",
+            annotation.get("image_id"),
+            "add the image, or remove the annotation",
+        )
+    if not _is_id(annotation.get("category_id")) or annotation["category_id"] not in names:
+        return "is of a category that is not listed", annotation.get("category_id"), "add the category"
+    if not _is_box(annotation.get("bbox")):
+        return "has no bbox of x, y, width, height", annotation.get("bbox"), "correct it"
     return None
 
 
@@ -353,10 +366,10 @@ def _is_id(value: Any) -> bool:
     return _is_number(value) or (isinstance(value, str) and value != "")
 
 
-def _named(one: Any, place: int) -> Any:
+def _id_or_place(entry: Any, place: int) -> Any:
     """The id of an image or annotation, for sentences; its place where it has none."""
-    return one["id"] if isinstance(one, dict) and _is_id(one.get("id")) else place
+    return entry["id"] if isinstance(entry, dict) and _is_id(entry.get("id")) else place
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, Sequence) and len(value) == 4 and all(_is_number(one) for one in value)
+    return isinstance(value, Sequence) and len(value) == 4 and all(_is_number(item) for item in value)

@@ -50,37 +50,37 @@ def labelled(base: Path, without: WithoutFile) -> BoxedImages:
             show.
     """
     images = visible_files.images_below(base)
-    found = {image: _labels_of(image, base) for image in images}
-    there = [path for path in found.values() if path is not None]
-    if not there:
+    label_files = {image: _labels_of(image, base) for image in images}
+    paths = [path for path in label_files.values() if path is not None]
+    if not paths:
         fix = "name a COCO JSON file or a table with task.file, or put YOLO text or Pascal VOC XML into a folder labels"
         raise DataError(problem("task.root", "holds no image with a file of labels", got=str(base), fix=fix))
-    is_yolo = {path.suffix.lower() for path in there} == {".txt"}
-    if not is_yolo and any(path.suffix.lower() == ".txt" for path in there):
+    is_yolo = {path.suffix.lower() for path in paths} == {".txt"}
+    if not is_yolo and any(path.suffix.lower() == ".txt" for path in paths):
         raise DataError(problem("task.root", "has labels as text and as XML", got=str(base), fix="keep one of them"))
     names = _class_names(base) if is_yolo else None
     parts, notes = _parts(base, images)
-    made: list[BoxedImage] = []
+    entries: list[BoxedImage] = []
     wrong: list[str] = []
     lost: list[str] = []
     for image in images:
-        part, path = parts.get(image), found[image]
+        part, path = parts.get(image), label_files[image]
         if part is None:
             continue
         if part == "unlabelled" or path is None:
             if part != "unlabelled" and without is None:
                 lost.append(image.relative_to(base).as_posix())
             own: list[Box] | None = None if part == "unlabelled" or without != "nothing" else []
-            made.append(BoxedImage(image, own, part if own is not None else "unlabelled", path or image))
+            entries.append(BoxedImage(image, own, part if own is not None else "unlabelled", path or image))
             continue
         read = _yolo(path, base, names, wrong) if is_yolo else _voc(path, base, wrong)
         boxes, size = read
-        made.append(BoxedImage(image, boxes, part, path, size, is_relative=is_yolo))
-    raise_kinds(wrong, _open_question(lost))
-    return BoxedImages(made, names, notes)
+        entries.append(BoxedImage(image, boxes, part, path, size, is_relative=is_yolo))
+    raise_kinds(wrong, _missing_label_problems(lost))
+    return BoxedImages(entries, names, notes)
 
 
-def _open_question(lost: Sequence[str]) -> list[str]:
+def _missing_label_problems(lost: Sequence[str]) -> list[str]:
     if not lost:
         return []
     have = counted(len(lost), "image has", "images have")
@@ -111,22 +111,22 @@ def _parts(base: Path, images: Sequence[Path]) -> tuple[dict[Path, Part], list[s
     of_names: dict[str, Part] = {}
     for name, own in lists.items():
         # The first list is that of the next two together.
-        others = {one for other in lists if other not in (name, "trainval") for one in lists[other]}
-        if twice := [one for one in own if one in others and name != "trainval"]:
+        others = {stem for other in lists if other not in (name, "trainval") for stem in lists[other]}
+        if twice := [stem for stem in own if stem in others and name != "trainval"]:
             fix = "keep each image in one of them, so that none is learned and judged"
-            told = f"lists what another list has too: {listing(dict.fromkeys(twice), most=3)}"
-            raise DataError(problem(f"ImageSets/Main/{name}.txt", told, fix=fix))
+            reason = f"lists what another list has too: {listing(dict.fromkeys(twice), most=3)}"
+            raise DataError(problem(f"ImageSets/Main/{name}.txt", reason, fix=fix))
         of_names |= dict.fromkeys(own, PART_FOLDERS["train" if name == "trainval" else name])
     if of_names:
         parts = {image: of_names[image.stem] for image in images if image.stem in of_names}
         gone, lost = len(images) - len(parts), len(set(of_names) - {image.stem for image in images})
         notes = [f"{counted(gone, 'image is', 'images are')} in no list of ImageSets/Main and left out"] if gone else []
         return parts, notes + ([f"{counted(lost, 'name')} in ImageSets/Main without an image"] if lost else [])
-    found: dict[Path, Part] = {}
+    image_parts: dict[Path, Part] = {}
     for image in images:
         folders = (PART_FOLDERS.get(name.lower()) for name in image.relative_to(base).parts[:-1])
-        found[image] = next((part for part in folders if part is not None), "train")
-    return found, []
+        image_parts[image] = next((part for part in folders if part is not None), "train")
+    return image_parts, []
 
 
 def _class_names(base: Path) -> list[str] | None:
@@ -160,7 +160,7 @@ def _yolo(path: Path, base: Path, names: Sequence[str] | None, wrong: list[str])
 
     A line with more numbers is an outline, whose box is taken.
     """
-    found, is_hidden = [], _leads_out(path, base)
+    boxes, is_hidden = [], _leads_out(path, base)
     for place, line in enumerate(_decoded(path, base).splitlines(), 1):
         cells = line.split()
         if not cells:
@@ -173,13 +173,13 @@ def _yolo(path: Path, base: Path, names: Sequence[str] | None, wrong: list[str])
             wrong.append(problem(where, "is no box", got=None if is_hidden else line.strip()[:80], fix=fix))
         elif first is None or first != int(first) or not 0 <= first < (_MOST_CLASSES if names is None else len(names)):
             last = _MOST_CLASSES if names is None else len(names)
-            many = f"a class number from 0 to {last - 1}"
+            demand = f"a class number from 0 to {last - 1}"
             got = None if is_hidden else cells[0]
-            wrong.append(problem(where, f"does not begin with {many}", got=got, fix="correct it"))
+            wrong.append(problem(where, f"does not begin with {demand}", got=got, fix="correct it"))
         else:
             label = names[int(first)] if names is not None else str(int(first))
-            found.append(Box(label, _corners([value or 0.0 for value in values[1:]]), where))
-    return found, None
+            boxes.append(Box(label, _corners([value or 0.0 for value in values[1:]]), where))
+    return boxes, None
 
 
 def _corners(values: Sequence[float]) -> tuple[float, float, float, float]:
@@ -193,8 +193,8 @@ def _voc(path: Path, base: Path, wrong: list[str]) -> tuple[list[Box], tuple[int
     """Boxes of a Pascal VOC XML file, whose pixels are counted from 1 and inside the box, and the image's size."""
     name = path.relative_to(base).as_posix()
     texts = _elements(path, name, is_hidden=_leads_out(path, base))
-    found: list[Box] = []
-    for place in range(len([one for one in texts if one.startswith(_OBJECT) and one.endswith("]")])):
+    boxes: list[Box] = []
+    for place in range(len([key for key in texts if key.startswith(_OBJECT) and key.endswith("]")])):
         label, line = texts.get(f"{_OBJECT}[{place}]/name", ("", 0))
         line = line or texts[f"{_OBJECT}[{place}]"][1]
         values = [number(texts.get(f"{_OBJECT}[{place}]/bndbox/{side}", ("", 0))[0]) for side in _SIDES]
@@ -203,9 +203,9 @@ def _voc(path: Path, base: Path, wrong: list[str]) -> tuple[list[Box], tuple[int
             wrong.append(problem(f"{name} line {line}", "has no class, or sides that are no numbers", fix=fix))
             continue
         x0, y0, x1, y1 = (value or 0.0 for value in values)
-        found.append(Box(label, (x0 - 1, y0 - 1, x1, y1), f"{name} line {line}"))
+        boxes.append(Box(label, (x0 - 1, y0 - 1, x1, y1), f"{name} line {line}"))
     wide, high = (number(texts.get(f"{_ROOT}/size/{side}", ("", 0))[0]) for side in ("width", "height"))
-    return found, (int(wide), int(high)) if wide and high else None
+    return boxes, (int(wide), int(high)) if wide and high else None
 
 
 _ROOT = "annotation"
@@ -220,7 +220,7 @@ def _elements(path: Path, name: str, *, is_hidden: bool) -> dict[str, tuple[str,
     Raises:
         DataError: When it is damaged, declares a document type, or is nested too deeply.
     """
-    found: dict[str, tuple[str, int]] = {}
+    elements: dict[str, tuple[str, int]] = {}
     opened: list[tuple[str, list[str], int]] = []
     objects = itertools.count()
     parser = expat.ParserCreate()
@@ -236,7 +236,7 @@ def _elements(path: Path, name: str, *, is_hidden: bool) -> dict[str, tuple[str,
 
     def end(tag: str) -> None:
         place, texts, line = opened.pop()
-        found.setdefault(place, (plain("".join(texts)), line))
+        elements.setdefault(place, (plain("".join(texts)), line))
 
     def refuse(*_: Any) -> None:
         raise ValueError(f"it declares a document type in line {parser.CurrentLineNumber}, which labels do not need")
@@ -248,7 +248,7 @@ def _elements(path: Path, name: str, *, is_hidden: bool) -> dict[str, tuple[str,
         parser.Parse(_content(path), True)
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise DataError(problem(name, f"cannot be read as XML ({error})", fix="repair it")) from error
-    return found
+    return elements
 
 
 def _leads_out(path: Path, base: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
 from mlpipe.data.sources.targets.missing_labels import looks_missing
-from mlpipe.data.spelling import fallen_together, plain
+from mlpipe.data.spelling import plain, same_text_problems
 from mlpipe.data.task import Part
 from mlpipe.data.visible_files import images_below
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -28,11 +28,11 @@ PART_FOLDERS: Mapping[str, Part] = {
 
 def labelled_files(base: Path) -> list[tuple[Part, str, Path]]:
     """(part, class, file) of every image below `base`, in a fixed order."""
-    found = _top_folders(base)
-    if not found:
+    entries = _top_folders(base)
+    if not entries:
         fix = "put the images of each class into a sub-folder of that class's name"
         raise DataError(problem("task.root", "has no class folders", got=str(base), fix=fix))
-    return [(part, label or "", file) for part, label, entry in found for file in images_below(entry)]
+    return [(part, label or "", file) for part, label, entry in entries for file in images_below(entry)]
 
 
 def _top_folders(base: Path) -> list[tuple[Part, str | None, Path]]:
@@ -43,21 +43,21 @@ def _top_folders(base: Path) -> list[tuple[Part, str | None, Path]]:
     """
     subfolders = visible_files.folders(base)
     parts = [PART_FOLDERS.get(entry.name.lower()) for entry in subfolders]
-    found: list[tuple[Part, str | None, Path]] = []
+    entries: list[tuple[Part, str | None, Path]] = []
     if not all(parts) or "train" not in parts:
         is_open = len(parts) - parts.count("unlabelled") >= 2
         for entry, part in zip(subfolders, parts, strict=True):
             if part == "unlabelled" and is_open:
-                found.append(("unlabelled", None, entry))
+                entries.append(("unlabelled", None, entry))
             else:
-                found.append(("train", plain(entry.name), entry))
-        return found
+                entries.append(("train", plain(entry.name), entry))
+        return entries
     for entry, part in zip(subfolders, parts, strict=True):
         if part == "unlabelled":
-            found.append((part, None, entry))
+            entries.append((part, None, entry))
         elif part is not None:
-            found += [(part, plain(label.name), label) for label in visible_files.folders(entry)]
-    return found
+            entries += [(part, plain(label.name), label) for label in visible_files.folders(entry)]
+    return entries
 
 
 def class_problems(base: Path, files: list[tuple[Part, str, Path]], classes: list[str]) -> list[str]:
@@ -89,13 +89,13 @@ def folder_notes(base: Path) -> list[str]:
     """Notes about folders that are one class, and about files that are left out."""
     top = _top_folders(base)
     is_flat = any(part == "train" and entry.parent == base for part, _, entry in top)
-    told = [
+    notes = [
         f"the images of {entry.name!r} have no label, and are predicted only; rename the folder if it is a class"
         for part, _, entry in top
         if part == "unlabelled" and is_flat
     ]
-    named = [entry.name for _, label, entry in top if label is not None]
-    return [*told, *fallen_together(named, "folders of classes"), *visible_files.notes([base])]
+    names = [entry.name for _, label, entry in top if label is not None]
+    return [*notes, *same_text_problems(names, "folders of classes"), *visible_files.notes([base])]
 
 
 def images_in(base: Path, key: str, strict: bool) -> list[Path]:
@@ -104,16 +104,16 @@ def images_in(base: Path, key: str, strict: bool) -> list[Path]:
     Raises:
         DataError: When there is none, or something else where that is not allowed.
     """
-    there = visible_files.files_below(base)
-    kept = [file for file in there if file.suffix.lower() in images.EXTENSIONS]
-    if not kept:
+    files = visible_files.files_below(base)
+    image_files = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
+    if not image_files:
         kinds = ", ".join(sorted(images.EXTENSIONS))
         raise DataError(problem(key, "holds no image", got=str(base), fix=f"images end in {kinds}"))
-    others = [str(file.relative_to(base)) for file in there if file.suffix.lower() not in images.EXTENSIONS]
+    others = [str(file.relative_to(base)) for file in files if file.suffix.lower() not in images.EXTENSIONS]
     if strict and others:
         wrong = f"holds files that are no images: {listing(others, most=5)}"
         raise DataError(problem(key, wrong, got=str(base), fix="move them elsewhere"))
-    return kept
+    return image_files
 
 
 def is_below(file: Path, tag: str) -> bool:

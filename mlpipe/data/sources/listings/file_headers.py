@@ -67,10 +67,10 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Look]:
         flags = bool(numbers[5]), bool(numbers[6])
         return Look(str(digest), channels, bits, width, height, orientation, *flags, str(numbers[7]), (low, high))
 
-    return remembering(paths, memory, _look, plain, again)
+    return remembered_facts(paths, memory, _look, plain, again)
 
 
-def remembering(
+def remembered_facts(
     paths: Sequence[Path],
     memory: Path | None,
     see: Callable[[Path], Seen],
@@ -86,26 +86,26 @@ def remembering(
         plain: What was seen, for JSON.
         again: The same back.
     """
-    known = _remembered(memory, again)
+    known = _stored_facts(memory, again)
     marks = [_mark(path) for path in paths]
     missing = [index for index, mark in enumerate(marks) if mark is None or mark not in known]
     with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 4)) as pool:
-        seen = dict(zip(missing, pool.map(see, [paths[index] for index in missing]), strict=True))
-    found = []
+        new_facts = dict(zip(missing, pool.map(see, [paths[index] for index in missing]), strict=True))
+    facts = []
     for index, mark in enumerate(marks):
-        found.append(seen[index] if index in seen else known[mark or ""])
+        facts.append(new_facts[index] if index in new_facts else known[mark or ""])
     if memory is not None and missing:
-        now = {mark: item for mark, item in zip(marks, found, strict=True) if mark is not None}
+        now = {mark: item for mark, item in zip(marks, facts, strict=True) if mark is not None}
         content = {mark: plain(item) for mark, item in now.items()}
         files.write_text(memory, json.dumps(content, separators=(",", ":")))
-    return found
+    return facts
 
 
-def memory_file(data_dir: str | None, root: Path, what: str = "") -> Path | None:
-    """File that remembers facts about a folder's files; None without a data folder. `what`: in a memory of its own."""
+def memory_file(data_dir: str | None, root: Path, purpose: str = "") -> Path | None:
+    """File that remembers facts about a folder's files; None without a data folder. `purpose`: in a memory of its own."""
     if data_dir is None:
         return None
-    return Path(data_dir).expanduser() / ".seen" / f"{files.digest(f'{root}{what}')[:16]}.json"
+    return Path(data_dir).expanduser() / ".seen" / f"{files.digest(f'{root}{purpose}')[:16]}.json"
 
 
 def channels_of(looks: Sequence[Look]) -> int:
@@ -128,16 +128,18 @@ def _look(path: Path) -> Look:
         return Look(files.digest_file(path), 0, 8)
     digest = files.digest_bytes(content)
     try:
-        seen = images.look(content)
+        header = images.look(content)
         # Few files are decoded here: those whose pixels say what no header does.
-        is_transparent = seen.has_opacity and images.is_transparent(content)
-        extent = images.extent(content) if seen.open_range else (0.0, 0.0)
+        is_transparent = header.has_opacity and images.is_transparent(content)
+        extent = images.extent(content) if header.open_range else (0.0, 0.0)
     except UnreadableImageError:
         return Look(digest, 0, 8)
-    turned = seen.orientation in (5, 6, 7, 8)
-    width, height = (seen.height, seen.width) if turned else (seen.width, seen.height)
-    size = (width, height, seen.orientation)
-    return Look(digest, seen.channels, seen.bits, *size, is_transparent, seen.is_respread, seen.open_range, extent)
+    turned = header.orientation in (5, 6, 7, 8)
+    width, height = (header.height, header.width) if turned else (header.width, header.height)
+    size = (width, height, header.orientation)
+    return Look(
+        digest, header.channels, header.bits, *size, is_transparent, header.is_respread, header.open_range, extent
+    )
 
 
 def _mark(path: Path) -> str | None:
@@ -149,7 +151,7 @@ def _mark(path: Path) -> str | None:
     return f"{path}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
 
 
-def _remembered(memory: Path | None, again: Callable[[list[Any]], Seen]) -> dict[str, Seen]:
+def _stored_facts(memory: Path | None, again: Callable[[list[Any]], Seen]) -> dict[str, Seen]:
     try:
         stored = files.read_json(memory) if memory is not None and memory.is_file() else {}
         return {mark: again(item) for mark, item in stored.items()}

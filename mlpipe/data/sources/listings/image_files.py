@@ -31,8 +31,8 @@ class ImageFiles(Source):
     @property
     def targets_in(self) -> Places:
         """The folder of masks or of target images."""
-        given = self.task.source.get("masks") or self.task.source.get("targets") or {}
-        return Places(_bases(given, {"": "root"}), self.anywhere)
+        description = self.task.source.get("masks") or self.task.source.get("targets") or {}
+        return Places(_bases(description, {"": "root"}), self.anywhere)
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
         """The decoded images."""
@@ -47,13 +47,13 @@ class ImageFiles(Source):
 
     def targets(self, channels: int, least: int | None = None) -> Read:
         """Class numbers of masks, boxes, or the decoded target images."""
-        of, given = self.task, self.task.source
-        if "masks" in given:
+        of, source = self.task, self.task.source
+        if "masks" in source:
             return mask_files.rows_of(of)
-        if "boxes" in given:
+        if "boxes" in source:
             return boxes.rows_of(of)
-        places, rule = self.targets_in, Decoding.of(given["targets"])
-        bits = _bits(given["targets"]["dtype"])
+        places, rule = self.targets_in, Decoding.of(source["targets"])
+        bits = _bits(source["targets"]["dtype"])
 
         def read(row: int) -> Pixels:
             name, digest = of.samples.masks[row]

@@ -76,7 +76,7 @@ class InParts:
         return visible_files.notes([*self.bases, *self.roots])
 
 
-def in_parts(
+def pairs_in_parts(
     images: Mapping[Part, str | None],
     masks: Mapping[Part, str | None],
     names: Names,
@@ -100,24 +100,24 @@ def in_parts(
     """
     if not any(folder is not None for folder in images.values()):
         raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
-    found = InParts({"type": "folders"}, [], [], [], [])
+    result = InParts({"type": "folders"}, [], [], [], [])
     for part, folder in images.items():
         if folder is None:
             continue
         base, partners = opened(folder, data_dir, f"task.{part}"), masks[part]
-        found.source[part] = str(base)
-        found.bases.append(base)
+        result.source[part] = str(base)
+        result.bases.append(base)
         files = images_in(base, f"task.{part}", strict)
         if partners is not None:
             key = f"task.{part}_{names.what}s"
-            found.roots.append(opened(partners, data_dir, key))
-            images_in(found.roots[-1], key, strict)
-            own = paired(base, found.roots[-1], names, part)
+            result.roots.append(opened(partners, data_dir, key))
+            images_in(result.roots[-1], key, strict)
+            own = paired(base, result.roots[-1], names, part)
         else:
             own = [Pair(file, None, alone or part) for file in files]
-        found.pairs.extend(own)
-        found.ids.extend(f"{part}/{pair.image.relative_to(base).as_posix()}" for pair in own)
-    return found
+        result.pairs.extend(own)
+        result.ids.extend(f"{part}/{pair.image.relative_to(base).as_posix()}" for pair in own)
+    return result
 
 
 def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[Pair]:
@@ -132,7 +132,7 @@ def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[P
     Raises:
         DataError: With a sentence for each one that has no partner, or several.
     """
-    own, others = _apart(images, masks, names.suffix)
+    own, others = _image_and_mask_files(images, masks, names.suffix)
     if own == others and names.what == "mask":
         fix = "name the folder of the masks, or say what their names have more: task.mask_suffix=_mask"
         raise DataError(problem(str(images), "is the folder of the images and of the masks", fix=fix))
@@ -140,30 +140,30 @@ def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[P
         raise DataError(problem(str(images), "has no images", fix="add images, or name their folder with task.images"))
     parts = _parts_below(own, images) if part is None else dict.fromkeys(own, part)
     if names.pairing == "order":
-        return _in_order(images, masks, own, others, parts, names.what)
-    suffix, what, wrong = names.suffix, names.what, list[str]()
+        return _pairs_in_order(images, masks, own, others, parts, names.what)
+    suffix, noun, wrong = names.suffix, names.what, list[str]()
     by_stem: dict[str, Path] = {}
     for path in others:
         first = by_stem.setdefault(_stem(path, masks), path)
         if first is not path:
-            wrong.append(problem(str(path), f"is a second {what} beside {first.name}", fix="remove one of them"))
+            wrong.append(problem(str(path), f"is a second {noun} beside {first.name}", fix="remove one of them"))
     pairs, used = list[Pair](), dict[str, Path]()
     for image in own:
         stem = _stem(image, images)
-        wanted = f"{stem}{suffix}"
-        if wanted in used:
-            wrong.append(problem(str(image), f"has the name of {used[wanted].name}", fix="rename one of them"))
-        used[wanted] = image
-        mask = by_stem.get(wanted) if parts[image] != "unlabelled" else None
+        mask_name = f"{stem}{suffix}"
+        if mask_name in used:
+            wrong.append(problem(str(image), f"has the name of {used[mask_name].name}", fix="rename one of them"))
+        used[mask_name] = image
+        mask = by_stem.get(mask_name) if parts[image] != "unlabelled" else None
         if mask is None and parts[image] != "unlabelled":
-            fix = f"add {masks / wanted}.png, or put the image into a folder named unlabelled"
-            wrong.append(problem(str(image), f"has no {what}", fix=fix))
+            fix = f"add {masks / mask_name}.png, or put the image into a folder named unlabelled"
+            wrong.append(problem(str(image), f"has no {noun}", fix=fix))
         pairs.append(Pair(image, mask, parts[image]))
     lonely = [path for stem, path in by_stem.items() if stem not in used]
-    fix = f"add the image or remove the {what}" + (
-        "" if suffix else f", or say what {what}s' names have more: task.{what}_suffix=_{what}"
+    fix = f"add the image or remove the {noun}" + (
+        "" if suffix else f", or say what {noun}s' names have more: task.{noun}_suffix=_{noun}"
     )
-    wrong += [problem(str(path), f"is a {what} without an image", fix=fix) for path in lonely]
+    wrong += [problem(str(path), f"is a {noun} without an image", fix=fix) for path in lonely]
     raise_some(wrong)
     return pairs
 
@@ -181,7 +181,7 @@ def size_problem(pair: Pair, look: Look, width: int, height: int, fix: str) -> s
     return problem(str(pair.mask), wrong, fix=fix)
 
 
-def _apart(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Path]]:
+def _image_and_mask_files(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Path]]:
     """The files of images and of masks, also where masks lie among or below the images, or each image is its own partner."""
     own, others = images_below(images), images_below(masks) if masks.is_dir() else []
     if images.resolve() == masks.resolve() and not suffix:
@@ -195,14 +195,14 @@ def _apart(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Pat
     return own, others
 
 
-def _in_order(
-    images: Path, masks: Path, own: Sequence[Path], others: Sequence[Path], parts: dict[Path, Part], what: str
+def _pairs_in_order(
+    images: Path, masks: Path, own: Sequence[Path], others: Sequence[Path], parts: dict[Path, Part], noun: str
 ) -> list[Pair]:
     """The first image that needs a mask with the first mask, and so on."""
     wanting = [image for image in own if parts[image] != "unlabelled"]
     if len(wanting) != len(others):
-        many = counted(len(wanting), "image"), counted(len(others), what)
-        wrong = f"there {'is' if len(wanting) == 1 else 'are'} {many[0]} in {images} and {many[1]} in {masks}"
+        counts = counted(len(wanting), "image"), counted(len(others), noun)
+        wrong = f"there {'is' if len(wanting) == 1 else 'are'} {counts[0]} in {images} and {counts[1]} in {masks}"
         raise DataError(
             problem("task.pairing", wrong, got="order", fix="add what is missing, or use task.pairing=name")
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from mlpipe import limits
-from mlpipe.data.spelling import fallen_together, plain
+from mlpipe.data.spelling import plain, same_text_problems
 from mlpipe.data.task import Part
 from mlpipe.errors import DataError, listing, problem
 
@@ -50,5 +50,5 @@ def groups_of(names: Sequence[str], pattern: str | None, parts: Sequence[Part]) 
     tested = sum(match is None and part == "test" for match, part in zip(matches, parts, strict=True))
     notes = [f"task.group matches no part of {tested} test images: whether they share a group with training is unknown"]
     stored = [match[1] or "" if match else "" for match in spelled]
-    together = fallen_together(stored, "groups in paths")
+    together = same_text_problems(stored, "groups in paths")
     return [plain(group) for group in stored], [*(notes if tested else []), *together]

@@ -70,16 +70,16 @@ def format_of(paths: Sequence[Path], looks: Sequence[Look], settings: PixelSetti
     """
     value_range = _range_of(settings)
     open_ones = [(path, look) for path, look in zip(paths, looks, strict=True) if look.open_range]
-    if wrong := _outside(open_ones, value_range, settings.key):
+    if wrong := _range_problems(open_ones, value_range, settings.key):
         raise DataError(wrong)
     channels = settings.channels or file_headers.channels_of(looks)
     bits = settings.bits or (16 if open_ones else file_headers.bits_of(looks))
     transparent = sum(look.is_transparent for look in looks) if channels != 4 else 0
     notes = []
     if transparent:
-        told = "task.channels=4 keeps them, task.background says what lies behind"
+        hint = "task.channels=4 keeps them, task.background says what lies behind"
         have = counted(transparent, "image has", "images have")
-        notes.append(f"{have} transparent places, laid over {settings.background}; {told}")
+        notes.append(f"{have} transparent places, laid over {settings.background}; {hint}")
     if value_range is not None:
         notes.append(f"values from {value_range[0]:g} to {value_range[1]:g} are black to white in every image")
     is_ruled = bool(transparent) or any(look.is_respread for look in looks) or settings.background != "white"
@@ -96,7 +96,9 @@ def _range_of(settings: PixelSettings) -> tuple[float, float] | None:
     return low, high
 
 
-def _outside(open_ones: Sequence[tuple[Path, Look]], value_range: tuple[float, float] | None, key: str) -> list[str]:
+def _range_problems(
+    open_ones: Sequence[tuple[Path, Look]], value_range: tuple[float, float] | None, key: str
+) -> list[str]:
     """A sentence when a range is needed and missing, or for each of the first files that have values outside of it."""
     if not open_ones:
         return []
@@ -107,15 +109,15 @@ def _outside(open_ones: Sequence[tuple[Path, Look]], value_range: tuple[float, f
     most = max((look.extent[1] for _, look in known), default=1.0)
     if value_range is None:
         kinds = listing(sorted({look.open_range for _, look in open_ones}))
-        named = listing([path.name for path, _ in open_ones], most=3)
+        names = listing([path.name for path, _ in open_ones], most=3)
         have = counted(len(open_ones), "image has", "images have")
-        what = f"is needed: {have} {kinds} values ({named}), from {least:g} to {most:g}"
-        ends = f"[{_least(least)},{_most(most)}]"
+        fault = f"is needed: {have} {kinds} values ({names}), from {least:g} to {most:g}"
+        ends = f"[{_lower_bound_text(least)},{_upper_bound_text(most)}]"
         fix = f"say which values are black and white in all images, for example {key}={ends}"
-        return [problem(key, what, fix=fix), *wrong[:_MOST_SENTENCES]]
+        return [problem(key, fault, fix=fix), *wrong[:_MOST_SENTENCES]]
     low, high = value_range
     beyond = [(path, look) for path, look in known if not low <= look.extent[0] <= look.extent[1] <= high]
-    ends = f"[{_least(min(low, least))},{_most(max(high, most))}]"
+    ends = f"[{_lower_bound_text(min(low, least))},{_upper_bound_text(max(high, most))}]"
     fix = f"widen it, {key}={ends} holds all, or leave them out"
     wrong += [
         problem(str(path), f"has values from {look.extent[0]:g} to {look.extent[1]:g}, outside {key}",
@@ -126,11 +128,11 @@ def _outside(open_ones: Sequence[tuple[Path, Look]], value_range: tuple[float, f
     return [*wrong[:_MOST_SENTENCES], *([f"and {more} more such images"] if more > 0 else [])]
 
 
-def _least(value: float) -> str:
+def _lower_bound_text(value: float) -> str:
     """The shortest text of a number that is not above it."""
     return short if float(short := f"{value:g}") <= value else repr(value)
 
 
-def _most(value: float) -> str:
+def _upper_bound_text(value: float) -> str:
     """The shortest text of a number that is not below it."""
     return short if float(short := f"{value:g}") >= value else repr(value)

@@ -61,14 +61,14 @@ def _item_of(source: Mapping[str, Any]) -> Callable[[str], Any]:
     # What is stored of a task may come from elsewhere, and must not choose the code that runs.
     check_code(source["modules"], source["imports"], [])
     sets = _sets(source)
-    places = [(one, index) for _, one in sets for index in range(len(one))]
+    places = [(item_set, index) for _, item_set in sets for index in range(len(item_set))]
     lock = threading.Lock()
 
     def read(name: str) -> Any:
-        one, index = places[int(name.partition(":")[0])]
+        data_set, index = places[int(name.partition(":")[0])]
         # Code of users need not bear several threads.
         with lock:
-            return protocol.item_of(one, index)
+            return protocol.item_of(data_set, index)
 
     return read
 
@@ -115,7 +115,7 @@ def opened(
     source |= {"stand_ins": list(stand_ins)}
     source |= {"preprocessing": list(preprocessing), "steps_dir": steps_dir}
     source |= present(augmenter=augmenter, holdout=holdout, after_holdout=after_holdout)
-    return [one for _, one in _sets(source)]
+    return [data_set for _, data_set in _sets(source)]
 
 
 def check_code(modules: str | None, imports: Sequence[str], trust: Sequence[str]) -> None:
@@ -137,41 +137,41 @@ def opened_parts(source: Mapping[str, Any]) -> tuple[list[tuple[Part, Any]], lis
     stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.py"))) if folder else ()
     # What masks and images turned out to hold changes no set.
     plain = {key: value for key, value in source.items() if key not in ("masks", "inputs")}
-    return _made(json.dumps(plain, sort_keys=True), stamp)
+    return _cached_sets(json.dumps(plain, sort_keys=True), stamp)
 
 
 @lru_cache(maxsize=4)
-def _made(text: str, stamp: tuple[Any, ...]) -> tuple[list[tuple[Part, Any]], list[str]]:
+def _cached_sets(text: str, stamp: tuple[Any, ...]) -> tuple[list[tuple[Part, Any]], list[str]]:
     """The sets of a source as JSON; files that changed since (`stamp`) make them anew."""
     source = json.loads(text)
     folder = Path(source["modules"]) if source["modules"] else None
     known = functions_of(source)
-    found: list[tuple[Part, Any]] = []
+    sets: list[tuple[Part, Any]] = []
     notes: dict[str, None] = {}
     for key, part in _PARTS:
         for entry in source["parts"].get(key, []):
-            name, given = str(entry["call"]), entry.get("arguments") or []
+            name, arguments = str(entry["call"]), entry.get("arguments") or []
             function = user_code.chosen(name, known, f"task.{key}")
             base = Path(source["base"]) if source["base"] and function.__module__.startswith("mlpipe.") else None
-            made = _called(function, name, given, base, source["stand_ins"])
-            notes |= dict.fromkeys(made.notes if isinstance(made, item_sets.Noted) else ())
-            found.append((part, _changed(source, part, made, known, folder)))
-    return set_changes.held_out(source, found, known), list(notes)
+            data_set = _called(function, name, arguments, base, source["stand_ins"])
+            notes |= dict.fromkeys(data_set.notes if isinstance(data_set, item_sets.Noted) else ())
+            sets.append((part, _preprocessed_set(source, part, data_set, known, folder)))
+    return set_changes.held_out(source, sets, known), list(notes)
 
 
-def _changed(
+def _preprocessed_set(
     source: Mapping[str, Any], part: Part, data_set: Any, known: Mapping[str, Any], folder: Path | None
 ) -> Any:
     """A set after the chain of the task, and in training after its augmenter."""
     if source.get("preprocessing"):
         hashes = [files.digest_file(file) for file in sorted(folder.glob("*.py"))] if folder else []
-        code = files.digest([*hashes, *map(_text, user_code.custom().values())])
+        code = files.digest([*hashes, *map(_text, user_code.custom_objects().values())])
         steps = Path(source["steps_dir"]) if source.get("steps_dir") else None
         data_set = preprocessors.Chain(known, code, steps).applied(source["preprocessing"], data_set)
     augmenter = source.get("augmenter")
     if part != "train" or not augmenter:
         return data_set
-    return set_changes.remade("augmenter", augmenter, data_set, known)
+    return set_changes.transformed_set("augmenter", augmenter, data_set, known)
 
 
 def _text(function: Any) -> str:
@@ -182,23 +182,23 @@ def _text(function: Any) -> str:
         return repr(getattr(getattr(function, "__code__", None), "co_code", function))
 
 
-def _called(function: Any, name: str, given: Any, base: Path | None, stand_ins: Sequence[str]) -> Any:
-    named = given if isinstance(given, dict) else {}
-    listed = [] if named else given
+def _called(function: Any, name: str, arguments: Any, base: Path | None, stand_ins: Sequence[str]) -> Any:
+    keywords = arguments if isinstance(arguments, dict) else {}
+    listed = [] if keywords else arguments
     if base is not None:
-        listed = [_below(base, value) for value in listed]
-        named = {key: _below(base, value) for key, value in named.items()}
-    fails = errors.own_code(DataError, f"task: {name}", "", got=given, fix="mend it or its arguments")
+        listed = [_path_below(base, value) for value in listed]
+        keywords = {key: _path_below(base, value) for key, value in keywords.items()}
+    fails = errors.own_code(DataError, f"task: {name}", "", got=arguments, fix="mend it or its arguments")
     with fails, user_code.standing_in(stand_ins):
-        made = function(*listed, **named)
-        len(made)
-    return made
+        data_set = function(*listed, **keywords)
+        len(data_set)
+    return data_set
 
 
-def _below(base: Path, value: Any) -> Any:
+def _path_below(base: Path, value: Any) -> Any:
     """A path among the arguments of a built-in set, below the data folder where it lies there."""
     if isinstance(value, list):
-        return [_below(base, one) for one in value]
+        return [_path_below(base, item) for item in value]
     if isinstance(value, str) and not os.path.isabs(value) and (base / value).exists():  # noqa: PTH117
         return str(base / value)
     return value

@@ -74,7 +74,7 @@ class RecordRows(Source):
     def inputs(self, channels: int, least: int | None = None) -> Read:
         """The vector of a row, shape (length, 1, 1)."""
         # What is stored of a task may come from elsewhere, and must not choose the code that runs.
-        allow(self.task.source, [])
+        require_allowed(self.task.source, [])
         sets = dict(zip(("train", "val"), sets_of(self.task.source), strict=True))
         layout, ids = self.layout, self.task.samples.ids
 
@@ -88,7 +88,7 @@ class RecordRows(Source):
 
 def augmentor_of(source: Mapping[str, Any]) -> RecordAugmentor:
     """The functions that vary training rows of a task."""
-    allow(source, [])
+    require_allowed(source, [])
     return RecordAugmentor(
         [
             (imports.resolve(f"task.augmentor[{number}]", block["import"], {}), block.get("params") or {})
@@ -99,11 +99,13 @@ def augmentor_of(source: Mapping[str, Any]) -> RecordAugmentor:
 
 def save_transformer(source: Mapping[str, Any], folder: Path) -> None:
     """Let the fitted transformer of a task write what it learned into a folder that is there."""
-    allow(source, [])
+    require_allowed(source, [])
     called("task.transformer: save", sets_of(source)[0].transformer.save, str(folder))
 
 
-def scoring(source: Mapping[str, Any], rows: Sequence[Record], folder: Path, trust: Sequence[str]) -> RecordSet:
+def record_set_to_score(
+    source: Mapping[str, Any], rows: Sequence[Record], folder: Path, trust: Sequence[str]
+) -> RecordSet:
     """Rows to score, with the transformer that was saved in a folder.
 
     Args:
@@ -112,13 +114,13 @@ def scoring(source: Mapping[str, Any], rows: Sequence[Record], folder: Path, tru
         folder: Where the transformer's files are.
         trust: Modules outside the current folder that the user named.
     """
-    allow(source, trust)
-    loader, transformer = _made(source, RecordMode.SCORE)
+    require_allowed(source, trust)
+    loader, transformer = _loader_and_transformer(source, RecordMode.SCORE)
     called("dataset.transformer: load", transformer.load, str(folder))
     return RecordSet(rows, RecordMode.SCORE, loader, transformer)
 
 
-def read_records(key: str, given: str) -> list[Record]:
+def read_records(key: str, name: str) -> list[Record]:
     """The rows of a file, or those that were held under a name.
 
     Raises:
@@ -127,23 +129,23 @@ def read_records(key: str, given: str) -> list[Record]:
     # Imported here, so that what only looks at a configuration stays quick.
     import pandas as pd
 
-    if given in _HELD:
-        return _HELD[given]
-    path = Path(given)
+    if name in _HELD:
+        return _HELD[name]
+    path = Path(name)
     if path.suffix.lower() not in (".csv", ".json"):
-        raise DataError(problem(key, "must be a .csv or .json file", got=given, fix="convert it"))
+        raise DataError(problem(key, "must be a .csv or .json file", got=name, fix="convert it"))
     if not path.is_file():
-        raise DataError(problem(key, "there is no such file", got=given, fix="name an existing one"))
+        raise DataError(problem(key, "there is no such file", got=name, fix="name an existing one"))
     try:
         if path.suffix.lower() == ".json":
             # Pandas would take the last of two values of one key.
             files.plain_json(limits.text(path), unique=True)
         frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_json(path)
-        found: list[Record] = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+        rows: list[Record] = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
     except (OSError, ValueError, AttributeError) as error:
         reason = next(iter(str(error).splitlines()), "")
-        raise DataError(problem(key, f"cannot be read as records ({reason})", got=given, fix="mend it")) from error
-    return found
+        raise DataError(problem(key, f"cannot be read as records ({reason})", got=name, fix="mend it")) from error
+    return rows
 
 
 def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any) -> T:
@@ -168,26 +170,26 @@ def place(path: str) -> str:
     return path if path in _HELD else str(Path(path).expanduser().absolute())
 
 
-def allow(source: Mapping[str, Any], trust: Sequence[str]) -> None:
+def require_allowed(source: Mapping[str, Any], trust: Sequence[str]) -> None:
     """Refuse code that is not the user's own, and names that are not there, before any of it is called."""
     blocks = {"task.loader": source["loader"], "task.transformer": source["transformer"]}
-    blocks |= {f"task.augmentor[{number}]": one for number, one in enumerate(source.get("augmentor") or [])}
-    found = []
+    blocks |= {f"task.augmentor[{number}]": augmentor for number, augmentor in enumerate(source.get("augmentor") or [])}
+    problems = []
     for key, block in blocks.items():
         path = block.get("import") if isinstance(block, Mapping) else None
         if not isinstance(path, str):
-            found.append(problem(f"{key}.import", "is needed", got=block, fix="write {import: NAME, params: {...}}"))
+            problems.append(problem(f"{key}.import", "is needed", got=block, fix="write {import: NAME, params: {...}}"))
             continue
         try:
-            named = imports.resolve(key, path, {} if "augmentor" in key else _KNOWN, trust)
+            target = imports.resolve(key, path, {} if "augmentor" in key else _KNOWN, trust)
         except DataError as error:
-            found += error.problems
+            problems += error.problems
             continue
-        if not callable(named):
+        if not callable(target):
             fix = "name a function" if "augmentor" in key else "name a class"
-            found.append(problem(f"{key}.import", f"{path} cannot be called", got=type(named).__name__, fix=fix))
-    if found:
-        raise DataError(found)
+            problems.append(problem(f"{key}.import", f"{path} cannot be called", got=type(target).__name__, fix=fix))
+    if problems:
+        raise DataError(problems)
 
 
 def sets_of(source: Mapping[str, Any]) -> list[RecordSet]:
@@ -195,47 +197,47 @@ def sets_of(source: Mapping[str, Any]) -> list[RecordSet]:
     keys = ("parts", "loader", "transformer", "seed")
     places = [Path(place) for place in source["parts"].values() if place not in _HELD]
     stamp = tuple((str(place), place.stat().st_mtime_ns if place.is_file() else 0) for place in places)
-    return _opened(json.dumps({key: source[key] for key in keys}, sort_keys=True, default=str), stamp)
+    return _cached_record_sets(json.dumps({key: source[key] for key in keys}, sort_keys=True, default=str), stamp)
 
 
 @lru_cache(maxsize=4)
-def _opened(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
+def _cached_record_sets(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
     """The rows of each part with fitted transformers; files that changed since (`stamp`) are read anew."""
     source = json.loads(text)
-    found = {key: read_records(f"task.{key}", source["parts"][key]) for key, _, _ in PARTS}
+    rows = {key: read_records(f"task.{key}", source["parts"][key]) for key, _, _ in PARTS}
     sets = []
     with tempfile.TemporaryDirectory(prefix="mlpipe-records-") as folder:
         for key, _, mode in PARTS:
-            loader, transformer = _made(source, mode)
+            loader, transformer = _loader_and_transformer(source, mode)
             if mode is RecordMode.TRAIN:
                 with records.drawing_from(source["seed"]):
-                    called("task.transformer: fit", transformer.fit, copy.deepcopy(found[key]))
+                    called("task.transformer: fit", transformer.fit, copy.deepcopy(rows[key]))
                 called("task.transformer: save", transformer.save, folder)
             else:
                 called("task.transformer: load", transformer.load, folder)
-            sets.append(RecordSet(found[key], mode, loader, transformer))
+            sets.append(RecordSet(rows[key], mode, loader, transformer))
     return sets
 
 
-def _takes_one_mapping(made: Any) -> bool:
+def _takes_one_mapping(factory: Any) -> bool:
     """Whether a class of the user's own is made with `params`, a mapping of its parameters, and not with each by its name."""
-    is_own = isinstance(made, type) and issubclass(made, RecordLoader | RecordTransformer)
-    parameters = list(inspect.signature(made).parameters.values()) if is_own else []
-    is_open = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    is_own = isinstance(factory, type) and issubclass(factory, RecordLoader | RecordTransformer)
+    parameters = list(inspect.signature(factory).parameters.values()) if is_own else []
+    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     return not is_open and bool(parameters) and parameters[-1].name == "params"
 
 
-def _made(source: Mapping[str, Any], mode: RecordMode) -> tuple[RecordLoader, RecordTransformer]:
+def _loader_and_transformer(source: Mapping[str, Any], mode: RecordMode) -> tuple[RecordLoader, RecordTransformer]:
     parts: list[Any] = []
     for key, base in (("loader", RecordLoader), ("transformer", RecordTransformer)):
         block = source[key]
-        made = imports.resolve(f"task.{key}", block["import"], _KNOWN)
+        factory = imports.resolve(f"task.{key}", block["import"], _KNOWN)
         params = dict(block.get("params") or {})
         # One mapping to a class that asks for it.
-        given, named = ((params,), {}) if _takes_one_mapping(made) else ((), params)
-        one = called(f"task.{key}", made, mode, *parts, *given, **named)
-        if not isinstance(one, base):
+        arguments, keywords = ((params,), {}) if _takes_one_mapping(factory) else ((), params)
+        part = called(f"task.{key}", factory, mode, *parts, *arguments, **keywords)
+        if not isinstance(part, base):
             fix = f"derive it from {base.__name__}"
             raise DataError(problem(f"task.{key}", f"is no {base.__name__}", got=block["import"], fix=fix))
-        parts.append(one)
+        parts.append(part)
     return parts[0], parts[1]

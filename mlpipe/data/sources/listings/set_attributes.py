@@ -43,7 +43,7 @@ def of(data_set: Any) -> Words:
     for number, pair in enumerate(_folds(_attribute(data_set, "folds"))):
         for row in pair:
             folds.setdefault(row, number)
-    names = _listed(_attribute(data_set, "classes"))
+    names = _list_or_none(_attribute(data_set, "classes"))
     return Words(
         tuple(str(name) for name in names or ()), folds, frozenset(_numbers(_attribute(data_set, "holdoutArr")) or ())
     )
@@ -74,7 +74,7 @@ def _attribute(data_set: Any, name: str) -> Any:
         return getattr(data_set, name, None)
 
 
-def _listed(value: Any) -> list[Any] | None:
+def _list_or_none(value: Any) -> list[Any] | None:
     """A list's values; None: it is no list. A set has no order, and a text is one name."""
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return list(value)
@@ -85,16 +85,16 @@ def _listed(value: Any) -> list[Any] | None:
 
 def _numbers(value: Any) -> list[int] | None:
     """A list of item numbers; None: it is none."""
-    listed = sorted(value) if isinstance(value, set | frozenset) and _are_whole(value) else _listed(value)
+    listed = sorted(value) if isinstance(value, set | frozenset) and _are_whole(value) else _list_or_none(value)
     return [int(row) for row in listed] if listed is not None and _are_whole(listed) else None
 
 
 def _are_whole(values: Any) -> bool:
-    return all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in values)
+    return all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values)
 
 
 def _folds(value: Any) -> list[list[int]]:
     """The validation part of each fold; none where the value is no list of pairs of item numbers."""
-    pairs = [_listed(pair) for pair in _listed(value) or []]
-    found = [_numbers(pair[1]) for pair in pairs if pair is not None and len(pair) == 2]
-    return [one for one in found if one is not None] if len(found) == len(pairs) and None not in found else []
+    pairs = [_list_or_none(pair) for pair in _list_or_none(value) or []]
+    folds = [_numbers(pair[1]) for pair in pairs if pair is not None and len(pair) == 2]
+    return [fold for fold in folds if fold is not None] if len(folds) == len(pairs) and None not in folds else []

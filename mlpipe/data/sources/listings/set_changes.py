@@ -33,17 +33,17 @@ def held_out(
     Raises:
         DataError: When the holdout cannot be drawn, or the function gives no data set.
     """
-    wanted, then = source.get("holdout"), source.get("after_holdout")
-    if not wanted and not then:
+    holdout, then = source.get("holdout"), source.get("after_holdout")
+    if not holdout and not then:
         return sets
-    whole: Any = CompositeDataSet([one for part, one in sets if part == "train"])
-    others = [(part, one) for part, one in sets if part != "train"]
-    if wanted:
-        stay, test = _rows_of_holdout(wanted, whole)
+    whole: Any = CompositeDataSet([data_set for part, data_set in sets if part == "train"])
+    others = [(part, data_set) for part, data_set in sets if part != "train"]
+    if holdout:
+        stay, test = _rows_of_holdout(holdout, whole)
         others.append(("test", SubDataSet(whole, test.tolist())))
         whole = SubDataSet(whole, stay.tolist())
     if then:
-        whole = remade("after_holdout", then, whole, known)
+        whole = transformed_set("after_holdout", then, whole, known)
     return [("train", whole), *sorted(others, key=lambda pair: _ORDER.index(pair[0]))]
 
 
@@ -55,7 +55,9 @@ def _rows_of_holdout(holdout: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
         raise DataError(problem("task.holdout", "needs a fraction above 0 and below 1", got=dict(holdout), fix=fix))
     strata = None
     if holdout.get("stratify"):
-        table = np.array([_spread(protocol.item_of(whole, index), f"item {index}") for index in range(len(whole))])
+        table = np.array(
+            [_holdout_stratum(protocol.item_of(whole, index), f"item {index}") for index in range(len(whole))]
+        )
         # Of one-hot targets the number of the class, as the task will have it.
         one_hot = table.shape[1] > 1 and bool(((table == 1).sum(axis=1) == 1).all())
         strata = shuffled.strata_of(table.argmax(axis=1) if one_hot else table, 2)
@@ -66,7 +68,7 @@ def _rows_of_holdout(holdout: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
         raise DataError(problem("task.holdout", wrong, got=dict(holdout), fix="use another fraction")) from error
 
 
-def _spread(item: Any, where: str) -> np.ndarray[Any, Any]:
+def _holdout_stratum(item: Any, where: str) -> np.ndarray[Any, Any]:
     """Stratum of an item in a holdout: the target, of a mask whether it is nothing but background."""
     if isinstance(item.y, np.ndarray) and item.y.ndim > 1:
         return np.array([float(not protocol.mask_of(item, where)[0].any())])
@@ -84,28 +86,28 @@ def strata(entry: Mapping[str, Any] | None, sets: Sequence[Any], known: Mapping[
     Raises:
         DataError: When there is no such function, or it does not give a class for each item.
     """
-    given: dict[int, list[str]] = {}
-    for one in sets if entry else ():
+    class_names: dict[int, list[str]] = {}
+    for data_set in sets if entry else ():
         assert entry is not None
         called = str(entry["call"])
         function = user_code.chosen(called, dict(known), "task.strata")
-        found = preprocessors.called("task.strata", called, function, one, **dict(entry.get("arguments") or {}))
-        names = [str(name) for name in found] if np.ndim(found) == 1 else []
-        if len(names) != len(one):
-            wrong = f"{called} gives {len(names)} classes for {len(one)} items"
+        classes = preprocessors.called("task.strata", called, function, data_set, **dict(entry.get("arguments") or {}))
+        names = [str(name) for name in classes] if np.ndim(classes) == 1 else []
+        if len(names) != len(data_set):
+            wrong = f"{called} gives {len(names)} classes for {len(data_set)} items"
             raise DataError(problem("task.strata", wrong, fix="let it return one for each item of the set"))
-        given[id(one)] = names
+        class_names[id(data_set)] = names
 
-    def name(one: Any, index: int) -> str:
-        own = set_attributes.asked(one, "get_stratify_class", index, str)
+    def name(item_set: Any, index: int) -> str:
+        own = set_attributes.asked(item_set, "get_stratify_class", index, str)
         if own is not None:
             return own
-        return given[id(one)][index] if id(one) in given else ""
+        return class_names[id(item_set)][index] if id(item_set) in class_names else ""
 
     return name
 
 
-def remade(key: str, entry: Mapping[str, Any], data_set: Any, known: Mapping[str, Any]) -> Any:
+def transformed_set(key: str, entry: Mapping[str, Any], data_set: Any, known: Mapping[str, Any]) -> Any:
     """The set that a function makes of another one, by itself or by what it returns when it is called.
 
     Args:
@@ -117,20 +119,20 @@ def remade(key: str, entry: Mapping[str, Any], data_set: Any, known: Mapping[str
     Raises:
         DataError: When there is no such function, or it fails or gives no data set.
     """
-    name, given = str(entry["call"]), dict(entry.get("arguments") or {})
+    name, arguments = str(entry["call"]), dict(entry.get("arguments") or {})
     where = f"task.{key}"
     function = user_code.chosen(name, dict(known), where)
-    if _takes_set(function, given):
-        changed = preprocessors.called(where, name, function, data_set, **given)
+    if _takes_set(function, arguments):
+        changed = preprocessors.called(where, name, function, data_set, **arguments)
     else:
-        changed = preprocessors.called(where, name, preprocessors.called(where, name, function, **given), data_set)
+        changed = preprocessors.called(where, name, preprocessors.called(where, name, function, **arguments), data_set)
     if not hasattr(changed, "__len__") or not hasattr(changed, "__getitem__"):
         fix = "let it return a data set, or a function from one to another"
         raise DataError(problem(where, f"{name} gives no data set", got=type(changed).__name__, fix=fix))
     return changed
 
 
-def _takes_set(function: Any, given: Mapping[str, Any]) -> bool:
+def _takes_set(function: Any, arguments: Mapping[str, Any]) -> bool:
     """Whether a function is given the set itself, and not what it returns.
 
     It is, where it has a parameter that nobody gives: one without a default, or a first one that says by its name or its
@@ -138,9 +140,11 @@ def _takes_set(function: Any, given: Mapping[str, Any]) -> bool:
     """
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
     free = [
-        one for one in inspect.signature(function).parameters.values() if one.kind in kinds and one.name not in given
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in kinds and parameter.name not in arguments
     ]
-    if any(one.default is one.empty for one in free):
+    if any(parameter.default is parameter.empty for parameter in free):
         return True
     if not free:
         return False

@@ -57,22 +57,22 @@ def place_of(file: Path, part: str, dataset: str | None, *, targets: bool) -> Pl
     return Place(file, f"task.{part}", dataset, "task.dataset")
 
 
-def spatial(volume: Volume, axes: int) -> tuple[int, ...]:
+def spatial_shape(volume: Volume, axes: int) -> tuple[int, ...]:
     """The shape of a volume without its channels."""
     return volume.shape[len(volume.shape) - axes :]
 
 
 def image(volume: Volume, grid: Grid, index: int) -> npt.NDArray[np.float32]:
     """A slice as the network sees it, shape (height, width, channels), or with other spatial axes."""
-    found = np.moveaxis(slices.cut(volume, grid, index), 0, -1)
-    return np.ascontiguousarray(found, np.float32)
+    pixels = np.moveaxis(slices.cut(volume, grid, index), 0, -1)
+    return np.ascontiguousarray(pixels, np.float32)
 
 
 def labels(volume: Volume, grid: Grid, index: int) -> Array:
     """The values of the part of a slice that counts, with the axes of the volume."""
     region: Any = grid.region(index)
-    found = volume[(0, *region)] if len(volume.shape) > len(region) else volume[region]
-    return np.asarray(found)
+    values = volume[(0, *region)] if len(volume.shape) > len(region) else volume[region]
+    return np.asarray(values)
 
 
 def classes_of(values: mask_files.Values, own: Array, grid: Grid, index: int) -> npt.NDArray[np.uint8]:
@@ -86,10 +86,10 @@ def classes_of(values: mask_files.Values, own: Array, grid: Grid, index: int) ->
         grid: All slices.
         index: Which.
     """
-    found = np.full((1, *grid.cut.seen), IGNORED, np.uint8)
-    _, counts = slices.counted(grid, index, found)
+    classes = np.full((1, *grid.cut.seen), IGNORED, np.uint8)
+    _, counts = slices.counted(grid, index, classes)
     counts[0] = values.classes(own.astype(np.int64))
-    return np.asarray(found[0])
+    return np.asarray(classes[0])
 
 
 def image_digests(place: Place, cuts: Cuts, memory: Path | None) -> list[str]:
@@ -107,12 +107,14 @@ def image_digests(place: Place, cuts: Cuts, memory: Path | None) -> list[str]:
     def see(path: Path) -> list[str]:
         volume = place.open()
         return [
-            _digest(name, one, place)
-            for name, one in _each(volume, place, cuts, lambda grid, at: image(volume, grid, at))
+            _digest(name, values, place)
+            for name, values in _named_slices(volume, place, cuts, lambda grid, at: image(volume, grid, at))
         ]
 
-    (found,) = file_headers.remembering([place.file], memory, see, list, lambda item: [str(one) for one in item])
-    return found
+    (digests,) = file_headers.remembered_facts(
+        [place.file], memory, see, list, lambda item: [str(digest) for digest in item]
+    )
+    return digests
 
 
 def masks_of(place: Place, cuts: Cuts, memory: Path | None) -> list[Mask]:
@@ -130,29 +132,29 @@ def masks_of(place: Place, cuts: Cuts, memory: Path | None) -> list[Mask]:
     def see(path: Path) -> list[Mask]:
         volume = place.open()
         return [
-            _counted(name, one, place)
-            for name, one in _each(volume, place, cuts, lambda grid, at: labels(volume, grid, at))
+            _counted_mask(name, values, place)
+            for name, values in _named_slices(volume, place, cuts, lambda grid, at: labels(volume, grid, at))
         ]
 
     def plain(found: list[Mask]) -> list[Any]:
-        return [[one.digest, [[value, count] for value, count in one.counts.items()]] for one in found]
+        return [[mask.digest, [[value, count] for value, count in mask.counts.items()]] for mask in found]
 
     def again(item: list[Any]) -> list[Mask]:
         return [Mask(str(digest), {int(value): int(count) for value, count in counts}, 0, 0) for digest, counts in item]
 
-    (found,) = file_headers.remembering([place.file], memory, see, plain, again)
-    return found
+    (result,) = file_headers.remembered_facts([place.file], memory, see, plain, again)
+    return result
 
 
-def _each(volume: Volume, place: Place, cuts: Cuts, read: Callable[[Grid, int], Array]) -> Any:
+def _named_slices(volume: Volume, place: Place, cuts: Cuts, read: Callable[[Grid, int], Array]) -> Any:
     """Name and values of every slice, one at a time."""
-    seen = 0
+    byte_count = 0
     for name, (grid, at) in cuts.places.items():
         values = _read(place, name, grid, at, read)
         yield name, values
-        seen += values.nbytes
-        if seen >= arrays.RELEASE_AFTER:
-            seen = 0
+        byte_count += values.nbytes
+        if byte_count >= arrays.RELEASE_AFTER:
+            byte_count = 0
             volume.release()
 
 
@@ -172,13 +174,13 @@ def _digest(name: str, pixels: Array, place: Place) -> str:
     return files.digest([name, least]) if least == most else pixel_digest(pixels)
 
 
-def _counted(name: str, values: Array, place: Place) -> Mask:
+def _counted_mask(name: str, values: Array, place: Place) -> Mask:
     if (values % 1).any() or not 0 <= values.min() <= values.max() <= mask_files.LARGEST:
         wrong = f"{name} holds no class numbers: whole numbers from 0 to {mask_files.LARGEST} are wanted"
         raise DataError(problem(place.key, wrong, got=str(place.file), fix="save class numbers"))
     numbers, counts = np.unique(values, return_counts=True)
-    found = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
-    return Mask(_label_digest(values), found, 0, 0)
+    value_counts = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+    return Mask(_label_digest(values), value_counts, 0, 0)
 
 
 def _label_digest(values: Array) -> str:
@@ -215,8 +217,8 @@ class _Opened:
         with self._lock:
             if part not in self._volumes:
                 volume = self.place(part).open()
-                if spatial(volume, len(grid.shape)) != grid.shape:
-                    raise _changed(str(self.place(part).file), self._task)
+                if spatial_shape(volume, len(grid.shape)) != grid.shape:
+                    raise _change_error(str(self.place(part).file), self._task)
                 self._volumes[part] = volume
             self._read += 4 * int(np.prod(grid.cut.seen))
             if self._read >= arrays.RELEASE_AFTER:
@@ -248,10 +250,10 @@ class VolumeSlices(Source):
             name = of.samples.ids[row]
             volume, grid, index = opened.of(name)
             place = opened.place(name.partition("/")[0])
-            found = _read(place, name, grid, index, lambda grid, at: image(volume, grid, at))
-            if _digest(name, found, place) != of.samples.digests[row]:
-                raise _changed(name, of)
-            return in_channels(found, channels)
+            values = _read(place, name, grid, index, lambda grid, at: image(volume, grid, at))
+            if _digest(name, values, place) != of.samples.digests[row]:
+                raise _change_error(name, of)
+            return in_channels(values, channels)
 
         return read
 
@@ -268,13 +270,13 @@ class VolumeSlices(Source):
             place = opened.place(name.partition("/")[0])
             own = _read(place, name, grid, index, lambda grid, at: labels(volume, grid, at))
             if _label_digest(own) != digest:
-                raise _changed(name, of)
+                raise _change_error(name, of)
             return classes_of(values, own, grid, index)[..., np.newaxis]
 
         return read
 
 
-def _changed(name: str, task: Task) -> DataError:
+def _change_error(name: str, task: Task) -> DataError:
     fix = "run the command that created the task again, which makes a new task of what is there now"
     return DataError(problem(name, f"has changed since the task {task.name} was created", fix=fix))
 

@@ -168,10 +168,10 @@ def _parquet(path: Path) -> Table:
             odd = {plain(field.name): str(field.type)[:80] for field in fields if not _is_plain(field.type)}
             if len({*names, *odd}) < len(fields):
                 return Table(path, [plain(field.name) for field in fields], [], [], "row")
-            kept = [field.name for field in fields if _is_plain(field.type)]
+            plain_names = [field.name for field in fields if _is_plain(field.type)]
             # A name with a point is read with what mappings hold of that path, too.
-            stored = file.read(kept)
-        columns = [[_cell(value) for value in stored.column(name).to_pylist()] for name in kept]
+            stored = file.read(plain_names)
+        columns = [[_cell(value) for value in stored.column(name).to_pylist()] for name in plain_names]
     except (OSError, ValueError, OverflowError, LookupError, pa.ArrowException) as error:
         # Moments and zones that Python does not know are such errors, too.
         raise DataError(problem(str(path), f"cannot be read ({first_line(error)})", fix="repair it")) from error

@@ -88,24 +88,28 @@ def groups_in(table: Table, column: str | None, missing: Missing) -> tuple[list[
     if column is None:
         return [""] * len(table), []
     groups, where = table.column(column), f"{table.path.name}, column {column}"
-    notes = spelling.fallen_together(table.stored(column), f"groups in {where}") + missing.notes(where, groups)
+    notes = spelling.same_text_problems(table.stored(column), f"groups in {where}") + missing.notes(where, groups)
     return ["" if missing.means(group) else group for group in groups], notes
 
 
-def group_hint(table: Table, taken: Collection[str], fix: str) -> list[str]:
+def group_hint(table: Table, own_columns: Collection[str], fix: str) -> list[str]:
     """A note on the column that looks like one of groups and is not used as such; nothing where there is none.
 
     Args:
         table: The table.
-        taken: Columns that are something else.
+        own_columns: Columns that are something else.
         fix: What keeps its groups together, with `COLUMN` for its name.
     """
     likely = {}
     for name in table.names:
         plain = _ENDING.sub("", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-        many = len({cell for cell in table.column(name) if cell})
-        if _GROUP.fullmatch(plain) and name not in taken and 1 < many < sum(1 for cell in table.column(name) if cell):
-            likely[name] = many
+        count = len({cell for cell in table.column(name) if cell})
+        if (
+            _GROUP.fullmatch(plain)
+            and name not in own_columns
+            and 1 < count < sum(1 for cell in table.column(name) if cell)
+        ):
+            likely[name] = count
     if not likely:
         return []
     finest = max(likely, key=likely.__getitem__)
@@ -172,13 +176,13 @@ def check_paths(table: Table, column: str, paths: Sequence[Path], base: Path) ->
     Raises:
         DataError: With a sentence for each of the first ones.
     """
-    empty, twice, lost, seen = list[str](), list[str](), list[str](), dict[Path, int]()
+    empty, twice, lost, first_rows = list[str](), list[str](), list[str](), dict[Path, int]()
     for index, (path, text) in enumerate(zip(paths, table.column(column), strict=True)):
         if not text:
             fix = "write the image's path, or remove the line"
             empty.append(problem(table.where(index, column), "is empty", fix=fix))
             continue
-        first = seen.setdefault(path, index)
+        first = first_rows.setdefault(path, index)
         if first != index:
             twice.append(problem(table.where(index, column), f"repeats {table.where(first, column)}", got=path.name))
         elif not _is_file(path):
@@ -201,16 +205,16 @@ def _numbers_of(
     """The numbers of a column, None where it is empty, or holds none that fits."""
     if column is None:
         return [None] * len(table)
-    wrong, found = list[str](), list[float | None]()
+    wrong, values = list[str](), list[float | None]()
     for index, text in enumerate(table.column(column)):
         value, is_empty = number(text), missing.means(text)
         fits = value is not None and value >= 0 and (not whole or (value == int(value) and value < len(table)))
         if not is_empty and not fits:
             kind = "a whole number >= 0, less than there are rows" if whole else "a number >= 0"
             wrong.append(problem(table.where(index, column), f"must be {kind}", got=text, fix="correct it"))
-        found.append(value if fits else None)
+        values.append(value if fits else None)
     faults.add(wrong)
-    return found
+    return values
 
 
 def relative(path: Path, base: Path) -> str:

@@ -30,14 +30,14 @@ def kind_of(path: Path, targets: list[Array]) -> str:
     if not targets:
         fix = "add targets, or task.targets=NAME"
         raise DataError(problem(path.name, "has no targets", fix=fix))
-    if all(wanted.ndim == 1 and wanted.dtype.kind in "iubUS" for wanted in targets):
+    if all(values.ndim == 1 and values.dtype.kind in "iubUS" for values in targets):
         return "classification"
-    if all(wanted.ndim == 2 and np.isin(wanted, (0, 1)).all() for wanted in targets):
+    if all(values.ndim == 2 and np.isin(values, (0, 1)).all() for values in targets):
         return "multilabel"
-    single = all(wanted.ndim == 1 or (wanted.ndim == 2 and wanted.shape[1] == 1) for wanted in targets)
-    if single and all(wanted.dtype.kind in "iubf" and _are_classes(wanted) for wanted in targets):
+    single = all(values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1) for values in targets)
+    if single and all(values.dtype.kind in "iubf" and _are_classes(values) for values in targets):
         return "classification"
-    shapes = listing([f"{list(wanted.shape)} of {wanted.dtype}" for wanted in targets])
+    shapes = listing([f"{list(values.shape)} of {values.dtype}" for values in targets])
     fix = "add task.kind=regression, or task.kind=classification if each number is a class of its own"
     raise DataError(problem("task.kind", f"targets of shape {shapes} need it", fix=fix))
 
@@ -85,33 +85,33 @@ def labels_of(
     if "train" not in targets:
         raise DataError(problem(path.name, "has no targets of training images", fix="add them, or task.targets=NAME"))
     if kind != "classification":
-        wide = {part: np.asarray(wanted, np.float64).reshape(len(wanted), -1) for part, wanted in targets.items()}
+        wide = {part: np.asarray(values, np.float64).reshape(len(values), -1) for part, values in targets.items()}
         width = wide["train"].shape[1]
         names = classes or [f"output{index}" if kind == "regression" else f"label{index}" for index in range(width)]
         if len(names) != width:
             raise DataError(problem("task.classes", f"there are {width} columns of targets", got=names))
         return Labels(names, wide, [], kind)
-    if odd := [part for part, wanted in targets.items() if wanted.size != len(wanted)]:
+    if odd := [part for part, values in targets.items() if values.size != len(values)]:
         fix = "give class numbers of shape (n,), or use task.kind=multilabel or regression"
         raise DataError(
             problem(path.name, f"targets of {odd[0]} are no class numbers", got=list(targets[odd[0]].shape), fix=fix)
         )
     if targets["train"].dtype.kind in "US":
         return _named_classes(path, targets, classes, missing)
-    found = class_numbers.numbered(targets, classes, path.name, missing.said)
-    notes = class_numbers.none_notes(found, targets, path.name)
-    if len(found.names) < 2:
-        told = f"{listing(found.names) or 'none'}" + (
-            f" beside {listing(found.none)}, which means none" if notes else ""
+    numbering = class_numbers.class_numbering(targets, classes, path.name, missing.said)
+    notes = class_numbers.none_notes(numbering, targets, path.name)
+    if len(numbering.names) < 2:
+        description = f"{listing(numbering.names) or 'none'}" + (
+            f" beside {listing(numbering.none)}, which means none" if notes else ""
         )
         fix = "a classification task needs two classes; task.missing=false makes every number one"
-        raise DataError(problem(path.name, f"has the classes {told}", fix=fix))
-    return Labels(found.names, {part: found.classes(wanted) for part, wanted in targets.items()}, notes, kind)
+        raise DataError(problem(path.name, f"has the classes {description}", fix=fix))
+    return Labels(numbering.names, {part: numbering.classes(values) for part, values in targets.items()}, notes, kind)
 
 
 def _named_classes(path: Path, targets: Mapping[str, Array], classes: list[str] | None, missing: Missing) -> Labels:
     """Classes that are texts."""
-    texts = {part: [spelling.plain(text_of(value)) for value in wanted.ravel()] for part, wanted in targets.items()}
+    texts = {part: [spelling.plain(text_of(value)) for value in values.ravel()] for part, values in targets.items()}
     training = [text for text in texts["train"] if not missing.means(text)]
     if classes is None and (doubtful := missing.problem(path.name, training)):
         raise DataError(doubtful)
@@ -122,24 +122,24 @@ def _named_classes(path: Path, targets: Mapping[str, Array], classes: list[str] 
             f"{path.name}, row {row} of {part}", "no training row has this class", got=text,
             fix=did_you_mean(text, names, otherwise=f"the classes are {listing(names)}"),
         )
-        for part, found in texts.items()
-        for row, text in enumerate(found)
+        for part, part_texts in texts.items()
+        for row, text in enumerate(part_texts)
         if text not in numbers and not missing.means(text)
     ]  # fmt: skip
     raise_some(wrong)
-    made = {
-        part: np.array([NO_TARGET if missing.means(text) else numbers[text] for text in found], np.int64)
-        for part, found in texts.items()
+    places = {
+        part: np.array([NO_TARGET if missing.means(text) else numbers[text] for text in part_texts], np.int64)
+        for part, part_texts in texts.items()
     }
-    without = sum(int((found == NO_TARGET).sum()) for found in made.values())
-    stored = [text_of(value) for wanted in targets.values() for value in wanted.ravel()]
-    notes = spelling.fallen_together(stored, f"labels in {path.name}")
+    without = sum(int((part_places == NO_TARGET).sum()) for part_places in places.values())
+    stored = [text_of(value) for values in targets.values() for value in values.ravel()]
+    notes = spelling.same_text_problems(stored, f"labels in {path.name}")
     notes += missing.notes(path.name, training) if classes is None else []
-    told = counted(
+    clause = counted(
         without, f"image of {path.name} has no label, and is", f"images of {path.name} have no label, and are"
     )
-    notes += [f"{told} predicted only"] if without else []
-    return Labels(names, made, notes, "classification")
+    notes += [f"{clause} predicted only"] if without else []
+    return Labels(names, places, notes, "classification")
 
 
 def text_of(value: Any) -> str:

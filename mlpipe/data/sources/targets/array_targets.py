@@ -26,7 +26,7 @@ def masked(
     targets: Mapping[str, str | None],
     source: Mapping[str, Any],
     title: str | None,
-    said: tuple[list[str] | None, list[int] | None, int | None],
+    settings: tuple[list[str] | None, list[int] | None, int | None],
 ) -> Task:
     """The task of samples with masks, before it has its final name.
 
@@ -35,39 +35,41 @@ def masked(
         targets: That of their masks.
         source: How samples lie.
         title: The task's name; None takes the file's or folder's.
-        said: The classes, their values and the value that is ignored, each None where it is not given.
+        settings: The classes, their values and the value that is ignored, each None where it is not given.
 
     Raises:
         DataError: With a sentence for everything that does not fit.
     """
-    where, masks_in = absolute(inputs), absolute(targets)
+    where, masks_in = absolute_paths(inputs), absolute_paths(targets)
     _demand_inputs(where)
     if "train" in where and "train" not in masks_in:
         raise DataError(problem("task.train_targets", "is needed", fix="name the file or folder of masks"))
     form = Form.of(source)
-    own = {name: value for part, base in where.items() for name, value in _named(base, part, form, "")}
+    own = {name: value for part, base in where.items() for name, value in _named_arrays(base, part, form, "")}
     of_sample = {
         sample: pair
         for part, base in masks_in.items()
         if part in where
         for sample, pair in _target_of_each(own, base, part, form, _mask_problems).items()
     }
-    seen = {sample: _seen(value) for sample, (_, value) in of_sample.items()}
-    values = mask_files.values_of(list(seen.values()), *said)
-    unknown = {of_sample[sample][0]: found for sample, mask in seen.items() if (found := values.unknown(mask))}
+    masks = {sample: _mask_facts(value) for sample, (_, value) in of_sample.items()}
+    values = mask_files.values_of(list(masks.values()), *settings)
+    unknown = {
+        of_sample[sample][0]: odd_values for sample, mask in masks.items() if (odd_values := values.unknown(mask))
+    }
     fix = "name them with task.values and task.classes"
     raise_some(
         [
-            problem(name, f"has values that are no class ({listing(found, most=5)})", fix=fix)
-            for name, found in unknown.items()
+            problem(name, f"has values that are no class ({listing(numbers, most=5)})", fix=fix)
+            for name, numbers in unknown.items()
         ]
     )
     require_numbers(own.items())
     rows = []
     for name, value in own.items():
-        part: Part = "unlabelled" if name not in seen else "train" if name.startswith("train/") else "test"
-        shares = values.shares(seen[name]) if name in seen else (float("nan"),) * len(values.names)
-        mask = (of_sample[name][0], seen[name].digest) if name in seen else ("", "")
+        part: Part = "unlabelled" if name not in masks else "train" if name.startswith("train/") else "test"
+        shares = values.shares(masks[name]) if name in masks else (float("nan"),) * len(values.names)
+        mask = (of_sample[name][0], masks[name].digest) if name in masks else ("", "")
         rows.append(Row(name, part, shares, pixel_digest(value), mask=mask))
     first = next(iter(where.values()))
     notes = hidden_notes({**where, **{f"{part} masks": base for part, base in masks_in.items()}})
@@ -84,7 +86,7 @@ def masked(
     )
 
 
-def imaged(
+def array_target_task(
     inputs: Mapping[str, str | None],
     targets: Mapping[str, str | None],
     source: Mapping[str, Any],
@@ -105,13 +107,13 @@ def imaged(
     Raises:
         DataError: With a sentence for everything that does not fit.
     """
-    where, others = absolute(inputs), absolute(targets)
+    where, others = absolute_paths(inputs), absolute_paths(targets)
     _demand_inputs(where)
     if "train" in where and others and "train" not in others:
         fix = "name it, or leave task.test_targets out: each sample is its own target then"
         raise DataError(problem("task.train_targets", "is needed", fix=fix))
     form, are_own = Form.of(source), labelled and not others
-    own = {name: value for part, base in where.items() for name, value in _named(base, part, form, "")}
+    own = {name: value for part, base in where.items() for name, value in _named_arrays(base, part, form, "")}
     of_sample = {
         sample: pair
         for part, base in others.items()
@@ -155,7 +157,7 @@ def hidden_notes(where: Mapping[str, Path]) -> list[str]:
     return visible_files.notes([base for base in where.values() if base.is_dir()], ENDS)
 
 
-def absolute(paths: Mapping[str, str | None]) -> dict[str, Path]:
+def absolute_paths(paths: Mapping[str, str | None]) -> dict[str, Path]:
     """The paths of the parts that have one."""
     return {part: Path(path).expanduser().absolute() for part, path in paths.items() if path is not None}
 
@@ -177,7 +179,7 @@ def rows_of(task: Task) -> Callable[[int], Array]:
     """
     source = task.source
     described, form = source["masks"] if "masks" in source else source["targets"], Form.of(source)
-    found = mask_files.stored_values(described) if "masks" in source else None
+    class_values = mask_files.stored_values(described) if "masks" in source else None
 
     def read(row: int) -> Array:
         name, digest = task.samples.masks[row]
@@ -187,12 +189,12 @@ def rows_of(task: Task) -> Callable[[int], Array]:
         if pixel_digest(value) != digest:
             fix = "run the command that created the task again, which makes a new task of what is there now"
             raise DataError(problem(name, f"has changed since the task {task.name} was created", fix=fix))
-        return value if found is None else found.classes(value.astype(np.int64))
+        return value if class_values is None else class_values.classes(value.astype(np.int64))
 
     return read
 
 
-def _named(base: Path, part: str, form: Form, suffix: str) -> list[tuple[str, Array]]:
+def _named_arrays(base: Path, part: str, form: Form, suffix: str) -> list[tuple[str, Array]]:
     """Every array of a part with its name, shape (*spatial, channels)."""
     key = f"task.{part}{suffix}"
     return [(f"{part}/{name}", value) for name, value in arrays_below(base, key, form)]
@@ -206,11 +208,11 @@ def _target_of_each(
     Raises:
         DataError: With a sentence for each that does not fit.
     """
-    masks, names = _named(base, part, form, "_targets"), [name for name in own if name.startswith(f"{part}/")]
+    masks, names = _named_arrays(base, part, form, "_targets"), [name for name in own if name.startswith(f"{part}/")]
     if len(masks) != len(names):
         fix = "give every sample one target, in the same order of names"
-        found = f"has {counted(len(masks), 'target')} for {counted(len(names), 'sample')}"
-        raise DataError(problem(f"task.{part}_targets", found, got=str(base), fix=fix))
+        fault = f"has {counted(len(masks), 'target')} for {counted(len(names), 'sample')}"
+        raise DataError(problem(f"task.{part}_targets", fault, got=str(base), fix=fix))
     pairs = dict(zip(names, masks, strict=True))
     raise_some([text for name, (mask, values) in pairs.items() for text in check(mask, values, name, own[name])])
     return pairs
@@ -272,11 +274,11 @@ def _size_problems(name: str, target: Array, sample: str, value: Array) -> list[
 
 
 def _size_problem(name: str, target: Array, sample: str, value: Array, fix: str) -> str:
-    what = f"has the shape {list(target.shape[:-1])}, its sample {sample} {list(value.shape[:-1])}"
-    return problem(name, what, fix=fix)
+    fault = f"has the shape {list(target.shape[:-1])}, its sample {sample} {list(value.shape[:-1])}"
+    return problem(name, fault, fix=fix)
 
 
-def _seen(mask: Array) -> Mask:
+def _mask_facts(mask: Array) -> Mask:
     numbers, counts = np.unique(mask, return_counts=True)
-    found = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
-    return Mask(pixel_digest(mask), found, mask.shape[1], mask.shape[0])
+    value_counts = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+    return Mask(pixel_digest(mask), value_counts, mask.shape[1], mask.shape[0])

@@ -26,7 +26,7 @@ from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 
 def task_of(
-    found: BoxedImages,
+    boxed_images: BoxedImages,
     base: Path,
     title: str,
     source: Mapping[str, Any],
@@ -42,7 +42,7 @@ def task_of(
     counted in a note.
 
     Args:
-        found: The images.
+        boxed_images: The images.
         base: The folder that ids are paths from.
         title: The task's name.
         source: How its images are found again.
@@ -54,11 +54,11 @@ def task_of(
     Raises:
         DataError: With a sentence for each image that is not there and each box that cannot be one.
     """
-    images = sorted(found.images, key=lambda one: relative(one.path, base))
-    names, paths = [relative(one.path, base) for one in images], [one.path for one in images]
-    raise_kinds(_lost(images), _twice(images, names))
+    images = sorted(boxed_images.images, key=lambda entry: relative(entry.path, base))
+    names, paths = [relative(entry.path, base) for entry in images], [entry.path for entry in images]
+    raise_kinds(_missing_image_problems(images), _duplicate_problems(images, names))
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, base))
-    known = _classes(images, plain_all(classes) or found.classes)
+    known = _classes(images, plain_all(classes) or boxed_images.classes)
     checked = _Checked(known)
     of_images = [checked.boxes_of(image, look) for image, look in zip(images, looks, strict=True)]
     raise_kinds(*checked.wrong.values())
@@ -70,8 +70,8 @@ def task_of(
     if group is not None:
         groups, of_groups = groups_of(names, group, [image.part for image in images])
     rows = [
-        _row(*one, len(known))
-        for one in zip(images, of_images, names, [look.digest for look in looks], groups, strict=True)
+        _row(*parts, len(known))
+        for parts in zip(images, of_images, names, [look.digest for look in looks], groups, strict=True)
     ]
     return task.make(
         title,
@@ -85,22 +85,22 @@ def task_of(
             **pixels.source,
             "boxes": boxes.described(of_images, [(look.width, look.height) for look in looks]),
         },
-        notes=[*_notes(of_images, known), *checked.notes(), *found.notes, *of_groups, *pixels.notes],
+        notes=[*_notes(of_images, known), *checked.notes(), *boxed_images.notes, *of_groups, *pixels.notes],
     )
 
 
 def _refuse_shares(images: Sequence[BoxedImage], of_images: Sequence[npt.NDArray[np.float64] | None]) -> None:
     """Refuse corners that are shares of width and height where they are to be pixels."""
-    there = [own for own in of_images if own is not None and len(own)]
-    if any(image.is_relative for image in images) or max(own[:, :4].max() for own in there) > 1:
+    box_arrays = [own for own in of_images if own is not None and len(own)]
+    if any(image.is_relative for image in images) or max(own[:, :4].max() for own in box_arrays) > 1:
         return
-    image = next(image for image, own in zip(images, of_images, strict=True) if own is there[0])
-    told = "every box lies in the first pixel of its image, as if corners were shares of its width and height"
+    image = next(image for image, own in zip(images, of_images, strict=True) if own is box_arrays[0])
+    fault = "every box lies in the first pixel of its image, as if corners were shares of its width and height"
     fix = "multiply them by width and height: corners are pixels"
-    raise DataError(problem(image.file.name, told, got=there[0][0, :4].tolist(), fix=fix))
+    raise DataError(problem(image.file.name, fault, got=box_arrays[0][0, :4].tolist(), fix=fix))
 
 
-def _lost(images: Sequence[BoxedImage]) -> list[str]:
+def _missing_image_problems(images: Sequence[BoxedImage]) -> list[str]:
     fix = "correct the path, or name the folder of images with task.root"
     return [
         problem(image.file.name, "there is no such image", got=str(image.path), fix=fix)
@@ -109,22 +109,22 @@ def _lost(images: Sequence[BoxedImage]) -> list[str]:
     ]
 
 
-def _twice(images: Sequence[BoxedImage], names: Sequence[str]) -> list[str]:
+def _duplicate_problems(images: Sequence[BoxedImage], names: Sequence[str]) -> list[str]:
     fix = "list each image once"
-    seen: dict[str, BoxedImage] = {}
+    first_images: dict[str, BoxedImage] = {}
     wrong = []
     for image, name in zip(images, names, strict=True):
-        first = seen.setdefault(name, image)
+        first = first_images.setdefault(name, image)
         if first is not image:
             places = image.file.name if image.file == first.file else f"{first.file.name} and {image.file.name}"
             wrong.append(problem(places, "lists an image twice", got=name, fix=fix))
     return wrong
 
 
-def _classes(images: Sequence[BoxedImage], named: Sequence[str] | None) -> list[str]:
+def _classes(images: Sequence[BoxedImage], names: Sequence[str] | None) -> list[str]:
     """The names of classes; without any given those of training boxes, numbers by size."""
-    if named:
-        return list(named)
+    if names:
+        return list(names)
     labels = {box.label for image in images if image.part == "train" for box in image.boxes or ()}
     are_numbers = all(label.isdecimal() for label in labels)
     return sorted(labels, key=(lambda label: (int(label), label)) if are_numbers else None)
@@ -150,15 +150,15 @@ class _Checked:
         size = (look.width, look.height) if look.channels else image.size
         if image.size is not None and size != image.size:
             wide, high = image.size
-            told = f"is of {look.width} x {look.height} pixels, {image.file.name} says {wide} x {high}"
+            fault = f"is of {look.width} x {look.height} pixels, {image.file.name} says {wide} x {high}"
             turned = ", as if it had not been turned upright" if image.size == (look.height, look.width) else ""
             fix = "correct the size, so that boxes lie where they should"
-            self.wrong["size"].append(problem(str(image.path), f"{told}{turned}", fix=fix))
+            self.wrong["size"].append(problem(str(image.path), f"{fault}{turned}", fix=fix))
             return None
         if len(image.boxes) > limits.BOXES:
-            told = f"has more than {limits.BOXES:,} boxes"
+            fault = f"has more than {limits.BOXES:,} boxes"
             fix = "cut it into smaller images: all have room for as many as the one with the most"
-            self.wrong["box"].append(problem(str(image.path), told, got=len(image.boxes), fix=fix))
+            self.wrong["box"].append(problem(str(image.path), fault, got=len(image.boxes), fix=fix))
             return None
         own = [row for box in image.boxes if (row := self._row(box, size, image.is_relative)) is not None]
         unique = list(dict.fromkeys(own))
@@ -176,15 +176,15 @@ class _Checked:
         x0, y0, x1, y1 = box.corners
         if is_relative:
             x0, y0, x1, y1 = x0 * wide, y0 * high, x1 * wide, y1 * high
-        shown = [round(value, 3) for value in (x0, y0, x1, y1)]
+        corners = [round(value, 3) for value in (x0, y0, x1, y1)]
         if x1 < x0 or y1 < y0:
             fix = "write x0 < x1 and y0 < y1, with y down"
-            self.wrong["box"].append(problem(box.where, "ends before it begins (x0, y0, x1, y1)", got=shown, fix=fix))
+            self.wrong["box"].append(problem(box.where, "ends before it begins (x0, y0, x1, y1)", got=corners, fix=fix))
             return None
         if size is not None and (x0 >= wide or y0 >= high or x1 <= 0 or y1 <= 0) and x1 > x0 and y1 > y0:
             units = "shares of width and height" if is_relative else "pixels"
-            told = f"lies outside of its image of {wide} x {high} pixels"
-            self.wrong["box"].append(problem(box.where, told, got=shown, fix=f"correct it; numbers are {units}"))
+            fault = f"lies outside of its image of {wide} x {high} pixels"
+            self.wrong["box"].append(problem(box.where, fault, got=corners, fix=f"correct it; numbers are {units}"))
             return None
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, wide or x1), min(y1, high or y1))
         # By more than a rounded share, or a pixel counted from 1.
@@ -196,12 +196,12 @@ class _Checked:
 
     def notes(self) -> list[str]:
         """What was changed."""
-        told = {
+        phrases = {
             "empty": ("box without width or height left out", "boxes without width or height left out"),
             "twice": ("box that is there twice taken once", "boxes that are there twice taken once"),
             "clipped": ("box clipped to its image", "boxes clipped to their images"),
         }
-        return [counted(many, *told[what]) for what, many in sorted(self._counts.items()) if many]
+        return [counted(count, *phrases[key]) for key, count in sorted(self._counts.items()) if count]
 
 
 def _row(
@@ -219,9 +219,9 @@ def _notes(of_images: Sequence[npt.NDArray[np.float64] | None], classes: Sequenc
     known = [own for own in of_images if own is not None]
     numbers = np.concatenate([own[:, boxes.COLUMNS - 1] for own in known]).astype(int)
     counts = np.bincount(numbers, minlength=len(classes)).tolist()
-    each = listing([f"{name} {count}" for name, count in zip(classes, counts, strict=True)], most=20)
+    summary = listing([f"{name} {count}" for name, count in zip(classes, counts, strict=True)], most=20)
     empty = sum(not len(own) for own in known)
     without = f", {counted(empty, 'image has', 'images have')} none" if empty else ""
-    notes = [f"{counted(len(numbers), 'box', 'boxes')} in {counted(len(known), 'image')} ({each}){without}"]
+    notes = [f"{counted(len(numbers), 'box', 'boxes')} in {counted(len(known), 'image')} ({summary}){without}"]
     absent = [name for name, count in zip(classes, counts, strict=True) if not count]
     return notes + ([f"no box is of {listing(absent)}"] if absent else [])

@@ -110,14 +110,14 @@ def of_task(task: Task) -> Boxes:
     """
     if not task.bases:
         return stored(task.source["boxes"])
-    each = [stored(base.source["boxes"]) for base in task.bases]
-    first = np.cumsum([0, *(len(one.known) for one in each)])
+    box_sets = [stored(base.source["boxes"]) for base in task.bases]
+    first = np.cumsum([0, *(len(box_set.known) for box_set in box_sets)])
     joined = Boxes(
-        np.concatenate([one.values for one in each]),
-        _starts([count for one in each for count in np.diff(one.starts).tolist()]),
-        np.concatenate([one.known for one in each]),
-        np.concatenate([one.sizes for one in each]),
-        max(one.most for one in each),
+        np.concatenate([box_set.values for box_set in box_sets]),
+        _starts([count for box_set in box_sets for count in np.diff(box_set.starts).tolist()]),
+        np.concatenate([box_set.known for box_set in box_sets]),
+        np.concatenate([box_set.sizes for box_set in box_sets]),
+        max(box_set.most for box_set in box_sets),
     )
     part, row = origins(task)
     return joined.rows(first[part] + row)
@@ -197,21 +197,21 @@ def placing(preprocessing: Preprocessing, sizes: Array) -> npt.NDArray[np.float6
         Shape (n, 2, 2): for x and for y the factor a and the shift b.
     """
     whole = np.maximum(np.asarray(sizes, np.float64), 1)
-    found = np.zeros((len(whole), 2, 2))
-    found[:, :, 0] = 1
+    maps = np.zeros((len(whole), 2, 2))
+    maps[:, :, 0] = 1
     if preprocessing.sides is None:
-        return found
+        return maps
     sides = np.array(preprocessing.sides[::-1], np.float64)
     shares = sides / whole
     if preprocessing.resize == "squash":
-        found[:, :, 0] = shares
-        return found
+        maps[:, :, 0] = shares
+        return maps
     share = (np.max if preprocessing.resize == "short_side" else np.min)(shares, axis=1, keepdims=True)
     scaled = np.maximum(np.rint(whole * share), 1)
-    found[:, :, 0] = scaled / whole
+    maps[:, :, 0] = scaled / whole
     # As `Preprocessing.sized` cuts out the middle, or puts the image there.
-    found[:, :, 1] = np.where(scaled > sides, -((scaled - sides) // 2), (sides - scaled) // 2)
-    return found
+    maps[:, :, 1] = np.where(scaled > sides, -((scaled - sides) // 2), (sides - scaled) // 2)
+    return maps
 
 
 def stretching(sizes: Array, others: Array) -> npt.NDArray[np.float64]:
@@ -221,9 +221,9 @@ def stretching(sizes: Array, others: Array) -> npt.NDArray[np.float64]:
         sizes: Width and height of each image, shape (n, 2).
         others: Those that they have then.
     """
-    found = np.zeros((len(sizes), 2, 2))
-    found[:, :, 0] = others / np.maximum(sizes, 1)
-    return found
+    maps = np.zeros((len(sizes), 2, 2))
+    maps[:, :, 0] = others / np.maximum(sizes, 1)
+    return maps
 
 
 def seen(

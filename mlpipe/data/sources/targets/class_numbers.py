@@ -34,12 +34,12 @@ class Numbered:
 
     def classes(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """The class of each number, `NO_TARGET` where it is none; shape (n,)."""
-        found, inverse = np.unique(whole(numbers), return_inverse=True)
-        places = np.array([self.places.get(number, NO_TARGET) for number in found.tolist()], np.int64)
+        values, inverse = np.unique(whole(numbers), return_inverse=True)
+        places = np.array([self.places.get(number, NO_TARGET) for number in values.tolist()], np.int64)
         return places[inverse].reshape(-1)
 
 
-def numbered(
+def class_numbering(
     parts: Mapping[str, npt.NDArray[Any]],
     classes: Sequence[str] | None,
     where: str,
@@ -63,35 +63,37 @@ def numbered(
     Raises:
         DataError: With a sentence for everything that does not fit.
     """
-    none = _none(missing)
-    odd = [f"{part}, row {row}: {value!r}" for part, given in parts.items() for row, value in _odd(given)]
+    none = _no_class_numbers(missing)
+    odd = [
+        f"{part}, row {row}: {value!r}" for part, values in parts.items() for row, value in _fractional_numbers(values)
+    ]
     if odd:
         fix = "save whole numbers, or add task.kind=regression"
         raise DataError(problem(where, f"has class numbers that are not whole ({listing(odd, most=3)})", fix=fix))
-    large = [f"{part}, row {row}: {value}" for part, given in parts.items() for row, value in _large(given)]
+    large = [f"{part}, row {row}: {value}" for part, values in parts.items() for row, value in _inexact_numbers(values)]
     if large:
         fix = "number the classes anew, or save them as text"
         raise DataError(problem(where, f"has class numbers that are too large ({listing(large, most=3)})", fix=fix))
-    occurring = {part: sorted(set(np.unique(whole(given)).tolist()) - none - {_GAP}) for part, given in parts.items()}
+    occurring = {part: sorted(set(np.unique(whole(values)).tolist()) - none - {_GAP}) for part, values in parts.items()}
     first = "train" if "train" in occurring else next(iter(occurring))
     learned = occurring[first]
-    everywhere = sorted({number for found in occurring.values() for number in found})
+    everywhere = sorted({number for numbers in occurring.values() for number in numbers})
     _check(everywhere, learned, where, none)
-    given = plain_all(classes)
+    class_names = plain_all(classes)
     places = (
         {number: place for place, number in enumerate(learned)}
-        if given is None
-        else _placed(given, everywhere, samples)
+        if class_names is None
+        else _class_by_number(class_names, everywhere, samples)
     )
-    names = [str(number) for number in learned] if given is None else given
-    foreign = {part: [number for number in found if number not in places] for part, found in occurring.items()}
+    names = [str(number) for number in learned] if class_names is None else class_names
+    foreign = {part: [number for number in numbers if number not in places] for part, numbers in occurring.items()}
     wrong = [
         problem(
-            f"{where}, {part}", f"has class numbers that no training row has ({listing(found)})",
+            f"{where}, {part}", f"has class numbers that no training row has ({listing(numbers)})",
             fix=f"the classes are {listing(learned)}; correct them, or add training rows",
         )
-        for part, found in foreign.items()
-        if found
+        for part, numbers in foreign.items()
+        if numbers
     ]  # fmt: skip
     if wrong:
         raise DataError(wrong)
@@ -102,7 +104,7 @@ def none_notes(classes: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: 
     """Notes about rows without a class, with the number that stands for it.
 
     Args:
-        classes: What `numbered` gave.
+        classes: What `class_numbering` gave.
         parts: What it was given.
         where: The file.
     """
@@ -110,11 +112,11 @@ def none_notes(classes: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: 
     for part, numbers in parts.items():
         values = whole(numbers)
         counts = {number: int((values == number).sum()) for number in sorted(classes.none)}
-        told = [f"{count} of {number}" for number, count in counts.items() if count]
-        told += [f"{gaps} of NaN"] if (gaps := int((values == _GAP).sum())) else []
-        if told:
+        clauses = [f"{count} of {number}" for number, count in counts.items() if count]
+        clauses += [f"{gaps} of NaN"] if (gaps := int((values == _GAP).sum())) else []
+        if clauses:
             fix = "task.missing=false makes every number a class"
-            notes.append(f"{where}, {part}: rows without a class are predicted only ({' and '.join(told)}); {fix}")
+            notes.append(f"{where}, {part}: rows without a class are predicted only ({' and '.join(clauses)}); {fix}")
     return notes
 
 
@@ -131,7 +133,7 @@ def whole(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.where(gaps, _GAP, np.where(gaps, 0, values).astype(np.int64))
 
 
-def _odd(numbers: npt.NDArray[Any]) -> list[tuple[int, float]]:
+def _fractional_numbers(numbers: npt.NDArray[Any]) -> list[tuple[int, float]]:
     """Row and value of the first numbers that are no whole ones."""
     values = np.asarray(numbers).reshape(-1)
     if values.dtype.kind != "f":
@@ -141,7 +143,7 @@ def _odd(numbers: npt.NDArray[Any]) -> list[tuple[int, float]]:
     return [(int(row), float(values[row])) for row in rows[:4]]
 
 
-def _large(numbers: npt.NDArray[Any]) -> list[tuple[int, Any]]:
+def _inexact_numbers(numbers: npt.NDArray[Any]) -> list[tuple[int, Any]]:
     """Row and value of the first numbers that a signed integer, or a floating-point number, does not hold exactly."""
     values = np.asarray(numbers).reshape(-1)
     most = 2**53 if values.dtype.kind == "f" else np.iinfo(np.int64).max
@@ -152,13 +154,13 @@ def _large(numbers: npt.NDArray[Any]) -> list[tuple[int, Any]]:
     return [(int(row), values[row].item()) for row in rows[:4]]
 
 
-def _none(missing: bool | Sequence[Any] | None) -> frozenset[int]:
+def _no_class_numbers(missing: bool | Sequence[Any] | None) -> frozenset[int]:
     if missing is False:
         return frozenset()
     if missing is None or missing is True:
         return frozenset({NONE})
     try:
-        return frozenset(int(float(one)) for one in missing if one is not None and one == one)
+        return frozenset(int(float(entry)) for entry in missing if entry is not None and entry == entry)
     except (ValueError, TypeError) as error:
         fix = "give the numbers that mean no class, for example [-1,255]"
         raise DataError(
@@ -175,7 +177,9 @@ def _check(everywhere: Sequence[int], learned: Sequence[int], where: str, none: 
         raise DataError(problem(where, f"has {len(learned)} different class numbers", fix=fix))
 
 
-def _placed(names: Sequence[str], everywhere: Sequence[int], samples: Sequence[tuple[str, float]]) -> dict[int, int]:
+def _class_by_number(
+    names: Sequence[str], everywhere: Sequence[int], samples: Sequence[tuple[str, float]]
+) -> dict[int, int]:
     """The class of each number by the names that were given.
 
     Raises:

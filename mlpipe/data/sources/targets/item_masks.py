@@ -35,8 +35,8 @@ def look(item: Any, where: str) -> tuple[Mask, int]:
         wrong = f"its mask has values beyond 0 to {mask_files.LARGEST}"
         raise DataError(problem(where, wrong, got=int(values.max()), fix="give class numbers"))
     numbers, counts = np.unique(values, return_counts=True)
-    found = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
-    return Mask(_digest(values), found, values.shape[1], values.shape[0]), maps
+    value_counts = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+    return Mask(_digest(values), value_counts, values.shape[1], values.shape[0]), maps
 
 
 def masked(
@@ -95,13 +95,13 @@ def rows_of(task: Task, item_of: Callable[[str], Any]) -> Callable[[int], Array]
     def read(row: int) -> Array:
         name, digest = task.samples.masks[row]
         item = item_of(name)
-        found, _ = protocol.mask_of(item, name)
+        mask, _ = protocol.mask_of(item, name)
         # An item that is another one each time would have an image that its mask does not fit.
         image = files.digest_bytes(np.ascontiguousarray(protocol.image_of(item, name)).tobytes())
-        if _digest(found) != digest or image != task.samples.digests[row]:
+        if _digest(mask) != digest or image != task.samples.digests[row]:
             fix = "let the data set give the same item each time, and create the task again where the data changed"
             raise DataError(problem(name, f"has changed since the task {task.name} was created", fix=fix))
-        return values.classes(found)[:, :, np.newaxis]
+        return values.classes(mask)[:, :, np.newaxis]
 
     return read
 
@@ -111,10 +111,10 @@ def _digest(values: Array) -> str:
 
 
 def _values(
-    found: Sequence[tuple[Mask, int]], names: Sequence[str], outputs: int | None, ignored: int | None
+    item_masks: Sequence[tuple[Mask, int]], names: Sequence[str], outputs: int | None, ignored: int | None
 ) -> Values:
-    masks = [mask for mask, _ in found]
-    widths = sorted({maps for _, maps in found if maps})
+    masks = [mask for mask, _ in item_masks]
+    widths = sorted({maps for _, maps in item_masks if maps})
     if len(widths) > 1:
         wrong = f"items have maps of {listing(widths)} classes"
         raise DataError(problem("task.train", wrong, fix="let all have one number"))

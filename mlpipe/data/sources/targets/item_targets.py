@@ -25,11 +25,11 @@ def check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
     """
     if kind != "regression":
         raise DataError(problem("task.heads", "is for task.kind=regression", got=kind, fix="leave it out"))
-    for number, one in enumerate(heads):
-        width = one.get("outputs")
-        if set(one) != {"outputs", "activation"} or not isinstance(width, int) or isinstance(width, bool) or width < 1:
+    for number, head in enumerate(heads):
+        width = head.get("outputs")
+        if set(head) != {"outputs", "activation"} or not isinstance(width, int) or isinstance(width, bool) or width < 1:
             fix = "for example {outputs: 4, activation: softmax}"
-            raise DataError(problem(f"task.heads[{number}]", "needs outputs and activation", got=dict(one), fix=fix))
+            raise DataError(problem(f"task.heads[{number}]", "needs outputs and activation", got=dict(head), fix=fix))
 
 
 def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tuple[float, ...]:
@@ -66,7 +66,9 @@ def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tu
     return int(target.argmax())
 
 
-def from_zero(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> tuple[list[Row], list[str]]:
+def renumbered_from_zero(
+    rows: list[Row], own: list[str], kind: str, outputs: int | None
+) -> tuple[list[Row], list[str]]:
     """Rows whose class numbers count from 0, and the names of the classes, where their number is not given.
 
     Class numbers from 1, or with gaps, are classes by the numbers that occur in training.
@@ -89,8 +91,8 @@ def from_zero(rows: list[Row], own: list[str], kind: str, outputs: int | None) -
         str(part): np.array([row.target for row in rows if row.part == part])
         for part in dict.fromkeys(row.part for row in rows)
     }
-    found = class_numbers.numbered(parts, own or None, "task.train", missing=False)
-    return [row._replace(target=found.places[int(row.target)]) for row in rows], found.names  # type: ignore[arg-type]
+    numbering = class_numbers.class_numbering(parts, own or None, "task.train", missing=False)
+    return [row._replace(target=numbering.places[int(row.target)]) for row in rows], numbering.names  # type: ignore[arg-type]
 
 
 def width_of(rows: Sequence[Row], kind: str, outputs: int | None) -> int:

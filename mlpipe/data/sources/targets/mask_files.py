@@ -82,7 +82,7 @@ class Values:
 
 
 def look(paths: Sequence[Path], memory: Path | None = None) -> list[Mask]:
-    """Count the values of masks, in threads; what was seen is remembered as `looking.remembering` does.
+    """Count the values of masks, in threads; what was seen is remembered as `file_headers.remembered_facts` does.
 
     Args:
         paths: The files.
@@ -97,7 +97,7 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Mask]:
         counts = {int(value): int(count) for value, count in item[1]}
         return Mask(str(item[0]), counts, int(item[2]), int(item[3]), str(item[4]), int(item[5]))
 
-    return file_headers.remembering(paths, memory, _look, plain, again)
+    return file_headers.remembered_facts(paths, memory, _look, plain, again)
 
 
 def values_of(
@@ -191,7 +191,7 @@ def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
     return read
 
 
-def valued(classes: npt.NDArray[np.uint8], values: Values) -> npt.NDArray[np.uint8 | np.uint16]:
+def pixel_values(classes: npt.NDArray[np.uint8], values: Values) -> npt.NDArray[np.uint8 | np.uint16]:
     """The value of each class, 8 bit where that suffices, in the same shape; where there is none what is ignored, or free.
 
     Args:
@@ -201,8 +201,8 @@ def valued(classes: npt.NDArray[np.uint8], values: Values) -> npt.NDArray[np.uin
     free = next(value for value in range(255, -1, -1) if value not in values.numbers)
     table = np.full(256, free if values.ignored is None else values.ignored, np.uint16)
     table[: len(values.numbers)] = values.numbers
-    found = table[classes]
-    return found if max(*values.numbers, values.ignored or 0) > 255 else found.astype(np.uint8)
+    pixels = table[classes]
+    return pixels if max(*values.numbers, values.ignored or 0) > 255 else pixels.astype(np.uint8)
 
 
 def encoded(classes: npt.NDArray[np.uint8], values: Values) -> Image.Image:
@@ -212,16 +212,16 @@ def encoded(classes: npt.NDArray[np.uint8], values: Values) -> Image.Image:
         classes: Class numbers, shape (height, width), `IGNORED` where there is none.
         values: Which value is which class.
     """
-    pixels = valued(classes, values)
+    pixels = pixel_values(classes, values)
     if pixels.dtype == np.uint16:
         return Image.fromarray(pixels)
-    made = Image.fromarray(pixels, mode="L").convert("P")
+    image = Image.fromarray(pixels, mode="L").convert("P")
     colours = np.zeros((256, 3), np.uint8)
     colours[:] = _NOWHERE
     for place, value in enumerate(values.numbers):
         colours[value] = colour_of(place)
-    made.putpalette(colours.tobytes())
-    return made
+    image.putpalette(colours.tobytes())
+    return image
 
 
 def colour_of(place: int) -> tuple[int, int, int]:
@@ -271,8 +271,8 @@ def _check(names: Sequence[str], numbers: Sequence[int], ignored: int | None) ->
     wrong = []
     if len(names) != len(numbers):
         fix = "give one value for each class"
-        many = f"has {counted(len(numbers), 'value')} for {counted(len(names), 'class', 'classes')}"
-        wrong.append(problem("task.values", many, fix=fix))
+        fault = f"has {counted(len(numbers), 'value')} for {counted(len(names), 'class', 'classes')}"
+        wrong.append(problem("task.values", fault, fix=fix))
     if len(set(numbers)) != len(numbers) or any(not 0 <= value <= LARGEST for value in numbers):
         fix = "give every class its own value, 0 or more"
         wrong.append(problem("task.values", "are not different whole numbers", got=list(numbers), fix=fix))
@@ -281,7 +281,7 @@ def _check(names: Sequence[str], numbers: Sequence[int], ignored: int | None) ->
         wrong.append(problem("task.ignore_index", "is the value of a class", got=ignored, fix=fix))
     if not 2 <= len(names) <= IGNORED:
         fix = "a segmentation has 2 classes or more, the background being one; name them with task.classes=[...]"
-        many = f"there {'is' if len(names) == 1 else 'are'} {counted(len(names), 'class', 'classes')}"
-        wrong.append(problem("task.classes", f"{many} ({listing(names)})", fix=fix))
+        fault = f"there {'is' if len(names) == 1 else 'are'} {counted(len(names), 'class', 'classes')}"
+        wrong.append(problem("task.classes", f"{fault} ({listing(names)})", fix=fix))
     if wrong:
         raise DataError(wrong)

@@ -70,24 +70,26 @@ def of_pairs(
     paths = [pair.image for pair in pairs]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, images.images))
     masked = [pair.mask for pair in pairs if pair.mask is not None]
-    seen = dict(
+    mask_looks = dict(
         zip(masked, mask_files.look(masked, file_headers.memory_file(data_dir, images.masks, "masks")), strict=True)
     )
     raise_some(
         [
             problem(str(path), f"is no mask: {mask.reason}", fix="repair it")
-            for path, mask in seen.items()
+            for path, mask in mask_looks.items()
             if mask.reason
         ]
     )
-    of_values = mask_files.values_of(list(seen.values()), plain_all(reading.classes), reading.values, reading.ignored)
-    raise_some(_problems(pairs, looks, seen, of_values))
+    of_values = mask_files.values_of(
+        list(mask_looks.values()), plain_all(reading.classes), reading.values, reading.ignored
+    )
+    raise_some(_problems(pairs, looks, mask_looks, of_values))
     pixels = pixel_rules.format_of(paths, looks, reading.images)
     groups, of_groups = [pair.group for pair in pairs], list[str]()
     if group is not None:
         groups, of_groups = groups_of(names, group, [pair.part for pair in pairs])
     rows = [
-        _row(pair, names[place], groups[place], looks[place].digest, images.masks, seen, of_values)
+        _row(pair, names[place], groups[place], looks[place].digest, images.masks, mask_looks, of_values)
         for place, pair in enumerate(pairs)
     ]
     return task.make(
@@ -100,7 +102,7 @@ def of_pairs(
         source={**source, **pixels.source, "masks": mask_files.described(images.masks, of_values)},
         notes=[
             *_notes(of_values, rows),
-            *_turned_apart(pairs, looks, seen),
+            *_turned_apart(pairs, looks, mask_looks),
             *images.notes,
             *of_groups,
             *pixels.notes,
@@ -108,54 +110,58 @@ def of_pairs(
     )
 
 
-def _row(pair: Pair, name: str, group: str, digest: str, base: Path, seen: dict[Path, Mask], values: Values) -> Row:
+def _row(
+    pair: Pair, name: str, group: str, digest: str, base: Path, mask_looks: dict[Path, Mask], values: Values
+) -> Row:
     if pair.mask is None:
         nothing = (float("nan"),) * len(values.names)
         return Row(name, "unlabelled", nothing, digest, group, pair.weight, -1)
-    mask = seen[pair.mask]
+    mask = mask_looks[pair.mask]
     return Row(
         name, pair.part, values.shares(mask), digest, group, pair.weight, pair.fold,
         mask=(relative(pair.mask, base), mask.digest),
     )  # fmt: skip
 
 
-def _problems(pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Mask], values: Values) -> list[str]:
+def _problems(pairs: Sequence[Pair], looks: Sequence[Look], mask_looks: dict[Path, Mask], values: Values) -> list[str]:
     """A sentence for each mask of another size than its image, or with a value that is no class."""
     wrong = []
     for pair, look in zip(pairs, looks, strict=True):
         if pair.mask is None:
             continue
-        mask = seen[pair.mask]
+        mask = mask_looks[pair.mask]
         # What cannot be read is listed when it is decoded.
         wrong += size_problems(pair, look, mask.width, mask.height) if look.channels else []
         if unknown := values.unknown(mask):
             known = f"{listing(values.numbers, most=8)}"
-            what = f"has values that are no class ({listing(unknown, most=5)}), the classes are {known}"
+            fault = f"has values that are no class ({listing(unknown, most=5)}), the classes are {known}"
             fix = f"add task.ignore_index={unknown[-1]}, or name them with task.values and task.classes"
-            wrong.append(problem(str(pair.mask), what, fix=fix))
+            wrong.append(problem(str(pair.mask), fault, fix=fix))
     return wrong
 
 
-def _turned_apart(pairs: Sequence[Pair], looks: Sequence[Look], seen: Mapping[Path, Mask]) -> list[str]:
+def _turned_apart(pairs: Sequence[Pair], looks: Sequence[Look], mask_looks: Mapping[Path, Mask]) -> list[str]:
     """A note on masks whose EXIF orientation differs from their images'."""
     count = sum(
-        pair.mask is not None and seen[pair.mask].orientation != look.orientation
+        pair.mask is not None and mask_looks[pair.mask].orientation != look.orientation
         for pair, look in zip(pairs, looks, strict=True)
         if look.channels
     )
-    told = "each is turned as its own tag says"
+    clause = "each is turned as its own tag says"
     return (
-        [f"{counted(count, 'mask has', 'masks have')} another EXIF orientation than the image; {told}"] if count else []
+        [f"{counted(count, 'mask has', 'masks have')} another EXIF orientation than the image; {clause}"]
+        if count
+        else []
     )
 
 
 def _notes(values: Values, rows: Sequence[Row]) -> list[str]:
     rest = "" if values.ignored is None else f"; {values.ignored} is ignored"
     if [str(number) for number in values.numbers] == list(values.names):
-        told = f"classes have no names but the values in the masks, {', '.join(values.names)}; task.classes names them"
+        note = f"classes have no names but the values in the masks, {', '.join(values.names)}; task.classes names them"
     else:
-        named = zip(values.numbers, values.names, strict=True)
-        told = "values in the masks: " + ", ".join(f"{number} is {name}" for number, name in named)
-    notes = [f"{told}{rest}"] if len(values.names) <= 20 else []
+        pairs = zip(values.numbers, values.names, strict=True)
+        note = "values in the masks: " + ", ".join(f"{number} is {name}" for number, name in pairs)
+    notes = [f"{note}{rest}"] if len(values.names) <= 20 else []
     absent = [name for place, name in enumerate(values.names) if not any(row.target[place] > 0 for row in rows)]  # type: ignore[index]
     return notes + ([f"no mask has a pixel of {listing(absent)}"] if absent else [])

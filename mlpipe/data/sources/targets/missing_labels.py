@@ -48,14 +48,14 @@ class Missing:
     @property
     def _listed(self) -> set[str]:
         """The texts of the list."""
-        given = () if self.said is None or isinstance(self.said, bool) else self.said
-        return {plain(str(one)) for one in given if one is not None and one == one}
+        entries = () if self.said is None or isinstance(self.said, bool) else self.said
+        return {plain(str(entry)) for entry in entries if entry is not None and entry == entry}
 
     @property
     def _unspelled(self) -> set[str]:
         """Texts that a command line turns into values, so that their spelling is lost: `nan` and `null`."""
-        given = () if self.said is None or isinstance(self.said, bool) else self.said
-        return {"null" if one is None else "nan" for one in given if one is None or one != one}
+        entries = () if self.said is None or isinstance(self.said, bool) else self.said
+        return {"null" if entry is None else "nan" for entry in entries if entry is None or entry != entry}
 
     def problem(self, where: str, labels: Iterable[str]) -> str:
         """A sentence when labels look missing and the user has not said whether they are; empty otherwise.
@@ -73,15 +73,17 @@ class Missing:
             "add task.missing=true where these rows have no label, task.missing=false where each of them is a class, "
             "or a list of those that mean none"
         )
-        return problem(where, f"has labels that look like missing ones: {_told(counts)}", fix=fix)
+        return problem(where, f"has labels that look like missing ones: {_label_counts_text(counts)}", fix=fix)
 
     def notes(self, where: str, labels: Iterable[str]) -> list[str]:
         """Notes about a label, or a group, that only looks missing."""
         counts = self._doubtful(labels)
         if not counts:
             return []
-        each, means = ("is taken as a name", "it means") if len(counts) == 1 else ("are taken as names", "they mean")
-        return [f"{where}: {_told(counts)} {each} like any other; task.missing=true says that {means} none"]
+        phrase, means = ("is taken as a name", "it means") if len(counts) == 1 else ("are taken as names", "they mean")
+        return [
+            f"{where}: {_label_counts_text(counts)} {phrase} like any other; task.missing=true says that {means} none"
+        ]
 
     def _doubtful(self, labels: Iterable[str]) -> dict[str, int]:
         if self.said is not None:
@@ -89,5 +91,5 @@ class Missing:
         return {label: count for label, count in sorted(Counter(labels).items()) if looks_missing(label)}
 
 
-def _told(counts: dict[str, int]) -> str:
+def _label_counts_text(counts: dict[str, int]) -> str:
     return listing([f"{label!r} ({counted(count, 'row')})" for label, count in counts.items()])

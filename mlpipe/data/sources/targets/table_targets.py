@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlpipe.data.sources.error_lists import raise_kinds, raise_some
 from mlpipe.data.sources.listings.table_files import Table
 from mlpipe.data.sources.targets.missing_labels import Missing, looks_missing
-from mlpipe.data.spelling import fallen_together, plain, plain_all
+from mlpipe.data.spelling import plain, plain_all, same_text_problems
 from mlpipe.data.task import NO_TARGET, Part
 from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
@@ -79,11 +79,11 @@ def find_targets(
 
 def _columns(table: Table, target: str | list[str] | None) -> list[str]:
     if target is None:
-        found = next((name for name in TARGETS if name in table.names), None)
-        if found is None:
+        column = next((name for name in TARGETS if name in table.names), None)
+        if column is None:
             fix = f"name the column with task.target=COLUMN; {table.there}"
             raise DataError(problem(str(table.path), "has no column of targets", fix=fix))
-        return [found]
+        return [column]
     columns = [plain(name) for name in ([target] if isinstance(target, str) else target)]
     for name in columns:
         table.require(name, "task.target")
@@ -130,7 +130,7 @@ def _classes(
     ]
     if classes is None and (doubtful := missing.problem(where, training)):
         raise DataError(doubtful)
-    names = list(classes) if classes is not None else sorted(set(training), key=_in_order)
+    names = list(classes) if classes is not None else sorted(set(training), key=_sort_key)
     if len(names) < 2:
         fix = "a classification task needs at least two classes among its training rows"
         raise DataError(problem(where, f"has the classes {listing(names)}", fix=fix))
@@ -139,32 +139,36 @@ def _classes(
     for index, cell in enumerate(cells):
         if not empty[index] and cell not in numbers and parts[index] != "unlabelled":
             wrong = "is not among task.classes" if classes is not None else "no training row has this class"
-            unknown.append(problem(table.where(index, column), wrong, got=cell, fix=_or_classes(cell, names)))
+            unknown.append(problem(table.where(index, column), wrong, got=cell, fix=_label_advice(cell, names)))
         elif empty[index] and not missing.is_wanted and parts[index] not in (None, "unlabelled"):
             fix = "fill it, or make the row unlabelled, as task.missing=true does with all such rows"
             unfilled.append(problem(table.where(index, column), f"is empty in a {parts[index]} row", fix=fix))
     raise_kinds(unknown, unfilled)
     known = [not none and part != "unlabelled" for none, part in zip(empty, parts, strict=True)]
     values: list[int | tuple[float, ...]] = [
-        numbers[cell] if there else NO_TARGET for cell, there in zip(cells, known, strict=True)
+        numbers[cell] if is_known else NO_TARGET for cell, is_known in zip(cells, known, strict=True)
     ]
     doubts = missing.notes(where, training) if classes is None else []
-    notes = [*fallen_together(table.stored(column), f"labels in {where}"), *doubts, *_without(empty, missing, where)]
+    notes = [
+        *same_text_problems(table.stored(column), f"labels in {where}"),
+        *doubts,
+        *_unlabelled_notes(empty, missing, where),
+    ]
     return Targets("classification", names, values, known, notes)
 
 
-def _or_classes(cell: str, names: Sequence[str]) -> str:
+def _label_advice(cell: str, names: Sequence[str]) -> str:
     """Advice for a label that is none of the classes."""
     if looks_missing(cell):
         return "add task.missing=true where such rows have no label, or correct it"
     return did_you_mean(cell, names, otherwise=f"the classes are {listing(names)}")
 
 
-def _without(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
+def _unlabelled_notes(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
     """Notes on rows without a label, where the user says which those are."""
     count = sum(empty)
-    told = counted(count, f"row of {where} has no label, and is", f"rows of {where} have no label, and are")
-    return [f"{told} predicted only"] if count and missing.is_wanted else []
+    clause = counted(count, f"row of {where} has no label, and is", f"rows of {where} have no label, and are")
+    return [f"{clause} predicted only"] if count and missing.is_wanted else []
 
 
 def _separated(
@@ -186,43 +190,43 @@ def _separated(
     training = [word for words, part in zip(cells, parts, strict=True) if part in (None, "train") for word in words]
     if classes is None and (doubtful := missing.problem(where, training)):
         raise DataError(doubtful)
-    names = list(classes) if classes is not None else sorted(set(training), key=_in_order)
+    names = list(classes) if classes is not None else sorted(set(training), key=_sort_key)
     if not names:
         raise DataError(problem(where, "has no label", fix="name another column"))
     wrong = []
     for index, words in enumerate(cells):
         for word in words:
             if word not in names and parts[index] != "unlabelled":
-                what = "is not among task.classes" if classes is not None else "no training row has this label"
+                fault = "is not among task.classes" if classes is not None else "no training row has this label"
                 fix = did_you_mean(word, names, otherwise=f"the labels are {listing(names)}")
-                wrong.append(problem(table.where(index, column), what, got=word, fix=fix))
+                wrong.append(problem(table.where(index, column), fault, got=word, fix=fix))
     raise_some(wrong)
     known = [part != "unlabelled" and not none for part, none in zip(parts, unknown, strict=True)]
     values: list[int | tuple[float, ...]] = [
-        tuple(float(name in words) if there else math.nan for name in names)
-        for words, there in zip(cells, known, strict=True)
+        tuple(float(name in words) if is_known else math.nan for name in names)
+        for words, is_known in zip(cells, known, strict=True)
     ]
     notes = ["an empty cell of labels means that none of them holds"]
-    notes += fallen_together([word.strip(" ") for words in parted for word in words], f"labels in {where}")
-    notes += [*(missing.notes(where, training) if classes is None else []), *_without(unknown, missing, where)]
+    notes += same_text_problems([word.strip(" ") for words in parted for word in words], f"labels in {where}")
+    notes += [*(missing.notes(where, training) if classes is None else []), *_unlabelled_notes(unknown, missing, where)]
     return Targets("multilabel", names, values, known, notes)
 
 
 def _indicators(table: Table, columns: list[str], missing: Missing) -> Targets:
-    what = "must be 0, 1 or empty (unknown)"
-    found, wrong = _matrix(table, columns, missing, allowed=(0.0, 1.0), what=what)
+    fault = "must be 0, 1 or empty (unknown)"
+    rows, wrong = _matrix(table, columns, missing, allowed=(0.0, 1.0), what=fault)
     raise_some(wrong)
-    known = [any(value == value for value in row) for row in found]
-    return Targets("multilabel", columns, [*found], known, [])
+    known = [any(value == value for value in row) for row in rows]
+    return Targets("multilabel", columns, [*rows], known, [])
 
 
 def _numbers(table: Table, columns: list[str], missing: Missing) -> Targets:
-    found, wrong = _matrix(table, columns, missing, allowed=None, what="must be a number or empty (unknown)")
+    rows, wrong = _matrix(table, columns, missing, allowed=None, what="must be a number or empty (unknown)")
     raise_some(wrong)
-    known = [any(value == value for value in row) for row in found]
+    known = [any(value == value for value in row) for row in rows]
     if not any(known):
         raise DataError(problem(f"{table.path.name}, column {listing(columns)}", "has no number", fix="fill it"))
-    return Targets("regression", columns, [*found], known, [])
+    return Targets("regression", columns, [*rows], known, [])
 
 
 def _matrix(
@@ -251,7 +255,7 @@ def number(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _in_order(name: str) -> tuple[bool, float, str]:
+def _sort_key(name: str) -> tuple[bool, float, str]:
     """Numbers by size, then words by letters."""
     value = number(name)
     return (value is None, value if value is not None else 0.0, name)

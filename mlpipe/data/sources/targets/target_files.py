@@ -51,7 +51,7 @@ def described(
         decoding: The rule by which files become their pixels.
     """
     where = {part: str(path) for part, path in (parts or {}).items()}
-    sizes = {} if scale == SAME else {"scale": [str(one) for one in scale]}
+    sizes = {} if scale == SAME else {"scale": [str(factor) for factor in scale]}
     return {
         "root": None if root is None else str(root),
         "channels": channels,
@@ -74,7 +74,7 @@ def common_scale(sizes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> Sc
     Args:
         sizes: Height and width of each target, and of its image.
     """
-    counted = Counter(_scale(*one) for one in sizes)
+    counted = Counter(_scale(*pair) for pair in sizes)
     return counted.most_common(1)[0][0] if counted else SAME
 
 
@@ -105,11 +105,16 @@ def task_of(images_task: Task) -> Task:
     Args:
         images_task: The task; one with targets in files.
     """
-    given = images_task.source["targets"]
+    description = images_task.source["targets"]
     samples = replace(images_task.samples, digests=tuple(digest for _, digest in images_task.samples.masks))
-    source = {"images": images_task, **Decoding.of(given).as_plain()}
+    source = {"images": images_task, **Decoding.of(description).as_plain()}
     return replace(
-        images_task, channels=given["channels"], dtype=given["dtype"], source=source, samples=samples, notes=()
+        images_task,
+        channels=description["channels"],
+        dtype=description["dtype"],
+        source=source,
+        samples=samples,
+        notes=(),
     )
 
 
@@ -141,7 +146,7 @@ def preprocessing_of(of_images: Preprocessing, channels: int, scale: Scale = SAM
         alike = replace(alike, max_side=max(1, round(of_images.max_side * scale[0])))
     if of_images.sides is None:
         return alike
-    high, wide = (side * one for side, one in zip(of_images.sides, scale, strict=True))
+    high, wide = (side * factor for side, factor in zip(of_images.sides, scale, strict=True))
     if high.denominator != 1 or wide.denominator != 1:
         wrong = f"gives targets of {high} x {wide} pixels, {scale[0]} times as high and {scale[1]} times as wide"
         fix = "choose one that gives whole numbers"

@@ -50,7 +50,7 @@ class ScoreScheduler(Scheduler):
         if not self._output.parent.is_dir():
             fix = "name a file in a folder that is there"
             raise ConfigError(problem("mode.output", "its folder is not there", got=str(self._output), fix=fix))
-        self._found = artifact_folder.load(self._folder)
+        self._artifacts = artifact_folder.load(self._folder)
         self._records = record_files.read_records("task.file", self._file)
         return [Step("score", self._score, in_project=False)]
 
@@ -60,8 +60,8 @@ class ScoreScheduler(Scheduler):
 
         prepare_torch(self.run_config.recipe.threads)
         trust = self.run_config.tree["trust"] or ()
-        network = scoring.network(self._found, trust)
-        scores = scoring.scores(self._found, network, self._records, trust, self._batch_size)
+        network = scoring.network(self._artifacts, trust)
+        scores = scoring.scores(self._artifacts, network, self._records, trust, self._batch_size)
         plain = [scoring.as_plain(score) for score in scores]
         files.write_text(self._output, json.dumps(plain, indent=2, sort_keys=True) + "\n")
         self.context.facts.update(scores=str(self._output), records=len(plain))

@@ -106,8 +106,8 @@ class Numbers:
             names: What `logged_as` gives.
             prefix: What stands in front of the names of its output's metrics.
         """
-        name, given = names[0], path.rpartition(".")[2]
-        if "." in path and metric(path) in _NUMBERED and name == snake(given):
+        name, short_name = names[0], path.rpartition(".")[2]
+        if "." in path and metric(path) in _NUMBERED and name == snake(short_name):
             self._classes[name] += 1
             name += f"_{self._classes[name] - 1}" if self._classes[name] > 1 else ""
         self._logged[prefix + name] += 1
@@ -118,7 +118,7 @@ class Numbers:
 def last_part(path: str) -> str | None:
     """The last part of a short name or of a dotted one of Keras; None for one of the user's own modules."""
     module, _, name = path.rpartition(".")
-    return name if not module or any(module == one or module.startswith(f"{one}.") for one in _KERAS) else None
+    return name if not module or any(module == prefix or module.startswith(f"{prefix}.") for prefix in _KERAS) else None
 
 
 def logged_as(path: str, name: Any = None) -> list[str]:
@@ -130,11 +130,16 @@ def logged_as(path: str, name: Any = None) -> list[str]:
         path: The metric's import string.
         name: Its parameter `name`.
     """
-    given = path.rpartition(".")[2]
-    is_function = given in FUNCTIONS or not given[:1].isupper()
-    logged = given if is_function else _LOGGED.get(given, snake(given))
-    others = [logged, given, snake(given), *([_LOGGED_BEFORE[given]] if given in _LOGGED_BEFORE else [])]
-    names = [*([str(name)] if name else []), *(others if not name or path == given else [])]
+    short_name = path.rpartition(".")[2]
+    is_function = short_name in FUNCTIONS or not short_name[:1].isupper()
+    logged = short_name if is_function else _LOGGED.get(short_name, snake(short_name))
+    others = [
+        logged,
+        short_name,
+        snake(short_name),
+        *([_LOGGED_BEFORE[short_name]] if short_name in _LOGGED_BEFORE else []),
+    ]
+    names = [*([str(name)] if name else []), *(others if not name or path == short_name else [])]
     return list(dict.fromkeys(names))
 
 
@@ -146,7 +151,7 @@ def is_abbreviated(path: str) -> bool:
 def either_case(name: str, known: Mapping[str, object]) -> str | None:
     """The known name that a name is, its first letter small or large; None: there is none."""
     swapped = name[:1].swapcase() + name[1:]
-    return next((one for one in (name, swapped) if one in known), None)
+    return next((candidate for candidate in (name, swapped) if candidate in known), None)
 
 
 def kind_of(loss: str) -> str:

@@ -77,7 +77,9 @@ def translate_model(state: State) -> None:
     ]
     if any(part is None for part in parts):
         return
-    (_only if len(outputs) == 1 else _several)(state, [part for part in parts if part is not None])
+    (_translate_single_output if len(outputs) == 1 else _translate_outputs)(
+        state, [part for part in parts if part is not None]
+    )
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class _Part:
     metrics: list[Any]
 
 
-def _only(state: State, parts: list[_Part]) -> None:
+def _translate_single_output(state: State, parts: list[_Part]) -> None:
     """One output: a task of its kind."""
     (part,) = parts
     state.options["loss"] = "keras"
@@ -122,12 +124,12 @@ def _only(state: State, parts: list[_Part]) -> None:
     if part.loss.name.startswith("sparse_") and (units := _units(state.source["model"]["network"])) is not None:
         # Class numbers do not say how many classes there are, where the data lack some of them.
         state.set("task.outputs", units)
-    if blocks := [one for one in part.metrics if isinstance(one, Mapping)]:
+    if blocks := [metric for metric in part.metrics if isinstance(metric, Mapping)]:
         state.set("metrics.blocks", blocks)
-    state.set("metrics.train", [one["name"] if isinstance(one, Mapping) else one for one in part.metrics])
+    state.set("metrics.train", [metric["name"] if isinstance(metric, Mapping) else metric for metric in part.metrics])
 
 
-def _several(state: State, parts: list[_Part]) -> None:
+def _translate_outputs(state: State, parts: list[_Part]) -> None:
     """Several outputs, with a loss and a head for each."""
     state.options["loss"] = "keras_outputs"
     for key in ("task.output", "arch.output"):
@@ -181,7 +183,7 @@ def _output(state: State, key: str, output: Mapping[str, Any], is_one_of_several
 def _own_loss(state: State, key: str, output: Mapping[str, Any]) -> _Loss:
     """A loss of the user's own; what it is for, the output's metrics of Keras tell."""
     block = output["loss"]
-    paths = [one["import"] for one in output.get("metrics") or []]
+    paths = [metric["import"] for metric in output.get("metrics") or []]
     kind = keras_names.kind_by_metrics(part for path in paths if (part := keras_names.last_part(path)) is not None)
     note = f"a class of yours; the output is taken for {kind}, by its metrics"
     state.say(key, "differs", "loss", note)
@@ -191,14 +193,14 @@ def _own_loss(state: State, key: str, output: Mapping[str, Any]) -> _Loss:
 
 def _loss(state: State, key: str, block: Mapping[str, Any]) -> _Loss | None:
     """A loss of Keras."""
-    found = _named(state, key, block["import"], keras_names.LOSSES, "loss")
+    loss_name = _known_name(state, key, block["import"], keras_names.LOSSES, "loss")
     params = dict(block.get("params") or {})
-    if found is None:
+    if loss_name is None:
         return None
-    smoothing = found in ("categorical_crossentropy", "binary_crossentropy")
-    logits = found in ("categorical_crossentropy", "binary_crossentropy", "sparse_categorical_crossentropy")
+    smoothing = loss_name in ("categorical_crossentropy", "binary_crossentropy")
+    logits = loss_name in ("categorical_crossentropy", "binary_crossentropy", "sparse_categorical_crossentropy")
     known = ["reduction", "name"] + ["label_smoothing"] * smoothing + ["from_logits"] * logits
-    known += ["delta"] * (found == "huber") + ["axis"] * (found == "cosine_similarity")
+    known += ["delta"] * (loss_name == "huber") + ["axis"] * (loss_name == "cosine_similarity")
     state.unknown_keys(f"{key}.params", params, known)
     if params.get("reduction", "auto") not in _REDUCTIONS:
         state.missing(f"{key}.params.reduction", f"the reduction {params['reduction']}", "use sum_over_batch_size")
@@ -212,23 +214,23 @@ def _loss(state: State, key: str, block: Mapping[str, Any]) -> _Loss | None:
     delta = params.get("delta", 1.0)
     if params.get("axis", -1) != -1:
         state.missing(f"{key}.params.axis", "an axis other than the last", "leave it out")
-    kind = keras_names.kind_of(found)
+    kind = keras_names.kind_of(loss_name)
     note = "" if kind == "regression" else "probabilities are stored as their logarithms"
     state.say(key, "same", "loss", note)
     gives = "logits" if params.get("from_logits") else keras_names.GIVES[kind]
-    return _Loss(found, kind, gives, {"label_smoothing": params.get("label_smoothing", 0.0), "delta": float(delta)})
+    return _Loss(loss_name, kind, gives, {"label_smoothing": params.get("label_smoothing", 0.0), "delta": float(delta)})
 
 
 def _metrics(state: State, key: str, blocks: list[Mapping[str, Any]], loss: _Loss, prefix: str) -> list[Any]:
     """Native metrics, blocks but for the plain accuracy of classes; notes under which names Keras logs them."""
-    found: list[Any] = []
+    metrics: list[Any] = []
     for number, block in enumerate(blocks):
         where, path = f"{key}[{number}]", str(block["import"])
         if keras_names.last_part(path) is None:
-            found.append(_own_metric(state, where, block, prefix))
+            metrics.append(_own_metric(state, where, block, prefix))
         else:
-            found += _keras_metric(state, where, block, loss, prefix)
-    return found
+            metrics += _keras_metric(state, where, block, loss, prefix)
+    return metrics
 
 
 def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss, prefix: str) -> list[Any]:
@@ -239,7 +241,7 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
         state.refuse(f"{key}.import", alone, got=path, fix="leave it out, or name a class of yours, MODULE.NAME")
         return []
     if (
-        _named(state, key, path, tuple(keras_metrics.METRICS), "metric", "or name a class of yours, MODULE.NAME")
+        _known_name(state, key, path, tuple(keras_metrics.METRICS), "metric", "or name a class of yours, MODULE.NAME")
         is None
     ):
         return []
@@ -247,40 +249,42 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
     own_name = params.pop("name", None)
     if own_name is not None and not state.fits(f"{key}.params.name", own_name, rules.text):
         return []
-    note = _note(params, metric, loss)
+    note = _metric_note(params, metric, loss)
     if loss.name.startswith("sparse_") and metric in ("io_u", "mean_io_u"):
         # Keras is given class numbers, the metric here one-hot targets.
         params["sparse_y_true"] = False
     several: list[Any] = params.pop("thresholds") if _has_several(metric, params) else [None]
-    each = [params if one is None else {**params, "thresholds": one} for one in several]
-    if wrong := [sentence for one in each for sentence in keras_metrics.problems(key, metric, one)]:
+    variants = [params if threshold is None else {**params, "thresholds": threshold} for threshold in several]
+    if wrong := [sentence for variant in variants for sentence in keras_metrics.problems(key, metric, variant)]:
         state.wrong += wrong
         return []
     names = state.numbers.names(path, keras_names.logged_as(path, own_name), prefix)
     if _is_taken(state, key, names[0]):
         return []
-    names_of = [names] if len(each) == 1 else [[f"{names[0]}_{one:g}"] for one in several]
-    if len(each) > 1:
+    names_of = [names] if len(variants) == 1 else [[f"{names[0]}_{threshold:g}"] for threshold in several]
+    if len(variants) > 1:
         note = "; ".join(
             [*filter(None, [note]), "a metric for each threshold, where Keras logs a list, which nothing can watch"]
         )
-    found: list[Any] = []
-    for of_one, (name, *others) in zip(each, names_of, strict=True):
+    metrics: list[Any] = []
+    for of_one, (name, *others) in zip(variants, names_of, strict=True):
         is_plain = metric == name == "accuracy" and loss.kind == "classification"
-        found.append(metric if is_plain else {"import": metric, **({"params": of_one} if of_one else {}), "name": name})
-        _watchable(state, prefix, [name, *others], name)
-    place = "metrics.train" if found == [metric] else "metrics.blocks"
+        metrics.append(
+            metric if is_plain else {"import": metric, **({"params": of_one} if of_one else {}), "name": name}
+        )
+        _make_watchable(state, prefix, [name, *others], name)
+    place = "metrics.train" if metrics == [metric] else "metrics.blocks"
     state.say(key, "differs" if note else "same", place, note)
-    return found
+    return metrics
 
 
 def _has_several(metric: str, params: Mapping[str, Any]) -> bool:
     """Whether a metric is asked for at several thresholds."""
-    given = params.get("thresholds")
-    return metric in keras_names.OF_THRESHOLDS and isinstance(given, list) and len(given) > 1
+    thresholds = params.get("thresholds")
+    return metric in keras_names.OF_THRESHOLDS and isinstance(thresholds, list) and len(thresholds) > 1
 
 
-def _note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
+def _metric_note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
     """How a metric differs from Keras's; parameters that say nothing here are taken out of `params`."""
     params.pop("dtype", None)
     from_logits = params.pop("from_logits", False)
@@ -305,7 +309,7 @@ def _own_metric(state: State, key: str, block: Mapping[str, Any], prefix: str) -
     names = state.numbers.names(path, keras_names.logged_as(path, params.get("name")), prefix)
     name = names[0]
     _is_taken(state, key, name)
-    _watchable(state, prefix, names, name)
+    _make_watchable(state, prefix, names, name)
     state.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")
     return {"import": block["import"], "params": params, "name": name}
 
@@ -317,7 +321,7 @@ def _is_taken(state: State, key: str, name: str) -> bool:
     return name in _COLUMNS
 
 
-def _watchable(state: State, prefix: str, names: list[str], native: str) -> None:
+def _make_watchable(state: State, prefix: str, names: list[str], native: str) -> None:
     """Let a metric be watched under its names, of which another metric's first one is never taken."""
     for number, name in enumerate(names):
         for part, place in ((f"{prefix}{name}", "train"), (f"val_{prefix}{name}", "val")):
@@ -325,10 +329,12 @@ def _watchable(state: State, prefix: str, names: list[str], native: str) -> None
                 state.monitors[part] = f"{place}/{prefix}{native}"
 
 
-def _named(state: State, key: str, path: str, known: tuple[str, ...], what: str, otherwise: str = "") -> str | None:
+def _known_name(
+    state: State, key: str, path: str, known: tuple[str, ...], noun: str, otherwise: str = ""
+) -> str | None:
     """The known name that an import string means."""
     name = keras_names.last_part(path) or ""
-    if "." in path and (name.islower() or (what == "loss" and name in keras_names.FUNCTIONS)):
+    if "." in path and (name.islower() or (noun == "loss" and name in keras_names.FUNCTIONS)):
         fix = f"use the short name {name!r}"
         state.refuse(f"{key}.import", "a dotted name must be one of a class, as in Barrage", got=path, fix=fix)
         return None
@@ -336,7 +342,7 @@ def _named(state: State, key: str, path: str, known: tuple[str, ...], what: str,
     if plain not in known:
         near = did_you_mean(plain, known)
         fix = f"{near} there are {listing(known, most=50)}{otherwise and f'; {otherwise}'}".strip()
-        state.refuse(f"{key}.import", f"there is no such {what} here", got=path, fix=fix)
+        state.refuse(f"{key}.import", f"there is no such {noun} here", got=path, fix=fix)
         return None
     return plain
 

@@ -51,15 +51,17 @@ def _stop(state: State, key: str, block: Mapping[str, Any], name: str, validatio
     values |= {"watch": watched, "watch_direction": block["mode"]}
     if baseline is not None:
         values["baseline"] = baseline
-    for one, value in values.items():
-        state.set(f"callbacks.{name}.{one}", value)
+    for setting, value in values.items():
+        state.set(f"callbacks.{name}.{setting}", value)
     note = "the weights are those of the best epoch anyway" if block.get("restore_best_weights") else ""
     state.say(key, "same", f"callbacks.{name}", note)
 
 
-def _of_validation(state: State, key: str, name: str, wanted: bool) -> str:
+def _of_validation(state: State, key: str, name: str, is_validation: bool) -> str:
     """The monitor with or without `val_`, as Barrage forces it, with the warning that Barrage logs."""
-    forced = f"val_{name.removeprefix('val_')}" if wanted else name.removeprefix("val_")
+    forced = f"val_{name.removeprefix('val_')}" if is_validation else name.removeprefix("val_")
     if forced != name:
-        state.say(key, "lint", note=f"{name} is not of the {'validation' if wanted else 'training'}, so it is {forced}")
+        state.say(
+            key, "lint", note=f"{name} is not of the {'validation' if is_validation else 'training'}, so it is {forced}"
+        )
     return forced

@@ -52,13 +52,13 @@ def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
         state.set("optimizer.params", dict(block.get("params") or {}))
         state.say(key, "differs", "optimizer=import_block", "a class of yours derived from torch.optim.Optimizer")
         return None
-    found = keras_names.either_case(name, keras_names.OPTIMIZERS)
-    if found is None:
+    optimizer = keras_names.either_case(name, keras_names.OPTIMIZERS)
+    if optimizer is None:
         known = f"there are {listing(keras_names.OPTIMIZERS)}"
         fix = did_you_mean(name, keras_names.OPTIMIZERS)
         state.refuse(key, "there is no such optimizer", got=path, fix=f"{fix} {known}".strip())
         return None
-    option, own = keras_names.OPTIMIZERS[found]
+    option, own = keras_names.OPTIMIZERS[optimizer]
     state.options["optimizer"] = option
     note = "write tensorflow.keras in full, Barrage warns of tf.keras" if keras_names.is_abbreviated(path) else ""
     state.say(key, "same", f"optimizer={option}", note)
@@ -124,11 +124,11 @@ def _schedule(state: State, block: Mapping[str, Any]) -> None:
         _check_parameter(state, f"{prefix}.{one}", one, value)
     if len(state.wrong) > before:
         return
-    if name == "PiecewiseConstantDecay" and not _fits(params):
+    if name == "PiecewiseConstantDecay" and not _is_valid_piecewise(params):
         fix = "give growing boundaries, and one value >= 0 more than boundaries, not all of them 0"
         state.refuse(prefix, "boundaries and values do not fit", got=params, fix=fix)
         return
-    option, lr, values = _native(name, params)
+    option, lr, values = _native_schedule(name, params)
     if lr <= 0:
         state.refuse(f"{prefix}.initial_learning_rate", "must be a number > 0", got=lr)
         return
@@ -153,7 +153,7 @@ def _check_parameter(state: State, key: str, name: str, value: Any) -> None:
         if not isinstance(value, bool):
             state.refuse(key, "must be true or false", got=value)
     elif name in ("boundaries", "values"):
-        if not isinstance(value, list) or not all(_is_number(one) for one in value):
+        if not isinstance(value, list) or not all(_is_number(entry) for entry in value):
             state.refuse(key, "must be a list of numbers", got=value)
     elif not _is_number(value) or value < 0 or (name.endswith("decay_steps") and value == 0):
         state.refuse(key, "must be a number " + ("> 0" if name.endswith("decay_steps") else ">= 0"), got=value)
@@ -161,13 +161,13 @@ def _check_parameter(state: State, key: str, name: str, value: Any) -> None:
         state.refuse(key, "must be a number >= 1", got=value)
 
 
-def _fits(params: Mapping[str, Any]) -> bool:
+def _is_valid_piecewise(params: Mapping[str, Any]) -> bool:
     ends, values = params["boundaries"], params["values"]
-    grows = all(one < other for one, other in itertools.pairwise(ends))
+    grows = all(end < other for end, other in itertools.pairwise(ends))
     return len(values) == len(ends) + 1 and grows and min(values) >= 0 and max(values) > 0
 
 
-def _native(name: str, params: Mapping[str, Any]) -> tuple[str, float, dict[str, Any]]:
+def _native_schedule(name: str, params: Mapping[str, Any]) -> tuple[str, float, dict[str, Any]]:
     """The native option, the first rate, and the option's keys."""
     if name == "PiecewiseConstantDecay":
         first = float(params["values"][0] or max(params["values"]))

@@ -55,12 +55,12 @@ class AnalyzeScheduler(Scheduler):
         return [Step("analyze", self._analyze, in_project=False)]
 
     def _analyze(self, run: Run | None) -> None:
-        found = comparison_table.collected(self._folder)
-        text = comparison_table.table(found, self._only, self._sort_by)
+        experiments = comparison_table.collected_experiments(self._folder)
+        text = comparison_table.table(experiments, self._only, self._sort_by)
         self._output.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(self._output, text)
-        self.context.facts.update(experiments=len(found), output=str(self._output))
+        self.context.facts.update(experiments=len(experiments), output=str(self._output))
         log.info(text.rstrip())
-        for note in comparison_table.notes(found, self._sort_by):
+        for note in comparison_table.notes(experiments, self._sort_by):
             log.warning(note)
-        log.info(f"{len(found)} experiments, written to {self._output}")
+        log.info(f"{len(experiments)} experiments, written to {self._output}")

@@ -78,7 +78,7 @@ class FitScheduler(Scheduler):
     ) -> None:
         super().__init__(run_config, context)
         self._root = experiment_files.project_root(project)
-        self._names = experiment_files.names_or_here(name, project)
+        self._names = experiment_files.experiment_names(name, project)
         self._workers, self._resume, self._lenient = num_workers, allow_resume, lenient
         self._recalculate, self._only_report, self._tasks = force_recalc, only_report, launch_tasks
         self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
@@ -92,15 +92,15 @@ class FitScheduler(Scheduler):
         Raises:
             ConfigError: With a sentence for every problem of any experiment.
         """
-        if wrong := [one for one in self._folds if not one.isdigit()]:
+        if wrong := [fold for fold in self._folds if not fold.isdigit()]:
             raise ConfigError(problem("mode.folds", "must be numbers of folds", got=wrong, fix="for example 0,2"))
         steps: list[Step] = []
-        found = experiment_files.keys_of_recipes(self.run_config, "fit")
+        problems = experiment_files.keys_of_recipes(self.run_config, "fit")
         for folder in self._experiments():
             try:
                 # Every mistake of the file, before what its seeds have is written from it.
                 translation = detect.translated(
-                    folder / CONFIG, lenient=self._lenient, also=frozenset(user_code.custom())
+                    folder / CONFIG, lenient=self._lenient, also=frozenset(user_code.custom_objects())
                 )
                 if "task" not in {*translation.chosen(), *map(key_of, self._overrides)}:
                     fix = "name a function with its arguments, for example {getTrain: []}"
@@ -109,26 +109,26 @@ class FitScheduler(Scheduler):
                     self._check(config)
                     label = config.parent.relative_to(self._root).as_posix()
                     steps.append(Step(f"fit {label}", partial(self._fit, config), in_project=False))
-                launched = self._launched(folder)
+                launched = self._task_steps(folder)
             except ConfigError as error:
-                found += [f"{folder.name}: {sentence}" for sentence in error.problems]
+                problems += [f"{folder.name}: {sentence}" for sentence in error.problems]
                 continue
             if "num_seeds" in experiment_files.source_of(folder / CONFIG):
-                steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
+                steps.append(Step(f"summary {folder.name}", partial(self._summarize_seeds, folder), in_project=False))
             steps += launched
-        if found:
-            raise ConfigError(found)
+        if problems:
+            raise ConfigError(problems)
         if not steps:
             log.info("every experiment is finished; name one to run it again")
         return steps
 
-    def _launched(self, folder: Path) -> list[Step]:
+    def _task_steps(self, folder: Path) -> list[Step]:
         """The steps of the project's tasks that follow an experiment, where they were asked for."""
         if not self._tasks:
             return []
         settings = Settings(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
         configs = self._configs(folder)
-        return [one for path in configs for one in task.steps_of(path, self._root, (), settings, self.context)]
+        return [step for path in configs for step in task.steps_of(path, self._root, (), settings, self.context)]
 
     def run(self, resumed: Run | None = None) -> None:
         """Train one experiment after the other; each is a run of its own project.
@@ -150,9 +150,9 @@ class FitScheduler(Scheduler):
                     if not files.disk_is_full(error):
                         raise
                     raise DiskFull(f"{files.why_full(error)}; stopped in {step.name}", go_on) from error
-            self._after()
+            self._run_after_fit()
 
-    def _after(self) -> None:
+    def _run_after_fit(self) -> None:
         """Call the functions that `fit_callbacks.after_fit` marks in the project's modules, once."""
         if not self.context.facts.get("results"):
             return
@@ -163,10 +163,10 @@ class FitScheduler(Scheduler):
             task.called(f"after_fit {name}", function)
 
     def _experiments(self) -> list[Path]:
-        found = experiment_files.experiments(self._root, self._names)
+        folders = experiment_files.experiments(self._root, self._names)
         if self._names or self._only_report or self._recalculate:
-            return found
-        return [folder for folder in found if not (folder / SUMMARY).exists()]
+            return folders
+        return [folder for folder in folders if not (folder / SUMMARY).exists()]
 
     def _configs(self, folder: Path) -> list[Path]:
         """The configuration files that an experiment runs: its own, or one for each seed."""
@@ -175,11 +175,11 @@ class FitScheduler(Scheduler):
         if count is None:
             return [folder / CONFIG]
         own = {key: value for key, value in experiment_files.written(folder / CONFIG).items() if key != "num_seeds"}
-        return [self._of_seed(folder / str(seed) / CONCRETE, own, seed) for seed in range(count)]
+        return [self._seed_config(folder / str(seed) / CONCRETE, own, seed) for seed in range(count)]
 
-    def _of_seed(self, path: Path, own: Mapping[str, Any], seed: int) -> Path:
+    def _seed_config(self, path: Path, own: Mapping[str, Any], seed: int) -> Path:
         """The configuration of one seed, written from the experiment's where that has changed; its seeds stay."""
-        before = experiment_files.seed_written(path)
+        before = experiment_files.seed_config(path)
         seeds = {key: before.get(key, int(own.get(key, usual)) + seed) for key, usual in _SEEDS.items()}
         content = {**own, **seeds}
         if before == content:
@@ -195,18 +195,18 @@ class FitScheduler(Scheduler):
 
     def _check(self, config: Path) -> None:
         if experiment_files.is_searched(config):
-            training = self._training(config, "train", "predict")
+            training = self._train_overrides(config, "train", "predict")
             with sentences.of_file(training):
                 search.prepare(Command("train", training), front=front)
         else:
-            front.prepared("train", self._training(config, "train"))
+            front.prepared("train", self._train_overrides(config, "train"))
 
-    def _training(self, config: Path, *subroutines: str) -> list[str]:
+    def _train_overrides(self, config: Path, *subroutines: str) -> list[str]:
         folds = [f"mode.folds=[{','.join(self._folds)}]"] if self._folds else []
         return [
             f"recipe={config}",
             f"mode.lenient={str(self._lenient).lower()}",
-            *self._places(config),
+            *self._folder_overrides(config),
             f"sys.num_workers={self._workers}",
             *self._devices,
             f"seed={42 + (int(config.parent.name) if config.name == CONCRETE else 0)}",
@@ -215,7 +215,7 @@ class FitScheduler(Scheduler):
             *self._overrides,
         ]
 
-    def _places(self, config: Path) -> list[str]:
+    def _folder_overrides(self, config: Path) -> list[str]:
         project = experiment_files.results_of(config)
         return [
             f"out_dir={as_text(str(project.root.parent))}",
@@ -234,14 +234,16 @@ class FitScheduler(Scheduler):
                 self._search(config)
                 return
             if self._recalculate or self._only_report:
-                prepared = front.prepared("predict", self._training(config, "predict"))
+                prepared = front.prepared("predict", self._train_overrides(config, "predict"))
             else:
-                prepared = front.prepared("train", self._resumed(config) or self._training(config, "train", "predict"))
+                prepared = front.prepared(
+                    "train", self._resume_overrides(config) or self._train_overrides(config, "train", "predict")
+                )
             for note in prepared.notes:
                 log.info(note)
             if not self._only_report:
                 follower = experiment_files.follower(config, experiment_files.results_of(config))
-                with sentences.of_file(self._training(config)):
+                with sentences.of_file(self._train_overrides(config)):
                     launch.execute(prepared, display=self.context.display, stop=self.context.stop, follower=follower)
             self._report(config, prepared.run_config)
         except (Interrupted, KeyboardInterrupt):
@@ -258,7 +260,7 @@ class FitScheduler(Scheduler):
 
     def _search(self, config: Path) -> None:
         """Search an experiment's hyperparameters; trials of an earlier command count."""
-        overrides, project = self._training(config, "train", "predict"), experiment_files.results_of(config)
+        overrides, project = self._train_overrides(config, "train", "predict"), experiment_files.results_of(config)
         if self._recalculate or self._only_report:
             summary = experiment_search.report(config, project, overrides)
         else:
@@ -266,14 +268,14 @@ class FitScheduler(Scheduler):
         self.context.facts.setdefault("results", {})[str(config.parent)] = summary["best"]["result"]
         log.info(f"written to {config.parent / SUMMARY}")
 
-    def _resumed(self, config: Path) -> list[str]:
+    def _resume_overrides(self, config: Path) -> list[str]:
         """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""
         project = experiment_files.results_of(config)
         unfinished = experiment_files.unfinished(project)
         if not self._resume or unfinished is None:
             return []
-        now = front.prepared("train", self._training(config, "train", "predict")).run_config
-        if not experiment_files.goes_on_as(unfinished, now):
+        now = front.prepared("train", self._train_overrides(config, "train", "predict")).run_config
+        if not experiment_files.is_resumable_as(unfinished, now):
             log.info(f"{config.name} is another one than that of the run that was interrupted: it is trained anew")
             return []
         return launch.words_to_continue(now, unfinished.name)
@@ -283,11 +285,11 @@ class FitScheduler(Scheduler):
         self.context.facts.setdefault("results", {})[str(config.parent)] = value
         log.info(f"written to {config.parent / SUMMARY}")
 
-    def _of_seeds(self, folder: Path, run: Run | None) -> None:
+    def _summarize_seeds(self, folder: Path, run: Run | None) -> None:
         """The parent's summary of an experiment with several seeds, and links to what each has."""
-        found = self.context.facts.get("results", {})
+        results = self.context.facts.get("results", {})
         seeds = [path.parent for path in experiment_files.seeds_of(folder)]
-        values = [found[str(seed)] for seed in seeds if str(seed) in found]
+        values = [results[str(seed)] for seed in seeds if str(seed) in results]
         for link in [*folder.glob("metrics/*"), *folder.glob("weights/*")]:
             # Of seeds that are no longer asked for.
             if link.is_symlink() and link.name not in {seed.name for seed in seeds}:
@@ -310,10 +312,10 @@ def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:
         return []
     import torch
 
-    there = torch.cuda.device_count()
-    if there < max(num_gpus, gpus_per_net):
-        log.info(f"{max(num_gpus, gpus_per_net)} GPUs are asked for, there are {there}")
-    together, beside = min(gpus_per_net, there), min(num_gpus, there)
+    gpu_count = torch.cuda.device_count()
+    if gpu_count < max(num_gpus, gpus_per_net):
+        log.info(f"{max(num_gpus, gpus_per_net)} GPUs are asked for, there are {gpu_count}")
+    together, beside = min(gpus_per_net, gpu_count), min(num_gpus, gpu_count)
     if together > 1:
         # Processes that learn a fold together do not measure what they learn from.
         return [f"trainer.devices={together}", "metrics.while_training=false"]

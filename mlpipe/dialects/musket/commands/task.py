@@ -67,7 +67,7 @@ class TaskScheduler(Scheduler):
     ) -> None:
         super().__init__(run_config, context)
         self._root = experiment_files.project_root(project)
-        self._names = experiment_files.names_or_here(name, project)
+        self._names = experiment_files.experiment_names(name, project)
         self._tasks = experiment_files.listed(task)
         self._resume, self._recalculate = allow_resume, force_recalc
         self._overrides = overrides
@@ -89,7 +89,9 @@ class TaskScheduler(Scheduler):
             steps.append(self._fit_step(unfinished, "allow_resume"))
         elif unfinished and self._names:
             fix = "mml fit trains it; --allow_resume True does it first"
-            untrained = [problem("mode.name", "is not trained yet", got=one.name, fix=fix) for one in unfinished]
+            untrained = [
+                problem("mode.name", "is not trained yet", got=experiment.name, fix=fix) for experiment in unfinished
+            ]
             raise ConfigError(untrained)
         else:
             folders = [folder for folder in folders if folder not in unfinished]
@@ -113,17 +115,18 @@ class TaskScheduler(Scheduler):
 
     def _fit_step(self, folders: Sequence[Path], key: str) -> Step:
         names = ",".join(folder.relative_to(self._root / "experiments").as_posix() for folder in folders)
-        given = {"project": str(self._root), "name": names, key: True, "cache": str(self._cache), **self._of_fit}
-        given["overrides"] = self._overrides
-        return Step(f"fit {names}", partial(self._fit, given), in_project=False)
+        arguments = {"project": str(self._root), "name": names, key: True, "cache": str(self._cache), **self._of_fit}
+        arguments["overrides"] = self._overrides
+        return Step(f"fit {names}", partial(self._fit, arguments), in_project=False)
 
-    def _fit(self, given: Mapping[str, Any], run: Run | None) -> None:
+    def _fit(self, arguments: Mapping[str, Any], run: Run | None) -> None:
         from mlpipe.running import launch
 
         trust = self.run_config.tree.get("trust") or []
         prepared = launch.prepare(
             launch.Command(
-                "fit", [*(f"mode.{key}={as_text(value)}" for key, value in given.items()), f"trust={as_text(trust)}"]
+                "fit",
+                [*(f"mode.{key}={as_text(value)}" for key, value in arguments.items()), f"trust={as_text(trust)}"],
             )
         )
         launch.execute(prepared, display=self.context.display, stop=self.context.stop)
@@ -144,13 +147,15 @@ class Settings:
     cache: Path
 
 
-def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings, context: RunContext) -> list[Step]:
+def steps_of(
+    config: Path, root: Path, task_names: Sequence[str], settings: Settings, context: RunContext
+) -> list[Step]:
     """A step for each task of one experiment.
 
     Args:
         config: The experiment's configuration.
         root: The project's folder.
-        wanted: Names of tasks; empty, or `all` among them: every one.
+        task_names: Names of tasks; empty, or `all` among them: every one.
         settings: What the command line says.
         context: Its facts are told what tasks return.
 
@@ -159,16 +164,16 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings
         DataError: When the project's modules cannot be imported, or are not trusted.
     """
     known = marked(config, settings.trust, "task")
-    names = list(known) if not wanted or "all" in wanted else wanted
+    names = list(known) if not task_names or "all" in task_names else task_names
     if not known:
         fix = "mark a function in modules/*.py with @tasks.task"
         raise ConfigError(problem("mode.task", "the project has no tasks", got=str(root), fix=fix))
     if wrong := [name for name in names if name not in known]:
         fixes = [did_you_mean(name, known, otherwise=f"there are {listing(known)}") for name in wrong]
-        found = zip(wrong, fixes, strict=True)
-        raise ConfigError([problem("mode.task", "there is no such task", got=name, fix=fix) for name, fix in found])
+        pairs = zip(wrong, fixes, strict=True)
+        raise ConfigError([problem("mode.task", "there is no such task", got=name, fix=fix) for name, fix in pairs])
     experiment = Experiment(config, settings.cache)
-    if wrong := [sentence for name in names for sentence in _meant(name, known[name], experiment)[1]]:
+    if wrong := [sentence for name in names for sentence in _argument_kinds(name, known[name], experiment)[1]]:
         raise ConfigError(wrong)
     label = config.parent.relative_to(root).as_posix()
     call = partial(_run, config, settings=settings, context=context)
@@ -192,7 +197,7 @@ def marked(config: Path, trust: Sequence[str], mark: str) -> dict[str, Callable[
         user_code.check_trusted(home.modules, trust, "modules")
     user_code.check_imports(code["imports"], home.modules, trust, "imports")
     functions = user_code.functions(home.modules, code["imports"], code["stand_ins"])
-    return {name: one for name, one in functions.items() if items.is_marked(one, mark)}
+    return {name: function for name, function in functions.items() if items.is_marked(function, mark)}
 
 
 def called(label: str, function: Callable[..., Any], /, **given: Any) -> Any:
@@ -224,11 +229,11 @@ def _run(
     log.info(f"task {name} of {folder.name}")
     experiment = Experiment(config, settings.cache)
     experiment.overrides = [*settings.overrides, *([f"trust={as_text(settings.trust)}"] if settings.trust else [])]
-    given = _arguments(name, function, experiment, settings.trust)
+    arguments = _arguments(name, function, experiment, settings.trust)
     place = folder / name
     place.mkdir(exist_ok=True)
-    with _inside(place):
-        returned = called(f"task {name}", function, **given)
+    with _working_folder(place):
+        returned = called(f"task {name}", function, **arguments)
     context.facts.setdefault("tasks", {}).setdefault(folder.name, {})[name] = returned
 
 
@@ -238,42 +243,44 @@ def _arguments(name: str, function: Callable[..., Any], experiment: Experiment, 
     Raises:
         ConfigError: When a parameter is neither.
     """
-    meant, found = _meant(name, function, experiment)
-    if found:
-        raise ConfigError(found)
-    opened = {key: experiment.get_dataset(named, trust) for key, (kind, named) in meant.items() if kind == "data"}
+    bindings, problems = _argument_kinds(name, function, experiment)
+    if problems:
+        raise ConfigError(problems)
+    opened = {
+        key: experiment.get_dataset(set_name, trust) for key, (kind, set_name) in bindings.items() if kind == "data"
+    }
     return {
         key: opened[key] if kind == "data" else experiment if kind == "model" else value
-        for key, (kind, value) in meant.items()
+        for key, (kind, value) in bindings.items()
     }
 
 
-def _meant(
+def _argument_kinds(
     name: str, function: Callable[..., Any], experiment: Experiment
 ) -> tuple[dict[str, tuple[str, Any]], list[str]]:
     """What each parameter of a task is given (`data` and a set's name, `model`, `value`), and what is wrong with them."""
-    said = experiment.task_arguments(name)
-    meant, found = dict[str, tuple[str, Any]](), list[str]()
+    arguments = experiment.task_arguments(name)
+    bindings, problems = dict[str, tuple[str, Any]](), list[str]()
     for parameter in inspect.signature(function).parameters.values():
-        key, kind = parameter.name, _kind(parameter.annotation)
-        if kind == "data" or (kind == "" and key not in said and key in experiment.data_names):
-            named = str(said.get(key, "dataset" if key in ("ds", "dataset", "data_set") else key))
-            meant[key] = ("data", named)
-            found += experiment.problems_of_data(f"task {name}", named)
-        elif key in said:
-            meant[key] = ("value", said[key])
+        key, kind = parameter.name, _parameter_kind(parameter.annotation)
+        if kind == "data" or (kind == "" and key not in arguments and key in experiment.data_names):
+            set_name = str(arguments.get(key, "dataset" if key in ("ds", "dataset", "data_set") else key))
+            bindings[key] = ("data", set_name)
+            problems += experiment.problems_of_data(f"task {name}", set_name)
+        elif key in arguments:
+            bindings[key] = ("value", arguments[key])
         elif kind == "model" or key in ("m", "model", "cfg", "config", "experiment"):
-            meant[key] = ("model", None)
+            bindings[key] = ("model", None)
         elif parameter.default is parameter.empty and parameter.kind not in (
             parameter.VAR_POSITIONAL,
             parameter.VAR_KEYWORD,
         ):
             fix = f"annotate it with ConnectedModel or DataSet, or say tasks: {{{name}: {{{key}: VALUE}}}}"
-            found.append(problem(f"task {name}", "nothing says what this parameter is", got=key, fix=fix))
-    return meant, found
+            problems.append(problem(f"task {name}", "nothing says what this parameter is", got=key, fix=fix))
+    return bindings, problems
 
 
-def _kind(annotation: Any) -> str:
+def _parameter_kind(annotation: Any) -> str:
     """`model` or `data`, as the name of a parameter's annotation says."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     last = text.rpartition(".")[2]
@@ -281,7 +288,7 @@ def _kind(annotation: Any) -> str:
 
 
 @contextmanager
-def _inside(folder: Path) -> Iterator[None]:
+def _working_folder(folder: Path) -> Iterator[None]:
     """Work in a folder: what a task writes goes there, as in Musket."""
     before = Path.cwd()
     os.chdir(folder)

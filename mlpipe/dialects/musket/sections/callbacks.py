@@ -74,7 +74,7 @@ def translated(state: State, key: str, given: Any) -> Callbacks:
         key: Where it stands in the source.
         given: Names to parameters.
     """
-    result, schedules, seen = Callbacks(), list[_Schedule](), list[str]()
+    result, schedules, names = Callbacks(), list[_Schedule](), list[str]()
     for name, parameters in _entries(state, key, given):
         full, where = _KNOWN.get(name.lower()), f"{key}.{name}"
         parameters = parameters if isinstance(parameters, Mapping) else {}
@@ -82,24 +82,24 @@ def translated(state: State, key: str, given: Any) -> Callbacks:
             fix = did_you_mean(name, _KNOWN.values(), otherwise=f"known: {', '.join(_KNOWN.values())}")
             state.refuse(where, "there is no such callback here", fix=fix)
             continue
-        _known(state, where, full, parameters)
-        if full in _ONCE and full in seen:
+        _note_unknown_keys(state, where, full, parameters)
+        if full in _ONCE and full in names:
             state.refuse(where, f"there is a second {full}", fix="keep one of them")
-        seen.append(full)
+        names.append(full)
         if full == "EarlyStopping":
             _early(state, where, parameters, result)
         elif full in _ALWAYS:
             state.say(where, "same", note=_ALWAYS[full])
         elif full == "TensorBoard":
-            _board(state, where, parameters, result)
+            _tensorboard(state, where, parameters, result)
         else:
             schedules.append(_Schedule(full, where, parameters))
     _schedule(state, schedules, result)
     return result
 
 
-def _known(state: State, key: str, name: str, parameters: Mapping[str, Any]) -> None:
-    for unknown in (one for one in parameters if one not in _KEYS.get(name, parameters)):
+def _note_unknown_keys(state: State, key: str, name: str, parameters: Mapping[str, Any]) -> None:
+    for unknown in (parameter for parameter in parameters if parameter not in _KEYS.get(name, parameters)):
         state.unknown(f"{key}.{unknown}", str(unknown), sorted(_KEYS[name]))
 
 
@@ -119,34 +119,39 @@ class _Schedule:
         return self.name == "CyclicLR" or whole
 
 
-def _schedule(state: State, given: list[_Schedule], result: Callbacks) -> None:
+def _schedule(state: State, schedules: list[_Schedule], result: Callbacks) -> None:
     """The one schedule that several are: of those that set the rate after every batch the last one has its way."""
-    if sorted(one.name for one in given) == ["LRVariator", "ReduceLROnPlateau"] and not any(
-        one.is_always_on for one in given
+    if sorted(schedule.name for schedule in schedules) == ["LRVariator", "ReduceLROnPlateau"] and not any(
+        schedule.is_always_on for schedule in schedules
     ):
-        _ramp_and_plateau(state, {one.name: one for one in given}, result)
+        _ramp_and_plateau(state, {schedule.name: schedule for schedule in schedules}, result)
         return
-    winner = next((one for one in reversed(given) if one.is_always_on), given[0] if len(given) == 1 else None)
-    later = given[given.index(winner) + 1 :] if winner is not None else []
-    if winner is None or any(one.name == "LRVariator" for one in later):
-        for one in given[1:]:
-            ramp = next((other.name for other in given if other.name != one.name), one.name)
-            wrong = f"and {given[0].name} change the learning rate in turns"
-            state.refuse(one.key, wrong, fix=_as_two_stages(ramp, one.name))
+    winner = next(
+        (schedule for schedule in reversed(schedules) if schedule.is_always_on),
+        schedules[0] if len(schedules) == 1 else None,
+    )
+    later = schedules[schedules.index(winner) + 1 :] if winner is not None else []
+    if winner is None or any(schedule.name == "LRVariator" for schedule in later):
+        for schedule in schedules[1:]:
+            ramp = next((other.name for other in schedules if other.name != schedule.name), schedule.name)
+            wrong = f"and {schedules[0].name} change the learning rate in turns"
+            state.refuse(schedule.key, wrong, fix=_two_stages_advice(ramp, schedule.name))
         return
-    for one in given:
-        _SCHEDULERS[one.name](state, one.key, one.parameters, result if one is winner else Callbacks())
-        if one is not winner:
+    for schedule in schedules:
+        _SCHEDULERS[schedule.name](
+            state, schedule.key, schedule.parameters, result if schedule is winner else Callbacks()
+        )
+        if schedule is not winner:
             note = f"{winner.name} sets the rate anew after every batch, as in Keras, so that this has no effect"
-            if one.name == "ReduceLROnPlateau":
+            if schedule.name == "ReduceLROnPlateau":
                 note += " (there it lasted one batch)"
-            state.lines = [line for line in state.lines if line.key != one.key]
-            state.say(one.key, "differs", note=note)
+            state.lines = [line for line in state.lines if line.key != schedule.key]
+            state.say(schedule.key, "differs", note=note)
 
 
-def _ramp_and_plateau(state: State, given: Mapping[str, _Schedule], result: Callbacks) -> None:
+def _ramp_and_plateau(state: State, schedules: Mapping[str, _Schedule], result: Callbacks) -> None:
     """A ramp for a while or again and again, and a plateau that lowers what it leaves."""
-    ramp, plateau = given["LRVariator"], given["ReduceLROnPlateau"]
+    ramp, plateau = schedules["LRVariator"], schedules["ReduceLROnPlateau"]
     _variator(state, ramp.key, ramp.parameters, result)
     values = _plateau_values(state, plateau.key, plateau.parameters)
     if result.lr_scheduler is None or values is None:
@@ -158,7 +163,7 @@ def _ramp_and_plateau(state: State, given: Mapping[str, _Schedule], result: Call
     state.say(plateau.key, "same", "lr_scheduler.plateau", f"while LRVariator runs it sets the rate anew; {_ONE_LESS}")
 
 
-def _as_two_stages(first: str, second: str) -> str:
+def _two_stages_advice(first: str, second: str) -> str:
     """Advice to write two stages in place of two schedules in one."""
     text = (
         f"write two stages, {{epochs: N, callbacks: {{{first}: ...}}}} and then one with callbacks: {{{second}: ...}}"
@@ -166,19 +171,19 @@ def _as_two_stages(first: str, second: str) -> str:
     return f"{text}; without lr and loss it goes on with the rate of the first"
 
 
-def _entries(state: State, key: str, given: Any) -> list[tuple[str, Any]]:
-    if given is None:
+def _entries(state: State, key: str, callbacks: Any) -> list[tuple[str, Any]]:
+    if callbacks is None:
         return []
-    if isinstance(given, Mapping):
-        return [(str(name), value) for name, value in given.items()]
-    if isinstance(given, list):
-        entries = [entry if isinstance(entry, Mapping) else {entry: None} for entry in given]
+    if isinstance(callbacks, Mapping):
+        return [(str(name), value) for name, value in callbacks.items()]
+    if isinstance(callbacks, list):
+        entries = [entry if isinstance(entry, Mapping) else {entry: None} for entry in callbacks]
         return [(str(name), value) for entry in entries for name, value in entry.items()]
-    state.refuse(key, "must be a map of callbacks", got=given, fix="for example EarlyStopping: {patience: 3}")
+    state.refuse(key, "must be a map of callbacks", got=callbacks, fix="for example EarlyStopping: {patience: 3}")
     return []
 
 
-def _watched(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+def _watch_keys(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     monitored = losses.monitor(state, f"{key}.monitor", str(parameters.get("monitor", "val_loss")))
     if monitored is None:
         return None
@@ -187,7 +192,7 @@ def _watched(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str,
 
 
 def _early(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
-    watched = _watched(state, key, parameters)
+    watched = _watch_keys(state, key, parameters)
     if watched is not None:
         values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
         if parameters.get("baseline") is not None:
@@ -198,9 +203,9 @@ def _early(state: State, key: str, parameters: Mapping[str, Any], result: Callba
         state.say(key, "same", f"callbacks.{name}", note)
 
 
-def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
+def _tensorboard(state: State, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
     every = int(parameters.get("histogram_freq") or 0)
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "log_dir": str(state.home.experiment / str(parameters.get("log_dir", "logs"))),
         "histograms": every,
         "gradients": bool(every and parameters.get("write_grads", False)),
@@ -210,12 +215,12 @@ def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callba
     }
     rhythm = parameters.get("update_freq", "epoch")
     if rhythm == "batch":
-        found["every_n_steps"] = 1
+        settings["every_n_steps"] = 1
     elif isinstance(rhythm, int) and not isinstance(rhythm, bool) and rhythm > 0:
-        found["every_n_steps"] = max(1, rhythm // int(state.source.get("batch", 8)))
+        settings["every_n_steps"] = max(1, rhythm // int(state.source.get("batch", 8)))
     elif rhythm != "epoch":
         state.refuse(f"{key}.update_freq", "must be epoch, batch or a number of images", got=rhythm)
-    result.logging = found
+    result.logging = settings
     state.say(key, "same", "logging")
     labels = parameters.get("embeddings_metadata")
     if isinstance(labels, Mapping):
@@ -236,7 +241,7 @@ def _board(state: State, key: str, parameters: Mapping[str, Any], result: Callba
         ),
     ):
         if value is not None:
-            found[place] = value
+            settings[place] = value
             note = "layers by their names in torch" if name == "embeddings_layer_names" else "of validation images"
             state.say(f"{key}.{name}", "differs", f"logging.{place}", note)
     if parameters.get("embeddings_data") is not None:
@@ -254,7 +259,7 @@ _ONE_LESS = "patience and cooldown are one less: torch counts from the next epoc
 
 
 def _plateau_values(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    watched = _watched(state, key, parameters)
+    watched = _watch_keys(state, key, parameters)
     if watched is None:
         return None
     if "epsilon" in parameters:
@@ -304,19 +309,19 @@ def _ramps(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, A
     values, then = _ramp(state, key, parameters), parameters.get("then")
     if values is None or then is None:
         return values
-    name, inner = _following(then)
+    name, inner = _nested_callback(then)
     if name == "LRVariator":
-        _known(state, f"{key}.then", name, inner)
+        _note_unknown_keys(state, f"{key}.then", name, inner)
         following = _ramps(state, f"{key}.then", inner)
         if following is None:
             return None
         ending = {name: following.pop(name) for name in ("plateau",) if name in following}
         return {**values, **ending, "then": following}
     if name != "ReduceLROnPlateau":
-        wrong, fix = "must be an LRVariator or a ReduceLROnPlateau", _as_two_stages("LRVariator", name)
+        wrong, fix = "must be an LRVariator or a ReduceLROnPlateau", _two_stages_advice("LRVariator", name)
         state.refuse(f"{key}.then", wrong, got=then, fix=fix)
         return None
-    _known(state, f"{key}.then", name, inner)
+    _note_unknown_keys(state, f"{key}.then", name, inner)
     lowered = _plateau_values(state, f"{key}.then", inner)
     if lowered is None:
         return None
@@ -329,7 +334,7 @@ def _ramps(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, A
     return {**values, "plateau": lowered}
 
 
-def _following(then: Any) -> tuple[str, Mapping[str, Any]]:
+def _nested_callback(then: Any) -> tuple[str, Mapping[str, Any]]:
     """The name and the parameters of a nested callback; parameters alone are those of a ramp."""
     if not isinstance(then, Mapping):
         return str(then), {}
@@ -340,11 +345,11 @@ def _following(then: Any) -> tuple[str, Mapping[str, Any]]:
 
 
 def _ramp(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    for one, other in (("absSize", "relSize"), ("periodEpochs", "periodSteps")):
-        if parameters.get(one) is not None and parameters.get(other) is not None:
-            state.refuse(key, f"has both {one} and {other}", fix="keep one of them")
+    for parameter, other in (("absSize", "relSize"), ("periodEpochs", "periodSteps")):
+        if parameters.get(parameter) is not None and parameters.get(other) is not None:
+            state.refuse(key, f"has both {parameter} and {other}", fix="keep one of them")
             return None
-    given = {
+    ramp = {
         "from_lr": parameters.get("fromVal"),
         "to_lr": parameters.get("toVal", 0.006),
         "style": parameters.get("style", "linear"),
@@ -353,7 +358,7 @@ def _ramp(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, An
         "period_epochs": parameters.get("periodEpochs"),
         "period_steps": parameters.get("periodSteps"),
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in ramp.items() if value is not None}
 
 
 _SCHEDULERS = {"ReduceLROnPlateau": _plateau, "CyclicLR": _cyclic, "LRVariator": _variator}

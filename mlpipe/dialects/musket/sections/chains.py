@@ -26,35 +26,35 @@ def translate_chain(state: State) -> list[dict[str, Any]]:
     Args:
         state: The translation on its way.
     """
-    given = state.source.get("preprocessing")
-    if given in (None, [], {}):
+    chain = state.source.get("preprocessing")
+    if chain in (None, [], {}):
         return []
-    found = _chain(state, "preprocessing", given, 0)
+    steps = _chain(state, "preprocessing", chain, 0)
     state.say("preprocessing", "same", "task.preprocessing")
-    return found
+    return steps
 
 
-def _chain(state: State, key: str, given: Any, depth: int) -> list[dict[str, Any]]:
+def _chain(state: State, key: str, chain: Any, depth: int) -> list[dict[str, Any]]:
     declared = state.source.get("declarations") or {}
     if depth > _DEEPEST:
         state.refuse(key, "declarations name each other without an end", fix="take one of them out")
         return []
-    if isinstance(given, str):
-        return _entry(state, key, given, None, declared, depth)
-    entries = given if isinstance(given, list) else [given]
-    found = []
+    if isinstance(chain, str):
+        return _entry(state, key, chain, None, declared, depth)
+    entries = chain if isinstance(chain, list) else [chain]
+    steps = []
     for number, entry in enumerate(entries):
         where = f"{key}[{number}]"
         if isinstance(entry, str):
-            found += _entry(state, where, entry, None, declared, depth)
+            steps += _entry(state, where, entry, None, declared, depth)
         elif isinstance(entry, Mapping) and entry:
             for name, arguments in entry.items():
-                found += _entry(state, where, str(name), arguments, declared, depth)
+                steps += _entry(state, where, str(name), arguments, declared, depth)
         else:
             state.refuse(
                 where, "must be a function with its arguments", got=entry, fix="for example {resize: {size: 32}}"
             )
-    return found
+    return steps
 
 
 def _entry(
@@ -63,7 +63,7 @@ def _entry(
     if name in declared:
         body = declared[name]
         if isinstance(body, Mapping) and set(body) & {"body", "parameters"}:
-            body = _filled(state, key, name, body, arguments)
+            body = _filled_chain(state, key, name, body, arguments)
         return _chain(state, f"declarations.{name}", body, depth + 1)
     if name == "augmentation":
         _augmentation(state, key, arguments)
@@ -84,16 +84,16 @@ def _entry(
     _note_step(state, key, name, arguments)
     if name in _KEEPING:
         _check_keeping(state, key, name, arguments)
-    given = dict(arguments) if isinstance(arguments, Mapping) else arguments
-    listed = given if isinstance(given, dict | list) else [] if given is None else [given]
+    values = dict(arguments) if isinstance(arguments, Mapping) else arguments
+    listed = values if isinstance(values, dict | list) else [] if values is None else [values]
     own = (state.home.parameters(name) or (frozenset(), False))[0]
     # A step may have a name and inputs that its function knows nothing of.
-    meant = (
-        {one: value for one, value in listed.items() if one not in ("name", "inputs") or one in own}
+    call_arguments = (
+        {argument: value for argument, value in listed.items() if argument not in ("name", "inputs") or argument in own}
         if isinstance(listed, dict)
         else listed
     )
-    state.check_call(key, name, meant, before=0 if state.home.is_class(name) else 1)
+    state.check_call(key, name, call_arguments, before=0 if state.home.is_class(name) else 1)
     return [{"call": name}] if arguments is None else [{"call": name, "arguments": listed}]
 
 
@@ -106,104 +106,106 @@ def _check_keeping(state: State, key: str, name: str, arguments: Any) -> None:
             f"{key}.{name}", f"takes {listing(known)} by name" if known else "takes nothing", got=arguments, fix=fix
         )
         return
-    for one in map(str, arguments or ()):
-        if one not in known:
-            fix = did_you_mean(one, known, otherwise=f"it takes {listing(known)}" if known else "it takes none")
-            state.refuse(f"{key}.{name}", f"{name} has no such parameter", got=one, fix=fix)
+    for parameter in map(str, arguments or ()):
+        if parameter not in known:
+            fix = did_you_mean(parameter, known, otherwise=f"it takes {listing(known)}" if known else "it takes none")
+            state.refuse(f"{key}.{name}", f"{name} has no such parameter", got=parameter, fix=fix)
 
 
 def gives_several(
-    chain: list[dict[str, Any]], before: bool | None = False, named: dict[str, bool | None] | None = None
+    chain: list[dict[str, Any]], before: bool | None = False, several_by_name: dict[str, bool | None] | None = None
 ) -> bool | None:
     """Whether a translated chain makes several images of one; None: only its functions can say.
 
     Args:
         chain: What `translate_chain` gave.
         before: Whether it begins with several.
-        named: Whether steps with these names made several; it is told of those of the chain.
+        several_by_name: Whether steps with these names made several; it is told of those of the chain.
     """
-    found: bool | None = before
-    named = {} if named is None else named
+    is_several: bool | None = before
+    several_by_name = {} if several_by_name is None else several_by_name
     for entry in chain:
-        name, given = entry["call"], entry.get("arguments")
-        given_by_name = given if isinstance(given, Mapping) else {}
+        name, arguments = entry["call"], entry.get("arguments")
+        given_by_name = arguments if isinstance(arguments, Mapping) else {}
         inputs = given_by_name.get("inputs") or []
         listed = inputs if isinstance(inputs, list) else [inputs]
         if name == "seq-preprocessor":
-            found = gives_several(given or [], found, named)
+            is_several = gives_several(arguments or [], is_several, several_by_name)
         elif name in _KEEPING:
-            found = len(listed) > 1 or (named.get(str(listed[0]), False) if listed else found)
+            is_several = len(listed) > 1 or (several_by_name.get(str(listed[0]), False) if listed else is_several)
         elif name in ("split-preprocessor", "split-concat-preprocessor"):
-            found = name == "split-preprocessor"
-        elif name != "transform-preprocessor" and (found or len(listed) > 1):
+            is_several = name == "split-preprocessor"
+        elif name != "transform-preprocessor" and (is_several or len(listed) > 1):
             # A function that is given several images may return as many, or join them.
-            found = None
+            is_several = None
         if "name" in given_by_name:
-            named[str(given_by_name["name"])] = found
-    return found
+            several_by_name[str(given_by_name["name"])] = is_several
+    return is_several
 
 
 def _note_step(state: State, key: str, name: str, arguments: Any) -> None:
     """Note the name of a step, and check those that it goes on from; a function may have such parameters of its own."""
-    given = arguments if isinstance(arguments, Mapping) else {}
+    values = arguments if isinstance(arguments, Mapping) else {}
     own = (state.home.parameters(name) or (frozenset(), False))[0] if name not in BUILT_IN else frozenset()
-    inputs = given.get("inputs") if "inputs" not in own else None
-    for one in map(str, inputs if isinstance(inputs, list) else [] if inputs is None else [inputs]):
-        if one not in state.steps:
+    inputs = values.get("inputs") if "inputs" not in own else None
+    for step in map(str, inputs if isinstance(inputs, list) else [] if inputs is None else [inputs]):
+        if step not in state.steps:
             known = listing(state.steps) if state.steps else "none: give one of them name: NAME"
-            fix = did_you_mean(one, state.steps, otherwise=f"named steps before it are {known}")
-            state.refuse(f"{key}.{name}.inputs", "no step before it has this name", got=one, fix=fix)
-    if given.get("name") is not None and "name" not in own:
-        state.steps.append(str(given["name"]))
+            fix = did_you_mean(step, state.steps, otherwise=f"named steps before it are {known}")
+            state.refuse(f"{key}.{name}.inputs", "no step before it has this name", got=step, fix=fix)
+    if values.get("name") is not None and "name" not in own:
+        state.steps.append(str(values["name"]))
 
 
-def _filled(state: State, key: str, name: str, declared: Mapping[str, Any], arguments: Any) -> Any:
+def _filled_chain(state: State, key: str, name: str, declared: Mapping[str, Any], arguments: Any) -> Any:
     """The chain of a declaration with parameters, the given arguments in their place."""
-    parameters = [str(one) for one in declared.get("parameters") or []]
+    parameters = [str(parameter) for parameter in declared.get("parameters") or []]
     if isinstance(arguments, Mapping):
-        given = {str(one): value for one, value in arguments.items()}
+        values = {str(parameter): value for parameter, value in arguments.items()}
     else:
         listed = arguments if isinstance(arguments, list) else [] if arguments is None else [arguments]
-        given = dict(zip(parameters, listed, strict=False))
-    if set(given) != set(parameters):
+        values = dict(zip(parameters, listed, strict=False))
+    if set(values) != set(parameters):
         fix = f"give {listing(parameters)}" if parameters else "leave its arguments out"
-        state.refuse(key, f"{name} has other parameters", got=sorted(given), fix=fix)
-    return _replaced(declared.get("body"), given)
+        state.refuse(key, f"{name} has other parameters", got=sorted(values), fix=fix)
+    return _with_arguments(declared.get("body"), values)
 
 
-def _replaced(value: Any, given: Mapping[str, Any]) -> Any:
+def _with_arguments(value: Any, arguments: Mapping[str, Any]) -> Any:
     """A value in which texts that are names of parameters are what was given for them."""
     if isinstance(value, Mapping):
-        return {key: _replaced(item, given) for key, item in value.items()}
+        return {key: _with_arguments(item, arguments) for key, item in value.items()}
     if isinstance(value, list):
-        return [_replaced(item, given) for item in value]
-    return given[value] if isinstance(value, str) and value in given else value
+        return [_with_arguments(item, arguments) for item in value]
+    return arguments[value] if isinstance(value, str) and value in arguments else value
 
 
 def _augmentation(state: State, key: str, body: Any) -> None:
     """Operations that act in training only, each with its own chance where the body gives weights."""
     chances: list[Any] = []
     if isinstance(body, Mapping) and "body" in body:
-        given = body.get("weights") or []
-        chances, body = given if isinstance(given, list) else [given], body["body"]
+        weights = body.get("weights") or []
+        chances, body = weights if isinstance(weights, list) else [weights], body["body"]
     if not isinstance(body, Mapping | list | None):
         fix = "for example {Fliplr: 0.5}"
         state.refuse(f"{key}.augmentation", "must be a map of operations", got=body, fix=fix)
         return
-    if not all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= 1 for one in chances):
+    if not all(
+        isinstance(chance, int | float) and not isinstance(chance, bool) and 0 <= chance <= 1 for chance in chances
+    ):
         fix = "give one for each operation"
         state.refuse(f"{key}.augmentation.weights", "must be probabilities from 0 to 1", got=chances, fix=fix)
         return
-    operations = body if isinstance(body, list) else [{name: given} for name, given in (body or {}).items()]
+    operations = body if isinstance(body, list) else [{name: parameters} for name, parameters in (body or {}).items()]
     if chances and len(chances) != len(operations):
         state.refuse(key, "weights has another length than body", got=chances, fix="give one for each operation")
         return
     steps = []
     for number, operation in enumerate(operations):
-        made = imgaug.pipeline(state, key, operation)
+        transforms = imgaug.pipeline(state, key, operation)
         if chances:
-            made = [{**step, "p": step["p"] * float(chances[number])} for step in made]
-        steps += made
+            transforms = [{**step, "p": step["p"] * float(chances[number])} for step in transforms]
+        steps += transforms
     if steps:
         present = state.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
         present += steps

@@ -31,12 +31,12 @@ _PARTS = {"train": "train", "validation": "validation", "holdout": "test"}
 
 def translate_data(state: State) -> None:
     """`dataset`, `datasets`, `imports`, `holdout`: a native `task=items`, where the file names data at all."""
-    given = state.source.get("dataset")
+    dataset = state.source.get("dataset")
     added = additions(state)
-    for name, one in (state.source.get("datasets") or {}).items():
-        for function in one if isinstance(one, Mapping) else ():
-            _look_for(state, f"datasets.{name}", str(function))
-    if given is None:
+    for name, functions in (state.source.get("datasets") or {}).items():
+        for function in functions if isinstance(functions, Mapping) else ():
+            _note_unknown_function(state, f"datasets.{name}", str(function))
+    if dataset is None:
         state.say(
             "dataset", "lint", note="there is none: choose the task yourself, for example task=folder task.root=DIR"
         )
@@ -85,50 +85,52 @@ def parts_of(state: State) -> dict[str, list[Any]]:
     Args:
         state: The translation on its way.
     """
-    given = state.source.get("dataset")
-    if isinstance(given, Mapping) and set(given) & set(_PARTS):
-        for name in (one for one in given if one not in _PARTS):
+    dataset = state.source.get("dataset")
+    if isinstance(dataset, Mapping) and set(dataset) & set(_PARTS):
+        for name in (part for part in dataset if part not in _PARTS):
             fix = did_you_mean(str(name), _PARTS, otherwise=f"parts are {listing(_PARTS)}")
             state.refuse(f"dataset.{name}", "there is no such part of the data", fix=fix)
-        given = {key: value for key, value in given.items() if key in _PARTS}
-        found = {_PARTS[key]: calls(state, f"dataset.{key}", value) for key, value in given.items()}
+        dataset = {key: value for key, value in dataset.items() if key in _PARTS}
+        parts = {_PARTS[key]: calls(state, f"dataset.{key}", value) for key, value in dataset.items()}
     else:
-        found = {"train": calls(state, "dataset", given)}
+        parts = {"train": calls(state, "dataset", dataset)}
     if "holdout" in state.source:
-        if "test" in found:
+        if "test" in parts:
             state.refuse(
                 "holdout", "dataset has a holdout of its own", got=state.source["holdout"], fix="keep one of them"
             )
-        found["test"] = calls(state, "holdout", state.source["holdout"])
+        parts["test"] = calls(state, "holdout", state.source["holdout"])
         state.say("holdout", "same", "task.test")
-    return found
+    return parts
 
 
-def calls(state: State, key: str, given: Any) -> list[Any]:
+def calls(state: State, key: str, dataset: Any) -> list[Any]:
     """Functions with their arguments: `[{call: NAME, arguments: [...]}, ...]`.
 
     Args:
         state: Notes what is wrong.
         key: Where it stands in the source.
-        given: A map of functions, or the name of an entry of `datasets`.
+        dataset: A map of functions, or the name of an entry of `datasets`.
     """
-    named = state.source.get("datasets") or {}
-    if isinstance(given, str):
-        if given not in named:
-            fix = did_you_mean(given, named, otherwise="name an entry of datasets, or a function with its arguments")
-            state.refuse(key, "there is no such data set", got=given, fix=fix)
+    datasets = state.source.get("datasets") or {}
+    if isinstance(dataset, str):
+        if dataset not in datasets:
+            fix = did_you_mean(
+                dataset, datasets, otherwise="name an entry of datasets, or a function with its arguments"
+            )
+            state.refuse(key, "there is no such data set", got=dataset, fix=fix)
             return []
-        return calls(state, f"datasets.{given}", named[given])
-    if not isinstance(given, Mapping) or not given:
-        state.refuse(key, "must be a function with its arguments", got=given, fix="for example getTrain: [false]")
+        return calls(state, f"datasets.{dataset}", datasets[dataset])
+    if not isinstance(dataset, Mapping) or not dataset:
+        state.refuse(key, "must be a function with its arguments", got=dataset, fix="for example getTrain: [false]")
         return []
-    for name, value in given.items():
-        _look_for(state, key, str(name))
+    for name, value in dataset.items():
+        _note_unknown_function(state, key, str(name))
         state.check_call(key, str(name), _arguments(value))
-    return [{"call": str(name), "arguments": _arguments(value)} for name, value in given.items()]
+    return [{"call": str(name), "arguments": _arguments(value)} for name, value in dataset.items()]
 
 
-def _look_for(state: State, key: str, name: str) -> None:
+def _note_unknown_function(state: State, key: str, name: str) -> None:
     """Note a function that is nowhere to be seen; where modules make names as they run, it may still come."""
     if name in BUILT_IN_SETS or state.is_own(name) or state.imports_elsewhere() or name in state.home.assigned():
         return
@@ -139,7 +141,7 @@ def _look_for(state: State, key: str, name: str) -> None:
         state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
         return
     line = f"no function of the project's modules is called {name}; {fix}"
-    if not any(one.note == line for one in state.lines):
+    if not any(entry.note == line for entry in state.lines):
         state.say(key, "lint", note=line)
 
 
@@ -149,28 +151,28 @@ def additions(state: State) -> dict[str, Any]:
     Args:
         state: The translation on its way.
     """
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     if chain := translate_chain(state):
-        _several(state, gives_several(chain))
-        found |= {"preprocessing": chain, "steps_dir": str(state.home.project / ".cache" / "steps")}
+        _check_several_inputs(state, gives_several(chain))
+        changes |= {"preprocessing": chain, "steps_dir": str(state.home.project / ".cache" / "steps")}
     if state.source.get("extra_train_data") is not None:
-        found["extra"] = calls(state, "extra_train_data", state.source["extra_train_data"])
+        changes["extra"] = calls(state, "extra_train_data", state.source["extra_train_data"])
         state.say("extra_train_data", "same", "task.extra")
     if state.source.get("dataset_augmenter") is not None:
-        found["augmenter"] = _augmenter(state, state.source["dataset_augmenter"])
+        changes["augmenter"] = _augmenter(state, state.source["dataset_augmenter"])
     if state.source.get("groupFunc") is not None:
-        found["strata"] = _own_call(state, "groupFunc", state.source["groupFunc"])
+        changes["strata"] = _own_call(state, "groupFunc", state.source["groupFunc"])
         if state.source.get("stratified"):
             state.say("groupFunc", "same", "task.strata", "for sets without get_stratify_class")
         else:
             state.say("groupFunc", "lint", "task.strata", "without stratified: true it changes nothing")
     if state.source.get("pretrain_transform") is not None:
-        found["after_holdout"] = _own_call(state, "pretrain_transform", state.source["pretrain_transform"])
-        found |= _drawn_before(state)
-    return found
+        changes["after_holdout"] = _own_call(state, "pretrain_transform", state.source["pretrain_transform"])
+        changes |= _holdout_drawn_first(state)
+    return changes
 
 
-def _several(state: State, are_several: bool | None) -> None:
+def _check_several_inputs(state: State, are_several: bool | None) -> None:
     """See that a network takes several inputs where a chain makes them; how many channels they have, the data says."""
     if are_several is False:
         return
@@ -184,7 +186,7 @@ def _several(state: State, are_several: bool | None) -> None:
         state.refuse("preprocessing", f"split-preprocessor gives several inputs, {name} takes one", fix=fix)
 
 
-def _drawn_before(state: State) -> dict[str, Any]:
+def _holdout_drawn_first(state: State) -> dict[str, Any]:
     """The holdout that a task draws itself, because something happens to what it leaves."""
     share = state.source.get("testSplit") or 0
     note = "the holdout is drawn from all items first, from its seed; its file is not read"
@@ -195,14 +197,14 @@ def _drawn_before(state: State) -> dict[str, Any]:
     return {"holdout": {"fraction": float(share), "seed": seed, "stratify": stratify}}
 
 
-def _own_call(state: State, key: str, given: Any) -> dict[str, Any] | None:
+def _own_call(state: State, key: str, function: Any) -> dict[str, Any] | None:
     """A function of the project's modules by its name, or as a map from it to arguments."""
-    if isinstance(given, Mapping) and len(given) == 1:
-        name, arguments = next(iter(given.items()))
+    if isinstance(function, Mapping) and len(function) == 1:
+        name, arguments = next(iter(function.items()))
     else:
-        name, arguments = given, None
+        name, arguments = function, None
     if not isinstance(name, str) or not isinstance(arguments, Mapping | None):
-        state.refuse(key, "must be the name of a function", got=given, fix="put the function into modules/")
+        state.refuse(key, "must be the name of a function", got=function, fix="put the function into modules/")
         return None
     if not state.is_own(name):
         own = state.own_names()
@@ -213,20 +215,20 @@ def _own_call(state: State, key: str, given: Any) -> dict[str, Any] | None:
     return {"call": name, **({"arguments": dict(arguments)} if arguments else {})}
 
 
-def _augmenter(state: State, given: Any) -> dict[str, Any] | None:
+def _augmenter(state: State, augmenter: Any) -> dict[str, Any] | None:
     key = "dataset_augmenter"
-    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-        state.refuse(key, "must have a name", got=given, fix="for example {name: TheAugmenter, parameter: 3}")
+    if not isinstance(augmenter, Mapping) or not isinstance(augmenter.get("name"), str):
+        state.refuse(key, "must have a name", got=augmenter, fix="for example {name: TheAugmenter, parameter: 3}")
         return None
-    arguments = {str(name): value for name, value in given.items() if name != "name"}
-    found = _own_call(state, key, {given["name"]: arguments})
-    if found is None:
+    arguments = {str(name): value for name, value in augmenter.items() if name != "name"}
+    call = _own_call(state, key, {augmenter["name"]: arguments})
+    if call is None:
         return None
     # What repeats or changes items has the same ones in several folds; that is what it is for.
     state.set("task.allow_overlap", True)
     note = "it makes the set that folds are cut from, so that what it adds is validated on too; images may be in several folds"
     state.say(key, "differs", "task.augmenter", note)
-    return found
+    return call
 
 
 def _arguments(value: Any) -> Any:
@@ -284,10 +286,10 @@ def translate_split(state: State) -> None:
         if file.is_file() and not (has_own and place == "test_file"):
             state.set(f"split.{place}", str(file))
             state.say(suffix, "same", f"split.{place}", f"{file.name} is there and wins over seeds and shares")
-            _compare(state, file, suffix)
+            _note_changed_split(state, file, suffix)
 
 
-def _compare(state: State, file: Path, suffix: str) -> None:
+def _note_changed_split(state: State, file: Path, suffix: str) -> None:
     """Say where the file has changed since its split was written, which still holds."""
     try:
         rows = shuffled.read_rows(file, suffix)
@@ -297,12 +299,12 @@ def _compare(state: State, file: Path, suffix: str) -> None:
         return
     anew = f"remove {file.name} to split anew"
     if suffix == "folds_split":
-        key, given, stored = "folds_count", state.source.get("folds_count", 5), len(rows)
-        if given != stored:
-            note = f"{file.name} has {counted(stored, 'fold')} and wins over {given}; {anew}"
+        key, setting, stored = "folds_count", state.source.get("folds_count", 5), len(rows)
+        if setting != stored:
+            note = f"{file.name} has {counted(stored, 'fold')} and wins over {setting}; {anew}"
             state.say(key, "lint", "split.folds_file", note)
     elif len(sizes) == 2:
-        given, whole = state.source.get("testSplit", 0.0), sum(sizes)
-        if round(whole - whole * given) != sizes[0]:
-            note = f"{file.name} holds out {sizes[1]} of {counted(whole, 'item')} and wins over {given}; {anew}"
+        setting, whole = state.source.get("testSplit", 0.0), sum(sizes)
+        if round(whole - whole * setting) != sizes[0]:
+            note = f"{file.name} holds out {sizes[1]} of {counted(whole, 'item')} and wins over {setting}; {anew}"
             state.say("testSplit", "lint", "split.test_file", note)

@@ -34,15 +34,15 @@ def check(state: State) -> None:
     if activation is None:
         state.refuse("activation", "is missing", fix="use sigmoid for labels, softmax for classes, none for numbers")
         return
-    for given in dict.fromkeys(activation if isinstance(activation, list) else [activation]):
-        name = str(given).lower()
+    for head_activation in dict.fromkeys(activation if isinstance(activation, list) else [activation]):
+        name = str(head_activation).lower()
         if name not in (*ACTIVATIONS, "none"):
             fix = did_you_mean(name, ACTIVATIONS, otherwise=f"known: {listing((*ACTIVATIONS, 'none'), most=20)}")
-            state.refuse("activation", "there is no such activation", got=given, fix=fix)
+            state.refuse("activation", "there is no such activation", got=head_activation, fix=fix)
     sizes = len(classes) if isinstance(classes, list) else 1
     if isinstance(activation, list) and len(activation) != sizes:
-        what = "there is one head" if sizes == 1 else f"there are {sizes} heads"
-        state.refuse("activation", what, got=activation, fix="give one for each number in classes")
+        reason = "there is one head" if sizes == 1 else f"there are {sizes} heads"
+        state.refuse("activation", reason, got=activation, fix="give one for each number in classes")
     if classes == 1 and state.activation == "softmax":
         state.refuse("activation", "a softmax over one class is always 1", fix="use activation: sigmoid")
     if state.is_of_masks:
@@ -72,12 +72,12 @@ def parts(state: State, expressions: list[str]) -> list[dict[str, Any]]:
         state: The translation on its way.
         expressions: The native loss of each head.
     """
-    found = []
+    loss_parts = []
     for number, ((activation, size), expression) in enumerate(zip(state.heads, expressions, strict=True)):
         part = {"name": f"out{number}", "outputs": size, "activation": activation, "expression": expression}
         part["metrics"] = list(dict.fromkeys(state.of_heads[number])) if number < len(state.of_heads) else []
-        found.append(part)
-    return found
+        loss_parts.append(part)
+    return loss_parts
 
 
 def metric(state: State, key: str, name: str) -> str | None:
@@ -88,23 +88,23 @@ def metric(state: State, key: str, name: str) -> str | None:
         key: Where it stands in the source.
         name: Musket's name, without `val_` and `_holdout`.
     """
-    one, number = _OF_HEAD.fullmatch(name), number_of(name)
-    if one is not None and number is not None:
+    match, number = _OF_HEAD.fullmatch(name), number_of(name)
+    if match is not None and number is not None:
         if not 0 <= number < len(state.heads):
             state.refuse(key, f"there are {len(state.heads)} heads", got=name, fix="heads are out0, out1, ...")
             return None
-        if one["name"] == "loss":
+        if match["name"] == "loss":
             return f"out{number}_loss"
-        native = native_of(state, number, one["name"])
-        return f"out{number}_{native}" if _measured(state, key, name, [native], [number]) else None
-    natives = [native_of(state, number, name) for number in range(len(state.heads))]
-    if not _measured(state, key, name, natives, range(len(natives))):
+        native = native_metric(state, number, match["name"])
+        return f"out{number}_{native}" if _note_head_metric(state, key, name, [native], [number]) else None
+    natives = [native_metric(state, number, name) for number in range(len(state.heads))]
+    if not _note_head_metric(state, key, name, natives, range(len(natives))):
         return None
-    there = {native for native in natives if native is not None}
-    return there.pop() if len(there) == 1 and None not in natives else ""
+    native_names = {native for native in natives if native is not None}
+    return native_names.pop() if len(native_names) == 1 and None not in natives else ""
 
 
-def _measured(state: State, key: str, name: str, natives: list[str | None], numbers: Any) -> bool:
+def _note_head_metric(state: State, key: str, name: str, natives: list[str | None], numbers: Any) -> bool:
     for number, native in zip(numbers, natives, strict=True):
         if native is not None:
             state.of_heads[number].append(native)
@@ -116,27 +116,29 @@ def _measured(state: State, key: str, name: str, natives: list[str | None], numb
     return False
 
 
-def native_of(state: State, number: int, name: str) -> str | None:
+def native_metric(state: State, number: int, name: str) -> str | None:
     """The native name of a metric of one head; None where its kind has none."""
     activation = state.heads[number][0]
     native = names.METRICS[kind_of(activation)].get(name.lower())
     if native is None or activation != "softmax":
         return None if native is None else _ALIKE.get(native, native)
-    if name.lower() == "categorical_accuracy" and {one for one, _ in state.heads} != {"softmax"}:
+    if name.lower() == "categorical_accuracy" and {head_activation for head_activation, _ in state.heads} != {
+        "softmax"
+    }:
         return "top1_accuracy"
     return native
 
 
 def number_of(name: str) -> int | None:
     """The number of the head whose metric a name is, counted from 0; None: it names no head."""
-    found = _OF_HEAD.fullmatch(name)
-    return None if found is None else int(found["out"]) if found["out"] else int(found["dense"]) - 1
+    match = _OF_HEAD.fullmatch(name)
+    return None if match is None else int(match["out"]) if match["out"] else int(match["dense"]) - 1
 
 
 def plain(name: str) -> str:
     """A metric's name without that of its head."""
-    found = _OF_HEAD.fullmatch(name)
-    return found["name"] if found else name
+    match = _OF_HEAD.fullmatch(name)
+    return match["name"] if match else name
 
 
 def names_of(state: State, listed: list[str]) -> dict[str, str]:
@@ -146,12 +148,12 @@ def names_of(state: State, listed: list[str]) -> dict[str, str]:
         state: The translation on its way.
         listed: Metrics that the file names, without affixes.
     """
-    found: dict[str, str] = {"heads": "heads"}
+    musket_names: dict[str, str] = {"heads": "heads"}
     for name in listed:
         whole = plain(name)
         for number in range(len(state.heads)):
-            native = native_of(state, number, whole)
+            native = native_metric(state, number, whole)
             if native is not None:
-                found.setdefault(f"out{number}_{native}", f"out{number}_{whole}")
-                found.setdefault(native, whole)
-    return found
+                musket_names.setdefault(f"out{number}_{native}", f"out{number}_{whole}")
+                musket_names.setdefault(native, whole)
+    return musket_names

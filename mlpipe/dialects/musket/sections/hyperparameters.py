@@ -38,40 +38,40 @@ def read(source: Mapping[str, Any]) -> tuple[dict[str, Searched], list[str]]:
     Args:
         source: The experiment's configuration, common.yaml merged in.
     """
-    given = source.get("hyperparameters")
-    if given in (None, {}, []):
+    spaces = source.get("hyperparameters")
+    if spaces in (None, {}, []):
         return {}, []
-    if not isinstance(given, Mapping):
+    if not isinstance(spaces, Mapping):
         fix = "for example hyperparameters: {rate: [0.001, 0.1]}"
-        return {}, [problem("hyperparameters", "must be a map of names", got=given, fix=fix)]
-    found, wrong = {}, []
-    for name, space in given.items():
+        return {}, [problem("hyperparameters", "must be a map of names", got=spaces, fix=fix)]
+    parameters, wrong = {}, []
+    for name, space in spaces.items():
         key = f"hyperparameters.{name}"
         if not str(name).isidentifier() or not str(name).isascii():
             wrong.append(problem(key, "is no name for formulas", fix="use letters, digits and _"))
             continue
-        one = _one(space)
-        if isinstance(one, str):
-            wrong.append(problem(key, one, got=space, fix=_FORM))
+        parameter = _parameter(space)
+        if isinstance(parameter, str):
+            wrong.append(problem(key, parameter, got=space, fix=_FORM))
         else:
-            found[str(name)] = one
-    return found, wrong
+            parameters[str(name)] = parameter
+    return parameters, wrong
 
 
-def _one(given: Any) -> Searched | str:
+def _parameter(space: Any) -> Searched | str:
     """One parameter, or what is wrong with it."""
-    if isinstance(given, list):
-        return _range(given, None)
-    if not isinstance(given, Mapping) or not given:
+    if isinstance(space, list):
+        return _range(space, None)
+    if not isinstance(space, Mapping) or not space:
         return "is no space to search"
-    if unknown := set(map(str, given)) - {"range", "type", "enum"}:
+    if unknown := set(map(str, space)) - {"range", "type", "enum"}:
         return f"{listing(sorted(unknown))} is unknown"
-    if "enum" in given:
-        choices = given["enum"]
-        if not isinstance(choices, list) or not choices or "range" in given:
+    if "enum" in space:
+        choices = space["enum"]
+        if not isinstance(choices, list) or not choices or "range" in space:
             return "enum must be a list of values, alone"
         return Searched(f"choice({','.join(map(as_text, choices))})", choices[0])
-    return _range(given.get("range"), given.get("type"))
+    return _range(space.get("range"), space.get("type"))
 
 
 def _range(ends: Any, kind: Any) -> Searched | str:
@@ -102,14 +102,14 @@ def filled(source: Mapping[str, Any], values: Mapping[str, Any], wrong: list[str
         values: A value for each name.
         wrong: Collects a sentence for each formula that gives no number; such a text stays.
     """
-    return {key: _filled(value, str(key), values, wrong) for key, value in source.items() if key not in KEYS}
+    return {key: _filled_formulas(value, str(key), values, wrong) for key, value in source.items() if key not in KEYS}
 
 
-def _filled(value: Any, key: str, values: Mapping[str, Any], wrong: list[str]) -> Any:
+def _filled_formulas(value: Any, key: str, values: Mapping[str, Any], wrong: list[str]) -> Any:
     if isinstance(value, Mapping):
-        return {part: _filled(item, f"{key}.{part}", values, wrong) for part, item in value.items()}
+        return {part: _filled_formulas(item, f"{key}.{part}", values, wrong) for part, item in value.items()}
     if isinstance(value, list):
-        return [_filled(item, f"{key}[{place}]", values, wrong) for place, item in enumerate(value)]
+        return [_filled_formulas(item, f"{key}[{place}]", values, wrong) for place, item in enumerate(value)]
     if not isinstance(value, str) or not formulas.names_in(value) & set(values):
         return value
     try:
@@ -137,30 +137,30 @@ def translate(
         return
     if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
         state.refuse("max_evals", "must be a whole number >= 1", got=trials)
-    for name in (one for one in values if one not in searched):
+    for name in (override for override in values if override not in searched):
         fix = did_you_mean(name, searched, otherwise=f"there are {listing(searched)}")
         state.refuse(f"given.{name}", "the file searches no such parameter", fix=fix)
-    used = _used({key: value for key, value in source.items() if key not in KEYS})
-    for name, one in searched.items():
+    used = _formula_names({key: value for key, value in source.items() if key not in KEYS})
+    for name, parameter in searched.items():
         key, place = f"hyperparameters.{name}", f"search_space.params.given.{name}"
         if name in used:
-            state.say(key, "same", place, one.space)
+            state.say(key, "same", place, parameter.space)
         else:
             state.say(key, "lint", place, "no text of the file is a formula with this name, so it changes nothing")
     state.options["hpo"] = "optuna"
     state.set("hpo.trials", trials)
     state.set("hpo.startup_trials", _STARTUP)
     state.native["search_space"] = {
-        "params": {f"given.{name}": one.space for name, one in searched.items() if name not in values}
+        "params": {f"given.{name}": entry.space for name, entry in searched.items() if name not in values}
     }
     state.say("max_evals", "same", "hpo.trials", "" if "max_evals" in source else f"missing, so {_USUAL}")
     state.say("hyperparameters", "differs", "hpo", "Optuna's TPE goes by the primary metric's mean over the folds")
 
 
-def _used(value: Any) -> frozenset[str]:
+def _formula_names(value: Any) -> frozenset[str]:
     """The names in all formulas of a configuration."""
     if isinstance(value, Mapping):
-        return frozenset(name for item in value.values() for name in _used(item))
+        return frozenset(name for item in value.values() for name in _formula_names(item))
     if isinstance(value, list):
-        return frozenset(name for item in value for name in _used(item))
+        return frozenset(name for item in value for name in _formula_names(item))
     return formulas.names_in(value) if isinstance(value, str) else frozenset()

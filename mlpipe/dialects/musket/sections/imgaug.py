@@ -84,7 +84,7 @@ def pipeline(state: State, key: str, params: Any, place: str = "augmentations.cp
 
 
 def _operation(state: State, key: str, name: str, parameters: Any, place: str) -> Steps:
-    known = {one.lower(): one for one in (*_OPERATIONS, *_NESTING)}
+    known = {operation.lower(): operation for operation in (*_OPERATIONS, *_NESTING)}
     full = known.get(name.lower())
     if full is None:
         if name.lower() == "backgroundreplacer":
@@ -96,19 +96,19 @@ def _operation(state: State, key: str, name: str, parameters: Any, place: str) -
         return []
     try:
         if full in _NESTING:
-            found = _NESTING[full](lambda inner: pipeline(state, key, inner, place), parameters)
+            steps = _NESTING[full](lambda inner: pipeline(state, key, inner, place), parameters)
             if full in _DIFFERING:
                 state.say(key, "differs", place, _DIFFERING[full])
-            return found
+            return steps
         if state.source.get("imgaug_lists") == "choice":
-            found = one_each([_OPERATIONS[full](one) for one in _alternatives(parameters)])
+            steps = one_each([_OPERATIONS[full](alternative) for alternative in _alternatives(parameters)])
         else:
-            found = _OPERATIONS[full](parameters)
+            steps = _OPERATIONS[full](parameters)
         note = _DIFFERING.get(full, "")
         if full in _PADDING and isinstance(parameters, Mapping) and parameters.get("pad_mode") == "ALL":
             note = f"of imgaug's ways to pad {listing(BORDERS)} are drawn from"
         state.say(key, "differs" if note else "same", place, note)
-        return found
+        return steps
     except (WrongError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         state.refuse(key, f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
         return []
@@ -116,23 +116,23 @@ def _operation(state: State, key: str, name: str, parameters: Any, place: str) -
 
 def _alternatives(params: Any) -> list[Any]:
     """Alternatives that imgaug draws from: parameters in which each list of numbers is one of them."""
-    if isinstance(params, list) and all(isinstance(one, int | float) for one in params):
+    if isinstance(params, list) and all(isinstance(number, int | float) for number in params):
         return list(params)
     if not isinstance(params, Mapping):
         return [params]
-    found: list[dict[str, Any]] = [{}]
+    alternatives: list[dict[str, Any]] = [{}]
     for key, value in params.items():
-        found = [{**one, key: other} for one in found for other in _alternatives(value)]
-        if len(found) > _MOST_ALTERNATIVES:
+        alternatives = [{**alternative, key: other} for alternative in alternatives for other in _alternatives(value)]
+        if len(alternatives) > _MOST_ALTERNATIVES:
             raise WrongError(f"there are more than {_MOST_ALTERNATIVES} ways to choose")
-    return found
+    return alternatives
 
 
 def _sequential(inner: Inner, params: Any) -> Steps:
     children, options = children_of(params, "random_order")
     if not whether(options.get("random_order")):
         return inner(children)
-    parts = [inner(child) for child in _apart(children)]
+    parts = [inner(child) for child in _operation_list(children)]
     return [_several(parts, len(parts), len(parts), options)]
 
 
@@ -145,7 +145,7 @@ def _several(parts: list[Steps], least: int, most: int, options: Mapping[str, An
 def _one_of(inner: Inner, params: Any) -> Steps:
     # The order of one operation is no matter.
     children, _ = children_of(params, "random_order")
-    return one_each([inner(child) for child in _apart(children)])
+    return one_each([inner(child) for child in _operation_list(children)])
 
 
 def _some_of(inner: Inner, params: Any) -> Steps:
@@ -154,14 +154,18 @@ def _some_of(inner: Inner, params: Any) -> Steps:
         count = options.get("n")
     else:
         (count, children), options = params, {}
-    parts = [inner(child) for child in _apart(children)]
+    parts = [inner(child) for child in _operation_list(children)]
     # Without a number imgaug takes all of them, and so it does where the number is larger.
-    given = [len(parts)] if count is None else list(count) if isinstance(count, list | tuple) else [count]
-    if len(given) == 2 and given[1] is None:
-        given[1] = len(parts)
-    if len(given) not in (1, 2) or not all(type(one) is int and one >= 0 for one in given) or given[0] > given[-1]:
+    counts = [len(parts)] if count is None else list(count) if isinstance(count, list | tuple) else [count]
+    if len(counts) == 2 and counts[1] is None:
+        counts[1] = len(parts)
+    if (
+        len(counts) not in (1, 2)
+        or not all(type(number) is int and number >= 0 for number in counts)
+        or counts[0] > counts[-1]
+    ):
         raise WrongError("a number of operations, or a list of two, is needed")
-    least, most = given[0], given[-1]
+    least, most = counts[0], counts[-1]
     return [_several(parts, min(least, len(parts)), min(most, len(parts)), options)]
 
 
@@ -175,15 +179,15 @@ def _sometimes(inner: Inner, params: Any) -> Steps:
         share, then, other = params if len(params) == 3 else (*params, None)
     if not is_number(share) or not 0 <= share <= 1:
         raise WrongError("a probability from 0 to 1 is needed")
-    found: dict[str, Any] = {
+    step: dict[str, Any] = {
         "_target_": path_of("augmentations", "some_of"),
         "pipelines": [inner(then)],
         "p": float(share),
     }
-    return [{**found, "otherwise": inner(other)} if other is not None else found]
+    return [{**step, "otherwise": inner(other)} if other is not None else step]
 
 
-def _apart(children: Any) -> list[Any]:
+def _operation_list(children: Any) -> list[Any]:
     """Operations of which some are drawn, one by one."""
     return [{name: value} for name, value in children.items()] if isinstance(children, Mapping) else list(children)
 
@@ -236,29 +240,31 @@ def _quarter_turns(params: Any) -> Steps:
 def _add(params: Any) -> Steps:
     read = by_name(params, "value", "per_channel")
     low, high = (bound / 255 for bound in range_of(read.get("value", 0)))
-    each = one_step(
+    channel_steps = one_step(
         "AdditiveNoise", noise_type="uniform", spatial_mode="constant", noise_params={"ranges": [[low, high]] * 3}
     )
     shared = one_step("RandomBrightnessContrast", brightness_limit=[low, high], contrast_limit=[0.0, 0.0])
-    return by_chance(read.get("per_channel"), each, shared)
+    return by_chance(read.get("per_channel"), channel_steps, shared)
 
 
 def _multiply(params: Any, *, elementwise: bool) -> Steps:
     read = by_name(params, "mul", "per_channel")
     multiplier = range_of(read.get("mul", 1.0))
-    each, shared = (
-        one_step("MultiplicativeNoise", multiplier=multiplier, per_channel=one, elementwise=elementwise)
-        for one in (True, False)
+    channel_steps, shared = (
+        one_step("MultiplicativeNoise", multiplier=multiplier, per_channel=per_channel, elementwise=elementwise)
+        for per_channel in (True, False)
     )
-    return by_chance(read.get("per_channel"), each, shared)
+    return by_chance(read.get("per_channel"), channel_steps, shared)
 
 
 def _noise(params: Any) -> Steps:
     read = by_name(params, "scale", "loc", "per_channel")
     scale = [bound / 255 for bound in range_of(read.get("scale", 0))]
     mean: dict[str, Any] = {"mean_range": [bound / 255 for bound in range_of(read["loc"])]} if "loc" in read else {}
-    each, shared = (one_step("GaussNoise", std_range=scale, **mean, per_channel=one) for one in (True, False))
-    return by_chance(read.get("per_channel"), each, shared)
+    channel_steps, shared = (
+        one_step("GaussNoise", std_range=scale, **mean, per_channel=per_channel) for per_channel in (True, False)
+    )
+    return by_chance(read.get("per_channel"), channel_steps, shared)
 
 
 def _blur(params: Any) -> Steps:
@@ -288,8 +294,10 @@ def _emboss(params: Any) -> Steps:
 def _dropout(params: Any) -> Steps:
     read = by_name(params, "p", "per_channel")
     share = {"dropout_prob": range_of(read.get("p", 0))}
-    each, shared = (with_ranges("PixelDropout", share, per_channel=one) for one in (True, False))
-    return by_chance(read.get("per_channel"), each, shared)
+    channel_steps, shared = (
+        with_ranges("PixelDropout", share, per_channel=per_channel) for per_channel in (True, False)
+    )
+    return by_chance(read.get("per_channel"), channel_steps, shared)
 
 
 def _coarse_dropout(params: Any) -> Steps:
@@ -306,8 +314,12 @@ def _coarse_dropout(params: Any) -> Steps:
 
 def _invert(params: Any) -> Steps:
     read = by_name(params, "p", "per_channel")
-    p, each = probability({"p": read.get("p", 1.0)}), chance_of(read.get("per_channel"))
-    return [{"_target_": f"{_OWN}.inverted", "p": p, "per_channel": each}] if each else one_step("InvertImg", p=p)
+    p, per_channel = probability({"p": read.get("p", 1.0)}), chance_of(read.get("per_channel"))
+    return (
+        [{"_target_": f"{_OWN}.inverted", "p": p, "per_channel": per_channel}]
+        if per_channel
+        else one_step("InvertImg", p=p)
+    )
 
 
 def _superpixels(params: Any) -> Steps:
@@ -335,7 +347,7 @@ def _elastic(params: Any) -> Steps:
         raise WrongError("numbers >= 0 are needed")
     if sigma[0] < _SMOOTH:
         # albumentations smooths displacements over a pixel at least, which makes them smaller: alpha makes up for it.
-        larger = _remaining(sum(sigma) / 2) / _remaining(_SMOOTH)
+        larger = _remaining_noise_share(sum(sigma) / 2) / _remaining_noise_share(_SMOOTH)
         alpha, sigma = [larger * bound for bound in alpha], [max(bound, _SMOOTH) for bound in sigma]
     drawn = {"alpha": alpha, "sigma": sigma, **({"fill": fill_of(read["cval"])} if "cval" in read else {})}
     return one_each(
@@ -343,10 +355,10 @@ def _elastic(params: Any) -> Steps:
     )
 
 
-def _remaining(sigma: float) -> float:
+def _remaining_noise_share(sigma: float) -> float:
     """The share of the standard deviation of independent numbers in a plane that a Gaussian filter leaves."""
     weights = [math.exp(-((place / max(sigma, 1e-3)) ** 2) / 2) for place in range(-4, 5)]
-    return sum(one**2 for one in weights) / sum(weights) ** 2
+    return sum(weight**2 for weight in weights) / sum(weights) ** 2
 
 
 def _grayscale(params: Any) -> Steps:
@@ -374,11 +386,11 @@ def _directed_edges(params: Any) -> Steps:
 def _add_elementwise(params: Any) -> Steps:
     read = by_name(params, "value", "per_channel")
     bounds = [bound / 255 for bound in range_of(read.get("value", 0))]
-    each, shared = (
+    channel_steps, shared = (
         one_step("AdditiveNoise", noise_type="uniform", spatial_mode=mode, noise_params={"ranges": [bounds] * count})
         for mode, count in (("per_pixel", 3), ("shared", 1))
     )
-    return by_chance(read.get("per_channel"), each, shared)
+    return by_chance(read.get("per_channel"), channel_steps, shared)
 
 
 def _crop_and_pad(params: Any) -> Steps:
@@ -395,12 +407,12 @@ def _sides(params: Any, sign: int, *of_padding: str) -> Steps:
     if {"px", "percent"} <= set(read):
         raise WrongError("px and percent say the same, keep one of them")
     key = "percent" if "percent" in read else "px"
-    given, number = read.get(key, 0), float if key == "percent" else int
-    is_each = isinstance(given, list | tuple) and len(given) == 4
-    amounts = [sorted(number(sign * bound) for bound in range_of(one)) for one in (given if is_each else [given])]
+    sides, number = read.get(key, 0), float if key == "percent" else int
+    is_each = isinstance(sides, list | tuple) and len(sides) == 4
+    amounts = [sorted(number(sign * bound) for bound in range_of(side)) for side in (sides if is_each else [sides])]
     are_fixed = all(low == high for low, high in amounts)
     # albumentations leaves the upper bound of whole numbers out.
-    drawn = [one[0] if are_fixed else [one[0], one[1] + (key == "px")] for one in amounts]
+    drawn = [amount[0] if are_fixed else [amount[0], amount[1] + (key == "px")] for amount in amounts]
     values = {key: drawn if is_each else drawn[0], "keep_size": whether(read.get("keep_size", True))}
     if not whether(read.get("sample_independently", True)):
         values["sample_independently"] = False
@@ -433,10 +445,10 @@ def _crop_to_size(params: Any) -> Steps:
 
 
 def _position(read: Mapping[str, Any]) -> str:
-    given = str(read.get("position", "uniform"))
-    if given not in ("uniform", "center"):
+    position = str(read.get("position", "uniform"))
+    if position not in ("uniform", "center"):
         raise WrongError("position must be uniform or center")
-    return given
+    return position
 
 
 def _perspective(params: Any) -> Steps:
@@ -460,8 +472,8 @@ def _piecewise(params: Any) -> Steps:
 
 def _contrast(params: Any) -> Steps:
     read = by_name(params, "alpha", "per_channel")
-    alpha, each = range_of(read.get("alpha", 1.0)), chance_of(read.get("per_channel"))
-    return [{"_target_": f"{_OWN}.linear_contrast", "alpha": alpha, "per_channel": each}]
+    alpha, per_channel = range_of(read.get("alpha", 1.0)), chance_of(read.get("per_channel"))
+    return [{"_target_": f"{_OWN}.linear_contrast", "alpha": alpha, "per_channel": per_channel}]
 
 
 def _hue(params: Any) -> Steps:
@@ -475,9 +487,9 @@ def _hue(params: Any) -> Steps:
 
 def _gamma(params: Any) -> Steps:
     read = by_name(params, "gamma", "per_channel")
-    bounds, each = range_of(read.get("gamma", 1)), chance_of(read.get("per_channel"))
-    if each:
-        return [{"_target_": f"{_OWN}.gamma_contrast", "gamma": bounds, "per_channel": each}]
+    bounds, per_channel = range_of(read.get("gamma", 1)), chance_of(read.get("per_channel"))
+    if per_channel:
+        return [{"_target_": f"{_OWN}.gamma_contrast", "gamma": bounds, "per_channel": per_channel}]
     return one_step("RandomGamma", gamma_limit=[100 * bound for bound in bounds])
 
 
@@ -489,8 +501,8 @@ def _sigmoid(params: Any) -> Steps:
 
 def _logarithm(params: Any) -> Steps:
     read = by_name(params, "gain", "per_channel")
-    gain, each = range_of(read.get("gain", 1)), chance_of(read.get("per_channel"))
-    return [{"_target_": f"{_OWN}.log_contrast", "gain": gain, "per_channel": each}]
+    gain, per_channel = range_of(read.get("gain", 1)), chance_of(read.get("per_channel"))
+    return [{"_target_": f"{_OWN}.log_contrast", "gain": gain, "per_channel": per_channel}]
 
 
 def _motion_blur(params: Any) -> Steps:
@@ -549,7 +561,7 @@ def _resize(params: Any) -> Steps:
     if type(size) is int:
         return one_step("Resize", height=whole_number(size), width=whole_number(size), **how)
     bounds = range_of(size)
-    if (type(size) is not float and not all(type(one) is float for one in size)) or bounds[0] <= 0:
+    if (type(size) is not float and not all(type(side) is float for side in size)) or bounds[0] <= 0:
         raise WrongError("a whole number, height and width, or a share above 0 is needed")
     return one_step("RandomScale", scale_limit=[bound - 1 for bound in bounds], **how)
 

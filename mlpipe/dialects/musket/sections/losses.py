@@ -22,22 +22,22 @@ _OF_METRICS = ("metrics", "primary_metric", "final_metrics", "experiment_result"
 _PLAIN = {"classification": "ce", "multilabel": "bce", "regression": "mse"}
 
 
-def component(state: State, key: str, given: Any) -> dict[str, Any] | None:
+def component(state: State, key: str, loss: Any) -> dict[str, Any] | None:
     """The native loss that a name or a composite such as `binary_crossentropy+0.1*dice_loss` means, or a list of them.
 
     Args:
         state: Notes what is wrong.
         key: Where it stands in the source.
-        given: The name or composite; a list of one for each head; None: the usual one of the activation.
+        loss: The name or composite; a list of one for each head; None: the usual one of the activation.
     """
-    if isinstance(given, list) and len(given) not in (1, len(state.heads)):
+    if isinstance(loss, list) and len(loss) not in (1, len(state.heads)):
         fix = "give loss, classes and activation one length"
         wrong = "there is one head" if len(state.heads) == 1 else f"there are {len(state.heads)} heads"
-        state.refuse(key, wrong, got=given, fix=fix)
+        state.refuse(key, wrong, got=loss, fix=fix)
         return None
     if state.has_parts:
-        return _of_parts(state, key, given)
-    text = given[0] if isinstance(given, list) else given
+        return _head_losses(state, key, loss)
+    text = loss[0] if isinstance(loss, list) else loss
     if text is None:
         return {"_target_": path_of("loss", "auto")}
     expression = _expression(state, key, str(text), state.kind)
@@ -55,20 +55,20 @@ def component(state: State, key: str, given: Any) -> dict[str, Any] | None:
     return {"_target_": path_of("loss", "composite"), "expression": expression}
 
 
-def _of_parts(state: State, key: str, given: Any) -> dict[str, Any] | None:
+def _head_losses(state: State, key: str, loss: Any) -> dict[str, Any] | None:
     """A loss for each head; one that is given is that of all."""
-    texts = given if isinstance(given, list) else [given]
+    texts = loss if isinstance(loss, list) else [loss]
     texts = texts * len(state.heads) if len(texts) == 1 else texts
-    found: list[str] = []
+    expressions: list[str] = []
     for text, (activation, _) in zip(texts, state.heads, strict=True):
         expression = "auto" if text is None else _expression(state, key, str(text), heads.kind_of(activation))
         if expression is None:
             return None
-        found.append(expression)
-    own = any(state.is_own(term.rpartition("*")[2]) for expression in found for term in expression.split("+"))
+        expressions.append(expression)
+    own = any(state.is_own(term.rpartition("*")[2]) for expression in expressions for term in expression.split("+"))
     return {
         "_target_": path_of("loss", "heads"),
-        "parts": heads.parts(state, found),
+        "parts": heads.parts(state, expressions),
         **(state.code() if own else {}),
     }
 
@@ -146,7 +146,7 @@ def metric(state: State, key: str, name: str) -> str | None:
     if state.is_own(name):
         state.measure(name)
         return name
-    if name.lower() == "binary_accuracy" and "softmax" in {one for one, _ in state.heads}:
+    if name.lower() == "binary_accuracy" and "softmax" in {activation for activation, _ in state.heads}:
         note = (
             "on softmax binary_accuracy counts each class as an answer of its own; categorical_accuracy counts images"
         )
@@ -171,16 +171,16 @@ def bare(state: State, key: str, name: str) -> str:
 
 def translate_losses(state: State) -> None:
     """The root's `loss`; where it is missing, the usual one of the activation."""
-    given = state.source.get("loss")
-    found = component(state, "loss", given)
-    if found is None:
+    loss = state.source.get("loss")
+    native_loss = component(state, "loss", loss)
+    if native_loss is None:
         return
-    option = found["_target_"].rpartition(".")[2]
+    option = native_loss["_target_"].rpartition(".")[2]
     state.options["loss"] = option
-    for name, value in found.items():
+    for name, value in native_loss.items():
         if name != "_target_":
             state.set(f"loss.{name}", value)
-    if given is None:
+    if loss is None:
         state.say("loss", "same", "loss", "missing, so the usual one of the activation")
     elif option == "own":
         note = "functions of the modules are given torch's tensors: y_true and the probabilities y_pred"
@@ -198,11 +198,11 @@ def translate_losses(state: State) -> None:
 
 def translate_metrics(state: State) -> None:
     """`metrics`, `final_metrics`, `primary_metric`, its mode, and `experiment_result`."""
-    train = _listed(state, "metrics")
+    train = _listed_metrics(state, "metrics")
     if train and not state.is_of_masks and not state.source.get("noTrain"):
         state.set("metrics.while_training", True)
-    final = _listed(state, "final_metrics")
-    train += [name for name in final if name in _for_validation(state.source.get("final_metrics"))]
+    final = _listed_metrics(state, "final_metrics")
+    train += [name for name in final if name in _validation_metrics(state.source.get("final_metrics"))]
     if (result := state.source.get("experiment_result")) is not None:
         name = metric(state, "experiment_result", bare(state, "experiment_result", str(result)))
         final += [name] if name else []
@@ -226,7 +226,7 @@ def translate_metrics(state: State) -> None:
             *state.own_metrics,
             *(f"out{number}_{name}" for number in range(len(state.heads)) for name in state.own_metrics),
         }
-        train, final = ([name for name in given if name in own] for given in (train, final))
+        train, final = ([name for name in metric_names if name in own] for metric_names in (train, final))
         state.set("metrics.train", list(dict.fromkeys(train)))
         state.set("metrics.final", list(dict.fromkeys([*train, *final])))
         return
@@ -234,16 +234,16 @@ def translate_metrics(state: State) -> None:
     state.set("metrics.final", [name for name in dict.fromkeys([*train, *final]) if name != "loss"] or "auto")
 
 
-def direction(state: State, key: str, monitored: str, given: Any = None) -> str:
+def direction(state: State, key: str, monitored: str, callback_mode: Any = None) -> str:
     """`min` or `max` as the source says; `auto` is the metric's own, with lint where Keras would have gone by its name.
 
     Args:
         state: The translation on its way.
         key: The key of the mode; the root's is looked up.
         monitored: The native monitor.
-        given: The mode as a callback says it.
+        callback_mode: The mode as a callback says it.
     """
-    mode = str(given if given is not None else state.source.get(key, "auto")).lower()
+    mode = str(callback_mode if callback_mode is not None else state.source.get(key, "auto")).lower()
     name = monitored.removeprefix("val/").removeprefix("train/")
     if name in state.own_metrics or (len(state.heads) > 1 and heads.plain(name) in state.own_metrics):
         return _direction_of_own(state, key, name, mode)
@@ -293,8 +293,8 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
         fix = "name a head's own, for example val_out0_" + plain
         state.refuse(key, "not all heads have this metric, so there is no mean of it", got=name, fix=fix)
         return None
-    trained = _plain(state.source.get("metrics"))
-    listed = [*trained, *_plain(state.source.get("final_metrics"))]
+    trained = _bare_names(state.source.get("metrics"))
+    listed = [*trained, *_bare_names(state.source.get("final_metrics"))]
     if key != "primary_metric":
         # What chooses the epoch is measured after each, and so can be watched.
         listed.append(bare(state, key, str(state.source.get("primary_metric"))))
@@ -304,7 +304,7 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
         else:
             fix = f"add {plain} to metrics (mode.lenient=true adds it)"
             # A misspelt name among the metrics may be the one.
-            if not any(one.startswith(("metrics: ", "final_metrics: ")) for one in state.wrong):
+            if not any(sentence.startswith(("metrics: ", "final_metrics: ")) for sentence in state.wrong):
                 state.refuse(key, "nothing computes it", got=name, fix=fix)
             return None
     if native is not None and is_of_training and plain in trained:
@@ -314,39 +314,39 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
     return None if native is None else f"val/{native}"
 
 
-def _listed(state: State, key: str) -> list[str]:
+def _listed_metrics(state: State, key: str) -> list[str]:
     if key not in state.source:
         return []
-    found = [metric(state, key, bare(state, key, name)) for name in _names(state.source[key])]
+    natives = [metric(state, key, bare(state, key, name)) for name in _names(state.source[key])]
     state.say(key, "same", "metrics.train" if key == "metrics" else "metrics.final", "over all images, not batch means")
-    return [name for name in found if name is not None]
+    return [name for name in natives if name is not None]
 
 
-def _names(given: Any) -> list[str]:
-    entries = given if isinstance(given, list) else [] if given is None else [given]
+def _names(value: Any) -> list[str]:
+    entries = value if isinstance(value, list) else [] if value is None else [value]
     return [str(next(iter(entry)) if isinstance(entry, dict) and entry else entry) for entry in entries]
 
 
-def _plain(given: Any) -> list[str]:
+def _bare_names(value: Any) -> list[str]:
     """Names of metrics without `val_` and `_holdout`."""
-    return [name.removeprefix("val_").removesuffix("_holdout") for name in _names(given)]
+    return [name.removeprefix("val_").removesuffix("_holdout") for name in _names(value)]
 
 
-def _for_validation(given: Any) -> list[str]:
+def _validation_metrics(section: Any) -> list[str]:
     """The final metrics that are measured after every epoch too."""
-    entries = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else []
-    named = [(str(name), options) for entry in entries for name, options in entry.items()]
-    return [name for name, options in named if isinstance(options, dict) and options.get("for_validation") is True]
+    entries = [entry for entry in section if isinstance(entry, dict)] if isinstance(section, list) else []
+    pairs = [(str(name), options) for entry in entries for name, options in entry.items()]
+    return [name for name, options in pairs if isinstance(options, dict) and options.get("for_validation") is True]
 
 
-def _monitors(given: Any) -> list[str]:
+def _monitors(tree: Any) -> list[str]:
     """What callbacks watch, wherever they stand."""
-    if isinstance(given, list):
-        return [name for one in given for name in _monitors(one)]
-    if not isinstance(given, Mapping):
+    if isinstance(tree, list):
+        return [name for item in tree for name in _monitors(item)]
+    if not isinstance(tree, Mapping):
         return []
-    own = [given["monitor"]] if isinstance(given.get("monitor"), str) else []
-    return [*own, *(name for one in given.values() for name in _monitors(one))]
+    own = [tree["monitor"]] if isinstance(tree.get("monitor"), str) else []
+    return [*own, *(name for item in tree.values() for name in _monitors(item))]
 
 
 def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
@@ -358,16 +358,21 @@ def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
     """
     state = State(source, home, lenient=True)
     table = {**(masks.metrics(state) if state.is_of_masks else names.METRICS[state.kind]), "loss": "loss"}
-    found: dict[str, str] = {}
+    musket_names: dict[str, str] = {}
     if state.has_parts:
-        named = [bare(state, key, name) for key in _OF_METRICS for name in _names(source.get(key))]
-        named += [bare(state, key, name) for key in ("callbacks", "stages") for name in _monitors(source.get(key))]
-        table, found = {"loss": "loss"}, heads.names_of(state, [name for name in named if not state.is_own(name)])
+        metric_names = [bare(state, key, name) for key in _OF_METRICS for name in _names(source.get(key))]
+        metric_names += [
+            bare(state, key, name) for key in ("callbacks", "stages") for name in _monitors(source.get(key))
+        ]
+        table, musket_names = (
+            {"loss": "loss"},
+            heads.names_of(state, [name for name in metric_names if not state.is_own(name)]),
+        )
     for key in ("metrics", "primary_metric", "final_metrics", "experiment_result", "callbacks", "stages"):
         for name in _names(source.get(key)) if key in _OF_METRICS else _monitors(source.get(key)):
             plain = name.removeprefix("val_").removesuffix("_holdout")
             if state.is_own(plain):
-                found.setdefault(plain, plain)
+                musket_names.setdefault(plain, plain)
             elif plain.lower() in table:
-                found.setdefault(table[plain.lower()], plain)
-    return found
+                musket_names.setdefault(table[plain.lower()], plain)
+    return musket_names

@@ -101,25 +101,27 @@ def architecture(state: State, key: str, value: Any) -> None:
     state.options["arch"] = names.SEGMENTERS[str(value).lower()]
     note = "the decoder of segmentation-models-pytorch on timm's network; pixels are normalised as its weights need it"
     state.say(key, "differs", "arch", note)
-    given = state.source.get("backbone")
-    name = _BACKBONE if given is None else str(given).lower()
+    backbone = state.source.get("backbone")
+    name = _BACKBONE if backbone is None else str(backbone).lower()
     if name not in names.BACKBONES:
         fix = did_you_mean(name, names.BACKBONES, otherwise=f"known: {listing(names.BACKBONES, most=30)}")
-        state.refuse("backbone", "unknown backbone", got=given, fix=fix)
+        state.refuse("backbone", "unknown backbone", got=backbone, fix=fix)
         return
     decoder = state.options["arch"]
     if decoder not in _UNEVEN.get(name, (decoder,)):
         wrong = f"gives features whose sizes do not fit {value}"
-        state.refuse("backbone", wrong, got=given, fix="use another one, for example resnet34")
+        state.refuse("backbone", wrong, got=backbone, fix="use another one, for example resnet34")
         return
     _decoder(state)
     network, tag = names.BACKBONES[name]
     wants = _wants_weights(state)
     if wants and not tag:
-        state.refuse("encoder_weights", f"there are none for {given}", fix="use encoder_weights: null")
+        state.refuse("encoder_weights", f"there are none for {backbone}", fix="use encoder_weights: null")
     state.set("arch.encoder", f"{network}.{tag}" if wants and tag else network)
     state.set("arch.pretrained", wants)
-    state.say("backbone", "differs", "arch.encoder", f"missing, so {_BACKBONE}" if given is None else "timm's network")
+    state.say(
+        "backbone", "differs", "arch.encoder", f"missing, so {_BACKBONE}" if backbone is None else "timm's network"
+    )
 
 
 def decoder_keys(state: State) -> tuple[str, ...]:
@@ -139,10 +141,10 @@ def _decoder(state: State) -> None:
 
 def _wants_weights(state: State) -> bool:
     """Whether the encoder starts from ImageNet's weights, as in segmentation_models where the file does not say."""
-    given = [state.source[key] for key in ("encoder_weights", "weights") if key in state.source]
-    if not given:
+    weights = [state.source[key] for key in ("encoder_weights", "weights") if key in state.source]
+    if not weights:
         state.say("encoder_weights", "same", "arch.pretrained", "missing, so imagenet")
-    return any(one is not None for one in given) or not given
+    return any(value is not None for value in weights) or not weights
 
 
 def native_term(state: State, key: str, word: str) -> str | None:
@@ -206,7 +208,7 @@ def metric(state: State, key: str, name: str) -> str | None:
     native = table.get(name.lower())
     if native is None:
         fix = did_you_mean(name, table, otherwise=f"for masks there are {listing(table, most=20)}")
-        is_known = state.is_own(name) or any(name.lower() in one for one in names.METRICS.values())
+        is_known = state.is_own(name) or any(name.lower() in other_table for other_table in names.METRICS.values())
         state.refuse(key, "is no metric of masks here" if is_known else "unknown metric", got=name, fix=fix)
     elif name.lower() in _IOU:
         note = "intersection over union of predicted and true pixels; Musket's iou is another, soft overlap"

@@ -28,14 +28,16 @@ def translate_stages(state: State, root: Callbacks) -> None:
         state: The translation on its way.
         root: What the root's callbacks mean.
     """
-    given = state.source.get("stages")
-    if not isinstance(given, list) or not given:
-        state.refuse("stages", "nothing is trained without stages", got=given, fix="for example stages: [{epochs: 10}]")
+    stages = state.source.get("stages")
+    if not isinstance(stages, list) or not stages:
+        state.refuse(
+            "stages", "nothing is trained without stages", got=stages, fix="for example stages: [{epochs: 10}]"
+        )
         return
     frozen = bool(state.source.get("freeze_encoder", False))
-    mentioned = frozen or any({"freeze_encoder", "unfreeze_encoder"} & set(entry or {}) for entry in given)
+    mentioned = frozen or any({"freeze_encoder", "unfreeze_encoder"} & set(entry or {}) for entry in stages)
     entries = []
-    for number, entry in enumerate(given):
+    for number, entry in enumerate(stages):
         if not isinstance(entry, Mapping):
             state.refuse(f"stages[{number}]", "must be a mapping", got=entry, fix="for example {epochs: 10}")
             continue
@@ -50,7 +52,7 @@ def translate_stages(state: State, root: Callbacks) -> None:
         if "unfreeze_encoder" in entry or "freeze_encoder" in entry:
             frozen = not entry["unfreeze_encoder"] if "unfreeze_encoder" in entry else bool(entry["freeze_encoder"])
         native = _stage(state, number, entry, root)
-        if len(given) > 1:
+        if len(stages) > 1:
             native["keep"] = True
         if mentioned:
             native["freeze"] = "backbone" if frozen else False
@@ -62,16 +64,16 @@ def translate_stages(state: State, root: Callbacks) -> None:
 
 def _stage(state: State, number: int, entry: Mapping[str, Any], root: Callbacks) -> dict[str, Any]:
     key = f"stages[{number}]"
-    for unknown in (one for one in entry if one not in _KEYS):
+    for unknown in (option for option in entry if option not in _KEYS):
         state.unknown(f"{key}.{unknown}", str(unknown), _KEYS)
     epochs = entry.get("epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         state.refuse(f"{key}.epochs", "must be a whole number >= 1", got=epochs, fix="say how many epochs it has")
     native: dict[str, Any] = {"epochs": epochs}
     if entry.get("loss") is not None:
-        found = losses.component(state, f"{key}.loss", entry["loss"])
-        if found is not None:
-            native["loss"] = found
+        loss = losses.component(state, f"{key}.loss", entry["loss"])
+        if loss is not None:
+            native["loss"] = loss
     own = _callbacks(state, key, entry, root)
     rate = own.lr if own is not None else root.lr
     if entry.get("lr") is not None or rate is not None:
@@ -87,7 +89,7 @@ def _stage(state: State, number: int, entry: Mapping[str, Any], root: Callbacks)
     if number and entry.get("lr") is None and entry.get("loss") is None:
         native["carry"] = True
     _negatives(state, key, entry, native)
-    _start(state, key, entry, native)
+    _translate_start(state, key, entry, native)
     if entry.get("logAll"):
         state.native.setdefault("logging", {}).setdefault("batches", []).append(number)
         note = "loss and rate of each batch; metrics are computed after every epoch"
@@ -108,54 +110,54 @@ def _callbacks(state: State, key: str, entry: Mapping[str, Any], root: Callbacks
     return callbacks.translated(state, f"{key}.callbacks", joined)
 
 
-def _as_list(given: Any) -> list[Any]:
-    if isinstance(given, Mapping):
-        return [{name: value} for name, value in given.items()]
-    return list(given or [])
+def _as_list(entries: Any) -> list[Any]:
+    if isinstance(entries, Mapping):
+        return [{name: value} for name, value in entries.items()]
+    return list(entries or [])
 
 
 def _negatives(state: State, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
     training = entry.get("negatives", "all")
     for name, place in (("negatives", "negatives"), ("validation_negatives", "val_negatives")):
-        given = entry.get(name, training)
-        if given in ("all", "real", None):
+        negatives = entry.get(name, training)
+        if negatives in ("all", "real", None):
             continue
-        if given == "none" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
-            native[place] = 0 if given == "none" else given
-        elif isinstance(given, float):
-            state.say(f"{key}.{name}", "lint", note=f"{given} is no whole number, so all negatives are kept")
+        if negatives == "none" or (isinstance(negatives, int) and not isinstance(negatives, bool) and negatives >= 0):
+            native[place] = 0 if negatives == "none" else negatives
+        elif isinstance(negatives, float):
+            state.say(f"{key}.{name}", "lint", note=f"{negatives} is no whole number, so all negatives are kept")
         else:
             if name in entry:
-                state.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=given)
+                state.refuse(f"{key}.{name}", "must be none, real, all or a whole number", got=negatives)
 
 
-def _will_be(state: State, path: Path) -> bool:
+def _is_future_weights(state: State, path: Path) -> bool:
     """Whether a file of weights is what another experiment of the project writes when it is trained."""
     folder = path.parent.parent
     is_other = folder != state.home.experiment.absolute() and (folder / state.home.config.name).is_file()
     return is_other and path.parent.name == "weights" and _OF_STAGE.fullmatch(path.name) is not None
 
 
-def _start(state: State, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
-    given = entry.get("initial_weights")
-    if given is None:
+def _translate_start(state: State, key: str, entry: Mapping[str, Any], native: dict[str, Any]) -> None:
+    weights = entry.get("initial_weights")
+    if weights is None:
         return
     below = (state.home.experiment, state.home.project, state.home.project / "experiments")
-    candidates = [Path(os.path.normpath(folder / str(given))) for folder in below]
+    candidates = [Path(os.path.normpath(folder / str(weights))) for folder in below]
     number, place = int(key.partition("[")[2].rstrip("]")), f"{key}.initial_weights"
     for path in candidates:
         # A stage of this very training, whose file will be there when the training has ended.
-        found = _OF_STAGE.fullmatch(path.name)
-        if found and path.parent == state.home.experiment.absolute() / "weights" and int(found["stage"]) < number:
-            native["start_from"] = int(found["stage"])
+        match = _OF_STAGE.fullmatch(path.name)
+        if match and path.parent == state.home.experiment.absolute() / "weights" and int(match["stage"]) < number:
+            native["start_from"] = int(match["stage"])
             note = "each fold starts from its own best weights of that stage, whichever fold the file names"
             state.say(place, "differs", f"stages.list[{number}].start_from", note)
             return
-    there = next((path for path in candidates if path.is_file()), None)
-    if there is None and state.is_whole and not any(_will_be(state, path) for path in candidates):
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None and state.is_whole and not any(_is_future_weights(state, path) for path in candidates):
         wrong = "there is no such file below the experiment, its project and experiments/"
         fix = "name best-F.S.weights of an earlier stage, or of another experiment"
-        state.refuse(place, wrong, got=given, fix=fix)
+        state.refuse(place, wrong, got=weights, fix=fix)
         return
-    native["initial_weights"] = str(there or given)
+    native["initial_weights"] = str(file or weights)
     state.say(place, "differs", f"stages.list[{number}].initial_weights", "it wins over the stage before")

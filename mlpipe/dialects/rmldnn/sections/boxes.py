@@ -15,10 +15,10 @@ def translate_boxes(state: State) -> None:
     state.options["task"] = "boxes"
     needed = [("target_path", "train")] if state.trains else []
     needed += [("test_target_path", "evaluate")] if state.evaluates else []
-    for key, what in needed:
+    for key, purpose in needed:
         if key not in data:
             fix = "name a COCO JSON file; for images without boxes one whose list of annotations is empty"
-            state.refuse(f"data.{key}", f"is needed to {what}", fix=fix)
+            state.refuse(f"data.{key}", f"is needed to {purpose}", fix=fix)
     if "target_type" in data and str(data["target_type"]).lower() != "boxes":
         fix = "write boxes, and name COCO JSON files with target_path and test_target_path"
         state.refuse("data.target_type", "YOLOv3 is a loss of boxes", got=data["target_type"], fix=fix)

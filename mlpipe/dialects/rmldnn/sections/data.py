@@ -40,9 +40,9 @@ def translate_data(state: State) -> None:
         if state.trains:
             _batches(state)
         return
-    for key, what in _LATER.items():
+    for key, feature in _LATER.items():
         if key in data:
-            state.missing(f"data.{key}", what)
+            state.missing(f"data.{key}", feature)
     if "hdf5_precision" in data and "test_output_path" not in data:
         state.say("data.hdf5_precision", "ignored", note="there is no test_output_path")
     if not ("input_path" in data or "test_input_path" in data):
@@ -95,9 +95,9 @@ def _types(state: State) -> tuple[str | None, str | None]:
     both, inputs, targets = (
         data[key].lower() if key in data else None for key in ("type", "input_type", "target_type")
     )
-    for key, one in (("input_type", inputs), ("target_type", targets)):
-        if both is not None and one is not None and one != both:
-            state.refuse(f"data.{key}", f"type says {both}", got=one, fix="leave one of the two out")
+    for key, own_type in (("input_type", inputs), ("target_type", targets)):
+        if both is not None and own_type is not None and own_type != both:
+            state.refuse(f"data.{key}", f"type says {both}", got=own_type, fix="leave one of the two out")
     inputs, targets = inputs or both, targets or both
     if inputs is None:
         state.refuse("data.input_type", "is needed", fix="add input_type and target_type, or type")

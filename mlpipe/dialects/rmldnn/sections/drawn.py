@@ -27,12 +27,12 @@ def pair(layers: Any) -> tuple[Any, Any] | None:
     return None
 
 
-def _is_network(one: Any) -> bool:
+def _is_network(value: Any) -> bool:
     """Whether something is a whole network, and not one layer of a list."""
-    if isinstance(one, Mapping):
-        config = one.get("config")
+    if isinstance(value, Mapping):
+        config = value.get("config")
         return isinstance(config, Mapping) and "layers" in config
-    return isinstance(one, str | list)
+    return isinstance(value, str | list)
 
 
 def translate_networks(state: State) -> None:
@@ -42,7 +42,7 @@ def translate_networks(state: State) -> None:
         state.refuse("layers", "Wasserstein teaches a generator and a critic, this is one network", fix=_WAYS)
         return
     state.options["arch"] = "gan"
-    contents = [network.content_of(given) for given in both]
+    contents = [network.content_of(layers) for layers in both]
     for name, content in zip(("generator", "critic"), contents, strict=True):
         state.set(f"arch.{name}", json.dumps(content, separators=(",", ":")))
     state.set("arch.name", state.network.name or "gan")

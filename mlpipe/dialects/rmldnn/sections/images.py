@@ -24,14 +24,14 @@ def translate_target_images(state: State) -> None:
     is_grey = bool(data.get("input_grayscale", data.get("grayscale", False)))
     # A mask that is compared as numbers has one of them for each pixel, whatever the file's colours.
     grey_target = bool(data.get("target_grayscale", data.get("grayscale", data.get("target_is_mask", False))))
-    made_grey = any(makes_grey(one) for one in listed_of(state, "target"))
+    made_grey = any(makes_grey(transform) for transform in listed_of(state, "target"))
     _paths(state, may_be_own=is_grey == grey_target and not made_grey)
     for key, value in {"pairing": "order", "strict": True, "bits": 8}.items():
         state.set(f"task.{key}", value)
     state.set("task.channels", 1 if is_grey else 3)
     # Targets that a transform makes grey are read grey, which is the same and known before.
     target = 1 if grey_target or made_grey else 3
-    if not _has_any(state):
+    if not _has_any_targets(state):
         state.set("task.labelled", False)
         units = state.network.units
         if units is not None and state.network.maps and units not in _CHANNELS:
@@ -56,14 +56,14 @@ def translate_target_arrays(state: State) -> None:
         state.set("task.axes", state.network.axes)
         refuse_moves(state, state.network.axes, "samples")
     _paths(state, may_be_own=True)
-    if not _has_any(state):
+    if not _has_any_targets(state):
         state.set("task.labelled", False)
         state.set("task.classes", [f"channel {number}" for number in range(state.network.units or 1)])
     translate_transforms(state, is_colour=False, white=1.0, target_colour=False)
     check_moves(state, sizes=True)
 
 
-def _has_any(state: State) -> bool:
+def _has_any_targets(state: State) -> bool:
     """Whether samples have targets."""
     return state.trains or state.has_targets
 
@@ -75,7 +75,9 @@ def _paths(state: State, *, may_be_own: bool) -> None:
     used = [(key, place) for key, place in _PATHS if state.trains or key.startswith("test")]
     pairs = [("input_path", "target_path")] * state.trains + [("test_input_path", "test_target_path")] * state.evaluates
     makes_own = "random_patches" in names and all(not data.get(target) for _, target in pairs)
-    are_own = _has_any(state) and may_be_own and all(data.get(target) == data.get(one) for one, target in pairs)
+    are_own = (
+        _has_any_targets(state) and may_be_own and all(data.get(target) == data.get(source) for source, target in pairs)
+    )
     if state.solves or state.draws:
         # The network's input is the diffusivity that its output is judged by, or what images are to be drawn like.
         makes_own = are_own = True
@@ -87,14 +89,14 @@ def _paths(state: State, *, may_be_own: bool) -> None:
         elif key in data:
             state.same(f"data.{key}", f"task.{place}", data[key])
     for key, _ in _PATHS:
-        if key in data and key not in [one for one, _ in used]:
+        if key in data and key not in [used_key for used_key, _ in used]:
             state.say(f"data.{key}", "ignored", note="nothing is trained")
 
 
 def translate_image_loss(state: State) -> None:
     """MSE or BCE between images, and the signal-to-noise ratio in the place of an accuracy."""
-    given = state.section("loss")
-    kind, end = schema.named(str(given["function"]), schema.LOSSES), state.network.end
+    loss = state.section("loss")
+    kind, end = schema.named(str(loss["function"]), schema.LOSSES), state.network.end
     if kind == "Burgers_pde":
         translate_burgers(state)
         return
@@ -105,7 +107,7 @@ def translate_image_loss(state: State) -> None:
         translate_wasserstein(state)
         return
     state.set("metrics.train", ["psnr"])
-    if "source" in given:
+    if "source" in loss:
         state.say("loss.source", "ignored", note="the network's end says it")
     state.say(
         "loss", "differs", "metrics.train", "images have no accuracy: in its place stands their PSNR, in decibels"

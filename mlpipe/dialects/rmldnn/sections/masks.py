@@ -63,7 +63,9 @@ def note_masks(state: State) -> None:
         note = "the loss is of classes: targets are masks, whose pixels are never mixed"
         state.say("data.target_is_mask", "differs", "task", note)
     moved = [
-        name for name in ("rotate", "random_rotate") if any(name == one for _, one, _ in listed_of(state, "input"))
+        name
+        for name in ("rotate", "random_rotate")
+        if any(name == transform for _, transform, _ in listed_of(state, "input"))
     ]
     if moved:
         note = "pixels that come from outside of the image count nowhere"
@@ -109,14 +111,14 @@ def classes_and_values(state: State, white: float, section: str = "task") -> Non
 
 def _value_of(state: State, number: int, white: float) -> int | None:
     """The pixel whose normalised value is a class number; None: there is none."""
-    found = []
+    candidates = []
     for pixel in range(256):
         value = pixel / white
-        for _, name, given in listed_of(state, "target"):
+        for _, name, options in listed_of(state, "target"):
             if name == "normalize":
-                value = (value - float(given.get("mean", 0))) / float(given.get("std", 1))
-        found.append((abs(value - number), pixel))
-    distance, pixel = min(found)
+                value = (value - float(options.get("mean", 0))) / float(options.get("std", 1))
+        candidates.append((abs(value - number), pixel))
+    distance, pixel = min(candidates)
     return pixel if distance <= _NEAR else None
 
 
@@ -130,7 +132,7 @@ def check_moves(state: State, *, sizes: bool = False) -> None:
     if not (state.trains or state.has_targets):
         return
     moves = [
-        [(name, None if sizes and name == "resize" else given) for _, name, given in listed_of(state, part)
+        [(name, None if sizes and name == "resize" else options) for _, name, options in listed_of(state, part)
          if name not in COLOURS]
         for part in ("input", "target")
     ]  # fmt: skip
@@ -142,8 +144,8 @@ def check_moves(state: State, *, sizes: bool = False) -> None:
 
 def translate_mask_loss(state: State) -> None:
     """The loss between maps and masks, and Dice as the accuracy."""
-    given = state.section("loss")
-    kind, end, units = schema.named(str(given["function"]), schema.LOSSES), state.network.end, state.network.units
+    loss = state.section("loss")
+    kind, end, units = schema.named(str(loss["function"]), schema.LOSSES), state.network.end, state.network.units
     state.set("metrics.train", ["foreground_dice" if units == 1 else "dice"])
     state.say("loss", "same", "metrics.train", "the accuracy of masks is their Dice, over the pixels of all images")
     # The hinge is of a logit: what ends linear gives it as it is, a sigmoid's is taken back.
@@ -156,15 +158,15 @@ def translate_mask_loss(state: State) -> None:
         wrong = f"ends in a sigmoid for each of {units} classes, of which a pixel has one"
         state.refuse("layers", wrong, fix="end it in a softmax, or leave target_is_mask out where masks overlap")
     elif kind in ("Dice", "Jaccard"):
-        _overlap(state, kind.lower(), given)
+        _overlap(state, kind.lower(), loss)
     elif kind == "Lovasz":
         state.options["loss"] = "lovasz"
         state.set("loss.hinge", units == 1)
         state.say("loss.function", "same", "loss=lovasz", "the Lovász hinge" if units == 1 else "over the softmax")
     elif kind == "Focal":
-        _focal(state, given)
+        _focal(state, loss)
     elif kind == "nll" and units != 1:
-        _nll(state, given)
+        _nll(state, loss)
     elif kind == "mse" and units == 1:
         state.options["loss"] = "pixel_mse"
         state.say("loss.function", "same", "loss=pixel_mse", "between the sigmoid and the mask as 0 and 1")
@@ -181,7 +183,7 @@ def translate_mask_loss(state: State) -> None:
         maps = counted(units or 0, "map")
         state.refuse("loss.function", f"{kind.upper()} does not compare {maps} with one mask", fix=fix)
         return
-    _source(state, str(given.get("source", "")).lower(), kind)
+    _source(state, str(loss.get("source", "")).lower(), kind)
 
 
 def _source(state: State, source: str, kind: str) -> None:

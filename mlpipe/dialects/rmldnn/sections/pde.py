@@ -47,7 +47,7 @@ def translate_generated(state: State, targets: str | None) -> None:
     if not ("num_examples" in data or "num_test_examples" in data):
         fix = "add num_examples to train, num_test_examples to evaluate"
         state.refuse("data", "there is nothing to train on and nothing to evaluate", fix=fix)
-    _places(state)
+    _translate_samples(state)
     if not state.has_targets and not state.trains:
         # Without a loss a network that solves an equation is applied only.
         state.set("task.labelled", False)
@@ -57,7 +57,7 @@ def translate_generated(state: State, targets: str | None) -> None:
 
 def translate_burgers(state: State) -> None:
     """The residual of Burgers' equation and its conditions, of the initial values that go in."""
-    given = state.section("loss")
+    loss = state.section("loss")
     state.options["loss"] = "burgers"
     state.set("metrics.train", [])
     note = (
@@ -65,11 +65,11 @@ def translate_burgers(state: State) -> None:
     )
     state.say("loss.function", "differs", "loss=burgers", note)
     for key in ("diffusion_coeff", "boundary_factor"):
-        if key in given:
-            state.same(f"loss.{key}", f"loss.{key}", float(given[key]))
+        if key in loss:
+            state.same(f"loss.{key}", f"loss.{key}", float(loss[key]))
 
 
-def _places(state: State) -> None:
+def _translate_samples(state: State) -> None:
     """Translate the number of samples, and their frequencies."""
     data = state.section("data")
     for key, place in _PLACES.items():
@@ -90,9 +90,9 @@ def _places(state: State) -> None:
 
 
 def _frequency(state: State) -> None:
-    given = [float(value) for value in state.section("data")["bc_frequency"]]
-    if len(given) != 2 or not 0 <= given[0] <= given[1]:
+    frequencies = [float(value) for value in state.section("data")["bc_frequency"]]
+    if len(frequencies) != 2 or not 0 <= frequencies[0] <= frequencies[1]:
         wrong = "must be the least and the largest frequency, 0 or more"
-        state.refuse("data.bc_frequency", wrong, got=given, fix="for example [1, 4]")
+        state.refuse("data.bc_frequency", wrong, got=frequencies, fix="for example [1, 4]")
         return
-    state.same("data.bc_frequency", "task.frequency", given)
+    state.same("data.bc_frequency", "task.frequency", frequencies)

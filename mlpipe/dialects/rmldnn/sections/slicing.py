@@ -40,9 +40,9 @@ def translate_slices(state: State, inputs: str | None, targets: str | None) -> N
         fix = "add target_is_mask: true with target_type hdf5 or numpy, or use NLL, Dice, Jaccard, Focal or Lovasz"
         state.refuse("data.target_type", "slices are learned with a class for every place of the array", fix=fix)
     elif state.trains:
-        _learned(state)
+        _translate_training(state)
     else:
-        _applied(state)
+        _translate_prediction(state)
     for key in (*_WORDS, "hdf5_outfile"):
         if key in data and "hdf5_outfile" in data:
             section = "callbacks.volume" if state.trains else "mode"
@@ -52,7 +52,7 @@ def translate_slices(state: State, inputs: str | None, targets: str | None) -> N
             state.say(f"data.{key}", "ignored", note="there is no hdf5_outfile")
 
 
-def _learned(state: State) -> None:
+def _translate_training(state: State) -> None:
     """A training on the slices of an array."""
     data = state.section("data")
     state.options["task"] = "slices"
@@ -62,13 +62,15 @@ def _learned(state: State) -> None:
         if key in data:
             state.same(f"data.{key}", f"task.{place}", data[key])
     require_targets(state)
-    state.same("data.slicers", "task.slices", [_native(one) for one in data["slicers"]])
+    state.same("data.slicers", "task.slices", [_native_slice_set(slicer) for slicer in data["slicers"]])
     classes_and_values(state, 1.0)
     note_masks(state)
     check_moves(state)
     if "hdf5_outfile" in data:
-        _joined(state)
-    for place, name, _ in {one[0]: one for part in ("input", "target") for one in listed_of(state, part)}.values():
+        _require_joinable(state)
+    for place, name, _ in {
+        transform[0]: transform for part in ("input", "target") for transform in listed_of(state, part)
+    }.values():
         if name in _RESIZING:
             fix = "leave it out: sizes say how large slices are"
             state.refuse(place, f"{name} changes the size of slices", fix=fix)
@@ -80,26 +82,26 @@ def _learned(state: State) -> None:
         translate_transforms(state, is_colour=False, white=1.0)
 
 
-def _joined(state: State) -> None:
+def _require_joinable(state: State) -> None:
     """Demand what predictions of a training can be joined of."""
     if not state.evaluates:
         state.refuse("data.hdf5_outfile", "holds predictions of test slices", fix="add test_input_path")
-    for number, one in enumerate(state.section("data")["slicers"]):
-        strides = one.get("strides", one["sizes"])
-        if len(strides) == len(one["sizes"]) and any(
-            far > size for far, size in zip(strides, one["sizes"], strict=True)
+    for number, slicer in enumerate(state.section("data")["slicers"]):
+        strides = slicer.get("strides", slicer["sizes"])
+        if len(strides) == len(slicer["sizes"]) and any(
+            far > size for far, size in zip(strides, slicer["sizes"], strict=True)
         ):
             fix = "give no stride above its size, or leave hdf5_outfile out"
             state.refuse(f"data.slicers[{number}].strides", "leaves gaps", got=strides, fix=fix)
 
 
-def _applied(state: State) -> None:
+def _translate_prediction(state: State) -> None:
     """A network that is applied, and compared where there are targets."""
     data = state.section("data")
     for key, fix in (("test_input_path", "name the array's file"), ("hdf5_outfile", "name the file of predictions")):
         if key not in data:
             state.refuse(f"data.{key}", "is needed with slicers", fix=fix)
-    state.same("data.slicers", "mode.slices", [_native(one) for one in data["slicers"]])
+    state.same("data.slicers", "mode.slices", [_native_slice_set(slicer) for slicer in data["slicers"]])
     state.set("mode.batch_size", int(data.get("test_batch_size", 64)))
     for key, place in {"test_input_path": "source", "test_target_path": "targets"}.items():
         if key in data:
@@ -107,7 +109,7 @@ def _applied(state: State) -> None:
     if state.has_targets:
         classes_and_values(state, 1.0, "mode")
         note_masks(state)
-    _values(state)
+    _translate_transforms(state)
     if "test_batch_size" in data:
         state.say("data.test_batch_size", "same", "mode.batch_size")
     for key in (*_NOT_USED, "input_path", "target_path"):
@@ -116,7 +118,7 @@ def _applied(state: State) -> None:
             state.say(f"data.{key}", "ignored", note=unused)
 
 
-def _values(state: State) -> None:
+def _translate_transforms(state: State) -> None:
     """Transforms are for training, but for those that are not random; of these a change of values is what slices can have."""
     for place, name, value in listed_of(state, "input"):
         if name in RANDOM:
@@ -135,6 +137,6 @@ def _values(state: State) -> None:
         state.set("augmentations.cpu.pipeline", state.steps)
 
 
-def _native(slicer: Mapping[str, Any]) -> dict[str, Any]:
+def _native_slice_set(slicer: Mapping[str, Any]) -> dict[str, Any]:
     """A slice set with whole numbers as such."""
-    return {key: [int(one) for one in value] if key in _LISTS else value for key, value in slicer.items()}
+    return {key: [int(number) for number in value] if key in _LISTS else value for key, value in slicer.items()}

@@ -46,18 +46,18 @@ _WHOLE_SET = 2**31
 
 def translate_optimizer(state: State) -> None:
     """The optimizer and its schedule."""
-    given = state.section("optimizer")
-    kind = schema.named(str(given["type"]), DEFAULTS)
+    optimizer = state.section("optimizer")
+    kind = schema.named(str(optimizer["type"]), DEFAULTS)
     state.options["optimizer"] = option = _OPTIONS.get(kind, kind.lower())
     state.say("optimizer.type", "same", f"optimizer={option}")
-    values = DEFAULTS[kind] | {key: value for key, value in given.items() if key in DEFAULTS[kind]}
+    values = DEFAULTS[kind] | {key: value for key, value in optimizer.items() if key in DEFAULTS[kind]}
     if values.get("nesterov") and (values["momentum"] <= 0 or values["dampening"] != 0):
         state.refuse("optimizer.nesterov", "needs a momentum and no dampening", fix="set momentum, or leave it out")
     if "beta1" in values:
         state.set("optimizer.betas", [values.pop("beta1"), values.pop("beta2")])
     for key, value in {**values, **_ALSO.get(kind, {})}.items():
         state.set(f"optimizer.{_NAMES.get(key, key)}", value)
-    for key in given:
+    for key in optimizer:
         if key in DEFAULTS[kind]:
             place = "betas" if key in ("beta1", "beta2") else _NAMES.get(key, key)
             state.say(f"optimizer.{key}", "same", f"optimizer.{place}")
@@ -66,7 +66,7 @@ def translate_optimizer(state: State) -> None:
         state.set("optimizer.decay_all", True)
     if kind == "Hessian":
         _whole_batch(state)
-    _schedule(state, given.get("lr_scheduler"))
+    _schedule(state, optimizer.get("lr_scheduler"))
 
 
 def _whole_batch(state: State) -> None:
@@ -108,8 +108,8 @@ def _schedule(state: State, params: Mapping[str, Any] | None) -> None:
 
 def translate_loss(state: State) -> None:
     """The loss over class numbers, or over masks."""
-    given = state.section("loss")
-    kind = schema.named(str(given["function"]), schema.LOSSES)
+    loss = state.section("loss")
+    kind = schema.named(str(loss["function"]), schema.LOSSES)
     if state.is_generated and kind != "Burgers_pde":
         wrong = f"{kind} is no loss of generated data, which have no targets"
         state.refuse("loss.function", wrong, fix="use Burgers_pde")
@@ -134,12 +134,12 @@ def translate_loss(state: State) -> None:
     elif state.draws:
         translate_wasserstein(state)
     elif kind == "nll":
-        _nll(state, given)
+        _nll(state, loss)
     elif kind == "Focal":
-        _focal(state, given)
+        _focal(state, loss)
     else:
         _each_output(state, kind)
-    end, source = state.network.end, given.get("source")
+    end, source = state.network.end, loss.get("source")
     if source is not None and kind == "Focal" and str(source).lower() != end:
         fix = f"end the network in {source}, or write {end}"
         state.refuse("loss.source", f"the network ends in {end}", got=source, fix=fix)

@@ -41,20 +41,20 @@ def translate_transforms(state: State, *, is_colour: bool, white: float, target_
     """
     data = state.section("data")
     key = "input_transforms" if "input_transforms" in data else "transforms"
-    for one in ("input_transforms", "target_transforms"):
-        if one in data and "transforms" in data:
-            state.refuse(f"data.{one}", "stands beside transforms", fix="keep one of the two")
+    for section in ("input_transforms", "target_transforms"):
+        if section in data and "transforms" in data:
+            state.refuse(f"data.{section}", "stands beside transforms", fix="keep one of the two")
     if data.get("target_transforms") and not state.is_of_masks and target_colour is None:
         fix = "leave it out; it is for targets that are images"
         state.refuse("data.target_transforms", "the targets are no images", fix=fix)
     if target_colour is None:
-        listed = [(*one, "") for one in _blue_first(state, listed_of(state, "input"), is_colour, "")]
+        listed = [(*transform, "") for transform in _blue_first(state, listed_of(state, "input"), is_colour, "")]
     else:
         inputs = _blue_first(state, listed_of(state, "input"), is_colour, "images")
-        own = [one for one in listed_of(state, "target") if not makes_grey(one)]
-        listed = _woven(inputs, _blue_first(state, own, target_colour, "targets"))
+        own = [transform for transform in listed_of(state, "target") if not makes_grey(transform)]
+        listed = _joint_transforms(inputs, _blue_first(state, own, target_colour, "targets"))
     sizes = [name for _, name, _, _ in listed if name in ("resize", "center_crop")]
-    ragged = "jitter_crop" in [name for _, name, _, _ in listed[_last(listed, ("resize", "center_crop")) :]]
+    ragged = "jitter_crop" in [name for _, name, _, _ in listed[_last_position(listed, ("resize", "center_crop")) :]]
     if ragged:
         state.refuse(f"data.{key}", "jitter_crop leaves images of several sizes", fix="put a resize behind it")
     _preprocess(state, listed, bool(sizes))
@@ -65,13 +65,13 @@ def translate_transforms(state: State, *, is_colour: bool, white: float, target_
         state.set("augmentations.cpu.pipeline", state.steps)
 
 
-def refuse_moves(state: State, axes: int, what: str) -> None:
+def refuse_moves(state: State, axes: int, noun: str) -> None:
     """Refuse what resizes, crops, flips or turns images, where samples have other axes.
 
     Args:
         state: The translation on its way.
         axes: How many spatial axes there are.
-        what: What has them: slices or samples.
+        noun: What has them: slices or samples.
     """
     if axes == 2:
         return
@@ -79,8 +79,8 @@ def refuse_moves(state: State, axes: int, what: str) -> None:
         place: name for part in ("input", "target") for place, name, _ in listed_of(state, part)
     }.items():
         if name not in COLOURS:
-            fix = f"leave it out; normalize is for {what} of any axes"
-            state.refuse(place, f"{name} is for {what} of two axes, these have {axes}", fix=fix)
+            fix = f"leave it out; normalize is for {noun} of any axes"
+            state.refuse(place, f"{name} is for {noun} of two axes, these have {axes}", fix=fix)
 
 
 def _blue_first(state: State, listed: list[Listed], is_colour: bool, on: str) -> list[Listed]:
@@ -95,36 +95,36 @@ def _blue_first(state: State, listed: list[Listed], is_colour: bool, on: str) ->
     elif is_colour:
         place = next(place for place, name, _ in listed if name == "convert_color")
         state.say(place, "same", note="images are read in this order")
-        return [one for one in listed if one[1] != "convert_color"]
+        return [transform for transform in listed if transform[1] != "convert_color"]
     return listed
 
 
-def _woven(inputs: list[Listed], targets: list[Listed]) -> list[tuple[str, str, Any, str]]:
+def _joint_transforms(inputs: list[Listed], targets: list[Listed]) -> list[tuple[str, str, Any, str]]:
     """One list of both: moves, which are the same in both, and changes of colours with what each is for."""
-    found: list[tuple[str, str, Any, str]] = []
-    own, others = _between_moves(inputs), _between_moves(targets)
+    transforms: list[tuple[str, str, Any, str]] = []
+    own, others = _colours_by_move(inputs), _colours_by_move(targets)
     for place, (move, colours) in enumerate(own):
         for_targets = others[place][1] if place < len(others) else []
-        found += [(*one, "both" if one in for_targets else "images") for one in colours]
-        found += [(*one, "targets") for one in for_targets if one not in colours]
+        transforms += [(*colour, "both" if colour in for_targets else "images") for colour in colours]
+        transforms += [(*colour, "targets") for colour in for_targets if colour not in colours]
         other = others[place][0] if place < len(others) else None
         if move is not None and other is not None and move[1] == other[1] == "resize" and move[2] != other[2]:
-            found += [(*move, "images"), (*other, "targets")]
+            transforms += [(*move, "images"), (*other, "targets")]
         elif move is not None:
-            found.append((*move, ""))
-    return found
+            transforms.append((*move, ""))
+    return transforms
 
 
-def _between_moves(listed: list[Listed]) -> list[tuple[Listed | None, list[Listed]]]:
+def _colours_by_move(listed: list[Listed]) -> list[tuple[Listed | None, list[Listed]]]:
     """Each move with the changes of colours before it; at the end None with those behind the last one."""
-    found, colours = list[tuple[Listed | None, list[Listed]]](), list[Listed]()
-    for one in listed:
-        if one[1] in COLOURS:
-            colours.append(one)
+    groups, colours = list[tuple[Listed | None, list[Listed]]](), list[Listed]()
+    for transform in listed:
+        if transform[1] in COLOURS:
+            colours.append(transform)
         else:
-            found.append((one, colours))
+            groups.append((transform, colours))
             colours = []
-    return [*found, (None, colours)]
+    return [*groups, (None, colours)]
 
 
 def listed_of(state: State, part: str) -> list[tuple[str, str, Any]]:
@@ -132,7 +132,7 @@ def listed_of(state: State, part: str) -> list[tuple[str, str, Any]]:
     data = state.section("data")
     is_split = "input_transforms" in data or "target_transforms" in data
     key = f"{part}_transforms" if is_split else "transforms"
-    return [(f"data.{key}[{number}]", *_one(item)) for number, item in enumerate(data.get(key) or [])]
+    return [(f"data.{key}[{number}]", *_name_and_value(item)) for number, item in enumerate(data.get(key) or [])]
 
 
 def makes_grey(listed: Listed) -> bool:
@@ -140,12 +140,12 @@ def makes_grey(listed: Listed) -> bool:
     return listed[1] == "convert_color" and str(listed[2]).upper().endswith("2GRAY")
 
 
-def _one(item: Mapping[str, Any]) -> tuple[str, Any]:
+def _name_and_value(item: Mapping[str, Any]) -> tuple[str, Any]:
     ((name, value),) = item.items()
     return name, value
 
 
-def _last(listed: list[tuple[str, str, Any, str]], names: tuple[str, ...]) -> int:
+def _last_position(listed: list[tuple[str, str, Any, str]], names: tuple[str, ...]) -> int:
     """Position of the last of some transforms; -1 counts from the end, so that without one all are behind it."""
     places = [place for place, (_, name, _, _) in enumerate(listed) if name in names]
     return places[-1] if places else 0

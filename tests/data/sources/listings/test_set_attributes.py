@@ -147,9 +147,9 @@ def doubling(parameter: str = "x", more: int = 1) -> Any:
 @pytest.mark.parametrize("given", [{"parameter": "x"}, {"parameter": "x", "more": 1}])
 def test_an_augmenter_takes_the_set_or_gives_what_does(one: Any, given: dict[str, Any]) -> None:
     entry = {"call": "f", "arguments": given}
-    assert list(set_changes.remade("augmenter", entry, [1, 2], {"f": one})) == [1, 2, 1, 2, "x", 1]
+    assert list(set_changes.transformed_set("augmenter", entry, [1, 2], {"f": one})) == [1, 2, 1, 2, "x", 1]
 
 
 def test_an_augmenter_that_fails_is_named_by_its_key() -> None:
     with pytest.raises(DataError, match=r"^task\.augmenter: f fails \(TypeError: .*'other'"):
-        set_changes.remade("augmenter", {"call": "f", "arguments": {"other": 1}}, [1], {"f": doubled})
+        set_changes.transformed_set("augmenter", {"call": "f", "arguments": {"other": 1}}, [1], {"f": doubled})

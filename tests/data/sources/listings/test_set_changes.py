@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlpipe.data.items import DataSet
-from mlpipe.data.sources.listings.set_changes import remade
+from mlpipe.data.sources.listings.set_changes import transformed_set
 
 
 def with_default(ds: Any, parameter: str = "x") -> Any:
@@ -38,4 +38,4 @@ def factory_with_more(parameter: str = "x", times: int = 1) -> Callable[[Any], A
 @pytest.mark.parametrize(("given", "expected"), [({"parameter": "test"}, "test"), ({}, "x")])
 def test_defaults_do_not_change_who_is_given_the_set(function: Any, given: dict[str, Any], expected: str) -> None:
     entry = {"call": "f", "arguments": given}
-    assert remade("augmenter", entry, [1, 2], {"f": function}) == [1, 2, expected]
+    assert transformed_set("augmenter", entry, [1, 2], {"f": function}) == [1, 2, expected]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -40,7 +41,7 @@ def build_optimizers(
             take_up(network, optimizer)
         schedule = component.build(optimizer, clock)
         _require_kind(LRScheduler, "lr_scheduler", recipe.lr_scheduler, schedule)
-        description = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
+        description = {"scheduler": schedule, "interval": _interval(component)}
         if plateau.watches(schedule):
             params = recipe.lr_scheduler.params
             # The module lets it look, at any number of the epoch's row; Lightning would ask for one that was logged.
@@ -49,6 +50,13 @@ def build_optimizers(
         return optimizer, description
 
     return build
+
+
+def _interval(schedule: Component) -> str:
+    """When a schedule moves on: what is said, else what its function takes for it, else torch's `epoch`."""
+    own = inspect.signature(schedule.load()).parameters.get("interval")
+    default = "epoch" if own is None or own.default is own.empty else str(own.default)
+    return str(schedule.params.get("interval", default))
 
 
 def steps_per_epoch(recipe: Recipe, batches: int) -> int:

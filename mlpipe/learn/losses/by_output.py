@@ -17,7 +17,7 @@ from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.learn.losses import own
 from mlpipe.learn.losses.keras import as_logits
 from mlpipe.learn.losses.labels import Labels, facts
-from mlpipe.learn.losses.means import mean_of_rows, weighted_mean
+from mlpipe.learn.losses.means import mean_of_rows, power, weighted_mean
 from mlpipe.learn.own_parts import own_metrics
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
@@ -84,7 +84,7 @@ class _Elementwise(nn.Module):
         if self._measure == "bce":
             return values
         p = self._probabilities(outputs)
-        return values * (1 - (p * truth + (1 - p) * (1 - truth))) ** self._gamma
+        return values * power(1 - (p * truth + (1 - p) * (1 - truth)), self._gamma)
 
     def _probabilities(self, outputs: Tensor) -> Tensor:
         match self._outputs:

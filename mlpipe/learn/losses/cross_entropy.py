@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mlpipe.data.task import IGNORED
 from mlpipe.learn.losses.class_weights import ClassWeights, listed, of_positives, weights
 from mlpipe.learn.losses.labels import Facts, Labels, refuse_keys, refuse_unless
-from mlpipe.learn.losses.means import mean_of_known, weighted_mean
+from mlpipe.learn.losses.means import mean_of_known, power, weighted_mean
 
 
 def ce(
@@ -237,7 +237,7 @@ class PixelCrossEntropy(nn.Module):
         safe = torch.where(known, target, 0)
         if self._gamma:
             chance = logits.softmax(1).gather(1, safe[:, None])[:, 0]
-            values = values * (1 - chance) ** self._gamma
+            values = values * power(1 - chance, self._gamma)
         share = known.to(values.dtype) if self.weight is None else self.weight[safe] * known
         if weight is not None:
             own = weight.view(-1, *[1] * (values.ndim - 1))

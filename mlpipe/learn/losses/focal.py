@@ -11,7 +11,7 @@ from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.losses.class_weights import ClassWeights, weights
 from mlpipe.learn.losses.cross_entropy import OverClasses, PixelCrossEntropy
 from mlpipe.learn.losses.labels import Labels, refuse_keys, refuse_unless
-from mlpipe.learn.losses.means import mean_of_known
+from mlpipe.learn.losses.means import mean_of_known, power
 
 
 def focal(
@@ -45,7 +45,7 @@ def focal(
 
     def each(logits: Tensor, shares: Tensor) -> Tensor:
         logs = logits.log_softmax(dim=1)
-        return -shares * (1 - logs.exp()) ** gamma * logs
+        return -shares * power(1 - logs.exp(), gamma) * logs
 
     return OverClasses(each, weights(labels, class_weights, label_smoothing), label_smoothing)
 
@@ -112,7 +112,7 @@ class FocalLabels(nn.Module):
         cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         probability = logits.sigmoid()
         right = probability * truth + (1 - probability) * (1 - truth)
-        values = cross_entropy * (1 - right) ** self._gamma
+        values = cross_entropy * power(1 - right, self._gamma)
         if self._alpha is not None:
             values = values * (self._alpha * truth + (1 - self._alpha) * (1 - truth))
         return mean_of_known(values, known, weight)
@@ -138,6 +138,6 @@ class AsymmetricLabels(nn.Module):
         positive = logits.sigmoid()
         negative = (1 - positive + self._clip).clamp(max=1)
         log_positive, log_negative = F.logsigmoid(logits), negative.clamp(min=1e-8).log()
-        values = -truth * (1 - positive) ** self._gamma_pos * log_positive
-        values = values - (1 - truth) * (1 - negative) ** self._gamma_neg * log_negative
+        values = -truth * power(1 - positive, self._gamma_pos) * log_positive
+        values = values - (1 - truth) * power(1 - negative, self._gamma_neg) * log_negative
         return mean_of_known(values, known, weight)

@@ -58,6 +58,19 @@ def mean_of_rows(values: Tensor, weight: Tensor | None) -> Tensor:
     return values.mean() if weight is None else weighted_mean((values * weight).sum(), weight.sum())
 
 
+def power(base: Tensor, exponent: float) -> Tensor:
+    """A share to a power, whose slope is finite at zero for powers below 1 too.
+
+    What is surely right has the share 0, where the slope is infinite, and its loss 0: their product would be no number.
+
+    Args:
+        base: From 0 to 1.
+        exponent: 0 or more.
+    """
+    least = torch.finfo(base.dtype).eps if 0 < exponent < 1 else None
+    return base**exponent if least is None else base.clamp(min=least) ** exponent
+
+
 def mean_of_each(values: Tensor, known: Tensor) -> Tensor:
     """The mean over what is known of each row, shape (n,); zero where nothing is.
 

@@ -60,3 +60,29 @@ def test_focal_follows_its_formula() -> None:
     assert focal.focal(of_masks(), gamma=1.5)(logits, target).item() == pytest.approx(wanted.item(), rel=1e-5)
     plain = F.cross_entropy(logits, target, ignore_index=IGNORED)
     assert focal.focal(of_masks(), gamma=0)(logits, target).item() == pytest.approx(plain.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.25, 0.5, 1.0, 2.0])
+def test_what_is_surely_right_has_a_slope_of_zero(gamma: float) -> None:
+    """The power of a share of zero has an infinite slope below 1, which made the gradients no numbers."""
+    sure = torch.tensor([[200.0, -200.0, -200.0, -200.0]], dtype=torch.float64)
+    flags, masks = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64), torch.zeros((1, 1, 1), dtype=torch.int64)
+    losses = [
+        (focal.FocalLabels(gamma, None), sure, flags),
+        (focal.AsymmetricLabels(gamma, gamma, 0.05), sure, flags),
+        (build("focal", CLASSES, gamma=gamma), sure, torch.tensor([0])),
+        (build("elementwise", CLASSES, of="focal", gamma=gamma), sure, torch.tensor([0])),
+        (focal.focal(of_masks(), gamma=gamma), sure[:, :3, None, None], masks),
+    ]
+    for loss, outputs, target in losses:
+        own = outputs.clone().requires_grad_()
+        value = loss(own, target)
+        value.backward()
+        assert value.item() == pytest.approx(0, abs=1e-12)
+        torch.testing.assert_close(own.grad, torch.zeros_like(own), atol=1e-6, rtol=0)
+
+
+def test_powers_below_one_are_what_they_were() -> None:
+    p = LOGITS.softmax(dim=1).gather(1, TARGET[:, None])[:, 0]
+    expected = (-((1 - p) ** 0.5) * p.log()).mean()
+    assert build("focal", CLASSES, gamma=0.5)(LOGITS, TARGET).item() == pytest.approx(expected.item(), abs=1e-12)

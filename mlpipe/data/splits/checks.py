@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mlpipe import kinds
 from mlpipe.data import kind as kind_data
 from mlpipe.data.splits.assignment import Ints, grouped
-from mlpipe.data.splits.methods import Split
+from mlpipe.data.splits.methods import TEST, Split
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Samples, Task, has_target
 from mlpipe.errors import counted, listing, problem
@@ -136,15 +136,17 @@ def _class_mask(samples: Samples, number: int) -> npt.NDArray[np.bool_]:
 
 
 def torn_groups(samples: Samples, split: Split) -> list[str]:
-    """A sentence when groups lie in several folds, as those that came with a task may have them; none else.
+    """A sentence when groups lie in several folds, or in the test part too, as given folds and those in time may have them.
+
+    A task's own test part is not looked at: `group_overlap_problems` is for that.
 
     Args:
         samples: The task's samples.
         split: Its split.
     """
     folds: dict[str, set[int]] = {}
-    for group, fold in zip(samples.groups, split.fold.tolist(), strict=False):
-        if group and fold >= 0:
+    for group, fold, part in zip(samples.groups, split.fold.tolist(), samples.parts, strict=False):
+        if group and (fold >= 0 or (fold == TEST and part != "test")):
             folds.setdefault(group, set()).add(fold)
     torn = [group for group, numbers in folds.items() if len(numbers) > 1]
     if not torn:
@@ -152,7 +154,12 @@ def torn_groups(samples: Samples, split: Split) -> list[str]:
     amount = counted(len(torn), "group is", "groups are")
     why = ", as the folds came with the task" if split.is_given else ""
     clause = "what is learned from a group is judged on the same group"
-    return [f"{amount} in several folds ({listing(torn, most=3)}){why}: {clause}"]
+    where = (
+        "in several folds, or in the test part too"
+        if any(TEST in folds[group] for group in torn)
+        else "in several folds"
+    )
+    return [f"{amount} {where} ({listing(torn, most=3)}){why}: {clause}"]
 
 
 def _missing_class_advice(samples: Samples, split: Split, held: int) -> str:

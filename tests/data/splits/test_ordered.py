@@ -118,3 +118,16 @@ def test_splits_are_stored_whole() -> None:
             split.dealing,
             split.validated,
         )
+
+
+def test_groups_on_both_sides_of_the_beginning_of_a_test_part_are_said() -> None:
+    samples = dataclasses.replace(timed([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), groups=tuple("aabbccddee"))
+    told = "what is learned from a group is judged on the same group"
+    even = ordered.time(samples, folds=3, test_fraction=0.2)
+    assert even.fold.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, TEST, TEST]
+    assert checks.torn_groups(samples, even) == []
+    torn = dataclasses.replace(samples, groups=tuple("aabbccdeee"))
+    assert checks.torn_groups(torn, even) == [f"1 group is in several folds, or in the test part too (e): {told}"]
+    # Of a test part that came with the task `group_overlap_problems` tells.
+    given = dataclasses.replace(torn, parts=(*["train"] * 8, "test", "test"))
+    assert checks.torn_groups(given, ordered.time(given, folds=3)) == []

@@ -139,13 +139,13 @@ def deal(
     """
     order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
     fold = np.full(len(names), -1, np.int64)
-    levels = np.unique(strata)
+    levels, columns, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    columns = columns.reshape(-1)
     counts = np.zeros((n, len(levels)), np.int64)
-    sizes = np.array([(strata == level).sum() for level in levels])
     # Groups first, while there are single samples left to make up for their unevenness. The cost is how much the sum of
     # squares of each level's counts grows, relative to the level's size: least in the fold that has least of its levels.
     for rows in _large_groups(order, groups, seed):
-        own = np.array([(strata[rows] == level).sum() for level in levels])
+        own = np.bincount(columns[rows], minlength=len(levels))
         cost = (((counts + own) ** 2 - counts**2) / sizes).sum(axis=1)
         chosen = int(np.lexsort((np.arange(n), counts.sum(axis=1), cost))[0])
         fold[rows] = chosen

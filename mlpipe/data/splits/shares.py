@@ -7,6 +7,7 @@ part. How far a choice of units is from the share is measured as chi-squared is:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -143,8 +144,10 @@ def _share_of_classes(samples: Samples, pool: Ints, fraction: float, stratify: b
     names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
     chosen: list[int] = []
     decisions: dict[str, bool] = {}
-    for level in np.unique(strata):
-        rows = [index for index in sorted(range(len(pool)), key=names.__getitem__) if strata[index] == level]
+    rows_by_level: dict[int, list[int]] = defaultdict(list)
+    for index in sorted(range(len(pool)), key=names.__getitem__):
+        rows_by_level[int(strata[index])].append(index)
+    for level, rows in sorted(rows_by_level.items()):
         drawn = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
         quota = round(len(rows) * fraction)
         for index in drawn:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from mlpipe import files, limits
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
+from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.errors import first_line
 
 log = logging.getLogger("mlpipe")
@@ -145,5 +148,11 @@ def _fingerprint(network: Classifier, pack: Pack) -> str:
     # Pooling has no weights: it stands in the structure, or in what timm was asked for.
     options = {name: value for name, value in network.timm_options.items() if not name.startswith("drop")}
     structure = [repr(network.backbone), repr(sorted(options.items())), network.stages is not None]
-    key = [*structure, torch.__version__, repr(pack.preprocessing), parts, *variant]
+    key = [*structure, torch.__version__, *_preprocessing_key(pack.preprocessing), parts, *variant]
     return files.digest(key)[:16]
+
+
+def _preprocessing_key(preprocessing: Preprocessing) -> list[Any]:
+    """What decides how cached images become those that a network sees; transforms by their parameters."""
+    before = [] if preprocessing.before is None else [preprocessing.before.key()]
+    return [repr(replace(preprocessing, before=None)), *before]

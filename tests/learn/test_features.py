@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from mlpipe.arch.classifier import Head, Pixels, timm
+from mlpipe.config.components import Component
+from mlpipe.data.preprocessing import BeforeResize
 from mlpipe.learn import features, fit
 from mlpipe.learn.build.network import build_network
 from mlpipe.learn.job import Watch
@@ -71,3 +74,16 @@ def test_another_pooling_has_other_features_beside_them(tmp_path: Path, name: st
 def test_nothing_of_this_when_features_change(tmp_path: Path, overrides: list[str]) -> None:
     one = job(tmp_path, *FROZEN, *overrides)
     assert not features.applies(one.recipe, build_network(one.recipe, one.task, one.pack, seed=0))
+
+
+def test_transforms_before_the_resize_are_known_by_what_they_are(tmp_path: Path) -> None:
+    """Their address in memory was part of the name, so that no other process found the features."""
+    one = job(tmp_path, *FROZEN)
+    network = build_network(one.recipe, one.task, one.pack, seed=0)
+
+    def name(degrees: float) -> str:
+        step = Component("augmentations", "mlpipe.data.augment.geometry.rotate", {"degrees": degrees})
+        own = dataclasses.replace(one.pack.preprocessing, before=BeforeResize([step]))
+        return features._fingerprint(network, dataclasses.replace(one.pack, preprocessing=own))  # type: ignore[arg-type]
+
+    assert name(3.0) == name(3.0) != name(4.0)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mlpipe import files
 from mlpipe.data.augment import geometry, libraries, samples
 from mlpipe.data.augment.samples import Step
 from mlpipe.data.decoding import images
@@ -263,5 +266,16 @@ class BeforeResize:
         return changed
 
     def key(self) -> list[dict[str, Any]]:
-        """Parameters that decide how images are changed, for the cache's hash."""
-        return [{"target": component.identity, **component.params} for component in self._components]
+        """Parameters that decide how images are changed, for the cache's hash; with the file of a step of the user's own."""
+        return [
+            {"target": component.identity, **component.params, **_own_code(component)} for component in self._components
+        ]
+
+
+def _own_code(component: Any) -> dict[str, str]:
+    """The hash of the file that a step of the user's own is written in: another text may be another step."""
+    if not component.is_users:
+        return {}
+    component.load()
+    module = sys.modules[component.target.rpartition(".")[0]]
+    return {"code": files.digest_file(Path(module.__file__))} if module.__file__ else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -215,3 +216,13 @@ def test_transforms_before_the_resize_are_the_same_each_time() -> None:
     again = pickle.loads(pickle.dumps(built(0.5)))
     assert turned == [not (again(one) == plain(one)).all() for one in pictures] and 0 < sum(turned) < 12
     assert built(0.5).key() != built(1.0).key() != plain.key()
+
+
+def test_another_text_of_an_own_step_is_another_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file, keys = tmp_path / "own_cache_steps.py", []
+    for number in (1, 2, 1):
+        file.write_text(f"def shifted():\n    return lambda images, seeds: images + {number}\n", "utf-8")
+        step = Component("augmentations", "own_cache_steps.shifted", {})
+        keys.append(preprocessing.standard(3, id="x", size=10, before=[step]).key())
+    assert keys[0] == keys[2] != keys[1]

@@ -62,7 +62,11 @@ class _Elementwise(nn.Module):
         if outputs.ndim > 2 and target.ndim == outputs.ndim - 1:
             return self._pixel_mean(outputs.float(), target, weight)
         truth = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
-        values = self._values(outputs, truth).mean(1)
+        values = self._values(outputs, truth.nan_to_num(0.0)).mean(1)
+        if target.ndim > 1:
+            # Images that only a teacher knows have no target.
+            known = (~truth.isnan().any(1)).to(values.dtype)
+            weight = known if weight is None else known * weight.to(values.dtype)
         return mean_of_rows(values, weight)
 
     def _pixel_mean(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:

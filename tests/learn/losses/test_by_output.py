@@ -16,6 +16,7 @@ from mlpipe.errors import ConfigError
 from mlpipe.learn.losses import by_output, cross_entropy
 from mlpipe.learn.losses.by_output import elementwise
 from mlpipe.learn.losses.labels import Labels
+from tests.learn.losses.conftest import CLASSES, LOGITS, ONE_HOT, WEIGHT, build
 
 LABELS = Labels("classification", torch.tensor([5, 5, 5]), 15)
 OUTPUTS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
@@ -144,3 +145,16 @@ def test_pixels_of_an_image_count_by_its_weight() -> None:
     each = [float(loss(outputs[row : row + 1], target[row : row + 1])) for row in range(2)]
     both = float(loss(outputs, target, torch.tensor([3.0, 1.0])))
     assert both == pytest.approx((3 * each[0] + each[1]) / 4, rel=1e-6)
+
+
+@pytest.mark.parametrize(("of", "outputs"), [("bce", "softmax"), ("focal", "sigmoid"), ("squared_error", "linear")])
+def test_elementwise_leaves_out_images_that_only_a_teacher_knows(of: str, outputs: str) -> None:
+    loss = build("elementwise", CLASSES, of=of, outputs=outputs)
+    target = torch.cat([ONE_HOT, torch.full_like(ONE_HOT[:3], torch.nan)])
+    logits = torch.cat([LOGITS, LOGITS[:3] + 1]).requires_grad_()
+    value = loss(logits, target)
+    assert value.item() == pytest.approx(loss(LOGITS, ONE_HOT).item(), abs=1e-12)
+    value.backward()
+    assert logits.grad is not None and not logits.grad[20:].any() and logits.grad[:20].isfinite().all()
+    weight = torch.cat([WEIGHT, WEIGHT[:3]])
+    assert loss(logits, target, weight).item() == pytest.approx(loss(LOGITS, ONE_HOT, WEIGHT).item(), abs=1e-12)

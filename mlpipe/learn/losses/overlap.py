@@ -212,7 +212,7 @@ class PixelOverlap(nn.Module):
         more = self._eps if self._adds_eps else 0.0
         overlap = formula(shared, predicted_pixels + pixels + more, self._smooth, self._eps)
         counted = (pixels > 0).float() if self._over == "present" else torch.ones_like(overlap)
-        counted = counted * known.any().float()
+        counted = counted * (known.flatten(1).any(1)[:, None] if self._per_image else known.any()).float()
         if self.weight is not None:
             counted = counted * self.weight
         return weighted_mean(((1 - overlap) * counted).sum(), counted.sum())

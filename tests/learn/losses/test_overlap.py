@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -187,3 +189,13 @@ def test_ignored_pixels_have_no_gradient_and_no_say(loss: nn.Module) -> None:
     assert loss(other, target).item() == pytest.approx(value.item(), rel=1e-6)
     nothing = loss(logits, torch.full_like(target, IGNORED))
     assert nothing.item() == 0
+
+
+@pytest.mark.parametrize("name", ["dice", "jaccard"])
+def test_an_image_without_a_pixel_that_counts_counts_nothing_by_itself(name: Any) -> None:
+    """With the classes of every image it was as wrong as can be, whatever was predicted."""
+    logits, target = batch(4)
+    target[1] = IGNORED
+    loss, seen = PixelOverlap(name, per_image=True, over="all"), [0, 2, 3]
+    assert loss(logits, target).item() == pytest.approx(loss(logits[seen], target[seen]).item(), abs=1e-6)
+    assert loss(logits[1:2], target[1:2]).item() == 0.0

@@ -41,3 +41,22 @@ def damage(targets: npt.NDArray[Any], outputs: int) -> str:
 def unremovable(outputs: int) -> str:
     """Nothing: any output can be left out."""
     return ""
+
+
+def unit(targets: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation of what is known of each output, shape (outputs,) each.
+
+    One whose numbers are all the same has the deviation 1, and one of which none is known the mean 0 as well.
+
+    Args:
+        targets: Shape (n, outputs), NaN where unknown.
+    """
+    some = ~np.isnan(targets).all(axis=0)
+    known = targets if some.all() else targets[:, some]
+    mean, spread = np.zeros(targets.shape[1]), np.ones(targets.shape[1])
+    if known.size:
+        mean[some], deviation = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+        # Of equal numbers it is often not zero, but a rounding error by which nothing can be divided.
+        differs = np.nanmax(known, axis=0) > np.nanmin(known, axis=0)
+        spread[some] = np.where(differs & (deviation > 0), deviation, 1.0)
+    return mean, spread

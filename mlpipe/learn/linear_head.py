@@ -19,6 +19,7 @@ from torch import nn
 from mlpipe import kinds
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
+from mlpipe.data import number_targets
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
@@ -149,14 +150,20 @@ def solve(
             parts = [_best_fit(model, inverse, head, scaled, targets, units, weights, seed)]
             coefficients, bias = parts[0][0].weight, parts[0][0].bias
         else:
-            shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
-            spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
+            shift, spread = np.zeros(outputs), np.ones(outputs)
+            if not facts.has_probabilities:
+                shift, spread = number_targets.unit(targets)
             # Labels and numbers are fitted one by one: each on the rows where it is known, with a penalty of its own.
-            goal = (targets - shift) / np.where(spread > 0, spread, 1.0)
+            goal = (targets - shift) / spread
             single: _Label | _Number = _Label() if facts.has_probabilities else _Number()
             parts = []
             for column in goal.T:
                 known = ~np.isnan(column)
+                if not known.any():
+                    # Nothing says what it is: even odds, or the mean.
+                    none = _Fit(np.zeros((1, scaled.shape[2])), np.zeros(1), None)
+                    parts.append((none, float(inverse[len(inverse) // 2]), float("nan")))
+                    continue
                 own = None if weights is None else weights[known]
                 names = [name for name, is_known in zip(units, known, strict=True) if is_known]
                 parts.append(_best_fit(single, inverse, head, scaled[known], column[known], names, own, seed))

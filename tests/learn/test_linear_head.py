@@ -221,3 +221,20 @@ def test_a_feature_that_was_silent_in_training_does_not_decide() -> None:
     silent = new.copy()
     silent[:, 1] = 0
     np.testing.assert_allclose(probabilities(found, new), probabilities(found, silent), atol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression"])
+def test_what_no_training_image_tells_is_even_odds_or_the_mean(kind: str) -> None:
+    drawn = np.random.default_rng(0)
+    x, known = drawn.normal(size=(12, 5)), (np.arange(12) % 2).astype(float)
+    head, units = LinearHead(4, 3, 50), [str(number) for number in range(12)]
+    alone = solve(head, x, known[:, None], kind, 1, units, None, False, 0)
+    both = solve(head, x, np.stack([known, np.full(12, np.nan)], 1), kind, 2, units, None, False, 0)
+    assert both.weight[0] == pytest.approx(alone.weight[0]) and both.bias[0] == pytest.approx(alone.bias[0])
+    assert not both.weight[1].any() and both.bias[1] == 0
+
+
+def test_a_number_that_never_differs_is_its_mean() -> None:
+    x, units = np.random.default_rng(0).normal(size=(12, 5)), [str(number) for number in range(12)]
+    found = solve(LinearHead(4, 3, 50), x, np.full((12, 1), 0.1), "regression", 1, units, None, False, 0)
+    assert found.bias == pytest.approx([0.0], abs=1e-12) and not found.weight.any()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
 from mlpipe.arch.classifier import Head
+from mlpipe.data import number_targets
 from mlpipe.learn.kind import Scale
 from mlpipe.learn.kind import all_known as known_counts
 from mlpipe.learn.kind import no_classes as class_counts
@@ -29,10 +29,9 @@ CHECKS_OUTPUTS = False
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:
-    """Mean and standard deviation of each number; one that never differs has the deviation 1."""
-    std = np.nanstd(targets, axis=0)
-    spread = np.where(std > 0, std, 1.0)
-    return torch.tensor(np.nanmean(targets, axis=0)).float(), torch.tensor(spread).float()
+    """Mean and standard deviation of each number, see `mlpipe.data.number_targets.unit`."""
+    mean, spread = number_targets.unit(targets)
+    return torch.tensor(mean).float(), torch.tensor(spread).float()
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:

@@ -71,10 +71,12 @@ class Values:
         return np.asarray(table[values])
 
     def shares(self, mask: Mask) -> tuple[float, ...]:
-        """The share of each class in the pixels that count; NaN without any."""
+        """The share of each class in the pixels that count, a millionth at least where it has one; NaN without any."""
         counts = [mask.counts.get(number, 0) for number in self.numbers]
         total = sum(counts)
-        return tuple(round(count / total, 6) if total else float("nan") for count in counts)
+        if not total:
+            return (float("nan"),) * len(counts)
+        return tuple(max(round(count / total, 6), 1e-6) if count else 0.0 for count in counts)
 
     def unknown(self, mask: Mask) -> list[int]:
         """The values of a mask that are no class."""

@@ -279,6 +279,11 @@ class Recipe:
     threads: int
     heads: tuple[Mapping[str, Any], ...] | None = None
 
+    @property
+    def epochs(self) -> int:
+        """The most epochs of a fold: those of all its stages, or `trainer.max_epochs` without any."""
+        return sum(stage.epochs for stage in self.stages) or int(self.trainer["max_epochs"])
+
 
 @dataclass(frozen=True)
 class RunConfig:

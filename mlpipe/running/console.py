@@ -129,7 +129,7 @@ class Trace:
         self._console, self._outfile = console, config.sys.outfile
         self._log = TrainingLog(run.folder / "logs" / record_id / training_log.FILE)
         self._batches = math.ceil(validated / int(config.recipe.sampling.params.get("eval_batch_size", 256)))
-        self._epochs = int(config.recipe.trainer["max_epochs"])
+        self._epochs = config.recipe.epochs
 
     def batch(self, tick: Any) -> None:
         """A batch was learned from."""

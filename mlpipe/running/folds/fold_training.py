@@ -337,7 +337,7 @@ class FoldTraining:
         )
 
     def _epoch_follower(self, fold: int) -> Callable[[int, float], None]:
-        follower, epochs = self.folds.context.follower, int(self.folds.config.recipe.trainer["max_epochs"])
+        follower, epochs = self.folds.context.follower, self.folds.config.recipe.epochs
         if fold == REFIT:
             return lambda epoch, score: None
         position = self.chosen.index(fold)

@@ -500,6 +500,6 @@ def _pruner(search: Search) -> BasePruner:
         return pruners.MedianPruner(n_startup_trials=search.hpo.startup_trials)
     if search.hpo.pruner == "hyperband":
         folds = sum(step.startswith("train fold ") for step in search.steps)
-        most = max(1, folds * int(search.base.recipe.trainer["max_epochs"]))
+        most = max(1, folds * search.base.recipe.epochs)
         return pruners.HyperbandPruner(min_resource=1, max_resource=most, reduction_factor=3)
     return pruners.NopPruner()

@@ -12,7 +12,7 @@ from mlpipe.running import console
 
 def trace(folder: Path) -> console.Trace:
     sampling = SimpleNamespace(params={"eval_batch_size": 4})
-    recipe = SimpleNamespace(sampling=sampling, trainer={"max_epochs": 3})
+    recipe = SimpleNamespace(sampling=sampling, epochs=3)
     config: Any = SimpleNamespace(sys=SimpleNamespace(console="mlpipe", outfile=str(folder / "log.txt")), recipe=recipe)
     run: Any = SimpleNamespace(folder=folder / "run")
     return console.Trace(config, console.of(config), run, "record", 10)

@@ -238,8 +238,12 @@ def _nested(task: Task, tag: Tag, world: World) -> Task:
     inner = inner_folds(task.samples, split, fold)
     rows = np.flatnonzero((inner >= 0) | (split.fold == fold))
     samples = task.samples.only(rows)
-    parts: tuple[Part, ...] = tuple("test" if held else "train" for held in split.fold[rows] == fold)
-    return replace(task, samples=replace(samples, parts=parts, folds=inner[rows]))
+    is_extra = samples.in_part("extra")
+    parts: tuple[Part, ...] = tuple(
+        "test" if held else "extra" if extra else "train"
+        for held, extra in zip(split.fold[rows] == fold, is_extra, strict=True)
+    )
+    return replace(task, samples=replace(samples, parts=parts, folds=np.where(is_extra, -1, inner[rows])))
 
 
 def _refuse_kind(task: Task, tag: Tag) -> None:
@@ -329,6 +333,14 @@ def _joined(own: Samples, brought: Samples, source: str, number: int) -> Samples
         weights,
         None,
         None if own.noisy is None else np.concatenate([own.noisy, targets]),
+        strata=tuple(name for part in (own, brought) for name in part.strata or ("",) * len(part))
+        if own.strata or brought.strata
+        else (),
+        orders=None
+        if own.orders is None and brought.orders is None
+        else np.concatenate(
+            [np.full(len(part), np.nan) if part.orders is None else part.orders for part in (own, brought)]
+        ),
     )
     if len(set(both.ids)) != len(both.ids):
         wrong = "ids of the two tasks are the same, or the class was brought before"

@@ -126,6 +126,38 @@ def test_nested_is_the_nested_view_of_the_pivot() -> None:
         assert view.unlabelled.tolist() == []
 
 
+def test_nested_learns_the_extra_part_and_validates_nothing_of_it() -> None:
+    """Its samples were a fold of their own, which a fourth model was judged by."""
+    rows = [Row(f"{index:03d}", "train" if index % 10 else "extra", index % 3, f"d{index}") for index in range(90)]
+    base = task.make("made", "abc", rows, channels=1, source={"type": "none"})
+
+    def split(of: Task) -> methods.Split:
+        return methods.with_extra(of.samples, methods.kfold(of.samples, folds=3))
+
+    for fold in range(3):
+        wanted = variants.nested(base, split(base), fold)
+        variant = tags.derive(base, tags.parse(f"nested?{fold}"), World(split, {}.__getitem__))
+        own = split(variant)
+        assert (own.n_folds, own.validated) == (3, (0, 1, 2))
+        view, row = variants.plain(variant, own, 0), origins(variant)[1]
+        assert [row[view.train].tolist(), row[view.val].tolist(), row[view.test].tolist()] == [
+            wanted.train.tolist(), wanted.val.tolist(), wanted.test.tolist(),
+        ]  # fmt: skip
+
+
+def test_bring_keeps_strata_and_orders() -> None:
+    base = made()
+    n = len(base.samples)
+    own = dataclasses.replace(
+        base.samples, strata=tuple("xy"[index % 2] for index in range(n)), orders=np.arange(n) * 1.0
+    )
+    samples = derived("bring?other:d", dataclasses.replace(base, samples=own)).samples
+    found = dict(zip(samples.ids, zip(samples.strata, samples.orders.tolist(), strict=True), strict=True))  # type: ignore[union-attr]
+    assert all(found[name] == (own.strata[index], index) for index, name in enumerate(own.ids))
+    brought = [found[name] for name in found if name.startswith("other:")]
+    assert brought and all(stratum == "" and order != order for stratum, order in brought)
+
+
 def test_nested_twice_sets_aside_a_fold_of_the_inner_ones() -> None:
     variant = derived("nested?0+nested?1")
     outer = derived("nested?0")

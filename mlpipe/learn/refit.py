@@ -61,6 +61,7 @@ def recipe_of(recipe: Recipe, lasting: Sequence[int]) -> Recipe:
         replace(
             stage,
             keep=False,
+            start_from=None,
             val_negatives=None,
             callbacks=None if stage.callbacks is None else _without_early_stops(stage.callbacks),
         )
@@ -79,8 +80,10 @@ def _epochs_behind_weights(
 ) -> list[int]:
     """How many epochs of each stage led to the weights that a fold kept, by what `Keeper` compares."""
     path, best, sign = [0] * len(plan), None, 1.0 if direction == "min" else -1.0
-    best_path = path
+    best_path, kept_paths = path, dict[int, list[int]]()
     for number, stage in enumerate(plan):
+        if stage.start_from is not None:
+            path = kept_paths[stage.start_from]
         own, own_path = None, path
         for row in history:
             if int(float(row.get("stage") or 0)) != number:
@@ -91,6 +94,7 @@ def _epochs_behind_weights(
                 best, best_path = score, path
             if own is None or own != own or score < own:
                 own, own_path = score, path
+        kept_paths[number] = own_path
         # The next stage starts from the weights that were kept so far.
         path = own_path if stage.keep else best_path if keep_best else path
     return best_path if keep_best else path

@@ -71,6 +71,18 @@ def test_a_stage_lasts_as_long_as_it_led_to_the_weights_that_were_kept(tmp_path:
     assert refit.epochs(keeping, [late], keep_best=True) == (2, 2, 1)
 
 
+def test_a_stage_that_starts_from_an_earlier_one_has_only_that_one_behind_it(tmp_path: Path) -> None:
+    """Epochs of the stages in between were counted, which the weights that were kept had never learned in."""
+    plan = (Stage(3, keep=True), Stage(3, keep=True), Stage(2, start_from=0))
+    recipe = dataclasses.replace(job(tmp_path).recipe, stages=plan)
+    fold = history(tmp_path / "a", [5, 4, 6, 9, 8, 9, 3, 2], [0, 0, 0, 1, 1, 1, 2, 2])
+    lasting = refit.epochs(recipe, [fold], keep_best=True)
+    assert lasting == (2, 0, 2)
+    assert [stage.epochs for stage in refit.recipe_of(recipe, lasting).stages] == [3, 2]
+    # Where nothing is chosen the last stage's epochs are those that count.
+    assert refit.epochs(recipe, [fold], keep_best=False) == (2, 0, 2)
+
+
 def test_what_looks_at_validation_images_is_left_out(tmp_path: Path) -> None:
     recipe = job(tmp_path, "cbs=[early,ema]").recipe
     assert set(refit.recipe_of(recipe, (2,)).callbacks) == {"ema"}

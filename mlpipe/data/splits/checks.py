@@ -288,3 +288,21 @@ def group_overlap_problems(samples: Samples) -> list[str]:
     fix = "give each group one part, or accept it with task.allow_overlap=true"
     wrong = f"{counted(len(torn), 'group is', 'groups are')} in the training part and in another one ({listing(torn, most=3)})"
     return [problem("task", wrong, fix=fix)]
+
+
+def learned_images_notes(task: Task, split: Split, other: Task) -> list[str]:
+    """A sentence when a task that is judged by another one's models has images that they have learned from; none else.
+
+    Args:
+        task: The task that is learned.
+        split: Its split.
+        other: The task that is judged: its test part, or all that has a target where it has none.
+    """
+    learned = {task.samples.digests[row] for row in np.flatnonzero(split.fold >= 0)}
+    test = other.samples.in_part("test")
+    judged = np.flatnonzero(test if test.any() else other.samples.labelled)
+    count = sum(other.samples.digests[row] in learned for row in judged)
+    if not count:
+        return []
+    amount = counted(count, f"of its {len(judged)} images is", f"of its {len(judged)} images are")
+    return [f"{other.name}: {amount} among those that {task.name} is learned from, which flatters its scores"]

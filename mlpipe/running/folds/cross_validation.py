@@ -147,6 +147,7 @@ def training(
     config = with_possible_nesting(config, split)
     request = replace(request, nested=bool(config.tree["mode"]["nested"]))
     raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
+    _tell_learned_images(task, split, others)
     if outputs.names(task.source):
         # Each output's head has records of its own, which its task is post-processed by.
         ending = None
@@ -234,6 +235,7 @@ def stored(config: RunConfig, context: RunContext, task: Task, request: Request)
     homes = {location.record.id: location.project for location in locations}
     stored_config = tasks.config_of(config, chosen[0], homes.get(chosen[0].id))
     folds = Folds(config, context, task, tasks.split_of(stored_config, task), chosen[0].nested, decoding=stored_config)
+    _tell_learned_images(task, folds.split, others)
     log.info(f"records of {task.name}: {listing([record.id for record in chosen])}")
     names = [record.id for record in chosen]
     outcomes = [_Made(record.id, partial(_stored_record, context.project, record)) for record in chosen]
@@ -300,6 +302,13 @@ def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> lis
         others.append(other)
     raise_all(problems)
     return others
+
+
+def _tell_learned_images(task: Task, split: Split, others: Sequence[Task]) -> None:
+    """Tell of images of `mode.eval_on` that the pivot's models have learned from."""
+    for other in others:
+        for sentence in checks.learned_images_notes(task, split, other):
+            log.warning(f"mode.eval_on: {sentence}")
 
 
 def _preprocessing(folds: Folds, of: Sequence[Task]) -> list[Step]:

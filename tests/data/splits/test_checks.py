@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlpipe.data.splits import checks, methods, variants
 from mlpipe.data.splits.methods import TEST
-from mlpipe.data.task import Row, make
+from mlpipe.data.task import Row, Task, make
 from tests.data.samples import make_samples, make_task
 from tests.data.splits.test_methods import few, folds
 
@@ -220,3 +220,21 @@ def test_groups_in_several_folds_are_said() -> None:
         own = dataclasses.replace(samples, folds=np.array(given_folds))
         assert checks.torn_groups(own, methods.given(own)) == sentences
     assert checks.torn_groups(samples, methods.kfold(samples, folds=2)) == []
+
+
+def test_images_of_another_task_that_were_learned_are_said() -> None:
+    own = dataclasses.replace(make_samples([0, 1] * 5), digests=tuple(f"d{number}" for number in range(10)))
+    others = dataclasses.replace(make_samples([0, 1] * 3), digests=("d0", "d9", "x", "y", "z", "d3"))
+    split = dataclasses.replace(methods.kfold(own, folds=2), fold=np.array([0, 1] * 4 + [methods.TEST] * 2))
+    pivot, other = (
+        Task(name, "classification", ("a", "b"), 1, {"type": "folder"}, samples)
+        for name, samples in (("here", own), ("there", others))
+    )
+    told = "among those that here is learned from, which flatters its scores"
+    assert checks.learned_images_notes(pivot, split, other) == [f"there: 2 of its 6 images are {told}"]
+    tested = dataclasses.replace(others, parts=("train",) * 5 + ("test",))
+    assert checks.learned_images_notes(pivot, split, dataclasses.replace(other, samples=tested)) == [
+        f"there: 1 of its 1 images is {told}"
+    ]
+    apart = dataclasses.replace(others, digests=tuple("uvwxyz"))
+    assert checks.learned_images_notes(pivot, split, dataclasses.replace(other, samples=apart)) == []

@@ -262,7 +262,7 @@ def shuffled(
             raise DataError(problem("split.test_fraction", "the task has a test part already", fix=fix))
         pool = _shuffled_test(samples, fold, pool, file_rows, test_fraction, test_seed, stratify)
     if folds_file:
-        parts = [part[1] for part in shuffled_split.read_rows(Path(folds_file), "split.folds_file")]
+        parts = _file_parts(Path(folds_file), len(pool))
     else:
         check_enough(pool, max(folds, 2))
         strata = shuffled_split.strata_of(spread[pool], max(folds, 2)) if stratify else None
@@ -272,14 +272,30 @@ def shuffled(
             if folds == 1:
                 raise _draw_error("split.val_fraction", val_fraction, stratify, error) from error
             raise DataError(problem("split.folds", f"cannot be made ({error})", got=folds, fix="use fewer")) from error
-    if len({int(row) for part in parts for row in part}) != sum(map(len, parts)) or max(map(max, parts)) >= len(pool):
-        raise DataError(problem("split.folds_file", f"does not fit the {counted(len(pool), 'image')}", fix="remove it"))
     fold[pool] = len(parts)
     for number, part in enumerate(parts):
-        fold[pool[np.asarray(part, np.int64)]] = number
+        fold[pool[part]] = number
     if len(parts) == 1:
         return Split(fold, 2, (0,), stratify, seed, rare=rare)
     return Split(fold, int(fold.max()) + 1, tuple(range(len(parts))), stratify, seed, rare=rare)
+
+
+def _file_parts(path: Path, count: int) -> list[Ints]:
+    """The validation rows of each fold of a file, out of `count`.
+
+    Raises:
+        DataError: When it does not fit: a row is none, or in two parts, or a part leaves nothing to validate or to learn.
+    """
+    pairs = shuffled_split.read_rows(path, "split.folds_file")
+    parts = [pair[1] for pair in pairs if len(pair) > 1 and _are_rows(pair[1], count) and 0 < len(pair[1]) < count]
+    if len(parts) < len(pairs) or len({row for part in parts for row in part}) != sum(map(len, parts)):
+        raise DataError(problem("split.folds_file", f"does not fit the {counted(count, 'image')}", fix="remove it"))
+    return [np.asarray(part, np.int64) for part in parts]
+
+
+def _are_rows(part: Any, count: int) -> bool:
+    """Whether something that a file holds is a list of row numbers below a count."""
+    return isinstance(part, list) and all(type(row) is int and 0 <= row < count for row in part)
 
 
 def _draw_error(key: str, fraction: float, stratify: bool, error: ValueError) -> DataError:
@@ -306,7 +322,8 @@ def _shuffled_test(
         except ValueError as error:
             raise _draw_error("split.test_fraction", fraction, stratify, error) from error
     else:
-        stay, test = (np.asarray(part, np.int64) for part in rows[:2])
+        is_pair = len(rows) > 1 and all(_are_rows(part, len(pool)) for part in rows[:2])
+        stay, test = (np.asarray(part, np.int64) for part in (rows[:2] if is_pair else ([], [])))
     if sorted([*stay.tolist(), *test.tolist()]) != list(range(len(pool))):
         raise DataError(problem("split.test_file", f"does not fit the {counted(len(pool), 'image')}", fix="remove it"))
     fold[pool[test]] = TEST

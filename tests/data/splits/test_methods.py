@@ -323,7 +323,20 @@ def test_shuffled_splits_are_refused_in_words(tmp_path: Path) -> None:
         methods.shuffled(make_samples([0, 1, 2, 3]), folds=2, stratify=True)
     with pytest.raises(DataError, match=r"split\.folds: there is only 1 training image, got 2; use fewer"):
         methods.shuffled(make_samples([0]), folds=1)
-    for content in ("[[[0], [1, 2]], [[1], [2, 3]]]", "[[[0], [1, 2]], [[1], [6]]]"):
+    for content in ("[[0, 1, 2, 3, 4, 5]]", "[3, 4]", "[[0, 1, 2], [3, 4.5, 5]]", "[[0, 1, 2], [a, b, c]]"):
+        (tmp_path / "test").write_text(content)
+        with pytest.raises(DataError, match=r"split\.test_file: (does not fit the 6 images|must hold lists)"):
+            methods.shuffled(make_samples([0, 1] * 3), test_file=str(tmp_path / "test"))
+    odd = [
+        "[[[0], [1, -1]], [[1], [2]]]",
+        "[[[0]]]",
+        "[[[0], []]]",
+        "[[[0], [a]]]",
+        "[[[0], [1.5]]]",
+        "[[0, 1]]",
+        "[[[], [0, 1, 2, 3, 4, 5]]]",
+    ]
+    for content in ("[[[0], [1, 2]], [[1], [2, 3]]]", "[[[0], [1, 2]], [[1], [6]]]", *odd):
         (tmp_path / "folds").write_text(content)
         with pytest.raises(DataError, match=r"split\.folds_file: does not fit the 6 images; remove it"):
             methods.shuffled(make_samples([0, 1] * 3), folds_file=str(tmp_path / "folds"))

@@ -243,19 +243,32 @@ def _log_file(path: Path) -> Iterator[None]:
 def _git_commit(folder: Path) -> str | None:
     """The commit of the folder that the user works in, read from .git; None outside a repository."""
     for parent in (folder, *folder.parents):
-        head = parent / ".git" / "HEAD"
-        if head.is_file():
-            content = _short_text(head)
-            if content.startswith("ref: "):
-                content = _short_text(parent / ".git" / content[5:])
-            # Whatever else a file says is none, such as a text of the user's that a reference leads to.
-            return content if _COMMIT.fullmatch(content) else None
+        git = parent / ".git"
+        # A worktree or a submodule has a file there, which names the folder; what encloses it is another repository.
+        if git.is_file():
+            git = parent / _short_text(git).removeprefix("gitdir: ")
+        elif not (git / "HEAD").is_file():
+            continue
+        content = _short_text(git / "HEAD")
+        if content.startswith("ref: "):
+            name = content.removeprefix("ref: ")
+            # Worktrees share references, and git packs those that are seldom written.
+            shared = git / _short_text(git / "commondir")
+            content = _short_text(git / name) or _short_text(shared / name) or _packed(shared, name)
+        # Whatever else a file says is none, such as a text of the user's that a reference leads to.
+        return content if _COMMIT.fullmatch(content) else None
     return None
 
 
-def _short_text(file: Path) -> str:
+def _packed(git: Path, name: str) -> str:
+    """What a reference that git has packed leads to; empty where it has not."""
+    lines = (line.partition(" ") for line in _short_text(git / "packed-refs", limits.TEXT).splitlines())
+    return next((commit for commit, _, packed in lines if packed == name), "")
+
+
+def _short_text(file: Path, most: int = _MOST_BYTES) -> str:
     """The text of a small file; empty where there is none."""
     try:
-        return limits.text(file, _MOST_BYTES).strip()
+        return limits.text(file, most).strip()
     except (OSError, ValueError):
         return ""

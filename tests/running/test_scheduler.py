@@ -26,6 +26,25 @@ def test_the_commit_is_read(tmp_path: Path, head: bytes) -> None:
     assert scheduler._git_commit(inside) == COMMIT
 
 
+def test_the_commit_of_a_worktree_is_its_own(tmp_path: Path) -> None:
+    _repository(tmp_path, b"ref: refs/main\n")
+    inside, other = tmp_path / "a", "f" * 40
+    git = tmp_path / ".git" / "worktrees" / "a"
+    for folder in (inside, git):
+        folder.mkdir(parents=True)
+    (inside / ".git").write_text("gitdir: ../.git/worktrees/a\n")
+    (git / "HEAD").write_text("ref: refs/a\n")
+    assert scheduler._git_commit(inside) is None
+    (git / "commondir").write_text("../..\n")
+    (tmp_path / ".git" / "packed-refs").write_text(f"# pack-refs with: peeled\n{COMMIT} refs/main\n{other} refs/a\n")
+    assert scheduler._git_commit(inside) == other
+    (tmp_path / ".git" / "refs" / "a").write_text("e" * 40)
+    assert scheduler._git_commit(inside) == "e" * 40
+    for odd in ("nothing", "gitdir: " + "x" * 4000, "gitdir: a\0b", ""):
+        (inside / ".git").write_text(odd)
+        assert scheduler._git_commit(inside) is None
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -177,7 +179,7 @@ class _Mapped(_Over):
             _KEY,
             self._name,
             self._function,
-            before if self._takes_whole_item else before.x,
+            _changeable(before) if self._takes_whole_item else _copied(before.x),
             *self._arguments,
             **self._keywords,
         )
@@ -259,6 +261,21 @@ def _takes_items(function: Callable[..., Any]) -> bool:
         return False
     kind = parameters[0].annotation if parameters else None
     return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).rpartition(".")[2] == "PredictionItem"
+
+
+def _changeable(item: Any) -> Any:
+    """A copy of an item that a function may change: the item is a cache's, another branch's, and what the copy is made of."""
+    result = copy.copy(item)
+    # An item of a user's own may say no.
+    with suppress(AttributeError):
+        result.x, result.y = _copied(item.x), _copied(item.y)
+    return result
+
+
+def _copied(part: Any) -> Any:
+    if type(part) in (list, tuple):
+        return type(part)(_copied(value) for value in part)
+    return part.copy(order="K") if isinstance(part, np.ndarray) else part
 
 
 def _derived_item(item: Any, before: Any) -> PredictionItem:

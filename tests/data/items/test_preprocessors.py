@@ -53,6 +53,18 @@ class Times:
         return x * self.by
 
 
+def doubled_in_place(x: Any) -> Any:
+    for part in x if isinstance(x, list) else [x]:
+        part *= 2
+    return x
+
+
+def changed_in_place(item: PredictionItem) -> PredictionItem:
+    item.x += 1
+    item.y[0] = 9
+    return item
+
+
 @items.dataset_transformer
 def first(data_set: Any, count: int) -> Any:
     return SubDataSet(data_set, range(count))
@@ -62,7 +74,7 @@ def broken(x: Any) -> Any:
     raise RuntimeError("not this one")
 
 
-FUNCTIONS = {one.__name__: one for one in (plus, renamed, Times, first, broken)}
+FUNCTIONS = {one.__name__: one for one in (plus, renamed, doubled_in_place, changed_in_place, Times, first, broken)}
 
 
 def chain(folder: Path | None = None, code: str = "a", functions: dict[str, Callable[..., Any]] | None = None) -> Chain:
@@ -97,6 +109,22 @@ def test_branches_are_lists_or_joined_along_the_last_axis() -> None:
         {"call": "transform-preprocessor", "arguments": branches},
     ]
     assert [one.max() for one in chain().applied(each, Numbers(3))[2].x] == [4, 2]
+
+
+@pytest.mark.parametrize("name", ["doubled_in_place", "changed_in_place"])
+def test_what_a_function_changes_in_place_is_no_others(name: str) -> None:
+    steps: list[dict[str, Any]] = [{"call": "cache"}, {"call": name}]
+    made = chain().applied(steps, Numbers(4))
+    for _ in range(2):
+        item = made[3]
+        assert item.x.max() == (6 if name == "doubled_in_place" else 4)
+        # What it was made of is as it was, and the chain of these ends.
+        assert (item.original().x.max(), item.rootItem().y.tolist()) == (3, [1])
+    branches = [[{"call": name}], [{"call": "pass"}]]
+    split = [steps[0], {"call": "split-preprocessor", "arguments": branches}]
+    assert chain().applied(split, Numbers(4))[3].x[1].max() == 3
+    twice = chain().applied([*split, {"call": "cache"}, {"call": "doubled_in_place"}], Numbers(4))
+    assert [[one.max() for one in twice[3].x] for _ in range(2)] == [[2 * made[3].x.max(), 6]] * 2
 
 
 def test_a_named_step_is_an_input_of_a_later_one() -> None:

@@ -204,7 +204,7 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     column = its.get_field_index("calibrated")
     its = its.set(column, pa.field("calibrated", pa.list_(pa.float32())))
     values, first = list(calibrated.values()), 0
-    with files.durable(path) as temporary, pq.ParquetWriter(temporary, its) as written:
+    with files.durable(path) as temporary, pq.ParquetWriter(temporary, its, write_page_checksum=True) as written:
         # Some rows at a time: all of them with all they have would be there several times over.
         for batch in _batches(path, _ROW_GROUP):
             table, own = pa.Table.from_batches([batch]), slice(first, first + len(batch))

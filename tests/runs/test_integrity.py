@@ -91,6 +91,21 @@ def test_predictions_whose_numbers_changed_never_pass(at: int, bit: int, made: t
         path.write_bytes(whole)
 
 
+def test_calibrated_predictions_keep_the_checksums_of_their_pages(made: tuple[Project, ModelRecord]) -> None:
+    """Every bit of the stored logits counts after `mml post` as before it: each page says that it was changed."""
+    project, _ = made
+    path = project.predictions_file("digits", "net")
+    values = np.random.default_rng(1).normal(size=(50, 10)).astype(np.float32)
+    predictions.write_calibrated(path, {("digits", "val"): values})
+    whole = path.read_bytes()
+    assert integrity.predictions_finding(path, "net", "predictions").verdict == "ok"
+    # The least byte of a number, which any reader takes as it is.
+    number = predictions.load(path, "digits", "val").logits[20, 3].tobytes()
+    at = whole.index(number)
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert integrity.predictions_finding(path, "net", "predictions").verdict == "damaged"
+
+
 def test_records_without_checksums_are_not_compared(made: tuple[Project, ModelRecord]) -> None:
     project, _ = made
     path = project.model_dir("digits", "net") / "record.json"

@@ -18,6 +18,7 @@ from mlpipe.data import tags
 from mlpipe.errors import DataError
 from mlpipe.names import identified
 from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
 from mlpipe.post.learning_curve import LearningCurve, fit_learning_curve
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
@@ -180,5 +181,7 @@ def _errors(project: Project, record: ModelRecord) -> dict[str, float]:
     rows = predictions.load(path, record.pivot, "test")
     if not len(rows):
         return {}
-    errors = post_kind.of(record.kind).errors(rows.logits, rows.targets)
-    return dict(zip(rows.sample_ids, errors.tolist(), strict=True))
+    known = metrics.labelled(rows.targets)
+    errors = post_kind.of(record.kind).errors(rows.logits[known], rows.targets[known])
+    names = [rows.sample_ids[place] for place in np.flatnonzero(known).tolist()]
+    return dict(zip(names, errors.tolist(), strict=True))

@@ -17,7 +17,9 @@ TEST_IDS = [f"t{number:03d}" for number in range(400)]
 TARGETS = np.arange(400) % 2
 
 
-def trained(project: Project, part: str, images: int, error: float, *, lr: float = 0.1, tested: int = 400) -> None:
+def trained(
+    project: Project, part: str, images: int, error: float, *, lr: float = 0.1, tested: int = 400, unlabelled: int = 0
+) -> None:
     """Two folds trained on a part of the task, wrong in the first images of the test, as many as the error says."""
     pivot = f"t{part}"
     for fold in (0, 1):
@@ -31,6 +33,8 @@ def trained(project: Project, part: str, images: int, error: float, *, lr: float
         logits[np.arange(tested), np.where(wrong, 2, TARGETS[:tested])] = 1
         with predictions.writer(project.predictions_file(pivot, name), (), "classification") as sink:
             sink.add(pivot, "test", fold, TEST_IDS[:tested], TARGETS[:tested], logits)
+            names = [f"u{number}" for number in range(unlabelled)]
+            sink.add(pivot, "test", fold, names, np.full(unlabelled, -1), np.zeros((unlabelled, 3), np.float32))
 
 
 def power(images: float) -> float:
@@ -75,6 +79,15 @@ def test_only_images_that_all_predicted_count(tmp_path: Path) -> None:
     (project.predictions_file("t", files.safe_name("-0.1-0"))).unlink()
     found_now, (note,) = more_data.more_data(project, "t")
     assert found_now == [] and "not all have predictions of the same test images" in note
+
+
+def test_test_images_without_a_target_are_no_errors(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    for part, images in (("+subset?0.25", 100), ("+subset?0.5", 200), ("", 400)):
+        trained(project, part, images, power(images), unlabelled=100)
+    (found,), _ = more_data.more_data(project, "t")
+    assert found.test_images == 400
+    assert found.errors == pytest.approx([power(100), power(200), power(400)], abs=0.002)
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,9 @@ def constant(
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """The share of a row's labels that are wrong."""
-    return np.asarray(((outputs > 0) != (targets > 0.5)).mean(axis=1), np.float64)
+    """The share of a row's labels that are wrong, of those that are known."""
+    known = ~np.isnan(targets)
+    return np.asarray((known & ((outputs > 0) != (targets > 0.5))).sum(axis=1) / known.sum(axis=1), np.float64)
 
 
 def sides(targets: Targets) -> list[Bools]:

@@ -73,8 +73,16 @@ def test_a_comparison_over_folds() -> None:
     same = paired_tests.corrected_t([0.8, 0.8], [0.8, 0.8], n_train=100, n_test=50)
     assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
     assert same.sentence.startswith("The rows do not tell the two apart by the metric: the difference is 0.00 ")
-    always = paired_tests.corrected_t([0.9, 0.9], [0.8, 0.8], n_train=100, n_test=50)
-    assert always.p == 0 and always.low == always.high == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("first", "second"), [([0.85, 0.9], [0.8, 0.85]), ([0.75, 0.5, 0.25], [0.5, 0.25, 0.0])])
+def test_folds_that_all_differ_by_one_step_tell_nothing(first: list[float], second: list[float]) -> None:
+    """Two folds of 20 images with one more right answer each are no certainty, whether the difference is rounded or not."""
+    found = paired_tests.corrected_t(first, second, n_train=20, n_test=20, name="accuracy")
+    assert found.difference == pytest.approx(first[0] - second[0])
+    assert (found.low, found.high, found.p) == (None, None, None)
+    assert found.sentence.startswith("The folds do not tell the two apart by accuracy: the difference is 0.")
+    assert paired_tests.corrected_t(second, first, n_train=20, n_test=20).p is None
 
 
 @pytest.mark.parametrize(

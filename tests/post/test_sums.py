@@ -114,3 +114,17 @@ def test_numbers_far_from_zero_keep_their_digits(name: str) -> None:
         statistic(name, said + away, truth + away, "regression").of_weights(drawn, np.arange(50)) for away in (0, 1e7)
     )
     np.testing.assert_allclose(far, near, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["r2", "pearson"])
+@pytest.mark.parametrize("n", [3, 12, 49])
+def test_what_is_left_of_equal_numbers_has_no_spread(name: str, n: int) -> None:
+    """Without the one target that is another, rounding of sums must not pass for the variance of the others."""
+    rng = np.random.default_rng(n)
+    targets = np.full((n, 1), 0.7)
+    targets[-1] = 0.1
+    said = targets + rng.normal(size=(n, 1))
+    left = leave_out(statistic(name, said, targets, "regression"), np.arange(n), n)
+    assert np.isnan(left[-1]) and np.isfinite(left[:-1]).all()
+    others = np.delete(np.arange(n), 0)
+    assert left[0] == pytest.approx(post_kind.of("regression").METRICS[name](said[others], targets[others]))

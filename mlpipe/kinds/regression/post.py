@@ -41,6 +41,9 @@ _SCALES = {
     "spearman": scaled.FISHER,
 }
 
+# Sums of squares that cancel to less than this share of them have cancelled altogether.
+_ROUNDING = 1e-13
+
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
     """The table of numbers."""
@@ -140,14 +143,20 @@ def _mae(n: Floats, off: Floats, square: Floats, *rest: Floats) -> Floats:
 
 
 def _r2(n: Floats, off: Floats, square: Floats, true: Floats, true2: Floats, *rest: Floats) -> Floats:
-    return 1 - quotient_or_nan(square, true2 - quotient_or_nan(true**2, n))
+    return 1 - quotient_or_nan(square, _spread(n, true, true2))
 
 
 def _pearson(
     n: Floats, off: Floats, square: Floats, true: Floats, true2: Floats, one: Floats, one2: Floats, both: Floats
 ) -> Floats:
-    spread = (true2 - quotient_or_nan(true**2, n)) * (one2 - quotient_or_nan(one**2, n))
-    return quotient_or_nan(both - quotient_or_nan(true * one, n), np.sqrt(np.maximum(spread, 0)))
+    spread = _spread(n, true, true2) * _spread(n, one, one2)
+    return quotient_or_nan(both - quotient_or_nan(true * one, n), np.sqrt(spread))
+
+
+def _spread(n: Floats, values: Floats, squares: Floats) -> Floats:
+    """The sum of squares around the mean from two sums; 0 where rounding alone keeps it from that, as of equal values."""
+    spread = squares - quotient_or_nan(values**2, n)
+    return np.where(spread > _ROUNDING * squares, spread, 0.0)
 
 
 _MOMENTS: dict[str, Callable[..., Floats]] = {"rmse": _rmse, "mse": _mse, "mae": _mae, "r2": _r2, "pearson": _pearson}

@@ -85,11 +85,15 @@ def _mean(measure: Callable[[Column, Column], float], predicted: Numbers, target
 
 
 def _r2(estimates: Column, true: Column) -> float:
-    spread = ((true - true.mean()) ** 2).sum()
-    return float(1 - ((estimates - true) ** 2).sum() / spread) if spread > 0 else float("nan")
+    # Rounding of the mean would give a constant a spread.
+    if not np.ptp(true) > 0:
+        return float("nan")
+    return float(1 - ((estimates - true) ** 2).sum() / ((true - true.mean()) ** 2).sum())
 
 
 def _correlation(column: Column, other: Column) -> float:
+    if not (np.ptp(column) > 0 and np.ptp(other) > 0):
+        return float("nan")
     first, second = column - column.mean(), other - other.mean()
     spread = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return float((first * second).sum() / spread) if spread > 0 else float("nan")

@@ -40,4 +40,11 @@ def test_unknown_numbers_are_left_out() -> None:
 def test_constant_targets_have_no_correlation() -> None:
     assert np.isnan(number_metrics.r2(FOUND[:, :1], np.ones((200, 1))))
     assert np.isnan(number_metrics.pearson(FOUND[:, :1], np.ones((200, 1))))
+    # The mean of three times 0.1 is not 0.1.
+    three = np.array([[1.0], [2.0], [4.0]])
+    for constant in (0.1, 0.3, 1e9 / 3):
+        same = np.full((3, 1), constant)
+        assert np.isnan(number_metrics.r2(three, same))
+        for correlation in (number_metrics.pearson, number_metrics.spearman):
+            assert np.isnan(correlation(three, same)) and np.isnan(correlation(same, three))
     assert metrics.direction("val/rmse") == "min" and metrics.direction("r2") == "max"

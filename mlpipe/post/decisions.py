@@ -222,7 +222,7 @@ def classes_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | 
     stored = decided["thresholds"]
     cuts = list(stored["cuts"].values())
     # Thresholds of earlier versions do not tell the prevalence: then no cut is too small.
-    return threshold.decide_by_cuts(log_probabilities, cuts, stored.get("prevalence", [1e-12] * len(cuts)))
+    return threshold.decide_by_cuts(log_probabilities, cuts, stored.get("prevalence"))
 
 
 def sets_of(log_probabilities: Array, decided: Mapping[str, Any], seed: int = 0) -> Array | None:

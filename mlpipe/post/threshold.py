@@ -18,6 +18,9 @@ from mlpipe.post.rows import Floats, counts_of, labelled, shares
 
 Criterion = Literal["f1", "balanced_accuracy", "youden", "cost"]
 
+# A cut of nothing, or below it, has no multiple.
+_LEAST_CUT = 1e-12
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -177,7 +180,7 @@ def _column_thresholds(
 
 
 def decide_by_cuts(
-    log_probabilities: npt.ArrayLike, cuts: Sequence[float | None], prevalence: npt.ArrayLike
+    log_probabilities: npt.ArrayLike, cuts: Sequence[float | None], prevalence: npt.ArrayLike | None
 ) -> npt.NDArray[np.int64]:
     """The class whose probability is the largest multiple of its cut, the first among equals, shape (n,).
 
@@ -189,9 +192,10 @@ def decide_by_cuts(
         cuts: For each class the probability above which it is a yes; None counts as one half.
         prevalence: The shares of the classes that the probabilities are meant for, shape (classes,). A cut below half of
             a class's share, as where everything is best called yes, counts as that half: such a class would win always.
+            None: it is not known, and no cut is too small.
     """
     probabilities = np.exp(log_softmax(np.asarray(log_probabilities)))
-    least = shares(prevalence, probabilities.shape[1]) / 2
+    least = np.asarray(_LEAST_CUT) if prevalence is None else shares(prevalence, probabilities.shape[1]) / 2
     thresholds = np.array([0.5 if cut is None else cut for cut in cuts])
     return np.asarray((probabilities / np.maximum(thresholds, least)).argmax(axis=1))
 

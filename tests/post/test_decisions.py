@@ -143,6 +143,21 @@ def test_thresholds_decide_and_are_measured_as_they_decide(tmp_path: Path) -> No
     assert np.mean(recalls) > np.mean([(most_probable == k)[new.targets == k].mean() for k in range(3)]) + 0.1
 
 
+def test_thresholds_of_earlier_versions_that_tell_no_prevalence_are_used_as_they_are() -> None:
+    """0.1 is twice its cut of 0.05 and 0.9 once its cut of 0.9; cuts of nothing are the smallest of all."""
+    logs = np.log([[0.1, 0.9], [0.02, 0.98]])
+    assert decisions.classes_of(logs, {"thresholds": {"cuts": {"a": 0.05, "b": 0.9}}}).tolist() == [0, 1]
+    for nothing in (0.0, -1e-300):
+        assert decisions.classes_of(logs, {"thresholds": {"cuts": {"a": 0.5, "b": nothing}}}).tolist() == [1, 1]
+
+
+def test_intervals_that_too_few_rows_leave_open_are_told() -> None:
+    """Of too few rows a half-width is infinite, which a file of JSON has as null."""
+    for half in (float("inf"), None):
+        (told,) = evaluation.sentences({"halfwidths": {"alpha": 0.1, "age": half, "size": 1.5}})
+        assert told == "prediction intervals (90 %): age none (too few rows), size ± 1.5"
+
+
 def test_sentences_say_what_is_promised() -> None:
     sets = {"score": "lac", "alpha": 0.1, "cuts": [0.5, 0.7], "penalty": 0.0, "free_rank": 5, "rows": 9}
     weighted = sets | {"guarantee": "the true class is in the set with a chance of at least 0.9 at the given prior"}

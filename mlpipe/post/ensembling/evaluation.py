@@ -202,7 +202,12 @@ def sentences(decided: Mapping[str, Any], rows: int | None = None) -> list[str]:
             text += f"; of the worst class for {percent(min(shares), rows)}" if len(shares) > 1 else ""
         clauses.append(text)
     if halves := decided.get("halfwidths"):
-        text = ", ".join(f"{name} ± {value:.4g}" for name, value in halves.items() if name != "alpha")
+        text = ", ".join(
+            # Infinite, and null once it was stored.
+            f"{name} none (too few rows)" if value is None or np.isinf(value) else f"{name} ± {value:.4g}"
+            for name, value in halves.items()
+            if name != "alpha"
+        )
         clauses.append(f"prediction intervals ({100 * (1 - halves['alpha']):g} %): {text}")
     if costs := decided.get("costs"):
         text = f"{number(costs['each'], rows)} for each image, "

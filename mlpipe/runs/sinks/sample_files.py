@@ -32,6 +32,7 @@ class SampleFiles:
     ) -> None:
         self._folder, self._ending, self._encode, self._have_datasets = folder, ending, encode, have_datasets
         self.places: dict[str, Path] = {}
+        self._taken_places = set[Path]()
 
     def add(self, predicted: Predicted) -> None:
         """Write the files of some samples.
@@ -42,6 +43,7 @@ class SampleFiles:
         assert predicted.arrays is not None
         for name, values in zip(predicted.ids, predicted.arrays, strict=True):
             self.places[name] = place = self.place_of(name)
+            self._taken_places.add(place)
             files.write_bytes(self._folder / place, self._encode(values))
 
     def place_of(self, name: str) -> Path:
@@ -57,7 +59,10 @@ class SampleFiles:
             return Path(f"{place}{self._ending}")
         own = Path(name).with_suffix(self._ending)
         # Two samples of one name but for their endings would be one file.
-        return own if own not in self.places.values() else Path(f"{Path(name)}{self._ending}")
+        while own in self._taken_places:
+            name = f"{name}{self._ending}"
+            own = Path(name)
+        return own
 
 
 def as_npy(values: npt.NDArray[Any]) -> bytes:

@@ -23,6 +23,14 @@ def test_files_lie_where_samples_lie_under_the_ending_of_what_they_hold(tmp_path
     assert np.load(tmp_path / "a/one.jpg.npy").tolist() == [[4, 5], [6, 7]]
 
 
+def test_names_that_end_twice_share_no_file(tmp_path: Path) -> None:
+    sink = SampleFiles(tmp_path, ".npy", as_npy)
+    sink.add(predicted("scan.png", "scan.jpg.bmp", "scan.jpg"))
+    assert len(set(sink.places.values())) == 3
+    found = [np.load(tmp_path / sink.places[name])[0, 0] for name in ("scan.png", "scan.jpg.bmp", "scan.jpg")]
+    assert found == [0, 4, 8]
+
+
 def test_datasets_lead_nowhere_else(tmp_path: Path) -> None:
     sink = SampleFiles(tmp_path, ".npy", as_npy, have_datasets=True)
     sink.add(predicted("x.h5:deep/a.1", "x.h5:../../b", "c.npy"))

@@ -19,6 +19,8 @@ from mlpipe.post.sums import AGREEMENT, UNBOUNDED
 _RARE = 50
 _FEW_LOSSES = 100
 _FEW_UNBOUNDED = 30
+# Differences of shares that are equal differ by rounding, and so many of few rows are equal.
+_ROUNDING = 1e-9
 # Entries of one block of draws, to bound memory.
 _BLOCK = 4_000_000
 
@@ -43,7 +45,8 @@ def bootstrap_ends(drawn: Floats, value: float, left_out: Floats, level: float) 
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     # Efron's two corrections. The shift is where the value lies among the draws, ties counted half: it is infinite where all
     # lie on one side, and then the plain percentiles are what can be said.
-    shift = float(ndtri(((drawn < value).mean() + (drawn <= value).mean()) / 2))
+    same_value = np.abs(drawn - value) <= _ROUNDING * max(abs(value), float(np.abs(drawn).max()))
+    shift = float(ndtri((drawn < value)[~same_value].sum() / len(drawn) + same_value.mean() / 2))
     if np.isfinite(shift):
         # The acceleration, from what the metric is without each unit: how its spread changes with its value.
         off = np.nanmean(left_out) - left_out[~np.isnan(left_out)]

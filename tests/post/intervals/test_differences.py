@@ -28,3 +28,15 @@ def test_draws_lose_a_class_as_often_as_chance_does() -> None:
     (once,) = draws(np.arange(30), 30, 4000, 0)
     assert (once.sum(axis=1) == 30).all()
     assert (once[:, 0] == 0).mean() == pytest.approx((29 / 30) ** 30, abs=0.03)
+
+
+@pytest.mark.parametrize("n", [208, 231, 267, 289, 362])
+def test_differences_that_are_equal_but_for_rounding_are_equal(n: int) -> None:
+    """Shares of whole rows: the ends are those of the whole numbers, which no rounding sets apart."""
+    rng = np.random.default_rng(n)
+    first = rng.integers(150, 200, 4000)
+    more = rng.binomial(n, 10 / n, 4000)
+    left_out = 10.0 - (np.arange(n) < 10)
+    whole = bootstrap_ends(more.astype(float), 10.0, left_out, 0.95)
+    ends = bootstrap_ends((first + more) / n - first / n, 181 / n - 171 / n, left_out / n, 0.95)
+    assert np.multiply(ends, n) == pytest.approx(whole)

@@ -122,7 +122,7 @@ class NetBenefit:
     Attributes:
         thresholds: Probabilities from which on one acts, shape (t,).
         model: The net benefit of acting on predictions, true positives in a sample, shape (t,).
-        low: The lower ends of its pointwise intervals, shape (t,).
+        low: The lower ends of its pointwise intervals, shape (t,); NaN where all rows are of one group.
         high: The upper ends.
         everybody: The net benefit of acting on all, shape (t,); of acting on nobody it is 0.
     """
@@ -169,7 +169,9 @@ def net_benefit(
             inside[side] = gains[side] - gains[side].mean(axis=0)
     summed = np.zeros((count, len(cuts)))
     np.add.at(summed, units, inside)
-    half = exact.normal_quantile(level) * np.sqrt((summed**2).sum(axis=0) * count / max(count - 1, 1)) / len(true)
+    # A single unit, whose deviations sum to zero, does not tell how much anything varies.
+    spread = (summed**2).sum(axis=0) * count / (count - 1) if count > 1 else np.full(len(cuts), np.nan)
+    half = exact.normal_quantile(level) * np.sqrt(spread) / len(true)
     return NetBenefit(cuts, model, model - half, model + half, share - (1 - share) * odds)
 
 

@@ -121,6 +121,13 @@ def test_decision_curve_is_its_formula() -> None:
     assert (curve.high - curve.low) / (2 * 1.959964) == pytest.approx(np.std(drawn, axis=0), rel=0.12)
 
 
+def test_a_decision_curve_of_one_patient_has_no_band() -> None:
+    true = np.arange(40) % 2 == 0
+    found = net_benefit(np.where(true, 0.6, 0.3), true, [0.2, 0.5], groups=np.zeros(40))
+    assert found.model.tolist() == [0.375, 0.5]
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_decision_curve_at_another_prevalence() -> None:
     rng = RNG(4)
     true = rng.random(400) < 0.5

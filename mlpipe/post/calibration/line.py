@@ -57,6 +57,9 @@ def line(
     if observed in (0.0, 1.0):
         return Line(None, None, None, observed, expected, "all answers are the same")
     units, count = units_of(groups, len(answers))
+    if count < 2:
+        # Residuals sum to zero, so that one group would leave no error at all.
+        return Line(None, None, None, observed, expected, "a single group does not tell how much it varies")
     ones = np.ones_like(scores)
     large = _fit(ones[:, None], scores, answers, units, count)
     both = (

@@ -47,3 +47,10 @@ def test_where_there_is_no_line() -> None:
     assert constant.slope is None and constant.note == "predictions are all the same"
     assert constant.in_the_large is not None and constant.in_the_large.value == pytest.approx(np.log(3 / 7))
     assert line([np.inf, -np.inf, 0.5, -0.5], [1, 0, 0, 1]).in_the_large is not None
+
+
+def test_a_single_group_tells_nothing_of_errors() -> None:
+    odds, true = rows(60)
+    found = line(odds, true, np.zeros(60))
+    assert (found.slope, found.intercept, found.in_the_large) == (None, None, None)
+    assert found.note == "a single group does not tell how much it varies" and found.observed == true.mean()

@@ -59,6 +59,15 @@ def parameters(many: int) -> str:
     return f"{many / 1e6:.2f} M" if many >= 10_000 else str(many)
 
 
+def rounded(value: float) -> float:
+    """A prediction for a file: six decimals, and of what is smaller six digits: numbers may be small in their unit.
+
+    Args:
+        value: The number.
+    """
+    return float(f"{value:.6g}") if abs(value) < 0.1 else round(value, 6)
+
+
 def percent(share: float, rows: int | None = None) -> str:
     """A share: `86 %` of 24 images, `86.1 %` of more than 100.
 

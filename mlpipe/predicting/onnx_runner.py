@@ -71,14 +71,14 @@ def rows_of(session: Any, facts: dict[str, Any], top: Path, path: Path) -> list[
             file = Path("predicted", name.removesuffix(".png") + ".png" if key == "mask" else name + ".npy")
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(cell).save(file) if key == "mask" else np.save(file, cell)
-        row[key] = str(file) if np.ndim(cell) else cell if isinstance(cell, str | bool) else round(float(cell), 6)
+        value = str(file) if np.ndim(cell) else cell
+        row[key] = value if isinstance(value, str | bool) else float(f"{value:.6{'g' if abs(value) < 0.1 else 'f'}}")
     return [{"image": name, **row} for row in rows or [{}]]
 
 
 def main(model: str, *paths: str) -> None:
     """Write a table of images, or of folders of them, to the standard output; masks and predicted images to ./predicted."""
-    session = onnxruntime.InferenceSession(model)
-    facts = json.loads(session.get_modelmeta().custom_metadata_map["mlpipe"])
+    facts = json.loads((session := onnxruntime.InferenceSession(model)).get_modelmeta().custom_metadata_map["mlpipe"])
     pairs = [(top, path) for top in map(Path, paths) for path in (sorted(top.rglob("*")) if top.is_dir() else [top])]
     rows = [row for pair in pairs for row in rows_of(session, facts, *pair)]
     columns = [*dict.fromkeys(key for row in rows for key in row if key != "problem"), "problem"]

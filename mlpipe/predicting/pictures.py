@@ -22,6 +22,7 @@ from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, ProjectError, counted, problem
 from mlpipe.post.ensembling.new_rows import ALPHA
+from mlpipe.post.figures import rounded
 from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples, Used
 from mlpipe.runs import maps
@@ -263,7 +264,7 @@ def _values(archive: maps.Maps, task: str, split: str, sample: str) -> Floats:
 
 
 def _picture_cells(mean: Floats, mask: Seen) -> dict[str, Any]:
-    return {"mean": round(float(mean[mask].mean()), 6), "unseen": round(1 - float(mask.mean()), 6)}
+    return {"mean": rounded(float(mean[mask].mean())), "unseen": round(1 - float(mask.mean()), 6)}
 
 
 def _finish(new: NewSamples, drawing: Drawing, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

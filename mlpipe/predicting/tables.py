@@ -11,6 +11,7 @@ from mlpipe import files
 from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.new_rows import NewRows
+from mlpipe.post.figures import rounded
 from mlpipe.predicting.in_hand import Cells as Cells
 from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples
@@ -116,4 +117,4 @@ def _table(new: NewSamples, ids: Sequence[str], cells: Sequence[Cells]) -> list[
 
 
 def _rounded(cells: Cells) -> Cells:
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in cells.items()}
+    return {name: rounded(value) if isinstance(value, float) else value for name, value in cells.items()}

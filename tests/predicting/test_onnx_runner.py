@@ -17,6 +17,7 @@ from PIL import Image
 from mlpipe import files
 from mlpipe.data.decoding import images
 from mlpipe.data.preprocessing import Preprocessing, Resize
+from mlpipe.post.figures import rounded
 
 pytest.importorskip("onnxruntime")
 
@@ -97,6 +98,21 @@ def test_a_jpeg_of_inks_or_of_several_pictures_is_decoded_whole_as_by_the_progra
 def test_cells(facts: dict[str, Any], values: list[float], cells: dict[str, Any]) -> None:
     (got,) = onnx_runner.cells_of(np.array(values), FACTS | facts)
     assert {key: got[key] for key in cells} == cells
+
+
+def test_small_numbers_are_not_lost(tmp_path: Path) -> None:
+    """As in `mml predict`: six decimals, and six digits of what is smaller."""
+    Image.new("RGB", (10, 12)).save(tmp_path / "a.png")
+    values = np.array([[3.21e-8, 2.1234567, -4.56789e-5]])
+    session = SimpleNamespace(run=lambda names, given: [values])
+    facts = FACTS | {
+        "has_probabilities": False,
+        "one_is_true": False,
+        "numbers": [(name, k, 0.0) for k, name in enumerate("abc")],
+    }
+    (row,) = onnx_runner.rows_of(session, facts, tmp_path, tmp_path / "a.png")
+    assert row == {"image": "a.png", "a": 3.21e-8, "b": 2.123457, "c": -4.56789e-5}
+    assert [row[name] for name in "abc"] == [rounded(value) for value in values[0].tolist()]
 
 
 def test_cells_of_places() -> None:

@@ -20,6 +20,8 @@ from tests.data.samples import small_task
 
 CLASSES = ("one", "two", "three")
 VALUES = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]))
+# Grams where milligrams would do.
+SMALL = np.array([[3.2e-8, -4.56789e-5, 0.0], [1.5e-9, 123.4567891, np.nan]])
 
 
 class Mixed(NewRows):
@@ -27,7 +29,8 @@ class Mixed(NewRows):
 
     def mixed(self, mixing: str | None = None) -> Rows:
         """Two samples, the second name first."""
-        return Rows(["b.png", "a.png"], np.full(2, -1), VALUES, VALUES)
+        values = SMALL if self.kind == "regression" and self.seed else VALUES
+        return Rows(["b.png", "a.png"], np.full(2, -1), values, values)
 
     def decided(self, moved_to: Any) -> dict[str, Any]:
         """What an ensemble may have decided."""
@@ -37,9 +40,9 @@ class Mixed(NewRows):
         """Nothing."""
 
 
-def of(name: str, folder: Path, prior: list[float] | None = None) -> NewSamples:
+def of(name: str, folder: Path, prior: list[float] | None = None, seed: int = 0) -> NewSamples:
     task = replace(small_task(), source={"type": "fashion_mini"})
-    rows = Mixed(Project(folder / "p"), name, CLASSES, None, [], "new", 3, "unlabelled", 0)
+    rows = Mixed(Project(folder / "p"), name, CLASSES, None, [], "new", 3, "unlabelled", seed)
     pivot = replace(task, name="pivot", kind=name, classes=CLASSES)
     unreadable = {"c.png": "is no image"}
     return NewSamples("d", pivot, task, [], rows, unreadable, prior, folder, lambda number: None)
@@ -61,6 +64,13 @@ def test_labels_are_those_above_their_cuts(tmp_path: Path) -> None:
 def test_numbers_have_the_intervals_that_were_decided(tmp_path: Path) -> None:
     (first, *_) = written("regression", tmp_path)
     assert float(first["two low"]) == pytest.approx(np.log(0.3) - 1.5, abs=1e-5) and "one low" not in first
+
+
+def test_numbers_that_are_small_in_their_unit_are_not_lost(tmp_path: Path) -> None:
+    facts = kind.of("regression").write_new(of("regression", tmp_path, seed=1))
+    a, b, _ = csv.DictReader(Path(facts["csv"]).read_text().splitlines())
+    assert [float(b[name]) for name in CLASSES] == [3.2e-8, -4.56789e-5, 0]
+    assert float(a["one"]) == 1.5e-9 and float(a["two"]) == 123.456789 and a["three"] in ("", "nan")
 
 
 def test_a_prevalence_is_for_classes(tmp_path: Path) -> None:

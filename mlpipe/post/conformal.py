@@ -26,6 +26,10 @@ Sets = npt.NDArray[np.bool_]
 _OF_EACH_CLASS = "each class is in its rows' sets"
 # (n + 1) * (1 - alpha) is a whole number more often than its rounded product.
 _ROUNDING = 1e-9
+# Log-probabilities below this are one to the noise.
+_FARTHEST = 1e12
+# What SplitMix64 adds to a state and multiplies it by.
+_GOLDEN, _FIRST, _SECOND = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,11 @@ class ConformalSets:
 
         Args:
             logits: Shape (n, classes).
-            noise: For `aps` and `raps`, uniform numbers of the rows, shape (n,); None: drawn.
+            noise: For `aps` and `raps`, uniform numbers of the rows, shape (n,); None: drawn of each row from itself.
             seed: Of that draw.
         """
         values = finite(logits)
-        return np.asarray(_scores(values, self.score, _noise(noise, len(values), seed), self) <= np.array(self.cuts))
+        return np.asarray(_scores(values, self.score, _noise(noise, values, seed), self) <= np.array(self.cuts))
 
     @property
     def by_class(self) -> bool:
@@ -106,7 +110,7 @@ def conformal(
             to it (Podkopaev and Ramdas 2021).
         penalty: For `raps`, what each rank above `free_rank` adds to the score.
         free_rank: For `raps`, how many ranks are free.
-        noise: For `aps` and `raps`, uniform numbers of the labelled rows; None: drawn.
+        noise: For `aps` and `raps`, uniform numbers of the labelled rows; None: drawn of each from itself.
         seed: Of that draw.
 
     Raises:
@@ -117,7 +121,7 @@ def conformal(
     values, numbers = labelled(logits, targets)
     n, classes = values.shape
     shape = _Shape(penalty if score == "raps" else 0.0, free_rank)
-    all_scores = _scores(values, score, _noise(noise, n, seed), shape)
+    all_scores = _scores(values, score, _noise(noise, values, seed), shape)
     own = all_scores[np.arange(n), numbers]
     counts = counts_of(numbers, classes)
     if class_conditional:
@@ -199,8 +203,24 @@ def _ratios(prior: npt.ArrayLike, counts: Integers) -> Floats:
     return np.asarray(target_shares / (counts / counts.sum()))
 
 
-def _noise(noise: npt.ArrayLike | None, n: int, seed: int) -> Floats:
-    return np.random.default_rng(seed).random(n) if noise is None else np.asarray(noise, np.float64)
+def _noise(noise: npt.ArrayLike | None, logits: Floats, seed: int) -> Floats:
+    """A uniform number of each row, shape (n,).
+
+    Drawn from what the row itself says, so that its set is the same whatever other rows are beside it: drawn by its place,
+    samples that are predicted one by one would all have the same one, and the promise would hold for none of them.
+    """
+    if noise is not None:
+        return np.asarray(noise, np.float64)
+    # Rounding that differs between machines and sizes of batches seldom changes hundredths.
+    columns = np.rint(100 * np.maximum(log_softmax(logits), -_FARTHEST)).astype(np.int64).T.astype(np.uint64)
+    state = np.full(len(logits), seed % 2**64, np.uint64)
+    # The steps of SplitMix64 (Steele, Lea and Flood 2014), one class after the other.
+    for column in (*columns, np.zeros(len(logits), np.uint64)):
+        state = (state ^ column) + _GOLDEN
+        state = (state ^ (state >> np.uint64(30))) * _FIRST
+        state = (state ^ (state >> np.uint64(27))) * _SECOND
+        state ^= state >> np.uint64(31)
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _check(score: str, alpha: float, class_conditional: bool, prior: npt.ArrayLike | None) -> None:

@@ -2,10 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post.conformal import (
     ConformalSets,
+    _noise,
     conformal,
     residual_halfwidths,
     upper_quantile,
@@ -144,3 +146,29 @@ def test_promises_hold_at_another_prevalence(score: str, by_class: bool, moved: 
     if by_class:
         covered = [sets[truth == number, number].mean() for number in range(3)]
         assert covered == pytest.approx([0.9] * 3, abs=0.03)
+
+
+@pytest.mark.parametrize("score", ["aps", "raps"])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_promise_holds_for_samples_that_are_predicted_one_by_one(score: str, seed: int) -> None:
+    """The set of a sample is its own, whatever others there are and in whatever order."""
+    logits, targets = drawn(21, 4000, 4)
+    new, truth = drawn(22, 3000, 4)
+    found = conformal(logits, targets, alpha=0.1, score=score, seed=seed, free_rank=2)
+    alone = np.concatenate([found.sets(row[None], seed=seed) for row in new])
+    assert alone[np.arange(len(truth)), truth].mean() == pytest.approx(0.9, abs=0.02)
+    order = np.random.default_rng(seed).permutation(len(new))
+    assert np.array_equal(found.sets(new[order], seed=seed), alone[order])
+    # Rounding by another machine changes hardly any.
+    other = found.sets(new + np.random.default_rng(1).normal(size=new.shape) * 1e-6, seed=seed)
+    assert (other != alone).any(axis=1).mean() < 0.003
+
+
+def test_noise_of_rows_is_uniform_and_another_one_for_another_seed() -> None:
+    logits = np.random.default_rng(0).normal(size=(5000, 3)) * 4
+    first, second = (_noise(None, logits, seed) for seed in (0, 1))
+    for noise in (first, second):
+        assert stats.kstest(noise, "uniform").pvalue > 0.01
+        assert abs(np.corrcoef(noise, logits.max(axis=1))[0, 1]) < 0.05
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+    assert _noise(None, np.array([[0.0, -1e300], [1e300, 0.0]]), -1).shape == (2,)

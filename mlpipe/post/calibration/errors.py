@@ -93,6 +93,8 @@ def classwise_calibration_error(
 def debiased_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int = 15) -> float:
     """The L2 calibration error over bins of equal mass without the upward bias of binning; 0 where that is below 0.
 
+    NaN where no bin has two rows, as with fewer rows than bins: one row tells nothing of its bin's variance.
+
     From each bin's squared distance the variance of its share of hits is taken off. Kumar, Liang and Ma 2019.
 
     Args:
@@ -105,7 +107,7 @@ def debiased_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int =
     some = rows > 1
     rows, sure, right = rows[some], sure[some] / rows[some], right[some] / rows[some]
     squares = (sure - right) ** 2 - right * (1 - right) / (rows - 1)
-    return float(np.sqrt(max(0.0, float(rows @ squares) / len(hits))))
+    return float(np.sqrt(max(0.0, float(rows @ squares) / rows.sum()))) if len(rows) else float("nan")
 
 
 def root_brier(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:

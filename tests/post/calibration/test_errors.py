@@ -71,6 +71,15 @@ def test_the_debiased_error_takes_the_bias_off() -> None:
     assert abs(np.mean(debiased)) < 3 * np.std(debiased) / np.sqrt(60) < np.mean(plain) / 3
 
 
+def test_rows_alone_in_their_bins_are_no_sign_of_calibration() -> None:
+    """Ten sure predictions that are all wrong; then two bins of 20 wrong ones beside them, whose error is their chance."""
+    sure = np.linspace(0.9, 0.99, 10)
+    assert np.isnan(errors.debiased_error(np.log(np.column_stack([sure, 1 - sure])), np.ones(10, int)))
+    chance = np.concatenate([np.repeat([0.7, 0.8], 20), sure[:1]])
+    logits = np.log(np.column_stack([chance, 1 - chance]))
+    assert errors.debiased_error(logits, np.ones(41, int)) == pytest.approx(np.sqrt((0.7**2 + 0.8**2) / 2))
+
+
 def test_the_root_brier_score_bounds_the_error() -> None:
     logits, targets = drawn(6, 500, 4)
     one = np.exp(log_softmax(logits))

@@ -14,6 +14,7 @@ from mlpipe.post import metrics, paired_tests
 from mlpipe.post.ensembling import choice, members, repeats
 from mlpipe.post.ensembling.member_mixture import at_own_prevalence
 from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.post.figures import number
 from mlpipe.post.paired_tests import Comparison
 from mlpipe.runs import ensembles, journal, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -173,6 +174,8 @@ def paired(first_rows: Rows, other: Rows, kind: str, groups: Mapping[str, str] |
     """
     units = np.array([groups.get(name, name) for name in first_rows.ids]) if groups is not None else None
     part = post_kind.of(kind)
+    if part.HEADLINE in part.WITHOUT_INTERVAL:
+        return [_without_interval(first_rows, other, part.HEADLINE, kind)]
     names = [part.HEADLINE, *(["nll"] if "nll" in part.METRICS else [])]
     tests = [
         paired_tests.paired_bootstrap(
@@ -196,6 +199,14 @@ def paired(first_rows: Rows, other: Rows, kind: str, groups: Mapping[str, str] |
             tests[0] = paired_tests.agreeing_comparison(tests[0], test, names[0], _LEVEL, int(known.sum()))
         tests.append(test)
     return tests
+
+
+def _without_interval(first_rows: Rows, other: Rows, name: str, kind: str) -> Comparison:
+    """The difference of a metric of which no resampling tells how far it may be off."""
+    first, second = (_score(rows, name, kind) for rows in (first_rows, other))
+    figures = f"{number(first, len(first_rows))} of the first, {number(second, len(first_rows))} of the second"
+    sentence = f"The rows do not tell the two apart by {name}, which has no interval: it is {figures}."
+    return Comparison("difference", first - second, None, None, None, sentence)
 
 
 def fold_comparisons(first: Contender, second: Contender, kind: str) -> list[Comparison]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from mlpipe.post import conformal, learning_curve, metrics, paired_tests, prior
+from mlpipe.post import comparison, conformal, learning_curve, metrics, paired_tests, prior
 from mlpipe.post.calibration import calibrate
 from mlpipe.post.calibration import labels as label_calibrate
 from mlpipe.post.ensembling import ensemble
+from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures import mask_metrics
 
@@ -37,6 +38,17 @@ def test_who_is_better_is_said_in_a_sentence() -> None:
     )
     same = paired_tests.paired_bootstrap("accuracy", LOGITS, LOGITS, KNOWN, kind="classification").sentence
     assert same.startswith("The rows do not tell the two apart by accuracy: the difference is 0.00 (95 % interval ")
+
+
+def test_what_has_no_interval_is_compared_by_its_values() -> None:
+    """Features of normal samples: the distance is that of their means where they are shifted copies of each other."""
+    features = np.random.default_rng(0).normal(size=(40, 3))
+    near, far = (np.column_stack([np.zeros((40, 2)), features, features + shift]) for shift in (0.1, 1.0))
+    names, ones = [str(row) for row in range(40)], np.ones((40, 1))
+    (told,) = comparison.paired(Rows(names, ones, far, far), Rows(names, ones, near, near), "generation", None, 0)
+    assert told.difference == pytest.approx(3.0 - 0.03) and (told.low, told.high, told.p) == (None, None, None)
+    which = "it is 3.00 of the first, 0.030 of the second"
+    assert told.sentence == f"The rows do not tell the two apart by frechet, which has no interval: {which}."
 
 
 def test_rows_of_one_model_only_are_counted() -> None:

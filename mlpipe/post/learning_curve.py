@@ -127,8 +127,11 @@ def _error_statistics(
     if values.ndim == 2:
         rows = len(values)
         means = values.mean(axis=0)
-        # Without a single error (or with nothing else) the variance would be zero and the weight infinite.
-        spread = np.maximum(values.var(axis=0, ddof=1) if rows > 1 else 1.0, 1 / rows) / rows
+        # Without a single error (or with nothing else) the variance would be zero and the weight infinite: it is that of one
+        # error more or less, as large as the largest, in whatever unit errors are.
+        largest = np.abs(values).max(axis=0)
+        largest = np.where(largest > 0, largest, largest.max() or 1.0)
+        spread = largest**2 * np.maximum((values / largest).var(axis=0, ddof=1) if rows > 1 else 1.0, 1 / rows) / rows
         picks = np.stack([np.bincount(rng.integers(0, rows, rows), minlength=rows) for _ in range(draws)])
         drawn = picks @ values / rows
     else:

@@ -107,3 +107,15 @@ def test_the_band_is_as_wide_as_the_chance_in_the_test_rows() -> None:
     low, high = found.band(SIZES)
     expected = 2 * 1.645 * rows.std(axis=0) / np.sqrt(400)
     assert (high - low) == pytest.approx(expected, rel=0.25)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_the_unit_of_errors_changes_nothing_but_the_unit(unit: float) -> None:
+    """Squared errors of lengths are the same curve in millimetres and in metres; those of one size without any count too."""
+    rng = np.random.default_rng(0)
+    errors = rng.normal(size=(300, 5)) ** 2 * CURVES["power"](SIZES)
+    for rows in (errors, np.where(np.arange(5) == 4, 0.0, errors)):
+        plain, other = (fit_learning_curve(SIZES, rows * factor, draws=50) for factor in (1.0, unit))
+        assert other.family == plain.family
+        assert other.predict([2000, 4000]) / unit == pytest.approx(plain.predict([2000, 4000]), abs=1e-9)
+        assert other.band([2000])[1] / unit == pytest.approx(plain.band([2000])[1], abs=1e-9)

@@ -175,9 +175,9 @@ def _mcc(hits: Floats, predicted: Floats, true: Floats) -> Floats:
 
 def _kappa(hits: Floats, predicted: Floats, true: Floats) -> Floats:
     n = true.sum(axis=1)
-    chance = (true * predicted).sum(axis=1) / n**2
+    chance = quotient_or_nan((true * predicted).sum(axis=1), n**2)
     out: Floats = np.zeros_like(n)
-    np.divide(hits.sum(axis=1) / n - chance, 1 - chance, out=out, where=chance < 1)
+    np.divide(quotient_or_nan(hits.sum(axis=1), n) - chance, 1 - chance, out=out, where=chance < 1)
     return out
 
 

@@ -103,3 +103,14 @@ def test_two_models_that_made_no_mistake_may_still_differ(name: str) -> None:
     logits = np.column_stack([-9.0 * (targets - 0.5), 9.0 * (targets - 0.5)])
     found = paired_bootstrap(name, logits, logits * 1.5, targets, resamples=100, kind="classification")
     assert found.difference == 0 and found.low < -0.025 and found.high > 0.025
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("kind", "name"), [("classification", "kappa"), ("classification", "mcc"), ("images", "psnr")])
+def test_a_single_row_is_compared_without_a_word_of_numpy(kind: str, name: str) -> None:
+    """Without it there is no row left: nothing is divided by none of them."""
+    outputs, targets = (
+        (np.eye(3)[:1], np.array([0])) if kind == "classification" else (np.zeros((1, 2)), np.ones((1, 1)))
+    )
+    found = paired_bootstrap(name, outputs, outputs, targets, resamples=20, kind=kind)
+    assert found.difference == 0 and "do not tell the two apart" in found.sentence

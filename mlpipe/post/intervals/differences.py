@@ -49,7 +49,8 @@ def bootstrap_ends(drawn: Floats, value: float, left_out: Floats, level: float) 
     shift = float(ndtri((drawn < value)[~same_value].sum() / len(drawn) + same_value.mean() / 2))
     if np.isfinite(shift):
         # The acceleration, from what the metric is without each unit: how its spread changes with its value.
-        off = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
+        defined = left_out[~np.isnan(left_out)]
+        off = defined.mean() - defined if len(defined) else defined
         square = float((off**2).sum())
         skew = float((off**3).sum()) / (6 * square**1.5) if square > 0 else 0.0
         moved = shift + ndtri(tails)

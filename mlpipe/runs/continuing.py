@@ -37,7 +37,7 @@ def find(project: Project, name: str, mode: str, *, named: bool) -> Run:
     if not runs:
         return journal.find(project, name)
     plans = {run.name: _plan(run) for run in runs}
-    runs.sort(key=lambda run: (plans[run.name].get("number") or 0, run.name))
+    runs.sort(key=journal.begun)
     of_mode = [run for run in runs if _mode(plans[run.name]) in ("", mode)] or runs
     unfinished = [run for run in of_mode if not _is_finished(run)]
     idle = [run for run in unfinished if journal.live_owner(run.folder / journal.LOCK_FILE) is None]

@@ -256,7 +256,7 @@ def find(project: Project, name: str, key: str = "continue") -> Run:
     if not runs:
         raise ProjectError(problem(key, f"project {project.name} has no runs", got=name, fix="start one"))
     if name == "latest":
-        return runs[-1]
+        return max(runs, key=begun)
     fitting = [run for run in runs if run.name == name or run.name.endswith(name)]
     if len(fitting) == 1:
         return fitting[0]
@@ -266,8 +266,16 @@ def find(project: Project, name: str, key: str = "continue") -> Run:
     raise ProjectError(problem(key, wrong, got=name, fix=fix))
 
 
+def begun(run: Run) -> tuple[int, str]:
+    """What sorts a project's runs as they were begun, whatever the clock said; those of earlier versions have no number."""
+    try:
+        return run.plan().get("number") or 0, run.name
+    except ProjectError:
+        return 0, run.name
+
+
 def all_runs(project: Project) -> list[Run]:
-    """All runs that have a plan, oldest first."""
+    """All runs that have a plan, oldest first by the clock: `begun` tells the order where it was set back."""
     paths = sorted(project.runs_dir().glob(f"*/*/{PLAN_FILE}")) if project.runs_dir().is_dir() else []
     return [Run(f"{path.parent.parent.name}/{path.parent.name}", path.parent) for path in paths]
 

@@ -314,3 +314,14 @@ def test_a_recipe_is_called_as_its_preset_does() -> None:
     names = {"aaaa": "probe"}
     assert journal.called(names, "aaaa net") == "probe aaaa net"
     assert journal.called(names, "bbbb net") == "bbbb net" and journal.called(names, "net-aaaa-f0") == "net-aaaa-f0"
+
+
+def test_the_latest_run_is_the_one_that_was_begun_last(tmp_path: Path) -> None:
+    """Where summer time ends the clock is set back by an hour, and names with it."""
+    project = Project(tmp_path / "clock")
+    for name, number in (("2026-10-25/02-59-00-aaaa", 1), ("2026-10-25/02-01-00-bbbb", 2)):
+        Run(name, project.run_dir(name)).write_plan(["one"], "", {}, "mml train", number)
+    assert journal.find(project, "latest").name == "2026-10-25/02-01-00-bbbb"
+    # A plan that cannot be read has no number.
+    files.write_text(project.run_dir("2026-10-25/02-01-00-bbbb") / journal.PLAN_FILE, "{")
+    assert journal.find(project, "latest").name == "2026-10-25/02-59-00-aaaa"

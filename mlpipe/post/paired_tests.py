@@ -17,9 +17,6 @@ from mlpipe.post.intervals.forms import Known
 from mlpipe.post.metrics import compute, direction, statistic
 from mlpipe.post.sums import Statistic, leave_out
 
-# Differences of folds that are further apart, by the largest of them, are not the same one with rounding.
-_ROUNDING = 1e-9
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -161,7 +158,7 @@ def corrected_t(
         )
     off = first_scores - other
     k, value = len(off), float(off.mean())
-    if value and np.ptp(off) <= _ROUNDING * np.abs(off).max():
+    if value and not over_folds.is_spread(off):
         # Scores of few images come in steps, so that a few folds often differ by the same one: no spread is no certainty.
         difference = number(value, round(n_test * k))
         sentence = f"The folds do not tell the two apart by {name}: the difference is {difference} in each of them."

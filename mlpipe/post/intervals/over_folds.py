@@ -11,6 +11,18 @@ import numpy.typing as npt
 
 from mlpipe.post.sums import bounds
 
+# Scores that are further apart, by the largest of them, are not the same one with rounding.
+_ROUNDING = 1e-9
+
+
+def is_spread(values: npt.NDArray[np.float64]) -> bool:
+    """Whether folds differ by more than rounding, so that they tell how much a score varies.
+
+    Args:
+        values: A score, or a difference of scores, of each fold, shape (k,).
+    """
+    return bool(np.ptp(values) > _ROUNDING * np.abs(values).max())
+
 
 def standard_error(values: npt.ArrayLike, *, n_train: float, n_test: float) -> float:
     """The corrected standard error of a mean over folds.
@@ -68,7 +80,7 @@ def corrected_interval(
         Its ends; None for fewer than two folds, without numbers of images, or where folds do not differ.
     """
     scores = np.asarray(values, np.float64)
-    if len(scores) < 2 or not np.isfinite(scores).all() or n_train <= 0 or n_test <= 0 or not np.ptp(scores) > 0:
+    if len(scores) < 2 or not np.isfinite(scores).all() or n_train <= 0 or n_test <= 0 or not is_spread(scores):
         return None
     half = student_bound(len(scores) - 1, level) * standard_error(scores, n_train=n_train, n_test=n_test)
     least, most = bounds(name)

@@ -50,6 +50,13 @@ def test_what_has_no_interval(scores: list[float]) -> None:
     assert over_folds.corrected_interval("accuracy", [0.5, 0.6], n_train=0, n_test=20) is None
 
 
+def test_folds_that_differ_by_rounding_tell_nothing() -> None:
+    once = float(np.mean([0.1] * 3))
+    assert once != 0.1
+    assert over_folds.corrected_interval("accuracy", [0.1, once, 0.1], n_train=80, n_test=20) is None
+    assert over_folds.corrected_interval("accuracy", [0.0, 0.0], n_train=80, n_test=20) is None
+
+
 def accuracies(generator: np.random.Generator, n: int, folds: int) -> list[float]:
     """The accuracy in each fold of the nearest of two centroids, for two overlapping clouds of points."""
     truth = np.arange(n) % 2

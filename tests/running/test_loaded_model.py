@@ -120,7 +120,8 @@ def test_a_picture_of_a_mode_that_no_file_has_keeps_its_colours(mode: str) -> No
 def test_a_picture_whose_file_is_torn_is_unreadable_and_no_end(tmp_path: Path) -> None:
     for name in ("whole.jpg", "whole.png"):
         Image.fromarray(np.tile(COLOUR, (40, 40, 1))).save(tmp_path / name)
-        torn = (tmp_path / name).read_bytes()[:2000]
+        whole = (tmp_path / name).read_bytes()
+        torn = whole[: len(whole) // 2]
         with pytest.raises(UnreadableImageError):
             pixels(torn, of())
         with pytest.raises(UnreadableImageError):

@@ -44,6 +44,8 @@ def opened(file: Path) -> Iterator[sqlite3.Connection]:
     """
     address = f"{file.absolute().as_uri()}?{_AS_IT_IS}"
     with closing(sqlite3.connect(address, uri=True, factory=BoundedConnection)) as connection:
+        # A name may be any bytes; one that is no text must not end the search for what computes.
+        connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
         yield connection
 
 

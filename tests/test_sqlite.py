@@ -34,6 +34,12 @@ def test_what_computes_is_named(script: str, odd: str | None, tmp_path: Path) ->
     assert sqlite.computed_in(written(tmp_path / "m.db", f"CREATE TABLE t (a); {script}")) == odd
 
 
+def test_what_computes_is_named_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.db", "CREATE TABLE t (a); CREATE VIEW vvvv AS SELECT a FROM t")
+    path.write_bytes(path.read_bytes().replace(b"vvvv", b"v\xffvv"))
+    assert sqlite.computed_in(path) == "v\\xffvv is a view or a trigger"
+
+
 def test_rows_bytes_and_values_are_counted_without_reading_them(tmp_path: Path) -> None:
     script = """CREATE TABLE t ("a b", c); CREATE TABLE u (d);
     INSERT INTO t VALUES ('[1,2,{"k":[]}]', 7), (NULL, 'x,y'); INSERT INTO u VALUES ('four'), (x'00ff');"""

@@ -240,12 +240,15 @@ class ExportScheduler(Scheduler):
         from mlpipe.predicting import onnx_runner
 
         runner = self._path.with_name(f"{self._path.stem}_run.py")
+        program = Path(onnx_runner.__file__).read_text("utf-8")
         if reason := exported_facts.without_program(self._predictor, any_size):
-            # One of an earlier export would make something else of images.
-            runner.unlink(missing_ok=True)
+            # One of an earlier export would make something else of images; a file of the user's own stays.
+            title = program[: program.index("\n")].strip('"').encode()
+            if runner.is_file() and title in runner.read_bytes()[: 2 * len(title)]:
+                runner.unlink()
             log.info(f"no program lies beside it: {reason}")
             return
-        files.write_text(runner, Path(onnx_runner.__file__).read_text("utf-8"))
+        files.write_text(runner, program)
         self.context.facts["runner"] = str(runner)
         log.info(f"apply it without this program: python {runner.name} {self._path.name} FOLDER > predictions.csv")
 

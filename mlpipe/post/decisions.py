@@ -156,7 +156,9 @@ def at_level(
         raise DataError(problem(key, wrong, fix=f"run mml post mode.alpha={alpha:g}, or leave it out"))
     if "halfwidths" in decided:
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=alpha)
-        return {**decided, "halfwidths": {"alpha": alpha, **dict(zip(ensemble.classes, half.tolist(), strict=True))}}
+        # As they are stored: too few rows leave an interval open, and it is none.
+        ends = [width if np.isfinite(width) else None for width in half.tolist()]
+        return {**decided, "halfwidths": {"alpha": alpha, **dict(zip(ensemble.classes, ends, strict=True))}}
     values: Array = rows.calibrated
     if moved_to is not None:
         values = move_prior(values, ensemble.prior["values"], moved_to)

@@ -19,6 +19,9 @@ from mlpipe.post.measures.box_metrics import LEAST_SCORE
 from mlpipe.predicting.output_tensors import Change, Classes
 from mlpipe.predicting.parity import Array, Difference
 
+# So many boxes of an image may be all that a network gives, since those that lie outside of the image are gone.
+_MANY = boxes.MOST // 2
+
 
 def _survivors(corners: Any, scores: Any, labels: Any, classes: int, iou: float) -> Any:
     """`mlpipe.arch.boxes.survivors` as operators of ONNX, whose suppression takes the scores of each class."""
@@ -141,8 +144,9 @@ def difference(
 ) -> Difference:
     """Over all images: a box is there twice where both have one of its class within the limit.
 
-    One that only one of the two has is none to speak of where its score is nearer than twice the limit to that of the last box of
-    the image (`mlpipe.predicting.parity` says why).
+    One that only one of the two has is none to speak of where its score is nearer than twice the limit to the smallest of all
+    images, below which networks leave boxes out; of an image with many boxes to that of its last one, beyond which they do
+    (`mlpipe.predicting.parity` says why).
 
     Args:
         references: The models' boxes of each image: corners, score and class number, shape (k, 6).
@@ -152,13 +156,16 @@ def difference(
         limit: How far boxes may lie apart.
     """
     largest, decided, alone, box_count = 0.0, 0, 0, 0
-    for reference, output, side in zip(references, outputs, sides, strict=True):
-        other = output[output[:, 4] > 0].astype(np.float64)
+    found = [output[output[:, 4] > 0].astype(np.float64) for output in outputs]
+    smallest = min((float(rows[:, 4].min()) for rows in (*references, *found) if len(rows)), default=0.0)
+    for reference, other, side in zip(references, found, sides, strict=True):
         apart = np.abs(reference[:, None, :5] - other[None, :, :5]) / np.array([side, side, side, side, 1.0])
         far = np.where(reference[:, None, 5] == other[None, :, 5], apart.max(axis=2), np.inf)
         # A box with a number that is NaN is near to none.
         far = np.where(np.isnan(far), np.inf, far)
-        last = min([*reference[:, 4], *other[:, 4]], default=0.0)
+        last = smallest
+        if max(len(reference), len(other)) >= _MANY:
+            last = min([*reference[:, 4], *other[:, 4]])
         for rows, nearest in ((reference, far.min(axis=1, initial=np.inf)), (other, far.min(axis=0, initial=np.inf))):
             is_alone = (nearest > limit) & (rows[:, 4] > last + 2 * limit)
             is_kept = rows[:, 4] > least[rows[:, 5].astype(np.int64)] + limit

@@ -77,7 +77,7 @@ class _Values:
     def difference(
         self, references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
     ) -> Difference:
-        """By numbers, see `mlpipe.predicting.parity.of_values`."""
+        """By numbers, see `mlpipe.predicting.parity.values_difference`."""
         return parity.values_difference(references, outputs, limit)
 
 

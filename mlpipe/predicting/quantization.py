@@ -92,7 +92,8 @@ def _in_double(model: Any) -> list[str]:
 
 def _last(model: Any) -> list[str]:
     """Names of the layers whose outputs no other layer is given."""
-    layers = [node for node in model.graph.node if node.op_type in _QUANTIZED and node.name not in _in_double(model)]
+    double = set(_in_double(model))
+    layers = [node for node in model.graph.node if node.op_type in _QUANTIZED and node.name not in double]
     # Walked from the end, a node leads to a layer where something that it gives does.
     leading = set[str]()
     found = []

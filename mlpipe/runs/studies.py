@@ -126,10 +126,9 @@ def _require_tables(where: str, study: str) -> None:
                 continue
             limits.require_ordinary(path, limits.STORED)
             odd = sqlite.computed_in(path)
-            size = None if odd is not None else _size(path, study)
         except sqlite3.DataError as error:
-            # Of more bytes than the connection reads; its tables, or what they hold.
-            raise _too_much(where, f"a text of more than {limits.STUDY:,} bytes") from error
+            # What makes its tables has more bytes than the connection reads.
+            raise _long_text(where) from error
         except limits.ForeignFileError as error:
             raise ProjectError(
                 problem("hpo.storage", f"cannot be read ({error})", got=masked(where), fix=_ELSE)
@@ -139,8 +138,16 @@ def _require_tables(where: str, study: str) -> None:
             continue
         if odd is not None:
             raise ValueError(odd)
-        if size is not None:
-            _require_little(where, size)
+        try:
+            size = _size(path, study)
+        except sqlite3.DataError as error:
+            raise _long_text(where) from error
+        except sqlite3.Error as error:
+            # What cannot be counted may be too much, whatever of it a search would read; but somebody may be writing.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                continue
+            raise ValueError(first_line(error)) from error
+        _require_little(where, size)
 
 
 def _size(path: Path, study: str) -> sqlite.Size:
@@ -197,6 +204,10 @@ def _require_little(where: str, size: sqlite.Size) -> None:
 
 def _too_much(where: str, what: str) -> ProjectError:
     return ProjectError(problem("hpo.storage", f"{masked(where)} holds {what}", fix=_ELSE))
+
+
+def _long_text(where: str) -> ProjectError:
+    return _too_much(where, f"a text of more than {limits.STUDY:,} bytes")
 
 
 def _files_of(where: str) -> list[Path]:

@@ -114,6 +114,9 @@ def test_intervals_of_another_level_hold_as_many_numbers_as_promised(tmp_path: P
     found = decisions.at_level(numbers, path, 0.05, numbers.decide, None)["halfwidths"]
     # Residuals are normal: 1.96 of their standard deviation hold 95 %.
     assert found["alpha"] == 0.05 and found["y"] == pytest.approx(1.96, abs=0.08)
+    # 4,000 rows are too few to say how far one in 10,000 lies off: there is no interval, as where mml post finds none.
+    beyond = decisions.at_level(numbers, path, 0.0001, numbers.decide, None)["halfwidths"]
+    assert beyond == {"alpha": 0.0001, "y": None}
 
 
 def test_without_the_rows_that_chose_there_is_a_sentence(tmp_path: Path) -> None:

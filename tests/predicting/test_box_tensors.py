@@ -64,6 +64,18 @@ def test_a_missing_box_counts_by_its_score() -> None:
     assert compared(boxes(BOX, low, last), boxes(BOX, low)).alone == 0
 
 
+def test_the_only_box_of_an_image_is_missed() -> None:
+    low, none = [0.0, 0.0, 5.0, 5.0, 0.1, 0.0], [0.0] * 6
+    given, found = [boxes(BOX), boxes(BOX, low)], [boxes(none, none), boxes(BOX, low)]
+    least = np.array([0.5, 0.5])
+    missed = box_tensors.difference(given, found, [100, 100], least, 1e-3)
+    assert missed.decided == 1 and missed.alone == pytest.approx(1 / 5)
+    # Of a full list the last one may have been one too many, whatever other images show.
+    full = [[10.0 * place, 0.0, 10.0 * place + 5, 5.0, 0.9, 0.0] for place in range(99)]
+    given, found = [boxes(*full, [0.0, 50.0, 5.0, 60.0, 0.8, 0.0]), given[1]], [boxes(*full), given[1]]
+    assert box_tensors.difference(given, found, [100, 100], least, 1e-3) == Difference(0.0, 0, 2)
+
+
 @pytest.mark.parametrize(("score", "alone"), [(0.1019, 0.0), (0.1021, 1 / 4)])
 def test_a_box_at_the_end_is_none_to_speak_of_within_twice_the_limit(score: float, alone: float) -> None:
     """Its score may have fallen by the limit, and that of the last box may have risen by it."""

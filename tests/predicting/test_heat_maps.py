@@ -315,6 +315,16 @@ def test_the_answer_of_boxes_is_that_any_of_them_is_right() -> None:
     np.testing.assert_allclose(by_odds[0].nan_to_num(), [0.9, 0.0, 0.2, 0.0], rtol=1e-5)
 
 
+def test_a_box_that_is_nearly_certain_speaks_for_its_class_most() -> None:
+    odds = torch.tensor([[15.0, -1.0]], requires_grad=True)
+    corners, label = torch.tensor([[[0.0, 0, 9, 9]] * 2]), torch.zeros(1, 2, 1)
+    found_boxes.score(torch.cat([corners, odds.sigmoid()[..., None], label], -1), torch.tensor([0])).sum().backward()
+    assert odds.grad is not None
+    np.testing.assert_allclose(odds.grad, odds.detach().sigmoid(), rtol=1e-3)
+    certain = torch.cat([corners, torch.ones(1, 2, 1), label], -1)
+    assert bool(found_boxes.score(certain, torch.tensor([0])).isfinite().all())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_map_of_boxes_is_that_of_the_coarsest_features(method: Method) -> None:
     of, pixels = finder(0.0), images(64)

@@ -173,6 +173,16 @@ def test_a_study_of_more_rows_than_a_search_writes_is_not_read(tmp_path: Path, m
             pass
 
 
+def test_a_study_whose_rows_cannot_be_counted_is_not_read(tmp_path: Path) -> None:
+    """A table of so many columns that no sum of them can be asked for, which a search would never read."""
+    project, url = Project(tmp_path / "p"), f"sqlite:///{tmp_path / 's.db'}"
+    make(project, "s", [1.0], url)
+    with closing(sqlite3.connect(tmp_path / "s.db")) as file:
+        file.executescript(f"CREATE TABLE wide ({', '.join(f'c{place}' for place in range(1200))})")
+    with pytest.raises(ProjectError, match="is not what a search wrote .*Expression tree is too large"):
+        studies.loaded(project, f"{url}#s").__enter__()
+
+
 def test_a_study_with_a_text_that_no_search_writes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project, url = Project(tmp_path / "p"), f"sqlite:///{tmp_path / 's.db'}"
     make(project, "s", [1.0], url)

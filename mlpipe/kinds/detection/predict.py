@@ -41,8 +41,8 @@ NEW = "boxes"
 # A sample has as many boxes as are found, and so no row of a table.
 TABLE = None
 
-# A score as certain as this is none: logarithms stay finite.
-_MOST_CERTAIN = 1 - 1e-6
+# The largest score below 1 in single precision: logarithms stay finite, and no box that is surer loses its gradient.
+_MOST_CERTAIN = 1 - 2.0**-24
 # The least score of what is drawn of a class for which none was chosen.
 _LEAST = 0.5
 

@@ -218,7 +218,8 @@ def _choose(method: str, data: _Data, strength: Strength | None) -> Calibration:
         fitted = _fit_one("affine", data, strength)
         return replace(fitted, notes=(*fitted.notes, "a class has one labelled row: affine is used without a choice"))
     n, classes = data.logits.shape
-    names = [name for name in METHODS if name != "matrix" or n >= 2 * classes * (classes + 1)]
+    has_matrix = classes <= _MOST_OF_MATRIX and n >= 2 * classes * (classes + 1)
+    names = [name for name in METHODS if name != "matrix" or has_matrix]
     fold = stratified_folds(data.targets, folds, data.seed)
     weights = prepared(log_softmax(data.logits), data.targets, data.prior).rows.weights
     losses = {name: np.empty(n) for name in names}

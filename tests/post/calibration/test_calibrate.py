@@ -109,6 +109,13 @@ def test_a_matrix_of_very_many_classes_is_refused() -> None:
         calibrate(np.zeros((4, 1000)), np.arange(4), method="matrix")
 
 
+def test_a_choice_of_very_many_classes_tries_no_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, targets = drawn(0, 60, 3)
+    assert "matrix" in calibrate(logits, targets, method="auto").scores
+    monkeypatch.setattr("mlpipe.post.calibration.calibrate._MOST_OF_MATRIX", 2)
+    assert set(calibrate(logits, targets, method="auto").scores) == set(METHODS) - {"matrix"}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_two_classes_are_a_logistic_regression(seed: int) -> None:
     logits, targets = drawn(seed, 500, 2)

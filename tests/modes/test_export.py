@@ -1,0 +1,30 @@
+"""What lies beside an exported file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mlpipe.modes.export import ExportScheduler
+from mlpipe.running import exported_facts
+
+
+def test_a_program_that_would_not_fit_goes_and_a_file_of_the_user_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons = iter(["", "it reads images", "it reads images"])
+    monkeypatch.setattr(exported_facts, "without_program", lambda predictor, any_size: next(reasons))
+    export: Any = SimpleNamespace(
+        _path=tmp_path / "model.onnx", _predictor=None, context=SimpleNamespace(facts=dict[str, Any]())
+    )
+    runner = tmp_path / "model_run.py"
+    ExportScheduler._write_runner(export, True)
+    assert "onnxruntime" in runner.read_text()
+    ExportScheduler._write_runner(export, True)
+    assert not runner.exists()
+    runner.write_text("print('my own')\n")
+    ExportScheduler._write_runner(export, True)
+    assert runner.read_text() == "print('my own')\n"

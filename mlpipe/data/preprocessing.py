@@ -273,9 +273,13 @@ class BeforeResize:
 
 
 def _own_code(component: Any) -> dict[str, str]:
-    """The hash of the file that a step of the user's own is written in: another text may be another step."""
+    """The hash of the file that a step of the user's own is written in: another text may be another step.
+
+    A package may only name what another file of it has: then of both.
+    """
     if not component.is_users:
         return {}
-    component.load()
-    module = sys.modules[component.target.rpartition(".")[0]]
-    return {"code": files.digest_file(Path(module.__file__))} if module.__file__ else {}
+    defined = getattr(component.load(), "__module__", None)
+    modules = [sys.modules.get(name) for name in dict.fromkeys([component.target.rpartition(".")[0], defined]) if name]
+    digests = [files.digest_file(Path(module.__file__)) for module in modules if module and module.__file__]
+    return {"code": "-".join(digests)} if digests else {}

@@ -89,9 +89,7 @@ def balanced(
     """
 
     def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
-        if targets.ndim != 1:
-            fix = "use sampling=full, for labels with loss.pos_weight=balanced"
-            raise DataError(problem("sampling=balanced", "is for classification tasks", fix=fix))
+        require_classes(targets)
         classes = np.unique(targets)
         least, extra = divmod(sample_count or len(rows), len(classes))
         drawn = []
@@ -104,6 +102,20 @@ def balanced(
         return _generator(key, epoch).permutation(np.concatenate(drawn))
 
     return Sampling(batch_size, eval_batch_size, order, balances=True)
+
+
+def require_classes(targets: npt.NDArray[Any]) -> None:
+    """Refuse to balance what has no classes.
+
+    Args:
+        targets: As `mlpipe.data.task.Samples.targets`.
+
+    Raises:
+        DataError: When they are not the number of one class for each sample.
+    """
+    if targets.ndim != 1:
+        fix = "use sampling=full, for labels with loss.pos_weight=balanced"
+        raise DataError(problem("sampling=balanced", "is for classification tasks", fix=fix))
 
 
 def subset(

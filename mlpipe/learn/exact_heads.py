@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from torch import nn
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config import rules
 from mlpipe.config.schema import Recipe
+from mlpipe.data import sampling
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
@@ -81,9 +83,20 @@ def applies(recipe: Recipe) -> bool:
     return rules.EXACT in recipe.optimizer.gives
 
 
-def balances(recipe: Recipe) -> bool:
-    """Whether every class counts as much, however frequent: by the loss, or as epochs would be sampled."""
-    return bool(recipe.loss.params.get("class_weights") == "balanced") or build_sampling(recipe).balances
+def balances(recipe: Recipe, targets: npt.NDArray[Any]) -> bool:
+    """Whether every class counts as much, however frequent: by the loss, or as epochs would be sampled.
+
+    Args:
+        recipe: The recipe.
+        targets: As `mlpipe.data.task.Samples.targets`.
+
+    Raises:
+        DataError: When epochs would be sampled so, and there are no classes.
+    """
+    if build_sampling(recipe).balances:
+        sampling.require_classes(targets)
+        return True
+    return bool(recipe.loss.params.get("class_weights") == "balanced")
 
 
 def has_no_steps(recipe: Recipe) -> bool:

@@ -48,13 +48,18 @@ class Fitted:
         weight: Shape (outputs, features).
         bias: Shape (outputs,).
         strength: The inverse penalty of each fit: one for classes and numbers, one for each label.
-        loss: The mean loss over the inner folds at that strength, alike.
+        loss: The mean loss over the inner folds at that strength, alike; NaN for what no row knows.
     """
 
     weight: Floats
     bias: Floats
     strength: list[float]
     loss: list[float]
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean over outputs that some row knows."""
+        return float(np.nanmean(self.loss))
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,11 @@ class LinearHead(ExactHead):
         should_stop: Callable[[], None] = lambda: None,
     ) -> float:
         """Fit a network's head on the features of some rows, and put it in; see `ExactHead.learn`."""
+        balanced = exact_heads.balances(recipe, task.samples.targets)
         values = np.asarray(exact_heads.training_features(recipe, network, pack, rows, should_stop), np.float64)
         assert isinstance(network, Classifier)
         layer = network.heads[target]
         assert isinstance(layer, nn.Linear)
-        balanced = exact_heads.balances(recipe)
         together = units(task, rows)
         weights = None if task.samples.weights is None else task.samples.weights[rows]
         targets, outputs = task.samples.targets[rows], len(task.classes)
@@ -106,7 +111,7 @@ class LinearHead(ExactHead):
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(weight))
             layer.bias.copy_(torch.from_numpy(bias))
-        return float(np.mean(solution.loss))
+        return solution.mean_loss
 
 
 def solve(

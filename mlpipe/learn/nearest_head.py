@@ -143,12 +143,13 @@ class NearestHead(ExactHead):
         should_stop: Callable[[], None] = lambda: None,
     ) -> float:
         """Give a network's head its training images, and choose how many vote by inner folds; see `ExactHead.learn`."""
+        balanced = exact_heads.balances(recipe, task.samples.targets)
         features = exact_heads.training_features(recipe, network, pack, rows, should_stop)[:, 0]
         assert isinstance(network, Classifier)
         layer = network.heads[target]
         assert isinstance(layer, Neighbours)
         scale = [getattr(network, f"{target}_{name}", None) for name in ("mean", "std")]
-        goals, weights, share = _goals(recipe, task, rows, scale)
+        goals, weights, share = _goals(balanced, task, rows, scale)
         vectors = nn.functional.normalize(torch.from_numpy(features), dim=1)
         count, loss = _best_count(recipe, self, task, rows, vectors, goals, weights)
         device = layer.share.device
@@ -164,12 +165,12 @@ def as_stored(goals: Tensor) -> Tensor:
     return goals.nan_to_num(nan=_UNKNOWN)
 
 
-def _goals(recipe: Recipe, task: Task, rows: Rows, scale: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
+def _goals(balanced: bool, task: Task, rows: Rows, scale: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
     """Targets as the head gives them, shape (n, outputs), the weights of rows, and the mean target, all float32."""
     facts, targets, outputs = kinds.of(task.kind), task.samples.targets[rows], len(task.classes)
     weights = np.ones(len(rows)) if task.samples.weights is None else task.samples.weights[rows]
     if facts.has_classes:
-        if exact_heads.balances(recipe):
+        if balanced:
             weights = linear_head.class_weighted(targets, weights)
         goals = torch.eye(outputs)[torch.from_numpy(np.asarray(targets, np.int64))]
     else:

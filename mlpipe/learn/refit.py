@@ -45,7 +45,19 @@ def epochs(recipe: Recipe, histories: Iterable[Path], *, keep_best: bool) -> tup
         except (OSError, ValueError, OverflowError) as error:
             fix = "train its fold again, or leave mode.refit out"
             raise ProjectError(problem(str(path), f"is damaged ({first_line(error)})", fix=fix)) from error
-    return tuple(median_high(counts) for counts in zip(*lasted, strict=True))
+    return _one_after_another(plan, [median_high(counts) for counts in zip(*lasted, strict=True)])
+
+
+def _one_after_another(plan: Sequence[Stage], lasting: Sequence[int]) -> tuple[int, ...]:
+    """Epochs of the stages that lead to the last one that has any.
+
+    Where folds are equally many, some may have kept a stage that another one's does not come after: no fold learned both.
+    """
+    counts, number = [0] * len(plan), max((place for place, count in enumerate(lasting) if count), default=-1)
+    while number >= 0:
+        counts[number], before = lasting[number], plan[number].start_from
+        number = number - 1 if before is None or not lasting[number] else before
+    return tuple(counts)
 
 
 def recipe_of(recipe: Recipe, lasting: Sequence[int]) -> Recipe:

@@ -47,16 +47,15 @@ class ConformalSets:
     guarantee: str
     rows: int
 
-    def sets(self, logits: npt.ArrayLike, *, noise: npt.ArrayLike | None = None, seed: int = 0) -> Sets:
+    def sets(self, logits: npt.ArrayLike, *, noise: npt.ArrayLike | None = None) -> Sets:
         """Which classes are in each row's set, shape (n, classes).
 
         Args:
             logits: Shape (n, classes).
             noise: For `aps` and `raps`, uniform numbers of the rows, shape (n,); None: drawn of each row from itself.
-            seed: Of that draw.
         """
         values = finite(logits)
-        return np.asarray(_scores(values, self.score, _noise(noise, values, seed), self) <= np.array(self.cuts))
+        return np.asarray(_scores(values, self.score, _noise(noise, values), self) <= np.array(self.cuts))
 
     @property
     def by_class(self) -> bool:
@@ -96,7 +95,6 @@ def conformal(
     penalty: float = 0.01,
     free_rank: int = 5,
     noise: npt.ArrayLike | None = None,
-    seed: int = 0,
 ) -> ConformalSets:
     """Learn cut-offs such that sets hold the true class with a chance of at least 1 - alpha.
 
@@ -111,7 +109,6 @@ def conformal(
         penalty: For `raps`, what each rank above `free_rank` adds to the score.
         free_rank: For `raps`, how many ranks are free.
         noise: For `aps` and `raps`, uniform numbers of the labelled rows; None: drawn of each from itself.
-        seed: Of that draw.
 
     Raises:
         ConfigError: The score is unknown, alpha is out of range, or both a prior and classes by themselves are asked for.
@@ -121,7 +118,7 @@ def conformal(
     values, numbers = labelled(logits, targets)
     n, classes = values.shape
     shape = _Shape(penalty if score == "raps" else 0.0, free_rank)
-    all_scores = _scores(values, score, _noise(noise, values, seed), shape)
+    all_scores = _scores(values, score, _noise(noise, values), shape)
     own = all_scores[np.arange(n), numbers]
     counts = counts_of(numbers, classes)
     if class_conditional:
@@ -203,17 +200,18 @@ def _ratios(prior: npt.ArrayLike, counts: Integers) -> Floats:
     return np.asarray(target_shares / (counts / counts.sum()))
 
 
-def _noise(noise: npt.ArrayLike | None, logits: Floats, seed: int) -> Floats:
+def _noise(noise: npt.ArrayLike | None, logits: Floats) -> Floats:
     """A uniform number of each row, shape (n,).
 
     Drawn from what the row itself says, so that its set is the same whatever other rows are beside it: drawn by its place,
-    samples that are predicted one by one would all have the same one, and the promise would hold for none of them.
+    samples that are predicted one by one would all have the same one, and the promise would hold for none of them. Nor of a
+    seed: rows that are alike would have one number where cut-offs are learned, and another one where they are used.
     """
     if noise is not None:
         return np.asarray(noise, np.float64)
     # Rounding that differs between machines and sizes of batches seldom changes hundredths.
     columns = np.rint(100 * np.maximum(log_softmax(logits), -_FARTHEST)).astype(np.int64).T.astype(np.uint64)
-    state = np.full(len(logits), seed % 2**64, np.uint64)
+    state = np.zeros(len(logits), np.uint64)
     # The steps of SplitMix64 (Steele, Lea and Flood 2014), one class after the other.
     for column in (*columns, np.zeros(len(logits), np.uint64)):
         state = (state ^ column) + _GOLDEN

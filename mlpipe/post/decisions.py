@@ -86,7 +86,7 @@ def _label_scores(
     return {"measure": "balanced_accuracy", **_score_pair(label_metrics.balanced_accuracy, decided, values, targets)}
 
 
-def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed: int = 0) -> dict[str, Any]:
+def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array) -> dict[str, Any]:
     """The decisions between classes at another prevalence: costs as they are, sets and thresholds made anew.
 
     The rows that chose are moved to that prevalence as new ones are. Sets for each class by itself stay that (their promise
@@ -96,7 +96,6 @@ def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array, 
         ensemble: The ensemble.
         path: Its rows.
         moved_to: The prevalence, shape (classes,).
-        seed: Of the noise of `aps` and `raps`.
 
     Raises:
         DataError: When there is something to make anew and the rows that chose are not stored.
@@ -109,7 +108,7 @@ def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array, 
     values, targets = move_prior(rows.calibrated, ensemble.prior["values"], moved_to), rows.targets
     if "sets" in decided:
         stored = conformal.ConformalSets.from_plain(decided["sets"])
-        decided["sets"] = _sets(stored, values, targets, stored.alpha, moved_to.tolist(), seed)
+        decided["sets"] = _sets(stored, values, targets, stored.alpha, moved_to.tolist())
     if "thresholds" in decided:
         criterion = decided["thresholds"]["criterion"]
         cuts = threshold.class_thresholds(values, targets, criterion=criterion, prior=moved_to)
@@ -126,7 +125,6 @@ def at_level(
     moved_to: Array | None,
     *,
     key: str = "alpha",
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Decisions whose prediction sets, or intervals of numbers, miss as often as is asked for.
 
@@ -139,7 +137,6 @@ def at_level(
         decided: The decisions otherwise.
         moved_to: The prevalence that probabilities were moved to, shape (classes,); None: they were not.
         key: What says `alpha`, for sentences.
-        seed: Of the noise of `aps` and `raps`.
 
     Raises:
         ConfigError: When alpha is none, or the ensemble has neither sets nor intervals.
@@ -163,15 +160,15 @@ def at_level(
     if moved_to is not None:
         values = move_prior(values, ensemble.prior["values"], moved_to)
     stored = conformal.ConformalSets.from_plain(decided["sets"])
-    return {**decided, "sets": _sets(stored, values, rows.targets, alpha, decided["sets"].get("prior"), seed)}
+    return {**decided, "sets": _sets(stored, values, rows.targets, alpha, decided["sets"].get("prior"))}
 
 
 def _sets(
-    like: conformal.ConformalSets, values: Array, targets: Array, alpha: float, prior: list[float] | None, seed: int
+    like: conformal.ConformalSets, values: Array, targets: Array, alpha: float, prior: list[float] | None
 ) -> dict[str, Any]:
     """Prediction sets of the same kind, as plain data with the prevalence that they are for."""
     promise: dict[str, Any] = {"class_conditional": True} if like.by_class else {"prior": prior}
-    arguments: dict[str, Any] = {"alpha": alpha, "score": like.score, "free_rank": like.free_rank, "seed": seed}
+    arguments: dict[str, Any] = {"alpha": alpha, "score": like.score, "free_rank": like.free_rank}
     if like.penalty:
         arguments["penalty"] = like.penalty
     made = conformal.conformal(values, targets, **arguments, **promise)
@@ -227,17 +224,16 @@ def classes_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | 
     return threshold.decide_by_cuts(log_probabilities, cuts, stored.get("prevalence"))
 
 
-def sets_of(log_probabilities: Array, decided: Mapping[str, Any], seed: int = 0) -> Array | None:
+def sets_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | None:
     """Which classes are in each row's prediction set, shape (n, classes); None where there are no cut-offs.
 
     Args:
         log_probabilities: Shape (n, classes).
         decided: What decides, as plain data.
-        seed: Of the noise of `aps` and `raps`.
     """
     if "sets" not in decided:
         return None
-    return conformal.ConformalSets.from_plain(decided["sets"]).sets(log_probabilities, seed=seed)
+    return conformal.ConformalSets.from_plain(decided["sets"]).sets(log_probabilities)
 
 
 def column_meanings(decided: Mapping[str, Any]) -> list[str]:

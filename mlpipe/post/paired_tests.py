@@ -128,8 +128,8 @@ def corrected_t(
     """The difference of two models' scores over the folds of one cross-validation, by the corrected resampled t-test.
 
     The variance of the mean is s^2 (1 / k + n_test / n_train), because the folds' training sets overlap. Nadeau and
-    Bengio 2003. Where every fold has the same difference, and there is one, they do not tell how much it varies: there are
-    no ends then, and no p-value.
+    Bengio 2003. Where every fold has the same difference, they do not tell how much it varies: there are no ends then, and no
+    p-value but 1 where the difference is none.
 
     Args:
         first: The one model's score of each fold, shape (k,), two or more.
@@ -158,14 +158,14 @@ def corrected_t(
         )
     off = first_scores - other
     k, value = len(off), float(off.mean())
-    if value and not over_folds.is_spread(off):
+    if not over_folds.is_spread(off, first_scores, other):
         # Scores of few images come in steps, so that a few folds often differ by the same one: no spread is no certainty.
         difference = number(value, round(n_test * k))
         sentence = f"The folds do not tell the two apart by {name}: the difference is {difference} in each of them."
-        return Comparison("corrected resampled t", value, None, None, None, sentence)
+        return Comparison("corrected resampled t", value, None, None, None if value else 1.0, sentence)
     spread = over_folds.standard_error(off, n_train=n_train, n_test=n_test)
     half = float(stdtrit(k - 1, (1 + level) / 2)) * spread
-    p = 2 * float(stdtr(k - 1, -abs(value) / spread)) if spread > 0 else 1.0
+    p = 2 * float(stdtr(k - 1, -abs(value) / spread))
     sentence = _sentence(name, value, value - half, value + half, level, round(n_test * k), p)
     return Comparison("corrected resampled t", value, value - half, value + half, p, sentence)
 

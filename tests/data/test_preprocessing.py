@@ -226,3 +226,18 @@ def test_another_text_of_an_own_step_is_another_cache(tmp_path: Path, monkeypatc
         step = Component("augmentations", "own_cache_steps.shifted", {})
         keys.append(preprocessing.standard(3, id="x", size=10, before=[step]).key())
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_another_text_of_a_step_that_a_package_only_names_is_another_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package, keys = tmp_path / "own_named_steps", []
+    package.mkdir()
+    (package / "__init__.py").write_text("from own_named_steps.steps import shifted\n", "utf-8")
+    for number in (1, 2, 1):
+        text = f"def shifted():\n    return lambda images, seeds: images + {number}\n"
+        (package / "steps.py").write_text(text, "utf-8")
+        step = Component("augmentations", "own_named_steps.shifted", {})
+        keys.append(preprocessing.standard(3, id="x", size=10, before=[step]).key())
+    assert keys[0] == keys[2] != keys[1]

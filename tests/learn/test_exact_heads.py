@@ -15,6 +15,7 @@ from torch import nn
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config import rules
 from mlpipe.config.components import Component
+from mlpipe.errors import DataError
 from mlpipe.learn import exact_heads, features
 from mlpipe.learn.build.network import build_network
 from mlpipe.learn.exact_heads import ExactHead
@@ -81,3 +82,16 @@ def test_balanced_epochs_are_balanced_classes(tmp_path: Path, optimizer: str) ->
     balanced = given("sampling=balanced")
     assert torch.equal(balanced, given("loss.class_weights=balanced"))
     assert not torch.equal(balanced, given())
+
+
+@pytest.mark.parametrize("optimizer", ["linear", "nearest"])
+def test_balanced_epochs_without_classes_are_refused_as_in_training(tmp_path: Path, optimizer: str) -> None:
+    """They changed nothing, and nothing was said."""
+    words = ["arch.freeze=true", "augmentations=none", f"optimizer={optimizer}", "sampling=balanced"]
+    one = job(tmp_path, *words)
+    labels = replace(one.task.samples, targets=np.eye(10)[one.task.samples.targets])
+    task, rows = replace(one.task, kind="multilabel", samples=labels), one.view.train[:20]
+    network, head = build_network(one.recipe, one.task, one.pack, seed=0, rows=rows), exact_heads.of(one.recipe)
+    assert head is not None
+    with pytest.raises(DataError, match="sampling=balanced: is for classification tasks"):
+        head.learn(one.recipe, network, task, rows, one.pack, "target")

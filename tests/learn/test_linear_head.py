@@ -232,6 +232,7 @@ def test_what_no_training_image_tells_is_even_odds_or_the_mean(kind: str) -> Non
     both = solve(head, x, np.stack([known, np.full(12, np.nan)], 1), kind, 2, units, None, False, 0)
     assert both.weight[0] == pytest.approx(alone.weight[0]) and both.bias[0] == pytest.approx(alone.bias[0])
     assert not both.weight[1].any() and both.bias[1] == 0
+    assert both.mean_loss == pytest.approx(alone.mean_loss)
 
 
 def test_a_number_that_never_differs_is_its_mean() -> None:

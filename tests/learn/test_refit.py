@@ -83,6 +83,16 @@ def test_a_stage_that_starts_from_an_earlier_one_has_only_that_one_behind_it(tmp
     assert refit.epochs(recipe, [fold], keep_best=False) == (2, 0, 2)
 
 
+def test_stages_that_no_fold_learned_one_after_the_other_are_not_joined(tmp_path: Path) -> None:
+    """One fold kept the second stage, the other the third, which starts from the first: a refit had all three."""
+    recipe = job(tmp_path).recipe
+    recipe = dataclasses.replace(recipe, stages=(Stage(2, keep=True), Stage(2), Stage(2, start_from=0)))
+    where = [0, 0, 1, 1, 2, 2]
+    folds = [history(tmp_path / "a", [5, 4, 3, 2, 9, 8], where), history(tmp_path / "b", [5, 4, 9, 8, 3, 2], where)]
+    assert [refit.epochs(recipe, [fold], keep_best=True) for fold in folds] == [(2, 2, 0), (2, 0, 2)]
+    assert refit.epochs(recipe, folds, keep_best=True) == (2, 0, 2)
+
+
 def test_what_looks_at_validation_images_is_left_out(tmp_path: Path) -> None:
     recipe = job(tmp_path, "cbs=[early,ema]").recipe
     assert set(refit.recipe_of(recipe, (2,)).callbacks) == {"ema"}

@@ -58,8 +58,8 @@ def test_sets_cover_as_promised(score: str) -> None:
     hits = []
     for seed in range(100):
         logits, targets = drawn(seed, 260, 4)
-        found = conformal(logits[4:104], targets[4:104], alpha=0.1, score=score, seed=seed)
-        sets = found.sets(logits[104:], seed=seed + 1)
+        found = conformal(logits[4:104], targets[4:104], alpha=0.1, score=score)
+        sets = found.sets(logits[104:])
         hits.append(sets[np.arange(156), targets[104:]].mean())
     assert np.mean(hits) >= 0.9 - 3 * np.std(hits) / 10
     assert np.mean(hits) <= 0.93
@@ -139,9 +139,9 @@ def test_promises_hold_at_another_prevalence(score: str, by_class: bool, moved: 
     if moved:
         logs, fresh = (move_prior(one, np.full(3, 1 / 3), SHIFTED) for one in (logs, fresh))
     promise = {"class_conditional": True} if by_class else {"prior": SHIFTED}
-    found = conformal(logs, targets, alpha=0.1, score=score, seed=1, **promise)
+    found = conformal(logs, targets, alpha=0.1, score=score, **promise)
     assert found.by_class == by_class and ConformalSets.from_plain(found.as_plain()).by_class == by_class
-    sets = found.sets(fresh, seed=2)
+    sets = found.sets(fresh)
     assert sets[np.arange(len(truth)), truth].mean() >= 0.885
     if by_class:
         covered = [sets[truth == number, number].mean() for number in range(3)]
@@ -154,21 +154,19 @@ def test_the_promise_holds_for_samples_that_are_predicted_one_by_one(score: str,
     """The set of a sample is its own, whatever others there are and in whatever order."""
     logits, targets = drawn(21, 4000, 4)
     new, truth = drawn(22, 3000, 4)
-    found = conformal(logits, targets, alpha=0.1, score=score, seed=seed, free_rank=2)
-    alone = np.concatenate([found.sets(row[None], seed=seed) for row in new])
+    found = conformal(logits, targets, alpha=0.1, score=score, free_rank=2)
+    alone = np.concatenate([found.sets(row[None]) for row in new])
     assert alone[np.arange(len(truth)), truth].mean() == pytest.approx(0.9, abs=0.02)
     order = np.random.default_rng(seed).permutation(len(new))
-    assert np.array_equal(found.sets(new[order], seed=seed), alone[order])
+    assert np.array_equal(found.sets(new[order]), alone[order])
     # Rounding by another machine changes hardly any.
-    other = found.sets(new + np.random.default_rng(1).normal(size=new.shape) * 1e-6, seed=seed)
+    other = found.sets(new + np.random.default_rng(1).normal(size=new.shape) * 1e-6)
     assert (other != alone).any(axis=1).mean() < 0.003
 
 
-def test_noise_of_rows_is_uniform_and_another_one_for_another_seed() -> None:
+def test_noise_of_rows_is_uniform() -> None:
     logits = np.random.default_rng(0).normal(size=(5000, 3)) * 4
-    first, second = (_noise(None, logits, seed) for seed in (0, 1))
-    for noise in (first, second):
-        assert stats.kstest(noise, "uniform").pvalue > 0.01
-        assert abs(np.corrcoef(noise, logits.max(axis=1))[0, 1]) < 0.05
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
-    assert _noise(None, np.array([[0.0, -1e300], [1e300, 0.0]]), -1).shape == (2,)
+    noise = _noise(None, logits)
+    assert stats.kstest(noise, "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(noise, logits.max(axis=1))[0, 1]) < 0.05
+    assert _noise(None, np.array([[0.0, -1e300], [1e300, 0.0]])).shape == (2,)

@@ -194,3 +194,15 @@ def test_the_prevalence_of_very_many_classes_is_not_estimated(monkeypatch: pytes
     rows = Rows(list("abcd"), np.array([0, 1, 0, 1]), rng.normal(size=(4, 2)), rng.normal(size=(4, 2)))
     found = evaluation.estimated_prevalence([(rows, rows)], 0)
     assert found.shares is None and found.note == "there are 2 classes, and it is estimated of 1 at most"
+
+
+@pytest.mark.parametrize("score", ["aps", "raps"])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 42])
+def test_the_promise_of_sets_holds_where_rows_are_alike(score: str, seed: int) -> None:
+    """New rows have no other noise than the equal ones that the cut-offs are made of: the rarer class was in no set."""
+    truth, same = (np.random.default_rng(0).random(500) < 0.3).astype(np.int64), np.log([[0.7, 0.3]] * 500)
+    chose = Rows([str(row) for row in range(500)], truth, same, same)
+    final, options = Final(chose, None, None, "before", None), replace(WISHES, set_score=score)
+    inside = decisions.sets_of(same, evaluation.decisions(final, None, "classification", options, ["a", "b"], seed))
+    assert inside is not None
+    assert inside[np.arange(500), truth].mean() >= 0.9

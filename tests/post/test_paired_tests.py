@@ -114,3 +114,22 @@ def test_a_single_row_is_compared_without_a_word_of_numpy(kind: str, name: str) 
     )
     found = paired_bootstrap(name, outputs, outputs, targets, resamples=20, kind=kind)
     assert found.difference == 0 and "do not tell the two apart" in found.sentence
+
+
+@pytest.mark.parametrize("other", [[0.3, 0.6, 0.7], [0.1 + 0.2, 0.6, 0.7]])
+def test_folds_in_which_two_are_equal_but_for_rounding_are_no_certainty(other: list[float]) -> None:
+    """The interval was 0.00 to 0.00."""
+    found = corrected_t([0.3, 0.6, 0.7], other, n_train=20, n_test=10, name="accuracy")
+    assert found.low is None and found.high is None and found.difference == pytest.approx(0, abs=1e-15)
+    assert found.sentence.endswith("the difference is 0.00 in each of them.")
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "auroc", "macro_f1"])
+def test_a_single_group_gives_no_ends_and_says_why(name: str) -> None:
+    """They were NaN, and the sentence named an interval of nothing."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(60) % 2
+    first, second = (rng.normal(size=(60, 2)) + np.eye(2)[targets] for _ in range(2))
+    found = paired_bootstrap(name, first, second, targets, kind="classification", groups=np.zeros(60))
+    assert found.low is None and found.high is None
+    assert found.sentence.endswith("(the rows do not tell how much it varies).")

@@ -439,11 +439,3 @@ def test_costs_of_a_threshold_are_one_each(function: Callable[..., object], give
     same = function(*given, criterion="cost", false_positive=1.0, false_negative=1.0)
     assert function(*given, criterion="cost") == same
     assert function(*given, criterion="cost", false_negative=2.0) != same
-
-
-def test_draws_of_prediction_sets_are_those_of_the_seed() -> None:
-    def drawn(**seed: int) -> Any:
-        fitted = conformal.conformal(MANY, KNOWN, score="aps", **seed)  # type: ignore[arg-type]
-        return fitted.as_plain(), fitted.sets(OTHER, **seed).tolist()  # type: ignore[arg-type]
-
-    assert drawn() == drawn(seed=0) != drawn(seed=1)

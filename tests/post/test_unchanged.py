@@ -180,9 +180,9 @@ def of_sets() -> Iterator[tuple[str, Callable[[], object]]]:
         }.items():  # fmt: skip
 
             def sets(score: str = score, given: Any = given) -> object:
-                one = conformal.conformal(LOGITS, CLASSES, score=score, seed=4, **given)
+                one = conformal.conformal(LOGITS, CLASSES, score=score, **given)
                 again = conformal.ConformalSets.from_plain(one.as_plain())
-                return one, one.sets(OTHER[:9], seed=5), again.sets(OTHER[:9], noise=np.full(9, 0.5))
+                return one, one.sets(OTHER[:9]), again.sets(OTHER[:9], noise=np.full(9, 0.5))
 
             yield f"sets {score}{name}", sets
     yield "half-widths", lambda: [conformal.residual_halfwidths(NUMBERS, TRUE, alpha=alpha) for alpha in (0.1, 0.5)]

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from sklearn import metrics as reference
 
 from mlpipe.post.calibration.errors import reliability_bins
+from mlpipe.post.diagnosis import NetBenefit
 from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
-from mlpipe.reports.plots import confusion, learning, numbers, probabilities, shares, style
+from mlpipe.reports.plots import confusion, diagnosis, learning, numbers, probabilities, shares, style
 from mlpipe.reports.plots.shares import Value
 
 RNG = np.random.default_rng
@@ -208,6 +209,16 @@ def test_names_that_begin_alike_stay_apart() -> None:
     assert style.shortened_apart(long, 12) == expected
     assert style.shortened_apart(["pneumoniaofthelungA", "pneumoniaofthelungB"], 8) == ["…helungA", "…helungB"]
     assert style.shortened_apart(["the same long name"] * 2, 8) == ["the sam…"] * 2
+    # Words longer than their place, and letters as wide as high.
+    assert style.shortened_apart(["stage_carcinomatous1", "stage_carcinomatous2"], 10) == ["…nomatous1", "…nomatous2"]
+    assert style.shortened_apart(["肺炎肺炎肺炎一", "肺炎肺炎肺炎二"], 9) == ["…炎肺炎一", "…炎肺炎二"]
+
+
+def test_a_decision_curve_of_one_group_says_that_it_has_no_band() -> None:
+    nothing = np.full(2, np.nan)
+    curve = NetBenefit(np.array([0.1, 0.5]), np.array([0.3, 0.2]), nothing, nothing, np.array([0.2, 0.0]))
+    drawing = style.svg(style.Plot("p", diagnosis.decision_curve(curve), "", "", [])).html
+    assert "predictions 0.3000, everybody 0.2000" in drawing and "nan" not in drawing
 
 
 def test_letters_as_wide_as_high_count_twice_and_none_causes_a_warning() -> None:

@@ -171,7 +171,7 @@ class _Ensembling:
             plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
             if options.costs is not None:
                 plain["costs"] = _costs(calibrated, targets, options.costs)
-        plain["sets"] = _prediction_sets(rows, evaluation, prior, options, seed)
+        plain["sets"] = _prediction_sets(rows, evaluation, prior, options)
         if options.deploy_prior is not None:
             plain["at_deploy_prior"] = _performance_at_prior(own, options.deploy_prior, len(classes))
         return plain
@@ -203,22 +203,18 @@ class _Probabilities:
 ENSEMBLING, PROBABILITIES = _Ensembling(), _Probabilities()
 
 
-def _prediction_sets(
-    rows: Rows, evaluation: Rows, prior: Floats | None, options: DecisionOptions, seed: int
-) -> dict[str, Any]:
+def _prediction_sets(rows: Rows, evaluation: Rows, prior: Floats | None, options: DecisionOptions) -> dict[str, Any]:
     """Prediction sets learned from rows, and what they hold of others."""
     # A promise to each class by itself holds at any prevalence.
     arguments: dict[str, Any] = {"class_conditional": True} if options.set_coverage == "class" else {"prior": prior}
-    sets = conformal.conformal(
-        rows.calibrated, rows.targets, alpha=options.alpha, score=options.set_score, seed=seed, **arguments
-    )
+    sets = conformal.conformal(rows.calibrated, rows.targets, alpha=options.alpha, score=options.set_score, **arguments)
     plain, known = sets.as_plain(), evaluation.targets >= 0
     if prior is not None and not sets.by_class:
         plain["prior"] = np.asarray(prior).tolist()
     if not known.any():
         return plain
     targets = evaluation.targets[known]
-    inside = sets.sets(evaluation.calibrated[known], seed=seed)
+    inside = sets.sets(evaluation.calibrated[known])
     hits = inside[np.arange(len(targets)), targets]
     classes = range(inside.shape[1])
     by_class = [float(hits[targets == number].mean()) if (targets == number).any() else None for number in classes]

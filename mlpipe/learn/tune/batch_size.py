@@ -60,7 +60,7 @@ class MemoryTest:
         """
         batch = loaders.batch_size(job.recipe)
         most = min(self.cap or batch, batch, len(job.view.train))
-        module, _, numerics = fold.first_stage(job, watch)
+        module, own_data, numerics = fold.first_stage(job, watch)
         pack = fold.inputs_of(job, module.network, watch)
         table: list[dict[str, float]] = []
 
@@ -75,8 +75,9 @@ class MemoryTest:
             return good
 
         fitting = largest_that_fits(fits, most)
-        # Where all training images fit at a time, so does any batch of them.
-        micro = batch if fitting == len(job.view.train) else part_of_batch(batch, fitting)
+        # No batch has more images than an epoch, which may have some of them several times.
+        largest = max(size for sizes in own_data.batch_sizes(0) for size in sizes)
+        micro = batch if fitting >= largest else part_of_batch(batch, fitting)
         chosen_sizes: dict[str, float] = {"micro_batch": micro, "accumulate": batch // micro}
         return Tuned("batch_size", chosen_sizes, {"batch_size": batch, "largest_that_fits": fitting}, table)
 

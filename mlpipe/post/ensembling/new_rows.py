@@ -121,12 +121,10 @@ class NewRows:
             return {}
         facts: dict[str, Any] = dict(self.ensemble.decide)
         if moved_to is not None:
-            facts = decisions.deployment_decisions(
-                self.ensemble, rows_file(self.project, self.ensemble), moved_to, seed=self.seed
-            )
+            facts = decisions.deployment_decisions(self.ensemble, rows_file(self.project, self.ensemble), moved_to)
         if self.alpha is not None:
             path = rows_file(self.project, self.ensemble)
-            facts = decisions.at_level(self.ensemble, path, self.alpha, facts, moved_to, key=ALPHA, seed=self.seed)
+            facts = decisions.at_level(self.ensemble, path, self.alpha, facts, moved_to, key=ALPHA)
         for sentence in decisions.column_meanings(facts):
             log.info(sentence)
         return facts

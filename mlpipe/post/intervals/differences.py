@@ -135,9 +135,10 @@ def ends(
             worst, best = worst.sum(axis=1), best.sum(axis=1)
         ends_of_mean = one_more_row.mean_ends(own - other, worst, total, first.units, first.count, best=best, **options)  # type: ignore[arg-type]
         return ends_of_mean, ""
-    left_out = (
-        np.where(np.isnan(left_out), np.nanmean(left_out), left_out) if not np.isnan(left_out).all() else left_out
-    )
+    if np.isnan(left_out).all():
+        # As of a single group, without which there are no rows.
+        return None, "the rows do not tell how much it varies"
+    left_out = np.where(np.isnan(left_out), np.nanmean(left_out), left_out)
     deviations = left_out - left_out.mean()
     variance = float((deviations**2).sum()) * (len(left_out) - 1) / len(left_out)
     return _bounded(value, variance, rarest_count(first), first.level, 2.0 if name in AGREEMENT else 1.0), ""

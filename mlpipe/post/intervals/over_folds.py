@@ -15,13 +15,14 @@ from mlpipe.post.sums import bounds
 _ROUNDING = 1e-9
 
 
-def is_spread(values: npt.NDArray[np.float64]) -> bool:
+def is_spread(values: npt.NDArray[np.float64], *scores: npt.NDArray[np.float64]) -> bool:
     """Whether folds differ by more than rounding, so that they tell how much a score varies.
 
     Args:
         values: A score, or a difference of scores, of each fold, shape (k,).
+        scores: Those that it is a difference of, whose rounding it has.
     """
-    return bool(np.ptp(values) > _ROUNDING * np.abs(values).max())
+    return bool(np.ptp(values) > _ROUNDING * max(float(np.abs(one).max()) for one in (values, *scores)))
 
 
 def standard_error(values: npt.ArrayLike, *, n_train: float, n_test: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -61,7 +62,7 @@ def predictive_values(
 
 @style.styled
 def decision_curve(curve: NetBenefit) -> Figure:
-    """The net benefit of acting on predictions, on all and on nobody, with a 95 % band.
+    """The net benefit of acting on predictions, on all and on nobody, with a 95 % band where there is one.
 
     Args:
         curve: What was measured.
@@ -74,7 +75,9 @@ def decision_curve(curve: NetBenefit) -> Figure:
     (drawn,) = panel.plot(curve.thresholds, curve.model, color=style.SERIES[0], label="predictions")
     style.tip(drawn, "acting on predictions")
     texts = [
-        f"threshold {cut:.2f}: predictions {model:.4f} ({low:.4f} to {high:.4f}), everybody {everybody:.4f}"
+        f"threshold {cut:.2f}: predictions {model:.4f}"
+        + (f" ({low:.4f} to {high:.4f})" if math.isfinite(high - low) else "")
+        + f", everybody {everybody:.4f}"
         for cut, model, low, high, everybody in zip(
             *(column.tolist() for column in (curve.thresholds, curve.model, curve.low, curve.high, curve.everybody)),
             strict=True,

@@ -155,6 +155,12 @@ def _wide(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
+def _ending(text: str, most: int) -> str:
+    while _wide(text) > most - 1:
+        text = text[1:]
+    return f"…{text}"
+
+
 def shortened_apart(texts: Sequence[str], most: int = 18) -> list[str]:
     """Names that fit a plot, of which those that begin alike are cut where they begin, so that they stay apart.
 
@@ -171,9 +177,15 @@ def shortened_apart(texts: Sequence[str], most: int = 18) -> list[str]:
         begun = "".join(letters[0] for letters in same)
         # Where the next word begins, or of one word its end.
         word = max(begun.rfind(mark) for mark in " _-/.,:") + 1
-        for place in places:
-            text = texts[place]
-            cut[place] = shortened(f"…{text[word:]}", most) if word else f"…{text[1 - most :]}"
+        # A word may be longer than its place: then the end, or from where on they differ.
+        ways = [[_ending(texts[place], most) for place in places]]
+        ways.append([shortened(f"…{texts[place][len(begun) :]}", most) for place in places])
+        if word:
+            ways.insert(0, [shortened(f"…{texts[place][word:]}", most) for place in places])
+        count = len({texts[place] for place in places})
+        best = next((names for names in ways if len(set(names)) == count), ways[0])
+        for place, name in zip(places, best, strict=True):
+            cut[place] = name
     return cut
 
 

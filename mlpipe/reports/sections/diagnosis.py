@@ -197,7 +197,11 @@ def _decision_plot(facts: TaskFacts, cases: Asked, groups: npt.NDArray[Any] | No
         f"{facts.name}_decision_curve",
         plots.decision_curve(curve),
         "Decision curve: true positives in an image minus false ones at the odds of the threshold (Vickers and Elkin 2006), "
-        "with a 95 % band.",
+        + (
+            "with a 95 % band."
+            if np.isfinite(curve.low).all()
+            else "without a band: a single group does not tell how much it varies."
+        ),
         f"Decision curve of {facts.positive}; {clause}.",
         ["threshold", "net_benefit", "low", "high", "everybody"],
         np.column_stack(columns).tolist(),

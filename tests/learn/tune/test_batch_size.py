@@ -106,6 +106,13 @@ def test_a_batch_of_all_images_is_left_as_it_is(tmp_path: Path) -> None:
     assert batch_size.batch_size().find(one, Watch()).chosen == {"micro_batch": 31, "accumulate": 1}
 
 
+def test_a_batch_with_images_more_than_once_is_split_into_parts_that_were_tried(tmp_path: Path) -> None:
+    """Twelve at a time were tried, and one of 24 was promised to fit."""
+    one = job(tmp_path, "sampling=balanced", "sampling.batch_size=24", "sampling.sample_count=48")
+    one = replace(one, view=replace(one.view, train=one.view.train[:12], val=one.view.val[:4]))
+    assert batch_size.batch_size().find(one, Watch()).chosen == {"micro_batch": 12, "accumulate": 2}
+
+
 @pytest.mark.program
 def test_parts_add_up_to_the_batchs_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a network without batch statistics, a training in parts is the training in batches."""
